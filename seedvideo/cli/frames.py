@@ -1,0 +1,116 @@
+"""``seedvideo frames``: the planned frames as pictures, to look at what a model would see."""
+
+import json
+import re
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from seedvideo.cli.options import (
+    Budget,
+    DecoderOption,
+    Fps,
+    ModelOption,
+    Policy,
+    Quiet,
+    SourceFps,
+    TaskOption,
+    Verbose,
+    check_policy,
+    exact_rate,
+)
+from seedvideo.cli.talk import COULD_NOT_START, SOME_FAILED, Talk
+from seedvideo.errors import OutputError
+from seedvideo.writers.files import write_file
+from seedvideo.writers.inert import printable
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+_OURS: Final = re.compile(r"\d{4,}_\d+\.\d{3}s\.png|contact_sheet\.png|plan\.json")
+
+
+def frames(
+    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A video file.")],
+    output: Annotated[
+        str, typer.Option("-o", "--output", metavar="DIR", help="Folder for the pictures.")
+    ],
+    budget_tokens: Budget = None,
+    policy: Annotated[Policy, typer.Option(help="How frames are chosen.")] = "seed1.5",
+    task: TaskOption = "general",
+    fps: Fps = None,
+    model: ModelOption = None,
+    source_fps: SourceFps = None,
+    decoder: DecoderOption = "pyav",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the pictures of an earlier run.")
+    ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write the frames that a model would see, sized as it sees them.
+
+    The folder gets a picture a frame, named by its place and its time (0003_12.500s.png), a
+    contact_sheet.png and the plan.json.
+    """
+    talk = Talk(quiet=quiet, verbose=verbose)
+    check_policy(policy, fps=fps)
+    folder = Path(output)
+    with talk.guarded(COULD_NOT_START):
+        clear_folder(folder, overwrite=overwrite)
+    backend = None if model is None else talk.loaded(model)
+    with talk.guarded(SOME_FAILED, source=video):
+        from seedvideo import pipeline
+        from seedvideo.sampler.sheet import contact_sheet
+
+        with pipeline.open(video, decoder=decoder, source_fps=exact_rate(source_fps)) as clip:
+            made = pipeline.plan(
+                clip,
+                policy=policy,
+                budget_tokens=budget_tokens,
+                task=task,
+                fps=fps,
+                model=backend,
+            )
+            shown = []
+            for number, (_, frame) in enumerate(clip.frames(made), start=1):
+                name = f"{number:04d}_{float(frame.pts):.3f}s.png"
+                write_file(folder / name, png(frame.pixels))
+                shown.append(frame)
+        write_file(folder / "contact_sheet.png", png(contact_sheet(shown, made)))
+        text = json.dumps(made.to_json(), ensure_ascii=True, allow_nan=False, indent=1)
+        write_file(folder / "plan.json", f"{text}\n".encode("ascii"))
+    talk.note(f"{len(shown)} frames and contact_sheet.png in {output}")
+
+
+def clear_folder(folder: Path, *, overwrite: bool) -> None:
+    """Make room: old pictures beside new ones would tell a wrong story.
+
+    Raises:
+        OutputError: ``output.exists`` if the folder holds anything and may not be overwritten;
+            then, and only then, our own files in it (by their names) go, and no others.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError("output.exists", f"{printable(str(folder))} is not a folder")
+    held = list(folder.iterdir()) if folder.exists() else []
+    if held and not overwrite:
+        raise OutputError(
+            "output.exists",
+            f"{printable(str(folder))} is not empty",
+            hint="choose another folder, or replace earlier pictures with --overwrite",
+        )
+    for path in held:
+        if _OURS.fullmatch(path.name):
+            path.unlink()
+
+
+def png(pixels: "npt.NDArray[np.uint8]") -> bytes:
+    """A picture ``(height_px, width_px, 3)`` as the bytes of a PNG file."""
+    from PIL import Image
+
+    data = BytesIO()
+    Image.fromarray(pixels).save(data, format="PNG")
+    return data.getvalue()

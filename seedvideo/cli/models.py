@@ -1,0 +1,43 @@
+"""``seedvideo models``: which models can be used here, and what their licences say."""
+
+import json
+from typing import Annotated, Literal
+
+import typer
+
+from seedvideo.cli.options import AsJson, Verbose, chosen_format
+from seedvideo.cli.talk import COULD_NOT_START, Talk
+
+
+def models(
+    output_format: Annotated[
+        Literal["text", "json"] | None,
+        typer.Option("-f", "--format", help="What is written. Default: text."),
+    ] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """List the models that come with the package, their files checked."""
+    form = chosen_format(output_format, as_json=as_json)
+    talk = Talk(verbose=verbose)
+    with talk.guarded(COULD_NOT_START):
+        from seedvideo.model import available
+        from seedvideo.model.checkpoint import verify
+
+        listed = [(model, verify(model.folder)) for model in available()]
+    if not listed:
+        talk.note("no model comes with this package")
+    for model, sha256 in listed:
+        if form == "json":
+            facts = {
+                "name": model.name,
+                "description": model.description,
+                "licence": model.licence,
+                "size_bytes": model.size_bytes,
+                "sha256": sha256,
+            }
+            typer.echo(json.dumps(facts))
+        else:
+            typer.echo(f"{model.name}  {model.size_bytes / 2**20:.1f} MiB  {model.licence}")
+            typer.echo(f"  {model.description}")
+            typer.echo(f"  sha256 {sha256}")

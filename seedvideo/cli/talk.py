@@ -1,0 +1,153 @@
+"""What the commands say to people: notes, progress and errors, all on stderr, and the exit codes.
+
+Everything said passes through `printable`, so a hostile file name stays inert. Knows nothing of
+videos.
+"""
+
+import shutil
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import TextIOWrapper
+from typing import TYPE_CHECKING, Final
+
+import typer
+
+from seedvideo.errors import SeedVideoError
+from seedvideo.writers.inert import printable
+
+if TYPE_CHECKING:
+    from seedvideo.model.backends import Backend
+
+SOME_FAILED: Final = 1
+WRONG_USAGE: Final = 2
+COULD_NOT_START: Final = 3
+INTERRUPTED: Final = 130
+
+_CLEAR_LINE: Final = "\r\x1b[2K"
+
+
+class Talk:
+    """One command's voice.
+
+    Args:
+        quiet: say nothing but errors.
+        verbose: say more, and show the traceback of an error.
+    """
+
+    def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
+        self.quiet = quiet
+        self.verbose = verbose
+        self._shows_status = False
+
+    def note(self, message: str) -> None:
+        """One line, unless the user asked for quiet."""
+        if not self.quiet:
+            self._line(message)
+
+    def detail(self, message: str) -> None:
+        """One line, if the user asked for more."""
+        if self.verbose:
+            self._line(message)
+
+    def status(self, message: str) -> None:
+        """A line that the next one replaces. Only a terminal shows it."""
+        if self.quiet or not sys.stderr.isatty():
+            return
+        width = shutil.get_terminal_size().columns - 1
+        print(f"{_CLEAR_LINE}{printable(message)[:width]}", end="", file=sys.stderr, flush=True)
+        self._shows_status = True
+
+    def clear(self) -> None:
+        """Take the status line away: call it before writing to stdout."""
+        if self._shows_status:
+            print(_CLEAR_LINE, end="", file=sys.stderr, flush=True)
+            self._shows_status = False
+
+    def progress(self, sources: Sequence[str]) -> Iterator[str]:
+        """The sources in order; says which one is worked on when there are several."""
+        for number, source in enumerate(sources, start=1):
+            count = f"[{number}/{len(sources)}] " if len(sources) > 1 else ""
+            self.status(f"{count}{source}")
+            if count and not sys.stderr.isatty():
+                self.note(f"{count}{source}")
+            yield source
+        self.clear()
+
+    def error(self, error: Exception, *, source: str = "") -> None:
+        """One line of what went wrong with its code, one of what to do next.
+
+        Args:
+            error: ours, or a bug; the traceback is shown only to those who ask (``-v``).
+            source: the file it is about, named if the message does not name it.
+        """
+        if isinstance(error, SeedVideoError):
+            message, code, hint = error.message, error.code, error.hint
+        else:
+            message = f"internal error: {type(error).__name__}: {error}"
+            code, hint = "internal.error", "a bug of seedvideo: -v shows the traceback to report"
+        if source:
+            from seedvideo.media.safety import show_path
+
+            shown = show_path(source)
+            message = message if shown in message else f"{shown}: {message}"
+        self._line(f"error: {message} [{code}]")
+        if hint:
+            self._line(f"  hint: {hint}")
+        if self.verbose:
+            for line in "".join(traceback.format_exception(error)).splitlines():
+                self._line(line)
+
+    def interrupted(self) -> None:
+        """The last word after Ctrl-C."""
+        self._line("interrupted")
+
+    @contextmanager
+    def guarded(self, exit_code: int, *, source: str = "") -> Iterator[None]:
+        """Turn an error into its lines and an exit code; a wrong setting is wrong usage.
+
+        Raises:
+            typer.Exit: with 2 for a ``config.*`` error, with ``exit_code`` for any other.
+        """
+        try:
+            yield
+        except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):
+            raise
+        except Exception as error:
+            # The outermost frame of a command: the error is shown, never swallowed.
+            self.error(error, source=source)
+            wrong = isinstance(error, SeedVideoError) and error.stage == "config"
+            raise typer.Exit(WRONG_USAGE if wrong else exit_code) from error
+
+    def loaded(self, model: str) -> "Backend":
+        """The model of that name, or exit code 3."""
+        with self.guarded(COULD_NOT_START):
+            self.status(f"loading {model}")
+            from seedvideo import pipeline
+
+            backend = pipeline.load(model)
+        self.clear()
+        return backend
+
+    def _line(self, message: str) -> None:
+        self.clear()
+        print(printable(message), file=sys.stderr, flush=True)
+
+
+def usage_message(error: typer.TyperException) -> str:
+    """The line of a wrong command line, in the shape of all our errors."""
+    message = error.format_message().replace("Value error, ", "").removeprefix("Invalid value: ")
+    if message.startswith("Usage:"):
+        return message  # no command at all: the help text
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "seedvideo"
+    message = message[:1].lower() + message[1:].rstrip(".")
+    return f"error: {printable(message)} [usage]\n  hint: see {command} --help"
+
+
+def make_streams_safe() -> None:
+    """Let no character crash a print: what a stream cannot encode is spelled out."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -1,0 +1,93 @@
+"""Every error that seedvideo raises on purpose, as one tree.
+
+    SeedVideoError
+    |-- InputError        the thing named is not a file that may be opened    input.*
+    |-- MediaError        the file is not a video that can be used            media.*
+    |-- DecodeError       decoding was stopped, died or took too long         decode.*
+    |-- PlanError         no plan satisfies what was asked                    plan.*
+    |-- ModelError        a model cannot be loaded or gave no answer          model.*
+    |-- OutputError       a result cannot be written                          output.*
+    `-- ConfigError       an option has a value that it cannot have           config.*
+
+Each error has a stable ``code`` for programs, a ``message`` for people (what and where), a ``hint``
+(the next step) and says whether trying again could help. Knows nothing of how they are shown.
+"""
+
+from typing import ClassVar
+
+
+class SeedVideoError(Exception):
+    """Base of all errors that seedvideo raises on purpose.
+
+    Args:
+        code: stable and dotted, ``stage.what``; its first part must be the class's ``stage``.
+        message: what went wrong and where, in one line without a full stop.
+        hint: what to do next, in one line; may be empty.
+        retryable: whether the same call could succeed later.
+    """
+
+    stage: ClassVar[str] = ""
+
+    def __init__(self, code: str, message: str, *, hint: str = "", retryable: bool = False):
+        if self.stage and code.split(".")[0] != self.stage:
+            raise ValueError(f"code {code!r} does not belong to stage {self.stage!r}")
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
+        self.retryable = retryable
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors cross process borders; the default would lose the keyword-only arguments.
+        return _rebuild, (type(self), self.code, self.message, self.hint, self.retryable)
+
+
+def _rebuild(
+    kind: type[SeedVideoError], code: str, message: str, hint: str, retryable: bool
+) -> SeedVideoError:
+    return kind(code, message, hint=hint, retryable=retryable)
+
+
+class InputError(SeedVideoError):
+    """The thing named is not a file that may be opened."""
+
+    stage = "input"
+
+
+class MediaError(SeedVideoError):
+    """The file is not a video that can be used."""
+
+    stage = "media"
+
+
+class DecodeError(SeedVideoError):
+    """Decoding was stopped, died or took too long."""
+
+    stage = "decode"
+
+
+class PlanError(SeedVideoError):
+    """No plan satisfies what was asked."""
+
+    stage = "plan"
+
+
+class ModelError(SeedVideoError):
+    """A model cannot be loaded, or gave no usable answer."""
+
+    stage = "model"
+
+
+class OutputError(SeedVideoError):
+    """A result cannot be written."""
+
+    stage = "output"
+
+
+class ConfigError(SeedVideoError):
+    """An option has a value that it cannot have."""
+
+    stage = "config"

@@ -1,0 +1,25 @@
+"""From a file name to exact frame times and sized RGB frames, safely.
+
+``open_video`` gives a `VideoReader`: its ``info``, its ``times``, its ``frames`` at wanted times.
+FFmpeg is never loaded into the calling process. Knows nothing of tokens, plans or models.
+"""
+
+from seedvideo.media.frames import DecodeReport, Frame, Target
+from seedvideo.media.info import MediaInfo, MediaWarning
+from seedvideo.media.reader import VideoReader, open_video, probe
+from seedvideo.media.timeline import Span, format_clock, seconds, strictly_increasing
+
+__all__ = [
+    "DecodeReport",
+    "Frame",
+    "MediaInfo",
+    "MediaWarning",
+    "Span",
+    "Target",
+    "VideoReader",
+    "format_clock",
+    "open_video",
+    "probe",
+    "seconds",
+    "strictly_increasing",
+]

@@ -1,0 +1,342 @@
+"""PyAV as the decoder: packets in, wanted pictures out; one pass and seeks give equal results.
+
+Work is planned in runs: stretches of packets that begin at a keyframe and end just behind the last
+wanted packet. Between runs the decoder is drained and flushed, and the file is read on or sought.
+Each packet is given its number as its time before it is decoded, so a decoded frame says which
+packet it came from, whatever the file says of times. A seek is trusted only after the keyframe it
+was meant for has been found by its own facts and has come out of the decoder; if not, what is left
+is done by reading on from the start of the file.
+
+Memory holds two native frames: the current one, and the one before it, which stands in when damage
+has removed a wanted frame. Runs in the decoding process only.
+"""
+
+from __future__ import annotations  # av.Packet is generic for type checkers only
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from seedvideo.errors import InputError, MediaError
+from seedvideo.media.container import (
+    Origin,
+    check_size,
+    choose_stream,
+    open_container,
+    out_of_memory,
+    prepare_decoder,
+)
+from seedvideo.media.decoder import Picture, Strategy, Tally, Wanted
+from seedvideo.media.index import Index
+from seedvideo.media.info import MediaWarning
+from seedvideo.media.packets import NO_TIME, PacketTable, read_packets
+from seedvideo.media.picture import Orientation, Resizer
+
+_WORTH_A_JUMP: Final = 4
+"""Packets that must be saved before draining, flushing and starting anew costs less."""
+
+_WORTH_A_SEEK: Final = 200
+"""Packets to step over from which a seek in the file is quicker than reading on."""
+
+_NO_END: Final = 1 << 62
+"""End of a run that lasts as long as the file does."""
+
+_MIN_PACKETS_FOR_SHARE: Final = 100
+"""Packets from which the share of damaged ones says something."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Packets ``[first, end)`` to decode in one go; the first one is a keyframe."""
+
+    first: int
+    end: int
+
+
+def plan_runs(index: Index, wanted: Sequence[int], *, strategy: Strategy) -> list[Run]:
+    """Plans which packets are decoded for the wanted ranks.
+
+    Args:
+        index: of the stream.
+        wanted: ranks, rising.
+        strategy: ``sequential`` gives one run from the first keyframe on.
+    """
+    if index.by_count:
+        return [Run(index.keys[0], _NO_END)]
+    gap = 0 if strategy == "seek" else _WORTH_A_JUMP
+    spans = sorted({(index.entry(rank), index.packet_of[rank] + 2) for rank in wanted})
+    runs: list[Run] = []
+    for first, end in spans:
+        # One packet more than wanted: an interlaced picture may be stored as two packets.
+        end = min(end, len(index.packet_times))
+        if runs and (strategy == "sequential" or first <= runs[-1].end + gap):
+            runs[-1] = Run(runs[-1].first, max(runs[-1].end, end))
+        else:
+            runs.append(Run(index.keys[0] if strategy == "sequential" else first, end))
+    return runs
+
+
+class SeekNotTrusted(Exception):
+    """A seek did not lead to where it should; the frames must be reached in another way."""
+
+
+class PyavDecoder:
+    """Decodes frames of one file with PyAV (see `seedvideo.media.decoder.Decoder`)."""
+
+    def __init__(
+        self, origin: Origin, index: Index, table: PacketTable, orientation: Orientation
+    ) -> None:
+        self._origin = origin
+        self._index = index
+        self._table = table
+        self._orientation = orientation
+
+    def pictures(
+        self,
+        wanted: Sequence[Wanted],
+        *,
+        strategy: Strategy,
+        alive: Callable[[], None],
+        tally: Tally,
+    ) -> Iterator[Picture]:
+        """Yields one picture for each wanted one; see the protocol."""
+        matcher = _Matcher(wanted, Resizer(self._orientation))
+        try:
+            yield from self._pass(matcher, strategy, alive, tally)
+        except SeekNotTrusted:
+            try:
+                yield from self._pass(matcher, "sequential", alive, tally)
+            except SeekNotTrusted as error:
+                raise InputError(
+                    "input.changed", f"{self._origin.shown}: changed while it was read"
+                ) from error
+        yield from matcher.finish()
+        if not matcher.done:
+            code = "media.corrupt" if tally.damaged_packets else "media.no_frames"
+            raise MediaError(code, f"{self._origin.shown}: no frame could be decoded")
+
+    def _pass(
+        self, matcher: _Matcher, strategy: Strategy, alive: Callable[[], None], tally: Tally
+    ) -> Iterator[Picture]:
+        ranks = [w.rank for w in matcher.pending]
+        with open_container(self._origin) as container:
+            stream = choose_stream(container, self._origin)
+            prepare_decoder(stream, self._origin)
+            cursor = _Cursor(container, stream, self._table, self._origin.shown)
+            for run in plan_runs(self._index, ranks, strategy=strategy):
+                cursor.go_to(run.first, by_seek=strategy == "seek", alive=alive)
+                for rank, frame in self._decode_run(cursor, run, alive, tally):
+                    yield from matcher.offer(rank, frame)
+                    if matcher.done:
+                        return
+
+    def _decode_run(
+        self, cursor: _Cursor, run: Run, alive: Callable[[], None], tally: Tally
+    ) -> Iterator[tuple[int, VideoFrame]]:
+        index, context = self._index, cursor.stream.codec_context
+        first_time = NO_TIME if index.by_count else index.packet_times[run.first]
+        jumped = run.first > index.keys[0]
+        emitted, damaged_before, size = 0, tally.damaged_packets, (0, 0)
+        for packet in cursor.packets(run.end):
+            alive()
+            for frame in self._decode_packet(cursor.stream, packet, tally):
+                if (frame.width, frame.height) != size:
+                    check_size(frame.width, frame.height, self._origin)
+                    self._note_size(size, frame, tally)
+                    size = (frame.width, frame.height)
+                number = frame.pts
+                if number is None or not 0 <= number < len(index.rank_of):
+                    continue
+                if index.by_count:
+                    # Reordering holds back a few pictures at most; where fewer have come out,
+                    # damage has eaten some, and the count must catch up.
+                    emitted = max(emitted, index.rank_of[number] - context.reorder_depth)
+                    if emitted < len(index.times):
+                        yield emitted, frame
+                    emitted += 1
+                    continue
+                rank = index.rank_of[number]
+                if rank < 0 or index.packet_times[number] < first_time:
+                    continue
+                if not emitted and jumped and tally.damaged_packets == damaged_before:
+                    expected = index.rank_of[run.first]
+                    if expected >= 0 and rank != expected:
+                        raise SeekNotTrusted
+                emitted += 1
+                yield rank, frame
+        if not emitted and jumped and tally.damaged_packets == damaged_before:
+            raise SeekNotTrusted
+        context.flush_buffers()
+
+    def _decode_packet(
+        self, stream: VideoStream, packet: Packet[VideoStream] | None, tally: Tally
+    ) -> list[VideoFrame]:
+        limits = self._origin.limits
+        try:
+            frames = stream.codec_context.decode(packet)
+        except av.error.MemoryError as error:
+            raise out_of_memory(self._origin.shown) from error
+        except av.error.EOFError:
+            return []
+        except av.error.FFmpegError as error:
+            check_size(stream.codec_context.width, stream.codec_context.height, self._origin)
+            tally.damaged_packets += 1
+            tally.errors_in_a_row += 1
+            share = tally.damaged_packets / max(tally.fed_packets, 1)
+            if tally.errors_in_a_row > limits.max_errors_in_a_row or (
+                tally.fed_packets >= _MIN_PACKETS_FOR_SHARE and share > limits.max_error_share
+            ):
+                raise MediaError(
+                    "media.corrupt",
+                    f"{self._origin.shown}: {tally.damaged_packets} of {tally.fed_packets} "
+                    "packets are damaged",
+                ) from error
+            return []
+        finally:
+            tally.fed_packets += packet is not None
+        if frames:
+            tally.errors_in_a_row = 0
+            tally.decoded_frames += len(frames)
+        return frames
+
+    def _note_size(self, before: tuple[int, int], frame: VideoFrame, tally: Tally) -> None:
+        if before == (0, 0) or any(w.code == "media.size_changes" for w in tally.warnings):
+            return
+        message = (
+            f"pictures change from {before[0]}x{before[1]} to {frame.width}x{frame.height} px; "
+            "each is resized to the planned size"
+        )
+        tally.warnings += (MediaWarning("media.size_changes", message),)
+
+
+class _Cursor:
+    """A place in the file, counted in packets, that can move forward."""
+
+    def __init__(
+        self, container: InputContainer, stream: VideoStream, table: PacketTable, shown: str
+    ) -> None:
+        self.stream = stream
+        self._container = container
+        self._table = table
+        self._shown = shown
+        self._position = 0
+        self._held: Packet[VideoStream] | None = None
+        self._reader = read_packets(container, stream, shown=shown)
+
+    def go_to(self, number: int, *, by_seek: bool, alive: Callable[[], None]) -> None:
+        """Moves forward to a packet.
+
+        Raises:
+            SeekNotTrusted: if it is not found.
+        """
+        distance = number - self._position
+        if distance > 0 and (by_seek or distance >= _WORTH_A_SEEK):
+            self._seek(number)
+        while self._position < number:
+            alive()
+            if self._next() is None:
+                raise SeekNotTrusted
+
+    def packets(self, end: int) -> Iterator[Packet[VideoStream] | None]:
+        """Yields packets up to a number, numbered, then None to drain the decoder."""
+        while self._position < end:
+            number = self._position
+            packet = self._next()
+            if packet is None:
+                break
+            if packet.size:
+                packet.pts = packet.dts = number
+                yield packet
+        yield None
+
+    def _next(self) -> Packet[VideoStream] | None:
+        packet, self._held = self._held, None
+        if packet is None:
+            packet = next(self._reader, None)
+        if packet is not None:
+            if not self._is(packet, self._position):
+                raise SeekNotTrusted
+            self._position += 1
+        return packet
+
+    def _is(self, packet: Packet[VideoStream], number: int) -> bool:
+        table = self._table
+        pts = NO_TIME if packet.pts is None else packet.pts
+        return number < len(table) and (pts, packet.size) == (table.pts[number], table.size[number])
+
+    def _seek(self, number: int) -> None:
+        """Seeks to a keyframe, so that this very packet is read next.
+
+        Raises:
+            SeekNotTrusted: if it is not found.
+        """
+        table = self._table
+        if table.pts[number] == NO_TIME:
+            return
+        aim = table.pts[number]
+        if table.dts[number] != NO_TIME:
+            aim = min(aim, table.dts[number])
+        try:
+            self._container.seek(aim, stream=self.stream)
+        except av.error.FFmpegError as error:
+            raise SeekNotTrusted from error
+        self._reader = read_packets(self._container, self.stream, shown=self._shown)
+        for packet in self._reader:
+            if packet is None:
+                break
+            if packet.is_keyframe and self._is(packet, number):
+                self._held, self._position = packet, number
+                return
+            if packet.pts is not None and packet.is_keyframe and packet.pts > table.pts[number]:
+                break
+        raise SeekNotTrusted
+
+
+class _Matcher:
+    """Hands decoded frames, which come by rising rank, to the wanted ones."""
+
+    def __init__(self, wanted: Sequence[Wanted], resizer: Resizer) -> None:
+        self._wanted = wanted
+        self._place = 0
+        self._resizer = resizer
+        self._before: tuple[int, VideoFrame] | None = None
+
+    @property
+    def pending(self) -> Sequence[Wanted]:
+        """What has not been delivered yet."""
+        return self._wanted[self._place :]
+
+    @property
+    def done(self) -> bool:
+        """Whether everything has been delivered."""
+        return self._place == len(self._wanted)
+
+    def offer(self, rank: int, frame: VideoFrame) -> Iterator[Picture]:
+        """Takes the next frame, and delivers what it settles.
+
+        A wanted frame that was passed by is lost: the frame before stands in for it, or this one if
+        there is none before.
+        """
+        if self._before is not None and rank <= self._before[0]:
+            return
+        while not self.done and self._wanted[self._place].rank <= rank:
+            lost = self._wanted[self._place].rank < rank
+            source = self._before if lost and self._before is not None else (rank, frame)
+            yield self._deliver(*source)
+        self._before = (rank, frame)
+
+    def finish(self) -> Iterator[Picture]:
+        """Delivers what lies behind the last frame that could be decoded."""
+        while self._before is not None and not self.done:
+            yield self._deliver(*self._before)
+
+    def _deliver(self, rank: int, frame: VideoFrame) -> Picture:
+        want = self._wanted[self._place]
+        self._place += 1
+        return Picture(rank, self._resizer.resize(frame, want.width_px, want.height_px))

@@ -1,0 +1,121 @@
+"""decord as a second decoder, in the decoding process, under the reader's deadline.
+
+Frames keep the times and ranks that the packet index gives, so both decoders answer alike. decord
+hands out full-size RGB pictures, one at a time here, which are then scaled; PyAV scales the native
+YUV in one step. So pixels differ by rounding and by how chroma is spread, not by content.
+
+What decord 0.6 does wrong decides how it is used here. Its seeks and its skips give other frames
+than asked for in open GOPs, HEVC and WMV, so every frame is read in order and none is skipped. From
+MPEG streams it loses all before the second keyframe, so these are refused. Its times are 32-bit
+floats, and nonsense for reordered AVI; a file where they do not name the same frames as the packets
+is refused, not guessed at. Its FFmpeg is from 2021 and has no allow-lists: it only ever gets files
+that passed ours when PyAV opened them. Knows nothing of packets.
+"""
+
+import importlib.util
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+from av.video.frame import VideoFrame
+
+from seedvideo.errors import ConfigError, MediaError
+from seedvideo.media.container import Origin
+from seedvideo.media.decoder import Picture, Strategy, Tally, Wanted
+from seedvideo.media.index import Index
+from seedvideo.media.info import MediaInfo
+from seedvideo.media.picture import Orientation, Resizer
+
+_TOLERANCE_S: Final = 1e-3
+"""How far decord's times may be off: its 32-bit floats resolve an hour to 0.25 ms."""
+
+_MISREAD_CONTAINERS: Final = ("mpegts", "mpeg")
+
+
+def check_installed() -> None:
+    """Makes sure that decord can be imported, without importing it.
+
+    Raises:
+        ConfigError: if it is not installed.
+    """
+    if importlib.util.find_spec("decord") is None:
+        raise ConfigError(
+            "config.invalid",
+            "decoder is 'decord', which is not installed",
+            hint="install decord, or use the default decoder pyav",
+        )
+
+
+class DecordDecoder:
+    """Decodes frames of one file with decord (see `seedvideo.media.decoder.Decoder`)."""
+
+    def __init__(self, origin: Origin, index: Index, info: MediaInfo) -> None:
+        self._origin = origin
+        self._index = index
+        self._info = info
+
+    def pictures(
+        self,
+        wanted: Sequence[Wanted],
+        *,
+        strategy: Strategy,
+        alive: Callable[[], None],
+        tally: Tally,
+    ) -> Iterator[Picture]:
+        """Yields one picture for each wanted one; see the protocol. Always reads in order."""
+        import decord
+
+        if self._info.container in _MISREAD_CONTAINERS:
+            raise self._refused("is an MPEG stream, from which decord loses frames")
+        if self._info.flipped:
+            raise self._refused("is stored mirrored, which decord gets wrong")
+        decord.logging.set_level(decord.logging.QUIET)
+        try:
+            reader = decord.VideoReader(
+                f"/proc/self/fd/{self._origin.descriptor}", ctx=decord.cpu(0), num_threads=1
+            )
+            places = self._places(reader)
+            resizer = Resizer(Orientation())  # decord has turned it already.
+            position, frame = -1, None
+            for want in wanted:
+                while position < places[want.rank]:
+                    alive()
+                    frame = None  # Frees the picture before the next is made.
+                    frame = VideoFrame.from_ndarray(reader.next().asnumpy(), format="rgb24")
+                    position += 1
+                    tally.decoded_frames += 1
+                if frame is not None:
+                    yield Picture(want.rank, resizer.resize(frame, want.width_px, want.height_px))
+        except (decord.DECORDError, StopIteration) as error:
+            raise self._refused("cannot be read by decord") from error
+
+    def _places(self, reader: Any) -> list[int]:
+        """Returns decord's number of each presented frame, checked by its times."""
+        theirs = reader.get_frame_timestamp(list(range(len(reader))))[:, 0].tolist()
+        index = self._index
+        ours = [float((time - index.start) * index.time_base) for time in index.times]
+        if len(theirs) == len(ours):
+            # decord's clock may begin elsewhere, for instance at zero or at the container's start.
+            shift = ours[0] - theirs[0]
+            theirs = [time + shift for time in theirs]
+        places: list[int] = []
+        for time in ours:
+            right = bisect_left(theirs, time)
+            near = min(
+                range(max(right - 1, 0), min(right + 1, len(theirs))),
+                key=lambda place: abs(theirs[place] - time),
+                default=-1,
+            )
+            if near < 0 or not abs(theirs[near] - time) <= _TOLERANCE_S:
+                raise self._refused("has other times for decord than its packets say")
+            places.append(near)
+        if len(set(places)) < len(places):
+            raise self._refused("has other frames for decord than its packets say")
+        return places
+
+    def _refused(self, what: str) -> MediaError:
+        return MediaError(
+            "media.unreadable",
+            f"{self._origin.shown}: {what}",
+            hint="use the default decoder pyav",
+        )

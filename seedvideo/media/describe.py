@@ -1,0 +1,305 @@
+"""The facts of one file, as the decoding process finds them: header, packets, first picture.
+
+One picture is decoded, because FFmpeg hands out how a picture must be turned, and whether it is
+interlaced or transparent, only with decoded frames. Where header and packets disagree the packets
+are right. Runs in the decoding process only.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final
+
+import av
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from seedvideo.errors import MediaError
+from seedvideo.media.container import (
+    RAW_FORMATS,
+    Origin,
+    check_size,
+    check_stream,
+    choose_stream,
+    is_attached_picture,
+    open_container,
+    out_of_memory,
+    prepare_decoder,
+)
+from seedvideo.media.index import NOMINAL_DURATION, Index, build_index, is_variable
+from seedvideo.media.info import MediaInfo, MediaWarning
+from seedvideo.media.packets import PacketTable, read_packets, tabulate
+from seedvideo.media.picture import Orientation, read_orientation, shows_through
+from seedvideo.media.safety import IMAGE_KINDS
+
+_TRANSFERS: Final = {
+    1: "bt709",
+    4: "gamma22",
+    5: "gamma28",
+    6: "smpte170m",
+    7: "smpte240m",
+    8: "linear",
+    13: "srgb",
+    14: "bt2020-10",
+    15: "bt2020-12",
+    16: "pq",
+    18: "hlg",
+}
+"""Transfer characteristics by number (ITU-T H.273)."""
+
+_PROGRESSIVE_FIELD_ORDERS: Final = (0, 1)
+_MAX_PACKETS_TO_A_PICTURE: Final = 600
+_CLOCKS_THAT_JUMP: Final = ("mpegts", "mpeg")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A file that is ready to be decoded."""
+
+    info: MediaInfo
+    index: Index
+    table: PacketTable
+    orientation: Orientation
+
+
+def describe(origin: Origin, alive: Callable[[], None]) -> Opened:
+    """Opens a file, reads its packets and its first picture.
+
+    Args:
+        origin: the open file and its limits.
+        alive: called often; may raise to stop.
+
+    Raises:
+        MediaError: if the file is not a video that may be used.
+    """
+    with open_container(origin) as container:
+        stream = choose_stream(container, origin)
+        check_stream(stream, origin)
+        _check_stated_duration(container, origin)
+        alive()
+        table = tabulate(container, stream, origin, alive)
+        index = _index(container, stream, table, origin)
+        _check_duration(index.duration, origin)
+        header = _Header.read(container, stream)
+    with open_container(origin) as container:
+        stream = choose_stream(container, origin)
+        prepare_decoder(stream, origin)
+        first = _first_picture(container, stream, index.keys[0], origin, alive)
+        orientation = Orientation() if first is None else read_orientation(first)
+        info = _info(header, stream, first, index, table, orientation, origin)
+    check_size(info.width_px, info.height_px, origin)
+    return Opened(info, index, table, orientation)
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What the header claims, kept for comparison."""
+
+    container: str
+    frames: int
+    duration: Fraction | None
+    last_byte: int
+    video_streams: int
+    pictures: int
+
+    @classmethod
+    def read(cls, container: InputContainer, stream: VideoStream) -> "_Header":
+        duration: Fraction | None = None
+        if stream.duration is not None and stream.time_base is not None:
+            duration = stream.duration * stream.time_base
+        elif container.duration is not None:
+            duration = Fraction(container.duration, av.time_base)
+        entries = stream.index_entries
+        last_byte = max((e.pos + e.size for e in entries[-64:]), default=0) if len(entries) else 0
+        attached = sum(is_attached_picture(s) for s in container.streams.video)
+        return cls(
+            container=container.format.name,
+            frames=stream.frames,
+            duration=duration,
+            last_byte=last_byte,
+            video_streams=len(container.streams.video) - attached,
+            pictures=attached,
+        )
+
+
+def _index(
+    container: InputContainer, stream: VideoStream, table: PacketTable, origin: Origin
+) -> Index:
+    raw = container.format.name in RAW_FORMATS or (
+        origin.kind in IMAGE_KINDS and len(table) > 1  # Pictures in a row, such as raw MJPEG.
+    )
+    fps = origin.fps
+    if origin.kind in IMAGE_KINDS and len(table) == 1:
+        raw, fps = True, 1 / NOMINAL_DURATION
+    return build_index(
+        table,
+        time_base=stream.time_base or Fraction(1, 1000),
+        shown=origin.shown,
+        reorders=bool(stream.codec_context.has_b_frames),
+        clock_may_jump=container.format.name in _CLOCKS_THAT_JUMP,
+        raw=raw,
+        pts_guessed=container.format.name == "avi",
+        fps=fps,
+    )
+
+
+def _first_picture(
+    container: InputContainer,
+    stream: VideoStream,
+    first_key: int,
+    origin: Origin,
+    alive: Callable[[], None],
+) -> VideoFrame | None:
+    for number, packet in enumerate(read_packets(container, stream, shown=origin.shown)):
+        alive()
+        if number < first_key:
+            continue
+        if packet is None or number > first_key + _MAX_PACKETS_TO_A_PICTURE:
+            break
+        try:
+            frames = stream.codec_context.decode(packet)
+        except av.error.MemoryError as error:
+            raise out_of_memory(origin.shown) from error
+        except av.error.FFmpegError:
+            continue
+        if frames:
+            return frames[0]
+    try:
+        return next(iter(stream.codec_context.decode(None)), None)
+    except av.error.FFmpegError:
+        return None
+
+
+def _info(
+    header: _Header,
+    stream: VideoStream,
+    first: VideoFrame | None,
+    index: Index,
+    table: PacketTable,
+    orientation: Orientation,
+    origin: Origin,
+) -> MediaInfo:
+    context = stream.codec_context
+    coded_width_px = context.width or (first.width if first else 0)
+    coded_height_px = context.height or (first.height if first else 0)
+    if not coded_width_px or not coded_height_px:
+        raise MediaError("media.unreadable", f"{origin.shown}: the size of its pictures is unknown")
+    aspect = stream.sample_aspect_ratio or context.sample_aspect_ratio or Fraction(1)
+    aspect = aspect if aspect > 0 else Fraction(1)
+    width_px, height_px = max(1, round(coded_width_px * aspect)), coded_height_px
+    if orientation.swaps_sides:
+        width_px, height_px = height_px, width_px
+    is_image = len(index.times) == 1 and (origin.kind in IMAGE_KINDS or origin.kind == "gif")
+    is_vfr = not index.by_count and is_variable(index.times, index.time_base)
+    transfer = _TRANSFERS.get(context.color_trc, "")
+    if not transfer and first is not None:
+        transfer = _TRANSFERS.get(first.color_trc, "")
+    warnings = (
+        *_header_warnings(header, index, table, origin, is_image=is_image),
+        *([] if is_image else index.warnings),
+        *_picture_warnings(stream, first, orientation, transfer),
+    )
+    if is_vfr:
+        message = "the frame rate changes; frames are taken by their true times"
+        warnings += (MediaWarning("media.vfr", message),)
+    return MediaInfo(
+        path=origin.shown,
+        size_bytes=origin.size_bytes,
+        container=header.container,
+        codec=context.codec.canonical_name,
+        pix_fmt=context.pix_fmt or (first.format.name if first else ""),
+        width_px=width_px,
+        height_px=height_px,
+        coded_width_px=coded_width_px,
+        coded_height_px=coded_height_px,
+        rotation_deg=orientation.rotation_deg,
+        flipped=orientation.flipped,
+        sample_aspect=aspect,
+        duration=index.duration,
+        start=index.start * index.time_base,
+        fps_avg=_average_rate(stream, index, is_vfr=is_vfr),
+        is_vfr=is_vfr,
+        is_image=is_image,
+        transfer=transfer,
+        warnings=warnings,
+    )
+
+
+def _average_rate(stream: VideoStream, index: Index, *, is_vfr: bool) -> Fraction | None:
+    if len(index.times) < 2:
+        return None
+    span = (index.times[-1] - index.times[0]) * index.time_base
+    measured = (len(index.times) - 1) / span
+    stated = stream.average_rate
+    # Rounded times hide the exact rate (30000/1001) that the header may still know.
+    if not is_vfr and stated and abs(measured / stated - 1) < Fraction(1, 100):
+        return stated
+    return measured
+
+
+def _header_warnings(
+    header: _Header, index: Index, table: PacketTable, origin: Origin, *, is_image: bool
+) -> list[MediaWarning]:
+    found: list[MediaWarning] = []
+    if header.pictures:
+        found.append(MediaWarning("media.cover_art", "cover pictures are left out"))
+    if header.video_streams > 1:
+        message = f"{header.video_streams} video streams; the best one by FFmpeg's rule is used"
+        found.append(MediaWarning("media.several_video_streams", message))
+    if is_image:
+        return found
+    cut = origin.kind == "mov" and header.last_byte > origin.size_bytes
+    if cut or table.cut_off:
+        message = f"the file is cut off; {len(index.times)} frames are left"
+        found.append(MediaWarning("media.truncated", message))
+    if header.duration is not None:
+        truth = index.duration
+        if origin.kind != "mov":
+            # Such headers state the end of the longest stream.
+            truth = max(truth, table.other_end - index.start * index.time_base)
+        # Headers often count by decoding times, which lag by a few frames, or estimate.
+        step = (index.times[-1] - index.times[-2]) * index.time_base if len(index.times) > 1 else 0
+        slack = max(Fraction(1, 4), 4 * step, 4 * index.duration / len(index.times))
+        if abs(header.duration - truth) > slack:
+            message = (
+                f"the header says {float(header.duration):.3f} s, "
+                f"the frames last {float(index.duration):.3f} s"
+            )
+            found.append(MediaWarning("media.duration_differs", message))
+    return found
+
+
+def _picture_warnings(
+    stream: VideoStream, first: VideoFrame | None, orientation: Orientation, transfer: str
+) -> list[MediaWarning]:
+    found: list[MediaWarning] = []
+    if orientation != Orientation():
+        mirrored = " and mirrored" if orientation.flipped else ""
+        message = f"stored turned by {orientation.rotation_deg} degrees{mirrored}; made upright"
+        found.append(MediaWarning("media.rotated", message))
+    if transfer in ("pq", "hlg"):
+        message = f"high dynamic range ({transfer}); shown without tone mapping, colours look flat"
+        found.append(MediaWarning("media.hdr", message))
+    order = stream.codec_context.field_order
+    if order not in _PROGRESSIVE_FIELD_ORDERS or (first is not None and first.interlaced_frame):
+        message = "interlaced; the two fields are not separated, moving edges look combed"
+        found.append(MediaWarning("media.interlaced", message))
+    alpha_track = stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1"
+    if alpha_track or (first is not None and shows_through(first)):
+        found.append(MediaWarning("media.alpha", "transparency is ignored"))
+    return found
+
+
+def _check_stated_duration(container: InputContainer, origin: Origin) -> None:
+    if container.duration is not None:
+        _check_duration(Fraction(container.duration, av.time_base), origin)
+
+
+def _check_duration(duration: Fraction, origin: Origin) -> None:
+    if duration > origin.limits.max_duration_s:
+        raise MediaError(
+            "media.too_long",
+            f"{origin.shown}: lasts {float(duration):.0f} s, "
+            f"the limit is {origin.limits.max_duration_s:.0f} s",
+        )

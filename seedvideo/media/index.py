@@ -1,0 +1,283 @@
+"""From packets to presentation times: which frames a video shows, in which order and when.
+
+The rules, for streams whose times are not sound:
+
+- A picture without a time gets its decoding time where the stream does not reorder pictures; else
+  it is left out if others have times (``media.missing_times``). Where no picture has a time but all
+  have decoding times, those are the presentation times, in order.
+- Of pictures with the same time the first in the file is kept (``media.duplicate_times``).
+- Where an MPEG stream's clock jumps back, as in joined recordings, what follows is moved so that it
+  goes on from there (``media.time_jump``).
+- Pictures before the first keyframe cannot be decoded; the stream's start stays where it is, so the
+  first time is above zero (``media.late_start``).
+- A stream without any times is refused unless its frame rate is given.
+
+Times are ticks of the time base, absolute; readers subtract ``start``. Nothing is decoded and no
+file is read here.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from statistics import median_low
+from typing import Final
+
+from seedvideo.errors import MediaError
+from seedvideo.media.info import MediaWarning
+from seedvideo.media.packets import NO_TIME, PacketTable
+
+NOMINAL_DURATION: Final = Fraction(1, 25)
+"""Seconds that a lone picture without a duration counts as, as in FFmpeg."""
+
+
+@dataclass(frozen=True)
+class Index:
+    """Presentation order of one stream.
+
+    Args:
+        time_base: seconds of a tick.
+        start: the stream's own first time, in ticks.
+        times: presentation times in ticks, strictly increasing.
+        packet_of: number of the packet that holds each frame; if ``by_count``, in file order.
+        rank_of: place in ``times`` of each packet's picture, -1 if it is not presented; if
+            ``by_count``, in file order.
+        packet_times: time of each packet in ticks, `NO_TIME` where it has none.
+        keys: numbers of the packets at which decoding may begin, rising.
+        by_count: frames are known by their place in decoding output alone, because packets have no
+            presentation times; seeking is impossible.
+        duration: seconds from ``start`` to the end of the last frame.
+        warnings: what the rules above had to mend.
+    """
+
+    time_base: Fraction
+    start: int
+    times: list[int]
+    packet_of: list[int]
+    rank_of: list[int]
+    packet_times: list[int]
+    keys: list[int]
+    by_count: bool
+    duration: Fraction
+    warnings: tuple[MediaWarning, ...]
+
+    @property
+    def keyframes(self) -> list[int]:
+        """Places in ``times`` of the presented keyframes."""
+        return sorted(self.rank_of[k] for k in self.keys if self.rank_of[k] >= 0)
+
+    def entry(self, rank: int) -> int:
+        """Returns the number of the last keyframe from which a frame can be decoded exactly.
+
+        A leading picture of an open GOP comes after its keyframe in the file but before it in time
+        and refers to the GOP before, so decoding must begin one keyframe earlier.
+        """
+        if self.by_count:
+            return self.keys[0]
+        packet = self.packet_of[rank]
+        place = bisect_right(self.keys, packet) - 1
+        while place > 0 and self.packet_times[self.keys[place]] > self.times[rank]:
+            place -= 1
+        return self.keys[max(place, 0)]
+
+
+def build_index(
+    table: PacketTable,
+    *,
+    time_base: Fraction,
+    shown: str,
+    reorders: bool,
+    clock_may_jump: bool,
+    raw: bool,
+    pts_guessed: bool,
+    fps: Fraction | None,
+) -> Index:
+    """Works out what a stream presents from the facts of its packets.
+
+    Args:
+        table: every packet of the stream.
+        time_base: seconds of a tick.
+        shown: the file's name for messages.
+        reorders: whether pictures may be stored in another order than they are shown.
+        clock_may_jump: whether the container allows its clock to start anew.
+        raw: whether the container states no times of its own.
+        pts_guessed: whether presentation times are made up by FFmpeg, as for AVI, which stores
+            none; they are wrong where pictures are reordered.
+        fps: frames a second for a stream without times.
+
+    Raises:
+        MediaError: ``media.no_frames`` or ``media.no_timestamps``.
+    """
+    first = next((i for i in range(len(table)) if table.is_key(i)), 0)
+    numbers = [i for i in range(first, len(table)) if not table.is_hidden(i)]
+    if not numbers:
+        raise MediaError("media.no_frames", f"{shown}: its video stream holds no frames")
+    keys = [i for i in range(first, len(table)) if table.is_key(i)] or [first]
+    if raw or (pts_guessed and reorders) or all(table.pts[i] == NO_TIME for i in numbers):
+        return _index_by_count(table, numbers, keys, time_base, shown, raw=raw, fps=fps)
+
+    say = _Warnings()
+    times = _fill_times(table, reorders=reorders, say=say)
+    if clock_may_jump:
+        _mend_jumps(times, table, time_base, say)
+    order = _presentation_order(times, numbers, keys[0], say)
+    if not order:
+        raise MediaError("media.no_frames", f"{shown}: its video stream holds no frames with times")
+
+    # Pictures that cannot be decoded count here: the stream begins with them.
+    start = min(t for i, t in enumerate(times) if t != NO_TIME and not table.is_hidden(i))
+    presented = [times[i] for i in order]
+    late = (presented[0] - start) * time_base
+    if late > 0:
+        say("media.late_start", f"the first {float(late):.3f} s cannot be decoded")
+    last = (presented[-1] - start) * time_base
+    return Index(
+        time_base=time_base,
+        start=start,
+        times=presented,
+        packet_of=order,
+        rank_of=_ranks(order, len(table)),
+        packet_times=times,
+        keys=[k for k in keys if times[k] != NO_TIME] or keys[:1],
+        by_count=False,
+        duration=last + _last_length(table.duration[order[-1]], presented, time_base),
+        warnings=say.all,
+    )
+
+
+def is_variable(times: list[int], time_base: Fraction) -> bool:
+    """Tells whether the spacing of frames changes by more than rounding.
+
+    Containers round times to their ticks (1 ms in Matroska), so spacings of a constant rate differ
+    by a tick or two; 5 % of the usual spacing is below what anybody calls a change of rate.
+    """
+    if len(times) < 3:
+        return False
+    steps = [b - a for a, b in pairwise(times)]
+    usual = median_low(steps)
+    slack = max(Fraction(2), usual * Fraction(1, 20))
+    if time_base < Fraction(1, 10_000):
+        # Fine ticks may still carry times that were once rounded to milliseconds.
+        slack = max(slack, Fraction(1, 1000) / time_base)
+    return any(abs(step - usual) > slack for step in steps)
+
+
+def _index_by_count(
+    table: PacketTable,
+    numbers: list[int],
+    keys: list[int],
+    time_base: Fraction,
+    shown: str,
+    *,
+    raw: bool,
+    fps: Fraction | None,
+) -> Index:
+    decoding = [table.dts[i] for i in numbers]
+    warnings: tuple[MediaWarning, ...] = ()
+    if not raw and len(set(decoding)) == len(decoding) and NO_TIME not in decoding:
+        # AVI with reordered pictures: a constant rate, and only decoding times are stored.
+        times = sorted(decoding)
+        length = _last_length(table.duration[numbers[-1]], times, time_base)
+    elif fps is not None:
+        times, time_base, length = list(range(len(numbers))), 1 / fps, 1 / fps
+        message = f"the stream has no times; {float(fps):g} frames a second are taken for granted"
+        warnings = (MediaWarning("media.missing_times", message),)
+    else:
+        raise MediaError(
+            "media.no_timestamps",
+            f"{shown}: is a bare stream of pictures without times",
+            hint="state its frame rate, or put it into a container such as MP4",
+        )
+    return Index(
+        time_base=time_base,
+        start=times[0],
+        times=times,
+        packet_of=numbers,
+        rank_of=_ranks(numbers, len(table)),
+        packet_times=[],
+        keys=keys,
+        by_count=True,
+        duration=(times[-1] - times[0]) * time_base + length,
+        warnings=warnings,
+    )
+
+
+def _fill_times(
+    table: PacketTable, *, reorders: bool, say: Callable[[str, str], None]
+) -> list[int]:
+    times = list(table.pts)
+    if reorders:
+        return times
+    missing = [i for i, time in enumerate(times) if time == NO_TIME and table.dts[i] != NO_TIME]
+    for i in missing:
+        times[i] = table.dts[i]
+    if missing:
+        count = len(missing)
+        say("media.missing_times", f"{count} frames have no time; their decoding times are used")
+    return times
+
+
+def _presentation_order(
+    times: list[int], numbers: list[int], first_key: int, say: Callable[[str, str], None]
+) -> list[int]:
+    """Returns the packets whose pictures are presented, in order, each with a time of its own."""
+    timed = [i for i in numbers if times[i] != NO_TIME]
+    missing = len(numbers) - len(timed)
+    if missing:
+        say("media.missing_times", f"{missing} of {len(numbers)} frames have no time; left out")
+    if times[first_key] != NO_TIME:
+        timed = [i for i in timed if times[i] >= times[first_key]]
+    timed.sort(key=times.__getitem__)  # Stable: of equal times the first in the file comes first.
+    order: list[int] = []
+    for i in timed:
+        if not order or times[i] > times[order[-1]]:
+            order.append(i)
+    if len(order) < len(timed):
+        count = len(timed) - len(order)
+        say("media.duplicate_times", f"{count} frames repeat the time of another; left out")
+    return order
+
+
+def _ranks(order: list[int], packets: int) -> list[int]:
+    ranks = [-1] * packets
+    for rank, number in enumerate(order):
+        ranks[number] = rank
+    return ranks
+
+
+def _mend_jumps(
+    times: list[int],
+    table: PacketTable,
+    time_base: Fraction,
+    say: Callable[[str, str], None],
+) -> None:
+    """Moves what follows a jump back of the clock, in place, so that it goes on from there."""
+    tolerance = Fraction(1, 10) / time_base  # FFmpeg's own threshold for such streams.
+    shift, expected, jumps = 0, NO_TIME, 0
+    for i, dts in enumerate(table.dts):
+        if dts != NO_TIME:
+            if expected != NO_TIME and dts + shift < expected - tolerance:
+                shift = expected - dts
+                jumps += 1
+            expected = dts + shift + table.duration[i]
+        if times[i] != NO_TIME:
+            times[i] += shift
+    if jumps:
+        say("media.time_jump", f"the clock jumps back {jumps} times; what follows is moved on")
+
+
+def _last_length(stated: int, times: list[int], time_base: Fraction) -> Fraction:
+    if stated > 0:
+        return stated * time_base
+    if len(times) > 1:
+        return Fraction(times[-1] - times[0], len(times) - 1) * time_base
+    return NOMINAL_DURATION
+
+
+class _Warnings:
+    def __init__(self) -> None:
+        self.all: tuple[MediaWarning, ...] = ()
+
+    def __call__(self, code: str, message: str) -> None:
+        self.all += (MediaWarning(code, message),)

@@ -1,0 +1,86 @@
+"""What is known of a file before its pictures are decoded, as one frozen value.
+
+Times are exact seconds, sizes are pixels. ``width_px`` and ``height_px`` are those of the picture
+as people see it: turned upright, with square pixels. Knows nothing of how the facts are found.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from seedvideo.media.timeline import seconds
+
+
+@dataclass(frozen=True)
+class MediaWarning:
+    """Something that a person should know of a file that can be used all the same.
+
+    Args:
+        code: stable, ``media.what``.
+        message: one line without a full stop.
+    """
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MediaInfo:
+    """Facts of one video stream, from its header, its packets and its first picture.
+
+    Args:
+        path: the file as it was named.
+        size_bytes: size of the file.
+        container: the demuxer's name, such as ``mov,mp4,m4a,3gp,3g2,mj2``.
+        codec: such as ``h264``.
+        pix_fmt: the decoder's pixel format, such as ``yuv420p``; empty if it is not known.
+        width_px: of the displayed picture.
+        height_px: of the displayed picture.
+        coded_width_px: of the stored picture.
+        coded_height_px: of the stored picture.
+        rotation_deg: 0, 90, 180 or 270 degrees, clockwise, that make the stored picture upright.
+        flipped: whether the stored picture is mirrored left to right before it is turned.
+        sample_aspect: width over height of a stored pixel.
+        duration: from the stream's start to the end of its last presented frame.
+        start: the stream's own first time, subtracted from every time that is reported.
+        fps_avg: average frame rate, ``None`` for a single frame.
+        is_vfr: whether the spacing of the frames changes by more than the container's rounding.
+        is_image: whether this is a still picture; its duration is nominal.
+        transfer: name of the transfer characteristic, such as ``bt709``; empty if it is not stated.
+        warnings: what a person should know.
+    """
+
+    path: str
+    size_bytes: int
+    container: str
+    codec: str
+    pix_fmt: str
+    width_px: int
+    height_px: int
+    coded_width_px: int
+    coded_height_px: int
+    rotation_deg: int
+    flipped: bool
+    sample_aspect: Fraction
+    duration: Fraction
+    start: Fraction
+    fps_avg: Fraction | None
+    is_vfr: bool
+    is_image: bool
+    transfer: str
+    warnings: tuple[MediaWarning, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the facts that results carry, times as float seconds."""
+        return {
+            "duration_s": seconds(self.duration),
+            "start_s": seconds(self.start),
+            "width_px": self.width_px,
+            "height_px": self.height_px,
+            "fps_avg": None if self.fps_avg is None else seconds(self.fps_avg),
+            "is_vfr": self.is_vfr,
+            "rotation_deg": self.rotation_deg,
+            "codec": self.codec,
+            "pix_fmt": self.pix_fmt,
+            "warnings": [{"code": w.code, "message": w.message} for w in self.warnings],
+        }

@@ -1,0 +1,166 @@
+"""The packets of one video stream, in file order, with their own facts and nothing decoded.
+
+A file that is damaged or cut still gives every packet that can be read; two readings of one file
+give the same packets, so a packet's number is its name everywhere in this package. Runs in the
+decoding process only. Times are ticks of the stream's time base.
+"""
+
+from __future__ import annotations  # av.Packet is generic for type checkers only
+
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Final, cast
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Discard
+from av.video.stream import VideoStream
+
+from seedvideo.errors import MediaError
+from seedvideo.media.container import Origin, encrypted, out_of_memory
+
+NO_TIME: Final = -(1 << 63)
+"""Stands for a missing time in arrays of ticks, as in FFmpeg."""
+
+_MAX_READ_ERRORS: Final = 16
+"""Failed reads in a row after which the rest of a file counts as unreadable."""
+
+_KEY, _HIDDEN = 1, 2
+
+
+@dataclass
+class PacketTable:
+    """One row a packet, as parallel arrays: tens of bytes each, for hours of video.
+
+    ``pts`` and ``dts`` hold `NO_TIME` where the file states none. Hidden packets are never shown:
+    an edit list cuts them off, the codec keeps them for reference only, or they are empty.
+    """
+
+    pts: array[int] = field(default_factory=lambda: array("q"))
+    dts: array[int] = field(default_factory=lambda: array("q"))
+    duration: array[int] = field(default_factory=lambda: array("q"))
+    size: array[int] = field(default_factory=lambda: array("q"))
+    flags: array[int] = field(default_factory=lambda: array("b"))
+    other_end: Fraction = Fraction(0)
+    """Latest end among the packets of other streams, in seconds of the container's clock."""
+    cut_off: bool = False
+    """Whether reading ended in an error, not at the end of the file."""
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    def is_key(self, number: int) -> bool:
+        """Tells whether decoding may begin at a packet."""
+        return bool(self.flags[number] & _KEY)
+
+    def is_hidden(self, number: int) -> bool:
+        """Tells whether a packet's picture is never shown."""
+        return bool(self.flags[number] & _HIDDEN)
+
+
+def read_packets(
+    container: InputContainer, stream: VideoStream, *, shown: str, every_stream: bool = False
+) -> Iterator[Packet[VideoStream] | None]:
+    """Yields a stream's packets until the file ends, stepping over what cannot be read.
+
+    Args:
+        container: positioned where reading shall begin.
+        stream: the wanted stream.
+        shown: the file's name for messages.
+        every_stream: also yield the packets of other streams.
+
+    Yields:
+        Packets; None, once and last, if reading ended in an error.
+    """
+    errors = 0
+    while errors < _MAX_READ_ERRORS:
+        demuxer = container.demux() if every_stream else container.demux(stream)
+        try:
+            for packet in demuxer:
+                errors = 0
+                if packet.size or packet.dts is not None or packet.pts is not None:
+                    yield cast("Packet[VideoStream]", packet)
+            return
+        except av.error.MemoryError as error:
+            raise out_of_memory(shown) from error
+        except av.error.FFmpegError:
+            errors += 1
+    yield None
+
+
+def tabulate(
+    container: InputContainer, stream: VideoStream, origin: Origin, alive: Callable[[], None]
+) -> PacketTable:
+    """Reads every packet of a stream once and notes its facts.
+
+    Args:
+        container: freshly opened.
+        stream: the chosen video stream.
+        origin: names the file and its limits.
+        alive: called for each packet; may raise to stop.
+
+    Raises:
+        MediaError: if there are too many packets or they are encrypted.
+    """
+    table = PacketTable()
+    codec = stream.codec_context.codec.canonical_name
+    headers_tell_all = origin.kind == "mov"
+    if headers_tell_all:
+        # Other streams need not be read: the header says how long they are.
+        for other in container.streams:
+            if other.index != stream.index:
+                other.discard = Discard.all
+    count = 0
+    for packet in read_packets(
+        container, stream, shown=origin.shown, every_stream=not headers_tell_all
+    ):
+        alive()
+        if packet is None:
+            table.cut_off = True
+            break
+        count += 1
+        if count > origin.limits.max_packets:
+            raise MediaError(
+                "media.too_complex",
+                f"{origin.shown}: has over {origin.limits.max_packets} packets, the limit",
+            )
+        if packet.stream_index != stream.index:
+            _note_other(table, packet)
+            continue
+        if packet.has_sidedata("encryption_info"):
+            raise encrypted(origin.shown)
+        # An empty packet says "the same picture again"; given to a decoder it would end the stream.
+        hidden = packet.is_discard or not packet.size or not _is_shown(codec, packet)
+        # A GIF picture paints over the one before, whatever its key flag says.
+        key = packet.is_keyframe and (codec != "gif" or not len(table))
+        table.pts.append(NO_TIME if packet.pts is None else packet.pts)
+        table.dts.append(NO_TIME if packet.dts is None else packet.dts)
+        table.duration.append(packet.duration or 0)
+        table.size.append(packet.size)
+        table.flags.append(_KEY * key | _HIDDEN * hidden)
+    return table
+
+
+def _note_other(table: PacketTable, packet: Packet[VideoStream]) -> None:
+    if packet.pts is not None and packet.time_base:
+        end = (packet.pts + (packet.duration or 0)) * packet.time_base
+        table.other_end = max(table.other_end, end)
+
+
+def _is_shown(codec: str, packet: Packet[VideoStream]) -> bool:
+    """Reads from VP8 and VP9 data whether the packet shows a picture or only stores one."""
+    if codec not in ("vp8", "vp9") or packet.size < 2:
+        return True
+    data = memoryview(packet)
+    first = data[0]
+    if codec == "vp8":
+        return bool(first & 0x10)  # RFC 6386, section 9.1: show_frame
+    if data[-1] & 0xE0 == 0xC0:
+        return True  # A superframe: hidden pictures and the shown one travel together.
+    # VP9 bitstream, section 6.2: marker (2 bits), profile (2, one more for profile 3),
+    # show_existing_frame, frame_type, show_frame; the highest bit comes first.
+    bits = f"{first:08b}{data[1]:08b}"[5 if first & 0x30 == 0x30 else 4 :]
+    return bits[0] == "1" or bits[2] == "1"

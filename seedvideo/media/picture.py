@@ -1,0 +1,106 @@
+"""From a native frame to the small upright RGB picture that was asked for.
+
+A picture is scaled as soon as it is decoded, in one step to RGB, and only then turned, so that no
+full-size RGB copy ever exists. Runs in the decoding process only. Knows nothing of times.
+"""
+
+import struct
+from dataclasses import dataclass
+from typing import Final, cast
+
+from av.sidedata.sidedata import SideDataContainer, Type
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
+
+_UNIT: Final = 1 << 16
+"""One, in the fixed-point numbers of a display matrix."""
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """How to make a stored picture upright: mirror left to right, then turn clockwise."""
+
+    rotation_deg: int = 0
+    flipped: bool = False
+
+    @property
+    def swaps_sides(self) -> bool:
+        """Whether width and height change places."""
+        return self.rotation_deg in (90, 270)
+
+
+def read_orientation(frame: VideoFrame) -> Orientation:
+    """Reads a frame's display matrix; without one, or with a skewed one, it is upright."""
+    # PyAV declares this as a dictionary of motion vectors; it is a container of all side data.
+    every = cast(SideDataContainer, frame.side_data)
+    matrix = next((data for data in every if data.type == Type.DISPLAYMATRIX), None)
+    if matrix is None:
+        return Orientation()
+    # ISO/IEC 14496-12, section 8.3.2: x' = a x + c y, y' = b x + d y; y points down. In native byte
+    # order, as FFmpeg keeps it.
+    a, b, _, c, d = struct.unpack("=5i", bytes(matrix)[:20])
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        if a >= 0:
+            return Orientation(0) if d >= 0 else Orientation(180, flipped=True)
+        return Orientation(0, flipped=True) if d >= 0 else Orientation(180)
+    if b >= 0:
+        return Orientation(90) if c < 0 else Orientation(270, flipped=True)
+    return Orientation(270) if c >= 0 else Orientation(90, flipped=True)
+
+
+def shows_through(frame: VideoFrame) -> bool:
+    """Tells whether any part of a frame is transparent, from a small copy of it."""
+    if not any(component.is_alpha for component in frame.format.components):
+        return False
+    width_px, height_px = min(frame.width, 256), min(frame.height, 256)
+    small = VideoReformatter().reformat(frame, width_px, height_px, "rgba", threads=1)
+    plane = small.planes[0]
+    data, row = bytes(plane), plane.line_size
+    return any(min(data[y * row + 3 : y * row + 4 * width_px : 4]) < 255 for y in range(height_px))
+
+
+class Resizer:
+    """Scales frames to RGB; keeps FFmpeg's scaler between frames of one size."""
+
+    def __init__(self, orientation: Orientation) -> None:
+        self._orientation = orientation
+        self._reformatter = VideoReformatter()
+
+    def resize(self, frame: VideoFrame, width_px: int, height_px: int) -> bytes:
+        """Returns the picture as rows of RGB bytes, ``height_px * width_px * 3`` in all.
+
+        Args:
+            frame: as decoded; its colour space is taken as it states it.
+            width_px: of the result, upright.
+            height_px: of the result, upright.
+        """
+        swaps = self._orientation.swaps_sides
+        stored_width_px, stored_height_px = (
+            (height_px, width_px) if swaps else (width_px, height_px)
+        )
+        small = self._reformatter.reformat(
+            frame,
+            stored_width_px,
+            stored_height_px,
+            "rgb24",
+            interpolation=Interpolation.BICUBIC,
+            threads=1,
+        )
+        plane = small.planes[0]
+        data, row, used = memoryview(plane), plane.line_size, 3 * stored_width_px
+        if row == used:
+            packed = bytes(data[: row * stored_height_px])
+        else:
+            packed = b"".join(data[y * row : y * row + used] for y in range(stored_height_px))
+        if self._orientation == Orientation():
+            return packed
+        return _turn(packed, stored_width_px, stored_height_px, self._orientation)
+
+
+def _turn(packed: bytes, width_px: int, height_px: int, orientation: Orientation) -> bytes:
+    import numpy as np  # Only turned videos need it here, and it slows the start of the process.
+
+    pixels = np.frombuffer(packed, np.uint8).reshape(height_px, width_px, 3)
+    if orientation.flipped:
+        pixels = pixels[:, ::-1]
+    return np.rot90(pixels, -orientation.rotation_deg // 90).tobytes()

@@ -1,0 +1,188 @@
+"""The safe way from a name to an open file: regular files only, looked at before a demuxer is.
+
+The name that a person or a manifest gives is only ever a file name here: it is resolved, checked
+and opened by us, and what goes on from here is a descriptor. So ``concat:a|b``, ``http://...`` and
+``-i`` name files, which do not exist. The first bytes tell text (playlists, scripts, SDP, XML) from
+media before any demuxer sees them. Knows nothing of demuxers, streams or pictures.
+"""
+
+import os
+import re
+import stat
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from seedvideo.errors import InputError, MediaError
+from seedvideo.limits import Limits
+
+HEAD_BYTES: Final = 4096
+"""How much of a file is looked at."""
+
+_MAX_SHOWN_CHARS: Final = 200
+_PLAYLISTS: Final = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"<smil", b"v=0", b"[playlist]")
+_MAGIC: Final = (
+    # offset, bytes, kind
+    (0, rb"\x89PNG\r\n\x1a\n", "png"),
+    (0, rb"\xff\xd8\xff", "jpeg"),
+    (0, rb"RIFF....WEBP", "webp"),
+    (0, rb"BM.{8}....[\x0c-\x7c]\x00\x00\x00", "bmp"),
+    (0, rb"GIF8[79]a", "gif"),
+    (4, rb"(?:ftyp|moov|mdat|free|skip|wide|pnot|styp|moof)", "mov"),
+    (0, rb"\x1a\x45\xdf\xa3", "matroska"),
+    (0, rb"RIFF....AVI ", "avi"),
+    (0, rb"FLV\x01", "flv"),
+    (0, rb"OggS", "ogg"),
+    (0, rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
+    (0, rb"DKIF", "ivf"),
+    (0, rb"\x00\x00\x01\xba", "mpeg"),
+    (0, rb"\x47.{187}\x47.{187}\x47", "mpegts"),
+    (4, rb"\x47.{191}\x47.{191}\x47", "mpegts"),
+    (0, rb"ID3|fLaC|RIFF....WAVE|FORM....AIF|\xff[\xfb\xf3\xf2\xf1\xf9]", "audio"),
+)
+IMAGE_KINDS: Final = ("png", "jpeg", "webp", "bmp")
+"""Kinds of still picture, read as a video of one frame."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An open, regular file that looks like media.
+
+    Args:
+        descriptor: ours to close; no other code opens the file again by name.
+        shown: the name, made safe to print.
+        kind: what the first bytes say: a container, a still picture, ``audio`` or ``unknown``.
+        size_bytes: size of the file.
+    """
+
+    descriptor: int
+    shown: str
+    kind: str
+    size_bytes: int
+
+    def close(self) -> None:
+        """Closes the descriptor."""
+        os.close(self.descriptor)
+
+
+def open_source(path: str | os.PathLike[str], *, limits: Limits, root: Path | None) -> Source:
+    """Opens a file for decoding, or says why not.
+
+    Args:
+        path: a file name, whatever it looks like.
+        limits: bounds the size.
+        root: if given, the file must lie in this folder once every symbolic link is followed.
+
+    Raises:
+        InputError: if the name is not that of a regular, non-empty file inside the bounds.
+        MediaError: if the file is text, such as a playlist, or is known not to be video.
+    """
+    name = os.fspath(path)
+    shown = show_path(name)
+    try:
+        real = os.path.realpath(name, strict=True)
+        facts = os.stat(real)
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise InputError(
+            "input.not_found", f"{shown}: no such file", hint="check the name and the folder"
+        ) from error
+    except OSError as error:
+        # Loops of links, names that are too long, folders that may not be searched.
+        raise InputError("input.not_found", f"{shown}: {_reason(error)}") from error
+    if root is not None and not Path(real).is_relative_to(os.path.realpath(root)):
+        raise InputError("input.outside_root", f"{shown}: lies outside the allowed folder")
+    _check_regular(facts, shown)
+    try:
+        # NONBLOCK: should the file have become a pipe since the check, opening must not hang.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+        descriptor = os.open(real, flags)
+    except OSError as error:
+        raise InputError("input.unreadable", f"{shown}: {_reason(error)}") from error
+    try:
+        opened = os.fstat(descriptor)
+        _check_regular(opened, shown)
+        if (opened.st_dev, opened.st_ino) != (facts.st_dev, facts.st_ino):
+            raise InputError(
+                "input.changed", f"{shown}: was replaced while being opened", retryable=True
+            )
+        _check_size(opened.st_size, shown, limits)
+        kind = sniff(os.pread(descriptor, HEAD_BYTES, 0), shown=shown)
+        return Source(descriptor, shown, kind, opened.st_size)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def sniff(head: bytes, *, shown: str) -> str:
+    """Tells from the first bytes what a file may be.
+
+    Args:
+        head: the first `HEAD_BYTES` of the file, or all of it.
+        shown: the file's name for messages.
+
+    Raises:
+        MediaError: if it is text, or audio in a format that holds no video.
+    """
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start[:12].lower().startswith(tuple(mark.lower() for mark in _PLAYLISTS)):
+        raise MediaError(
+            "media.not_video",
+            f"{shown}: is a playlist or a description, not a video",
+            hint="give the video file itself; lists that point to other files are never followed",
+        )
+    if _is_text(head):
+        raise MediaError("media.not_video", f"{shown}: is a text file, not a video")
+    for offset, pattern, kind in _MAGIC:
+        if re.compile(pattern, re.DOTALL).match(head, offset):
+            if kind == "audio":
+                raise MediaError("media.no_video", f"{shown}: is an audio file")
+            return kind
+    return "unknown"
+
+
+def show_path(name: str | bytes) -> str:
+    """Returns a file name that is safe to print: one line, no control characters, not too long."""
+    text = os.fsdecode(name)
+    if len(text) > _MAX_SHOWN_CHARS:
+        half = _MAX_SHOWN_CHARS // 2
+        text = f"{text[:half]}...{text[-half:]}"
+    return "".join(
+        c if unicodedata.category(c)[0] not in "CZ" or c == " " else ascii(c)[1:-1] for c in text
+    )
+
+
+def _is_text(head: bytes) -> bool:
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) and not head.startswith(b"\xff\xfe\x00"):
+        return True
+    part = head[:512]
+    if b"\x00" in part:
+        return False
+    try:
+        text = part.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(part) - 3:
+            return False
+        text = part[: error.start].decode("utf-8")
+    printable = sum(c.isprintable() or c in "\t\r\n\f\x1b" for c in text)
+    return printable >= 0.95 * len(text)
+
+
+def _check_regular(facts: os.stat_result, shown: str) -> None:
+    if not stat.S_ISREG(facts.st_mode):
+        what = "a folder" if stat.S_ISDIR(facts.st_mode) else "a pipe, socket or device"
+        raise InputError("input.not_a_file", f"{shown}: is {what}, not a regular file")
+
+
+def _check_size(size_bytes: int, shown: str, limits: Limits) -> None:
+    if size_bytes == 0:
+        raise InputError("input.empty", f"{shown}: is empty")
+    if size_bytes > limits.max_input_bytes:
+        raise InputError(
+            "input.too_large",
+            f"{shown}: has {size_bytes} bytes, the limit is {limits.max_input_bytes}",
+        )
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or "cannot be opened").lower()

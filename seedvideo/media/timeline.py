@@ -1,0 +1,65 @@
+"""Time: exact seconds, half-open spans and how they are written. The one place that handles them.
+
+Every time inside seedvideo is a ``Fraction`` of a second. Floats appear only at the edges, made by
+`seconds`. Knows nothing of files, frames or tokens.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+
+@dataclass(frozen=True)
+class Span:
+    """A half-open stretch of time ``[start, end)``, in seconds.
+
+    Raises:
+        ValueError: if the span starts before zero or does not end after it starts.
+    """
+
+    start: Fraction
+    end: Fraction
+
+    def __post_init__(self) -> None:
+        if self.start < 0:
+            raise ValueError(f"span starts at {self.start} s, expected 0 or later")
+        if self.end <= self.start:
+            raise ValueError(f"span ends at {self.end} s, expected after its start {self.start} s")
+
+    @property
+    def duration(self) -> Fraction:
+        """Length in seconds."""
+        return self.end - self.start
+
+    def __contains__(self, time: Fraction) -> bool:
+        return self.start <= time < self.end
+
+
+def seconds(time: Fraction) -> float:
+    """Returns a time as float seconds for output, rounded to microseconds."""
+    return float(round(time, 6))
+
+
+def strictly_increasing(times: Iterable[Fraction]) -> bool:
+    """Tells whether each time is later than the one before it."""
+    previous: Fraction | None = None
+    for time in times:
+        if previous is not None and time <= previous:
+            return False
+        previous = time
+    return True
+
+
+def format_clock(time: Fraction) -> str:
+    """Writes a time as ``H:MM:SS.mmm``, milliseconds rounded half up.
+
+    Raises:
+        ValueError: if the time is below zero.
+    """
+    if time < 0:
+        raise ValueError(f"time is {time} s, expected 0 or later")
+    milliseconds = int(time * 1000 + Fraction(1, 2))
+    minutes, rest = divmod(milliseconds, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    whole, milliseconds = divmod(rest, 1000)
+    return f"{hours}:{minutes:02d}:{whole:02d}.{milliseconds:03d}"

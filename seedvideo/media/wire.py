@@ -1,0 +1,98 @@
+"""The messages between a reader and its decoding process: a small JSON header and raw bytes.
+
+Layout: header length (4 bytes, big-endian), body length (8 bytes), header, body. No pickle, so that
+a decoder taken over by a hostile file can send nothing but data; the reading side bounds both parts
+before it makes room for them. Knows nothing of what the messages mean.
+"""
+
+import json
+import os
+import struct
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+PREFIX: Final = struct.Struct(">IQ")
+MAX_HEADER_BYTES: Final = 1 << 20
+"""Longest header that a reader accepts."""
+
+
+class WireError(Exception):
+    """The other side sent something that is not a message."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message: ``header["type"]`` names it."""
+
+    header: dict[str, Any]
+    body: bytearray = field(default_factory=bytearray)
+
+    @property
+    def type(self) -> str:
+        """What the message is."""
+        return str(self.header.get("type", ""))
+
+
+def send(descriptor: int, header: dict[str, Any], body: bytes | memoryview = b"") -> None:
+    """Writes one message, waiting until the other side has taken it."""
+    text = json.dumps(header, ensure_ascii=True).encode("ascii")
+    _write(descriptor, PREFIX.pack(len(text), len(body)) + text)
+    if len(body):
+        _write(descriptor, body)
+
+
+def receive(read_into: Callable[[memoryview], bool], *, max_body_bytes: int) -> Message | None:
+    """Reads one message.
+
+    Args:
+        read_into: fills the whole of a buffer, or returns False if the other side has closed.
+        max_body_bytes: longest body to accept.
+
+    Returns:
+        The message, or None if the other side has closed.
+
+    Raises:
+        WireError: if a length is out of bounds or the header is not a JSON object.
+    """
+    prefix = bytearray(PREFIX.size)
+    if not read_into(memoryview(prefix)):
+        return None
+    header_bytes, body_bytes = PREFIX.unpack(prefix)
+    if header_bytes > MAX_HEADER_BYTES or body_bytes > max_body_bytes:
+        raise WireError(f"message of {header_bytes} + {body_bytes} bytes is over the bound")
+    text, body = bytearray(header_bytes), bytearray(body_bytes)
+    if not read_into(memoryview(text)) or (body and not read_into(memoryview(body))):
+        return None
+    try:
+        header = json.loads(text)
+    except ValueError as error:
+        raise WireError("header is not JSON") from error
+    if not isinstance(header, dict):
+        raise WireError("header is not an object")
+    return Message(header, body)
+
+
+def pack_integers(values: list[int]) -> bytes:
+    """Returns whole numbers as signed 64-bit words of this machine."""
+    return array("q", values).tobytes()
+
+
+def unpack_integers(body: bytes | bytearray | memoryview) -> list[int]:
+    """Reads what `pack_integers` wrote.
+
+    Raises:
+        WireError: if the length is not a multiple of eight.
+    """
+    if len(body) % 8:
+        raise WireError("integers of a broken length")
+    values = array("q")
+    values.frombytes(body)
+    return values.tolist()
+
+
+def _write(descriptor: int, data: bytes | memoryview) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

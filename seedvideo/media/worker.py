@@ -1,0 +1,213 @@
+"""The decoding process: opens one file, answers requests about it, and may die at any time.
+
+Started by `seedvideo.media.child` with three descriptors: requests in, answers out, the file. It
+writes no file, opens none by name, and its memory is bounded. It ends when the reader's end of the
+request pipe closes. Requests are ``open``, then any number of ``pass``; ``stop`` ends a pass early.
+"""
+
+import os
+import resource
+import select
+import sys
+import time
+import traceback
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from seedvideo.errors import SeedVideoError
+from seedvideo.limits import Limits
+from seedvideo.media import wire
+
+if TYPE_CHECKING:
+    from seedvideo.media.decoder import Decoder, Tally
+
+ALIVE_EVERY_S: Final = 0.5
+"""Time after which a process without an answer says that it is still working."""
+
+EXIT_OUT_OF_MEMORY: Final = 87
+"""Exit status of a process that had no memory left even to say so."""
+
+_MAX_REQUEST_BYTES: Final = 1 << 26
+_MAX_OPEN_FILES: Final = 64
+_MAX_TRACE_CHARS: Final = 20_000
+
+
+class _Stopped(Exception):
+    """The reader wants no more of this pass."""
+
+
+class _Line:
+    """Both ends of the conversation with the reader."""
+
+    def __init__(self, requests: int, answers: int) -> None:
+        self._requests = requests
+        self._answers = answers
+        self._last_word_s = time.monotonic()
+
+    def receive(self) -> wire.Message | None:
+        """Waits for the next request; None once the reader is gone."""
+        return wire.receive(self._read_into, max_body_bytes=_MAX_REQUEST_BYTES)
+
+    def send(self, header: dict[str, Any], body: bytes = b"") -> None:
+        """Sends an answer, waiting until the reader takes it."""
+        wire.send(self._answers, header, body)
+        self._last_word_s = time.monotonic()
+
+    def alive(self) -> None:
+        """Stops if the reader says so; tells it now and then that work goes on."""
+        if select.select([self._requests], [], [], 0)[0]:
+            message = self.receive()
+            if message is None:
+                sys.exit(0)
+            raise _Stopped
+        if time.monotonic() - self._last_word_s > ALIVE_EVERY_S:
+            self.send({"type": "alive"})
+
+    def _read_into(self, buffer: memoryview) -> bool:
+        while buffer:
+            count = os.readv(self._requests, [buffer])
+            if not count:
+                return False
+            buffer = buffer[count:]
+        return True
+
+
+def main(requests: int, answers: int, file: int) -> None:
+    """Serves one reader until it goes away."""
+    line = _Line(requests, answers)
+    try:
+        _serve(line, file)
+    except BrokenPipeError:
+        return
+    except MemoryError:
+        _die_of_memory()
+    except SeedVideoError as error:
+        line.send(
+            {
+                "type": "error",
+                "code": error.code,
+                "message": error.message,
+                "hint": error.hint,
+                "retryable": error.retryable,
+            }
+        )
+    except Exception:  # noqa: BLE001  # A fault of ours: the reader must hear of it, wherever it is from.
+        line.send({"type": "fault", "trace": traceback.format_exc()[-_MAX_TRACE_CHARS:]})
+
+
+def _serve(line: _Line, file: int) -> None:
+    request = line.receive()
+    if request is None:
+        return
+    shown = str(request.header["shown"])
+    try:
+        _serve_file(line, file, request.header)
+    except MemoryError as error:
+        from seedvideo.media.container import out_of_memory
+
+        raise out_of_memory(shown) from error
+
+
+def _serve_file(line: _Line, file: int, request: dict[str, Any]) -> None:
+    # Late, so that the clock of the reader covers these too.
+    import av.logging
+
+    from seedvideo.media.container import Origin
+    from seedvideo.media.decode import PyavDecoder
+    from seedvideo.media.decoder import Tally
+    from seedvideo.media.describe import describe
+
+    av.logging.set_level(None)
+    limits = Limits(**request["limits"])
+    use_decord = request["decoder"] == "decord"
+    if use_decord:
+        import decord  # noqa: F401  # Its libraries must be loaded before memory is bounded.
+    _confine(limits)
+    origin = Origin(
+        descriptor=file,
+        shown=str(request["shown"]),
+        kind=str(request["kind"]),
+        size_bytes=int(request["size_bytes"]),
+        limits=limits,
+        fps=None if request["fps"] is None else Fraction(request["fps"]),
+    )
+    opened = describe(origin, line.alive)
+    decoder: Decoder = PyavDecoder(origin, opened.index, opened.table, opened.orientation)
+    if use_decord:
+        from seedvideo.media.decord_decoder import DecordDecoder
+
+        decoder = DecordDecoder(origin, opened.index, opened.info)
+    index = opened.index
+    line.send(
+        {
+            "type": "opened",
+            "info": _plain(opened.info),
+            "time_base": str(index.time_base),
+            "start": index.start,
+            "frames": len(index.times),
+        },
+        wire.pack_integers(index.times + index.keyframes),
+    )
+    while (message := line.receive()) is not None:
+        if message.type != "pass":
+            continue
+        tally = Tally()
+        _answer_pass(line, decoder, message, tally)
+        line.send(
+            {
+                "type": "done",
+                "decoded_frames": tally.decoded_frames,
+                "damaged_packets": tally.damaged_packets,
+                "warnings": [[w.code, w.message] for w in tally.warnings],
+            }
+        )
+
+
+def _answer_pass(line: _Line, decoder: "Decoder", message: wire.Message, tally: "Tally") -> None:
+    from seedvideo.media.decoder import Wanted
+
+    numbers = wire.unpack_integers(message.body)
+    wanted = [Wanted(*numbers[i : i + 3]) for i in range(0, len(numbers), 3)]
+    strategy = message.header["strategy"]
+    try:
+        for picture in decoder.pictures(wanted, strategy=strategy, alive=line.alive, tally=tally):
+            line.send({"type": "picture", "rank": picture.rank}, picture.rgb)
+            line.alive()
+    except _Stopped:
+        return  # The pass's container closes with this function's frame.
+
+
+def _plain(info: Any) -> dict[str, Any]:
+    """Returns a value object's fields as JSON values, fractions as text."""
+    plain: dict[str, Any] = {}
+    for name in info.__dataclass_fields__:
+        value = getattr(info, name)
+        plain[name] = str(value) if isinstance(value, Fraction) else value
+    plain["warnings"] = [[w.code, w.message] for w in info.warnings]
+    return plain
+
+
+def _confine(limits: Limits) -> None:
+    """Bounds what this process may take: memory, files, and writing at all."""
+    space = _address_space_bytes() + int(limits.worker_memory_bytes)
+    for kind, value in (
+        (resource.RLIMIT_AS, space),
+        (resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        _, hard = resource.getrlimit(kind)
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (value, value))
+
+
+def _address_space_bytes() -> int:
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[0]) * resource.getpagesize()
+    except FileNotFoundError:
+        return 0  # Not Linux: the bound then holds for all of the process.
+
+
+def _die_of_memory() -> NoReturn:
+    os._exit(EXIT_OUT_OF_MEMORY)

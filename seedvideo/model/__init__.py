@@ -1,0 +1,78 @@
+"""Models: the Seed-style one in this package, and the Protocol that every backend follows.
+
+``load`` gives a model by name or folder; ``available`` lists the ones that come with the package.
+Importing this loads no torch.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from seedvideo.errors import ModelError
+from seedvideo.model.backends import Backend
+
+WEIGHTS: Final = Path(__file__).parent / "weights"
+"""Where the checkpoints that come with the package lie, one folder a model."""
+
+DEFAULT_MODEL: Final = "nano"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A model that comes with the package.
+
+    Args:
+        name: as in ``--model``.
+        description: one line.
+        licence: of the weights.
+        folder: where it lies.
+        size_bytes: of all its files.
+    """
+
+    name: str
+    description: str
+    licence: str
+    folder: Path
+    size_bytes: int
+
+
+def available() -> tuple[ModelInfo, ...]:
+    """The models that come with the package, by name.
+
+    Raises:
+        ModelError: ``model.checkpoint_invalid`` if one of them does not describe itself.
+    """
+    from seedvideo.model.checkpoint import read_config
+
+    models = []
+    for folder in sorted(path.parent for path in WEIGHTS.glob("*/config.json")):
+        config = read_config(folder)
+        size_bytes = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+        models.append(
+            ModelInfo(config.name, config.description, config.licence, folder, size_bytes)
+        )
+    return tuple(models)
+
+
+def load(name_or_folder: str = DEFAULT_MODEL) -> Backend:
+    """Load a model by the name of one that comes with the package, or from a checkpoint folder.
+
+    A name goes before a folder of the same name; write ``./name`` for the folder.
+
+    Raises:
+        ModelError: ``model.unknown`` if there is neither; ``model.checkpoint_invalid`` if it is not
+            sound.
+    """
+    from seedvideo.model.backends.native import NativeBackend
+
+    known = sorted(path.parent.name for path in WEIGHTS.glob("*/config.json"))
+    if name_or_folder in known:
+        return NativeBackend.from_folder(WEIGHTS / name_or_folder)
+    folder = Path(name_or_folder)
+    if not folder.is_dir():
+        raise ModelError(
+            "model.unknown",
+            f"there is no model {name_or_folder!r}",
+            hint=f"choose one of: {', '.join(known)}; or give a checkpoint folder",
+        )
+    return NativeBackend.from_folder(folder)

@@ -1,0 +1,313 @@
+"""Checkpoints on disk: written whole, read with every doubt.
+
+    config.json                what the model is: sizes, geometry, names
+    tokenizer.json             its vocabulary
+    weights-*.safetensors      its weights in half precision, each file at most 15 MiB
+    familiarity.safetensors    what its training pictures looked like (optional)
+    manifest.json              SHA-256 of each of these files
+
+Only safetensors are read: a pickle can run code when it is opened. Hashes, names, shapes and types
+are checked before a weight is used. Knows nothing of videos.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from seedvideo.errors import ModelError
+from seedvideo.model.seedvl import SeedVL, SeedVLConfig
+from seedvideo.sampler.geometry import TokenGeometry
+
+FORMAT_VERSION: Final = 1
+MAX_FILE_BYTES: Final = 15 * 1024**2
+
+_CONFIG, _TOKENIZER, _MANIFEST = "config.json", "tokenizer.json", "manifest.json"
+_FAMILIARITY = "familiarity.safetensors"
+_REQUIRED = (_CONFIG, _TOKENIZER)
+_MAX_JSON_BYTES = 16 * 1024**2
+_PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """What ``config.json`` says.
+
+    Args:
+        name: short name of the model.
+        description: one line for ``seedvideo models``.
+        licence: of the weights.
+        model: sizes.
+        geometry: frame sizes, levels and default budget.
+        familiarity_threshold: below it an answer is not confident; None if that is not known.
+    """
+
+    name: str
+    description: str
+    licence: str
+    model: SeedVLConfig
+    geometry: TokenGeometry
+    familiarity_threshold: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"format_version": FORMAT_VERSION, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "CheckpointConfig":
+        """Inverse of ``to_json``.
+
+        Raises:
+            ValueError: if the format is not known, or values do not fit each other.
+            TypeError: if keys are missing or unknown.
+        """
+        known = dict(values)
+        version = known.pop("format_version", None)
+        if version != FORMAT_VERSION:
+            raise ValueError(f"format_version is {version!r}, expected {FORMAT_VERSION}")
+        geometry = dict(known.pop("geometry", {}))
+        geometry["levels_tokens"] = tuple(geometry.get("levels_tokens", ()))
+        model = SeedVLConfig.from_json(known.pop("model", {}))
+        config = cls(model=model, geometry=TokenGeometry(**geometry), **known)
+        if config.geometry.token_px != model.token_px:
+            raise ValueError(
+                f"the geometry has {config.geometry.token_px} px a token, the model "
+                f"{model.token_px} px"
+            )
+        return config
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that was read and checked.
+
+    Args:
+        config: what it is.
+        tokenizer_file: its vocabulary.
+        model: the model, in evaluation mode, float32.
+        familiarity: tensors that describe the training pictures; empty if there are none.
+        sha256: hash over the hashes of all files.
+    """
+
+    config: CheckpointConfig
+    tokenizer_file: Path
+    model: SeedVL
+    familiarity: dict[str, Tensor]
+    sha256: str
+
+
+def read_config(folder: Path) -> CheckpointConfig:
+    """Read ``config.json`` alone, for lists of models.
+
+    Raises:
+        ModelError: ``model.checkpoint_invalid``.
+    """
+    try:
+        return CheckpointConfig.from_json(_read_json(folder / _CONFIG))
+    except (TypeError, ValueError) as error:
+        raise _invalid(folder, f"{_CONFIG} does not describe a model: {error}") from error
+
+
+def read_manifest(folder: Path) -> dict[str, str]:
+    """Names and SHA-256 of the checkpoint's files, not compared with the files yet.
+
+    Raises:
+        ModelError: ``model.checkpoint_invalid``.
+    """
+    manifest = _read_json(folder / _MANIFEST)
+    for name, digest in manifest.items():
+        is_plain = Path(name).name == name and Path(name).suffix in {".json", ".safetensors"}
+        if not is_plain or not isinstance(digest, str) or len(digest) != 64:
+            raise _invalid(folder, f"{_MANIFEST} has a bad entry {name!r}")
+    missing = [name for name in _REQUIRED if name not in manifest]
+    if missing or not _weight_files(manifest):
+        raise _invalid(folder, f"{_MANIFEST} lists no {', '.join(missing) or 'weights'}")
+    return {name: str(digest) for name, digest in manifest.items()}
+
+
+def verify(folder: Path) -> str:
+    """Compare every file with the manifest.
+
+    Returns:
+        The hash over all hashes, which names this checkpoint.
+
+    Raises:
+        ModelError: ``model.checkpoint_invalid`` if a file is missing or differs.
+    """
+    manifest = read_manifest(folder)
+    for name, digest in sorted(manifest.items()):
+        path = folder / name
+        if not path.is_file():
+            raise _invalid(folder, f"{name} is missing")
+        if file_sha256(path) != digest:
+            raise _invalid(folder, f"{name} is damaged: its SHA-256 is not the manifest's")
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(manifest.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Read and check a checkpoint.
+
+    Raises:
+        ModelError: ``model.unknown`` if there is no such folder; ``model.checkpoint_invalid`` if it
+            holds pickles instead of safetensors, or a file, tensor, shape or hash is wrong.
+    """
+    if not folder.is_dir():
+        raise ModelError(
+            "model.unknown",
+            f"there is no checkpoint folder {folder}",
+            hint="seedvideo models lists the models that are there",
+        )
+    if not (folder / _MANIFEST).is_file():
+        pickles = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)
+        if pickles:
+            raise _invalid(
+                folder,
+                f"{pickles[0]} is a pickle, which can run code when it is opened",
+                hint="convert the weights to safetensors",
+            )
+    digest = verify(folder)
+    config = read_config(folder)
+    manifest = read_manifest(folder)
+    weights: dict[str, Tensor] = {}
+    for name in _weight_files(manifest):
+        weights.update(_read_tensors(folder / name))
+    with torch.device("meta"):
+        model = SeedVL(config.model)
+    _check_tensors(folder, {k: v.shape for k, v in model.state_dict().items()}, weights)
+    as_float = {name: tensor.to(torch.float32) for name, tensor in weights.items()}
+    model.load_state_dict(as_float, assign=True)
+    model.requires_grad_(False)
+    familiarity = {}
+    if _FAMILIARITY in manifest:
+        familiarity = {
+            name: tensor.to(torch.float32)
+            for name, tensor in _read_tensors(folder / _FAMILIARITY).items()
+        }
+    return Checkpoint(config, folder / _TOKENIZER, model.eval(), familiarity, digest)
+
+
+def save_checkpoint(
+    folder: Path,
+    config: CheckpointConfig,
+    weights: Mapping[str, Tensor],
+    tokenizer_json: str,
+    *,
+    familiarity: Mapping[str, Tensor] | None = None,
+    dtype: torch.dtype = torch.float16,
+) -> str:
+    """Write a checkpoint; an older one in the same folder is replaced.
+
+    Args:
+        folder: made if it is not there.
+        config: what the model is.
+        weights: the model's ``state_dict``.
+        tokenizer_json: its vocabulary.
+        familiarity: what its training pictures looked like.
+        dtype: how weights are stored.
+
+    Returns:
+        The hash that names the checkpoint.
+
+    Raises:
+        ValueError: if one tensor alone is larger than a file may be.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("weights-*.safetensors"):
+        old.unlink()
+    (folder / _CONFIG).write_text(json.dumps(config.to_json(), indent=2) + "\n", encoding="utf-8")
+    (folder / _TOKENIZER).write_text(tokenizer_json, encoding="utf-8")
+    names = [_CONFIG, _TOKENIZER]
+    shards = _split({name: tensor.to(dtype).contiguous() for name, tensor in weights.items()})
+    for number, shard in enumerate(shards, start=1):
+        name = f"weights-{number}-of-{len(shards)}.safetensors"
+        save_file(shard, folder / name)
+        names.append(name)
+    (folder / _FAMILIARITY).unlink(missing_ok=True)
+    if familiarity:
+        stored = {name: tensor.to(dtype).contiguous() for name, tensor in familiarity.items()}
+        save_file(stored, folder / _FAMILIARITY)
+        names.append(_FAMILIARITY)
+    manifest = {name: file_sha256(folder / name) for name in sorted(names)}
+    (folder / _MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    return verify(folder)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _weight_files(manifest: Mapping[str, str]) -> list[str]:
+    return sorted(name for name in manifest if name.startswith("weights-"))
+
+
+def _split(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Put tensors into files in their order, each below the size limit."""
+    room = MAX_FILE_BYTES - 256 * 1024  # the header of names and shapes
+    shards: list[dict[str, Tensor]] = [{}]
+    used = 0
+    for name, tensor in tensors.items():
+        if tensor.nbytes > room:
+            raise ValueError(f"{name} has {tensor.nbytes} bytes, a file may have {MAX_FILE_BYTES}")
+        if used + tensor.nbytes > room:
+            shards.append({})
+            used = 0
+        shards[-1][name] = tensor
+        used += tensor.nbytes
+    return shards
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise _invalid(path.parent, f"{path.name} is no safetensors file") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _MAX_JSON_BYTES:
+            raise _invalid(path.parent, f"{path.name} is too large")
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _invalid(path.parent, f"{path.name} is missing or no JSON") from error
+    if not isinstance(values, dict):
+        raise _invalid(path.parent, f"{path.name} is no JSON object")
+    return values
+
+
+def _check_tensors(
+    folder: Path, wanted: Mapping[str, torch.Size], given: Mapping[str, Tensor]
+) -> None:
+    missing, extra = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
+    if missing:
+        raise _invalid(folder, f"the weights lack {missing[0]} ({len(missing)} missing)")
+    if extra:
+        raise _invalid(folder, f"the weights hold an unknown {extra[0]} ({len(extra)} unknown)")
+    for name, shape in wanted.items():
+        tensor = given[name]
+        if tensor.shape != shape:
+            raise _invalid(
+                folder, f"{name} has shape {tuple(tensor.shape)}, expected {tuple(shape)}"
+            )
+        if not tensor.is_floating_point():
+            raise _invalid(folder, f"{name} is {tensor.dtype}, expected a floating-point type")
+        if not bool(torch.isfinite(tensor).all()):
+            raise _invalid(folder, f"{name} holds values that are not finite")
+
+
+def _invalid(folder: Path, message: str, *, hint: str = "") -> ModelError:
+    return ModelError(
+        "model.checkpoint_invalid",
+        f"checkpoint {folder.name}: {message}",
+        hint=hint or "copy or install the checkpoint again",
+    )

@@ -1,0 +1,128 @@
+"""Writing an answer: greedy or beam search over a cache of keys and values.
+
+Works on vectors and token ids; knows nothing of text, frames or files. The same inputs give the
+same ids on the same kind of machine.
+
+Notation used for tensor shapes:
+    b: rows; s: positions of the prompt; d: width of the decoder; v: vocabulary; m: beams
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seedvideo.model.decoder import Decoder, KVCache
+from seedvideo.model.seedvl import ANSWER_ID, END_ID, FRAME_END_ID, FRAME_ID, IMAGE_ID, PAD_ID
+
+_NEVER_WRITTEN = (PAD_ID, FRAME_ID, FRAME_END_ID, IMAGE_ID, ANSWER_ID)
+
+
+@dataclass(frozen=True)
+class Written:
+    """One row's answer.
+
+    Args:
+        ids: token ids without the end mark.
+        log_probability: sum over the ids and the end mark.
+    """
+
+    ids: tuple[int, ...]
+    log_probability: float
+
+
+@torch.inference_mode()
+def write(
+    decoder: Decoder,
+    prompt: Tensor,
+    *,
+    max_new_tokens: int,
+    beams: int = 3,
+    length_penalty: float = 0.7,
+) -> list[Written]:
+    """Continue each row of ``prompt`` until the end mark.
+
+    A finished answer's rank is its log-probability divided by its length to the power of
+    ``length_penalty``. One beam is greedy decoding.
+
+    Args:
+        decoder: the language model, in evaluation mode.
+        prompt: ``(b, s, d)`` vectors; all rows have one length.
+        max_new_tokens: most ids to write in a row; a row cut off there has no end mark.
+        beams: answers kept in parallel.
+        length_penalty: exponent of the length; above 0 favours longer answers.
+
+    Returns:
+        The best answer of each row.
+
+    Raises:
+        ValueError: if ``beams`` or ``max_new_tokens`` is below one.
+    """
+    if beams < 1 or max_new_tokens < 1:
+        raise ValueError(f"beams is {beams}, max_new_tokens {max_new_tokens}: expected 1 or more")
+    rows, length, _ = prompt.shape
+    device = prompt.device
+    cache = KVCache(decoder.config, rows=rows, capacity=length + max_new_tokens, like=prompt)
+    # (b, v): the beams of a row start as one
+    first = _log_probabilities(decoder, decoder(prompt, cache=cache)[:, -1])
+    scores, ids = first.topk(beams, dim=-1)
+    cache.select(torch.arange(rows, device=device).repeat_interleave(beams))
+    written = ids.unsqueeze(-1)
+    finished: list[list[tuple[float, float, tuple[int, ...]]]] = [[] for _ in range(rows)]
+    for step in range(max_new_tokens):
+        scores = _retire(written, scores, finished, length_penalty)
+        if step == max_new_tokens - 1 or _is_settled(scores, finished):
+            break
+        x = decoder.embedding(written[:, :, -1].reshape(rows * beams, 1))
+        step_scores = _log_probabilities(decoder, decoder(x, cache=cache)[:, -1])
+        total = scores.unsqueeze(-1) + step_scores.view(rows, beams, -1)
+        vocabulary = total.shape[-1]
+        scores, flat = total.flatten(1).topk(beams, dim=-1)
+        parents, ids = flat // vocabulary, flat % vocabulary
+        offsets = torch.arange(rows, device=device).unsqueeze(-1) * beams
+        cache.select((parents + offsets).flatten())
+        kept = written.gather(1, parents.unsqueeze(-1).expand(-1, -1, written.shape[-1]))
+        written = torch.cat((kept, ids.unsqueeze(-1)), dim=-1)
+    return [_best(finished[row], written[row], scores[row]) for row in range(rows)]
+
+
+def _log_probabilities(decoder: Decoder, hidden: Tensor) -> Tensor:
+    """``(b, d)`` to ``(b, v)`` float32, with tokens that are no text ruled out."""
+    logits = decoder.logits(hidden).float()
+    logits[:, list(_NEVER_WRITTEN)] = -torch.inf
+    return logits.log_softmax(dim=-1)
+
+
+def _retire(
+    written: Tensor,
+    scores: Tensor,
+    finished: list[list[tuple[float, float, tuple[int, ...]]]],
+    length_penalty: float,
+) -> Tensor:
+    """Move beams that just wrote the end mark to ``finished`` and bar them from going on."""
+    ended = (written[:, :, -1] == END_ID) & scores.isfinite()
+    for row, beam in ended.nonzero().tolist():
+        ids = tuple(written[row, beam, :-1].tolist())
+        score = float(scores[row, beam])
+        finished[row].append((score / max(len(ids), 1) ** length_penalty, score, ids))
+    return scores.masked_fill(ended, -torch.inf)
+
+
+def _is_settled(scores: Tensor, finished: list[list[tuple[float, float, tuple[int, ...]]]]) -> bool:
+    """Whether every row has as many finished answers as beams, or nothing left to go on with."""
+    beams = scores.shape[1]
+    alive = scores.isfinite().any(dim=1).tolist()
+    return all(len(done) >= beams or not going for done, going in zip(finished, alive, strict=True))
+
+
+def _best(
+    done: list[tuple[float, float, tuple[int, ...]]],
+    written: Tensor,
+    scores: Tensor,
+) -> Written:
+    """The best finished answer of a row, else its best unfinished one."""
+    if done:
+        _, score, ids = max(done)
+        return Written(ids, score)
+    beam = int(scores.argmax())
+    return Written(tuple(written[beam].tolist()), float(scores[beam]))

@@ -1,0 +1,385 @@
+"""Where file, plan, model, task and record meet: `open`, `plan`, `load` and `caption`.
+
+The command line is written on these four, and so is everything that comes later. Each room knows
+its own side only; the joints are here. Times are exact seconds inside, float seconds in the record.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+from typing import Final, Literal, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from seedvideo.limits import DEFAULT_LIMITS, Limits
+from seedvideo.media.frames import Frame
+from seedvideo.media.info import MediaInfo
+from seedvideo.media.reader import DecoderName, VideoReader, open_video
+from seedvideo.media.timeline import Span, seconds
+from seedvideo.model.backends import Backend, Generation
+from seedvideo.model.packing import pack
+from seedvideo.records import Event, MediaRecord, ModelRecord, PlanRecord, Record, UsageRecord
+from seedvideo.sampler.frames import planned_frames
+from seedvideo.sampler.geometry import SEED
+from seedvideo.sampler.join import inside, join_shots
+from seedvideo.sampler.parts import PlannedFrame
+from seedvideo.sampler.plan import Plan
+from seedvideo.sampler.policies import PolicyName, make_plan
+from seedvideo.sampler.shots import find_shots
+from seedvideo.sampler.stamps import assumed_text_tokens
+from seedvideo.tasks.caption import CAPTION_PROMPT, parse_caption
+
+Pixels: TypeAlias = npt.NDArray[np.uint8]
+"""One frame: ``(height_px, width_px, 3)``, RGB."""
+
+TaskName: TypeAlias = Literal["general", "detail", "motion"]
+
+MAX_SHOTS: Final = 64
+"""Most captions that `caption(dense=True)` makes of one video: shots beyond it are joined."""
+
+MIN_SHOT_S: Final = Fraction(1, 2)
+"""Shots shorter than this are joined to a neighbour: a flash is no event."""
+
+SHOT_LOOK_EVERY_S: Final = Fraction(1, 6)
+"""Time between two of the small frames in which shots are looked for."""
+
+SHOT_LOOK_SIDE_PX: Final = 96
+"""Longer side of those small frames."""
+
+
+class Video:
+    """One open video: its facts and its frame times, and the process that decodes it.
+
+    Opening reads the header and the packet index; no picture is decoded. Close it, or use it in a
+    ``with`` statement, so that its decoding process goes away. Made by `open`.
+
+    Args:
+        reader: what reads the file; this object closes it.
+        source: the path as it was given.
+        limits: ceilings that hold for it.
+        open_s: seconds that opening took.
+    """
+
+    def __init__(self, reader: VideoReader, *, source: str, limits: Limits, open_s: float) -> None:
+        self.reader = reader
+        self.source = source
+        self.limits = limits
+        self.open_s = open_s
+
+    @property
+    def info(self) -> MediaInfo:
+        """Facts of the file: duration, display size, codec, warnings."""
+        return self.reader.info
+
+    @property
+    def times(self) -> tuple[Fraction, ...]:
+        """Presentation time of every frame, in exact seconds, strictly increasing."""
+        return self.reader.times
+
+    @property
+    def keyframes(self) -> tuple[int, ...]:
+        """Indices into `times` of the frames from which decoding may begin."""
+        return self.reader.keyframes
+
+    def frames(self, plan: Plan) -> Iterator[tuple[PlannedFrame, Frame]]:
+        """Decode a plan's frames: each beside the frame that was really decoded, in order of time.
+
+        Raises:
+            MediaError: if the file is too damaged.
+            DecodeError: if decoding takes too long or kills the decoding process.
+        """
+        return planned_frames(self.reader, plan)
+
+    def close(self) -> None:
+        """End the decoding process. Closing twice is fine."""
+        self.reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        info = self.info
+        return (
+            f"Video({self.source!r}, {seconds(info.duration):.1f} s,"
+            f" {info.width_px}x{info.height_px} px, {len(self.times)} frames)"
+        )
+
+
+def open(
+    path: str | os.PathLike[str],
+    *,
+    decoder: DecoderName = "pyav",
+    limits: Limits = DEFAULT_LIMITS,
+    root: Path | None = None,
+    source_fps: Fraction | None = None,
+) -> Video:
+    """Open one video file and read its header and packet index.
+
+    Args:
+        path: a regular file; never a URL.
+        decoder: what reads it.
+        limits: ceilings; a file above one is refused before any picture is decoded.
+        root: folder that the file must lie in, links followed.
+        source_fps: frames a second of a raw stream that carries no times.
+
+    Raises:
+        InputError: if there is no such file, or it may not be opened.
+        MediaError: if it is not a video that can be used.
+    """
+    started = perf_counter()
+    with ExitStack() as stack:
+        reader = open_video(path, decoder=decoder, limits=limits, root=root, fps=source_fps)
+        stack.enter_context(reader)
+        _ = reader.info  # read now, so that a file that cannot be used is refused here
+        stack.pop_all()
+    open_s = perf_counter() - started
+    return Video(reader, source=os.fspath(path), limits=limits, open_s=open_s)
+
+
+def load(name_or_folder: str = "nano") -> Backend:
+    """Load a model: ``nano``, which comes with the package, or a folder with a checkpoint.
+
+    Raises:
+        ModelError: ``model.unknown`` or ``model.checkpoint_invalid``.
+    """
+    from seedvideo.model import load as load_model
+
+    return load_model(name_or_folder)
+
+
+def plan(
+    video: Video | str | os.PathLike[str],
+    *,
+    policy: PolicyName = "seed1.5",
+    budget_tokens: int | None = None,
+    task: TaskName = "general",
+    fps: float | None = None,
+    model: Backend | str | None = None,
+) -> Plan:
+    """Decide which frames to show, when and how large, within a budget. Decodes no picture.
+
+    Args:
+        video: an open video, or a path that is opened for this call.
+        policy: the rule that chooses.
+        budget_tokens: what the video may cost; the model's own default when None.
+        task: rate of the ``seed1.5`` policy: 1, 2 or 5 frames a second.
+        fps: another rate.
+        model: whose geometry, ladder, tokenizer and default budget count; the published ones of
+            Seed1.5-VL when None.
+
+    Raises:
+        PlanError: if nothing fits the budget.
+    """
+    backend = load(model) if isinstance(model, str) else model
+    with _opened(video) as clip:
+        return make_plan(
+            clip.info,
+            clip.times,
+            clip.keyframes,
+            policy=policy,
+            geometry=SEED if backend is None else backend.geometry,
+            budget_tokens=budget_tokens,
+            task=task,
+            fps=fps,
+            source=clip.source,
+            text_tokens=assumed_text_tokens if backend is None else backend.frame_text_tokens,
+            limits=clip.limits,
+        )
+
+
+def caption(
+    video: Video | str | os.PathLike[str],
+    *,
+    model: Backend | str = "nano",
+    dense: bool = False,
+    policy: PolicyName = "uniform",
+    budget_tokens: int | None = None,
+    task: TaskName = "general",
+    fps: float | None = None,
+) -> Record:
+    """Say what happens in a video, in one sentence, and with ``dense`` in one more for each shot.
+
+    Args:
+        video: an open video, or a path that is opened for this call.
+        model: a loaded model, or the name of one that is loaded for this call.
+        dense: also find the shots and caption each. All shots together get the budget once more.
+        policy: the rule that chooses the frames of the clip's caption; a shot's are spread evenly.
+        budget_tokens: what the frames of one pass may cost; the model's own default when None.
+        task: see `plan`.
+        fps: see `plan`.
+
+    Returns:
+        A record with ``status: done``. Its ``plan`` is that of the clip's own caption; its
+        ``usage`` counts every answer.
+
+    Raises:
+        SeedVideoError: if the file cannot be used, nothing fits the budget, the model cannot be
+            loaded or gives no answer. `Record.failed` makes a record of it.
+    """
+    backend = load(model) if isinstance(model, str) else model
+    spent = _Stopwatch()
+    with _opened(video) as clip:
+        with spent.on("plan"):
+            whole_plan = plan(
+                clip,
+                policy=policy,
+                budget_tokens=budget_tokens,
+                task=task,
+                fps=fps,
+                model=backend,
+            )
+        whole = _answers(clip, [whole_plan], backend, spent)[0]
+        met = list(clip.reader.report.warnings)
+        text = parse_caption(whole.text)
+        spans, told, answers = [Span(Fraction(0), _end(clip))], [whole], [whole]
+        if dense:
+            with spent.on("shots"):
+                spans = _shots(clip, most=_most_shots(backend, whole_plan.budget_tokens))
+            if len(spans) > 1:
+                with spent.on("plan"):
+                    plans = _plan_shots(clip, spans, backend, whole_plan.budget_tokens)
+                told = _answers(clip, plans, backend, spent)
+                answers += told
+                met += clip.reader.report.warnings
+        return Record(
+            source=clip.source,
+            status="done",
+            text=text,
+            confident=whole.confident,
+            events=tuple(_event(*each) for each in zip(spans, told, strict=True)),
+            media=MediaRecord.of(clip.info, added=met),
+            plan=PlanRecord.of(whole_plan),
+            model=ModelRecord(name=backend.name, sha256=backend.sha256),
+            usage=UsageRecord.total([answer.usage for answer in answers]),
+            timing_s=spent.timing_s(open_s=clip.open_s),
+        )
+
+
+class _Stopwatch:
+    """Wall seconds by stage."""
+
+    def __init__(self) -> None:
+        self._started = perf_counter()
+        self._stages: dict[str, float] = {}
+
+    @contextmanager
+    def on(self, stage: str) -> Iterator[None]:
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            self._stages[stage] = self._stages.get(stage, 0.0) + perf_counter() - started
+
+    def timing_s(self, *, open_s: float) -> dict[str, float]:
+        """Seconds by stage; the total is of everything, whoever opened the video."""
+        outside_s = perf_counter() - self._started - sum(self._stages.values())
+        total_s = sum(self._stages.values()) + max(outside_s, open_s)
+        stages = {"open": open_s, **self._stages, "total": total_s}
+        return {stage: round(spent_s, 4) for stage, spent_s in stages.items()}
+
+
+@contextmanager
+def _opened(video: Video | str | os.PathLike[str]) -> Iterator[Video]:
+    """The caller's open video as it is; a path opened now and closed after."""
+    if isinstance(video, Video):
+        yield video
+    else:
+        with open(video) as clip:
+            yield clip
+
+
+def _answers(
+    clip: Video, plans: Sequence[Plan], backend: Backend, spent: _Stopwatch
+) -> list[Generation]:
+    """One answer a plan. Everything is decoded first: the decoder need not wait for the model."""
+    with spent.on("decode"):
+        shown = _decode(clip, plans)
+    with spent.on("model"):
+        return [backend.generate(pack(frames, CAPTION_PROMPT)) for frames in shown]
+
+
+def _decode(clip: Video, plans: Sequence[Plan]) -> list[list[tuple[Fraction, Pixels]]]:
+    """The frames of several plans in one pass; the plans' times must follow one another.
+
+    Where damage took frames away the reader gives the same neighbour for several targets: it is
+    shown once, with its own time.
+    """
+    # The pass is run to its end: only then does the reader know what it has met.
+    decoded = iter(list(clip.reader.frames([t for each in plans for t in each.targets()])))
+    shown: list[list[tuple[Fraction, Pixels]]] = []
+    for each in plans:
+        group: list[tuple[Fraction, Pixels]] = []
+        for frame in islice(decoded, len(each.frames)):
+            if not group or frame.pts > group[-1][0]:
+                group.append((frame.pts, frame.pixels))
+        shown.append(group)
+    return shown
+
+
+def _end(clip: Video) -> Fraction:
+    """Where the clip ends: its duration, or just after its last frame where the header has none."""
+    return max(clip.info.duration, clip.times[-1] + Fraction(1, 1000))
+
+
+def _most_shots(backend: Backend, budget_tokens: int) -> int:
+    """How many shots can each have at least one frame of the lowest level within the budget."""
+    lowest = backend.geometry.levels_tokens[-1] + backend.frame_text_tokens("[9999.9 second]")
+    return max(1, min(MAX_SHOTS, budget_tokens // lowest))
+
+
+def _shots(clip: Video, *, most: int) -> list[Span]:
+    """The clip's shots, ``most`` at most, each at least `MIN_SHOT_S` long and with a frame."""
+    info = clip.info
+    if info.is_image or most == 1:
+        return [Span(Fraction(0), _end(clip))]
+    scale = min(1.0, SHOT_LOOK_SIDE_PX / max(info.width_px, info.height_px))
+    width_px = max(16, round(info.width_px * scale))
+    height_px = max(16, round(info.height_px * scale))
+    looks = clip.reader.thumbnails(width_px, height_px, every=SHOT_LOOK_EVERY_S)
+    shots = find_shots(looks, end=_end(clip))
+    return join_shots(shots, clip.times, shortest=MIN_SHOT_S, most=most)
+
+
+def _plan_shots(
+    clip: Video, spans: Sequence[Span], backend: Backend, budget_tokens: int
+) -> list[Plan]:
+    """A plan for each shot: frames spread evenly over it, the budget shared in equal parts."""
+    plans = []
+    for span in spans:
+        among = inside(clip.times, span)
+        plans.append(
+            make_plan(
+                clip.info,
+                clip.times[among.start : among.stop],
+                policy="uniform",
+                geometry=backend.geometry,
+                budget_tokens=budget_tokens // len(spans),
+                source=clip.source,
+                text_tokens=backend.frame_text_tokens,
+                limits=clip.limits,
+            )
+        )
+    return plans
+
+
+def _event(span: Span, answer: Generation) -> Event:
+    return Event(
+        start_s=seconds(span.start),
+        end_s=seconds(span.end),
+        text=parse_caption(answer.text),
+        confident=answer.confident,
+    )

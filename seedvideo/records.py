@@ -1,0 +1,221 @@
+"""The versioned record of one finished video: what every writer, script and log reads.
+
+A record says either what was seen (``status: done``) or why nothing was (``status: failed``); there
+is no third state and no half record, and an empty caption is never a success. Built at the edge, so
+pydantic checks every field. Knows nothing of files, tensors or formats other than JSON.
+
+Units: seconds in names that end in ``_s`` (float, the edge of the house), tokens, pixels.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from seedvideo.errors import SeedVideoError
+
+if TYPE_CHECKING:
+    from seedvideo.media.info import MediaInfo, MediaWarning
+    from seedvideo.model.backends import Usage
+    from seedvideo.sampler.plan import Plan
+
+SCHEMA_VERSION: Literal[1] = 1
+"""Rises when a reader of old records would misread a new one; added keys do not raise it."""
+
+
+class _Part(BaseModel):
+    # Configuration only: no behaviour is inherited. Frozen and closed, so a typo is an error.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Event(_Part):
+    """One caption and the half-open span ``[start_s, end_s)`` that it is about."""
+
+    start_s: float = Field(ge=0)
+    end_s: float = Field(ge=0)
+    text: str = Field(min_length=1)
+    confident: bool = True
+    """False where the frames of this span look unlike anything the model was trained on."""
+
+    @model_validator(mode="after")
+    def _forward(self) -> Self:
+        if self.end_s < self.start_s:
+            raise ValueError(f"an event ends at {self.end_s} s, before its start {self.start_s} s")
+        return self
+
+
+class Warned(_Part):
+    """Something odd about the file that did not stop the work."""
+
+    code: str
+    message: str
+
+
+class MediaRecord(_Part):
+    """The facts of the file, as the header and the decoded packets told them."""
+
+    duration_s: float
+    start_s: float
+    width_px: int
+    height_px: int
+    fps_avg: float | None
+    is_vfr: bool
+    rotation_deg: int
+    codec: str
+    pix_fmt: str
+    warnings: tuple[Warned, ...] = ()
+
+    @classmethod
+    def of(cls, info: "MediaInfo", *, added: Sequence["MediaWarning"] = ()) -> Self:
+        """The facts of a probed file, with what decoding met; the last word on a code counts."""
+        last = {each.code: each.message for each in (*info.warnings, *added)}
+        warnings = tuple(Warned(code=code, message=text) for code, text in last.items())
+        return cls.model_validate({**info.to_json(), "warnings": warnings})
+
+
+class PlanRecord(_Part):
+    """Totals of the plan that the clip's own caption was made from."""
+
+    policy: str
+    geometry: str
+    budget_tokens: int
+    charged_tokens: int
+    frames: int
+    visual_tokens: int
+    text_tokens: int
+    tokens: int
+
+    @classmethod
+    def of(cls, plan: "Plan") -> Self:
+        """The totals of a plan; its frames stay in the plan's own JSON."""
+        totals = plan.totals
+        return cls(
+            policy=plan.policy,
+            geometry=plan.geometry.name,
+            budget_tokens=plan.budget_tokens,
+            charged_tokens=plan.charged_tokens,
+            frames=totals.frames,
+            visual_tokens=totals.visual_tokens,
+            text_tokens=totals.text_tokens,
+            tokens=totals.tokens,
+        )
+
+
+class ModelRecord(_Part):
+    """Which weights answered."""
+
+    name: str
+    sha256: str
+
+
+class UsageRecord(_Part):
+    """Tokens that the model really read and wrote, over all its answers for this video."""
+
+    visual_tokens: int = Field(ge=0)
+    prompt_tokens: int = Field(ge=0)
+    output_tokens: int = Field(ge=0)
+
+    @classmethod
+    def total(cls, usages: Sequence["Usage"]) -> Self:
+        """The sums over several answers."""
+        return cls(
+            visual_tokens=sum(usage.visual_tokens for usage in usages),
+            prompt_tokens=sum(usage.prompt_tokens for usage in usages),
+            output_tokens=sum(usage.output_tokens for usage in usages),
+        )
+
+
+class ErrorRecord(_Part):
+    """Why a video has no caption. ``code`` is stable, ``message`` is for people."""
+
+    code: str
+    stage: str
+    message: str
+    retryable: bool
+
+
+class Record(_Part):
+    """One finished video, done or failed.
+
+    A done record has everything but ``error``; a failed one has ``error`` and whatever was already
+    known when it failed.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    source: str
+    """The path as it was given."""
+    status: Literal["done", "failed"]
+    text: str | None = None
+    """One caption of the whole clip."""
+    confident: bool | None = None
+    """False where the clip looks unlike anything the model was trained on."""
+    events: tuple[Event, ...] = ()
+    media: MediaRecord | None = None
+    plan: PlanRecord | None = None
+    model: ModelRecord | None = None
+    usage: UsageRecord | None = None
+    timing_s: dict[str, float] = Field(default_factory=dict)
+    error: ErrorRecord | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.status == "failed":
+            if self.error is None:
+                raise ValueError("a failed record must say why (error)")
+            return self
+        if self.error is not None:
+            raise ValueError("a done record cannot carry an error")
+        needed = ("text", "confident", "events", "media", "plan", "model", "usage")
+        missing = [name for name in needed if getattr(self, name) in (None, "", ())]
+        if missing:
+            raise ValueError(f"a done record needs {', '.join(missing)}")
+        return self
+
+    @classmethod
+    def failed(cls, source: str, error: Exception, *, timing_s: dict[str, float]) -> Self:
+        """The record of a video that could not be captioned.
+
+        Args:
+            source: the path as it was given.
+            error: why. An error that is not ours becomes ``internal.error``: a bug to report.
+            timing_s: seconds spent, by stage.
+        """
+        return cls(
+            source=source, status="failed", error=error_record(error), timing_s=dict(timing_s)
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, every key present. `json_line` makes the text of it."""
+        return self.model_dump(mode="json")
+
+    def json_line(self) -> str:
+        """One line of ASCII JSON without the line end.
+
+        ASCII because a file name may hold bytes that are no text, and a caption could hold
+        characters that drive a terminal: escaped, both are inert and still round-trip.
+        """
+        return json.dumps(self.to_json(), ensure_ascii=True, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """Read what `to_json` made.
+
+        Raises:
+            pydantic.ValidationError: if it is not a record of this version.
+        """
+        return cls.model_validate(data)
+
+
+def error_record(error: Exception) -> ErrorRecord:
+    """The JSON face of an error; one that was not raised on purpose becomes ``internal.error``."""
+    if isinstance(error, SeedVideoError):
+        return ErrorRecord(
+            code=error.code, stage=error.stage, message=error.message, retryable=error.retryable
+        )
+    return ErrorRecord(
+        code="internal.error",
+        stage="internal",
+        message=f"{type(error).__name__}: {error}",
+        retryable=False,
+    )

@@ -1,0 +1,94 @@
+"""Filling a budget with frames of one level, counted by what they really cost, text included.
+
+Knows nothing of why frames were wanted: a policy gives a function from a number of frames to their
+positions. Units: ``_tokens`` are tokens in the sequence.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from seedvideo.errors import PlanError
+from seedvideo.sampler.plan import Plan
+from seedvideo.sampler.request import Request, assemble
+from seedvideo.sampler.stamps import time_text
+
+
+def fill(
+    request: Request,
+    *,
+    policy: str,
+    pick: Callable[[int], Sequence[int]],
+    wanted: int,
+    why: str,
+) -> Plan:
+    """The best level at which all wanted frames fit, else as many as fit at the lowest.
+
+    Args:
+        request: what was asked; a given ``level_tokens`` is the only level tried.
+        policy: name of the policy.
+        pick: positions for a number of frames; may give fewer than asked, never more, and gives one
+            for one.
+        wanted: frames before any budget.
+        why: reason of the frames, without the level.
+
+    Raises:
+        PlanError: ``plan.over_budget`` if not even one frame fits.
+    """
+    request = replace(request, text_tokens=_remembered(request.text_tokens))
+    budget = request.budget_tokens
+    count = min(wanted, request.max_frames)
+    positions = pick(count)
+    text = _text_cost(request, positions)
+    levels = request.geometry.levels_tokens
+    if request.level_tokens is not None:
+        levels = (request.level_tokens,)
+    level = next(
+        (each for each in levels if len(positions) * request.frame_tokens(each) + text <= budget),
+        levels[-1],
+    )
+    tokens = request.frame_tokens(level)
+
+    def cost(positions: Sequence[int]) -> int:
+        return len(positions) * tokens + _text_cost(request, positions)
+
+    while (total := cost(positions)) > budget:
+        if len(positions) == 1:
+            raise _over_budget(request, level=level, tokens=tokens, total=total)
+        # In proportion first, so that few rounds are needed; then one by one.
+        count = max(1, min(count - 1, count * budget // total))
+        positions = pick(count)
+    # The step above may have left room: a shorter list can have cheaper texts.
+    while count < min(wanted, request.max_frames):
+        more = pick(count + 1)
+        if cost(more) > budget:
+            break
+        count, positions = count + 1, more
+    if count < wanted:
+        why = f"{why}, thinned"
+    return assemble(request, policy=policy, positions=positions, level_tokens=level, why=why)
+
+
+def _remembered(price: Callable[[str], int]) -> Callable[[str], int]:
+    """The same prices, each asked once: a tokenizer may be slow."""
+    prices: dict[str, int] = {}
+
+    def ask(text: str) -> int:
+        if text not in prices:
+            prices[text] = price(text)
+        return prices[text]
+
+    return ask
+
+
+def _text_cost(request: Request, positions: Sequence[int]) -> int:
+    return sum(request.text_tokens(time_text(request.times[position])) for position in positions)
+
+
+def _over_budget(request: Request, *, level: int, tokens: int, total: int) -> PlanError:
+    given = request.level_tokens is not None and level > request.geometry.levels_tokens[-1]
+    return PlanError(
+        "plan.over_budget",
+        f"one frame at level {level} costs {total:,} tokens"
+        f" ({tokens:,} visual, {total - tokens:,} text), the budget is {request.budget_tokens:,}",
+        hint=f"give a budget of at least {total:,} tokens" + (" or a lower level" if given else ""),
+    )

@@ -1,0 +1,36 @@
+"""From a plan to its pictures: each planned frame beside the frame that was really decoded.
+
+Knows an open video only as something that gives a frame for each target. Times are exact seconds.
+"""
+
+from collections.abc import Iterator
+
+from seedvideo.media.frames import Frame
+from seedvideo.media.reader import StrategyName, VideoReader
+from seedvideo.sampler.plan import Plan, PlannedFrame
+
+
+def planned_frames(
+    reader: VideoReader, plan: Plan, *, strategy: StrategyName = "auto"
+) -> Iterator[tuple[PlannedFrame, Frame]]:
+    """Decode a plan's frames, in order of time.
+
+    The frame's own ``pts`` is the truth: it differs from the planned one where damage took the
+    planned frame and a neighbour stands in. A neighbour that already stood in for another is not
+    given again, so the times that come out are strictly increasing and there may be fewer than
+    planned, never more.
+
+    Args:
+        reader: an open video.
+        plan: the plan of that video.
+        strategy: how the reader reaches the frames; the result is the same.
+
+    Yields:
+        The planned frame and the decoded one.
+    """
+    shown: Frame | None = None
+    decoded = reader.frames(plan.targets(), strategy=strategy)
+    for planned, frame in zip(plan.frames, decoded, strict=True):
+        if shown is None or frame.pts > shown.pts:
+            shown = frame
+            yield planned, frame

@@ -1,0 +1,148 @@
+"""Frame sizes and visual tokens: which sizes a model takes, and what each costs.
+
+One visual token covers a square of ``token_px`` pixels a side, so a frame's sides are multiples of
+``token_px`` and its cost is their product counted in squares. Knows nothing of time or of budgets.
+Units: ``_px`` are pixels, ``_tokens`` are visual tokens.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+from seedvideo.errors import PlanError
+from seedvideo.units import (
+    BUDGET_TOKENS,
+    LEVELS_TOKENS,
+    MAX_ASPECT,
+    MIN_FRAME_TOKENS,
+    TOKEN_PX,
+)
+
+
+@dataclass(frozen=True)
+class TokenGeometry:
+    """How one family of models turns a frame's size into visual tokens.
+
+    Args:
+        name: short name for people and records.
+        token_px: side of the square that one visual token covers.
+        levels_tokens: caps of visual tokens a frame, best first, strictly falling.
+        min_frame_tokens: a smaller frame is scaled up to about this many tokens.
+        default_budget_tokens: what a video may cost where the caller does not say.
+
+    Raises:
+        ValueError: if a value is out of range or the levels do not fall.
+    """
+
+    name: str
+    token_px: int
+    levels_tokens: tuple[int, ...]
+    min_frame_tokens: int
+    default_budget_tokens: int
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise ValueError("name is empty")
+        if self.token_px < 1:
+            raise ValueError(f"token_px is {self.token_px}, expected at least 1")
+        if self.min_frame_tokens < 1:
+            raise ValueError(f"min_frame_tokens is {self.min_frame_tokens}, expected at least 1")
+        levels = self.levels_tokens
+        if not levels or any(low >= high for high, low in pairwise(levels)):
+            raise ValueError(f"levels_tokens is {levels}, expected falling values, best first")
+        if levels[-1] < self.min_frame_tokens:
+            raise ValueError(
+                f"the lowest level is {levels[-1]}, below min_frame_tokens {self.min_frame_tokens}"
+            )
+        if self.default_budget_tokens < 1:
+            raise ValueError(
+                f"default_budget_tokens is {self.default_budget_tokens}, expected at least 1"
+            )
+
+    def size(self, *, width_px: int, height_px: int, level_tokens: int) -> tuple[int, int]:
+        """The size at which a frame is shown under a cap of visual tokens.
+
+        This is the resize of the official Seed1.5-VL code (``get_resized_hw_for_Navit``) with
+        ``token_px`` in place of 28: each side goes to the nearest multiple; above the cap, the
+        original sides are scaled to the cap's area and rounded down; below the floor, they are
+        scaled to the floor's area and rounded up. Its float operations are kept in their order, so
+        that sizes on the edge of a multiple agree too. The official code lets the short side of a
+        sliver become 0, and a tiny frame pass a tiny cap; here the sides are clamped to at least
+        one square and at most the cap.
+
+        Args:
+            width_px: width of the frame as it is displayed.
+            height_px: height of the frame as it is displayed.
+            level_tokens: most visual tokens that the frame may cost.
+
+        Returns:
+            ``(width_px, height_px)``, both multiples of ``token_px``.
+
+        Raises:
+            PlanError: ``plan.invalid`` if a side is below 1, the level is below
+                ``min_frame_tokens``, or one side is more than 200 times the other.
+        """
+        if width_px < 1 or height_px < 1:
+            raise PlanError("plan.invalid", f"a frame cannot be {width_px}x{height_px} px")
+        if level_tokens < self.min_frame_tokens:
+            raise PlanError(
+                "plan.invalid",
+                f"a frame of the {self.name} geometry needs {self.min_frame_tokens} tokens"
+                f" or more, not {level_tokens}",
+            )
+        if max(width_px, height_px) / min(width_px, height_px) > MAX_ASPECT:
+            raise PlanError(
+                "plan.invalid",
+                f"a frame of {width_px}x{height_px} px is too narrow:"
+                f" one side is more than {MAX_ASPECT} times the other",
+            )
+        unit = self.token_px
+        # Python's round, like the official code's, takes halves to the even neighbour.
+        columns = max(1, round(width_px / unit))
+        rows = max(1, round(height_px / unit))
+        if columns * rows > level_tokens:
+            shrink = math.sqrt((height_px * width_px) / (level_tokens * unit * unit))
+            columns = math.floor(width_px / shrink / unit)
+            rows = math.floor(height_px / shrink / unit)
+        elif columns * rows < self.min_frame_tokens:
+            grow = math.sqrt(self.min_frame_tokens * unit * unit / (height_px * width_px))
+            columns = math.ceil(width_px * grow / unit)
+            rows = math.ceil(height_px * grow / unit)
+        columns, rows = _clamp(columns, rows, level_tokens)
+        return columns * unit, rows * unit
+
+    def tokens(self, *, width_px: int, height_px: int) -> int:
+        """Visual tokens of a frame shown at this size.
+
+        Raises:
+            PlanError: ``plan.invalid`` if a side is not a positive multiple of ``token_px``.
+        """
+        unit = self.token_px
+        if width_px < unit or height_px < unit or width_px % unit or height_px % unit:
+            raise PlanError(
+                "plan.invalid",
+                f"a size of {width_px}x{height_px} px does not fit the {self.name} geometry:"
+                f" both sides must be multiples of {unit} px",
+            )
+        return (width_px // unit) * (height_px // unit)
+
+
+def _clamp(columns: int, rows: int, level_tokens: int) -> tuple[int, int]:
+    """At least one square a side, and at most the cap; the longer side gives way."""
+    columns, rows = max(1, columns), max(1, rows)
+    if columns * rows <= level_tokens:
+        return columns, rows
+    if columns >= rows:
+        return max(1, level_tokens // rows), rows
+    return columns, max(1, level_tokens // columns)
+
+
+SEED: Final = TokenGeometry(
+    name="seed",
+    token_px=TOKEN_PX,
+    levels_tokens=LEVELS_TOKENS,
+    min_frame_tokens=MIN_FRAME_TOKENS,
+    default_budget_tokens=BUDGET_TOKENS,
+)
+"""The published geometry of Seed1.5-VL (report, section 2.2): 28 px a token, six levels."""

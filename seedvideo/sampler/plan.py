@@ -1,0 +1,193 @@
+"""The plan: the decided frames of one video, made before any full-size picture is decoded.
+
+A value object that checks itself, so that a plan in hand is a plan that may be run. Knows no
+policy: what a policy decided stands in the fields and the reasons. Times are exact seconds from the
+video's own first frame; ``_tokens`` are tokens in the model's sequence.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any, Final
+
+from seedvideo.errors import PlanError
+from seedvideo.limits import DEFAULT_LIMITS, Limits
+from seedvideo.media.frames import Target
+from seedvideo.media.info import MediaInfo
+from seedvideo.sampler import plan_json, plan_text
+from seedvideo.sampler.geometry import TokenGeometry
+from seedvideo.sampler.parts import PlannedFrame, Segment, Totals
+
+__all__ = ["SCHEMA_VERSION", "Plan", "PlannedFrame", "Segment", "Totals"]
+
+SCHEMA_VERSION: Final = 1
+"""Version of a plan's JSON form."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The frames of one video that a model will see, with their sizes, costs and reasons.
+
+    Args:
+        source: name of the video, as the caller gave it.
+        policy: name of the policy that decided.
+        geometry: the model family's sizes and tokens.
+        budget_tokens: what the video may cost.
+        charged_tokens: what the policy counted against the budget: every token for ours, the
+            level's cap for each frame in the published rule.
+        media: header facts of the video.
+        segments: spans with one rate and one level each, in order.
+        frames: what will be shown, in order of time; at least one.
+
+    Raises:
+        PlanError: ``plan.over_budget`` if more is charged than the budget; ``plan.invalid`` if the
+            frames are out of order, do not fit the geometry or disagree with their tokens.
+    """
+
+    source: str
+    policy: str
+    geometry: TokenGeometry
+    budget_tokens: int
+    charged_tokens: int
+    media: MediaInfo
+    segments: tuple[Segment, ...]
+    frames: tuple[PlannedFrame, ...]
+
+    def __post_init__(self) -> None:
+        if not self.frames:
+            raise PlanError("plan.invalid", "the plan has no frames")
+        if self.charged_tokens > self.budget_tokens:
+            raise PlanError(
+                "plan.over_budget",
+                f"the plan charges {self.charged_tokens:,} tokens,"
+                f" its budget is {self.budget_tokens:,}",
+            )
+        if self.charged_tokens < self.totals.visual_tokens:
+            raise PlanError(
+                "plan.invalid",
+                f"the plan charges {self.charged_tokens:,} tokens,"
+                f" its frames have {self.totals.visual_tokens:,} visual tokens",
+            )
+        for before, segment in pairwise(self.segments):
+            if segment.start < before.end:
+                raise PlanError(
+                    "plan.invalid", f"a segment starts at {segment.start} s, inside the one before"
+                )
+        for earlier, later in pairwise(self.frames):
+            if later.pts <= earlier.pts:
+                raise PlanError(
+                    "plan.invalid", f"a frame at {later.pts} s follows one at {earlier.pts} s"
+                )
+        for frame in self.frames:
+            self._check_size(frame)
+
+    def _check_size(self, frame: PlannedFrame) -> None:
+        tokens = self.geometry.tokens(width_px=frame.width_px, height_px=frame.height_px)
+        if tokens != frame.tokens:
+            raise PlanError(
+                "plan.invalid",
+                f"the frame at {frame.pts} s states {frame.tokens} tokens,"
+                f" its size of {frame.width_px}x{frame.height_px} px has {tokens}",
+            )
+        if tokens > self.geometry.levels_tokens[0]:
+            raise PlanError(
+                "plan.invalid",
+                f"the frame at {frame.pts} s has {tokens} tokens, above the highest level"
+                f" {self.geometry.levels_tokens[0]}",
+            )
+
+    @property
+    def totals(self) -> Totals:
+        """Sums over the frames: what the sequence really holds."""
+        return Totals.of(self.frames)
+
+    def targets(self) -> tuple[Target, ...]:
+        """What to ask a reader for: a time and a size for each frame, in order."""
+        return tuple(
+            Target(pts=frame.pts, width_px=frame.width_px, height_px=frame.height_px)
+            for frame in self.frames
+        )
+
+    def summary(self) -> str:
+        """A few aligned lines for people: source, policy, frames, tokens, segments."""
+        totals = self.totals
+        rows = [
+            ("source", self.source),
+            ("media", plan_text.media_line(self.media)),
+            ("policy", f"{self.policy}, {self.geometry.name} geometry"),
+            ("frames", plan_text.sizes_line(self.frames)),
+        ]
+        real = f"{totals.visual_tokens:,} visual + {totals.text_tokens:,} text"
+        if self.charged_tokens == totals.tokens:
+            rows.append(("tokens", f"{plan_text.share(totals.tokens, self.budget_tokens)}: {real}"))
+        else:
+            charged = plan_text.share(self.charged_tokens, self.budget_tokens)
+            rows.append(("charged", f"{charged}: level caps, without text"))
+            rows.append(("tokens", f"{totals.tokens:,} in the sequence: {real}"))
+        rows += [("segment", plan_text.segment_line(segment)) for segment in self.segments]
+        rows += [("warning", f"{w.message} ({w.code})") for w in self.media.warnings]
+        return plan_text.facts(rows)
+
+    def explain(self) -> str:
+        """The summary, then a table with one row a frame: time, size, tokens, reason."""
+        return f"{self.summary()}\n\n{plan_text.frame_table(self.frames)}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as plain JSON values; `from_json` gives back an equal plan."""
+        totals = self.totals
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "source": self.source,
+            "policy": self.policy,
+            "geometry": plan_json.geometry_to_json(self.geometry),
+            "budget_tokens": self.budget_tokens,
+            "charged_tokens": self.charged_tokens,
+            "media": plan_json.media_to_json(self.media),
+            "segments": [plan_json.segment_to_json(segment) for segment in self.segments],
+            "frames": [plan_json.frame_to_json(frame) for frame in self.frames],
+            "totals": asdict(totals) | {"tokens": totals.tokens},
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], *, limits: Limits = DEFAULT_LIMITS) -> "Plan":
+        """Read a plan back; everything in it is checked, and its totals must agree.
+
+        Args:
+            data: what `to_json` made, after any trip through a JSON file.
+            limits: ceilings; a plan of more than ``max_sampled_frames`` frames is refused.
+
+        Raises:
+            PlanError: ``plan.invalid`` or ``plan.over_budget``, naming the place in the data.
+        """
+        at = plan_json.Place.at("plan", data)
+        version = at.integer("schema_version")
+        if version != SCHEMA_VERSION:
+            raise PlanError(
+                "plan.invalid",
+                f"plan.schema_version is {version}, this version reads {SCHEMA_VERSION}",
+            )
+        most = limits.max_sampled_frames
+        plan = at.build(
+            lambda: cls(
+                source=at.text("source"),
+                policy=at.text("policy"),
+                geometry=plan_json.geometry_from_json(at.object("geometry")),
+                budget_tokens=at.integer("budget_tokens", least=1),
+                charged_tokens=at.integer("charged_tokens"),
+                media=plan_json.media_from_json(at.object("media")),
+                segments=tuple(
+                    plan_json.segment_from_json(item) for item in at.objects("segments", most=most)
+                ),
+                frames=tuple(
+                    plan_json.frame_from_json(item) for item in at.objects("frames", most=most)
+                ),
+            )
+        )
+        stated = at.object("totals")
+        for name, value in (asdict(plan.totals) | {"tokens": plan.totals.tokens}).items():
+            if stated.integer(name) != value:
+                raise PlanError(
+                    "plan.invalid",
+                    f"plan.totals.{name} is {stated.integer(name)}, its frames give {value}",
+                )
+        return plan

@@ -1,0 +1,182 @@
+"""The policies: rules that turn a video's times into a plan within a budget.
+
+Each policy is a function from a `Request` to a `Plan`, listed in `POLICIES`; `make_plan` is the way
+in. They see header facts and frame times, never a picture, and know a model only as its geometry
+and the price of a time text. Times are exact seconds; ``_tokens`` are tokens in the sequence.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from typing import Final, Literal, NoReturn, get_args
+
+from seedvideo.errors import PlanError
+from seedvideo.limits import DEFAULT_LIMITS, Limits
+from seedvideo.media.info import MediaInfo
+from seedvideo.sampler.fill import fill
+from seedvideo.sampler.geometry import SEED, TokenGeometry
+from seedvideo.sampler.plan import Plan
+from seedvideo.sampler.request import Request, TextPrice, assemble, wanted_frames
+from seedvideo.sampler.spacing import spread, spread_in_time, thin
+from seedvideo.sampler.stamps import assumed_text_tokens
+from seedvideo.units import MIN_FRAMES, TASK_FPS
+
+PolicyName = Literal["seed1.5", "uniform", "keyframes"]
+
+
+def make_plan(
+    info: MediaInfo,
+    times: Sequence[Fraction],
+    keyframes: Sequence[int] = (),
+    *,
+    source: str,
+    policy: PolicyName = "uniform",
+    geometry: TokenGeometry = SEED,
+    budget_tokens: int | None = None,
+    task: str = "general",
+    fps: float | Fraction | None = None,
+    level_tokens: int | None = None,
+    text_tokens: TextPrice = assumed_text_tokens,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Plan:
+    """Decide which frames of a video are shown, when, how large, and why.
+
+    The same input gives the same plan. No picture is decoded.
+
+    Args:
+        info: header facts of the video.
+        times: times of all presented frames, strictly increasing.
+        keyframes: positions of the keyframes in ``times``; only ``keyframes`` needs them.
+        source: name of the video for the plan.
+        policy: ``seed1.5`` is the published rule, ``uniform`` packs the budget tightly with evenly
+            spaced frames, ``keyframes`` takes the frames that are cheapest to decode.
+        geometry: sizes and tokens of the model family.
+        budget_tokens: what the plan may charge; the geometry's default where none is given.
+        task: ``general``, ``detail`` or ``motion``: 1, 2 or 5 frames a second.
+        fps: frames a second; overrides the task's.
+        level_tokens: one level of the geometry; none lets the policy choose.
+        text_tokens: price of a frame's time text and its marks, from the model's tokenizer.
+        limits: ``max_sampled_frames`` bounds the frames of a plan; more are thinned evenly.
+
+    Raises:
+        PlanError: ``plan.over_budget`` if not even one frame fits; ``plan.invalid`` if an option
+            has a value that it cannot have or that the policy does not take.
+    """
+    if policy not in POLICIES:
+        _refuse("policy", policy, get_args(PolicyName))
+    if task not in TASK_FPS:
+        _refuse("task", task, tuple(TASK_FPS))
+    if fps is not None and not (math.isfinite(fps) and fps > 0):
+        raise PlanError("plan.invalid", f"fps is {fps}, expected a finite value above 0")
+    if level_tokens is not None and level_tokens not in geometry.levels_tokens:
+        _refuse("level_tokens", level_tokens, geometry.levels_tokens)
+    if not times:
+        raise PlanError("plan.invalid", f"{source} has no frames to plan")
+    request = Request(
+        source=source,
+        info=info,
+        times=times,
+        keyframes=keyframes,
+        geometry=geometry,
+        budget_tokens=geometry.default_budget_tokens if budget_tokens is None else budget_tokens,
+        task=task,
+        fps=None if fps is None else float(fps),
+        level_tokens=level_tokens,
+        text_tokens=text_tokens,
+        max_frames=int(limits.max_sampled_frames),
+    )
+    return POLICIES[policy](request)
+
+
+def seed15(request: Request) -> Plan:
+    """The published rule of Seed1.5-VL, as its official code has it (``SeedVLInfer``).
+
+    One rate, one level and one size for the whole video, evenly spaced over the presented frames.
+    The budget is charged with the level's cap for each frame, so text and the difference between a
+    cap and a size are left out, as in the official code; the plan's totals state the real count.
+    Unlike the official code the plan tells true times, not positions divided by the average rate.
+    """
+    if request.level_tokens is not None:
+        raise PlanError("plan.invalid", "policy seed1.5 chooses its level itself")
+    wanted, why = wanted_frames(request)
+    positions = spread(len(request.times), wanted)
+    levels, budget = request.geometry.levels_tokens, request.budget_tokens
+    count = min(wanted, request.max_frames)
+    fitting = [level for level in levels if count * level <= budget]
+    level = fitting[0] if fitting else levels[-1]
+    if not fitting:
+        count = budget // level
+    if count < 1:
+        raise PlanError(
+            "plan.over_budget",
+            f"one frame is charged {level:,} tokens at the lowest level, the budget is {budget:,}",
+            hint=f"give a budget of at least {level:,} tokens",
+        )
+    if count < wanted:
+        positions, why = thin(positions, count), f"{why}, thinned"
+    return assemble(
+        request,
+        policy="seed1.5",
+        positions=positions,
+        level_tokens=level,
+        why=why,
+        charged_tokens=count * level,
+    )
+
+
+def uniform(request: Request) -> Plan:
+    """Evenly spaced frames, packed by what they really cost, text included.
+
+    Wants as many frames as the published rule, spaced evenly in time rather than by position, and
+    takes the best level at which all of them fit. Where they fit at no level, the lowest is taken
+    and the frames are spaced wider. With a given level, as many of the wanted frames as fit.
+
+    A frame that stands for a long while (a screen recording at rest) is taken once. Where that
+    would leave fewer than `MIN_FRAMES`, frames are spread by position instead.
+    """
+    wanted, why = wanted_frames(request)
+    times = request.times
+
+    def pick(count: int) -> list[int]:
+        positions = spread_in_time(times, count)
+        least = min(count, MIN_FRAMES)
+        return positions if len(positions) >= least else spread(len(times), least)
+
+    return fill(request, policy="uniform", pick=pick, wanted=wanted, why=why)
+
+
+def keyframes(request: Request) -> Plan:
+    """Every keyframe, the frames that can be decoded without any other.
+
+    Thinned evenly where they do not fit at the lowest level; the level is chosen as in `uniform`.
+    A video that marks no keyframe gives its first frame.
+    """
+    if request.fps is not None:
+        raise PlanError("plan.invalid", "policy keyframes takes no fps")
+    marked = sorted(set(request.keyframes)) or [0]
+    if marked[0] < 0 or marked[-1] >= len(request.times):
+        raise PlanError(
+            "plan.invalid",
+            f"keyframes lie between {marked[0]} and {marked[-1]},"
+            f" the video has {len(request.times)} frames",
+        )
+    return fill(
+        request,
+        policy="keyframes",
+        pick=lambda count: thin(marked, count),
+        wanted=len(marked),
+        why="keyframe",
+    )
+
+
+POLICIES: Final[Mapping[str, Callable[[Request], Plan]]] = {
+    "seed1.5": seed15,
+    "uniform": uniform,
+    "keyframes": keyframes,
+}
+"""Every policy by its name."""
+
+
+def _refuse(option: str, value: object, allowed: Sequence[object]) -> NoReturn:
+    listed = ", ".join(str(each) for each in allowed)
+    raise PlanError("plan.invalid", f"{option} is {value!r}, expected one of {listed}")

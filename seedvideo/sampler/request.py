@@ -1,0 +1,151 @@
+"""What a policy is asked, and the parts that policies share: how many frames, and the plan itself.
+
+Knows header facts and frame times, never a picture; a model only as its geometry and the price of a
+time text. Times are exact seconds; ``_tokens`` are tokens in the sequence.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from seedvideo.media.info import MediaInfo
+from seedvideo.sampler.geometry import TokenGeometry
+from seedvideo.sampler.plan import Plan, PlannedFrame, Segment
+from seedvideo.sampler.stamps import time_text
+from seedvideo.units import MIN_FRAMES, TASK_FPS
+
+TextPrice = Callable[[str], int]
+"""Tokens that a frame's time text and its marks cost."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Everything that a policy may look at.
+
+    Args:
+        source: name of the video, as the caller gave it.
+        info: header facts.
+        times: times of all presented frames, strictly increasing, at least one.
+        keyframes: positions of the keyframes in ``times``.
+        geometry: sizes and tokens of the model family.
+        budget_tokens: what the plan may charge.
+        task: names a usual rate (`seedvideo.units.TASK_FPS`).
+        fps: frames a second; overrides the task's.
+        level_tokens: one level of the geometry; none lets the policy choose.
+        text_tokens: price of a time text.
+        max_frames: most frames that a plan may hold.
+    """
+
+    source: str
+    info: MediaInfo
+    times: Sequence[Fraction]
+    keyframes: Sequence[int]
+    geometry: TokenGeometry
+    budget_tokens: int
+    task: str
+    fps: float | None
+    level_tokens: int | None
+    text_tokens: TextPrice
+    max_frames: int
+
+    def size(self, level_tokens: int) -> tuple[int, int]:
+        """Width and height of this video's frames under a cap."""
+        return self.geometry.size(
+            width_px=self.info.width_px,
+            height_px=self.info.height_px,
+            level_tokens=level_tokens,
+        )
+
+    def frame_tokens(self, level_tokens: int) -> int:
+        """Visual tokens of one of this video's frames under a cap."""
+        width_px, height_px = self.size(level_tokens)
+        return self.geometry.tokens(width_px=width_px, height_px=height_px)
+
+
+def wanted_frames(request: Request) -> tuple[int, str]:
+    """Frames that the published rule asks for before any budget, and a name for that choice.
+
+    ``min(max(ceil(N / vfps * fps), 16), N)``, where ``vfps`` is the container's average rate, in
+    the official code's order of float operations: at 30000/1001 a rounding error decides. Where no
+    average rate is known, the time that the frames span stands in for ``N / vfps``.
+    """
+    count = len(request.times)
+    fps = TASK_FPS[request.task] if request.fps is None else request.fps
+    average = request.info.fps_avg
+    if average is not None and average > 0:
+        duration_s = count / float(average)
+    else:
+        duration_s = float(request.times[-1] - request.times[0])
+    # Compared before it is rounded up: at an absurd rate the product may be infinite.
+    if count <= MIN_FRAMES or duration_s * fps >= count:
+        return count, "every frame"
+    asked = math.ceil(duration_s * fps)
+    if asked < MIN_FRAMES:
+        return MIN_FRAMES, f"{MIN_FRAMES}-frame floor"
+    return asked, f"{fps:g} fps grid"
+
+
+def assemble(
+    request: Request,
+    *,
+    policy: str,
+    positions: Sequence[int],
+    level_tokens: int,
+    why: str,
+    charged_tokens: int | None = None,
+) -> Plan:
+    """The plan of frames at one level, as one segment.
+
+    Args:
+        request: what was asked.
+        policy: name of the policy.
+        positions: chosen positions in ``request.times``, strictly increasing.
+        level_tokens: the level of all frames.
+        why: reason of the frames between the ends, without the level.
+        charged_tokens: what the policy counts; every token where none is given.
+    """
+    width_px, height_px = request.size(level_tokens)
+    tokens = request.frame_tokens(level_tokens)
+    last = len(request.times) - 1
+    ends = {0: "first frame", last: "last frame"} if last else {0: "only frame"}
+    frames = tuple(
+        PlannedFrame(
+            pts=request.times[position],
+            width_px=width_px,
+            height_px=height_px,
+            tokens=tokens,
+            text_tokens=request.text_tokens(time_text(request.times[position])),
+            reason=f"{ends.get(position, why)}, level {level_tokens}",
+        )
+        for position in positions
+    )
+    if charged_tokens is None:
+        charged_tokens = sum(frame.tokens + frame.text_tokens for frame in frames)
+    end = _end(request)
+    return Plan(
+        source=request.source,
+        policy=policy,
+        geometry=request.geometry,
+        budget_tokens=request.budget_tokens,
+        charged_tokens=charged_tokens,
+        media=request.info,
+        segments=(
+            Segment(
+                start=Fraction(0),
+                end=end,
+                fps=round(float(len(frames) / end), 6),
+                level_tokens=level_tokens,
+            ),
+        ),
+        frames=frames,
+    )
+
+
+def _end(request: Request) -> Fraction:
+    """First moment after the video: its duration, or one frame past its last time."""
+    last = request.times[-1]
+    if request.info.duration > last:
+        return request.info.duration
+    average = request.info.fps_avg
+    return last + (1 / average if average is not None and average > 0 else Fraction(1))

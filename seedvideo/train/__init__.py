@@ -1,0 +1,1 @@
+"""The recipe of the embedded model: photos in, checkpoint out. Nothing else imports this."""

@@ -1,0 +1,52 @@
+"""What the tests of the command line share: painted clips and a model without weights."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from seedvideo import pipeline
+from seedvideo.cli import main
+from tests.painted import ColourModel, paint
+
+
+class Result(NamedTuple):
+    """What one command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run one command in this process."""
+
+    def run_words(*words: str | Path) -> Result:
+        code = main([str(word) for word in words])
+        return Result(code, *capsys.readouterr())
+
+    return run_words
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> ColourModel:
+    """Every name of a model gives the one that names colours."""
+    loaded = ColourModel()
+    monkeypatch.setattr(pipeline, "load", lambda name="nano": loaded)
+    return loaded
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``red.mp4``, ``two.mp4`` (red, blue), ``dark.mp4`` and ``text.mp4``."""
+    folder = tmp_path_factory.mktemp("clips")
+    paint(folder / "red.mp4", ["red"])
+    paint(folder / "two.mp4", ["red", "blue"], shot_s=2)
+    paint(folder / "dark.mp4", ["black"])
+    (folder / "text.mp4").write_text("this is no video\n")
+    return folder

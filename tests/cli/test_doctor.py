@@ -1,0 +1,65 @@
+"""``seedvideo doctor`` and ``seedvideo models``: facts ready to paste, and an honest exit code."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import seedvideo
+import seedvideo.model
+from seedvideo import pipeline
+from seedvideo.cli import doctor
+from seedvideo.errors import ModelError
+from seedvideo.model import ModelInfo, checkpoint
+from tests.cli.conftest import Run
+
+
+@pytest.mark.usefixtures("model")
+def test_all_is_well(run: Run) -> None:
+    code, out, err = run("doctor")
+    assert (code, err) == (0, "")
+    facts = {line.split()[1]: line for line in out.splitlines()}
+    assert list(facts) == list(doctor.CHECKS)
+    assert seedvideo.__version__ in facts["seedvideo"]
+    assert "FFmpeg" in facts["av"]
+    assert "5 frames" in facts["decoding"]
+    assert "colours c0c0c0c0c0c0" in facts["weights"]
+
+
+def test_broken_weights(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> None:
+        raise ModelError("model.checkpoint_invalid", "weights are damaged\x1b[2J")
+
+    monkeypatch.setattr(pipeline, "load", refuse)
+    code, out, _ = run("doctor")
+    assert code == 1
+    (line,) = [line for line in out.splitlines() if line.startswith("broken")]
+    assert line.split()[1] == "weights"
+    assert line.endswith("damaged\\x1b[2J [model.checkpoint_invalid]")
+
+
+@pytest.mark.usefixtures("model")
+def test_an_absent_option_is_not_broken(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise doctor.PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor, "version", missing)
+    code, out, _ = run("doctor")
+    assert code == 0
+    assert "absent  decord" in out
+
+
+def test_models(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = ModelInfo("nano", "Captions.", "research only", Path("weights"), 3 * 2**20)
+    monkeypatch.setattr(seedvideo.model, "available", lambda: (listed,))
+    monkeypatch.setattr(checkpoint, "verify", lambda folder: "ab" * 32)
+    _, out, _ = run("models")
+    assert out == f"nano  3.0 MiB  research only\n  Captions.\n  sha256 {'ab' * 32}\n"
+    _, out, _ = run("models", "--json")
+    assert json.loads(out) == {
+        "name": "nano",
+        "description": "Captions.",
+        "licence": "research only",
+        "size_bytes": 3 * 2**20,
+        "sha256": "ab" * 32,
+    }

@@ -1,0 +1,72 @@
+"""How the words of a command line are read."""
+
+import io
+import os
+import sys
+from fractions import Fraction
+from typing import get_args
+
+import pytest
+import typer
+
+from seedvideo import pipeline
+from seedvideo.cli import options
+from seedvideo.media.reader import DecoderName
+from seedvideo.sampler.policies import POLICIES
+from seedvideo.units import TASK_FPS
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [("81920", 81_920), ("81_920", 81_920), ("81,920", 81_920), ("8k", 8_000), (" 8K ", 8_000)],
+)
+def test_budgets(text: str, tokens: int) -> None:
+    assert options.parse_budget(text) == tokens
+
+
+@pytest.mark.parametrize(
+    "text", ["", "k", "0", "0k", "-1", "1.5k", "8kk", "many", "٣", "1e3", "8 k"]
+)
+def test_what_is_no_budget(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="such as 81920 or 8k"):
+        options.parse_budget(text)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "1e9", "fast", ""])
+def test_what_is_no_rate(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="rate"):
+        options.parse_rate(text)
+
+
+def test_a_rate_is_meant_in_decimals() -> None:
+    assert options.exact_rate(options.parse_rate("29.97")) == Fraction(2997, 100)
+    assert options.exact_rate(None) is None
+
+
+def test_choices_are_those_of_the_public_functions() -> None:
+    assert set(get_args(options.Policy)) == set(POLICIES)
+    assert set(get_args(options.Task)) == set(TASK_FPS) == set(get_args(pipeline.TaskName))
+    assert get_args(options.Decoder) == get_args(DecoderName)
+
+
+def test_each_source_once_in_order() -> None:
+    assert options.expand_sources(["b.mp4", "a.mp4", "./b.mp4"]) == ["b.mp4", "a.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("data", "names"),
+    [
+        (b"a.mp4\nb c.mp4\r\n\n", ["a.mp4", "b c.mp4"]),
+        (b"a\nb.mp4\0c.mp4\0", ["a\nb.mp4", "c.mp4"]),
+        (b"\xff.mp4\n", [os.fsdecode(b"\xff.mp4")]),
+    ],
+)
+def test_names_from_stdin(monkeypatch: pytest.MonkeyPatch, data: bytes, names: list[str]) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    assert options.expand_sources(["first.mp4", "-"]) == ["first.mp4", *names]
+
+
+def test_no_names_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
+    with pytest.raises(typer.BadParameter, match="no video"):
+        options.expand_sources(["-"])

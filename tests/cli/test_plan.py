@@ -1,0 +1,86 @@
+"""``seedvideo plan`` and ``seedvideo frames``: what would be shown, in words, JSON and pictures."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seedvideo.sampler.plan import Plan
+from tests.cli.conftest import Run
+from tests.painted import nearest
+
+
+def test_plan_without_a_model(run: Run, clips: Path) -> None:
+    code, out, err = run("plan", clips / "two.mp4", "--json")
+    assert (code, err) == (0, "")
+    plan = json.loads(out)
+    assert plan["policy"] == "seed1.5"
+    assert plan["budget_tokens"] == 81_920
+    assert {"schema_version", "source", "geometry", "charged_tokens", "media", "segments"} < set(
+        plan
+    )
+    assert plan["totals"]["frames"] == len(plan["frames"])
+    assert Plan.from_json(plan).to_json() == plan
+
+
+@pytest.mark.usefixtures("model")
+def test_plan_with_a_model(run: Run, clips: Path) -> None:
+    _, out, _ = run("plan", clips / "two.mp4", "--json", "--model", "nano", "--policy", "uniform")
+    plan = json.loads(out)
+    assert plan["budget_tokens"] == 512
+    assert plan["totals"]["tokens"] == plan["charged_tokens"] <= 512
+
+
+def test_text_and_explanation(run: Run, clips: Path) -> None:
+    _, short, _ = run("plan", clips / "two.mp4")
+    _, long, _ = run("plan", clips / "two.mp4", "--explain")
+    assert str(clips / "two.mp4") in short
+    assert len(long.splitlines()) > len(short.splitlines()) + 15
+
+
+def test_a_bad_file_is_one_line(run: Run, clips: Path) -> None:
+    code, out, err = run("plan", clips / "text.mp4")
+    assert (code, out) == (1, "")
+    assert "[media.not_video]" in err.splitlines()[0]
+
+
+def test_a_budget_too_small(run: Run, clips: Path) -> None:
+    code, _, err = run("plan", clips / "two.mp4", "--budget", "2")
+    assert code == 1
+    assert "[plan.over_budget]" in err
+
+
+def test_frames_are_pictures_named_by_place_and_time(run: Run, clips: Path, tmp_path: Path) -> None:
+    out = tmp_path / "frames"
+    words = ("frames", clips / "two.mp4", "-o", out, "--policy", "uniform", "--budget", "400")
+    code, _, err = run(*words)
+    assert code == 0
+    assert "contact_sheet.png" in err
+    plan = json.loads((out / "plan.json").read_text())
+    names = sorted(name for name in os.listdir(out) if name[0].isdigit())
+    assert names == [
+        f"{number:04d}_{frame['pts_s']:.3f}s.png"
+        for number, frame in enumerate(plan["frames"], start=1)
+    ]
+    for name, frame in zip(names, plan["frames"], strict=True):
+        with Image.open(out / name) as picture:
+            assert picture.size == (frame["width_px"], frame["height_px"])
+            colour = "red" if frame["pts_s"] < 2 else "blue"
+            assert nearest(np.asarray(picture)) == colour
+    with Image.open(out / "contact_sheet.png") as sheet:
+        assert sheet.size[0] > 100
+
+
+def test_frames_leave_a_used_folder_alone(run: Run, clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "0007_9.000s.png").write_bytes(b"old")
+    (tmp_path / "notes.txt").write_text("mine")
+    code, _, err = run("frames", clips / "red.mp4", "-o", tmp_path)
+    assert code == 3
+    assert "[output.exists]" in err
+    assert (tmp_path / "0007_9.000s.png").exists()
+    assert run("frames", clips / "red.mp4", "-o", tmp_path, "--overwrite", "-q").code == 0
+    assert not (tmp_path / "0007_9.000s.png").exists()
+    assert (tmp_path / "notes.txt").read_text() == "mine"

@@ -1,0 +1,99 @@
+"""The command as a process: what a shell, a pipe and a terminal see."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "seedvideo"]
+
+
+def run_process(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [*COMMAND, *words],
+        capture_output=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+def test_version() -> None:
+    done = run_process("--version")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(b"seedvideo ")
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("caption", "--help"), ("-h",)])
+def test_help(words: tuple[str, ...]) -> None:
+    done = run_process(*words)
+    assert b"Usage: seedvideo" in done.stdout + done.stderr
+    assert done.returncode == (0 if words else 2)
+
+
+def test_plan_of_a_real_file(clips: Path) -> None:
+    done = run_process("plan", clips / "two.mp4")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"160x96" in done.stdout
+
+
+def test_a_bad_file(clips: Path) -> None:
+    done = run_process("plan", clips / "text.mp4")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"[media.not_video]" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_an_unknown_model_stops_at_once(clips: Path) -> None:
+    done = run_process("caption", clips / "red.mp4", "--model", "no-such-model")
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert b"[model.unknown]" in done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8", "latin-1"])
+def test_any_name_prints_in_any_encoding(encoding: str) -> None:
+    name = os.fsdecode("видео 👩 ".encode() + b"\xff\x1b[2J.mp4")
+    done = run_process("plan", name, PYTHONIOENCODING=encoding, PYTHONUTF8="0")
+    assert done.returncode == 1
+    assert b"[input.not_found]" in done.stderr
+    assert b"\x1b" not in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+SLOW_MODEL = """
+import sys, time
+from seedvideo import pipeline
+from seedvideo.cli import main
+from tests.painted import ColourModel
+
+class SlowModel(ColourModel):
+    def generate(self, parts, **options):
+        print("working", flush=True)
+        time.sleep(60)
+
+pipeline.load = lambda name: SlowModel()
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_ctrl_c_while_the_model_works(clips: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW_MODEL, "caption", clips / "red.mp4"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"working\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (130, b"", b"interrupted\n")
+
+
+def test_a_closed_pipe_is_no_crash(clips: Path) -> None:
+    command = f"{sys.executable} -m seedvideo plan {clips / 'two.mp4'} --explain | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60, check=False)
+    assert done.stderr == b""

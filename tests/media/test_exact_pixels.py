@@ -1,0 +1,95 @@
+"""Frames reached by seeks are bit-equal to those of one pass, for every codec and container."""
+
+import random
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from seedvideo.media import Frame, Target, VideoReader, open_video
+from tests.fixtures import DERIVED, RECIPES, Clips
+
+SIZE = (80, 48)
+
+
+def every_frame(reader: VideoReader) -> dict[Fraction, Frame]:
+    targets = [Target(time, *SIZE) for time in reader.times]
+    return {frame.pts: frame for frame in reader.frames(targets, strategy="sequential")}
+
+
+@pytest.mark.parametrize("name", [*RECIPES, *DERIVED])
+def test_seeks_give_the_same_frames_as_one_pass(clips: Clips, name: str) -> None:
+    draw = random.Random(name)
+    with open_video(clips[name]) as reader:
+        whole = every_frame(reader)
+        for count in (1, 1, 2, 3, 5, 9):
+            times = sorted(draw.sample(reader.times, count))
+            for strategy in ("seek", "auto", "sequential"):
+                frames = list(reader.frames([Target(t, *SIZE) for t in times], strategy=strategy))
+                assert [frame.pts for frame in frames] == times
+                for frame in frames:
+                    assert np.array_equal(frame.pixels, whole[frame.pts].pixels)
+
+
+@pytest.mark.parametrize("name", ["open_gop", "open_gop_ts", "hevc", "hevc_mkv", "cut_hevc"])
+def test_every_single_frame_can_be_reached_by_a_seek(clips: Clips, name: str) -> None:
+    # Leading pictures of open GOPs come before their keyframe in time and after it in the file.
+    with open_video(clips[name]) as reader:
+        whole = every_frame(reader)
+        for time in reader.times[::2]:
+            (frame,) = reader.frames([Target(time, *SIZE)], strategy="seek")
+            assert frame.pts == time
+            assert np.array_equal(frame.pixels, whole[time].pixels)
+
+
+def test_auto_decodes_no_more_than_it_needs(clips: Clips) -> None:
+    with open_video(clips["short_gops"]) as reader:
+        far = [Target(reader.times[i], *SIZE) for i in (1, 45, 89)]
+        list(reader.frames(far, strategy="sequential"))
+        in_one_pass = reader.report.decoded_frames
+        list(reader.frames(far, strategy="auto"))
+        assert reader.report.decoded_frames <= 3 * 8
+        assert in_one_pass >= 89
+
+
+def test_a_pass_stops_after_the_last_wanted_frame(clips: Clips) -> None:
+    with open_video(clips["one_gop"]) as reader:
+        list(reader.frames([Target(reader.times[5], *SIZE)]))
+        assert reader.report.decoded_frames < 20
+
+
+def test_each_target_has_a_size_of_its_own(clips: Clips) -> None:
+    sizes = [(28, 28), (192, 112), (56, 28), (300, 7), (1, 1)]
+    with open_video(clips["plain"]) as reader:
+        time = reader.times[40]
+        frames = list(reader.frames([Target(time, *size) for size in sizes]))
+    assert [frame.pixels.shape for frame in frames] == [(h, w, 3) for w, h in sizes]
+    assert all(frame.pixels.dtype == np.uint8 and frame.pts == time for frame in frames)
+
+
+def test_colours_follow_the_stated_matrix(clips: Clips) -> None:
+    # The same colours stored as BT.601 and as BT.709 must come back as the same colours.
+    def make(matrix: str) -> Frame:
+        from tests.fixtures import coded_video
+
+        options = f"-vf scale=out_color_matrix={matrix} -colorspace {matrix} -c:v libx264 -qp 1"
+        path = clips.made(
+            f"{matrix}.mp4", lambda p: coded_video(p, f"{options} -pix_fmt yuv444p", frames=2)
+        )
+        with open_video(path) as reader:
+            return next(reader.frames([Target(Fraction(0), 192, 112)]))
+
+    old, new = make("smpte170m"), make("bt709")
+    # Within rounding of 8-bit YUV; taking one matrix for the other is off by over 10.
+    assert np.abs(old.pixels.astype(int) - new.pixels.astype(int)).max() <= 6
+
+
+def test_thumbnails_keep_their_distance(clips: Clips) -> None:
+    with open_video(clips["vfr"]) as reader:
+        frames = list(reader.thumbnails(32, 20, every=Fraction(1, 2)))
+        assert all(frame.pixels.shape == (20, 32, 3) for frame in frames)
+        assert all(
+            b.pts - a.pts >= Fraction(1, 2) for a, b in zip(frames, frames[1:], strict=False)
+        )
+        assert frames[0].pts == 0
+        assert len(list(reader.thumbnails(32, 20, every=Fraction(0)))) == len(reader.times)

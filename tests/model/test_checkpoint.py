@@ -1,0 +1,201 @@
+"""Checkpoints: bit-equal there and back, and every kind of damage refused with a reason."""
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from seedvideo.errors import ModelError
+from seedvideo.model.checkpoint import (
+    CheckpointConfig,
+    file_sha256,
+    load_checkpoint,
+    save_checkpoint,
+    verify,
+)
+from seedvideo.model.decoder import DecoderConfig
+from seedvideo.model.familiarity import Familiarity
+from seedvideo.model.seedvl import SeedVL, SeedVLConfig, initialise
+from seedvideo.model.vit import VitConfig
+from seedvideo.sampler.geometry import TokenGeometry
+
+CONFIG = CheckpointConfig(
+    name="tiny",
+    description="a model for tests",
+    licence="Apache-2.0",
+    model=SeedVLConfig(
+        vit=VitConfig(width=32, depth=1, heads=2),
+        adapter_hidden=32,
+        decoder=DecoderConfig(vocabulary=40, width=32, depth=1, heads=2, kv_heads=1, hidden=32),
+    ),
+    geometry=TokenGeometry("tiny", 28, (16, 8), 4, 256),
+    familiarity_threshold=0.5,
+)
+
+
+def tiny_model() -> SeedVL:
+    model = SeedVL(CONFIG.model)
+    initialise(model, seed=3)
+    return model
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    target = tmp_path / "tiny"
+    bank = Familiarity.learn(torch.randn(20, 8), directions=4, remembered=10)
+    save_checkpoint(
+        target,
+        CONFIG,
+        tiny_model().state_dict(),
+        "{}",
+        familiarity=bank.to_tensors(),
+        dtype=torch.float32,
+    )
+    return target
+
+
+def resign(folder: Path) -> None:
+    """Make the manifest agree with changed files, so that what lies behind it is tested."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    signed = {name: file_sha256(folder / name) for name in manifest}
+    (folder / "manifest.json").write_text(json.dumps(signed))
+
+
+def test_there_and_back_is_bit_equal(folder: Path) -> None:
+    loaded = load_checkpoint(folder)
+    assert loaded.config == CONFIG
+    for name, value in tiny_model().state_dict().items():
+        assert torch.equal(loaded.model.state_dict()[name], value), name
+    assert set(loaded.familiarity) == {"mean", "directions", "bank"}
+    assert not loaded.model.training
+
+
+def test_half_precision_is_bit_equal_the_second_time(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "a", CONFIG, tiny_model().state_dict(), "{}")
+    once = load_checkpoint(tmp_path / "a").model.state_dict()
+    save_checkpoint(tmp_path / "b", CONFIG, once, "{}")
+    twice = load_checkpoint(tmp_path / "b").model.state_dict()
+    assert all(torch.equal(once[name], twice[name]) for name in once)
+    assert verify(tmp_path / "a") == verify(tmp_path / "b")
+
+
+def test_a_changed_weight_changes_the_hash(folder: Path, tmp_path: Path) -> None:
+    weights = tiny_model().state_dict()
+    weights["decoder.norm.weight"] = weights["decoder.norm.weight"] + 1
+    other = save_checkpoint(tmp_path / "other", CONFIG, weights, "{}")
+    assert other != verify(folder)
+
+
+def test_large_weights_are_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seedvideo.model.checkpoint.MAX_FILE_BYTES", 256 * 1024 + 80_000)
+    save_checkpoint(tmp_path, CONFIG, tiny_model().state_dict(), "{}", dtype=torch.float32)
+    files = list(tmp_path.glob("weights-*.safetensors"))
+    assert len(files) > 1
+    assert load_checkpoint(tmp_path).config == CONFIG
+
+
+def test_an_older_checkpoint_leaves_nothing_behind(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seedvideo.model.checkpoint.MAX_FILE_BYTES", 256 * 1024 + 80_000)
+    weights = tiny_model().state_dict()
+    save_checkpoint(folder, CONFIG, weights, "{}", dtype=torch.float32)
+    monkeypatch.undo()
+    save_checkpoint(folder, CONFIG, weights, "{}")
+    assert [path.name for path in folder.glob("*.safetensors")] == ["weights-1-of-1.safetensors"]
+    assert load_checkpoint(folder).familiarity == {}
+
+
+def edit_weights(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], object]:
+    def damage(folder: Path) -> None:
+        path = folder / "weights-1-of-1.safetensors"
+        weights = load_file(path)
+        change(weights)
+        save_file(weights, path)
+        resign(folder)
+
+    return damage
+
+
+def edit_config(change: Callable[[dict[str, object]], object]) -> Callable[[Path], object]:
+    def damage(folder: Path) -> None:
+        values = json.loads((folder / "config.json").read_text())
+        change(values)
+        (folder / "config.json").write_text(json.dumps(values))
+        resign(folder)
+
+    return damage
+
+
+def flip_a_byte(folder: Path) -> None:
+    path = folder / "weights-1-of-1.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def replace_by_pickle(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"decoder.norm.weight": 1}))
+
+
+def pickle_in_disguise(folder: Path) -> None:
+    (folder / "weights-1-of-1.safetensors").write_bytes(pickle.dumps({"a": 1}))
+    resign(folder)
+
+
+def leave_the_folder(folder: Path) -> None:
+    (folder / "manifest.json").write_text(json.dumps({"../other.safetensors": "0" * 64}))
+
+
+NORM = "decoder.norm.weight"
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "byte": (flip_a_byte, "SHA-256 is not the manifest's"),
+    "pickle": (replace_by_pickle, "is a pickle, which can run code"),
+    "disguise": (pickle_in_disguise, "is no safetensors file"),
+    "missing": (edit_weights(lambda w: w.pop(NORM)), f"lack {NORM}"),
+    "unknown": (edit_weights(lambda w: w.update(extra=torch.zeros(1))), "unknown extra"),
+    "shape": (edit_weights(lambda w: w.update({NORM: torch.zeros(31)})), r"shape \(31,\)"),
+    "whole numbers": (
+        edit_weights(lambda w: w.update({NORM: torch.zeros(32, dtype=torch.int64)})),
+        "expected a floating-point type",
+    ),
+    "not finite": (
+        edit_weights(lambda w: w.update({NORM: torch.full((32,), torch.nan)})),
+        "not finite",
+    ),
+    "no file": (lambda f: (f / "tokenizer.json").unlink(), "tokenizer.json is missing"),
+    "no manifest": (lambda f: (f / "manifest.json").unlink(), "manifest.json is missing"),
+    "path": (leave_the_folder, "bad entry"),
+    "no json": (lambda f: (f / "manifest.json").write_text("{"), "no JSON"),
+    "deep json": (lambda f: (f / "manifest.json").write_text("[" * 100_000), "no JSON"),
+    "list": (lambda f: (f / "manifest.json").write_text("[]"), "no JSON object"),
+    "version": (edit_config(lambda c: c.update(format_version=99)), "format_version is 99"),
+    "remote code": (edit_config(lambda c: c.update(auto_map={"x": "y"})), "auto_map"),
+    "token size": (
+        edit_config(lambda c: c["geometry"].update(token_px=32)),  # type: ignore[attr-defined]
+        "32 px a token",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_damage_is_refused(folder: Path, kind: str) -> None:
+    damage, message = DAMAGES[kind]
+    damage(folder)
+    with pytest.raises(ModelError, match=message) as caught:
+        load_checkpoint(folder)
+    assert caught.value.code == "model.checkpoint_invalid"
+    assert caught.value.hint
+
+
+def test_no_folder_is_an_unknown_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelError) as caught:
+        load_checkpoint(tmp_path / "nowhere")
+    assert caught.value.code == "model.unknown"

@@ -1,0 +1,61 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from seedvideo.media.frames import Frame
+from seedvideo.sampler.frames import planned_frames
+from seedvideo.sampler.policies import make_plan
+from tests.sampler.videos import video
+
+
+class FakeReader:
+    """Gives a black frame for each target; ``moved`` maps a place to the time given instead."""
+
+    def __init__(self, moved=None, missing=0):
+        self.moved = moved or {}
+        self.missing = missing
+        self.strategy = None
+
+    def frames(self, targets, *, strategy="auto"):
+        self.strategy = strategy
+        for index, target in enumerate(targets[: len(targets) - self.missing]):
+            pixels = np.zeros((target.height_px, target.width_px, 3), np.uint8)
+            yield Frame(self.moved.get(index, target.pts), pixels)
+
+
+@pytest.fixture
+def plan():
+    facts, times = video(300)
+    return make_plan(facts, times, source="x", policy="uniform", level_tokens=128)
+
+
+def test_each_planned_frame_comes_with_its_picture(plan):
+    reader = FakeReader()
+    pairs = list(planned_frames(reader, plan, strategy="seek"))
+    assert reader.strategy == "seek"
+    assert [planned for planned, _ in pairs] == list(plan.frames)
+    for planned, frame in pairs:
+        assert frame.pts == planned.pts
+        assert frame.pixels.shape == (planned.height_px, planned.width_px, 3)
+
+
+def test_the_decoded_time_is_the_truth(plan):
+    other = plan.frames[3].pts - Fraction(1, 30)
+    pairs = list(planned_frames(FakeReader({3: other}), plan))
+    assert len(pairs) == len(plan.frames)
+    assert pairs[3][0].pts == plan.frames[3].pts
+    assert pairs[3][1].pts == other
+
+
+def test_a_frame_that_stands_in_twice_is_given_once(plan):
+    stands_in = plan.frames[2].pts
+    pairs = list(planned_frames(FakeReader({3: stands_in, 4: stands_in}), plan))
+    times = [frame.pts for _, frame in pairs]
+    assert times == sorted(set(times))
+    assert len(pairs) == len(plan.frames) - 2
+
+
+def test_a_reader_that_gives_too_few_is_not_believed(plan):
+    with pytest.raises(ValueError, match="shorter"):
+        list(planned_frames(FakeReader(missing=1), plan))

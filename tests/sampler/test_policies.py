@@ -1,0 +1,266 @@
+import time
+from fractions import Fraction
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seedvideo.errors import PlanError
+from seedvideo.limits import Limits
+from seedvideo.sampler.geometry import SEED, TokenGeometry
+from seedvideo.sampler.plan import Plan
+from seedvideo.sampler.policies import POLICIES, make_plan
+from seedvideo.sampler.stamps import time_text
+from tests.sampler.videos import even_times, info, text_price, video
+
+NANO = TokenGeometry("nano", 64, (64, 48, 32, 16), 1, 2048)
+rising_times = st.lists(st.integers(0, 60_000), min_size=1, max_size=300, unique=True).map(
+    lambda ticks: tuple(Fraction(tick - min(ticks), 1000) for tick in sorted(ticks))
+)
+
+
+@st.composite
+def requests(draw):
+    times = draw(rising_times | st.integers(1, 2000).map(even_times))
+    facts = info(
+        duration=times[-1] + Fraction(1, 30),
+        fps_avg=draw(st.none() | st.just(len(times) / (times[-1] + Fraction(1, 30)))),
+        width_px=draw(st.integers(20, 4000)),
+        height_px=draw(st.integers(20, 2500)),
+    )
+    positions = st.integers(0, len(times) - 1)
+    return {
+        "info": facts,
+        "times": times,
+        "keyframes": tuple(sorted(draw(st.sets(positions, max_size=50)))),
+        "policy": draw(st.sampled_from(sorted(POLICIES))),
+        "geometry": draw(st.sampled_from([SEED, NANO])),
+        "budget_tokens": draw(st.integers(700, 100_000)),
+        "task": draw(st.sampled_from(["general", "detail", "motion"])),
+        "source": "any.mp4",
+        "text_tokens": text_price,
+    }
+
+
+@given(requests())
+@settings(max_examples=150, deadline=None)
+def test_what_every_plan_promises(request):
+    plan = make_plan(**request)
+    unit = plan.geometry.token_px
+    assert plan.charged_tokens <= plan.budget_tokens == request["budget_tokens"]
+    assert all(earlier.pts < later.pts for earlier, later in pairwise(plan.frames))
+    assert {frame.pts for frame in plan.frames} <= set(request["times"])
+    for frame in plan.frames:
+        assert frame.width_px % unit == frame.height_px % unit == 0
+        assert frame.tokens == frame.width_px * frame.height_px // unit**2
+        assert frame.tokens <= plan.segments[0].level_tokens
+        assert frame.text_tokens == text_price(time_text(frame.pts))
+        assert frame.reason
+    if plan.policy != "seed1.5":
+        assert plan.charged_tokens == plan.totals.tokens
+    assert make_plan(**request) == plan
+    assert Plan.from_json(plan.to_json()) == plan
+    assert plan.segments[0].start == 0
+    assert plan.segments[0].end > plan.frames[-1].pts
+
+
+@given(
+    count=st.integers(1, 6000),
+    budgets=st.lists(st.integers(700, 100_000), min_size=2, max_size=2).map(sorted),
+    width=st.integers(100, 2000),
+    height=st.integers(100, 2000),
+)
+@settings(max_examples=60, deadline=None)
+def test_more_budget_never_buys_less(count, budgets, width, height):
+    # True for a constant rate. On a variable one a wider spacing can meet more distinct frames.
+    facts, times = video(count, width_px=width, height_px=height)
+    less, more = (
+        make_plan(
+            facts, times, source="x", policy="uniform", budget_tokens=budget, text_tokens=text_price
+        )
+        for budget in budgets
+    )
+    assert more.totals.tokens >= less.totals.tokens
+    assert more.totals.frames >= less.totals.frames
+
+
+def uniform(count, **options):
+    facts, times = video(count, width_px=options.pop("width", 1280), height_px=720)
+    return make_plan(facts, times, source="x.mp4", policy="uniform", **options)
+
+
+@pytest.mark.parametrize(
+    ("count", "frames", "level"),
+    [
+        (300, 16, 640),
+        (1800, 60, 640),
+        (136 * 30, 136, 640),  # 136 * (594 + 8) = 81,872; the published rule stops at 128
+        (137 * 30, 137, 512),
+        (640 * 30, 640, 128),  # 640 * (120 + 8) = 81,920
+        (3600 * 30, 640, 128),
+    ],
+)
+def test_uniform_packs_by_real_tokens(count, frames, level):
+    plan = uniform(count)
+    assert (plan.totals.frames, plan.segments[0].level_tokens) == (frames, level)
+    assert plan.charged_tokens == plan.totals.tokens <= 81_920
+    assert plan.frames[0].pts == 0
+    assert plan.frames[-1].pts == Fraction(count - 1, 30)
+
+
+def test_uniform_keeps_frames_of_a_small_video_that_the_published_rule_drops():
+    facts, times = video(900 * 30, width_px=320, height_px=240)
+    plan = make_plan(facts, times, source="x", policy="uniform")
+    assert plan.totals.frames == 81_920 // (99 + 8) == 765
+
+
+def test_uniform_fills_the_budget_to_the_last_frame():
+    for budget in range(1000, 3000, 97):
+        plan = uniform(3000, budget_tokens=budget, text_tokens=text_price)
+        assert plan.charged_tokens <= budget
+        assert budget - plan.charged_tokens < 120 + text_price("[100.0 second]")
+
+
+def test_uniform_at_a_given_level():
+    plan = uniform(60 * 30, level_tokens=128)
+    assert (plan.totals.frames, plan.frames[0].tokens) == (60, 120)
+    plan = uniform(3600 * 30, level_tokens=640)
+    assert plan.totals.frames == 81_920 // 602
+    assert plan.frames[5].reason == "1 fps grid, thinned, level 640"
+
+
+def test_uniform_spaces_evenly_in_time():
+    # 10 s at 30 fps, then 10 s at 3 fps: by position the second half would get a tenth.
+    times = (*even_times(300, 30), *(10 + time for time in even_times(30, 3)))
+    facts = info(duration=20, fps_avg=Fraction(330, 20))
+    plan = make_plan(facts, times, source="x", policy="uniform")
+    assert plan.totals.frames == 20
+    assert sum(frame.pts >= 10 for frame in plan.frames) == 10
+
+
+def test_uniform_takes_a_standing_frame_once():
+    times = (Fraction(0), *(100 + time for time in even_times(3000, 30)))
+    facts = info(duration=200, fps_avg=Fraction(3001, 200))
+    plan = make_plan(facts, times, source="x", policy="uniform")
+    assert 100 <= plan.totals.frames <= 103
+    assert plan.segments[0].level_tokens == 640
+
+
+def test_uniform_keeps_sixteen_frames_of_a_clip_that_mostly_stands():
+    times = (*even_times(40, 30), Fraction(1000))
+    facts = info(duration=1001, fps_avg=Fraction(41, 1001))
+    plan = make_plan(facts, times, source="x", policy="uniform", fps=Fraction(1, 100))
+    assert plan.totals.frames == 16
+
+
+def test_reasons_say_why():
+    plan = uniform(1800)
+    assert plan.frames[0].reason == "first frame, level 640"
+    assert plan.frames[1].reason == "1 fps grid, level 640"
+    assert plan.frames[-1].reason == "last frame, level 640"
+    assert uniform(300).frames[1].reason == "16-frame floor, level 640"
+    assert uniform(1800, task="detail").frames[1].reason == "2 fps grid, level 640"
+
+
+def test_keyframes():
+    facts, times = video(3000)
+    keys = tuple(range(0, 3000, 250))
+    plan = make_plan(facts, times, keys, source="x", policy="keyframes")
+    assert [frame.pts for frame in plan.frames] == [times[key] for key in keys]
+    assert plan.frames[3].reason == "keyframe, level 640"
+
+
+def test_keyframes_are_thinned_to_the_budget():
+    facts, times = video(3000)
+    plan = make_plan(facts, times, range(3000), source="x", policy="keyframes", budget_tokens=1290)
+    assert plan.totals.frames == 10
+    assert plan.frames[-1].pts == times[-1]
+    assert plan.frames[1].reason == "keyframe, thinned, level 128"
+
+
+def test_a_video_without_keyframes_gives_its_first_frame():
+    facts, times = video(300)
+    plan = make_plan(facts, times, (), source="x", policy="keyframes")
+    assert [frame.pts for frame in plan.frames] == [0]
+
+
+@pytest.mark.parametrize("policy", ["uniform", "keyframes"])
+def test_not_even_one_frame(policy):
+    facts, times = video(300)
+    with pytest.raises(PlanError, match="one frame at level 128") as caught:
+        make_plan(facts, times, source="x", policy=policy, budget_tokens=127)
+    assert caught.value.code == "plan.over_budget"
+    assert caught.value.hint == "give a budget of at least 128 tokens"
+    with pytest.raises(PlanError) as caught:
+        make_plan(facts, times, source="x", policy=policy, budget_tokens=127, level_tokens=640)
+    assert caught.value.hint == "give a budget of at least 602 tokens or a lower level"
+
+
+@pytest.mark.parametrize("policy", ["uniform", "keyframes"])
+def test_one_frame_fits_exactly(policy):
+    facts, times = video(300)
+    plan = make_plan(facts, times, source="x", policy=policy, budget_tokens=128)
+    assert plan.totals.frames == 1
+
+
+@pytest.mark.parametrize("policy", ["uniform", "keyframes"])
+def test_the_ceiling_on_frames(policy):
+    facts, times = video(9000)
+    options = {"fps": 30} if policy == "uniform" else {}
+    plan = make_plan(
+        facts,
+        times,
+        range(9000),
+        source="x",
+        policy=policy,
+        budget_tokens=10**9,
+        limits=Limits(max_sampled_frames=50),
+        **options,
+    )
+    assert plan.totals.frames == 50
+    assert "thinned" in plan.frames[1].reason
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"policy": "best"}, "expected one of seed1.5, uniform, keyframes"),
+        ({"task": "speed"}, "expected one of general, detail, motion"),
+        ({"fps": 0}, "above 0"),
+        ({"fps": -1.0}, "above 0"),
+        ({"fps": float("nan")}, "finite"),
+        ({"fps": float("inf")}, "finite"),
+        ({"level_tokens": 600}, "expected one of 640, 512"),
+        ({"policy": "keyframes", "fps": 1}, "takes no fps"),
+        ({"policy": "keyframes", "keyframes": (300,)}, "300 frames"),
+        ({"policy": "keyframes", "keyframes": (-1, 5)}, "300 frames"),
+        ({"times": ()}, "no frames"),
+    ],
+)
+def test_options_that_cannot_be(options, words):
+    facts, times = video(300)
+    good = {"policy": "uniform", "times": times, "keyframes": (0,), "source": "x"}
+    with pytest.raises(PlanError, match=words) as caught:
+        make_plan(facts, **(good | options))
+    assert caught.value.code == "plan.invalid"
+
+
+def test_each_time_text_is_priced_once():
+    asked = []
+
+    def price(text):
+        asked.append(text)
+        return 8
+
+    uniform(3600 * 30, text_tokens=price)
+    assert len(asked) == len(set(asked))
+
+
+def test_an_hour_is_planned_quickly():
+    facts, times = video(108_000)
+    for policy in POLICIES:
+        start = time.perf_counter()
+        make_plan(facts, times, range(0, 108_000, 60), source="x", policy=policy)
+        # Typically 5 to 60 ms; the bound leaves room for a busy machine.
+        assert time.perf_counter() - start < 2

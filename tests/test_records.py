@@ -1,0 +1,99 @@
+"""The record: done or failed, nothing between, and the same after a trip through JSON."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from seedvideo.errors import MediaError
+from seedvideo.records import Event, Record
+from tests.records_made import done_record
+
+
+def test_a_done_record_has_the_keys_that_programs_rely_on() -> None:
+    data = json.loads(done_record().json_line())
+    assert list(data) == [
+        "schema_version",
+        "source",
+        "status",
+        "text",
+        "confident",
+        "events",
+        "media",
+        "plan",
+        "model",
+        "usage",
+        "timing_s",
+        "error",
+    ]
+    assert data["schema_version"] == 1
+    assert set(data["events"][0]) == {"start_s", "end_s", "text", "confident"}
+    assert set(data["usage"]) == {"visual_tokens", "prompt_tokens", "output_tokens"}
+    assert set(data["model"]) == {"name", "sha256"}
+
+
+@pytest.mark.parametrize("missing", ["text", "confident", "media", "plan", "model", "usage"])
+def test_half_a_done_record_is_refused(missing: str) -> None:
+    data = {**done_record().to_json(), missing: None}
+    with pytest.raises(ValidationError, match=missing):
+        Record.from_json(data)
+
+
+def test_an_empty_caption_is_no_success() -> None:
+    with pytest.raises(ValidationError, match="text"):
+        Record.from_json({**done_record().to_json(), "text": ""})
+
+
+def test_a_failed_record_must_say_why_and_a_done_one_cannot() -> None:
+    with pytest.raises(ValidationError, match="error"):
+        Record(source="a.mp4", status="failed")
+    error = {"code": "media.corrupt", "stage": "media", "message": "no", "retryable": False}
+    with pytest.raises(ValidationError, match="error"):
+        Record.from_json({**done_record().to_json(), "error": error})
+
+
+def test_failed_carries_the_stable_code() -> None:
+    error = MediaError("media.no_video", "a.mp4 has no video stream", hint="look")
+    record = Record.failed("a.mp4", error, timing_s={"total": 0.1})
+    assert record.error is not None
+    assert record.error.model_dump() == {
+        "code": "media.no_video",
+        "stage": "media",
+        "message": "a.mp4 has no video stream",
+        "retryable": False,
+    }
+
+
+def test_an_error_that_is_not_ours_is_internal() -> None:
+    record = Record.failed("a.mp4", ZeroDivisionError("oh"), timing_s={})
+    assert record.error is not None
+    assert (record.error.code, record.error.stage) == ("internal.error", "internal")
+    assert record.error.message == "ZeroDivisionError: oh"
+
+
+def test_unknown_keys_and_other_versions_are_refused() -> None:
+    with pytest.raises(ValidationError):
+        Record.from_json({**done_record().to_json(), "extra": 1})
+    with pytest.raises(ValidationError):
+        Record.from_json({**done_record().to_json(), "schema_version": 2})
+
+
+def test_records_are_frozen() -> None:
+    with pytest.raises(ValidationError):
+        done_record().text = "other"  # type: ignore[misc]  # the point of the test
+
+
+def test_an_event_runs_forward() -> None:
+    with pytest.raises(ValidationError, match="before its start"):
+        Event(start_s=2.0, end_s=1.0, text="no")
+
+
+@given(source=st.text(st.characters(categories=None)), text=st.text(min_size=1))
+def test_any_text_survives_json_on_one_ascii_line(source: str, text: str) -> None:
+    record = Record.from_json({**done_record().to_json(), "source": source, "text": text})
+    line = record.json_line()
+    assert line.isascii()
+    assert line.isprintable()
+    assert Record.from_json(json.loads(line)) == record
