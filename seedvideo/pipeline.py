@@ -43,6 +43,9 @@ TaskName: TypeAlias = Literal["general", "detail", "motion"]
 MAX_SHOTS: Final = 64
 """Most captions that `caption(dense=True)` makes of one video: shots beyond it are joined."""
 
+MAX_SHARES: Final = 4
+"""Parts that a budget is cut into for shots: with more shots, each still gets a quarter of it."""
+
 MIN_SHOT_S: Final = Fraction(1, 2)
 """Shots shorter than this are joined to a neighbour: a flash is no event."""
 
@@ -216,7 +219,8 @@ def caption(
     Args:
         video: an open video, or a path that is opened for this call.
         model: a loaded model, or the name of one that is loaded for this call.
-        dense: also find the shots and caption each. All shots together get the budget once more.
+        dense: also find the shots and caption each. The shots share the budget once more, but each
+            gets a quarter of it at least.
         policy: the rule that chooses the frames of the clip's caption; a shot's are spread evenly.
         budget_tokens: what the frames of one pass may cost; the model's own default when None.
         task: see `plan`.
@@ -336,9 +340,11 @@ def _end(clip: Video) -> Fraction:
 
 
 def _most_shots(backend: Backend, budget_tokens: int) -> int:
-    """How many shots can each have at least one frame of the lowest level within the budget."""
+    """How many shots can each have at least one frame of the lowest level within their share."""
     lowest = backend.geometry.levels_tokens[-1] + backend.frame_text_tokens("[9999.9 second]")
-    return max(1, min(MAX_SHOTS, budget_tokens // lowest))
+    if budget_tokens >= MAX_SHARES * lowest:
+        return MAX_SHOTS
+    return max(1, budget_tokens // lowest)
 
 
 def _shots(clip: Video, *, most: int) -> list[Span]:
@@ -357,7 +363,7 @@ def _shots(clip: Video, *, most: int) -> list[Span]:
 def _plan_shots(
     clip: Video, spans: Sequence[Span], backend: Backend, budget_tokens: int
 ) -> list[Plan]:
-    """A plan for each shot: frames spread evenly over it, the budget shared in equal parts."""
+    """A plan for each shot: frames spread evenly over it, the budget shared as `MAX_SHARES` says."""
     plans = []
     for span in spans:
         among = inside(clip.times, span)
@@ -367,7 +373,7 @@ def _plan_shots(
                 clip.times[among.start : among.stop],
                 policy="uniform",
                 geometry=backend.geometry,
-                budget_tokens=budget_tokens // len(spans),
+                budget_tokens=budget_tokens // min(len(spans), MAX_SHARES),
                 source=clip.source,
                 text_tokens=backend.frame_text_tokens,
                 limits=clip.limits,

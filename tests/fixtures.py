@@ -124,6 +124,7 @@ RECIPES: Final[dict[str, tuple[str, str]]] = {
     "av1_mp4": ("av1.mp4", "-c:v libsvtav1 -preset 12 -g 30 -svtav1-params lp=1"),
     "mpeg2_ts": ("mpeg2.ts", "-c:v mpeg2video -q:v 3 -g 12 -bf 2"),
     "mpeg2_ps": ("mpeg2.mpg", "-c:v mpeg2video -q:v 3 -g 12 -bf 2"),
+    "vfr_avi": ("vfr.avi", f"-vf {_TWO_RATES} -fps_mode vfr -c:v mpeg4 -q:v 3 -g 12 -bf 0"),
     "mpeg4_avi": ("mpeg4.avi", "-c:v mpeg4 -q:v 3 -g 12 -bf 0"),
     "mpeg4_b_avi": ("mpeg4_b.avi", "-c:v mpeg4 -q:v 3 -g 12 -bf 2"),
     "h264_avi": ("h264.avi", _GOPS),

@@ -11,6 +11,7 @@ from seedvideo.model.packing import pack
 from seedvideo.model.seedvl import SeedVL, SeedVLConfig, initialise
 from seedvideo.model.vit import VitConfig
 from seedvideo.sampler.geometry import TokenGeometry
+from seedvideo.sampler.policies import PolicyName
 from seedvideo.tasks.caption import CAPTION_PROMPT
 from seedvideo.train.vocabulary import learn_vocabulary
 from tests.painted import paint
@@ -47,7 +48,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("policy", ["uniform", "keyframes", "seed1.5"])
 @pytest.mark.parametrize("budget_tokens", [None, 60, 1_000])
 def test_a_plan_counts_as_the_model_does(
-    checkpoint: Path, tmp_path: Path, policy: str, budget_tokens: int | None
+    checkpoint: Path, tmp_path: Path, policy: PolicyName, budget_tokens: int | None
 ) -> None:
     model = seedvideo.load(str(checkpoint))
     path = paint(tmp_path / "long.mp4", ["red", "green", "blue"], shot_s=5)

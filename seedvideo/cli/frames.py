@@ -60,7 +60,7 @@ def frames(
     check_policy(policy, fps=fps)
     folder = Path(output)
     with talk.guarded(COULD_NOT_START):
-        clear_folder(folder, overwrite=overwrite)
+        refuse_used(folder, overwrite=overwrite)
     backend = None if model is None else talk.loaded(model)
     with talk.guarded(SOME_FAILED, source=video):
         from seedvideo import pipeline
@@ -75,6 +75,7 @@ def frames(
                 fps=fps,
                 model=backend,
             )
+            remove_pictures(folder)
             shown = []
             for number, (_, frame) in enumerate(clip.frames(made), start=1):
                 name = f"{number:04d}_{float(frame.pts):.3f}s.png"
@@ -86,25 +87,32 @@ def frames(
     talk.note(f"{len(shown)} frames and contact_sheet.png in {output}")
 
 
-def clear_folder(folder: Path, *, overwrite: bool) -> None:
-    """Make room: old pictures beside new ones would tell a wrong story.
+def refuse_used(folder: Path, *, overwrite: bool) -> None:
+    """Say early that the pictures have no place.
 
     Raises:
-        OutputError: ``output.exists`` if the folder holds anything and may not be overwritten;
-            then, and only then, our own files in it (by their names) go, and no others.
+        OutputError: ``output.exists`` if the name is a file's, or the folder holds anything and may
+            not be overwritten.
     """
     if folder.exists() and not folder.is_dir():
         raise OutputError("output.exists", f"{printable(str(folder))} is not a folder")
-    held = list(folder.iterdir()) if folder.exists() else []
-    if held and not overwrite:
+    if folder.exists() and any(folder.iterdir()) and not overwrite:
         raise OutputError(
             "output.exists",
             f"{printable(str(folder))} is not empty",
             hint="choose another folder, or replace earlier pictures with --overwrite",
         )
-    for path in held:
-        if _OURS.fullmatch(path.name):
-            path.unlink()
+
+
+def remove_pictures(folder: Path) -> None:
+    """Take away an earlier run's files, known by their names, and no others.
+
+    Old pictures beside new ones would tell a wrong story.
+    """
+    if folder.exists():
+        for path in folder.iterdir():
+            if _OURS.fullmatch(path.name):
+                path.unlink()
 
 
 def png(pixels: "npt.NDArray[np.uint8]") -> bytes:

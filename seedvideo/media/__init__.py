@@ -6,15 +6,17 @@ FFmpeg is never loaded into the calling process. Knows nothing of tokens, plans 
 
 from seedvideo.media.frames import DecodeReport, Frame, Target
 from seedvideo.media.info import MediaInfo, MediaWarning
-from seedvideo.media.reader import VideoReader, open_video, probe
+from seedvideo.media.reader import DecoderName, StrategyName, VideoReader, open_video, probe
 from seedvideo.media.timeline import Span, format_clock, seconds, strictly_increasing
 
 __all__ = [
     "DecodeReport",
+    "DecoderName",
     "Frame",
     "MediaInfo",
     "MediaWarning",
     "Span",
+    "StrategyName",
     "Target",
     "VideoReader",
     "format_clock",

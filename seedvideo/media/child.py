@@ -19,7 +19,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import seedvideo
 from seedvideo.errors import DecodeError, InputError, MediaError, SeedVideoError
 from seedvideo.limits import Limits
 from seedvideo.media import wire
@@ -33,7 +32,7 @@ _BOOT: Final = (
 _ERRORS: Final[dict[str, type[SeedVideoError]]] = {
     kind.stage: kind for kind in (InputError, MediaError, DecodeError)
 }
-_STOP_GRACE_S: Final = 2.0
+_STOP_GRACE_S: Final = 5.0
 """Time a process has to end a pass when told to, before it is killed."""
 
 
@@ -209,7 +208,7 @@ def open_request(
 
 def _module_path() -> list[str]:
     """Returns where this interpreter finds modules, without the current folder."""
-    home = str(Path(seedvideo.__file__).resolve().parent.parent)
+    home = str(Path(__file__).resolve().parents[2])  # Of the package, even if it is not installed.
     places = [os.path.abspath(place) for place in sys.path if place]
     return places if home in places else [*places, home]
 

@@ -131,10 +131,10 @@ def check_stream(stream: VideoStream, origin: Origin) -> None:
     """
     context = stream.codec_context
     if context is None or context.codec.canonical_name not in CODECS:
-        name = stream.name if context is None else context.codec.canonical_name
+        name = "unknown" if context is None else context.codec.canonical_name
         raise MediaError(
             "media.codec_not_allowed",
-            f"{origin.shown}: codec {name or 'unknown'} is not on the list of allowed codecs",
+            f"{origin.shown}: codec {name} is not on the list of allowed codecs",
             hint="convert the file to H.264, HEVC, AV1 or VP9",
         )
     if context.codec_tag in _ENCRYPTED_TAGS:

@@ -47,6 +47,10 @@ _WORTH_A_SEEK: Final = 200
 _NO_END: Final = 1 << 62
 """End of a run that lasts as long as the file does."""
 
+_PICTURES_IN_RESERVE: Final = 2
+_BYTES_PER_PIXEL: Final = 3
+"""At most, in the native formats that are common: 8 bits at 4:4:4, or 16 bits at 4:2:0."""
+
 _MIN_PACKETS_FOR_SHARE: Final = 100
 """Packets from which the share of damaged ones says something."""
 
@@ -96,6 +100,7 @@ class PyavDecoder:
         self._index = index
         self._table = table
         self._orientation = orientation
+        self._coded_pixels = 0
 
     def pictures(
         self,
@@ -106,7 +111,7 @@ class PyavDecoder:
         tally: Tally,
     ) -> Iterator[Picture]:
         """Yields one picture for each wanted one; see the protocol."""
-        matcher = _Matcher(wanted, Resizer(self._orientation))
+        matcher = _Matcher(wanted, Resizer(self._orientation), self._check_memory)
         try:
             yield from self._pass(matcher, strategy, alive, tally)
         except SeekNotTrusted:
@@ -117,6 +122,9 @@ class PyavDecoder:
                     "input.changed", f"{self._origin.shown}: changed while it was read"
                 ) from error
         yield from matcher.finish()
+        tally.lost_frames += matcher.lost
+        if not matcher.done:
+            self._check_memory()
         if not matcher.done:
             code = "media.corrupt" if tally.damaged_packets else "media.no_frames"
             raise MediaError(code, f"{self._origin.shown}: no frame could be decoded")
@@ -128,8 +136,11 @@ class PyavDecoder:
         with open_container(self._origin) as container:
             stream = choose_stream(container, self._origin)
             prepare_decoder(stream, self._origin)
+            self._coded_pixels = stream.codec_context.width * stream.codec_context.height
             cursor = _Cursor(container, stream, self._table, self._origin.shown)
-            for run in plan_runs(self._index, ranks, strategy=strategy):
+            runs = plan_runs(self._index, ranks, strategy=strategy)
+            tally.planned_packets = sum(min(r.end, len(self._table)) - r.first for r in runs)
+            for run in runs:
                 cursor.go_to(run.first, by_seek=strategy == "seek", alive=alive)
                 for rank, frame in self._decode_run(cursor, run, alive, tally):
                     yield from matcher.offer(rank, frame)
@@ -188,22 +199,31 @@ class PyavDecoder:
             check_size(stream.codec_context.width, stream.codec_context.height, self._origin)
             tally.damaged_packets += 1
             tally.errors_in_a_row += 1
-            share = tally.damaged_packets / max(tally.fed_packets, 1)
+            # A share of what this pass has to read, not of what it has read so far: damage often
+            # lies in one place.
+            planned = tally.planned_packets
             if tally.errors_in_a_row > limits.max_errors_in_a_row or (
-                tally.fed_packets >= _MIN_PACKETS_FOR_SHARE and share > limits.max_error_share
+                planned >= _MIN_PACKETS_FOR_SHARE
+                and tally.damaged_packets > limits.max_error_share * planned
             ):
                 raise MediaError(
                     "media.corrupt",
-                    f"{self._origin.shown}: {tally.damaged_packets} of {tally.fed_packets} "
-                    "packets are damaged",
+                    f"{self._origin.shown}: too much of it is damaged: {tally.damaged_packets} of "
+                    f"{planned} packets so far",
                 ) from error
             return []
-        finally:
-            tally.fed_packets += packet is not None
         if frames:
             tally.errors_in_a_row = 0
             tally.decoded_frames += len(frames)
+            tally.patched_frames += sum(frame.is_corrupt for frame in frames)
         return frames
+
+    def _check_memory(self) -> None:
+        """Tells a frame lost to damage from one lost to memory, of which FFmpeg may say nothing."""
+        try:
+            bytearray(_PICTURES_IN_RESERVE * _BYTES_PER_PIXEL * self._coded_pixels)
+        except MemoryError as error:
+            raise out_of_memory(self._origin.shown) from error
 
     def _note_size(self, before: tuple[int, int], frame: VideoFrame, tally: Tally) -> None:
         if before == (0, 0) or any(w.code == "media.size_changes" for w in tally.warnings):
@@ -301,7 +321,12 @@ class _Cursor:
 class _Matcher:
     """Hands decoded frames, which come by rising rank, to the wanted ones."""
 
-    def __init__(self, wanted: Sequence[Wanted], resizer: Resizer) -> None:
+    def __init__(
+        self, wanted: Sequence[Wanted], resizer: Resizer, on_loss: Callable[[], None]
+    ) -> None:
+        self.lost = 0
+        """Wanted frames that a neighbour stood in for."""
+        self._on_loss = on_loss
         self._wanted = wanted
         self._place = 0
         self._resizer = resizer
@@ -327,6 +352,9 @@ class _Matcher:
             return
         while not self.done and self._wanted[self._place].rank <= rank:
             lost = self._wanted[self._place].rank < rank
+            if lost:
+                self.lost += 1
+                self._on_loss()
             source = self._before if lost and self._before is not None else (rank, frame)
             yield self._deliver(*source)
         self._before = (rank, frame)
@@ -334,6 +362,7 @@ class _Matcher:
     def finish(self) -> Iterator[Picture]:
         """Delivers what lies behind the last frame that could be decoded."""
         while self._before is not None and not self.done:
+            self.lost += 1
             yield self._deliver(*self._before)
 
     def _deliver(self, rank: int, frame: VideoFrame) -> Picture:

@@ -1,6 +1,6 @@
 """The seam at which decoders are exchanged: what one is asked and what it answers.
 
-Runs in the decoding process only. Frames are named by rank: their place among the presented frames
+Frames are named by rank: their place among the presented frames
 of the stream. Knows nothing of times or files.
 """
 
@@ -37,7 +37,11 @@ class Tally:
 
     decoded_frames: int = 0
     damaged_packets: int = 0
-    fed_packets: int = 0
+    patched_frames: int = 0
+    """Frames that the decoder marks as damaged: parts of them are made up."""
+    lost_frames: int = 0
+    """Wanted frames that never came; a neighbour was given instead."""
+    planned_packets: int = 0
     errors_in_a_row: int = 0
     warnings: tuple[MediaWarning, ...] = ()
 

@@ -6,7 +6,8 @@ YUV in one step. So pixels differ by rounding and by how chroma is spread, not b
 
 What decord 0.6 does wrong decides how it is used here. Its seeks and its skips give other frames
 than asked for in open GOPs, HEVC and WMV, so every frame is read in order and none is skipped. From
-MPEG streams it loses all before the second keyframe, so these are refused. Its times are 32-bit
+MPEG streams it loses all before the second keyframe, and edit lists confuse its count, so these are
+refused. Its times are 32-bit
 floats, and nonsense for reordered AVI; a file where they do not name the same frames as the packets
 is refused, not guessed at. Its FFmpeg is from 2021 and has no allow-lists: it only ever gets files
 that passed ours when PyAV opened them. Knows nothing of packets.
@@ -67,6 +68,8 @@ class DecordDecoder:
 
         if self._info.container in _MISREAD_CONTAINERS:
             raise self._refused("is an MPEG stream, from which decord loses frames")
+        if len(self._index.rank_of) != len(self._index.times):
+            raise self._refused("has packets that are not shown, which decord gets wrong")
         if self._info.flipped:
             raise self._refused("is stored mirrored, which decord gets wrong")
         decord.logging.set_level(decord.logging.QUIET)

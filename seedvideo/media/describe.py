@@ -5,6 +5,7 @@ interlaced or transparent, only with decoded frames. Where header and packets di
 are right. Runs in the decoding process only.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,6 +13,7 @@ from typing import Final
 
 import av
 from av.container import InputContainer
+from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -30,7 +32,12 @@ from seedvideo.media.container import (
 from seedvideo.media.index import NOMINAL_DURATION, Index, build_index, is_variable
 from seedvideo.media.info import MediaInfo, MediaWarning
 from seedvideo.media.packets import PacketTable, read_packets, tabulate
-from seedvideo.media.picture import Orientation, read_orientation, shows_through
+from seedvideo.media.picture import (
+    Orientation,
+    read_orientation,
+    read_photo_orientation,
+    shows_through,
+)
 from seedvideo.media.safety import IMAGE_KINDS
 
 _TRANSFERS: Final = {
@@ -47,6 +54,13 @@ _TRANSFERS: Final = {
     18: "hlg",
 }
 """Transfer characteristics by number (ITU-T H.273)."""
+
+_MULTI_PICTURE: Final = b"MPF\x00"
+"""Mark of a JPEG file that holds several pictures of one shot (CIPA DC-007)."""
+
+_PHOTO_HEAD_BYTES: Final = 1 << 18
+_PHOTO_BRANDS: Final = ("avif", "heic", "heix", "mif1")
+"""Kinds of MP4 file that are still pictures (ISO/IEC 23008-12)."""
 
 _PROGRESSIVE_FIELD_ORDERS: Final = (0, 1)
 _MAX_PACKETS_TO_A_PICTURE: Final = 600
@@ -87,6 +101,8 @@ def describe(origin: Origin, alive: Callable[[], None]) -> Opened:
         prepare_decoder(stream, origin)
         first = _first_picture(container, stream, index.keys[0], origin, alive)
         orientation = Orientation() if first is None else read_orientation(first)
+        if origin.kind in IMAGE_KINDS:
+            orientation = read_photo_orientation(origin.descriptor)
         info = _info(header, stream, first, index, table, orientation, origin)
     check_size(info.width_px, info.height_px, origin)
     return Opened(info, index, table, orientation)
@@ -97,41 +113,53 @@ class _Header:
     """What the header claims, kept for comparison."""
 
     container: str
-    frames: int
-    duration: Fraction | None
+    brand: str
+    stream_duration: Fraction | None
+    file_duration: Fraction | None
+    others_duration: Fraction
     last_byte: int
     video_streams: int
     pictures: int
 
     @classmethod
     def read(cls, container: InputContainer, stream: VideoStream) -> "_Header":
-        duration: Fraction | None = None
-        if stream.duration is not None and stream.time_base is not None:
-            duration = stream.duration * stream.time_base
-        elif container.duration is not None:
-            duration = Fraction(container.duration, av.time_base)
+        others = [_stated_duration(s) or Fraction(0) for s in container.streams if s is not stream]
+        file_duration = None
+        if container.duration is not None:
+            file_duration = Fraction(container.duration, av.time_base)
         entries = stream.index_entries
         last_byte = max((e.pos + e.size for e in entries[-64:]), default=0) if len(entries) else 0
         attached = sum(is_attached_picture(s) for s in container.streams.video)
         return cls(
             container=container.format.name,
-            frames=stream.frames,
-            duration=duration,
+            brand=container.metadata.get("major_brand", ""),
+            stream_duration=_stated_duration(stream),
+            file_duration=file_duration,
+            others_duration=max(others, default=Fraction(0)),
             last_byte=last_byte,
             video_streams=len(container.streams.video) - attached,
             pictures=attached,
         )
 
 
+def _stated_duration(stream: Stream) -> Fraction | None:
+    if stream.duration is None or stream.time_base is None:
+        return None
+    return stream.duration * stream.time_base
+
+
 def _index(
     container: InputContainer, stream: VideoStream, table: PacketTable, origin: Origin
 ) -> Index:
-    raw = container.format.name in RAW_FORMATS or (
-        origin.kind in IMAGE_KINDS and len(table) > 1  # Pictures in a row, such as raw MJPEG.
-    )
-    fps = origin.fps
-    if origin.kind in IMAGE_KINDS and len(table) == 1:
-        raw, fps = True, 1 / NOMINAL_DURATION
+    raw, fps = container.format.name in RAW_FORMATS, origin.fps
+    if origin.kind in IMAGE_KINDS:
+        if len(table) > 1 and _MULTI_PICTURE in os.pread(origin.descriptor, _PHOTO_HEAD_BYTES, 0):
+            table.hide_all_but_first()  # A photo with a thumbnail or a depth map behind it.
+            fps = None
+        elif len(table) > 1:
+            raw = True  # Pictures in a row, such as bare MJPEG.
+        if fps is None and not raw:
+            raw, fps = True, 1 / NOMINAL_DURATION
     return build_index(
         table,
         time_base=stream.time_base or Fraction(1, 1000),
@@ -190,7 +218,9 @@ def _info(
     width_px, height_px = max(1, round(coded_width_px * aspect)), coded_height_px
     if orientation.swaps_sides:
         width_px, height_px = height_px, width_px
-    is_image = len(index.times) == 1 and (origin.kind in IMAGE_KINDS or origin.kind == "gif")
+    is_image = len(index.times) == 1 and (
+        origin.kind in (*IMAGE_KINDS, "gif") or header.brand in _PHOTO_BRANDS
+    )
     is_vfr = not index.by_count and is_variable(index.times, index.time_base)
     transfer = _TRANSFERS.get(context.color_trc, "")
     if not transfer and first is not None:
@@ -253,20 +283,23 @@ def _header_warnings(
     if cut or table.cut_off:
         message = f"the file is cut off; {len(index.times)} frames are left"
         found.append(MediaWarning("media.truncated", message))
-    if header.duration is not None:
-        truth = index.duration
-        if origin.kind != "mov":
-            # Such headers state the end of the longest stream.
-            truth = max(truth, table.other_end - index.start * index.time_base)
-        # Headers often count by decoding times, which lag by a few frames, or estimate.
-        step = (index.times[-1] - index.times[-2]) * index.time_base if len(index.times) > 1 else 0
-        slack = max(Fraction(1, 4), 4 * step, 4 * index.duration / len(index.times))
-        if abs(header.duration - truth) > slack:
+    # A file lasts as long as its longest stream, be it one without pictures.
+    others_end = table.other_end - index.start * index.time_base
+    longest = max(index.duration, header.others_duration, others_end)
+    # Headers often count by decoding times, which lag by a few frames, or estimate.
+    step = (index.times[-1] - index.times[-2]) * index.time_base if len(index.times) > 1 else 0
+    slack = max(Fraction(1, 4), 4 * step, 4 * index.duration / len(index.times))
+    for claim, truth in (
+        (header.stream_duration, index.duration),
+        (header.file_duration, longest),
+    ):
+        if claim is not None and abs(claim - truth) > slack:
             message = (
-                f"the header says {float(header.duration):.3f} s, "
+                f"the header says {float(claim):.3f} s, "
                 f"the frames last {float(index.duration):.3f} s"
             )
             found.append(MediaWarning("media.duration_differs", message))
+            break
     return found
 
 

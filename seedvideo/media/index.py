@@ -139,7 +139,7 @@ def build_index(
         packet_of=order,
         rank_of=_ranks(order, len(table)),
         packet_times=times,
-        keys=[k for k in keys if times[k] != NO_TIME] or keys[:1],
+        keys=keys,
         by_count=False,
         duration=last + _last_length(table.duration[order[-1]], presented, time_base),
         warnings=say.all,
@@ -160,7 +160,8 @@ def is_variable(times: list[int], time_base: Fraction) -> bool:
     if time_base < Fraction(1, 10_000):
         # Fine ticks may still carry times that were once rounded to milliseconds.
         slack = max(slack, Fraction(1, 1000) / time_base)
-    return any(abs(step - usual) > slack for step in steps)
+    whole_slack = int(slack)  # Steps are whole ticks.
+    return any(abs(step - usual) > whole_slack for step in steps)
 
 
 def _index_by_count(

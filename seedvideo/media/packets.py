@@ -28,6 +28,9 @@ NO_TIME: Final = -(1 << 63)
 _MAX_READ_ERRORS: Final = 16
 """Failed reads in a row after which the rest of a file counts as unreadable."""
 
+_PACKETS_A_BREATH: Final = 64
+"""Packets between two looks at whether the reader still wants an answer: about a millisecond."""
+
 _KEY, _HIDDEN = 1, 2
 
 
@@ -55,6 +58,11 @@ class PacketTable:
     def is_key(self, number: int) -> bool:
         """Tells whether decoding may begin at a packet."""
         return bool(self.flags[number] & _KEY)
+
+    def hide_all_but_first(self) -> None:
+        """Marks every packet but the first as never shown."""
+        for number in range(1, len(self)):
+            self.flags[number] |= _HIDDEN
 
     def is_hidden(self, number: int) -> bool:
         """Tells whether a packet's picture is never shown."""
@@ -88,6 +96,9 @@ def read_packets(
             raise out_of_memory(shown) from error
         except av.error.FFmpegError:
             errors += 1
+        except IndexError:
+            # PyAV 18 ends so, after the last packet, where a stream first appears in mid-file.
+            return
     yield None
 
 
@@ -100,7 +111,7 @@ def tabulate(
         container: freshly opened.
         stream: the chosen video stream.
         origin: names the file and its limits.
-        alive: called for each packet; may raise to stop.
+        alive: called often; may raise to stop.
 
     Raises:
         MediaError: if there are too many packets or they are encrypted.
@@ -117,10 +128,11 @@ def tabulate(
     for packet in read_packets(
         container, stream, shown=origin.shown, every_stream=not headers_tell_all
     ):
-        alive()
         if packet is None:
             table.cut_off = True
             break
+        if count % _PACKETS_A_BREATH == 0:
+            alive()
         count += 1
         if count > origin.limits.max_packets:
             raise MediaError(
@@ -130,7 +142,7 @@ def tabulate(
         if packet.stream_index != stream.index:
             _note_other(table, packet)
             continue
-        if packet.has_sidedata("encryption_info"):
+        if not len(table) and packet.has_sidedata("encryption_info"):
             raise encrypted(origin.shown)
         # An empty packet says "the same picture again"; given to a decoder it would end the stream.
         hidden = packet.is_discard or not packet.size or not _is_shown(codec, packet)

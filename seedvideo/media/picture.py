@@ -4,6 +4,7 @@ A picture is scaled as soon as it is decoded, in one step to RGB, and only then 
 full-size RGB copy ever exists. Runs in the decoding process only. Knows nothing of times.
 """
 
+import os
 import struct
 from dataclasses import dataclass
 from typing import Final, cast
@@ -30,9 +31,14 @@ class Orientation:
 
 
 def read_orientation(frame: VideoFrame) -> Orientation:
-    """Reads a frame's display matrix; without one, or with a skewed one, it is upright."""
-    # PyAV declares this as a dictionary of motion vectors; it is a container of all side data.
-    every = cast(SideDataContainer, frame.side_data)
+    """Reads a frame's display matrix; without one it is upright."""
+    try:
+        # PyAV declares this as a dictionary of motion vectors; it is a container of all side data.
+        every = cast(SideDataContainer, frame.side_data)
+    except ValueError:
+        # PyAV 18 gives up on kinds of side data that are newer than it is (EXIF is one), but still
+        # tells the angle, counterclockwise; a mirrored picture is not told from a turned one.
+        return Orientation(round(-frame.rotation / 90) % 4 * 90)
     matrix = next((data for data in every if data.type == Type.DISPLAYMATRIX), None)
     if matrix is None:
         return Orientation()
@@ -48,6 +54,22 @@ def read_orientation(frame: VideoFrame) -> Orientation:
     return Orientation(270) if c >= 0 else Orientation(90, flipped=True)
 
 
+def read_photo_orientation(descriptor: int) -> Orientation:
+    """Reads how the camera was held from the EXIF header of a still picture."""
+    from PIL import Image, UnidentifiedImageError
+
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    try:
+        with (
+            os.fdopen(descriptor, "rb", closefd=False) as file,
+            Image.open(file, formats=("JPEG", "PNG", "WEBP", "BMP")) as photo,
+        ):
+            tag = photo.getexif().get(_EXIF_ORIENTATION)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, struct.error):
+        return Orientation()  # A header that only Pillow minds: shown as it is stored.
+    return _BY_EXIF.get(tag, Orientation()) if isinstance(tag, int) else Orientation()
+
+
 def shows_through(frame: VideoFrame) -> bool:
     """Tells whether any part of a frame is transparent, from a small copy of it."""
     if not any(component.is_alpha for component in frame.format.components):
@@ -57,6 +79,19 @@ def shows_through(frame: VideoFrame) -> bool:
     plane = small.planes[0]
     data, row = bytes(plane), plane.line_size
     return any(min(data[y * row + 3 : y * row + 4 * width_px : 4]) < 255 for y in range(height_px))
+
+
+_EXIF_ORIENTATION: Final = 0x0112
+_BY_EXIF: Final = {
+    2: Orientation(0, flipped=True),
+    3: Orientation(180),
+    4: Orientation(180, flipped=True),
+    5: Orientation(270, flipped=True),
+    6: Orientation(90),
+    7: Orientation(90, flipped=True),
+    8: Orientation(270),
+}
+"""Orientation by EXIF's number (CIPA DC-008, section 4.6.5)."""
 
 
 class Resizer:

@@ -18,12 +18,13 @@ from seedvideo.errors import ConfigError, DecodeError
 from seedvideo.limits import DEFAULT_LIMITS, Limits
 from seedvideo.media import wire
 from seedvideo.media.child import Child, open_request
+from seedvideo.media.decoder import Strategy
 from seedvideo.media.frames import DecodeReport, Frame, Target
 from seedvideo.media.info import MediaInfo, MediaWarning
 from seedvideo.media.safety import Source, open_source
 
 DecoderName = Literal["pyav", "decord"]
-StrategyName = Literal["auto", "sequential", "seek"]
+StrategyName = Strategy
 
 _BYTES_PER_TIME: Final = 16
 """Most that one packet adds to the answer to ``open``: a time, and a place among the keyframes."""
@@ -265,9 +266,14 @@ class VideoReader:
         self._pass_runs = False
         header = message.header
         warnings = [MediaWarning(str(code), str(text)) for code, text in header["warnings"]]
-        damaged = int(header["damaged_packets"])
-        if damaged:
-            text = f"{damaged} packets are damaged and were left out"
+        damaged, patched, lost = (
+            int(header[name]) for name in ("damaged_packets", "patched_frames", "lost_frames")
+        )
+        if damaged or patched or lost:
+            text = (
+                f"{damaged} damaged packets, {patched} frames patched up by the decoder, "
+                f"{lost} wanted frames lost (a neighbour stands in)"
+            )
             warnings.append(MediaWarning("media.damaged", text))
         self._report = DecodeReport(int(header["decoded_frames"]), damaged, tuple(warnings))
 
@@ -315,7 +321,7 @@ class VideoReader:
         if self._info is None:
             self._times = tuple((tick - start) * base for tick in ticks[:count])
             self._keyframes = tuple(ticks[count:])
-            self._info = _read_info(header["info"])
+            self._info = _read_info(header["info"], path=self._source.name)
 
     def _end_child(self) -> None:
         if self._child is not None:
@@ -329,8 +335,8 @@ class VideoReader:
         return DecodeError("decode.crashed", text)
 
 
-def _read_info(plain: dict[str, Any]) -> MediaInfo:
-    values = dict(plain)
+def _read_info(plain: dict[str, Any], *, path: str) -> MediaInfo:
+    values = {**plain, "path": path}
     for name in ("sample_aspect", "duration", "start"):
         values[name] = Fraction(values[name])
     if values["fps_avg"] is not None:

@@ -29,7 +29,7 @@ _MAGIC: Final = (
     (0, rb"RIFF....WEBP", "webp"),
     (0, rb"BM.{8}....[\x0c-\x7c]\x00\x00\x00", "bmp"),
     (0, rb"GIF8[79]a", "gif"),
-    (4, rb"(?:ftyp|moov|mdat|free|skip|wide|pnot|styp|moof)", "mov"),
+    (4, rb"(?:ftyp|moov|mdat|free|skip|wide|pnot|styp|moof|sidx|uuid)", "mov"),
     (0, rb"\x1a\x45\xdf\xa3", "matroska"),
     (0, rb"RIFF....AVI ", "avi"),
     (0, rb"FLV\x01", "flv"),
@@ -41,6 +41,9 @@ _MAGIC: Final = (
     (4, rb"\x47.{191}\x47.{191}\x47", "mpegts"),
     (0, rb"ID3|fLaC|RIFF....WAVE|FORM....AIF|\xff[\xfb\xf3\xf2\xf1\xf9]", "audio"),
 )
+_WEBP_MOVES: Final = 0x02
+"""The animation flag of a WebP file (RFC 9649, section 2.7)."""
+
 IMAGE_KINDS: Final = ("png", "jpeg", "webp", "bmp")
 """Kinds of still picture, read as a video of one frame."""
 
@@ -51,12 +54,14 @@ class Source:
 
     Args:
         descriptor: ours to close; no other code opens the file again by name.
+        name: as it was given.
         shown: the name, made safe to print.
         kind: what the first bytes say: a container, a still picture, ``audio`` or ``unknown``.
         size_bytes: size of the file.
     """
 
     descriptor: int
+    name: str
     shown: str
     kind: str
     size_bytes: int
@@ -78,10 +83,11 @@ def open_source(path: str | os.PathLike[str], *, limits: Limits, root: Path | No
         InputError: if the name is not that of a regular, non-empty file inside the bounds.
         MediaError: if the file is text, such as a playlist, or is known not to be video.
     """
-    name = os.fspath(path)
+    name = os.fsdecode(path)
     shown = show_path(name)
     try:
-        real = os.path.realpath(name, strict=True)
+        # An empty name would resolve to the current folder.
+        real = os.path.realpath(name or "\0", strict=True)
         facts = os.stat(real)
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise InputError(
@@ -108,7 +114,7 @@ def open_source(path: str | os.PathLike[str], *, limits: Limits, root: Path | No
             )
         _check_size(opened.st_size, shown, limits)
         kind = sniff(os.pread(descriptor, HEAD_BYTES, 0), shown=shown)
-        return Source(descriptor, shown, kind, opened.st_size)
+        return Source(descriptor, name, shown, kind, opened.st_size)
     except BaseException:
         os.close(descriptor)
         raise
@@ -133,6 +139,12 @@ def sniff(head: bytes, *, shown: str) -> str:
         )
     if _is_text(head):
         raise MediaError("media.not_video", f"{shown}: is a text file, not a video")
+    if head[8:16] == b"WEBPVP8X" and len(head) > 20 and head[20] & _WEBP_MOVES:
+        raise MediaError(
+            "media.codec_not_allowed",
+            f"{shown}: is a moving WebP, which is not supported",
+            hint="convert it to MP4 or GIF",
+        )
     for offset, pattern, kind in _MAGIC:
         if re.compile(pattern, re.DOTALL).match(head, offset):
             if kind == "audio":
@@ -141,9 +153,9 @@ def sniff(head: bytes, *, shown: str) -> str:
     return "unknown"
 
 
-def show_path(name: str | bytes) -> str:
+def show_path(name: str) -> str:
     """Returns a file name that is safe to print: one line, no control characters, not too long."""
-    text = os.fsdecode(name)
+    text = name
     if len(text) > _MAX_SHOWN_CHARS:
         half = _MAX_SHOWN_CHARS // 2
         text = f"{text[:half]}...{text[-half:]}"

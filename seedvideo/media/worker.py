@@ -158,6 +158,8 @@ def _serve_file(line: _Line, file: int, request: dict[str, Any]) -> None:
                 "type": "done",
                 "decoded_frames": tally.decoded_frames,
                 "damaged_packets": tally.damaged_packets,
+                "patched_frames": tally.patched_frames,
+                "lost_frames": tally.lost_frames,
                 "warnings": [[w.code, w.message] for w in tally.warnings],
             }
         )
@@ -189,24 +191,22 @@ def _plain(info: Any) -> dict[str, Any]:
 
 def _confine(limits: Limits) -> None:
     """Bounds what this process may take: memory, files, and writing at all."""
-    space = _address_space_bytes() + int(limits.worker_memory_bytes)
-    for kind, value in (
-        (resource.RLIMIT_AS, space),
-        (resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
-    ):
+    bounds = {
+        resource.RLIMIT_NOFILE: _MAX_OPEN_FILES,
+        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_CORE: 0,
+    }
+    if sys.platform == "linux":  # macOS knows this limit but does not hold to it.
+        bounds[resource.RLIMIT_AS] = _address_space_bytes() + int(limits.worker_memory_bytes)
+    for kind, value in bounds.items():
         _, hard = resource.getrlimit(kind)
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(kind, (value, value))
 
 
 def _address_space_bytes() -> int:
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return int(file.read().split()[0]) * resource.getpagesize()
-    except FileNotFoundError:
-        return 0  # Not Linux: the bound then holds for all of the process.
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()
 
 
 def _die_of_memory() -> NoReturn:

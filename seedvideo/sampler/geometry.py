@@ -16,6 +16,7 @@ from seedvideo.units import (
     LEVELS_TOKENS,
     MAX_ASPECT,
     MIN_FRAME_TOKENS,
+    MIN_FRAMES,
     TOKEN_PX,
 )
 
@@ -30,6 +31,7 @@ class TokenGeometry:
         levels_tokens: caps of visual tokens a frame, best first, strictly falling.
         min_frame_tokens: a smaller frame is scaled up to about this many tokens.
         default_budget_tokens: what a video may cost where the caller does not say.
+        min_frames: frames that the policies want at least, while the video has them.
 
     Raises:
         ValueError: if a value is out of range or the levels do not fall.
@@ -40,6 +42,7 @@ class TokenGeometry:
     levels_tokens: tuple[int, ...]
     min_frame_tokens: int
     default_budget_tokens: int
+    min_frames: int = MIN_FRAMES
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -59,6 +62,8 @@ class TokenGeometry:
             raise ValueError(
                 f"default_budget_tokens is {self.default_budget_tokens}, expected at least 1"
             )
+        if self.min_frames < 1:
+            raise ValueError(f"min_frames is {self.min_frames}, expected at least 1")
 
     def size(self, *, width_px: int, height_px: int, level_tokens: int) -> tuple[int, int]:
         """The size at which a frame is shown under a cap of visual tokens.

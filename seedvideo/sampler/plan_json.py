@@ -215,6 +215,7 @@ def geometry_to_json(geometry: TokenGeometry) -> dict[str, Any]:
         "levels_tokens": list(geometry.levels_tokens),
         "min_frame_tokens": geometry.min_frame_tokens,
         "default_budget_tokens": geometry.default_budget_tokens,
+        "min_frames": geometry.min_frames,
     }
 
 
@@ -227,6 +228,7 @@ def geometry_from_json(at: Place) -> TokenGeometry:
             levels_tokens=at.integers("levels_tokens", most=_MAX_LEVELS),
             min_frame_tokens=at.integer("min_frame_tokens", least=1),
             default_budget_tokens=at.integer("default_budget_tokens", least=1),
+            min_frames=at.integer("min_frames", least=1),
         )
     )
 

@@ -19,7 +19,7 @@ from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.request import Request, TextPrice, assemble, wanted_frames
 from seedvideo.sampler.spacing import spread, spread_in_time, thin
 from seedvideo.sampler.stamps import assumed_text_tokens
-from seedvideo.units import MIN_FRAMES, TASK_FPS
+from seedvideo.units import TASK_FPS
 
 PolicyName = Literal["seed1.5", "uniform", "keyframes"]
 
@@ -132,14 +132,14 @@ def uniform(request: Request) -> Plan:
     and the frames are spaced wider. With a given level, as many of the wanted frames as fit.
 
     A frame that stands for a long while (a screen recording at rest) is taken once. Where that
-    would leave fewer than `MIN_FRAMES`, frames are spread by position instead.
+    would leave fewer than the geometry's `min_frames`, frames are spread by position instead.
     """
     wanted, why = wanted_frames(request)
     times = request.times
 
     def pick(count: int) -> list[int]:
         positions = spread_in_time(times, count)
-        least = min(count, MIN_FRAMES)
+        least = min(count, request.geometry.min_frames)
         return positions if len(positions) >= least else spread(len(times), least)
 
     return fill(request, policy="uniform", pick=pick, wanted=wanted, why=why)

@@ -13,7 +13,7 @@ from seedvideo.media.info import MediaInfo
 from seedvideo.sampler.geometry import TokenGeometry
 from seedvideo.sampler.plan import Plan, PlannedFrame, Segment
 from seedvideo.sampler.stamps import time_text
-from seedvideo.units import MIN_FRAMES, TASK_FPS
+from seedvideo.units import TASK_FPS
 
 TextPrice = Callable[[str], int]
 """Tokens that a frame's time text and its marks cost."""
@@ -66,9 +66,10 @@ class Request:
 def wanted_frames(request: Request) -> tuple[int, str]:
     """Frames that the published rule asks for before any budget, and a name for that choice.
 
-    ``min(max(ceil(N / vfps * fps), 16), N)``, where ``vfps`` is the container's average rate, in
-    the official code's order of float operations: at 30000/1001 a rounding error decides. Where no
-    average rate is known, the time that the frames span stands in for ``N / vfps``.
+    ``min(max(ceil(N / vfps * fps), least), N)``, where ``least`` is the geometry's ``min_frames``
+    and ``vfps`` the container's average rate, in the official code's order of float operations: at
+    30000/1001 a rounding error decides. Where no average rate is known, the time that the frames
+    span stands in for ``N / vfps``.
     """
     count = len(request.times)
     fps = TASK_FPS[request.task] if request.fps is None else request.fps
@@ -78,11 +79,12 @@ def wanted_frames(request: Request) -> tuple[int, str]:
     else:
         duration_s = float(request.times[-1] - request.times[0])
     # Compared before it is rounded up: at an absurd rate the product may be infinite.
-    if count <= MIN_FRAMES or duration_s * fps >= count:
+    least = request.geometry.min_frames
+    if count <= least or duration_s * fps >= count:
         return count, "every frame"
     asked = math.ceil(duration_s * fps)
-    if asked < MIN_FRAMES:
-        return MIN_FRAMES, f"{MIN_FRAMES}-frame floor"
+    if asked < least:
+        return least, f"{least}-frame floor"
     return asked, f"{fps:g} fps grid"
 
 

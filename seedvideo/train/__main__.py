@@ -1,10 +1,9 @@
 """The recipe of the embedded model, as commands: ``python -m seedvideo.train --help``.
 
-views       photos to cached outputs of the stem's lower half
-vocabulary  captions to tokenizer.json
-fit         both to a model in training; stop it whenever, start it again to go on
-score       BLEU-4 and CIDEr-D of the model in training, on dev or test
-export      the averaged weights to a checkpoint that seedvideo loads
+In their order: ``views`` turns photos into cached outputs of the stem's lower half; ``vocabulary``
+turns captions into tokenizer.json; ``fit`` trains, may be stopped whenever and goes on when started
+again; ``score`` gives BLEU and CIDEr-D of a model in training; ``export`` writes its averaged
+weights as a checkpoint that seedvideo loads; ``measure`` makes the numbers of the model card.
 """
 
 import json
@@ -17,18 +16,23 @@ import numpy as np
 import torch
 import typer
 
+from seedvideo.model import DEFAULT_MODEL, WEIGHTS, load
+from seedvideo.model.checkpoint import save_checkpoint
 from seedvideo.model.seedvl import SeedVL, SeedVLConfig, initialise
 from seedvideo.model.stem import ConvStem
 from seedvideo.model.tokenizer import Tokenizer
 from seedvideo.model.vit import ConvPatches
 from seedvideo.sampler.stamps import time_text
 from seedvideo.tasks.caption import CAPTION_PROMPT
+from seedvideo.train.export import calibrate, learn_familiarity, mean_features, nano_config
 from seedvideo.train.fit import Recipe, Run
+from seedvideo.train.measure import measure
 from seedvideo.train.photos import Split, read_flickr8k, read_object_names, read_pixels
 from seedvideo.train.samples import THEN, Sampler, clean, name_answer
 from seedvideo.train.score import caption_stills, score_captions
 from seedvideo.train.stem_init import load_pretrained_stem
-from seedvideo.train.views import build_view, load_views
+from seedvideo.train.team import Team
+from seedvideo.train.views import PLAIN_SIZE, build_view, load_views
 from seedvideo.train.vocabulary import learn_vocabulary
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -84,20 +88,24 @@ def fit(
     save_every: int = 250,
     threads: ThreadsOption = 1,
 ) -> None:
-    """Train, or go on with a training that was stopped."""
+    """Train, or go on with a training that was stopped.
+
+    Several processes train together under ``torchrun --nproc-per-node N -m seedvideo.train fit``.
+    """
     torch.set_num_threads(threads)
     tokenizer = Tokenizer.from_file(run / "tokenizer.json")
     photos = read_flickr8k(data, "train") + read_object_names(data)
     recipe = Recipe(steps=steps, decay_steps=decay_steps, stem_from_step=stem_from_step)
     model = new_model(tokenizer.size, dropout=dropout, seed=recipe.seed)
-    training = Run(model, recipe, run, torch.device(device))
+    team = Team.join(torch.device(device))
+    training = Run(model, recipe, run, torch.device(device), team)
     while training.step < steps:
         # Views may have been added since the last time.
         cached_views = load_views(cache / "train")
         sampler = Sampler(photos, cached_views, seed=recipe.seed)
         until = training.step + save_every
-        with (run / "log.jsonl").open("a", encoding="utf-8") as log:
-            for line in training.fit(sampler, cached_views, tokenizer, until=until):
+        with (run / f"log-{team.rank}.jsonl").open("a", encoding="utf-8") as log:
+            for line in training.fit(sampler, cached_views, tokenizer.encode, until=until):
                 log.write(json.dumps(line) + "\n")
                 log.flush()
         training.save()
@@ -116,16 +124,8 @@ def score(
 ) -> None:
     """Score the averaged weights of a model in training on held-out photos."""
     torch.set_num_threads(threads)
-    tokenizer = Tokenizer.from_file(run / "tokenizer.json")
-    training = Run(
-        new_model(tokenizer.size, dropout=0.0, seed=1),
-        Recipe(steps=1, decay_steps=1),
-        run,
-        torch.device("cpu"),
-    )
+    training, tokenizer = averaged_model(run)
     model, stem = training.model, stem_of(training.model)
-    model.load_state_dict(training.averaged())
-    model.eval()
     photos = read_flickr8k(data, split)[:count]
     (view,) = load_views(cache / split)
 
@@ -138,6 +138,70 @@ def score(
         typer.echo(caption, err=True)
     scores = score_captions(captions, photos)
     typer.echo(json.dumps({"step": training.step, "split": split, **asdict(scores)}))
+
+
+@app.command()
+def export(
+    data: DataOption,
+    cache: CacheOption,
+    run: RunOption,
+    out: Annotated[Path, typer.Option(help="Checkpoint folder.")] = WEIGHTS / DEFAULT_MODEL,
+    threads: ThreadsOption = 1,
+) -> None:
+    """Write the averaged weights as a checkpoint, with what its training photos looked like."""
+    torch.set_num_threads(threads)
+    training, tokenizer = averaged_model(run)
+    stem = stem_of(training.model)
+    plain_views = {split: load_views(cache / split)[0] for split in ("train", "dev")}
+    learned = len(read_flickr8k(data, "train"))
+    features = mean_features(stem, plain_views["train"])
+    familiarity = learn_familiarity(features[:learned])
+    inside = mean_features(stem, plain_views["dev"])
+    calibration = calibrate(familiarity, inside, features[learned:])
+    typer.echo(json.dumps({"step": training.step, **asdict(calibration)}))
+    sizes = SeedVLConfig.nano(vocabulary=tokenizer.size)
+    digest = save_checkpoint(
+        out,
+        nano_config(sizes, threshold=calibration.threshold),
+        training.model.state_dict(),
+        (run / "tokenizer.json").read_text(encoding="utf-8"),
+        familiarity=familiarity.to_tensors(),
+    )
+    typer.echo(f"{out}: {digest}", err=True)
+
+
+@app.command("measure")
+def measure_command(
+    data: DataOption,
+    model: Annotated[str, typer.Option(help="Name or checkpoint folder.")] = DEFAULT_MODEL,
+    split: Annotated[Split, typer.Option(help="dev or test.")] = "test",
+    count: Annotated[int, typer.Option(help="Photos, from the first.")] = 1_000,
+    size: Annotated[tuple[int, int], typer.Option(help="Height and width in pixels.")] = PLAIN_SIZE,
+) -> None:
+    """Measure a checkpoint on held-out photos and slideshows, for the model card."""
+    photos = read_flickr8k(data, split)[:count]
+    values = measure(
+        load(model),
+        photos,
+        read_pixels(data, photos),
+        size,
+        progress=lambda line: typer.echo(line, err=True),
+    )
+    typer.echo(json.dumps({"split": split, **values}, indent=2))
+
+
+def averaged_model(run: Path) -> tuple[Run, Tokenizer]:
+    """The state of a training, its model set to the averaged weights, for use."""
+    tokenizer = Tokenizer.from_file(run / "tokenizer.json")
+    training = Run(
+        new_model(tokenizer.size, dropout=0.0, seed=1),
+        Recipe(steps=1, decay_steps=1),
+        run,
+        torch.device("cpu"),
+    )
+    training.model.load_state_dict(training.averaged())
+    training.model.eval()
+    return training, tokenizer
 
 
 def new_model(vocabulary_size: int, *, dropout: float, seed: int) -> SeedVL:

@@ -13,6 +13,7 @@ Notation used for tensor shapes:
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -25,6 +26,9 @@ from seedvideo.tasks.caption import CAPTION_PROMPT
 from seedvideo.train.samples import Row
 from seedvideo.train.views import View
 from seedvideo.units import POOL
+
+Encode: TypeAlias = Callable[[str], Sequence[int]]
+"""Text to token ids."""
 
 _PAD_GROUP = -1
 _STRIDES_RATIO = 2  # cells of the stem's lower half to a patch
@@ -53,7 +57,7 @@ class Batch:
     labels: Tensor
 
 
-def prefix_ids(row: Row, visual_tokens: int, encode: Callable[[str], Sequence[int]]) -> list[int]:
+def prefix_ids(row: Row, visual_tokens: int, encode: Encode) -> list[int]:
     """Ids of the frames, with their times, and of the prompt."""
     ids: list[int] = []
     for time in row.times:
@@ -64,7 +68,7 @@ def prefix_ids(row: Row, visual_tokens: int, encode: Callable[[str], Sequence[in
 def collate(
     rows: Sequence[Row],
     views: Sequence[View],
-    encode: Callable[[str], Sequence[int]],
+    encode: Encode,
     *,
     drop: float,
     rng: np.random.Generator,
@@ -105,7 +109,7 @@ def collate(
 
 
 def _sequence(
-    row: Row, visual_tokens: int, encode: Callable[[str], Sequence[int]]
+    row: Row, visual_tokens: int, encode: Encode
 ) -> tuple[list[int], list[int], list[int]]:
     """Ids, positions and groups of one row."""
     ids = prefix_ids(row, visual_tokens, encode)
@@ -128,7 +132,7 @@ def _mask(groups: np.ndarray, hidden: np.ndarray) -> np.ndarray:
     return mask | np.eye(length, dtype=np.bool_)
 
 
-def cached(encode: Callable[[str], Sequence[int]]) -> Callable[[str], tuple[int, ...]]:
+def cached(encode: Encode) -> Encode:
     """``encode`` with a memory: captions return every epoch."""
 
     @lru_cache(maxsize=200_000)

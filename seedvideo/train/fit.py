@@ -22,11 +22,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from seedvideo.model.seedvl import SeedVL
-from seedvideo.model.tokenizer import Tokenizer
 from seedvideo.model.vit import ConvPatches
-from seedvideo.train.batch import Batch, cached, collate
+from seedvideo.train.batch import Batch, Encode, cached, collate
 from seedvideo.train.samples import Sampler
+from seedvideo.train.team import Team
 from seedvideo.train.views import View
+
+ALONE = Team()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +73,16 @@ class Recipe:
 class Run:
     """A model in training, with its optimiser and averaged weights."""
 
-    def __init__(self, model: SeedVL, recipe: Recipe, folder: Path, device: torch.device):
+    def __init__(
+        self,
+        model: SeedVL,
+        recipe: Recipe,
+        folder: Path,
+        device: torch.device,
+        team: Team = ALONE,
+    ):
         self.model, self.recipe, self.folder, self.device = model, recipe, folder, device
+        self.team = team
         model.to(device)
         stem, matrices, vectors = _parameter_groups(model)
         self.stem = stem
@@ -96,18 +106,18 @@ class Run:
             self._load()
 
     def fit(
-        self, sampler: Sampler, views: list[View], tokenizer: Tokenizer, *, until: int
+        self, sampler: Sampler, views: list[View], encode: Encode, *, until: int
     ) -> Iterator[dict[str, float]]:
         """Train to step ``until``.
 
         Yields:
             After each step: step, loss, learning-rate factor and seconds.
         """
-        encode = cached(tokenizer.encode)
+        encode = cached(encode)
         while self.step < min(until, self.recipe.steps):
             began = time.perf_counter()
-            rng = np.random.default_rng([self.recipe.seed, self.step, 1])
-            rows = sampler.draw(self.step, stills=self.recipe.stills)
+            rng = np.random.default_rng([self.recipe.seed, self.step, 1, self.team.rank])
+            rows = self.team.share(sampler.draw(self.step, stills=self.recipe.stills))
             batch = collate(rows, views, encode, drop=self.recipe.drop, rng=rng)
             loss = self._train(batch)
             self.step += 1
@@ -129,12 +139,13 @@ class Run:
         for parameter in self.stem:
             parameter.requires_grad_(trains_stem)
         self.model.train()
-        torch.manual_seed(self.recipe.seed * 1_000_003 + self.step)
+        torch.manual_seed((self.recipe.seed * 1_000_003 + self.step) * 64 + self.team.rank)
         loss = batch_loss(
             self.model, batch, self.device, label_smoothing=self.recipe.label_smoothing
         )
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        (loss * self.team.weight(len(batch.labels), self.device)).backward()
+        self.team.sum_gradients(self.trained.values())
         torch.nn.utils.clip_grad_norm_(self.trained.values(), 1.0)
         self.optimizer.step()
         keep = min(self.recipe.average, (1 + self.step) / (10 + self.step))
@@ -151,6 +162,8 @@ class Run:
 
     def save(self) -> None:
         """Write the state; what was there stays until the new one is whole."""
+        if self.team.rank:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         tensors: dict[str, Tensor] = {}
         for name, value in self.model.state_dict().items():

@@ -2,12 +2,16 @@
 
 import json
 import os
+import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from seedvideo import pipeline
 from seedvideo.errors import ModelError
+from seedvideo.model.backends import Generation
+from seedvideo.model.packing import Part
 from tests.cli.conftest import Run
 from tests.painted import ColourModel, paint
 
@@ -179,10 +183,10 @@ def test_interrupted(
 ) -> None:
     answer = model.generate
 
-    def interrupt_second(*args: object, **options: object) -> object:
+    def interrupt_second(parts: Sequence[Part]) -> Generation:
         if model.seen:
             raise KeyboardInterrupt
-        return answer(*args, **options)  # type: ignore[arg-type]  # passed on as they came
+        return answer(parts)
 
     monkeypatch.setattr(model, "generate", interrupt_second)
     path = tmp_path / "all.txt"
@@ -210,6 +214,49 @@ def test_odd_file_names(run: Run, tmp_path: Path, name: bytes) -> None:
     assert code == 1
     assert "\x1b" not in err
     assert len(err.splitlines()) <= 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("empty", "input.empty"),
+        ("folder", "input.not_a_file"),
+        ("pipe", "input.not_a_file"),
+        ("loop", "input.not_found"),
+        ("device", "input.not_a_file"),
+        ("playlist", "media.not_video"),
+        ("noise", "media."),
+        ("torn", "media."),
+    ],
+)
+@pytest.mark.parametrize("command", ["caption", "plan"])
+def test_bad_files_are_one_line_with_a_code(
+    run: Run, clips: Path, tmp_path: Path, command: str, kind: str, code: str
+) -> None:
+    path = tmp_path / "bad.mp4"
+    match kind:
+        case "empty":
+            path.touch()
+        case "folder":
+            path.mkdir()
+        case "pipe":
+            os.mkfifo(path)
+        case "loop":
+            path.symlink_to(path)
+        case "device":
+            path.symlink_to("/dev/zero")
+        case "playlist":
+            path.write_text("#EXTM3U\n/etc/passwd\n")
+        case "noise":
+            path.write_bytes(random.Random(0).randbytes(5000))
+        case "torn":
+            path.write_bytes((clips / "two.mp4").read_bytes()[:600])
+    done = run(command, path)
+    assert (done.code, done.out) == (1, "")
+    first, *hints = done.err.splitlines()
+    assert first.startswith("error: ")
+    assert f"[{code}" in first
+    assert all(line.startswith("  hint: ") for line in hints)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """``seedvideo doctor`` and ``seedvideo models``: facts ready to paste, and an honest exit code."""
 
 import json
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def test_broken_weights(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("model")
 def test_an_absent_option_is_not_broken(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> str:
-        raise doctor.PackageNotFoundError(name)
+        raise PackageNotFoundError(name)
 
     monkeypatch.setattr(doctor, "version", missing)
     code, out, _ = run("doctor")

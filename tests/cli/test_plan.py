@@ -81,6 +81,8 @@ def test_frames_leave_a_used_folder_alone(run: Run, clips: Path, tmp_path: Path)
     assert code == 3
     assert "[output.exists]" in err
     assert (tmp_path / "0007_9.000s.png").exists()
+    assert run("frames", clips / "text.mp4", "-o", tmp_path, "--overwrite").code == 1
+    assert (tmp_path / "0007_9.000s.png").exists()
     assert run("frames", clips / "red.mp4", "-o", tmp_path, "--overwrite", "-q").code == 0
     assert not (tmp_path / "0007_9.000s.png").exists()
     assert (tmp_path / "notes.txt").read_text() == "mine"

@@ -2,12 +2,13 @@
 
 import random
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from seedvideo.media import Frame, Target, VideoReader, open_video
-from tests.fixtures import DERIVED, RECIPES, Clips
+from tests.fixtures import DERIVED, RECIPES, Clips, coded_video
 
 SIZE = (80, 48)
 
@@ -70,8 +71,6 @@ def test_each_target_has_a_size_of_its_own(clips: Clips) -> None:
 def test_colours_follow_the_stated_matrix(clips: Clips) -> None:
     # The same colours stored as BT.601 and as BT.709 must come back as the same colours.
     def make(matrix: str) -> Frame:
-        from tests.fixtures import coded_video
-
         options = f"-vf scale=out_color_matrix={matrix} -colorspace {matrix} -c:v libx264 -qp 1"
         path = clips.made(
             f"{matrix}.mp4", lambda p: coded_video(p, f"{options} -pix_fmt yuv444p", frames=2)
@@ -88,8 +87,6 @@ def test_thumbnails_keep_their_distance(clips: Clips) -> None:
     with open_video(clips["vfr"]) as reader:
         frames = list(reader.thumbnails(32, 20, every=Fraction(1, 2)))
         assert all(frame.pixels.shape == (20, 32, 3) for frame in frames)
-        assert all(
-            b.pts - a.pts >= Fraction(1, 2) for a, b in zip(frames, frames[1:], strict=False)
-        )
+        assert all(b.pts - a.pts >= Fraction(1, 2) for a, b in pairwise(frames))
         assert frames[0].pts == 0
         assert len(list(reader.thumbnails(32, 20, every=Fraction(0)))) == len(reader.times)

@@ -1,0 +1,120 @@
+"""What the benchmarks share: clips to work on, tables, timing, and the line about the machine.
+
+Run as a script it does nothing. Imports nothing heavy at the top, so that a benchmark that measures
+memory or start-up starts light.
+"""
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from time import perf_counter
+
+from seedvideo import __version__
+
+
+def best_s(work: Callable[[], object], *, times: int = 3) -> float:
+    """Wall seconds of the quickest of several calls: the one that was disturbed least."""
+    spent = []
+    for _ in range(times):
+        started = perf_counter()
+        work()
+        spent.append(perf_counter() - started)
+    return min(spent)
+
+
+def wall_s(words: Sequence[str], *, times: int = 3) -> float:
+    """Wall seconds of the quickest of several runs of a command that must succeed."""
+    return best_s(lambda: subprocess.run(words, check=True, capture_output=True), times=times)
+
+
+def in_child(script: str, *words: object) -> dict[str, float]:
+    """Run a script again in a fresh process; the last line of its output is a JSON object.
+
+    A fresh process has its own peak of memory. Linux counts the memory of the process that starts
+    another as the other's, so the caller must be light itself.
+    """
+    command = [sys.executable, script, *map(str, words)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def peak_mib(*, of_children: bool = False) -> float:
+    """Largest resident memory so far of this process, or of any that it started and waited for."""
+    who = resource.RUSAGE_CHILDREN if of_children else resource.RUSAGE_SELF
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
+    return resource.getrusage(who).ru_maxrss * unit / 2**20
+
+
+def make_clip(
+    path: Path,
+    *,
+    seconds: float = 10,
+    width_px: int = 1280,
+    height_px: int = 720,
+    fps: int = 30,
+    keyframe_every: int = 60,
+) -> Path:
+    """Write an H.264 clip in which everything moves, with B-frames."""
+    import av
+    import numpy as np
+
+    y, x = np.mgrid[0:height_px, 0 : width_px + 256]
+    # One wide picture is made once; each frame is a window that moves over it.
+    wide = np.stack([x + y, 2 * x + 40 * np.sin(y / 23), 255 - x + 3 * y], axis=-1) % 256
+    wide = wide.astype(np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps)
+        stream.width, stream.height, stream.pix_fmt = width_px, height_px, "yuv420p"
+        stream.options = {"preset": "veryfast", "g": str(keyframe_every), "bf": "2"}
+        for number in range(round(seconds * fps)):
+            left = 4 * number % 256
+            window = np.ascontiguousarray(wide[:, left : left + width_px])
+            frame = av.VideoFrame.from_ndarray(window, format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a title and aligned columns, the first to the left, the others to the right."""
+    lines = [list(header), *map(list, rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    lines.insert(1, ["-" * width for width in widths])
+    print(f"\n{title}\n")
+    for line in lines:
+        first, *others = zip(line, widths, strict=True)
+        cells = [f"{first[0]:<{first[1]}}", *(f"{cell:>{width}}" for cell, width in others)]
+        print(f"  {'  '.join(cells)}".rstrip())
+
+
+def print_machine(*packages: str) -> None:
+    """Print what was measured on what: versions of these packages and the machine."""
+    found = [f"seedvideo {__version__}", f"Python {platform.python_version()}"]
+    for package in packages:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            found.append(f"{package} absent")
+    print(f"\n  versions  {', '.join(found)}")
+    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    threads = os.environ.get("OMP_NUM_THREADS", "not set")
+    print(
+        f"  machine   {platform.system()} {platform.machine()}, {_processor()},"
+        f" {usable} of {os.cpu_count()} cores usable, OMP_NUM_THREADS {threads}\n"
+    )
+
+
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor() or "unknown processor"
+    names = [line.split(":", 1)[1].strip() for line in text.splitlines() if "model name" in line]
+    return names[0] if names else "unknown processor"

@@ -1,0 +1,97 @@
+"""How long a caption takes, from the command to the words, and where the time goes.
+
+    python benchmarks/caption.py [CLIP ...] [--model NAME_OR_FOLDER]
+
+A 10-s 720p clip is made; more clips may be given. Goals on two CPU cores: the model is loaded in
+less than 2 s, torch included, and the whole command takes less than 10 s.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+from _common import in_child, make_clip, print_machine, print_table
+
+LOAD_GOAL_S = 2.0
+CAPTION_GOAL_S = 10.0
+TIMES = 3
+
+
+def main() -> None:
+    """Print what loading takes, then each clip."""
+    words = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    words.add_argument("clips", nargs="*", metavar="CLIP")
+    words.add_argument("--model", default="nano")
+    given = words.parse_args()
+    loads = [in_child(__file__, "--measure-load", given.model) for _ in range(TIMES)]
+    load = min(loads, key=lambda each: each["torch_s"] + each["load_s"])
+    load_s = load["torch_s"] + load["load_s"]
+    print_table(
+        f"Loading the model {Path(given.model).name}, the best of {TIMES}",
+        ("part", "time"),
+        (
+            ("import torch", f"{load['torch_s']:.2f} s"),
+            ("read and check the weights", f"{load['load_s']:.2f} s"),
+            (f"together ({goal(load_s, LOAD_GOAL_S)})", f"{load_s:.2f} s"),
+        ),
+    )
+    with TemporaryDirectory() as folder:
+        clips = [make_clip(Path(folder) / "made_720p.mp4"), *map(Path, given.clips)]
+        rows = [row(clip, given.model) for clip in clips]
+    print_table(
+        f"seedvideo caption CLIP, a fresh process each, the best of {TIMES}",
+        ("clip", "frames", "open", "decode", "model", "whole command", "goal"),
+        rows,
+    )
+    print("\n  whole command: also Python, torch, the weights and the output")
+    print_machine("torch", "av")
+
+
+def row(clip: Path, model: str) -> tuple[str, ...]:
+    """Run the command on one clip; its own record tells the parts."""
+    command = [sys.executable, "-m", "seedvideo", "caption", str(clip), "--json", "--model", model]
+    best_s, record = float("inf"), {}
+    for _ in range(TIMES):
+        started = perf_counter()
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        spent_s = perf_counter() - started
+        if spent_s < best_s:
+            best_s, record = spent_s, json.loads(done.stdout)
+    parts = record["timing_s"]
+    return (
+        f"{clip.name}, {record['media']['duration_s']:.1f} s",
+        f"{record['plan']['frames']}",
+        f"{parts['open']:.2f} s",
+        f"{parts['decode']:.2f} s",
+        f"{parts['model']:.2f} s",
+        f"{best_s:.2f} s",
+        goal(best_s, CAPTION_GOAL_S),
+    )
+
+
+def goal(spent_s: float, goal_s: float) -> str:
+    """Whether a goal was met, in words."""
+    return f"goal {goal_s:g} s {'met' if spent_s < goal_s else 'MISSED'}"
+
+
+def measure_load(model: str) -> dict[str, float]:
+    """Seconds in this fresh process until the model could answer."""
+    import seedvideo
+
+    started = perf_counter()
+    import torch  # noqa: F401  # timed on its own: the larger part, and not ours
+
+    imported = perf_counter()
+    seedvideo.load(model)
+    return {"torch_s": imported - started, "load_s": perf_counter() - imported}
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--measure-load"]:
+        print(json.dumps(measure_load(sys.argv[2])))
+    else:
+        main()

@@ -1,0 +1,127 @@
+"""Reaching frames: one pass or seeks, PyAV or decord, and how much memory decoding takes.
+
+    python benchmarks/decode.py [CLIP]
+
+Without a clip, one of 10 s, 1280x720, a keyframe every second, is made. Sparse: one frame every
+2.5 s. Dense: five frames a second. All frames are delivered at 420x224 px. Times hold the decoding
+and no opening. decord is always read in order: its seeks give other frames than asked for.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from _common import best_s, in_child, make_clip, peak_mib, print_machine, print_table
+
+import seedvideo
+from seedvideo.errors import SeedVideoError
+from seedvideo.media import Target, open_video
+from seedvideo.media.reader import DecoderName, StrategyName, VideoReader
+
+WIDTH_PX, HEIGHT_PX = 420, 224
+WAYS: tuple[tuple[DecoderName, StrategyName], ...] = (
+    ("pyav", "sequential"),
+    ("pyav", "seek"),
+    ("pyav", "auto"),
+    ("decord", "auto"),
+)
+SIZES_PX = ((640, 360), (1920, 1080), (3840, 2160))
+
+
+def main() -> None:
+    """Print both tables."""
+    with TemporaryDirectory() as folder:
+        if len(sys.argv) > 1:
+            clip = Path(sys.argv[1])
+        else:
+            clip = make_clip(Path(folder) / "made.mp4", keyframe_every=30)
+        for name, every in (("Sparse", Fraction(5, 2)), ("Dense", Fraction(1, 5))):
+            compare(clip, name, every=every)
+        memory(Path(folder))
+    print_machine("av", "decord")
+
+
+def compare(clip: Path, name: str, *, every: Fraction) -> None:
+    """Time every way to the same targets."""
+    rows: list[tuple[str, str, str, str]] = []
+    first_s = 0.0
+    for decoder, strategy in WAYS:
+        try:
+            with open_video(clip, decoder=decoder) as reader:
+                end = reader.info.duration
+                count = int(end / every)
+                targets = [Target(every * place, WIDTH_PX, HEIGHT_PX) for place in range(count)]
+                read = partial(read_all, reader, targets, strategy)
+                spent_s = best_s(read, times=1 if decoder == "decord" else 3)
+                decoded = reader.report.decoded_frames
+        except SeedVideoError as error:
+            rows.append((decoder, error.code, "", ""))
+            continue
+        first_s = first_s or spent_s
+        rows.append(
+            (
+                f"{decoder}, {'in order' if decoder == 'decord' else strategy}",
+                f"{decoded}",
+                f"{1000 * spent_s:.0f} ms",
+                f"{spent_s / first_s:.2f}x",
+            )
+        )
+    print_table(
+        f"{name}: {count} frames of {float(end):.1f} s, one every {float(every):g} s,"
+        " best of 3 (decord: once)",
+        ("way", "frames decoded", "time", "ratio"),
+        rows,
+    )
+
+
+def read_all(reader: VideoReader, targets: Sequence[Target], strategy: StrategyName) -> None:
+    """Decode all targets and keep none."""
+    for _ in reader.frames(targets, strategy=strategy):
+        pass
+
+
+def memory(folder: Path) -> None:
+    """Peak memory of the decoding process for larger and larger native frames."""
+    rows = []
+    for width_px, height_px in SIZES_PX:
+        clip = folder / f"{height_px}.mp4"
+        make_clip(clip, fps=10, seconds=1, width_px=width_px, height_px=height_px)
+        native_mib = width_px * height_px * 3 / 2 / 2**20
+        ours, theirs = (in_child(__file__, "memory", clip, each) for each in ("pyav", "decord"))
+        rows.append(
+            (
+                f"{width_px}x{height_px}",
+                f"{native_mib:.1f} MiB",
+                f"{ours['peak_mib']:.0f} MiB",
+                f"{theirs['peak_mib']:.0f} MiB" if theirs else "absent",
+            )
+        )
+    print_table(
+        f"Peak memory of the decoding process: 10 frames read, each delivered at"
+        f" {WIDTH_PX}x{HEIGHT_PX} px",
+        ("video", "one native frame", "PyAV", "decord"),
+        rows,
+    )
+
+
+def measure_memory(clip: str, decoder: DecoderName) -> dict[str, float]:
+    """Read every frame of a clip, and say how much memory the decoding process had at its peak."""
+    try:
+        with open_video(clip, decoder=decoder) as reader:
+            for _ in reader.frames([Target(time, WIDTH_PX, HEIGHT_PX) for time in reader.times]):
+                pass
+    except seedvideo.ConfigError:
+        return {}  # decord is not installed
+    return {"peak_mib": peak_mib(of_children=True)}
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 3:
+        decoder: DecoderName = "decord" if sys.argv[3] == "decord" else "pyav"
+        print(json.dumps(measure_memory(sys.argv[2], decoder)))
+    else:
+        main()

@@ -1,0 +1,129 @@
+"""How long a plan takes: an hour of video by each policy, and a real file from its name on.
+
+    python benchmarks/plan.py [CLIP]
+
+The hour is 108,000 frame times at 30 frames a second, without a file. For a file, opening starts
+the decoding process and reads every packet, and one picture for its orientation.
+"""
+
+import sys
+from collections.abc import Callable
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+from _common import best_s, make_clip, print_machine, print_table
+
+import seedvideo
+from seedvideo.media import MediaInfo
+from seedvideo.sampler.plan import Plan
+from seedvideo.sampler.policies import make_plan
+
+HOUR_S = 3600
+FPS = 30
+KEYFRAME_EVERY = 60
+
+
+def main() -> None:
+    """Print both tables."""
+    plan_an_hour()
+    with TemporaryDirectory() as folder:
+        made = make_clip(Path(folder) / "made.mp4", keyframe_every=KEYFRAME_EVERY)
+        clips = {"10 s, 1280x720, made here": made}
+        for name in sys.argv[1:]:
+            clips[Path(name).name] = Path(name)
+        plan_files(clips)
+    print_machine("av")
+
+
+def plan_an_hour() -> None:
+    """Plan an hour of frame times by each policy."""
+    info = MediaInfo(
+        path="hour.mp4",
+        size_bytes=1,
+        container="mov,mp4,m4a,3gp,3g2,mj2",
+        codec="h264",
+        pix_fmt="yuv420p",
+        width_px=1920,
+        height_px=1080,
+        coded_width_px=1920,
+        coded_height_px=1080,
+        rotation_deg=0,
+        flipped=False,
+        sample_aspect=Fraction(1),
+        duration=Fraction(HOUR_S),
+        start=Fraction(0),
+        fps_avg=Fraction(FPS),
+        is_vfr=False,
+        is_image=False,
+        transfer="bt709",
+    )
+    times = tuple(Fraction(number, FPS) for number in range(HOUR_S * FPS))
+    keyframes = range(0, len(times), KEYFRAME_EVERY)
+    planned: dict[str, Callable[[], Plan]] = {
+        "seed1.5, general": partial(make_plan, info, times, source="hour.mp4", policy="seed1.5"),
+        "seed1.5, motion": partial(
+            make_plan, info, times, source="hour.mp4", policy="seed1.5", task="motion"
+        ),
+        "uniform": partial(make_plan, info, times, source="hour.mp4", policy="uniform"),
+        "keyframes": partial(
+            make_plan, info, times, keyframes, source="hour.mp4", policy="keyframes"
+        ),
+    }
+    rows = []
+    first_s = 0.0
+    for name, work in planned.items():
+        spent_s = best_s(work, times=5)
+        first_s = first_s or spent_s
+        plan = work()
+        rows.append(
+            (
+                name,
+                f"{1000 * spent_s:.1f} ms",
+                f"{spent_s / first_s:.1f}x",
+                f"{plan.totals.frames}",
+                f"{plan.charged_tokens:,}",
+                f"{plan.totals.tokens:,}",
+            )
+        )
+    print_table(
+        f"Planning an hour of {FPS}-fps video, 1920x1080, budget 81,920, the best of 5",
+        ("policy", "time", "ratio", "frames", "charged tokens", "real tokens"),
+        rows,
+    )
+
+
+def plan_files(clips: dict[str, Path]) -> None:
+    """Open and plan files."""
+    rows = []
+    for name, path in clips.items():
+        opened, planned = [], []
+        for _ in range(5):
+            started = perf_counter()
+            with seedvideo.open(path) as video:
+                opened.append(perf_counter() - started)
+                started = perf_counter()
+                plan = seedvideo.plan(video)
+                planned.append(perf_counter() - started)
+                duration_s = float(video.info.duration)
+        rows.append(
+            (
+                name,
+                f"{duration_s:.1f} s",
+                f"{1000 * min(opened):.0f} ms",
+                f"{1000 * min(planned):.1f} ms",
+                f"{plan.totals.frames}",
+                f"{duration_s / (min(opened) + min(planned)):.0f}x",
+            )
+        )
+    print_table(
+        "Opening and planning a file, the best of 5",
+        ("file", "duration", "open", "plan", "frames", "quicker than playing"),
+        rows,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Writes reference/cli.md from the command line's own --help: ``python docs/make_cli.py``.
+
+The page is a copy, never edited by hand; a test says when it is out of date.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+PAGE: Final = Path(__file__).parent / "reference" / "cli.md"
+COMMANDS: Final = ("", "caption", "plan", "frames", "models", "doctor")
+"""Every command, the program itself first."""
+
+_COLUMNS: Final = "88"
+_HEAD: Final = """\
+# Command line
+
+What `--help` says, copied by `python docs/make_cli.py`. What the commands write stands in
+[formats](formats.md), what the codes in brackets mean in [errors](errors.md).
+
+Exit codes: 0 all done, 1 some videos failed, 2 wrong usage, 3 could not start (model or output),
+130 interrupted. stdout is data; notes, warnings, progress and errors go to stderr.
+"""
+
+
+def render() -> str:
+    """The whole page."""
+    parts = [_HEAD]
+    for command in COMMANDS:
+        words = ["seedvideo", command] if command else ["seedvideo"]
+        parts.append(f"## {' '.join(words)}\n\n```text\n{help_of(*words[1:])}\n```\n")
+    return "\n".join(parts)
+
+
+def help_of(*words: str) -> str:
+    """What one command says of itself, at a fixed width."""
+    done = subprocess.run(
+        [sys.executable, "-m", "seedvideo", *words, "--help"],
+        env={**os.environ, "COLUMNS": _COLUMNS},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(), encoding="utf-8")

@@ -1,0 +1,97 @@
+"""From a model in training to the checkpoint that the package ships.
+
+Averaged weights in half precision, what the training photos looked like, and a threshold below
+which an answer counts as a guess.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seedvideo.model.checkpoint import CheckpointConfig
+from seedvideo.model.familiarity import Familiarity
+from seedvideo.model.seedvl import SeedVLConfig
+from seedvideo.model.stem import ConvStem
+from seedvideo.sampler.geometry import TokenGeometry
+from seedvideo.train.views import View
+
+NANO_GEOMETRY = TokenGeometry(
+    name="nano",
+    token_px=64,
+    levels_tokens=(48, 30, 16),
+    min_frame_tokens=12,
+    default_budget_tokens=384,
+    min_frames=8,
+)
+"""Sizes that the recipe's views cover; a budget for 16 frames, the most that its clips have."""
+
+LICENCE = "research and non-commercial use (trained on Flickr8k); see LICENSE-WEIGHTS"
+DESCRIPTION = "seedvideo-nano: 12 M parameters, captions of everyday scenes on a CPU"
+
+_DIRECTIONS = 128
+_REMEMBERED = 1_000
+_MOST_FLAGGED = 0.10
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A threshold of familiarity and what it does on pictures not learned from.
+
+    Args:
+        threshold: below it an answer is a guess.
+        inside_flagged: share of held-out photos of the training set's kind that fall below.
+        outside_flagged: share of pictures from elsewhere that fall below.
+    """
+
+    threshold: float
+    inside_flagged: float
+    outside_flagged: float
+
+
+@torch.inference_mode()
+def mean_features(stem: ConvStem, view: View) -> Tensor:
+    """Stem features of every photo of a view, averaged over its cells: ``(photos, 1280)``."""
+    parts = []
+    for first in range(0, len(view.features), _BATCH):
+        lower = view.features[first : first + _BATCH].astype(np.float32)
+        parts.append(stem.upper(torch.from_numpy(lower)).mean(dim=(1, 2)))
+    return torch.cat(parts)
+
+
+def learn_familiarity(features: Tensor) -> Familiarity:
+    """What the training photos looked like, small enough to ship."""
+    return Familiarity.learn(features, directions=_DIRECTIONS, remembered=_REMEMBERED)
+
+
+def calibrate(familiarity: Familiarity, inside: Tensor, outside: Tensor) -> Calibration:
+    """Choose the threshold that tells two held-out sets apart best.
+
+    Best is the largest sum of the shares put on the right side; at most 10 % of the photos of the
+    training set's kind may be flagged.
+    """
+    known, strange = familiarity.score(inside), familiarity.score(outside)
+    candidates = known.quantile(torch.linspace(0, _MOST_FLAGGED, 51))
+    gains = torch.stack(
+        [(strange < c).float().mean() - (known < c).float().mean() for c in candidates]
+    )
+    threshold = float(candidates[int(gains.argmax())])
+    return Calibration(
+        threshold=round(threshold, 4),
+        inside_flagged=float((known < threshold).float().mean()),
+        outside_flagged=float((strange < threshold).float().mean()),
+    )
+
+
+def nano_config(model: SeedVLConfig, threshold: float) -> CheckpointConfig:
+    """What ``config.json`` of the shipped checkpoint says."""
+    return CheckpointConfig(
+        name="nano",
+        description=DESCRIPTION,
+        licence=LICENCE,
+        model=model,
+        geometry=NANO_GEOMETRY,
+        familiarity_threshold=threshold,
+    )

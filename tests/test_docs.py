@@ -1,0 +1,145 @@
+"""docs/ tells the truth: links, codes, tables and examples agree with the code."""
+
+import ast
+import json
+import re
+from fractions import Fraction
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+
+import seedvideo
+from seedvideo.limits import DEFAULT_LIMITS
+from seedvideo.records import Record
+from seedvideo.sampler.geometry import SEED
+from seedvideo.sampler.plan import Plan
+from seedvideo.sampler.policies import make_plan
+from seedvideo.writers import WRITERS
+from tests.documented import DOCS, README, ROOT, blocks, documented_clip, table_after
+from tests.sampler.videos import video
+
+PAGES = sorted([README, *DOCS.rglob("*.md")])
+SAMPLING = DOCS / "concepts" / "sampling.md"
+FORMATS = DOCS / "reference" / "formats.md"
+ERRORS = DOCS / "reference" / "errors.md"
+
+CODE = re.compile(r"(?:input|media|decode|plan|model|output|config|internal)\.[a-z_]+")
+# Texts of the form of a code that are none: a file, and modules that are imported by name.
+NOT_CODES = {"config.json", "plan.json", "model.backends", "media.info"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[\w-]+)?\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_code_of_the_source_is_in_the_page_and_no_other() -> None:
+    texts = {
+        node.value
+        for path in Path(seedvideo.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    raised = {text for text in texts if CODE.fullmatch(text)} - NOT_CODES
+    told = set(re.findall(r"^\| `([a-z_.]+)` \|", ERRORS.read_text(encoding="utf-8"), re.M))
+    assert told - {"usage"} == raised
+
+
+def test_every_code_says_what_to_do() -> None:
+    rows = re.findall(r"^\| `[a-z_.]+` \|(.*)\|$", ERRORS.read_text(encoding="utf-8"), re.M)
+    assert all(len([cell for cell in row.split("|") if cell.strip()]) == 2 for row in rows)
+
+
+def test_the_command_line_page_is_up_to_date() -> None:
+    spec = spec_from_file_location("make_cli", DOCS / "make_cli.py")
+    assert spec is not None and spec.loader is not None
+    make_cli = module_from_spec(spec)
+    spec.loader.exec_module(make_cli)
+    written = (DOCS / "reference" / "cli.md").read_text(encoding="utf-8")
+    assert written == make_cli.render(), "run: python docs/make_cli.py"
+
+
+@pytest.mark.parametrize("row", table_after(SAMPLING, "sizes"), ids=lambda row: row[0])
+def test_the_table_of_sizes(row: list[str]) -> None:
+    width_px, height_px = map(int, row[0].split("x"))
+    for level_tokens, cell in zip(SEED.levels_tokens, row[1:], strict=True):
+        size = SEED.size(width_px=width_px, height_px=height_px, level_tokens=level_tokens)
+        tokens = SEED.tokens(width_px=size[0], height_px=size[1])
+        assert cell == f"{size[0]}x{size[1]} = {tokens}"
+
+
+@pytest.mark.parametrize("row", table_after(SAMPLING, "seconds"), ids=lambda row: f"{row[0]} fps")
+def test_the_table_of_seconds(row: list[str]) -> None:
+    rate = float(row[0])
+    for place, cell in enumerate(row[1:]):
+        # The table has one decimal; a frame is 1/30 s.
+        last_frames = [
+            count
+            for count in range(int(float(cell) * 30) - 3, int(float(cell) * 30) + 4)
+            if level_of(count, rate) == SEED.levels_tokens[place] and not is_thinned(count, rate)
+        ]
+        assert float(cell) == pytest.approx(last_frames[-1] / 30, abs=0.05)
+        after = last_frames[-1] + 1
+        assert level_of(after, rate) != SEED.levels_tokens[place] or is_thinned(after, rate)
+
+
+def planned(count: int, rate: float) -> Plan:
+    facts, times = video(count)
+    return make_plan(facts, times, source="x.mp4", policy="seed1.5", fps=rate)
+
+
+def level_of(count: int, rate: float) -> int:
+    return planned(count, rate).segments[0].level_tokens
+
+
+def is_thinned(count: int, rate: float) -> bool:
+    return "thinned" in planned(count, rate).frames[1].reason
+
+
+def test_records_in_the_page_are_records() -> None:
+    done, failed, _ = map(json.loads, blocks(FORMATS, "json"))
+    for example in (done, failed):
+        assert Record.from_json(example).to_json() == example
+    described = set(re.findall(r"^\| `(\w+)` \|", FORMATS.read_text(encoding="utf-8"), re.M))
+    assert described >= set(Record.model_fields) | set(WRITERS)
+
+
+def test_text_and_subtitles_in_the_page_are_those_of_its_record() -> None:
+    record = Record.from_json(json.loads(blocks(FORMATS, "json")[0]))
+    text, srt, vtt = blocks(FORMATS, "text")
+    assert WRITERS["text"].render(record) == text
+    assert WRITERS["srt"].render(record) == srt
+    assert WRITERS["vtt"].render(record) == vtt
+
+
+def test_the_plan_in_the_page_is_the_one_that_is_made(tmp_path: Path) -> None:
+    shown = json.loads(blocks(FORMATS, "json")[2])
+    clip = documented_clip(tmp_path / "clip.mp4")
+    plan = seedvideo.plan(clip, policy="uniform", budget_tokens=300)
+    made = plan.to_json() | {"source": "clip.mp4"}
+    # These depend on where the clip lies and on the encoder's version.
+    made["media"] |= {"path": "clip.mp4", "size_bytes": shown["media"]["size_bytes"]}
+    assert made == shown
+    assert Plan.from_json(shown).frames == plan.frames
+    assert plan.frames[1].pts == Fraction(299, 25)
+
+
+def test_the_ceilings_in_the_page_are_the_defaults() -> None:
+    text = (DOCS / "guides" / "safety.md").read_text(encoding="utf-8")
+    limits = DEFAULT_LIMITS
+    for row in (
+        f"| file size | {limits.max_input_bytes // 2**30} GiB |",
+        f"| duration | {limits.max_duration_s / 3600:g} hours |",
+        f"| streams in the container | {limits.max_streams} |",
+        f"| packets | {limits.max_packets // 10**6} million |",
+        f"| frames in a plan | {limits.max_sampled_frames:,} |",
+        f"| time to open | {limits.open_timeout_s:g} s |",
+        f"| time between two signs of life | {limits.stall_timeout_s:g} s |",
+        f"| time for all decoding of one video | {limits.item_timeout_s:g} s |",
+        f"| memory of the decoding process | {limits.worker_memory_bytes // 2**30} GiB |",
+        f"{limits.max_frame_pixels // 10**6} million px, a side up to {limits.max_side_px:,} px,"
+        f" sides up to {limits.max_aspect:g}:1",
+    ):
+        assert row in text
