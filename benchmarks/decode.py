@@ -9,18 +9,18 @@ and no opening. decord is always read in order: its seeks give other frames than
 
 import json
 import sys
-from collections.abc import Sequence
+from contextlib import ExitStack
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import perf_counter
 
-from _common import best_s, in_child, make_clip, peak_mib, print_machine, print_table
+from _common import in_child, make_clip, peak_mib, print_machine, print_table
 
 import seedvideo
 from seedvideo.errors import SeedVideoError
 from seedvideo.media import Target, open_video
-from seedvideo.media.reader import DecoderName, StrategyName, VideoReader
+from seedvideo.media.reader import DecoderName, StrategyName
 
 WIDTH_PX, HEIGHT_PX = 420, 224
 WAYS: tuple[tuple[DecoderName, StrategyName], ...] = (
@@ -29,6 +29,7 @@ WAYS: tuple[tuple[DecoderName, StrategyName], ...] = (
     ("pyav", "auto"),
     ("decord", "auto"),
 )
+ROUNDS = 3
 SIZES_PX = ((640, 360), (1920, 1080), (3840, 2160))
 
 
@@ -47,41 +48,42 @@ def main() -> None:
 
 def compare(clip: Path, name: str, *, every: Fraction) -> None:
     """Time every way to the same targets."""
-    rows: list[tuple[str, str, str, str]] = []
-    first_s = 0.0
-    for decoder, strategy in WAYS:
-        try:
-            with open_video(clip, decoder=decoder) as reader:
+    best_s: dict[str, float] = {}
+    decoded: dict[str, str] = {}
+    with ExitStack() as stack:
+        readers = []
+        for decoder, strategy in WAYS:
+            way = f"{decoder}, {'in order' if decoder == 'decord' else strategy}"
+            try:
+                reader = stack.enter_context(open_video(clip, decoder=decoder))
                 end = reader.info.duration
-                count = int(end / every)
-                targets = [Target(every * place, WIDTH_PX, HEIGHT_PX) for place in range(count)]
-                read = partial(read_all, reader, targets, strategy)
-                spent_s = best_s(read, times=1 if decoder == "decord" else 3)
-                decoded = reader.report.decoded_frames
-        except SeedVideoError as error:
-            rows.append((decoder, error.code, "", ""))
-            continue
-        first_s = first_s or spent_s
-        rows.append(
-            (
-                f"{decoder}, {'in order' if decoder == 'decord' else strategy}",
-                f"{decoded}",
-                f"{1000 * spent_s:.0f} ms",
-                f"{spent_s / first_s:.2f}x",
-            )
-        )
+            except SeedVideoError as error:
+                decoded[way] = error.code
+                continue
+            readers.append((way, reader, strategy))
+        count = int(end / every)
+        targets = [Target(every * place, WIDTH_PX, HEIGHT_PX) for place in range(count)]
+        # In turn, so that a busy moment of the machine does not fall on one way alone.
+        for _ in range(ROUNDS):
+            for way, reader, strategy in readers:
+                started = perf_counter()
+                for _frame in reader.frames(targets, strategy=strategy):
+                    pass
+                best_s[way] = min(best_s.get(way, float("inf")), perf_counter() - started)
+                decoded[way] = f"{reader.report.decoded_frames}"
+    first_s = next(iter(best_s.values()))
+    rows = [
+        (way, text, f"{1000 * best_s[way]:.0f} ms", f"{best_s[way] / first_s:.2f}x")
+        if way in best_s
+        else (way, text, "", "")
+        for way, text in decoded.items()
+    ]
     print_table(
         f"{name}: {count} frames of {float(end):.1f} s, one every {float(every):g} s,"
-        " best of 3 (decord: once)",
+        f" best of {ROUNDS}",
         ("way", "frames decoded", "time", "ratio"),
         rows,
     )
-
-
-def read_all(reader: VideoReader, targets: Sequence[Target], strategy: StrategyName) -> None:
-    """Decode all targets and keep none."""
-    for _ in reader.frames(targets, strategy=strategy):
-        pass
 
 
 def memory(folder: Path) -> None:

@@ -363,7 +363,7 @@ def _shots(clip: Video, *, most: int) -> list[Span]:
 def _plan_shots(
     clip: Video, spans: Sequence[Span], backend: Backend, budget_tokens: int
 ) -> list[Plan]:
-    """A plan for each shot: frames spread evenly over it, the budget shared as `MAX_SHARES` says."""
+    """A plan for each shot: frames spread evenly, the budget shared as `MAX_SHARES` says."""
     plans = []
     for span in spans:
         among = inside(clip.times, span)

@@ -3,15 +3,26 @@
 Knows an open video only as something that gives a frame for each target. Times are exact seconds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
-from seedvideo.media.frames import Frame
-from seedvideo.media.reader import StrategyName, VideoReader
+from seedvideo.media.frames import Frame, Target
+from seedvideo.media.reader import StrategyName
 from seedvideo.sampler.plan import Plan, PlannedFrame
 
 
+class FrameSource(Protocol):
+    """An open video, such as a `seedvideo.media.VideoReader`."""
+
+    def frames(
+        self, targets: Sequence[Target], *, strategy: StrategyName = "auto"
+    ) -> Iterator[Frame]:
+        """Decode one frame for each target, in order."""
+        ...
+
+
 def planned_frames(
-    reader: VideoReader, plan: Plan, *, strategy: StrategyName = "auto"
+    reader: FrameSource, plan: Plan, *, strategy: StrategyName = "auto"
 ) -> Iterator[tuple[PlannedFrame, Frame]]:
     """Decode a plan's frames, in order of time.
 

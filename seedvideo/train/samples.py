@@ -100,9 +100,9 @@ class Sampler:
         seed_view = int(rng.integers(len(self._views)))
         pool = self._by_size[self._views[seed_view].size_px]
         kind = rng.random()
-        if kind < 0.68:
+        if kind < 0.76:
             return self._stills(rng, seed_view, self._turn(step, stills))
-        if kind < 0.80:
+        if kind < 0.85:
             return _until_enough(lambda: self._clip(rng, pool), stills * 3 // 2)
         return _until_enough(lambda: self._slideshow(rng, pool), stills * 3 // 2)
 

@@ -1,10 +1,13 @@
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from seedvideo.media.frames import Frame
+from seedvideo.media.frames import Frame, Target
+from seedvideo.media.reader import StrategyName
 from seedvideo.sampler.frames import planned_frames
+from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import make_plan
 from tests.sampler.videos import video
 
@@ -12,12 +15,14 @@ from tests.sampler.videos import video
 class FakeReader:
     """Gives a black frame for each target; ``moved`` maps a place to the time given instead."""
 
-    def __init__(self, moved=None, missing=0):
+    def __init__(self, moved: Mapping[int, Fraction] | None = None, missing: int = 0) -> None:
         self.moved = moved or {}
         self.missing = missing
-        self.strategy = None
+        self.strategy: StrategyName | None = None
 
-    def frames(self, targets, *, strategy="auto"):
+    def frames(
+        self, targets: Sequence[Target], *, strategy: StrategyName = "auto"
+    ) -> Iterator[Frame]:
         self.strategy = strategy
         for index, target in enumerate(targets[: len(targets) - self.missing]):
             pixels = np.zeros((target.height_px, target.width_px, 3), np.uint8)
@@ -25,12 +30,12 @@ class FakeReader:
 
 
 @pytest.fixture
-def plan():
+def plan() -> Plan:
     facts, times = video(300)
     return make_plan(facts, times, source="x", policy="uniform", level_tokens=128)
 
 
-def test_each_planned_frame_comes_with_its_picture(plan):
+def test_each_planned_frame_comes_with_its_picture(plan: Plan) -> None:
     reader = FakeReader()
     pairs = list(planned_frames(reader, plan, strategy="seek"))
     assert reader.strategy == "seek"
@@ -40,7 +45,7 @@ def test_each_planned_frame_comes_with_its_picture(plan):
         assert frame.pixels.shape == (planned.height_px, planned.width_px, 3)
 
 
-def test_the_decoded_time_is_the_truth(plan):
+def test_the_decoded_time_is_the_truth(plan: Plan) -> None:
     other = plan.frames[3].pts - Fraction(1, 30)
     pairs = list(planned_frames(FakeReader({3: other}), plan))
     assert len(pairs) == len(plan.frames)
@@ -48,7 +53,7 @@ def test_the_decoded_time_is_the_truth(plan):
     assert pairs[3][1].pts == other
 
 
-def test_a_frame_that_stands_in_twice_is_given_once(plan):
+def test_a_frame_that_stands_in_twice_is_given_once(plan: Plan) -> None:
     stands_in = plan.frames[2].pts
     pairs = list(planned_frames(FakeReader({3: stands_in, 4: stands_in}), plan))
     times = [frame.pts for _, frame in pairs]
@@ -56,6 +61,6 @@ def test_a_frame_that_stands_in_twice_is_given_once(plan):
     assert len(pairs) == len(plan.frames) - 2
 
 
-def test_a_reader_that_gives_too_few_is_not_believed(plan):
+def test_a_reader_that_gives_too_few_is_not_believed(plan: Plan) -> None:
     with pytest.raises(ValueError, match="shorter"):
         list(planned_frames(FakeReader(missing=1), plan))

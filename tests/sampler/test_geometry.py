@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
@@ -57,7 +58,7 @@ def official_resize(
 
 @pytest.mark.parametrize("source", GOLDEN)
 @pytest.mark.parametrize("place", range(6))
-def test_sizes_equal_the_published_table(source, place):
+def test_sizes_equal_the_published_table(source: tuple[int, int], place: int) -> None:
     width_px, height_px = SEED.size(
         width_px=source[0], height_px=source[1], level_tokens=LEVELS_TOKENS[place]
     )
@@ -67,7 +68,7 @@ def test_sizes_equal_the_published_table(source, place):
 
 
 @given(width=sides, height=sides, level=st.sampled_from(LEVELS_TOKENS))
-def test_sizes_equal_the_official_rule(width, height, level):
+def test_sizes_equal_the_official_rule(width: int, height: int, level: int) -> None:
     assume(max(width, height) <= 200 * min(width, height))
     rows, columns = official_resize(height, width, min_pixels=4 * 784, max_pixels=level * 784)
     assume(rows and columns)  # the official code lets a sliver's short side become 0
@@ -77,13 +78,15 @@ def test_sizes_equal_the_official_rule(width, height, level):
 @pytest.mark.parametrize(
     ("side_px", "squares"), [(42, 2), (70, 2), (98, 4), (126, 4), (41, 1), (43, 2), (99, 4)]
 )
-def test_halves_of_a_square_go_to_the_even_neighbour(side_px, squares):
+def test_halves_of_a_square_go_to_the_even_neighbour(side_px: int, squares: int) -> None:
     width_px, _ = SEED.size(width_px=side_px, height_px=280, level_tokens=640)
     assert width_px == squares * 28
 
 
 @given(geometry=geometries, width=sides, height=sides)
-def test_every_size_is_whole_and_within_its_level(geometry, width, height):
+def test_every_size_is_whole_and_within_its_level(
+    geometry: TokenGeometry, width: int, height: int
+) -> None:
     assume(max(width, height) <= 200 * min(width, height))
     costs = []
     for level in geometry.levels_tokens:
@@ -95,7 +98,9 @@ def test_every_size_is_whole_and_within_its_level(geometry, width, height):
 
 
 @given(geometry=geometries, width=sides, height=sides)
-def test_the_aspect_is_kept_within_one_square(geometry, width, height):
+def test_the_aspect_is_kept_within_one_square(
+    geometry: TokenGeometry, width: int, height: int
+) -> None:
     assume(max(width, height) <= 200 * min(width, height))
     level, unit = geometry.levels_tokens[0], geometry.token_px
     size = geometry.size(width_px=width, height_px=height, level_tokens=level)
@@ -124,16 +129,16 @@ def test_the_aspect_is_kept_within_one_square(geometry, width, height):
         (2**20, 2**20, 128, (308, 308)),
     ],
 )
-def test_extreme_shapes(width, height, level, size):
+def test_extreme_shapes(width: int, height: int, level: int, size: tuple[int, int]) -> None:
     assert SEED.size(width_px=width, height_px=height, level_tokens=level) == size
 
 
-def test_a_sliver_is_clamped_to_the_cap_and_one_square():
+def test_a_sliver_is_clamped_to_the_cap_and_one_square() -> None:
     assert SEED.size(width_px=19_000, height_px=100, level_tokens=128) == (128 * 28, 28)
     assert SEED.size(width_px=100, height_px=19_000, level_tokens=128) == (28, 128 * 28)
 
 
-def test_an_aspect_of_200_is_the_last():
+def test_an_aspect_of_200_is_the_last() -> None:
     SEED.size(width_px=2000, height_px=10, level_tokens=640)
     with pytest.raises(PlanError, match="200 times") as caught:
         SEED.size(width_px=2001, height_px=10, level_tokens=640)
@@ -143,19 +148,19 @@ def test_an_aspect_of_200_is_the_last():
 @pytest.mark.parametrize(
     ("width", "height", "level"), [(0, 10, 640), (10, 0, 640), (-5, 5, 640), (10, 10, 3)]
 )
-def test_impossible_sizes_are_refused(width, height, level):
+def test_impossible_sizes_are_refused(width: int, height: int, level: int) -> None:
     with pytest.raises(PlanError):
         SEED.size(width_px=width, height_px=height, level_tokens=level)
 
 
-def test_another_square():
+def test_another_square() -> None:
     assert NANO.size(width_px=1280, height_px=720, level_tokens=64) == (640, 384)
     assert NANO.tokens(width_px=640, height_px=384) == 60
     assert NANO.size(width_px=20, height_px=20, level_tokens=16) == (64, 64)
 
 
 @pytest.mark.parametrize(("width", "height"), [(0, 28), (28, 0), (27, 28), (28, 30), (-28, -28)])
-def test_tokens_need_whole_squares(width, height):
+def test_tokens_need_whole_squares(width: int, height: int) -> None:
     with pytest.raises(PlanError, match="multiples of 28"):
         SEED.tokens(width_px=width, height_px=height)
 
@@ -173,8 +178,8 @@ def test_tokens_need_whole_squares(width, height):
         {"default_budget_tokens": 0},
     ],
 )
-def test_a_geometry_checks_itself(change):
-    good = {
+def test_a_geometry_checks_itself(change: dict[str, Any]) -> None:
+    good: dict[str, Any] = {
         "name": "g",
         "token_px": 28,
         "levels_tokens": (640, 128),

@@ -1,8 +1,10 @@
 import copy
 import json
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any, TypeAlias
 
 import pytest
 from hypothesis import given, settings
@@ -26,9 +28,16 @@ def example() -> Plan:
     return make_plan(facts, times, source="clips/bikes.mp4", policy="seed1.5")
 
 
-def frame(**change) -> PlannedFrame:
-    good = {"pts": Fraction(1), "width_px": 56, "height_px": 28, "tokens": 2, "text_tokens": 8}
-    return PlannedFrame(**(good | {"reason": "because"} | change))
+def frame(**change: Any) -> PlannedFrame:
+    good: dict[str, Any] = {
+        "pts": Fraction(1),
+        "width_px": 56,
+        "height_px": 28,
+        "tokens": 2,
+        "text_tokens": 8,
+        "reason": "because",
+    }
+    return PlannedFrame(**(good | change))
 
 
 # What a plan refuses
@@ -56,14 +65,14 @@ def frame(**change) -> PlannedFrame:
         ),
     ],
 )
-def test_a_plan_checks_itself(change, code, words):
+def test_a_plan_checks_itself(change: dict[str, Any], code: str, words: str) -> None:
     with pytest.raises(PlanError, match=words) as caught:
         replace(example(), **change)
     assert caught.value.code == code
 
 
 @pytest.mark.parametrize("change", [{"pts": Fraction(-1)}, {"tokens": 0}, {"text_tokens": -1}])
-def test_a_frame_checks_itself(change):
+def test_a_frame_checks_itself(change: dict[str, Any]) -> None:
     with pytest.raises(PlanError):
         frame(**change)
 
@@ -72,7 +81,7 @@ def test_a_frame_checks_itself(change):
     ("start", "end", "fps", "level"),
     [(0, 0, 1.0, 640), (2, 1, 1.0, 640), (-1, 1, 1.0, 640), (0, 1, math.nan, 640), (0, 1, 1.0, 0)],
 )
-def test_a_segment_checks_itself(start, end, fps, level):
+def test_a_segment_checks_itself(start: int, end: int, fps: float, level: int) -> None:
     with pytest.raises(PlanError):
         Segment(Fraction(start), Fraction(end), fps, level)
 
@@ -80,7 +89,7 @@ def test_a_segment_checks_itself(start, end, fps, level):
 # What it tells
 
 
-def test_totals_and_targets():
+def test_totals_and_targets() -> None:
     plan = example()
     assert plan.totals.frames == 16
     assert plan.totals.visual_tokens == 16 * 594
@@ -89,7 +98,7 @@ def test_totals_and_targets():
     assert plan.targets()[1] == Target(plan.frames[1].pts, 924, 504)
 
 
-def test_summary_of_the_published_rule():
+def test_summary_of_the_published_rule() -> None:
     assert example().summary().splitlines() == [
         "source   clips/bikes.mp4",
         "media    2.002 s, 1280x720 px, h264, 29.97 fps",
@@ -102,20 +111,20 @@ def test_summary_of_the_published_rule():
     ]
 
 
-def test_summary_of_a_packed_plan():
+def test_summary_of_a_packed_plan() -> None:
     facts, times = video(300)
     plan = make_plan(facts, times, source="a.mp4", policy="uniform")
     assert "tokens   9,632 of 81,920 (11.8 %): 9,504 visual + 128 text" in plan.summary()
     assert "charged" not in plan.summary()
 
 
-def test_summary_of_a_still_image():
+def test_summary_of_a_still_image() -> None:
     facts = info(duration=1, fps_avg=None, is_image=True)
     plan = make_plan(facts, [Fraction(0)], source="photo.jpg", policy="uniform")
     assert "media    still image, 1280x720 px, h264" in plan.summary()
 
 
-def test_explain_is_an_aligned_table():
+def test_explain_is_an_aligned_table() -> None:
     facts, times = video(3600 * 2, 2)
     plan = make_plan(facts, times, source="a.mp4", policy="uniform", budget_tokens=384)
     assert plan.explain().split("\n\n")[1].splitlines() == [
@@ -127,7 +136,7 @@ def test_explain_is_an_aligned_table():
     ]
 
 
-def test_nothing_printed_steers_a_terminal():
+def test_nothing_printed_steers_a_terminal() -> None:
     facts, times = video(3)
     plan = make_plan(facts, times, source="a\x1b[31m\nb\u202e.mp4", policy="uniform")
     plan = replace(plan, frames=(replace(plan.frames[0], reason="x\x1b]0;y\x07"),))
@@ -140,7 +149,7 @@ def test_nothing_printed_steers_a_terminal():
 # JSON
 
 
-def test_json_has_the_published_keys():
+def test_json_has_the_published_keys() -> None:
     data = example().to_json()
     assert data["schema_version"] == 1
     assert list(data) == [
@@ -169,7 +178,7 @@ def test_json_has_the_published_keys():
     assert media | {"warnings"} <= set(data["media"])
 
 
-def test_json_round_trip_is_exact():
+def test_json_round_trip_is_exact() -> None:
     plan = example()
     text = json.dumps(plan.to_json(), allow_nan=False)
     assert Plan.from_json(json.loads(text)) == plan
@@ -180,13 +189,16 @@ def test_json_round_trip_is_exact():
     st.text(max_size=40),
 )
 @settings(deadline=None)
-def test_any_times_and_names_survive_json(times, name):
+def test_any_times_and_names_survive_json(times: list[Fraction], name: str) -> None:
     facts = info(duration=max(times) + 1, fps_avg=None)
     plan = make_plan(facts, sorted(times), source=name, policy="uniform", geometry=SEED)
     assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
 
 
-def paths(value, here=()):
+Keys: TypeAlias = tuple[str | int, ...]
+
+
+def paths(value: Any, here: Keys = ()) -> Iterator[Keys]:
     """Every place in a JSON document."""
     if isinstance(value, dict):
         for key, item in value.items():
@@ -197,16 +209,16 @@ def paths(value, here=()):
         yield from paths(value[0], (*here, 0))
 
 
-def damaged(path, change):
+def damaged(path: Keys, change: Callable[[Any, Any], object]) -> dict[str, Any]:
     data = copy.deepcopy(example().to_json())
-    place = data
+    place: Any = data
     for key in path[:-1]:
         place = place[key]
     change(place, path[-1])
     return data
 
 
-def plan_or_error(data):
+def plan_or_error(data: Any) -> Plan | PlanError:
     try:
         return Plan.from_json(data)
     except PlanError as error:
@@ -217,11 +229,26 @@ def plan_or_error(data):
 REPEATED = {("media", "fps_avg")}
 PLACES = sorted(paths(example().to_json()), key=str)
 NAMES = [path for path in PLACES if isinstance(path[-1], str)]
-JUNK = [None, [], {}, [[]], "", "x", -1, 2**70, 10**400, math.nan, math.inf, True, 0.5, "1/0"]
+JUNK: list[object] = [
+    None,
+    [],
+    {},
+    [[]],
+    "",
+    "x",
+    -1,
+    2**70,
+    10**400,
+    math.nan,
+    math.inf,
+    True,
+    0.5,
+    "1/0",
+]
 
 
 @pytest.mark.parametrize("path", NAMES, ids=str)
-def test_a_missing_key_is_named(path):
+def test_a_missing_key_is_named(path: Keys) -> None:
     data = damaged(path, lambda place, key: place.pop(key))
     if path in REPEATED:
         assert Plan.from_json(data) == example()
@@ -233,7 +260,7 @@ def test_a_missing_key_is_named(path):
 
 
 @pytest.mark.parametrize("junk", JUNK, ids=lambda junk: repr(junk)[:12])
-def test_junk_anywhere_gives_a_plan_error_or_a_whole_plan(junk):
+def test_junk_anywhere_gives_a_plan_error_or_a_whole_plan(junk: object) -> None:
     for path in PLACES:
         data = damaged(path, lambda place, key: place.__setitem__(key, junk))
         read = plan_or_error(data)
@@ -246,7 +273,7 @@ def test_junk_anywhere_gives_a_plan_error_or_a_whole_plan(junk):
 
 
 @pytest.mark.parametrize("data", [None, [], "plan", 5, {}])
-def test_what_is_no_plan_at_all(data):
+def test_what_is_no_plan_at_all(data: Any) -> None:
     with pytest.raises(PlanError):
         Plan.from_json(data)
 
@@ -271,14 +298,14 @@ def test_what_is_no_plan_at_all(data):
         (("media", "is_vfr"), 1, "true or false"),
     ],
 )
-def test_damage_is_named(path, value, words):
+def test_damage_is_named(path: Keys, value: object, words: str) -> None:
     data = damaged(path, lambda place, key: place.__setitem__(key, value))
     with pytest.raises(PlanError) as caught:
         Plan.from_json(data)
     assert words in caught.value.message
 
 
-def test_a_huge_list_is_refused_before_it_is_read():
+def test_a_huge_list_is_refused_before_it_is_read() -> None:
     data = example().to_json()
     data["frames"] = [None] * 5000
     with pytest.raises(PlanError, match="has 5000 entries, at most 4096 go"):
@@ -287,7 +314,7 @@ def test_a_huge_list_is_refused_before_it_is_read():
         Plan.from_json(example().to_json(), limits=Limits(max_sampled_frames=3))
 
 
-def test_an_operators_own_ceiling_is_read_back():
+def test_an_operators_own_ceiling_is_read_back() -> None:
     facts, times = info(duration=200), even_times(6000)
     wide = Limits(max_sampled_frames=6000)
     plan = make_plan(

@@ -1,6 +1,7 @@
 import time
 from fractions import Fraction
 from itertools import pairwise
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from seedvideo.errors import PlanError
 from seedvideo.limits import Limits
 from seedvideo.sampler.geometry import SEED, TokenGeometry
 from seedvideo.sampler.plan import Plan
-from seedvideo.sampler.policies import POLICIES, make_plan
+from seedvideo.sampler.policies import POLICIES, PolicyName, make_plan
 from seedvideo.sampler.stamps import time_text
 from tests.sampler.videos import even_times, info, text_price, video
 
@@ -21,7 +22,7 @@ rising_times = st.lists(st.integers(0, 60_000), min_size=1, max_size=300, unique
 
 
 @st.composite
-def requests(draw):
+def requests(draw: st.DrawFn) -> dict[str, Any]:
     times = draw(rising_times | st.integers(1, 2000).map(even_times))
     facts = info(
         duration=times[-1] + Fraction(1, 30),
@@ -45,7 +46,7 @@ def requests(draw):
 
 @given(requests())
 @settings(max_examples=150, deadline=None)
-def test_what_every_plan_promises(request):
+def test_what_every_plan_promises(request: dict[str, Any]) -> None:
     plan = make_plan(**request)
     unit = plan.geometry.token_px
     assert plan.charged_tokens <= plan.budget_tokens == request["budget_tokens"]
@@ -72,7 +73,9 @@ def test_what_every_plan_promises(request):
     height=st.integers(100, 2000),
 )
 @settings(max_examples=60, deadline=None)
-def test_more_budget_never_buys_less(count, budgets, width, height):
+def test_more_budget_never_buys_less(
+    count: int, budgets: list[int], width: int, height: int
+) -> None:
     # True for a constant rate. On a variable one a wider spacing can meet more distinct frames.
     facts, times = video(count, width_px=width, height_px=height)
     less, more = (
@@ -85,7 +88,7 @@ def test_more_budget_never_buys_less(count, budgets, width, height):
     assert more.totals.frames >= less.totals.frames
 
 
-def uniform(count, **options):
+def uniform(count: int, **options: Any) -> Plan:
     facts, times = video(count, width_px=options.pop("width", 1280), height_px=720)
     return make_plan(facts, times, source="x.mp4", policy="uniform", **options)
 
@@ -101,7 +104,7 @@ def uniform(count, **options):
         (3600 * 30, 640, 128),
     ],
 )
-def test_uniform_packs_by_real_tokens(count, frames, level):
+def test_uniform_packs_by_real_tokens(count: int, frames: int, level: int) -> None:
     plan = uniform(count)
     assert (plan.totals.frames, plan.segments[0].level_tokens) == (frames, level)
     assert plan.charged_tokens == plan.totals.tokens <= 81_920
@@ -109,20 +112,20 @@ def test_uniform_packs_by_real_tokens(count, frames, level):
     assert plan.frames[-1].pts == Fraction(count - 1, 30)
 
 
-def test_uniform_keeps_frames_of_a_small_video_that_the_published_rule_drops():
+def test_uniform_keeps_frames_of_a_small_video_that_the_published_rule_drops() -> None:
     facts, times = video(900 * 30, width_px=320, height_px=240)
     plan = make_plan(facts, times, source="x", policy="uniform")
     assert plan.totals.frames == 81_920 // (99 + 8) == 765
 
 
-def test_uniform_fills_the_budget_to_the_last_frame():
+def test_uniform_fills_the_budget_to_the_last_frame() -> None:
     for budget in range(1000, 3000, 97):
         plan = uniform(3000, budget_tokens=budget, text_tokens=text_price)
         assert plan.charged_tokens <= budget
         assert budget - plan.charged_tokens < 120 + text_price("[100.0 second]")
 
 
-def test_uniform_at_a_given_level():
+def test_uniform_at_a_given_level() -> None:
     plan = uniform(60 * 30, level_tokens=128)
     assert (plan.totals.frames, plan.frames[0].tokens) == (60, 120)
     plan = uniform(3600 * 30, level_tokens=640)
@@ -130,7 +133,7 @@ def test_uniform_at_a_given_level():
     assert plan.frames[5].reason == "1 fps grid, thinned, level 640"
 
 
-def test_uniform_spaces_evenly_in_time():
+def test_uniform_spaces_evenly_in_time() -> None:
     # 10 s at 30 fps, then 10 s at 3 fps: by position the second half would get a tenth.
     times = (*even_times(300, 30), *(10 + time for time in even_times(30, 3)))
     facts = info(duration=20, fps_avg=Fraction(330, 20))
@@ -139,7 +142,7 @@ def test_uniform_spaces_evenly_in_time():
     assert sum(frame.pts >= 10 for frame in plan.frames) == 10
 
 
-def test_uniform_takes_a_standing_frame_once():
+def test_uniform_takes_a_standing_frame_once() -> None:
     times = (Fraction(0), *(100 + time for time in even_times(3000, 30)))
     facts = info(duration=200, fps_avg=Fraction(3001, 200))
     plan = make_plan(facts, times, source="x", policy="uniform")
@@ -147,14 +150,14 @@ def test_uniform_takes_a_standing_frame_once():
     assert plan.segments[0].level_tokens == 640
 
 
-def test_uniform_keeps_sixteen_frames_of_a_clip_that_mostly_stands():
+def test_uniform_keeps_sixteen_frames_of_a_clip_that_mostly_stands() -> None:
     times = (*even_times(40, 30), Fraction(1000))
     facts = info(duration=1001, fps_avg=Fraction(41, 1001))
     plan = make_plan(facts, times, source="x", policy="uniform", fps=Fraction(1, 100))
     assert plan.totals.frames == 16
 
 
-def test_reasons_say_why():
+def test_reasons_say_why() -> None:
     plan = uniform(1800)
     assert plan.frames[0].reason == "first frame, level 640"
     assert plan.frames[1].reason == "1 fps grid, level 640"
@@ -163,7 +166,7 @@ def test_reasons_say_why():
     assert uniform(1800, task="detail").frames[1].reason == "2 fps grid, level 640"
 
 
-def test_keyframes():
+def test_keyframes() -> None:
     facts, times = video(3000)
     keys = tuple(range(0, 3000, 250))
     plan = make_plan(facts, times, keys, source="x", policy="keyframes")
@@ -171,7 +174,7 @@ def test_keyframes():
     assert plan.frames[3].reason == "keyframe, level 640"
 
 
-def test_keyframes_are_thinned_to_the_budget():
+def test_keyframes_are_thinned_to_the_budget() -> None:
     facts, times = video(3000)
     plan = make_plan(facts, times, range(3000), source="x", policy="keyframes", budget_tokens=1290)
     assert plan.totals.frames == 10
@@ -179,14 +182,14 @@ def test_keyframes_are_thinned_to_the_budget():
     assert plan.frames[1].reason == "keyframe, thinned, level 128"
 
 
-def test_a_video_without_keyframes_gives_its_first_frame():
+def test_a_video_without_keyframes_gives_its_first_frame() -> None:
     facts, times = video(300)
     plan = make_plan(facts, times, (), source="x", policy="keyframes")
     assert [frame.pts for frame in plan.frames] == [0]
 
 
 @pytest.mark.parametrize("policy", ["uniform", "keyframes"])
-def test_not_even_one_frame(policy):
+def test_not_even_one_frame(policy: PolicyName) -> None:
     facts, times = video(300)
     with pytest.raises(PlanError, match="one frame at level 128") as caught:
         make_plan(facts, times, source="x", policy=policy, budget_tokens=127)
@@ -198,25 +201,24 @@ def test_not_even_one_frame(policy):
 
 
 @pytest.mark.parametrize("policy", ["uniform", "keyframes"])
-def test_one_frame_fits_exactly(policy):
+def test_one_frame_fits_exactly(policy: PolicyName) -> None:
     facts, times = video(300)
     plan = make_plan(facts, times, source="x", policy=policy, budget_tokens=128)
     assert plan.totals.frames == 1
 
 
 @pytest.mark.parametrize("policy", ["uniform", "keyframes"])
-def test_the_ceiling_on_frames(policy):
+def test_the_ceiling_on_frames(policy: PolicyName) -> None:
     facts, times = video(9000)
-    options = {"fps": 30} if policy == "uniform" else {}
     plan = make_plan(
         facts,
         times,
         range(9000),
         source="x",
         policy=policy,
+        fps=30 if policy == "uniform" else None,
         budget_tokens=10**9,
         limits=Limits(max_sampled_frames=50),
-        **options,
     )
     assert plan.totals.frames == 50
     assert "thinned" in plan.frames[1].reason
@@ -238,18 +240,18 @@ def test_the_ceiling_on_frames(policy):
         ({"times": ()}, "no frames"),
     ],
 )
-def test_options_that_cannot_be(options, words):
+def test_options_that_cannot_be(options: dict[str, Any], words: str) -> None:
     facts, times = video(300)
-    good = {"policy": "uniform", "times": times, "keyframes": (0,), "source": "x"}
+    good: dict[str, Any] = {"policy": "uniform", "times": times, "keyframes": (0,), "source": "x"}
     with pytest.raises(PlanError, match=words) as caught:
         make_plan(facts, **(good | options))
     assert caught.value.code == "plan.invalid"
 
 
-def test_each_time_text_is_priced_once():
-    asked = []
+def test_each_time_text_is_priced_once() -> None:
+    asked: list[str] = []
 
-    def price(text):
+    def price(text: str) -> int:
         asked.append(text)
         return 8
 
@@ -257,9 +259,9 @@ def test_each_time_text_is_priced_once():
     assert len(asked) == len(set(asked))
 
 
-def test_an_hour_is_planned_quickly():
+def test_an_hour_is_planned_quickly() -> None:
     facts, times = video(108_000)
-    for policy in POLICIES:
+    for policy in get_args(PolicyName):
         start = time.perf_counter()
         make_plan(facts, times, range(0, 108_000, 60), source="x", policy=policy)
         # Typically 5 to 60 ms; the bound leaves room for a busy machine.

@@ -15,7 +15,7 @@ increasing = st.lists(st.integers(0, 10_000), min_size=1, max_size=60, unique=Tr
 
 
 @given(st.integers(1, 200_000), st.integers(1, 3_000))
-def test_spread_equals_numpy(count, wanted):
+def test_spread_equals_numpy(count: int, wanted: int) -> None:
     wanted = min(wanted, count)
     expected = np.linspace(0, count - 1, wanted).round().astype(int).tolist()
     assert spread(count, wanted) == expected
@@ -23,19 +23,21 @@ def test_spread_equals_numpy(count, wanted):
 
 
 @pytest.mark.parametrize(("count", "wanted"), [(5, 0), (5, 6), (0, 0)])
-def test_spread_refuses_what_cannot_be_taken(count, wanted):
+def test_spread_refuses_what_cannot_be_taken(count: int, wanted: int) -> None:
     with pytest.raises(ValueError, match="cannot be taken"):
         spread(count, wanted)
 
 
-def test_thin():
+def test_thin() -> None:
     assert thin("abcdefg", 3) == ["a", "d", "g"]
     assert thin("abc", 10) == ["a", "b", "c"]
     assert thin("abc", 1) == ["a"]
 
 
 @given(increasing, st.data())
-def test_spread_in_time_gives_the_nearest_frames_once(times, data):
+def test_spread_in_time_gives_the_nearest_frames_once(
+    times: list[Fraction], data: st.DataObject
+) -> None:
     wanted = data.draw(st.integers(1, len(times)))
     positions = spread_in_time(times, wanted)
     assert positions == sorted(set(positions))
@@ -51,7 +53,7 @@ def test_spread_in_time_gives_the_nearest_frames_once(times, data):
             assert chosen - nearest < Fraction(1, 10**6)
 
 
-def test_spread_in_time_on_even_times_equals_spread():
+def test_spread_in_time_on_even_times_equals_spread() -> None:
     times = even_times(900)
     for wanted in (1, 2, 16, 30, 299, 900):
         found = spread_in_time(times, wanted)
@@ -59,6 +61,6 @@ def test_spread_in_time_on_even_times_equals_spread():
         assert all(abs(a - b) <= 1 for a, b in zip(found, spread(900, wanted), strict=True))
 
 
-def test_a_frame_that_stands_long_is_taken_once():
+def test_a_frame_that_stands_long_is_taken_once() -> None:
     times = [Fraction(0), *(10 + time for time in even_times(100, 10))]
     assert spread_in_time(times, 5) == [0, 1, 50, 100]

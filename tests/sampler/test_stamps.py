@@ -20,20 +20,20 @@ from seedvideo.sampler.stamps import assumed_text_tokens, time_text
         (Fraction(3600), "[3600.0 second]"),
     ],
 )
-def test_time_text(pts, text):
+def test_time_text(pts: Fraction, text: str) -> None:
     assert time_text(pts) == text
 
 
 @given(st.fractions(min_value=0, max_value=100_000))
-def test_time_text_is_within_half_a_tenth(pts):
+def test_time_text_is_within_half_a_tenth(pts: Fraction) -> None:
     shown = Fraction(time_text(pts)[1:].split()[0])
     assert -Fraction(1, 20) < shown - pts <= Fraction(1, 20)
 
 
-def test_no_time_before_the_start():
+def test_no_time_before_the_start() -> None:
     with pytest.raises(ValueError, match="0 or later"):
         time_text(Fraction(-1, 10))
 
 
-def test_the_assumed_price():
+def test_the_assumed_price() -> None:
     assert assumed_text_tokens("[12.5 second]") == 8

@@ -1,0 +1,51 @@
+"""The command line with the model that is shipped, as a process of its own, on a real clip."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from seedvideo.model import load
+
+
+def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    """One ``seedvideo`` command in a fresh process."""
+    return subprocess.run(
+        [sys.executable, "-m", "seedvideo", *map(str, words)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_dense_captions_of_a_real_clip(clips: Path) -> None:
+    done = run("caption", clips / "two.mp4", "--dense", "-f", "json")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert record["status"] == "done"
+    assert len(record["text"].split()) > 2
+    spans = [(event["start_s"], event["end_s"]) for event in record["events"]]
+    assert spans == [(0.0, 2.0), (2.0, 4.0)]
+    assert record["model"] == {"name": "nano", "sha256": load("nano").sha256}
+    assert record["usage"]["visual_tokens"] > 0
+    assert record["confident"] is False
+    assert "not sure" in done.stderr
+
+
+def test_a_plan_for_the_model_is_what_it_reads(clips: Path) -> None:
+    planned = run("plan", clips / "two.mp4", "--model", "nano", "--policy", "uniform", "--json")
+    captioned = run("caption", clips / "two.mp4", "--json")
+    plan, record = json.loads(planned.stdout), json.loads(captioned.stdout)
+    assert plan["geometry"]["name"] == "nano"
+    assert plan["charged_tokens"] <= plan["budget_tokens"] == 384
+    assert record["usage"]["visual_tokens"] == plan["totals"]["visual_tokens"]
+
+
+def test_models_and_doctor_know_it() -> None:
+    models = run("models")
+    assert models.returncode == 0 and "nano" in models.stdout
+    doctor = run("doctor")
+    assert doctor.returncode == 0, doctor.stdout + doctor.stderr

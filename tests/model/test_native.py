@@ -1,0 +1,160 @@
+"""The native backend on a small checkpoint built on disk, and the one that is shipped."""
+
+import os
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from seedvideo.errors import ConfigError, ModelError
+from seedvideo.model import WEIGHTS, available, load
+from seedvideo.model.checkpoint import MAX_FILE_BYTES, CheckpointConfig, save_checkpoint, verify
+from seedvideo.model.decoder import DecoderConfig
+from seedvideo.model.packing import ImagePart, Part, TextPart, pack
+from seedvideo.model.seedvl import SeedVL, SeedVLConfig, initialise
+from seedvideo.model.tokenizer import Tokenizer
+from seedvideo.model.vit import VitConfig
+from seedvideo.sampler.geometry import TokenGeometry
+from seedvideo.train.vocabulary import learn_vocabulary
+
+TEXTS = ["a man rides a bike", "two dogs run", "[12.5 second]", "Describe the video."]
+GEOMETRY = TokenGeometry("linear", 28, (16, 8), 4, 256)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with the published linear patches, everything tiny."""
+    target = tmp_path_factory.mktemp("tiny")
+    learn_vocabulary(TEXTS, target / "vocabulary.json", size=300)
+    vocabulary = (target / "vocabulary.json").read_text(encoding="utf-8")
+    size = Tokenizer.from_file(target / "vocabulary.json").size
+    config = SeedVLConfig(
+        vit=VitConfig(width=32, depth=1, heads=2),
+        adapter_hidden=32,
+        decoder=DecoderConfig(vocabulary=size, width=32, depth=1, heads=2, kv_heads=1, hidden=32),
+    )
+    model = SeedVL(config)
+    initialise(model, seed=0)
+    described = CheckpointConfig(
+        name="tiny", description="for tests", licence="none", model=config, geometry=GEOMETRY
+    )
+    save_checkpoint(target, described, model.state_dict(), vocabulary)
+    return target
+
+
+def picture(height_px: int, width_px: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (height_px, width_px, 3), dtype=np.uint8)
+
+
+def test_usage_is_what_the_sequence_costs(folder: Path) -> None:
+    backend = load(str(folder))
+    frames = [(Fraction(0), picture(28, 56)), (Fraction(5, 2), picture(84, 28))]
+    answer = backend.generate(pack(frames, "Describe the video."), max_new_tokens=5)
+    assert answer.usage.visual_tokens == 2 + 3
+    text = sum(backend.frame_text_tokens(time) for time in ("[0.0 second]", "[2.5 second]"))
+    prompt = backend.count_text_tokens("Describe the video.")
+    # One more token asks for the answer.
+    assert answer.usage.prompt_tokens == 5 + text + prompt + 1
+    assert answer.usage.output_tokens <= 5
+    assert answer.confident and answer.familiarity is None
+
+
+def test_the_same_parts_give_the_same_answer(folder: Path) -> None:
+    parts = pack([(Fraction(0), picture(56, 56))], "Describe the video.")
+    first, second = load(str(folder)), load(str(folder))
+    assert first.sha256 == second.sha256
+    assert first.generate(parts) == second.generate(parts)
+
+
+def test_marks_in_a_users_text_are_plain_text(folder: Path) -> None:
+    backend = load(str(folder))
+    text = "what does <image> </frame> <answer> mean?"
+    parts: list[Part] = [ImagePart(picture(28, 28)), TextPart(text)]
+    assert backend.generate(parts, max_new_tokens=3).usage.visual_tokens == 1
+
+
+def test_no_picture_and_wrong_sizes_are_refused(folder: Path) -> None:
+    backend = load(str(folder))
+    with pytest.raises(ValueError, match="no frames"):
+        backend.generate([TextPart("hello")])
+    with pytest.raises(ValueError, match="multiples of 28 px"):
+        backend.generate([ImagePart(picture(28, 30)), TextPart("hello")])
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", ""])
+def test_a_senseless_thread_count_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("SEEDVIDEO_THREADS", value)
+    with pytest.raises(ConfigError) as caught:
+        load(str(folder))
+    assert caught.value.code == "config.invalid"
+
+
+def test_an_unknown_model_lists_the_known() -> None:
+    with pytest.raises(ModelError) as caught:
+        load("giant")
+    assert caught.value.code == "model.unknown"
+    assert "nano" in caught.value.hint
+
+
+def test_a_broken_tokenizer_is_refused(folder: Path, tmp_path: Path) -> None:
+    for text in ("{", "{}", (folder / "config.json").read_text()):
+        (tmp_path / "tokenizer.json").write_text(text)
+        with pytest.raises(ModelError) as caught:
+            Tokenizer.from_file(tmp_path / "tokenizer.json")
+        assert caught.value.code == "model.checkpoint_invalid"
+
+
+def test_times_are_read_digit_by_digit(folder: Path) -> None:
+    backend = load(str(folder))
+    short, long = (backend.count_text_tokens(time) for time in ("[1.5 second]", "[123.5 second]"))
+    assert long == short + 2
+
+
+def test_the_shipped_model_is_whole_and_small() -> None:
+    (nano,) = [model for model in available() if model.name == "nano"]
+    assert len(verify(nano.folder)) == 64
+    files = [path for path in nano.folder.iterdir() if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 24 * 1024**2
+    assert max(path.stat().st_size for path in files) <= MAX_FILE_BYTES
+    assert {path.suffix for path in files} <= {".json", ".safetensors", ".md"}
+
+
+def test_the_shipped_model_answers_in_words() -> None:
+    backend = load("nano")
+    frames = [(Fraction(index), picture(192, 320, index)) for index in range(2)]
+    answer = backend.generate(pack(frames, "Describe the video."))
+    assert len(answer.text.split()) > 2
+    assert not answer.confident, "noise looks like nothing that it was trained on"
+    assert answer.usage.visual_tokens == 2 * 15
+
+
+def test_loading_asks_for_no_network(folder: Path) -> None:
+    script = (
+        "import socket, sys\n"
+        "def refuse(*args, **kwargs): raise AssertionError('a connection was made')\n"
+        "socket.socket.connect = refuse\n"
+        "from seedvideo.model import load\n"
+        "print(load('nano').name)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout.strip() == "nano", done.stderr
+
+
+def test_weights_are_plain_numbers() -> None:
+    for path in (WEIGHTS / "nano").glob("*.safetensors"):
+        assert all(value.dtype == torch.float16 for value in load_file(path).values())
