@@ -53,7 +53,8 @@ def main() -> None:
 
 def row(clip: Path, model: str) -> tuple[str, ...]:
     """Run the command on one clip; its own record tells the parts."""
-    command = [sys.executable, "-m", "seedvideo", "caption", str(clip), "--json", "--model", model]
+    command = [sys.executable, "-m", "seedvideo", "caption", str(clip), "--model", model]
+    command += ["--json", "--quiet"]
     best_s, record = float("inf"), {}
     for _ in range(TIMES):
         started = perf_counter()
