@@ -166,6 +166,7 @@ class Child:
                 raise DecodeError(
                     "decode.timeout",
                     f"{self._shown}: decoding took longer than allowed and was stopped",
+                    hint="try again on a calmer machine; report the file if it repeats",
                     retryable=True,
                 )
             count = os.readv(self._answers, [buffer])
@@ -182,7 +183,9 @@ class Child:
         self.kill()
         if status == EXIT_OUT_OF_MEMORY:
             return DecodeError(
-                "decode.out_of_memory", f"{self._shown}: decoding needs more memory than allowed"
+                "decode.out_of_memory",
+                f"{self._shown}: decoding needs more memory than allowed",
+                hint="scale the video down, or raise the limit from Python",
             )
         if status < 0:
             cause = f"by signal {-status} ({signal.strsignal(-status)})"

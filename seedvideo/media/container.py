@@ -44,6 +44,9 @@ FORMATS: Final = (
 RAW_FORMATS: Final = ("h264", "hevc", "m4v", "mpegvideo", "obu")
 """Formats that carry pictures without times."""
 
+CLOCKS_THAT_JUMP: Final = ("mpegts", "mpeg")
+"""Formats whose clock may start anew in mid-file; they state no duration."""
+
 _COMMON_CODECS: Final = ("h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "gif", "png", "webp", "bmp")
 _OLDER_CODECS: Final = ("mpeg2video", "mpeg1video", "h263", "flv1", "theora", "vc1")
 _WINDOWS_CODECS: Final = ("wmv1", "wmv2", "wmv3", "msmpeg4v1", "msmpeg4v2", "msmpeg4v3")
@@ -85,6 +88,8 @@ def open_container(origin: Origin) -> Iterator[InputContainer]:
                 "fd": str(origin.descriptor),
                 "protocol_whitelist": "fd",
                 "format_whitelist": allowed,
+                # A clock that starts anew is ours to mend: FFmpeg takes it for one that ran over.
+                "correct_ts_overflow": str(int(origin.kind not in CLOCKS_THAT_JUMP)),
             },
             # Applies while FFmpeg looks into the streams; the decoder gets its own copy later.
             options={"max_pixels": str(origin.limits.max_frame_pixels), "threads": "1"},
@@ -109,6 +114,7 @@ def choose_stream(container: InputContainer, origin: Origin) -> VideoStream:
         raise MediaError(
             "media.too_complex",
             f"{shown}: has {len(container.streams)} streams, the limit is {limits.max_streams}",
+            hint="keep the video stream only",
         )
     candidates = [s for s in container.streams.video if not is_attached_picture(s)]
     if not candidates:
@@ -160,6 +166,7 @@ def check_size(width_px: int, height_px: int, origin: Origin) -> None:
             f"{origin.shown}: pictures of {width_px}x{height_px} px are over the limits "
             f"({limits.max_frame_pixels} px, side {limits.max_side_px} px, "
             f"ratio of sides {limits.max_aspect:g})",
+            hint="scale it down, or raise the limits from Python",
         )
 
 
@@ -177,12 +184,20 @@ def encrypted(shown: str) -> MediaError:
 
 def out_of_memory(shown: str) -> DecodeError:
     """Returns the error for a decoder that met its memory limit."""
-    return DecodeError("decode.out_of_memory", f"{shown}: decoding needs more memory than allowed")
+    return DecodeError(
+        "decode.out_of_memory",
+        f"{shown}: decoding needs more memory than allowed",
+        hint="scale the video down, or raise the limit from Python",
+    )
 
 
 def _unreadable(origin: Origin) -> MediaError:
     if origin.kind == "unknown":
-        return MediaError("media.not_video", f"{origin.shown}: is not in a known video format")
+        return MediaError(
+            "media.not_video",
+            f"{origin.shown}: is not in a known video format",
+            hint="convert it to MP4",
+        )
     return MediaError(
         "media.unreadable",
         f"{origin.shown}: looks like {origin.kind} but cannot be read",

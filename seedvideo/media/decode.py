@@ -141,7 +141,7 @@ class PyavDecoder:
             runs = plan_runs(self._index, ranks, strategy=strategy)
             tally.planned_packets = sum(min(r.end, len(self._table)) - r.first for r in runs)
             for run in runs:
-                cursor.go_to(run.first, by_seek=strategy == "seek", alive=alive)
+                cursor.go_to(run.first, strategy=strategy, alive=alive)
                 for rank, frame in self._decode_run(cursor, run, alive, tally):
                     yield from matcher.offer(rank, frame)
                     if matcher.done:
@@ -210,6 +210,7 @@ class PyavDecoder:
                     "media.corrupt",
                     f"{self._origin.shown}: too much of it is damaged: {tally.damaged_packets} of "
                     f"{planned} packets so far",
+                    hint="copy it again, or repair it",
                 ) from error
             return []
         if frames:
@@ -249,14 +250,15 @@ class _Cursor:
         self._held: Packet[VideoStream] | None = None
         self._reader = read_packets(container, stream, shown=shown)
 
-    def go_to(self, number: int, *, by_seek: bool, alive: Callable[[], None]) -> None:
+    def go_to(self, number: int, *, strategy: Strategy, alive: Callable[[], None]) -> None:
         """Moves forward to a packet.
 
         Raises:
             SeekNotTrusted: if it is not found.
         """
         distance = number - self._position
-        if distance > 0 and (by_seek or distance >= _WORTH_A_SEEK):
+        least = {"seek": 1, "auto": _WORTH_A_SEEK, "sequential": _NO_END}[strategy]
+        if distance >= least:
             self._seek(number)
         while self._position < number:
             alive()

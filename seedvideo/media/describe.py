@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 
 from seedvideo.errors import MediaError
 from seedvideo.media.container import (
+    CLOCKS_THAT_JUMP,
     RAW_FORMATS,
     Origin,
     check_size,
@@ -36,6 +37,7 @@ from seedvideo.media.picture import (
     Orientation,
     read_orientation,
     read_photo_orientation,
+    read_photo_size,
     shows_through,
 )
 from seedvideo.media.safety import IMAGE_KINDS
@@ -64,7 +66,6 @@ _PHOTO_BRANDS: Final = ("avif", "heic", "heix", "mif1")
 
 _PROGRESSIVE_FIELD_ORDERS: Final = (0, 1)
 _MAX_PACKETS_TO_A_PICTURE: Final = 600
-_CLOCKS_THAT_JUMP: Final = ("mpegts", "mpeg")
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,9 @@ def describe(origin: Origin, alive: Callable[[], None]) -> Opened:
     Raises:
         MediaError: if the file is not a video that may be used.
     """
+    if origin.kind in IMAGE_KINDS:
+        # Of a picture over its bound FFmpeg says nothing, not even the size.
+        check_size(*read_photo_size(origin.descriptor), origin)
     with open_container(origin) as container:
         stream = choose_stream(container, origin)
         check_stream(stream, origin)
@@ -165,7 +169,7 @@ def _index(
         time_base=stream.time_base or Fraction(1, 1000),
         shown=origin.shown,
         reorders=bool(stream.codec_context.has_b_frames),
-        clock_may_jump=container.format.name in _CLOCKS_THAT_JUMP,
+        clock_may_jump=container.format.name in CLOCKS_THAT_JUMP,
         raw=raw,
         pts_guessed=container.format.name == "avi",
         fps=fps,
@@ -325,7 +329,8 @@ def _picture_warnings(
 
 
 def _check_stated_duration(container: InputContainer, origin: Origin) -> None:
-    if container.duration is not None:
+    # Where the clock may jump, FFmpeg's duration is a guess that may span the jump.
+    if container.duration is not None and container.format.name not in CLOCKS_THAT_JUMP:
         _check_duration(Fraction(container.duration, av.time_base), origin)
 
 
@@ -335,4 +340,5 @@ def _check_duration(duration: Fraction, origin: Origin) -> None:
             "media.too_long",
             f"{origin.shown}: lasts {float(duration):.0f} s, "
             f"the limit is {origin.limits.max_duration_s:.0f} s",
+            hint="cut it, or raise the limit from Python",
         )

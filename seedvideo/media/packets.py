@@ -138,6 +138,7 @@ def tabulate(
             raise MediaError(
                 "media.too_complex",
                 f"{origin.shown}: has over {origin.limits.max_packets} packets, the limit",
+                hint="cut it, or raise the limit from Python",
             )
         if packet.stream_index != stream.index:
             _note_other(table, packet)

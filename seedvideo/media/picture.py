@@ -6,12 +6,17 @@ full-size RGB copy ever exists. Runs in the decoding process only. Knows nothing
 
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from av.sidedata.sidedata import SideDataContainer, Type
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
 
 _UNIT: Final = 1 << 16
 """One, in the fixed-point numbers of a display matrix."""
@@ -56,18 +61,35 @@ def read_orientation(frame: VideoFrame) -> Orientation:
 
 def read_photo_orientation(descriptor: int) -> Orientation:
     """Reads how the camera was held from the EXIF header of a still picture."""
-    from PIL import Image, UnidentifiedImageError
-
-    os.lseek(descriptor, 0, os.SEEK_SET)
     try:
-        with (
-            os.fdopen(descriptor, "rb", closefd=False) as file,
-            Image.open(file, formats=("JPEG", "PNG", "WEBP", "BMP")) as photo,
-        ):
+        with _photo(descriptor) as photo:
             tag = photo.getexif().get(_EXIF_ORIENTATION)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, struct.error):
+    except _PHOTO_ERRORS:
         return Orientation()  # A header that only Pillow minds: shown as it is stored.
     return _BY_EXIF.get(tag, Orientation()) if isinstance(tag, int) else Orientation()
+
+
+def read_photo_size(descriptor: int) -> tuple[int, int]:
+    """Reads width and height from the header of a still picture; zeros if only Pillow minds it."""
+    try:
+        with _photo(descriptor) as photo:
+            return photo.size
+    except _PHOTO_ERRORS:
+        return 0, 0
+
+
+@contextmanager
+def _photo(descriptor: int) -> Iterator["ImageFile"]:
+    from PIL import Image
+
+    # Only headers are read here, and our own limits bound the size.
+    Image.MAX_IMAGE_PIXELS = None
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    with (
+        os.fdopen(descriptor, "rb", closefd=False) as file,
+        Image.open(file, formats=("JPEG", "PNG", "WEBP", "BMP")) as photo,
+    ):
+        yield photo
 
 
 def shows_through(frame: VideoFrame) -> bool:
@@ -81,6 +103,8 @@ def shows_through(frame: VideoFrame) -> bool:
     return any(min(data[y * row + 3 : y * row + 4 * width_px : 4]) < 255 for y in range(height_px))
 
 
+# Pillow's "no such picture" is an OSError.
+_PHOTO_ERRORS: Final = (OSError, SyntaxError, ValueError, struct.error)
 _EXIF_ORIENTATION: Final = 0x0112
 _BY_EXIF: Final = {
     2: Orientation(0, flipped=True),

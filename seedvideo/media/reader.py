@@ -6,6 +6,7 @@ the video stream's own start. Knows nothing of tokens, plans or models.
 """
 
 import os
+import weakref
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -28,6 +29,9 @@ StrategyName = Strategy
 
 _BYTES_PER_TIME: Final = 16
 """Most that one packet adds to the answer to ``open``: a time, and a place among the keyframes."""
+
+_NONSENSE: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, wire.WireError)
+"""What an answer raises that is no answer to the request."""
 
 
 def open_video(
@@ -83,12 +87,13 @@ class VideoReader:
         self, source: Source, *, decoder: DecoderName, limits: Limits, fps: Fraction | None
     ) -> None:
         self._source = source
+        # At once on `close`; else when the reader is forgotten, after its process has ended.
+        self._release = weakref.finalize(self, source.close)
         self._decoder = decoder
         self._limits = limits
         self._fps = fps
         self._child: Child | None = None
         self._waited_s = 0.0
-        self._closed = False
         self._pass = 0
         self._pass_runs = False
         self._pass_bytes = 0
@@ -196,10 +201,8 @@ class VideoReader:
 
     def close(self) -> None:
         """Ends the decoding process, whatever it is doing, and closes the file."""
-        if not self._closed:
-            self._closed = True
-            self._end_child()
-            self._source.close()
+        self._end_child()
+        self._release()
 
     def _without_repeats(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         last: Fraction | None = None
@@ -226,7 +229,12 @@ class VideoReader:
             for target in targets:
                 message = self._answer(child, number, "picture")
                 yield self._frame(message, target)
-            self._finish(self._answer(child, number, "done"))
+            message = self._answer(child, number, "done")
+            try:
+                self._finish(message)
+            except _NONSENSE as error:
+                child.kill()
+                raise self._nonsense() from error
         finally:
             if number == self._pass and self._pass_runs:
                 self._pass_runs = False
@@ -234,7 +242,7 @@ class VideoReader:
                     child.stop_pass(max_body_bytes=self._pass_bytes)
 
     def _answer(self, child: Child, number: int, kind: str) -> wire.Message:
-        if number != self._pass or self._closed or not child.running:
+        if number != self._pass or not child.running:
             raise DecodeError(
                 "decode.stopped",
                 f"{self._source.shown}: decoding was stopped by a new pass or by closing",
@@ -286,7 +294,7 @@ class VideoReader:
 
     def _ready_child(self) -> Child:
         """Returns a process that waits for a request, starting one if there is none."""
-        if self._closed:
+        if not self._release.alive:
             raise DecodeError("decode.stopped", f"{self._source.shown}: the reader is closed")
         if self._child is not None and self._child.running:
             if self._pass_runs:
@@ -305,7 +313,7 @@ class VideoReader:
         )
         try:
             self._take_opened(answer)
-        except (KeyError, TypeError, ValueError, wire.WireError) as error:
+        except _NONSENSE as error:
             child.kill()
             raise self._nonsense() from error
         return child
@@ -316,7 +324,7 @@ class VideoReader:
         count, start, base = (
             int(header["frames"]),
             int(header["start"]),
-            Fraction(header["time_base"]),
+            _exact(header["time_base"]),
         )
         if self._info is None:
             self._times = tuple((tick - start) * base for tick in ticks[:count])
@@ -335,11 +343,17 @@ class VideoReader:
         return DecodeError("decode.crashed", text)
 
 
+def _exact(text: str) -> Fraction:
+    """Reads what ``str`` makes of a fraction, and no other form: "1e999999999" would fill memory."""
+    numerator, _, denominator = text.partition("/")
+    return Fraction(int(numerator), int(denominator or 1))
+
+
 def _read_info(plain: dict[str, Any], *, path: str) -> MediaInfo:
     values = {**plain, "path": path}
     for name in ("sample_aspect", "duration", "start"):
-        values[name] = Fraction(values[name])
+        values[name] = _exact(values[name])
     if values["fps_avg"] is not None:
-        values["fps_avg"] = Fraction(values["fps_avg"])
+        values["fps_avg"] = _exact(values["fps_avg"])
     values["warnings"] = tuple(MediaWarning(code, text) for code, text in values["warnings"])
     return MediaInfo(**values)

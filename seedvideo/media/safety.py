@@ -183,16 +183,21 @@ def _is_text(head: bytes) -> bool:
 def _check_regular(facts: os.stat_result, shown: str) -> None:
     if not stat.S_ISREG(facts.st_mode):
         what = "a folder" if stat.S_ISDIR(facts.st_mode) else "a pipe, socket or device"
-        raise InputError("input.not_a_file", f"{shown}: is {what}, not a regular file")
+        raise InputError(
+            "input.not_a_file",
+            f"{shown}: is {what}, not a regular file",
+            hint="give the video file itself",
+        )
 
 
 def _check_size(size_bytes: int, shown: str, limits: Limits) -> None:
     if size_bytes == 0:
-        raise InputError("input.empty", f"{shown}: is empty")
+        raise InputError("input.empty", f"{shown}: is empty", hint="copy it again")
     if size_bytes > limits.max_input_bytes:
         raise InputError(
             "input.too_large",
             f"{shown}: has {size_bytes} bytes, the limit is {limits.max_input_bytes}",
+            hint="cut the file, or raise the limit from Python",
         )
 
 

@@ -67,7 +67,7 @@ def receive(read_into: Callable[[memoryview], bool], *, max_body_bytes: int) -> 
         return None
     try:
         header = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WireError("header is not JSON") from error
     if not isinstance(header, dict):
         raise WireError("header is not an object")

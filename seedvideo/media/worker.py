@@ -43,6 +43,9 @@ class _Line:
         self._requests = requests
         self._answers = answers
         self._last_word_s = time.monotonic()
+        # Not select(), which fails on the high numbers that a busy reader's descriptors have.
+        self._waiting = select.poll()
+        self._waiting.register(requests, select.POLLIN)
 
     def receive(self) -> wire.Message | None:
         """Waits for the next request; None once the reader is gone."""
@@ -55,7 +58,7 @@ class _Line:
 
     def alive(self) -> None:
         """Stops if the reader says so; tells it now and then that work goes on."""
-        if select.select([self._requests], [], [], 0)[0]:
+        if self._waiting.poll(0):
             message = self.receive()
             if message is None:
                 sys.exit(0)

@@ -228,12 +228,12 @@ def save_checkpoint(
     shards = _split({name: tensor.to(dtype).contiguous() for name, tensor in weights.items()})
     for number, shard in enumerate(shards, start=1):
         name = f"weights-{number}-of-{len(shards)}.safetensors"
-        save_file(shard, folder / name)
+        _save_tensors(shard, folder / name)
         names.append(name)
     (folder / _FAMILIARITY).unlink(missing_ok=True)
     if familiarity:
         stored = {name: tensor.to(dtype).contiguous() for name, tensor in familiarity.items()}
-        save_file(stored, folder / _FAMILIARITY)
+        _save_tensors(stored, folder / _FAMILIARITY)
         names.append(_FAMILIARITY)
     manifest = {name: file_sha256(folder / name) for name in sorted(names)}
     (folder / _MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
@@ -271,6 +271,12 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise _invalid(path.parent, f"{path.name} is no safetensors file") from error
+
+
+def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    save_file(tensors, path)
+    # The package makes its files for their owner alone; these are to be shared.
+    path.chmod(0o644)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -188,7 +188,10 @@ class Decoder(nn.Module):
     def __init__(self, config: DecoderConfig):
         super().__init__()
         self.config = config
-        self.embedding = nn.Embedding(config.vocabulary, config.width)
+        # Drawn here: nn.Embedding's own start imports torch's compiler when a checkpoint is loaded
+        # (on the meta device), and that takes longer than all the rest of loading.
+        vectors = torch.empty(config.vocabulary, config.width).uniform_(-0.1, 0.1)
+        self.embedding = nn.Embedding.from_pretrained(vectors, freeze=False)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(DecoderBlock(config) for _ in range(config.depth))
         self.norm = nn.RMSNorm(config.width, eps=1e-6)

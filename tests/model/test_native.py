@@ -79,6 +79,18 @@ def test_marks_in_a_users_text_are_plain_text(folder: Path) -> None:
     assert backend.generate(parts, max_new_tokens=3).usage.visual_tokens == 1
 
 
+def test_read_only_and_mirrored_arrays_are_taken(folder: Path) -> None:
+    backend = load(str(folder))
+    pixels = picture(28, 56)
+    mirrored = pixels[:, ::-1].copy()[:, ::-1]
+    pixels.setflags(write=False)
+    answers = [
+        backend.generate(pack([(Fraction(0), each)], "Describe the video."), max_new_tokens=3)
+        for each in (pixels, mirrored)
+    ]
+    assert answers[0] == answers[1]
+
+
 def test_no_picture_and_wrong_sizes_are_refused(folder: Path) -> None:
     backend = load(str(folder))
     with pytest.raises(ValueError, match="no frames"):
@@ -153,6 +165,19 @@ def test_loading_asks_for_no_network(folder: Path) -> None:
         check=False,
     )
     assert done.stdout.strip() == "nano", done.stderr
+
+
+def test_loading_does_not_import_torchs_compiler() -> None:
+    script = "import sys; from seedvideo.model import load; load(); "
+    done = subprocess.run(
+        [sys.executable, "-c", script + "print('torch._dynamo' in sys.modules)"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout.strip() == "False", done.stderr
 
 
 def test_weights_are_plain_numbers() -> None:

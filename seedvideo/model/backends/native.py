@@ -88,7 +88,10 @@ class NativeBackend:
         Raises:
             ValueError: if there is no picture, or one has a size that the geometry does not allow.
         """
-        frames = [torch.from_numpy(part.pixels) for part in parts if isinstance(part, ImagePart)]
+        # Copies: a caller's array may be read-only or turned round, and torch takes neither.
+        frames = [
+            torch.from_numpy(part.pixels.copy()) for part in parts if isinstance(part, ImagePart)
+        ]
         ids = self._ids(parts)
         visual, familiarity = self._see(frames)
         prompt = self._model.embed(torch.tensor([ids]), visual)
