@@ -29,8 +29,8 @@ class Limits:
     """Longer side over shorter side."""
     max_streams: int = 64
     """Streams of all kinds in the container."""
-    max_packets: int = 20_000_000
-    """Packets read from one file."""
+    max_packets: int = 3_000_000
+    """Packets read from one file: six hours at 120 frames a second need 2.6 million."""
     max_error_share: float = 0.05
     """Share of packets that may fail to decode before the file counts as corrupt.
 

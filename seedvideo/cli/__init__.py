@@ -12,7 +12,7 @@ import typer
 
 from seedvideo import __version__
 from seedvideo.cli import caption, doctor, frames, models, plan
-from seedvideo.cli.talk import INTERRUPTED, Talk, make_streams_safe, usage_message
+from seedvideo.cli.talk import INTERRUPTED, SOME_FAILED, Talk, make_streams_safe, usage_message
 
 app = typer.Typer(
     name="seedvideo",
@@ -54,6 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
+    except Exception as error:  # noqa: BLE001
+        # The outermost frame of all, for what lies outside a command's own guard.
+        Talk(verbose=not {"-v", "--verbose"}.isdisjoint(arguments)).error(error)
+        code = SOME_FAILED
     if code == INTERRUPTED:
         Talk().interrupted()
     return int(code)

@@ -15,7 +15,7 @@ from typing import Annotated, Final
 import typer
 
 from seedvideo import __version__
-from seedvideo.cli.talk import SOME_FAILED
+from seedvideo.cli.talk import SOME_FAILED, write_out
 from seedvideo.errors import SeedVideoError
 from seedvideo.writers.inert import printable
 
@@ -37,10 +37,10 @@ def doctor(
             broken += 1
             code = f" [{error.code}]" if isinstance(error, SeedVideoError) else ""
             state, fact = "broken", f"{type(error).__name__}: {error}{code}"
-        typer.echo(f"{state:<7} {name:<12} {printable(fact)}")
+        write_out(f"{state:<7} {name:<12} {printable(fact)}\n")
     if verbose:
-        typer.echo(f"        {'executable':<12} {printable(sys.executable)}")
-        typer.echo(f"        {'package':<12} {printable(os.path.dirname(__file__))}")
+        write_out(f"        {'executable':<12} {printable(sys.executable)}\n")
+        write_out(f"        {'package':<12} {printable(os.path.dirname(__file__))}\n")
     if broken:
         raise typer.Exit(SOME_FAILED)
 

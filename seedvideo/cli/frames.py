@@ -1,6 +1,7 @@
 """``seedvideo frames``: the planned frames as pictures, to look at what a model would see."""
 
 import json
+import os
 import re
 from io import BytesIO
 from pathlib import Path
@@ -92,14 +93,20 @@ def refuse_used(folder: Path, *, overwrite: bool) -> None:
 
     Raises:
         OutputError: ``output.exists`` if the name is a file's, or the folder holds anything and may
-            not be overwritten.
+            not be overwritten; ``output.unwritable`` if it cannot be looked into.
     """
-    if folder.exists() and not folder.is_dir():
-        raise OutputError("output.exists", f"{printable(str(folder))} is not a folder")
-    if folder.exists() and any(folder.iterdir()) and not overwrite:
+    shown = printable(str(folder))
+    if os.path.lexists(folder) and not os.path.isdir(folder):
+        raise OutputError("output.exists", f"{shown} is not a folder")
+    try:
+        is_used = os.path.isdir(folder) and any(folder.iterdir())
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise OutputError("output.unwritable", f"{shown} cannot be used: {reason}") from error
+    if is_used and not overwrite:
         raise OutputError(
             "output.exists",
-            f"{printable(str(folder))} is not empty",
+            f"{shown} is not empty",
             hint="choose another folder, or replace earlier pictures with --overwrite",
         )
 
@@ -109,9 +116,9 @@ def remove_pictures(folder: Path) -> None:
 
     Old pictures beside new ones would tell a wrong story.
     """
-    if folder.exists():
+    if os.path.isdir(folder):
         for path in folder.iterdir():
-            if _OURS.fullmatch(path.name):
+            if _OURS.fullmatch(path.name) and not path.is_dir():
                 path.unlink()
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from seedvideo.cli.options import AsJson, Verbose, chosen_format
-from seedvideo.cli.talk import COULD_NOT_START, Talk
+from seedvideo.cli.talk import COULD_NOT_START, Talk, write_out
 
 
 def models(
@@ -36,8 +36,10 @@ def models(
                 "size_bytes": model.size_bytes,
                 "sha256": sha256,
             }
-            typer.echo(json.dumps(facts))
+            write_out(f"{json.dumps(facts)}\n")
         else:
-            typer.echo(f"{model.name}  {model.size_bytes / 2**20:.1f} MiB  {model.licence}")
-            typer.echo(f"  {model.description}")
-            typer.echo(f"  sha256 {sha256}")
+            write_out(
+                f"{model.name}  {model.size_bytes / 2**20:.1f} MiB  {model.licence}\n"
+                f"  {model.description}\n"
+                f"  sha256 {sha256}\n"
+            )

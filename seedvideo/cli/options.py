@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from seedvideo.writers.files import absolute
+
 Policy = Literal["seed1.5", "uniform", "keyframes"]
 Task = Literal["general", "detail", "motion"]
 Decoder = Literal["pyav", "decord"]
@@ -99,7 +101,7 @@ def expand_sources(words: Iterable[str]) -> list[str]:
         sources.extend(_from_stdin() if word == "-" else [word])
     unique: dict[str, str] = {}
     for source in sources:
-        unique.setdefault(os.path.abspath(source), source)
+        unique.setdefault(absolute(source), source)
     if not unique:
         raise typer.BadParameter("no video was named")
     return list(unique.values())
@@ -107,8 +109,10 @@ def expand_sources(words: Iterable[str]) -> list[str]:
 
 def _from_stdin() -> list[str]:
     data = sys.stdin.buffer.read()
-    lines = data.split(b"\0") if b"\0" in data else data.split(b"\n")
-    return [os.fsdecode(line.removesuffix(b"\r")) for line in lines if line.strip()]
+    if b"\0" in data:
+        return [os.fsdecode(name) for name in data.split(b"\0") if name]
+    lines = (line.removesuffix(b"\r") for line in data.split(b"\n"))
+    return [os.fsdecode(line) for line in lines if line.strip()]
 
 
 def exact_rate(rate: float | None) -> Fraction | None:

@@ -19,7 +19,7 @@ from seedvideo.cli.options import (
     chosen_format,
     exact_rate,
 )
-from seedvideo.cli.talk import SOME_FAILED, Talk
+from seedvideo.cli.talk import SOME_FAILED, Talk, write_out
 from seedvideo.writers.inert import printable_lines
 
 
@@ -63,6 +63,7 @@ def plan(
                 model=backend,
             )
     if form == "json":
-        typer.echo(json.dumps(made.to_json(), ensure_ascii=True, allow_nan=False))
+        text = json.dumps(made.to_json(), ensure_ascii=True, allow_nan=False)
     else:
-        typer.echo(printable_lines(made.explain() if explain else made.summary()))
+        text = printable_lines(made.explain() if explain else made.summary())
+    write_out(f"{text}\n")

@@ -5,7 +5,6 @@ could not be written.
 """
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,8 +12,11 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 import typer
 
+from seedvideo.cli.talk import write_out
+from seedvideo.errors import OutputError
 from seedvideo.writers import WRITERS, Writer
 from seedvideo.writers.files import output_names, refuse_existing, write_file
+from seedvideo.writers.inert import printable
 
 if TYPE_CHECKING:
     from seedvideo.records import Record
@@ -46,19 +48,35 @@ def open_sink(output: str | None, *, form: str, sources: Sequence[str], overwrit
     file and there are several.
 
     Raises:
-        OutputError: ``output.exists`` if the one file is there already.
+        OutputError: ``output.exists`` if the one file is there already, or the folder is a file;
+            ``output.is_input`` if writing would replace a video.
         typer.BadParameter: if several videos cannot share one output in this format.
     """
     writer = WRITERS[form]
     crowded = writer.between is None and len(sources) > 1
+    if output == "":
+        raise typer.BadParameter("-o is given an empty name")
     if output is None or output == "-":
         if crowded:
             raise typer.BadParameter(f"-f {form} makes one file a video: name a folder with -o")
         return _Stream(writer)
     ends_in_slash = output.endswith(tuple(filter(None, (os.sep, os.altsep))))
-    if ends_in_slash or crowded or Path(output).is_dir():
+    if ends_in_slash or crowded or os.path.isdir(output):
         return _Folder(writer, Path(output), sources, overwrite=overwrite)
+    if any(_is_same_file(output, source) for source in sources):
+        raise OutputError(
+            "output.is_input",
+            f"{printable(output)} is one of the videos",
+            hint="name another file with -o",
+        )
     return _File(writer, Path(output), overwrite=overwrite)
+
+
+def _is_same_file(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except (OSError, ValueError):
+        return False  # one of them is not there
 
 
 class _Joined:
@@ -100,8 +118,7 @@ class _Stream:
         pass
 
     def put(self, record: "Record") -> None:
-        sys.stdout.write(self._joined.add(record))
-        sys.stdout.flush()
+        write_out(self._joined.add(record))
 
 
 class _File:
@@ -112,8 +129,7 @@ class _File:
         self._path = path
         self._overwrite = overwrite
         self._parts: list[str] = []
-        if not overwrite:
-            refuse_existing(path)
+        refuse_existing(path, overwrite=overwrite)
 
     def __enter__(self) -> Self:
         return self
@@ -142,6 +158,12 @@ class _Folder:
     def __init__(
         self, writer: Writer, folder: Path, sources: Sequence[str], *, overwrite: bool
     ) -> None:
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise OutputError(
+                "output.exists",
+                f"{printable(str(folder))} is not a folder",
+                hint="name a folder with -o",
+            )
         names = output_names(sources, extension=writer.extension)
         self._paths = {source: folder / name for source, name in zip(sources, names, strict=True)}
         self._writer = writer
@@ -159,8 +181,7 @@ class _Folder:
         pass
 
     def check(self, source: str) -> None:
-        if not self._overwrite:
-            refuse_existing(self._paths[source])
+        refuse_existing(self._paths[source], overwrite=self._overwrite)
 
     def put(self, record: "Record") -> None:
         if record.status == "done":

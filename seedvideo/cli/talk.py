@@ -4,6 +4,7 @@ Everything said passes through `printable`, so a hostile file name stays inert. 
 videos.
 """
 
+import os
 import shutil
 import sys
 import traceback
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from seedvideo.errors import SeedVideoError
+from seedvideo.errors import OutputError, SeedVideoError
 from seedvideo.writers.inert import printable
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ class Talk:
 
 def usage_message(error: typer.TyperException) -> str:
     """The line of a wrong command line, in the shape of all our errors."""
-    message = error.format_message().replace("Value error, ", "").removeprefix("Invalid value: ")
+    message = error.format_message().removeprefix("Invalid value: ")
     if message.startswith("Usage:"):
         return message  # no command at all: the help text
     context = getattr(error, "ctx", None)
@@ -146,8 +147,44 @@ def usage_message(error: typer.TyperException) -> str:
     return f"error: {printable(message)} [usage]\n  hint: see {command} --help"
 
 
+def write_out(text: str) -> None:
+    """Write to stdout at once.
+
+    Raises:
+        OutputError: ``output.unwritable``, where a disk is full for instance.
+        BrokenPipeError: if nobody reads any more, which is no error to speak of.
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # Python would try to write what is left once more at exit, and fail aloud.
+        _open_null(sys.stdout.fileno())
+        reason = error.strerror or type(error).__name__
+        raise OutputError(
+            "output.unwritable",
+            f"stdout cannot be written: {reason}",
+            hint="check the free space where stdout goes",
+        ) from error
+
+
 def make_streams_safe() -> None:
-    """Let no character crash a print: what a stream cannot encode is spelled out."""
+    """Let no stream crash a command: closed ones are empty, odd characters are spelled out."""
+    for name, descriptor, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+        if getattr(sys, name) is None:
+            # Left closed, its descriptor would go to the next file that is opened: a video.
+            _open_null(descriptor)
+            setattr(sys, name, open(descriptor, mode, encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _open_null(descriptor: int) -> None:
+    """Make a descriptor read nothing and swallow all."""
+    null = os.open(os.devnull, os.O_RDWR)
+    if null != descriptor:
+        os.dup2(null, descriptor)
+        os.close(null)

@@ -7,7 +7,7 @@ FFmpeg is never loaded into the calling process. Knows nothing of tokens, plans 
 from seedvideo.media.frames import DecodeReport, Frame, Target
 from seedvideo.media.info import MediaInfo, MediaWarning
 from seedvideo.media.reader import DecoderName, StrategyName, VideoReader, open_video, probe
-from seedvideo.media.timeline import Span, format_clock, seconds, strictly_increasing
+from seedvideo.media.timeline import Span, seconds, strictly_increasing
 
 __all__ = [
     "DecodeReport",
@@ -19,7 +19,6 @@ __all__ = [
     "StrategyName",
     "Target",
     "VideoReader",
-    "format_clock",
     "open_video",
     "probe",
     "seconds",

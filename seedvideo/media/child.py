@@ -42,6 +42,9 @@ class Child:
     Args:
         source: the open file; stays the caller's to close.
         limits: deadlines, and what the process may use.
+
+    Raises:
+        DecodeError: if the system has no process or descriptors left.
     """
 
     def __init__(self, source: Source, limits: Limits) -> None:
@@ -49,9 +52,11 @@ class Child:
         self._limits = limits
         self.waited_s = 0.0
         """Time spent waiting for this process so far."""
-        requests, self._requests = os.pipe()
-        self._answers, answers = os.pipe()
+        pipes: list[int] = []
         try:
+            pipes += os.pipe()
+            pipes += os.pipe()
+            requests, self._requests, self._answers, answers = pipes
             self._process = subprocess.Popen(
                 [
                     sys.executable,
@@ -71,13 +76,20 @@ class Child:
                 # Ctrl-C is for the reader, which then ends this process in its own way.
                 start_new_session=True,
             )
-        except BaseException:
-            os.close(self._requests)
-            os.close(self._answers)
+        except BaseException as error:
+            for descriptor in pipes:
+                os.close(descriptor)
+            if isinstance(error, OSError):
+                reason = (error.strerror or "unknown reason").lower()
+                raise DecodeError(
+                    "decode.crashed",
+                    f"{self._shown}: the decoding process cannot be started: {reason}",
+                    hint="close other videos or programs, then try again",
+                    retryable=True,
+                ) from error
             raise
-        finally:
-            os.close(requests)
-            os.close(answers)
+        os.close(requests)
+        os.close(answers)
         os.set_blocking(self._answers, False)
         self._end = weakref.finalize(self, _end, self._process, self._requests, self._answers)
 
@@ -191,7 +203,11 @@ class Child:
             cause = f"by signal {-status} ({signal.strsignal(-status)})"
         else:
             cause = f"with status {status}"
-        return DecodeError("decode.crashed", f"{self._shown}: the decoding process ended {cause}")
+        return DecodeError(
+            "decode.crashed",
+            f"{self._shown}: the decoding process ended {cause}",
+            hint="report the file",
+        )
 
 
 def open_request(

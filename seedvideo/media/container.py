@@ -54,6 +54,9 @@ _STUDIO_CODECS: Final = ("mjpeg", "prores", "dnxhd", "ffv1")
 CODECS: Final = frozenset(_COMMON_CODECS + _OLDER_CODECS + _WINDOWS_CODECS + _STUDIO_CODECS)
 """Codecs that may be decoded, under FFmpeg's names."""
 
+PHOTO_BRANDS: Final = ("avif", "heic", "heix", "mif1")
+"""Kinds of MP4 file that are still pictures (ISO/IEC 23008-12)."""
+
 _ENCRYPTED_TAGS: Final = ("encv", "drmi")
 
 
@@ -107,9 +110,18 @@ def choose_stream(container: InputContainer, origin: Origin) -> VideoStream:
     """Picks the video stream: FFmpeg's best one that is not an attached picture.
 
     Raises:
-        MediaError: if there is none, or there are too many streams.
+        MediaError: if there is none, there are too many streams, or they are tiles of a photo.
     """
     shown, limits = origin.shown, origin.limits
+    if container.metadata.get("major_brand") in PHOTO_BRANDS and any(
+        stream.disposition & Disposition.dependent for stream in container.streams.video
+    ):
+        # Phones store photos so. Each tile is a stream, and would pass for the whole picture.
+        raise MediaError(
+            "media.codec_not_allowed",
+            f"{shown}: is a photo stored in tiles, which is not supported",
+            hint="convert it to JPEG",
+        )
     if len(container.streams) > limits.max_streams:
         raise MediaError(
             "media.too_complex",

@@ -119,7 +119,10 @@ class PyavDecoder:
                 yield from self._pass(matcher, "sequential", alive, tally)
             except SeekNotTrusted as error:
                 raise InputError(
-                    "input.changed", f"{self._origin.shown}: changed while it was read"
+                    "input.changed",
+                    f"{self._origin.shown}: changed while it was read",
+                    hint="wait until it is whole, then try again",
+                    retryable=True,
                 ) from error
         yield from matcher.finish()
         tally.lost_frames += matcher.lost

@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 from seedvideo.errors import MediaError
 from seedvideo.media.container import (
     CLOCKS_THAT_JUMP,
+    PHOTO_BRANDS,
     RAW_FORMATS,
     Origin,
     check_size,
@@ -61,8 +62,6 @@ _MULTI_PICTURE: Final = b"MPF\x00"
 """Mark of a JPEG file that holds several pictures of one shot (CIPA DC-007)."""
 
 _PHOTO_HEAD_BYTES: Final = 1 << 18
-_PHOTO_BRANDS: Final = ("avif", "heic", "heix", "mif1")
-"""Kinds of MP4 file that are still pictures (ISO/IEC 23008-12)."""
 
 _PROGRESSIVE_FIELD_ORDERS: Final = (0, 1)
 _MAX_PACKETS_TO_A_PICTURE: Final = 600
@@ -223,7 +222,7 @@ def _info(
     if orientation.swaps_sides:
         width_px, height_px = height_px, width_px
     is_image = len(index.times) == 1 and (
-        origin.kind in (*IMAGE_KINDS, "gif") or header.brand in _PHOTO_BRANDS
+        origin.kind in (*IMAGE_KINDS, "gif") or header.brand in PHOTO_BRANDS
     )
     is_vfr = not index.by_count and is_variable(index.times, index.time_base)
     transfer = _TRANSFERS.get(context.color_trc, "")
@@ -287,6 +286,8 @@ def _header_warnings(
     if cut or table.cut_off:
         message = f"the file is cut off; {len(index.times)} frames are left"
         found.append(MediaWarning("media.truncated", message))
+    if header.container in CLOCKS_THAT_JUMP:
+        return found  # Nothing is stated there: what FFmpeg says is a guess.
     # A file lasts as long as its longest stream, be it one without pictures.
     others_end = table.other_end - index.start * index.time_base
     longest = max(index.duration, header.others_duration, others_end)

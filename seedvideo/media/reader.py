@@ -30,7 +30,14 @@ StrategyName = Strategy
 _BYTES_PER_TIME: Final = 16
 """Most that one packet adds to the answer to ``open``: a time, and a place among the keyframes."""
 
-_NONSENSE: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, wire.WireError)
+_NONSENSE: Final = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    wire.WireError,
+)
 """What an answer raises that is no answer to the request."""
 
 
@@ -246,6 +253,7 @@ class VideoReader:
             raise DecodeError(
                 "decode.stopped",
                 f"{self._source.shown}: decoding was stopped by a new pass or by closing",
+                hint="finish one loop over frames before the next",
                 retryable=True,
             )
         message = child.receive(
@@ -340,11 +348,11 @@ class VideoReader:
 
     def _nonsense(self) -> DecodeError:
         text = f"{self._source.shown}: the decoding process sent nonsense"
-        return DecodeError("decode.crashed", text)
+        return DecodeError("decode.crashed", text, hint="report the file")
 
 
 def _exact(text: str) -> Fraction:
-    """Reads what ``str`` makes of a fraction, and no other form: "1e999999999" would fill memory."""
+    """Reads what ``str`` makes of a fraction and nothing else: "1e999999999" would fill memory."""
     numerator, _, denominator = text.partition("/")
     return Fraction(int(numerator), int(denominator or 1))
 

@@ -96,8 +96,7 @@ def open_source(path: str | os.PathLike[str], *, limits: Limits, root: Path | No
     except OSError as error:
         # Loops of links, names that are too long, folders that may not be searched.
         raise InputError("input.not_found", f"{shown}: {_reason(error)}") from error
-    if root is not None and not Path(real).is_relative_to(os.path.realpath(root)):
-        raise InputError("input.outside_root", f"{shown}: lies outside the allowed folder")
+    _check_inside(real, root, shown)
     _check_regular(facts, shown)
     try:
         # NONBLOCK: should the file have become a pipe since the check, opening must not hang.
@@ -110,9 +109,14 @@ def open_source(path: str | os.PathLike[str], *, limits: Limits, root: Path | No
         _check_regular(opened, shown)
         if (opened.st_dev, opened.st_ino) != (facts.st_dev, facts.st_ino):
             raise InputError(
-                "input.changed", f"{shown}: was replaced while being opened", retryable=True
+                "input.changed",
+                f"{shown}: was replaced while being opened",
+                hint="wait until it is whole, then try again",
+                retryable=True,
             )
         _check_size(opened.st_size, shown, limits)
+        # A folder on the way may have become a link since the first check.
+        _check_inside(_place(descriptor, real), root, shown)
         kind = sniff(os.pread(descriptor, HEAD_BYTES, 0), shown=shown)
         return Source(descriptor, name, shown, kind, opened.st_size)
     except BaseException:
@@ -178,6 +182,23 @@ def _is_text(head: bytes) -> bool:
         text = part[: error.start].decode("utf-8")
     printable = sum(c.isprintable() or c in "\t\r\n\f\x1b" for c in text)
     return printable >= 0.95 * len(text)
+
+
+def _check_inside(real: str, root: Path | None, shown: str) -> None:
+    if root is not None and not Path(real).is_relative_to(os.path.realpath(root)):
+        raise InputError(
+            "input.outside_root",
+            f"{shown}: lies outside the allowed folder",
+            hint="move the file, or allow another folder",
+        )
+
+
+def _place(descriptor: int, real: str) -> str:
+    """Returns where an open file lies: Linux knows, elsewhere its name is looked up again."""
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+    except OSError:
+        return os.path.realpath(real)
 
 
 def _check_regular(facts: os.stat_result, shown: str) -> None:

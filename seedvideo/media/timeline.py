@@ -1,4 +1,4 @@
-"""Time: exact seconds, half-open spans and how they are written. The one place that handles them.
+"""Time: exact seconds and half-open spans. The one place that handles them.
 
 Every time inside seedvideo is a ``Fraction`` of a second. Floats appear only at the edges, made by
 `seconds`. Knows nothing of files, frames or tokens.
@@ -48,18 +48,3 @@ def strictly_increasing(times: Iterable[Fraction]) -> bool:
             return False
         previous = time
     return True
-
-
-def format_clock(time: Fraction) -> str:
-    """Writes a time as ``H:MM:SS.mmm``, milliseconds rounded half up.
-
-    Raises:
-        ValueError: if the time is below zero.
-    """
-    if time < 0:
-        raise ValueError(f"time is {time} s, expected 0 or later")
-    milliseconds = int(time * 1000 + Fraction(1, 2))
-    minutes, rest = divmod(milliseconds, 60_000)
-    hours, minutes = divmod(minutes, 60)
-    whole, milliseconds = divmod(rest, 1000)
-    return f"{hours}:{minutes:02d}:{whole:02d}.{milliseconds:03d}"

@@ -4,6 +4,7 @@
 Importing this loads no torch.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -68,11 +69,10 @@ def load(name_or_folder: str = DEFAULT_MODEL) -> Backend:
     known = sorted(path.parent.name for path in WEIGHTS.glob("*/config.json"))
     if name_or_folder in known:
         return NativeBackend.from_folder(WEIGHTS / name_or_folder)
-    folder = Path(name_or_folder)
-    if not folder.is_dir():
+    if not os.path.isdir(name_or_folder):  # false for names that no file can have, too
         raise ModelError(
             "model.unknown",
             f"there is no model {name_or_folder!r}",
             hint=f"choose one of: {', '.join(known)}; or give a checkpoint folder",
         )
-    return NativeBackend.from_folder(folder)
+    return NativeBackend.from_folder(Path(name_or_folder))

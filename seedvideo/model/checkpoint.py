@@ -76,6 +76,10 @@ class CheckpointConfig:
         geometry["levels_tokens"] = tuple(geometry.get("levels_tokens", ()))
         model = SeedVLConfig.from_json(known.pop("model", {}))
         config = cls(model=model, geometry=TokenGeometry(**geometry), **known)
+        if not all(isinstance(text, str) for text in (config.name, config.licence)):
+            raise TypeError("name and licence must be text")
+        if not isinstance(config.familiarity_threshold, float | int | None):
+            raise TypeError("familiarity_threshold must be a number")
         if config.geometry.token_px != model.token_px:
             raise ValueError(
                 f"the geometry has {config.geometry.token_px} px a token, the model "
@@ -111,7 +115,7 @@ def read_config(folder: Path) -> CheckpointConfig:
     """
     try:
         return CheckpointConfig.from_json(_read_json(folder / _CONFIG))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise _invalid(folder, f"{_CONFIG} does not describe a model: {error}") from error
 
 
@@ -146,7 +150,11 @@ def verify(folder: Path) -> str:
         path = folder / name
         if not path.is_file():
             raise _invalid(folder, f"{name} is missing")
-        if file_sha256(path) != digest:
+        try:
+            found = file_sha256(path)
+        except OSError as error:
+            raise _invalid(folder, f"{name} cannot be read") from error
+        if found != digest:
             raise _invalid(folder, f"{name} is damaged: its SHA-256 is not the manifest's")
     lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(manifest.items()))
     return hashlib.sha256(lines.encode()).hexdigest()
@@ -179,8 +187,11 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     weights: dict[str, Tensor] = {}
     for name in _weight_files(manifest):
         weights.update(_read_tensors(folder / name))
-    with torch.device("meta"):
-        model = SeedVL(config.model)
+    try:
+        with torch.device("meta"):
+            model = SeedVL(config.model)
+    except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError) as error:
+        raise _invalid(folder, f"{_CONFIG} does not describe a model that can be built") from error
     _check_tensors(folder, {k: v.shape for k, v in model.state_dict().items()}, weights)
     as_float = {name: tensor.to(torch.float32) for name, tensor in weights.items()}
     model.load_state_dict(as_float, assign=True)

@@ -99,8 +99,8 @@ class SeedVLConfig:
             ValueError: if the values do not fit each other.
         """
         known = dict(values)
-        vit = VitConfig(**known.pop("vit"))
-        decoder = DecoderConfig(**known.pop("decoder"))
+        vit = VitConfig(**known.pop("vit", {}))
+        decoder = DecoderConfig(**known.pop("decoder", {}))
         return cls(vit=vit, decoder=decoder, **known)
 
 

@@ -151,8 +151,9 @@ class Place:
 def _fail(where: str, expected: str, value: object) -> NoReturn:
     # Only plain values are shown: the text of a nested one may be as long as the document.
     shown = type(value).__name__
-    if value is None or isinstance(value, bool | float | str):
-        shown = repr(value if not isinstance(value, str) else value[:40])
+    is_short = not isinstance(value, int) or abs(value) <= _MAX_INT
+    if value is None or (isinstance(value, int | float | str) and is_short):
+        shown = repr(value[:40] if isinstance(value, str) else value)
     raise PlanError("plan.invalid", f"{where} is {shown}, expected {expected}")
 
 

@@ -11,7 +11,7 @@ State is kept in safetensors and JSON, never in pickles.
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +178,9 @@ class Run:
         save_file({key: value.contiguous() for key, value in tensors.items()}, part)
         part.rename(self.folder / "state.safetensors")
         meta = {"step": self.step, "recipe": asdict(self.recipe)}
-        (self.folder / "state.json").write_text(json.dumps(meta, indent=2), encoding="utf-8")
+        meta_part = self.folder / "state.json.part"
+        meta_part.write_text(json.dumps(meta, indent=2), encoding="utf-8")
+        meta_part.rename(self.folder / "state.json")
 
     def _load(self) -> None:
         self.step = json.loads((self.folder / "state.json").read_text(encoding="utf-8"))["step"]
@@ -214,11 +216,6 @@ def batch_loss(
     return functional.cross_entropy(
         logits.float(), batch.labels.to(device), label_smoothing=label_smoothing
     )
-
-
-def longer(recipe: Recipe, *, steps: int, decay_steps: int) -> Recipe:
-    """The same recipe with another end."""
-    return replace(recipe, steps=steps, decay_steps=decay_steps)
 
 
 def _parameter_groups(model: SeedVL) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:

@@ -4,6 +4,7 @@ A file appears under its final name only when every byte of it is safe. Knows no
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
@@ -20,18 +21,42 @@ _STEM_BYTES: Final = 180
 """Longest stem that we write: file systems take 255 bytes a name, temporary suffixes included."""
 
 
-def refuse_existing(path: Path) -> None:
+def refuse_existing(path: Path, *, overwrite: bool) -> None:
     """Say early, before any work, that an output would not be written.
 
+    Args:
+        path: the final name.
+        overwrite: whether an existing file may be replaced; a folder or a device never is.
+
     Raises:
-        OutputError: ``output.exists`` if something has that name, be it a broken link.
+        OutputError: ``output.exists`` if something has that name, be it a broken link;
+            ``output.unwritable`` if nothing can have it.
     """
-    if os.path.lexists(path):
+    try:
+        os.lstat(path)
+        is_there = True
+    except FileNotFoundError:
+        is_there = False
+    except OSError as error:
+        raise _unwritable(path, error.strerror or type(error).__name__) from error
+    if os.path.exists(path) and not os.path.isfile(path):
+        # Replacing /dev/null would break the system.
+        raise OutputError(
+            "output.exists",
+            f"{printable(str(path))} is not a regular file",
+            hint="choose another name; -o - is stdout",
+        )
+    if is_there and not overwrite:
         raise OutputError(
             "output.exists",
             f"{printable(str(path))} exists already",
             hint="choose another name, or allow it with --overwrite",
         )
+    folder = path.parent
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise _unwritable(path, os.strerror(errno.EACCES))
 
 
 def write_file(path: Path, data: bytes, *, overwrite: bool = False) -> None:
@@ -40,13 +65,12 @@ def write_file(path: Path, data: bytes, *, overwrite: bool = False) -> None:
     Args:
         path: the final name; its folder is made when missing.
         data: everything that the file shall hold.
-        overwrite: whether an existing file may be replaced.
+        overwrite: see `refuse_existing`.
 
     Raises:
         OutputError: ``output.exists``, or ``output.unwritable`` with the system's reason.
     """
-    if not overwrite:
-        refuse_existing(path)
+    refuse_existing(path, overwrite=overwrite)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.parent / f".seedvideo-{secrets.token_hex(8)}.tmp"
@@ -60,12 +84,15 @@ def write_file(path: Path, data: bytes, *, overwrite: bool = False) -> None:
             temporary.unlink(missing_ok=True)
         _sync_folder(path.parent)
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise OutputError(
-            "output.unwritable",
-            f"{printable(str(path))} cannot be written: {reason}",
-            hint="check the folder, its rights and the free space",
-        ) from error
+        raise _unwritable(path, error.strerror or type(error).__name__) from error
+
+
+def _unwritable(path: Path, reason: str) -> OutputError:
+    return OutputError(
+        "output.unwritable",
+        f"{printable(str(path))} cannot be written: {reason}",
+        hint="check the folder, its rights and the free space",
+    )
 
 
 def output_names(sources: Sequence[str], *, extension: str) -> list[str]:
@@ -76,8 +103,8 @@ def output_names(sources: Sequence[str], *, extension: str) -> list[str]:
     names depend on the set of sources, not on their order.
     """
     stems = [Path(source).stem for source in sources]
-    parents = [Path(os.path.abspath(source)).parent.name for source in sources]
-    hashes = [hashlib.sha256(os.fsencode(os.path.abspath(s))).hexdigest()[:8] for s in sources]
+    parents = [Path(absolute(source)).parent.name for source in sources]
+    hashes = [hashlib.sha256(os.fsencode(absolute(s))).hexdigest()[:8] for s in sources]
     plain = [_safe_stem(stem) for stem in stems]
     prefixed = [_safe_stem(f"{parent}-{stem}") for parent, stem in zip(parents, stems, strict=True)]
     hashed = [f"{stem}-{digest}" for stem, digest in zip(plain, hashes, strict=True)]
@@ -89,6 +116,14 @@ def output_names(sources: Sequence[str], *, extension: str) -> list[str]:
             for name, other in zip(names, better, strict=True)
         ]
     return [name + extension for name in names]
+
+
+def absolute(path: str) -> str:
+    """The full path, or the path as it is where the current folder was removed."""
+    try:
+        return os.path.abspath(path)
+    except OSError:
+        return path
 
 
 def _safe_stem(stem: str) -> str:

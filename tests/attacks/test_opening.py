@@ -218,6 +218,26 @@ def test_s06_links_out_of_the_root(clips: Clips, tmp_path: Path) -> None:
     assert probe(root / "away.mp4").duration == 3  # Without a root a link is just a name.
 
 
+def test_s06_a_folder_that_becomes_a_link_out_of_the_root(
+    clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, elsewhere = tmp_path / "root" / "folder", tmp_path / "elsewhere"
+    for place in (folder, elsewhere):
+        place.mkdir(parents=True)
+        (place / "clip.mp4").write_bytes(clips["plain"].read_bytes())
+    really = os.path.realpath
+
+    def swap_once_resolved(path: str, *, strict: bool = False) -> str:
+        real = really(path, strict=strict)
+        if not folder.is_symlink():
+            folder.rename(tmp_path / "moved")
+            folder.symlink_to(elsewhere)
+        return real
+
+    monkeypatch.setattr(os.path, "realpath", swap_once_resolved)
+    assert code_of(folder / "clip.mp4", tmp_path / "root") == "input.outside_root"
+
+
 def test_s06_loops_and_dangling_links(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").symlink_to("b.mp4")
     (tmp_path / "b.mp4").symlink_to("a.mp4")

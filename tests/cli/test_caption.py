@@ -109,6 +109,30 @@ def test_overwrite(run: Run, clips: Path, tmp_path: Path) -> None:
     assert "Red." in path.read_text()
 
 
+@pytest.mark.parametrize("output_name", ["clip.mp4", "link"])
+def test_a_video_is_never_overwritten_by_its_caption(
+    run: Run, clips: Path, tmp_path: Path, output_name: str
+) -> None:
+    video, output = tmp_path / "clip.mp4", tmp_path / output_name
+    video.write_bytes((clips / "red.mp4").read_bytes())
+    if output_name == "link":
+        output.symlink_to(video)
+    code, _, err = run("caption", video, "-o", output, "--overwrite")
+    assert code == 3
+    assert "[output.is_input]" in err
+    assert video.read_bytes() == (clips / "red.mp4").read_bytes()
+
+
+def test_outputs_that_cannot_be_stop_before_the_model_loads(
+    run: Run, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "load", lambda name: pytest.fail("loaded"))
+    (tmp_path / "file").write_text("precious")
+    code, _, err = run("caption", clips / "red.mp4", "-o", f"{tmp_path}/file/", "--overwrite")
+    assert (code, "is not a folder" in err) == (3, True)
+    assert run("caption", clips / "red.mp4", "-o", "").code == 2
+
+
 def test_same_names_in_a_folder_stay_apart(run: Run, tmp_path: Path) -> None:
     one = paint(tmp_path / "a" / "clip.mp4", ["red"])
     two = paint(tmp_path / "b" / "Clip.mp4", ["blue"])

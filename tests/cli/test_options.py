@@ -58,6 +58,7 @@ def test_each_source_once_in_order() -> None:
     [
         (b"a.mp4\nb c.mp4\r\n\n", ["a.mp4", "b c.mp4"]),
         (b"a\nb.mp4\0c.mp4\0", ["a\nb.mp4", "c.mp4"]),
+        (b"a.mp4\r\0 \0", ["a.mp4\r", " "]),
         (b"\xff.mp4\n", [os.fsdecode(b"\xff.mp4")]),
     ],
 )

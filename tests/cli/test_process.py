@@ -97,3 +97,47 @@ def test_a_closed_pipe_is_no_crash(clips: Path) -> None:
     command = f"{sys.executable} -m seedvideo plan {clips / 'two.mp4'} --explain | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60, check=False)
     assert done.stderr == b""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+@pytest.mark.parametrize("words", [("plan",), ("plan", "--json")])
+def test_a_full_disk_is_one_line(clips: Path, words: tuple[str, ...]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*COMMAND, *words, clips / "two.mp4"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0].endswith(b"[output.unwritable]")
+    assert b"Traceback" not in done.stderr
+    assert b"Exception ignored" not in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_empty(clips: Path, closed: str) -> None:
+    command = f"exec {sys.executable} -m seedvideo plan {clips / 'two.mp4'} {closed}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (b"160x96" in done.stdout) == (">&- " not in f"{closed.replace('2>&-', '')} ")
+
+
+def test_names_from_a_closed_stdin() -> None:
+    command = f"exec {sys.executable} -m seedvideo caption - <&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"no video was named" in done.stderr
+
+
+def test_a_current_folder_that_is_gone(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = f"cd {gone} && rmdir {gone} && exec {sys.executable} -m seedvideo plan x.mp4"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, timeout=60, check=False, env=environment
+    )
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr

@@ -1,7 +1,9 @@
 """The decoding process: it may hang, crash, run out of memory or be left alone, at any time."""
 
+import errno
 import gc
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -116,12 +118,47 @@ def test_readers_leave_nothing_behind(clips: Clips) -> None:
 
 
 def test_a_forgotten_reader_ends_its_process(clips: Clips) -> None:
+    before = descriptors()
     reader = open_video(clips["plain"])
     assert reader.info
     assert len(children()) == 1
     del reader
     gc.collect()
     assert children() == []
+    assert descriptors() == before
+
+
+def test_a_busy_program_has_descriptors_with_high_numbers(clips: Clips) -> None:
+    # select() cannot watch number 1024 and above.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 1200:
+        pytest.skip("this system allows too few open files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1200), hard))
+    taken = [os.open(os.devnull, os.O_RDONLY)]
+    try:
+        while taken[-1] < 1030:
+            taken.append(os.dup(taken[0]))
+        with open_video(clips["plain"]) as reader:
+            assert len(list(reader.frames([Target(Fraction(1), 8, 8)]))) == 1
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_process_that_cannot_be_started_is_an_error_of_ours(
+    clips: Clips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_process(*_: object, **__: object) -> None:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    with open_video(clips["plain"]) as reader:
+        before = descriptors()
+        monkeypatch.setattr(subprocess, "Popen", no_process)
+        with pytest.raises(DecodeError) as caught:
+            assert reader.info
+        assert caught.value.code == "decode.crashed" and caught.value.retryable
+        assert descriptors() == before
 
 
 def test_an_iterator_left_early_frees_the_process_for_the_next(clips: Clips) -> None:

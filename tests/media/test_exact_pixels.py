@@ -3,11 +3,18 @@
 import random
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
-from seedvideo.media import Frame, Target, VideoReader, open_video
+from seedvideo.limits import DEFAULT_LIMITS
+from seedvideo.media import Frame, Target, VideoReader, decode, open_video
+from seedvideo.media.container import Origin
+from seedvideo.media.decoder import Strategy, Tally, Wanted
+from seedvideo.media.describe import describe
+from seedvideo.media.safety import open_source
 from tests.fixtures import DERIVED, RECIPES, Clips, coded_video
 
 SIZE = (80, 48)
@@ -57,6 +64,42 @@ def test_a_pass_stops_after_the_last_wanted_frame(clips: Clips) -> None:
     with open_video(clips["one_gop"]) as reader:
         list(reader.frames([Target(reader.times[5], *SIZE)]))
         assert reader.report.decoded_frames < 20
+
+
+def test_one_pass_never_seeks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # It is what is left when seeks cannot be trusted, however far away the first keyframe is.
+    whole = coded_video(
+        tmp_path / "whole.ts",
+        "-c:v libx264 -pix_fmt yuv420p -preset ultrafast -g 210 -sc_threshold 0",
+        frames=240,
+        size=(64, 48),
+    )
+    data, path = whole.read_bytes(), tmp_path / "cut.ts"
+    path.write_bytes(data[: 188 * 3] + data[188 * 8 :])
+    monkeypatch.setattr(decode, "_Cursor", Unseekable)
+    source = open_source(path, limits=DEFAULT_LIMITS, root=None)
+    try:
+        origin = Origin(
+            source.descriptor, source.shown, source.kind, source.size_bytes, DEFAULT_LIMITS, None
+        )
+        opened = describe(origin, lambda: None)
+        assert opened.index.keys[0] > 200
+        decoder = decode.PyavDecoder(origin, opened.index, opened.table, opened.orientation)
+        wanted = [Wanted(rank, 8, 8) for rank in range(len(opened.index.times))]
+        for strategy in get_args(Strategy):
+            pictures = decoder.pictures(
+                wanted, strategy=strategy, alive=lambda: None, tally=Tally()
+            )
+            assert len(list(pictures)) == len(wanted)
+    finally:
+        source.close()
+
+
+class Unseekable(decode._Cursor):
+    """A file in which no seek leads to where it should."""
+
+    def _seek(self, number: int) -> None:
+        raise decode.SeekNotTrusted
 
 
 def test_each_target_has_a_size_of_its_own(clips: Clips) -> None:

@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from seedvideo.errors import InputError, MediaError, SeedVideoError
 from seedvideo.limits import DEFAULT_LIMITS, Limits
@@ -194,6 +195,15 @@ def test_m07_huge_pictures_in_a_small_file(tmp_path: Path) -> None:
     # Too little memory for even one such picture: it is refused from the header.
     error = refusal(path, limits=Limits(worker_memory_bytes=90_000_000))
     assert error.code == "media.too_big"
+
+
+@pytest.mark.parametrize(("side_px", "suffix"), [(7000, "png"), (14_000, "png"), (7000, "jpg")])
+def test_m07_huge_photos(tmp_path: Path, side_px: int, suffix: str) -> None:
+    # The first is within what Pillow takes without a word, the second above what it takes at all.
+    path = tmp_path / f"huge.{suffix}"
+    Image.new("1" if suffix == "png" else "L", (side_px, side_px)).save(path)
+    error = refusal(path)
+    assert error.code == "media.too_big" and f"{side_px}x{side_px}" in error.message
 
 
 def test_m08_the_size_changes(clips: Clips, tmp_path: Path) -> None:

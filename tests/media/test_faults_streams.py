@@ -89,6 +89,22 @@ def test_m10_offset_times(clips: Clips, tmp_path: Path, suffix: str) -> None:
     assert frames[0].pts == 0 and abs(info.duration - 3) < Fraction(1, 100)
 
 
+@pytest.mark.parametrize("name", ["earlier", "overflow"])
+def test_m10_a_clock_that_starts_anew(clips: Clips, tmp_path: Path, name: str) -> None:
+    # Two recordings, the first by a clock that is an hour ahead; and one in the middle of which the
+    # 33 bits of the clock run over (2 ** 33 / 90,000 = 95,443.7 s).
+    path = tmp_path / f"{name}.ts"
+    offset = {"earlier": "3600", "overflow": "95441"}[name]
+    ffmpeg("-i", clips["plain"], "-c", "copy", "-output_ts_offset", offset, path)
+    parts = [path.read_bytes(), clips["ts"].read_bytes()] if name == "earlier" else []
+    if parts:
+        path.write_bytes(b"".join(parts))
+    info, frames, codes = decode_all(path)
+    assert numbers(frames) == list(range(FRAMES)) * (len(parts) or 1)
+    assert codes == {"media.time_jump"}
+    assert abs(info.duration - Fraction(len(frames), 30)) < Fraction(1, 4)
+
+
 def test_m11_no_keyframe_at_the_start(clips: Clips, tmp_path: Path) -> None:
     data = clips["ts"].read_bytes()
     head, cut = data[: 188 * 3], 188 * 20

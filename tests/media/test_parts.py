@@ -114,6 +114,7 @@ def test_messages_arrive_as_they_were_sent() -> None:
         wire.PREFIX.pack(2, 2**62) + b"{}",
         wire.PREFIX.pack(2, 0) + b"[]",
         wire.PREFIX.pack(2, 0) + b"\xff\xfe",
+        wire.PREFIX.pack(5000, 0) + b"[" * 5000,
     ],
 )
 def test_nonsense_is_refused_before_there_is_room_made_for_it(data: bytes) -> None:

@@ -178,6 +178,21 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "list": (lambda f: (f / "manifest.json").write_text("[]"), "no JSON object"),
     "version": (edit_config(lambda c: c.update(format_version=99)), "format_version is 99"),
     "remote code": (edit_config(lambda c: c.update(auto_map={"x": "y"})), "auto_map"),
+    "no sizes": (edit_config(lambda c: c.update(model={})), "does not describe a model"),
+    "no heads": (
+        edit_config(lambda c: c["model"]["vit"].update(heads=0)),  # type: ignore[index]
+        "does not describe a model",
+    ),
+    "unknown patches": (
+        edit_config(lambda c: c["model"]["vit"].update(embedding="x")),  # type: ignore[index]
+        "does not describe a model",
+    ),
+    "negative": (
+        edit_config(lambda c: c["model"].update(adapter_hidden=-1)),  # type: ignore[attr-defined]
+        "does not describe a model",
+    ),
+    "name": (edit_config(lambda c: c.update(name=5)), "must be text"),
+    "threshold": (edit_config(lambda c: c.update(familiarity_threshold="x")), "must be a number"),
     "token size": (
         edit_config(lambda c: c["geometry"].update(token_px=32)),  # type: ignore[attr-defined]
         "32 px a token",

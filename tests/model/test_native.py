@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,7 +14,14 @@ from safetensors.torch import load_file
 
 from seedvideo.errors import ConfigError, ModelError
 from seedvideo.model import WEIGHTS, available, load
-from seedvideo.model.checkpoint import MAX_FILE_BYTES, CheckpointConfig, save_checkpoint, verify
+from seedvideo.model.backends.native import NativeBackend
+from seedvideo.model.checkpoint import (
+    MAX_FILE_BYTES,
+    CheckpointConfig,
+    load_checkpoint,
+    save_checkpoint,
+    verify,
+)
 from seedvideo.model.decoder import DecoderConfig
 from seedvideo.model.packing import ImagePart, Part, TextPart, pack
 from seedvideo.model.seedvl import SeedVL, SeedVLConfig, initialise
@@ -24,6 +32,7 @@ from seedvideo.train.vocabulary import learn_vocabulary
 
 TEXTS = ["a man rides a bike", "two dogs run", "[12.5 second]", "Describe the video."]
 GEOMETRY = TokenGeometry("linear", 28, (16, 8), 4, 256)
+FAMILIARITY = ("mean", "directions", "bank")
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +108,7 @@ def test_no_picture_and_wrong_sizes_are_refused(folder: Path) -> None:
         backend.generate([ImagePart(picture(28, 30)), TextPart("hello")])
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", ""])
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "", "9" * 20])
 def test_a_senseless_thread_count_is_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
@@ -114,6 +123,24 @@ def test_an_unknown_model_lists_the_known() -> None:
         load("giant")
     assert caught.value.code == "model.unknown"
     assert "nano" in caught.value.hint
+
+
+def test_a_name_that_no_file_can_have_is_unknown() -> None:
+    for name in ("", "a" * 300, "a\0b"):
+        with pytest.raises(ModelError) as caught:
+            load(name)
+        assert caught.value.code == "model.unknown"
+
+
+def test_parts_of_a_checkpoint_must_fit_each_other(folder: Path) -> None:
+    whole = load_checkpoint(folder)
+    for tensors in ({"mean": torch.zeros(4)}, {name: torch.zeros(4) for name in FAMILIARITY}):
+        with pytest.raises(ModelError, match="do not fit each other"):
+            NativeBackend(replace(whole, familiarity=tensors))
+    decoder = replace(whole.config.model.decoder, vocabulary=10)
+    config = replace(whole.config, model=replace(whole.config.model, decoder=decoder))
+    with pytest.raises(ModelError, match="the model knows 10"):
+        NativeBackend(replace(whole, config=config))
 
 
 def test_a_broken_tokenizer_is_refused(folder: Path, tmp_path: Path) -> None:

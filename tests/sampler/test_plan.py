@@ -290,7 +290,7 @@ def test_what_is_no_plan_at_all(data: Any) -> None:
         (("frames", 0, "pts"), "-1/2", "plan.frames[0].pts_s is 0.0, but"),
         (("frames", 0, "pts_s"), 7.0, "plan.frames[0].pts_s is 7.0, but"),
         (("frames", 0, "tokens"), 593, "states 593 tokens"),
-        (("frames", 0), 3, "plan.frames[0] is int, expected an object"),
+        (("frames", 0), 3, "plan.frames[0] is 3, expected an object"),
         (("segments", 0, "fps"), math.nan, "plan.segments[0].fps is nan"),
         (("geometry", "levels_tokens"), [640, 640], "plan.geometry: levels_tokens"),
         (("totals", "tokens"), 1, "plan.totals.tokens is 1, its frames give 9632"),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedvideo.errors import OutputError
-from seedvideo.writers.files import output_names, write_file
+from seedvideo.writers.files import output_names, refuse_existing, write_file
 
 
 def test_writes_and_makes_the_folder(tmp_path: Path) -> None:
@@ -106,3 +106,27 @@ def test_different_files_never_share_a_name(words: list[str]) -> None:
     sources = list({os.path.abspath(word): word for word in words}.values())
     names = output_names(sources, extension=".srt")
     assert len({name.casefold() for name in names}) == len(sources)
+
+
+def test_only_a_regular_file_is_ever_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "folder"):
+        with pytest.raises(OutputError, match="not a regular file") as caught:
+            write_file(tmp_path / name, b"new", overwrite=True)
+        assert caught.value.code == "output.exists"
+    assert sorted(os.listdir(tmp_path)) == ["folder", "pipe"]
+
+
+def test_names_that_nothing_can_have_are_refused_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    refuse_existing(tmp_path / "new" / "newer" / "a.txt", overwrite=False)
+    for path in (tmp_path / "file" / "a.txt", tmp_path / ("a" * 300)):
+        with pytest.raises(OutputError) as caught:
+            refuse_existing(path, overwrite=False)
+        assert caught.value.code == "output.unwritable"
+    monkeypatch.setattr(os, "access", lambda folder, mode: folder != tmp_path)
+    with pytest.raises(OutputError, match="Permission denied"):
+        refuse_existing(tmp_path / "new" / "a.txt", overwrite=False)

@@ -8,6 +8,7 @@ Notation used for tensor shapes:
 """
 
 import os
+import re
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from seedvideo.errors import ConfigError
+from seedvideo.errors import ConfigError, ModelError
 from seedvideo.model.backends import Generation, Usage
 from seedvideo.model.checkpoint import Checkpoint, load_checkpoint
 from seedvideo.model.familiarity import Familiarity
@@ -35,6 +36,9 @@ class NativeBackend:
 
     Args:
         checkpoint: read and checked.
+
+    Raises:
+        ModelError: ``model.checkpoint_invalid`` if its parts do not fit each other.
     """
 
     def __init__(self, checkpoint: Checkpoint):
@@ -42,8 +46,10 @@ class NativeBackend:
         self._config = checkpoint.config
         self._sha256 = checkpoint.sha256
         self._tokenizer = Tokenizer.from_file(checkpoint.tokenizer_file)
-        tensors = checkpoint.familiarity
-        self._familiarity = Familiarity(**tensors) if tensors else None
+        vocabulary = self._config.model.decoder.vocabulary
+        if self._tokenizer.size > vocabulary:
+            raise _unfit(f"{self._tokenizer.size} words, the model knows {vocabulary}")
+        self._familiarity = _familiarity(checkpoint)
 
     @classmethod
     def from_folder(cls, folder: Path) -> "NativeBackend":
@@ -51,7 +57,7 @@ class NativeBackend:
 
         Raises:
             ModelError: if the checkpoint is not sound.
-            ConfigError: if ``SEEDVIDEO_THREADS`` is no whole number above zero.
+            ConfigError: if ``SEEDVIDEO_THREADS`` is no whole number from 1 to 9999.
         """
         _set_threads()
         return cls(load_checkpoint(folder))
@@ -140,12 +146,32 @@ class NativeBackend:
         return visual, float(self._familiarity.score(torch.cat(means)).mean())
 
 
+def _familiarity(checkpoint: Checkpoint) -> Familiarity | None:
+    """What the training pictures looked like, if the checkpoint says so."""
+    if not checkpoint.familiarity:
+        return None
+    try:
+        return Familiarity(**checkpoint.familiarity)
+    except (TypeError, ValueError, LookupError) as error:
+        raise _unfit("tensors of familiarity that do not fit each other") from error
+
+
+def _unfit(what: str) -> ModelError:
+    return ModelError(
+        "model.checkpoint_invalid",
+        f"the checkpoint has {what}",
+        hint="copy or install the checkpoint again",
+    )
+
+
 def _set_threads() -> None:
     wish = os.environ.get("SEEDVIDEO_THREADS")
     if wish is None:
         return
-    if not wish.isascii() or not wish.isdigit() or int(wish) < 1:
+    if re.fullmatch(r"[1-9]\d{0,3}", wish, re.ASCII) is None:
         raise ConfigError(
-            "config.invalid", f"SEEDVIDEO_THREADS is {wish!r}", hint="set a whole number above 0"
+            "config.invalid",
+            f"SEEDVIDEO_THREADS is {wish!r}",
+            hint="set a whole number from 1 to 9999",
         )
     torch.set_num_threads(int(wish))
