@@ -59,7 +59,8 @@ SHOT_LOOK_SIDE_PX: Final = 96
 class Video:
     """One open video: its facts and its frame times, and the process that decodes it.
 
-    Opening reads the header and the packet index; no picture is decoded. Close it, or use it in a
+    Opening reads the header and the packet index, and decodes the first picture alone, for what
+    only a picture tells: which way is up. Close it, or use it in a
     ``with`` statement, so that its decoding process goes away. Made by `open`.
 
     Args:
@@ -167,19 +168,20 @@ def load(name_or_folder: str = "nano") -> Backend:
 def plan(
     video: Video | str | os.PathLike[str],
     *,
-    policy: PolicyName = "seed1.5",
+    policy: PolicyName | None = None,
     budget_tokens: int | None = None,
     task: TaskName = "general",
     fps: float | None = None,
     model: Backend | str | None = None,
 ) -> Plan:
-    """Decide which frames to show, when and how large, within a budget. Decodes no picture.
+    """Decide which frames to show, when and how large, within a budget, before they are decoded.
 
     Args:
         video: an open video, or a path that is opened for this call.
-        policy: the rule that chooses.
+        policy: the rule that chooses. When None, what `caption` uses with a model (``uniform``),
+            and the published rule (``seed1.5``) without one.
         budget_tokens: what the video may cost; the model's own default when None.
-        task: rate of the ``seed1.5`` policy: 1, 2 or 5 frames a second.
+        task: rate of the ``seed1.5`` and ``uniform`` policies: 1, 2 or 5 frames a second.
         fps: another rate.
         model: whose geometry, ladder, tokenizer and default budget count; the published ones of
             Seed1.5-VL when None.
@@ -188,6 +190,8 @@ def plan(
         PlanError: if nothing fits the budget.
     """
     backend = load(model) if isinstance(model, str) else model
+    if policy is None:
+        policy = "seed1.5" if backend is None else "uniform"
     with _opened(video) as clip:
         return make_plan(
             clip.info,

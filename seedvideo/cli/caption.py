@@ -36,7 +36,10 @@ def caption(
         list[str],
         typer.Argument(metavar="VIDEO", help="Video files; - reads their names from stdin."),
     ],
-    dense: Annotated[bool, typer.Option("--dense", help="Also caption each shot.")] = False,
+    dense: Annotated[
+        bool,
+        typer.Option("--dense", help="Also caption each shot, for up to a quarter budget a shot."),
+    ] = False,
     model: Annotated[
         str, typer.Option(metavar="MODEL", help="Name of a model, or a folder that holds one.")
     ] = "nano",
@@ -97,15 +100,15 @@ def caption(
             try:
                 sink.check(source)
                 record = caption_one(source)
+                comment(talk, record)
+                talk.clear()
+                sink.put(record)
             except Exception as error:  # noqa: BLE001
                 # One bad video, or a bug that it wakes, must not take the others with it.
                 failed += 1
                 talk.error(error, source=source)
-                record = failed_record(source, error, started=started)
-            else:
-                comment(talk, record)
+                sink.put(failed_record(source, error, started=started))
             talk.clear()
-            sink.put(record)
     if failed:
         if len(sources) > 1:
             talk.note(f"{failed} of {len(sources)} videos failed")

@@ -14,7 +14,7 @@ from seedvideo.cli.options import (
     DecoderOption,
     Fps,
     ModelOption,
-    Policy,
+    PolicyOption,
     Quiet,
     SourceFps,
     TaskOption,
@@ -40,7 +40,7 @@ def frames(
         str, typer.Option("-o", "--output", metavar="DIR", help="Folder for the pictures.")
     ],
     budget_tokens: Budget = None,
-    policy: Annotated[Policy, typer.Option(help="How frames are chosen.")] = "seed1.5",
+    policy: PolicyOption = None,
     task: TaskOption = "general",
     fps: Fps = None,
     model: ModelOption = None,

@@ -42,12 +42,16 @@ Budget = Annotated[
         "--budget",
         metavar="TOKENS",
         parser=parse_budget,
-        help="Tokens that the video may cost; 8k is 8,000. Default: the model's own.",
+        help="Tokens that one pass over the video may cost; 8k is 8,000. Default: the model's own.",
     ),
 ]
-TaskOption = Annotated[
-    Task, typer.Option(help="Rate of the seed1.5 policy: 1, 2 or 5 frames a second.")
+PolicyOption = Annotated[
+    Policy | None,
+    typer.Option(
+        help="How frames are chosen. Default: uniform, as caption does, with --model; else seed1.5."
+    ),
 ]
+TaskOption = Annotated[Task, typer.Option(help="Frames a second, unless --fps says: 1, 2 or 5.")]
 Fps = Annotated[
     float | None,
     typer.Option(
@@ -85,7 +89,7 @@ def chosen_format(given: str | None, *, as_json: bool, default: str = "text") ->
     return "json" if as_json else given or default
 
 
-def check_policy(policy: Policy, *, fps: float | None) -> None:
+def check_policy(policy: Policy | None, *, fps: float | None) -> None:
     """Refuse a rate where it would mean nothing, once, and not for every video again."""
     if policy == "keyframes" and fps is not None:
         raise typer.BadParameter("--policy keyframes takes the keyframes there are, so no --fps")

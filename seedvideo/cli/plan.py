@@ -11,7 +11,7 @@ from seedvideo.cli.options import (
     DecoderOption,
     Fps,
     ModelOption,
-    Policy,
+    PolicyOption,
     SourceFps,
     TaskOption,
     Verbose,
@@ -26,7 +26,7 @@ from seedvideo.writers.inert import printable_lines
 def plan(
     video: Annotated[str, typer.Argument(metavar="VIDEO", help="A video file.")],
     budget_tokens: Budget = None,
-    policy: Annotated[Policy, typer.Option(help="How frames are chosen.")] = "seed1.5",
+    policy: PolicyOption = None,
     task: TaskOption = "general",
     fps: Fps = None,
     model: ModelOption = None,
@@ -44,7 +44,7 @@ def plan(
 ) -> None:
     """Show which frames a model would see, at which sizes, for how many tokens.
 
-    Decodes no picture. Without --model it plans for the published Seed1.5-VL: 81,920 tokens.
+    Without --model it plans for the published Seed1.5-VL: 81,920 tokens.
     """
     talk = Talk(verbose=verbose)
     form = chosen_format(output_format, as_json=as_json)

@@ -1,4 +1,4 @@
-"""Checkpoints on disk: written whole, read with every doubt.
+"""Checkpoints on disk: written with care, read with every doubt.
 
     config.json                what the model is: sizes, geometry, names
     tokenizer.json             its vocabulary
@@ -32,6 +32,7 @@ MAX_FILE_BYTES: Final = 15 * 1024**2
 _CONFIG, _TOKENIZER, _MANIFEST = "config.json", "tokenizer.json", "manifest.json"
 _FAMILIARITY = "familiarity.safetensors"
 _REQUIRED = (_CONFIG, _TOKENIZER)
+_PART = ".part"
 _MAX_JSON_BYTES = 16 * 1024**2
 _PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 
@@ -202,6 +203,8 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             name: tensor.to(torch.float32)
             for name, tensor in _read_tensors(folder / _FAMILIARITY).items()
         }
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in familiarity.values()):
+            raise _invalid(folder, f"{_FAMILIARITY} holds values that are not finite")
     return Checkpoint(config, folder / _TOKENIZER, model.eval(), familiarity, digest)
 
 
@@ -231,23 +234,33 @@ def save_checkpoint(
         ValueError: if one tensor alone is larger than a file may be.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("weights-*.safetensors"):
-        old.unlink()
-    (folder / _CONFIG).write_text(json.dumps(config.to_json(), indent=2) + "\n", encoding="utf-8")
-    (folder / _TOKENIZER).write_text(tokenizer_json, encoding="utf-8")
-    names = [_CONFIG, _TOKENIZER]
     shards = _split({name: tensor.to(dtype).contiguous() for name, tensor in weights.items()})
-    for number, shard in enumerate(shards, start=1):
-        name = f"weights-{number}-of-{len(shards)}.safetensors"
-        _save_tensors(shard, folder / name)
-        names.append(name)
-    (folder / _FAMILIARITY).unlink(missing_ok=True)
+    parts = {
+        f"weights-{number}-of-{len(shards)}.safetensors": shard
+        for number, shard in enumerate(shards, start=1)
+    }
     if familiarity:
-        stored = {name: tensor.to(dtype).contiguous() for name, tensor in familiarity.items()}
-        _save_tensors(stored, folder / _FAMILIARITY)
-        names.append(_FAMILIARITY)
-    manifest = {name: file_sha256(folder / name) for name in sorted(names)}
-    (folder / _MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        parts[_FAMILIARITY] = {k: value.to(dtype).contiguous() for k, value in familiarity.items()}
+    texts = {
+        _CONFIG: json.dumps(config.to_json(), indent=2) + "\n",
+        _TOKENIZER: tokenizer_json,
+    }
+    for name, tensors in parts.items():
+        save_file(tensors, folder / (name + _PART))
+    for name, text in texts.items():
+        (folder / (name + _PART)).write_text(text, encoding="utf-8")
+    names = sorted([*parts, *texts])
+    manifest = {name: file_sha256(folder / (name + _PART)) for name in names}
+    text = json.dumps(manifest, indent=2) + "\n"
+    (folder / (_MANIFEST + _PART)).write_text(text, encoding="utf-8")
+    # All is written before the first old file goes.
+    for name in [*names, _MANIFEST]:
+        # safetensors makes its files for their owner alone; these are to be shared.
+        (folder / (name + _PART)).chmod(0o644)
+        (folder / (name + _PART)).replace(folder / name)
+    for old in folder.glob("*.safetensors"):
+        if old.name not in manifest:
+            old.unlink()
     return verify(folder)
 
 
@@ -282,12 +295,6 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise _invalid(path.parent, f"{path.name} is no safetensors file") from error
-
-
-def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    save_file(tensors, path)
-    # The package makes its files for their owner alone; these are to be shared.
-    path.chmod(0o644)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -21,6 +21,9 @@ from torch.nn import functional
 
 from seedvideo.model.rope import angles_1d, rotate
 
+MAX_DEPTH = 1_000
+"""Blocks that a configuration may ask for: a file must not make a model without end."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderConfig:
@@ -38,7 +41,7 @@ class DecoderConfig:
         tied: whether the output weights are the embedding's.
 
     Raises:
-        ValueError: if the heads do not divide as said.
+        ValueError: if the depth is out of range or the heads do not divide as said.
     """
 
     vocabulary: int
@@ -52,6 +55,8 @@ class DecoderConfig:
     tied: bool = True
 
     def __post_init__(self) -> None:
+        if not 1 <= self.depth <= MAX_DEPTH:
+            raise ValueError(f"depth is {self.depth}, expected 1 to {MAX_DEPTH}")
         if self.width % self.heads or (self.width // self.heads) % 2:
             raise ValueError(f"{self.heads} heads do not divide width {self.width} evenly")
         if self.heads % self.kv_heads:

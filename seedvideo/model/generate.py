@@ -99,12 +99,17 @@ def _retire(
     finished: list[list[tuple[float, float, tuple[int, ...]]]],
     length_penalty: float,
 ) -> Tensor:
-    """Move beams that just wrote the end mark to ``finished`` and bar them from going on."""
+    """Move beams that just wrote the end mark to ``finished`` and bar them from going on.
+
+    A row with as many finished answers as beams is settled and takes no more, so that it does not
+    matter which other rows keep the search going.
+    """
     ended = (written[:, :, -1] == END_ID) & scores.isfinite()
     for row, beam in ended.nonzero().tolist():
         ids = tuple(written[row, beam, :-1].tolist())
         score = float(scores[row, beam])
-        finished[row].append((score / max(len(ids), 1) ** length_penalty, score, ids))
+        if len(finished[row]) < scores.shape[1]:
+            finished[row].append((score / max(len(ids), 1) ** length_penalty, score, ids))
     return scores.masked_fill(ended, -torch.inf)
 
 

@@ -26,6 +26,9 @@ from seedvideo.model.rope import angles_2d, rotate
 from seedvideo.model.stem import STEM_CHANNELS, STEM_STRIDE_PX, ConvStem
 from seedvideo.units import PATCH_PX, POOL
 
+MAX_DEPTH = 1_000
+"""Blocks that a configuration may ask for: a file must not make a model without end."""
+
 Grid = tuple[int, int]
 """Rows and columns of patches in one frame."""
 
@@ -43,7 +46,8 @@ class VitConfig:
         dropout: share of activations dropped in training.
 
     Raises:
-        ValueError: if the heads do not divide the width into multiples of four.
+        ValueError: if the depth is out of range, or the heads do not divide the width into
+            multiples of four.
     """
 
     width: int
@@ -54,6 +58,8 @@ class VitConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 1 <= self.depth <= MAX_DEPTH:
+            raise ValueError(f"depth is {self.depth}, expected 1 to {MAX_DEPTH}")
         if self.width % self.heads or (self.width // self.heads) % 4:
             raise ValueError(
                 f"{self.heads} heads do not divide width {self.width} into multiples of four"

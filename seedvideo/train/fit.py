@@ -5,7 +5,7 @@ Warm-up, a constant learning rate, and a linear decay whose start may be chosen 
 exponential moving average. The stem's lower half stays as published; its upper half joins later,
 with a smaller learning rate.
 
-State is kept in safetensors and JSON, never in pickles.
+State is kept in safetensors, never in pickles; ``state.json`` beside it is for people.
 """
 
 import json
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
@@ -24,7 +25,7 @@ from torch.nn import functional
 from seedvideo.model.seedvl import SeedVL
 from seedvideo.model.vit import ConvPatches
 from seedvideo.train.batch import Batch, Encode, cached, collate
-from seedvideo.train.samples import Sampler
+from seedvideo.train.samples import Row, Sampler
 from seedvideo.train.team import Team
 from seedvideo.train.views import View
 
@@ -102,7 +103,7 @@ class Run:
         }
         self.average = {name: p.detach().clone() for name, p in self.trained.items()}
         self.step = 0
-        if (folder / "state.json").exists():
+        if (folder / "state.safetensors").exists():
             self._load()
 
     def fit(
@@ -117,7 +118,7 @@ class Run:
         while self.step < min(until, self.recipe.steps):
             began = time.perf_counter()
             rng = np.random.default_rng([self.recipe.seed, self.step, 1, self.team.rank])
-            rows = self.team.share(sampler.draw(self.step, stills=self.recipe.stills))
+            rows = self.team.share(self._draw(sampler))
             batch = collate(rows, views, encode, drop=self.recipe.drop, rng=rng)
             loss = self._train(batch)
             self.step += 1
@@ -128,6 +129,9 @@ class Run:
                 "frames": len(batch.grids),
                 "seconds": time.perf_counter() - began,
             }
+
+    def _draw(self, sampler: Sampler) -> list[Row]:
+        return sampler.draw(self.step, stills=self.recipe.stills, least=self.team.size)
 
     def _train(self, batch: Batch) -> float:
         trains_stem = self.step >= self.recipe.stem_from_step
@@ -175,16 +179,18 @@ class Run:
             for key, value in state.items():
                 tensors[f"adam/{key}/{names[id(parameter)]}"] = value.clone()
         part = self.folder / "state.part"
-        save_file({key: value.contiguous() for key, value in tensors.items()}, part)
+        # The step lies in the same file: a kill between two renames can't part it from its weights.
+        stored = {key: value.contiguous() for key, value in tensors.items()}
+        save_file(stored, part, metadata={"step": str(self.step)})
         part.rename(self.folder / "state.safetensors")
-        meta = {"step": self.step, "recipe": asdict(self.recipe)}
-        meta_part = self.folder / "state.json.part"
-        meta_part.write_text(json.dumps(meta, indent=2), encoding="utf-8")
-        meta_part.rename(self.folder / "state.json")
+        recipe = json.dumps({"step": self.step, "recipe": asdict(self.recipe)}, indent=2)
+        (self.folder / "state.json").write_text(recipe + "\n", encoding="utf-8")
 
     def _load(self) -> None:
-        self.step = json.loads((self.folder / "state.json").read_text(encoding="utf-8"))["step"]
-        tensors = load_file(self.folder / "state.safetensors", device=str(self.device))
+        path = self.folder / "state.safetensors"
+        with safe_open(path, framework="pt") as state:
+            self.step = int(state.metadata()["step"])
+        tensors = load_file(path, device=str(self.device))
         own: dict[str, Any] = {"model": {}, "average": {}, "adam": {}}
         for key, value in tensors.items():
             kind, name = key.split("/", 1)

@@ -85,12 +85,13 @@ class Sampler:
             self._by_size.setdefault(view.size_px, []).append(index)
         self._seed = seed
 
-    def draw(self, step: int, *, stills: int) -> list[Row]:
+    def draw(self, step: int, *, stills: int, least: int = 1) -> list[Row]:
         """Rows for one step, all frames of one size.
 
         Args:
             step: decides the kind and the content, together with the seed.
             stills: rows of a step of stills; other kinds get fewer, with about as many frames.
+            least: rows of a step of any kind; there must be one for each process of a team.
 
         Returns:
             Rows of one kind (names go with stills).
@@ -103,11 +104,11 @@ class Sampler:
         if kind < 0.76:
             return self._stills(rng, seed_view, self._turn(step, stills))
         if kind < 0.85:
-            return _until_enough(lambda: self._clip(rng, pool), stills * 3 // 2)
-        return _until_enough(lambda: self._slideshow(rng, pool), stills * 3 // 2)
+            return _until_enough(lambda: self._clip(rng, pool), stills * 3 // 2, least)
+        return _until_enough(lambda: self._slideshow(rng, pool), stills * 3 // 2, least)
 
     def _turn(self, step: int, count: int) -> list[int]:
-        """The captioned photos whose turn it is: each epoch goes through all in a new order."""
+        """The captioned photos whose turn it is: an epoch of stills alone goes through all."""
         steps_an_epoch = max(1, len(self._captioned) // count)
         epoch, turn = divmod(step, steps_an_epoch)
         order = np.random.default_rng([self._seed, epoch, 2]).permutation(self._captioned)
@@ -155,10 +156,10 @@ class Sampler:
         return tuple(text for text in answers if not speaks_of_sides(text)) or answers
 
 
-def _until_enough(draw: Callable[[], Row], frames: int) -> list[Row]:
-    """Draw rows until they hold ``frames`` frames, and at least one."""
+def _until_enough(draw: Callable[[], Row], frames: int, least: int) -> list[Row]:
+    """Draw rows until they hold ``frames`` frames and are ``least`` rows, one at least."""
     rows = [draw()]
-    while sum(len(row.frames) for row in rows) < frames:
+    while sum(len(row.frames) for row in rows) < frames or len(rows) < least:
         rows.append(draw())
     return rows
 

@@ -119,10 +119,11 @@ def test_one_beam_is_greedy(seed: int) -> None:
     assert list(write(decoder, prompt, max_new_tokens=12, beams=1)[0].ids) == expected
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(12))
 def test_rows_do_not_disturb_each_other(seed: int) -> None:
+    # Some of these rows are settled long before others.
     decoder = tiny_decoder(seed)
-    prompts = torch.randn(3, 4, CONFIG.width)
+    prompts = torch.randn(10, 4, CONFIG.width)
     together = write(decoder, prompts, max_new_tokens=8, beams=3)
     alone = [write(decoder, row.unsqueeze(0), max_new_tokens=8, beams=3)[0] for row in prompts]
     assert [answer.ids for answer in together] == [answer.ids for answer in alone]
