@@ -37,7 +37,7 @@ def write(
     prompt: Tensor,
     *,
     max_new_tokens: int,
-    beams: int = 3,
+    beams: int = 5,
     length_penalty: float = 0.7,
 ) -> list[Written]:
     """Continue each row of ``prompt`` until the end mark.

@@ -87,7 +87,7 @@ class NativeBackend:
 
     @torch.inference_mode()
     def generate(
-        self, parts: Sequence[Part], *, max_new_tokens: int = 96, beams: int = 3
+        self, parts: Sequence[Part], *, max_new_tokens: int = 96, beams: int = 5
     ) -> Generation:
         """Answer a packed sequence; the same parts give the same answer.
 
