@@ -17,7 +17,7 @@ import torch
 import typer
 
 from seedvideo.model import DEFAULT_MODEL, WEIGHTS, load
-from seedvideo.model.checkpoint import save_checkpoint
+from seedvideo.model.checkpoint import load_checkpoint, save_checkpoint
 from seedvideo.model.seedvl import SeedVL, SeedVLConfig, initialise
 from seedvideo.model.stem import ConvStem
 from seedvideo.model.tokenizer import Tokenizer
@@ -83,6 +83,9 @@ def fit(
     steps: Annotated[int, typer.Option(help="Last step of the recipe.")] = 6_000,
     decay_steps: Annotated[int, typer.Option(help="Steps in which the rate falls to 0.")] = 1_500,
     stem_from_step: Annotated[int, typer.Option(help="Where the stem joins.")] = 1_500,
+    start: Annotated[
+        str | None, typer.Option(help="Model or checkpoint folder whose weights to start from.")
+    ] = None,
     dropout: float = 0.1,
     device: str = "cpu",
     save_every: int = 250,
@@ -93,10 +96,14 @@ def fit(
     Several processes train together under ``torchrun --nproc-per-node N -m seedvideo.train fit``.
     """
     torch.set_num_threads(threads)
+    if start is not None:
+        adopt_vocabulary(start, run)
     tokenizer = Tokenizer.from_file(run / "tokenizer.json")
     photos = read_flickr8k(data, "train") + read_object_names(data)
     recipe = Recipe(steps=steps, decay_steps=decay_steps, stem_from_step=stem_from_step)
     model = new_model(tokenizer.size, dropout=dropout, seed=recipe.seed)
+    if start is not None:
+        model.load_state_dict(load_checkpoint(checkpoint_folder(start)).model.state_dict())
     team = Team.join(torch.device(device))
     training = Run(model, recipe, run, torch.device(device), team)
     while training.step < steps:
@@ -188,6 +195,19 @@ def measure_command(
         progress=lambda line: typer.echo(line, err=True),
     )
     typer.echo(json.dumps({"split": split, **values}, indent=2))
+
+
+def checkpoint_folder(name_or_folder: str) -> Path:
+    """Where the weights of a shipped model, or of a checkpoint folder, lie."""
+    shipped = WEIGHTS / name_or_folder
+    return shipped if shipped.is_dir() else Path(name_or_folder)
+
+
+def adopt_vocabulary(start: str, run: Path) -> None:
+    """A training that starts from a checkpoint speaks its words."""
+    run.mkdir(parents=True, exist_ok=True)
+    text = (checkpoint_folder(start) / "tokenizer.json").read_text(encoding="utf-8")
+    (run / "tokenizer.json").write_text(text, encoding="utf-8")
 
 
 def averaged_model(run: Path) -> tuple[Run, Tokenizer]:
