@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
@@ -63,6 +64,9 @@ def test_any_name_prints_in_any_encoding(encoding: str) -> None:
     assert b"Traceback" not in done.stderr
 
 
+# The checkout may lie in a path with spaces.
+PYTHON = quote(sys.executable)
+
 SLOW_MODEL = """
 import sys, time
 from seedvideo import pipeline
@@ -94,7 +98,7 @@ def test_ctrl_c_while_the_model_works(clips: Path) -> None:
 
 
 def test_a_closed_pipe_is_no_crash(clips: Path) -> None:
-    command = f"{sys.executable} -m seedvideo plan {clips / 'two.mp4'} --explain | true"
+    command = f"{PYTHON} -m seedvideo plan {quote(str(clips / 'two.mp4'))} --explain | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60, check=False)
     assert done.stderr == b""
 
@@ -118,14 +122,14 @@ def test_a_full_disk_is_one_line(clips: Path, words: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_are_empty(clips: Path, closed: str) -> None:
-    command = f"exec {sys.executable} -m seedvideo plan {clips / 'two.mp4'} {closed}"
+    command = f"exec {PYTHON} -m seedvideo plan {quote(str(clips / 'two.mp4'))} {closed}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert (b"160x96" in done.stdout) == (">&- " not in f"{closed.replace('2>&-', '')} ")
 
 
 def test_names_from_a_closed_stdin() -> None:
-    command = f"exec {sys.executable} -m seedvideo caption - <&-"
+    command = f"exec {PYTHON} -m seedvideo caption - <&-"
     done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"no video was named" in done.stderr
@@ -134,7 +138,7 @@ def test_names_from_a_closed_stdin() -> None:
 def test_a_current_folder_that_is_gone(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
-    command = f"cd {gone} && rmdir {gone} && exec {sys.executable} -m seedvideo plan x.mp4"
+    command = f"cd {gone} && rmdir {gone} && exec {PYTHON} -m seedvideo plan x.mp4"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(
         ["bash", "-c", command], capture_output=True, timeout=60, check=False, env=environment
