@@ -68,10 +68,13 @@ def test_any_name_prints_in_any_encoding(encoding: str) -> None:
 PYTHON = quote(sys.executable)
 
 SLOW_MODEL = """
-import sys, time
+import signal, sys, time
 from seedvideo import pipeline
 from seedvideo.cli import main
 from tests.painted import ColourModel
+
+# Under a shell that runs the tests in its background, Ctrl-C starts out ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 class SlowModel(ColourModel):
     def generate(self, parts, **options):
