@@ -100,15 +100,16 @@ def caption(
             try:
                 sink.check(source)
                 record = caption_one(source)
-                comment(talk, record)
-                talk.clear()
-                sink.put(record)
             except Exception as error:  # noqa: BLE001
                 # One bad video, or a bug that it wakes, must not take the others with it.
                 failed += 1
                 talk.error(error, source=source)
-                sink.put(failed_record(source, error, started=started))
+                record = failed_record(source, error, started=started)
+            else:
+                comment(talk, record)
             talk.clear()
+            # Not guarded: where results cannot be written, or nobody reads them, the run is over.
+            sink.put(record)
     if failed:
         if len(sources) > 1:
             talk.note(f"{failed} of {len(sources)} videos failed")

@@ -106,6 +106,12 @@ def test_a_closed_pipe_is_no_crash(clips: Path) -> None:
     assert done.stderr == b""
 
 
+def test_a_closed_pipe_ends_captions_without_a_word_of_error(clips: Path) -> None:
+    command = f"{PYTHON} -m seedvideo caption -q --json {quote(str(clips / 'two.mp4'))} | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=120, check=False)
+    assert done.stderr == b""
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
 @pytest.mark.parametrize("words", [("plan",), ("plan", "--json")])
 def test_a_full_disk_is_one_line(clips: Path, words: tuple[str, ...]) -> None:

@@ -175,14 +175,8 @@ def test_the_shipped_model_answers_in_words() -> None:
     assert answer.usage.visual_tokens == 2 * 15
 
 
-def test_loading_asks_for_no_network(folder: Path) -> None:
-    script = (
-        "import socket, sys\n"
-        "def refuse(*args, **kwargs): raise AssertionError('a connection was made')\n"
-        "socket.socket.connect = refuse\n"
-        "from seedvideo.model import load\n"
-        "print(load('nano').name)\n"
-    )
+def output_of(script: str) -> str:
+    """What a script prints in a fresh interpreter."""
     done = subprocess.run(
         [sys.executable, "-c", script],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -191,20 +185,24 @@ def test_loading_asks_for_no_network(folder: Path) -> None:
         timeout=120,
         check=False,
     )
-    assert done.stdout.strip() == "nano", done.stderr
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_loading_asks_for_no_network(folder: Path) -> None:
+    script = (
+        "import socket, sys\n"
+        "def refuse(*args, **kwargs): raise AssertionError('a connection was made')\n"
+        "socket.socket.connect = refuse\n"
+        "from seedvideo.model import load\n"
+        "print(load('nano').name)\n"
+    )
+    assert output_of(script) == "nano"
 
 
 def test_loading_does_not_import_torchs_compiler() -> None:
     script = "import sys; from seedvideo.model import load; load(); "
-    done = subprocess.run(
-        [sys.executable, "-c", script + "print('torch._dynamo' in sys.modules)"],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.stdout.strip() == "False", done.stderr
+    assert output_of(script + "print('torch._dynamo' in sys.modules)") == "False"
 
 
 def test_weights_are_plain_numbers() -> None:
