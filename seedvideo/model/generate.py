@@ -1,4 +1,4 @@
-"""Writing an answer: greedy or beam search over a cache of keys and values.
+"""Writing answers: greedy or beam search over a cache of keys and values.
 
 Works on vectors and token ids; knows nothing of text, frames or files. The same inputs give the
 same ids on the same kind of machine.
@@ -20,15 +20,17 @@ _NEVER_WRITTEN = (PAD_ID, FRAME_ID, FRAME_END_ID, IMAGE_ID, ANSWER_ID)
 
 @dataclass(frozen=True)
 class Written:
-    """One row's answer.
+    """One answer.
 
     Args:
         ids: token ids without the end mark.
         log_probability: sum over the ids and the end mark.
+        rank: log-probability over the length to the power of the length penalty; more is better.
     """
 
     ids: tuple[int, ...]
     log_probability: float
+    rank: float
 
 
 @torch.inference_mode()
@@ -39,11 +41,8 @@ def write(
     max_new_tokens: int,
     beams: int = 5,
     length_penalty: float = 0.7,
-) -> list[Written]:
-    """Continue each row of ``prompt`` until the end mark.
-
-    A finished answer's rank is its log-probability divided by its length to the power of
-    ``length_penalty``. One beam is greedy decoding.
+) -> list[list[Written]]:
+    """Continue each row of ``prompt`` until the end mark; one beam is greedy decoding.
 
     Args:
         decoder: the language model, in evaluation mode.
@@ -53,7 +52,8 @@ def write(
         length_penalty: exponent of the length; above 0 favours longer answers.
 
     Returns:
-        The best answer of each row.
+        For each row its finished answers, best rank first; the best one that was cut off if none
+        was finished.
 
     Raises:
         ValueError: if ``beams`` or ``max_new_tokens`` is below one.
@@ -68,7 +68,7 @@ def write(
     scores, ids = first.topk(beams, dim=-1)
     cache.select(torch.arange(rows, device=device).repeat_interleave(beams))
     written = ids.unsqueeze(-1)
-    finished: list[list[tuple[float, float, tuple[int, ...]]]] = [[] for _ in range(rows)]
+    finished: list[list[Written]] = [[] for _ in range(rows)]
     for step in range(max_new_tokens):
         scores = _retire(written, scores, finished, length_penalty)
         if step == max_new_tokens - 1 or _is_settled(scores, finished):
@@ -83,7 +83,11 @@ def write(
         cache.select((parents + offsets).flatten())
         kept = written.gather(1, parents.unsqueeze(-1).expand(-1, -1, written.shape[-1]))
         written = torch.cat((kept, ids.unsqueeze(-1)), dim=-1)
-    return [_best(finished[row], written[row], scores[row]) for row in range(rows)]
+    return [
+        sorted(done, key=lambda answer: answer.rank, reverse=True)
+        or [_cut_off(written[row], scores[row], length_penalty)]
+        for row, done in enumerate(finished)
+    ]
 
 
 def _log_probabilities(decoder: Decoder, hidden: Tensor) -> Tensor:
@@ -96,7 +100,7 @@ def _log_probabilities(decoder: Decoder, hidden: Tensor) -> Tensor:
 def _retire(
     written: Tensor,
     scores: Tensor,
-    finished: list[list[tuple[float, float, tuple[int, ...]]]],
+    finished: list[list[Written]],
     length_penalty: float,
 ) -> Tensor:
     """Move beams that just wrote the end mark to ``finished`` and bar them from going on.
@@ -106,28 +110,25 @@ def _retire(
     """
     ended = (written[:, :, -1] == END_ID) & scores.isfinite()
     for row, beam in ended.nonzero().tolist():
-        ids = tuple(written[row, beam, :-1].tolist())
-        score = float(scores[row, beam])
         if len(finished[row]) < scores.shape[1]:
-            finished[row].append((score / max(len(ids), 1) ** length_penalty, score, ids))
+            ids = tuple(written[row, beam, :-1].tolist())
+            finished[row].append(_answer(ids, float(scores[row, beam]), length_penalty))
     return scores.masked_fill(ended, -torch.inf)
 
 
-def _is_settled(scores: Tensor, finished: list[list[tuple[float, float, tuple[int, ...]]]]) -> bool:
+def _is_settled(scores: Tensor, finished: list[list[Written]]) -> bool:
     """Whether every row has as many finished answers as beams, or nothing left to go on with."""
     beams = scores.shape[1]
     alive = scores.isfinite().any(dim=1).tolist()
     return all(len(done) >= beams or not going for done, going in zip(finished, alive, strict=True))
 
 
-def _best(
-    done: list[tuple[float, float, tuple[int, ...]]],
-    written: Tensor,
-    scores: Tensor,
-) -> Written:
-    """The best finished answer of a row, else its best unfinished one."""
-    if done:
-        _, score, ids = max(done)
-        return Written(ids, score)
+def _cut_off(written: Tensor, scores: Tensor, length_penalty: float) -> Written:
+    """The best unfinished answer of a row."""
     beam = int(scores.argmax())
-    return Written(tuple(written[beam].tolist()), float(scores[beam]))
+    return _answer(tuple(written[beam].tolist()), float(scores[beam]), length_penalty)
+
+
+def _answer(ids: tuple[int, ...], log_probability: float, length_penalty: float) -> Written:
+    rank = log_probability / max(len(ids), 1) ** length_penalty
+    return Written(ids, log_probability, rank)

@@ -18,10 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 STEM_STRIDE_PX = 32
-LOWER_STRIDE_PX = 16
-LOWER_CHANNELS = 120
 STEM_CHANNELS = 1280
 
+_LOWER_CHANNELS = 120
 _ENTRY_CHANNELS = 32
 _EXPANSION = 6
 
@@ -42,7 +41,7 @@ _LOWER_STAGES = (
     _Stage(3, 3, 2, _EXPANSION, 24),
     _Stage(3, 5, 2, _EXPANSION, 48),
     _Stage(4, 3, 2, _EXPANSION, 88),
-    _Stage(4, 5, 1, _EXPANSION, LOWER_CHANNELS),
+    _Stage(4, 5, 1, _EXPANSION, _LOWER_CHANNELS),
 )
 _UPPER_STAGES = (
     _Stage(5, 5, 2, _EXPANSION, 208),
@@ -58,9 +57,19 @@ class SameConv(nn.Conv2d):
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1):
-        super().__init__(inputs, outputs, kernel, stride=stride, groups=groups, bias=True)
-        total = kernel - stride
-        self._pads = (total // 2, total - total // 2) * 2 if total > 0 else None
+        total = max(0, kernel - stride)
+        before, after = total // 2, total - total // 2
+        # Where both sides get the same, the convolution pads on its own and saves a copy.
+        super().__init__(
+            inputs,
+            outputs,
+            kernel,
+            stride=stride,
+            padding=before if before == after else 0,
+            groups=groups,
+            bias=True,
+        )
+        self._pads = (before, after) * 2 if before != after else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``(n, c_in, h, w)`` to ``(n, c_out, h / stride, w / stride)``."""
@@ -98,29 +107,17 @@ def _blocks(inputs: int, stages: tuple[_Stage, ...]) -> nn.Sequential:
 
 
 class ConvStem(nn.Module):
-    """EfficientNet-Lite2 without its classifier, in two halves.
+    """EfficientNet-Lite2 without its classifier.
 
-    ``lower`` ends at 16 px a cell. It is not trained further, so that training can keep its
-    outputs on disk and start from there; ``upper`` ends at 32 px a cell and is trained.
+    The lower blocks end at 16 px a cell, the upper ones at 32 px.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.entry = SameConv(3, _ENTRY_CHANNELS, 3, stride=2)
         self.lower_blocks = _blocks(_ENTRY_CHANNELS, _LOWER_STAGES)
-        self.upper_blocks = _blocks(LOWER_CHANNELS, _UPPER_STAGES)
+        self.upper_blocks = _blocks(_LOWER_CHANNELS, _UPPER_STAGES)
         self.head = SameConv(_UPPER_STAGES[-1].channels, STEM_CHANNELS, 1)
-
-    def lower(self, frames: Tensor) -> Tensor:
-        """Map ``(n, h, w, 3)`` uint8 RGB to ``(n, 120, h / 16, w / 16)``."""
-        x = frames.permute(0, 3, 1, 2).to(self.entry.weight.dtype)
-        x = (x - 127.0) / 128.0
-        return self.lower_blocks(functional.relu6(self.entry(x)))
-
-    def upper(self, features: Tensor) -> Tensor:
-        """Map ``(n, 120, h / 16, w / 16)`` to ``(n, h / 32, w / 32, 1280)``."""
-        x = functional.relu6(self.head(self.upper_blocks(features)))
-        return x.permute(0, 2, 3, 1)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Map ``(n, h, w, 3)`` uint8 RGB to ``(n, h / 32, w / 32, 1280)``.
@@ -133,7 +130,10 @@ class ConvStem(nn.Module):
             raise ValueError(
                 f"frames are {width_px}x{height_px} px, expected multiples of {STEM_STRIDE_PX} px"
             )
-        return self.upper(self.lower(frames))
+        x = frames.permute(0, 3, 1, 2).to(self.entry.weight.dtype)
+        x = functional.relu6(self.entry((x - 127.0) / 128.0))
+        x = self.upper_blocks(self.lower_blocks(x))
+        return functional.relu6(self.head(x)).permute(0, 2, 3, 1)
 
 
 def fold_batch_norm(

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from seedvideo.model.seedvl import ANSWER_ID, END_ID, FRAME_END_ID, FRAME_ID, IMAGE_ID, PAD_ID
+from seedvideo.model.stem import STEM_STRIDE_PX
 from seedvideo.model.vit import Grid
 from seedvideo.sampler.stamps import time_text
-from seedvideo.tasks.caption import CAPTION_PROMPT
 from seedvideo.train.samples import Row
 from seedvideo.train.views import View
 from seedvideo.units import POOL
@@ -31,7 +31,6 @@ Encode: TypeAlias = Callable[[str], Sequence[int]]
 """Text to token ids."""
 
 _PAD_GROUP = -1
-_STRIDES_RATIO = 2  # cells of the stem's lower half to a patch
 
 
 @dataclass(frozen=True)
@@ -39,20 +38,26 @@ class Batch:
     """One training step's input.
 
     Args:
-        features: ``(f, 120, h / 16, w / 16)`` outputs of the stem's lower half.
+        photos: photo shown in each of the ``f`` frames.
+        mirrored: whether it is shown left to right.
+        size_px: height and width of all frames.
         grids: the frames' patch grids.
         ids: ``(b, s)``.
         positions: ``(b, s)``; every answer goes on from the prompt.
-        mask: ``(b, s, s)`` bool, true where a query may look.
+        groups: ``(b, s)``: 0 for frames and prompt, 1 and up for the answers, -1 for padding.
+        hidden: ``(b, s)`` bool, visual tokens that no answer may see.
         sources: ``(a,)`` places in the flattened ``(b, s)`` whose next id is to be predicted.
         labels: ``(a,)`` those ids.
     """
 
-    features: Tensor
+    photos: list[int]
+    mirrored: list[bool]
+    size_px: tuple[int, int]
     grids: list[Grid]
     ids: Tensor
     positions: Tensor
-    mask: Tensor
+    groups: Tensor
+    hidden: Tensor
     sources: Tensor
     labels: Tensor
 
@@ -62,7 +67,7 @@ def prefix_ids(row: Row, visual_tokens: int, encode: Encode) -> list[int]:
     ids: list[int] = []
     for time in row.times:
         ids += [*encode(time_text(time)), FRAME_ID, *[IMAGE_ID] * visual_tokens, FRAME_END_ID]
-    return [*ids, *encode(CAPTION_PROMPT)]
+    return [*ids, *encode(row.prompt)]
 
 
 def collate(
@@ -82,8 +87,9 @@ def collate(
         drop: share of visual tokens that no answer may see, against overfitting.
         rng: chooses them.
     """
-    features = np.stack([views[view].features[photo] for row in rows for photo, view in row.frames])
-    grid = (features.shape[2] // _STRIDES_RATIO, features.shape[3] // _STRIDES_RATIO)
+    frames = [frame for row in rows for frame in row.frames]
+    size_px = views[frames[0][1]].size_px
+    grid = (size_px[0] // STEM_STRIDE_PX, size_px[1] // STEM_STRIDE_PX)
     visual_tokens = grid[0] * grid[1] // POOL**2
     sequences = [_sequence(row, visual_tokens, encode) for row in rows]
     length = max(len(ids) for ids, _, _ in sequences)
@@ -98,11 +104,14 @@ def collate(
     sources = np.flatnonzero(is_source)
     hidden = (ids_array == IMAGE_ID) & (rng.random(ids_array.shape) < drop)
     return Batch(
-        features=torch.from_numpy(features),
-        grids=[grid] * len(features),
+        photos=[photo for photo, _ in frames],
+        mirrored=[bool(views[view].flips[photo]) for photo, view in frames],
+        size_px=size_px,
+        grids=[grid] * len(frames),
         ids=torch.from_numpy(ids_array),
         positions=torch.from_numpy(positions),
-        mask=torch.from_numpy(_mask(groups, hidden)),
+        groups=torch.from_numpy(groups),
+        hidden=torch.from_numpy(hidden),
         sources=torch.from_numpy(sources),
         labels=torch.from_numpy(ids_array.ravel()[sources + 1]),
     )
@@ -123,13 +132,23 @@ def _sequence(
     return ids, positions, groups
 
 
-def _mask(groups: np.ndarray, hidden: np.ndarray) -> np.ndarray:
-    """``(b, s, s)``: back in time, in one's own group or the prefix, and always to oneself."""
+def attention_mask(groups: Tensor, hidden: Tensor | None) -> Tensor:
+    """Where a query may look: back in time, in its own answer or the prefix, always at itself.
+
+    Args:
+        groups: ``(b, s)``, see ``Batch``.
+        hidden: ``(b, s)`` bool, places that only they themselves see.
+
+    Returns:
+        ``(b, s, s)`` bool.
+    """
     length = groups.shape[1]
-    keys, queries = groups[:, None, :], groups[:, :, None]
-    is_past = np.tri(length, dtype=np.bool_)
-    mask = is_past & ((keys == 0) | (keys == queries)) & ~hidden[:, None, :]
-    return mask | np.eye(length, dtype=np.bool_)
+    keys, queries = groups.unsqueeze(1), groups.unsqueeze(2)
+    itself = torch.eye(length, dtype=torch.bool, device=groups.device)
+    mask = ((keys == 0) | (keys == queries)) & torch.ones_like(itself).tril()
+    if hidden is not None:
+        mask &= ~hidden.unsqueeze(1)
+    return mask | itself
 
 
 def cached(encode: Encode) -> Encode:

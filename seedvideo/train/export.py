@@ -6,7 +6,6 @@ which an answer counts as a guess.
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +14,7 @@ from seedvideo.model.familiarity import Familiarity
 from seedvideo.model.seedvl import SeedVLConfig
 from seedvideo.model.stem import ConvStem
 from seedvideo.sampler.geometry import TokenGeometry
-from seedvideo.train.views import View
+from seedvideo.train.views import PLAIN_SIZE, Pictures
 
 NANO_GEOMETRY = TokenGeometry(
     name="nano",
@@ -33,7 +32,7 @@ DESCRIPTION = "seedvideo-nano: 12 M parameters, captions of everyday scenes on a
 _DIRECTIONS = 128
 _REMEMBERED = 1_000
 _MOST_FLAGGED = 0.10
-_BATCH = 64
+_BATCH = 50
 
 
 @dataclass(frozen=True)
@@ -52,12 +51,12 @@ class Calibration:
 
 
 @torch.inference_mode()
-def mean_features(stem: ConvStem, view: View) -> Tensor:
-    """Stem features of every photo of a view, averaged over its cells: ``(photos, 1280)``."""
+def mean_features(stem: ConvStem, pictures: Pictures) -> Tensor:
+    """Stem features of every photo, averaged over its cells: ``(photos, 1280)`` on the CPU."""
     parts = []
-    for first in range(0, len(view.features), _BATCH):
-        lower = view.features[first : first + _BATCH].astype(np.float32)
-        parts.append(stem.upper(torch.from_numpy(lower)).mean(dim=(1, 2)))
+    for first in range(0, len(pictures), _BATCH):
+        cells = stem(pictures.plain(first, first + _BATCH, PLAIN_SIZE))
+        parts.append(cells.mean(dim=(1, 2)).cpu())
     return torch.cat(parts)
 
 

@@ -2,15 +2,18 @@
 
 Warm-up, a constant learning rate, and a linear decay whose start may be chosen while training runs
 (so a run can be stopped for lack of time and still end well). The evaluated weights are an
-exponential moving average. The stem's lower half stays as published; its upper half joins later,
-with a smaller learning rate.
+exponential moving average. The stem's first blocks stay as published; the others join later, with a
+smaller learning rate.
+
+A model may learn from teachers too: from what other trained models, all together, would say of the
+same picture (Hinton, Vinyals and Dean 2015, arXiv 1503.02531).
 
 State is kept in safetensors, never in pickles; ``state.json`` beside it is for people.
 """
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +27,13 @@ from torch.nn import functional
 
 from seedvideo.model.seedvl import SeedVL
 from seedvideo.model.vit import ConvPatches
-from seedvideo.train.batch import Batch, Encode, cached, collate
+from seedvideo.train.batch import Batch, Encode, attention_mask, cached, collate
 from seedvideo.train.samples import Row, Sampler
 from seedvideo.train.team import Team
-from seedvideo.train.views import View
+from seedvideo.train.views import Pictures, View
 
 ALONE = Team()
+_FRAMES_AT_ONCE = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +46,15 @@ class Recipe:
         warmup_steps: steps at the start in which it rises.
         stills: photos in a step.
         learning_rate: of everything but the stem.
-        stem_learning_rate: of the stem's upper half.
-        stem_from_step: where the stem's upper half joins.
+        stem_learning_rate: of the stem.
+        stem_from_step: where the stem joins.
+        frozen_blocks: blocks of the stem, from the first, that never join. The first ones see the
+            most pixels, so that they cost the most and are the most general.
         weight_decay: of matrices.
         label_smoothing: share of each target spread over the vocabulary.
         drop: share of visual tokens hidden from an answer.
         average: decay of the moving average of the weights.
+        teacher_share: share of the loss that compares with the teachers, if there are any.
         seed: start of all randomness.
     """
 
@@ -58,10 +65,12 @@ class Recipe:
     learning_rate: float = 1e-3
     stem_learning_rate: float = 1e-4
     stem_from_step: int = 1_500
+    frozen_blocks: int = 15
     weight_decay: float = 0.05
     label_smoothing: float = 0.1
     drop: float = 0.2
     average: float = 0.998
+    teacher_share: float = 0.7
     seed: int = 1
 
     def rate(self, step: int) -> float:
@@ -72,7 +81,16 @@ class Recipe:
 
 
 class Run:
-    """A model in training, with its optimiser and averaged weights."""
+    """A model in training, with its optimiser and averaged weights.
+
+    Args:
+        model: what is trained; moved to ``device``.
+        recipe: how.
+        folder: where the state is kept; a state that is there is taken up.
+        device: where.
+        team: this process's place among those that train together.
+        teachers: models in evaluation mode, on ``device``, of the same vocabulary.
+    """
 
     def __init__(
         self,
@@ -81,11 +99,15 @@ class Run:
         folder: Path,
         device: torch.device,
         team: Team = ALONE,
+        teachers: Sequence[SeedVL] = (),
     ):
         self.model, self.recipe, self.folder, self.device = model, recipe, folder, device
-        self.team = team
+        self.team, self.teachers = team, teachers
         model.to(device)
-        stem, matrices, vectors = _parameter_groups(model)
+        for parameter in model.parameters():
+            if parameter.ndim == 4:  # frames come with their channels last
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        stem, matrices, vectors = _parameter_groups(model, recipe.frozen_blocks)
         self.stem = stem
         self.optimizer = torch.optim.AdamW(
             [
@@ -107,33 +129,54 @@ class Run:
             self._load()
 
     def fit(
-        self, sampler: Sampler, views: list[View], encode: Encode, *, until: int
+        self,
+        sampler: Sampler,
+        pictures: Pictures,
+        views: list[View],
+        encode: Encode,
+        *,
+        until: int,
+        log_every: int = 1,
     ) -> Iterator[dict[str, float]]:
         """Train to step ``until``.
 
+        Args:
+            sampler: chooses rows.
+            pictures: all its photos, on the model's device.
+            views: what the rows' view numbers mean.
+            encode: text to ids.
+            until: last step.
+            log_every: steps from one line to the next; reading a loss stops a GPU's queue.
+
         Yields:
-            After each step: step, loss, learning-rate factor and seconds.
+            After every ``log_every`` steps: step, loss, learning-rate factor,
+            frames, seconds a step.
         """
         encode = cached(encode)
+        began, first = time.perf_counter(), self.step
         while self.step < min(until, self.recipe.steps):
-            began = time.perf_counter()
             rng = np.random.default_rng([self.recipe.seed, self.step, 1, self.team.rank])
             rows = self.team.share(self._draw(sampler))
             batch = collate(rows, views, encode, drop=self.recipe.drop, rng=rng)
-            loss = self._train(batch)
+            frames = pictures.look(batch.photos, batch.mirrored, batch.size_px, rng)
+            loss = self._train(frames, batch)
             self.step += 1
-            yield {
-                "step": self.step,
-                "loss": loss,
-                "rate": self.recipe.rate(self.step),
-                "frames": len(batch.grids),
-                "seconds": time.perf_counter() - began,
-            }
+            if self.step % log_every == 0:
+                value = float(loss)
+                now = time.perf_counter()
+                yield {
+                    "step": self.step,
+                    "loss": value,
+                    "rate": self.recipe.rate(self.step),
+                    "frames": len(batch.grids),
+                    "seconds": (now - began) / (self.step - first),
+                }
+                began, first = time.perf_counter(), self.step
 
     def _draw(self, sampler: Sampler) -> list[Row]:
         return sampler.draw(self.step, stills=self.recipe.stills, least=self.team.size)
 
-    def _train(self, batch: Batch) -> float:
+    def _train(self, frames: Tensor, batch: Batch) -> Tensor:
         trains_stem = self.step >= self.recipe.stem_from_step
         for group in self.optimizer.param_groups:
             base = self.recipe.learning_rate
@@ -144,9 +187,7 @@ class Run:
             parameter.requires_grad_(trains_stem)
         self.model.train()
         torch.manual_seed((self.recipe.seed * 1_000_003 + self.step) * 64 + self.team.rank)
-        loss = batch_loss(
-            self.model, batch, self.device, label_smoothing=self.recipe.label_smoothing
-        )
+        loss = batch_loss(self.model, frames, batch, self.recipe, self.teachers)
         self.optimizer.zero_grad(set_to_none=True)
         (loss * self.team.weight(len(batch.labels), self.device)).backward()
         self.team.sum_gradients(self.trained.values())
@@ -154,9 +195,10 @@ class Run:
         self.optimizer.step()
         keep = min(self.recipe.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for name, parameter in self.trained.items():
-                self.average[name].lerp_(parameter, 1 - keep)
-        return float(loss.detach())
+            # In few large calls: a GPU waits for no loop over hundreds of tensors.
+            averages = [self.average[name] for name in self.trained]
+            torch._foreach_lerp_(averages, list(self.trained.values()), 1 - keep)
+        return loss.detach()
 
     def averaged(self) -> dict[str, Tensor]:
         """All weights of the model, the trained ones averaged."""
@@ -205,38 +247,83 @@ class Run:
             )
 
 
-def batch_loss(
-    model: SeedVL, batch: Batch, device: torch.device, *, label_smoothing: float
-) -> Tensor:
-    """Mean cross-entropy of the answers' ids, in bfloat16 where that is safe."""
-    patches = model.vit.patches
-    if not isinstance(patches, ConvPatches):
-        raise TypeError("training starts from the stem's lower half: the model has no stem")
+def read_averaged(folder: Path, device: torch.device) -> tuple[dict[str, Tensor], int]:
+    """All weights of a training under ``folder``, the trained ones averaged, and its step."""
+    path = folder / "state.safetensors"
+    weights: dict[str, Tensor] = {}
+    with safe_open(path, framework="pt", device=str(device)) as state:
+        step = int(state.metadata()["step"])
+        for kind in ("model/", "average/"):
+            for key in state.keys():  # noqa: SIM118 (no mapping)
+                if key.startswith(kind):
+                    weights[key.removeprefix(kind)] = state.get_tensor(key)
+    return weights, step
+
+
+def answer_logits(model: SeedVL, frames: Tensor, batch: Batch, *, hides: bool) -> Tensor:
+    """What a model expects at every place of every answer, ``(a, vocabulary)``, in bfloat16.
+
+    Args:
+        model: any.
+        frames: ``(f, h, w, 3)`` uint8, on the model's device.
+        batch: the frames' sequences.
+        hides: whether the batch's hidden visual tokens are hidden from it.
+    """
+    device, count = frames.device, len(frames)
+    if device.type == "cuda":
+        # Each number of frames not seen before costs a GPU a second of preparation.
+        spare = frames[:1].expand(-count % _FRAMES_AT_ONCE, -1, -1, -1)
+        frames = torch.cat((frames, spare))
+    hidden = batch.hidden.to(device) if hides else None
+    mask = attention_mask(batch.groups.to(device), hidden)
     with torch.autocast(device.type, torch.bfloat16):
-        cells = patches.stem.upper(batch.features.to(device, torch.bfloat16))
-        packed = patches.embed(cells).flatten(0, 1)
+        packed = model.vit.patches(frames)[:count].flatten(0, 1)
         visual = model.adapter(model.vit.encode(packed, batch.grids))
         x = model.embed(batch.ids.to(device), visual)
-        hidden = model.decoder(x, positions=batch.positions.to(device), mask=batch.mask.to(device))
-        logits = model.decoder.logits(hidden.flatten(0, 1)[batch.sources.to(device)])
-    return functional.cross_entropy(
-        logits.float(), batch.labels.to(device), label_smoothing=label_smoothing
-    )
+        states = model.decoder(x, positions=batch.positions.to(device), mask=mask)
+        return model.decoder.logits(states.flatten(0, 1)[batch.sources.to(device)])
 
 
-def _parameter_groups(model: SeedVL) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """The stem's upper half, matrices, and everything else that is trained."""
+def batch_loss(
+    model: SeedVL, frames: Tensor, batch: Batch, recipe: Recipe, teachers: Sequence[SeedVL] = ()
+) -> Tensor:
+    """Mean cross-entropy of the answers' ids, in part against what the teachers expect."""
+    logits = answer_logits(model, frames, batch, hides=True).float()
+    labels = batch.labels.to(frames.device)
+    told = functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+    if not teachers:
+        return told
+    with torch.no_grad():
+        expected = torch.stack(
+            [
+                answer_logits(teacher, frames, batch, hides=False).float().softmax(dim=-1)
+                for teacher in teachers
+            ]
+        ).mean(dim=0)
+    taught = functional.cross_entropy(logits, expected)
+    return torch.lerp(told, taught, recipe.teacher_share)
+
+
+def _parameter_groups(
+    model: SeedVL, frozen_blocks: int
+) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """The stem's trained blocks, matrices, and everything else that is trained."""
     stem: list[Tensor] = []
     matrices: list[Tensor] = []
     vectors: list[Tensor] = []
+    if isinstance(model.vit.patches, ConvPatches):
+        convolutions = model.vit.patches.stem
+        stem += convolutions.head.parameters()
+        blocks = [*convolutions.lower_blocks, *convolutions.upper_blocks]
+        for index, block in enumerate([convolutions.entry, *blocks]):
+            if index > frozen_blocks:
+                stem += block.parameters()
+            else:
+                block.requires_grad_(False)
     for name, parameter in model.named_parameters():
         if ".stem." in name:
-            is_upper = "upper_blocks" in name or ".stem.head." in name
-            if is_upper:
-                stem.append(parameter)
-            else:
-                parameter.requires_grad_(False)
-        elif parameter.ndim > 1:
+            continue
+        if parameter.ndim > 1:
             matrices.append(parameter)
         else:
             vectors.append(parameter)

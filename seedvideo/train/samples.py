@@ -3,7 +3,7 @@
     still       one view of one photo; all its captions are answers
     clip        several views of one photo, as a camera that moves a little; the same answers
     slideshow   several photos one after the other; the answer tells them in order
-    name        one photo of one ImageNet class; the answer names it
+    name        one photo of one ImageNet class; asked for its name, not for a description
 
 Times are made up as a sampler would report them. Knows nothing of tensors.
 """
@@ -15,11 +15,19 @@ from fractions import Fraction
 
 import numpy as np
 
+from seedvideo.tasks.caption import CAPTION_PROMPT
 from seedvideo.train.photos import Photo
 from seedvideo.train.views import View
 
 THEN = ", then "
 """What joins the captions of a slideshow."""
+
+NAME_PROMPT = "Name the main object."
+"""Asked of photos of which only a name is known, so that captions stay what people write."""
+
+_STILLS, _CLIPS = 0.76, 0.09
+_NAMED = 0.05
+_USUAL_AREA_PX = 256 * 256
 
 _SIDES = {"left": "right", "right": "left"}
 
@@ -32,11 +40,13 @@ class Row:
         frames: pairs of photo index and view index, in time order.
         times: presentation time of each frame.
         answers: texts, any of which is right.
+        prompt: what is asked.
     """
 
     frames: tuple[tuple[int, int], ...]
     times: tuple[Fraction, ...]
     answers: tuple[str, ...]
+    prompt: str = CAPTION_PROMPT
 
 
 def clean(caption: str) -> str:
@@ -45,12 +55,6 @@ def clean(caption: str) -> str:
     text = re.sub(r"\s+([,.;:!?'])", r"\1", text)
     text = re.sub(r"\s+", " ", text).strip()
     return text.rstrip(" .!;:,")
-
-
-def name_answer(name: str) -> str:
-    """The answer for a photo of which only the main object's name is known."""
-    name = name.lower()
-    return f"a picture of {'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def mirror(text: str) -> str:
@@ -73,12 +77,10 @@ class Sampler:
     """
 
     def __init__(self, photos: Sequence[Photo], views: Sequence[View], *, seed: int):
-        self._answers = [
-            tuple(name_answer(text) if photo.is_name else clean(text) for text in photo.captions)
-            for photo in photos
-        ]
+        self._answers = [tuple(clean(text) for text in photo.captions) for photo in photos]
         self._captioned = [index for index, photo in enumerate(photos) if not photo.is_name]
         self._named = [index for index, photo in enumerate(photos) if photo.is_name]
+        self._names = frozenset(self._named)
         self._views = views
         self._by_size: dict[tuple[int, int], list[int]] = {}
         for index, view in enumerate(views):
@@ -90,7 +92,8 @@ class Sampler:
 
         Args:
             step: decides the kind and the content, together with the seed.
-            stills: rows of a step of stills; other kinds get fewer, with about as many frames.
+            stills: photos in a step of stills at 256x256 px; larger views and other kinds get as
+                many rows as cost about the same.
             least: rows of a step of any kind; there must be one for each process of a team.
 
         Returns:
@@ -101,11 +104,14 @@ class Sampler:
         seed_view = int(rng.integers(len(self._views)))
         pool = self._by_size[self._views[seed_view].size_px]
         kind = rng.random()
-        if kind < 0.76:
-            return self._stills(rng, seed_view, self._turn(step, stills))
-        if kind < 0.85:
-            return _until_enough(lambda: self._clip(rng, pool), stills * 3 // 2, least)
-        return _until_enough(lambda: self._slideshow(rng, pool), stills * 3 // 2, least)
+        height_px, width_px = self._views[seed_view].size_px
+        affordable = max(least, round(stills * min(1.0, _USUAL_AREA_PX / (height_px * width_px))))
+        if kind < _STILLS:
+            return self._stills(rng, seed_view, self._turn(step, stills)[:affordable])
+        frames = affordable * 3 // 2
+        if kind < _STILLS + _CLIPS:
+            return _until_enough(lambda: self._clip(rng, pool), frames, least)
+        return _until_enough(lambda: self._slideshow(rng, pool), frames, least)
 
     def _turn(self, step: int, count: int) -> list[int]:
         """The captioned photos whose turn it is: an epoch of stills alone goes through all."""
@@ -116,7 +122,7 @@ class Sampler:
 
     def _stills(self, rng: np.random.Generator, view: int, photos: list[int]) -> list[Row]:
         if self._named:
-            names = int(rng.binomial(len(photos), 0.05))
+            names = int(rng.binomial(len(photos), _NAMED))
             photos = [*photos[names:], *rng.choice(self._named, names).tolist()]
         rows = []
         for photo in photos:
@@ -125,7 +131,8 @@ class Sampler:
             if is_flipped:
                 answers = tuple(mirror(text) for text in answers)
             start = Fraction(0) if rng.random() < 0.5 else _random_time(rng)
-            rows.append(Row(((photo, view),), (start,), answers))
+            prompt = NAME_PROMPT if photo in self._names else CAPTION_PROMPT
+            rows.append(Row(((photo, view),), (start,), answers, prompt))
         return rows
 
     def _clip(self, rng: np.random.Generator, pool: list[int]) -> Row:

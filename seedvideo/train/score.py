@@ -5,23 +5,21 @@ show a still. The control scores the same captions against the references of oth
 gets is what knowing the language alone is worth.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 import torch
-from torch import Tensor
 
 from seedvideo.evaluate.bleu import bleu
 from seedvideo.evaluate.cider import cider_d
 from seedvideo.model.generate import write
 from seedvideo.model.seedvl import ANSWER_ID, SeedVL
 from seedvideo.model.tokenizer import Tokenizer
-from seedvideo.model.vit import ConvPatches
 from seedvideo.train.batch import prefix_ids
 from seedvideo.train.photos import Photo
 from seedvideo.train.samples import Row
-from seedvideo.units import POOL
+from seedvideo.train.views import PLAIN_SIZE, Pictures
 
 _BATCH = 50
 _MAX_NEW_TOKENS = 40
@@ -46,37 +44,18 @@ class Scores:
 
 @torch.inference_mode()
 def caption_stills(
-    model: SeedVL,
-    tokenizer: Tokenizer,
-    cells: Callable[[int, int], Tensor],
-    count: int,
-    *,
-    beams: int,
+    model: SeedVL, tokenizer: Tokenizer, pictures: Pictures, *, beams: int
 ) -> list[str]:
-    """One caption a photo.
-
-    Args:
-        model: in evaluation mode.
-        tokenizer: its vocabulary.
-        cells: gives the stem's outputs of photos ``first`` to ``last`` (exclusive),
-            ``(n, g_h, g_w, 1280)``.
-        count: photos.
-        beams: see ``generate.write``.
-    """
-    patches = model.vit.patches
-    if not isinstance(patches, ConvPatches):
-        raise TypeError("photos are cached as outputs of a stem: the model has none")
+    """One caption a photo, from a model in evaluation mode."""
+    row = Row(((0, 0),), (Fraction(0),), ())
     captions = []
-    for first in range(0, count, _BATCH):
-        seen = cells(first, min(first + _BATCH, count))
-        grid = (seen.shape[1], seen.shape[2])
-        grids = [grid] * len(seen)
-        visual = model.adapter(model.vit.encode(patches.embed(seen).flatten(0, 1), grids))
-        row = Row(((0, 0),), (Fraction(0),), ())
-        ids = [*prefix_ids(row, grid[0] * grid[1] // POOL**2, tokenizer.encode), ANSWER_ID]
-        prompt = model.embed(torch.tensor([ids] * len(seen), device=seen.device), visual)
+    for first in range(0, len(pictures), _BATCH):
+        frames = pictures.plain(first, first + _BATCH, PLAIN_SIZE)
+        visual = model.see(list(frames))
+        ids = [*prefix_ids(row, len(visual) // len(frames), tokenizer.encode), ANSWER_ID]
+        prompt = model.embed(torch.tensor([ids] * len(frames), device=frames.device), visual)
         written = write(model.decoder, prompt, max_new_tokens=_MAX_NEW_TOKENS, beams=beams)
-        captions += [tokenizer.decode(answer.ids) for answer in written]
+        captions += [tokenizer.decode(answers[0].ids) for answers in written]
     return captions
 
 

@@ -116,7 +116,7 @@ def test_one_beam_is_greedy(seed: int) -> None:
     prompt = torch.randn(1, 4, CONFIG.width)
     with torch.inference_mode():
         expected = greedy_without_cache(decoder, prompt, 12)
-    assert list(write(decoder, prompt, max_new_tokens=12, beams=1)[0].ids) == expected
+    assert list(write(decoder, prompt, max_new_tokens=12, beams=1)[0][0].ids) == expected
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -126,7 +126,33 @@ def test_rows_do_not_disturb_each_other(seed: int) -> None:
     prompts = torch.randn(10, 4, CONFIG.width)
     together = write(decoder, prompts, max_new_tokens=8, beams=3)
     alone = [write(decoder, row.unsqueeze(0), max_new_tokens=8, beams=3)[0] for row in prompts]
-    assert [answer.ids for answer in together] == [answer.ids for answer in alone]
+    assert [[answer.ids for answer in row] for row in together] == [
+        [answer.ids for answer in row] for row in alone
+    ]
+
+
+def test_answers_come_best_first_and_none_twice() -> None:
+    most = 0
+    for seed in range(6):
+        prompt = torch.randn(1, 4, CONFIG.width)
+        (answers,) = write(tiny_decoder(seed), prompt, max_new_tokens=3, beams=30)
+        ranks = [answer.rank for answer in answers]
+        assert ranks == sorted(ranks, reverse=True)
+        assert len({answer.ids for answer in answers}) == len(answers)
+        most = max(most, len(answers))
+    assert most > 1
+
+
+def test_an_answer_that_is_cut_off_is_given_if_none_ended() -> None:
+    prompt = torch.randn(1, 4, CONFIG.width)
+    for seed in range(20):
+        (answers,) = write(tiny_decoder(seed), prompt, max_new_tokens=1, beams=1)
+        (answer,) = answers
+        # One token: either the end mark alone, which leaves nothing, or a token that was cut off.
+        assert len(answer.ids) <= 1
+        if answer.ids:
+            return
+    pytest.fail("the end mark came first every time")
 
 
 def test_enough_beams_find_the_best_ended_answer() -> None:
@@ -141,7 +167,7 @@ def test_enough_beams_find_the_best_ended_answer() -> None:
                 second = _log_probabilities(decoder, torch.cat((prompt, vector), dim=1))
                 ended[(token,)] = float(first[token] + second[END_ID])
     best = max(ended, key=lambda ids: ended[ids])
-    answer = write(decoder, prompt, max_new_tokens=2, beams=35, length_penalty=0.0)[0]
+    answer = write(decoder, prompt, max_new_tokens=2, beams=35, length_penalty=0.0)[0][0]
     assert answer.ids == best
     assert answer.log_probability == pytest.approx(ended[best], abs=1e-4)
 

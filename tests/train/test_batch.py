@@ -6,12 +6,14 @@ import numpy as np
 import torch
 
 from seedvideo.model.seedvl import ANSWER_ID, END_ID, IMAGE_ID, SeedVL
-from seedvideo.model.vit import ConvPatches
-from seedvideo.train.batch import Batch, collate
+from seedvideo.train.batch import Batch, attention_mask, collate
 from seedvideo.train.samples import Row
 from tests.train.made import VOCABULARY, encode, make_model, make_views
 
 VIEWS = make_views(4, [(64, 128)])
+PICTURES = torch.randint(0, 256, (4, 64, 128, 3), generator=torch.Generator().manual_seed(1)).to(
+    torch.uint8
+)
 LONG = Row(((0, 0), (1, 0)), (Fraction(0), Fraction(3, 2)), ("red", "a longer answer", "b"))
 SHORT = Row(((2, 0),), (Fraction(0),), ("blue",))
 
@@ -21,14 +23,12 @@ def batch_of(*rows: Row, drop: float = 0.0) -> Batch:
 
 
 def logits(model: SeedVL, batch: Batch) -> torch.Tensor:
-    patches = model.vit.patches
-    assert isinstance(patches, ConvPatches)
+    frames = torch.stack([PICTURES[photo] for photo in batch.photos])
+    mask = attention_mask(batch.groups, batch.hidden)
     with torch.inference_mode():
-        cells = patches.stem.upper(batch.features.float())
-        packed = patches.embed(cells).flatten(0, 1)
-        visual = model.adapter(model.vit.encode(packed, batch.grids))
+        visual = model.see(list(frames))
         x = model.embed(batch.ids, visual)
-        hidden = model.decoder(x, positions=batch.positions, mask=batch.mask)
+        hidden = model.decoder(x, positions=batch.positions, mask=mask)
         return model.decoder.logits(hidden.flatten(0, 1)[batch.sources])
 
 
@@ -61,7 +61,7 @@ def test_positions_go_on_from_the_prompt_in_every_answer() -> None:
 
 def test_dropped_visual_tokens_are_seen_by_themselves_alone() -> None:
     batch = batch_of(LONG, SHORT, drop=1.0)
-    seen_by = batch.mask.sum(dim=1)
+    seen_by = attention_mask(batch.groups, batch.hidden).sum(dim=1)
     places = batch.ids == IMAGE_ID
     assert bool(places.any())
     assert set(seen_by[places].tolist()) == {1}
@@ -70,5 +70,8 @@ def test_dropped_visual_tokens_are_seen_by_themselves_alone() -> None:
 def test_a_visual_token_for_every_place() -> None:
     batch = batch_of(LONG, SHORT)
     # 64x128 px at 64 px a token: two tokens a frame.
+    assert batch.size_px == (64, 128)
     assert batch.grids == [(2, 4)] * 3
+    assert batch.photos == [0, 1, 2]
+    assert batch.mirrored == [False, True, False]
     assert int((batch.ids == IMAGE_ID).sum()) == 3 * 2

@@ -1,18 +1,20 @@
 """The training loop: it learns, it resumes bit by bit, and a team is worth one process."""
 
 import json
+import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from seedvideo.train.fit import Recipe, Run
+from seedvideo.train.fit import Recipe, Run, read_averaged
 from seedvideo.train.samples import Sampler
 from seedvideo.train.team import Team
-from tests.train.made import VOCABULARY, encode, make_model, make_photos, make_views
+from tests.train.made import VOCABULARY, encode, make_model, make_photos, make_pictures, make_views
 
 # Nothing is dropped: each process of a team drops by random numbers of its own.
 RECIPE = Recipe(
@@ -25,13 +27,14 @@ RECIPE = Recipe(
     drop=0.0,
 )
 PHOTOS = make_photos(8, 0)
+PICTURES = make_pictures(8)
 VIEWS = make_views(8, [(64, 64)])
 CPU = torch.device("cpu")
 
 
 def train(run: Run, until: int) -> list[float]:
     sampler = Sampler(PHOTOS, VIEWS, seed=1)
-    return [line["loss"] for line in run.fit(sampler, VIEWS, encode, until=until)]
+    return [line["loss"] for line in run.fit(sampler, PICTURES, VIEWS, encode, until=until)]
 
 
 def test_loss_falls(tmp_path: Path) -> None:
@@ -67,6 +70,39 @@ def test_the_stem_joins_when_the_recipe_says(tmp_path: Path) -> None:
     train(run, 4)
     assert changed("stem.head") and changed("upper_blocks")
     assert not changed("lower_blocks") and not changed("stem.entry")
+
+
+def test_the_recipe_says_which_blocks_never_join(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, frozen_blocks=14, stem_from_step=0)
+    run = Run(make_model(VOCABULARY), recipe, tmp_path, CPU)
+    trained = {name for name in run.trained if ".stem." in name}
+    assert any("lower_blocks.14." in name for name in trained)
+    assert not any("lower_blocks.13." in name or "stem.entry" in name for name in trained)
+    weights, step = read_averaged_after(run, tmp_path)
+    assert step == 2
+    for name, value in run.averaged().items():
+        assert torch.equal(weights[name], value), name
+
+
+def read_averaged_after(run: Run, folder: Path) -> tuple[dict[str, torch.Tensor], int]:
+    train(run, 2)
+    run.save()
+    return read_averaged(folder, CPU)
+
+
+def test_a_pupil_comes_to_say_what_its_teachers_say(tmp_path: Path) -> None:
+    """With the teachers' word alone, the labels count for nothing."""
+    teacher = make_model(VOCABULARY).eval()
+    with torch.no_grad():  # says the same token at every place
+        teacher.decoder.norm.weight.zero_()
+        vector = teacher.decoder.embedding.weight
+        vector.zero_()
+    recipe = replace(RECIPE, teacher_share=1.0)
+    run = Run(make_model(VOCABULARY), recipe, tmp_path, CPU, teachers=[teacher])
+    losses = train(run, 40)
+    # The teacher finds every token equally likely: nothing can be below this entropy.
+    assert losses[-1] == pytest.approx(math.log(VOCABULARY), abs=0.02)
+    assert losses[0] > losses[-1]
 
 
 def test_the_rate_rises_stays_and_falls() -> None:

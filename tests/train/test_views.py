@@ -1,4 +1,4 @@
-"""Photos read from the documented layout, cached views, and the end of the recipe: a checkpoint."""
+"""Photos from the documented layout, ways to look at them, and the recipe's end: a checkpoint."""
 
 from pathlib import Path
 
@@ -9,8 +9,10 @@ import torch
 from seedvideo.model.stem import ConvStem, SameConv, fold_batch_norm
 from seedvideo.train.export import calibrate, learn_familiarity, mean_features
 from seedvideo.train.photos import read_flickr8k, read_object_names, read_pixels
-from seedvideo.train.views import VIEW_SIZES, augment, build_view, load_views, plain
+from seedvideo.train.views import VIEW_SIZES, Pictures, _crops, make_views, plain
 from tests.train.made import make_data
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -47,46 +49,59 @@ def test_pictures_come_in_the_order_of_the_photos(data: Path) -> None:
         assert np.array_equal(first, second)
 
 
-def test_views_are_what_the_stem_sees(data: Path, stem: ConvStem, tmp_path: Path) -> None:
+def test_plain_pictures_are_resized_and_nothing_else(data: Path) -> None:
     pictures = read_pixels(data, read_flickr8k(data, "train"))
-    for number in range(2):
-        build_view(stem, pictures, tmp_path, number=number, seed=1)
-    first, second = load_views(tmp_path)
-    assert first.size_px == (256, 256) and second.size_px == VIEW_SIZES[1]
-    assert not first.flips.any()
-    with torch.inference_mode():
-        expected = stem.lower(torch.from_numpy(plain(pictures[2], (256, 256)).copy()).unsqueeze(0))
-    # Stored with 11 bits.
-    torch.testing.assert_close(
-        torch.from_numpy(first.features[2].astype(np.float32)), expected[0], atol=2e-3, rtol=2e-3
-    )
+    shown = Pictures(pictures, CPU).plain(1, 3, (192, 192))
+    assert shown.shape == (2, 192, 192, 3) and shown.dtype == torch.uint8
+    assert np.array_equal(shown[1].numpy(), plain(pictures[2], (192, 192)))
 
 
-def test_a_view_that_is_there_is_not_made_again(data: Path, stem: ConvStem, tmp_path: Path) -> None:
-    pictures = read_pixels(data, read_flickr8k(data, "train"))
-    build_view(stem, pictures, tmp_path, number=0, seed=1)
-    (path,) = (path for path in tmp_path.glob("*.npy") if "flips" not in path.name)
-    changed = path.stat().st_mtime_ns
-    build_view(stem, [], tmp_path, number=0, seed=1)
-    assert path.stat().st_mtime_ns == changed
+def ramp(count: int) -> Pictures:
+    """Pictures that get brighter from left to right."""
+    values = np.linspace(40, 200, 192).astype(np.uint8)
+    return Pictures([np.tile(values[None, :, None], (192, 1, 3))] * count, CPU)
 
 
-def test_half_a_view_is_not_loaded(data: Path, stem: ConvStem, tmp_path: Path) -> None:
-    pictures = read_pixels(data, read_flickr8k(data, "dev"))
-    build_view(stem, pictures, tmp_path, number=0, seed=1)
-    (tmp_path / "view-001-256x320.part.npy").write_bytes(b"half")
-    assert len(load_views(tmp_path)) == 1
+def test_a_look_has_the_size_asked_for_and_mirrors_what_it_should() -> None:
+    count = 60
+    mirrored = [bool(index % 2) for index in range(count)]
+    seen = ramp(count).look(range(count), mirrored, (64, 128), np.random.default_rng(1))
+    assert seen.shape == (count, 64, 128, 3) and seen.dtype == torch.uint8
+    # The middle half: a picture from afar has black around it.
+    left = seen[:, 24:40, 40:56].float().mean(dim=(1, 2, 3))
+    right = seen[:, 24:40, 72:88].float().mean(dim=(1, 2, 3))
+    assert (left > right).tolist() == mirrored
 
 
-def test_augmenting_mirrors_half_and_keeps_the_size() -> None:
-    ramp = np.tile(np.arange(64, dtype=np.uint8)[None, :, None] * 3, (64, 1, 3))
-    flips = []
-    for seed in range(40):
-        seen, is_flipped = augment(ramp, (64, 128), np.random.default_rng(seed))
-        assert seen.shape == (64, 128, 3)
-        assert (float(seen[:, :20].mean()) > float(seen[:, -20:].mean())) == is_flipped
-        flips.append(is_flipped)
-    assert 8 < sum(flips) < 32
+def test_looks_differ_and_the_same_numbers_give_the_same_look() -> None:
+    pictures = ramp(3)
+
+    def look(seed: int) -> torch.Tensor:
+        return pictures.look([0, 1, 2], [False] * 3, (64, 64), np.random.default_rng(seed))
+
+    assert torch.equal(look(1), look(1))
+    assert not torch.equal(look(1), look(2))
+    assert not torch.equal(look(1)[0], look(1)[1])
+
+
+def test_crops_keep_half_of_the_photo_and_some_show_all_of_it_from_afar() -> None:
+    rows = _crops(np.zeros(2_000, dtype=np.bool_), np.random.default_rng(1))
+    width, height = rows[:, 0, 0], rows[:, 1, 1]
+    is_far = (width > 1) & (height > 1)
+    assert 0.07 < is_far.mean() < 0.13
+    # A stretched crop is cut off at the edge of the photo.
+    assert (width * height)[~is_far].min() > 0.45
+    inside = np.abs(rows[~is_far, :, 2]) + np.stack((width, height), axis=1)[~is_far]
+    assert inside.max() <= 1 + 1e-6
+    whole = np.stack((width, height), axis=1)[is_far] - np.abs(rows[is_far, :, 2])
+    assert whole.min() >= 1 - 1e-6
+
+
+def test_views_take_sizes_in_turn() -> None:
+    views = make_views(50, count=12, seed=1)
+    assert [view.size_px for view in views[:10]] == list(VIEW_SIZES)
+    assert all(height % 64 == 0 and width % 64 == 0 for height, width in VIEW_SIZES)
+    assert 0.3 < np.mean([view.flips.mean() for view in views]) < 0.7
 
 
 def test_folding_equals_convolution_and_normalisation() -> None:
@@ -123,12 +138,9 @@ def test_same_padding_puts_the_odd_pixel_right_and_below() -> None:
         assert convolution(x).flatten().tolist() == [0.0, 2.0, 8.0, 10.0]
 
 
-def test_calibration_flags_strangers_and_few_of_its_own(
-    data: Path, stem: ConvStem, tmp_path: Path
-) -> None:
+def test_calibration_flags_strangers_and_few_of_its_own(data: Path, stem: ConvStem) -> None:
     pictures = read_pixels(data, read_flickr8k(data, "train"))
-    build_view(stem, pictures, tmp_path, number=0, seed=1)
-    features = mean_features(stem, load_views(tmp_path)[0])
+    features = mean_features(stem, Pictures(pictures, CPU))
     assert features.shape == (4, 1280)
     generator = torch.Generator().manual_seed(0)
     basis = torch.randn(6, 1280, generator=generator)

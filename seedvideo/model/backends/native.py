@@ -101,7 +101,9 @@ class NativeBackend:
         ids = self._ids(parts)
         visual, familiarity = self._see(frames)
         prompt = self._model.embed(torch.tensor([ids]), visual)
-        answer = write(self._model.decoder, prompt, max_new_tokens=max_new_tokens, beams=beams)[0]
+        answer = write(self._model.decoder, prompt, max_new_tokens=max_new_tokens, beams=beams)[0][
+            0
+        ]
         threshold = self._config.familiarity_threshold
         is_known = threshold is None or familiarity is None or familiarity >= threshold
         return Generation(
