@@ -12,6 +12,9 @@ from seedvideo.errors import ModelError
 CAPTION_PROMPT: Final = "Describe the video."
 """The user's text, last in the sequence, for one caption of everything shown."""
 
+THEN: Final = ", then "
+"""What joins the parts of a caption that tells of several scenes, in their order."""
+
 _SPACES: Final = re.compile(r"\s+")
 _SPACE_BEFORE_STOP: Final = re.compile(r"\s+([.,;:!?])")
 _SENTENCE_ENDS: Final = (".", "!", "?")
@@ -21,6 +24,7 @@ def parse_caption(text: str) -> str:
     """Make one clean sentence of a model's raw answer.
 
     White space becomes single spaces, the first letter a capital, and the sentence ends in a stop.
+    A scene told twice in a row is told once.
 
     Args:
         text: the raw answer.
@@ -42,5 +46,18 @@ def parse_caption(text: str) -> str:
             hint="try another --policy or a larger --budget",
             retryable=False,
         )
+    clean = _without_repeats(clean)
     clean = clean[0].upper() + clean[1:]
     return clean if clean.endswith(_SENTENCE_ENDS) else clean + "."
+
+
+def _without_repeats(text: str) -> str:
+    told: list[str] = []
+    for scene in text.split(THEN):
+        if not told or _bare(scene) != _bare(told[-1]):
+            told.append(scene)
+    return THEN.join(told)
+
+
+def _bare(scene: str) -> str:
+    return scene.casefold().strip(" " + "".join(_SENTENCE_ENDS))

@@ -22,12 +22,12 @@ from seedvideo.model.stem import ConvStem
 from seedvideo.model.tokenizer import Tokenizer
 from seedvideo.model.vit import ConvPatches
 from seedvideo.sampler.stamps import time_text
-from seedvideo.tasks.caption import CAPTION_PROMPT
+from seedvideo.tasks.caption import CAPTION_PROMPT, THEN
 from seedvideo.train.export import calibrate, learn_familiarity, mean_features, nano_config
 from seedvideo.train.fit import Recipe, Run, read_averaged
 from seedvideo.train.measure import measure
 from seedvideo.train.photos import Split, read_flickr8k, read_object_names, read_pixels
-from seedvideo.train.samples import NAME_PROMPT, THEN, Sampler, clean
+from seedvideo.train.samples import NAME_PROMPT, Sampler, clean
 from seedvideo.train.score import caption_stills, score_captions
 from seedvideo.train.stem_init import load_pretrained_stem
 from seedvideo.train.team import Team

@@ -15,12 +15,9 @@ from fractions import Fraction
 
 import numpy as np
 
-from seedvideo.tasks.caption import CAPTION_PROMPT
+from seedvideo.tasks.caption import CAPTION_PROMPT, THEN
 from seedvideo.train.photos import Photo
 from seedvideo.train.views import View
-
-THEN = ", then "
-"""What joins the captions of a slideshow."""
 
 NAME_PROMPT = "Name the main object."
 """Asked of photos of which only a name is known, so that captions stay what people write."""

@@ -4,7 +4,8 @@ from collections import Counter
 
 import pytest
 
-from seedvideo.train.samples import NAME_PROMPT, THEN, Sampler, clean, mirror
+from seedvideo.tasks.caption import THEN
+from seedvideo.train.samples import NAME_PROMPT, Sampler, clean, mirror
 from tests.train.made import make_photos, make_views
 
 SIZES = [(64, 64), (64, 128), (64, 128), (64, 128)]
