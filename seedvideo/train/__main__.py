@@ -130,7 +130,7 @@ def score(
     run: RunOption,
     split: Annotated[Split, typer.Option(help="dev or test.")] = "dev",
     count: Annotated[int, typer.Option(help="Photos, from the first.")] = 1_000,
-    beams: int = 5,
+    beams: int = 32,
     show: Annotated[int, typer.Option(help="Captions to print.")] = 0,
     device: DeviceOption = "cpu",
     threads: ThreadsOption = 1,

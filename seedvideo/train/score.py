@@ -13,6 +13,7 @@ import torch
 
 from seedvideo.evaluate.bleu import bleu
 from seedvideo.evaluate.cider import cider_d
+from seedvideo.model.consensus import most_agreed
 from seedvideo.model.generate import write
 from seedvideo.model.seedvl import ANSWER_ID, SeedVL
 from seedvideo.model.tokenizer import Tokenizer
@@ -55,7 +56,7 @@ def caption_stills(
         ids = [*prefix_ids(row, len(visual) // len(frames), tokenizer.encode), ANSWER_ID]
         prompt = model.embed(torch.tensor([ids] * len(frames), device=frames.device), visual)
         written = write(model.decoder, prompt, max_new_tokens=_MAX_NEW_TOKENS, beams=beams)
-        captions += [tokenizer.decode(answers[0].ids) for answers in written]
+        captions += [tokenizer.decode(most_agreed(answers).ids) for answers in written]
     return captions
 
 

@@ -71,7 +71,7 @@ class Backend(Protocol):
         ...
 
     def generate(
-        self, parts: Sequence[Part], *, max_new_tokens: int = 96, beams: int = 5
+        self, parts: Sequence[Part], *, max_new_tokens: int = 96, beams: int = 32
     ) -> Generation:
         """Answer a packed sequence.
 

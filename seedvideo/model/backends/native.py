@@ -19,6 +19,7 @@ from torch import Tensor
 from seedvideo.errors import ConfigError, ModelError
 from seedvideo.model.backends import Generation, Usage
 from seedvideo.model.checkpoint import Checkpoint, load_checkpoint
+from seedvideo.model.consensus import most_agreed
 from seedvideo.model.familiarity import Familiarity
 from seedvideo.model.generate import write
 from seedvideo.model.packing import ImagePart, Part, TextPart
@@ -87,9 +88,9 @@ class NativeBackend:
 
     @torch.inference_mode()
     def generate(
-        self, parts: Sequence[Part], *, max_new_tokens: int = 96, beams: int = 5
+        self, parts: Sequence[Part], *, max_new_tokens: int = 96, beams: int = 32
     ) -> Generation:
-        """Answer a packed sequence; the same parts give the same answer.
+        """Answer a packed sequence with what most beams agree on; the same parts give the same.
 
         Raises:
             ValueError: if there is no picture, or one has a size that the geometry does not allow.
@@ -101,9 +102,8 @@ class NativeBackend:
         ids = self._ids(parts)
         visual, familiarity = self._see(frames)
         prompt = self._model.embed(torch.tensor([ids]), visual)
-        answer = write(self._model.decoder, prompt, max_new_tokens=max_new_tokens, beams=beams)[0][
-            0
-        ]
+        answers = write(self._model.decoder, prompt, max_new_tokens=max_new_tokens, beams=beams)[0]
+        answer = most_agreed(answers)
         threshold = self._config.familiarity_threshold
         is_known = threshold is None or familiarity is None or familiarity >= threshold
         return Generation(
