@@ -8,9 +8,12 @@ the decoding process and reads every packet, and one picture for its orientation
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from random import Random
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
@@ -18,6 +21,7 @@ from _common import best_s, make_clip, print_machine, print_table
 
 import seedvideo
 from seedvideo.media import MediaInfo
+from seedvideo.sampler.demand import Demand, Peak
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import make_plan
 
@@ -72,6 +76,15 @@ def plan_an_hour() -> None:
             make_plan, info, times, keyframes, source="hour.mp4", policy="keyframes"
         ),
     }
+    for shots in (10, 100, 720):
+        planned[f"adaptive, {shots} shots"] = partial(
+            make_plan,
+            info,
+            times,
+            source="hour.mp4",
+            policy="adaptive",
+            analysis=made_analysis(shots),
+        )
     rows = []
     first_s = 0.0
     for name, work in planned.items():
@@ -93,6 +106,40 @@ def plan_an_hour() -> None:
         ("policy", "time", "ratio", "frames", "charged tokens", "real tokens"),
         rows,
     )
+
+
+@dataclass(frozen=True)
+class MadeAnalysis:
+    """What an analysis might say of an hour: shots of every kind, an event in every third."""
+
+    demands: tuple[Demand, ...]
+    busy_share: float = 0.0
+    method: str = "made"
+    notes: tuple[str, ...] = ()
+
+
+def made_analysis(shots: int) -> MadeAnalysis:
+    """An hour in so many shots."""
+    dice = Random(shots)
+    cuts = sorted(dice.sample(range(1, HOUR_S * FPS), shots - 1))
+    demands = []
+    for number, (first, after) in enumerate(pairwise([0, *cuts, HOUR_S * FPS])):
+        start, end = Fraction(first, FPS), Fraction(after, FPS)
+        has_event = number % 3 == 0
+        demands.append(
+            Demand(
+                start=start,
+                end=end,
+                base=1.0,
+                events_per_s=float(1 / (end - start)) if has_event else 0.0,
+                event_s=0.4,
+                detail_tokens=dice.uniform(50, 500),
+                peaks=(Peak(start, strength=dice.uniform(8, 80)),) if has_event else (),
+                starts_shot=True,
+                change_s=dice.uniform(0.2, 60),
+            )
+        )
+    return MadeAnalysis(tuple(demands))
 
 
 def plan_files(clips: dict[str, Path]) -> None:

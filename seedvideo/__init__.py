@@ -27,11 +27,13 @@ from seedvideo.limits import Limits
 if TYPE_CHECKING:
     from seedvideo.media.info import MediaInfo
     from seedvideo.model.backends import Backend
-    from seedvideo.pipeline import Video, caption, load, open, plan
+    from seedvideo.pipeline import caption, load, plan
     from seedvideo.records import Event, Record
     from seedvideo.sampler.geometry import TokenGeometry
+    from seedvideo.sampler.knobs import Knobs
     from seedvideo.sampler.parts import PlannedFrame, Segment
     from seedvideo.sampler.plan import Plan
+    from seedvideo.video import Video, open
 
 __version__ = "0.1.0"
 
@@ -41,6 +43,7 @@ __all__ = [
     "DecodeError",
     "Event",
     "InputError",
+    "Knobs",
     "Limits",
     "MediaError",
     "MediaInfo",
@@ -64,16 +67,17 @@ __all__ = [
 _HOMES: Final = {
     "Backend": "model.backends",
     "Event": "records",
+    "Knobs": "sampler.knobs",
     "MediaInfo": "media.info",
     "Plan": "sampler.plan",
     "PlannedFrame": "sampler.parts",
     "Record": "records",
     "Segment": "sampler.parts",
     "TokenGeometry": "sampler.geometry",
-    "Video": "pipeline",
+    "Video": "video",
     "caption": "pipeline",
     "load": "pipeline",
-    "open": "pipeline",
+    "open": "video",
     "plan": "pipeline",
 }
 """Where each lazily imported name lives."""

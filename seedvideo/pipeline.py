@@ -6,34 +6,31 @@ its own side only; the joints are here. Times are exact seconds inside, float se
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
-from pathlib import Path
 from time import perf_counter
-from types import TracebackType
-from typing import Final, Literal, Self, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from seedvideo.limits import DEFAULT_LIMITS, Limits
-from seedvideo.media.frames import Frame
-from seedvideo.media.info import MediaInfo
-from seedvideo.media.reader import DecoderName, VideoReader, open_video
 from seedvideo.media.timeline import Span, seconds
 from seedvideo.model.backends import Backend, Generation
 from seedvideo.model.packing import pack
 from seedvideo.records import Event, MediaRecord, ModelRecord, PlanRecord, Record, UsageRecord
-from seedvideo.sampler.frames import planned_frames
+from seedvideo.sampler.analysis import Method
 from seedvideo.sampler.geometry import SEED
 from seedvideo.sampler.join import inside, join_shots
-from seedvideo.sampler.parts import PlannedFrame
+from seedvideo.sampler.knobs import NO_KNOBS, Knobs
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import PolicyName, make_plan
-from seedvideo.sampler.shots import find_shots
 from seedvideo.sampler.stamps import assumed_text_tokens
 from seedvideo.tasks.caption import CAPTION_PROMPT, parse_caption
+from seedvideo.video import Video, open
+
+__all__ = ["Video", "caption", "load", "open", "plan"]
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 """One frame: ``(height_px, width_px, 3)``, RGB."""
@@ -48,110 +45,6 @@ MAX_SHARES: Final = 4
 
 MIN_SHOT_S: Final = Fraction(1, 2)
 """Shots shorter than this are joined to a neighbour: a flash is no event."""
-
-SHOT_LOOK_EVERY_S: Final = Fraction(1, 6)
-"""Time between two of the small frames in which shots are looked for."""
-
-SHOT_LOOK_SIDE_PX: Final = 96
-"""Longer side of those small frames."""
-
-
-class Video:
-    """One open video: its facts and its frame times, and the process that decodes it.
-
-    Opening reads the header and the packet index, and decodes the first picture alone, for what
-    only a picture tells: which way is up. Close it, or use it in a
-    ``with`` statement, so that its decoding process goes away. Made by `open`.
-
-    Args:
-        reader: what reads the file; this object closes it.
-        source: the path as it was given.
-        limits: ceilings that hold for it.
-        open_s: seconds that opening took.
-    """
-
-    def __init__(self, reader: VideoReader, *, source: str, limits: Limits, open_s: float) -> None:
-        self.reader = reader
-        self.source = source
-        self.limits = limits
-        self.open_s = open_s
-
-    @property
-    def info(self) -> MediaInfo:
-        """Facts of the file: duration, display size, codec, warnings."""
-        return self.reader.info
-
-    @property
-    def times(self) -> tuple[Fraction, ...]:
-        """Presentation time of every frame, in exact seconds, strictly increasing."""
-        return self.reader.times
-
-    @property
-    def keyframes(self) -> tuple[int, ...]:
-        """Indices into `times` of the frames from which decoding may begin."""
-        return self.reader.keyframes
-
-    def frames(self, plan: Plan) -> Iterator[tuple[PlannedFrame, Frame]]:
-        """Decode a plan's frames: each beside the frame that was really decoded, in order of time.
-
-        Raises:
-            MediaError: if the file is too damaged.
-            DecodeError: if decoding takes too long or kills the decoding process.
-        """
-        return planned_frames(self.reader, plan)
-
-    def close(self) -> None:
-        """End the decoding process. Closing twice is fine."""
-        self.reader.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        info = self.info
-        return (
-            f"Video({self.source!r}, {seconds(info.duration):.1f} s,"
-            f" {info.width_px}x{info.height_px} px, {len(self.times)} frames)"
-        )
-
-
-def open(
-    path: str | os.PathLike[str],
-    *,
-    decoder: DecoderName = "pyav",
-    limits: Limits = DEFAULT_LIMITS,
-    root: Path | None = None,
-    source_fps: Fraction | None = None,
-) -> Video:
-    """Open one video file and read its header and packet index.
-
-    Args:
-        path: a regular file; never a URL.
-        decoder: what reads it.
-        limits: ceilings; a file above one is refused before any picture is decoded.
-        root: folder that the file must lie in, links followed.
-        source_fps: frames a second of a raw stream that carries no times.
-
-    Raises:
-        InputError: if there is no such file, or it may not be opened.
-        MediaError: if it is not a video that can be used.
-    """
-    started = perf_counter()
-    with ExitStack() as stack:
-        reader = open_video(path, decoder=decoder, limits=limits, root=root, fps=source_fps)
-        stack.enter_context(reader)
-        _ = reader.info  # read now, so that a file that cannot be used is refused here
-        stack.pop_all()
-    open_s = perf_counter() - started
-    return Video(reader, source=os.fspath(path), limits=limits, open_s=open_s)
 
 
 def load(name_or_folder: str = "nano") -> Backend:
@@ -172,6 +65,8 @@ def plan(
     budget_tokens: int | None = None,
     task: TaskName = "general",
     fps: float | None = None,
+    knobs: Knobs = NO_KNOBS,
+    analysis: Method = "fast",
     model: Backend | str | None = None,
 ) -> Plan:
     """Decide which frames to show, when and how large, within a budget, before they are decoded.
@@ -183,6 +78,8 @@ def plan(
         budget_tokens: what the video may cost; the model's own default when None.
         task: rate of the ``seed1.5`` and ``uniform`` policies: 1, 2 or 5 frames a second.
         fps: another rate.
+        knobs: levels, window, rates and other wishes.
+        analysis: how closely ``adaptive`` looks at the video; no other policy looks.
         model: whose geometry, ladder, tokenizer and default budget count; the published ones of
             Seed1.5-VL when None.
 
@@ -202,6 +99,8 @@ def plan(
             budget_tokens=budget_tokens,
             task=task,
             fps=fps,
+            knobs=knobs,
+            analysis=clip.analysis(analysis) if policy == "adaptive" else None,
             source=clip.source,
             text_tokens=assumed_text_tokens if backend is None else backend.frame_text_tokens,
             limits=clip.limits,
@@ -217,6 +116,8 @@ def caption(
     budget_tokens: int | None = None,
     task: TaskName = "general",
     fps: float | None = None,
+    knobs: Knobs = NO_KNOBS,
+    analysis: Method = "fast",
 ) -> Record:
     """Say what happens in a video, in one sentence, and with ``dense`` in one more for each shot.
 
@@ -229,6 +130,8 @@ def caption(
         budget_tokens: what the frames of one pass may cost; the model's own default when None.
         task: see `plan`.
         fps: see `plan`.
+        knobs: see `plan`; levels, window and the number of frames hold for the shots too.
+        analysis: see `plan`.
 
     Returns:
         A record with ``status: done``. Its ``plan`` is that of the clip's own caption; its
@@ -248,18 +151,22 @@ def caption(
                 budget_tokens=budget_tokens,
                 task=task,
                 fps=fps,
+                knobs=knobs,
+                analysis=analysis,
                 model=backend,
             )
         whole = _answers(clip, [whole_plan], backend, spent)[0]
         met = list(clip.reader.report.warnings)
         text = parse_caption(whole.text)
-        spans, told, answers = [Span(Fraction(0), _end(clip))], [whole], [whole]
+        window = _window(clip, knobs)
+        spans, told, answers = [window], [whole], [whole]
         if dense:
             with spent.on("shots"):
-                spans = _shots(clip, most=_most_shots(backend, whole_plan.budget_tokens))
+                most = _most_shots(backend, whole_plan.budget_tokens)
+                spans = _shots(clip, window, most=most)
             if len(spans) > 1:
                 with spent.on("plan"):
-                    plans = _plan_shots(clip, spans, backend, whole_plan.budget_tokens)
+                    plans = _plan_shots(clip, spans, backend, whole_plan.budget_tokens, knobs)
                 told = _answers(clip, plans, backend, spent)
                 answers += told
                 met += clip.reader.report.warnings
@@ -343,6 +250,12 @@ def _end(clip: Video) -> Fraction:
     return max(clip.info.duration, clip.times[-1] + Fraction(1, 1000))
 
 
+def _window(clip: Video, knobs: Knobs) -> Span:
+    """The part of a clip that is looked at."""
+    end = _end(clip)
+    return Span(knobs.start or Fraction(0), min(knobs.end or end, end))
+
+
 def _most_shots(backend: Backend, budget_tokens: int) -> int:
     """How many shots can each have at least one frame of the lowest level within their share."""
     lowest = backend.geometry.levels_tokens[-1] + backend.frame_text_tokens("[9999.9 second]")
@@ -351,21 +264,21 @@ def _most_shots(backend: Backend, budget_tokens: int) -> int:
     return max(1, budget_tokens // lowest)
 
 
-def _shots(clip: Video, *, most: int) -> list[Span]:
-    """The clip's shots, ``most`` at most, each at least `MIN_SHOT_S` long and with a frame."""
-    info = clip.info
-    if info.is_image or most == 1:
-        return [Span(Fraction(0), _end(clip))]
-    scale = min(1.0, SHOT_LOOK_SIDE_PX / max(info.width_px, info.height_px))
-    width_px = max(16, round(info.width_px * scale))
-    height_px = max(16, round(info.height_px * scale))
-    looks = clip.reader.thumbnails(width_px, height_px, every=SHOT_LOOK_EVERY_S)
-    shots = find_shots(looks, end=_end(clip))
+def _shots(clip: Video, window: Span, *, most: int) -> list[Span]:
+    """The window's shots, ``most`` at most, each at least `MIN_SHOT_S` long and with a frame."""
+    if clip.info.is_image or most == 1:
+        return [window]
+    # Every frame is looked at: people read the times of cuts, so the exact ones are worth it.
+    shots = [
+        Span(max(shot.start, window.start), min(shot.end, window.end))
+        for shot in clip.analysis("full").shots
+        if shot.start < window.end and shot.end > window.start
+    ]
     return join_shots(shots, clip.times, shortest=MIN_SHOT_S, most=most)
 
 
 def _plan_shots(
-    clip: Video, spans: Sequence[Span], backend: Backend, budget_tokens: int
+    clip: Video, spans: Sequence[Span], backend: Backend, budget_tokens: int, knobs: Knobs
 ) -> list[Plan]:
     """A plan for each shot: frames spread evenly, the budget shared as `MAX_SHARES` says."""
     plans = []
@@ -378,6 +291,9 @@ def _plan_shots(
                 policy="uniform",
                 geometry=backend.geometry,
                 budget_tokens=budget_tokens // min(len(spans), MAX_SHARES),
+                knobs=replace(
+                    knobs, coverage=None, min_fps=None, max_fps=None, start=None, end=None
+                ),
                 source=clip.source,
                 text_tokens=backend.frame_text_tokens,
                 limits=clip.limits,

@@ -24,6 +24,9 @@ FPS: Final = 30
 _BITS: Final = 8
 _X264: Final = "-c:v libx264 -pix_fmt yuv420p -preset veryfast"
 _GOPS: Final = f"{_X264} -g 30 -bf 2 -sc_threshold 0"
+X264_CBR: Final = (
+    f"{_X264} -b:v 2M -minrate 2M -maxrate 2M -bufsize 1M -x264-params nal-hrd=cbr:force-cfr=1"
+)
 _TWO_RATES: Final = "setpts='if(lt(N,30),N,N*4)/30/TB'"
 
 

@@ -19,7 +19,7 @@ FLOORS = (
     ("limits",),
     ("media",),
     ("sampler", "tasks"),
-    ("model", "records"),
+    ("model", "records", "video"),
     ("pipeline", "writers"),
     ("batch", "serve", "evaluate", "train", "seedvideo"),
     ("cli", "__main__"),

@@ -26,7 +26,7 @@ ERRORS = DOCS / "reference" / "errors.md"
 
 CODE = re.compile(r"(?:input|media|decode|plan|model|output|config|internal)\.[a-z_]+")
 # Texts of the form of a code that are none: a file, and modules that are imported by name.
-NOT_CODES = {"config.json", "plan.json", "model.backends", "media.info"}
+NOT_CODES = {"config.json", "plan.json", "plan.png", "model.backends", "media.info"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

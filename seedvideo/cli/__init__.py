@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from seedvideo import __version__
-from seedvideo.cli import caption, doctor, frames, models, plan
+from seedvideo.cli import caption, doctor, frames, models, plan, shots
 from seedvideo.cli.talk import INTERRUPTED, SOME_FAILED, Talk, make_streams_safe, usage_message
 
 app = typer.Typer(
@@ -23,7 +23,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (caption.caption, plan.plan, frames.frames, models.models, doctor.doctor):
+for _command in (
+    caption.caption,
+    plan.plan,
+    frames.frames,
+    shots.shots,
+    models.models,
+    doctor.doctor,
+):
     app.command()(_command)
 
 

@@ -6,18 +6,28 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from seedvideo.cli.options import (
+    AnalysisOption,
     AsJson,
     Budget,
+    CacheOption,
+    Coverage,
     DecoderOption,
+    End,
     Fps,
+    Levels,
+    MaxFps,
+    MaxFrames,
+    MinFps,
     Overwrite,
     Policy,
     Quiet,
     SourceFps,
+    Start,
     TaskOption,
     Verbose,
     check_policy,
     chosen_format,
+    chosen_knobs,
     exact_rate,
     expand_sources,
 )
@@ -47,6 +57,15 @@ def caption(
     policy: Annotated[Policy, typer.Option(help="How frames are chosen.")] = "uniform",
     task: TaskOption = "general",
     fps: Fps = None,
+    levels: Levels = None,
+    max_frames: MaxFrames = None,
+    start: Start = None,
+    end: End = None,
+    coverage: Coverage = None,
+    min_fps: MinFps = None,
+    max_fps: MaxFps = None,
+    analysis: AnalysisOption = "fast",
+    cache: CacheOption = None,
     source_fps: SourceFps = None,
     decoder: DecoderOption = "pyav",
     output_format: Annotated[
@@ -73,7 +92,16 @@ def caption(
     """
     talk = Talk(quiet=quiet, verbose=verbose)
     form = chosen_format(output_format, as_json=as_json)
-    check_policy(policy, fps=fps)
+    knobs = chosen_knobs(
+        levels=levels,
+        max_frames=max_frames,
+        start=start,
+        end=end,
+        coverage=coverage,
+        min_fps=min_fps,
+        max_fps=max_fps,
+    )
+    check_policy(policy, fps=fps, knobs=knobs)
     sources = expand_sources(videos)
     with talk.guarded(COULD_NOT_START):
         sink = open_sink(output, form=form, sources=sources, overwrite=overwrite)
@@ -82,7 +110,9 @@ def caption(
     def caption_one(source: str) -> "Record":
         from seedvideo import pipeline
 
-        with pipeline.open(source, decoder=decoder, source_fps=exact_rate(source_fps)) as video:
+        with pipeline.open(
+            source, decoder=decoder, source_fps=exact_rate(source_fps), cache=cache
+        ) as video:
             return pipeline.caption(
                 video,
                 model=backend,
@@ -91,6 +121,8 @@ def caption(
                 budget_tokens=budget_tokens,
                 task=task,
                 fps=fps,
+                knobs=knobs,
+                analysis=analysis,
             )
 
     failed = 0

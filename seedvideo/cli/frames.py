@@ -3,35 +3,41 @@
 import json
 import os
 import re
-from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
 from seedvideo.cli.options import (
+    AnalysisOption,
     Budget,
+    CacheOption,
+    Coverage,
     DecoderOption,
+    End,
     Fps,
+    Levels,
+    MaxFps,
+    MaxFrames,
+    MinFps,
     ModelOption,
     PolicyOption,
     Quiet,
     SourceFps,
+    Start,
     TaskOption,
     Verbose,
     check_policy,
+    chosen_knobs,
     exact_rate,
 )
+from seedvideo.cli.pictures import png
 from seedvideo.cli.talk import COULD_NOT_START, SOME_FAILED, Talk
 from seedvideo.errors import OutputError
 from seedvideo.writers.files import write_file
 from seedvideo.writers.inert import printable
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-_OURS: Final = re.compile(r"\d{4,}_\d+\.\d{3}s\.png|contact_sheet\.png|plan\.json")
+_OURS: Final = re.compile(r"\d{4,}_\d+\.\d{3}s\.png|contact_sheet\.png|plan\.png|plan\.json")
 
 
 def frames(
@@ -43,6 +49,15 @@ def frames(
     policy: PolicyOption = None,
     task: TaskOption = "general",
     fps: Fps = None,
+    levels: Levels = None,
+    max_frames: MaxFrames = None,
+    start: Start = None,
+    end: End = None,
+    coverage: Coverage = None,
+    min_fps: MinFps = None,
+    max_fps: MaxFps = None,
+    analysis: AnalysisOption = "fast",
+    cache: CacheOption = None,
     model: ModelOption = None,
     source_fps: SourceFps = None,
     decoder: DecoderOption = "pyav",
@@ -55,25 +70,39 @@ def frames(
     """Write the frames that a model would see, sized as it sees them.
 
     The folder gets a picture a frame, named by its place and its time (0003_12.500s.png), a
-    contact_sheet.png and the plan.json.
+    contact_sheet.png and the plan.json; an adaptive plan also a plan.png over time.
     """
     talk = Talk(quiet=quiet, verbose=verbose)
-    check_policy(policy, fps=fps)
+    knobs = chosen_knobs(
+        levels=levels,
+        max_frames=max_frames,
+        start=start,
+        end=end,
+        coverage=coverage,
+        min_fps=min_fps,
+        max_fps=max_fps,
+    )
+    check_policy(policy, fps=fps, knobs=knobs)
     folder = Path(output)
     with talk.guarded(COULD_NOT_START):
         refuse_used(folder, overwrite=overwrite)
     backend = None if model is None else talk.loaded(model)
     with talk.guarded(SOME_FAILED, source=video):
         from seedvideo import pipeline
+        from seedvideo.sampler.plot import plot as draw_plan
         from seedvideo.sampler.sheet import contact_sheet
 
-        with pipeline.open(video, decoder=decoder, source_fps=exact_rate(source_fps)) as clip:
+        with pipeline.open(
+            video, decoder=decoder, source_fps=exact_rate(source_fps), cache=cache
+        ) as clip:
             made = pipeline.plan(
                 clip,
                 policy=policy,
                 budget_tokens=budget_tokens,
                 task=task,
                 fps=fps,
+                knobs=knobs,
+                analysis=analysis,
                 model=backend,
             )
             remove_pictures(folder)
@@ -82,6 +111,8 @@ def frames(
                 name = f"{number:04d}_{float(frame.pts):.3f}s.png"
                 write_file(folder / name, png(frame.pixels))
                 shown.append(frame)
+            if made.decision is not None:
+                write_file(folder / "plan.png", png(draw_plan(made, clip.analysis(analysis))))
         write_file(folder / "contact_sheet.png", png(contact_sheet(shown, made)))
         text = json.dumps(made.to_json(), ensure_ascii=True, allow_nan=False, indent=1)
         write_file(folder / "plan.json", f"{text}\n".encode("ascii"))
@@ -120,12 +151,3 @@ def remove_pictures(folder: Path) -> None:
         for path in folder.iterdir():
             if _OURS.fullmatch(path.name) and not path.is_dir():
                 path.unlink()
-
-
-def png(pixels: "npt.NDArray[np.uint8]") -> bytes:
-    """A picture ``(height_px, width_px, 3)`` as the bytes of a PNG file."""
-    from PIL import Image
-
-    data = BytesIO()
-    Image.fromarray(pixels).save(data, format="PNG")
-    return data.getvalue()

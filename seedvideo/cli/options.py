@@ -1,18 +1,25 @@
 """Options that several commands share, and how their words are read. Imports nothing heavy."""
 
 import os
+import re
 import sys
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import typer
 
+from seedvideo.errors import PlanError
+from seedvideo.sampler.knobs import NO_KNOBS, Knobs
 from seedvideo.writers.files import absolute
 
-Policy = Literal["seed1.5", "uniform", "keyframes"]
+Policy = Literal["seed1.5", "uniform", "keyframes", "adaptive"]
 Task = Literal["general", "detail", "motion"]
 Decoder = Literal["pyav", "decord"]
+Analysis = Literal["packets", "fast", "full"]
+
+# Bounded, so that no number is too long to be read.
+_TIME: Final = re.compile(r"([0-9]{1,4}:){0,2}[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 
 
 def parse_budget(text: str) -> int:
@@ -36,6 +43,35 @@ def parse_rate(text: str) -> float:
     return rate
 
 
+def parse_levels(text: str) -> tuple[int, ...]:
+    """Levels: whole numbers with commas between, such as ``640,256,128``."""
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isascii() and word.isdigit() for word in words):
+        raise typer.BadParameter(f"--levels {text!r} is not a list of levels such as 640,256,128")
+    return tuple(int(word) for word in words)
+
+
+def parse_time(text: str) -> Fraction:
+    """A moment: seconds such as ``90`` or ``12.5``, or ``1:30`` or ``1:02:03.5``, exact."""
+    if not _TIME.fullmatch(text):
+        raise typer.BadParameter(f"{text!r} is not a time such as 90, 12.5, 1:30 or 1:02:03.5")
+    moment = Fraction(0)
+    for word in text.split(":"):
+        moment = moment * 60 + Fraction(word)
+    return moment
+
+
+def parse_share(text: str) -> float:
+    """A share: a number from 0 to 1."""
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise typer.BadParameter(f"{text!r} is not a share from 0 to 1, such as 0.5")
+    return share
+
+
 Budget = Annotated[
     int | None,
     typer.Option(
@@ -56,6 +92,68 @@ Fps = Annotated[
     float | None,
     typer.Option(
         "--fps", metavar="RATE", parser=parse_rate, help="Sample so many frames a second."
+    ),
+]
+Levels = Annotated[
+    str | None,
+    typer.Option(
+        "--levels",
+        metavar="TOKENS,...",
+        help="Use these levels only, of those of the model. Default: all.",
+    ),
+]
+MaxFrames = Annotated[
+    int | None,
+    typer.Option("--max-frames", metavar="COUNT", min=1, help="Show at most so many frames."),
+]
+Start = Annotated[
+    Fraction | None,
+    typer.Option(
+        "--start", metavar="TIME", parser=parse_time, help="Look only from here on: 90 or 1:30."
+    ),
+]
+End = Annotated[
+    Fraction | None,
+    typer.Option("--end", metavar="TIME", parser=parse_time, help="Look only before this."),
+]
+Coverage = Annotated[
+    float | None,
+    typer.Option(
+        "--coverage",
+        metavar="SHARE",
+        parser=parse_share,
+        help="adaptive: share of the budget that is spread evenly whatever happens. Default: 0.5.",
+    ),
+]
+MinFps = Annotated[
+    float | None,
+    typer.Option(
+        "--min-fps",
+        metavar="RATE",
+        parser=parse_rate,
+        help="adaptive: everywhere so many frames a second, or more.",
+    ),
+]
+MaxFps = Annotated[
+    float | None,
+    typer.Option(
+        "--max-fps",
+        metavar="RATE",
+        parser=parse_rate,
+        help="adaptive: nowhere more frames a second. Default: 5.",
+    ),
+]
+AnalysisOption = Annotated[
+    Analysis,
+    typer.Option(
+        "--analysis",
+        help="adaptive: look at packet sizes only, at what they leave in doubt too, or at all.",
+    ),
+]
+CacheOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cache", metavar="DIR", help="Keep analyses in this folder, and use those kept before."
     ),
 ]
 SourceFps = Annotated[
@@ -89,10 +187,40 @@ def chosen_format(given: str | None, *, as_json: bool, default: str = "text") ->
     return "json" if as_json else given or default
 
 
-def check_policy(policy: Policy | None, *, fps: float | None) -> None:
-    """Refuse a rate where it would mean nothing, once, and not for every video again."""
+def check_policy(policy: Policy | None, *, fps: float | None, knobs: Knobs = NO_KNOBS) -> None:
+    """Refuse what would mean nothing to a policy, once, and not for every video again."""
     if policy == "keyframes" and fps is not None:
         raise typer.BadParameter("--policy keyframes takes the keyframes there are, so no --fps")
+    if policy not in (None, "adaptive") and knobs.only_adaptive():
+        words = ", ".join(f"--{name.replace('_', '-')}" for name in knobs.only_adaptive())
+        raise typer.BadParameter(f"--policy {policy} takes no {words}: only adaptive does")
+    if policy == "seed1.5" and knobs.levels_tokens is not None:
+        raise typer.BadParameter("--policy seed1.5 chooses its level itself, so no --levels")
+
+
+def chosen_knobs(
+    *,
+    levels: str | None,
+    max_frames: int | None,
+    start: Fraction | None,
+    end: Fraction | None,
+    coverage: float | None,
+    min_fps: float | None,
+    max_fps: float | None,
+) -> Knobs:
+    """The options together; what contradicts itself is wrong usage."""
+    try:
+        return Knobs(
+            levels_tokens=None if levels is None else parse_levels(levels),
+            max_frames=max_frames,
+            start=start,
+            end=end,
+            coverage=coverage,
+            min_fps=min_fps,
+            max_fps=max_fps,
+        )
+    except PlanError as error:
+        raise typer.BadParameter(error.message) from error
 
 
 def expand_sources(words: Iterable[str]) -> list[str]:

@@ -1,25 +1,39 @@
 """``seedvideo plan``: which frames would be shown and what they cost, before anything is spent."""
 
 import json
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from seedvideo.cli.options import (
+    AnalysisOption,
     AsJson,
     Budget,
+    CacheOption,
+    Coverage,
     DecoderOption,
+    End,
     Fps,
+    Levels,
+    MaxFps,
+    MaxFrames,
+    MinFps,
     ModelOption,
+    Overwrite,
     PolicyOption,
     SourceFps,
+    Start,
     TaskOption,
     Verbose,
     check_policy,
     chosen_format,
+    chosen_knobs,
     exact_rate,
 )
-from seedvideo.cli.talk import SOME_FAILED, Talk, write_out
+from seedvideo.cli.pictures import png
+from seedvideo.cli.talk import COULD_NOT_START, SOME_FAILED, Talk, write_out
+from seedvideo.writers.files import refuse_existing, write_file
 from seedvideo.writers.inert import printable_lines
 
 
@@ -29,6 +43,15 @@ def plan(
     policy: PolicyOption = None,
     task: TaskOption = "general",
     fps: Fps = None,
+    levels: Levels = None,
+    max_frames: MaxFrames = None,
+    start: Start = None,
+    end: End = None,
+    coverage: Coverage = None,
+    min_fps: MinFps = None,
+    max_fps: MaxFps = None,
+    analysis: AnalysisOption = "fast",
+    cache: CacheOption = None,
     model: ModelOption = None,
     source_fps: SourceFps = None,
     decoder: DecoderOption = "pyav",
@@ -40,6 +63,15 @@ def plan(
     explain: Annotated[
         bool, typer.Option("--explain", help="List every frame and why it was taken.")
     ] = False,
+    plot: Annotated[
+        str | None,
+        typer.Option(
+            "--plot",
+            metavar="FILE",
+            help="Also draw what happens and what is shown over time, as a PNG picture.",
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
     verbose: Verbose = False,
 ) -> None:
     """Show which frames a model would see, at which sizes, for how many tokens.
@@ -48,20 +80,41 @@ def plan(
     """
     talk = Talk(verbose=verbose)
     form = chosen_format(output_format, as_json=as_json)
-    check_policy(policy, fps=fps)
+    knobs = chosen_knobs(
+        levels=levels,
+        max_frames=max_frames,
+        start=start,
+        end=end,
+        coverage=coverage,
+        min_fps=min_fps,
+        max_fps=max_fps,
+    )
+    check_policy(policy, fps=fps, knobs=knobs)
+    if plot is not None:
+        with talk.guarded(COULD_NOT_START):
+            refuse_existing(Path(plot), overwrite=overwrite)
     backend = None if model is None else talk.loaded(model)
     with talk.guarded(SOME_FAILED, source=video):
         from seedvideo import pipeline
+        from seedvideo.sampler.plot import plot as draw_plan
 
-        with pipeline.open(video, decoder=decoder, source_fps=exact_rate(source_fps)) as clip:
+        with pipeline.open(
+            video, decoder=decoder, source_fps=exact_rate(source_fps), cache=cache
+        ) as clip:
             made = pipeline.plan(
                 clip,
                 policy=policy,
                 budget_tokens=budget_tokens,
                 task=task,
                 fps=fps,
+                knobs=knobs,
+                analysis=analysis,
                 model=backend,
             )
+            if plot is not None:
+                # Drawn for any policy: what an even plan misses is worth seeing too.
+                picture = png(draw_plan(made, clip.analysis(analysis)))
+                write_file(Path(plot), picture, overwrite=overwrite)
     if form == "json":
         text = json.dumps(made.to_json(), ensure_ascii=True, allow_nan=False)
     else:

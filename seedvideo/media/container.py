@@ -182,11 +182,20 @@ def check_size(width_px: int, height_px: int, origin: Origin) -> None:
         )
 
 
-def prepare_decoder(stream: VideoStream, origin: Origin) -> None:
-    """Sets a stream's decoder up: one thread, so that results repeat, and bounded pictures."""
+def prepare_decoder(stream: VideoStream, origin: Origin, *, is_rough: bool = False) -> None:
+    """Sets a stream's decoder up: one thread, so that results repeat, and bounded pictures.
+
+    Args:
+        stream: the chosen one.
+        origin: names the limits.
+        is_rough: leave out the filter that smooths the edges of blocks. Some codecs are quicker
+            without; pictures drift a little from keyframe to keyframe.
+    """
     context = stream.codec_context
     context.thread_count = 1
     context.options = {"max_pixels": str(origin.limits.max_frame_pixels)}
+    if is_rough:
+        context.options["skip_loop_filter"] = "all"
 
 
 def encrypted(shown: str) -> MediaError:

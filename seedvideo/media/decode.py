@@ -13,12 +13,11 @@ has removed a wanted frame. Runs in the decoding process only.
 
 from __future__ import annotations  # av.Packet is generic for type checkers only
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import av
-from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -32,20 +31,22 @@ from seedvideo.media.container import (
     out_of_memory,
     prepare_decoder,
 )
-from seedvideo.media.decoder import Picture, Strategy, Tally, Wanted
+from seedvideo.media.cursor import Cursor, SeekNotTrusted
+from seedvideo.media.decoder import (
+    Depth,
+    Look,
+    LookSize,
+    LookSpan,
+    Picture,
+    Strategy,
+    Tally,
+    Wanted,
+)
 from seedvideo.media.index import Index
 from seedvideo.media.info import MediaWarning
-from seedvideo.media.packets import NO_TIME, PacketTable, read_packets
+from seedvideo.media.packets import NO_TIME, PacketTable
 from seedvideo.media.picture import Orientation, Resizer
-
-_WORTH_A_JUMP: Final = 4
-"""Packets that must be saved before draining, flushing and starting anew costs less."""
-
-_WORTH_A_SEEK: Final = 200
-"""Packets to step over from which a seek in the file is quicker than reading on."""
-
-_NO_END: Final = 1 << 62
-"""End of a run that lasts as long as the file does."""
+from seedvideo.media.runs import Run, plan_looks, plan_runs
 
 _PICTURES_IN_RESERVE: Final = 2
 _BYTES_PER_PIXEL: Final = 3
@@ -53,41 +54,6 @@ _BYTES_PER_PIXEL: Final = 3
 
 _MIN_PACKETS_FOR_SHARE: Final = 100
 """Packets from which the share of damaged ones says something."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """Packets ``[first, end)`` to decode in one go; the first one is a keyframe."""
-
-    first: int
-    end: int
-
-
-def plan_runs(index: Index, wanted: Sequence[int], *, strategy: Strategy) -> list[Run]:
-    """Plans which packets are decoded for the wanted ranks.
-
-    Args:
-        index: of the stream.
-        wanted: ranks, rising.
-        strategy: ``sequential`` gives one run from the first keyframe on.
-    """
-    if index.by_count:
-        return [Run(index.keys[0], _NO_END)]
-    gap = 0 if strategy == "seek" else _WORTH_A_JUMP
-    spans = sorted({(index.entry(rank), index.packet_of[rank] + 2) for rank in wanted})
-    runs: list[Run] = []
-    for first, end in spans:
-        # One packet more than wanted: an interlaced picture may be stored as two packets.
-        end = min(end, len(index.packet_times))
-        if runs and (strategy == "sequential" or first <= runs[-1].end + gap):
-            runs[-1] = Run(runs[-1].first, max(runs[-1].end, end))
-        else:
-            runs.append(Run(index.keys[0] if strategy == "sequential" else first, end))
-    return runs
-
-
-class SeekNotTrusted(Exception):
-    """A seek did not lead to where it should; the frames must be reached in another way."""
 
 
 class PyavDecoder:
@@ -118,12 +84,7 @@ class PyavDecoder:
             try:
                 yield from self._pass(matcher, "sequential", alive, tally)
             except SeekNotTrusted as error:
-                raise InputError(
-                    "input.changed",
-                    f"{self._origin.shown}: changed while it was read",
-                    hint="wait until it is whole, then try again",
-                    retryable=True,
-                ) from error
+                raise self._changed() from error
         yield from matcher.finish()
         tally.lost_frames += matcher.lost
         if not matcher.done:
@@ -136,22 +97,76 @@ class PyavDecoder:
         self, matcher: _Matcher, strategy: Strategy, alive: Callable[[], None], tally: Tally
     ) -> Iterator[Picture]:
         ranks = [w.rank for w in matcher.pending]
+        runs = plan_runs(self._index, ranks, strategy=strategy)
+        for rank, frame, _ in self._decode_runs(runs, strategy, alive, tally):
+            yield from matcher.offer(rank, frame)
+            if matcher.done:
+                return
+
+    def looks(
+        self,
+        spans: Sequence[LookSpan],
+        size: LookSize,
+        *,
+        alive: Callable[[], None],
+        tally: Tally,
+    ) -> Iterator[Look]:
+        """Yields small frames of spans; what is decoded on the way to them is given too.
+
+        Args:
+            spans: by rising rank, not overlapping.
+            size: of the small frames.
+            alive: called often; may raise to stop.
+            tally: counts as the pass goes on.
+
+        Yields:
+            Looks by rising rank. A picture that damage took away is missing. At depth
+            ``references`` they are rough: no edge of a block is smoothed.
+
+        Raises:
+            MediaError: if the file is too damaged.
+            DecodeError: if memory does not suffice.
+        """
+        thinner = _Thinner(self._index, size)
+        resizer = Resizer(self._orientation)
+        for sequential in (False, True):
+            runs = plan_looks(self._index, spans, sequential=sequential)
+            strategy: Strategy = "sequential" if sequential else "auto"
+            try:
+                for rank, frame, depth in self._decode_runs(runs, strategy, alive, tally):
+                    if thinner.wants(rank, depth):
+                        planes = resizer.shrink(frame, size.width_px, size.height_px)
+                        yield Look(rank, planes)
+            except SeekNotTrusted as error:
+                if sequential:
+                    raise self._changed() from error
+            else:
+                return
+
+    def _decode_runs(
+        self,
+        runs: Sequence[Run],
+        strategy: Strategy,
+        alive: Callable[[], None],
+        tally: Tally,
+    ) -> Iterator[tuple[int, VideoFrame, Depth]]:
         with open_container(self._origin) as container:
             stream = choose_stream(container, self._origin)
-            prepare_decoder(stream, self._origin)
+            is_rough = any(run.depth == "references" for run in runs)
+            prepare_decoder(stream, self._origin, is_rough=is_rough)
             self._coded_pixels = stream.codec_context.width * stream.codec_context.height
-            cursor = _Cursor(container, stream, self._table, self._origin.shown)
-            runs = plan_runs(self._index, ranks, strategy=strategy)
+            cursor = Cursor(container, stream, self._table, self._origin.shown)
             tally.planned_packets = sum(min(r.end, len(self._table)) - r.first for r in runs)
             for run in runs:
                 cursor.go_to(run.first, strategy=strategy, alive=alive)
+                skip: Literal["NONREF", "DEFAULT"]
+                skip = "NONREF" if run.depth == "references" else "DEFAULT"
+                stream.codec_context.skip_frame = skip
                 for rank, frame in self._decode_run(cursor, run, alive, tally):
-                    yield from matcher.offer(rank, frame)
-                    if matcher.done:
-                        return
+                    yield rank, frame, run.depth
 
     def _decode_run(
-        self, cursor: _Cursor, run: Run, alive: Callable[[], None], tally: Tally
+        self, cursor: Cursor, run: Run, alive: Callable[[], None], tally: Tally
     ) -> Iterator[tuple[int, VideoFrame]]:
         index, context = self._index, cursor.stream.codec_context
         first_time = NO_TIME if index.by_count else index.packet_times[run.first]
@@ -222,6 +237,14 @@ class PyavDecoder:
             tally.patched_frames += sum(frame.is_corrupt for frame in frames)
         return frames
 
+    def _changed(self) -> InputError:
+        return InputError(
+            "input.changed",
+            f"{self._origin.shown}: changed while it was read",
+            hint="wait until it is whole, then try again",
+            retryable=True,
+        )
+
     def _check_memory(self) -> None:
         """Tells a frame lost to damage from one lost to memory, of which FFmpeg may say nothing."""
         try:
@@ -239,88 +262,24 @@ class PyavDecoder:
         tally.warnings += (MediaWarning("media.size_changes", message),)
 
 
-class _Cursor:
-    """A place in the file, counted in packets, that can move forward."""
+class _Thinner:
+    """Says which decoded pictures become looks."""
 
-    def __init__(
-        self, container: InputContainer, stream: VideoStream, table: PacketTable, shown: str
-    ) -> None:
-        self.stream = stream
-        self._container = container
-        self._table = table
-        self._shown = shown
-        self._position = 0
-        self._held: Packet[VideoStream] | None = None
-        self._reader = read_packets(container, stream, shown=shown)
+    def __init__(self, index: Index, size: LookSize) -> None:
+        self._times = index.times
+        self._keyframes = set(index.keyframes)
+        self._least_ticks = math.ceil(size.every / index.time_base)
+        self._last = -1
 
-    def go_to(self, number: int, *, strategy: Strategy, alive: Callable[[], None]) -> None:
-        """Moves forward to a packet.
-
-        Raises:
-            SeekNotTrusted: if it is not found.
-        """
-        distance = number - self._position
-        least = {"seek": 1, "auto": _WORTH_A_SEEK, "sequential": _NO_END}[strategy]
-        if distance >= least:
-            self._seek(number)
-        while self._position < number:
-            alive()
-            if self._next() is None:
-                raise SeekNotTrusted
-
-    def packets(self, end: int) -> Iterator[Packet[VideoStream] | None]:
-        """Yields packets up to a number, numbered, then None to drain the decoder."""
-        while self._position < end:
-            number = self._position
-            packet = self._next()
-            if packet is None:
-                break
-            if packet.size:
-                packet.pts = packet.dts = number
-                yield packet
-        yield None
-
-    def _next(self) -> Packet[VideoStream] | None:
-        packet, self._held = self._held, None
-        if packet is None:
-            packet = next(self._reader, None)
-        if packet is not None:
-            if not self._is(packet, self._position):
-                raise SeekNotTrusted
-            self._position += 1
-        return packet
-
-    def _is(self, packet: Packet[VideoStream], number: int) -> bool:
-        table = self._table
-        pts = NO_TIME if packet.pts is None else packet.pts
-        return number < len(table) and (pts, packet.size) == (table.pts[number], table.size[number])
-
-    def _seek(self, number: int) -> None:
-        """Seeks to a keyframe, so that this very packet is read next.
-
-        Raises:
-            SeekNotTrusted: if it is not found.
-        """
-        table = self._table
-        if table.pts[number] == NO_TIME:
-            return
-        aim = table.pts[number]
-        if table.dts[number] != NO_TIME:
-            aim = min(aim, table.dts[number])
-        try:
-            self._container.seek(aim, stream=self.stream)
-        except av.error.FFmpegError as error:
-            raise SeekNotTrusted from error
-        self._reader = read_packets(self._container, self.stream, shown=self._shown)
-        for packet in self._reader:
-            if packet is None:
-                break
-            if packet.is_keyframe and self._is(packet, number):
-                self._held, self._position = packet, number
-                return
-            if packet.pts is not None and packet.is_keyframe and packet.pts > table.pts[number]:
-                break
-        raise SeekNotTrusted
+    def wants(self, rank: int, depth: Depth) -> bool:
+        if rank <= self._last:
+            return False
+        if depth == "references" and self._last >= 0 and rank not in self._keyframes:
+            ticks = self._times[rank] - self._times[self._last]
+            if ticks < self._least_ticks:
+                return False
+        self._last = rank
+        return True
 
 
 class _Matcher:

@@ -6,12 +6,68 @@ of the stream. Knows nothing of times or files.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal, Protocol
 
 from seedvideo.media.info import MediaWarning
 
 Strategy = Literal["auto", "sequential", "seek"]
 """How to reach frames: as costs least, in one pass without a seek, or by a seek at each chance."""
+
+Depth = Literal["keys", "references", "all"]
+"""Which pictures of a span are looked at: those that need no other, those that others need, all.
+
+Not every stream says which pictures others need; then ``references`` gives all."""
+
+
+@dataclass(frozen=True)
+class LookSpan:
+    """Frames ``[first, end)``, by rank, that are looked at in small, and how closely.
+
+    Raises:
+        ValueError: if the span is empty.
+    """
+
+    first: int
+    end: int
+    depth: Depth
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.first < self.end:
+            raise ValueError(f"span of looks [{self.first}, {self.end}) is empty")
+
+
+@dataclass(frozen=True)
+class Look:
+    """A small frame as it is stored: the true rank, and planes of luma and halved chroma.
+
+    ``planes`` holds 8-bit I420: ``width * height`` bytes of luma, then a quarter of that twice.
+    """
+
+    rank: int
+    planes: bytes
+
+
+@dataclass(frozen=True)
+class LookSize:
+    """Size of small frames in pixels of the stored picture, both even; and their least spacing.
+
+    ``every`` is in seconds and holds at depth ``references`` only; keyframes are always given.
+
+    Raises:
+        ValueError: if a side is odd or not above 0, or the spacing is below 0.
+    """
+
+    width_px: int
+    height_px: int
+    every: Fraction = Fraction(0)
+
+    def __post_init__(self) -> None:
+        if min(self.width_px, self.height_px) < 2 or self.width_px % 2 or self.height_px % 2:
+            size = f"{self.width_px}x{self.height_px}"
+            raise ValueError(f"size of looks is {size}, expected even sides of at least 2")
+        if self.every < 0:
+            raise ValueError(f"spacing of looks is {self.every} s, expected 0 or more")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 Times are exact seconds from the video stream's own start. Knows nothing of how frames are decoded.
 """
 
+from array import array
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -44,6 +45,41 @@ class Frame:
 
     def __repr__(self) -> str:
         return f"Frame(pts={self.pts!s}, pixels={self.pixels.shape} {self.pixels.dtype})"
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Looks:
+    """Small frames as they are stored: not turned, pixels not made square.
+
+    ``planes`` is ``(N, H * 3 // 2, W)``, 8-bit I420: ``H`` rows of luma above the chroma, which has
+    half of both sides.
+
+    Args:
+        ranks: place of each among the presented frames, rising.
+        planes: their pixels.
+    """
+
+    ranks: tuple[int, ...]
+    planes: "npt.NDArray[np.uint8]"
+
+    def __repr__(self) -> str:
+        return f"Looks({len(self.ranks)} frames, {self.planes.shape} {self.planes.dtype})"
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Packets:
+    """What the container says of the packets that hold the frames, in order of time.
+
+    Args:
+        sizes_bytes: of each frame's packet, padding left out.
+        places: of each frame's packet among those of the stream: they are stored in this order.
+    """
+
+    sizes_bytes: "array[int]"
+    places: "array[int]"
+
+    def __repr__(self) -> str:
+        return f"Packets({len(self.sizes_bytes)} frames)"
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,8 @@ class PacketTable:
     dts: array[int] = field(default_factory=lambda: array("q"))
     duration: array[int] = field(default_factory=lambda: array("q"))
     size: array[int] = field(default_factory=lambda: array("q"))
+    payload: array[int] = field(default_factory=lambda: array("q"))
+    """Bytes of each packet that are not padding."""
     flags: array[int] = field(default_factory=lambda: array("b"))
     other_end: Fraction = Fraction(0)
     """Latest end among the packets of other streams, in seconds of the container's clock."""
@@ -153,6 +155,7 @@ def tabulate(
         table.dts.append(NO_TIME if packet.dts is None else packet.dts)
         table.duration.append(packet.duration or 0)
         table.size.append(packet.size)
+        table.payload.append(packet.size - _padding(codec, packet))
         table.flags.append(_KEY * key | _HIDDEN * hidden)
     return table
 
@@ -161,6 +164,21 @@ def _note_other(table: PacketTable, packet: Packet[VideoStream]) -> None:
     if packet.pts is not None and packet.time_base:
         end = (packet.pts + (packet.duration or 0)) * packet.time_base
         table.other_end = max(table.other_end, end)
+
+
+def _padding(codec: str, packet: Packet[VideoStream]) -> int:
+    """Counts the bytes of filler data at the end of a packet.
+
+    Streams of a constant bit rate are filled up with it (ITU-T H.264, section 7.3.2.7; H.265,
+    section 7.3.2.8): bytes of ones, and a last one that ends the unit. No picture data ends so,
+    but for a byte or two.
+    """
+    if codec not in ("h264", "hevc") or packet.size < 8:
+        return 0
+    data = memoryview(packet)
+    if bytes(data[-5:]) != b"\xff\xff\xff\xff\x80":
+        return 0
+    return packet.size - len(bytes(data[:-1]).rstrip(b"\xff"))
 
 
 def _is_shown(codec: str, packet: Packet[VideoStream]) -> bool:

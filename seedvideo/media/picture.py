@@ -125,6 +125,28 @@ class Resizer:
         self._orientation = orientation
         self._reformatter = VideoReformatter()
 
+    def shrink(self, frame: VideoFrame, width_px: int, height_px: int) -> bytes:
+        """Returns the stored picture, not turned, as 8-bit planes of luma and halved chroma.
+
+        Every sample is a mean over what it stands for, so grain is averaged away.
+        """
+        small = self._reformatter.reformat(
+            frame,
+            width_px,
+            height_px,
+            "yuv420p",
+            interpolation=Interpolation.AREA,
+            threads=1,
+        )
+        parts: list[bytes | memoryview] = []
+        for plane in small.planes:
+            data, row, used = memoryview(plane), plane.line_size, plane.width
+            if row == used:
+                parts.append(data[: row * plane.height])
+            else:
+                parts += [data[y * row : y * row + used] for y in range(plane.height)]
+        return b"".join(parts)
+
     def resize(self, frame: VideoFrame, width_px: int, height_px: int) -> bytes:
         """Returns the picture as rows of RGB bytes, ``height_px * width_px * 3`` in all.
 

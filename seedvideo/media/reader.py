@@ -8,37 +8,39 @@ the video stream's own start. Knows nothing of tokens, plans or models.
 import os
 import weakref
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Self, get_args
+from typing import Any, Final, Literal, Self, TypeVar, get_args
 
 from seedvideo.errors import ConfigError, DecodeError
 from seedvideo.limits import DEFAULT_LIMITS, Limits
 from seedvideo.media import wire
+from seedvideo.media.answers import (
+    NONSENSE,
+    read_facts,
+    read_looks,
+    read_packet_sizes,
+    read_report,
+)
 from seedvideo.media.child import Child, open_request
-from seedvideo.media.decoder import Strategy
-from seedvideo.media.frames import DecodeReport, Frame, Target
-from seedvideo.media.info import MediaInfo, MediaWarning
+from seedvideo.media.decoder import LookSize, LookSpan, Strategy
+from seedvideo.media.frames import DecodeReport, Frame, Looks, Packets, Target
+from seedvideo.media.info import MediaInfo
 from seedvideo.media.safety import Source, open_source
+from seedvideo.media.worker import LOOKS_A_MESSAGE
 
+_Read = TypeVar("_Read")
 DecoderName = Literal["pyav", "decord"]
 StrategyName = Strategy
 
-_BYTES_PER_TIME: Final = 16
-"""Most that one packet adds to the answer to ``open``: a time, and a place among the keyframes."""
-
-_NONSENSE: Final = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    TypeError,
-    ValueError,
-    wire.WireError,
-)
-"""What an answer raises that is no answer to the request."""
+_BYTES_PER_FRAME: Final = 16
+"""Most that one frame adds to an answer about all: a time and a place among the keyframes, or a
+size and a place in the file."""
 
 
 def open_video(
@@ -107,6 +109,7 @@ class VideoReader:
         self._info: MediaInfo | None = None
         self._times: tuple[Fraction, ...] = ()
         self._keyframes: tuple[int, ...] = ()
+        self._packets: Packets | None = None
         self._report = DecodeReport()
 
     def __enter__(self) -> Self:
@@ -186,37 +189,59 @@ class VideoReader:
                 raise ConfigError("config.invalid", f"target size {size} is over the limits")
         return self._frames(tuple(targets), strategy)
 
-    def thumbnails(self, width_px: int, height_px: int, *, every: Fraction) -> Iterator[Frame]:
-        """Decodes small frames of all of the video in one pass.
-
-        Args:
-            width_px: of the thumbnails.
-            height_px: of the thumbnails.
-            every: least time between two of them, in seconds; 0 gives every frame.
-
-        Yields:
-            Frames with strictly increasing times.
+    @property
+    def packets(self) -> Packets:
+        """Sizes of the packets that hold the frames, in order of time. Decodes nothing.
 
         Raises:
-            As `frames` does.
+            As `info` does.
         """
-        targets: list[Target] = []
-        for time in self.times:
-            if not targets or time - targets[-1].pts >= every:
-                targets.append(Target(time, width_px, height_px))
-        return self._without_repeats(self.frames(targets, strategy="sequential"))
+        if self._packets is None:
+            child = self._ready_child()
+            child.send({"type": "packets"})
+            limits = self._limits
+            message = child.receive(
+                within_s=limits.stall_timeout_s,
+                max_body_bytes=_BYTES_PER_FRAME * limits.max_packets,
+            )
+            read = partial(read_packet_sizes, message, frames=len(self._times))
+            self._packets = self._read(child, read)
+        return self._packets
+
+    def looks(self, spans: Sequence[LookSpan], size: LookSize) -> Iterator[Looks]:
+        """Decodes small frames of spans, a few at a time, in one pass.
+
+        Args:
+            spans: by rising rank, not overlapping.
+            size: of the small frames, and the least time between two of them.
+
+        Yields:
+            Looks by rising rank, as the picture is stored: not turned, pixels not made square.
+            Frames that must be decoded on the way to a span are given too; frames that damage took
+            away are missing. Where any span asks for ``references`` only, blocks are not smoothed.
+
+        Raises:
+            ConfigError: if spans are out of order or go beyond the last frame.
+            MediaError: if the file is too damaged.
+            DecodeError: if decoding takes too long, is stopped, or kills the decoding process.
+        """
+        ends = [span.end for span in spans]
+        if any(end > span.first for end, span in zip(ends, spans[1:], strict=False)) or (
+            ends and ends[-1] > len(self.times)
+        ):
+            raise ConfigError("config.invalid", "spans of looks are not in order of time")
+        if size.width_px * size.height_px > self._limits.max_frame_pixels:
+            raise ConfigError("config.invalid", "size of looks is over the limits")
+        return self._looks(tuple(spans), size)
+
+    def digest(self) -> str:
+        """A hash of all of the file's bytes, in hexadecimal: BLAKE2b of 32 bytes."""
+        return self._source.digest()
 
     def close(self) -> None:
         """Ends the decoding process, whatever it is doing, and closes the file."""
         self._end_child()
         self._release()
-
-    def _without_repeats(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        last: Fraction | None = None
-        for frame in frames:
-            if last is None or frame.pts > last:
-                yield frame
-            last = frame.pts
 
     def _frames(self, targets: Sequence[Target], strategy: StrategyName) -> Iterator[Frame]:
         times = self.times
@@ -227,28 +252,57 @@ class VideoReader:
         for target in targets:
             rank = max(bisect_right(times, target.pts) - 1, 0)
             wanted += (rank, target.width_px, target.height_px)
-        self._pass += 1
-        number = self._pass
-        self._pass_bytes = 3 * max(t.width_px * t.height_px for t in targets)
-        child.send({"type": "pass", "strategy": strategy}, wire.pack_integers(wanted))
-        self._pass_runs = True
-        try:
+        request = {"type": "pass", "strategy": strategy}
+        most_bytes = 3 * max(t.width_px * t.height_px for t in targets)
+        with self._running_pass(child, request, wanted, most_bytes) as number:
             for target in targets:
                 message = self._answer(child, number, "picture")
                 yield self._frame(message, target)
-            message = self._answer(child, number, "done")
-            try:
-                self._finish(message)
-            except _NONSENSE as error:
-                child.kill()
-                raise self._nonsense() from error
+            self._finish(child, self._answer(child, number, "done"))
+
+    def _looks(self, spans: Sequence[LookSpan], size: LookSize) -> Iterator[Looks]:
+        if not spans:
+            return
+        child = self._ready_child()
+        numbers: list[int] = []
+        for span in spans:
+            numbers += (span.first, span.end, wire.DEPTHS.index(span.depth))
+        request = {
+            "type": "looks",
+            "width_px": size.width_px,
+            "height_px": size.height_px,
+            "every": str(size.every),
+        }
+        most_bytes = LOOKS_A_MESSAGE * (8 + size.width_px * size.height_px * 3 // 2)
+        with self._running_pass(child, request, numbers, most_bytes) as number:
+            last = -1
+            while (message := self._answer(child, number, "looks", "done")).type == "looks":
+                frames = len(self._times)
+                read = partial(read_looks, message, size, after=last, frames=frames)
+                looks = self._read(child, read)
+                last = looks.ranks[-1]
+                yield looks
+            self._finish(child, message)
+
+    @contextmanager
+    def _running_pass(
+        self, child: Child, request: dict[str, Any], numbers: list[int], most_bytes: int
+    ) -> Iterator[int]:
+        """Starts a pass and gives its number; ends it if it is left early."""
+        self._pass += 1
+        number = self._pass
+        self._pass_bytes = most_bytes
+        child.send(request, wire.pack_integers(numbers))
+        self._pass_runs = True
+        try:
+            yield number
         finally:
             if number == self._pass and self._pass_runs:
                 self._pass_runs = False
                 if child.running:
                     child.stop_pass(max_body_bytes=self._pass_bytes)
 
-    def _answer(self, child: Child, number: int, kind: str) -> wire.Message:
+    def _answer(self, child: Child, number: int, *kinds: str) -> wire.Message:
         if number != self._pass or not child.running:
             raise DecodeError(
                 "decode.stopped",
@@ -259,7 +313,7 @@ class VideoReader:
         message = child.receive(
             within_s=self._limits.stall_timeout_s, max_body_bytes=self._pass_bytes
         )
-        if message.type != kind:
+        if message.type not in kinds:
             child.kill()
             raise self._nonsense()
         return message
@@ -278,20 +332,16 @@ class VideoReader:
         pixels = np.frombuffer(message.body, np.uint8).reshape(shape)
         return Frame(self._times[rank], pixels)
 
-    def _finish(self, message: wire.Message) -> None:
+    def _finish(self, child: Child, message: wire.Message) -> None:
         self._pass_runs = False
-        header = message.header
-        warnings = [MediaWarning(str(code), str(text)) for code, text in header["warnings"]]
-        damaged, patched, lost = (
-            int(header[name]) for name in ("damaged_packets", "patched_frames", "lost_frames")
-        )
-        if damaged or patched or lost:
-            text = (
-                f"{damaged} damaged packets, {patched} frames patched up by the decoder, "
-                f"{lost} wanted frames lost (a neighbour stands in)"
-            )
-            warnings.append(MediaWarning("media.damaged", text))
-        self._report = DecodeReport(int(header["decoded_frames"]), damaged, tuple(warnings))
+        self._report = self._read(child, partial(read_report, message))
+
+    def _read(self, child: Child, read: Callable[[], _Read]) -> _Read:
+        try:
+            return read()
+        except NONSENSE as error:
+            child.kill()
+            raise self._nonsense() from error
 
     def _opened(self) -> MediaInfo:
         if self._info is None:
@@ -317,27 +367,12 @@ class VideoReader:
         fps = None if self._fps is None else str(self._fps)
         child.send(open_request(self._source, limits=limits, decoder=self._decoder, fps=fps))
         answer = child.receive(
-            within_s=limits.open_timeout_s, max_body_bytes=_BYTES_PER_TIME * limits.max_packets
+            within_s=limits.open_timeout_s, max_body_bytes=_BYTES_PER_FRAME * limits.max_packets
         )
-        try:
-            self._take_opened(answer)
-        except _NONSENSE as error:
-            child.kill()
-            raise self._nonsense() from error
-        return child
-
-    def _take_opened(self, answer: wire.Message) -> None:
-        header = answer.header
-        ticks = wire.unpack_integers(answer.body)
-        count, start, base = (
-            int(header["frames"]),
-            int(header["start"]),
-            _exact(header["time_base"]),
-        )
+        facts = self._read(child, partial(read_facts, answer, path=self._source.name))
         if self._info is None:
-            self._times = tuple((tick - start) * base for tick in ticks[:count])
-            self._keyframes = tuple(ticks[count:])
-            self._info = _read_info(header["info"], path=self._source.name)
+            self._info, self._times, self._keyframes = facts.info, facts.times, facts.keyframes
+        return child
 
     def _end_child(self) -> None:
         if self._child is not None:
@@ -349,19 +384,3 @@ class VideoReader:
     def _nonsense(self) -> DecodeError:
         text = f"{self._source.shown}: the decoding process sent nonsense"
         return DecodeError("decode.crashed", text, hint="report the file")
-
-
-def _exact(text: str) -> Fraction:
-    """Reads what ``str`` makes of a fraction and nothing else: "1e999999999" would fill memory."""
-    numerator, _, denominator = text.partition("/")
-    return Fraction(int(numerator), int(denominator or 1))
-
-
-def _read_info(plain: dict[str, Any], *, path: str) -> MediaInfo:
-    values = {**plain, "path": path}
-    for name in ("sample_aspect", "duration", "start"):
-        values[name] = _exact(values[name])
-    if values["fps_avg"] is not None:
-        values["fps_avg"] = _exact(values["fps_avg"])
-    values["warnings"] = tuple(MediaWarning(code, text) for code, text in values["warnings"])
-    return MediaInfo(**values)

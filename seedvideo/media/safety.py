@@ -6,6 +6,7 @@ and opened by us, and what goes on from here is a descriptor. So ``concat:a|b``,
 media before any demuxer sees them. Knows nothing of demuxers, streams or pictures.
 """
 
+import hashlib
 import os
 import re
 import stat
@@ -20,6 +21,7 @@ from seedvideo.limits import Limits
 HEAD_BYTES: Final = 4096
 """How much of a file is looked at."""
 
+_HASH_BYTES: Final = 1 << 22
 _MAX_SHOWN_CHARS: Final = 200
 _PLAYLISTS: Final = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"<smil", b"v=0", b"[playlist]")
 _MAGIC: Final = (
@@ -65,6 +67,14 @@ class Source:
     shown: str
     kind: str
     size_bytes: int
+
+    def digest(self) -> str:
+        """Returns a hash of all of the file's bytes, in hexadecimal: BLAKE2b of 32 bytes."""
+        done, hashed = 0, hashlib.blake2b(digest_size=32)
+        while data := os.pread(self.descriptor, _HASH_BYTES, done):
+            hashed.update(data)
+            done += len(data)
+        return hashed.hexdigest()
 
     def close(self) -> None:
         """Closes the descriptor."""

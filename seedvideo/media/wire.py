@@ -11,11 +11,19 @@ import struct
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 PREFIX: Final = struct.Struct(">IQ")
 MAX_HEADER_BYTES: Final = 1 << 20
 """Longest header that a reader accepts."""
+
+
+DEPTHS: Final[tuple[Literal["keys"], Literal["references"], Literal["all"]]] = (
+    "keys",
+    "references",
+    "all",
+)
+"""How closely a span is looked at, by the number that stands for it in a message."""
 
 
 class WireError(Exception):

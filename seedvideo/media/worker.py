@@ -2,7 +2,8 @@
 
 Started by `seedvideo.media.child` with three descriptors: requests in, answers out, the file. It
 writes no file, opens none by name, and its memory is bounded. It ends when the reader's end of the
-request pipe closes. Requests are ``open``, then any number of ``pass``; ``stop`` ends a pass early.
+request pipe closes. Requests are ``open``, then any number of ``packets``, ``pass`` and ``looks``;
+``stop`` ends one of the latter two early.
 """
 
 import os
@@ -12,6 +13,7 @@ import sys
 import time
 import traceback
 from fractions import Fraction
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from seedvideo.errors import SeedVideoError
@@ -19,13 +21,18 @@ from seedvideo.limits import Limits
 from seedvideo.media import wire
 
 if TYPE_CHECKING:
+    from seedvideo.media.decode import PyavDecoder
     from seedvideo.media.decoder import Decoder, Tally
+    from seedvideo.media.describe import Opened
 
 ALIVE_EVERY_S: Final = 0.5
 """Time after which a process without an answer says that it is still working."""
 
 EXIT_OUT_OF_MEMORY: Final = 87
 """Exit status of a process that had no memory left even to say so."""
+
+LOOKS_A_MESSAGE: Final = 32
+"""Most small frames in one answer."""
 
 _MAX_REQUEST_BYTES: Final = 1 << 26
 _MAX_OPEN_FILES: Final = 64
@@ -135,7 +142,8 @@ def _serve_file(line: _Line, file: int, request: dict[str, Any]) -> None:
         fps=None if request["fps"] is None else Fraction(request["fps"]),
     )
     opened = describe(origin, line.alive)
-    decoder: Decoder = PyavDecoder(origin, opened.index, opened.table, opened.orientation)
+    looker = PyavDecoder(origin, opened.index, opened.table, opened.orientation)
+    decoder: Decoder = looker
     if use_decord:
         from seedvideo.media.decord_decoder import DecordDecoder
 
@@ -152,10 +160,18 @@ def _serve_file(line: _Line, file: int, request: dict[str, Any]) -> None:
         wire.pack_integers(index.times + index.keyframes),
     )
     while (message := line.receive()) is not None:
-        if message.type != "pass":
+        if message.type == "packets":
+            _answer_packets(line, opened)
+        if message.type not in ("pass", "looks"):
             continue
         tally = Tally()
-        _answer_pass(line, decoder, message, tally)
+        try:
+            if message.type == "pass":
+                _answer_pass(line, decoder, message, tally)
+            else:
+                _answer_looks(line, looker, message, tally)
+        except _Stopped:
+            pass  # The pass's container closes with its generator.
         line.send(
             {
                 "type": "done",
@@ -174,12 +190,34 @@ def _answer_pass(line: _Line, decoder: "Decoder", message: wire.Message, tally: 
     numbers = wire.unpack_integers(message.body)
     wanted = [Wanted(*numbers[i : i + 3]) for i in range(0, len(numbers), 3)]
     strategy = message.header["strategy"]
-    try:
-        for picture in decoder.pictures(wanted, strategy=strategy, alive=line.alive, tally=tally):
-            line.send({"type": "picture", "rank": picture.rank}, picture.rgb)
-            line.alive()
-    except _Stopped:
-        return  # The pass's container closes with this function's frame.
+    for picture in decoder.pictures(wanted, strategy=strategy, alive=line.alive, tally=tally):
+        line.send({"type": "picture", "rank": picture.rank}, picture.rgb)
+        line.alive()
+
+
+def _answer_packets(line: _Line, opened: "Opened") -> None:
+    index, payload = opened.index, opened.table.payload
+    sizes = [payload[number] for number in index.packet_of]
+    line.send({"type": "packets"}, wire.pack_integers(sizes + index.packet_of))
+
+
+def _answer_looks(
+    line: _Line, looker: "PyavDecoder", message: wire.Message, tally: "Tally"
+) -> None:
+    from seedvideo.media.decoder import LookSize, LookSpan
+
+    header, numbers = message.header, wire.unpack_integers(message.body)
+    spans = [
+        LookSpan(numbers[i], numbers[i + 1], wire.DEPTHS[numbers[i + 2]])
+        for i in range(0, len(numbers), 3)
+    ]
+    size = LookSize(header["width_px"], header["height_px"], Fraction(header["every"]))
+    looks = looker.looks(spans, size, alive=line.alive, tally=tally)
+    while chunk := list(islice(looks, LOOKS_A_MESSAGE)):
+        ranks = wire.pack_integers([look.rank for look in chunk])
+        planes = b"".join(look.planes for look in chunk)
+        line.send({"type": "looks", "count": len(chunk)}, ranks + planes)
+        line.alive()
 
 
 def _plain(info: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from seedvideo.errors import PlanError
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.request import Request, assemble
+from seedvideo.sampler.spacing import spread, spread_in_time
 from seedvideo.sampler.stamps import time_text
 
 
@@ -24,7 +25,7 @@ def fill(
     """The best level at which all wanted frames fit, else as many as fit at the lowest.
 
     Args:
-        request: what was asked; a given ``level_tokens`` is the only level tried.
+        request: what was asked.
         policy: name of the policy.
         pick: positions for a number of frames; may give fewer than asked, never more, and gives one
             for one.
@@ -34,14 +35,12 @@ def fill(
     Raises:
         PlanError: ``plan.over_budget`` if not even one frame fits.
     """
-    request = replace(request, text_tokens=_remembered(request.text_tokens))
+    request = replace(request, text_tokens=remembered(request.text_tokens))
     budget = request.budget_tokens
     count = min(wanted, request.max_frames)
     positions = pick(count)
     text = _text_cost(request, positions)
-    levels = request.geometry.levels_tokens
-    if request.level_tokens is not None:
-        levels = (request.level_tokens,)
+    levels = request.levels_tokens
     level = next(
         (each for each in levels if len(positions) * request.frame_tokens(each) + text <= budget),
         levels[-1],
@@ -68,7 +67,27 @@ def fill(
     return assemble(request, policy=policy, positions=positions, level_tokens=level, why=why)
 
 
-def _remembered(price: Callable[[str], int]) -> Callable[[str], int]:
+def fill_evenly(request: Request, *, policy: str, wanted: int, why: str) -> Plan:
+    """`fill` with frames spaced evenly in time.
+
+    A frame that stands for a long while (a screen recording at rest) is taken once. Where that
+    would leave fewer than the geometry's `min_frames`, frames are spread by position instead.
+    """
+
+    def pick(count: int) -> list[int]:
+        return even_positions(request, count)
+
+    return fill(request, policy=policy, pick=pick, wanted=wanted, why=why)
+
+
+def even_positions(request: Request, count: int) -> list[int]:
+    """Positions of frames spaced evenly in time: at most ``count``, at least one."""
+    positions = spread_in_time(request.times, count)
+    least = min(count, request.geometry.min_frames)
+    return positions if len(positions) >= least else spread(len(request.times), least)
+
+
+def remembered(price: Callable[[str], int]) -> Callable[[str], int]:
     """The same prices, each asked once: a tokenizer may be slow."""
     prices: dict[str, int] = {}
 
@@ -85,7 +104,7 @@ def _text_cost(request: Request, positions: Sequence[int]) -> int:
 
 
 def _over_budget(request: Request, *, level: int, tokens: int, total: int) -> PlanError:
-    given = request.level_tokens is not None and level > request.geometry.levels_tokens[-1]
+    given = level > request.geometry.levels_tokens[-1]
     return PlanError(
         "plan.over_budget",
         f"one frame at level {level} costs {total:,} tokens"

@@ -16,12 +16,15 @@ from seedvideo.media.frames import Target
 from seedvideo.media.info import MediaInfo
 from seedvideo.sampler import plan_json, plan_text
 from seedvideo.sampler.geometry import TokenGeometry
-from seedvideo.sampler.parts import PlannedFrame, Segment, Totals
+from seedvideo.sampler.parts import Decision, Needs, PlannedFrame, Segment, Totals
 
-__all__ = ["SCHEMA_VERSION", "Plan", "PlannedFrame", "Segment", "Totals"]
+__all__ = ["SCHEMA_VERSION", "Decision", "Needs", "Plan", "PlannedFrame", "Segment", "Totals"]
 
 SCHEMA_VERSION: Final = 1
 """Version of a plan's JSON form."""
+
+MAX_SEGMENTS: Final = 65_536
+"""Most segments of a plan that is read: three a second in the longest video there may be."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Plan:
         media: header facts of the video.
         segments: spans with one rate and one level each, in order.
         frames: what will be shown, in order of time; at least one.
+        decision: how an adaptive plan came about.
 
     Raises:
         PlanError: ``plan.over_budget`` if more is charged than the budget; ``plan.invalid`` if the
@@ -52,6 +56,7 @@ class Plan:
     media: MediaInfo
     segments: tuple[Segment, ...]
     frames: tuple[PlannedFrame, ...]
+    decision: Decision | None = None
 
     def __post_init__(self) -> None:
         if not self.frames:
@@ -124,13 +129,18 @@ class Plan:
             charged = plan_text.share(self.charged_tokens, self.budget_tokens)
             rows.append(("charged", f"{charged}: level caps, without text"))
             rows.append(("tokens", f"{totals.tokens:,} in the sequence: {real}"))
-        rows += [("segment", plan_text.segment_line(segment)) for segment in self.segments]
+        if self.decision is not None:
+            rows += plan_text.decision_rows(self.decision)
+        rows += plan_text.segment_rows(self.segments)
         rows += [("warning", f"{w.message} ({w.code})") for w in self.media.warnings]
         return plan_text.facts(rows)
 
     def explain(self) -> str:
-        """The summary, then a table with one row a frame: time, size, tokens, reason."""
-        return f"{self.summary()}\n\n{plan_text.frame_table(self.frames)}"
+        """The summary, then a row a segment where the content decided, then a row a frame."""
+        tables = [plan_text.frame_table(self.frames)]
+        if self.decision is not None:
+            tables.insert(0, plan_text.segment_table(self.segments, self.frames))
+        return "\n\n".join([self.summary(), *tables])
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain JSON values; `from_json` gives back an equal plan."""
@@ -146,6 +156,9 @@ class Plan:
             "segments": [plan_json.segment_to_json(segment) for segment in self.segments],
             "frames": [plan_json.frame_to_json(frame) for frame in self.frames],
             "totals": asdict(totals) | {"tokens": totals.tokens},
+            "decision": (
+                None if self.decision is None else plan_json.decision_to_json(self.decision)
+            ),
         }
 
     @classmethod
@@ -176,11 +189,13 @@ class Plan:
                 charged_tokens=at.integer("charged_tokens"),
                 media=plan_json.media_from_json(at.object("media")),
                 segments=tuple(
-                    plan_json.segment_from_json(item) for item in at.objects("segments", most=most)
+                    plan_json.segment_from_json(item)
+                    for item in at.objects("segments", most=MAX_SEGMENTS)
                 ),
                 frames=tuple(
                     plan_json.frame_from_json(item) for item in at.objects("frames", most=most)
                 ),
+                decision=at.optional("decision", plan_json.decision_from_json),
             )
         )
         stated = at.object("totals")

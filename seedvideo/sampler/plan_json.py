@@ -8,21 +8,22 @@ names the place in it. Knows no policy and does not put the parts together; `pla
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar, cast
 
 from seedvideo.errors import PlanError
 from seedvideo.media.info import MediaInfo, MediaWarning
 from seedvideo.media.timeline import seconds
 from seedvideo.sampler.geometry import TokenGeometry
-from seedvideo.sampler.parts import PlannedFrame, Segment
+from seedvideo.sampler.parts import Decision, Needs, PlannedFrame, Role, Segment
 
 _EXACT: Final = re.compile(r"(-?[0-9]{1,40})/([0-9]{1,40})")
 _MAX_INT: Final = 2**53
 _MAX_TEXT: Final = 4096
 _MAX_LEVELS: Final = 64
 _MAX_WARNINGS: Final = 1024
+_MAX_NOTES: Final = 256
 _TIME_TOLERANCE_S: Final = 1e-5
 """A rounded time may differ from its exact one by its last digit."""
 
@@ -124,6 +125,16 @@ class Place:
         items = Place(where, {str(i): v for i, v in enumerate(self._list(key, most=most))})
         return tuple(items.integer(index) for index in items.values)
 
+    def texts(self, key: str, *, most: int) -> tuple[str, ...]:
+        """A list of at most ``most`` strings."""
+        where = f"{self.where}.{key}"
+        items = Place(where, {str(i): v for i, v in enumerate(self._list(key, most=most))})
+        return tuple(items.text(index) for index in items.values)
+
+    def optional(self, key: str, read: Callable[["Place"], T]) -> T | None:
+        """What ``read`` makes of the object under a key; None where there is none, or null."""
+        return None if self.values.get(key) is None else read(self.object(key))
+
     def _list(self, key: str, *, most: int) -> list[Any] | tuple[Any, ...]:
         value = self.get(key)
         if not isinstance(value, list | tuple):
@@ -167,6 +178,7 @@ def frame_to_json(frame: PlannedFrame) -> dict[str, Any]:
         "tokens": frame.tokens,
         "text_tokens": frame.text_tokens,
         "reason": frame.reason,
+        "role": frame.role,
     }
 
 
@@ -180,6 +192,8 @@ def frame_from_json(at: Place) -> PlannedFrame:
             tokens=at.integer("tokens", least=1),
             text_tokens=at.integer("text_tokens"),
             reason=at.text("reason"),
+            # The frame itself knows which roles there are.
+            role=None if at.values.get("role") is None else cast(Role, at.text("role")),
         )
     )
 
@@ -193,6 +207,7 @@ def segment_to_json(segment: Segment) -> dict[str, Any]:
         "end": exact(segment.end),
         "fps": segment.fps,
         "level_tokens": segment.level_tokens,
+        "needs": None if segment.needs is None else asdict(segment.needs),
     }
 
 
@@ -204,6 +219,44 @@ def segment_from_json(at: Place) -> Segment:
             end=at.time("end"),
             fps=at.number("fps"),
             level_tokens=at.integer("level_tokens", least=1),
+            needs=at.optional("needs", _needs_from_json),
+        )
+    )
+
+
+def _needs_from_json(at: Place) -> Needs:
+    return at.build(
+        lambda: Needs(
+            events_per_s=at.number("events_per_s"),
+            event_s=at.number("event_s"),
+            change_s=at.number("change_s"),
+            detail_tokens=at.number("detail_tokens"),
+            peaks=at.integer("peaks"),
+            starts_shot=at.flag("starts_shot"),
+        )
+    )
+
+
+def decision_to_json(decision: Decision) -> dict[str, Any]:
+    """How a plan came about."""
+    return asdict(decision) | {"notes": list(decision.notes)}
+
+
+def decision_from_json(at: Place) -> Decision:
+    """How a plan came about, checked."""
+    return at.build(
+        lambda: Decision(
+            analysis=at.text("analysis"),
+            notes=at.texts("notes", most=_MAX_NOTES),
+            busy_share=at.number("busy_share"),
+            coverage_share=at.number("coverage_share"),
+            coverage_frames=at.integer("coverage_frames", least=1),
+            coverage_level_tokens=at.integer("coverage_level_tokens", least=1),
+            is_even=at.flag("is_even"),
+            worth_s=at.number("worth_s"),
+            bound_s=at.number("bound_s"),
+            even_worth_s=at.number("even_worth_s"),
+            is_exact=at.flag("is_exact"),
         )
     )
 

@@ -4,12 +4,16 @@ Knows the parts of a plan, not their meaning. Names and reasons may come from a 
 checked, so characters that could steer a terminal are replaced before they are printed.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
-from typing import Literal
+from typing import Final, Literal
 
 from seedvideo.media.info import MediaInfo
 from seedvideo.media.timeline import seconds
-from seedvideo.sampler.parts import PlannedFrame, Segment
+from seedvideo.sampler.parts import Decision, PlannedFrame, Segment
+
+MAX_SEGMENT_ROWS: Final = 8
+"""Segments that a summary lists."""
 
 
 def printable(text: str) -> str:
@@ -73,12 +77,68 @@ def sizes_line(frames: Sequence[PlannedFrame]) -> str:
     return f"{len(frames):,}: {listed}{more}"
 
 
-def segment_line(segment: Segment) -> str:
-    """Span, rate and level of a segment."""
-    return (
-        f"{seconds(segment.start):.3f} to {seconds(segment.end):.3f} s"
-        f"  {segment.fps:.3g} fps  level {segment.level_tokens}"
-    )
+def segment_rows(segments: Sequence[Segment]) -> list[tuple[str, str]]:
+    """Span, rate and level of the first segments, and how many more there are."""
+    rows = [
+        (
+            "segment",
+            f"{seconds(segment.start):.3f} to {seconds(segment.end):.3f} s"
+            f"  {segment.fps:.3g} fps  level {segment.level_tokens}",
+        )
+        for segment in segments[:MAX_SEGMENT_ROWS]
+    ]
+    if len(segments) > MAX_SEGMENT_ROWS:
+        rows.append(("", f"and {len(segments) - MAX_SEGMENT_ROWS:,} more segments"))
+    return rows
+
+
+def decision_rows(decision: Decision) -> list[tuple[str, str]]:
+    """What an adaptive plan rests on, and how good it is under its own model."""
+    kept = f"{decision.coverage_frames:,} frames at level {decision.coverage_level_tokens}"
+    rows = [
+        ("analysis", f"{decision.analysis}, {100 * decision.busy_share:.0f} % of the time busy"),
+        ("coverage", f"{kept}, for at most {100 * decision.coverage_share:.0f} % of the budget"),
+    ]
+    even = ""
+    if decision.even_worth_s:
+        gain = decision.worth_s / decision.even_worth_s - 1
+        even = f", {100 * gain:+.0f} % over the best even plan"
+    best = "the best there is over this coverage"
+    if not decision.is_exact:
+        best = f"within {max(0.01, 100 * decision.within):.2f} % of the best over this coverage"
+    if decision.is_even:
+        even, best = "", "evenly spread: nothing else is worth more"
+    rows.append(("worth", f"{decision.worth_s:,.1f} s of ordinary content{even}; {best}"))
+    return rows + [("note", note) for note in decision.notes]
+
+
+def segment_table(segments: Sequence[Segment], frames: Sequence[PlannedFrame]) -> str:
+    """One row a segment: span, what it needs, what it gets."""
+    starts = [segment.start for segment in segments]
+    counts = [0] * len(segments)
+    tokens = [0] * len(segments)
+    for frame in frames:
+        place = max(0, bisect_right(starts, frame.pts) - 1)
+        counts[place] += 1
+        tokens[place] += frame.tokens + frame.text_tokens
+    rows = []
+    for segment, count, spent in zip(segments, counts, tokens, strict=True):
+        needs = segment.needs
+        rows.append(
+            (
+                f"{seconds(segment.start):.3f} s",
+                f"{seconds(segment.end):.3f} s",
+                "" if needs is None else f"{needs.change_s:.2g} s",
+                "" if needs is None else f"{needs.detail_tokens:.0f}",
+                "" if needs is None or not needs.peaks else f"{needs.peaks}",
+                f"{count}",
+                f"{segment.fps:.2f}",
+                f"{segment.level_tokens}",
+                f"{spent:,}",
+            )
+        )
+    header = ("from", "to", "changes in", "detail", "peaks", "frames", "fps", "level", "tokens")
+    return table(header, rows, align=(">", ">", ">", ">", ">", ">", ">", ">", ">"))
 
 
 def frame_table(frames: Sequence[PlannedFrame]) -> str:

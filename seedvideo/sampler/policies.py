@@ -6,6 +6,7 @@ and the price of a time text. Times are exact seconds; ``_tokens`` are tokens in
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Final, Literal, NoReturn, get_args
@@ -13,15 +14,25 @@ from typing import Final, Literal, NoReturn, get_args
 from seedvideo.errors import PlanError
 from seedvideo.limits import DEFAULT_LIMITS, Limits
 from seedvideo.media.info import MediaInfo
-from seedvideo.sampler.fill import fill
+from seedvideo.media.timeline import Span, seconds
+from seedvideo.sampler.adaptive import adaptive
+from seedvideo.sampler.fill import fill, fill_evenly
 from seedvideo.sampler.geometry import SEED, TokenGeometry
+from seedvideo.sampler.knobs import COVERAGE, NO_KNOBS, Knobs
 from seedvideo.sampler.plan import Plan
-from seedvideo.sampler.request import Request, TextPrice, assemble, wanted_frames
-from seedvideo.sampler.spacing import spread, spread_in_time, thin
+from seedvideo.sampler.request import (
+    Analysis,
+    Request,
+    TextPrice,
+    assemble,
+    wanted_frames,
+    whole,
+)
+from seedvideo.sampler.spacing import spread, thin
 from seedvideo.sampler.stamps import assumed_text_tokens
 from seedvideo.units import TASK_FPS
 
-PolicyName = Literal["seed1.5", "uniform", "keyframes"]
+PolicyName = Literal["seed1.5", "uniform", "keyframes", "adaptive"]
 
 
 def make_plan(
@@ -35,7 +46,8 @@ def make_plan(
     budget_tokens: int | None = None,
     task: str = "general",
     fps: float | Fraction | None = None,
-    level_tokens: int | None = None,
+    knobs: Knobs = NO_KNOBS,
+    analysis: Analysis | None = None,
     text_tokens: TextPrice = assumed_text_tokens,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Plan:
@@ -49,12 +61,14 @@ def make_plan(
         keyframes: positions of the keyframes in ``times``; only ``keyframes`` needs them.
         source: name of the video for the plan.
         policy: ``seed1.5`` is the published rule, ``uniform`` packs the budget tightly with evenly
-            spaced frames, ``keyframes`` takes the frames that are cheapest to decode.
+            spaced frames, ``keyframes`` takes the frames that are cheapest to decode, ``adaptive``
+            looks at the analysis.
         geometry: sizes and tokens of the model family.
         budget_tokens: what the plan may charge; the geometry's default where none is given.
         task: ``general``, ``detail`` or ``motion``: 1, 2 or 5 frames a second.
         fps: frames a second; overrides the task's.
-        level_tokens: one level of the geometry; none lets the policy choose.
+        knobs: levels, window, rates and other wishes.
+        analysis: what happens in the video; only ``adaptive`` needs it.
         text_tokens: price of a frame's time text and its marks, from the model's tokenizer.
         limits: ``max_sampled_frames`` bounds the frames of a plan; more are thinned evenly.
 
@@ -68,22 +82,35 @@ def make_plan(
         _refuse("task", task, tuple(TASK_FPS))
     if fps is not None and not (math.isfinite(fps) and fps > 0):
         raise PlanError("plan.invalid", f"fps is {fps}, expected a finite value above 0")
-    if level_tokens is not None and level_tokens not in geometry.levels_tokens:
-        _refuse("level_tokens", level_tokens, geometry.levels_tokens)
+    if policy != "adaptive" and knobs.only_adaptive():
+        raise PlanError(
+            "plan.invalid",
+            f"policy {policy} takes no {' and no '.join(knobs.only_adaptive())}",
+            hint="only the policy adaptive does",
+        )
     if not times:
         raise PlanError("plan.invalid", f"{source} has no frames to plan")
+    inside = _inside(times, knobs, source=source)
+    end = whole(info, times).end
+    window = Span(knobs.start or Fraction(0), min(knobs.end or end, end))
+    most = int(limits.max_sampled_frames)
     request = Request(
         source=source,
         info=info,
-        times=times,
-        keyframes=keyframes,
+        times=times[inside.start : inside.stop],
+        keyframes=keyframes if len(inside) == len(times) else _shifted(keyframes, inside),
+        window=window,
         geometry=geometry,
         budget_tokens=geometry.default_budget_tokens if budget_tokens is None else budget_tokens,
         task=task,
         fps=None if fps is None else float(fps),
-        level_tokens=level_tokens,
+        levels_tokens=_levels(knobs, geometry),
         text_tokens=text_tokens,
-        max_frames=int(limits.max_sampled_frames),
+        max_frames=most if knobs.max_frames is None else min(most, knobs.max_frames),
+        analysis=analysis,
+        coverage=COVERAGE if knobs.coverage is None else knobs.coverage,
+        min_fps=knobs.min_fps,
+        max_fps=knobs.max_fps,
     )
     return POLICIES[policy](request)
 
@@ -96,7 +123,7 @@ def seed15(request: Request) -> Plan:
     cap and a size are left out, as in the official code; the plan's totals state the real count.
     Unlike the official code the plan tells true times, not positions divided by the average rate.
     """
-    if request.level_tokens is not None:
+    if request.levels_tokens != request.geometry.levels_tokens:
         raise PlanError("plan.invalid", "policy seed1.5 chooses its level itself")
     wanted, why = wanted_frames(request)
     positions = spread(len(request.times), wanted)
@@ -129,20 +156,13 @@ def uniform(request: Request) -> Plan:
 
     Wants as many frames as the published rule, spaced evenly in time rather than by position, and
     takes the best level at which all of them fit. Where they fit at no level, the lowest is taken
-    and the frames are spaced wider. With a given level, as many of the wanted frames as fit.
+    and the frames are spaced wider.
 
     A frame that stands for a long while (a screen recording at rest) is taken once. Where that
     would leave fewer than the geometry's `min_frames`, frames are spread by position instead.
     """
     wanted, why = wanted_frames(request)
-    times = request.times
-
-    def pick(count: int) -> list[int]:
-        positions = spread_in_time(times, count)
-        least = min(count, request.geometry.min_frames)
-        return positions if len(positions) >= least else spread(len(times), least)
-
-    return fill(request, policy="uniform", pick=pick, wanted=wanted, why=why)
+    return fill_evenly(request, policy="uniform", wanted=wanted, why=why)
 
 
 def keyframes(request: Request) -> Plan:
@@ -169,10 +189,42 @@ def keyframes(request: Request) -> Plan:
     )
 
 
+def _inside(times: Sequence[Fraction], knobs: Knobs, *, source: str) -> range:
+    """Positions of the frames in the window that was asked for."""
+    first = 0 if knobs.start is None else bisect_left(times, knobs.start)
+    after = len(times) if knobs.end is None else bisect_left(times, knobs.end)
+    if first >= after:
+        asked = f"from {seconds(knobs.start or Fraction(0)):g} s on"
+        if knobs.end is not None:
+            asked += f" and before {seconds(knobs.end):g} s"
+        raise PlanError(
+            "plan.invalid",
+            f"no frame of {source} begins {asked}",
+            hint=f"its frames begin at {seconds(times[0]):g} to {seconds(times[-1]):g} s",
+        )
+    return range(first, after)
+
+
+def _shifted(keyframes: Sequence[int], inside: range) -> list[int]:
+    """The keyframes in a window, as positions in the window."""
+    return [position - inside.start for position in keyframes if position in inside]
+
+
+def _levels(knobs: Knobs, geometry: TokenGeometry) -> tuple[int, ...]:
+    """The levels that may be used, best first."""
+    if knobs.levels_tokens is None:
+        return geometry.levels_tokens
+    for level in knobs.levels_tokens:
+        if level not in geometry.levels_tokens:
+            _refuse("a level", level, geometry.levels_tokens)
+    return tuple(sorted(set(knobs.levels_tokens), reverse=True))
+
+
 POLICIES: Final[Mapping[str, Callable[[Request], Plan]]] = {
     "seed1.5": seed15,
     "uniform": uniform,
     "keyframes": keyframes,
+    "adaptive": adaptive,
 }
 """Every policy by its name."""
 

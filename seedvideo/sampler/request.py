@@ -8,15 +8,43 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Protocol
 
 from seedvideo.media.info import MediaInfo
+from seedvideo.media.timeline import Span
+from seedvideo.sampler.demand import Demand
 from seedvideo.sampler.geometry import TokenGeometry
+from seedvideo.sampler.knobs import COVERAGE
 from seedvideo.sampler.plan import Plan, PlannedFrame, Segment
 from seedvideo.sampler.stamps import time_text
 from seedvideo.units import TASK_FPS
 
 TextPrice = Callable[[str], int]
 """Tokens that a frame's time text and its marks cost."""
+
+
+class Analysis(Protocol):
+    """What `adaptive` asks of an analysis of the video."""
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        ...
+
+    @property
+    def demands(self) -> tuple[Demand, ...]:
+        """What each segment asks for: contiguous, over the whole video."""
+        ...
+
+    @property
+    def busy_share(self) -> float:
+        """Share of the time that counts as busy, 0 to 1."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was looked at and what was skipped, for people."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,28 +54,38 @@ class Request:
     Args:
         source: name of the video, as the caller gave it.
         info: header facts.
-        times: times of all presented frames, strictly increasing, at least one.
+        times: times of the presented frames in the window, strictly increasing, at least one.
         keyframes: positions of the keyframes in ``times``.
+        window: the part of the video that is planned; the whole of it where nothing else is asked.
         geometry: sizes and tokens of the model family.
         budget_tokens: what the plan may charge.
         task: names a usual rate (`seedvideo.units.TASK_FPS`).
         fps: frames a second; overrides the task's.
-        level_tokens: one level of the geometry; none lets the policy choose.
+        levels_tokens: the geometry's levels that may be used, best first.
         text_tokens: price of a time text.
         max_frames: most frames that a plan may hold.
+        analysis: what happens in the video; only ``adaptive`` needs it.
+        coverage: share of the budget that ``adaptive`` spreads evenly, whatever the analysis says.
+        min_fps: frames a second that ``adaptive`` takes everywhere.
+        max_fps: most frames a second that it takes anywhere.
     """
 
     source: str
     info: MediaInfo
     times: Sequence[Fraction]
     keyframes: Sequence[int]
+    window: Span
     geometry: TokenGeometry
     budget_tokens: int
     task: str
     fps: float | None
-    level_tokens: int | None
+    levels_tokens: tuple[int, ...]
     text_tokens: TextPrice
     max_frames: int
+    analysis: Analysis | None = None
+    coverage: float = COVERAGE
+    min_fps: float | None = None
+    max_fps: float | None = None
 
     def size(self, level_tokens: int) -> tuple[int, int]:
         """Width and height of this video's frames under a cap."""
@@ -110,7 +148,7 @@ def assemble(
     width_px, height_px = request.size(level_tokens)
     tokens = request.frame_tokens(level_tokens)
     last = len(request.times) - 1
-    ends = {0: "first frame", last: "last frame"} if last else {0: "only frame"}
+    ends = end_reasons(last)
     frames = tuple(
         PlannedFrame(
             pts=request.times[position],
@@ -124,7 +162,7 @@ def assemble(
     )
     if charged_tokens is None:
         charged_tokens = sum(frame.tokens + frame.text_tokens for frame in frames)
-    end = _end(request)
+    window = request.window
     return Plan(
         source=request.source,
         policy=policy,
@@ -134,9 +172,9 @@ def assemble(
         media=request.info,
         segments=(
             Segment(
-                start=Fraction(0),
-                end=end,
-                fps=round(float(len(frames) / end), 6),
+                start=window.start,
+                end=window.end,
+                fps=round(float(len(frames) / window.duration), 6),
                 level_tokens=level_tokens,
             ),
         ),
@@ -144,10 +182,16 @@ def assemble(
     )
 
 
-def _end(request: Request) -> Fraction:
-    """First moment after the video: its duration, or one frame past its last time."""
-    last = request.times[-1]
-    if request.info.duration > last:
-        return request.info.duration
-    average = request.info.fps_avg
-    return last + (1 / average if average is not None and average > 0 else Fraction(1))
+def end_reasons(last: int) -> dict[int, str]:
+    """Why the frames at the ends are taken, by their positions, of which ``last`` is the last."""
+    return {0: "first frame", last: "last frame"} if last else {0: "only frame"}
+
+
+def whole(info: MediaInfo, times: Sequence[Fraction]) -> Span:
+    """All of a video: up to its duration, or one frame past its last time."""
+    last = times[-1]
+    if info.duration > last:
+        return Span(Fraction(0), info.duration)
+    average = info.fps_avg
+    lasting = 1 / average if average is not None and average > 0 else Fraction(1)
+    return Span(Fraction(0), last + lasting)

@@ -8,7 +8,7 @@ import pytest
 HEAVY = ("torch", "av", "cv2", "decord", "scenedetect", "numpy", "PIL")
 
 
-@pytest.mark.parametrize("command", ["caption", "plan", "frames", "models", "doctor"])
+@pytest.mark.parametrize("command", ["caption", "plan", "frames", "shots", "models", "doctor"])
 def test_help_of_a_command_is_light(command: str) -> None:
     assert heavy_after([command, "--help"]) == "[]"
 

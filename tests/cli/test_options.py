@@ -38,6 +38,40 @@ def test_what_is_no_rate(text: str) -> None:
         options.parse_rate(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("0", Fraction(0)),
+        ("90", Fraction(90)),
+        ("12.345", Fraction(12345, 1000)),
+        ("1:30", Fraction(90)),
+        ("1:02:03.5", Fraction(7447, 2)),
+        ("100:00", Fraction(6000)),
+    ],
+)
+def test_times(text: str, moment: Fraction) -> None:
+    assert options.parse_time(text) == moment
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-1", "1:", ":5", "1:2:3:4", "1e3", "inf", "5s", "٣", "1.", "1" * 40]
+)
+def test_what_is_no_time(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="such as 90"):
+        options.parse_time(text)
+
+
+def test_levels_and_shares() -> None:
+    assert options.parse_levels("640, 128") == (640, 128)
+    assert options.parse_share("0.25") == 0.25
+    for text in ("", "640,", "a", "-1", "1.5"):
+        with pytest.raises(typer.BadParameter, match="640,256,128"):
+            options.parse_levels(text)
+    for text in ("", "1.1", "-0.1", "nan", "half"):
+        with pytest.raises(typer.BadParameter, match="from 0 to 1"):
+            options.parse_share(text)
+
+
 def test_a_rate_is_meant_in_decimals() -> None:
     assert options.exact_rate(options.parse_rate("29.97")) == Fraction(2997, 100)
     assert options.exact_rate(None) is None

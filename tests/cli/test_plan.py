@@ -41,6 +41,79 @@ def test_text_and_explanation(run: Run, clips: Path) -> None:
     assert len(long.splitlines()) > len(short.splitlines()) + 15
 
 
+def test_an_adaptive_plan(run: Run, clips: Path, tmp_path: Path) -> None:
+    words = ("plan", clips / "two.mp4", "--policy", "adaptive", "--budget", "2k")
+    code, out, err = run(*words, "--explain", "--plot", tmp_path / "plan.png")
+    assert (code, err) == (0, "")
+    assert "analysis  fast" in out
+    assert "of the detail" in out
+    with Image.open(tmp_path / "plan.png") as picture:
+        assert picture.size == (1800, 930)
+    assert run(*words, "--plot", tmp_path / "plan.png").code == 3
+    assert run(*words, "--plot", tmp_path / "plan.png", "--overwrite").code == 0
+    _, out, _ = run(*words, "--json", "--analysis", "packets", "--coverage", "0.3")
+    plan = json.loads(out)
+    assert plan["decision"]["analysis"] == "packets"
+    assert plan["totals"]["tokens"] == plan["charged_tokens"] <= 2000
+    assert Plan.from_json(plan).to_json() == plan
+
+
+def test_a_window_at_chosen_levels(run: Run, clips: Path) -> None:
+    words = ("--start", "0:01", "--end", "3", "--levels", "160,128", "--max-frames", "4")
+    _, out, _ = run("plan", clips / "two.mp4", "--policy", "uniform", "--json", *words)
+    plan = json.loads(out)
+    times = [frame["pts_s"] for frame in plan["frames"]]
+    assert len(times) == 4
+    assert times[0] == 1 and 2 < times[-1] < 3
+    assert {segment["level_tokens"] for segment in plan["segments"]} <= {160, 128}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--policy", "uniform", "--max-fps", "2"), "--policy uniform takes no --max-fps"),
+        (("--policy", "seed1.5", "--levels", "640"), "so no --levels"),
+        (("--min-fps", "3", "--max-fps", "2"), "min_fps is 3, above max_fps 2"),
+        (("--start", "5", "--end", "4"), "the window ends at 4 s"),
+        (("--coverage", "2"), "not a share from 0 to 1"),
+        (("--levels", "640;128"), "--levels '640;128' is not a list of levels"),
+        (("--start", "1:2:3:4"), "is not a time such as"),
+        (("--max-frames", "0"), "max-frames"),
+    ],
+)
+def test_knobs_that_make_no_sense(run: Run, clips: Path, words: tuple[str, ...], told: str) -> None:
+    code, out, err = run("plan", clips / "two.mp4", *words)
+    assert (code, out) == (2, "")
+    assert told in err
+    assert "[usage]" in err
+
+
+def test_what_a_video_cannot_give(run: Run, clips: Path) -> None:
+    code, _, err = run("plan", clips / "two.mp4", "--start", "900")
+    assert code == 1
+    assert "no frame of" in err and "begins from 900 s on" in err
+    code, _, err = run("plan", clips / "two.mp4", "--policy", "uniform", "--levels", "7")
+    assert code == 1
+    assert "a level is 7, expected one of 640" in err
+    code, _, err = run(
+        "plan", clips / "two.mp4", "--policy", "adaptive", "--min-fps", "20", "--budget", "1k"
+    )
+    assert code == 1
+    assert "[plan.over_budget]" in err and "20 frames a second" in err
+
+
+def test_adaptive_frames_come_with_a_picture_of_the_plan(
+    run: Run, clips: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "frames"
+    words = ("frames", clips / "two.mp4", "-o", out, "--policy", "adaptive", "--budget", "800")
+    assert run(*words).code == 0
+    with Image.open(out / "plan.png") as picture:
+        assert picture.size == (1800, 930)
+    assert run(*words).code == 3
+    assert run(*words, "--overwrite").code == 0
+
+
 def test_a_bad_file_is_one_line(run: Run, clips: Path) -> None:
     code, out, err = run("plan", clips / "text.mp4")
     assert (code, out) == (1, "")

@@ -2,7 +2,6 @@
 
 import random
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from typing import get_args
 
@@ -12,6 +11,7 @@ import pytest
 from seedvideo.limits import DEFAULT_LIMITS
 from seedvideo.media import Frame, Target, VideoReader, decode, open_video
 from seedvideo.media.container import Origin
+from seedvideo.media.cursor import Cursor, SeekNotTrusted
 from seedvideo.media.decoder import Strategy, Tally, Wanted
 from seedvideo.media.describe import describe
 from seedvideo.media.safety import open_source
@@ -76,7 +76,7 @@ def test_one_pass_never_seeks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     )
     data, path = whole.read_bytes(), tmp_path / "cut.ts"
     path.write_bytes(data[: 188 * 3] + data[188 * 8 :])
-    monkeypatch.setattr(decode, "_Cursor", Unseekable)
+    monkeypatch.setattr(decode, "Cursor", Unseekable)
     source = open_source(path, limits=DEFAULT_LIMITS, root=None)
     try:
         origin = Origin(
@@ -95,11 +95,11 @@ def test_one_pass_never_seeks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         source.close()
 
 
-class Unseekable(decode._Cursor):
+class Unseekable(Cursor):
     """A file in which no seek leads to where it should."""
 
     def _seek(self, number: int) -> None:
-        raise decode.SeekNotTrusted
+        raise SeekNotTrusted
 
 
 def test_each_target_has_a_size_of_its_own(clips: Clips) -> None:
@@ -124,12 +124,3 @@ def test_colours_follow_the_stated_matrix(clips: Clips) -> None:
     old, new = make("smpte170m"), make("bt709")
     # Within rounding of 8-bit YUV; taking one matrix for the other is off by over 10.
     assert np.abs(old.pixels.astype(int) - new.pixels.astype(int)).max() <= 6
-
-
-def test_thumbnails_keep_their_distance(clips: Clips) -> None:
-    with open_video(clips["vfr"]) as reader:
-        frames = list(reader.thumbnails(32, 20, every=Fraction(1, 2)))
-        assert all(frame.pixels.shape == (20, 32, 3) for frame in frames)
-        assert all(b.pts - a.pts >= Fraction(1, 2) for a, b in pairwise(frames))
-        assert frames[0].pts == 0
-        assert len(list(reader.thumbnails(32, 20, every=Fraction(0)))) == len(reader.times)

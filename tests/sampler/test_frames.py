@@ -7,6 +7,7 @@ import pytest
 from seedvideo.media.frames import Frame, Target
 from seedvideo.media.reader import StrategyName
 from seedvideo.sampler.frames import planned_frames
+from seedvideo.sampler.knobs import Knobs
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import make_plan
 from tests.sampler.videos import video
@@ -32,7 +33,7 @@ class FakeReader:
 @pytest.fixture
 def plan() -> Plan:
     facts, times = video(300)
-    return make_plan(facts, times, source="x", policy="uniform", level_tokens=128)
+    return make_plan(facts, times, source="x", policy="uniform", knobs=Knobs(levels_tokens=(128,)))
 
 
 def test_each_planned_frame_comes_with_its_picture(plan: Plan) -> None:

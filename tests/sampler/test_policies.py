@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from seedvideo.errors import PlanError
 from seedvideo.limits import Limits
 from seedvideo.sampler.geometry import SEED, TokenGeometry
+from seedvideo.sampler.knobs import Knobs
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import POLICIES, PolicyName, make_plan
 from seedvideo.sampler.stamps import time_text
+from tests.sampler.demands import Found, demand
 from tests.sampler.videos import even_times, info, text_price, video
 
 NANO = TokenGeometry("nano", 64, (64, 48, 32, 16), 1, 2048)
@@ -35,7 +37,7 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
         "info": facts,
         "times": times,
         "keyframes": tuple(sorted(draw(st.sets(positions, max_size=50)))),
-        "policy": draw(st.sampled_from(sorted(POLICIES))),
+        "policy": draw(st.sampled_from(sorted(set(POLICIES) - {"adaptive"}))),
         "geometry": draw(st.sampled_from([SEED, NANO])),
         "budget_tokens": draw(st.integers(700, 100_000)),
         "task": draw(st.sampled_from(["general", "detail", "motion"])),
@@ -126,9 +128,9 @@ def test_uniform_fills_the_budget_to_the_last_frame() -> None:
 
 
 def test_uniform_at_a_given_level() -> None:
-    plan = uniform(60 * 30, level_tokens=128)
+    plan = uniform(60 * 30, knobs=Knobs(levels_tokens=(128,)))
     assert (plan.totals.frames, plan.frames[0].tokens) == (60, 120)
-    plan = uniform(3600 * 30, level_tokens=640)
+    plan = uniform(3600 * 30, knobs=Knobs(levels_tokens=(640,)))
     assert plan.totals.frames == 81_920 // 602
     assert plan.frames[5].reason == "1 fps grid, thinned, level 640"
 
@@ -196,7 +198,14 @@ def test_not_even_one_frame(policy: PolicyName) -> None:
     assert caught.value.code == "plan.over_budget"
     assert caught.value.hint == "give a budget of at least 128 tokens"
     with pytest.raises(PlanError) as caught:
-        make_plan(facts, times, source="x", policy=policy, budget_tokens=127, level_tokens=640)
+        make_plan(
+            facts,
+            times,
+            source="x",
+            policy=policy,
+            budget_tokens=127,
+            knobs=Knobs(levels_tokens=(640,)),
+        )
     assert caught.value.hint == "give a budget of at least 602 tokens or a lower level"
 
 
@@ -227,13 +236,19 @@ def test_the_ceiling_on_frames(policy: PolicyName) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"policy": "best"}, "expected one of seed1.5, uniform, keyframes"),
+        ({"policy": "best"}, "expected one of seed1.5, uniform, keyframes, adaptive"),
         ({"task": "speed"}, "expected one of general, detail, motion"),
         ({"fps": 0}, "above 0"),
         ({"fps": -1.0}, "above 0"),
         ({"fps": float("nan")}, "finite"),
         ({"fps": float("inf")}, "finite"),
-        ({"level_tokens": 600}, "expected one of 640, 512"),
+        ({"knobs": Knobs(levels_tokens=(600,))}, "expected one of 640, 512"),
+        ({"knobs": Knobs(start=Fraction(10))}, "no frame of x begins from 10 s on"),
+        (
+            {"knobs": Knobs(start=Fraction("1.01"), end=Fraction("1.02"))},
+            "begins from 1.01 s on and before 1.02 s",
+        ),
+        ({"knobs": Knobs(min_fps=1.0)}, "policy uniform takes no min_fps"),
         ({"policy": "keyframes", "fps": 1}, "takes no fps"),
         ({"policy": "keyframes", "keyframes": (300,)}, "300 frames"),
         ({"policy": "keyframes", "keyframes": (-1, 5)}, "300 frames"),
@@ -246,6 +261,40 @@ def test_options_that_cannot_be(options: dict[str, Any], words: str) -> None:
     with pytest.raises(PlanError, match=words) as caught:
         make_plan(facts, **(good | options))
     assert caught.value.code == "plan.invalid"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"levels_tokens": ()}, "at least one level"),
+        ({"max_frames": 0}, "at least 1"),
+        ({"coverage": 1.5}, "0 to 1"),
+        ({"coverage": float("nan")}, "0 to 1"),
+        ({"min_fps": 0.0}, "min_fps is 0.0"),
+        ({"max_fps": float("inf")}, "max_fps is inf"),
+        ({"min_fps": 3.0, "max_fps": 2.0}, "min_fps is 3, above max_fps 2"),
+        ({"start": Fraction(-1)}, "0 or later"),
+        ({"start": Fraction(5), "end": Fraction(5)}, "ends at 5 s"),
+        ({"end": Fraction(0)}, "after its start at 0 s"),
+    ],
+)
+def test_knobs_that_cannot_be(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(PlanError, match=words) as caught:
+        Knobs(**options)
+    assert caught.value.code == "plan.invalid"
+
+
+@pytest.mark.parametrize("policy", ["seed1.5", "uniform", "keyframes"])
+def test_a_window_holds_for_every_policy(policy: PolicyName) -> None:
+    facts, times = video(3000)
+    knobs = Knobs(start=Fraction(20), end=Fraction(61), max_frames=9)
+    plan = make_plan(facts, times, range(0, 3000, 30), source="x", policy=policy, knobs=knobs)
+    assert plan.totals.frames == 9
+    assert plan.frames[0].pts == 20
+    assert 59 < plan.frames[-1].pts < 61
+    assert plan.segments[0].start == 20
+    assert plan.segments[0].end == 61
+    assert Plan.from_json(plan.to_json()) == plan
 
 
 def test_each_time_text_is_priced_once() -> None:
@@ -263,6 +312,13 @@ def test_an_hour_is_planned_quickly() -> None:
     facts, times = video(108_000)
     for policy in get_args(PolicyName):
         start = time.perf_counter()
-        make_plan(facts, times, range(0, 108_000, 60), source="x", policy=policy)
+        make_plan(
+            facts,
+            times,
+            range(0, 108_000, 60),
+            source="x",
+            policy=policy,
+            analysis=Found((demand(0, 3600),)),
+        )
         # Typically 5 to 60 ms; the bound leaves room for a busy machine.
         assert time.perf_counter() - start < 2

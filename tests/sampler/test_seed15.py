@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from seedvideo.errors import PlanError
 from seedvideo.limits import Limits
 from seedvideo.sampler.geometry import TokenGeometry
+from seedvideo.sampler.knobs import Knobs
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import make_plan
 from seedvideo.units import LEVELS_TOKENS
@@ -184,4 +185,4 @@ def test_the_plan_tells_that_the_real_total_differs() -> None:
 
 def test_a_level_cannot_be_given() -> None:
     with pytest.raises(PlanError, match="chooses its level itself"):
-        seed15(300, level_tokens=640)
+        seed15(300, knobs=Knobs(levels_tokens=(640,)))

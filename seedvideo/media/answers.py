@@ -1,0 +1,103 @@
+"""What the decoding process says, read as facts; nothing that it says is taken on trust.
+
+Each reader raises one of `NONSENSE` for an answer that is none to the request.
+"""
+
+from array import array
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any, Final
+
+from seedvideo.media import wire
+from seedvideo.media.decoder import LookSize
+from seedvideo.media.frames import DecodeReport, Looks, Packets
+from seedvideo.media.info import MediaInfo, MediaWarning
+
+NONSENSE: Final = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    wire.WireError,
+)
+"""What an answer raises that is no answer to the request."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The answer to ``open``."""
+
+    info: MediaInfo
+    times: tuple[Fraction, ...]
+    keyframes: tuple[int, ...]
+
+
+def read_facts(message: wire.Message, *, path: str) -> Facts:
+    """Reads the answer to ``open``."""
+    header = message.header
+    ticks = wire.unpack_integers(message.body)
+    count, start, base = int(header["frames"]), int(header["start"]), exact(header["time_base"])
+    return Facts(
+        info=read_info(header["info"], path=path),
+        times=tuple((tick - start) * base for tick in ticks[:count]),
+        keyframes=tuple(ticks[count:]),
+    )
+
+
+def read_packet_sizes(message: wire.Message, *, frames: int) -> Packets:
+    """Reads the answer to ``packets``."""
+    numbers = wire.unpack_integers(message.body)
+    if message.type != "packets" or len(numbers) != 2 * frames:
+        raise wire.WireError("packets of another number than frames")
+    return Packets(array("q", numbers[:frames]), array("q", numbers[frames:]))
+
+
+def read_looks(message: wire.Message, size: LookSize, *, after: int, frames: int) -> Looks:
+    """Reads one answer to ``looks``: ranks rise from above ``after``, and stay below ``frames``."""
+    import numpy as np  # Late: the decoding process imports this package and needs none.
+
+    count = int(message.header["count"])
+    width_px, height_px = size.width_px, size.height_px
+    shape = (count, height_px * 3 // 2, width_px)
+    if count < 1 or len(message.body) != count * (8 + width_px * height_px * 3 // 2):
+        raise wire.WireError("looks of another size than asked for")
+    ranks = wire.unpack_integers(message.body[: 8 * count])
+    if any(a >= b for a, b in pairwise([after, *ranks, frames])):
+        raise wire.WireError("looks out of order")
+    planes = np.frombuffer(message.body, np.uint8, offset=8 * count).reshape(shape)
+    return Looks(tuple(ranks), planes)
+
+
+def read_report(message: wire.Message) -> DecodeReport:
+    """Reads the answer that ends a pass."""
+    header = message.header
+    warnings = [MediaWarning(str(code), str(text)) for code, text in header["warnings"]]
+    damaged, patched, lost = (
+        int(header[name]) for name in ("damaged_packets", "patched_frames", "lost_frames")
+    )
+    if damaged or patched or lost:
+        text = (
+            f"{damaged} damaged packets, {patched} frames patched up by the decoder, "
+            f"{lost} wanted frames lost (a neighbour stands in)"
+        )
+        warnings.append(MediaWarning("media.damaged", text))
+    return DecodeReport(int(header["decoded_frames"]), damaged, tuple(warnings))
+
+
+def exact(text: str) -> Fraction:
+    """Reads what ``str`` makes of a fraction and nothing else: "1e999999999" would fill memory."""
+    numerator, _, denominator = text.partition("/")
+    return Fraction(int(numerator), int(denominator or 1))
+
+
+def read_info(plain: dict[str, Any], *, path: str) -> MediaInfo:
+    """Reads the facts of a file."""
+    values = {**plain, "path": path}
+    for name in ("sample_aspect", "duration", "start"):
+        values[name] = exact(values[name])
+    if values["fps_avg"] is not None:
+        values["fps_avg"] = exact(values["fps_avg"])
+    values["warnings"] = tuple(MediaWarning(code, text) for code, text in values["warnings"])
+    return MediaInfo(**values)

@@ -1,0 +1,338 @@
+"""The adaptive policy: an even grid that is never given up, and the rest where it shows most.
+
+    coverage   a share of the budget, spent as `uniform` would spend it
+    allocate   what is left goes to the segments in which it is worth most
+    place      each segment's frames get their moments
+    settle     real prices are counted, and what they leave over is shared out again
+
+A share of 1, asked for or because everything in the video is busy, gives the even plan itself. So
+does a video in which nothing stands out and unevenness would gain next to nothing. Knows the
+analysis only as its demands. Times are exact seconds; ``_tokens`` are tokens in the sequence.
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Final
+
+from seedvideo.errors import PlanError
+from seedvideo.sampler.allocate import (
+    Allocation,
+    Grant,
+    Sharing,
+    coverage_share,
+    even_worth,
+)
+from seedvideo.sampler.demand import Demand, within
+from seedvideo.sampler.fill import even_positions, fill_evenly, remembered
+from seedvideo.sampler.geometry import TokenGeometry
+from seedvideo.sampler.offers import Level, Lot
+from seedvideo.sampler.parts import Decision
+from seedvideo.sampler.place import Place, place
+from seedvideo.sampler.plan import Plan
+from seedvideo.sampler.request import Analysis, Request, wanted_frames
+from seedvideo.sampler.spots import find_spots
+from seedvideo.sampler.stamps import time_text
+from seedvideo.sampler.told import assemble_segments
+from seedvideo.sampler.utility import EVENT_WORTH_S
+from seedvideo.units import TASK_FPS, TOKEN_AREA_PX, TOKEN_PX
+
+EVEN_WITHIN: Final = 0.01
+"""Where nothing stands out, an uneven plan must be worth this share more than the best even one."""
+
+GAPS_AN_EVENT: Final = 2.0
+"""Coverage gaps that an event is worth, at least: with few frames each of them stands for much, but
+none for more than what is known to be new."""
+
+_MOST_FPS: Final = max(TASK_FPS.values())
+"""Frames a second that no segment exceeds where the caller doesn't say: the published rates end
+there."""
+
+_ROUNDS: Final = 4
+"""Times that what is left over is shared out again."""
+
+
+@dataclass(frozen=True)
+class _Even:
+    """The best plan of one rate and one size."""
+
+    positions: tuple[int, ...]
+    level: Level
+    worth: float
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """Frames with their real price, and what they came from."""
+
+    places: tuple[tuple[Place, ...], ...]
+    tokens: int
+    allocation: Allocation
+
+
+def adaptive(request: Request) -> Plan:
+    """Frames and sizes that follow the content, over an even grid.
+
+    Raises:
+        PlanError: ``plan.over_budget`` if not even one frame fits, or the frames that ``min_fps``
+            asks for do not; ``plan.invalid`` if there is no analysis.
+    """
+    analysis = request.analysis
+    if analysis is None:
+        raise PlanError("plan.invalid", "policy adaptive needs an analysis of the video")
+    return _Planner(replace(request, text_tokens=remembered(request.text_tokens)), analysis).plan()
+
+
+class _Planner:
+    """The steps of one plan."""
+
+    def __init__(self, request: Request, analysis: Analysis) -> None:
+        self.request = request
+        self.analysis = analysis
+        self.share = coverage_share(request.coverage, analysis.busy_share)
+        self.levels = _levels(request)
+        times = request.times
+        self.demands = tuple(
+            _in_tokens_of(request.geometry, demand)
+            for demand in within(analysis.demands, request.window.start, request.window.end)
+        )
+        if not self.demands:
+            raise PlanError("plan.invalid", f"the analysis of {request.source} leaves out the plan")
+        # The first segment takes what comes before it, so that every frame lies in one.
+        bounds = [0, *(bisect_left(times, each.start) for each in self.demands[1:]), len(times)]
+        self.spans = [range(low, high) for low, high in pairwise(bounds)]
+        self.text_prices = self._dearest_texts()
+
+    def plan(self) -> Plan:
+        """The plan."""
+        request = self.request
+        coverage = self._coverage()
+        level = next(each for each in self.levels if each.tokens == coverage.frames[0].tokens)
+        grid = self._positions(coverage)
+        self.event_worth_s = max(
+            EVENT_WORTH_S, GAPS_AN_EVENT * float(request.window.duration) / len(grid)
+        )
+        lots = [
+            self._lot(demand, span, inside, text)
+            for demand, span, inside, text in zip(
+                self.demands, self.spans, self._split(grid), self.text_prices, strict=True
+            )
+        ]
+        draft = self._settle(lots, grid, level, coverage.totals.tokens)
+        even = self._best_even(lots, least=len(grid))
+        is_even = self.share == 1 or self._prefers_even(draft.allocation, even)
+        if self.share == 1:
+            even = _Even(tuple(grid), level, self._worth_of_even(lots, grid, level))
+        if even is not None and is_even:
+            draft = self._even_draft(even, draft.allocation)
+        decision = Decision(
+            analysis=self.analysis.method,
+            notes=self.analysis.notes,
+            busy_share=round(self.analysis.busy_share, 6),
+            coverage_share=round(self.share, 6),
+            coverage_frames=len(grid),
+            coverage_level_tokens=level.cap_tokens,
+            is_even=is_even,
+            worth_s=draft.allocation.worth,
+            bound_s=draft.allocation.bound,
+            even_worth_s=0.0 if even is None else even.worth,
+            is_exact=draft.allocation.is_exact,
+        )
+        return assemble_segments(request, self.demands, draft.places, level, decision)
+
+    # --- coverage
+
+    def _coverage(self) -> Plan:
+        """The even grid: `uniform` with its share of the budget, though never too few frames."""
+        request = self.request
+        wanted, why = wanted_frames(request)
+        duration_s = float(request.window.duration)
+        if request.max_fps is not None:
+            wanted = min(wanted, max(1, math.floor(duration_s * request.max_fps)))
+        needed = 0
+        if request.min_fps is not None:
+            needed = min(len(request.times), math.ceil(duration_s * request.min_fps))
+            wanted = max(wanted, needed)
+        least = max(needed, min(wanted, request.geometry.min_frames))
+        lowest = self.levels[-1].tokens
+        reserve = least * (lowest + max(self.text_prices))
+        budget = min(request.budget_tokens, max(int(self.share * request.budget_tokens), reserve))
+        frames = min(request.max_frames, max(int(self.share * request.max_frames), least, 1))
+        part = replace(request, budget_tokens=budget, max_frames=frames)
+        coverage = fill_evenly(part, policy="adaptive", wanted=wanted, why=why)
+        if needed and len(coverage.frames) < len(even_positions(request, needed)):
+            raise PlanError(
+                "plan.over_budget",
+                f"{request.min_fps:g} frames a second are {needed:,} frames of at least {lowest:,}"
+                f" tokens; {len(coverage.frames):,} fit the budget of {request.budget_tokens:,}"
+                f" tokens and {request.max_frames:,} frames",
+                hint="ask for fewer frames a second or give a larger budget",
+            )
+        return coverage
+
+    def _positions(self, plan: Plan) -> list[int]:
+        return [bisect_left(self.request.times, frame.pts) for frame in plan.frames]
+
+    def _split(self, positions: Sequence[int]) -> list[list[int]]:
+        """Positions by segment."""
+        edges = [bisect_left(positions, span.start) for span in self.spans] + [len(positions)]
+        return [list(positions[low:high]) for low, high in pairwise(edges)]
+
+    def _dearest_texts(self) -> list[int]:
+        """For each segment, what the text of one frame in it costs: the dearer one of its ends."""
+        request = self.request
+        last = len(request.times) - 1
+        prices = []
+        for span in self.spans:
+            ends = (min(span.start, last), max(span.start, span.stop - 1))
+            texts = (time_text(request.times[min(position, last)]) for position in ends)
+            prices.append(max(request.text_tokens(text) for text in texts))
+        return prices
+
+    def _room(self, span: range, demand: Demand, coverage: int) -> int:
+        """Most frames of a segment: those it has, at most ``max_fps`` of them a second."""
+        most_fps = max(_MOST_FPS, self.request.fps or 0.0, self.request.min_fps or 0.0)
+        if self.request.max_fps is not None:
+            most_fps = self.request.max_fps
+        return min(len(span), max(coverage, 1, math.floor(demand.length_s * most_fps)))
+
+    def _lot(self, demand: Demand, span: range, coverage: Sequence[int], text_tokens: int) -> Lot:
+        """What a segment may get."""
+        room = self._room(span, demand, len(coverage))
+        spots = find_spots(
+            demand,
+            times=self.request.times,
+            span=span,
+            coverage=coverage,
+            room=room - len(coverage),
+            event_worth_s=self.event_worth_s,
+        )
+        return Lot(
+            demand,
+            coverage=len(coverage),
+            room=room - sum(not spot.is_covered for spot in spots),
+            text_tokens=text_tokens,
+            spots=spots,
+        )
+
+    # --- allocation and placement
+
+    def _settle(
+        self, lots: Sequence[Lot], grid: Sequence[int], level: Level, spent_tokens: int
+    ) -> _Draft:
+        """Allocate and place until real prices leave nothing to share out."""
+        request = self.request
+        sharing = Sharing(
+            lots, levels=self.levels, coverage=level, event_worth_s=self.event_worth_s
+        )
+        pot = request.budget_tokens - spent_tokens
+        best: _Draft | None = None
+        rounds = 0
+        while True:
+            allocation = sharing.of(pot, max_added=request.max_frames - len(grid))
+            draft = self._drafted(lots, allocation, grid, level)
+            left = request.budget_tokens - draft.tokens
+            rounds += 1
+            if left >= 0 and (best is None or draft.tokens > best.tokens):
+                best = draft
+            elif best is not None:
+                return best
+            if best is not None and (left < self.levels[-1].tokens or rounds >= _ROUNDS):
+                return best
+            # Prices of texts are guessed, and a frame that serves twice is paid once.
+            pot = max(0, pot + left)
+
+    def _drafted(
+        self, lots: Sequence[Lot], allocation: Allocation, grid: Sequence[int], level: Level
+    ) -> _Draft:
+        places = tuple(
+            place(
+                lot.demand,
+                grant,
+                times=self.request.times,
+                span=span,
+                coverage=inside,
+                coverage_level=level,
+                spots=lot.spots,
+            )
+            for lot, grant, span, inside in zip(
+                lots, allocation.grants, self.spans, self._split(grid), strict=True
+            )
+        )
+        tokens = sum(
+            each.level.tokens + self._text_price(each.position) for some in places for each in some
+        )
+        return _Draft(places=places, tokens=tokens, allocation=allocation)
+
+    def _text_price(self, position: int) -> int:
+        return self.request.text_tokens(time_text(self.request.times[position]))
+
+    # --- the even plan
+
+    def _best_even(self, lots: Sequence[Lot], *, least: int) -> _Even | None:
+        """The even plan of most worth that has as many frames as the grid, or more."""
+        request = self.request
+        rooms = zip(self.spans, self.demands, strict=True)
+        most = min(request.max_frames, sum(self._room(span, need, 0) for span, need in rooms))
+        dearest = max(lot.text_tokens for lot in lots)
+        best = None
+        for level in self.levels:
+            count = min(most, request.budget_tokens // (level.tokens + dearest))
+            if count < least:
+                continue
+            positions = tuple(even_positions(request, count))
+            text = sum(self._text_price(position) for position in positions)
+            if len(positions) * level.tokens + text > request.budget_tokens:
+                continue
+            worth = self._worth_of_even(lots, positions, level)
+            if best is None or worth > best.worth:
+                best = _Even(positions, level, worth)
+        return best
+
+    def _worth_of_even(self, lots: Sequence[Lot], positions: Sequence[int], level: Level) -> float:
+        return even_worth(
+            lots, self._split(positions), level=level, event_worth_s=self.event_worth_s
+        )
+
+    def _prefers_even(self, allocation: Allocation, even: _Even | None) -> bool:
+        if even is None:
+            return False
+        calm = not any(demand.events_per_s for demand in self.demands)
+        margin = 1 + EVEN_WITHIN if calm else 1.0
+        return even.worth * margin >= allocation.worth
+
+    def _even_draft(self, even: _Even, allocation: Allocation) -> _Draft:
+        spacing_s = float(self.request.window.duration) / len(even.positions)
+        why = f"even, one every {spacing_s:.3g} s"
+        places = tuple(
+            tuple(
+                Place(position, even.level, why, "coverage", is_coverage=True) for position in some
+            )
+            for some in self._split(even.positions)
+        )
+        nothing = Grant(even.level, lifted=0, added=0, tokens=0, worth=0.0)
+        tokens = sum(even.level.tokens + self._text_price(each) for each in even.positions)
+        grants = (nothing,) * len(self.demands)
+        bound = max(allocation.bound, even.worth)
+        return _Draft(
+            places, tokens, Allocation(grants, 0, even.worth, bound, is_exact=even.worth == bound)
+        )
+
+
+def _in_tokens_of(geometry: TokenGeometry, demand: Demand) -> Demand:
+    """A demand counted in the model's tokens: what can be read is a matter of pixels."""
+    if geometry.token_px == TOKEN_PX:
+        return demand
+    share = TOKEN_AREA_PX / geometry.token_px**2
+    return replace(demand, detail_tokens=demand.detail_tokens * share)
+
+
+def _levels(request: Request) -> tuple[Level, ...]:
+    """The sizes that this video's frames may have, best first, each once under its lowest cap."""
+    found: dict[int, Level] = {}
+    for cap in request.levels_tokens:
+        tokens = request.frame_tokens(cap)
+        found[tokens] = Level(cap_tokens=cap, tokens=tokens)
+    return tuple(sorted(found.values(), key=lambda level: -level.tokens))

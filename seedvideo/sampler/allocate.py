@@ -1,0 +1,267 @@
+"""The allocation: how many frames of which size each segment gets, over an even coverage grid.
+
+The coverage frames are charged first and stay. What is left is shared out among the options of
+segments and peaks (`seedvideo.sampler.offers`): a multiple-choice knapsack
+(`seedvideo.sampler.knapsack`) over what they are worth (`seedvideo.sampler.utility`). Knows counts
+and sizes, no times and no file. ``_tokens`` are tokens in the sequence; costs are those above the
+coverage grid.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import fsum
+from typing import Final
+
+import numpy as np
+
+from seedvideo.sampler import knapsack
+from seedvideo.sampler.offers import (
+    COUNTS,
+    LEAST_COUNTS,
+    Level,
+    Lot,
+    segment_offers,
+    spot_offers,
+)
+from seedvideo.sampler.utility import EVENT_WORTH_S, Looks, read, worth
+
+_BISECTIONS: Final = 14
+"""Rounds in which the worth that a frame must have is found, where frames are scarce."""
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What one segment gets above its coverage frames.
+
+    Args:
+        level: size of the frames below.
+        lifted: coverage frames that get this size instead of their own.
+        added: frames beside the coverage frames.
+        at_spots: size of the frame at each of the segment's spots, None where it gets none.
+        tokens: what all of these cost.
+        worth: what all frames of the segment are worth, in seconds of ordinary content.
+    """
+
+    level: Level
+    lifted: int
+    added: int
+    tokens: int
+    worth: float
+    at_spots: tuple[Level | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """A grant for each segment.
+
+    Args:
+        grants: in the order of the segments.
+        tokens: what they cost together, above the coverage frames.
+        worth: what all frames are worth together.
+        bound: no grants within the budget are worth more.
+        is_exact: whether these are known to be the best.
+    """
+
+    grants: tuple[Grant, ...]
+    tokens: int
+    worth: float
+    bound: float
+    is_exact: bool
+
+
+def coverage_share(rho: float, busy_share: float) -> float:
+    """Share of the budget that goes to the coverage grid.
+
+    Where much of the time counts as busy, the estimate tells little about what matters: from 30 %
+    on the share rises from ``rho`` to 1, at which the plan is the even one.
+
+    Args:
+        rho: share where the estimate is selective, 0 to 1.
+        busy_share: share of the time that counts as busy, 0 to 1.
+    """
+    flood = min(1.0, max(0.0, (busy_share - 0.3) / 0.7))
+    return 1.0 if flood == 1 else rho + (1 - rho) * flood
+
+
+def allocate(
+    lots: Sequence[Lot],
+    *,
+    levels: Sequence[Level],
+    coverage: Level,
+    budget_tokens: int,
+    max_added: int,
+    event_worth_s: float = EVENT_WORTH_S,
+) -> Allocation:
+    """Share a budget out to segments, once. See `Sharing`, which can do so again and again."""
+    sharing = Sharing(lots, levels=levels, coverage=coverage, event_worth_s=event_worth_s)
+    return sharing.of(budget_tokens, max_added=max_added)
+
+
+class Sharing:
+    """What segments may get, worked out once for any budget.
+
+    Args:
+        lots: the segments, at least one.
+        levels: sizes that frames may have.
+        coverage: size of the coverage frames.
+        event_worth_s: worth of an event that is seen and read.
+    """
+
+    def __init__(
+        self,
+        lots: Sequence[Lot],
+        *,
+        levels: Sequence[Level],
+        coverage: Level,
+        event_worth_s: float = EVENT_WORTH_S,
+    ) -> None:
+        fine = max(LEAST_COUNTS, COUNTS // len(lots))
+        self._lots = tuple(lots)
+        self._levels = tuple(levels)
+        # Those of the segments first, then those of all spots.
+        self._offers = [
+            segment_offers(lot, levels, coverage, fine=fine, event_worth_s=event_worth_s)
+            for lot in lots
+        ]
+        self._offers += [
+            spot_offers(spot, levels, coverage, text_tokens=lot.text_tokens)
+            for lot in lots
+            for spot in lot.spots
+        ]
+        self._hulls = self._prepared(frame_worth=0.0)
+
+    def of(self, budget_tokens: int, *, max_added: int) -> Allocation:
+        """Share out a budget.
+
+        Args:
+            budget_tokens: what may be spent above the coverage frames, 0 or more.
+            max_added: most frames that may be added, 0 or more.
+
+        Returns:
+            Grants that never cost more than the budget. Their worth is at most `Allocation.bound`,
+            and the bound is tight up to one step of one segment.
+
+        Raises:
+            ValueError: if the budget or the number of frames is below 0.
+        """
+        if budget_tokens < 0 or max_added < 0:
+            raise ValueError(f"nothing can be had for {budget_tokens} tokens, {max_added} frames")
+        solution = knapsack.solve(self._hulls, budget_tokens)
+        if self._added(solution) > max_added:
+            solution = self._within_frames(budget_tokens, max_added)
+        grants = self._grants(solution.options)
+        total = fsum(grant.worth for grant in grants)
+        return Allocation(
+            grants=grants,
+            tokens=solution.cost,
+            worth=total,
+            bound=max(solution.bound, total),
+            is_exact=solution.is_exact,
+        )
+
+    def _grants(self, options: Sequence[int]) -> tuple[Grant, ...]:
+        """The chosen options in words of segments."""
+        pairs = list(zip(self._offers, options, strict=True))
+        at_spots = iter(pairs[len(self._lots) :])
+        grants = []
+        for lot, (offer, option) in zip(self._lots, pairs[: len(self._lots)], strict=True):
+            own = [next(at_spots) for _ in lot.spots]
+            both = [(offer, option), *own]
+            grants.append(
+                Grant(
+                    level=self._levels[int(offer.level[option])],
+                    lifted=int(offer.lifted[option]),
+                    added=int(offer.added[option]),
+                    tokens=sum(int(each.costs[place]) for each, place in both),
+                    worth=fsum(float(each.worths[place]) for each, place in both),
+                    at_spots=tuple(each.level_of(place, self._levels) for each, place in own),
+                )
+            )
+        return tuple(grants)
+
+    def _prepared(self, *, frame_worth: float) -> knapsack.Hulls:
+        """The options where every added frame must first repay ``frame_worth``."""
+        return knapsack.prepare(
+            [
+                knapsack.Item(costs=offer.costs, values=offer.worths - frame_worth * offer.added)
+                for offer in self._offers
+            ]
+        )
+
+    def _added(self, solution: knapsack.Solution) -> int:
+        pairs = zip(self._offers, solution.options, strict=True)
+        return sum(int(offer.added[option]) for offer, option in pairs)
+
+    def _within_frames(self, budget: int, max_added: int) -> knapsack.Solution:
+        """The best options found with at most ``max_added`` frames added.
+
+        The limit becomes a price in worth (a Lagrange multiplier), found by bisection; the price
+        times the limit is added back to the bound, which holds for any price.
+        """
+        # Above the worth of everything that a segment can get, no frame repays its price.
+        low, high = 0.0, 1.0 + max(float(np.ptp(offer.worths)) for offer in self._offers)
+        best = knapsack.solve(self._prepared(frame_worth=high), budget)
+        bound = best.bound + high * max_added
+        for _ in range(_BISECTIONS):
+            price = (low + high) / 2
+            solution = knapsack.solve(self._prepared(frame_worth=price), budget)
+            bound = min(bound, solution.bound + price * max_added)
+            if self._added(solution) > max_added:
+                low = price
+            else:
+                high, best = price, solution
+        options = self._topped_up(best.options, budget, max_added)
+        pairs = list(zip(self._offers, options, strict=True))
+        return knapsack.Solution(
+            options=options,
+            cost=sum(int(offer.costs[option]) for offer, option in pairs),
+            value=fsum(float(offer.worths[option]) for offer, option in pairs),
+            bound=bound,
+            is_exact=False,
+        )
+
+    def _topped_up(self, options: Sequence[int], budget: int, max_added: int) -> tuple[int, ...]:
+        """Better options, one at a time, while tokens and frames last.
+
+        One price for all frames is too blunt where segments are alike: at a little less all of them
+        want one more frame.
+        """
+        sizes = [len(offer.costs) for offer in self._offers]
+        owners = np.repeat(np.arange(len(sizes)), sizes)
+        places = np.concatenate([np.arange(size) for size in sizes])
+        costs = np.concatenate([offer.costs for offer in self._offers])
+        added = np.concatenate([offer.added for offer in self._offers])
+        worths = np.concatenate([offer.worths for offer in self._offers])
+        chosen = np.concatenate(([0], np.cumsum(sizes)[:-1])) + np.asarray(options)
+        while True:
+            tokens_left = budget - int(costs[chosen].sum())
+            frames_left = max_added - int(added[chosen].sum())
+            extra = costs - costs[chosen][owners]
+            gain = worths - worths[chosen][owners]
+            fits = (extra <= tokens_left) & (added - added[chosen][owners] <= frames_left)
+            better = np.flatnonzero(fits & (gain > 0))
+            if not len(better):
+                return tuple(places[chosen].tolist())
+            take = int(better[np.argmax(gain[better] / np.maximum(1, extra[better]))])
+            chosen[owners[take]] = take
+
+
+def even_worth(
+    lots: Sequence[Lot],
+    positions: Sequence[Sequence[int]],
+    *,
+    level: Level,
+    event_worth_s: float = EVENT_WORTH_S,
+) -> float:
+    """Worth of a plan of one size, from the positions of its frames in each segment."""
+    values = []
+    for lot, inside in zip(lots, positions, strict=True):
+        looks = Looks(fine=len(inside), fine_tokens=level.tokens)
+        values.append(float(worth(lot.demand, looks, event_worth_s=event_worth_s)))
+        for spot in lot.spots:
+            place = bisect_left(inside, spot.shown.start)
+            if place < len(inside) and inside[place] in spot.shown:
+                legible = read(level.tokens, detail_tokens=spot.detail_tokens)
+                values.append(spot.worth_s * float(legible))
+    return fsum(values)

@@ -1,0 +1,257 @@
+"""The analysis: what each part of a video asks of a sampler, found as cheaply as it can be.
+
+    packets   sizes in the container's index: where something may happen, and where they can't tell
+    fast      the same, then small frames: keyframes everywhere, and where packets leave doubt or
+              stand out, the pictures that others refer to
+    full      small frames of everything
+
+Memory does not grow with the video but for a few numbers a frame. The same file gives the same
+analysis. Knows no budget and no model; times are exact seconds.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from typing import Final, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from seedvideo.errors import ConfigError
+from seedvideo.media.decoder import LookSize, LookSpan
+from seedvideo.media.reader import VideoReader
+from seedvideo.media.timeline import Span
+from seedvideo.sampler.bumps import BUMP, PacketView, view_packets
+from seedvideo.sampler.demand import Demand
+from seedvideo.sampler.detail import DETAIL_PX, UNKNOWN_TOKENS, detail_tokens
+from seedvideo.sampler.needs import Findings, busy_share, make_demands
+from seedvideo.sampler.segments import CutFinder
+from seedvideo.sampler.signals import (
+    Event,
+    Signals,
+    Watcher,
+    block_states,
+    edge_strength,
+    look_size,
+    luma,
+)
+from seedvideo.sampler.stages import changed_keyframes, deep_ranks, fast_spans
+
+Method = Literal["packets", "fast", "full"]
+
+LOOK_EVERY: Final = Fraction(1, 16)
+"""Least time between two looks of `fast`: at least three of them see an event of 0.4 s."""
+
+_DETAIL_EVERY_S: Final = 12.0
+_EDGES_EVERY_S: Final = 0.5
+_PICTURE_LEVELS: Final = 12.0
+"""Mean change of a picture's blocks that makes it another picture."""
+
+_LEAST_CHANGE_S, _MOST_CHANGE_S = 0.2, 60.0
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """What was found.
+
+    Args:
+        method: how closely it was looked.
+        demands: of segments that follow one another and cover the video.
+        busy_share: share of the time in which so much stands out that nothing does, 0 to 1.
+        cuts: time of the first frame of each shot after the first.
+        signals: what was seen at each step.
+        notes: what was looked at and why, for people.
+    """
+
+    method: Method
+    demands: tuple[Demand, ...]
+    busy_share: float
+    cuts: tuple[Fraction, ...]
+    signals: Signals
+    notes: tuple[str, ...]
+
+    @property
+    def shots(self) -> tuple[Span, ...]:
+        """The shots; together they cover the video."""
+        bounds = [Fraction(0), *self.cuts, self.demands[-1].end]
+        return tuple(Span(start, end) for start, end in pairwise(bounds))
+
+
+def analyse(video: VideoReader, *, method: Method = "fast") -> Analysis:
+    """Find out what each part of a video asks for.
+
+    Args:
+        video: the open file.
+        method: how closely to look.
+
+    Raises:
+        ConfigError: if the method is none of the three.
+        MediaError: if the file is too damaged.
+        DecodeError: if decoding takes too long or kills the decoding process.
+    """
+    if method not in get_args(Method):
+        allowed = ", ".join(get_args(Method))
+        raise ConfigError("config.invalid", f"analysis is {method!r}, expected one of {allowed}")
+    return _Work(video, method).analysis()
+
+
+class _Work:
+    """One analysis on its way."""
+
+    def __init__(self, video: VideoReader, method: Method) -> None:
+        self.video = video
+        self.method = method
+        self.times = video.times
+        self.times_s = np.asarray([float(time) for time in self.times], np.float64)
+        self.notes: list[str] = []
+
+    def analysis(self) -> Analysis:
+        found = self._packets_only() if self.method == "packets" else self._looked()
+        end = max(self.video.info.duration, self.times[-1] + Fraction(1, 1000))
+        return Analysis(
+            method=self.method,
+            demands=make_demands(found, self.times, end=end),
+            busy_share=busy_share(found.events, self.times_s, float(end)),
+            cuts=tuple(self.times[rank] for rank in found.cuts),
+            signals=found.signals,
+            notes=tuple(self.notes),
+        )
+
+    def _view(self) -> PacketView:
+        packets, video = self.video.packets, self.video
+        pixels = video.info.coded_width_px * video.info.coded_height_px
+        return view_packets(
+            self.times_s, packets.sizes_bytes, packets.places, video.keyframes, pixels=pixels
+        )
+
+    def _packets_only(self) -> Findings:
+        view = self._view()
+        self.notes.append("packet sizes only: detail and cuts are guesses")
+        if not view.says_something:
+            self.notes.append("packet sizes say nothing of this video")
+        with np.errstate(divide="ignore"):
+            change_s = np.clip(1.5 / view.rate, _LEAST_CHANGE_S, _MOST_CHANGE_S)
+        change_s = np.where(np.isnan(change_s), 4.0, change_s)
+        events = []
+        last_s = -1.0
+        for rank in np.flatnonzero((view.scores >= 2 * BUMP) & ~view.is_doubtful).tolist():
+            if self.times_s[rank] - last_s >= 0.5:
+                events.append(Event(rank, 4.0 * float(view.scores[rank]), None, 0.0))
+                last_s = float(self.times_s[rank])
+        ranks = np.arange(len(self.times), dtype=np.int64)
+        zeros = np.zeros(len(ranks), np.float32)
+        signals = Signals(
+            ranks=ranks,
+            times_s=self.times_s,
+            novelty=view.scores.astype(np.float32),
+            motion=(_PICTURE_LEVELS / change_s).astype(np.float32),
+            detail=zeros,
+        )
+        cuts = changed_keyframes(
+            self.times_s, self.video.packets.sizes_bytes, self.video.keyframes, grid_only=True
+        )
+        return Findings(cuts, events, signals, change_s, [(0, UNKNOWN_TOKENS)])
+
+    def _looked(self) -> Findings:
+        spans = self._spans()
+        size_px = look_size(self.video.info)
+        watcher, cutter, edges = (
+            Watcher(size_px),
+            CutFinder(sees_all=self.method == "full"),
+            _Edges(),
+        )
+        rows: list[npt.NDArray[np.float64]] = []
+        decoded = 0
+        for rank, planes in self._looks(spans, size_px):
+            picture = luma(planes[None])
+            states = block_states(picture)[0]
+            time_s = float(self.times_s[rank])
+            rows += watcher.see(rank, time_s, states, is_key=rank in self._keyframes)
+            cutter.see(rank, planes, moved_levels=watcher.moved_levels)
+            edges.see(time_s, picture[0])
+            decoded += 1
+        rows += watcher.finish()
+        table = np.concatenate(rows)
+        self.notes.append(
+            f"{decoded:,} small frames of {len(self.times):,} looked at,"
+            f" {self.video.report.decoded_frames:,} decoded"
+        )
+        signals = Signals(
+            ranks=table[:, 0].astype(np.int64),
+            times_s=table[:, 1],
+            novelty=table[:, 2].astype(np.float32),
+            motion=table[:, 3].astype(np.float32),
+            detail=np.asarray(edges.values, np.float32),
+        )
+        with np.errstate(divide="ignore"):
+            change_s = np.clip(_PICTURE_LEVELS / table[:, 3], _LEAST_CHANGE_S, _MOST_CHANGE_S)
+        cuts = sorted(set(cutter.cuts))
+        details = self._details(cuts)
+        return Findings(cuts, watcher.events, signals, change_s, details)
+
+    @property
+    def _keyframes(self) -> frozenset[int]:
+        if not hasattr(self, "_known_keyframes"):
+            self._known_keyframes = frozenset(self.video.keyframes)
+        return self._known_keyframes
+
+    def _spans(self) -> list[LookSpan]:
+        count = len(self.times)
+        if self.method == "full" or count < 3:
+            return [LookSpan(0, count, "all")]
+        view = self._view()
+        deep = deep_ranks(self.times_s, view)
+        share = float(deep.mean())
+        why = "packet sizes leave doubt or stand out" if view.says_something else "no packet says"
+        self.notes.append(f"{share:.0%} of the frames lie where {why}")
+        keyframes = self.video.keyframes
+        changed = changed_keyframes(self.times_s, self.video.packets.sizes_bytes, keyframes)
+        return fast_spans(self.times_s, deep, keyframes, changed, every_s=float(LOOK_EVERY))
+
+    def _looks(
+        self, spans: Sequence[LookSpan], size_px: tuple[int, int]
+    ) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+        size = LookSize(*size_px, every=LOOK_EVERY)
+        for looks in self.video.looks(spans, size):
+            yield from zip(looks.ranks, looks.planes, strict=True)
+
+    def _details(self, cuts: Sequence[int]) -> list[tuple[int, float]]:
+        """Detail of a keyframe now and then, and early in each shot: ``(rank, tokens)``."""
+        keyframes = self.video.keyframes or (0,)
+        chosen: list[int] = []
+        shots = iter([*cuts, len(self.times)])
+        next_cut = next(shots)
+        for rank in keyframes:
+            new_shot = rank >= next_cut
+            while rank >= next_cut and next_cut < len(self.times):
+                next_cut = next(shots)
+            least_s = _DETAIL_EVERY_S / 3 if new_shot else _DETAIL_EVERY_S
+            if not chosen or self.times_s[rank] - self.times_s[chosen[-1]] >= least_s:
+                chosen.append(rank)
+        info = self.video.info
+        scale = min(1.0, (DETAIL_PX / (info.coded_width_px * info.coded_height_px)) ** 0.5)
+        width_px, height_px = (
+            max(2, 2 * round(side_px * scale / 2))
+            for side_px in (info.coded_width_px, info.coded_height_px)
+        )
+        spans = [LookSpan(rank, rank + 1, "keys") for rank in chosen]
+        return [
+            (rank, detail_tokens(luma(planes[None])[0]))
+            for rank, planes in self._looks(spans, (width_px, height_px))
+        ]
+
+
+class _Edges:
+    """Edge strength at each look, measured now and then."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+        self._measured_s = float("-inf")
+
+    def see(self, time_s: float, picture: npt.NDArray[np.uint8]) -> None:
+        if time_s - self._measured_s >= _EDGES_EVERY_S:
+            self.values.append(edge_strength(picture))
+            self._measured_s = time_s
+        else:
+            self.values.append(self.values[-1])

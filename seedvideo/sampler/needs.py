@@ -1,0 +1,207 @@
+"""From what was found to what is asked for: findings become the demands of segments.
+
+An event that stands out among those around it makes a segment of its own, as long as it lasts.
+Where events come thick and fast none of them stands out, and the time counts as busy. Knows frames
+by rank and exact time, and no tokens but what detail asks for.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from seedvideo.sampler.demand import Demand, Peak
+from seedvideo.sampler.segments import Piece, split_by_pace
+from seedvideo.sampler.signals import Event, Signals
+
+FINE_TOKENS: Final = 400.0
+"""Detail of a small event: print of twelve pixels in 1080 lines needs about this."""
+
+_SMALL_SHARE: Final = 0.05
+"""Share of the picture up to which an event is small."""
+
+_NEAR_S: Final = 5.0
+_CROWD: Final = 4
+"""Events within `_NEAR_S` of one from which it must stand out among them to count."""
+
+_STANDS_OUT: Final = 2.0
+_BUSY: Final = 5
+"""Events within `_NEAR_S` of a moment that make it busy."""
+
+_UNSEEN_END_S: Final = 1.0
+"""What an event is given whose end was not seen."""
+
+_LONGEST_EVENT_S: Final = 5.0
+_MOST_EVENTS: Final = 500
+_STEP_S: Final = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What an analysis saw, by rank.
+
+    Args:
+        cuts: first frames of shots, rising, above 0.
+        events: in order of time.
+        signals: at each step.
+        change_s: time in which the picture changes, at each step.
+        details: ``(rank, tokens)`` where detail was measured, rising; at least one.
+    """
+
+    cuts: list[int]
+    events: list[Event]
+    signals: Signals
+    change_s: npt.NDArray[np.float64]
+    details: list[tuple[int, float]]
+
+
+def standing_out(events: Sequence[Event], times_s: npt.NDArray[np.float64]) -> list[Event]:
+    """The events that stand out among those near them."""
+    moments = [float(times_s[event.rank]) for event in events]
+    kept = []
+    for place, event in enumerate(events):
+        low = bisect_left(moments, moments[place] - _NEAR_S)
+        high = bisect_right(moments, moments[place] + _NEAR_S)
+        others = [events[i].strength for i in range(low, high) if i != place]
+        if len(others) < _CROWD or event.strength >= _STANDS_OUT * float(np.quantile(others, 0.75)):
+            kept.append(event)
+    if len(kept) > _MOST_EVENTS:
+        least = sorted((event.strength for event in kept), reverse=True)[_MOST_EVENTS - 1]
+        kept = [event for event in kept if event.strength >= least][:_MOST_EVENTS]
+    return kept
+
+
+def busy_share(events: Sequence[Event], times_s: npt.NDArray[np.float64], end_s: float) -> float:
+    """Share of the time in which events come so thick that none stands out."""
+    moments = np.asarray([float(times_s[event.rank]) for event in events])
+    if len(moments) < _BUSY:
+        return 0.0
+    steps = np.arange(0.0, max(end_s, _STEP_S), _STEP_S) + _STEP_S / 2
+    near = np.searchsorted(moments, steps + _NEAR_S) - np.searchsorted(moments, steps - _NEAR_S)
+    return float((near >= _BUSY).mean())
+
+
+def make_demands(
+    found: Findings, times: Sequence[Fraction], *, end: Fraction
+) -> tuple[Demand, ...]:
+    """The demands of segments that cover ``[0, end)``."""
+    times_s = np.asarray([float(time) for time in times], np.float64)
+    events = standing_out(found.events, times_s)
+    spans = _event_spans(events, times_s, found.cuts)
+    pieces = split_by_pace(times_s, found.signals.ranks, found.change_s, found.cuts)
+    cuts = set(found.cuts)
+    demands: list[Demand] = []
+    for piece in pieces:
+        for first, stop, event in _parts(piece, spans):
+            start_time = times[first] if first else Fraction(0)
+            end_time = times[stop] if stop < len(times) else end
+            detail = _detail(found.details, first, stop)
+            if event is None:
+                demands.append(
+                    Demand(
+                        start=start_time,
+                        end=end_time,
+                        base=1.0,
+                        events_per_s=0.0,
+                        event_s=piece.change_s,
+                        detail_tokens=detail,
+                        density=_density(found, times, first, stop, start_time),
+                        starts_shot=first in cuts,
+                    )
+                )
+                continue
+            length = end_time - start_time
+            is_small = event.share <= _SMALL_SHARE
+            seen_end = event.end_rank is not None and stop == event.end_rank
+            time = times[event.rank]
+            demands.append(
+                Demand(
+                    start=start_time,
+                    end=end_time,
+                    base=1.0,
+                    events_per_s=1 / float(length),
+                    event_s=float(length),
+                    detail_tokens=max(detail, FINE_TOKENS) if is_small else detail,
+                    peaks=(Peak(time, event.strength, end_time if seen_end else None),),
+                    starts_shot=first in cuts,
+                    change_s=piece.change_s,
+                )
+            )
+    return tuple(demands)
+
+
+def _event_spans(
+    events: Sequence[Event], times_s: npt.NDArray[np.float64], cuts: Sequence[int]
+) -> list[tuple[int, int, Event]]:
+    """Frames ``[first, end)`` of each event, rising, not overlapping; cuts are no events."""
+    starts = set(cuts)
+    spans: list[tuple[int, int, Event]] = []
+    for event in events:
+        if not starts.isdisjoint(range(event.rank - 1, event.rank + 2)):
+            continue
+        stop = event.end_rank
+        if stop is None or times_s[stop] - times_s[event.rank] > _LONGEST_EVENT_S:
+            stop = int(np.searchsorted(times_s, times_s[event.rank] + _UNSEEN_END_S))
+        stop = max(stop, event.rank + 1)
+        if spans and spans[-1][1] > event.rank:
+            first, _, before = spans[-1]
+            if event.strength <= before.strength or event.rank == first:
+                continue
+            spans[-1] = (first, event.rank, before)
+        spans.append((event.rank, stop, event))
+    return spans
+
+
+def _parts(
+    piece: Piece, spans: Sequence[tuple[int, int, Event]]
+) -> list[tuple[int, int, Event | None]]:
+    """Splits a piece at the events that begin in it; an event ends with the piece at the latest."""
+    parts: list[tuple[int, int, Event | None]] = []
+    place = piece.first
+    for first, stop, event in spans:
+        if not piece.first <= first < piece.end:
+            continue
+        if first > place:
+            parts.append((place, first, None))
+        stop = min(stop, piece.end)
+        parts.append((first, stop, event))
+        place = stop
+    if place < piece.end:
+        parts.append((place, piece.end, None))
+    return parts
+
+
+def _detail(details: Sequence[tuple[int, float]], first: int, end: int) -> float:
+    """Median of what was measured inside, or what was measured nearest."""
+    ranks = [rank for rank, _ in details]
+    low, high = bisect_left(ranks, first), bisect_left(ranks, end)
+    if high > low:
+        return float(np.median([tokens for _, tokens in details[low:high]]))
+    near = [place for place in (low - 1, low) if 0 <= place < len(details)]
+    middle = (first + end) / 2
+    return details[min(near, key=lambda place: abs(ranks[place] - middle))][1]
+
+
+def _density(
+    found: Findings, times: Sequence[Fraction], first: int, end: int, start: Fraction
+) -> tuple[tuple[Fraction, float], ...]:
+    """How fast the picture moves on, by the second, in half octaves; nothing where that is even."""
+    steps = found.signals.ranks
+    low, high = np.searchsorted(steps, [first, end])
+    pairs: list[tuple[Fraction, float]] = []
+    place = int(low)
+    while place < high:
+        begin_s = found.signals.times_s[place]
+        stop = int(np.searchsorted(found.signals.times_s, begin_s + _STEP_S))
+        stop = min(max(stop, place + 1), int(high))
+        rate = 1.0 / float(np.median(found.change_s[place:stop]))
+        weight = float(2.0 ** (round(2 * np.log2(rate)) / 2))
+        time = times[int(steps[place])] if pairs else start
+        if not pairs or pairs[-1][1] != weight:
+            pairs.append((time, weight))
+        place = stop
+    return tuple(pairs) if len(pairs) > 1 else ()

@@ -1,0 +1,170 @@
+"""Segments: where one shot ends and the next begins, and where a shot changes its pace.
+
+Cuts are found by PySceneDetect's adaptive detector on the colour frames of the pass that made the
+signals: with its own settings where every frame is seen. Between cuts a segment ends where the time
+in which the picture changes becomes another for longer than a moment. Knows frames by rank, and no
+file and no tokens.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from scenedetect import AdaptiveDetector
+
+MIN_SHOT_FRAMES: Final = 15
+"""Frames before which PySceneDetect takes no second cut: its own default."""
+
+_MOVED_LEVELS: Final = 2.0
+"""Mean change of blocks below which nobody would see a cut."""
+
+_LOOKS_BESIDE: Final = 3
+"""Looks before and after one that moved that are compared with it."""
+
+MIN_PACE_S: Final = 3.0
+"""Least time for which another pace makes a segment of its own."""
+
+_PACES_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+"""Bounds between paces: times in which the picture changes."""
+
+_RATIO: Final = 2.0
+"""By how much a cut exceeds the changes beside it where not every frame is seen."""
+
+
+class CutFinder:
+    """Finds cuts in looks as they come: ranks of the first look of each new shot.
+
+    Args:
+        sees_all: whether every frame is a look. Else motion makes changes larger, and those of the
+            nearest looks alone are compared, less strictly, and only where the picture moves.
+    """
+
+    def __init__(self, *, sees_all: bool) -> None:
+        self.cuts: list[int] = []
+        self._sees_all = sees_all
+        self._detector: AdaptiveDetector | None = None
+        self._waiting: deque[tuple[int, npt.NDArray[np.uint8]]] = deque(maxlen=_LOOKS_BESIDE)
+        self._left = 0
+
+    def see(self, rank: int, planes: npt.NDArray[np.uint8], *, moved_levels: float) -> None:
+        """Takes one look.
+
+        Args:
+            rank: of the frame.
+            planes: ``(H * 3 // 2, W)`` of I420.
+            moved_levels: mean change of its blocks since the look before.
+        """
+        if self._sees_all:
+            self._judge(rank, planes)
+            return
+        self._waiting.append((rank, planes))
+        if moved_levels >= _MOVED_LEVELS:
+            self._left = _LOOKS_BESIDE
+        elif not self._left:
+            self._detector = None  # What comes next is compared with its neighbours, not with this.
+            return
+        else:
+            self._left -= 1
+        while self._waiting:
+            self._judge(*self._waiting.popleft())
+
+    def _judge(self, rank: int, planes: npt.NDArray[np.uint8]) -> None:
+        # Heavy (OpenCV), and only those who look at pictures need them.
+        import cv2
+        from scenedetect import AdaptiveDetector, FrameTimecode
+
+        if self._detector is None and self._sees_all:
+            self._detector = AdaptiveDetector(min_scene_len=MIN_SHOT_FRAMES)
+        elif self._detector is None:
+            self._detector = AdaptiveDetector(_RATIO, min_scene_len=0, window_width=1)
+        # Frames count by rank, as PySceneDetect's do; the rate is for times, which nobody asks.
+        timecode = FrameTimecode(rank, fps=30.0)
+        bgr = cv2.cvtColor(planes, cv2.COLOR_YUV2BGR_I420)
+        for cut in self._detector.process_frame(timecode, bgr):
+            if cut.frame_num - (self.cuts[-1] if self.cuts else 0) >= MIN_SHOT_FRAMES:
+                self.cuts.append(cut.frame_num)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Frames ``[first, end)`` of one pace, by rank.
+
+    Args:
+        first: rank.
+        end: rank, exclusive.
+        change_s: time in which the picture changes.
+    """
+
+    first: int
+    end: int
+    change_s: float
+
+
+def split_by_pace(
+    times_s: npt.NDArray[np.float64],
+    step_ranks: npt.NDArray[np.int64],
+    change_s: npt.NDArray[np.float64],
+    cuts: Sequence[int],
+) -> list[Piece]:
+    """Splits a video at cuts, and shots where their pace changes for good.
+
+    Args:
+        times_s: of all frames.
+        step_ranks: ranks at which the pace is known, rising; at least one.
+        change_s: time in which the picture changes there.
+        cuts: ranks of the first frames of shots, rising, above 0.
+    """
+    pieces: list[Piece] = []
+    bounds = [0, *cuts, len(times_s)]
+    for first, end in pairwise(bounds):
+        low = int(np.searchsorted(step_ranks, first, side="left"))
+        high = int(np.searchsorted(step_ranks, end, side="left"))
+        if high <= low:
+            low = min(max(low - 1, 0), len(step_ranks) - 1)
+            high = low + 1
+        pieces += _split_shot(times_s, step_ranks[low:high], change_s[low:high], first, end)
+    return pieces
+
+
+def _split_shot(
+    times_s: npt.NDArray[np.float64],
+    ranks: npt.NDArray[np.int64],
+    change_s: npt.NDArray[np.float64],
+    first: int,
+    end: int,
+) -> list[Piece]:
+    paces = np.searchsorted(_PACES_S, _calm(times_s[ranks], change_s))
+    starts = [0, *(np.flatnonzero(np.diff(paces)) + 1).tolist()]
+    bounds = [first, *(int(ranks[start]) for start in starts[1:]), end]
+    runs = [(bounds[place], bounds[place + 1], starts[place]) for place in range(len(starts))]
+    merged: list[tuple[int, int, int]] = []
+    end_s = float(times_s[-1])
+    for run in runs:
+        stop_s = float(times_s[run[1]]) if run[1] < len(times_s) else end_s
+        is_short = stop_s - float(times_s[run[0]]) < MIN_PACE_S
+        is_like = bool(merged) and paces[merged[-1][2]] == paces[run[2]]
+        if merged and (is_short or is_like):
+            merged[-1] = (merged[-1][0], run[1], merged[-1][2])
+        else:
+            merged.append(run)
+    pieces = []
+    for low, high, _ in merged:
+        inside = change_s[np.searchsorted(ranks, low) : np.searchsorted(ranks, high)]
+        usual = float(np.median(inside)) if len(inside) else float(change_s[0])
+        pieces.append(Piece(low, high, usual))
+    return pieces
+
+
+def _calm(
+    times_s: npt.NDArray[np.float64], values: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Medians over `MIN_PACE_S` around each step, so that a moment makes no segment."""
+    low = np.searchsorted(times_s, times_s - MIN_PACE_S / 2)
+    high = np.searchsorted(times_s, times_s + MIN_PACE_S / 2, side="right")
+    return np.asarray([np.median(values[a:b]) for a, b in zip(low, high, strict=True)], np.float64)

@@ -1,0 +1,121 @@
+"""What frames are worth: how much of a segment they are expected to show, and legibly.
+
+The unit is a second of ordinary content seen and read in full. The model has few parameters, each
+with a meaning: things last for a time (`seen`), have a size (`read`), and a brief event that stands
+out is worth `EVENT_WORTH_S` of ordinary content. Knows a segment only as its `Demand`; lengths and
+times are float seconds, ``_tokens`` are visual tokens a frame.
+
+Notation: ``(...)`` is any shape; arguments are broadcast together.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from seedvideo.sampler.demand import Demand, Peak
+
+Floats = npt.NDArray[np.float64]
+
+EVENT_WORTH_S: Final = 30.0
+"""Seconds of ordinary content that one brief event, seen and read, is worth at least."""
+
+DOUBTFUL_STRENGTH: Final = 6.0
+"""Strength, in robust deviations, of a peak that is as likely to be noise as to be an event."""
+
+
+def seen(count: npt.ArrayLike, *, length_s: float, lasting_s: float) -> Floats:
+    """Share of the things in a segment that evenly spaced frames meet.
+
+    Things last for an exponentially distributed time of mean ``lasting_s`` and begin at any moment,
+    so a grid of rate ``f`` meets ``E[min(1, f d)] = f m (1 - exp(-1 / (f m)))`` of them: nearly
+    ``f m`` while frames are few, then with falling gain, 1 in the end.
+
+    Args:
+        count: frames in the segment, ``(...)``, 0 or more.
+        length_s: length of the segment, above 0.
+        lasting_s: mean time that a thing lasts, above 0.
+
+    Returns:
+        ``(...)``, 0 to 1; increasing and concave in ``count``.
+    """
+    per_thing = np.asarray(count, np.float64) * (lasting_s / length_s)
+    # Where there is no frame the formula would divide by zero, and nothing is seen.
+    divisor = np.where(per_thing > 0, per_thing, 1.0)
+    return np.asarray(-per_thing * np.expm1(-1.0 / divisor))
+
+
+def read(tokens: npt.ArrayLike, *, detail_tokens: float) -> Floats:
+    """Share of a picture's detail that can be read at a size: ``1 - exp(-t / need)``.
+
+    Args:
+        tokens: visual tokens of the frame, ``(...)``.
+        detail_tokens: visual tokens at which 63 % can be read, above 0.
+
+    Returns:
+        ``(...)``, 0 to 1; increasing and concave in ``tokens``.
+    """
+    return np.asarray(-np.expm1(-np.asarray(tokens, np.float64) / detail_tokens))
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Evenly spread frames of one segment, in two sizes. Every field is ``(...)``.
+
+    Args:
+        fine: frames of the larger size.
+        fine_tokens: visual tokens of each.
+        coarse: frames of the smaller size, between them.
+        coarse_tokens: visual tokens of each, at most ``fine_tokens``.
+    """
+
+    fine: npt.ArrayLike
+    fine_tokens: npt.ArrayLike
+    coarse: npt.ArrayLike = 0
+    coarse_tokens: npt.ArrayLike = 0
+
+
+def worth(demand: Demand, looks: Looks, *, event_worth_s: float = EVENT_WORTH_S) -> Floats:
+    """Expected worth of a segment's frames, in seconds of ordinary content.
+
+    A thing counts with the best frame that meets it. Events at the segment's peaks are left out:
+    each is a matter of one frame (`seedvideo.sampler.spots`). Events beyond those are met by
+    chance.
+
+    Args:
+        demand: the segment's needs.
+        looks: its frames.
+        event_worth_s: worth of an event that is seen and read.
+
+    Returns:
+        ``(...)``, 0 or more; never falls when a count or a size grows.
+    """
+    sharp, blurred = (
+        read(tokens, detail_tokens=demand.detail_tokens)
+        for tokens in (looks.fine_tokens, looks.coarse_tokens)
+    )
+
+    def met(lasting_s: float) -> Floats:
+        fine, coarse = np.asarray(looks.fine), np.asarray(looks.coarse)
+        few = seen(fine, length_s=demand.length_s, lasting_s=lasting_s)
+        every = seen(fine + coarse, length_s=demand.length_s, lasting_s=lasting_s)
+        return few * sharp + (every - few) * blurred
+
+    ordinary = demand.base * demand.length_s * met(demand.picture_s)
+    elsewhere = demand.events_per_s * demand.length_s - len(demand.peaks)
+    if elsewhere <= 0:
+        return ordinary
+    return np.asarray(ordinary + event_worth_s * elsewhere * met(demand.event_s))
+
+
+def chance_of_event(demand: Demand) -> Callable[[Peak], float]:
+    """How likely each peak of a segment is an event and not noise.
+
+    A peak of strength ``s`` is one with a chance of ``s / (s + DOUBTFUL_STRENGTH)``; where the rate
+    of events speaks of fewer events than there are peaks, all chances shrink alike.
+    """
+    events = demand.events_per_s * demand.length_s
+    scale = min(1.0, events / max(1, len(demand.peaks)))
+    return lambda peak: scale * peak.strength / (peak.strength + DOUBTFUL_STRENGTH)

@@ -1,0 +1,155 @@
+"""One open video: what it is, when its frames are shown, what happens in it, and the way to them.
+
+Knows no model and no task. Times are exact seconds.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+from typing import Self
+
+from seedvideo.limits import DEFAULT_LIMITS, Limits
+from seedvideo.media.frames import Frame
+from seedvideo.media.info import MediaInfo
+from seedvideo.media.reader import DecoderName, VideoReader, open_video
+from seedvideo.media.timeline import seconds
+from seedvideo.sampler.analysis import Analysis, Method, analyse
+from seedvideo.sampler.frames import planned_frames
+from seedvideo.sampler.keep import kept_analysis
+from seedvideo.sampler.parts import PlannedFrame
+from seedvideo.sampler.plan import Plan
+
+
+class Video:
+    """One open video: its facts and its frame times, and the process that decodes it.
+
+    Opening reads the header and the packet index, and decodes the first picture alone, for what
+    only a picture tells: which way is up. Close it, or use it in a
+    ``with`` statement, so that its decoding process goes away. Made by `open`.
+
+    Args:
+        reader: what reads the file; this object closes it.
+        source: the path as it was given.
+        limits: ceilings that hold for it.
+        open_s: seconds that opening took.
+        cache: folder in which analyses are kept.
+    """
+
+    def __init__(
+        self,
+        reader: VideoReader,
+        *,
+        source: str,
+        limits: Limits,
+        open_s: float,
+        cache: Path | None = None,
+    ) -> None:
+        self.reader = reader
+        self.source = source
+        self.limits = limits
+        self.open_s = open_s
+        self.cache = cache
+        self._analyses: dict[Method, Analysis] = {}
+
+    @property
+    def info(self) -> MediaInfo:
+        """Facts of the file: duration, display size, codec, warnings."""
+        return self.reader.info
+
+    @property
+    def times(self) -> tuple[Fraction, ...]:
+        """Presentation time of every frame, in exact seconds, strictly increasing."""
+        return self.reader.times
+
+    @property
+    def keyframes(self) -> tuple[int, ...]:
+        """Indices into `times` of the frames from which decoding may begin."""
+        return self.reader.keyframes
+
+    def analysis(self, method: Method = "fast") -> Analysis:
+        """What happens in the video, looked at once and remembered.
+
+        Args:
+            method: how closely to look: ``packets``, ``fast`` or ``full``.
+
+        Raises:
+            ConfigError: if the method is none of the three.
+            MediaError: if the file is too damaged.
+            DecodeError: if decoding takes too long or kills the decoding process.
+            OutputError: if it cannot be kept where it should.
+        """
+        if method not in self._analyses and self.cache is not None:
+            kept = kept_analysis(self.reader, method=method, folder=self.cache)
+            self._analyses[method] = kept
+        if method not in self._analyses:
+            self._analyses[method] = analyse(self.reader, method=method)
+        return self._analyses[method]
+
+    def frames(self, plan: Plan) -> Iterator[tuple[PlannedFrame, Frame]]:
+        """Decode a plan's frames: each beside the frame that was really decoded, in order of time.
+
+        Raises:
+            MediaError: if the file is too damaged.
+            DecodeError: if decoding takes too long or kills the decoding process.
+        """
+        return planned_frames(self.reader, plan)
+
+    def close(self) -> None:
+        """End the decoding process. Closing twice is fine."""
+        self.reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        info = self.info
+        return (
+            f"Video({self.source!r}, {seconds(info.duration):.1f} s,"
+            f" {info.width_px}x{info.height_px} px, {len(self.times)} frames)"
+        )
+
+
+def open(
+    path: str | os.PathLike[str],
+    *,
+    decoder: DecoderName = "pyav",
+    limits: Limits = DEFAULT_LIMITS,
+    root: Path | None = None,
+    source_fps: Fraction | None = None,
+    cache: str | os.PathLike[str] | None = None,
+) -> Video:
+    """Open one video file and read its header and packet index.
+
+    Args:
+        path: a regular file; never a URL.
+        decoder: what reads it.
+        limits: ceilings; a file above one is refused before any picture is decoded.
+        root: folder that the file must lie in, links followed.
+        source_fps: frames a second of a raw stream that carries no times.
+        cache: folder in which analyses of the video are kept, and found again by later calls.
+
+    Raises:
+        InputError: if there is no such file, or it may not be opened.
+        MediaError: if it is not a video that can be used.
+    """
+    started = perf_counter()
+    with ExitStack() as stack:
+        reader = open_video(path, decoder=decoder, limits=limits, root=root, fps=source_fps)
+        stack.enter_context(reader)
+        _ = reader.info  # read now, so that a file that cannot be used is refused here
+        stack.pop_all()
+    open_s = perf_counter() - started
+    folder = None if cache is None else Path(cache)
+    return Video(reader, source=os.fspath(path), limits=limits, open_s=open_s, cache=folder)

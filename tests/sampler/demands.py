@@ -1,0 +1,100 @@
+"""Demands and analyses made by hand or drawn by hypothesis, so that no file is needed."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+
+from hypothesis import strategies as st
+
+from seedvideo.sampler.demand import Demand, Peak
+from seedvideo.sampler.offers import Level
+
+TICK = Fraction(1, 30)
+
+# Real tokens of a 1280x720 frame.
+LEVELS = tuple(
+    Level(*pair)
+    for pair in ((640, 594), (512, 480), (384, 364), (256, 252), (160, 144), (128, 120))
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """An analysis by hand."""
+
+    demands: tuple[Demand, ...]
+    busy_share: float = 0.0
+    method: str = "by hand"
+    notes: tuple[str, ...] = ()
+
+
+def demand(
+    start: Fraction | int,
+    end: Fraction | int,
+    *,
+    events_per_s: float = 0.0,
+    event_s: float = 0.4,
+    change_s: float = 5.0,
+    detail_tokens: float = 150.0,
+    peaks: tuple[Peak, ...] = (),
+    density: tuple[tuple[Fraction, float], ...] = (),
+    starts_shot: bool = False,
+) -> Demand:
+    return Demand(
+        start=Fraction(start),
+        end=Fraction(end),
+        base=1.0,
+        events_per_s=events_per_s,
+        event_s=event_s,
+        detail_tokens=detail_tokens,
+        peaks=peaks,
+        density=density,
+        starts_shot=starts_shot,
+        change_s=change_s,
+    )
+
+
+def flash(time: Fraction | int | str, *, lasts: Fraction | int | str = Fraction(2, 5)) -> Peak:
+    """An event that stands out."""
+    return Peak(Fraction(time), strength=30.0, end=Fraction(time) + Fraction(lasts))
+
+
+@st.composite
+def segments(draw: st.DrawFn, *, first: int, after: int) -> Demand:
+    """What a segment of the frames ``[first, after)`` at 30 a second may ask for."""
+    ticks = st.integers(first, after - 1)
+    peaks = sorted(
+        draw(
+            st.dictionaries(
+                ticks,
+                st.tuples(st.floats(0.1, 100), st.none() | st.integers(1, 60)),
+                max_size=6,
+            )
+        ).items()
+    )
+    inner = sorted(draw(st.sets(ticks, max_size=5)) - {first})
+    weights = st.just(0.0) | st.floats(1e-3, 1e3)
+    return Demand(
+        start=first * TICK,
+        end=after * TICK,
+        base=draw(st.floats(0.1, 10)),
+        events_per_s=draw(st.just(0.0) | st.floats(1e-4, 5)),
+        event_s=draw(st.floats(0.05, 60)),
+        detail_tokens=draw(st.floats(10, 2000)),
+        peaks=tuple(
+            Peak(tick * TICK, strength, None if lasts is None else (tick + lasts) * TICK)
+            for tick, (strength, lasts) in peaks
+        ),
+        density=tuple((tick * TICK, draw(weights)) for tick in [first, *inner]),
+        starts_shot=draw(st.booleans()),
+        change_s=draw(st.none() | st.floats(0.05, 600)),
+    )
+
+
+@st.composite
+def founds(draw: st.DrawFn, frames: int) -> Found:
+    """An analysis of a clip of so many frames at 30 a second."""
+    cuts = sorted(draw(st.sets(st.integers(1, frames), max_size=5)) - {frames})
+    bounds = [0, *cuts, frames]
+    demands = tuple(draw(segments(first=first, after=after)) for first, after in pairwise(bounds))
+    return Found(demands, busy_share=draw(st.sampled_from([0.0, 0.0, 0.2, 0.5, 1.0])))

@@ -1,0 +1,97 @@
+"""Analyses that are kept: found again by content, made anew when damaged, never half written."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seedvideo.errors import OutputError
+from seedvideo.media.reader import open_video
+from seedvideo.sampler import keep
+from seedvideo.sampler.analysis import Analysis, Method, analyse
+from seedvideo.sampler.keep import DAMAGED, kept_analysis
+from tests.painted import paint
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return paint(tmp_path / "clip.mp4", ["red", "blue"], shot_s=2)
+
+
+def kept(path: Path, folder: Path, method: Method = "fast") -> Analysis:
+    with open_video(path) as reader:
+        return kept_analysis(reader, method=method, folder=folder)
+
+
+def same(first: Analysis, second: Analysis) -> bool:
+    arrays = ("ranks", "times_s", "novelty", "motion", "detail")
+    assert all(
+        np.array_equal(getattr(first.signals, name), getattr(second.signals, name))
+        for name in arrays
+    )
+    assert (first.demands, first.cuts) == (second.demands, second.cuts)
+    return (first.method, first.busy_share) == (second.method, second.busy_share)
+
+
+def test_the_second_time_nothing_is_looked_at(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = kept(clip, tmp_path / "kept")
+    monkeypatch.delattr(keep, "analyse")
+    renamed = tmp_path / "other.mp4"
+    shutil.copy(clip, renamed)
+    again = kept(renamed, tmp_path / "kept")
+    assert same(first, again)
+    assert again.notes == first.notes
+
+
+def test_methods_and_files_have_entries_of_their_own(clip: Path, tmp_path: Path) -> None:
+    other = paint(tmp_path / "green.mp4", ["green"])
+    for method in ("packets", "fast", "full"):
+        kept(clip, tmp_path / "kept", method)
+    kept(other, tmp_path / "kept")
+    names = [path.name for path in (tmp_path / "kept").iterdir()]
+    assert len(names) == 4
+    assert not [name for name in names if "partial" in name]
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "text", "flipped"])
+def test_a_damaged_entry_is_made_anew(clip: Path, tmp_path: Path, damage: str) -> None:
+    first = kept(clip, tmp_path / "kept")
+    entry = next((tmp_path / "kept").iterdir())
+    data = bytearray(entry.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 8] = bytes(8)
+    entry.write_bytes(
+        {"empty": b"", "cut": bytes(data[:middle]), "text": b"no archive", "flipped": bytes(data)}[
+            damage
+        ]
+    )
+    again = kept(clip, tmp_path / "kept")
+    assert same(first, again)
+    assert DAMAGED in again.notes
+    assert DAMAGED not in kept(clip, tmp_path / "kept").notes
+
+
+def test_an_entry_of_another_video_does_not_fit(clip: Path, tmp_path: Path) -> None:
+    longer = paint(tmp_path / "long.mp4", ["red", "blue", "green"], shot_s=4)
+    kept(clip, tmp_path / "kept", "full")
+    entry = next((tmp_path / "kept").iterdir())
+    kept(longer, tmp_path / "longer", "full")
+    shutil.copy(next((tmp_path / "longer").iterdir()), entry)
+    assert DAMAGED in kept(clip, tmp_path / "kept", "full").notes
+
+
+def test_a_folder_that_cannot_be_used_is_said(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError) as caught:
+        kept(clip, tmp_path / "file")
+    assert caught.value.code == "output.unwritable"
+
+
+def test_nothing_is_lost_on_the_way(clip: Path, tmp_path: Path) -> None:
+    with open_video(clip) as reader:
+        made = analyse(reader, method="full")
+    kept(clip, tmp_path / "kept", "full")
+    assert same(made, kept(clip, tmp_path / "kept", "full"))
