@@ -43,7 +43,8 @@ check: $(ENV)/.installed-dev ## check format, lint and types
 bench: $(ENV)/.installed-dev $(CLIP) ## run every script in benchmarks/
 	@echo 'Running the benchmarks'
 	@set -e; for script in benchmarks/*.py; do \
-		if [ -e "$$script" ]; then echo "$(RUN) $$script"; $(RUN) "$$script"; fi; \
+		case "$$script" in */flashbench.py) quick=--quick;; *) quick=;; esac; \
+		if [ -e "$$script" ]; then echo "$(RUN) $$script $$quick"; $(RUN) "$$script" $$quick; fi; \
 	done
 
 # Files without content that say when a step was last done. A step is done again when what it

@@ -1,0 +1,268 @@
+"""Sampling rules to compare with, which are no policies of the package: part of `flashbench.py`.
+
+Each rule spends a budget on one video, counted in measured tokens, text included. Looks are small
+frames, five a second, decoded once a video for all rules. Run as a script it does nothing.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+import av
+import numpy as np
+import numpy.typing as npt
+from scenedetect import ContentDetector, FrameTimecode
+from scenedetect.common import Timecode
+
+from seedvideo.evaluate.flashbench import Shown
+from seedvideo.sampler.geometry import SEED
+from seedvideo.units import FRAME_TEXT_TOKENS
+
+LOOK_EVERY_S: Final = Fraction(1, 5)
+LOOK_PX: Final = (160, 90)
+PROPORTIONAL_LEVEL: Final = 256
+"""Level of the frames of the proportional rule."""
+
+SIMILAR: Final = 0.95
+"""A frame of which more than this share of patches is as before is a fast one (Keye-VL-1.5)."""
+SAME_PATCH: Final = 12.0
+"""Mean difference of brightness up to which a patch is as before; the report gives no number."""
+FAST_SHARE: Final = 0.3
+"""Tokens of a fast frame, as a share of a slow one's."""
+KEYE_EVERY: Final = Fraction(1, 2)
+"""Time between the frames that the rule looks at, in seconds."""
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What the rules know of a video besides its times.
+
+    Args:
+        times: of the looks, in seconds.
+        spatial: standard deviation of the Sobel magnitude of each look (SI of ITU-T P.910).
+        temporal: standard deviation of the difference to the look before (TI).
+        candidates: frames that the similarity rule looked at.
+        slow: which of them are slow frames.
+        cuts: first looks of new shots.
+    """
+
+    times: tuple[Fraction, ...]
+    spatial: npt.NDArray[np.float64]
+    temporal: npt.NDArray[np.float64]
+    candidates: tuple[Fraction, ...]
+    slow: tuple[bool, ...]
+    cuts: tuple[Fraction, ...]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What a rule may use.
+
+    Args:
+        times: of all frames.
+        duration: of the video.
+        width_px: of the video.
+        height_px: of the video.
+        looks: of the video; None for rules that need none.
+        seed: for rules with chance.
+    """
+
+    times: tuple[Fraction, ...]
+    duration: Fraction
+    width_px: int
+    height_px: int
+    looks: Looks | None
+    seed: int
+
+    def seen(self) -> Looks:
+        """The looks, for rules that need them."""
+        if self.looks is None:
+            raise ValueError("this rule needs looks at the video")
+        return self.looks
+
+    def tokens(self, level: int) -> int:
+        """Visual tokens of a frame under a cap."""
+        width, height = SEED.size(
+            width_px=self.width_px, height_px=self.height_px, level_tokens=level
+        )
+        return SEED.tokens(width_px=width, height_px=height)
+
+    def fitting(self, level: int, budget: int) -> int:
+        """Frames of a level that fit a budget."""
+        return min(len(self.times), budget // (self.tokens(level) + FRAME_TEXT_TOKENS))
+
+    def shown(self, moments: Sequence[Fraction], tokens: Sequence[int]) -> list[Shown]:
+        """The frames at these moments; the first of several moments in one frame counts."""
+        chosen: dict[Fraction, int] = {}
+        for moment, paid in zip(moments, tokens, strict=True):
+            place = max(0, bisect_left(self.times, moment + Fraction(1, 10**9)) - 1)
+            chosen.setdefault(self.times[place], paid)
+        return [Shown(pts, chosen[pts], FRAME_TEXT_TOKENS) for pts in sorted(chosen)]
+
+
+Rule = Callable[[Clip, int], list[Shown]]
+
+
+def uniform_at(level: int) -> Rule:
+    """As many frames of a level as fit, in the middles of equal stretches."""
+
+    def rule(clip: Clip, budget: int) -> list[Shown]:
+        return _even(clip, level, budget, Fraction(1, 2))
+
+    return rule
+
+
+def random_phase(clip: Clip, budget: int) -> list[Shown]:
+    """Evenly spaced frames of the lowest level that begin anywhere in the first stretch."""
+    phase = Fraction(int(np.random.default_rng([clip.seed, budget]).integers(0, 10**6)), 10**6)
+    return _even(clip, SEED.levels_tokens[-1], budget, phase)
+
+
+def scene_cuts(clip: Clip, budget: int) -> list[Shown]:
+    """Of every shot the first, the middle and the last frame, at the best level that fits."""
+    bounds = [Fraction(0), *clip.seen().cuts, clip.duration]
+    moments = []
+    for start, end in pairwise(bounds):
+        moments += [start, (start + end) / 2, end - Fraction(1, 5)]
+    for level in SEED.levels_tokens:
+        if len(moments) <= clip.fitting(level, budget):
+            break
+    count = clip.fitting(level, budget)
+    kept = (
+        moments
+        if len(moments) <= count
+        else [moments[place * len(moments) // count] for place in range(count)]
+    )
+    return clip.shown(kept, [clip.tokens(level)] * len(kept))
+
+
+def proportional(clip: Clip, budget: int) -> list[Shown]:
+    """Frames in proportion to SI times TI over 10 s, whatever is common in the video."""
+    weight = clip.seen().spatial * clip.seen().temporal
+    at = np.array([float(time) for time in clip.seen().times])
+    window = (at // 10).astype(int)
+    smooth = np.bincount(window, weight) / np.bincount(window)
+    mass = np.concatenate([[0], np.cumsum(smooth[window] + 1e-9)])
+    count = clip.fitting(PROPORTIONAL_LEVEL, budget)
+    wanted = (np.arange(count) + 0.5) / count * mass[-1]
+    moments = np.interp(wanted, mass, np.append(at, float(clip.duration)))
+    exact = [Fraction(round(float(moment) * 10**6), 10**6) for moment in moments]
+    return clip.shown(exact, [clip.tokens(PROPORTIONAL_LEVEL)] * count)
+
+
+def keye(clip: Clip, budget: int) -> list[Shown]:
+    """The rule of Keye-VL-1.5: frames unlike the last slow one are slow, the others get 30 %.
+
+    Tokens of a slow frame are found by bisection, from the best level down to the lowest; where
+    even that is too much, fewer frames are looked at.
+    """
+    frames = list(zip(clip.seen().candidates, clip.seen().slow, strict=True))
+
+    def spend(slow_tokens: int, every: int) -> list[Shown]:
+        some = frames[::every]
+        small = max(SEED.min_frame_tokens, int(FAST_SHARE * slow_tokens))
+        return clip.shown(
+            [time for time, _ in some],
+            [clip.tokens(slow_tokens if is_slow else small) for _, is_slow in some],
+        )
+
+    def cost(shown: list[Shown]) -> int:
+        return sum(frame.tokens + frame.text_tokens for frame in shown)
+
+    lowest, best = SEED.levels_tokens[-1], SEED.levels_tokens[0]
+    every = 1
+    while cost(spend(lowest, every)) > budget:
+        every += 1
+    low, high = lowest, best
+    while low < high:
+        middle = (low + high + 1) // 2
+        if cost(spend(middle, every)) <= budget:
+            low = middle
+        else:
+            high = middle - 1
+    return spend(low, every)
+
+
+RULES: Final[Mapping[str, Rule]] = {
+    **{f"uniform {level}": uniform_at(level) for level in SEED.levels_tokens},
+    "random phase": random_phase,
+}
+"""Rules that need no look at the video, by their names in the tables."""
+
+LOOKING_RULES: Final[Mapping[str, Rule]] = {
+    "scene cuts": scene_cuts,
+    "SI x TI": proportional,
+    "Keye 95 %": keye,
+}
+"""Rules that need one."""
+
+
+def look(path: Path, duration: Fraction) -> Looks:
+    """Look at a video once, for all rules."""
+    times, spatial, temporal, candidates, slow = [], [], [], [], []
+    last: npt.NDArray[np.float32] | None = None
+    anchor: npt.NDArray[np.float32] | None = None
+
+    # PySceneDetect's usual detector; a float is a number of seconds.
+    detector = ContentDetector(min_scene_len=0.4)
+    cuts = []
+    for pts, pixels in _small_frames(path):
+        luma = pixels.astype(np.float32) @ np.float32([0.299, 0.587, 0.114])
+        times.append(pts)
+        spatial.append(_sobel(luma))
+        temporal.append(0.0 if last is None else float((luma - last).std()))
+        last = luma
+        if pts >= len(candidates) * KEYE_EVERY:
+            candidates.append(pts)
+            slow.append(anchor is None or _similarity(luma, anchor) <= SIMILAR)
+            if slow[-1]:
+                anchor = luma
+        ticks = Timecode(pts=round(pts * 10**6), time_base=Fraction(1, 10**6))
+        bgr = np.ascontiguousarray(pixels[:, :, ::-1])
+        for cut in detector.process_frame(FrameTimecode(ticks, fps=Fraction(30)), bgr):
+            cuts.append(Fraction(cut.pts, 10**6))
+    return Looks(
+        tuple(times),
+        np.array(spatial),
+        np.array(temporal),
+        tuple(candidates),
+        tuple(slow),
+        tuple(cut for cut in cuts if 0 < cut < duration),
+    )
+
+
+def _small_frames(path: Path) -> Iterator[tuple[Fraction, npt.NDArray[np.uint8]]]:
+    """Small frames, so often, each with its time from the start."""
+    due = Fraction(0)
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        for frame in container.decode(stream):
+            pts = (frame.pts - stream.start_time) * stream.time_base
+            if pts >= due:
+                due = pts + LOOK_EVERY_S
+                yield pts, frame.reformat(*LOOK_PX, "rgb24").to_ndarray()
+
+
+def _even(clip: Clip, level: int, budget: int, phase: Fraction) -> list[Shown]:
+    count = clip.fitting(level, budget)
+    moments = [clip.duration * (place + phase) / count for place in range(count)]
+    return clip.shown(moments, [clip.tokens(level)] * count)
+
+
+def _sobel(luma: npt.NDArray[np.float32]) -> float:
+    across = luma[:, 2:] - luma[:, :-2]
+    down = luma[2:] - luma[:-2]
+    right = across[:-2] + 2 * across[1:-1] + across[2:]
+    below = down[:, :-2] + 2 * down[:, 1:-1] + down[:, 2:]
+    return float(np.hypot(right, below).std())
+
+
+def _similarity(luma: npt.NDArray[np.float32], anchor: npt.NDArray[np.float32]) -> float:
+    """Share of 10x10-px patches that are as before."""
+    height, width = luma.shape
+    patches = np.abs(luma - anchor).reshape(height // 10, 10, width // 10, 10).mean(axis=(1, 3))
+    return float((patches <= SAME_PATCH).mean())

@@ -1,0 +1,101 @@
+"""What looking at a video costs, against decoding all of it; and how well cuts are found.
+
+    python benchmarks/analysis.py [--long]
+
+Videos are those of flashbench. Seconds are of processor time, of this process and the one that
+decodes, so that other work on the machine does not count. The cuts are compared with the truth.
+"""
+
+import resource
+import sys
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import av
+from _common import print_machine, print_table
+
+import seedvideo
+from seedvideo.evaluate.flashbench import Groups, Knobs, Made, TaskId, generate, seeds
+
+METHODS: Final = ("packets", "fast", "full")
+CONTENT: Final[dict[str, tuple[TaskId, Knobs]]] = {
+    "calm": ("T1", Knobs(events=3)),
+    "half busy": ("T1", Knobs(events=3, distractor_share=Fraction(1, 2))),
+    "film grain": ("N4", Knobs()),
+    "pan": ("N2", Knobs()),
+}
+NEAR_S: Final = Fraction(1, 5)
+"""A cut is found if one is told within this time of it."""
+
+
+def main() -> None:
+    """Print both tables."""
+    lengths = (300, 1200) if "--long" in sys.argv else (60, 240)
+    rows, cuts = [], []
+    with TemporaryDirectory() as folder:
+        for name, (task, knobs) in CONTENT.items():
+            groups = Groups()
+            for length in lengths:
+                setup = knobs.__class__(**{**vars(knobs), "duration_s": length})
+                made = generate(task, seeds("dev", 1)[0], Path(folder), knobs=setup, groups=groups)
+                rows.append((f"{name}, {length} s", *_costs(made.path)))
+                made.path.unlink()
+                print(*rows[-1], file=sys.stderr, flush=True)
+        busy = Knobs(duration_s=lengths[-1], events=3, shots=12, distractor_share=Fraction(1, 5))
+        made = generate("T1", seeds("dev", 2)[1], Path(folder), knobs=busy)
+        cuts = [_cuts(made, method) for method in METHODS]
+    print_table(
+        "Seconds of processor time, and share of a full decode",
+        ("video", "open", "full decode", *METHODS),
+        rows,
+    )
+    print_table(
+        f"Cuts found within {float(NEAR_S):g} s, {len(made.item.cuts)} in {lengths[-1]} s",
+        ("analysis", "precision", "recall"),
+        cuts,
+    )
+    print_machine("av", "numpy", "scenedetect-headless")
+
+
+def _costs(path: Path) -> list[str]:
+    opened = _spent(path, lambda video: None)
+    before = _processor_s()
+    with av.open(str(path)) as container:
+        for _ in container.decode(video=0):
+            pass
+    decoded = _processor_s() - before
+    cells = [f"{opened:.1f}", f"{decoded:.1f}"]
+    for method in METHODS:
+        spent = _spent(path, lambda video, method=method: video.analysis(method)) - opened
+        cells.append(f"{spent:.1f} = {spent / decoded:.0%}")
+    return cells
+
+
+def _spent(path: Path, work: Callable[[seedvideo.Video], object]) -> float:
+    """Processor seconds of opening a file and working on it, in this process and its child."""
+    before = _processor_s()
+    with seedvideo.open(path) as video:
+        work(video)
+    return _processor_s() - before
+
+
+def _processor_s() -> float:
+    both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in both)
+
+
+def _cuts(made: Made, method: str) -> tuple[str, str, str]:
+    with seedvideo.open(made.path) as video:
+        told = video.analysis(method).cuts
+    true = made.item.cuts
+    right = sum(any(abs(cut - each) <= NEAR_S for each in true) for cut in told)
+    found = sum(any(abs(cut - each) <= NEAR_S for each in told) for cut in true)
+    precision = f"{right / len(told):.2f}" if told else "-"
+    return method, precision, f"{found / len(true):.2f}"
+
+
+if __name__ == "__main__":
+    main()

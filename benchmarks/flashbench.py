@@ -1,0 +1,322 @@
+"""Which evidence samplers keep at equal measured tokens: makes videos, plans them, counts.
+
+    python benchmarks/flashbench.py --quick              two-minute videos, a few minutes
+    python benchmarks/flashbench.py --ocr OCRENV/bin/python      everything, hours; goes on where
+                                                         it was stopped
+    python benchmarks/flashbench.py --report             write docs/ from what was measured
+
+Without `--ocr` legibility comes from the cached table. The OCR program lives in an environment of
+its own, because it brings another OpenCV: see `_flash_read.py`. `--table` makes the table anew.
+Results lie in `--work`, one file a video. Test seeds are for the final numbers only.
+"""
+
+import argparse
+import json
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any, Final
+
+from _flash_cases import Case, budgets, cases, generator_hash, in_order
+from _flash_report import print_report, write_docs
+from _flash_rules import LOOKING_RULES, RULES, Clip, Looks, look
+from PIL import Image
+
+import seedvideo
+from seedvideo.evaluate.flashbench import Event, Groups, Item, Knobs, Shown, generate, oracle, seeds
+from seedvideo.evaluate.flashbench.codes import CONTRASTS
+from seedvideo.evaluate.flashbench.generate import middle
+from seedvideo.evaluate.flashbench.legibility import needs_by_table
+from seedvideo.media.frames import Target
+from seedvideo.sampler.geometry import SEED
+from seedvideo.sampler.policies import POLICIES
+from seedvideo.units import FRAME_TEXT_TOKENS
+
+ROOT: Final = Path(__file__).parent.parent
+TABLE: Final = ROOT / "seedvideo/evaluate/flashbench/legibility.json"
+OUR_POLICIES: Final = tuple(
+    name for name in ("seed1.5", "uniform", "keyframes", "adaptive") if name in POLICIES
+)
+TABLE_HEIGHTS_PX: Final = (10, 11, 12, 13, 14, 16, 18, 22, 26, 30)
+TABLE_CODES: Final = 8
+
+ABOUT_TABLE: Final = "codes read by rapidocr-onnxruntime 1.4.4, frames resized as for the model"
+
+Read = Callable[[list[Path]], list[list[str]]]
+"""From pictures to the texts on each."""
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="short videos, one a case")
+    parser.add_argument("--split", choices=("dev", "test"), default=None)
+    parser.add_argument("--seeds", type=int, help="at most so many videos a case")
+    parser.add_argument("--only", nargs="+", metavar="CASE", help="cases to run")
+    parser.add_argument("--ocr", type=Path, metavar="PYTHON", help="of the OCR environment")
+    parser.add_argument("--work", type=Path, default=ROOT / "build/flashbench")
+    parser.add_argument("--keep", action="store_true", help="keep the videos")
+    parser.add_argument("--without-looks", action="store_true", help="leave out rules that decode")
+    parser.add_argument("--again", nargs="+", default=[], metavar="POLICY", help="measure anew")
+    parser.add_argument("--no-tell", action="store_true", help="measure, but tell nothing yet")
+    parser.add_argument("--report", action="store_true", help="only tell what was measured")
+    parser.add_argument("--table", action="store_true", help="make the table of legibility")
+    told = parser.parse_args()
+    if told.table:
+        if told.ocr is None:
+            parser.error("--table needs --ocr")
+        with reading(told.ocr) as read:
+            make_table(read)
+        return
+    split = told.split or ("dev" if told.quick else "test")
+    work = told.work / ("quick" if told.quick else "full") / split
+    chosen = [c for c in cases(quick=told.quick) if told.only is None or c.name in told.only]
+    if not told.report:
+        run(chosen, work=work, told=told, first_seed=seeds(split, 1)[0])
+    if told.no_tell:
+        return
+    spent = budgets(quick=told.quick)
+    print_report(work, chosen, spent)
+    if not told.quick and split == "test":
+        write_docs(work, chosen, spent, ROOT / "docs")
+
+
+def run(chosen: Sequence[Case], *, work: Path, told: argparse.Namespace, first_seed: int) -> None:
+    """Make and plan every video that has no result yet, and add policies that are new."""
+    groups = Groups()
+    with reading(told.ocr) if told.ocr else _nobody() as read:
+        for case, seed in in_order(chosen, first_seed, told.seeds):
+            folder = work / case.name.replace(" ", "-")
+            folder.mkdir(parents=True, exist_ok=True)
+            name = folder / f"{seed}.json"
+            result = json.loads(name.read_text()) if name.exists() else {}
+            if result.get("generator") not in (None, generator_hash()):
+                result = {}  # Other videos: nothing of it is comparable.
+            wanted = [*OUR_POLICIES, *(RULES if told.without_looks else {**RULES, **LOOKING_RULES})]
+            for policy in told.again:
+                result.get("choices", {}).pop(policy, None)
+            missing = [p for p in wanted if p not in result.get("choices", {})]
+            if result and not missing and (read is None or result["needs_by"] == "ocr"):
+                continue
+            started = perf_counter()
+            made = generate(case.task, seed, folder, knobs=case.knobs, groups=groups)
+            made_s = perf_counter() - started
+            result = measure(made.item, made.path, result, missing, read, quick=told.quick)
+            result |= {"case": case.name, "generator": generator_hash(), "made_s": made_s}
+            result["attempt"] = made.attempts - 1
+            scratch = name.with_suffix(".part")
+            scratch.write_text(json.dumps(result))
+            scratch.rename(name)
+            if not told.keep:
+                made.path.unlink()
+            print(f"{case.name} {seed}: {perf_counter() - started:.0f} s", flush=True)
+
+
+def measure(
+    item: Item,
+    path: Path,
+    result: dict[str, Any],
+    policies: Sequence[str],
+    read: Read | None,
+    *,
+    quick: bool,
+) -> dict[str, Any]:
+    """What every rule and policy chooses for one video, and what its events need."""
+    choices = result.get("choices", {})
+    seconds = result.get("seconds", {})
+    spent = budgets(quick=quick)
+    knobs = item.knobs
+    tokens_of_level = level_tokens(knobs)
+    with seedvideo.open(path) as video:
+        times = video.times
+        place = {time: number for number, time in enumerate(times)}
+
+        def note(policy: str, budget: int, shown: Sequence[Shown]) -> None:
+            cost = sum(frame.tokens + frame.text_tokens for frame in shown)
+            if cost > budget:
+                raise RuntimeError(f"{policy} spends {cost} of {budget} tokens on {item.name}")
+            columns = [
+                [place[frame.pts] for frame in shown],
+                [frame.tokens for frame in shown],
+                [frame.text_tokens for frame in shown],
+            ]
+            choices.setdefault(policy, {})[str(budget)] = columns
+
+        if read is not None and result.get("needs_by") != "ocr":
+            result |= needs_by_ocr(item, video, read)
+        elif "needs" not in result:
+            table = needs_by_table(item, tokens_of_level=tokens_of_level)
+            result |= {"needs": [table.get(e) for e in item.events], "needs_by": "table"}
+        needs = dict(zip(item.events, result["needs"], strict=True))
+        looks: Looks | None = None
+        if not LOOKING_RULES.keys().isdisjoint(policies):
+            started = perf_counter()
+            looks = look(path, video.info.duration)
+            seconds["looks"] = perf_counter() - started
+        duration = video.info.duration
+        clip = Clip(times, duration, knobs.width_px, knobs.height_px, looks, item.seed)
+        for name, rule in {**RULES, **LOOKING_RULES}.items():
+            if name in policies:
+                for budget in spent:
+                    note(name, budget, rule(clip, budget))
+        for policy in (name for name in policies if name in OUR_POLICIES):
+            started = perf_counter()
+            for budget in spent:
+                plan = seedvideo.plan(video, policy=policy, budget_tokens=budget)
+                shown = [Shown(f.pts, f.tokens, f.text_tokens) for f in plan.frames]
+                note(policy, budget, shown)
+                seconds.setdefault(policy, perf_counter() - started)
+        for budget in spent:
+            ceiling = oracle(
+                item,
+                needs,
+                times=times,
+                tokens=list(tokens_of_level.values()),
+                text_tokens=FRAME_TEXT_TOKENS,
+                budget_tokens=budget,
+            )
+            note("oracle", budget, ceiling)
+    truth = {"item": item.to_json(), "bytes": path.stat().st_size}
+    return result | truth | {"choices": choices, "seconds": seconds}
+
+
+def level_tokens(knobs: Knobs) -> dict[int, int]:
+    """Visual tokens of a frame of these videos at each level."""
+    found = {}
+    for level in SEED.levels_tokens:
+        width, height = SEED.size(
+            width_px=knobs.width_px, height_px=knobs.height_px, level_tokens=level
+        )
+        found[level] = SEED.tokens(width_px=width, height_px=height)
+    return found
+
+
+@contextmanager
+def reading(python: Path) -> Iterator[Read]:
+    """The OCR program in its own environment, as a function."""
+    script = Path(__file__).with_name("_flash_read.py")
+    with subprocess.Popen(
+        [str(python), str(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as child:
+        assert child.stdin is not None and child.stdout is not None
+
+        def read(paths: list[Path]) -> list[list[str]]:
+            texts = []
+            for path in paths:
+                child.stdin.write(f"{path}\n")
+                child.stdin.flush()
+                texts.append(json.loads(child.stdout.readline()))
+            return texts
+
+        yield read
+        child.stdin.close()
+
+
+@contextmanager
+def _nobody() -> Iterator[None]:
+    yield None
+
+
+def needs_by_ocr(item: Item, video: seedvideo.Video, read: Read) -> dict[str, Any]:
+    """Fewest tokens at which the OCR program reads each code, tried from the lowest level up.
+
+    One frame in the middle of an event stands for all of it; events with the same code in the same
+    place are read once. Also looks at the highest level one second before each event: a code that
+    is read there would be a leak.
+    """
+    asked: dict[tuple[str, object], Event] = {}
+    for event in item.events:
+        if event.cap_height_px is not None:
+            asked.setdefault((event.answer, event.box), event)
+    needs: dict[tuple[str, object], int | None] = dict.fromkeys(asked)
+    left = dict(asked)
+    for level in sorted(SEED.levels_tokens):
+        for key, texts in _texts(video, {k: middle(e) for k, e in left.items()}, level, read):
+            if asked[key].answer in texts:
+                needs[key] = level_tokens(item.knobs)[level]
+                del left[key]
+    before = {
+        key: event.start - 1
+        for key, event in asked.items()
+        if event.kind == "code" and event.start > 1
+    }
+    found = _texts(video, before, SEED.levels_tokens[0], read) if item.task in ("T1", "T3") else []
+    return {
+        "needs": [needs.get((event.answer, event.box)) for event in item.events],
+        "needs_by": "ocr",
+        "leaks": [sum(key[0] in texts for key, texts in found), len(found)],
+    }
+
+
+def _texts(
+    video: seedvideo.Video, moments: dict[Any, Fraction], level: int, read: Read
+) -> list[tuple[Any, list[str]]]:
+    """What is read at each moment, without blanks, at a level."""
+    width, height = SEED.size(
+        width_px=video.info.width_px, height_px=video.info.height_px, level_tokens=level
+    )
+    ordered = sorted(moments.items(), key=lambda pair: pair[1])
+    targets = [Target(pts=moment, width_px=width, height_px=height) for _, moment in ordered]
+    with TemporaryDirectory() as folder:
+        paths = []
+        for number, frame in enumerate(video.reader.frames(targets)):
+            paths.append(Path(folder) / f"{number}.png")
+            Image.fromarray(frame.pixels).save(paths[-1])
+        texts = read(paths)
+    clean = [[text.replace(" ", "").upper() for text in found] for found in texts]
+    return [(key, found) for (key, _), found in zip(ordered, clean, strict=True)]
+
+
+def make_table(read: Read) -> None:
+    """Count how often codes are read, by contrast, cap height and level; on dev seeds.
+
+    Adds what the table lacks; delete the file to begin anew.
+    """
+    rows = json.loads(TABLE.read_text())["rows"] if TABLE.exists() else []
+    known = {(row["contrast"], row["cap_height_px"]) for row in rows}
+    for contrast in CONTRASTS:
+        for height in TABLE_HEIGHTS_PX:
+            if (contrast, height) in known:
+                continue
+            knobs = Knobs(
+                duration_s=8 * TABLE_CODES,
+                events=TABLE_CODES,
+                cap_heights_px=(height,),
+                contrast=contrast,
+                gop_frames=25,  # Short groups: little of the video is only there to be skipped.
+            )
+            with TemporaryDirectory() as folder:
+                made = generate("T3", seeds("dev", 900)[-1] - height, Path(folder), knobs=knobs)
+                with seedvideo.open(made.path) as video:
+                    moments = {event: middle(event) for event in made.item.events}
+                    count = len(moments)
+                    for level in SEED.levels_tokens:
+                        if count:  # What nobody reads at a level, nobody reads at a lower one.
+                            found = _texts(video, moments, level, read)
+                            count = sum(event.answer in texts for event, texts in found)
+                        rows.append(
+                            {
+                                "contrast": contrast,
+                                "cap_height_px": height,
+                                "level_tokens": level,
+                                "read": count,
+                                "shown": len(moments),
+                            }
+                        )
+            print([row["read"] for row in rows[-6:]], contrast, height, flush=True)
+            rows.sort(key=lambda row: (row["contrast"], row["cap_height_px"], -row["level_tokens"]))
+            lines = ",\n".join(json.dumps(row) for row in rows)
+            scratch = TABLE.with_suffix(".part")
+            scratch.write_text(f'{{"about": {json.dumps(ABOUT_TABLE)}, "rows": [\n{lines}\n]}}\n')
+            scratch.rename(TABLE)
+
+
+if __name__ == "__main__":
+    main()

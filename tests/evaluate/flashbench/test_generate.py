@@ -1,0 +1,204 @@
+"""The videos: the same from the same seed, and showing what the truth says when it says so."""
+
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from seedvideo.evaluate.flashbench import (
+    TASKS,
+    Event,
+    Groups,
+    Item,
+    Knobs,
+    TaskId,
+    generate,
+    make_script,
+    seeds,
+)
+from seedvideo.evaluate.flashbench.codes import ALPHABET, draw_plate, ideal_reading, random_code
+from seedvideo.evaluate.flashbench.generate import box_at, unreadable
+from seedvideo.evaluate.flashbench.scenes import Canvas, Scene, paint
+from seedvideo.evaluate.flashbench.truth import DEV_SEEDS, TEST_SEEDS, Style
+from seedvideo.media.frames import Target
+from seedvideo.media.reader import VideoReader, open_video
+from tests.evaluate.flashbench.made import knobs
+
+STYLES: tuple[Style, ...] = get_args(Style)
+
+
+def test_the_same_seed_gives_the_same_file(tmp_path: Path) -> None:
+    (tmp_path / "again").mkdir()
+    one = generate("T1", 3, tmp_path, knobs=knobs())
+    two = generate("T1", 3, tmp_path / "again", knobs=knobs())
+    assert one.item == two.item
+    assert one.path.read_bytes() == two.path.read_bytes()
+
+
+def test_another_seed_gives_other_events() -> None:
+    items = [make_script("T1", seed, knobs())[0] for seed in range(4)]
+    assert len({event.answer for item in items for event in item.events}) == 8
+    assert len({event.start for item in items for event in item.events}) == 8
+
+
+def test_seeds_for_tuning_and_for_testing_are_apart() -> None:
+    assert set(DEV_SEEDS).isdisjoint(TEST_SEEDS)
+    assert list(seeds("dev", 2)) == [0, 1]
+    assert list(seeds("test", 2)) == [1_000_000, 1_000_001]
+    with pytest.raises(ValueError, match="expected 1 to 1000"):
+        seeds("dev", 1001)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"fps": Fraction(30000, 1001)},
+        {"fps": Fraction(60), "gop_frames": 50, "b_frames": 0},
+        {"vfr": True},
+        {"crf": 32, "contrast": "low"},
+    ],
+    ids=["25 fps", "29.97 fps", "60 fps", "vfr", "coarse"],
+)
+def test_the_decoder_shows_what_the_truth_says(tmp_path: Path, changed: dict[str, object]) -> None:
+    made = generate("T1", 1, tmp_path, knobs=knobs(**changed))
+    _, script = make_script("T1", 1, knobs(**changed), attempt=made.attempts - 1)
+    with open_video(made.path) as reader:
+        assert reader.times == script.times[:-1]
+        assert reader.info.duration == script.times[-1]
+        assert made.item.events
+        for event in made.item.events:
+            place = reader.times.index(event.start)
+            stop = reader.times.index(event.end)
+            assert shows(reader, made.item, event, place)
+            assert shows(reader, made.item, event, stop - 1)
+            assert not shows(reader, made.item, event, place - 1)
+            assert not shows(reader, made.item, event, stop)
+
+
+def test_print_that_moves_is_where_the_truth_says(tmp_path: Path) -> None:
+    made = generate("T8", 0, tmp_path, knobs=knobs(duration_s=20, events=1))
+    event = made.item.events[0]
+    assert event.drift_px != (0, 0)
+    with open_video(made.path) as reader:
+        first, last = reader.times.index(event.start), reader.times.index(event.end) - 1
+        assert all(shows(reader, made.item, event, place) for place in (first, last))
+    left, _, wide, _ = box_at(event, event.start, made.item.knobs.fps)
+    assert left >= 0
+    end_left = box_at(event, event.end, made.item.knobs.fps)[0]
+    assert end_left + wide > made.item.knobs.width_px
+
+
+def test_events_that_nobody_can_read_are_found(tmp_path: Path) -> None:
+    made = generate("T1", 2, tmp_path, knobs=knobs())
+    shifted = tuple(
+        Event(
+            kind="code",
+            start=event.end,
+            end=event.end + event.duration,
+            answer=event.answer,
+            box=event.box,
+            cap_height_px=event.cap_height_px,
+        )
+        for event in made.item.events
+    )
+    wrong = Item(task="T1", seed=2, knobs=made.item.knobs, events=shifted)
+    assert unreadable(made.item, made.path) == ()
+    assert unreadable(wrong, made.path) == shifted
+
+
+def test_print_too_small_to_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="can't be read at full size"):
+        generate("T1", 0, tmp_path, knobs=knobs(duration_s=4, events=1, cap_heights_px=(9,)))
+
+
+def test_a_backdrop_is_encoded_once(tmp_path: Path) -> None:
+    groups = Groups()
+    setup = knobs(duration_s=40, events=1)
+    generate("T1", 0, tmp_path, knobs=setup, groups=groups)
+    first = groups.encoded_frames
+    generate("T3", 0, tmp_path, knobs=setup, groups=groups)
+    assert first < 40 * 25 // 4
+    assert groups.encoded_frames - first <= 2 * setup.gop_frames
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_any_loop_may_follow_any_other_without_a_jump(style: Style) -> None:
+    canvas = Canvas(12, 64, 48)
+    loops = [list(paint(Scene(style, 5), canvas, variant=variant)) for variant in range(2)]
+    inside = max(change(a, b) for loop in loops for a, b in pairwise(loop))
+    across = change(loops[0][-1], loops[1][0])
+    # A loop of few frames moves in large steps; a jump would be another picture altogether.
+    assert across <= 1.2 * inside + 1
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_a_script_and_its_truth_is_plain(task: TaskId) -> None:
+    setup = Knobs(duration_s=240, events=3, distractor_share=Fraction(1, 5))
+    item, script = make_script(task, 7, setup)
+    assert script.times[-1] == 240
+    assert sum(part.frames for part in script.parts) + 1 == len(script.times)
+    assert bool(item.events) == (task != "T10")
+    assert all(event.end <= 240 for event in item.events)
+    assert item.question
+    assert item.answers or task.startswith("N")
+    assert item.to_json()["events"] == [] or task != "T10"
+
+
+def test_events_keep_away_from_what_is_busy() -> None:
+    item, script = make_script("T1", 4, Knobs(distractor_share=Fraction(1, 2)))
+    busy = sum((end - start for start, end in item.busy), Fraction(0))
+    assert busy / script.times[-1] == pytest.approx(0.5, abs=0.01)
+    for event in item.events:
+        assert all(event.end <= start or end <= event.start for start, end in item.busy)
+        assert all(not event.start <= cut < event.end for cut in item.cuts)
+
+
+def test_knobs_refuse_what_cannot_be() -> None:
+    with pytest.raises(ValueError, match="distractor_share"):
+        knobs(distractor_share=Fraction(1))
+    with pytest.raises(ValueError, match="contrast"):
+        knobs(contrast="none")
+    with pytest.raises(ValueError, match="expected one of calm"):
+        knobs(backdrop="sea")
+
+
+def test_events_can_happen_in_anything() -> None:
+    _, script = make_script("T1", 0, Knobs(backdrop="pan", distractor_share=Fraction(1, 2)))
+    assert {part.scene.style for part in script.parts} == {"pan", "crowd"}
+
+
+def test_the_ideal_reader_tells_all_characters_apart() -> None:
+    for start in range(len(ALPHABET)):
+        code = "".join(ALPHABET[(start + 5 * place) % len(ALPHABET)] for place in range(6))
+        plate = draw_plate(code, cap_height_px=16, picture_height_px=540)
+        assert ideal_reading(plate.luma, length=6, cap_px=plate.cap_px) == code
+
+
+def test_codes_use_the_alphabet_and_repeat_no_neighbour() -> None:
+    chance = np.random.default_rng(0)
+    for code in (random_code(chance) for _ in range(200)):
+        assert len(code) == 6
+        assert set(code) <= set(ALPHABET)
+        assert all(a != b for a, b in pairwise(code))
+
+
+def shows(reader: VideoReader, item: Item, event: Event, place: int) -> bool:
+    """Whether the frame of this number has the event's code at the event's place."""
+    setup = item.knobs
+    pts = reader.times[place]
+    target = Target(pts=pts, width_px=setup.width_px, height_px=setup.height_px)
+    (frame,) = reader.frames([target])
+    assert frame.pts == pts
+    left, top, wide, high = box_at(event, pts, setup.fps)
+    luma = frame.pixels.mean(axis=2).astype(np.uint8)[top : top + high, left : left + wide]
+    cap_px = (event.cap_height_px or 0) * setup.height_px / 1080
+    return ideal_reading(luma, length=6, cap_px=cap_px) == event.answer
+
+
+def change(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> float:
+    return float(np.abs(one.astype(int) - other.astype(int)).mean())
