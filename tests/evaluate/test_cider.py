@@ -1,6 +1,4 @@
 import math
-import random
-import time
 
 import pytest
 from hypothesis import given
@@ -53,13 +51,3 @@ def test_agrees_with_the_reference_implementation() -> None:
 def test_scores_stay_on_the_scale(items: list[tuple[str, list[str]]]) -> None:
     scores = cider_d_scores([own for own, _ in items], [references for _, references in items])
     assert all(0.0 <= score <= 10.0 + 1e-9 for score in scores)
-
-
-def test_a_thousand_items_take_seconds() -> None:
-    words = [f"w{i}" for i in range(500)]
-    draw = random.Random(0)
-    captions = [" ".join(draw.choices(words, k=11)) for _ in range(6_000)]
-    start_s = time.process_time()
-    cider_d(captions[:1_000], [captions[i : i + 5] for i in range(1_000, 6_000, 5)])
-    # About half a second where it was written; the bound only catches a change of order.
-    assert time.process_time() - start_s < 10

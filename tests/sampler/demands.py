@@ -3,11 +3,15 @@
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from typing import Any
 
 from hypothesis import strategies as st
 
 from seedvideo.sampler.demand import Demand, Peak
 from seedvideo.sampler.offers import Level
+from seedvideo.sampler.plan import Plan
+from seedvideo.sampler.policies import make_plan
+from tests.sampler.videos import video
 
 TICK = Fraction(1, 30)
 
@@ -98,3 +102,20 @@ def founds(draw: st.DrawFn, frames: int) -> Found:
     bounds = [0, *cuts, frames]
     demands = tuple(draw(segments(first=first, after=after)) for first, after in pairwise(bounds))
     return Found(demands, busy_share=draw(st.sampled_from([0.0, 0.0, 0.2, 0.5, 1.0])))
+
+
+def adaptive(found: Found, count: int, **options: Any) -> Plan:
+    """An adaptive plan of a made video of ``count`` frames."""
+    facts, times = video(count, width_px=options.pop("width_px", 1280))
+    return make_plan(facts, times, source="x.mp4", policy="adaptive", analysis=found, **options)
+
+
+def structured(seconds: int = 600) -> Found:
+    """Two calm flashes, then a shot of much detail."""
+    half = Fraction(seconds, 2)
+    return Found(
+        (
+            demand(0, half, change_s=20, events_per_s=3 / seconds, peaks=(flash(5), flash(17))),
+            demand(half, seconds, change_s=2, detail_tokens=400, starts_shot=True),
+        )
+    )

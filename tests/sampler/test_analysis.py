@@ -57,10 +57,11 @@ def covers(analysis: Analysis, end: Fraction) -> bool:
 @pytest.mark.parametrize("method", ["fast", "full"])
 @pytest.mark.parametrize(("scene", "codec"), FILES)
 def test_a_flash_of_small_print_is_found(
-    films: Clips, scene: str, codec: str, method: Method
+    films: Clips, scene: str, codec: str, method: Method, request: pytest.FixtureRequest
 ) -> None:
     if (scene, codec, method) == ("flicker", "crf36", "fast"):
-        pytest.skip("coarse pictures of a flicker, few of which are seen, hide it: a known limit")
+        # Coarse pictures of a flicker, few of which are seen, hide it: a known limit.
+        request.applymarker(pytest.mark.xfail(strict=True, raises=AssertionError))
     found = looked_at(film(films, scene, codec), method)
     assert covers(found, Fraction(8))
     hits = [peak for peak in peaks(found) if FLASH_S[0] - 0.01 <= peak.time < FLASH_S[1]]

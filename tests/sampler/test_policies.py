@@ -1,4 +1,3 @@
-import time
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any, get_args
@@ -308,11 +307,10 @@ def test_each_time_text_is_priced_once() -> None:
     assert len(asked) == len(set(asked))
 
 
-def test_an_hour_is_planned_quickly() -> None:
+def test_every_policy_plans_an_hour() -> None:
     facts, times = video(108_000)
     for policy in get_args(PolicyName):
-        start = time.perf_counter()
-        make_plan(
+        plan = make_plan(
             facts,
             times,
             range(0, 108_000, 60),
@@ -320,5 +318,5 @@ def test_an_hour_is_planned_quickly() -> None:
             policy=policy,
             analysis=Found((demand(0, 3600),)),
         )
-        # Typically 5 to 60 ms; the bound leaves room for a busy machine.
-        assert time.perf_counter() - start < 2
+        assert plan.charged_tokens <= plan.budget_tokens
+        assert plan.frames[-1].pts > 3500

@@ -1,0 +1,72 @@
+"""An adaptive plan as a document: it says how it came about, and damage is refused."""
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from seedvideo.errors import PlanError
+from seedvideo.sampler.plan import Plan
+from tests.sampler.demands import adaptive, structured
+
+
+@pytest.fixture(scope="module")
+def whole() -> Any:
+    return adaptive(structured(60), 60 * 30, budget_tokens=5000).to_json()
+
+
+def test_a_plan_says_how_it_came_about(whole: Any) -> None:
+    data = deepcopy(whole)
+    assert Plan.from_json(data).to_json() == data
+    assert data["decision"]["analysis"] == "by hand"
+    assert data["segments"][0]["needs"]["peaks"] == 2
+    assert {frame["role"] for frame in data["frames"]} >= {"coverage", "event"}
+    # Documents of a version that knew none of this are read as before.
+    old = {key: value for key, value in data.items() if key != "decision"}
+    for part in (*old["segments"], *old["frames"]):
+        part.pop("needs", None)
+        part.pop("role", None)
+    plan = Plan.from_json(old)
+    assert plan.decision is None
+    assert {frame.role for frame in plan.frames} == {None}
+
+
+@pytest.mark.parametrize("place", [("decision",), ("segments", 0, "needs")], ids=str)
+def test_a_damaged_decision_is_refused(whole: Any, place: tuple[Any, ...]) -> None:
+    def at(data: Any) -> Any:
+        for key in place:
+            data = data[key]
+        return data
+
+    for key in at(whole):
+        data = deepcopy(whole)
+        at(data).pop(key)
+        with pytest.raises(PlanError, match=f"{key} is missing"):
+            Plan.from_json(data)
+        for junk in JUNK:
+            data = deepcopy(whole)
+            at(data)[key] = junk
+            read = plan_or_error(data)
+            if isinstance(read, Plan):
+                assert Plan.from_json(read.to_json()) == read
+            else:
+                assert read.code == "plan.invalid"
+                assert key in read.message or "plan.segments[0].needs" in read.message
+
+
+JUNK: list[object] = [[], {}, -1, "x", float("nan"), 2**70, 1.5, None]
+
+
+def plan_or_error(data: Any) -> Plan | PlanError:
+    try:
+        return Plan.from_json(data)
+    except PlanError as error:
+        return error
+
+
+@pytest.mark.parametrize("junk", ["hero", 1, [], True])
+def test_a_role_that_nobody_knows_is_refused(whole: Any, junk: object) -> None:
+    data = deepcopy(whole)
+    data["frames"][3]["role"] = junk
+    with pytest.raises(PlanError, match="role"):
+        Plan.from_json(data)
