@@ -27,9 +27,19 @@ from _flash_rules import LOOKING_RULES, RULES, Clip, Looks, look
 from PIL import Image
 
 import seedvideo
-from seedvideo.evaluate.flashbench import Event, Groups, Item, Knobs, Shown, generate, oracle, seeds
+from seedvideo.evaluate.flashbench import (
+    Event,
+    Groups,
+    Item,
+    Knobs,
+    Shown,
+    generate,
+    make_script,
+    oracle,
+    seeds,
+)
 from seedvideo.evaluate.flashbench.codes import CONTRASTS
-from seedvideo.evaluate.flashbench.generate import middle
+from seedvideo.evaluate.flashbench.generate import Made, middle
 from seedvideo.evaluate.flashbench.legibility import needs_by_table
 from seedvideo.media.frames import Target
 from seedvideo.sampler.geometry import SEED
@@ -59,8 +69,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="CASE", help="cases to run")
     parser.add_argument("--ocr", type=Path, metavar="PYTHON", help="of the OCR environment")
     parser.add_argument("--work", type=Path, default=ROOT / "build/flashbench")
-    parser.add_argument("--keep", action="store_true", help="keep the videos")
-    parser.add_argument("--without-looks", action="store_true", help="leave out rules that decode")
+    parser.add_argument("--keep", action="store_true", help="keep the videos, for use again")
+    parser.add_argument("--without", nargs="+", default=[], metavar="POLICY", help="leave out")
     parser.add_argument("--again", nargs="+", default=[], metavar="POLICY", help="measure anew")
     parser.add_argument("--no-tell", action="store_true", help="measure, but tell nothing yet")
     parser.add_argument("--report", action="store_true", help="only tell what was measured")
@@ -96,17 +106,19 @@ def run(chosen: Sequence[Case], *, work: Path, told: argparse.Namespace, first_s
             result = json.loads(name.read_text()) if name.exists() else {}
             if result.get("generator") not in (None, generator_hash()):
                 result = {}  # Other videos: nothing of it is comparable.
-            wanted = [*OUR_POLICIES, *(RULES if told.without_looks else {**RULES, **LOOKING_RULES})]
+            wanted = {*OUR_POLICIES, *RULES, *LOOKING_RULES} - {*told.without}
             for policy in told.again:
                 result.get("choices", {}).pop(policy, None)
-            missing = [p for p in wanted if p not in result.get("choices", {})]
+            missing = sorted(wanted - set(result.get("choices", {})))
             if result and not missing and (read is None or result["needs_by"] == "ocr"):
                 continue
             started = perf_counter()
-            made = generate(case.task, seed, folder, knobs=case.knobs, groups=groups)
-            made_s = perf_counter() - started
+            made = _kept(case, seed, folder, result)
+            if made is None:
+                made = generate(case.task, seed, folder, knobs=case.knobs, groups=groups)
+                result["made_s"] = perf_counter() - started
             result = measure(made.item, made.path, result, missing, read, quick=told.quick)
-            result |= {"case": case.name, "generator": generator_hash(), "made_s": made_s}
+            result |= {"case": case.name, "generator": generator_hash()}
             result["attempt"] = made.attempts - 1
             scratch = name.with_suffix(".part")
             scratch.write_text(json.dumps(result))
@@ -114,6 +126,17 @@ def run(chosen: Sequence[Case], *, work: Path, told: argparse.Namespace, first_s
             if not told.keep:
                 made.path.unlink()
             print(f"{case.name} {seed}: {perf_counter() - started:.0f} s", flush=True)
+
+
+def _kept(case: Case, seed: int, folder: Path, result: dict[str, Any]) -> Made | None:
+    """The video of an earlier run, if it was kept and is what the generator would make."""
+    if "attempt" not in result:
+        return None
+    item, _ = make_script(case.task, seed, case.knobs, attempt=result["attempt"])
+    path = folder / f"{item.name}.mp4"
+    if not path.exists() or path.stat().st_size != result["bytes"]:
+        return None
+    return Made(item, path, result["attempt"] + 1)
 
 
 def measure(

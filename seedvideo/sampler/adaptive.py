@@ -39,7 +39,7 @@ from seedvideo.sampler.told import assemble_segments
 from seedvideo.sampler.utility import EVENT_WORTH_S
 from seedvideo.units import TASK_FPS, TOKEN_AREA_PX, TOKEN_PX
 
-EVEN_WITHIN: Final = 0.01
+EVEN_WITHIN: Final = 0.03
 """Where nothing stands out, an uneven plan must be worth this share more than the best even one."""
 
 GAPS_AN_EVENT: Final = 2.0
@@ -122,9 +122,11 @@ class _Planner:
         ]
         draft = self._settle(lots, grid, level, coverage.totals.tokens)
         even = self._best_even(lots, least=len(grid))
-        is_even = self.share == 1 or self._prefers_even(draft.allocation, even)
-        if self.share == 1:
+        if even is None and self.share == 1:
             even = _Even(tuple(grid), level, self._worth_of_even(lots, grid, level))
+        is_even = even is not None and (
+            self.share == 1 or self._prefers_even(draft.allocation, even)
+        )
         if even is not None and is_even:
             draft = self._even_draft(even, draft.allocation)
         decision = Decision(
@@ -326,7 +328,11 @@ def _in_tokens_of(geometry: TokenGeometry, demand: Demand) -> Demand:
     if geometry.token_px == TOKEN_PX:
         return demand
     share = TOKEN_AREA_PX / geometry.token_px**2
-    return replace(demand, detail_tokens=demand.detail_tokens * share)
+    return replace(
+        demand,
+        detail_tokens=demand.detail_tokens * share,
+        print_tokens=demand.print_tokens * share,
+    )
 
 
 def _levels(request: Request) -> tuple[Level, ...]:

@@ -14,12 +14,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from seedvideo.sampler.demand import Demand, Peak
+from seedvideo.sampler.demand import PRINT_TOKENS, Demand, Peak
 from seedvideo.sampler.segments import Piece, split_by_pace
 from seedvideo.sampler.signals import Event, Signals
-
-FINE_TOKENS: Final = 400.0
-"""Detail of a small event: print of twelve pixels in 1080 lines needs about this."""
+from seedvideo.sampler.utility import likely
 
 _SMALL_SHARE: Final = 0.05
 """Share of the picture up to which an event is small."""
@@ -31,6 +29,18 @@ _CROWD: Final = 4
 _STANDS_OUT: Final = 2.0
 _BUSY: Final = 5
 """Events within `_NEAR_S` of a moment that make it busy."""
+
+_WIDELY_S: Final = 60.0
+"""Time before and after an event in which others make it ordinary."""
+
+_RARE_S: Final = 20.0
+"""Mean time between events from which they are rare."""
+
+_EXCEED: Final = 2.0
+"""How far an event must exceed the stronger ones around where there are very many of them."""
+
+_LEAST_CHANCE: Final = 0.2
+"""Chance of being no noise below which an event counts for nothing."""
 
 _UNSEEN_END_S: Final = 1.0
 """What an event is given whose end was not seen."""
@@ -75,6 +85,27 @@ def standing_out(events: Sequence[Event], times_s: npt.NDArray[np.float64]) -> l
     return kept
 
 
+def trust(
+    event: Event, events: Sequence[Event], times_s: npt.NDArray[np.float64], end_s: float
+) -> float:
+    """How far an event may be taken for one, by how many there are within a minute of it.
+
+    Rare ones are trusted. The more there are, the more an event must exceed the stronger of them.
+
+    Args:
+        event: one of the events.
+        events: in order of time.
+        times_s: of all frames.
+        end_s: where the video ends.
+    """
+    moment_s = float(times_s[event.rank])
+    low_s, high_s = max(0.0, moment_s - _WIDELY_S), min(end_s, moment_s + _WIDELY_S)
+    near = [each.strength for each in events if low_s <= times_s[each.rank] <= high_s]
+    rarity = min(1.0, (high_s - low_s) / (len(near) * _RARE_S))
+    usual = _EXCEED * (1 - rarity) * float(np.quantile(near, 0.75))
+    return event.strength**4 / (event.strength**4 + usual**4)
+
+
 def busy_share(events: Sequence[Event], times_s: npt.NDArray[np.float64], end_s: float) -> float:
     """Share of the time in which events come so thick that none stands out."""
     moments = np.asarray([float(times_s[event.rank]) for event in events])
@@ -90,7 +121,13 @@ def make_demands(
 ) -> tuple[Demand, ...]:
     """The demands of segments that cover ``[0, end)``."""
     times_s = np.asarray([float(time) for time in times], np.float64)
-    events = standing_out(found.events, times_s)
+    candidates = standing_out(found.events, times_s)
+    trusts = {event.rank: trust(event, candidates, times_s, float(end)) for event in candidates}
+    events = [
+        event
+        for event in candidates
+        if trusts[event.rank] * likely(event.strength) >= _LEAST_CHANCE
+    ]
     spans = _event_spans(events, times_s, found.cuts)
     pieces = split_by_pace(times_s, found.signals.ranks, found.change_s, found.cuts)
     cuts = set(found.cuts)
@@ -123,9 +160,9 @@ def make_demands(
                     start=start_time,
                     end=end_time,
                     base=1.0,
-                    events_per_s=1 / float(length),
+                    events_per_s=trusts[event.rank] / float(length),
                     event_s=float(length),
-                    detail_tokens=max(detail, FINE_TOKENS) if is_small else detail,
+                    detail_tokens=max(detail, PRINT_TOKENS) if is_small else detail,
                     peaks=(Peak(time, event.strength, end_time if seen_end else None),),
                     starts_shot=first in cuts,
                     change_s=piece.change_s,

@@ -19,11 +19,18 @@ from seedvideo.sampler.demand import Demand, Peak
 
 Floats = npt.NDArray[np.float64]
 
-EVENT_WORTH_S: Final = 30.0
+EVENT_WORTH_S: Final = 20.0
 """Seconds of ordinary content that one brief event, seen and read, is worth at least."""
 
-DOUBTFUL_STRENGTH: Final = 6.0
+DOUBTFUL_STRENGTH: Final = 15.0
 """Strength, in robust deviations, of a peak that is as likely to be noise as to be an event."""
+
+MOMENT_S: Final = 2.0
+"""Time that a moment lasts for which someone may ask, whatever the picture does."""
+
+PRIOR: Final = 0.75
+"""Weight of what is asked of any video, beside what this one was measured to need: nobody knows
+the question, and a still picture may hold a moment and a plain one small print."""
 
 
 def seen(count: npt.ArrayLike, *, length_s: float, lasting_s: float) -> Floats:
@@ -80,7 +87,9 @@ class Looks:
 def worth(demand: Demand, looks: Looks, *, event_worth_s: float = EVENT_WORTH_S) -> Floats:
     """Expected worth of a segment's frames, in seconds of ordinary content.
 
-    A thing counts with the best frame that meets it. Events at the segment's peaks are left out:
+    Ordinary content lasts as long as the picture stays what it is and needs its detail to be read;
+    both are drawn towards what any video may be asked for. A thing counts with the best frame that
+    meets it. Events at the segment's peaks are left out:
     each is a matter of one frame (`seedvideo.sampler.spots`). Events beyond those are met by
     chance.
 
@@ -92,30 +101,37 @@ def worth(demand: Demand, looks: Looks, *, event_worth_s: float = EVENT_WORTH_S)
     Returns:
         ``(...)``, 0 or more; never falls when a count or a size grows.
     """
-    sharp, blurred = (
-        read(tokens, detail_tokens=demand.detail_tokens)
-        for tokens in (looks.fine_tokens, looks.coarse_tokens)
-    )
 
-    def met(lasting_s: float) -> Floats:
+    def met(lasting_s: float, detail_tokens: float) -> Floats:
+        sharp, blurred = (
+            read(tokens, detail_tokens=detail_tokens)
+            for tokens in (looks.fine_tokens, looks.coarse_tokens)
+        )
         fine, coarse = np.asarray(looks.fine), np.asarray(looks.coarse)
         few = seen(fine, length_s=demand.length_s, lasting_s=lasting_s)
         every = seen(fine + coarse, length_s=demand.length_s, lasting_s=lasting_s)
         return few * sharp + (every - few) * blurred
 
-    ordinary = demand.base * demand.length_s * met(demand.picture_s)
+    lasting_s = demand.picture_s ** (1 - PRIOR) * MOMENT_S**PRIOR
+    detail_tokens = demand.detail_tokens ** (1 - PRIOR) * demand.print_tokens**PRIOR
+    ordinary = demand.base * demand.length_s * met(lasting_s, detail_tokens)
     elsewhere = demand.events_per_s * demand.length_s - len(demand.peaks)
     if elsewhere <= 0:
         return ordinary
-    return np.asarray(ordinary + event_worth_s * elsewhere * met(demand.event_s))
+    return np.asarray(ordinary + event_worth_s * elsewhere * met(demand.event_s, demand.detail_tokens))
 
 
 def chance_of_event(demand: Demand) -> Callable[[Peak], float]:
     """How likely each peak of a segment is an event and not noise.
 
-    A peak of strength ``s`` is one with a chance of ``s / (s + DOUBTFUL_STRENGTH)``; where the rate
-    of events speaks of fewer events than there are peaks, all chances shrink alike.
+    As likely as its strength says; where the rate of events speaks of fewer events than there are
+    peaks, all chances shrink alike.
     """
     events = demand.events_per_s * demand.length_s
     scale = min(1.0, events / max(1, len(demand.peaks)))
-    return lambda peak: scale * peak.strength / (peak.strength + DOUBTFUL_STRENGTH)
+    return lambda peak: scale * likely(peak.strength)
+
+
+def likely(strength: float) -> float:
+    """Chance that a peak of this strength is no noise: one half at `DOUBTFUL_STRENGTH`."""
+    return strength**2 / (strength**2 + DOUBTFUL_STRENGTH**2)
