@@ -19,6 +19,8 @@ from _common import in_child, make_clip, print_machine, print_table
 LOAD_GOAL_S = 2.0
 CAPTION_GOAL_S = 10.0
 TIMES = 3
+POLICIES = ("adaptive", "uniform")
+"""The default, and one that looks at nothing before it plans."""
 
 
 def main() -> None:
@@ -41,20 +43,20 @@ def main() -> None:
     )
     with TemporaryDirectory() as folder:
         clips = [make_clip(Path(folder) / "made_720p.mp4"), *map(Path, given.clips)]
-        rows = [row(clip, given.model) for clip in clips]
+        rows = [row(clip, given.model, policy) for clip in clips for policy in POLICIES]
     print_table(
         f"seedvideo caption CLIP, a fresh process each, the best of {TIMES}",
-        ("clip", "frames", "open", "decode", "model", "whole command", "goal"),
+        ("clip", "policy", "frames", "open", "plan", "decode", "model", "whole command", "goal"),
         rows,
     )
-    print("\n  whole command: also Python, torch, the weights and the output")
+    print("\n  plan: also the looks of adaptive; whole command: also Python, torch and the weights")
     print_machine("torch", "av")
 
 
-def row(clip: Path, model: str) -> tuple[str, ...]:
+def row(clip: Path, model: str, policy: str) -> tuple[str, ...]:
     """Run the command on one clip; its own record tells the parts."""
     command = [sys.executable, "-m", "seedvideo", "caption", str(clip), "--model", model]
-    command += ["--json", "--quiet"]
+    command += ["--policy", policy, "--json", "--quiet"]
     best_s, record = float("inf"), {}
     for _ in range(TIMES):
         started = perf_counter()
@@ -65,8 +67,10 @@ def row(clip: Path, model: str) -> tuple[str, ...]:
     parts = record["timing_s"]
     return (
         f"{clip.name}, {record['media']['duration_s']:.1f} s",
+        policy,
         f"{record['plan']['frames']}",
         f"{parts['open']:.2f} s",
+        f"{parts['plan']:.2f} s",
         f"{parts['decode']:.2f} s",
         f"{parts['model']:.2f} s",
         f"{best_s:.2f} s",

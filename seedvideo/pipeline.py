@@ -20,9 +20,9 @@ from seedvideo.media.timeline import Span, seconds
 from seedvideo.model.backends import Backend, Generation
 from seedvideo.model.packing import pack
 from seedvideo.records import Event, MediaRecord, ModelRecord, PlanRecord, Record, UsageRecord
-from seedvideo.sampler.analysis import Method
+from seedvideo.sampler.analysis import Analysis, Method
 from seedvideo.sampler.geometry import SEED
-from seedvideo.sampler.join import inside, join_shots
+from seedvideo.sampler.join import join_shots
 from seedvideo.sampler.knobs import NO_KNOBS, Knobs
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import PolicyName, make_plan
@@ -61,7 +61,7 @@ def load(name_or_folder: str = "nano") -> Backend:
 def plan(
     video: Video | str | os.PathLike[str],
     *,
-    policy: PolicyName | None = None,
+    policy: PolicyName = "adaptive",
     budget_tokens: int | None = None,
     task: TaskName = "general",
     fps: float | None = None,
@@ -73,13 +73,13 @@ def plan(
 
     Args:
         video: an open video, or a path that is opened for this call.
-        policy: the rule that chooses. When None, what `caption` uses with a model (``uniform``),
-            and the published rule (``seed1.5``) without one.
+        policy: the rule that chooses. ``adaptive`` looks at the video first, which can take as long
+            as decoding all of it; the others know only its times.
         budget_tokens: what the video may cost; the model's own default when None.
-        task: rate of the ``seed1.5`` and ``uniform`` policies: 1, 2 or 5 frames a second.
+        task: rate that is asked for before any budget: 1, 2 or 5 frames a second.
         fps: another rate.
         knobs: levels, window, rates and other wishes.
-        analysis: how closely ``adaptive`` looks at the video; no other policy looks.
+        analysis: how closely ``adaptive`` looks at the video: ``packets``, ``fast`` or ``full``.
         model: whose geometry, ladder, tokenizer and default budget count; the published ones of
             Seed1.5-VL when None.
 
@@ -87,8 +87,6 @@ def plan(
         PlanError: if nothing fits the budget.
     """
     backend = load(model) if isinstance(model, str) else model
-    if policy is None:
-        policy = "seed1.5" if backend is None else "uniform"
     with _opened(video) as clip:
         return make_plan(
             clip.info,
@@ -100,7 +98,7 @@ def plan(
             task=task,
             fps=fps,
             knobs=knobs,
-            analysis=clip.analysis(analysis) if policy == "adaptive" else None,
+            analysis=_looked_at(clip, policy, analysis),
             source=clip.source,
             text_tokens=assumed_text_tokens if backend is None else backend.frame_text_tokens,
             limits=clip.limits,
@@ -112,7 +110,7 @@ def caption(
     *,
     model: Backend | str = "nano",
     dense: bool = False,
-    policy: PolicyName = "uniform",
+    policy: PolicyName = "adaptive",
     budget_tokens: int | None = None,
     task: TaskName = "general",
     fps: float | None = None,
@@ -124,14 +122,15 @@ def caption(
     Args:
         video: an open video, or a path that is opened for this call.
         model: a loaded model, or the name of one that is loaded for this call.
-        dense: also find the shots and caption each. The shots share the budget once more, but each
-            gets a quarter of it at least.
-        policy: the rule that chooses the frames of the clip's caption; a shot's are spread evenly.
+        dense: also find the shots and caption each, which looks at every frame. The shots share the
+            budget once more, but each gets a quarter of it at least.
+        policy: the rule that chooses the frames; those of a shot are chosen by ``adaptive`` too, or
+            spread evenly with any other policy.
         budget_tokens: what the frames of one pass may cost; the model's own default when None.
         task: see `plan`.
         fps: see `plan`.
-        knobs: see `plan`; levels, window and the number of frames hold for the shots too.
-        analysis: see `plan`.
+        knobs: see `plan`; all but ``min_fps`` hold for the shots too.
+        analysis: see `plan`; with ``dense`` it is ``full``, which the shots need.
 
     Returns:
         A record with ``status: done``. Its ``plan`` is that of the clip's own caption; its
@@ -143,6 +142,9 @@ def caption(
     """
     backend = load(model) if isinstance(model, str) else model
     spent = _Stopwatch()
+    if dense:
+        # Every frame is looked at for the shots: looking a second time would only cost.
+        analysis = "full"
     with _opened(video) as clip:
         with spent.on("plan"):
             whole_plan = plan(
@@ -166,7 +168,9 @@ def caption(
                 spans = _shots(clip, window, most=most)
             if len(spans) > 1:
                 with spent.on("plan"):
-                    plans = _plan_shots(clip, spans, backend, whole_plan.budget_tokens, knobs)
+                    plans = _plan_shots(
+                        clip, spans, backend, policy, whole_plan.budget_tokens, knobs
+                    )
                 told = _answers(clip, plans, backend, spent)
                 answers += told
                 met += clip.reader.report.warnings
@@ -215,6 +219,11 @@ def _opened(video: Video | str | os.PathLike[str]) -> Iterator[Video]:
     else:
         with open(video) as clip:
             yield clip
+
+
+def _looked_at(clip: Video, policy: PolicyName, method: Method) -> Analysis | None:
+    """The analysis that a plan needs, made only where there is something to decide."""
+    return clip.analysis(method) if policy == "adaptive" and len(clip.times) > 1 else None
 
 
 def _answers(
@@ -278,28 +287,31 @@ def _shots(clip: Video, window: Span, *, most: int) -> list[Span]:
 
 
 def _plan_shots(
-    clip: Video, spans: Sequence[Span], backend: Backend, budget_tokens: int, knobs: Knobs
+    clip: Video,
+    spans: Sequence[Span],
+    backend: Backend,
+    policy: PolicyName,
+    budget_tokens: int,
+    knobs: Knobs,
 ) -> list[Plan]:
-    """A plan for each shot: frames spread evenly, the budget shared as `MAX_SHARES` says."""
-    plans = []
-    for span in spans:
-        among = inside(clip.times, span)
-        plans.append(
-            make_plan(
-                clip.info,
-                clip.times[among.start : among.stop],
-                policy="uniform",
-                geometry=backend.geometry,
-                budget_tokens=budget_tokens // min(len(spans), MAX_SHARES),
-                knobs=replace(
-                    knobs, coverage=None, min_fps=None, max_fps=None, start=None, end=None
-                ),
-                source=clip.source,
-                text_tokens=backend.frame_text_tokens,
-                limits=clip.limits,
-            )
+    """A plan for each shot; they share the budget as `MAX_SHARES` says."""
+    policy = "adaptive" if policy == "adaptive" else "uniform"
+    return [
+        make_plan(
+            clip.info,
+            clip.times,
+            policy=policy,
+            geometry=backend.geometry,
+            budget_tokens=budget_tokens // min(len(spans), MAX_SHARES),
+            # A shot's share may be too small for a rate that the whole budget bears.
+            knobs=replace(knobs, min_fps=None, start=span.start, end=span.end),
+            analysis=_looked_at(clip, policy, "full"),
+            source=clip.source,
+            text_tokens=backend.frame_text_tokens,
+            limits=clip.limits,
         )
-    return plans
+        for span in spans
+    ]
 
 
 def _event(span: Span, answer: Generation) -> Event:

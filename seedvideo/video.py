@@ -4,14 +4,15 @@ Knows no model and no task. Times are exact seconds.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
+from seedvideo.errors import DecodeError
 from seedvideo.limits import DEFAULT_LIMITS, Limits
 from seedvideo.media.frames import Frame
 from seedvideo.media.info import MediaInfo
@@ -22,6 +23,9 @@ from seedvideo.sampler.frames import planned_frames
 from seedvideo.sampler.keep import kept_analysis
 from seedvideo.sampler.parts import PlannedFrame
 from seedvideo.sampler.plan import Plan
+
+Progress: TypeAlias = Callable[[float], None]
+"""Told how much of a video was looked at so far, from 0 to 1."""
 
 
 class Video:
@@ -37,6 +41,7 @@ class Video:
         limits: ceilings that hold for it.
         open_s: seconds that opening took.
         cache: folder in which analyses are kept.
+        progress: called now and then while the video is analysed.
     """
 
     def __init__(
@@ -47,12 +52,14 @@ class Video:
         limits: Limits,
         open_s: float,
         cache: Path | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self.reader = reader
         self.source = source
         self.limits = limits
         self.open_s = open_s
         self.cache = cache
+        self.progress = progress
         self._analyses: dict[Method, Analysis] = {}
 
     @property
@@ -82,12 +89,26 @@ class Video:
             DecodeError: if decoding takes too long or kills the decoding process.
             OutputError: if it cannot be kept where it should.
         """
-        if method not in self._analyses and self.cache is not None:
-            kept = kept_analysis(self.reader, method=method, folder=self.cache)
-            self._analyses[method] = kept
         if method not in self._analyses:
-            self._analyses[method] = analyse(self.reader, method=method)
+            self._analyses[method] = self._analysed(method)
         return self._analyses[method]
+
+    def _analysed(self, method: Method) -> Analysis:
+        reader, cache, progress = self.reader, self.cache, self.progress
+        try:
+            if cache is None:
+                return analyse(reader, method=method, progress=progress)
+            return kept_analysis(reader, method=method, folder=cache, progress=progress)
+        except DecodeError as error:
+            if error.code != "decode.timeout":
+                raise
+            raise DecodeError(
+                error.code,
+                error.message,
+                hint="look at less: the analysis packets decodes nothing, the policy uniform needs"
+                " none",
+                retryable=error.retryable,
+            ) from error
 
     def frames(self, plan: Plan) -> Iterator[tuple[PlannedFrame, Frame]]:
         """Decode a plan's frames: each beside the frame that was really decoded, in order of time.
@@ -129,6 +150,7 @@ def open(
     root: Path | None = None,
     source_fps: Fraction | None = None,
     cache: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
 ) -> Video:
     """Open one video file and read its header and packet index.
 
@@ -139,6 +161,9 @@ def open(
         root: folder that the file must lie in, links followed.
         source_fps: frames a second of a raw stream that carries no times.
         cache: folder in which analyses of the video are kept, and found again by later calls.
+        progress: called with the share of the video that was looked at so far, from 0 to 1, while
+            it is analysed, which can take as long as decoding all of it. What it raises ends the
+            analysis.
 
     Raises:
         InputError: if there is no such file, or it may not be opened.
@@ -152,4 +177,11 @@ def open(
         stack.pop_all()
     open_s = perf_counter() - started
     folder = None if cache is None else Path(cache)
-    return Video(reader, source=os.fspath(path), limits=limits, open_s=open_s, cache=folder)
+    return Video(
+        reader,
+        source=os.fspath(path),
+        limits=limits,
+        open_s=open_s,
+        cache=folder,
+        progress=progress,
+    )

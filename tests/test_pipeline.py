@@ -33,16 +33,18 @@ def test_open_refuses_what_is_not_there(tmp_path: Path) -> None:
     assert caught.value.code == "input.not_found"
 
 
-def test_plan_without_a_model_is_the_published_one(clip: Path) -> None:
+def test_plan_without_a_model_is_for_the_published_one(clip: Path) -> None:
     plan = seedvideo.plan(clip)
-    assert (plan.policy, plan.budget_tokens, plan.geometry.name) == ("seed1.5", 81_920, "seed")
+    assert (plan.policy, plan.budget_tokens, plan.geometry.name) == ("adaptive", 81_920, "seed")
+    assert plan.decision is not None
     assert plan.source == str(clip)
     assert all(frame.text_tokens == 8 for frame in plan.frames)
 
 
 def test_plan_with_a_model_is_its_own(clip: Path) -> None:
     model = ColourModel()
-    plan = seedvideo.plan(clip, model=model, policy="uniform")
+    plan = seedvideo.plan(clip, model=model)
+    assert plan.decision is not None
     assert plan.geometry == model.geometry
     assert plan.budget_tokens == 512
     assert plan.charged_tokens == plan.totals.tokens <= 512

@@ -37,7 +37,8 @@ def beside_the_clip(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def model(monkeypatch: pytest.MonkeyPatch) -> ColourModel:
     """Every name of a model gives one that needs no weights."""
     loaded = ColourModel()
-    for home in (pipeline, seedvideo):
+    # This order: the package takes its lazy name from the pipeline, which must still have its own.
+    for home in (seedvideo, pipeline):
         monkeypatch.setattr(home, "load", lambda name="nano": loaded)
     return loaded
 

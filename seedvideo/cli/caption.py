@@ -6,33 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from seedvideo.cli.options import (
-    AnalysisOption,
     AsJson,
-    Budget,
-    CacheOption,
-    Coverage,
-    DecoderOption,
-    End,
-    Fps,
-    Levels,
-    MaxFps,
-    MaxFrames,
-    MinFps,
     Overwrite,
-    Policy,
     Quiet,
-    SourceFps,
-    Start,
-    TaskOption,
     Verbose,
-    check_policy,
     chosen_format,
-    chosen_knobs,
-    exact_rate,
     expand_sources,
 )
 from seedvideo.cli.sinks import open_sink
 from seedvideo.cli.talk import COULD_NOT_START, SOME_FAILED, Talk
+from seedvideo.cli.wishes import Wishes, with_wishes
 from seedvideo.writers.inert import printable
 
 if TYPE_CHECKING:
@@ -41,6 +24,7 @@ if TYPE_CHECKING:
 Format = Literal["text", "json", "srt", "vtt"]
 
 
+@with_wishes
 def caption(
     videos: Annotated[
         list[str],
@@ -48,26 +32,16 @@ def caption(
     ],
     dense: Annotated[
         bool,
-        typer.Option("--dense", help="Also caption each shot, for up to a quarter budget a shot."),
+        typer.Option(
+            "--dense",
+            help="Also caption each shot, for up to a quarter budget a shot; looks at every frame.",
+        ),
     ] = False,
     model: Annotated[
         str, typer.Option(metavar="MODEL", help="Name of a model, or a folder that holds one.")
     ] = "nano",
-    budget_tokens: Budget = None,
-    policy: Annotated[Policy, typer.Option(help="How frames are chosen.")] = "uniform",
-    task: TaskOption = "general",
-    fps: Fps = None,
-    levels: Levels = None,
-    max_frames: MaxFrames = None,
-    start: Start = None,
-    end: End = None,
-    coverage: Coverage = None,
-    min_fps: MinFps = None,
-    max_fps: MaxFps = None,
-    analysis: AnalysisOption = "fast",
-    cache: CacheOption = None,
-    source_fps: SourceFps = None,
-    decoder: DecoderOption = "pyav",
+    *,
+    wishes: Wishes,
     output_format: Annotated[
         Format | None, typer.Option("-f", "--format", help="What is written. Default: text.")
     ] = None,
@@ -92,16 +66,6 @@ def caption(
     """
     talk = Talk(quiet=quiet, verbose=verbose)
     form = chosen_format(output_format, as_json=as_json)
-    knobs = chosen_knobs(
-        levels=levels,
-        max_frames=max_frames,
-        start=start,
-        end=end,
-        coverage=coverage,
-        min_fps=min_fps,
-        max_fps=max_fps,
-    )
-    check_policy(policy, fps=fps, knobs=knobs)
     sources = expand_sources(videos)
     with talk.guarded(COULD_NOT_START):
         sink = open_sink(output, form=form, sources=sources, overwrite=overwrite)
@@ -110,19 +74,17 @@ def caption(
     def caption_one(source: str) -> "Record":
         from seedvideo import pipeline
 
-        with pipeline.open(
-            source, decoder=decoder, source_fps=exact_rate(source_fps), cache=cache
-        ) as video:
+        with wishes.open(source, progress=talk.looked) as video:
             return pipeline.caption(
                 video,
                 model=backend,
                 dense=dense,
-                policy=policy,
-                budget_tokens=budget_tokens,
-                task=task,
-                fps=fps,
-                knobs=knobs,
-                analysis=analysis,
+                policy=wishes.policy,
+                budget_tokens=wishes.budget_tokens,
+                task=wishes.task,
+                fps=wishes.fps,
+                knobs=wishes.knobs,
+                analysis=wishes.analysis,
             )
 
     failed = 0

@@ -8,31 +8,10 @@ from typing import Annotated, Final
 
 import typer
 
-from seedvideo.cli.options import (
-    AnalysisOption,
-    Budget,
-    CacheOption,
-    Coverage,
-    DecoderOption,
-    End,
-    Fps,
-    Levels,
-    MaxFps,
-    MaxFrames,
-    MinFps,
-    ModelOption,
-    PolicyOption,
-    Quiet,
-    SourceFps,
-    Start,
-    TaskOption,
-    Verbose,
-    check_policy,
-    chosen_knobs,
-    exact_rate,
-)
+from seedvideo.cli.options import ModelOption, Quiet, Verbose
 from seedvideo.cli.pictures import png
 from seedvideo.cli.talk import COULD_NOT_START, SOME_FAILED, Talk
+from seedvideo.cli.wishes import Wishes, with_wishes
 from seedvideo.errors import OutputError
 from seedvideo.writers.files import write_file
 from seedvideo.writers.inert import printable
@@ -40,27 +19,14 @@ from seedvideo.writers.inert import printable
 _OURS: Final = re.compile(r"\d{4,}_\d+\.\d{3}s\.png|contact_sheet\.png|plan\.png|plan\.json")
 
 
+@with_wishes
 def frames(
     video: Annotated[str, typer.Argument(metavar="VIDEO", help="A video file.")],
     output: Annotated[
         str, typer.Option("-o", "--output", metavar="DIR", help="Folder for the pictures.")
     ],
-    budget_tokens: Budget = None,
-    policy: PolicyOption = None,
-    task: TaskOption = "general",
-    fps: Fps = None,
-    levels: Levels = None,
-    max_frames: MaxFrames = None,
-    start: Start = None,
-    end: End = None,
-    coverage: Coverage = None,
-    min_fps: MinFps = None,
-    max_fps: MaxFps = None,
-    analysis: AnalysisOption = "fast",
-    cache: CacheOption = None,
+    wishes: Wishes,
     model: ModelOption = None,
-    source_fps: SourceFps = None,
-    decoder: DecoderOption = "pyav",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the pictures of an earlier run.")
     ] = False,
@@ -73,38 +39,17 @@ def frames(
     contact_sheet.png and the plan.json; an adaptive plan also a plan.png over time.
     """
     talk = Talk(quiet=quiet, verbose=verbose)
-    knobs = chosen_knobs(
-        levels=levels,
-        max_frames=max_frames,
-        start=start,
-        end=end,
-        coverage=coverage,
-        min_fps=min_fps,
-        max_fps=max_fps,
-    )
-    check_policy(policy, fps=fps, knobs=knobs)
     folder = Path(output)
     with talk.guarded(COULD_NOT_START):
         refuse_used(folder, overwrite=overwrite)
     backend = None if model is None else talk.loaded(model)
+    talk.begin(video)
     with talk.guarded(SOME_FAILED, source=video):
-        from seedvideo import pipeline
         from seedvideo.sampler.plot import plot as draw_plan
         from seedvideo.sampler.sheet import contact_sheet
 
-        with pipeline.open(
-            video, decoder=decoder, source_fps=exact_rate(source_fps), cache=cache
-        ) as clip:
-            made = pipeline.plan(
-                clip,
-                policy=policy,
-                budget_tokens=budget_tokens,
-                task=task,
-                fps=fps,
-                knobs=knobs,
-                analysis=analysis,
-                model=backend,
-            )
+        with wishes.open(video, progress=talk.looked) as clip:
+            made = wishes.plan(clip, model=backend)
             remove_pictures(folder)
             shown = []
             for number, (_, frame) in enumerate(clip.frames(made), start=1):
@@ -112,7 +57,9 @@ def frames(
                 write_file(folder / name, png(frame.pixels))
                 shown.append(frame)
             if made.decision is not None:
-                write_file(folder / "plan.png", png(draw_plan(made, clip.analysis(analysis))))
+                write_file(
+                    folder / "plan.png", png(draw_plan(made, clip.analysis(wishes.analysis)))
+                )
         write_file(folder / "contact_sheet.png", png(contact_sheet(shown, made)))
         text = json.dumps(made.to_json(), ensure_ascii=True, allow_nan=False, indent=1)
         write_file(folder / "plan.json", f"{text}\n".encode("ascii"))

@@ -9,8 +9,6 @@ from typing import Annotated, Final, Literal
 
 import typer
 
-from seedvideo.errors import PlanError
-from seedvideo.sampler.knobs import NO_KNOBS, Knobs
 from seedvideo.writers.files import absolute
 
 Policy = Literal["seed1.5", "uniform", "keyframes", "adaptive"]
@@ -81,17 +79,17 @@ Budget = Annotated[
         help="Tokens that one pass over the video may cost; 8k is 8,000. Default: the model's own.",
     ),
 ]
-PolicyOption = Annotated[
-    Policy | None,
-    typer.Option(
-        help="How frames are chosen. Default: uniform, as caption does, with --model; else seed1.5."
-    ),
+PolicyOption = Annotated[Policy, typer.Option(help="How frames are chosen.")]
+TaskOption = Annotated[
+    Task, typer.Option(help="Frames a second to ask for, unless --fps says: 1, 2 or 5.")
 ]
-TaskOption = Annotated[Task, typer.Option(help="Frames a second, unless --fps says: 1, 2 or 5.")]
 Fps = Annotated[
     float | None,
     typer.Option(
-        "--fps", metavar="RATE", parser=parse_rate, help="Sample so many frames a second."
+        "--fps",
+        metavar="RATE",
+        parser=parse_rate,
+        help="Ask for so many frames a second; adaptive may take more.",
     ),
 ]
 Levels = Annotated[
@@ -122,7 +120,7 @@ Coverage = Annotated[
         "--coverage",
         metavar="SHARE",
         parser=parse_share,
-        help="adaptive: share of the budget that is spread evenly whatever happens. Default: 0.5.",
+        help="Share of the budget that adaptive spreads evenly whatever happens. Default: 0.5.",
     ),
 ]
 MinFps = Annotated[
@@ -131,7 +129,7 @@ MinFps = Annotated[
         "--min-fps",
         metavar="RATE",
         parser=parse_rate,
-        help="adaptive: everywhere so many frames a second, or more.",
+        help="Frames a second that adaptive takes everywhere, or more.",
     ),
 ]
 MaxFps = Annotated[
@@ -140,14 +138,14 @@ MaxFps = Annotated[
         "--max-fps",
         metavar="RATE",
         parser=parse_rate,
-        help="adaptive: nowhere more frames a second. Default: 5.",
+        help="Most frames a second that adaptive takes anywhere. Default: 5.",
     ),
 ]
 AnalysisOption = Annotated[
     Analysis,
     typer.Option(
         "--analysis",
-        help="adaptive: look at packet sizes only, at what they leave in doubt too, or at all.",
+        help="What adaptive looks at: packet sizes only, what they leave in doubt too, or all.",
     ),
 ]
 CacheOption = Annotated[
@@ -185,42 +183,6 @@ def chosen_format(given: str | None, *, as_json: bool, default: str = "text") ->
     if as_json and given not in (None, "json"):
         raise typer.BadParameter(f"--json and -f {given} ask for different formats")
     return "json" if as_json else given or default
-
-
-def check_policy(policy: Policy | None, *, fps: float | None, knobs: Knobs = NO_KNOBS) -> None:
-    """Refuse what would mean nothing to a policy, once, and not for every video again."""
-    if policy == "keyframes" and fps is not None:
-        raise typer.BadParameter("--policy keyframes takes the keyframes there are, so no --fps")
-    if policy not in (None, "adaptive") and knobs.only_adaptive():
-        words = ", ".join(f"--{name.replace('_', '-')}" for name in knobs.only_adaptive())
-        raise typer.BadParameter(f"--policy {policy} takes no {words}: only adaptive does")
-    if policy == "seed1.5" and knobs.levels_tokens is not None:
-        raise typer.BadParameter("--policy seed1.5 chooses its level itself, so no --levels")
-
-
-def chosen_knobs(
-    *,
-    levels: str | None,
-    max_frames: int | None,
-    start: Fraction | None,
-    end: Fraction | None,
-    coverage: float | None,
-    min_fps: float | None,
-    max_fps: float | None,
-) -> Knobs:
-    """The options together; what contradicts itself is wrong usage."""
-    try:
-        return Knobs(
-            levels_tokens=None if levels is None else parse_levels(levels),
-            max_frames=max_frames,
-            start=start,
-            end=end,
-            coverage=coverage,
-            min_fps=min_fps,
-            max_fps=max_fps,
-        )
-    except PlanError as error:
-        raise typer.BadParameter(error.message) from error
 
 
 def expand_sources(words: Iterable[str]) -> list[str]:

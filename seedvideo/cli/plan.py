@@ -6,55 +6,19 @@ from typing import Annotated, Literal
 
 import typer
 
-from seedvideo.cli.options import (
-    AnalysisOption,
-    AsJson,
-    Budget,
-    CacheOption,
-    Coverage,
-    DecoderOption,
-    End,
-    Fps,
-    Levels,
-    MaxFps,
-    MaxFrames,
-    MinFps,
-    ModelOption,
-    Overwrite,
-    PolicyOption,
-    SourceFps,
-    Start,
-    TaskOption,
-    Verbose,
-    check_policy,
-    chosen_format,
-    chosen_knobs,
-    exact_rate,
-)
+from seedvideo.cli.options import AsJson, ModelOption, Overwrite, Verbose, chosen_format
 from seedvideo.cli.pictures import png
 from seedvideo.cli.talk import COULD_NOT_START, SOME_FAILED, Talk, write_out
+from seedvideo.cli.wishes import Wishes, with_wishes
 from seedvideo.writers.files import refuse_existing, write_file
 from seedvideo.writers.inert import printable_lines
 
 
+@with_wishes
 def plan(
     video: Annotated[str, typer.Argument(metavar="VIDEO", help="A video file.")],
-    budget_tokens: Budget = None,
-    policy: PolicyOption = None,
-    task: TaskOption = "general",
-    fps: Fps = None,
-    levels: Levels = None,
-    max_frames: MaxFrames = None,
-    start: Start = None,
-    end: End = None,
-    coverage: Coverage = None,
-    min_fps: MinFps = None,
-    max_fps: MaxFps = None,
-    analysis: AnalysisOption = "fast",
-    cache: CacheOption = None,
+    wishes: Wishes,
     model: ModelOption = None,
-    source_fps: SourceFps = None,
-    decoder: DecoderOption = "pyav",
     output_format: Annotated[
         Literal["text", "json"] | None,
         typer.Option("-f", "--format", help="What is written. Default: text."),
@@ -80,43 +44,23 @@ def plan(
     """
     talk = Talk(verbose=verbose)
     form = chosen_format(output_format, as_json=as_json)
-    knobs = chosen_knobs(
-        levels=levels,
-        max_frames=max_frames,
-        start=start,
-        end=end,
-        coverage=coverage,
-        min_fps=min_fps,
-        max_fps=max_fps,
-    )
-    check_policy(policy, fps=fps, knobs=knobs)
     if plot is not None:
         with talk.guarded(COULD_NOT_START):
             refuse_existing(Path(plot), overwrite=overwrite)
     backend = None if model is None else talk.loaded(model)
+    talk.begin(video)
     with talk.guarded(SOME_FAILED, source=video):
-        from seedvideo import pipeline
         from seedvideo.sampler.plot import plot as draw_plan
 
-        with pipeline.open(
-            video, decoder=decoder, source_fps=exact_rate(source_fps), cache=cache
-        ) as clip:
-            made = pipeline.plan(
-                clip,
-                policy=policy,
-                budget_tokens=budget_tokens,
-                task=task,
-                fps=fps,
-                knobs=knobs,
-                analysis=analysis,
-                model=backend,
-            )
+        with wishes.open(video, progress=talk.looked) as clip:
+            made = wishes.plan(clip, model=backend)
             if plot is not None:
                 # Drawn for any policy: what an even plan misses is worth seeing too.
-                picture = png(draw_plan(made, clip.analysis(analysis)))
+                picture = png(draw_plan(made, clip.analysis(wishes.analysis)))
                 write_file(Path(plot), picture, overwrite=overwrite)
     if form == "json":
         text = json.dumps(made.to_json(), ensure_ascii=True, allow_nan=False)
     else:
         text = printable_lines(made.explain() if explain else made.summary())
+    talk.clear()
     write_out(f"{text}\n")

@@ -33,15 +33,17 @@ def shots(
     """
     talk = Talk(verbose=verbose)
     form = chosen_format(output_format, as_json=as_json)
+    talk.begin(video)
     with talk.guarded(SOME_FAILED, source=video):
         from seedvideo import pipeline
         from seedvideo.sampler.keep import DAMAGED
         from seedvideo.writers.shots import ShotList, render_csv, render_json, render_text
 
         rate = exact_rate(source_fps)
-        with pipeline.open(video, source_fps=rate, cache=cache) as clip:
+        with pipeline.open(video, source_fps=rate, cache=cache, progress=talk.looked) as clip:
             found = clip.analysis(analysis)
             listed = ShotList(video, found.method, found.shots, clip.times, found.notes)
+        talk.clear()
         for note in found.notes:
             (talk.note if note == DAMAGED else talk.detail)(note)
         write_out({"text": render_text, "json": render_json, "csv": render_csv}[form](listed))

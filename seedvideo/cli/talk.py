@@ -41,6 +41,7 @@ class Talk:
         self.quiet = quiet
         self.verbose = verbose
         self._shows_status = False
+        self._count = self._source = self._looked = ""
 
     def note(self, message: str) -> None:
         """One line, unless the user asked for quiet."""
@@ -60,6 +61,23 @@ class Talk:
         print(f"{_CLEAR_LINE}{printable(message)[:width]}", end="", file=sys.stderr, flush=True)
         self._shows_status = True
 
+    def begin(self, source: str, *, count: str = "") -> None:
+        """Show on the status line which video is worked on.
+
+        Args:
+            source: the video.
+            count: which one it is of several, such as ``[2/3] ``.
+        """
+        self._count, self._source, self._looked = count, source, ""
+        self.status(f"{count}{source}")
+
+    def looked(self, share: float) -> None:
+        """Show on the status line how much of the video was looked at so far, from 0 to 1."""
+        looked = "" if share >= 1 else f"looking, {100 * share:.0f} %: "
+        if looked != self._looked:
+            self._looked = looked
+            self.status(f"{self._count}{looked}{self._source}")
+
     def clear(self) -> None:
         """Take the status line away: call it before writing to stdout."""
         if self._shows_status:
@@ -70,7 +88,7 @@ class Talk:
         """The sources in order; says which one is worked on when there are several."""
         for number, source in enumerate(sources, start=1):
             count = f"[{number}/{len(sources)}] " if len(sources) > 1 else ""
-            self.status(f"{count}{source}")
+            self.begin(source, count=count)
             if count and not sys.stderr.isatty():
                 self.note(f"{count}{source}")
             yield source
@@ -102,6 +120,8 @@ class Talk:
 
     def interrupted(self) -> None:
         """The last word after Ctrl-C."""
+        # The voice of the command that was interrupted may have left its status line.
+        self._shows_status = sys.stderr.isatty()
         self._line("interrupted")
 
     @contextmanager

@@ -9,7 +9,7 @@ Memory does not grow with the video but for a few numbers a frame. The same file
 analysis. Knows no budget and no model; times are exact seconds.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -78,12 +78,19 @@ class Analysis:
         return tuple(Span(start, end) for start, end in pairwise(bounds))
 
 
-def analyse(video: VideoReader, *, method: Method = "fast") -> Analysis:
+def analyse(
+    video: VideoReader,
+    *,
+    method: Method = "fast",
+    progress: Callable[[float], None] | None = None,
+) -> Analysis:
     """Find out what each part of a video asks for.
 
     Args:
         video: the open file.
         method: how closely to look.
+        progress: called with the share of the video that was looked at so far, from 0 to 1; not
+            called where nothing is decoded.
 
     Raises:
         ConfigError: if the method is none of the three.
@@ -93,15 +100,18 @@ def analyse(video: VideoReader, *, method: Method = "fast") -> Analysis:
     if method not in get_args(Method):
         allowed = ", ".join(get_args(Method))
         raise ConfigError("config.invalid", f"analysis is {method!r}, expected one of {allowed}")
-    return _Work(video, method).analysis()
+    return _Work(video, method, progress).analysis()
 
 
 class _Work:
     """One analysis on its way."""
 
-    def __init__(self, video: VideoReader, method: Method) -> None:
+    def __init__(
+        self, video: VideoReader, method: Method, progress: Callable[[float], None] | None
+    ) -> None:
         self.video = video
         self.method = method
+        self.progress = progress
         self.times = video.times
         self.times_s = np.asarray([float(time) for time in self.times], np.float64)
         self.notes: list[str] = []
@@ -171,6 +181,8 @@ class _Work:
             cutter.see(rank, planes, moved_levels=watcher.moved_levels)
             edges.see(time_s, picture[0])
             decoded += 1
+            if self.progress is not None:
+                self.progress(rank / len(self.times))
         rows += watcher.finish()
         table = np.concatenate(rows)
         self.notes.append(
@@ -188,6 +200,8 @@ class _Work:
             change_s = np.clip(_PICTURE_LEVELS / table[:, 3], _LEAST_CHANGE_S, _MOST_CHANGE_S)
         cuts = sorted(set(cutter.cuts))
         details = self._details(cuts)
+        if self.progress is not None:
+            self.progress(1.0)
         return Findings(cuts, watcher.events, signals, change_s, details)
 
     @property

@@ -8,6 +8,7 @@ never bears the right one; what cannot be read is made anew, and the analysis sa
 import json
 import os
 import zipfile
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
@@ -46,13 +47,20 @@ _UNREADABLE: Final = (
 )
 
 
-def kept_analysis(video: VideoReader, *, method: Method, folder: Path) -> Analysis:
+def kept_analysis(
+    video: VideoReader,
+    *,
+    method: Method,
+    folder: Path,
+    progress: Callable[[float], None] | None = None,
+) -> Analysis:
     """The kept analysis of a file, or a new one that is kept from now on.
 
     Args:
         video: the open file.
         method: see `analyse`.
         folder: made if it is not there.
+        progress: see `analyse`; not called where the kept one is used.
 
     Raises:
         OutputError: ``output.unwritable`` if nothing can be kept in the folder.
@@ -65,7 +73,7 @@ def kept_analysis(video: VideoReader, *, method: Method, folder: Path) -> Analys
             return _read(path, method=method, frames=len(video.times))
         except _UNREADABLE:
             pass  # Said in the notes of the new one.
-    made = analyse(video, method=method)
+    made = analyse(video, method=method, progress=progress)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write(path, made)

@@ -121,19 +121,20 @@ class Place:
 
     def integers(self, key: str, *, most: int) -> tuple[int, ...]:
         """A list of at most ``most`` whole numbers."""
-        where = f"{self.where}.{key}"
-        items = Place(where, {str(i): v for i, v in enumerate(self._list(key, most=most))})
-        return tuple(items.integer(index) for index in items.values)
+        return self._each(key, Place.integer, most=most)
 
     def texts(self, key: str, *, most: int) -> tuple[str, ...]:
         """A list of at most ``most`` strings."""
-        where = f"{self.where}.{key}"
-        items = Place(where, {str(i): v for i, v in enumerate(self._list(key, most=most))})
-        return tuple(items.text(index) for index in items.values)
+        return self._each(key, Place.text, most=most)
 
     def optional(self, key: str, read: Callable[["Place"], T]) -> T | None:
         """What ``read`` makes of the object under a key; None where there is none, or null."""
         return None if self.values.get(key) is None else read(self.object(key))
+
+    def _each(self, key: str, read: Callable[["Place", str], T], *, most: int) -> tuple[T, ...]:
+        items = enumerate(self._list(key, most=most))
+        place = Place(f"{self.where}.{key}", {str(index): value for index, value in items})
+        return tuple(read(place, index) for index in place.values)
 
     def _list(self, key: str, *, most: int) -> list[Any] | tuple[Any, ...]:
         value = self.get(key)

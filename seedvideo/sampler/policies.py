@@ -68,7 +68,7 @@ def make_plan(
         task: ``general``, ``detail`` or ``motion``: 1, 2 or 5 frames a second.
         fps: frames a second; overrides the task's.
         knobs: levels, window, rates and other wishes.
-        analysis: what happens in the video; only ``adaptive`` needs it.
+        analysis: what happens in the video; only ``adaptive`` needs it, for two frames or more.
         text_tokens: price of a frame's time text and its marks, from the model's tokenizer.
         limits: ``max_sampled_frames`` bounds the frames of a plan; more are thinned evenly.
 
@@ -189,6 +189,13 @@ def keyframes(request: Request) -> Plan:
     )
 
 
+def _adaptive(request: Request) -> Plan:
+    """The policy `adaptive`. A single frame, as of a photo, is shown without any analysis too."""
+    if request.analysis is None and len(request.times) == 1:
+        return fill_evenly(request, policy="adaptive", wanted=1, why="only frame")
+    return adaptive(request)
+
+
 def _inside(times: Sequence[Fraction], knobs: Knobs, *, source: str) -> range:
     """Positions of the frames in the window that was asked for."""
     first = 0 if knobs.start is None else bisect_left(times, knobs.start)
@@ -224,7 +231,7 @@ POLICIES: Final[Mapping[str, Callable[[Request], Plan]]] = {
     "seed1.5": seed15,
     "uniform": uniform,
     "keyframes": keyframes,
-    "adaptive": adaptive,
+    "adaptive": _adaptive,
 }
 """Every policy by its name."""
 

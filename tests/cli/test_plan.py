@@ -17,7 +17,8 @@ def test_plan_without_a_model(run: Run, clips: Path) -> None:
     code, out, err = run("plan", clips / "two.mp4", "--json")
     assert (code, err) == (0, "")
     plan = json.loads(out)
-    assert plan["policy"] == "seed1.5"
+    assert plan["policy"] == "adaptive"
+    assert plan["decision"]["analysis"] == "fast"
     assert plan["budget_tokens"] == 81_920
     assert {"schema_version", "source", "geometry", "charged_tokens", "media", "segments"} < set(
         plan
@@ -28,8 +29,9 @@ def test_plan_without_a_model(run: Run, clips: Path) -> None:
 
 @pytest.mark.usefixtures("model")
 def test_plan_with_a_model(run: Run, clips: Path) -> None:
-    _, out, _ = run("plan", clips / "two.mp4", "--json", "--model", "nano", "--policy", "uniform")
+    _, out, _ = run("plan", clips / "two.mp4", "--json", "--model", "nano")
     plan = json.loads(out)
+    assert plan["policy"] == "adaptive"
     assert plan["budget_tokens"] == 512
     assert plan["totals"]["tokens"] == plan["charged_tokens"] <= 512
 
@@ -42,7 +44,7 @@ def test_text_and_explanation(run: Run, clips: Path) -> None:
 
 
 def test_an_adaptive_plan(run: Run, clips: Path, tmp_path: Path) -> None:
-    words = ("plan", clips / "two.mp4", "--policy", "adaptive", "--budget", "2k")
+    words = ("plan", clips / "two.mp4", "--budget", "2k")
     code, out, err = run(*words, "--explain", "--plot", tmp_path / "plan.png")
     assert (code, err) == (0, "")
     assert "analysis  fast" in out
@@ -95,9 +97,7 @@ def test_what_a_video_cannot_give(run: Run, clips: Path) -> None:
     code, _, err = run("plan", clips / "two.mp4", "--policy", "uniform", "--levels", "7")
     assert code == 1
     assert "a level is 7, expected one of 640" in err
-    code, _, err = run(
-        "plan", clips / "two.mp4", "--policy", "adaptive", "--min-fps", "20", "--budget", "1k"
-    )
+    code, _, err = run("plan", clips / "two.mp4", "--min-fps", "20", "--budget", "1k")
     assert code == 1
     assert "[plan.over_budget]" in err and "20 frames a second" in err
 
@@ -106,7 +106,7 @@ def test_adaptive_frames_come_with_a_picture_of_the_plan(
     run: Run, clips: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "frames"
-    words = ("frames", clips / "two.mp4", "-o", out, "--policy", "adaptive", "--budget", "800")
+    words = ("frames", clips / "two.mp4", "-o", out, "--budget", "800")
     assert run(*words).code == 0
     with Image.open(out / "plan.png") as picture:
         assert picture.size == (1800, 930)

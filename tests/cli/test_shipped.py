@@ -36,9 +36,10 @@ def test_dense_captions_of_a_real_clip(clips: Path) -> None:
 
 
 def test_a_plan_for_the_model_is_what_it_reads(clips: Path) -> None:
-    planned = run("plan", clips / "two.mp4", "--model", "nano", "--policy", "uniform", "--json")
+    planned = run("plan", clips / "two.mp4", "--model", "nano", "--json")
     captioned = run("caption", clips / "two.mp4", "--json")
     plan, record = json.loads(planned.stdout), json.loads(captioned.stdout)
+    assert plan["policy"] == record["plan"]["policy"] == "adaptive"
     assert plan["geometry"]["name"] == "nano"
     assert plan["charged_tokens"] <= plan["budget_tokens"] == 384
     assert record["usage"]["visual_tokens"] == plan["totals"]["visual_tokens"]

@@ -2,9 +2,12 @@
 
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from tests.painted import paint
 
@@ -19,11 +22,28 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def in_terminal(*words: str | Path) -> tuple[int, str]:
+INTERRUPTED = """
+import sys
+from seedvideo.cli import main
+from seedvideo.cli.talk import Talk
+
+told = Talk.looked
+
+def interrupt(talk, share):
+    told(talk, share)
+    if share > 0.5:
+        raise KeyboardInterrupt
+
+Talk.looked = interrupt
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def in_terminal(*words: str | Path, program: str = COLOUR_MODEL) -> tuple[int, str]:
     """Run a command whose stdout and stderr are one terminal."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-c", COLOUR_MODEL, *words],
+        [sys.executable, "-c", program, *words],
         stdin=subprocess.DEVNULL,
         stdout=theirs,
         stderr=theirs,
@@ -68,3 +88,29 @@ def test_a_hostile_name_stays_inert(tmp_path: Path) -> None:
     assert "not sure" in received
     assert "\x1b" not in received.replace("\r\x1b[2K", "")
     assert "\x07" not in received
+
+
+@pytest.mark.parametrize("command", ["caption", "plan", "frames", "shots"])
+def test_how_much_was_looked_at_is_shown_and_taken_away(tmp_path: Path, command: str) -> None:
+    video = paint(tmp_path / "video.mp4", ["red", "blue", "green"], shot_s=4)
+    words = ("-o", tmp_path / "out") if command == "frames" else ()
+    code, received = in_terminal(command, video, "--analysis", "full", *words)
+    assert code == 0
+    # The line is cut where the terminal ends, and with it the long name.
+    name = str(video)[:20]
+    shares = [int(found) for found in re.findall(rf"\x1b\[2Klooking, (\d+) %: {name}", received)]
+    assert len(shares) > 3
+    assert shares == sorted(set(shares))
+    # The last status is the bare name again: more work follows.
+    statuses = re.findall(r"\x1b\[2K([^\r\n\x1b]+)(?=\r)", received)
+    assert statuses[-1].startswith(name)
+    shown = [line.rsplit("\r\x1b[2K", 1)[-1] for line in received.split("\n")]
+    assert "looking" not in "\n".join(shown)
+
+
+def test_ctrl_c_while_looking_takes_the_status_away(tmp_path: Path) -> None:
+    video = paint(tmp_path / "video.mp4", ["red", "blue"], shot_s=4)
+    code, received = in_terminal("plan", video, program=INTERRUPTED)
+    assert code == 130
+    assert "looking, " in received
+    assert received.split("\n")[-2].rsplit("\r\x1b[2K", 1)[-1] == "interrupted"
