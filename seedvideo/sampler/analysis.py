@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from seedvideo.errors import ConfigError
 from seedvideo.media.decoder import LookSize, LookSpan
+from seedvideo.media.frames import Looks
 from seedvideo.media.reader import VideoReader
 from seedvideo.media.timeline import Span
 from seedvideo.sampler.bumps import BUMP, PacketView, view_packets
@@ -40,7 +41,7 @@ from seedvideo.sampler.stages import changed_keyframes, deep_ranks, fast_spans
 
 Method = Literal["packets", "fast", "full"]
 
-LOOK_EVERY: Final = Fraction(1, 16)
+LOOK_EVERY: Final = Fraction(1, 10)
 """Least time between two looks of `fast`: at least three of them see an event of 0.4 s."""
 
 _DETAIL_EVERY_S: Final = 12.0
@@ -173,16 +174,17 @@ class _Work:
         )
         rows: list[npt.NDArray[np.float64]] = []
         decoded = 0
-        for rank, planes in self._looks(spans, size_px):
-            picture = luma(planes[None])
-            states = block_states(picture)[0]
-            time_s = float(self.times_s[rank])
-            rows += watcher.see(rank, time_s, states, is_key=rank in self._keyframes)
-            cutter.see(rank, planes, moved_levels=watcher.moved_levels)
-            edges.see(time_s, picture[0])
-            decoded += 1
+        for looks in self._looks(spans, size_px):
+            pictures = luma(looks.planes)
+            states = block_states(pictures)
+            for place, rank in enumerate(looks.ranks):
+                time_s = float(self.times_s[rank])
+                rows += watcher.see(rank, time_s, states[place], is_key=rank in self._keyframes)
+                cutter.see(rank, looks.planes[place], moved_levels=watcher.moved_levels)
+                edges.see(time_s, pictures[place])
+            decoded += len(looks.ranks)
             if self.progress is not None:
-                self.progress(rank / len(self.times))
+                self.progress(looks.ranks[-1] / len(self.times))
         rows += watcher.finish()
         table = np.concatenate(rows)
         self.notes.append(
@@ -223,12 +225,8 @@ class _Work:
         changed = changed_keyframes(self.times_s, self.video.packets.sizes_bytes, keyframes)
         return fast_spans(self.times_s, deep, keyframes, changed, every_s=float(LOOK_EVERY))
 
-    def _looks(
-        self, spans: Sequence[LookSpan], size_px: tuple[int, int]
-    ) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
-        size = LookSize(*size_px, every=LOOK_EVERY)
-        for looks in self.video.looks(spans, size):
-            yield from zip(looks.ranks, looks.planes, strict=True)
+    def _looks(self, spans: Sequence[LookSpan], size_px: tuple[int, int]) -> Iterator[Looks]:
+        return self.video.looks(spans, LookSize(*size_px, every=LOOK_EVERY))
 
     def _details(self, cuts: Sequence[int]) -> list[tuple[int, float]]:
         """Detail of a keyframe now and then, and early in each shot: ``(rank, tokens)``."""
@@ -251,8 +249,9 @@ class _Work:
         )
         spans = [LookSpan(rank, rank + 1, "keys") for rank in chosen]
         return [
-            (rank, detail_tokens(luma(planes[None])[0]))
-            for rank, planes in self._looks(spans, (width_px, height_px))
+            (rank, detail_tokens(picture))
+            for looks in self._looks(spans, (width_px, height_px))
+            for rank, picture in zip(looks.ranks, luma(looks.planes), strict=True)
         ]
 
 

@@ -85,10 +85,28 @@ class CutFinder:
             self._detector = AdaptiveDetector(_RATIO, min_scene_len=0, window_width=1)
         # Frames count by rank, as PySceneDetect's do; the rate is for times, which nobody asks.
         timecode = FrameTimecode(rank, fps=30.0)
-        bgr = cv2.cvtColor(planes, cv2.COLOR_YUV2BGR_I420)
+        bgr = cv2.cvtColor(planes if self._sees_all else _halved(planes), cv2.COLOR_YUV2BGR_I420)
         for cut in self._detector.process_frame(timecode, bgr):
             if cut.frame_num - (self.cuts[-1] if self.cuts else 0) >= MIN_SHOT_FRAMES:
                 self.cuts.append(cut.frame_num)
+
+
+def _halved(planes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """I420 planes of half the width and height, or the same if they cannot be halved.
+
+    Cuts of a quarter of the pixels are as plain and cost a third.
+    """
+    import cv2
+
+    height_px, width_px = planes.shape[0] * 2 // 3, planes.shape[1]
+    if height_px % 4 or width_px % 4:
+        return planes
+    half, quarter = (width_px // 2, height_px // 2), (width_px // 4, height_px // 4)
+    light = cv2.resize(planes[:height_px], half, interpolation=cv2.INTER_AREA)
+    colours = planes[height_px:].reshape(2, height_px // 2, width_px // 2)
+    small = [cv2.resize(colour, quarter, interpolation=cv2.INTER_AREA) for colour in colours]
+    flat = np.concatenate([plane.reshape(-1) for plane in (light, *small)])
+    return flat.reshape(height_px // 2 * 3 // 2, width_px // 2)
 
 
 @dataclass(frozen=True)

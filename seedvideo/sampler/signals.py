@@ -12,6 +12,7 @@ but not means.
 Knows no file, no tokens and no plan. Times are float seconds; exact ones belong to the ranks.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
@@ -20,6 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from seedvideo.media.info import MediaInfo
+from seedvideo.sampler.robust import SIGMA, medians, robust, usual, without_light
+from seedvideo.sampler.rows import Rows
 
 Floats = npt.NDArray[np.float32]
 
@@ -36,8 +39,8 @@ _FLOOR_LEVELS: Final = 0.3
 _LONG_S, _SHORT_S = 30.0, 1.5
 """Half of the windows of a block's past and future: its usual state, and the present burst."""
 
-_ROWS: Final = 400
-"""Looks that a long window is thinned to."""
+_ROWS: Final = 256
+"""Looks that a long window is thinned to, at most."""
 
 _USUAL_EVERY_S: Final = 5.0
 """Time between two looks at a long window."""
@@ -68,11 +71,6 @@ _PART_S: Final = 1.0
 
 _LAG_S: Final = 1.0
 _MAX_EVENT_S: Final = 10.0
-_NINE_OF_TEN: Final = 1.645
-"""Standard deviations within which nine of ten values of normal noise lie."""
-
-_SIGMA: Final = 1.4826
-"""Standard deviations in a median absolute deviation of normal noise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,37 +130,36 @@ def luma(planes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return planes[:, : planes.shape[1] * 2 // 3]
 
 
-def block_means(pictures: npt.NDArray[np.uint8]) -> Floats:
-    """Means of the blocks of luma ``(N, H, W)``, as ``(N, H / 8 * W / 8)``."""
-    count, height_px, width_px = pictures.shape
-    rows = pictures.reshape(count, height_px // BLOCK_PX, BLOCK_PX, width_px)
-    sums = rows.sum(axis=2, dtype=np.uint16)
-    sums = sums.reshape(count, -1, BLOCK_PX).sum(axis=2, dtype=np.uint16)
-    means: Floats = sums.astype(np.float32) / np.float32(BLOCK_PX**2)
-    return means
-
-
 def block_states(pictures: npt.NDArray[np.uint8]) -> Floats:
     """What is compared from look to look, of luma ``(N, H, W)``: ``(N, 2 * H / 8 * W / 8)``.
 
     The mean of each block, then the mean distance of its pixels from it: print on a plate as bright
     as what it covers changes the latter alone.
     """
-    means = block_means(pictures)
+    import cv2  # Heavy, and only those who look at pictures need it.
+
     count, height_px, width_px = pictures.shape
-    grid = (count, height_px // BLOCK_PX, 1, width_px // BLOCK_PX, 1)
-    blocks = pictures.reshape(count, grid[1], BLOCK_PX, grid[3], BLOCK_PX)
-    middle = np.rint(means).astype(np.int16).reshape(grid)
-    distances = np.abs(blocks - middle).reshape(count, grid[1], BLOCK_PX, width_px)
-    sums = distances.sum(axis=2, dtype=np.int32).reshape(count, -1, BLOCK_PX).sum(axis=2)
-    return np.concatenate([means, sums.astype(np.float32) / np.float32(BLOCK_PX**2)], axis=1)
+    tall = pictures.reshape(count * height_px, width_px)
+    # One tall picture: a call for all looks costs far less than one for each. Sums of 64 bytes are
+    # exact in these floats.
+    small = (width_px // BLOCK_PX, count * height_px // BLOCK_PX)
+    means = cv2.resize(tall.astype(np.float32), small, interpolation=cv2.INTER_AREA)
+    middle = np.rint(means).astype(np.uint8)
+    spread = cv2.resize(middle, (width_px, len(tall)), interpolation=cv2.INTER_NEAREST)
+    distances = cv2.absdiff(tall, spread).astype(np.float32)
+    contrasts = cv2.resize(distances, small, interpolation=cv2.INTER_AREA)
+    both: Floats = np.concatenate(
+        [means.reshape(count, -1), contrasts.reshape(count, -1)], axis=1, dtype=np.float32
+    )
+    return both
 
 
 def edge_strength(picture: npt.NDArray[np.uint8]) -> float:
     """Mean strength of the edges of one luma picture, in levels."""
-    signed = picture.astype(np.int16)
-    across = np.abs(np.diff(signed, axis=1)).mean()
-    down = np.abs(np.diff(signed, axis=0)).mean()
+    import cv2
+
+    across = cv2.absdiff(picture[:, 1:], picture[:, :-1]).mean()
+    down = cv2.absdiff(picture[1:], picture[:-1]).mean()
     return float(across + down) / 2
 
 
@@ -183,8 +180,8 @@ class Watcher:
         self._ranks: list[int] = []
         self._times: list[float] = []
         self._apart: list[bool] = []
-        self._states: list[Floats] = []
-        self._changes: list[Floats] = []
+        blocks = 2 * self._grid[0] * self._grid[1]
+        self._states, self._changes = Rows(blocks), Rows(blocks)
         self._done = 0
         self.moved_levels = 0.0
         """Mean change of the blocks of the last look."""
@@ -203,15 +200,14 @@ class Watcher:
             states: those of its blocks.
             is_key: whether it is a keyframe: an encoder draws its picture anew, a little otherwise.
         """
-        before = self._states[-1] if self._states else states
+        before = self._states.all[len(self._times) - 1] if self._times else states
         is_far = bool(self._times) and time_s - self._times[-1] > _FAR_S
-        change = states - before
-        self._changes.append(_without_light(change, before))
         self._ranks.append(rank)
         self._times.append(time_s)
         self._apart.append(is_key or is_far)
-        self.moved_levels = float(np.abs(change[: len(change) // 2]).mean())
-        self._states.append(states)
+        means = len(states) // 2
+        self.moved_levels = float(np.abs(states[:means] - before[:means]).mean())
+        self._states.append(states[None])
         while self._done < len(self._times) and (
             time_s - self._times[self._done] >= _LONG_S + _PART_S
         ):
@@ -224,6 +220,7 @@ class Watcher:
             yield self._settle_part()
 
     def _settle_part(self) -> npt.NDArray[np.float64]:
+        self._compare()
         times = np.asarray(self._times)
         first = self._done
         end = int(np.searchsorted(times, times[first] + _PART_S, side="left"))
@@ -232,58 +229,70 @@ class Watcher:
         novelty = scores.max(axis=1)
         self._note_events(times, scores, first, end)
         self._done = end
-        motion = [self._motion(times, place) for place in range(first, end)]
-        return np.stack(
-            [np.asarray(self._ranks[first:end], np.float64), times[first:end], novelty, motion],
-            axis=1,
-        )
+        ranks = np.asarray(self._ranks[first:end], np.float64)
+        motion = self._motion(times, first, end)
+        return np.stack([ranks, times[first:end], novelty, motion], axis=1)
+
+    def _compare(self) -> None:
+        """Compares the looks that came since the last time with those before them."""
+        first, end = len(self._changes), len(self._states)
+        if first < end:
+            states = self._states.all[max(first - 1, 0) : end]
+            before = states[:-1] if first else np.concatenate([states[:1], states[:-1]])
+            after = states[1:] if first else states
+            self._changes.append(without_light(after - before, before))
 
     def _scores(self, times: npt.NDArray[np.float64], first: int, end: int) -> Floats:
         """Robust deviations of each block at looks ``[first, end)``."""
         middle_s = (times[first] + times[end - 1]) / 2
         if self._usual is None or middle_s - self._usual[0] >= _USUAL_EVERY_S:
             far = self._window(times, middle_s, _LONG_S, least=32)
-            self._usual = (middle_s, _usual(far))
+            self._usual = (middle_s, usual(far))
         near = self._window(times, middle_s, _SHORT_S + _PART_S / 2, least=16)
-        changes = np.stack(self._changes[first:end])
-        now, present = _robust(near)
+        changes = self._changes.all[first:end]
+        now, present = robust(near)
         sigma = np.maximum(np.maximum(self._usual[1], present), _FLOOR_LEVELS)
         scores: Floats = np.abs(changes - now) / sigma
-        apart = [place for place, is_apart in enumerate(self._apart) if is_apart and place]
-        pops = [np.abs(self._changes[place]) for place in apart]
-        pop = np.median(np.stack(pops[-_POPS:]), axis=0) * _SIGMA if len(pops) > 2 else 0.0
-        for place in range(first, end):
-            if self._apart[place]:
-                change = changes[place - first]
-                spread = np.median(np.abs(change)) * _SIGMA
-                least = np.maximum(np.maximum(sigma, pop), spread)
-                scores[place - first] = np.abs(change) / least
+        apart = [place for place in range(first, end) if self._apart[place]]
+        if apart:
+            sizes = np.abs(changes[np.asarray(apart) - first])
+            least = np.maximum(sigma, medians(sizes)[:, None] * np.float32(SIGMA))
+            scores[np.asarray(apart) - first] = sizes / np.maximum(least, self._pop())
         for place in range(first, end):
             if scores[place - first].max() >= PEAK:
                 around = self._change_around(times, place) * _AROUND
-                least = np.abs(self._changes[place]) / np.maximum(around, 1e-6)
+                least = np.abs(self._changes.all[place]) / np.maximum(around, 1e-6)
                 scores[place - first] = np.minimum(scores[place - first], least)
         return scores
 
+    def _pop(self) -> Floats | float:
+        """Deviation of each block among the looks that stand apart."""
+        apart = [place for place, is_apart in enumerate(self._apart) if is_apart and place]
+        if len(apart) < 3:
+            return 0.0
+        deviation: Floats = medians(np.abs(self._changes.all[apart[-_POPS:]]).T) * np.float32(SIGMA)
+        return deviation
+
     def _change_around(self, times: npt.NDArray[np.float64], place: int) -> Floats:
         """Largest change of each block and its neighbours just before and just after a look."""
+        import cv2
+
         a, b = np.searchsorted(times, [times[place] - _AROUND_S, times[place] + _AROUND_S])
-        change = self._changes[place]
-        before = self._states[place - 1] if place else self._states[place]
+        change = self._changes.all[place]
+        before = self._states.all[place - 1] if place else self._states.all[place]
+        gone = _GONE * np.abs(change)
         most_flat = np.zeros_like(change)
         for other in range(max(int(a), 1), int(b)):
             if abs(times[other] - times[place]) < _SHARPENING_S:
                 continue
-            size = np.abs(self._changes[other])
+            size = np.abs(self._changes.all[other])
             if other > place:
                 # A block that is as it was before shows that something went, not that it moves.
-                size[np.abs(self._states[other] - before) < _GONE * np.abs(change)] = 0.0
+                size[np.abs(self._states.all[other] - before) < gone] = 0.0
             most_flat = np.maximum(most_flat, size)
-        most = most_flat.reshape(2, *self._grid)
-        wide = np.pad(most, ((0, 0), (1, 1), (1, 1)))
-        rows = np.maximum(np.maximum(wide[:, :-2], wide[:, 1:-1]), wide[:, 2:])
-        both = np.maximum(np.maximum(rows[:, :, :-2], rows[:, :, 1:-1]), rows[:, :, 2:])
-        flat: Floats = both.reshape(-1)
+        grids = most_flat.reshape(2, *self._grid)
+        beside = np.ones((3, 3), np.uint8)
+        flat: Floats = np.concatenate([cv2.dilate(grid, beside).reshape(-1) for grid in grids])
         return flat
 
     def _window(
@@ -295,8 +304,8 @@ class Watcher:
             nearest = int(np.searchsorted(times, middle_s))
             a = max(0, min(int(a), nearest - least // 2))
             b = min(len(times), max(int(b), int(a) + least))
-        step = max(1, (int(b) - int(a)) // _ROWS)
-        return np.stack(self._changes[int(a) : int(b) : step])
+        step = max(1, math.ceil((int(b) - int(a)) / _ROWS))
+        return self._changes.all[int(a) : int(b) : step]
 
     def _note_events(
         self, times: npt.NDArray[np.float64], scores: Floats, first: int, end: int
@@ -314,7 +323,7 @@ class Watcher:
                 strength = max(last.strength, float(row[block]))
                 self.events[-1] = replace(last, strength=strength, share=max(last.share, share))
                 continue
-            change = float(self._changes[place][block])
+            change = float(self._changes.all[place][block])
             stop = self._end_of(times, place, block, change)
             if stop is not None:
                 self._ends[self._ranks[stop]] = block
@@ -326,23 +335,25 @@ class Watcher:
         self, times: npt.NDArray[np.float64], place: int, block: int, change: float
     ) -> int | None:
         """Finds the look at which a block's change is taken back."""
-        before = float(self._states[place][block]) - change
+        before = float(self._states.all[place][block]) - change
         last = int(np.searchsorted(times, times[place] + _MAX_EVENT_S, side="right"))
         for later in range(place + 1, last):
-            if abs(float(self._states[later][block]) - before) < _GONE * abs(change):
+            if abs(float(self._states.all[later][block]) - before) < _GONE * abs(change):
                 return later
         return None
 
-    def _motion(self, times: npt.NDArray[np.float64], place: int) -> float:
+    def _motion(
+        self, times: npt.NDArray[np.float64], first: int, end: int
+    ) -> npt.NDArray[np.float64]:
         """Levels a second by which the picture has moved on since about a second before."""
-        ago = int(np.searchsorted(times, times[place] - _LAG_S + 1e-6, side="right")) - 1
-        ago = max(ago, 0)
-        elapsed_s = float(times[place] - times[ago])
-        if not elapsed_s:
-            return 0.0
-        moved = np.abs(self._states[place] - self._states[ago])
-        blocks = len(moved) // 2
-        return float(moved[:blocks].mean()) / max(elapsed_s, 0.25)
+        ago = np.searchsorted(times, times[first:end] - _LAG_S + 1e-6, side="right") - 1
+        ago = np.maximum(ago, 0)
+        means = self._grid[0] * self._grid[1]
+        moved = np.abs(self._states.all[first:end, :means] - self._states.all[ago, :means]).mean(
+            axis=1
+        )
+        speed: npt.NDArray[np.float64] = moved / np.maximum(times[first:end] - times[ago], 0.25)
+        return speed
 
     def _forget(self) -> None:
         """Drops what no window reaches any more, now and then."""
@@ -350,42 +361,8 @@ class Watcher:
         old = int(np.searchsorted(np.asarray(self._times), horizon_s))
         if old < 64:
             return
-        for rows in (self._ranks, self._times, self._apart, self._states, self._changes):
-            del rows[:old]
+        for values in (self._ranks, self._times, self._apart):
+            del values[:old]
+        for rows in (self._states, self._changes):
+            rows.drop(old)
         self._done -= old
-
-
-def _without_light(change: Floats, before: Floats) -> Floats:
-    """What is left of a frame's changes without those of the light: a shift, or a gain, of all.
-
-    Whichever explains more of the means is taken away.
-    """
-    blocks = len(change) // 2
-    means = change[:blocks]
-    shift = np.median(means)
-    gain = np.median(means / np.maximum(before[:blocks], 8.0))
-    shifted, scaled = means - shift, means - gain * before[:blocks]
-    if np.median(np.abs(scaled)) < np.median(np.abs(shifted)):
-        left = change - gain * before
-    else:
-        left = np.concatenate([shifted, change[blocks:] - np.median(change[blocks:])])
-    result: Floats = left.astype(np.float32)
-    return result
-
-
-def _usual(rows: Floats) -> Floats:
-    """Deviation of each column that nine of ten rows keep to, as normal noise would.
-
-    What happens to a block every second is usual for it, though its median change is none.
-    """
-    distances = np.abs(rows - np.median(rows, axis=0))
-    place = int(0.9 * len(rows))
-    most: Floats = np.partition(distances, place, axis=0)[place] / np.float32(_NINE_OF_TEN)
-    return most
-
-
-def _robust(rows: Floats) -> tuple[Floats, Floats]:
-    """Median and robust deviation of each column."""
-    middle = np.median(rows, axis=0)
-    deviation = np.median(np.abs(rows - middle), axis=0) * _SIGMA
-    return middle.astype(np.float32), deviation.astype(np.float32)

@@ -5,6 +5,7 @@ third as large: looks of both are the same.
 """
 
 from collections.abc import Callable, Iterator
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -78,12 +79,12 @@ def plate(cap_px: int = 4) -> Floats:
 def still(number: int) -> Floats:
     """Nothing happens."""
     del number
-    return scenery(WIDTH_PX, HEIGHT_PX)
+    return _scenery(WIDTH_PX)
 
 
 def pan(number: int) -> Floats:
     """The camera turns by less than a pixel and a half a frame."""
-    wide, place = _panorama(), 1.3 * number
+    wide, place = _scenery(3 * WIDTH_PX), 1.3 * number
     left = int(place)
     share = place - left
     views = [wide[:, left + step : left + step + WIDTH_PX] for step in (0, 1)]
@@ -93,18 +94,18 @@ def pan(number: int) -> Floats:
 def flicker(number: int) -> Floats:
     """The light changes by 6 % from frame to frame."""
     gain = float(1 + 0.06 * np.sin(2.1 * number))
-    return scenery(WIDTH_PX, HEIGHT_PX) * gain
+    return _scenery(WIDTH_PX) * gain
 
 
 def grain(number: int) -> Floats:
     """A camera with little light."""
     noise = np.random.default_rng(number).normal(0, 4, (HEIGHT_PX, WIDTH_PX, 1))
-    return scenery(WIDTH_PX, HEIGHT_PX) + noise
+    return _scenery(WIDTH_PX) + noise
 
 
 def crowd(number: int) -> Floats:
     """Forty things move about in the left half."""
-    picture = scenery(WIDTH_PX, HEIGHT_PX)
+    picture = _scenery(WIDTH_PX).copy()
     random = np.random.default_rng(2)
     for _ in range(40):
         x, y, speed, phase = (
@@ -145,24 +146,32 @@ def filmed(
         length_s: of the clip.
     """
 
-    def frames() -> Iterator[bytes]:
-        shown = plate()
-        for number in range(round(length_s * FPS)):
-            picture = scene(number)
+    def frames() -> Iterator[Pixels]:
+        shown = _stored(plate())
+        for number, picture in enumerate(_pictures(scene, round(length_s * FPS))):
             if flash_s is not None and flash_s[0] <= number / FPS < flash_s[1]:
                 picture = picture.copy()
                 picture[170 : 170 + shown.shape[0], 470 : 470 + shown.shape[1]] = shown
-            yield picture.clip(0, 255).astype(np.uint8).tobytes()
+            yield picture
 
     source = f"-f rawvideo -pix_fmt rgb24 -s {WIDTH_PX}x{HEIGHT_PX} -r {FPS} -i -"
-    ffmpeg(*source.split(), *options.split(), path, stdin=b"".join(frames()))
+    ffmpeg(*source.split(), *options.split(), path, stdin=np.stack([*frames()]).tobytes())
     return path
 
 
-_KEPT: dict[str, Floats] = {}
+@cache
+def _scenery(width_px: int) -> Floats:
+    """A picture that is painted once; nobody may write to it."""
+    picture = scenery(width_px, HEIGHT_PX)
+    picture.flags.writeable = False
+    return picture
 
 
-def _panorama() -> Floats:
-    if "wide" not in _KEPT:
-        _KEPT["wide"] = scenery(3 * WIDTH_PX, HEIGHT_PX)
-    return _KEPT["wide"]
+@lru_cache(maxsize=1)
+def _pictures(scene: Callable[[int], Floats], count: int) -> tuple[Pixels, ...]:
+    """Pictures of one scene: painting takes longer than encoding, and several codecs share them."""
+    return tuple(_stored(scene(number)) for number in range(count))
+
+
+def _stored(picture: Floats) -> Pixels:
+    return picture.clip(0, 255).astype(np.uint8)
