@@ -26,6 +26,7 @@ from seedvideo.media.timeline import Span
 from seedvideo.sampler.bumps import BUMP, PacketView, view_packets
 from seedvideo.sampler.demand import Demand
 from seedvideo.sampler.detail import DETAIL_PX, UNKNOWN_TOKENS, detail_tokens
+from seedvideo.sampler.flashes import FlashFinder, with_flashes
 from seedvideo.sampler.needs import Findings, busy_share, make_demands
 from seedvideo.sampler.segments import CutFinder
 from seedvideo.sampler.signals import (
@@ -172,6 +173,7 @@ class _Work:
             CutFinder(sees_all=self.method == "full"),
             _Edges(),
         )
+        flashes = FlashFinder()
         rows: list[npt.NDArray[np.float64]] = []
         decoded = 0
         for looks in self._looks(spans, size_px):
@@ -182,6 +184,7 @@ class _Work:
                 rows += watcher.see(rank, time_s, states[place], is_key=rank in self._keyframes)
                 cutter.see(rank, looks.planes[place], moved_levels=watcher.moved_levels)
                 edges.see(time_s, pictures[place])
+                flashes.see(rank, time_s, states[place, : states.shape[1] // 2])
             decoded += len(looks.ranks)
             if self.progress is not None:
                 self.progress(looks.ranks[-1] / len(self.times))
@@ -204,7 +207,8 @@ class _Work:
         details = self._details(cuts)
         if self.progress is not None:
             self.progress(1.0)
-        return Findings(cuts, watcher.events, signals, change_s, details)
+        events = with_flashes(watcher.events, flashes.events)
+        return Findings(cuts, events, signals, change_s, details)
 
     @property
     def _keyframes(self) -> frozenset[int]:

@@ -174,11 +174,15 @@ def make_demands(
 def _event_spans(
     events: Sequence[Event], times_s: npt.NDArray[np.float64], cuts: Sequence[int]
 ) -> list[tuple[int, int, Event]]:
-    """Frames ``[first, end)`` of each event, rising, not overlapping; cuts are no events."""
+    """Frames ``[first, end)`` of each event, rising, not overlapping.
+
+    Cuts are no events, but a flash begins with one.
+    """
     starts = set(cuts)
     spans: list[tuple[int, int, Event]] = []
     for event in events:
-        if not starts.isdisjoint(range(event.rank - 1, event.rank + 2)):
+        is_flash = event.share == 1 and event.end_rank is not None
+        if not is_flash and not starts.isdisjoint(range(event.rank - 1, event.rank + 2)):
             continue
         stop = event.end_rank
         if stop is None or times_s[stop] - times_s[event.rank] > _LONGEST_EVENT_S:

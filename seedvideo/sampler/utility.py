@@ -118,7 +118,9 @@ def worth(demand: Demand, looks: Looks, *, event_worth_s: float = EVENT_WORTH_S)
     elsewhere = demand.events_per_s * demand.length_s - len(demand.peaks)
     if elsewhere <= 0:
         return ordinary
-    return np.asarray(ordinary + event_worth_s * elsewhere * met(demand.event_s, demand.detail_tokens))
+    return np.asarray(
+        ordinary + event_worth_s * elsewhere * met(demand.event_s, demand.detail_tokens)
+    )
 
 
 def chance_of_event(demand: Demand) -> Callable[[Peak], float]:
