@@ -36,7 +36,7 @@ from seedvideo.sampler.request import Analysis, Request, wanted_frames
 from seedvideo.sampler.spots import find_spots
 from seedvideo.sampler.stamps import time_text
 from seedvideo.sampler.told import assemble_segments
-from seedvideo.sampler.utility import EVENT_WORTH_S
+from seedvideo.sampler.utility import EVENT_WORTH_S, Looks, worth
 from seedvideo.units import TASK_FPS, TOKEN_AREA_PX, TOKEN_PX
 
 EVEN_WITHIN: Final = 0.03
@@ -121,9 +121,10 @@ class _Planner:
             )
         ]
         draft = self._settle(lots, grid, level, coverage.totals.tokens)
-        even = self._best_even(lots, least=len(grid))
-        if even is None and self.share == 1:
+        if self.request.coverage == 1:
             even = _Even(tuple(grid), level, self._worth_of_even(lots, grid, level))
+        else:
+            even = self._best_even(lots, least=len(grid))
         is_even = even is not None and (
             self.share == 1 or self._prefers_even(draft.allocation, even)
         )
@@ -147,12 +148,19 @@ class _Planner:
     # --- coverage
 
     def _coverage(self) -> Plan:
-        """The even grid: `uniform` with its share of the budget, though never too few frames."""
+        """The even grid: `uniform` with its share of the budget, though never too few frames.
+
+        It is no denser than the best even plan of the whole budget: where large frames are worth
+        more than many, the grid leaves room for them too.
+        """
         request = self.request
         wanted, why = wanted_frames(request)
         duration_s = float(request.window.duration)
         if request.max_fps is not None:
             wanted = min(wanted, max(1, math.floor(duration_s * request.max_fps)))
+        if request.coverage != 1:
+            fewest = min(wanted, request.geometry.min_frames)
+            wanted = max(fewest, min(wanted, self._frames_of_best_even()))
         needed = 0
         if request.min_fps is not None:
             needed = min(len(request.times), math.ceil(duration_s * request.min_fps))
@@ -173,6 +181,28 @@ class _Planner:
                 hint="ask for fewer frames a second or give a larger budget",
             )
         return coverage
+
+    def _frames_of_best_even(self) -> int:
+        """Frames of the even plan in which ordinary content is worth most, all events aside."""
+        request = self.request
+        most = self._most_frames()
+        best = (-1.0, 1)
+        for level in self.levels:
+            count = min(most, request.budget_tokens // (level.tokens + max(self.text_prices)))
+            inside = self._split(even_positions(request, count)) if count else []
+            value = math.fsum(
+                float(worth(need, Looks(fine=len(some), fine_tokens=level.tokens), event_worth_s=0))
+                for need, some in zip(self.demands, inside, strict=False)
+            )
+            best = max(best, (value, count))
+        return max(1, best[1])
+
+    def _most_frames(self) -> int:
+        """Frames that no even plan exceeds."""
+        rooms = zip(self.spans, self.demands, strict=True)
+        return min(
+            self.request.max_frames, sum(self._room(span, need, 0) for span, need in rooms)
+        )
 
     def _positions(self, plan: Plan) -> list[int]:
         return [bisect_left(self.request.times, frame.pts) for frame in plan.frames]
@@ -276,8 +306,7 @@ class _Planner:
     def _best_even(self, lots: Sequence[Lot], *, least: int) -> _Even | None:
         """The even plan of most worth that has as many frames as the grid, or more."""
         request = self.request
-        rooms = zip(self.spans, self.demands, strict=True)
-        most = min(request.max_frames, sum(self._room(span, need, 0) for span, need in rooms))
+        most = self._most_frames()
         dearest = max(lot.text_tokens for lot in lots)
         best = None
         for level in self.levels:

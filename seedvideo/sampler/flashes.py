@@ -2,8 +2,8 @@
 
 Novelty (`seedvideo.sampler.signals`) is of parts of the picture: it leaves aside what all blocks do
 alike, and a cut is no event. So a picture that comes between two like ones, for two seconds or
-less, is found here, from the jumps of all blocks together. Knows no file, no tokens and no plan. Times
-are float seconds; exact ones belong to the ranks.
+less, is found here, from the jumps of all blocks together. Knows no file, no tokens and no plan.
+Times are float seconds; exact ones belong to the ranks.
 """
 
 from collections import deque

@@ -18,7 +18,7 @@ from seedvideo.sampler.knobs import Knobs
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import make_plan
 from seedvideo.sampler.stamps import time_text
-from seedvideo.sampler.utility import Looks, worth
+from seedvideo.sampler.utility import EVENT_WORTH_S, Looks, worth
 from tests.sampler.demands import Found, adaptive, demand, flash, founds, structured
 from tests.sampler.videos import even_times, info, text_price, video
 
@@ -90,7 +90,8 @@ def test_the_coverage_grid_is_never_given_up(request: dict[str, Any]) -> None:
     if decision.is_even:
         assert len(plan.frames) >= decision.coverage_frames
         return
-    # What `uniform` makes of the same share is in the plan, frame by frame, at its size or larger.
+    # What `uniform` makes of the same share is in the plan, frame by frame, at its size or larger;
+    # unless the best even plan of all has fewer frames.
     share, budget = decision.coverage_share, request["budget_tokens"]
     facts, knobs = request["info"], request["knobs"]
     if int(share * budget) < 1 or knobs.max_fps is not None or knobs.max_frames is not None:
@@ -109,6 +110,9 @@ def test_the_coverage_grid_is_never_given_up(request: dict[str, Any]) -> None:
         text_tokens=text_price,
     )
     shown = {frame.pts: frame.tokens for frame in plan.frames}
+    assert decision.coverage_frames >= min(len(grid.frames), request["geometry"].min_frames)
+    if decision.coverage_frames < len(grid.frames):
+        return
     assert len(grid.frames) == decision.coverage_frames
     assert all(shown[frame.pts] >= frame.tokens for frame in grid.frames)
 
@@ -125,8 +129,9 @@ def test_no_gap_exceeds_that_of_the_grid(
 ) -> None:
     found = replace(data.draw(founds(frames)), busy_share=0.0)
     plan = adaptive(found, frames, budget_tokens=budget, knobs=Knobs(coverage=share))
-    # As many as its share pays for at the lowest level, one a second at most.
-    count = min(int(share * budget) // 128, -(-frames // 30))
+    # As many as its share pays for at the lowest level, one a second at most; or as many as all of
+    # it pays for at the highest.
+    count = min(int(share * budget) // 128, -(-frames // 30), budget // (640 + 20))
     times = [frame.pts for frame in plan.frames]
     assert times[0] == 0 and times[-1] == Fraction(frames - 1, 30)
     longest = max(later - earlier for earlier, later in pairwise(times))
@@ -141,8 +146,13 @@ def test_full_coverage_is_the_even_plan(frames: int, budget: int, data: st.DataO
     even = make_plan(facts, times, source="x", policy="uniform", budget_tokens=budget)
     asked = adaptive(found, frames, budget_tokens=budget, knobs=Knobs(coverage=1.0))
     flooded = adaptive(replace(found, busy_share=1.0), frames, budget_tokens=budget)
+    assert asked.targets() == even.targets()
+    # Where everything is busy the plan is even too, at the size that is worth most.
+    assert len({frame.tokens for frame in flooded.frames}) == 1
+    positions = [round(frame.pts * 30) for frame in flooded.frames]
+    gaps = [later - earlier for earlier, later in pairwise(positions)]
+    assert max(gaps, default=0) - min(gaps, default=0) <= 1
     for plan in (asked, flooded):
-        assert plan.targets() == even.targets()
         assert plan.decision is not None and plan.decision.is_even
 
 
@@ -210,7 +220,7 @@ def test_no_even_plan_with_the_frames_of_the_grid_is_worth_more(
         inside = sum(need.start <= frame.pts < need.end for frame in even.frames)
         looks = Looks(fine=inside, fine_tokens=tokens)
         # Events at peaks are left out: what the even plan meets of them only adds to it.
-        total += float(worth(need, looks, event_worth_s=max(30.0, 2 * gap_s)))
+        total += float(worth(need, looks, event_worth_s=max(EVENT_WORTH_S, 2 * gap_s)))
     if len(even.frames) >= decision.coverage_frames:
         assert total <= decision.worth_s * 1.01 * TIGHT
 
