@@ -39,7 +39,7 @@ from seedvideo.sampler.told import assemble_segments
 from seedvideo.sampler.utility import EVENT_WORTH_S, Looks, worth
 from seedvideo.units import TASK_FPS, TOKEN_AREA_PX, TOKEN_PX
 
-EVEN_WITHIN: Final = 0.03
+EVEN_WITHIN: Final = 0.05
 """Where nothing stands out, an uneven plan must be worth this share more than the best even one."""
 
 GAPS_AN_EVENT: Final = 2.0
@@ -121,10 +121,11 @@ class _Planner:
             )
         ]
         draft = self._settle(lots, grid, level, coverage.totals.tokens)
-        if self.request.coverage == 1:
-            even = _Even(tuple(grid), level, self._worth_of_even(lots, grid, level))
-        else:
+        even = None
+        if self.request.coverage != 1:
             even = self._best_even(lots, least=len(grid))
+        if even is None and self.share == 1:
+            even = _Even(tuple(grid), level, self._worth_of_even(lots, grid, level))
         is_even = even is not None and (
             self.share == 1 or self._prefers_even(draft.allocation, even)
         )

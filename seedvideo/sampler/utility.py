@@ -28,9 +28,9 @@ DOUBTFUL_STRENGTH: Final = 15.0
 MOMENT_S: Final = 2.0
 """Time that a moment lasts for which someone may ask, whatever the picture does."""
 
-PRIOR: Final = 0.75
-"""Weight of what is asked of any video, beside what this one was measured to need: nobody knows
-the question, and a still picture may hold a moment and a plain one small print."""
+MOMENTS_SHARE: Final = 0.75
+"""Share of ordinary content's worth that lies in such moments and their small print, whatever was
+measured, since nobody knows the question; the rest lies in the picture as a whole."""
 
 
 def seen(count: npt.ArrayLike, *, length_s: float, lasting_s: float) -> Floats:
@@ -87,9 +87,9 @@ class Looks:
 def worth(demand: Demand, looks: Looks, *, event_worth_s: float = EVENT_WORTH_S) -> Floats:
     """Expected worth of a segment's frames, in seconds of ordinary content.
 
-    Ordinary content lasts as long as the picture stays what it is and needs its detail to be read;
-    both are drawn towards what any video may be asked for. A thing counts with the best frame that
-    meets it. Events at the segment's peaks are left out:
+    Ordinary content is the picture as a whole, which stays what it is for a time and needs its
+    measured detail; and moments of it, which last about `MOMENT_S` and need small print to be read.
+    A thing counts with the best frame that meets it. Events at the segment's peaks are left out:
     each is a matter of one frame (`seedvideo.sampler.spots`). Events beyond those are met by
     chance.
 
@@ -112,9 +112,10 @@ def worth(demand: Demand, looks: Looks, *, event_worth_s: float = EVENT_WORTH_S)
         every = seen(fine + coarse, length_s=demand.length_s, lasting_s=lasting_s)
         return few * sharp + (every - few) * blurred
 
-    lasting_s = demand.picture_s ** (1 - PRIOR) * MOMENT_S**PRIOR
-    detail_tokens = demand.detail_tokens ** (1 - PRIOR) * demand.print_tokens**PRIOR
-    ordinary = demand.base * demand.length_s * met(lasting_s, detail_tokens)
+    whole = met(demand.picture_s, demand.detail_tokens)
+    moments = met(MOMENT_S, max(demand.detail_tokens, demand.print_tokens))
+    mean = (1 - MOMENTS_SHARE) * whole + MOMENTS_SHARE * moments
+    ordinary = demand.base * demand.length_s * mean
     elsewhere = demand.events_per_s * demand.length_s - len(demand.peaks)
     if elsewhere <= 0:
         return ordinary
