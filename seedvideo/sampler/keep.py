@@ -23,7 +23,7 @@ from seedvideo.sampler.analysis import Analysis, Method, analyse
 from seedvideo.sampler.demand import Demand, Peak
 from seedvideo.sampler.signals import Signals
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Goes up whenever the same file would be analysed differently."""
 
 DAMAGED: Final = "the kept analysis was damaged and is made anew"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from seedvideo.sampler.demand import Demand, Peak
 from seedvideo.sampler.utility import (
     EVENT_WORTH_S,
+    MOMENT_S,
     Looks,
     chance_of_event,
     read,
@@ -75,7 +76,7 @@ def test_more_or_larger_frames_are_never_worth_less(
         assert worth(need, replace(looks, fine=fine + 1, coarse=coarse - 1)) >= least
 
 
-def test_an_event_somewhere_is_worth_half_a_minute() -> None:
+def test_what_an_event_somewhere_is_worth() -> None:
     calm = demand(0, 60)
     eventful = replace(calm, events_per_s=1 / 60)
     # So many frames that everything is met, so large that everything is read.
@@ -88,12 +89,12 @@ def test_an_event_somewhere_is_worth_half_a_minute() -> None:
 
 
 def test_doubtful_peaks_count_less() -> None:
-    peaks = tuple(Peak(time * TICK, strength) for time, strength in enumerate((6.0, 54.0, 18.0)))
+    peaks = tuple(Peak(time * TICK, strength) for time, strength in enumerate((15.0, 45.0, 30.0)))
     need = demand(0, 10, events_per_s=0.3, peaks=peaks)
-    assert [chance_of_event(need)(peak) for peak in peaks] == pytest.approx([0.5, 0.9, 0.75])
+    assert [chance_of_event(need)(peak) for peak in peaks] == pytest.approx([0.5, 0.9, 0.8])
     # Fewer events than peaks: all chances shrink.
     rare = replace(need, events_per_s=0.1)
-    assert [chance_of_event(rare)(peak) for peak in peaks] == pytest.approx([1 / 6, 0.3, 0.25])
+    assert [chance_of_event(rare)(peak) for peak in peaks] == pytest.approx([1 / 6, 0.3, 0.8 / 3])
     assert chance_of_event(replace(need, events_per_s=0.0))(peaks[1]) == 0
 
 
@@ -104,7 +105,8 @@ def best_level(need: Demand, tokens_per_s: float) -> int:
 
 
 @given(
-    st.lists(st.floats(0.05, 300), min_size=2, max_size=2).map(sorted),
+    # What lasts less than a moment is worth little beside moments, and their need decides.
+    st.lists(st.floats(MOMENT_S, 300), min_size=2, max_size=2).map(sorted),
     st.floats(20, 2000),
     st.floats(5, 2000),
 )
@@ -131,12 +133,17 @@ def test_finer_detail_gets_larger_frames(
 
 
 def test_the_best_level_of_every_speed() -> None:
-    # 68 tokens a second are 81,920 over 20 minutes; 150 tokens show 63 % of the detail.
-    found = [
-        LEVELS[best_level(demand(0, 1200, change_s=change_s), 68)].cap_tokens
-        for change_s in (0.1, 0.4, 2, 10, 60)
-    ]
-    assert found == [128, 128, 160, 384, 640]
+    # 68 tokens a second are 81,920 over 20 minutes; 150 or 500 tokens show 63 % of the detail.
+    for detail_tokens, levels in ((150, [256, 256, 384, 384]), (500, [384, 384, 512, 640])):
+        found = [
+            LEVELS[
+                best_level(demand(0, 1200, change_s=change_s, detail_tokens=detail_tokens), 68)
+            ].cap_tokens
+            for change_s in (0.1, 2, 10, 60)
+        ]
+        assert found == levels
+    # A quarter of the tokens: time comes first.
+    assert LEVELS[best_level(demand(0, 1200, change_s=2), 17)].cap_tokens == 128
 
 
 @given(lengths, lasting, st.floats(0.5, 50))
