@@ -57,8 +57,17 @@ class Measured:
     def outcomes(self, policy: str, budget: int, metric: str) -> list[list[bool]]:
         """Whether each question of each video succeeded."""
         if policy == BEST:
-            policy = f"uniform {best_level(self.case.task, self.case.knobs, budget, metric)}"
+            policy = f"uniform {self.best_level(budget, metric)}"
         return [METRICS[metric](one) for one in self.scores[policy, budget]]
+
+    def best_level(self, budget: int, metric: str) -> int:
+        """The level of the best uniform plan: in null tasks the one that reads most.
+
+        No plan of one size is best at both there: small frames are in more moments, large ones
+        are read. What is asked for is reading.
+        """
+        metric = "read" if is_null(self.case.task) else metric
+        return best_level(self.case.task, self.case.knobs, budget, metric)
 
     def has(self, policy: str) -> bool:
         """Whether this policy was measured on every video of the case."""
@@ -167,9 +176,7 @@ def _case_table(
         name = policy
         gap = "-"
         if policy == BEST:
-            levels = [
-                best_level(found.case.task, found.case.knobs, budgets[-1], m) for m in metrics
-            ]
+            levels = [found.best_level(budgets[-1], m) for m in metrics]
             name = f"{BEST} ({' / '.join(map(str, levels))})"
         else:
             gap = f"{max(one.longest_gap_s for one in found.scores[policy, budgets[-1]]):.1f} s"
@@ -213,7 +220,8 @@ def _goals(measured: Mapping[str, Measured], budgets: Sequence[int]) -> list[str
                 lines.append(f"| {rows_name} | {cells} | {verdict} |")
         parts.append(
             "Adaptive minus the best uniform, and the lower end of its 95 % interval; wanted above"
-            f" {MARGIN:g}:\n\n" + "\n".join(lines)
+            f" {MARGIN:g}. Both are told against the level that reads most: reading is what these"
+            " tasks ask for: no even plan is best at both.\n\n" + "\n".join(lines)
         )
     return parts
 
@@ -240,7 +248,7 @@ def _tables(measured: Mapping[str, Measured], budgets: Sequence[int]) -> list[st
             ]
             name = policy
             if policy == BEST:
-                levels = [best_level(found.case.task, found.case.knobs, top, m) for m in metrics]
+                levels = [found.best_level(top, m) for m in metrics]
                 name += f" ({' / '.join(map(str, levels))})"
             lines.append(f"| {name} | {' | '.join([*exact, *others])} |")
         if found.has(OURS) and not is_null(found.case.task):
@@ -308,7 +316,7 @@ def _length_chart(found: Measured, budget: int) -> str:
         by_length: list[tuple[float, float, float, float]] = []
         name = policy
         if policy == BEST:
-            name = f"uniform {best_level(found.case.task, found.case.knobs, budget, metric)}"
+            name = f"uniform {found.best_level(budget, metric)}"
         for length in lengths:
             videos = [
                 [

@@ -50,6 +50,9 @@ _MOST_FPS: Final = max(TASK_FPS.values())
 """Frames a second that no segment exceeds where the caller doesn't say: the published rates end
 there."""
 
+_FRAMES_A_CHANGE: Final = 2.0
+"""Frames in the time in which the picture changes beyond which more of them show the same."""
+
 _ROUNDS: Final = 4
 """Times that what is left over is shared out again."""
 
@@ -225,11 +228,13 @@ class _Planner:
         return prices
 
     def _room(self, span: range, demand: Demand, coverage: int) -> int:
-        """Most frames of a segment: those it has, at most ``max_fps`` of them a second."""
-        most_fps = max(_MOST_FPS, self.request.fps or 0.0, self.request.min_fps or 0.0)
-        if self.request.max_fps is not None:
-            most_fps = self.request.max_fps
-        return min(len(span), max(coverage, 1, math.floor(demand.length_s * most_fps)))
+        """Most frames of a segment: those it has, at the rate that the task or its motion asks."""
+        request = self.request
+        asked_fps = TASK_FPS[request.task] if request.fps is None else request.fps
+        bound_fps = max(_MOST_FPS, asked_fps) if request.max_fps is None else request.max_fps
+        most_fps = min(max(asked_fps, _FRAMES_A_CHANGE / demand.picture_s), bound_fps)
+        most_fps = max(most_fps, request.min_fps or 0.0)
+        return min(len(span), max(coverage, 1, math.ceil(demand.length_s * most_fps)))
 
     def _lot(self, demand: Demand, span: range, coverage: Sequence[int], text_tokens: int) -> Lot:
         """What a segment may get."""
@@ -307,7 +312,7 @@ class _Planner:
     def _best_even(self, lots: Sequence[Lot], *, least: int) -> _Even | None:
         """The even plan of most worth that has as many frames as the grid, or more."""
         request = self.request
-        most = self._most_frames()
+        most = max(self._most_frames(), least)
         dearest = max(lot.text_tokens for lot in lots)
         best = None
         for level in self.levels:

@@ -1,6 +1,7 @@
 """The adaptive policy on analyses made by hand: what it promises whatever the analysis says."""
 
 import json
+import math
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -19,6 +20,7 @@ from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import make_plan
 from seedvideo.sampler.stamps import time_text
 from seedvideo.sampler.utility import EVENT_WORTH_S, Looks, worth
+from seedvideo.units import TASK_FPS
 from tests.sampler.demands import Found, adaptive, demand, flash, founds, structured
 from tests.sampler.videos import even_times, info, text_price, video
 
@@ -195,11 +197,12 @@ def test_no_even_plan_with_the_frames_of_the_grid_is_worth_more(
         width_px=facts.width_px, height_px=facts.height_px, level_tokens=cap
     )
     tokens = geometry.tokens(width_px=width_px, height_px=height_px)
-    # Beyond five frames a second of each segment the policy does not go either.
+    # Beyond the task's rate, or two frames a change, the policy does not go either.
     room = 0
     for need in request["analysis"].demands:
         inside = sum(need.start <= moment < need.end for moment in times)
-        room += min(inside, max(1, int(need.length_s * 5)))
+        most_fps = min(max(TASK_FPS[request["task"]], 2 / need.picture_s), 5)
+        room += min(inside, max(1, math.ceil(need.length_s * most_fps)))
     count = min(room, plan.budget_tokens // (tokens + 8))
     if count < max(decision.coverage_frames, 2) or decision.coverage_share == 1:
         return
