@@ -69,7 +69,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="CASE", help="cases to run")
     parser.add_argument("--ocr", type=Path, metavar="PYTHON", help="of the OCR environment")
     parser.add_argument("--work", type=Path, default=ROOT / "build/flashbench")
-    parser.add_argument("--keep", action="store_true", help="keep the videos, for use again")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep videos and analyses, for use again"
+    )
     parser.add_argument("--without", nargs="+", default=[], metavar="POLICY", help="leave out")
     parser.add_argument("--again", nargs="+", default=[], metavar="POLICY", help="measure anew")
     parser.add_argument("--no-tell", action="store_true", help="measure, but tell nothing yet")
@@ -117,7 +119,15 @@ def run(chosen: Sequence[Case], *, work: Path, told: argparse.Namespace, first_s
             if made is None:
                 made = generate(case.task, seed, folder, knobs=case.knobs, groups=groups)
                 result["made_s"] = perf_counter() - started
-            result = measure(made.item, made.path, result, missing, read, quick=told.quick)
+            result = measure(
+                made.item,
+                made.path,
+                result,
+                missing,
+                read,
+                quick=told.quick,
+                cache=work / "analyses" if told.keep else None,
+            )
             result |= {"case": case.name, "generator": generator_hash()}
             result["attempt"] = made.attempts - 1
             scratch = name.with_suffix(".part")
@@ -147,6 +157,7 @@ def measure(
     read: Read | None,
     *,
     quick: bool,
+    cache: Path | None,
 ) -> dict[str, Any]:
     """What every rule and policy chooses for one video, and what its events need."""
     choices = result.get("choices", {})
@@ -154,7 +165,7 @@ def measure(
     spent = budgets(quick=quick)
     knobs = item.knobs
     tokens_of_level = level_tokens(knobs)
-    with seedvideo.open(path) as video:
+    with seedvideo.open(path, cache=cache) as video:
         times = video.times
         place = {time: number for number, time in enumerate(times)}
 
