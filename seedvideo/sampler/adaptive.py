@@ -204,9 +204,7 @@ class _Planner:
     def _most_frames(self) -> int:
         """Frames that no even plan exceeds."""
         rooms = zip(self.spans, self.demands, strict=True)
-        return min(
-            self.request.max_frames, sum(self._room(span, need, 0) for span, need in rooms)
-        )
+        return min(self.request.max_frames, sum(self._room(span, need, 0) for span, need in rooms))
 
     def _positions(self, plan: Plan) -> list[int]:
         return [bisect_left(self.request.times, frame.pts) for frame in plan.frames]

@@ -85,9 +85,7 @@ def standing_out(events: Sequence[Event], times_s: npt.NDArray[np.float64]) -> l
     return kept
 
 
-def trust(
-    event: Event, events: Sequence[Event], times_s: npt.NDArray[np.float64], end_s: float
-) -> float:
+def trust(event: Event, events: Sequence[Event], times_s: npt.NDArray[np.float64]) -> float:
     """How far an event may be taken for one, by how many there are within a minute of it.
 
     Rare ones are trusted. The more there are, the more an event must exceed the stronger of them.
@@ -96,13 +94,17 @@ def trust(
         event: one of the events.
         events: in order of time.
         times_s: of all frames.
-        end_s: where the video ends.
     """
     moment_s = float(times_s[event.rank])
-    low_s, high_s = max(0.0, moment_s - _WIDELY_S), min(end_s, moment_s + _WIDELY_S)
-    near = [each.strength for each in events if low_s <= times_s[each.rank] <= high_s]
-    rarity = min(1.0, (high_s - low_s) / (len(near) * _RARE_S))
-    usual = _EXCEED * (1 - rarity) * float(np.quantile(near, 0.75))
+    others = [
+        each.strength
+        for each in events
+        if each is not event and abs(float(times_s[each.rank]) - moment_s) <= _WIDELY_S
+    ]
+    if len(others) * _RARE_S <= 2 * _WIDELY_S:
+        return 1.0
+    rarity = 2 * _WIDELY_S / (len(others) * _RARE_S)
+    usual = _EXCEED * (1 - rarity) * float(np.quantile(others, 0.75))
     return event.strength**4 / (event.strength**4 + usual**4)
 
 
@@ -122,7 +124,7 @@ def make_demands(
     """The demands of segments that cover ``[0, end)``."""
     times_s = np.asarray([float(time) for time in times], np.float64)
     candidates = standing_out(found.events, times_s)
-    trusts = {event.rank: trust(event, candidates, times_s, float(end)) for event in candidates}
+    trusts = {event.rank: trust(event, candidates, times_s) for event in candidates}
     events = [
         event
         for event in candidates

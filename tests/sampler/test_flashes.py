@@ -58,11 +58,11 @@ def test_what_a_flash_makes_new_goes_with_it() -> None:
 def test_rare_events_are_trusted_and_crowded_ones_must_stand_out() -> None:
     times_s = np.arange(0, 1200, 0.1)
     rare = [Event(place * 600, 12.0, None, 0.01) for place in range(20)]
-    assert trust(rare[7], rare, times_s, 1200.0) == 1
+    assert trust(rare[7], rare, times_s) == 1
     crowd = [Event(place * 30, 12.0, None, 0.01) for place in range(400)]
-    assert trust(crowd[200], crowd, times_s, 1200.0) < 0.2
+    assert trust(crowd[200], crowd, times_s) < 0.2
     crowd[200] = Event(6000, 60.0, None, 0.01)
-    assert trust(crowd[200], crowd, times_s, 1200.0) > 0.9
+    assert trust(crowd[200], crowd, times_s) > 0.9
 
 
 @pytest.mark.parametrize("analysis", ["fast", "full"])
