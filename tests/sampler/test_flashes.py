@@ -1,5 +1,6 @@
 """Flashes: pictures that fill everything for a moment are found, and only those."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from tests.fixtures import ffmpeg
 SIDE_BLOCKS = 20
 
 
-def found(pictures: list[float], *, step_s: float = 0.1) -> list[tuple[int, int | None]]:
+def found(pictures: Sequence[float], *, step_s: float = 0.1) -> list[tuple[int, int | None]]:
     """Flashes in looks at plain pictures of these brightnesses, with a little noise."""
     dice = np.random.default_rng(3)
     finder = FlashFinder()
