@@ -7,18 +7,22 @@ packet it came from, whatever the file says of times. A seek is trusted only aft
 was meant for has been found by its own facts and has come out of the decoder; if not, what is left
 is done by reading on from the start of the file.
 
-Memory holds two native frames: the current one, and the one before it, which stands in when damage
-has removed a wanted frame. Runs in the decoding process only.
+Pictures that are neither wanted nor needed by others are left out where that changes nothing.
+Memory holds two native frames, the current one and the one before it, which stands in when damage
+has removed a wanted frame; and the few that wait until a picture that they lean on has come out.
+Runs in the decoding process only.
 """
 
 from __future__ import annotations  # av.Packet is generic for type checkers only
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final, Literal
 
 import av
 from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -44,7 +48,9 @@ from seedvideo.media.decoder import (
 )
 from seedvideo.media.index import Index
 from seedvideo.media.info import MediaWarning
-from seedvideo.media.packets import NO_TIME, PacketTable
+from seedvideo.media.lean import LayerFound, Leaving, NotLean
+from seedvideo.media.matcher import Matcher
+from seedvideo.media.packets import PacketTable
 from seedvideo.media.picture import Orientation, Resizer
 from seedvideo.media.runs import Run, plan_looks, plan_runs
 
@@ -67,6 +73,7 @@ class PyavDecoder:
         self._table = table
         self._orientation = orientation
         self._coded_pixels = 0
+        self._top_layer = 0
 
     def pictures(
         self,
@@ -77,14 +84,25 @@ class PyavDecoder:
         tally: Tally,
     ) -> Iterator[Picture]:
         """Yields one picture for each wanted one; see the protocol."""
-        matcher = _Matcher(wanted, Resizer(self._orientation), self._check_memory)
-        try:
-            yield from self._pass(matcher, strategy, alive, tally)
-        except SeekNotTrusted:
+        matcher = Matcher(wanted, Resizer(self._orientation), self._check_memory)
+        way, is_lean = strategy, True
+        while True:
+            before = replace(tally)
             try:
-                yield from self._pass(matcher, "sequential", alive, tally)
+                yield from self._pass(matcher, way, alive, tally, is_lean=is_lean)
+                break
+            except NotLean as error:
+                # What is left is done again from its keyframe on; damage is counted then.
+                is_lean = isinstance(error, LayerFound)
+                if isinstance(error, LayerFound):
+                    self._top_layer = error.layer
+                tally.damaged_packets = before.damaged_packets
+                tally.patched_frames = before.patched_frames
+                tally.errors_in_a_row = before.errors_in_a_row
             except SeekNotTrusted as error:
-                raise self._changed() from error
+                if way == "sequential":
+                    raise self._changed() from error
+                way = "sequential"
         yield from matcher.finish()
         tally.lost_frames += matcher.lost
         if not matcher.done:
@@ -94,14 +112,27 @@ class PyavDecoder:
             raise MediaError(code, f"{self._origin.shown}: no frame could be decoded")
 
     def _pass(
-        self, matcher: _Matcher, strategy: Strategy, alive: Callable[[], None], tally: Tally
+        self,
+        matcher: Matcher,
+        strategy: Strategy,
+        alive: Callable[[], None],
+        tally: Tally,
+        *,
+        is_lean: bool,
     ) -> Iterator[Picture]:
         ranks = [w.rank for w in matcher.pending]
         runs = plan_runs(self._index, ranks, strategy=strategy)
-        for rank, frame, _ in self._decode_runs(runs, strategy, alive, tally):
+        wanted = ranks if is_lean else None
+        for rank, frame, _ in self._decode_runs(runs, strategy, alive, tally, wanted=wanted):
+            if is_lean and matcher.misses(rank):
+                self._check_memory()
+                raise NotLean
             yield from matcher.offer(rank, frame)
             if matcher.done:
                 return
+        if is_lean:
+            self._check_memory()
+            raise NotLean
 
     def looks(
         self,
@@ -149,7 +180,10 @@ class PyavDecoder:
         strategy: Strategy,
         alive: Callable[[], None],
         tally: Tally,
+        *,
+        wanted: Sequence[int] | None = None,
     ) -> Iterator[tuple[int, VideoFrame, Depth]]:
+        """Yields what runs give; where ``wanted`` is given, what nobody needs may be missing."""
         with open_container(self._origin) as container:
             stream = choose_stream(container, self._origin)
             is_rough = any(run.depth == "references" for run in runs)
@@ -157,51 +191,101 @@ class PyavDecoder:
             self._coded_pixels = stream.codec_context.width * stream.codec_context.height
             cursor = Cursor(container, stream, self._table, self._origin.shown)
             tally.planned_packets = sum(min(r.end, len(self._table)) - r.first for r in runs)
+            leaving = None
+            if wanted is not None:
+                leaving = Leaving(stream, self._index, wanted, top_layer=self._top_layer)
             for run in runs:
                 cursor.go_to(run.first, strategy=strategy, alive=alive)
                 skip: Literal["NONREF", "DEFAULT"]
                 skip = "NONREF" if run.depth == "references" else "DEFAULT"
                 stream.codec_context.skip_frame = skip
-                for rank, frame in self._decode_run(cursor, run, alive, tally):
+                for rank, frame in self._decode_run(cursor, run, alive, tally, leaving):
                     yield rank, frame, run.depth
 
     def _decode_run(
-        self, cursor: Cursor, run: Run, alive: Callable[[], None], tally: Tally
+        self,
+        cursor: Cursor,
+        run: Run,
+        alive: Callable[[], None],
+        tally: Tally,
+        leaving: Leaving | None,
     ) -> Iterator[tuple[int, VideoFrame]]:
-        index, context = self._index, cursor.stream.codec_context
-        first_time = NO_TIME if index.by_count else index.packet_times[run.first]
-        jumped = run.first > index.keys[0]
-        emitted, damaged_before, size = 0, tally.damaged_packets, (0, 0)
+        frames = self._native_frames(cursor, run, alive, tally, leaving)
+        if self._index.by_count:
+            yield from self._rank_by_count(frames, cursor.stream.codec_context)
+        elif leaving is None:
+            yield from self._rank_by_number(frames, run, tally, None)
+        else:
+            ranked = self._rank_by_number(frames, run, tally, leaving)
+            yield from leaving.settle(ranked, run)
+        cursor.stream.codec_context.flush_buffers()
+
+    def _native_frames(
+        self,
+        cursor: Cursor,
+        run: Run,
+        alive: Callable[[], None],
+        tally: Tally,
+        leaving: Leaving | None,
+    ) -> Iterator[tuple[int, VideoFrame]]:
+        """Yields decoded frames and the numbers of their packets."""
+        damaged_before, size = tally.damaged_packets, (0, 0)
         for packet in cursor.packets(run.end):
             alive()
-            for frame in self._decode_packet(cursor.stream, packet, tally):
+            if leaving is not None and packet is not None:
+                may_be_left_out = leaving.allows(packet)
+                cursor.stream.codec_context.skip_frame = "NONREF" if may_be_left_out else "DEFAULT"
+            frames = self._decode_packet(cursor.stream, packet, tally)
+            if leaving is not None and tally.damaged_packets > damaged_before:
+                self._check_memory()  # Now: a new pass begins with memory to spare.
+                raise NotLean
+            for frame in frames:
                 if (frame.width, frame.height) != size:
                     check_size(frame.width, frame.height, self._origin)
                     self._note_size(size, frame, tally)
                     size = (frame.width, frame.height)
                 number = frame.pts
-                if number is None or not 0 <= number < len(index.rank_of):
-                    continue
-                if index.by_count:
-                    # Reordering holds back a few pictures at most; where fewer have come out,
-                    # damage has eaten some, and the count must catch up.
-                    emitted = max(emitted, index.rank_of[number] - context.reorder_depth)
-                    if emitted < len(index.times):
-                        yield emitted, frame
-                    emitted += 1
-                    continue
-                rank = index.rank_of[number]
-                if rank < 0 or index.packet_times[number] < first_time:
-                    continue
-                if not emitted and jumped and tally.damaged_packets == damaged_before:
-                    expected = index.rank_of[run.first]
-                    if expected >= 0 and rank != expected:
-                        raise SeekNotTrusted
-                emitted += 1
-                yield rank, frame
+                if number is not None and 0 <= number < len(self._index.rank_of):
+                    yield number, frame
+
+    def _rank_by_count(
+        self, frames: Iterator[tuple[int, VideoFrame]], context: VideoCodecContext
+    ) -> Iterator[tuple[int, VideoFrame]]:
+        index, emitted = self._index, 0
+        for number, frame in frames:
+            # Reordering holds back a few pictures at most; where fewer have come out, damage has
+            # eaten some, and the count must catch up.
+            emitted = max(emitted, index.rank_of[number] - context.reorder_depth)
+            if emitted < len(index.times):
+                yield emitted, frame
+            emitted += 1
+
+    def _rank_by_number(
+        self,
+        frames: Iterator[tuple[int, VideoFrame]],
+        run: Run,
+        tally: Tally,
+        leaving: Leaving | None,
+    ) -> Iterator[tuple[int, VideoFrame]]:
+        index, first_time = self._index, self._index.packet_times[run.first]
+        jumped = run.first > index.keys[0]
+        emitted, damaged_before = 0, tally.damaged_packets
+        for number, frame in frames:
+            if index.packet_times[number] < first_time:
+                continue
+            if leaving is not None:
+                leaving.check(frame)
+            rank = index.rank_of[number]
+            if rank < 0:
+                continue
+            if not emitted and jumped and tally.damaged_packets == damaged_before:
+                expected = index.rank_of[run.first]
+                if expected >= 0 and rank != expected:
+                    raise SeekNotTrusted
+            emitted += 1
+            yield rank, frame
         if not emitted and jumped and tally.damaged_packets == damaged_before:
             raise SeekNotTrusted
-        context.flush_buffers()
 
     def _decode_packet(
         self, stream: VideoStream, packet: Packet[VideoStream] | None, tally: Tally
@@ -280,56 +364,3 @@ class _Thinner:
                 return False
         self._last = rank
         return True
-
-
-class _Matcher:
-    """Hands decoded frames, which come by rising rank, to the wanted ones."""
-
-    def __init__(
-        self, wanted: Sequence[Wanted], resizer: Resizer, on_loss: Callable[[], None]
-    ) -> None:
-        self.lost = 0
-        """Wanted frames that a neighbour stood in for."""
-        self._on_loss = on_loss
-        self._wanted = wanted
-        self._place = 0
-        self._resizer = resizer
-        self._before: tuple[int, VideoFrame] | None = None
-
-    @property
-    def pending(self) -> Sequence[Wanted]:
-        """What has not been delivered yet."""
-        return self._wanted[self._place :]
-
-    @property
-    def done(self) -> bool:
-        """Whether everything has been delivered."""
-        return self._place == len(self._wanted)
-
-    def offer(self, rank: int, frame: VideoFrame) -> Iterator[Picture]:
-        """Takes the next frame, and delivers what it settles.
-
-        A wanted frame that was passed by is lost: the frame before stands in for it, or this one if
-        there is none before.
-        """
-        if self._before is not None and rank <= self._before[0]:
-            return
-        while not self.done and self._wanted[self._place].rank <= rank:
-            lost = self._wanted[self._place].rank < rank
-            if lost:
-                self.lost += 1
-                self._on_loss()
-            source = self._before if lost and self._before is not None else (rank, frame)
-            yield self._deliver(*source)
-        self._before = (rank, frame)
-
-    def finish(self) -> Iterator[Picture]:
-        """Delivers what lies behind the last frame that could be decoded."""
-        while self._before is not None and not self.done:
-            self.lost += 1
-            yield self._deliver(*self._before)
-
-    def _deliver(self, rank: int, frame: VideoFrame) -> Picture:
-        want = self._wanted[self._place]
-        self._place += 1
-        return Picture(rank, self._resizer.resize(frame, want.width_px, want.height_px))

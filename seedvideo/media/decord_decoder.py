@@ -2,7 +2,7 @@
 
 Frames keep the times and ranks that the packet index gives, so both decoders answer alike. decord
 hands out full-size RGB pictures, one at a time here, which are then scaled; PyAV scales the native
-YUV in one step. So pixels differ by rounding and by how chroma is spread, not by content.
+YUV. Pixels differ by rounding and by how chroma is spread, not by content.
 
 What decord 0.6 does wrong decides how it is used here. Its seeks and its skips give other frames
 than asked for in open GOPs, HEVC and WMV, so every frame is read in order and none is skipped. From

@@ -1,7 +1,7 @@
 """From a native frame to the small upright RGB picture that was asked for.
 
-A picture is scaled as soon as it is decoded, in one step to RGB, and only then turned, so that no
-full-size RGB copy ever exists. Runs in the decoding process only. Knows nothing of times.
+A picture is scaled as soon as it is decoded, made RGB, and only then turned, so that no full-size
+RGB copy ever exists. Runs in the decoding process only. Knows nothing of times.
 """
 
 import os
@@ -13,10 +13,19 @@ from typing import TYPE_CHECKING, Final, cast
 
 from av.sidedata.sidedata import SideDataContainer, Type
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
+
+_COMMON_FORMAT: Final = "yuv420p"
+_FULL_CHROMA: Final = "yuv444p"
+"""Format in which pictures of the common format are scaled before they become RGB.
+
+Scaling to RGB in one step reads chroma at half its width; scaling first, with chroma brought to the
+size of luma, takes half the time and comes closer to scaling the full RGB picture. Not so where
+levels have the full range: swscale then loses some of the darkest ones.
+"""
 
 _UNIT: Final = 1 << 16
 """One, in the fixed-point numbers of a display matrix."""
@@ -124,6 +133,7 @@ class Resizer:
     def __init__(self, orientation: Orientation) -> None:
         self._orientation = orientation
         self._reformatter = VideoReformatter()
+        self._painter = VideoReformatter()
 
     def shrink(self, frame: VideoFrame, width_px: int, height_px: int) -> bytes:
         """Returns the stored picture, not turned, as 8-bit planes of luma and halved chroma.
@@ -159,8 +169,22 @@ class Resizer:
         stored_width_px, stored_height_px = (
             (height_px, width_px) if swaps else (width_px, height_px)
         )
-        small = self._reformatter.reformat(
-            frame,
+        scaled = frame
+        if (
+            frame.format.name == _COMMON_FORMAT
+            and frame.color_range != ColorRange.JPEG
+            and (frame.width, frame.height) != (stored_width_px, stored_height_px)
+        ):
+            scaled = self._reformatter.reformat(
+                frame,
+                stored_width_px,
+                stored_height_px,
+                _FULL_CHROMA,
+                interpolation=Interpolation.BICUBIC,
+                threads=1,
+            )
+        small = self._painter.reformat(
+            scaled,
             stored_width_px,
             stored_height_px,
             "rgb24",

@@ -33,7 +33,7 @@ READ_BY_BOTH = [
 MEAN_LEVELS = 3.0
 """Mean difference of 8-bit levels allowed between the decoders.
 
-decord converts to RGB at full size before we scale; PyAV scales YUV in the same step. So chroma,
+decord converts to RGB at full size before we scale; PyAV scales YUV first. So chroma,
 which is stored at half the size, is spread differently, and both round. Measured: up to 1.6 at half
 size on these clips. A neighbouring frame differs by more than 10.
 """

@@ -1,0 +1,188 @@
+"""Pictures that nobody needs are left out, and the wanted ones stay the same, bit for bit.
+
+What frames must look like is found here by decoding every packet of the file in order, with no part
+of the package but its scaler.
+"""
+
+import random
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from seedvideo.media import Target, open_video
+from seedvideo.media.picture import Orientation, Resizer
+from tests.fixtures import FRAMES, Clips, Pixels, coded_video, ffmpeg
+
+SIZE = (96, 56)
+X264 = "-c:v libx264 -pix_fmt yuv420p -preset veryfast"
+X265 = "-c:v libx265 -pix_fmt yuv420p -preset ultrafast"
+QUIET = "log-level=none:pools=1:rc-lookahead=20"
+MADE = {
+    # name: (file name, ffmpeg's options)
+    "pyramid": ("pyramid.mp4", f"{X264} -g 40 -bf 7 -b_strategy 0 -refs 4 -sc_threshold 0"),
+    "pyramid_ts": ("pyramid.ts", f"{X264} -g 40 -bf 7 -b_strategy 0 -refs 4 -sc_threshold 0"),
+    "fields": ("fields.mp4", f"{X264} -g 30 -bf 2 -flags +ildct+ilme -x264-params tff=1"),
+    "fields_ts": ("fields.ts", f"{X264} -g 30 -bf 2 -flags +ildct+ilme -x264-params tff=1"),
+    "hevc_deep": (
+        "deep.mp4",
+        f"{X265} -x265-params {QUIET}:keyint=30:bframes=6:b-adapt=0:b-pyramid=1:open-gop=1",
+    ),
+    "hevc_ts": (
+        "deep.ts",
+        f"{X265} -x265-params {QUIET}:keyint=30:bframes=6:b-adapt=0:b-pyramid=1:open-gop=1",
+    ),
+    "hevc_layers": (
+        "layers.mp4",
+        f"{X265} -x265-params {QUIET}:keyint=30:bframes=7:b-adapt=0:b-pyramid=1:temporal-layers=3",
+    ),
+}
+SAVES = ["pyramid", "pyramid_ts", "plain", "one_gop", "open_gop", "vfr", "mkv", "ts"]
+SAVES += ["hevc", "hevc_deep", "hevc_ts", "hevc_layers"]
+SAVES_NOTHING = ["no_b_frames", "fields", "fields_ts", "vp8", "vp9", "av1", "av1_mp4", "mpeg2_ts"]
+OTHERS = ["b_pyramid", "open_gop_ts", "intra_refresh", "hevc_mkv", "vfr_mkv", "ts_late"]
+OTHERS += ["cut", "cut_open_gop", "cut_hevc", "fragmented", "flv", "h264_avi"]
+
+
+def clip(clips: Clips, name: str) -> Path:
+    if name not in MADE:
+        return clips[name]
+    file_name, arguments = MADE[name]
+    return clips.made(file_name, lambda path: coded_video(path, arguments))
+
+
+def every_picture(path: Path) -> list[Pixels]:
+    """Decodes all of a file in order, leaving nothing out."""
+    resizer = Resizer(Orientation())
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        shape = (SIZE[1], SIZE[0], 3)
+        return [
+            np.frombuffer(resizer.resize(frame, *SIZE), np.uint8).reshape(shape)
+            for frame in container.decode(stream)
+        ]
+
+
+@pytest.mark.parametrize("name", [*SAVES, *SAVES_NOTHING, *OTHERS])
+def test_any_choice_of_frames_is_as_in_a_full_decode(clips: Clips, name: str) -> None:
+    path, draw = clip(clips, name), random.Random(name)
+    whole = every_picture(path)
+    with open_video(path) as reader:
+        assert len(reader.times) == len(whole)
+        for count in (1, 1, 2, 3, 5, 8, 13, 30):
+            ranks = sorted(draw.choices(range(len(whole)), k=count))
+            targets = [Target(reader.times[rank], *SIZE) for rank in ranks]
+            for rank, frame in zip(ranks, reader.frames(targets), strict=True):
+                assert frame.pts == reader.times[rank]
+                assert np.array_equal(frame.pixels, whole[rank])
+
+
+@pytest.mark.parametrize("name", [*SAVES, *SAVES_NOTHING])
+def test_what_nobody_needs_is_left_out_where_the_stream_says_so(clips: Clips, name: str) -> None:
+    with open_video(clip(clips, name)) as reader:
+        targets = [Target(reader.times[rank], *SIZE) for rank in (3, FRAMES - 4)]
+        list(reader.frames(targets, strategy="sequential"))
+        if name in SAVES:
+            assert reader.report.decoded_frames < 0.8 * FRAMES
+        else:
+            assert reader.report.decoded_frames >= FRAMES - 8
+        assert not reader.report.warnings
+
+
+def test_a_layer_of_hevc_is_needed_by_those_above(clips: Clips, tmp_path: Path) -> None:
+    # "No other refers to it" is said inside a layer only. The encoder says so of the top layer;
+    # here it is said of the middle one as well, which is as true: only the top refers to it.
+    source = clip(clips, "hevc_layers")
+    data, changed = bytearray(source.read_bytes()), 0
+    with av.open(str(source)) as container:
+        for packet in container.demux(video=0):
+            place, end = packet.pos or 0, (packet.pos or 0) + packet.size
+            while place + 6 < end:
+                kind, layer = data[place + 4] >> 1 & 0x3F, (data[place + 5] & 7) - 1
+                if (kind, layer) == (3, 1):
+                    data[place + 4] ^= 2
+                    changed += 1
+                place += 4 + int.from_bytes(data[place : place + 4], "big")
+    assert changed > 10
+    path = tmp_path / "layers.mp4"
+    path.write_bytes(data)
+    whole = every_picture(source)
+    with open_video(path) as reader:
+        for rank in range(2, FRAMES, 5):
+            (frame,) = reader.frames([Target(reader.times[rank], *SIZE)])
+            assert np.array_equal(frame.pixels, whole[rank])
+        # What is known of the layers by now spares the second beginning.
+        last = Target(reader.times[FRAMES - 5], *SIZE)
+        list(reader.frames([last], strategy="sequential"))
+        assert reader.report.decoded_frames < 0.7 * FRAMES
+
+
+@pytest.mark.parametrize("name", ["pyramid", "one_gop", "hevc_deep"])
+def test_in_a_damaged_file_nothing_is_left_out(clips: Clips, tmp_path: Path, name: str) -> None:
+    # What mends a hole is what was decoded before it, so leaving something out would show.
+    draw = random.Random(name)
+    data = bytearray(clip(clips, name).read_bytes())
+    at_its_head = name == "hevc_deep"  # Of other damage FFmpeg says nothing there.
+    with av.open(str(clip(clips, name))) as container:
+        packets = [p for p in container.demux(video=0) if p.size]
+    middle = max(packets[30:60], key=lambda packet: packet.size)
+    assert middle.pos is not None
+    begin = middle.pos + (0 if at_its_head else middle.size // 2)
+    data[begin : begin + 40] = bytes(draw.randrange(128, 256) for _ in range(40))
+    path = tmp_path / "damaged.mp4"
+    path.write_bytes(data)
+    with open_video(path) as reader:
+        every = [Target(time, *SIZE) for time in reader.times]
+        whole = list(reader.frames(every, strategy="sequential"))
+        assert any(w.code == "media.damaged" for w in reader.report.warnings)
+        for strategy in ("sequential", "auto"):
+            for count in (1, 2, 5, 20):
+                ranks = sorted(draw.sample(range(len(every)), count))
+                chosen = [every[rank] for rank in ranks]
+                for rank, frame in zip(
+                    ranks, reader.frames(chosen, strategy=strategy), strict=True
+                ):
+                    if strategy == "sequential":
+                        assert frame.pts == whole[rank].pts
+                    if frame.pts == whole[rank].pts:
+                        assert np.array_equal(frame.pixels, whole[rank].pixels)
+
+
+def test_damage_is_counted_once(clips: Clips, tmp_path: Path) -> None:
+    data = bytearray(clips["no_b_frames"].read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 2000] = bytes(2000)
+    path = tmp_path / "damaged.mp4"
+    path.write_bytes(data)
+    with open_video(path) as reader:
+        every = [Target(time, *SIZE) for time in reader.times]
+        list(reader.frames(every, strategy="sequential"))
+        counted = reader.report.damaged_packets
+        assert counted > 0
+        list(reader.frames([every[2], every[-1]], strategy="sequential"))
+        assert reader.report.damaged_packets == counted
+
+
+def test_a_frame_between_those_that_are_left_out_has_its_own_time(clips: Clips) -> None:
+    with open_video(clip(clips, "pyramid")) as reader:
+        for rank in range(20, 40):
+            (frame,) = reader.frames([Target(reader.times[rank] + Fraction(1, 90), *SIZE)])
+            assert frame.pts == reader.times[rank]
+
+
+def test_parameters_inside_a_picture_that_is_left_out_are_kept(
+    clips: Clips, tmp_path: Path
+) -> None:
+    # The second half has other parameters under the same number, sent with its first picture only.
+    one = coded_video(tmp_path / "one.ts", f"{X264} -g 60 -bf 3 -refs 1", frames=30)
+    two = coded_video(tmp_path / "two.ts", f"{X264} -g 60 -bf 3 -refs 4 -x264-params cabac=0")
+    path = tmp_path / "joined.ts"
+    ffmpeg("-i", f"concat:{one}|{two}", "-c", "copy", path)
+    whole = every_picture(path)
+    with open_video(path) as reader:
+        assert len(reader.times) == len(whole)
+        for rank in (10, 35, 70, 110):
+            (frame,) = reader.frames([Target(reader.times[rank], *SIZE)], strategy="sequential")
+            assert np.array_equal(frame.pixels, whole[rank])
