@@ -1,0 +1,44 @@
+"""Whether the frames that a loader gave are those of the times that it tells.
+
+Runs in any environment with numpy; knows no loader.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+CELL_ROWS, CELL_COLUMNS = 18, 32
+NEAR: Final = 45
+"""Frames to both sides of a wanted one that are looked at for a better match."""
+CLEARLY: Final = 0.4
+"""By how many grey levels, in the mean over all cells, another frame must match better."""
+
+
+def grid(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """Mean green, ``(18, 32)``, of the cells of a picture ``(H, W, 3)`` of any size."""
+    height, width = picture.shape[:2]
+    rows = np.linspace(0, height, CELL_ROWS + 1).round().astype(int)
+    columns = np.linspace(0, width, CELL_COLUMNS + 1).round().astype(int)
+    bands = np.add.reduceat(picture[..., 1], rows[:-1], axis=0, dtype=np.uint32)
+    sums = np.add.reduceat(bands, columns[:-1], axis=1)
+    areas: npt.NDArray[np.float64] = np.outer(np.diff(rows), np.diff(columns))
+    return sums / areas
+
+
+def count_right(
+    pictures: Sequence[npt.NDArray[np.uint8]], numbers: Sequence[int], truth: Path
+) -> int:
+    """How many pictures match the painted frame of their number no worse than any one near it."""
+    painted = np.load(truth, mmap_mode="r")
+    right = 0
+    for picture, number in zip(pictures, numbers, strict=True):
+        if not 0 <= number < len(painted):
+            continue
+        first = max(number - NEAR, 0)
+        near = painted[first : number + NEAR + 1].astype(np.float64)
+        far = np.abs(near - grid(np.asarray(picture))).mean(axis=(1, 2))
+        right += bool(far[number - first] <= far.min() + CLEARLY)
+    return right
