@@ -2,8 +2,9 @@
 
     python benchmarks/analysis.py [--long]
 
-Videos are those of flashbench. Seconds are of processor time, of this process and the one that
-decodes, so that other work on the machine does not count. The cuts are compared with the truth.
+Videos are those of flashbench, and a picture in 1080 lines that stands still. Seconds are of
+processor time, of this process and the one that decodes, so that other work on the machine does not
+count. The cuts are compared with the truth.
 """
 
 import resource
@@ -15,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 import av
+import numpy as np
 from _common import print_machine, print_table
 
 import seedvideo
@@ -44,6 +46,9 @@ def main() -> None:
                 rows.append((f"{name}, {length} s", *_costs(made.path)))
                 made.path.unlink()
                 print(*rows[-1], file=sys.stderr, flush=True)
+        still = Path(folder) / "still.mp4"
+        _stand_still(still, seconds=lengths[0])
+        rows.append((f"still 1080p, {lengths[0]} s", *_costs(still)))
         busy = Knobs(duration_s=lengths[-1], events=3, shots=12, distractor_share=Fraction(1, 5))
         made = generate("T1", seeds("dev", 2)[1], Path(folder), knobs=busy)
         cuts = [_cuts(made, method) for method in METHODS]
@@ -58,6 +63,21 @@ def main() -> None:
         cuts,
     )
     print_machine("av", "numpy", "scenedetect-headless")
+
+
+def _stand_still(path: Path, *, seconds: int) -> None:
+    """Write one picture of soft light as a video of 1920x1080 px."""
+    rows, columns = np.mgrid[0:1080, 0:1920] / 1080
+    light = 120 + 60 * np.sin(3 * columns + 2 * rows) + 30 * np.cos(5 * rows)
+    picture = np.repeat(light.astype(np.uint8)[..., None], 3, axis=2)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = 1920, 1080, "yuv420p"
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
+        for place in range(25 * seconds):
+            frame.pts = place
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
 
 
 def _costs(path: Path) -> list[str]:
