@@ -103,7 +103,7 @@ class Event:
         rank: of the first look that shows it.
         strength: novelty there.
         end_rank: of the first look after it, if it was seen to go.
-        share: share of the picture that it takes.
+        share: share of the picture that it takes; 1 for a flash.
     """
 
     rank: int
