@@ -27,7 +27,7 @@ from seedvideo.limits import Limits
 if TYPE_CHECKING:
     from seedvideo.media.info import MediaInfo
     from seedvideo.model.backends import Backend
-    from seedvideo.pipeline import caption, load, plan
+    from seedvideo.pipeline import caption, frames, load, plan
     from seedvideo.records import Event, Record
     from seedvideo.sampler.geometry import TokenGeometry
     from seedvideo.sampler.knobs import Knobs
@@ -59,6 +59,7 @@ __all__ = [
     "Video",
     "__version__",
     "caption",
+    "frames",
     "load",
     "open",
     "plan",
@@ -76,6 +77,7 @@ _HOMES: Final = {
     "TokenGeometry": "sampler.geometry",
     "Video": "video",
     "caption": "pipeline",
+    "frames": "pipeline",
     "load": "pipeline",
     "open": "video",
     "plan": "pipeline",

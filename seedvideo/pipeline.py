@@ -1,12 +1,12 @@
-"""Where file, plan, model, task and record meet: `open`, `plan`, `load` and `caption`.
+"""Where file, plan, model, task and record meet: `open`, `plan`, `frames`, `load` and `caption`.
 
-The command line is written on these four, and so is everything that comes later. Each room knows
+The command line is written on these, and so is everything that comes later. Each room knows
 its own side only; the joints are here. Times are exact seconds inside, float seconds in the record.
 """
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
@@ -28,9 +28,9 @@ from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import PolicyName, make_plan
 from seedvideo.sampler.stamps import assumed_text_tokens
 from seedvideo.tasks.caption import CAPTION_PROMPT, parse_caption
-from seedvideo.video import Video, open
+from seedvideo.video import Frames, Video, open
 
-__all__ = ["Video", "caption", "load", "open", "plan"]
+__all__ = ["Video", "caption", "frames", "load", "open", "plan"]
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 """One frame: ``(height_px, width_px, 3)``, RGB."""
@@ -103,6 +103,22 @@ def plan(
             text_tokens=assumed_text_tokens if backend is None else backend.frame_text_tokens,
             limits=clip.limits,
         )
+
+
+def frames(video: Video | str | os.PathLike[str], plan: Plan) -> Frames:
+    """Decode a plan's frames, in order of time, each beside what was planned; see `Video.frames`.
+
+    Args:
+        video: an open video, or a path that is opened now and closed after the last frame.
+        plan: of this video.
+
+    Raises:
+        PlanError: ``plan.invalid`` if the plan is of another video.
+        MediaError: if the file is too damaged.
+        DecodeError: if decoding takes too long or kills the decoding process.
+    """
+    with _opened(video) as clip, closing(clip.frames(plan)) as decoded:
+        yield from decoded
 
 
 def caption(

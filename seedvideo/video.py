@@ -4,7 +4,8 @@ Knows no model and no task. Times are exact seconds.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +13,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import Self, TypeAlias
 
-from seedvideo.errors import DecodeError
+from seedvideo.errors import DecodeError, PlanError
 from seedvideo.limits import DEFAULT_LIMITS, Limits
 from seedvideo.media.frames import Frame
 from seedvideo.media.info import MediaInfo
@@ -24,16 +25,19 @@ from seedvideo.sampler.keep import kept_analysis
 from seedvideo.sampler.parts import PlannedFrame
 from seedvideo.sampler.plan import Plan
 
+Frames: TypeAlias = Generator[tuple[PlannedFrame, Frame], None, None]
+"""Planned frames, each beside the one that was decoded."""
+
 Progress: TypeAlias = Callable[[float], None]
 """Told how much of a video was looked at so far, from 0 to 1."""
 
 
 class Video:
-    """One open video: its facts and its frame times, and the process that decodes it.
+    """One open video: its facts and its frame times, and the processes that decode it.
 
     Opening reads the header and the packet index, and decodes the first picture alone, for what
     only a picture tells: which way is up. Close it, or use it in a
-    ``with`` statement, so that its decoding process goes away. Made by `open`.
+    ``with`` statement, so that its decoding processes go away. Made by `open`.
 
     Args:
         reader: what reads the file; this object closes it.
@@ -110,17 +114,30 @@ class Video:
                 retryable=error.retryable,
             ) from error
 
-    def frames(self, plan: Plan) -> Iterator[tuple[PlannedFrame, Frame]]:
+    def frames(self, plan: Plan) -> Frames:
         """Decode a plan's frames: each beside the frame that was really decoded, in order of time.
 
+        Later frames are decoded while earlier ones are used, and only a few wait. Leave the loop,
+        or call ``close``, and nothing more is decoded. Pixels are bytes: to make them floats is
+        for the model, batch by batch.
+
         Raises:
+            PlanError: ``plan.invalid`` if the plan is of another video.
             MediaError: if the file is too damaged.
             DecodeError: if decoding takes too long or kills the decoding process.
         """
+        times = self.times
+        for planned in plan.frames:
+            place = bisect_left(times, planned.pts)
+            if place == len(times) or times[place] != planned.pts:
+                raise PlanError(
+                    "plan.invalid",
+                    f"the plan is of another video: this one has no frame at {planned.pts} s",
+                )
         return planned_frames(self.reader, plan)
 
     def close(self) -> None:
-        """End the decoding process. Closing twice is fine."""
+        """End the decoding processes. Closing twice is fine."""
         self.reader.close()
 
     def __enter__(self) -> Self:
@@ -151,6 +168,7 @@ def open(
     source_fps: Fraction | None = None,
     cache: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
+    workers: int | None = None,
 ) -> Video:
     """Open one video file and read its header and packet index.
 
@@ -164,6 +182,9 @@ def open(
         progress: called with the share of the video that was looked at so far, from 0 to 1, while
             it is analysed, which can take as long as decoding all of it. What it raises ends the
             analysis.
+        workers: processes that may decode it at the same time; what they give is the same. As many
+            as there are processors if None, and fewer where little is to be decoded. One is best
+            where many videos are worked on at the same time.
 
     Raises:
         InputError: if there is no such file, or it may not be opened.
@@ -171,7 +192,9 @@ def open(
     """
     started = perf_counter()
     with ExitStack() as stack:
-        reader = open_video(path, decoder=decoder, limits=limits, root=root, fps=source_fps)
+        reader = open_video(
+            path, decoder=decoder, limits=limits, root=root, fps=source_fps, workers=workers
+        )
         stack.enter_context(reader)
         _ = reader.info  # read now, so that a file that cannot be used is refused here
         stack.pop_all()

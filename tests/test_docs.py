@@ -138,7 +138,7 @@ def test_the_ceilings_in_the_page_are_the_defaults() -> None:
         f"| time to open | {limits.open_timeout_s:g} s |",
         f"| time between two signs of life | {limits.stall_timeout_s:g} s |",
         f"| time for all decoding of one video | {limits.item_timeout_s:g} s |",
-        f"| memory of the decoding process | {limits.worker_memory_bytes // 2**30} GiB |",
+        f"| memory of a decoding process | {limits.worker_memory_bytes // 2**30} GiB |",
         f"{limits.max_frame_pixels // 10**6} million px, a side up to {limits.max_side_px:,} px,"
         f" sides up to {limits.max_aspect:g}:1",
     ):

@@ -8,6 +8,7 @@ import pytest
 
 import seedvideo
 from seedvideo.model.packing import ImagePart, TextPart
+from tests.media.test_child import children
 from tests.painted import ColourModel, nearest, paint
 
 
@@ -151,3 +152,28 @@ def test_a_video_gives_the_frames_of_a_plan(clip: Path) -> None:
     assert [planned.pts for planned, _ in pairs] == [frame.pts for _, frame in pairs]
     assert all(f.pixels.shape == (p.height_px, p.width_px, 3) for p, f in pairs)
     assert {nearest(f.pixels) for p, f in pairs if p.pts < 2} == {"red"}
+
+
+def test_frames_of_a_path_are_those_of_the_open_video(clip: Path) -> None:
+    made = seedvideo.plan(clip, policy="uniform", budget_tokens=4_000)
+    with seedvideo.open(clip) as video:
+        expected = [(planned, frame.pts) for planned, frame in seedvideo.frames(video, made)]
+        assert len(video.times) > 1  # It is still open.
+    assert [(planned, frame.pts) for planned, frame in seedvideo.frames(clip, made)] == expected
+    assert [planned for planned, _ in expected] == list(made.frames)
+
+
+def test_frames_that_are_left_early_leave_nothing_behind(clip: Path) -> None:
+    made = seedvideo.plan(clip, policy="uniform", budget_tokens=4_000)
+    for _ in seedvideo.frames(clip, made):
+        break
+    assert children() == []
+
+
+def test_a_plan_of_another_video_is_refused(clip: Path, tmp_path: Path) -> None:
+    other = paint(tmp_path / "other.mp4", ["red", "green", "blue"], shot_s=3)
+    made = seedvideo.plan(other, policy="uniform", budget_tokens=4_000)
+    with pytest.raises(seedvideo.PlanError) as caught:
+        next(seedvideo.frames(clip, made))
+    assert caught.value.code == "plan.invalid"
+    assert "another video" in caught.value.message

@@ -4,13 +4,13 @@ Each reader raises one of `NONSENSE` for an answer that is none to the request.
 """
 
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any, Final
 
 from seedvideo.media import wire
-from seedvideo.media.decoder import LookSize
+from seedvideo.media.decoder import DEPTHS, LookSize, LookSpan
 from seedvideo.media.frames import DecodeReport, Looks, Packets
 from seedvideo.media.info import MediaInfo, MediaWarning
 
@@ -70,20 +70,71 @@ def read_looks(message: wire.Message, size: LookSize, *, after: int, frames: int
     return Looks(tuple(ranks), planes)
 
 
-def read_report(message: wire.Message) -> DecodeReport:
-    """Reads the answer that ends a pass."""
-    header = message.header
-    warnings = [MediaWarning(str(code), str(text)) for code, text in header["warnings"]]
-    damaged, patched, lost = (
-        int(header[name]) for name in ("damaged_packets", "patched_frames", "lost_frames")
+@dataclass(frozen=True)
+class Shares:
+    """The answer to ``share``: how a pass can be cut.
+
+    Args:
+        ends: what was asked for below this place is in a share or in those before.
+        untils: rank from which the next share gives frames.
+        packets: to decode, in all.
+        spans: of looks, as they must be asked for.
+    """
+
+    ends: tuple[int, ...]
+    untils: tuple[int, ...]
+    packets: int
+    spans: tuple[LookSpan, ...]
+
+
+def read_shares(message: wire.Message, *, asked: int | None) -> Shares:
+    """Reads the answer to ``share``; for looks, which come with it, how many were asked is None."""
+    numbers = wire.unpack_integers(message.body)
+    end = 3 * int(message.header["count"])
+    ends, untils, packets = numbers[0:end:3], numbers[1:end:3], numbers[2:end:3]
+    spans = tuple(
+        LookSpan(first, last, DEPTHS[depth])
+        for first, last, depth in zip(*(numbers[end + i :: 3] for i in range(3)), strict=True)
     )
-    if damaged or patched or lost:
-        text = (
-            f"{damaged} damaged packets, {patched} frames patched up by the decoder, "
-            f"{lost} wanted frames lost (a neighbour stands in)"
-        )
-        warnings.append(MediaWarning("media.damaged", text))
-    return DecodeReport(int(header["decoded_frames"]), damaged, tuple(warnings))
+    last = len(spans) if asked is None else asked
+    if message.type != "shares" or [0, *ends][-1] != last:
+        raise wire.WireError("shares of something else")
+    if any(a >= b for a, b in pairwise([0, *ends])) or any(each < 0 for each in packets):
+        raise wire.WireError("shares out of order")
+    return Shares(tuple(ends), tuple(untils), sum(packets), spans)
+
+
+@dataclass
+class Report:
+    """What the parts of a pass have met so far."""
+
+    decoded_frames: int = 0
+    damaged_packets: int = 0
+    patched_frames: int = 0
+    lost_frames: int = 0
+    warnings: dict[str, MediaWarning] = field(default_factory=dict)
+
+    def add(self, message: wire.Message) -> None:
+        """Reads the answer that ends a part of a pass."""
+        header = message.header
+        self.decoded_frames += int(header["decoded_frames"])
+        self.damaged_packets += int(header["damaged_packets"])
+        self.patched_frames += int(header["patched_frames"])
+        self.lost_frames += int(header["lost_frames"])
+        for code, text in header["warnings"]:
+            self.warnings.setdefault(str(code), MediaWarning(str(code), str(text)))
+
+    def result(self) -> DecodeReport:
+        """What people are told."""
+        warnings = list(self.warnings.values())
+        if self.damaged_packets or self.patched_frames or self.lost_frames:
+            text = (
+                f"{self.damaged_packets} damaged packets, "
+                f"{self.patched_frames} frames patched up by the decoder, "
+                f"{self.lost_frames} wanted frames lost (a neighbour stands in)"
+            )
+            warnings.append(MediaWarning("media.damaged", text))
+        return DecodeReport(self.decoded_frames, self.damaged_packets, tuple(warnings))
 
 
 def exact(text: str) -> Fraction:

@@ -15,13 +15,13 @@ import sys
 import time
 import weakref
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from seedvideo.errors import DecodeError, InputError, MediaError, SeedVideoError
 from seedvideo.limits import Limits
 from seedvideo.media import wire
+from seedvideo.media.patience import Patience
 from seedvideo.media.safety import Source
 from seedvideo.media.worker import EXIT_OUT_OF_MEMORY
 
@@ -42,21 +42,31 @@ class Child:
     Args:
         source: the open file; stays the caller's to close.
         limits: deadlines, and what the process may use.
+        patience: shared by all processes of the file.
+
+    Attributes:
+        answers: descriptor that becomes readable when it has something to say.
+        silent_s: time spent waiting since its last word.
+        allowed_s: longest silence.
 
     Raises:
+        InputError: ``input.changed`` if the file is no longer there.
         DecodeError: if the system has no process or descriptors left.
     """
 
-    def __init__(self, source: Source, limits: Limits) -> None:
+    def __init__(self, source: Source, limits: Limits, patience: Patience) -> None:
         self._shown = source.shown
         self._limits = limits
-        self.waited_s = 0.0
-        """Time spent waiting for this process so far."""
+        self._patience = patience
+        self.silent_s = 0.0
+        self.allowed_s = limits.open_timeout_s
         pipes: list[int] = []
         try:
+            # Processes that shared one open file would move each other's place in it.
+            pipes.append(file := source.again())
             pipes += os.pipe()
             pipes += os.pipe()
-            requests, self._requests, self._answers, answers = pipes
+            _, requests, self._requests, self.answers, answers = pipes
             self._process = subprocess.Popen(
                 [
                     sys.executable,
@@ -67,12 +77,12 @@ class Child:
                     json.dumps(_module_path()),
                     str(requests),
                     str(answers),
-                    str(source.descriptor),
+                    str(file),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                pass_fds=(requests, answers, source.descriptor),
+                pass_fds=(requests, answers, file),
                 # Ctrl-C is for the reader, which then ends this process in its own way.
                 start_new_session=True,
             )
@@ -88,10 +98,12 @@ class Child:
                     retryable=True,
                 ) from error
             raise
-        os.close(requests)
-        os.close(answers)
-        os.set_blocking(self._answers, False)
-        self._end = weakref.finalize(self, _end, self._process, self._requests, self._answers)
+        for descriptor in (requests, answers, file):
+            os.close(descriptor)
+        os.set_blocking(self.answers, False)
+        os.set_blocking(self._requests, False)
+        self._inbox = wire.Inbox(self.answers)
+        self._end = weakref.finalize(self, _end, self._process, self._requests, self.answers)
 
     @property
     def running(self) -> bool:
@@ -102,42 +114,53 @@ class Child:
         """Sends a request.
 
         Raises:
-            DecodeError: if the process is dead.
+            DecodeError: if the process is dead, or does not take it in time.
         """
+        deadline_s = time.monotonic() + self._limits.stall_timeout_s
         try:
-            wire.send(self._requests, header, body)
+            for part in wire.parts(header, body):
+                self._write(memoryview(part), deadline_s=deadline_s)
         except BrokenPipeError:
             # It may have said why before it died.
-            self.receive(within_s=self._limits.stall_timeout_s)
+            self.receive()
             raise self._crashed() from None
 
-    def receive(self, *, within_s: float, max_body_bytes: int = 0) -> wire.Message:
+    def receive(self, *, max_body_bytes: int = 0) -> wire.Message:
         """Waits for an answer other than a sign of life.
 
         Args:
-            within_s: time until the next answer or sign of life.
             max_body_bytes: longest answer to accept.
 
         Raises:
             SeedVideoError: as the process says.
             DecodeError: if it is late, dies or talks nonsense; it is dead afterwards.
         """
+        while (message := self.take(max_body_bytes=max_body_bytes)) is None:
+            self._patience.wait([self])
+        return message
+
+    def take(self, *, max_body_bytes: int) -> wire.Message | None:
+        """Returns an answer other than a sign of life if it is there already.
+
+        Raises:
+            As `receive` does.
+        """
         while True:
-            started_s = time.monotonic()
             try:
-                message = wire.receive(
-                    partial(self._read_into, deadline_s=started_s + within_s),
-                    max_body_bytes=max_body_bytes,
-                )
+                message = self._inbox.take(max_body_bytes=max_body_bytes)
             except wire.WireError as error:
                 self.kill()
                 raise DecodeError(
                     "decode.crashed", f"{self._shown}: the decoding process sent nonsense"
                 ) from error
-            finally:
-                self.waited_s += time.monotonic() - started_s
+            except EOFError:
+                raise self._crashed() from None
             if message is None:
-                raise self._crashed()
+                if self._patience.is_late(self):
+                    raise self._late()
+                return None
+            self.silent_s = 0.0
+            self.allowed_s = self._limits.stall_timeout_s
             if message.type == "error":
                 self.kill()
                 raise _rebuild(message.header, self._shown)
@@ -149,43 +172,44 @@ class Child:
                 raise fault
             if message.type != "alive":
                 return message
-            within_s = self._limits.stall_timeout_s
 
     def stop_pass(self, *, max_body_bytes: int) -> None:
         """Ends a pass whose answers are no longer wanted; kills the process if that takes long."""
         deadline_s = time.monotonic() + _STOP_GRACE_S
         try:
             self.send({"type": "stop"})
-            while True:
-                left_s = deadline_s - time.monotonic()
-                message = self.receive(within_s=max(left_s, 0.0), max_body_bytes=max_body_bytes)
-                if message.type == "done":
+            while (left_s := deadline_s - time.monotonic()) > 0:
+                self.silent_s, self.allowed_s = 0.0, left_s
+                if self.receive(max_body_bytes=max_body_bytes).type == "done":
                     return
         except SeedVideoError:
-            self.kill()
+            pass  # Of a pass that nobody waits for.
+        self.kill()
 
     def kill(self) -> None:
         """Ends the process at once. Harmless if it has ended."""
         self._end()
 
-    def _read_into(self, buffer: memoryview, deadline_s: float) -> bool:
+    def _write(self, view: memoryview, *, deadline_s: float) -> None:
         poll = select.poll()
-        poll.register(self._answers, select.POLLIN)
-        while buffer:
-            left_s = min(deadline_s - time.monotonic(), self._limits.item_timeout_s - self.waited_s)
+        poll.register(self._requests, select.POLLOUT)
+        while view:
+            left_s = deadline_s - time.monotonic()
             if left_s <= 0 or not poll.poll(left_s * 1000):
-                self.kill()
-                raise DecodeError(
-                    "decode.timeout",
-                    f"{self._shown}: decoding took longer than allowed and was stopped",
-                    hint="try again on a calmer machine; report the file if it repeats",
-                    retryable=True,
-                )
-            count = os.readv(self._answers, [buffer])
-            if not count:
-                return False
-            buffer = buffer[count:]
-        return True
+                raise self._late()
+            try:
+                view = view[os.write(self._requests, view) :]
+            except BlockingIOError:
+                continue  # Less room than a pipe writes in one piece.
+
+    def _late(self) -> DecodeError:
+        self.kill()
+        return DecodeError(
+            "decode.timeout",
+            f"{self._shown}: decoding took longer than allowed and was stopped",
+            hint="try again on a calmer machine; report the file if it repeats",
+            retryable=True,
+        )
 
     def _crashed(self) -> DecodeError:
         try:

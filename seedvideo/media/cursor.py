@@ -1,4 +1,4 @@
-"""A place in a file, counted in packets, that moves forward by reading on or by a seek.
+"""A place in a file, counted in packets, that moves by reading on or by a seek.
 
 A seek is trusted only after the keyframe it was meant for has been found by its own facts. Each
 packet is given its number as its time, so that a decoded frame says which packet it came from. Runs
@@ -28,7 +28,7 @@ class SeekNotTrusted(Exception):
 
 
 class Cursor:
-    """A place in the file, counted in packets, that can move forward."""
+    """A place in the file, counted in packets."""
 
     def __init__(
         self, container: InputContainer, stream: VideoStream, table: PacketTable, shown: str
@@ -42,15 +42,17 @@ class Cursor:
         self._reader = read_packets(container, stream, shown=shown)
 
     def go_to(self, number: int, *, strategy: Strategy, alive: Callable[[], None]) -> None:
-        """Moves forward to a packet.
+        """Moves to a packet; back only by a seek.
 
         Raises:
             SeekNotTrusted: if it is not found.
         """
         distance = number - self._position
         least = {"seek": 1, "auto": _WORTH_A_SEEK, "sequential": NO_END}[strategy]
-        if distance >= least:
+        if distance >= least or distance < 0:
             self._seek(number)
+        if self._position > number:
+            raise SeekNotTrusted
         while self._position < number:
             alive()
             if self._next() is None:

@@ -7,17 +7,26 @@ of the stream. Knows nothing of times or files.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
+from seedvideo.errors import MediaError
+from seedvideo.limits import Limits
 from seedvideo.media.info import MediaWarning
 
 Strategy = Literal["auto", "sequential", "seek"]
 """How to reach frames: as costs least, in one pass without a seek, or by a seek at each chance."""
 
+_MIN_PACKETS_FOR_SHARE: Final = 100
+"""Packets from which the share of damaged ones says something."""
+
 Depth = Literal["keys", "references", "all"]
 """Which pictures of a span are looked at: those that need no other, those that others need, all.
 
 Not every stream says which pictures others need; then ``references`` gives all."""
+
+
+DEPTHS: Final[tuple[Depth, ...]] = ("keys", "references", "all")
+"""From the shallowest to the deepest."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +107,31 @@ class Tally:
     lost_frames: int = 0
     """Wanted frames that never came; a neighbour was given instead."""
     planned_packets: int = 0
+    """What the whole pass has to decode, at least."""
     errors_in_a_row: int = 0
     warnings: tuple[MediaWarning, ...] = ()
+
+
+def is_too_damaged(damaged_packets: int, planned_packets: int, limits: Limits) -> bool:
+    """Tells whether so much of what a whole pass has to decode is damaged that it is given up.
+
+    It is a share of what the pass has to read, not of what it has read so far: damage often lies in
+    one place.
+    """
+    return (
+        planned_packets >= _MIN_PACKETS_FOR_SHARE
+        and damaged_packets > limits.max_error_share * planned_packets
+    )
+
+
+def too_damaged(shown: str, damaged_packets: int, planned_packets: int) -> MediaError:
+    """Returns the error for a file that is given up."""
+    share = f"{damaged_packets} of {planned_packets} packets so far"
+    return MediaError(
+        "media.corrupt",
+        f"{shown}: too much of it is damaged: {share}",
+        hint="copy it again, or repair it",
+    )
 
 
 class Decoder(Protocol):

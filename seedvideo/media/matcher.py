@@ -4,15 +4,25 @@ Frames are named by rank. Runs in the decoding process only. Decodes nothing.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 from av.video.frame import VideoFrame
 
 from seedvideo.media.decoder import Picture, Wanted
 from seedvideo.media.picture import Resizer
 
+Ranked: TypeAlias = tuple[int, VideoFrame]
+
+
+class NothingBefore(Exception):
+    """A wanted frame is lost, and its run gave none before it; one must be looked for."""
+
 
 class Matcher:
-    """Hands decoded frames, which come by rising rank, to the wanted ones."""
+    """Hands decoded frames, which come by rising rank in each run, to the wanted ones.
+
+    A wanted frame that was passed by is lost: the frame before it in its run stands in.
+    """
 
     def __init__(
         self, wanted: Sequence[Wanted], resizer: Resizer, on_loss: Callable[[], None]
@@ -22,8 +32,11 @@ class Matcher:
         self._on_loss = on_loss
         self._wanted = wanted
         self._place = 0
+        self._run_end = 0
         self._resizer = resizer
-        self._before: tuple[int, VideoFrame] | None = None
+        self._before: Ranked | None = None
+        self._found: Ranked | None = None
+        self._substitute: Ranked | None = None
 
     @property
     def pending(self) -> Sequence[Wanted]:
@@ -35,32 +48,56 @@ class Matcher:
         """Whether everything has been delivered."""
         return self._place == len(self._wanted)
 
+    @property
+    def run_done(self) -> bool:
+        """Whether everything that the run was for has been delivered."""
+        return self._place == self._run_end
+
+    def substitute(self, found: Ranked) -> None:
+        """Takes the frame that stands in where the next run gives none before a lost one."""
+        self._found = found
+
+    def begin(self, asked: int) -> None:
+        """Begins a run for the next so many wanted frames."""
+        self._run_end = self._place + asked
+        self._before = None
+        self._substitute, self._found = self._found, None
+
     def misses(self, rank: int) -> bool:
         """Tells whether a wanted frame has been passed by when this one comes."""
-        return not self.done and self._wanted[self._place].rank < rank
+        return not self.run_done and self._wanted[self._place].rank < rank
 
     def offer(self, rank: int, frame: VideoFrame) -> Iterator[Picture]:
-        """Takes the next frame, and delivers what it settles.
+        """Takes the next frame of the run, and delivers what it settles.
 
-        A wanted frame that was passed by is lost: the frame before stands in for it, or this one if
-        there is none before.
+        Raises:
+            NothingBefore: as it says.
         """
         if self._before is not None and rank <= self._before[0]:
             return
-        while not self.done and self._wanted[self._place].rank <= rank:
-            lost = self._wanted[self._place].rank < rank
-            if lost:
-                self.lost += 1
-                self._on_loss()
-            source = self._before if lost and self._before is not None else (rank, frame)
-            yield self._deliver(*source)
+        while not self.run_done and self._wanted[self._place].rank <= rank:
+            if self._wanted[self._place].rank < rank:
+                yield self._deliver_lost()
+            else:
+                yield self._deliver(rank, frame)
         self._before = (rank, frame)
 
     def finish(self) -> Iterator[Picture]:
-        """Delivers what lies behind the last frame that could be decoded."""
-        while self._before is not None and not self.done:
-            self.lost += 1
-            yield self._deliver(*self._before)
+        """Delivers what lies behind the last frame of the run that could be decoded.
+
+        Raises:
+            NothingBefore: as it says.
+        """
+        while not self.run_done:
+            yield self._deliver_lost()
+
+    def _deliver_lost(self) -> Picture:
+        source = self._before or self._substitute
+        if source is None:
+            raise NothingBefore
+        self.lost += 1
+        self._on_loss()
+        return self._deliver(*source)
 
     def _deliver(self, rank: int, frame: VideoFrame) -> Picture:
         want = self._wanted[self._place]

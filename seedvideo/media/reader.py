@@ -1,18 +1,18 @@
 """The public face of a video file: its facts, its frame times, and its frames at wanted times.
 
-All decoding happens in one process beside this one, started when first needed and killed when it is
-late, so a hostile or broken file costs an error and nothing else. All times are exact seconds from
-the video stream's own start. Knows nothing of tokens, plans or models.
+All decoding happens in processes beside this one, started when first needed and killed when they
+are late, so a hostile or broken file costs an error and nothing else. All times are exact seconds
+from the video stream's own start. Knows nothing of tokens, plans or models.
 """
 
 import os
 import weakref
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from fractions import Fraction
 from functools import partial
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar, get_args
@@ -22,16 +22,28 @@ from seedvideo.limits import DEFAULT_LIMITS, Limits
 from seedvideo.media import wire
 from seedvideo.media.answers import (
     NONSENSE,
+    Report,
     read_facts,
     read_looks,
     read_packet_sizes,
-    read_report,
+    read_shares,
 )
 from seedvideo.media.child import Child, open_request
-from seedvideo.media.decoder import LookSize, LookSpan, Strategy
+from seedvideo.media.decoder import LookSize, LookSpan, Strategy, is_too_damaged, too_damaged
 from seedvideo.media.frames import DecodeReport, Frame, Looks, Packets, Target
 from seedvideo.media.info import MediaInfo
+from seedvideo.media.passes import (
+    ask_frames,
+    ask_looks,
+    ask_shares,
+    count,
+    processors,
+    share,
+    worth_processes,
+)
+from seedvideo.media.patience import Patience
 from seedvideo.media.safety import Source, open_source
+from seedvideo.media.team import Task, Team
 from seedvideo.media.worker import LOOKS_A_MESSAGE
 
 _Read = TypeVar("_Read")
@@ -50,6 +62,7 @@ def open_video(
     limits: Limits = DEFAULT_LIMITS,
     root: Path | None = None,
     fps: Fraction | None = None,
+    workers: int | None = None,
 ) -> "VideoReader":
     """Opens a video file or a still picture.
 
@@ -59,6 +72,8 @@ def open_video(
         limits: ceilings for size, time and memory.
         root: if given, a file outside this folder is refused, links followed.
         fps: frames a second, used only for a stream that has no times of its own.
+        workers: processes that may decode at the same time. The frames are the same. As many as
+            there are processors if None, and fewer where little is to be decoded.
 
     Raises:
         InputError: if there is no regular file of this name inside the bounds.
@@ -70,12 +85,14 @@ def open_video(
         raise ConfigError("config.invalid", f"decoder is {decoder!r}, expected one of {allowed}")
     if fps is not None and fps <= 0:
         raise ConfigError("config.invalid", f"fps is {fps}, expected above 0")
+    if workers is not None and workers < 1:
+        raise ConfigError("config.invalid", f"workers is {workers}, expected at least 1")
     if decoder == "decord":
         from seedvideo.media.decord_decoder import check_installed
 
         check_installed()
     source = open_source(path, limits=limits, root=root)
-    return VideoReader(source, decoder=decoder, limits=limits, fps=fps)
+    return VideoReader(source, decoder=decoder, limits=limits, fps=fps, workers=workers)
 
 
 def probe(
@@ -93,19 +110,29 @@ class VideoReader:
     """
 
     def __init__(
-        self, source: Source, *, decoder: DecoderName, limits: Limits, fps: Fraction | None
+        self,
+        source: Source,
+        *,
+        decoder: DecoderName,
+        limits: Limits,
+        fps: Fraction | None,
+        workers: int | None,
     ) -> None:
         self._source = source
         # At once on `close`; else when the reader is forgotten, after its process has ended.
         self._release = weakref.finalize(self, source.close)
         self._decoder = decoder
         self._limits = limits
-        self._fps = fps
-        self._child: Child | None = None
-        self._waited_s = 0.0
-        self._pass = 0
-        self._pass_runs = False
-        self._pass_bytes = 0
+        self._workers = workers
+        request = open_request(
+            source, limits=limits, decoder=decoder, fps=None if fps is None else str(fps)
+        )
+        self._team = Team(
+            partial(_start, source, limits, request),
+            limits=limits,
+            max_opening_bytes=_BYTES_PER_FRAME * limits.max_packets,
+            shown=source.shown,
+        )
         self._info: MediaInfo | None = None
         self._times: tuple[Fraction, ...] = ()
         self._keyframes: tuple[int, ...] = ()
@@ -155,8 +182,8 @@ class VideoReader:
 
     def frames(
         self, targets: Sequence[Target], *, strategy: StrategyName = "auto"
-    ) -> Iterator[Frame]:
-        """Decodes the frames presented at wanted times.
+    ) -> Generator[Frame, None, None]:
+        """Decodes the frames presented at wanted times, later ones while earlier ones are used.
 
         Args:
             targets: in order of time. The frame for a target is the last one that is presented at
@@ -197,15 +224,12 @@ class VideoReader:
             As `info` does.
         """
         if self._packets is None:
-            child = self._ready_child()
-            child.send({"type": "packets"})
-            limits = self._limits
-            message = child.receive(
-                within_s=limits.stall_timeout_s,
-                max_body_bytes=_BYTES_PER_FRAME * limits.max_packets,
+            message = self._ask(
+                Task({"type": "packets"}, b""),
+                max_body_bytes=_BYTES_PER_FRAME * self._limits.max_packets,
             )
-            read = partial(read_packet_sizes, message, frames=len(self._times))
-            self._packets = self._read(child, read)
+            frames = len(self._times)
+            self._packets = self._read(partial(read_packet_sizes, message, frames=frames))
         return self._packets
 
     def looks(self, spans: Sequence[LookSpan], size: LookSize) -> Iterator[Looks]:
@@ -239,82 +263,79 @@ class VideoReader:
         return self._source.digest()
 
     def close(self) -> None:
-        """Ends the decoding process, whatever it is doing, and closes the file."""
-        self._end_child()
+        """Ends the decoding processes, whatever they are doing, and closes the file."""
+        self._team.close()
         self._release()
 
-    def _frames(self, targets: Sequence[Target], strategy: StrategyName) -> Iterator[Frame]:
+    def _frames(
+        self, targets: Sequence[Target], strategy: StrategyName
+    ) -> Generator[Frame, None, None]:
         times = self.times
         if not targets:
             return
-        child = self._ready_child()
-        wanted: list[int] = []
-        for target in targets:
-            rank = max(bisect_right(times, target.pts) - 1, 0)
-            wanted += (rank, target.width_px, target.height_px)
-        request = {"type": "pass", "strategy": strategy}
+        task = ask_frames(
+            [(max(bisect_right(times, t.pts) - 1, 0), t.width_px, t.height_px) for t in targets],
+            strategy,
+        )
+        tasks, workers = [task], 1
+        # In one pass there is nothing to share, and decord is read in one pass only.
+        if strategy != "sequential" and self._decoder == "pyav":
+            tasks, workers = self._cut(task, asked=len(targets))
         most_bytes = 3 * max(t.width_px * t.height_px for t in targets)
-        with self._running_pass(child, request, wanted, most_bytes) as number:
-            for target in targets:
-                message = self._answer(child, number, "picture")
-                yield self._frame(message, target)
-            self._finish(child, self._answer(child, number, "done"))
+        report, left = Report(), iter(targets)
+        with closing(self._run(tasks, workers, most_bytes)) as answers:
+            for task in tasks:
+                for target in islice(left, count(task)):
+                    yield self._frame(self._next(answers, "picture"), target)
+                self._add(report, self._next(answers, "done"), task)
+        self._report = report.result()
 
     def _looks(self, spans: Sequence[LookSpan], size: LookSize) -> Iterator[Looks]:
         if not spans:
             return
-        child = self._ready_child()
-        numbers: list[int] = []
-        for span in spans:
-            numbers += (span.first, span.end, wire.DEPTHS.index(span.depth))
-        request = {
-            "type": "looks",
-            "width_px": size.width_px,
-            "height_px": size.height_px,
-            "every": str(size.every),
-        }
+        tasks, workers = self._cut(ask_looks(spans, size), asked=None)
         most_bytes = LOOKS_A_MESSAGE * (8 + size.width_px * size.height_px * 3 // 2)
-        with self._running_pass(child, request, numbers, most_bytes) as number:
-            last = -1
-            while (message := self._answer(child, number, "looks", "done")).type == "looks":
-                frames = len(self._times)
-                read = partial(read_looks, message, size, after=last, frames=frames)
-                looks = self._read(child, read)
-                last = looks.ranks[-1]
-                yield looks
-            self._finish(child, message)
+        report, last, frames = Report(), -1, len(self._times)
+        with closing(self._run(tasks, workers, most_bytes)) as answers:
+            for task in tasks:
+                while (message := self._next(answers, "looks", "done")).type == "looks":
+                    read = partial(read_looks, message, size, after=last, frames=frames)
+                    looks = self._read(read)
+                    last = looks.ranks[-1]
+                    yield looks
+                self._add(report, message, task)
+        self._report = report.result()
 
-    @contextmanager
-    def _running_pass(
-        self, child: Child, request: dict[str, Any], numbers: list[int], most_bytes: int
-    ) -> Iterator[int]:
-        """Starts a pass and gives its number; ends it if it is left early."""
-        self._pass += 1
-        number = self._pass
-        self._pass_bytes = most_bytes
-        child.send(request, wire.pack_integers(numbers))
-        self._pass_runs = True
-        try:
-            yield number
-        finally:
-            if number == self._pass and self._pass_runs:
-                self._pass_runs = False
-                if child.running:
-                    child.stop_pass(max_body_bytes=self._pass_bytes)
+    def _cut(self, task: Task, *, asked: int | None) -> tuple[list[Task], int]:
+        """Cuts a pass into tasks if several processes pay; says how many of these."""
+        info = self.info
+        most = self._workers or processors()
+        if most == 1 or asked == 1:
+            return [task], 1
+        # Three numbers for a share or a span; there are no more of them than frames.
+        message = self._ask(ask_shares(task), max_body_bytes=48 * len(self._times) + 48)
+        shares = self._read(partial(read_shares, message, asked=asked))
+        if self._workers is None:
+            pixels = info.width_px * info.height_px
+            most = min(most, worth_processes(shares.packets, frame_pixels=pixels))
+        if most == 1 or len(shares.ends) <= 1:
+            return [task], 1
+        return list(share(task, shares)), most
 
-    def _answer(self, child: Child, number: int, *kinds: str) -> wire.Message:
-        if number != self._pass or not child.running:
-            raise DecodeError(
-                "decode.stopped",
-                f"{self._source.shown}: decoding was stopped by a new pass or by closing",
-                hint="finish one loop over frames before the next",
-                retryable=True,
-            )
-        message = child.receive(
-            within_s=self._limits.stall_timeout_s, max_body_bytes=self._pass_bytes
-        )
+    def _run(
+        self, tasks: Sequence[Task], workers: int, max_body_bytes: int
+    ) -> Generator[wire.Message, None, None]:
+        self._ready()
+        return self._team.run(tasks, workers=workers, max_body_bytes=max_body_bytes)
+
+    def _ask(self, task: Task, *, max_body_bytes: int) -> wire.Message:
+        self._ready()
+        return self._team.ask(task, max_body_bytes=max_body_bytes)
+
+    def _next(self, answers: Iterator[wire.Message], *kinds: str) -> wire.Message:
+        message = next(answers)
         if message.type not in kinds:
-            child.kill()
+            self._team.close()
             raise self._nonsense()
         return message
 
@@ -332,55 +353,44 @@ class VideoReader:
         pixels = np.frombuffer(message.body, np.uint8).reshape(shape)
         return Frame(self._times[rank], pixels)
 
-    def _finish(self, child: Child, message: wire.Message) -> None:
-        self._pass_runs = False
-        self._report = self._read(child, partial(read_report, message))
+    def _add(self, report: Report, message: wire.Message, task: Task) -> None:
+        """Notes what a task has met; what is too much for a whole pass ends it."""
+        self._read(partial(report.add, message))
+        planned_packets = task.header["planned_packets"]
+        if is_too_damaged(report.damaged_packets, planned_packets, self._limits):
+            raise too_damaged(self._source.shown, report.damaged_packets, planned_packets)
 
-    def _read(self, child: Child, read: Callable[[], _Read]) -> _Read:
+    def _read(self, read: Callable[[], _Read]) -> _Read:
         try:
             return read()
         except NONSENSE as error:
-            child.kill()
+            self._team.close()
             raise self._nonsense() from error
 
     def _opened(self) -> MediaInfo:
         if self._info is None:
-            self._ready_child()
+            self._ready()
         if self._info is None:
             raise self._nonsense()
         return self._info
 
-    def _ready_child(self) -> Child:
-        """Returns a process that waits for a request, starting one if there is none."""
+    def _ready(self) -> None:
+        """Sees to it that a process has opened the file."""
         if not self._release.alive:
             raise DecodeError("decode.stopped", f"{self._source.shown}: the reader is closed")
-        if self._child is not None and self._child.running:
-            if self._pass_runs:
-                self._pass_runs = False
-                self._child.stop_pass(max_body_bytes=self._pass_bytes)
-            if self._child.running:
-                return self._child
-        self._end_child()
-        limits = self._limits
-        child = self._child = Child(self._source, limits)
-        child.waited_s = self._waited_s
-        fps = None if self._fps is None else str(self._fps)
-        child.send(open_request(self._source, limits=limits, decoder=self._decoder, fps=fps))
-        answer = child.receive(
-            within_s=limits.open_timeout_s, max_body_bytes=_BYTES_PER_FRAME * limits.max_packets
-        )
-        facts = self._read(child, partial(read_facts, answer, path=self._source.name))
+        if self._team.first is not None:
+            return
+        facts = self._read(partial(read_facts, self._team.open(), path=self._source.name))
         if self._info is None:
             self._info, self._times, self._keyframes = facts.info, facts.times, facts.keyframes
-        return child
-
-    def _end_child(self) -> None:
-        if self._child is not None:
-            self._waited_s = self._child.waited_s
-            self._child.kill()
-            self._child = None
-            self._pass_runs = False
 
     def _nonsense(self) -> DecodeError:
         text = f"{self._source.shown}: the decoding process sent nonsense"
         return DecodeError("decode.crashed", text, hint="report the file")
+
+
+def _start(source: Source, limits: Limits, request: dict[str, Any], patience: Patience) -> Child:
+    """Starts a process and asks it to open the file."""
+    child = Child(source, limits, patience)
+    child.send(request)
+    return child

@@ -1,90 +1,154 @@
 """Which packets are decoded for wanted frames: runs that begin at a keyframe.
 
-Nothing is read or decoded here. Frames are named by rank, packets by number.
+A run is decoded by itself, with nothing known of the one before, so what it gives does not depend
+on where, when or after what it is decoded: any number of processes may share a file's runs. Nothing
+is read or decoded here. Frames are named by rank, packets by number.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from seedvideo.media.decoder import Depth, LookSpan, Strategy
+from seedvideo.media.decoder import DEPTHS, Depth, LookSpan, Strategy
 from seedvideo.media.index import Index
 
 NO_END: Final = 1 << 62
 """End of a run that lasts as long as the file does."""
 
-_WORTH_A_JUMP: Final = 4
-"""Packets that must be saved before draining, flushing and starting anew costs less."""
+_MOST_TWICE: Final = 16
+"""Packets that may be decoded twice so that two runs stay apart.
 
-_DEPTHS: Final[tuple[Depth, ...]] = ("keys", "references", "all")
+Where groups of pictures are open, the pictures shown before a keyframe are stored behind it, and
+need both it and the group before. They are few: as many as an encoder reorders.
+"""
+
+_LOOKS_APART: Final = 250
+"""Packets from which a run of looks ends at the next keyframe: some seconds of video."""
 
 
 @dataclass(frozen=True)
 class Run:
     """Packets ``[first, end)`` to decode in one go; the first one is a keyframe.
 
-    ``depth`` says which pictures among them the decoder may leave out.
+    ``depth`` says which pictures among them the decoder may leave out. Of frames from rank
+    ``until`` on none is looked at: the next run gives them. ``asked`` counts the frames, or spans,
+    that were asked for and are first met in this run.
     """
 
     first: int
     end: int
     depth: Depth = "all"
+    until: int = NO_END
+    asked: int = 1
 
 
-def plan_runs(index: Index, wanted: Sequence[int], *, strategy: Strategy) -> list[Run]:
+def plan_runs(
+    index: Index, wanted: Sequence[int], *, strategy: Strategy, fields: bool = True
+) -> list[Run]:
     """Plans which packets are decoded for the wanted ranks.
 
     Args:
         index: of the stream.
         wanted: ranks, rising.
         strategy: ``sequential`` gives one run from the first keyframe on.
+        fields: whether a picture may be stored as two packets.
     """
     if index.by_count:
-        return [Run(index.keys[0], NO_END)]
-    gap = 0 if strategy == "seek" else _WORTH_A_JUMP
-    spans = sorted({(index.entry(rank), index.packet_of[rank] + 2) for rank in wanted})
+        return [Run(index.keys[0], NO_END, asked=len(wanted))]
     runs: list[Run] = []
-    for first, end in spans:
-        # One packet more than wanted: an interlaced picture may be stored as two packets.
-        end = min(end, len(index.packet_times))
-        if runs and (strategy == "sequential" or first <= runs[-1].end + gap):
-            runs[-1] = Run(runs[-1].first, max(runs[-1].end, end))
-        else:
-            runs.append(Run(index.keys[0] if strategy == "sequential" else first, end))
+    for rank in wanted:
+        packet = index.packet_of[rank]
+        end = min(packet + 2, len(index.packet_times))
+        if not fields:
+            end = min(end, _next_key(index, packet))
+        first = index.keys[0] if strategy == "sequential" else index.entry(rank)
+        _add(runs, Run(first, end))
     return runs
 
 
-def plan_looks(index: Index, spans: Sequence[LookSpan], *, sequential: bool = False) -> list[Run]:
+def cut_spans(index: Index, spans: Sequence[LookSpan]) -> list[LookSpan]:
+    """Cuts long spans of looks at keyframes, so that their runs can be shared.
+
+    Args:
+        index: of the stream.
+        spans: by rising ranks, not overlapping.
+
+    Returns:
+        The parts; without spans that want keyframes where there is none.
+    """
+    if index.by_count:
+        return list(spans)
+    keyframes = index.keyframes
+    cut: list[LookSpan] = []
+    for span in spans:
+        first = span.first
+        place = bisect_left(keyframes, first)
+        if span.depth == "keys" and (place == len(keyframes) or keyframes[place] >= span.end):
+            continue
+        while span.depth != "keys":
+            place = bisect_left(keyframes, first + _LOOKS_APART)
+            if place == len(keyframes) or keyframes[place] >= span.end:
+                break
+            cut.append(replace(span, first=first, end=keyframes[place]))
+            first = keyframes[place]
+        cut.append(replace(span, first=first))
+    return cut
+
+
+def plan_looks(index: Index, spans: Sequence[LookSpan]) -> list[Run]:
     """Plans which packets are decoded to look at spans of frames.
 
     Args:
         index: of the stream.
         spans: by rising ranks, not overlapping.
-        sequential: whether everything shall be one run, as deep as the deepest span.
     """
-    deepest = max((span.depth for span in spans), key=_DEPTHS.index)
-    if index.by_count:
-        return [Run(index.keys[0], NO_END)]  # Counting works only if no picture is left out.
-    if sequential:
-        return [Run(index.keys[0], len(index.packet_times), deepest)]
+    if not spans:
+        return []
+    if index.by_count:  # Counting works only if no picture is left out.
+        return [Run(index.keys[0], NO_END, asked=len(spans))]
+    keys = sorted((index.rank_of[key], key) for key in index.keys)
     runs: list[Run] = []
     for span in spans:
-        for run in _runs_of(index, span):
-            if runs and run.first <= runs[-1].end:
-                before = runs[-1]
-                depth = max(before.depth, run.depth, key=_DEPTHS.index)
-                runs[-1] = Run(before.first, max(before.end, run.end), depth)
-            else:
-                runs.append(run)
-    return runs
+        for run in _runs_of(index, keys, span):
+            _add(runs, run)
+    starts = [index.rank_of[run.first] for run in runs[1:]]
+    return [
+        replace(run, until=start if start >= 0 else NO_END)
+        for run, start in zip(runs, [*starts, NO_END], strict=True)
+    ]
 
 
-def _runs_of(index: Index, span: LookSpan) -> list[Run]:
+def _add(runs: list[Run], run: Run) -> None:
+    """Joins a run to the last one where that spares more than a few packets."""
+    before = runs[-1] if runs else None
+    if before is None or before.end <= run.first:
+        runs.append(run)
+        return
+    twice = min(before.end, run.end) - run.first
+    if before.first < run.first and twice <= _MOST_TWICE and 8 * twice <= run.first - before.first:
+        runs.append(run)
+        return
+    depth = max(before.depth, run.depth, key=DEPTHS.index)
+    end = max(before.end, run.end)
+    runs[-1] = Run(before.first, end, depth, asked=before.asked + run.asked)
+
+
+def _next_key(index: Index, packet: int) -> int:
+    """Returns the number of the first keyframe behind a packet."""
+    place = bisect_left(index.keys, packet + 1)
+    return index.keys[place] if place < len(index.keys) else len(index.packet_times)
+
+
+def _runs_of(index: Index, keys: list[tuple[int, int]], span: LookSpan) -> list[Run]:
     if span.depth == "keys":
-        ranks = ((index.rank_of[key], key) for key in index.keys)
+        first, end = (bisect_left(keys, (rank, -1)) for rank in (span.first, span.end))
         # A keyframe next to another is not joined to it: each is decoded alone.
-        return [Run(key, key + 1, "keys") for rank, key in ranks if span.first <= rank < span.end]
-    first = index.entry(span.first)
+        return [
+            Run(key, key + 1, "keys", asked=int(place == 0))
+            for place, (_, key) in enumerate(keys[first:end])
+        ]
+    last = max(index.packet_of[span.first : span.end])
     # One packet more than wanted: an interlaced picture may be stored as two packets.
-    end = max(index.packet_of[span.first : span.end]) + 2
-    return [Run(first, min(end, len(index.packet_times)), span.depth)]
+    end = min(last + 2, _next_key(index, last))
+    return [Run(index.entry(span.first), end, span.depth)]

@@ -50,12 +50,17 @@ IMAGE_KINDS: Final = ("png", "jpeg", "webp", "bmp")
 """Kinds of still picture, read as a video of one frame."""
 
 
+_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+"""NONBLOCK: should the file have become a pipe since it was checked, opening must not hang."""
+
+
 @dataclass(frozen=True)
 class Source:
     """An open, regular file that looks like media.
 
     Args:
-        descriptor: ours to close; no other code opens the file again by name.
+        descriptor: ours to close.
+        real: name with every link followed.
         name: as it was given.
         shown: the name, made safe to print.
         kind: what the first bytes say: a container, a still picture, ``audio`` or ``unknown``.
@@ -63,6 +68,7 @@ class Source:
     """
 
     descriptor: int
+    real: str
     name: str
     shown: str
     kind: str
@@ -75,6 +81,26 @@ class Source:
             hashed.update(data)
             done += len(data)
         return hashed.hexdigest()
+
+    def again(self) -> int:
+        """Opens the very same file once more, to be read at a place of its own.
+
+        Returns:
+            A descriptor, the caller's to close.
+
+        Raises:
+            OSError: if it cannot be opened.
+            InputError: ``input.changed`` if there is another file in its place.
+        """
+        same = f"/proc/self/fd/{self.descriptor}"
+        if os.path.exists(same):  # On Linux, where this is the file itself, moved or not.
+            return os.open(same, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(self.real, _FLAGS)
+        mine, its = os.fstat(self.descriptor), os.fstat(descriptor)
+        if (mine.st_dev, mine.st_ino) != (its.st_dev, its.st_ino):
+            os.close(descriptor)
+            raise _changed(self.shown)
+        return descriptor
 
     def close(self) -> None:
         """Closes the descriptor."""
@@ -109,26 +135,19 @@ def open_source(path: str | os.PathLike[str], *, limits: Limits, root: Path | No
     _check_inside(real, root, shown)
     _check_regular(facts, shown)
     try:
-        # NONBLOCK: should the file have become a pipe since the check, opening must not hang.
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-        descriptor = os.open(real, flags)
+        descriptor = os.open(real, _FLAGS)
     except OSError as error:
         raise InputError("input.unreadable", f"{shown}: {_reason(error)}") from error
     try:
         opened = os.fstat(descriptor)
         _check_regular(opened, shown)
         if (opened.st_dev, opened.st_ino) != (facts.st_dev, facts.st_ino):
-            raise InputError(
-                "input.changed",
-                f"{shown}: was replaced while being opened",
-                hint="wait until it is whole, then try again",
-                retryable=True,
-            )
+            raise _changed(shown)
         _check_size(opened.st_size, shown, limits)
         # A folder on the way may have become a link since the first check.
         _check_inside(_place(descriptor, real), root, shown)
         kind = sniff(os.pread(descriptor, HEAD_BYTES, 0), shown=shown)
-        return Source(descriptor, name, shown, kind, opened.st_size)
+        return Source(descriptor, real, name, shown, kind, opened.st_size)
     except BaseException:
         os.close(descriptor)
         raise
@@ -201,6 +220,15 @@ def _check_inside(real: str, root: Path | None, shown: str) -> None:
             f"{shown}: lies outside the allowed folder",
             hint="move the file, or allow another folder",
         )
+
+
+def _changed(shown: str) -> InputError:
+    return InputError(
+        "input.changed",
+        f"{shown}: was replaced while being opened",
+        hint="wait until it is whole, then try again",
+        retryable=True,
+    )
 
 
 def _place(descriptor: int, real: str) -> str:

@@ -11,19 +11,11 @@ import struct
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 PREFIX: Final = struct.Struct(">IQ")
 MAX_HEADER_BYTES: Final = 1 << 20
 """Longest header that a reader accepts."""
-
-
-DEPTHS: Final[tuple[Literal["keys"], Literal["references"], Literal["all"]]] = (
-    "keys",
-    "references",
-    "all",
-)
-"""How closely a span is looked at, by the number that stands for it in a message."""
 
 
 class WireError(Exception):
@@ -45,10 +37,15 @@ class Message:
 
 def send(descriptor: int, header: dict[str, Any], body: bytes | memoryview = b"") -> None:
     """Writes one message, waiting until the other side has taken it."""
+    for part in parts(header, body):
+        _write(descriptor, part)
+
+
+def parts(header: dict[str, Any], body: bytes | memoryview) -> list[bytes | memoryview]:
+    """Returns one message as bytes to write one after another."""
     text = json.dumps(header, ensure_ascii=True).encode("ascii")
-    _write(descriptor, PREFIX.pack(len(text), len(body)) + text)
-    if len(body):
-        _write(descriptor, body)
+    opening = PREFIX.pack(len(text), len(body)) + text
+    return [opening, body] if len(body) else [opening]
 
 
 def receive(read_into: Callable[[memoryview], bool], *, max_body_bytes: int) -> Message | None:
@@ -67,19 +64,54 @@ def receive(read_into: Callable[[memoryview], bool], *, max_body_bytes: int) -> 
     prefix = bytearray(PREFIX.size)
     if not read_into(memoryview(prefix)):
         return None
-    header_bytes, body_bytes = PREFIX.unpack(prefix)
-    if header_bytes > MAX_HEADER_BYTES or body_bytes > max_body_bytes:
-        raise WireError(f"message of {header_bytes} + {body_bytes} bytes is over the bound")
-    text, body = bytearray(header_bytes), bytearray(body_bytes)
+    text, body = _room(prefix, max_body_bytes)
     if not read_into(memoryview(text)) or (body and not read_into(memoryview(body))):
         return None
-    try:
-        header = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise WireError("header is not JSON") from error
-    if not isinstance(header, dict):
-        raise WireError("header is not an object")
-    return Message(header, body)
+    return Message(_header(text), body)
+
+
+class Inbox:
+    """Takes messages from a descriptor that does not block, as much of them as is there.
+
+    Args:
+        descriptor: to read from; stays the caller's to close.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._prefix, self._text, self._body = bytearray(PREFIX.size), bytearray(), bytearray()
+        self._unread: list[memoryview] = [memoryview(self._prefix)]
+        self._is_prefix = True
+
+    def take(self, *, max_body_bytes: int) -> Message | None:
+        """Returns the next message if all of it is there.
+
+        Args:
+            max_body_bytes: longest body to accept.
+
+        Raises:
+            EOFError: if the other side has closed.
+            WireError: as `receive`.
+        """
+        while True:
+            while self._unread:
+                try:
+                    count = os.readv(self._descriptor, self._unread)
+                except BlockingIOError:
+                    return None
+                if not count:
+                    raise EOFError
+                while self._unread and count >= len(self._unread[0]):
+                    count -= len(self._unread.pop(0))
+                if count:
+                    self._unread[0] = self._unread[0][count:]
+            if not self._is_prefix:
+                message = Message(_header(self._text), self._body)
+                self._unread, self._is_prefix = [memoryview(self._prefix)], True
+                return message
+            self._text, self._body = _room(self._prefix, max_body_bytes)
+            both = (memoryview(self._text), memoryview(self._body))
+            self._unread, self._is_prefix = [view for view in both if view], False
 
 
 def pack_integers(values: list[int]) -> bytes:
@@ -98,6 +130,24 @@ def unpack_integers(body: bytes | bytearray | memoryview) -> list[int]:
     values = array("q")
     values.frombytes(body)
     return values.tolist()
+
+
+def _room(prefix: bytearray, max_body_bytes: int) -> tuple[bytearray, bytearray]:
+    """Makes room for a header and a body of the lengths that were sent."""
+    header_bytes, body_bytes = PREFIX.unpack(prefix)
+    if header_bytes > MAX_HEADER_BYTES or body_bytes > max_body_bytes:
+        raise WireError(f"message of {header_bytes} + {body_bytes} bytes is over the bound")
+    return bytearray(header_bytes), bytearray(body_bytes)
+
+
+def _header(text: bytearray) -> dict[str, Any]:
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise WireError("header is not JSON") from error
+    if not isinstance(header, dict):
+        raise WireError("header is not an object")
+    return header
 
 
 def _write(descriptor: int, data: bytes | memoryview) -> None:

@@ -2,8 +2,8 @@
 
 Started by `seedvideo.media.child` with three descriptors: requests in, answers out, the file. It
 writes no file, opens none by name, and its memory is bounded. It ends when the reader's end of the
-request pipe closes. Requests are ``open``, then any number of ``packets``, ``pass`` and ``looks``;
-``stop`` ends one of the latter two early.
+request pipe closes. Requests are ``open``, then any number of ``packets``, ``share``, ``pass`` and
+``looks``; ``stop`` ends one of the latter two early.
 """
 
 import os
@@ -22,7 +22,7 @@ from seedvideo.media import wire
 
 if TYPE_CHECKING:
     from seedvideo.media.decode import PyavDecoder
-    from seedvideo.media.decoder import Decoder, Tally
+    from seedvideo.media.decoder import Decoder, LookSize, LookSpan, Tally, Wanted
     from seedvideo.media.describe import Opened
 
 ALIVE_EVERY_S: Final = 0.5
@@ -162,9 +162,11 @@ def _serve_file(line: _Line, file: int, request: dict[str, Any]) -> None:
     while (message := line.receive()) is not None:
         if message.type == "packets":
             _answer_packets(line, opened)
+        if message.type == "share":
+            _answer_share(line, looker, message)
         if message.type not in ("pass", "looks"):
             continue
-        tally = Tally()
+        tally = Tally(planned_packets=int(message.header["planned_packets"]))
         try:
             if message.type == "pass":
                 _answer_pass(line, decoder, message, tally)
@@ -185,14 +187,24 @@ def _serve_file(line: _Line, file: int, request: dict[str, Any]) -> None:
 
 
 def _answer_pass(line: _Line, decoder: "Decoder", message: wire.Message, tally: "Tally") -> None:
-    from seedvideo.media.decoder import Wanted
-
-    numbers = wire.unpack_integers(message.body)
-    wanted = [Wanted(*numbers[i : i + 3]) for i in range(0, len(numbers), 3)]
-    strategy = message.header["strategy"]
+    wanted, strategy = _wanted(message), message.header["strategy"]
     for picture in decoder.pictures(wanted, strategy=strategy, alive=line.alive, tally=tally):
         line.send({"type": "picture", "rank": picture.rank}, picture.rgb)
         line.alive()
+
+
+def _answer_share(line: _Line, looker: "PyavDecoder", message: wire.Message) -> None:
+    from seedvideo.media.decoder import DEPTHS
+
+    if message.header["of"] == "pass":
+        shares = looker.shares(_wanted(message), strategy=message.header["strategy"])
+        spans: list[LookSpan] = []
+    else:
+        spans, shares = looker.look_shares(*_spans(message))
+    numbers = [number for each in shares for number in (each.end, each.until, each.packets)]
+    for span in spans:
+        numbers += (span.first, span.end, DEPTHS.index(span.depth))
+    line.send({"type": "shares", "count": len(shares)}, wire.pack_integers(numbers))
 
 
 def _answer_packets(line: _Line, opened: "Opened") -> None:
@@ -204,20 +216,38 @@ def _answer_packets(line: _Line, opened: "Opened") -> None:
 def _answer_looks(
     line: _Line, looker: "PyavDecoder", message: wire.Message, tally: "Tally"
 ) -> None:
-    from seedvideo.media.decoder import LookSize, LookSpan
-
-    header, numbers = message.header, wire.unpack_integers(message.body)
-    spans = [
-        LookSpan(numbers[i], numbers[i + 1], wire.DEPTHS[numbers[i + 2]])
-        for i in range(0, len(numbers), 3)
-    ]
-    size = LookSize(header["width_px"], header["height_px"], Fraction(header["every"]))
-    looks = looker.looks(spans, size, alive=line.alive, tally=tally)
+    header, (spans, size) = message.header, _spans(message)
+    looks = looker.looks(
+        spans,
+        size,
+        is_rough=header["is_rough"],
+        until=header["until"],
+        alive=line.alive,
+        tally=tally,
+    )
     while chunk := list(islice(looks, LOOKS_A_MESSAGE)):
         ranks = wire.pack_integers([look.rank for look in chunk])
         planes = b"".join(look.planes for look in chunk)
         line.send({"type": "looks", "count": len(chunk)}, ranks + planes)
         line.alive()
+
+
+def _wanted(message: wire.Message) -> list["Wanted"]:
+    from seedvideo.media.decoder import Wanted
+
+    numbers = wire.unpack_integers(message.body)
+    return [Wanted(*numbers[i : i + 3]) for i in range(0, len(numbers), 3)]
+
+
+def _spans(message: wire.Message) -> tuple[list["LookSpan"], "LookSize"]:
+    from seedvideo.media.decoder import DEPTHS, LookSize, LookSpan
+
+    header, numbers = message.header, wire.unpack_integers(message.body)
+    spans = [
+        LookSpan(numbers[i], numbers[i + 1], DEPTHS[numbers[i + 2]])
+        for i in range(0, len(numbers), 3)
+    ]
+    return spans, LookSize(header["width_px"], header["height_px"], Fraction(header["every"]))
 
 
 def _plain(info: Any) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 Knows an open video only as something that gives a frame for each target. Times are exact seconds.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from typing import Protocol
 
 from seedvideo.media.frames import Frame, Target
@@ -16,14 +17,14 @@ class FrameSource(Protocol):
 
     def frames(
         self, targets: Sequence[Target], *, strategy: StrategyName = "auto"
-    ) -> Iterator[Frame]:
+    ) -> Generator[Frame, None, None]:
         """Decode one frame for each target, in order."""
         ...
 
 
 def planned_frames(
     reader: FrameSource, plan: Plan, *, strategy: StrategyName = "auto"
-) -> Iterator[tuple[PlannedFrame, Frame]]:
+) -> Generator[tuple[PlannedFrame, Frame], None, None]:
     """Decode a plan's frames, in order of time.
 
     The frame's own ``pts`` is the truth: it differs from the planned one where damage took the
@@ -40,8 +41,8 @@ def planned_frames(
         The planned frame and the decoded one.
     """
     shown: Frame | None = None
-    decoded = reader.frames(plan.targets(), strategy=strategy)
-    for planned, frame in zip(plan.frames, decoded, strict=True):
-        if shown is None or frame.pts > shown.pts:
-            shown = frame
-            yield planned, frame
+    with closing(reader.frames(plan.targets(), strategy=strategy)) as decoded:
+        for planned, frame in zip(plan.frames, decoded, strict=True):
+            if shown is None or frame.pts > shown.pts:
+                shown = frame
+                yield planned, frame

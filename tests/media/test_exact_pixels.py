@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from seedvideo.limits import DEFAULT_LIMITS
-from seedvideo.media import Frame, Target, VideoReader, decode, open_video
+from seedvideo.media import Frame, Target, VideoReader, decode, native, open_video
 from seedvideo.media.container import Origin
 from seedvideo.media.cursor import Cursor, SeekNotTrusted
 from seedvideo.media.decoder import Strategy, Tally, Wanted
@@ -76,7 +76,7 @@ def test_one_pass_never_seeks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     )
     data, path = whole.read_bytes(), tmp_path / "cut.ts"
     path.write_bytes(data[: 188 * 3] + data[188 * 8 :])
-    monkeypatch.setattr(decode, "Cursor", Unseekable)
+    monkeypatch.setattr(native, "Cursor", Unseekable)
     source = open_source(path, limits=DEFAULT_LIMITS, root=None)
     try:
         origin = Origin(

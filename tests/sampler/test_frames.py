@@ -1,4 +1,4 @@
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -23,7 +23,7 @@ class FakeReader:
 
     def frames(
         self, targets: Sequence[Target], *, strategy: StrategyName = "auto"
-    ) -> Iterator[Frame]:
+    ) -> Generator[Frame, None, None]:
         self.strategy = strategy
         for index, target in enumerate(targets[: len(targets) - self.missing]):
             pixels = np.zeros((target.height_px, target.width_px, 3), np.uint8)

@@ -1,0 +1,245 @@
+"""The decoding processes of one file, and how they share a pass; its answers come in order.
+
+The first process opens the file and says what is in it; the others are started when there is enough
+to do, open the same file, and must say the same. Shares go out in order, to whoever is free.
+Answers to later shares wait here, within bounds, until those before have been taken: a process
+whose answers find no room waits with them. Knows nothing of what is asked or answered.
+"""
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from seedvideo.errors import DecodeError, InputError, SeedVideoError
+from seedvideo.limits import Limits
+from seedvideo.media import wire
+from seedvideo.media.child import Child
+from seedvideo.media.patience import Patience
+
+MAX_WAITING_BYTES: Final = 16 << 20
+"""Answers that may wait for those before them; one answer more for each process."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A part of a pass that one process does: the request for it."""
+
+    header: dict[str, Any]
+    body: bytes
+
+
+@dataclass
+class _Lane:
+    """One task, and what it has given that was not taken yet."""
+
+    child: Child
+    answers: deque[wire.Message] = field(default_factory=deque)
+    failure: SeedVideoError | None = None
+    is_done: bool = False
+
+
+class Team:
+    """The processes of one file.
+
+    Args:
+        start: starts one, and asks it to open the file.
+        limits: bounds on what they say.
+        max_opening_bytes: longest answer to that.
+        shown: the file's name for messages.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[Patience], Child],
+        *,
+        limits: Limits,
+        max_opening_bytes: int,
+        shown: str,
+    ) -> None:
+        self.patience = Patience(limits.item_timeout_s)
+        self._start = start
+        self._max_opening_bytes = max_opening_bytes
+        self._shown = shown
+        self._children: list[Child] = []
+        self._opening: set[Child] = set()
+        self._facts = b""
+        self._lanes: deque[_Lane] = deque()
+        self._workers = 1
+        self._max_body_bytes = 0
+        self._pass = 0
+
+    @property
+    def first(self) -> Child | None:
+        """A process that has opened the file and still runs, if there is one."""
+        return next((c for c in self._children if c.running and c not in self._opening), None)
+
+    def open(self) -> wire.Message:
+        """Starts the first process anew and returns what it says of the file.
+
+        Raises:
+            SeedVideoError: as it says, or if it cannot be started, is late or dies.
+        """
+        self.close()
+        child = self._start(self.patience)
+        self._children = [child]
+        self._opening = {child}
+        answer = child.receive(max_body_bytes=self._max_opening_bytes)
+        self._opening.clear()
+        facts = _digest(answer)
+        if self._facts and facts != self._facts:
+            raise self._changed()
+        self._facts = facts
+        return answer
+
+    def ask(self, task: Task, *, max_body_bytes: int) -> wire.Message:
+        """Has one question answered; ends a pass that is going on.
+
+        Raises:
+            As `run` does.
+        """
+        self.stop()
+        child = self.first
+        if child is None:
+            raise self._stopped()
+        child.silent_s = 0.0
+        child.send(task.header, task.body)
+        return child.receive(max_body_bytes=max_body_bytes)
+
+    def run(
+        self, tasks: Sequence[Task], *, workers: int, max_body_bytes: int
+    ) -> Generator[wire.Message, None, None]:
+        """Has tasks done, and yields their answers in order; each task's last one is ``done``.
+
+        A pass that is left early, by an error or because another one begins, is stopped.
+
+        Args:
+            tasks: in order.
+            workers: processes to do them, at most.
+            max_body_bytes: longest answer to accept.
+
+        Raises:
+            SeedVideoError: as a process says, or if one is late or dies.
+            DecodeError: ``decode.stopped`` if another pass was begun, or the file was closed.
+        """
+        self.stop()
+        self._pass += 1
+        number, self._workers, self._max_body_bytes = self._pass, workers, max_body_bytes
+        waiting, lanes = deque(tasks), self._lanes
+        try:
+            while waiting or lanes:
+                self._hand_out(waiting)
+                if not lanes or not (lanes[0].answers or lanes[0].failure):
+                    self.patience.wait(self._talkers())
+                self._hear()
+                if lanes and lanes[0].answers:
+                    answer = lanes[0].answers.popleft()
+                    if answer.type == "done":
+                        lanes.popleft()
+                    yield answer
+                    if number != self._pass:
+                        raise self._stopped()
+                elif lanes and lanes[0].failure is not None:
+                    raise lanes[0].failure
+        finally:
+            if number == self._pass:
+                self.stop()
+
+    def stop(self) -> None:
+        """Ends the pass that is going on, if any."""
+        self._pass += 1
+        for lane in self._lanes:
+            if not lane.is_done and lane.child.running:
+                lane.child.stop_pass(max_body_bytes=self._max_body_bytes)
+        self._lanes.clear()
+
+    def close(self) -> None:
+        """Ends every process, whatever it is doing."""
+        self._pass += 1
+        self._lanes.clear()
+        self._opening.clear()
+        for child in self._children:
+            child.kill()
+        self._children.clear()
+
+    def _hand_out(self, waiting: deque[Task]) -> None:
+        """Gives tasks to those who are free, and starts others while there is more to do."""
+        workers = self._workers
+        self._children = [child for child in self._children if child.running]
+        self._opening.intersection_update(self._children)
+        busy = {lane.child for lane in self._lanes if not lane.is_done}
+        for child in self._children:
+            if waiting and child not in busy and child not in self._opening and workers > len(busy):
+                task = waiting.popleft()
+                self._lanes.append(_Lane(child))
+                busy.add(child)
+                child.silent_s = 0.0
+                child.send(task.header, task.body)
+        coming = len(self._opening)
+        if not self._lanes and not coming:
+            raise self._stopped()
+        while len(waiting) > coming and len(self._children) < workers:
+            try:
+                child = self._start(self.patience)
+            except DecodeError:
+                self._workers = len(self._children)  # The system has none left: these will do.
+                return
+            self._children.append(child)
+            self._opening.add(child)
+            coming += 1
+
+    def _talkers(self) -> list[Child]:
+        """Those whose words there is room for; the first lane's are taken at once."""
+        lanes = list(self._lanes)
+        waiting_bytes = sum(len(answer.body) for lane in lanes[1:] for answer in lane.answers)
+        heard = lanes if waiting_bytes < MAX_WAITING_BYTES else lanes[:1]
+        return [*(lane.child for lane in heard if not lane.is_done), *self._opening]
+
+    def _hear(self) -> None:
+        """Takes what has been said."""
+        lane_of = {lane.child: lane for lane in self._lanes if not lane.is_done}
+        for child in self._talkers():
+            if child in self._opening:
+                try:
+                    answer = child.take(max_body_bytes=self._max_opening_bytes)
+                except DecodeError:
+                    self._workers -= 1  # Nothing was asked of it yet: the others will do.
+                    continue
+                if answer is not None:
+                    self._opening.discard(child)
+                    if _digest(answer) != self._facts:
+                        raise self._changed()
+                continue
+            lane = lane_of[child]
+            try:
+                answer = child.take(max_body_bytes=self._max_body_bytes)
+            except SeedVideoError as error:
+                lane.failure, lane.is_done = error, True  # Its turn to be told of will come.
+                continue
+            if answer is not None:
+                lane.answers.append(answer)
+                lane.is_done = answer.type == "done"
+
+    def _changed(self) -> InputError:
+        self.close()
+        return InputError(
+            "input.changed",
+            f"{self._shown}: changed while it was read",
+            hint="wait until it is whole, then try again",
+            retryable=True,
+        )
+
+    def _stopped(self) -> DecodeError:
+        return DecodeError(
+            "decode.stopped",
+            f"{self._shown}: decoding was stopped by a new pass or by closing",
+            hint="finish one loop over frames before the next",
+            retryable=True,
+        )
+
+
+def _digest(answer: wire.Message) -> bytes:
+    words = json.dumps(answer.header, sort_keys=True).encode("ascii")
+    return hashlib.blake2b(words + answer.body).digest()

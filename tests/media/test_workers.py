@@ -1,0 +1,247 @@
+"""Several processes decode one video: the result is that of one, and nothing is left."""
+
+import gc
+import os
+import random
+import signal
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seedvideo.errors import ConfigError, DecodeError, InputError
+from seedvideo.limits import Limits
+from seedvideo.media import Frame, Target, VideoReader, open_video, team
+from seedvideo.media.decoder import Depth, LookSize, LookSpan
+from tests.fixtures import coded_video
+from tests.media.test_child import children, descriptors
+
+SIZE = LookSize(32, 24, every=Fraction(1, 10))
+CODECS = {
+    "h264.mp4": "-c:v libx264 -pix_fmt yuv420p -preset veryfast -g 30",
+    "h264.ts": "-c:v libx264 -pix_fmt yuv420p -preset veryfast -g 30",
+    "open.mp4": "-c:v libx264 -pix_fmt yuv420p -preset veryfast -x264-params open-gop=1:keyint=40",
+    "hevc.mkv": "-c:v libx265 -pix_fmt yuv420p -preset ultrafast"
+    " -x265-params keyint=40:min-keyint=40:bframes=4:log-level=error",
+    "vp9.webm": "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -g 40 -pix_fmt yuv420p",
+    "mjpeg.avi": "-c:v mjpeg -pix_fmt yuvj420p",
+    "mpeg4.avi": "-c:v mpeg4 -bf 2 -g 30 -pix_fmt yuv420p",
+    "one.mp4": "-c:v libx264 -pix_fmt yuv420p -preset veryfast -g 1000",
+}
+
+
+@pytest.fixture(scope="module", params=CODECS)
+def clip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("workers") / request.param
+    return coded_video(path, CODECS[request.param], frames=600, size=(64, 48))
+
+
+@pytest.fixture(scope="module")
+def h264(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("workers") / "clip.mp4"
+    return coded_video(path, CODECS["h264.mp4"], frames=600, size=(64, 48))
+
+
+def fetch(path: Path, workers: int, numbers: list[int]) -> list[tuple[Fraction, bytes]]:
+    with open_video(path, workers=workers) as reader:
+        times = reader.times
+        targets = [Target(times[each], 40 + each % 3, 32) for each in numbers]
+        return [(frame.pts, frame.pixels.tobytes()) for frame in reader.frames(targets)]
+
+
+def look(path: Path, workers: int, spans: list[LookSpan]) -> list[tuple[int, bytes]]:
+    with open_video(path, workers=workers) as reader:
+        return [
+            (rank, planes.tobytes())
+            for looks in reader.looks(spans, SIZE)
+            for rank, planes in zip(looks.ranks, looks.planes, strict=True)
+        ]
+
+
+def some_spans(dice: random.Random, frames: int) -> list[LookSpan]:
+    places = sorted(dice.sample(range(frames), 16))
+    depths: tuple[Depth, ...] = ("keys", "references", "all")
+    return [
+        LookSpan(first, end, dice.choice(depths))
+        for first, end in pairwise([0, *places, frames])
+        if first < end and dice.random() < 0.8
+    ]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_frames_are_the_same_from_any_number_of_processes(clip: Path, seed: int) -> None:
+    dice = random.Random(seed)
+    numbers = sorted(dice.sample(range(600), (500, 90, 12)[seed]))
+    one = fetch(clip, 1, numbers)
+    assert len(one) == len(numbers)
+    assert fetch(clip, 2, numbers) == one
+    assert fetch(clip, 8, numbers) == one
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_looks_are_the_same_from_any_number_of_processes(clip: Path, seed: int) -> None:
+    spans = some_spans(random.Random(seed), 600)
+    one = look(clip, 1, spans)
+    assert one
+    assert look(clip, 2, spans) == one
+    assert look(clip, 8, spans) == one
+
+
+def test_all_frames_are_looked_at_once(clip: Path) -> None:
+    ranks = [rank for rank, _ in look(clip, 2, [LookSpan(0, 600, "all")])]
+    assert ranks == list(range(600))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_damaged_files_too(h264: Path, tmp_path: Path, seed: int) -> None:
+    dice, data = random.Random(seed), bytearray(h264.read_bytes())
+    for _ in range(4):
+        place = dice.randrange(len(data) // 8, len(data) * 7 // 8)
+        data[place : place + 40] = dice.randbytes(40)
+    path = tmp_path / "bad.mp4"
+    path.write_bytes(data)
+    numbers = sorted(dice.sample(range(600), 200))
+    try:
+        one = fetch(path, 1, numbers)
+    except Exception as error:  # noqa: BLE001  # Whatever it is, it must be the same.
+        with pytest.raises(type(error)):
+            fetch(path, 2, numbers)
+        return
+    assert fetch(path, 2, numbers) == one
+    assert fetch(path, 8, numbers) == one
+    spans = [LookSpan(0, 600, "references")]
+    assert look(path, 2, spans) == look(path, 1, spans)
+
+
+def test_as_many_processes_as_asked_for_and_all_go(h264: Path) -> None:
+    before = descriptors()
+    with open_video(h264, workers=3) as reader:
+        targets = [Target(time, 64, 48) for time in reader.times]
+        assert len(children()) == 1
+        assert len(list(reader.frames(targets))) == 600
+        assert len(children()) == 3
+        assert len(list(reader.frames(targets))) == 600
+        assert len(children()) == 3
+    assert children() == [] and descriptors() == before
+
+
+def test_little_work_starts_no_second_process(h264: Path) -> None:
+    with open_video(h264) as reader:
+        assert len(list(reader.frames([Target(time, 64, 48) for time in reader.times]))) == 600
+        assert len(children()) == 1
+
+
+def test_a_pass_left_early_leaves_nothing(h264: Path) -> None:
+    before = descriptors()
+    for _ in range(3):
+        reader = open_video(h264, workers=3)
+        frames = reader.frames([Target(time, 64, 48) for time in reader.times])
+        for _ in range(130):
+            next(frames)
+        assert len(children()) == 3
+        frames.close()
+        # All of them are ready for another pass.
+        assert len(list(reader.frames([Target(time, 64, 48) for time in reader.times]))) == 600
+        del frames, reader
+        gc.collect()
+        assert children() == [] and descriptors() == before
+
+
+def test_a_new_pass_ends_the_one_before(h264: Path) -> None:
+    with open_video(h264, workers=2) as reader:
+        targets = [Target(time, 64, 48) for time in reader.times]
+        old = reader.frames(targets)
+        next(old)
+        assert len(list(reader.frames(targets))) == 600
+        with pytest.raises(DecodeError) as caught:
+            next(old)
+        assert caught.value.code == "decode.stopped"
+
+
+def working(reader: VideoReader) -> Iterator[Frame]:
+    """Begins a pass that two processes work at."""
+    targets = [Target(time, 640, 480) for time in reader.times]
+    assert len(list(reader.frames(targets[:500]))) == 500  # Both have opened the file.
+    frames = reader.frames(targets)
+    next(frames)
+    assert len(children()) == 2
+    return frames
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_process_that_dies_is_told_of_in_its_turn(h264: Path, which: int) -> None:
+    with open_video(h264, workers=2) as reader:
+        frames = working(reader)
+        os.kill(sorted(children())[which], signal.SIGKILL)
+        times = [reader.times[0]]
+        with pytest.raises(DecodeError) as caught:
+            times += [frame.pts for frame in frames]
+        assert caught.value.code == "decode.crashed"
+        assert times == list(reader.times[: len(times)])
+        assert len(list(working(reader))) == 599  # It is started again.
+
+
+def test_a_process_that_hangs_is_killed(h264: Path) -> None:
+    with open_video(h264, workers=2, limits=Limits(stall_timeout_s=3.0)) as reader:
+        frames = working(reader)
+        os.kill(max(children()), signal.SIGSTOP)
+        with pytest.raises(DecodeError) as caught:
+            list(frames)
+        assert caught.value.code == "decode.timeout"
+        assert len(children()) < 2
+
+
+def test_a_process_that_dies_early_is_not_needed(h264: Path) -> None:
+    with open_video(h264, workers=2) as reader:
+        frames = reader.frames([Target(time, 640, 480) for time in reader.times])
+        next(frames)
+        first, second = sorted(children())
+        os.kill(second, signal.SIGKILL)  # It has had no time to open the file.
+        assert len(list(frames)) == 599
+        assert children() == [first]
+
+
+def test_what_waits_for_its_turn_is_bounded(h264: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(team, "MAX_WAITING_BYTES", 1)
+    with open_video(h264, workers=8) as reader:
+        frames = list(reader.frames([Target(time, 64, 48) for time in reader.times]))
+    assert [frame.pts for frame in frames] == list(reader.times)
+
+
+def test_a_file_replaced_meanwhile_is_still_the_one_that_was_opened(
+    h264: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(h264.read_bytes())
+    with open_video(path, workers=2) as reader:
+        targets = [Target(time, 64, 48) for time in reader.times]
+        path.unlink()
+        path.write_bytes(b"something else")
+        assert len(list(reader.frames(targets))) == 600
+
+
+def test_a_file_that_changes_is_noticed(h264: Path, tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(h264.read_bytes())
+    shorter = coded_video(tmp_path / "other.mp4", CODECS["h264.mp4"], frames=300, size=(64, 48))
+    with open_video(path, workers=2) as reader:
+        targets = [Target(time, 64, 48) for time in reader.times]
+        path.write_bytes(shorter.read_bytes())
+        with pytest.raises((InputError, DecodeError)):
+            list(reader.frames(targets))
+
+
+def test_workers_must_be_some(h264: Path) -> None:
+    with pytest.raises(ConfigError):
+        open_video(h264, workers=0)
+
+
+def test_sizes_and_times_survive(h264: Path) -> None:
+    with open_video(h264, workers=2) as reader:
+        sizes = [(16 + number % 50, 16 + number % 30) for number in range(600)]
+        targets = [Target(t, *size) for t, size in zip(reader.times, sizes, strict=True)]
+        shapes = [np.shape(frame.pixels)[1::-1] for frame in reader.frames(targets)]
+    assert shapes == sizes
