@@ -103,11 +103,17 @@ def print_machine(*packages: str) -> None:
         except PackageNotFoundError:
             found.append(f"{package} absent")
     print(f"\n  versions  {', '.join(found)}")
-    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-    threads = os.environ.get("OMP_NUM_THREADS", "not set")
     print(
-        f"  machine   {platform.system()} {platform.machine()}, {_processor()},"
-        f" {usable} of {os.cpu_count()} cores usable, OMP_NUM_THREADS {threads}\n"
+        f"  machine   {machine()}, OMP_NUM_THREADS {os.environ.get('OMP_NUM_THREADS', 'not set')}\n"
+    )
+
+
+def machine() -> str:
+    """The machine in a line: system, processor, cores that may be used."""
+    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    return (
+        f"{platform.system()} {platform.machine()}, {_processor()},"
+        f" {usable} of {os.cpu_count()} cores usable"
     )
 
 

@@ -1,12 +1,15 @@
 """One measurement in a process of its own, in the environment of its loader.
 
-    PYTHON _sampling_child.py JOB TRUTH
+    PYTHON _sampling_child.py JOB TRUTH NOTICES ANSWERS
 
-JOB is a `Job` in JSON; TRUTH is the file of painted frames to check against, or ``-``. The last
-line of the output is a JSON object. Needs no package but the loader's own, and numpy to check.
+JOB is a `Job` in JSON; TRUTH is the file of painted frames to check against, or ``-``. Through the
+descriptor NOTICES goes a byte before the work and one after it, and each time a byte from ANSWERS
+is waited for: the watch of memory sees the work, not the imports and not the check. The last line
+of the output is a JSON object. Needs no package but the loader's own, and numpy to check.
 """
 
 import json
+import os
 import re
 import resource
 import sys
@@ -40,16 +43,17 @@ def main() -> None:
         print(json.dumps({"python": sys.version.split()[0], **_installed()}))
         return
     asked = json.loads(sys.argv[1])
-    job = Job(**{**asked, "numbers": tuple(asked["numbers"])})
-    work = LOADERS[job.way][1](job)
-    idle_bytes = resident_bytes()
+    job = Job(**asked)
+    notices, answers = int(sys.argv[3]), int(sys.argv[4])
+    work = LOADERS[job.way].prepare(job)
+    _notify(notices, answers)
     processor_s, started = _processor_s(), perf_counter()
     got = work()
     wall_s, cpu_s = perf_counter() - started, _processor_s() - processor_s
+    _notify(notices, answers)
     result = {
         "wall_s": wall_s,
         "cpu_s": cpu_s,
-        "idle_bytes": idle_bytes,
         "result_bytes": got.size_bytes,
         "pixels": got.pixels,
         "given": len(got.times_s),
@@ -59,15 +63,13 @@ def main() -> None:
         result |= _checked(job, got, Path(sys.argv[2]))
     if job.way.startswith("seedvideo"):
         import_module("av")  # decoded in a process that is gone; its libraries are the same
-    result["libraries"] = _libraries()
+    result["libraries"] = _libraries(LOADERS[job.way].ffmpeg)
     print(json.dumps(result))
 
 
-def resident_bytes() -> int:
-    """Memory of this process, its part of what it shares with others counted."""
-    text = Path("/proc/self/smaps_rollup").read_text(encoding="ascii")
-    found = re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)
-    return 1024 * int(found[1]) if found else 0
+def _notify(notices: int, answers: int) -> None:
+    os.write(notices, b".")
+    os.read(answers, 1)
 
 
 def _installed() -> dict[str, str]:
@@ -86,7 +88,7 @@ def _installed() -> dict[str, str]:
 
 def _checked(job: Job, got: Got, truth: Path) -> dict[str, object]:
     """How many frames are the ones asked for, by the time told and by what is to be seen."""
-    from _sampling_truth import count_right
+    from _sampling_truth import count_cuts, count_right
 
     numbers: Sequence[int] = [round(time_s * job.fps) for time_s in got.times_s]
     result: dict[str, object] = {}
@@ -96,6 +98,8 @@ def _checked(job: Job, got: Got, truth: Path) -> dict[str, object]:
         numbers = job.numbers
     if len(got.pictures) == len(numbers) and len(numbers):
         result["right_pictures"] = count_right(got.pictures, numbers, truth)
+    if job.cuts:
+        result["right_times"] = count_cuts(numbers, job.cuts)
     if job.width_px:
         size = (job.height_px, job.width_px, 3)
         result["right_sizes"] = sum(picture.shape == size for picture in got.pictures)
@@ -107,10 +111,11 @@ def _processor_s() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in both)
 
 
-def _libraries() -> list[str]:
-    """Versions of every libavcodec in this process."""
+def _libraries(wheel: str) -> list[str]:
+    """Versions of the libavcodec in this process that came with a wheel."""
     maps = Path("/proc/self/maps").read_text(encoding="utf-8")
-    return sorted(set(re.findall(r"/libavcodec[^/\s]*?\.so\.([\d.]+)", maps)))
+    found = re.findall(r"/([^/\s]+)/libavcodec[^/\s]*?\.so\.([\d.]+)", maps)
+    return sorted({number for folder, number in found if folder.startswith(wheel)})
 
 
 if __name__ == "__main__":

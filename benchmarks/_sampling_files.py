@@ -16,7 +16,7 @@ from typing import Final
 import av
 import numpy as np
 import numpy.typing as npt
-from _sampling_scenes import BUSY, CALM, FPS, MIXED, Maker, scene
+from _sampling_scenes import BUSY, CALM, CUT_EVERY, FPS, MIXED, Maker, scene
 from _sampling_truth import grid
 
 OPTIONS: Final = {
@@ -25,6 +25,8 @@ OPTIONS: Final = {
     "libvpx-vp9": {"deadline": "good", "cpu-used": "5", "crf": "33", "b": "0"},
     "libsvtav1": {"preset": "10", "crf": "35"},
 }
+GROWTH: Final = "growth"
+"""The name of the files that differ in length alone."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Made:
     """A file to make.
 
     Args:
-        name: of the file, and for people.
+        name: of the file, and by which it is asked for.
         shown: what it is, for people.
         codec: of FFmpeg, that encodes it.
         width_px: of its frames.
@@ -73,7 +75,47 @@ class Made:
     @property
     def is_short(self) -> bool:
         """Whether it is encoded in one go."""
-        return self.codec != "libx264"
+        return not self.is_h264
+
+    @property
+    def is_h264(self) -> bool:
+        """Whether it is of the codec that most videos are of."""
+        return self.codec == "libx264"
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether little moves in all of it."""
+        return self.kinds == CALM
+
+    @property
+    def title(self) -> str:
+        """What it is and how long, for people."""
+        return f"{self.shown}, {self.duration_s} s"
+
+    @property
+    def order(self) -> list[int]:
+        """Which of its kinds follow one another."""
+        kinds = len(self.kinds)
+        return (
+            list(range(kinds)) if self.is_short else _order(kinds, self.duration_s // self.scene_s)
+        )
+
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        """Numbers of the frames at which the whole picture is replaced."""
+        order, length = self.order, self.scene_s * FPS
+        found: list[int] = []
+        for place, kind in enumerate(order):
+            if place and kind != order[place - 1]:
+                found.append(place * length)
+            every = CUT_EVERY.get(self.kinds[kind], length)
+            found += range(place * length + every, (place + 1) * length, every)
+        return tuple(found)
+
+    @property
+    def is_growth(self) -> bool:
+        """Whether it is one of those that differ in length alone."""
+        return self.name == GROWTH
 
     @property
     def frames(self) -> int:
@@ -85,6 +127,7 @@ def files(*, is_quick: bool) -> tuple[Made, ...]:
     """The files of a run; the quick ones are of the same kinds, and short."""
     scene_s, minutes10_s, hour_s, short_s = (1, 24, 96, 12) if is_quick else (20, 600, 3600, 60)
     hd, small = (1280, 720), (640, 360)
+    cycle_s = len(MIXED) * scene_s
     return (
         Made("mixed-g60", "720p, mixed, GOP 60", "libx264", *hd, 60, MIXED, scene_s, minutes10_s),
         Made(
@@ -96,6 +139,11 @@ def files(*, is_quick: bool) -> tuple[Made, ...]:
         Made("hevc", "720p, HEVC", "libx265", *hd, 250, MIXED, short_s // 12, short_s),
         Made("vp9", "720p, VP9", "libvpx-vp9", *hd, 250, MIXED, short_s // 12, short_s),
         Made("av1", "720p, AV1", "libsvtav1", *hd, 250, MIXED, short_s // 12, short_s),
+        *(
+            # Every kind of scene as often as every other, whatever the length.
+            Made(GROWTH, "720p, mixed, GOP 250", "libx264", *hd, 250, MIXED, scene_s, duration_s)
+            for duration_s in (cycle_s, 2 * cycle_s, 4 * cycle_s)
+        ),
     )
 
 
@@ -129,7 +177,7 @@ def _join(made: Made, pieces: Sequence[Piece], path: Path, folder: Path) -> npt.
             np.save(kept, _encode(made, [piece], part))
         parts.append(part)
         cells.append(np.load(kept))
-    order = _order(len(pieces), made.frames // pieces[0].frames)
+    order = made.order
     with av.open(str(path), "w") as target:
         with av.open(str(parts[0])) as source:
             stream = target.add_stream_from_template(source.streams.video[0])

@@ -21,6 +21,7 @@ class Job:
         width_px: of each frame that is asked for.
         height_px: of each frame that is asked for.
         budget_tokens: for the frames that a loader chooses.
+        cuts: numbers of the first frames after a cut, where a loader looks for cuts.
     """
 
     way: str
@@ -31,6 +32,7 @@ class Job:
     width_px: int = 0
     height_px: int = 0
     budget_tokens: int = 0
+    cuts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

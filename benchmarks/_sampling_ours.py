@@ -1,6 +1,6 @@
 """How the sampling benchmark uses seedvideo: each function imports it and returns what is timed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from time import perf_counter
 from typing import Any
@@ -54,7 +54,7 @@ def seedvideo_even(job: Job) -> Work:
     def work() -> Got:
         with open_video(job.path) as reader:
             info, times = reader.info, reader.times
-            count = min(int(2 * info.duration), 768) // 2 * 2
+            count = min(max(int(2 * info.duration), 4), 768) // 2 * 2
             level = min(job.budget_tokens // count, SEED.levels_tokens[0])
             size = SEED.size(width_px=info.width_px, height_px=info.height_px, level_tokens=level)
             numbers = np.linspace(0, len(times) - 1, count).round().astype(int)
@@ -65,7 +65,23 @@ def seedvideo_even(job: Job) -> Work:
 
 
 def seedvideo_plan(job: Job) -> Work:
-    """seedvideo: the published rule, and the others, on an open file."""
+    """seedvideo: the published rule, and others that look at no picture, on an open file."""
+    return _seedvideo_plans(
+        job,
+        {
+            "seed1.5": {"policy": "seed1.5"},
+            "uniform": {"policy": "uniform"},
+            "adaptive, packets": {"analysis": "packets"},
+        },
+    )
+
+
+def seedvideo_plan_looks(job: Job) -> Work:
+    """seedvideo: the plan that looks at pictures first."""
+    return _seedvideo_plans(job, {"adaptive, fast": {"analysis": "fast"}})
+
+
+def _seedvideo_plans(job: Job, plans: Mapping[str, Mapping[str, str]]) -> Work:
     seedvideo = _imported()
 
     def work() -> Got:
@@ -73,14 +89,9 @@ def seedvideo_plan(job: Job) -> Work:
         started = perf_counter()
         with seedvideo.open(job.path) as video:
             facts["open"] = perf_counter() - started
-            for name, asked in (
-                ("seed1.5", {"policy": "seed1.5"}),
-                ("uniform", {"policy": "uniform"}),
-                ("adaptive, packets", {"analysis": "packets"}),
-                ("adaptive, fast", {"analysis": "fast"}),
-            ):
+            for name, asked in plans.items():
                 started = perf_counter()
-                seedvideo.plan(video, **asked)
+                seedvideo.plan(video, budget_tokens=job.budget_tokens, **asked)
                 facts[name] = perf_counter() - started
         return Got(facts=facts)
 

@@ -1,7 +1,6 @@
 """Runs loaders by turns, each measurement in a process of its own, and gathers what they say.
 
-Times and memory are taken in different rounds, because watching memory costs time. Linux only:
-memory is read from ``/proc``.
+Knows nothing of tables and of goals. Linux only: memory is read from ``/proc``.
 """
 
 import json
@@ -15,14 +14,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryFile
-from time import monotonic, sleep
+from time import monotonic
 from typing import IO, Any, Final
 
 from _sampling_job import Job
 from _sampling_loaders import LOADERS
+from _sampling_memory import processes, watch
 
 CHILD: Final = Path(__file__).with_name("_sampling_child.py")
-WATCH_EVERY_S: Final = 0.02
+CORES: Final = len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True)
@@ -55,34 +55,63 @@ class Row:
 
     Args:
         way: name of the loader.
-        walls_s: by round.
-        cpus_s: by round.
-        last: what the last round said.
-        peak_bytes: of all its processes together.
+        rounds: what each round said.
         failed: why there is nothing.
     """
 
     way: str
-    walls_s: list[float] = field(default_factory=list)
-    cpus_s: list[float] = field(default_factory=list)
-    last: dict[str, Any] = field(default_factory=dict)
-    peak_bytes: int = 0
+    rounds: list[dict[str, Any]] = field(default_factory=list)
     failed: str = ""
+
+    @property
+    def checked(self) -> dict[str, Any]:
+        """The round in which the frames were compared with what was painted."""
+        return self.rounds[0]
+
+    @property
+    def right(self) -> int | None:
+        """The least of the counts of frames right in one way; none if they were not checked."""
+        names = ("right_times", "right_pictures", "right_sizes")
+        return min((self.checked[name] for name in names if name in self.checked), default=None)
 
     @property
     def wall_s(self) -> float:
         """Median of the rounds."""
-        return median(self.walls_s)
+        return self._middle("wall_s")
 
     @property
     def cpu_s(self) -> float:
-        """Median of the rounds."""
-        return median(self.cpus_s)
+        """Median of the rounds, of all its processes."""
+        return self._middle("cpu_s")
+
+    @property
+    def peak_bytes(self) -> int:
+        """Most of all rounds, of all its processes together."""
+        return max(each["peak_bytes"] for each in self.rounds)
+
+    @property
+    def beyond_bytes(self) -> int:
+        """Most of what the peak leaves beyond the result."""
+        return max(each["peak_bytes"] - each["result_bytes"] for each in self.rounds)
+
+    @property
+    def over_bytes(self) -> int:
+        """The same without what was there before the work began: Python and what it imported."""
+        return max(
+            each["peak_bytes"] - each["result_bytes"] - each["idle_bytes"] for each in self.rounds
+        )
+
+    def fact_s(self, name: str) -> float:
+        """Median over the rounds of a part that the loader timed itself."""
+        return median(each["facts"][name] for each in self.rounds)
 
     def ratio_to(self, other: "Row") -> float:
         """Median over the rounds of this one's time over the other's in the same round."""
-        pairs = zip(self.walls_s, other.walls_s, strict=True)
-        return median(own / its for own, its in pairs)
+        pairs = zip(self.rounds, other.rounds, strict=True)
+        return median(own["wall_s"] / its["wall_s"] for own, its in pairs)
+
+    def _middle(self, name: str) -> float:
+        return median(each[name] for each in self.rounds)
 
 
 class Failed(Exception):
@@ -122,15 +151,17 @@ def measure(
     *,
     truth: Path,
     rounds: int,
+    table_s: float,
     limit_s: float,
 ) -> list[Row]:
-    """Run every job by turns, then once more each under the eyes of the watch of memory.
+    """Run every job once a round.
 
     Args:
         jobs: of one file.
         environments: where to look for a loader's package, in this order.
         truth: the file's painted frames.
-        rounds: of timing. The order turns from round to round.
+        rounds: at most. The order turns from round to round.
+        table_s: no further round begins once this has gone by.
         limit_s: for one measurement; a loader that needs longer has no result.
 
     Returns:
@@ -139,85 +170,80 @@ def measure(
     homes = {job.way: _home(job.way, environments) for job in jobs}
     kept = [job for job in jobs if homes[job.way] is not None]
     rows = {job.way: Row(job.way) for job in kept}
-    _warm(Path(kept[0].path))
-    for turn in range(rounds + 1):
-        is_watched = turn == rounds
+    began_s = monotonic()
+    for turn in range(rounds):
+        if turn and monotonic() - began_s > table_s:
+            break
         start = turn % len(kept)
         for job in (*kept[start:], *kept[:start]):
             row, home = rows[job.way], homes[job.way]
             if row.failed or home is None:
                 continue
-            # Checked once, outside the clock; never while memory is watched.
-            is_checked = turn == rounds - 1
             try:
-                result, peak_bytes = run(
-                    job,
-                    home,
-                    truth=truth if is_checked else None,
-                    limit_s=limit_s,
-                    is_watched=is_watched,
-                )
+                # One check is enough: what is given is the same each time.
+                row.rounds.append(run(job, home, truth=None if turn else truth, limit_s=limit_s))
             except Failed as error:
                 row.failed = str(error)
-                continue
-            if is_watched:
-                row.peak_bytes = peak_bytes
-            else:
-                row.walls_s.append(result["wall_s"])
-                row.cpus_s.append(result["cpu_s"])
-                row.last = result
-            print(".", end="", file=sys.stderr, flush=True)
+            print("x" if row.failed else ".", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return list(rows.values())
 
 
-def run(
-    job: Job, home: Environment, *, truth: Path | None, limit_s: float, is_watched: bool
-) -> tuple[dict[str, Any], int]:
+def run(job: Job, home: Environment, *, truth: Path | None, limit_s: float) -> dict[str, Any]:
     """Run one job in a fresh process.
 
     Returns:
-        What it said, and the most memory that it and its children had; 0 if not watched.
+        What it said, and ``idle_bytes`` and ``peak_bytes``: its memory before, and at most.
 
     Raises:
         Failed: if it ended with an error or was too slow.
     """
-    words = [str(home.python), str(CHILD), json.dumps(asdict(job)), str(truth or "-")]
-    peak_bytes = 0
+    # Each time: what another loader held may have driven the file out of memory.
+    _warm(Path(job.path))
+    notices, tell = os.pipe()
+    hear, answers = os.pipe()
+    told = (truth or "-", tell, hear)
     with TemporaryFile("w+") as output, TemporaryFile("w+") as errors:
         process = subprocess.Popen(
-            words, stdout=output, stderr=errors, env=home.variables(), start_new_session=True
+            [str(home.python), str(CHILD), json.dumps(asdict(job)), *map(str, told)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            env=home.variables(),
+            pass_fds=(tell, hear),
         )
-        end = monotonic() + limit_s
+        os.close(tell)
+        os.close(hear)
+        end_s = monotonic() + limit_s
         try:
-            if is_watched:
-                while process.poll() is None and monotonic() < end:
-                    peak_bytes = max(peak_bytes, _tree_bytes(process.pid))
-                    sleep(WATCH_EVERY_S)
-            code = process.wait(timeout=max(end - monotonic(), 0.001))
-        except subprocess.TimeoutExpired as error:
+            idle_bytes, peak_bytes = watch(process.pid, notices, answers, end_s=end_s)
+            code = process.wait(timeout=max(end_s - monotonic(), 1))
+        except (TimeoutError, subprocess.TimeoutExpired) as error:
             raise Failed(f"no result within {limit_s:g} s") from error
         finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            _end(process)
+            os.close(notices)
+            os.close(answers)
         if code:
             raise Failed(_reason(errors, code))
         output.seek(0)
         result: dict[str, Any] = json.loads(output.read().splitlines()[-1])
-    return result, peak_bytes
+    return {**result, "idle_bytes": idle_bytes, "peak_bytes": peak_bytes}
 
 
 def _variables(python: Path) -> dict[str, str]:
-    """Those of this process; the folders that it imports from are no other Python's concern."""
-    found = dict(os.environ)
+    """Those of this process, and as many threads as there are cores for all that asks OpenMP.
+
+    The folders that this Python imports from are no other Python's concern.
+    """
+    found = {**os.environ, "OMP_NUM_THREADS": str(CORES)}
     if python != Path(sys.executable):
         found.pop("PYTHONPATH", None)
     return found
 
 
 def _home(way: str, environments: Sequence[Environment]) -> Environment | None:
-    package = LOADERS[way][0]
+    package = LOADERS[way].package
     return next((each for each in environments if package in each.installed), None)
 
 
@@ -227,7 +253,21 @@ def _json(words: list[str], variables: dict[str, str]) -> dict[str, str]:
     return found
 
 
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and all below it, if it still runs: some of these lead groups of their own."""
+    if process.poll() is not None:
+        return
+    for each in processes(process.pid):
+        try:
+            os.kill(each, signal.SIGKILL)
+        except ProcessLookupError:
+            continue  # it ended by itself
+    process.wait()
+
+
 def _reason(errors: IO[str], code: int) -> str:
+    if code < 0:
+        return f"ended by {signal.Signals(-code).name}"
     errors.seek(0)
     lines = errors.read().splitlines()
     named = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
@@ -241,20 +281,3 @@ def _warm(path: Path) -> None:
     with path.open("rb") as file:
         while file.read(1 << 22):
             pass
-
-
-def _tree_bytes(root: int) -> int:
-    """Memory of a process and all below it, each page shared among them counted once."""
-    total, waiting = 0, [root]
-    while waiting:
-        process = Path("/proc") / str(waiting.pop())
-        try:
-            rollup = (process / "smaps_rollup").read_text(encoding="ascii")
-            for thread in (process / "task").iterdir():
-                below = (thread / "children").read_text(encoding="ascii")
-                waiting += map(int, below.split())
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue  # it ended while it was read
-        found = re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)
-        total += 1024 * int(found[1]) if found else 0
-    return total

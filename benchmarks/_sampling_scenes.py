@@ -16,6 +16,10 @@ Scene: TypeAlias = Callable[[int], Picture]
 Maker: TypeAlias = Callable[[np.random.Generator, int, int], Scene]
 
 FPS: Final = 30
+PAGE_EVERY: Final = 4 * FPS
+"""Frames that a page of `calm_slides` is shown."""
+VIEW_EVERY: Final = FPS // 2
+"""Frames that a view of `busy_cuts` is shown."""
 _MARGIN_PX: Final = 256
 """How much larger than the frame the picture is over which a window moves."""
 
@@ -68,7 +72,7 @@ def calm_scroll(dice: np.random.Generator, width_px: int, height_px: int) -> Sce
 def calm_slides(dice: np.random.Generator, width_px: int, height_px: int) -> Scene:
     """Pages of text, a new one every four seconds."""
     pages = [_page(dice, width_px, height_px) for _ in range(5)]
-    return lambda number: pages[number // (4 * FPS) % len(pages)]
+    return lambda number: pages[number // PAGE_EVERY % len(pages)]
 
 
 def calm_still(dice: np.random.Generator, width_px: int, height_px: int) -> Scene:
@@ -121,7 +125,7 @@ def busy_crowd(dice: np.random.Generator, width_px: int, height_px: int) -> Scen
 def busy_cuts(dice: np.random.Generator, width_px: int, height_px: int) -> Scene:
     """Another moving view every half second."""
     views = [busy_pan(dice, width_px, height_px) for _ in range(4)]
-    return lambda number: views[number // (FPS // 2) % len(views)](number)
+    return lambda number: views[number // VIEW_EVERY % len(views)](number)
 
 
 def busy_grain(dice: np.random.Generator, width_px: int, height_px: int) -> Scene:
@@ -188,6 +192,8 @@ BUSY: Final[tuple[Maker, ...]] = (
     busy_shake,
     busy_zoom,
 )
+CUT_EVERY: Final[dict[Maker, int]] = {calm_slides: PAGE_EVERY, busy_cuts: VIEW_EVERY}
+"""Frames from one cut to the next inside a scene; the other kinds have none."""
 MIXED: Final = tuple(kind for pair in zip(CALM, BUSY, strict=True) for kind in pair)
 
 

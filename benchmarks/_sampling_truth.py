@@ -13,6 +13,8 @@ import numpy.typing as npt
 CELL_ROWS, CELL_COLUMNS = 18, 32
 NEAR: Final = 45
 """Frames to both sides of a wanted one that are looked at for a better match."""
+CUT_NEAR: Final = 2
+"""Frames by which the place that is told of a cut may be off."""
 CLEARLY: Final = 0.4
 """By how many grey levels, in the mean over all cells, another frame must match better."""
 
@@ -42,3 +44,8 @@ def count_right(
         far = np.abs(near - grid(np.asarray(picture))).mean(axis=(1, 2))
         right += bool(far[number - first] <= far.min() + CLEARLY)
     return right
+
+
+def count_cuts(told: Sequence[int], true: Sequence[int]) -> int:
+    """How many of the true cuts were told, to within `CUT_NEAR` frames."""
+    return sum(any(abs(each - number) <= CUT_NEAR for each in told) for number in true)
