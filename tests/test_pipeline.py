@@ -8,7 +8,7 @@ import pytest
 
 import seedvideo
 from seedvideo.model.packing import ImagePart, TextPart
-from tests.media.test_child import children
+from tests.leftovers import children
 from tests.painted import ColourModel, nearest, paint
 
 

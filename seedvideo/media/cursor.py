@@ -50,7 +50,7 @@ class Cursor:
         distance = number - self._position
         least = {"seek": 1, "auto": _WORTH_A_SEEK, "sequential": NO_END}[strategy]
         if distance >= least or distance < 0:
-            self._seek(number)
+            self._seek(number, alive)
         if self._position > number:
             raise SeekNotTrusted
         while self._position < number:
@@ -85,7 +85,7 @@ class Cursor:
         pts = NO_TIME if packet.pts is None else packet.pts
         return number < len(table) and (pts, packet.size) == (table.pts[number], table.size[number])
 
-    def _seek(self, number: int) -> None:
+    def _seek(self, number: int, alive: Callable[[], None]) -> None:
         """Seeks to a keyframe, so that this very packet is read next.
 
         Raises:
@@ -103,6 +103,7 @@ class Cursor:
             raise SeekNotTrusted from error
         self._reader = read_packets(self._container, self.stream, shown=self._shown)
         for packet in self._reader:
+            alive()  # Some containers can only be read on from far before.
             if packet is None:
                 break
             if packet.is_keyframe and self._is(packet, number):

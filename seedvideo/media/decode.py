@@ -14,6 +14,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Final
 
 from av.video.frame import VideoFrame
 
@@ -31,13 +32,16 @@ from seedvideo.media.decoder import (
     Wanted,
 )
 from seedvideo.media.index import Index
-from seedvideo.media.lean import LayerFound, NotLean
+from seedvideo.media.lean import CODECS, LayerFound, NotLean
 from seedvideo.media.matcher import Matcher, NothingBefore, Ranked
 from seedvideo.media.native import RunDecoder
 from seedvideo.media.packets import PacketTable
 from seedvideo.media.picture import Orientation, Resizer
 from seedvideo.media.runs import NO_END, Run, cut_spans, plan_looks, plan_runs
 from seedvideo.media.shares import Share, share_out
+
+_WHOLE_PICTURES: Final = ("vp8", "vp9", "av1")
+"""Codecs whose packets hold whole pictures."""
 
 
 class PyavDecoder:
@@ -50,11 +54,13 @@ class PyavDecoder:
         self._index = index
         self._orientation = orientation
         self._runs = RunDecoder(origin, index, table)
+        self._run = Run(0, 0)
 
     def shares(self, wanted: Sequence[Wanted], *, strategy: Strategy) -> list[Share]:
         """Cuts a pass into shares, each of which is a pass that gives the same frames."""
         ranks = [each.rank for each in wanted]
-        runs = plan_runs(self._index, ranks, strategy=strategy, fields=self._runs.has_fields)
+        fields = self._may_be_fields(is_lean=self._runs.codec in CODECS)
+        runs = plan_runs(self._index, ranks, strategy=strategy, fields=fields)
         return share_out(
             self._index, runs, lambda place: 3 * wanted[place].width_px * wanted[place].height_px
         )
@@ -79,8 +85,8 @@ class PyavDecoder:
         tally: Tally,
     ) -> Iterator[Picture]:
         """Yields one picture for each wanted one; see the protocol."""
-        matcher = Matcher(wanted, Resizer(self._orientation), self._runs.check_memory)
-        way, is_lean = strategy, True
+        matcher = Matcher(wanted, Resizer(self._orientation), self._check_loss)
+        way, is_lean = strategy, self._runs.codec in CODECS and not self._index.by_count
         while not matcher.done:
             before = replace(tally)
             try:
@@ -111,12 +117,13 @@ class PyavDecoder:
         is_lean: bool,
     ) -> Iterator[Picture]:
         ranks = [w.rank for w in matcher.pending]
-        fields = not is_lean or self._runs.has_fields
+        fields = self._may_be_fields(is_lean=is_lean)
         runs = plan_runs(self._index, ranks, strategy=strategy, fields=fields)
         _note_planned(runs, self._index, tally)
         wanted = ranks if is_lean else None
         self._runs.begin(strategy=strategy, alive=alive, tally=tally, wanted=wanted)
         for run in runs:
+            self._run = run
             matcher.begin(run.asked)
             for rank, frame in self._runs.frames(run):
                 if is_lean and matcher.misses(rank):
@@ -127,6 +134,22 @@ class PyavDecoder:
                 self._runs.check_memory()
                 raise NotLean
             yield from matcher.finish()
+
+    def _may_be_fields(self, *, is_lean: bool) -> bool:
+        """Tells whether a picture may be stored as two packets; see `Leaving.check`."""
+        return not is_lean and self._runs.codec not in _WHOLE_PICTURES
+
+    def _check_loss(self) -> None:
+        """Looks for other reasons than damage why a frame was not given.
+
+        Raises:
+            DecodeError: if memory did not suffice.
+            SeekNotTrusted: if a pass without seeks may give it.
+        """
+        self._runs.check_memory()
+        if self._runs.is_doubtful(self._run):
+            self._runs.close()
+            raise SeekNotTrusted
 
     def _substitute(self, rank: int, alive: Callable[[], None], tally: Tally) -> Ranked:
         """Looks for the nearest frame before a lost one, or else behind it, in other runs.

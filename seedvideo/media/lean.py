@@ -22,7 +22,8 @@ from av.video.stream import VideoStream
 from seedvideo.media.index import Index
 from seedvideo.media.runs import Run
 
-_CODECS: Final = ("h264", "hevc")
+CODECS: Final = ("h264", "hevc")
+"""Those in which something may be left out."""
 _START: Final = b"\x00\x00\x01"
 
 # ITU-T H.265, tables 7-1 and section 7.4.2.2.
@@ -30,6 +31,9 @@ _FIRST_NO_SLICE: Final = 32
 _LAST_THAT_MAY_BE_LEFT_OUT: Final = 14
 _TOP_LAYER: Final = 7
 """Above every temporal layer that there can be."""
+
+_MOST_REORDERED: Final = 16
+"""Pictures that a decoder keeps to put them in order, at most (H.264, H.265: annex A)."""
 
 
 class NotLean(Exception):
@@ -61,7 +65,7 @@ class Leaving:
         self._index = index
         codec = context.codec.canonical_name
         # Where frames are known by their count, each of them must come out.
-        self._works = codec in _CODECS and not index.by_count
+        self._works = codec in CODECS and not index.by_count
         self._has_layers = codec == "hevc"
         self._length_bytes = _length_bytes(context.extradata or b"") if self._has_layers else 0
         self._kept = {index.packet_of[rank] for rank in wanted} if self._works else set()
@@ -73,7 +77,8 @@ class Leaving:
     ) -> Iterator[tuple[int, VideoFrame]]:
         """Holds each frame of a run back until all that it may refer to has been looked at.
 
-        A picture between two others comes out before the later one, which may be damaged.
+        A picture between two others comes out before the later one, which may be damaged. Where
+        times are wrong the later one may never come: no more are held than can be reordered.
 
         Args:
             frames: with their ranks, rising.
@@ -89,7 +94,7 @@ class Leaving:
             held.append((rank, frame))
             while held:
                 number = self._index.packet_of[held[0][0]]
-                if stored_before[number - run.first] > rank:
+                if stored_before[number - run.first] > rank and len(held) <= _MOST_REORDERED:
                     break
                 yield held.popleft()
         yield from held

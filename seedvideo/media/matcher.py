@@ -3,8 +3,10 @@
 Frames are named by rank. Runs in the decoding process only. Decodes nothing.
 """
 
+from bisect import insort
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeAlias
+from operator import itemgetter
+from typing import Final, TypeAlias
 
 from av.video.frame import VideoFrame
 
@@ -13,15 +15,23 @@ from seedvideo.media.picture import Resizer
 
 Ranked: TypeAlias = tuple[int, VideoFrame]
 
+_MOST_REORDERED: Final = 16
+"""Frames for which a missing one is waited for: more are never put in another order."""
+
 
 class NothingBefore(Exception):
     """A wanted frame is lost, and its run gave none before it; one must be looked for."""
 
 
 class Matcher:
-    """Hands decoded frames, which come by rising rank in each run, to the wanted ones.
+    """Hands decoded frames, a run of them after another, to the wanted ones.
 
     A wanted frame that was passed by is lost: the frame before it in its run stands in.
+
+    Args:
+        wanted: by rising rank.
+        resizer: makes pictures of frames.
+        on_loss: called before a frame counts as lost; may raise.
     """
 
     def __init__(
@@ -34,6 +44,7 @@ class Matcher:
         self._place = 0
         self._run_end = 0
         self._resizer = resizer
+        self._held: list[Ranked] = []
         self._before: Ranked | None = None
         self._found: Ranked | None = None
         self._substitute: Ranked | None = None
@@ -61,6 +72,7 @@ class Matcher:
         """Begins a run for the next so many wanted frames."""
         self._run_end = self._place + asked
         self._before = None
+        self._held.clear()
         self._substitute, self._found = self._found, None
 
     def misses(self, rank: int) -> bool:
@@ -73,6 +85,29 @@ class Matcher:
         Raises:
             NothingBefore: as it says.
         """
+        insort(self._held, (rank, frame), key=itemgetter(0))
+        while self._held and (not self._waits() or len(self._held) > _MOST_REORDERED):
+            yield from self._settle(*self._held.pop(0))
+
+    def finish(self) -> Iterator[Picture]:
+        """Delivers what lies behind the last frame of the run that could be decoded.
+
+        Raises:
+            NothingBefore: as it says.
+        """
+        while self._held:
+            yield from self._settle(*self._held.pop(0))
+        while not self.run_done:
+            yield self._deliver_lost()
+
+    def _waits(self) -> bool:
+        """Whether a wanted frame is missing that may still come.
+
+        Frames come by rising rank but where times are wrong, and then not far from their places.
+        """
+        return self.misses(self._held[0][0])
+
+    def _settle(self, rank: int, frame: VideoFrame) -> Iterator[Picture]:
         if self._before is not None and rank <= self._before[0]:
             return
         while not self.run_done and self._wanted[self._place].rank <= rank:
@@ -82,21 +117,12 @@ class Matcher:
                 yield self._deliver(rank, frame)
         self._before = (rank, frame)
 
-    def finish(self) -> Iterator[Picture]:
-        """Delivers what lies behind the last frame of the run that could be decoded.
-
-        Raises:
-            NothingBefore: as it says.
-        """
-        while not self.run_done:
-            yield self._deliver_lost()
-
     def _deliver_lost(self) -> Picture:
+        self._on_loss()
         source = self._before or self._substitute
         if source is None:
             raise NothingBefore
         self.lost += 1
-        self._on_loss()
         return self._deliver(*source)
 
     def _deliver(self, rank: int, frame: VideoFrame) -> Picture:

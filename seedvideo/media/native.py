@@ -12,14 +12,16 @@ frames that wait until a picture that they lean on has come out. Runs in the dec
 
 from __future__ import annotations  # av.Packet is generic for type checkers only
 
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Final, Literal
 
 import av
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from seedvideo.media.container import (
@@ -41,9 +43,6 @@ from seedvideo.media.runs import Run
 _PICTURES_IN_RESERVE: Final = 2
 _BYTES_PER_PIXEL: Final = 3
 """At most, in the native formats that are common: 8 bits at 4:4:4, or 16 bits at 4:2:0."""
-
-_WHOLE_PICTURES: Final = ("h264", "hevc", "vp8", "vp9", "av1")
-"""Codecs whose packets hold whole pictures, or whose fields are noticed (see `Leaving.check`)."""
 
 
 class RunDecoder:
@@ -70,12 +69,14 @@ class RunDecoder:
         self._alive: Callable[[], None] = lambda: None
         self._tally = Tally()
         self._leaving: Leaving | None = None
+        self._damaged_before = 0
+        self._resume: int | None = None
 
     @property
-    def has_fields(self) -> bool:
-        """Whether a picture may be stored as two packets, as far as the codec goes."""
+    def codec(self) -> str:
+        """Name of the codec."""
         context = self._ready(is_rough=self._is_rough).stream.codec_context
-        return context.codec.canonical_name not in _WHOLE_PICTURES
+        return context.codec.canonical_name
 
     def begin(
         self,
@@ -112,9 +113,24 @@ class RunDecoder:
             MediaError: if the file is too damaged.
             DecodeError: if memory does not suffice.
         """
+        self._damaged_before = self._tally.damaged_packets
+        place: int | None = run.first
+        while place is not None:
+            place = yield from self._stretch(replace(run, first=place))
+
+    def _stretch(self, run: Run) -> Generator[tuple[int, VideoFrame], None, int | None]:
+        """Yields what a run gives until it ends, or meets a keyframe behind damage.
+
+        A decoder may believe what it read where the damage is, and take it for parameters of all
+        that follows. So the next group of pictures gets a new one.
+
+        Returns:
+            Number of the packet at which to go on.
+        """
         cursor, leaving = self._ready(is_rough=self._is_rough), self._leaving
         context = cursor.stream.codec_context
-        self._is_clean = False
+        self._is_clean, self._resume = False, None
+        damaged_before = self._tally.damaged_packets
         try:
             cursor.go_to(run.first, strategy=self._strategy, alive=self._alive)
             skip: Literal["NONREF", "DEFAULT"]
@@ -128,10 +144,19 @@ class RunDecoder:
             else:
                 yield from leaving.settle(self._rank_by_number(numbered, run), run)
             context.flush_buffers()
-            self._is_clean = True
+            self._is_clean = self._tally.damaged_packets == damaged_before
         finally:
             if cursor is self._cursor and not self._is_clean:
                 self.close()
+        return self._resume
+
+    def is_doubtful(self, run: Run) -> bool:
+        """Tells whether a seek, not damage, may be why a frame of this run is missing."""
+        undamaged = self._tally.damaged_packets == self._damaged_before
+        return undamaged and self._has_jumped(run)
+
+    def _has_jumped(self, run: Run) -> bool:
+        return self._strategy != "sequential" and run.first > self._index.keys[0]
 
     def know_layer(self, layer: int) -> None:
         """Keeps pictures below a temporal layer in the passes to come."""
@@ -173,6 +198,8 @@ class RunDecoder:
         damaged_before = tally.damaged_packets
         for packet in cursor.packets(run.end):
             self._alive()
+            if tally.damaged_packets > damaged_before and self._begins_anew(packet, run):
+                packet = None
             if leaving is not None and packet is not None:
                 may_be_left_out = leaving.allows(packet)
                 cursor.stream.codec_context.skip_frame = "NONREF" if may_be_left_out else "DEFAULT"
@@ -187,6 +214,19 @@ class RunDecoder:
                 number = frame.pts
                 if number is not None and 0 <= number < len(self._index.rank_of):
                     yield number, frame
+            if packet is None:
+                return
+
+    def _begins_anew(self, packet: Packet[VideoStream] | None, run: Run) -> bool:
+        """Tells whether decoding can begin anew with a packet, and notes it."""
+        number = None if packet is None else packet.pts
+        if self._index.by_count or number is None or number == run.first:
+            return False
+        place = bisect_left(self._index.keys, number)
+        if place == len(self._index.keys) or self._index.keys[place] != number:
+            return False
+        self._resume = number
+        return True
 
     def _rank_by_count(
         self, frames: Iterator[tuple[int, VideoFrame]], context: VideoCodecContext
@@ -205,7 +245,7 @@ class RunDecoder:
     ) -> Iterator[tuple[int, VideoFrame]]:
         tally, leaving = self._tally, self._leaving
         index, first_time = self._index, self._index.packet_times[run.first]
-        jumped = run.first > index.keys[0]
+        jumped = self._has_jumped(run)
         emitted, damaged_before = 0, tally.damaged_packets
         for number, frame in frames:
             if index.packet_times[number] < first_time:
@@ -219,6 +259,8 @@ class RunDecoder:
                 expected = index.rank_of[run.first]
                 if expected >= 0 and rank != expected:
                     raise SeekNotTrusted
+                if frame.pict_type != PictureType.I:
+                    raise SeekNotTrusted  # The file calls a keyframe what is none.
             emitted += 1
             yield rank, frame
         if not emitted and jumped and tally.damaged_packets == damaged_before:

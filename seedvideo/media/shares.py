@@ -11,7 +11,7 @@ from typing import Final
 from seedvideo.media.index import Index
 from seedvideo.media.runs import NO_END, Run
 
-_PACKETS: Final = 120
+_PACKETS: Final = 30
 """Packets from which a share may end: far more work than a message."""
 
 _BYTES: Final = 4 << 20

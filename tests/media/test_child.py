@@ -16,20 +16,9 @@ from seedvideo.errors import DecodeError
 from seedvideo.limits import Limits
 from seedvideo.media import Target, VideoReader, open_video
 from tests.fixtures import Clips, coded_video, ffmpeg, read_number
+from tests.leftovers import children, descriptors
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def children() -> list[int]:
-    """Returns the process ids of this process's children."""
-    found: list[int] = []
-    for task in Path("/proc/self/task").iterdir():
-        found += map(int, (task / "children").read_text().split())
-    return found
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 def all_targets(reader: VideoReader) -> list[Target]:

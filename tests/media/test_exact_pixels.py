@@ -1,6 +1,7 @@
 """Frames reached by seeks are bit-equal to those of one pass, for every codec and container."""
 
 import random
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import get_args
@@ -98,7 +99,7 @@ def test_one_pass_never_seeks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 class Unseekable(Cursor):
     """A file in which no seek leads to where it should."""
 
-    def _seek(self, number: int) -> None:
+    def _seek(self, number: int, alive: Callable[[], None]) -> None:
         raise SeekNotTrusted
 
 

@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 
+from seedvideo.limits import Limits
 from seedvideo.media import Target, open_video
 from seedvideo.media.picture import Orientation, Resizer
 from tests.fixtures import FRAMES, Clips, Pixels, coded_video, ffmpeg
@@ -186,3 +187,26 @@ def test_parameters_inside_a_picture_that_is_left_out_are_kept(
         for rank in (10, 35, 70, 110):
             (frame,) = reader.frames([Target(reader.times[rank], *SIZE)], strategy="sequential")
             assert np.array_equal(frame.pixels, whole[rank])
+
+
+def test_memory_stays_bounded_where_a_time_is_far_off(tmp_path: Path) -> None:
+    # A picture that none refers to is said to come last of all, so it is left out, and those stored
+    # behind it must not wait for it. All of them together are four times the memory that there is.
+    source, path = tmp_path / "right.mp4", tmp_path / "wrong.mkv"
+    ffmpeg(
+        *("-f", "lavfi", "-i", "testsrc2=s=640x360:r=30:d=30"),
+        *f"{X264} -preset ultrafast -g 9999 -bf 3 -x264-params b-adapt=0:scenecut=0".split(),
+        source,
+    )
+    with av.open(str(source)) as right, av.open(str(path), "w") as wrong:
+        stream = right.streams.video[0]
+        to = wrong.add_stream_from_template(stream, opaque=True)
+        for number, packet in enumerate(p for p in right.demux(stream) if p.size):
+            if number == 11 and packet.pts is not None and packet.time_base is not None:
+                assert not bytes(packet)[4] & 0x60  # nal_ref_idc: no other refers to it.
+                packet.pts += int(1000 / packet.time_base)
+            packet.stream = to
+            wrong.mux(packet)
+    with open_video(path, limits=Limits(worker_memory_bytes=60_000_000)) as reader:
+        targets = [Target(reader.times[rank], *SIZE) for rank in (3, 400, 850)]
+        assert [frame.pts for frame in reader.frames(targets)] == [t.pts for t in targets]

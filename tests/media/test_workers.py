@@ -17,7 +17,7 @@ from seedvideo.limits import Limits
 from seedvideo.media import Frame, Target, VideoReader, open_video, team
 from seedvideo.media.decoder import Depth, LookSize, LookSpan
 from tests.fixtures import coded_video
-from tests.media.test_child import children, descriptors
+from tests.leftovers import children, descriptors
 
 SIZE = LookSize(32, 24, every=Fraction(1, 10))
 CODECS = {
