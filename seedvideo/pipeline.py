@@ -21,6 +21,7 @@ from seedvideo.model.backends import Backend, Generation
 from seedvideo.model.packing import pack
 from seedvideo.records import Event, MediaRecord, ModelRecord, PlanRecord, Record, UsageRecord
 from seedvideo.sampler.analysis import Analysis, Method
+from seedvideo.sampler.costs import DecodeCosts, decode_costs
 from seedvideo.sampler.geometry import SEED
 from seedvideo.sampler.join import join_shots
 from seedvideo.sampler.knobs import NO_KNOBS, Knobs
@@ -99,6 +100,7 @@ def plan(
             fps=fps,
             knobs=knobs,
             analysis=_looked_at(clip, policy, analysis),
+            costs=_costs(clip, policy),
             source=clip.source,
             text_tokens=assumed_text_tokens if backend is None else backend.frame_text_tokens,
             limits=clip.limits,
@@ -242,6 +244,13 @@ def _looked_at(clip: Video, policy: PolicyName, method: Method) -> Analysis | No
     return clip.analysis(method) if policy == "adaptive" and len(clip.times) > 1 else None
 
 
+def _costs(clip: Video, policy: PolicyName) -> DecodeCosts | None:
+    """What frames cost to decode, for the policy that asks: it has read the packets anyway."""
+    if policy != "adaptive" or len(clip.times) == 1:
+        return None
+    return decode_costs(clip.reader.packets.places, clip.keyframes)
+
+
 def _answers(
     clip: Video, plans: Sequence[Plan], backend: Backend, spent: _Stopwatch
 ) -> list[Generation]:
@@ -322,6 +331,7 @@ def _plan_shots(
             # A shot's share may be too small for a rate that the whole budget bears.
             knobs=replace(knobs, min_fps=None, start=span.start, end=span.end),
             analysis=_looked_at(clip, policy, "full"),
+            costs=_costs(clip, policy),
             source=clip.source,
             text_tokens=backend.frame_text_tokens,
             limits=clip.limits,

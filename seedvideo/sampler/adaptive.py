@@ -4,6 +4,7 @@
     allocate   what is left goes to the segments in which it is worth most
     place      each segment's frames get their moments
     settle     real prices are counted, and what they leave over is shared out again
+    snap       where nothing happens, keyframes near by are taken if that saves decoding
 
 A share of 1, asked for or because everything in the video is busy, gives the even plan itself. So
 does a video in which nothing stands out and unevenness would gain next to nothing. Knows the
@@ -33,6 +34,7 @@ from seedvideo.sampler.parts import Decision
 from seedvideo.sampler.place import Place, place
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.request import Analysis, Request, wanted_frames
+from seedvideo.sampler.snap import decoding_of, to_keyframes
 from seedvideo.sampler.spots import find_spots
 from seedvideo.sampler.stamps import time_text
 from seedvideo.sampler.told import assemble_segments
@@ -134,6 +136,10 @@ class _Planner:
         )
         if even is not None and is_even:
             draft = self._even_draft(even, draft.allocation)
+        places = draft.places
+        # Who asks for even frames, or for a rate, gets them exactly.
+        if self.share < 1 and request.min_fps is None:
+            places = to_keyframes(request, places, demands=self.demands, spans=self.spans)
         decision = Decision(
             analysis=self.analysis.method,
             notes=self.analysis.notes,
@@ -146,8 +152,9 @@ class _Planner:
             bound_s=draft.allocation.bound,
             even_worth_s=0.0 if even is None else even.worth,
             is_exact=draft.allocation.is_exact,
+            decoding=None if request.costs is None else decoding_of(request.costs, places),
         )
-        return assemble_segments(request, self.demands, draft.places, level, decision)
+        return assemble_segments(request, self.demands, places, level, decision)
 
     # --- coverage
 

@@ -115,6 +115,11 @@ class Demand:
         return float(self.end - self.start)
 
     @property
+    def is_calm(self) -> bool:
+        """Whether nothing was found in it that stands out."""
+        return not (self.events_per_s or self.peaks)
+
+    @property
     def picture_s(self) -> float:
         """Time in which the ordinary picture changes."""
         return self.event_s if self.change_s is None else self.change_s

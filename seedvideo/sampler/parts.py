@@ -90,6 +90,34 @@ class Needs:
 
 
 @dataclass(frozen=True)
+class Decoding:
+    """What a plan costs to decode: packets from each keyframe to the last frame that is wanted.
+
+    Decoders that leave out what no other picture refers to need fewer.
+
+    Args:
+        pictures: to be decoded for the plan.
+        video_pictures: in the whole video.
+        moved_frames: frames that were moved to a keyframe near by.
+        saved_pictures: that would be decoded as well had no frame been moved.
+
+    Raises:
+        PlanError: ``plan.invalid`` if a value is out of range.
+    """
+
+    pictures: int
+    video_pictures: int
+    moved_frames: int
+    saved_pictures: int
+
+    def __post_init__(self) -> None:
+        if self.pictures < 1 or self.video_pictures < 1:
+            raise PlanError("plan.invalid", f"decoding takes at least one picture: {self}")
+        if self.moved_frames < 0 or self.saved_pictures < 0:
+            raise PlanError("plan.invalid", f"what moving saves must be 0 or above: {self}")
+
+
+@dataclass(frozen=True)
 class Decision:
     """How an adaptive plan came about, and how good it is under its own model.
 
@@ -107,6 +135,7 @@ class Decision:
         bound_s: no plan over the same grid is worth more.
         even_worth_s: worth of the best even plan with at least as many frames as the grid.
         is_exact: whether the plan is known to be the best one over the grid.
+        decoding: what it costs to decode, where that is known.
 
     Raises:
         PlanError: ``plan.invalid`` if a value is out of range.
@@ -123,6 +152,7 @@ class Decision:
     bound_s: float
     even_worth_s: float
     is_exact: bool
+    decoding: Decoding | None = None
 
     def __post_init__(self) -> None:
         for name in ("busy_share", "coverage_share"):

@@ -46,6 +46,7 @@ class Place:
         why: why it was taken, in a few words, without the size.
         role: what it is for.
         is_coverage: whether it is a frame of the coverage grid.
+        moved_from: where it was before it was moved to a keyframe, if it was.
     """
 
     position: int
@@ -53,6 +54,7 @@ class Place:
     why: str
     role: Role
     is_coverage: bool
+    moved_from: int | None = None
 
 
 class Measure:

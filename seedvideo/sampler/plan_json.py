@@ -16,7 +16,7 @@ from seedvideo.errors import PlanError
 from seedvideo.media.info import MediaInfo, MediaWarning
 from seedvideo.media.timeline import seconds
 from seedvideo.sampler.geometry import TokenGeometry
-from seedvideo.sampler.parts import Decision, Needs, PlannedFrame, Role, Segment
+from seedvideo.sampler.parts import Decision, Decoding, Needs, PlannedFrame, Role, Segment
 
 _EXACT: Final = re.compile(r"(-?[0-9]{1,40})/([0-9]{1,40})")
 _MAX_INT: Final = 2**53
@@ -258,6 +258,18 @@ def decision_from_json(at: Place) -> Decision:
             bound_s=at.number("bound_s"),
             even_worth_s=at.number("even_worth_s"),
             is_exact=at.flag("is_exact"),
+            decoding=at.optional("decoding", _decoding_from_json),
+        )
+    )
+
+
+def _decoding_from_json(at: Place) -> Decoding:
+    return at.build(
+        lambda: Decoding(
+            pictures=at.integer("pictures", least=1),
+            video_pictures=at.integer("video_pictures", least=1),
+            moved_frames=at.integer("moved_frames"),
+            saved_pictures=at.integer("saved_pictures"),
         )
     )
 

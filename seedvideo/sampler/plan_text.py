@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from seedvideo.media.info import MediaInfo
 from seedvideo.media.timeline import seconds
-from seedvideo.sampler.parts import Decision, PlannedFrame, Segment
+from seedvideo.sampler.parts import Decision, Decoding, PlannedFrame, Segment
 
 MAX_SEGMENT_ROWS: Final = 8
 """Segments that a summary lists."""
@@ -109,7 +109,17 @@ def decision_rows(decision: Decision) -> list[tuple[str, str]]:
     if decision.is_even:
         even, best = "", "evenly spread: nothing else is worth more"
     rows.append(("worth", f"{decision.worth_s:,.1f} s of ordinary content{even}; {best}"))
+    if decision.decoding is not None:
+        rows.append(("decodes", _decoding_line(decision.decoding)))
     return rows + [("note", note) for note in decision.notes]
+
+
+def _decoding_line(decoding: Decoding) -> str:
+    line = f"about {decoding.pictures:,} of {decoding.video_pictures:,} pictures"
+    if not decoding.moved_frames:
+        return line
+    frames = "1 frame" if decoding.moved_frames == 1 else f"{decoding.moved_frames:,} frames"
+    return f"{line}, {decoding.saved_pictures:,} fewer with {frames} moved to keyframes"
 
 
 def segment_table(segments: Sequence[Segment], frames: Sequence[PlannedFrame]) -> str:

@@ -16,6 +16,7 @@ from seedvideo.limits import DEFAULT_LIMITS, Limits
 from seedvideo.media.info import MediaInfo
 from seedvideo.media.timeline import Span, seconds
 from seedvideo.sampler.adaptive import adaptive
+from seedvideo.sampler.costs import DecodeCosts
 from seedvideo.sampler.fill import fill, fill_evenly
 from seedvideo.sampler.geometry import SEED, TokenGeometry
 from seedvideo.sampler.knobs import COVERAGE, NO_KNOBS, Knobs
@@ -48,6 +49,7 @@ def make_plan(
     fps: float | Fraction | None = None,
     knobs: Knobs = NO_KNOBS,
     analysis: Analysis | None = None,
+    costs: DecodeCosts | None = None,
     text_tokens: TextPrice = assumed_text_tokens,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Plan:
@@ -69,6 +71,8 @@ def make_plan(
         fps: frames a second; overrides the task's.
         knobs: levels, window, rates and other wishes.
         analysis: what happens in the video; only ``adaptive`` needs it, for two frames or more.
+        costs: what the frames in ``times`` cost to decode; where they are known, ``adaptive`` says
+            what its plan costs, and takes keyframes near by where nothing happens.
         text_tokens: price of a frame's time text and its marks, from the model's tokenizer.
         limits: ``max_sampled_frames`` bounds the frames of a plan; more are thinned evenly.
 
@@ -108,6 +112,7 @@ def make_plan(
         text_tokens=text_tokens,
         max_frames=most if knobs.max_frames is None else min(most, knobs.max_frames),
         analysis=analysis,
+        costs=None if costs is None else costs.within(inside),
         coverage=COVERAGE if knobs.coverage is None else knobs.coverage,
         min_fps=knobs.min_fps,
         max_fps=knobs.max_fps,

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from seedvideo.media.info import MediaInfo
 from seedvideo.media.timeline import Span
+from seedvideo.sampler.costs import DecodeCosts
 from seedvideo.sampler.demand import Demand
 from seedvideo.sampler.geometry import TokenGeometry
 from seedvideo.sampler.knobs import COVERAGE
@@ -65,6 +66,7 @@ class Request:
         text_tokens: price of a time text.
         max_frames: most frames that a plan may hold.
         analysis: what happens in the video; only ``adaptive`` needs it.
+        costs: what the frames in ``times`` cost to decode, where that is known.
         coverage: share of the budget that ``adaptive`` spreads evenly, whatever the analysis says.
         min_fps: frames a second that ``adaptive`` takes everywhere.
         max_fps: most frames a second that it takes anywhere.
@@ -83,6 +85,7 @@ class Request:
     text_tokens: TextPrice
     max_frames: int
     analysis: Analysis | None = None
+    costs: DecodeCosts | None = None
     coverage: float = COVERAGE
     min_fps: float | None = None
     max_fps: float | None = None

@@ -43,6 +43,10 @@ def assemble_segments(
             why = words.get(each.why, each.why)
             if each.role == "coverage":
                 why = ends.get(each.position, why)
+            if each.moved_from is not None:
+                shift_s = float(request.times[each.position] - request.times[each.moved_from])
+                side = "earlier" if shift_s < 0 else "later"
+                why += f", keyframe {abs(shift_s):.2g} s {side}, cheaper to decode"
             frames.append(_frame(request, each, f"{why}; {_size_words(each, demand)}"))
         top = max((each.level.cap_tokens for each in inside), default=coverage.cap_tokens)
         segments.append(_segment(demand, frames=len(inside), level_tokens=top))
