@@ -44,7 +44,7 @@ from seedvideo.media.passes import (
 from seedvideo.media.patience import Patience
 from seedvideo.media.safety import Source, open_source
 from seedvideo.media.team import Task, Team
-from seedvideo.media.worker import LOOKS_A_MESSAGE
+from seedvideo.media.worker import looks_a_message
 
 _Read = TypeVar("_Read")
 DecoderName = Literal["pyav", "decord"]
@@ -294,7 +294,8 @@ class VideoReader:
         if not spans:
             return
         tasks, workers = self._cut(ask_looks(spans, size), asked=None)
-        most_bytes = LOOKS_A_MESSAGE * (8 + size.width_px * size.height_px * 3 // 2)
+        look_bytes = 8 + size.width_px * size.height_px * 3 // 2
+        most_bytes = looks_a_message(size.width_px, size.height_px) * look_bytes
         report, last, frames = Report(), -1, len(self._times)
         with closing(self._run(tasks, workers, most_bytes)) as answers:
             for task in tasks:

@@ -19,7 +19,7 @@ from seedvideo.media import wire
 from seedvideo.media.child import Child
 from seedvideo.media.patience import Patience
 
-MAX_WAITING_BYTES: Final = 16 << 20
+MAX_WAITING_BYTES: Final = 8 << 20
 """Answers that may wait for those before them; one answer more for each process."""
 
 

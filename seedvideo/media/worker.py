@@ -31,12 +31,18 @@ ALIVE_EVERY_S: Final = 0.5
 EXIT_OUT_OF_MEMORY: Final = 87
 """Exit status of a process that had no memory left even to say so."""
 
-LOOKS_A_MESSAGE: Final = 32
-"""Most small frames in one answer."""
+_LOOKS_A_MESSAGE: Final = 32
+_LOOK_BYTES_A_MESSAGE: Final = 2 << 20
 
 _MAX_REQUEST_BYTES: Final = 1 << 26
 _MAX_OPEN_FILES: Final = 64
 _MAX_TRACE_CHARS: Final = 20_000
+
+
+def looks_a_message(width_px: int, height_px: int) -> int:
+    """Most small frames in one answer: a few, and small enough that none takes much memory."""
+    look_bytes = width_px * height_px * 3 // 2
+    return max(1, min(_LOOKS_A_MESSAGE, _LOOK_BYTES_A_MESSAGE // look_bytes))
 
 
 class _Stopped(Exception):
@@ -225,7 +231,8 @@ def _answer_looks(
         alive=line.alive,
         tally=tally,
     )
-    while chunk := list(islice(looks, LOOKS_A_MESSAGE)):
+    most = looks_a_message(size.width_px, size.height_px)
+    while chunk := list(islice(looks, most)):
         ranks = wire.pack_integers([look.rank for look in chunk])
         planes = b"".join(look.planes for look in chunk)
         line.send({"type": "looks", "count": len(chunk)}, ranks + planes)
