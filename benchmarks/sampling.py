@@ -66,7 +66,8 @@ METHOD: Final = f"""\
 - Memory (MB of 10^6 bytes) is looked at every 20 ms in the same rounds, by counts of the system
   (`/proc/PID/statm`) that take less than a hundredth of a core: what each process of a loader has
   for itself, added up, and the largest part that one of them has of what may be shared. It comes
-  out about 12 MB above the exact count, which is too dear to watch. "peak" is the most of any
+  out 10 to 20 MB above the exact count for seedvideo and decord, and 50 to 60 MB for those that
+  load torch and torchcodec; the exact count is too dear to watch. "peak" is the most of any
   round, Python and imports in it; "over" is what it leaves beyond the result and what was there
   before the work.
 - "right" counts the frames that have the time that was asked for and match the frame as it was

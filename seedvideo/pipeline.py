@@ -111,7 +111,8 @@ def frames(video: Video | str | os.PathLike[str], plan: Plan) -> Frames:
     """Decode a plan's frames, in order of time, each beside what was planned; see `Video.frames`.
 
     Args:
-        video: an open video, or a path that is opened now and closed after the last frame.
+        video: an open video, or a path that is opened for the first frame and closed after the
+            last one.
         plan: of this video.
 
     Raises:

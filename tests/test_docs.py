@@ -129,6 +129,7 @@ def test_the_plan_in_the_page_is_the_one_that_is_made(tmp_path: Path) -> None:
 def test_the_ceilings_in_the_page_are_the_defaults() -> None:
     text = (DOCS / "guides" / "safety.md").read_text(encoding="utf-8")
     limits = DEFAULT_LIMITS
+    memory_gib = limits.worker_memory_bytes // 2**30
     for row in (
         f"| file size | {limits.max_input_bytes // 2**30} GiB |",
         f"| duration | {limits.max_duration_s / 3600:g} hours |",
@@ -138,7 +139,7 @@ def test_the_ceilings_in_the_page_are_the_defaults() -> None:
         f"| time to open | {limits.open_timeout_s:g} s |",
         f"| time between two signs of life | {limits.stall_timeout_s:g} s |",
         f"| time for all decoding of one video | {limits.item_timeout_s:g} s |",
-        f"| memory of a decoding process | {limits.worker_memory_bytes // 2**30} GiB |",
+        f"| memory of each decoding process, eight at most | {memory_gib} GiB |",
         f"{limits.max_frame_pixels // 10**6} million px, a side up to {limits.max_side_px:,} px,"
         f" sides up to {limits.max_aspect:g}:1",
     ):

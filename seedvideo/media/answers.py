@@ -9,6 +9,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any, Final
 
+from seedvideo.limits import Limits
 from seedvideo.media import wire
 from seedvideo.media.decoder import DEPTHS, LookSize, LookSpan
 from seedvideo.media.frames import DecodeReport, Looks, Packets
@@ -18,11 +19,19 @@ NONSENSE: Final = (
     ArithmeticError,
     AttributeError,
     LookupError,
+    RecursionError,
     TypeError,
     ValueError,
     wire.WireError,
 )
 """What an answer raises that is no answer to the request."""
+
+_MOST: Final = (1 << 63) - 1
+"""Largest number of ticks, of FFmpeg's own kind."""
+
+_MOST_WARNINGS: Final = 32
+_MOST_WORDS: Final = 1_000
+"""Characters of a warning."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +43,26 @@ class Facts:
     keyframes: tuple[int, ...]
 
 
-def read_facts(message: wire.Message, *, path: str) -> Facts:
+def read_facts(message: wire.Message, *, path: str, limits: Limits) -> Facts:
     """Reads the answer to ``open``."""
     header = message.header
     ticks = wire.unpack_integers(message.body)
-    count, start, base = int(header["frames"]), int(header["start"]), exact(header["time_base"])
+    count, start, base = header["frames"], header["start"], exact(header["time_base"])
+    times, keyframes = ticks[:count], ticks[count:]
+    if message.type != "opened" or not 0 < count <= len(ticks) or base <= 0:
+        raise wire.WireError("facts of no file")
+    if any(a >= b for a, b in pairwise(times)) or abs(start) > _MOST:
+        raise wire.WireError("times out of order")
+    if any(a >= b for a, b in pairwise([-1, *keyframes, count])):
+        raise wire.WireError("keyframes out of order")
+    info = read_info(header["info"], path=path)
+    sides = (info.width_px, info.height_px)
+    if any(type(side) is not int or not 0 < side <= limits.max_frame_pixels for side in sides):
+        raise wire.WireError("a picture without a size")
     return Facts(
-        info=read_info(header["info"], path=path),
-        times=tuple((tick - start) * base for tick in ticks[:count]),
-        keyframes=tuple(ticks[count:]),
+        info=info,
+        times=tuple((tick - start) * base for tick in times),
+        keyframes=tuple(keyframes),
     )
 
 
@@ -113,16 +133,24 @@ class Report:
     patched_frames: int = 0
     lost_frames: int = 0
     warnings: dict[str, MediaWarning] = field(default_factory=dict)
+    is_trusted: bool = True
+    """Whether seeks have led to where they should."""
 
     def add(self, message: wire.Message) -> None:
         """Reads the answer that ends a part of a pass."""
         header = message.header
         self.decoded_frames += int(header["decoded_frames"])
+        if message.type == "untrusted":
+            # A pass from the start of the file follows, which meets all damage again.
+            self.is_trusted = False
+            self.damaged_packets = self.patched_frames = 0
+            return
         self.damaged_packets += int(header["damaged_packets"])
         self.patched_frames += int(header["patched_frames"])
         self.lost_frames += int(header["lost_frames"])
         for code, text in header["warnings"]:
-            self.warnings.setdefault(str(code), MediaWarning(str(code), str(text)))
+            if len(self.warnings) < _MOST_WARNINGS:
+                self.warnings.setdefault(_words(code), MediaWarning(_words(code), _words(text)))
 
     def result(self) -> DecodeReport:
         """What people are told."""
@@ -139,8 +167,16 @@ class Report:
 
 def exact(text: str) -> Fraction:
     """Reads what ``str`` makes of a fraction and nothing else: "1e999999999" would fill memory."""
-    numerator, _, denominator = text.partition("/")
-    return Fraction(int(numerator), int(denominator or 1))
+    numerator, denominator = (int(part) for part in (*text.split("/"), "1")[:2])
+    if abs(numerator) > _MOST or not 0 < denominator <= _MOST:
+        raise wire.WireError("a number of more than 63 bits")
+    return Fraction(numerator, denominator)
+
+
+def _words(text: Any) -> str:
+    if not isinstance(text, str):
+        raise wire.WireError("a warning that is no text")
+    return text[:_MOST_WORDS]
 
 
 def read_info(plain: dict[str, Any], *, path: str) -> MediaInfo:

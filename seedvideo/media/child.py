@@ -32,8 +32,11 @@ _BOOT: Final = (
 _ERRORS: Final[dict[str, type[SeedVideoError]]] = {
     kind.stage: kind for kind in (InputError, MediaError, DecodeError)
 }
-_STOP_GRACE_S: Final = 5.0
-"""Time a process has to end a pass when told to, before it is killed."""
+STOP_GRACE_S: Final = 5.0
+"""Time a process has to end, or to take a word that it shall stop, before it is killed."""
+
+ENDINGS: Final = ("done", "untrusted")
+"""Types of the last answer to a part of a pass."""
 
 
 class Child:
@@ -50,8 +53,8 @@ class Child:
         allowed_s: longest silence.
 
     Raises:
-        InputError: ``input.changed`` if the file is no longer there.
-        DecodeError: if the system has no process or descriptors left.
+        InputError: ``input.changed`` if another file is in its place.
+        DecodeError: if the file cannot be opened again, or the system has no process left.
     """
 
     def __init__(self, source: Source, limits: Limits, patience: Patience) -> None:
@@ -110,13 +113,21 @@ class Child:
         """Whether the process can still be asked."""
         return self._end.alive
 
-    def send(self, header: dict[str, Any], body: bytes = b"") -> None:
+    def send(
+        self, header: dict[str, Any], body: bytes = b"", *, within_s: float | None = None
+    ) -> None:
         """Sends a request.
+
+        Args:
+            header: of the message.
+            body: of the message.
+            within_s: time that the process has to take it; ``stall_timeout_s`` if None.
 
         Raises:
             DecodeError: if the process is dead, or does not take it in time.
         """
-        deadline_s = time.monotonic() + self._limits.stall_timeout_s
+        limit_s = self._limits.stall_timeout_s if within_s is None else within_s
+        deadline_s = time.monotonic() + limit_s
         try:
             for part in wire.parts(header, body):
                 self._write(memoryview(part), deadline_s=deadline_s)
@@ -140,50 +151,62 @@ class Child:
         return message
 
     def take(self, *, max_body_bytes: int) -> wire.Message | None:
-        """Returns an answer other than a sign of life if it is there already.
+        """Returns an answer if it is there already; None too after a sign of life.
 
         Raises:
             As `receive` does.
         """
-        while True:
-            try:
-                message = self._inbox.take(max_body_bytes=max_body_bytes)
-            except wire.WireError as error:
-                self.kill()
-                raise DecodeError(
-                    "decode.crashed", f"{self._shown}: the decoding process sent nonsense"
-                ) from error
-            except EOFError:
-                raise self._crashed() from None
-            if message is None:
-                if self._patience.is_late(self):
-                    raise self._late()
-                return None
-            self.silent_s = 0.0
-            self.allowed_s = self._limits.stall_timeout_s
-            if message.type == "error":
-                self.kill()
-                raise _rebuild(message.header, self._shown)
-            if message.type == "fault":
-                self.kill()
-                fault = DecodeError("decode.crashed", f"{self._shown}: the decoding process failed")
-                # For people who look at a traceback; never part of the message.
-                fault.add_note(str(message.header.get("trace")))
-                raise fault
-            if message.type != "alive":
-                return message
-
-    def stop_pass(self, *, max_body_bytes: int) -> None:
-        """Ends a pass whose answers are no longer wanted; kills the process if that takes long."""
-        deadline_s = time.monotonic() + _STOP_GRACE_S
         try:
-            self.send({"type": "stop"})
-            while (left_s := deadline_s - time.monotonic()) > 0:
-                self.silent_s, self.allowed_s = 0.0, left_s
-                if self.receive(max_body_bytes=max_body_bytes).type == "done":
+            with self._patience.reading():
+                message = self._inbox.take(max_body_bytes=max_body_bytes)
+        except wire.WireError as error:
+            self.kill()
+            raise DecodeError(
+                "decode.crashed", f"{self._shown}: the decoding process sent nonsense"
+            ) from error
+        except EOFError:
+            raise self._crashed() from None
+        if message is not None:
+            self.silent_s, self.allowed_s = 0.0, self._limits.stall_timeout_s
+        if message is None or message.type == "alive":
+            if self._patience.is_late(self):
+                raise self._late()
+            return None
+        if message.type == "error":
+            self.kill()
+            raise _rebuild(message.header, self._shown)
+        if message.type == "fault":
+            self.kill()
+            fault = DecodeError("decode.crashed", f"{self._shown}: the decoding process failed")
+            # For people who look at a traceback; never part of the message.
+            fault.add_note(str(message.header.get("trace")))
+            raise fault
+        return message
+
+    def tell_to_stop(self) -> None:
+        """Tells it that the answers to its task are no longer wanted."""
+        try:
+            self.send({"type": "stop"}, within_s=STOP_GRACE_S)
+        except SeedVideoError:
+            self.kill()  # Of a task that nobody waits for.
+
+    def await_stop(self, *, max_body_bytes: int, deadline_s: float) -> None:
+        """Waits until it has stopped; kills it if that takes long.
+
+        Args:
+            max_body_bytes: longest answer that may still come.
+            deadline_s: on the clock of `time.monotonic`.
+        """
+        try:
+            while self.running and (left_s := deadline_s - time.monotonic()) > 0:
+                message = self.take(max_body_bytes=max_body_bytes)
+                if message is None:
+                    self.silent_s, self.allowed_s = 0.0, left_s
+                    self._patience.wait([self])
+                elif message.type in ENDINGS:
                     return
         except SeedVideoError:
-            pass  # Of a pass that nobody waits for.
+            pass  # Of a task that nobody waits for.
         self.kill()
 
     def kill(self) -> None:
@@ -213,7 +236,7 @@ class Child:
 
     def _crashed(self) -> DecodeError:
         try:
-            status = self._process.wait(timeout=_STOP_GRACE_S)
+            status = self._process.wait(timeout=STOP_GRACE_S)
         except subprocess.TimeoutExpired:
             status = 0
         self.kill()
@@ -232,6 +255,13 @@ class Child:
             f"{self._shown}: the decoding process ended {cause}",
             hint="report the file",
         )
+
+
+def start(source: Source, limits: Limits, request: dict[str, Any], patience: Patience) -> Child:
+    """Starts a process and asks it to open the file. Raises as `Child` does."""
+    child = Child(source, limits, patience)
+    child.send(request)
+    return child
 
 
 def open_request(

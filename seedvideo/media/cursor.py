@@ -15,9 +15,8 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from seedvideo.media.decoder import Strategy
+from seedvideo.media.decoder import NO_END, Strategy
 from seedvideo.media.packets import NO_TIME, PacketTable, read_packets
-from seedvideo.media.runs import NO_END
 
 _WORTH_A_SEEK: Final = 200
 """Packets to step over from which a seek in the file is quicker than reading on."""

@@ -1,19 +1,19 @@
 """PyAV as the decoder: wanted frames out, whatever it takes to get them; one pass or many seeks.
 
 Work is planned in runs: stretches of packets that begin at a keyframe and end just behind the last
-wanted packet, each decoded by itself. Where a quick way turns out not to be certain, what is left
-is done again in a slower one: with no picture left out (`NotLean`), or by reading on from the start
-of the file (`SeekNotTrusted`). Where damage has removed a wanted frame, the nearest earlier one
-that can be decoded stands in, or else the next one.
+wanted packet, each decoded by itself. Where a run turns out not to be fit for leaving pictures out,
+it is decoded again in full (`NotLean`). Where seeks turn out not to be fit for anything, the reader
+is told, and asks again for a pass without (`SeekNotTrusted`). Where damage has removed a wanted
+frame, the nearest earlier one that can be decoded stands in, or else the next one.
 
-Memory holds two native frames, the current one and the one before it, and the few that
-`seedvideo.media.native` holds. Runs in the decoding process only.
+Memory holds two native frames, the current one and the one before it; in files with damage or wrong
+times up to 32 more wait for their turn. Runs in the decoding process only.
 """
 
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from av.video.frame import VideoFrame
@@ -23,6 +23,7 @@ from seedvideo.media.container import Origin
 from seedvideo.media.cursor import SeekNotTrusted
 from seedvideo.media.decoder import (
     DEPTHS,
+    NO_END,
     Look,
     LookSize,
     LookSpan,
@@ -32,16 +33,26 @@ from seedvideo.media.decoder import (
     Wanted,
 )
 from seedvideo.media.index import Index
-from seedvideo.media.lean import CODECS, LayerFound, NotLean
+from seedvideo.media.lean import CODECS, FieldsFound, LayerFound, NotLean
 from seedvideo.media.matcher import Matcher, NothingBefore, Ranked
 from seedvideo.media.native import RunDecoder
 from seedvideo.media.packets import PacketTable
 from seedvideo.media.picture import Orientation, Resizer
-from seedvideo.media.runs import NO_END, Run, cut_spans, plan_looks, plan_runs
+from seedvideo.media.runs import Run, cut_spans, plan_looks, plan_runs
 from seedvideo.media.shares import Share, share_out
 
 _WHOLE_PICTURES: Final = ("vp8", "vp9", "av1")
 """Codecs whose packets hold whole pictures."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a pass is for, and how it is done."""
+
+    ranks: tuple[int, ...]
+    strategy: Strategy
+    alive: Callable[[], None]
+    tally: Tally
 
 
 class PyavDecoder:
@@ -55,12 +66,12 @@ class PyavDecoder:
         self._orientation = orientation
         self._runs = RunDecoder(origin, index, table)
         self._run = Run(0, 0)
+        self._has_fields = False
+        self._begun: bool | None = None
 
     def shares(self, wanted: Sequence[Wanted], *, strategy: Strategy) -> list[Share]:
         """Cuts a pass into shares, each of which is a pass that gives the same frames."""
-        ranks = [each.rank for each in wanted]
-        fields = self._may_be_fields(is_lean=self._runs.codec in CODECS)
-        runs = plan_runs(self._index, ranks, strategy=strategy, fields=fields)
+        runs = self._frame_runs(wanted, strategy=strategy)
         return share_out(
             self._index, runs, lambda place: 3 * wanted[place].width_px * wanted[place].height_px
         )
@@ -84,60 +95,76 @@ class PyavDecoder:
         alive: Callable[[], None],
         tally: Tally,
     ) -> Iterator[Picture]:
-        """Yields one picture for each wanted one; see the protocol."""
+        """Yields one picture for each wanted one; see the protocol.
+
+        Raises:
+            SeekNotTrusted: if only a pass without seeks can be trusted to give what is left.
+        """
         matcher = Matcher(wanted, Resizer(self._orientation), self._check_loss)
-        way, is_lean = strategy, self._runs.codec in CODECS and not self._index.by_count
-        while not matcher.done:
-            before = replace(tally)
-            try:
-                yield from self._pass(matcher, way, alive, tally, is_lean=is_lean)
-            except NotLean as error:
-                # What is left is done again from its keyframe on; damage is counted then.
-                is_lean = isinstance(error, LayerFound)
-                if isinstance(error, LayerFound):
-                    self._runs.know_layer(error.layer)
-                tally.damaged_packets = before.damaged_packets
-                tally.patched_frames = before.patched_frames
-                tally.errors_in_a_row = before.errors_in_a_row
-            except NothingBefore:
-                matcher.substitute(self._substitute(matcher.pending[0].rank, alive, tally))
-            except SeekNotTrusted as error:
-                if way == "sequential":
-                    raise self._changed() from error
-                way = "sequential"
+        runs = self._frame_runs(wanted, strategy=strategy)
+        _note_planned(runs, self._index, tally)
+        job = _Job(tuple(each.rank for each in wanted), strategy, alive, tally)
+        self._begun = None
+        for run in runs:
+            matcher.expect(run.asked)
+            yield from self._run_pictures(run, matcher, job)
         tally.lost_frames += matcher.lost
 
-    def _pass(
-        self,
-        matcher: Matcher,
-        strategy: Strategy,
-        alive: Callable[[], None],
-        tally: Tally,
-        *,
-        is_lean: bool,
+    def _run_pictures(self, run: Run, matcher: Matcher, job: "_Job") -> Iterator[Picture]:
+        """Yields the wanted frames of a run, in whatever way gives them.
+
+        Each run is decided on by itself, so that it is the same whoever decodes those before it.
+        """
+        tally = job.tally
+        is_lean = self._runs.codec in CODECS and not self._has_fields and not self._index.by_count
+        while not matcher.run_done:
+            before = replace(tally)
+            try:
+                yield from self._attempt(run, matcher, job, is_lean=is_lean)
+            except NotLean as error:
+                # What is left is done again from the keyframe on; damage is counted then.
+                tally.forget_damage_since(before)
+                if isinstance(error, LayerFound):
+                    self._runs.know_layer(error.layer)
+                else:
+                    is_lean = False
+                    self._has_fields |= isinstance(error, FieldsFound)
+                self._begun = None
+            except NothingBefore:
+                tally.forget_damage_since(before)
+                matcher.substitute(self._substitute(matcher.pending[0].rank, job))
+            except SeekNotTrusted as error:
+                if job.strategy == "sequential":
+                    raise self._changed() from error
+                raise
+
+    def _attempt(
+        self, run: Run, matcher: Matcher, job: "_Job", *, is_lean: bool
     ) -> Iterator[Picture]:
-        ranks = [w.rank for w in matcher.pending]
-        fields = self._may_be_fields(is_lean=is_lean)
-        runs = plan_runs(self._index, ranks, strategy=strategy, fields=fields)
-        _note_planned(runs, self._index, tally)
-        wanted = ranks if is_lean else None
-        self._runs.begin(strategy=strategy, alive=alive, tally=tally, wanted=wanted)
-        for run in runs:
-            self._run = run
-            matcher.begin(run.asked)
-            for rank, frame in self._runs.frames(run):
-                if is_lean and matcher.misses(rank):
-                    self._runs.check_memory()
-                    raise NotLean
-                yield from matcher.offer(rank, frame)
-            if is_lean and not matcher.run_done:
+        """Yields what a run gives, from its beginning on, of what is still wanted of it."""
+        if self._begun != is_lean:
+            wanted = job.ranks if is_lean else None
+            self._runs.begin(strategy=job.strategy, alive=job.alive, tally=job.tally, wanted=wanted)
+            self._begun = is_lean
+        if not is_lean and self._runs.codec in CODECS:
+            # A picture may be stored as two packets, the second of which passes for a keyframe.
+            run = replace(run, end=min(run.end + 1, len(self._index.rank_of)))
+        self._run = run
+        matcher.begin()
+        for rank, frame in self._runs.frames(run):
+            if is_lean and matcher.misses(rank):
                 self._runs.check_memory()
                 raise NotLean
-            yield from matcher.finish()
+            yield from matcher.offer(rank, frame)
+        if is_lean and not matcher.run_done:
+            self._runs.check_memory()
+            raise NotLean
+        yield from matcher.finish()
 
-    def _may_be_fields(self, *, is_lean: bool) -> bool:
-        """Tells whether a picture may be stored as two packets; see `Leaving.check`."""
-        return not is_lean and self._runs.codec not in _WHOLE_PICTURES
+    def _frame_runs(self, wanted: Sequence[Wanted], *, strategy: Strategy) -> list[Run]:
+        ranks = [each.rank for each in wanted]
+        fields = self._runs.codec not in (*CODECS, *_WHOLE_PICTURES)
+        return plan_runs(self._index, ranks, strategy=strategy, fields=fields)
 
     def _check_loss(self) -> None:
         """Looks for other reasons than damage why a frame was not given.
@@ -151,16 +178,17 @@ class PyavDecoder:
             self._runs.close()
             raise SeekNotTrusted
 
-    def _substitute(self, rank: int, alive: Callable[[], None], tally: Tally) -> Ranked:
+    def _substitute(self, rank: int, job: "_Job") -> Ranked:
         """Looks for the nearest frame before a lost one, or else behind it, in other runs.
 
         Raises:
             MediaError: if there is none in all of the file.
         """
-        found = self._nearest_before(rank, alive) or self._first_after(rank, alive)
+        self._begun = None
+        found = self._nearest_before(rank, job.alive) or self._first_after(rank, job.alive)
         if found is None:
             self._runs.check_memory()
-            code = "media.corrupt" if tally.damaged_packets else "media.no_frames"
+            code = "media.corrupt" if job.tally.damaged_packets else "media.no_frames"
             raise MediaError(code, f"{self._origin.shown}: no frame could be decoded")
         return found
 
@@ -205,7 +233,9 @@ class PyavDecoder:
         spans: Sequence[LookSpan],
         size: LookSize,
         *,
+        strategy: Strategy,
         is_rough: bool,
+        after: int,
         until: int,
         alive: Callable[[], None],
         tally: Tally,
@@ -215,7 +245,9 @@ class PyavDecoder:
         Args:
             spans: by rising rank, not overlapping.
             size: of the small frames.
+            strategy: how to reach them.
             is_rough: leave the edges of blocks as they are, which is quicker.
+            after: rank up to which frames have been given before.
             until: rank from which on no frame is given.
             alive: called often; may raise to stop.
             tally: counts as the pass goes on.
@@ -224,43 +256,48 @@ class PyavDecoder:
             Looks by rising rank. A picture that damage took away is missing.
 
         Raises:
+            SeekNotTrusted: if only a pass without seeks can be trusted to give what is left.
             MediaError: if the file is too damaged.
             DecodeError: if memory does not suffice.
         """
-        runs = plan_looks(self._index, cut_spans(self._index, spans))
-        if not runs:
+        cut = cut_spans(self._index, spans)
+        if not cut:
             return
-        runs[-1] = replace(runs[-1], until=min(runs[-1].until, until))
-        _note_planned(runs, self._index, tally)
-        thinner, resizer = _Thinner(self._index, size), Resizer(self._orientation)
+        thinner, resizer = _Thinner(self._index, size, after), Resizer(self._orientation)
+        frames = self._frames_in_turn if strategy == "sequential" else self._frames_by_seeks
+        self._runs.begin(strategy=strategy, alive=alive, tally=tally, is_rough=is_rough)
         try:
-            frames = self._look_frames(runs, is_rough=is_rough, alive=alive, tally=tally)
-            for run, rank, frame in frames:
-                if rank < run.until and thinner.wants(rank, run):
+            for run, rank, frame in frames(cut, tally):
+                if rank < min(run.until, until) and thinner.wants(rank, run):
                     yield Look(rank, resizer.shrink(frame, size.width_px, size.height_px))
         except SeekNotTrusted as error:
-            raise self._changed() from error
+            if strategy == "sequential":
+                raise self._changed() from error
+            raise
 
-    def _look_frames(
-        self, runs: Sequence[Run], *, is_rough: bool, alive: Callable[[], None], tally: Tally
+    def _frames_by_seeks(
+        self, spans: Sequence[LookSpan], tally: Tally
     ) -> Iterator[tuple[Run, int, VideoFrame]]:
-        """Yields what runs give; where a seek goes wrong, once more from the start of the file."""
-        self._runs.begin(strategy="auto", alive=alive, tally=tally, is_rough=is_rough)
-        try:
-            for run in runs:
-                for rank, frame in self._runs.frames(run):
-                    yield run, rank, frame
-        except SeekNotTrusted:
-            deepest = max((run.depth for run in runs), key=DEPTHS.index)
-            whole = Run(self._index.keys[0], runs[-1].end, deepest)
-        else:
-            return
-        self._runs.begin(strategy="sequential", alive=alive, tally=tally, is_rough=is_rough)
+        runs = plan_looks(self._index, spans)
+        _note_planned(runs, self._index, tally)
+        for run in runs:
+            for rank, frame in self._runs.frames(run):
+                yield run, rank, frame
+
+    def _frames_in_turn(
+        self, spans: Sequence[LookSpan], tally: Tally
+    ) -> Iterator[tuple[Run, int, VideoFrame]]:
+        """Yields the frames of spans, and no others, out of one run from the start of the file."""
+        deepest = max((span.depth for span in spans), key=DEPTHS.index)
+        whole = Run(self._index.keys[0], NO_END, deepest)
+        _note_planned([whole], self._index, tally)
+        keyframes = set(self._index.keyframes)
+        parts = [Run(0, 0, span.depth) for span in spans]
         for rank, frame in self._runs.frames(whole):
-            number = self._index.packet_of[rank]
-            place = bisect_right(runs, number, key=lambda run: run.first) - 1
-            if place >= 0 and number < runs[place].end:
-                yield runs[place], rank, frame
+            place = bisect_right(spans, rank, key=lambda span: span.first) - 1
+            is_inside = place >= 0 and rank < spans[place].end
+            if is_inside and (spans[place].depth != "keys" or rank in keyframes):
+                yield parts[place], rank, frame
 
     def _changed(self) -> InputError:
         return InputError(
@@ -279,11 +316,11 @@ def _note_planned(runs: Sequence[Run], index: Index, tally: Tally) -> None:
 class _Thinner:
     """Says which decoded pictures become looks."""
 
-    def __init__(self, index: Index, size: LookSize) -> None:
+    def __init__(self, index: Index, size: LookSize, after: int) -> None:
         self._times = index.times
         self._keyframes = set(index.keyframes)
         self._least_ticks = math.ceil(size.every / index.time_base)
-        self._last = -1
+        self._last = after
         self._run: Run | None = None
 
     def wants(self, rank: int, run: Run) -> bool:

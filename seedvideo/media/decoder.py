@@ -13,6 +13,9 @@ from seedvideo.errors import MediaError
 from seedvideo.limits import Limits
 from seedvideo.media.info import MediaWarning
 
+NO_END: Final = 1 << 62
+"""Stands for the end of the file, in packets and in frames."""
+
 Strategy = Literal["auto", "sequential", "seek"]
 """How to reach frames: as costs least, in one pass without a seek, or by a seek at each chance."""
 
@@ -110,6 +113,12 @@ class Tally:
     """What the whole pass has to decode, at least."""
     errors_in_a_row: int = 0
     warnings: tuple[MediaWarning, ...] = ()
+
+    def forget_damage_since(self, before: "Tally") -> None:
+        """Counts damage as it was before something that is done again."""
+        self.damaged_packets = before.damaged_packets
+        self.patched_frames = before.patched_frames
+        self.errors_in_a_row = before.errors_in_a_row
 
 
 def is_too_damaged(damaged_packets: int, planned_packets: int, limits: Limits) -> bool:

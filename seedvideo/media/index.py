@@ -16,8 +16,9 @@ Times are ticks of the time base, absolute; readers subtract ``start``. Nothing 
 file is read here.
 """
 
+from array import array
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -34,7 +35,7 @@ NOMINAL_DURATION: Final = Fraction(1, 25)
 
 @dataclass(frozen=True)
 class Index:
-    """Presentation order of one stream.
+    """Presentation order of one stream, as arrays of whole numbers: some bytes for each frame.
 
     Args:
         time_base: seconds of a tick.
@@ -53,11 +54,11 @@ class Index:
 
     time_base: Fraction
     start: int
-    times: list[int]
-    packet_of: list[int]
-    rank_of: list[int]
-    packet_times: list[int]
-    keys: list[int]
+    times: "array[int]"
+    packet_of: "array[int]"
+    rank_of: "array[int]"
+    packet_times: "array[int]"
+    keys: "array[int]"
     by_count: bool
     duration: Fraction
     warnings: tuple[MediaWarning, ...]
@@ -135,18 +136,18 @@ def build_index(
     return Index(
         time_base=time_base,
         start=start,
-        times=presented,
-        packet_of=order,
+        times=array("q", presented),
+        packet_of=array("q", order),
         rank_of=_ranks(order, len(table)),
-        packet_times=times,
-        keys=keys,
+        packet_times=array("q", times),
+        keys=array("q", keys),
         by_count=False,
         duration=last + _last_length(table.duration[order[-1]], presented, time_base),
         warnings=say.all,
     )
 
 
-def is_variable(times: list[int], time_base: Fraction) -> bool:
+def is_variable(times: Sequence[int], time_base: Fraction) -> bool:
     """Tells whether the spacing of frames changes by more than rounding.
 
     Containers round times to their ticks (1 ms in Matroska), so spacings of a constant rate differ
@@ -193,11 +194,11 @@ def _index_by_count(
     return Index(
         time_base=time_base,
         start=times[0],
-        times=times,
-        packet_of=numbers,
+        times=array("q", times),
+        packet_of=array("q", numbers),
         rank_of=_ranks(numbers, len(table)),
-        packet_times=[],
-        keys=keys,
+        packet_times=array("q"),
+        keys=array("q", keys),
         by_count=True,
         duration=(times[-1] - times[0]) * time_base + length,
         warnings=warnings,
@@ -240,8 +241,8 @@ def _presentation_order(
     return order
 
 
-def _ranks(order: list[int], packets: int) -> list[int]:
-    ranks = [-1] * packets
+def _ranks(order: list[int], packets: int) -> "array[int]":
+    ranks = array("q", [-1]) * packets
     for rank, number in enumerate(order):
         ranks[number] = rank
     return ranks

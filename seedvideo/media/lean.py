@@ -48,6 +48,10 @@ class LayerFound(NotLean):
         self.layer = layer
 
 
+class FieldsFound(NotLean):
+    """A picture is made of two fields, each of which may be stored by itself."""
+
+
 class Leaving:
     """Says for each packet of a pass whether the decoder may leave its picture out.
 
@@ -130,7 +134,9 @@ class Leaving:
             NotLean: if it is damaged, as what mends it may have been left out; or if it was made of
                 two fields, one of which may have been left out.
         """
-        if self._works and (frame.is_corrupt or frame.interlaced_frame):
+        if self._works and frame.interlaced_frame:
+            raise FieldsFound
+        if self._works and frame.is_corrupt:
             raise NotLean
 
 

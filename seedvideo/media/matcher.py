@@ -65,12 +65,15 @@ class Matcher:
         return self._place == self._run_end
 
     def substitute(self, found: Ranked) -> None:
-        """Takes the frame that stands in where the next run gives none before a lost one."""
+        """Takes the frame that stands in where the run gives none before a lost one."""
         self._found = found
 
-    def begin(self, asked: int) -> None:
-        """Begins a run for the next so many wanted frames."""
+    def expect(self, asked: int) -> None:
+        """Says for how many of the next wanted frames the run is."""
         self._run_end = self._place + asked
+
+    def begin(self) -> None:
+        """Begins the run, or begins it again for what is left of it."""
         self._before = None
         self._held.clear()
         self._substitute, self._found = self._found, None

@@ -63,7 +63,7 @@ class RunDecoder:
         self._is_rough = False
         # Left in the middle of a run, a decoder would take its rest into the next one.
         self._is_clean = True
-        self._size = (0, 0)
+        self._size = self._header_size = (0, 0)
         self._top_layer = 0
         self._strategy: Strategy = "auto"
         self._alive: Callable[[], None] = lambda: None
@@ -100,6 +100,7 @@ class RunDecoder:
             self.close()
         self._strategy, self._alive, self._tally = strategy, alive, tally
         stream = self._ready(is_rough=is_rough).stream
+        self._size = self._header_size
         self._leaving = None
         if wanted is not None:
             self._leaving = Leaving(stream, self._index, wanted, top_layer=self._top_layer)
@@ -114,6 +115,7 @@ class RunDecoder:
             DecodeError: if memory does not suffice.
         """
         self._damaged_before = self._tally.damaged_packets
+        self._tally.errors_in_a_row = 0
         place: int | None = run.first
         while place is not None:
             place = yield from self._stretch(replace(run, first=place))
@@ -187,7 +189,8 @@ class RunDecoder:
         stream = choose_stream(container, self._origin)
         prepare_decoder(stream, self._origin, is_rough=is_rough)
         # As the header says; the decoder will say what the pictures have.
-        self._size = (stream.codec_context.width, stream.codec_context.height)
+        self._header_size = (stream.codec_context.width, stream.codec_context.height)
+        self._size = self._header_size
         self._is_rough, self._is_clean = is_rough, True
         self._cursor = Cursor(container, stream, self._table, self._origin.shown)
         return self._cursor
@@ -248,6 +251,8 @@ class RunDecoder:
         jumped = self._has_jumped(run)
         emitted, damaged_before = 0, tally.damaged_packets
         for number, frame in frames:
+            if jumped and number == run.first and frame.pict_type != PictureType.I:
+                raise SeekNotTrusted  # The file calls a keyframe what is none.
             if index.packet_times[number] < first_time:
                 continue
             if leaving is not None:
@@ -259,8 +264,6 @@ class RunDecoder:
                 expected = index.rank_of[run.first]
                 if expected >= 0 and rank != expected:
                     raise SeekNotTrusted
-                if frame.pict_type != PictureType.I:
-                    raise SeekNotTrusted  # The file calls a keyframe what is none.
             emitted += 1
             yield rank, frame
         if not emitted and jumped and tally.damaged_packets == damaged_before:

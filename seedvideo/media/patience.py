@@ -1,12 +1,13 @@
 """How long one file may be waited for, whichever of its processes is waited for.
 
-Time counts only while somebody waits: a reader that is busy with something else, and takes no
-answers, makes nobody late.
+Time counts only while somebody waits or reads: a reader that is busy with something else, and takes
+no answers, makes nobody late.
 """
 
 import select
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 
@@ -48,6 +49,15 @@ class Patience:
         self.waited_s += spent_s
         for each in talkers:
             each.silent_s += spent_s
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Counts the time that reading takes: endless talk is not to be listened to without end."""
+        started_s = time.monotonic()
+        try:
+            yield
+        finally:
+            self.waited_s += time.monotonic() - started_s
 
     def is_late(self, talker: Talker) -> bool:
         """Tells whether one has been silent for too long, or the file has taken too long."""

@@ -12,10 +12,9 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from fractions import Fraction
 from functools import partial
-from itertools import islice, pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeVar, get_args
+from typing import Final, Literal, Self, TypeVar, get_args
 
 from seedvideo.errors import ConfigError, DecodeError
 from seedvideo.limits import DEFAULT_LIMITS, Limits
@@ -28,7 +27,7 @@ from seedvideo.media.answers import (
     read_packet_sizes,
     read_shares,
 )
-from seedvideo.media.child import Child, open_request
+from seedvideo.media.child import ENDINGS, open_request, start
 from seedvideo.media.decoder import LookSize, LookSpan, Strategy, is_too_damaged, too_damaged
 from seedvideo.media.frames import DecodeReport, Frame, Looks, Packets, Target
 from seedvideo.media.info import MediaInfo
@@ -36,12 +35,13 @@ from seedvideo.media.passes import (
     ask_frames,
     ask_looks,
     ask_shares,
+    check_spans,
+    check_targets,
     count,
     processors,
     share,
     worth_processes,
 )
-from seedvideo.media.patience import Patience
 from seedvideo.media.safety import Source, open_source
 from seedvideo.media.team import Task, Team
 from seedvideo.media.worker import looks_a_message
@@ -119,7 +119,7 @@ class VideoReader:
         workers: int | None,
     ) -> None:
         self._source = source
-        # At once on `close`; else when the reader is forgotten, after its process has ended.
+        # At once on `close`; else when the reader is forgotten.
         self._release = weakref.finalize(self, source.close)
         self._decoder = decoder
         self._limits = limits
@@ -128,7 +128,7 @@ class VideoReader:
             source, limits=limits, decoder=decoder, fps=None if fps is None else str(fps)
         )
         self._team = Team(
-            partial(_start, source, limits, request),
+            partial(start, source, limits, request),
             limits=limits,
             max_opening_bytes=_BYTES_PER_FRAME * limits.max_packets,
             shown=source.shown,
@@ -205,20 +205,14 @@ class VideoReader:
             allowed = ", ".join(get_args(StrategyName))
             message = f"strategy is {strategy!r}, expected one of {allowed}"
             raise ConfigError("config.invalid", message)
-        if any(a.pts > b.pts for a, b in pairwise(targets)):
-            raise ConfigError("config.invalid", "targets are not in order of time")
-        for target in targets:
-            if (
-                max(target.width_px, target.height_px) > self._limits.max_side_px
-                or target.width_px * target.height_px > self._limits.max_frame_pixels
-            ):
-                size = f"{target.width_px}x{target.height_px}"
-                raise ConfigError("config.invalid", f"target size {size} is over the limits")
+        check_targets(targets, self._limits)
         return self._frames(tuple(targets), strategy)
 
     @property
     def packets(self) -> Packets:
         """Sizes of the packets that hold the frames, in order of time. Decodes nothing.
+
+        The first time it ends a pass that is going on.
 
         Raises:
             As `info` does.
@@ -249,13 +243,7 @@ class VideoReader:
             MediaError: if the file is too damaged.
             DecodeError: if decoding takes too long, is stopped, or kills the decoding process.
         """
-        ends = [span.end for span in spans]
-        if any(end > span.first for end, span in zip(ends, spans[1:], strict=False)) or (
-            ends and ends[-1] > len(self.times)
-        ):
-            raise ConfigError("config.invalid", "spans of looks are not in order of time")
-        if size.width_px * size.height_px > self._limits.max_frame_pixels:
-            raise ConfigError("config.invalid", "size of looks is over the limits")
+        check_spans(spans, size, frames=len(self.times), limits=self._limits)
         return self._looks(tuple(spans), size)
 
     def digest(self) -> str:
@@ -273,39 +261,72 @@ class VideoReader:
         times = self.times
         if not targets:
             return
-        task = ask_frames(
-            [(max(bisect_right(times, t.pts) - 1, 0), t.width_px, t.height_px) for t in targets],
-            strategy,
-        )
+        wanted = [
+            (max(bisect_right(times, t.pts) - 1, 0), t.width_px, t.height_px) for t in targets
+        ]
+        task = ask_frames(wanted, strategy)
         tasks, workers = [task], 1
         # In one pass there is nothing to share, and decord is read in one pass only.
         if strategy != "sequential" and self._decoder == "pyav":
             tasks, workers = self._cut(task, asked=len(targets))
         most_bytes = 3 * max(t.width_px * t.height_px for t in targets)
-        report, left = Report(), iter(targets)
-        with closing(self._run(tasks, workers, most_bytes)) as answers:
-            for task in tasks:
-                for target in islice(left, count(task)):
-                    yield self._frame(self._next(answers, "picture"), target)
-                self._add(report, self._next(answers, "done"), task)
+        report, done = Report(), 0
+        while done < len(targets):
+            with closing(self._given(tasks, workers, most_bytes, report, "picture")) as given:
+                for message in given:
+                    yield self._frame(message, targets[done])
+                    done += 1
+            # The rest, from the start of the file on, if seeks led astray.
+            tasks, workers = [ask_frames(wanted[done:], "sequential")], 1
         self._report = report.result()
 
     def _looks(self, spans: Sequence[LookSpan], size: LookSize) -> Iterator[Looks]:
         if not spans:
             return
-        tasks, workers = self._cut(ask_looks(spans, size), asked=None)
-        look_bytes = 8 + size.width_px * size.height_px * 3 // 2
-        most_bytes = looks_a_message(size.width_px, size.height_px) * look_bytes
-        report, last, frames = Report(), -1, len(self._times)
-        with closing(self._run(tasks, workers, most_bytes)) as answers:
-            for task in tasks:
-                while (message := self._next(answers, "looks", "done")).type == "looks":
+        tasks, workers = self._cut(ask_looks(spans, size, "auto"), asked=None)
+        most = looks_a_message(size.width_px, size.height_px)
+        most_bytes = most * (8 + size.width_px * size.height_px * 3 // 2)
+        report, last, is_done = Report(), -1, False
+        while not is_done:
+            with closing(self._given(tasks, workers, most_bytes, report, "looks")) as given:
+                for message in given:
+                    frames = len(self._times)
                     read = partial(read_looks, message, size, after=last, frames=frames)
                     looks = self._read(read)
                     last = looks.ranks[-1]
                     yield looks
-                self._add(report, message, task)
+            is_done, report.is_trusted = report.is_trusted, True
+            tasks, workers = [ask_looks(spans, size, "sequential", after=last)], 1
         self._report = report.result()
+
+    def _given(
+        self,
+        tasks: Sequence[Task],
+        workers: int,
+        max_body_bytes: int,
+        report: Report,
+        kind: str,
+    ) -> Generator[wire.Message, None, None]:
+        """Yields what tasks give, up to their end or to where seeks lead astray."""
+        self._ready()
+        running = self._team.run(tasks, workers=workers, max_body_bytes=max_body_bytes)
+        with closing(running) as answers:
+            for task in tasks:
+                given = 0
+                while (message := next(answers)).type == kind:
+                    given += 1
+                    if kind == "picture" and given > count(task):
+                        break
+                    yield message
+                is_whole = kind != "picture" or given == count(task)
+                if message.type == "untrusted":
+                    is_whole = task.header["strategy"] != "sequential"
+                if not is_whole or message.type not in ENDINGS:
+                    self._team.close()
+                    raise self._nonsense()
+                self._add(report, message, task)
+                if message.type == "untrusted":
+                    return
 
     def _cut(self, task: Task, *, asked: int | None) -> tuple[list[Task], int]:
         """Cuts a pass into tasks if several processes pay; says how many of these."""
@@ -323,22 +344,9 @@ class VideoReader:
             return [task], 1
         return list(share(task, shares)), most
 
-    def _run(
-        self, tasks: Sequence[Task], workers: int, max_body_bytes: int
-    ) -> Generator[wire.Message, None, None]:
-        self._ready()
-        return self._team.run(tasks, workers=workers, max_body_bytes=max_body_bytes)
-
     def _ask(self, task: Task, *, max_body_bytes: int) -> wire.Message:
         self._ready()
         return self._team.ask(task, max_body_bytes=max_body_bytes)
-
-    def _next(self, answers: Iterator[wire.Message], *kinds: str) -> wire.Message:
-        message = next(answers)
-        if message.type not in kinds:
-            self._team.close()
-            raise self._nonsense()
-        return message
 
     def _frame(self, message: wire.Message, target: Target) -> Frame:
         import numpy as np  # Late: the decoding process imports this package and needs none.
@@ -346,10 +354,11 @@ class VideoReader:
         rank = message.header.get("rank")
         shape = (target.height_px, target.width_px, 3)
         if (
-            not isinstance(rank, int)
+            type(rank) is not int
             or not 0 <= rank < len(self._times)
             or len(message.body) != shape[0] * shape[1] * 3
         ):
+            self._team.close()
             raise self._nonsense()
         pixels = np.frombuffer(message.body, np.uint8).reshape(shape)
         return Frame(self._times[rank], pixels)
@@ -381,17 +390,11 @@ class VideoReader:
             raise DecodeError("decode.stopped", f"{self._source.shown}: the reader is closed")
         if self._team.first is not None:
             return
-        facts = self._read(partial(read_facts, self._team.open(), path=self._source.name))
+        answer = self._team.open()
+        facts = self._read(partial(read_facts, answer, path=self._source.name, limits=self._limits))
         if self._info is None:
             self._info, self._times, self._keyframes = facts.info, facts.times, facts.keyframes
 
     def _nonsense(self) -> DecodeError:
         text = f"{self._source.shown}: the decoding process sent nonsense"
         return DecodeError("decode.crashed", text, hint="report the file")
-
-
-def _start(source: Source, limits: Limits, request: dict[str, Any], patience: Patience) -> Child:
-    """Starts a process and asks it to open the file."""
-    child = Child(source, limits, patience)
-    child.send(request)
-    return child

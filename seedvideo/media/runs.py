@@ -10,11 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from seedvideo.media.decoder import DEPTHS, Depth, LookSpan, Strategy
+from seedvideo.media.decoder import DEPTHS, NO_END, Depth, LookSpan, Strategy
 from seedvideo.media.index import Index
-
-NO_END: Final = 1 << 62
-"""End of a run that lasts as long as the file does."""
 
 _MOST_TWICE: Final = 16
 """Packets that may be decoded twice so that two runs stay apart.
@@ -125,13 +122,14 @@ def _add(runs: list[Run], run: Run) -> None:
     if before is None or before.end <= run.first:
         runs.append(run)
         return
-    twice = min(before.end, run.end) - run.first
+    twice = before.end - run.first
     if before.first < run.first and twice <= _MOST_TWICE and 8 * twice <= run.first - before.first:
         runs.append(run)
         return
     depth = max(before.depth, run.depth, key=DEPTHS.index)
     end = max(before.end, run.end)
-    runs[-1] = Run(before.first, end, depth, asked=before.asked + run.asked)
+    first = min(before.first, run.first)  # A time that is wrong can lead back.
+    runs[-1] = Run(first, end, depth, asked=before.asked + run.asked)
 
 
 def _next_key(index: Index, packet: int) -> int:

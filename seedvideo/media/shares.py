@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from seedvideo.media.decoder import NO_END
 from seedvideo.media.index import Index
-from seedvideo.media.runs import NO_END, Run
+from seedvideo.media.runs import Run
 
 _PACKETS: Final = 30
 """Packets from which a share may end: far more work than a message."""

@@ -8,6 +8,7 @@ whose answers find no room waits with them. Knows nothing of what is asked or an
 
 import hashlib
 import json
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
@@ -16,11 +17,11 @@ from typing import Any, Final
 from seedvideo.errors import DecodeError, InputError, SeedVideoError
 from seedvideo.limits import Limits
 from seedvideo.media import wire
-from seedvideo.media.child import Child
+from seedvideo.media.child import ENDINGS, STOP_GRACE_S, Child
 from seedvideo.media.patience import Patience
 
 MAX_WAITING_BYTES: Final = 8 << 20
-"""Answers that may wait for those before them; one answer more for each process."""
+"""Answers that may wait to be taken; one answer more for each process."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class Team:
     def run(
         self, tasks: Sequence[Task], *, workers: int, max_body_bytes: int
     ) -> Generator[wire.Message, None, None]:
-        """Has tasks done, and yields their answers in order; each task's last one is ``done``.
+        """Has tasks done, and yields their answers in order; each task's last is of `ENDINGS`.
 
         A pass that is left early, by an error or because another one begins, is stopped.
 
@@ -136,7 +137,7 @@ class Team:
                 self._hear()
                 if lanes and lanes[0].answers:
                     answer = lanes[0].answers.popleft()
-                    if answer.type == "done":
+                    if answer.type in ENDINGS:
                         lanes.popleft()
                     yield answer
                     if number != self._pass:
@@ -150,10 +151,13 @@ class Team:
     def stop(self) -> None:
         """Ends the pass that is going on, if any."""
         self._pass += 1
-        for lane in self._lanes:
-            if not lane.is_done and lane.child.running:
-                lane.child.stop_pass(max_body_bytes=self._max_body_bytes)
+        working = [lane.child for lane in self._lanes if not lane.is_done and lane.child.running]
         self._lanes.clear()
+        for child in working:
+            child.tell_to_stop()
+        deadline_s = time.monotonic() + STOP_GRACE_S
+        for child in working:
+            child.await_stop(max_body_bytes=self._max_body_bytes, deadline_s=deadline_s)
 
     def close(self) -> None:
         """Ends every process, whatever it is doing."""
@@ -166,34 +170,44 @@ class Team:
 
     def _hand_out(self, waiting: deque[Task]) -> None:
         """Gives tasks to those who are free, and starts others while there is more to do."""
-        workers = self._workers
-        self._children = [child for child in self._children if child.running]
-        self._opening.intersection_update(self._children)
+        if any(lane.failure for lane in self._lanes):
+            return  # What comes behind it will not be taken.
+        self._forget_the_dead()
         busy = {lane.child for lane in self._lanes if not lane.is_done}
         for child in self._children:
-            if waiting and child not in busy and child not in self._opening and workers > len(busy):
-                task = waiting.popleft()
+            if waiting and child not in busy and child not in self._opening:
+                if len(busy) == self._workers:
+                    break
+                child.silent_s = 0.0
+                try:
+                    child.send(waiting[0].header, waiting[0].body)
+                except SeedVideoError:
+                    continue  # It died while nobody asked it anything.
+                waiting.popleft()
                 self._lanes.append(_Lane(child))
                 busy.add(child)
-                child.silent_s = 0.0
-                child.send(task.header, task.body)
+        self._forget_the_dead()
         coming = len(self._opening)
-        if not self._lanes and not coming:
-            raise self._stopped()
-        while len(waiting) > coming and len(self._children) < workers:
+        while len(waiting) > coming and len(self._children) < self._workers:
             try:
                 child = self._start(self.patience)
             except DecodeError:
+                if not self._children:
+                    raise
                 self._workers = len(self._children)  # The system has none left: these will do.
                 return
             self._children.append(child)
             self._opening.add(child)
             coming += 1
 
+    def _forget_the_dead(self) -> None:
+        self._children = [child for child in self._children if child.running]
+        self._opening.intersection_update(self._children)
+
     def _talkers(self) -> list[Child]:
-        """Those whose words there is room for; the first lane's are taken at once."""
+        """Those whose words there is room for; the first lane's are always taken."""
         lanes = list(self._lanes)
-        waiting_bytes = sum(len(answer.body) for lane in lanes[1:] for answer in lane.answers)
+        waiting_bytes = sum(answer.memory_bytes for lane in lanes for answer in lane.answers)
         heard = lanes if waiting_bytes < MAX_WAITING_BYTES else lanes[:1]
         return [*(lane.child for lane in heard if not lane.is_done), *self._opening]
 
@@ -202,15 +216,7 @@ class Team:
         lane_of = {lane.child: lane for lane in self._lanes if not lane.is_done}
         for child in self._talkers():
             if child in self._opening:
-                try:
-                    answer = child.take(max_body_bytes=self._max_opening_bytes)
-                except DecodeError:
-                    self._workers -= 1  # Nothing was asked of it yet: the others will do.
-                    continue
-                if answer is not None:
-                    self._opening.discard(child)
-                    if _digest(answer) != self._facts:
-                        raise self._changed()
+                self._hear_opening(child)
                 continue
             lane = lane_of[child]
             try:
@@ -220,7 +226,21 @@ class Team:
                 continue
             if answer is not None:
                 lane.answers.append(answer)
-                lane.is_done = answer.type == "done"
+                lane.is_done = answer.type in ENDINGS
+
+    def _hear_opening(self, child: Child) -> None:
+        try:
+            answer = child.take(max_body_bytes=self._max_opening_bytes)
+        except SeedVideoError:
+            self._forget_the_dead()
+            if not self._children:
+                raise
+            self._workers -= 1  # Nothing was asked of it yet: the others will do.
+            return
+        if answer is not None:
+            self._opening.discard(child)
+            if _digest(answer) != self._facts:
+                raise self._changed()
 
     def _changed(self) -> InputError:
         self.close()

@@ -14,8 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 PREFIX: Final = struct.Struct(">IQ")
-MAX_HEADER_BYTES: Final = 1 << 20
-"""Longest header that a reader accepts."""
+MAX_HEADER_BYTES: Final = 1 << 16
+"""Longest header that is accepted."""
+
+_HEADER_WEIGHT: Final = 32
+"""Bytes of memory that a byte of a header may take once it is read."""
 
 
 class WireError(Exception):
@@ -28,11 +31,18 @@ class Message:
 
     header: dict[str, Any]
     body: bytearray = field(default_factory=bytearray)
+    header_bytes: int = 0
 
     @property
     def type(self) -> str:
         """What the message is."""
-        return str(self.header.get("type", ""))
+        kind = self.header.get("type")
+        return kind if isinstance(kind, str) else ""
+
+    @property
+    def memory_bytes(self) -> int:
+        """What it takes, at most."""
+        return len(self.body) + _HEADER_WEIGHT * (self.header_bytes + PREFIX.size)
 
 
 def send(descriptor: int, header: dict[str, Any], body: bytes | memoryview = b"") -> None:
@@ -67,7 +77,7 @@ def receive(read_into: Callable[[memoryview], bool], *, max_body_bytes: int) -> 
     text, body = _room(prefix, max_body_bytes)
     if not read_into(memoryview(text)) or (body and not read_into(memoryview(body))):
         return None
-    return Message(_header(text), body)
+    return Message(_header(text), body, len(text))
 
 
 class Inbox:
@@ -106,7 +116,8 @@ class Inbox:
                 if count:
                     self._unread[0] = self._unread[0][count:]
             if not self._is_prefix:
-                message = Message(_header(self._text), self._body)
+                message = Message(_header(self._text), self._body, len(self._text))
+                self._text, self._body = bytearray(), bytearray()
                 self._unread, self._is_prefix = [memoryview(self._prefix)], True
                 return message
             self._text, self._body = _room(self._prefix, max_body_bytes)

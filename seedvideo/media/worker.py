@@ -13,7 +13,6 @@ import sys
 import time
 import traceback
 from fractions import Fraction
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from seedvideo.errors import SeedVideoError
@@ -22,7 +21,7 @@ from seedvideo.media import wire
 
 if TYPE_CHECKING:
     from seedvideo.media.decode import PyavDecoder
-    from seedvideo.media.decoder import Decoder, LookSize, LookSpan, Tally, Wanted
+    from seedvideo.media.decoder import Decoder, Look, LookSize, LookSpan, Tally, Wanted
     from seedvideo.media.describe import Opened
 
 ALIVE_EVERY_S: Final = 0.5
@@ -129,6 +128,7 @@ def _serve_file(line: _Line, file: int, request: dict[str, Any]) -> None:
     import av.logging
 
     from seedvideo.media.container import Origin
+    from seedvideo.media.cursor import SeekNotTrusted
     from seedvideo.media.decode import PyavDecoder
     from seedvideo.media.decoder import Tally
     from seedvideo.media.describe import describe
@@ -163,7 +163,7 @@ def _serve_file(line: _Line, file: int, request: dict[str, Any]) -> None:
             "start": index.start,
             "frames": len(index.times),
         },
-        wire.pack_integers(index.times + index.keyframes),
+        wire.pack_integers([*index.times, *index.keyframes]),
     )
     while (message := line.receive()) is not None:
         if message.type == "packets":
@@ -172,17 +172,19 @@ def _serve_file(line: _Line, file: int, request: dict[str, Any]) -> None:
             _answer_share(line, looker, message)
         if message.type not in ("pass", "looks"):
             continue
-        tally = Tally(planned_packets=int(message.header["planned_packets"]))
+        tally, ending = Tally(planned_packets=int(message.header["planned_packets"])), "done"
         try:
             if message.type == "pass":
                 _answer_pass(line, decoder, message, tally)
             else:
                 _answer_looks(line, looker, message, tally)
         except _Stopped:
-            pass  # The pass's container closes with its generator.
+            pass  # Its generator closes what must not be used again.
+        except SeekNotTrusted:
+            ending = "untrusted"
         line.send(
             {
-                "type": "done",
+                "type": ending,
                 "decoded_frames": tally.decoded_frames,
                 "damaged_packets": tally.damaged_packets,
                 "patched_frames": tally.patched_frames,
@@ -216,7 +218,7 @@ def _answer_share(line: _Line, looker: "PyavDecoder", message: wire.Message) -> 
 def _answer_packets(line: _Line, opened: "Opened") -> None:
     index, payload = opened.index, opened.table.payload
     sizes = [payload[number] for number in index.packet_of]
-    line.send({"type": "packets"}, wire.pack_integers(sizes + index.packet_of))
+    line.send({"type": "packets"}, wire.pack_integers([*sizes, *index.packet_of]))
 
 
 def _answer_looks(
@@ -226,17 +228,32 @@ def _answer_looks(
     looks = looker.looks(
         spans,
         size,
+        strategy=header["strategy"],
         is_rough=header["is_rough"],
+        after=header["after"],
         until=header["until"],
         alive=line.alive,
         tally=tally,
     )
     most = looks_a_message(size.width_px, size.height_px)
-    while chunk := list(islice(looks, most)):
-        ranks = wire.pack_integers([look.rank for look in chunk])
-        planes = b"".join(look.planes for look in chunk)
-        line.send({"type": "looks", "count": len(chunk)}, ranks + planes)
-        line.alive()
+    chunk: list[Look] = []
+    try:
+        for look in looks:
+            chunk.append(look)
+            if len(chunk) == most:
+                _send_looks(line, chunk)
+                chunk.clear()
+    finally:
+        # Also when seeks are not trusted any more: what was given so far holds.
+        if chunk:
+            _send_looks(line, chunk)
+
+
+def _send_looks(line: _Line, chunk: list["Look"]) -> None:
+    ranks = wire.pack_integers([look.rank for look in chunk])
+    planes = b"".join(look.planes for look in chunk)
+    line.send({"type": "looks", "count": len(chunk)}, ranks + planes)
+    line.alive()
 
 
 def _wanted(message: wire.Message) -> list["Wanted"]:

@@ -1,0 +1,135 @@
+"""What would make decoding cheaper: each trick alone, against decoding everything.
+
+    python benchmarks/tricks.py [CLIP]
+
+Without a clip, 24 s of 720p H.264 of twelve kinds of content are made. Every row decodes the same
+file with PyAV and scales nothing; "wall" and "CPU" are medians of three turns, the ratios are to
+one thread that decodes all. What a row leaves out of the picture, it says.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from time import perf_counter, process_time
+from typing import Any
+
+import av
+from _common import print_machine, print_table
+from _sampling_files import files, make
+from av.stream import Discard
+
+ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Trick:
+    """A way to decode a file.
+
+    Args:
+        name: of the way.
+        lacks: what its pictures are not, or are not for.
+        prepare: sets a stream up.
+        look: at each picture.
+    """
+
+    name: str
+    lacks: str
+    prepare: Callable[[Any], None]
+    look: Callable[[Any], object] = lambda frame: None
+
+
+def options(**values: str) -> Callable[[Any], None]:
+    """Set options of a decoder with one thread."""
+
+    def prepare(stream: Any) -> None:
+        stream.codec_context.thread_count = 1
+        stream.codec_context.options = values
+
+    return prepare
+
+
+def threads(kind: str) -> Callable[[Any], None]:
+    """Have FFmpeg use as many threads as there are cores."""
+
+    def prepare(stream: Any) -> None:
+        stream.codec_context.thread_type = kind
+        stream.codec_context.thread_count = 0
+
+    return prepare
+
+
+def only_keyframes(stream: Any) -> None:
+    """Have the demuxer step over all other packets."""
+    stream.codec_context.thread_count = 1
+    stream.discard = Discard.nonkey
+
+
+def read_vectors(frame: Any) -> object:
+    """Take the motion vectors as an array."""
+    vectors = frame.side_data.get("MOTION_VECTORS")
+    return None if vectors is None else vectors.to_ndarray()
+
+
+TRICKS: Sequence[Trick] = (
+    Trick("one thread, all", "", options()),
+    Trick("frame threads", "", threads("FRAME")),
+    Trick("slice threads", "", threads("SLICE")),
+    Trick("motion vectors read", "", options(flags2="+export_mvs"), read_vectors),
+    Trick("half resolution", "H.264 has none: full size", options(lowres="1")),
+    Trick("luma only", "not compiled in: colours are there", options(flags="+gray")),
+    Trick("no loop filter", "drifts", options(skip_loop_filter="all")),
+    Trick("referred to only", "the others", options(skip_frame="noref")),
+    Trick("no B pictures", "the others", options(skip_frame="bidir")),
+    Trick("keyframes only", "the others", only_keyframes),
+)
+
+
+def main() -> None:
+    """Print the table."""
+    with TemporaryDirectory() as folder:
+        if len(sys.argv) > 1:
+            clip = Path(sys.argv[1])
+        else:
+            made = next(each for each in files(is_quick=True) if each.name == "mixed-g250")
+            clip = make(made, Path(folder))
+        spent: dict[str, list[tuple[float, float, int]]] = {trick.name: [] for trick in TRICKS}
+        for _ in range(ROUNDS):
+            for trick in TRICKS:
+                spent[trick.name].append(decode(clip, trick))
+    rows = []
+    base = [median(column) for column in zip(*spent[TRICKS[0].name], strict=True)]
+    for trick in TRICKS:
+        wall_s, cpu_s, pictures = (median(c) for c in zip(*spent[trick.name], strict=True))
+        rows.append(
+            (
+                trick.name,
+                f"{wall_s:.2f} s",
+                f"{wall_s / base[0]:.2f}",
+                f"{cpu_s:.2f} s",
+                f"{cpu_s / base[1]:.2f}",
+                f"{pictures:.0f}",
+                trick.lacks,
+            )
+        )
+    header = ("decoding", "wall", "ratio", "CPU", "ratio", "pictures", "lacks")
+    print_table("What decoding costs with each trick alone", header, rows)
+    print_machine("av")
+
+
+def decode(clip: Path, trick: Trick) -> tuple[float, float, int]:
+    """Wall and processor seconds, and the number of pictures."""
+    started, processor_s, pictures = perf_counter(), process_time(), 0
+    with av.open(str(clip)) as container:
+        stream = container.streams.video[0]
+        trick.prepare(stream)
+        for frame in container.decode(stream):
+            trick.look(frame)
+            pictures += 1
+    return perf_counter() - started, process_time() - processor_s, pictures
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""A decoding process that a file has taken over: whatever it says, an error and nothing else."""
+
+from pathlib import Path
+
+import pytest
+
+from seedvideo.errors import DecodeError
+from seedvideo.limits import Limits
+from seedvideo.media import Target, child, open_video
+from seedvideo.media.decoder import LookSize, LookSpan
+from tests.fixtures import Clips, coded_video
+from tests.leftovers import children
+
+BOOT = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from seedvideo.media import wire, worker
+requests, answers, file = map(int, sys.argv[2:])
+{evil}
+worker.main(requests, answers, file)
+"""
+FLOOD = "while True: wire.send(answers, {'type': 'alive'})"
+PASSES = {
+    "pictures without pixels": "line.send({'type': 'picture', 'rank': 0})",
+    "too few pictures": "pass",
+    "too many pictures": "[line.send({'type': 'picture', 'rank': 0}, bytes(9)) for _ in range(99)]",
+    "ranks that are none": "line.send({'type': 'picture', 'rank': True}, bytes(9))",
+    "ranks beyond the last": "line.send({'type': 'picture', 'rank': 10**9}, bytes(9))",
+    "a kind that is none": "line.send({'type': ['picture']}, bytes(9))",
+    "distrust without end": "line.send({'type': 'untrusted', 'warnings': []})",
+    "counts that are none": "line.send({'type': 'picture', 'rank': 0}, bytes(9));"
+    " tally.lost_frames = []",
+    "warnings that are none": "line.send({'type': 'picture', 'rank': 0}, bytes(9));"
+    " tally.warnings = [type('', (), {'code': [[]], 'message': {}})()]",
+}
+FACTS = {
+    "no size": "plain['width_px'] = None",
+    "a size of nothing": "plain['height_px'] = 0",
+    "half a size": "plain['height_px'] = 1.5",
+    "a huge fraction": "plain['duration'] = '9' * 4000 + '/' + '7' * 4000",
+    "no duration": "plain['duration'] = '1/0'",
+    "warnings that are none": "plain['warnings'] = 7",
+}
+OPENED = {
+    "no frames": "header['frames'] = 0",
+    "more frames than times": "header['frames'] = 10**9",
+    "a frame more or less": "header['frames'] = -1",
+    "ticks of nothing": "header['time_base'] = '0'",
+    "time that runs back": "header['time_base'] = '-1/25'",
+    "a start beyond all": "header['start'] = 10**40",
+    "times in disorder": "body = body[8:16] + body[:8] + body[16:]",
+    "keyframes beyond the last": "body += wire.pack_integers([10**9])",
+    "a broken body": "body = body[:-3]",
+    "another answer": "header['type'] = 'done'",
+}
+
+
+def boots(monkeypatch: pytest.MonkeyPatch, evil: str) -> None:
+    monkeypatch.setattr(child, "_BOOT", BOOT.format(evil=evil))
+
+
+def test_endless_signs_of_life_are_not_listened_to_for_ever(
+    clips: Clips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boots(monkeypatch, FLOOD)
+    limits = Limits(item_timeout_s=2.0)
+    with open_video(clips["plain"], limits=limits) as reader, pytest.raises(DecodeError) as caught:
+        assert reader.info
+    assert caught.value.code == "decode.timeout"
+    assert children() == []
+
+
+def test_endless_signs_of_life_do_not_keep_a_loop_from_being_left(
+    clips: Clips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evil = f"""
+def answer(line, decoder, message, tally):
+    line.send({{'type': 'picture', 'rank': 0}}, bytes(3 * 4 * 4))
+    {FLOOD}
+worker._answer_pass = answer
+"""
+    boots(monkeypatch, evil)
+    monkeypatch.setattr(child, "STOP_GRACE_S", 1.0)
+    with open_video(clips["plain"], workers=1) as reader:
+        frames = reader.frames([Target(time, 4, 4) for time in reader.times])
+        next(frames)
+        frames.close()
+    assert children() == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("does", PASSES)
+def test_a_pass_of_nonsense(
+    clips: Clips, monkeypatch: pytest.MonkeyPatch, does: str, workers: int
+) -> None:
+    evil = f"""
+def answer(line, decoder, message, tally):
+    {PASSES[does]}
+worker._answer_pass = answer
+"""
+    boots(monkeypatch, evil)
+    with open_video(clips["plain"], workers=workers) as reader:
+        targets = [Target(reader.times[0], 1, 3)]
+        with pytest.raises(DecodeError) as caught:
+            list(reader.frames(targets))
+        assert caught.value.code == "decode.crashed"
+        assert children() == []
+
+
+@pytest.mark.parametrize("does", FACTS)
+def test_facts_of_nonsense(clips: Clips, monkeypatch: pytest.MonkeyPatch, does: str) -> None:
+    evil = f"""
+right = worker._plain
+def plain_of(info):
+    plain = right(info)
+    {FACTS[does]}
+    return plain
+worker._plain = plain_of
+"""
+    boots(monkeypatch, evil)
+    with open_video(clips["plain"]) as reader:
+        with pytest.raises(DecodeError) as caught:
+            assert reader.info
+        assert caught.value.code == "decode.crashed"
+    assert children() == []
+
+
+@pytest.mark.parametrize("does", OPENED)
+def test_times_of_nonsense(clips: Clips, monkeypatch: pytest.MonkeyPatch, does: str) -> None:
+    evil = f"""
+right = wire.send
+def send(descriptor, header, body=b''):
+    if header['type'] == 'opened':
+        {OPENED[does]}
+    right(descriptor, header, body)
+wire.send = send
+"""
+    boots(monkeypatch, evil)
+    with open_video(clips["plain"]) as reader:
+        with pytest.raises(DecodeError) as caught:
+            assert reader.info
+        assert caught.value.code == "decode.crashed"
+    assert children() == []
+
+
+def test_a_process_that_dies_at_each_task_is_not_replaced_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = coded_video(
+        tmp_path / "clip.mp4", "-c:v libx264 -pix_fmt yuv420p -g 30", frames=600, size=(64, 48)
+    )
+    boots(monkeypatch, "worker._answer_looks = lambda *_: sys.exit(3)")
+    with open_video(path, workers=4) as reader:
+        with pytest.raises(DecodeError) as caught:
+            list(reader.looks([LookSpan(0, 600, "all")], LookSize(32, 24)))
+        assert caught.value.code == "decode.crashed"
+        assert len(children()) <= 4
