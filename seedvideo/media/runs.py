@@ -56,9 +56,7 @@ def plan_runs(
     runs: list[Run] = []
     for rank in wanted:
         packet = index.packet_of[rank]
-        end = min(packet + 2, len(index.packet_times))
-        if not fields:
-            end = min(end, _next_key(index, packet))
+        end = min(packet + 2, len(index.packet_times)) if fields else packet + 1
         first = index.keys[0] if strategy == "sequential" else index.entry(rank)
         _add(runs, Run(first, end))
     return runs
