@@ -39,6 +39,7 @@ from seedvideo.media.native import RunDecoder
 from seedvideo.media.packets import PacketTable
 from seedvideo.media.picture import Orientation, Resizer
 from seedvideo.media.runs import Run, cut_spans, plan_looks, plan_runs
+from seedvideo.media.safety import changed
 from seedvideo.media.shares import Share, share_out
 
 _WHOLE_PICTURES: Final = ("vp8", "vp9", "av1")
@@ -300,12 +301,7 @@ class PyavDecoder:
                 yield parts[place], rank, frame
 
     def _changed(self) -> InputError:
-        return InputError(
-            "input.changed",
-            f"{self._origin.shown}: changed while it was read",
-            hint="wait until it is whole, then try again",
-            retryable=True,
-        )
+        return changed(self._origin.shown, "changed while it was read")
 
 
 def _note_planned(runs: Sequence[Run], index: Index, tally: Tally) -> None:

@@ -50,6 +50,7 @@ IMAGE_KINDS: Final = ("png", "jpeg", "webp", "bmp")
 """Kinds of still picture, read as a video of one frame."""
 
 
+_REPLACED: Final = "was replaced while being opened"
 _FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 """NONBLOCK: should the file have become a pipe since it was checked, opening must not hang."""
 
@@ -99,7 +100,7 @@ class Source:
         mine, its = os.fstat(self.descriptor), os.fstat(descriptor)
         if (mine.st_dev, mine.st_ino) != (its.st_dev, its.st_ino):
             os.close(descriptor)
-            raise _changed(self.shown)
+            raise changed(self.shown, _REPLACED)
         return descriptor
 
     def close(self) -> None:
@@ -142,7 +143,7 @@ def open_source(path: str | os.PathLike[str], *, limits: Limits, root: Path | No
         opened = os.fstat(descriptor)
         _check_regular(opened, shown)
         if (opened.st_dev, opened.st_ino) != (facts.st_dev, facts.st_ino):
-            raise _changed(shown)
+            raise changed(shown, _REPLACED)
         _check_size(opened.st_size, shown, limits)
         # A folder on the way may have become a link since the first check.
         _check_inside(_place(descriptor, real), root, shown)
@@ -222,10 +223,11 @@ def _check_inside(real: str, root: Path | None, shown: str) -> None:
         )
 
 
-def _changed(shown: str) -> InputError:
+def changed(shown: str, how: str) -> InputError:
+    """Returns the error for a file that is not what it was a moment ago."""
     return InputError(
         "input.changed",
-        f"{shown}: was replaced while being opened",
+        f"{shown}: {how}",
         hint="wait until it is whole, then try again",
         retryable=True,
     )

@@ -19,6 +19,7 @@ from seedvideo.limits import Limits
 from seedvideo.media import wire
 from seedvideo.media.child import ENDINGS, STOP_GRACE_S, Child
 from seedvideo.media.patience import Patience
+from seedvideo.media.safety import changed
 
 MAX_WAITING_BYTES: Final = 8 << 20
 """Answers that may wait to be taken; one answer more for each process."""
@@ -244,12 +245,7 @@ class Team:
 
     def _changed(self) -> InputError:
         self.close()
-        return InputError(
-            "input.changed",
-            f"{self._shown}: changed while it was read",
-            hint="wait until it is whole, then try again",
-            retryable=True,
-        )
+        return changed(self._shown, "changed while it was read")
 
     def _stopped(self) -> DecodeError:
         return DecodeError(

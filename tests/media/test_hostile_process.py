@@ -1,6 +1,7 @@
 """A decoding process that a file has taken over: whatever it says, an error and nothing else."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,6 +58,13 @@ OPENED = {
 
 def boots(monkeypatch: pytest.MonkeyPatch, evil: str) -> None:
     monkeypatch.setattr(child, "_BOOT", BOOT.format(evil=evil))
+
+
+def assert_refused(path: Path) -> None:
+    with open_video(path) as reader, pytest.raises(DecodeError) as caught:
+        assert reader.info
+    assert caught.value.code == "decode.crashed"
+    assert children() == []
 
 
 def test_endless_signs_of_life_are_not_listened_to_for_ever(
@@ -118,11 +126,7 @@ def plain_of(info):
 worker._plain = plain_of
 """
     boots(monkeypatch, evil)
-    with open_video(clips["plain"]) as reader:
-        with pytest.raises(DecodeError) as caught:
-            assert reader.info
-        assert caught.value.code == "decode.crashed"
-    assert children() == []
+    assert_refused(clips["plain"])
 
 
 @pytest.mark.parametrize("does", OPENED)
@@ -136,11 +140,7 @@ def send(descriptor, header, body=b''):
 wire.send = send
 """
     boots(monkeypatch, evil)
-    with open_video(clips["plain"]) as reader:
-        with pytest.raises(DecodeError) as caught:
-            assert reader.info
-        assert caught.value.code == "decode.crashed"
-    assert children() == []
+    assert_refused(clips["plain"])
 
 
 def test_a_process_that_dies_at_each_task_is_not_replaced_for_ever(
@@ -150,8 +150,15 @@ def test_a_process_that_dies_at_each_task_is_not_replaced_for_ever(
         tmp_path / "clip.mp4", "-c:v libx264 -pix_fmt yuv420p -g 30", frames=600, size=(64, 48)
     )
     boots(monkeypatch, "worker._answer_looks = lambda *_: sys.exit(3)")
+    started, start = [], child.Child.__init__
+
+    def counted(self: child.Child, *words: Any) -> None:
+        started.append(self)
+        start(self, *words)
+
+    monkeypatch.setattr(child.Child, "__init__", counted)
     with open_video(path, workers=4) as reader:
         with pytest.raises(DecodeError) as caught:
             list(reader.looks([LookSpan(0, 600, "all")], LookSize(32, 24)))
         assert caught.value.code == "decode.crashed"
-        assert len(children()) <= 4
+    assert len(started) <= 4
