@@ -11,7 +11,7 @@ from typing import Final
 import av
 import numpy as np
 
-from seedvideo.model.backends import Generation, Usage
+from seedvideo.model.backends import Generation, Skill, Usage
 from seedvideo.model.packing import ImagePart, Part, TextPart
 from seedvideo.sampler.geometry import TokenGeometry
 
@@ -63,7 +63,13 @@ class ColourModel:
         return self.count_text_tokens(time_text) + 2
 
     def generate(
-        self, parts: Sequence[Part], *, max_new_tokens: int = 64, beams: int = 3
+        self,
+        parts: Sequence[Part],
+        *,
+        skill: Skill = "caption",
+        thinking: bool = False,
+        max_new_tokens: int = 96,
+        beams: int | None = None,
     ) -> Generation:
         self.seen.append(list(parts))
         pictures = [part.pixels for part in parts if isinstance(part, ImagePart)]

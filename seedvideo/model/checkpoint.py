@@ -2,7 +2,8 @@
 
     config.json                what the model is: sizes, geometry, names
     tokenizer.json             its vocabulary
-    weights-*.safetensors      its weights in half precision, each file at most 15 MiB
+    weights-*.safetensors      its weights in half precision, or in one byte a number where they
+                               were chosen for it (``int8``); each file at most 15 MiB
     familiarity.safetensors    what its training pictures looked like (optional)
     manifest.json              SHA-256 of each of these files
 
@@ -12,7 +13,7 @@ are checked before a weight is used. Knows nothing of videos.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from seedvideo.errors import ModelError
+from seedvideo.model import int8 as int8_rows
 from seedvideo.model.seedvl import SeedVL, SeedVLConfig
 from seedvideo.sampler.geometry import TokenGeometry
 
@@ -189,6 +191,10 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     for name in _weight_files(manifest):
         weights.update(_read_tensors(folder / name))
     try:
+        weights = int8_rows.from_disk(weights)
+    except ValueError as error:
+        raise _invalid(folder, str(error)) from error
+    try:
         with torch.device("meta"):
             model = SeedVL(config.model)
     except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError) as error:
@@ -216,6 +222,7 @@ def save_checkpoint(
     *,
     familiarity: Mapping[str, Tensor] | None = None,
     dtype: torch.dtype = torch.float16,
+    int8: Set[str] = frozenset(),
 ) -> str:
     """Write a checkpoint; an older one in the same folder is replaced.
 
@@ -226,15 +233,16 @@ def save_checkpoint(
         tokenizer_json: its vocabulary.
         familiarity: what its training pictures looked like.
         dtype: how weights are stored.
+        int8: names of weights to store as int8 rows instead; each has two dimensions or more.
 
     Returns:
         The hash that names the checkpoint.
 
     Raises:
-        ValueError: if one tensor alone is larger than a file may be.
+        ValueError: if one tensor alone is larger than a file may be, or cannot be stored as int8.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    shards = _split({name: tensor.to(dtype).contiguous() for name, tensor in weights.items()})
+    shards = _split(int8_rows.to_disk(weights, int8, dtype))
     parts = {
         f"weights-{number}-of-{len(shards)}.safetensors": shard
         for number, shard in enumerate(shards, start=1)

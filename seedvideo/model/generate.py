@@ -15,7 +15,8 @@ from torch import Tensor
 from seedvideo.model.decoder import Decoder, KVCache
 from seedvideo.model.seedvl import ANSWER_ID, END_ID, FRAME_END_ID, FRAME_ID, IMAGE_ID, PAD_ID
 
-_NEVER_WRITTEN = (PAD_ID, FRAME_ID, FRAME_END_ID, IMAGE_ID, ANSWER_ID)
+NEVER_WRITTEN = (PAD_ID, FRAME_ID, FRAME_END_ID, IMAGE_ID, ANSWER_ID)
+"""Marks that belong to a prompt and are no text."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def write(
     device = prompt.device
     cache = KVCache(decoder.config, rows=rows, capacity=length + max_new_tokens, like=prompt)
     # (b, v): the beams of a row start as one
-    first = _log_probabilities(decoder, decoder(prompt, cache=cache)[:, -1])
+    first = log_probabilities(decoder, decoder(prompt, cache=cache)[:, -1])
     scores, ids = first.topk(beams, dim=-1)
     cache.select(torch.arange(rows, device=device).repeat_interleave(beams))
     written = ids.unsqueeze(-1)
@@ -74,7 +75,7 @@ def write(
         if step == max_new_tokens - 1 or _is_settled(scores, finished):
             break
         x = decoder.embedding(written[:, :, -1].reshape(rows * beams, 1))
-        step_scores = _log_probabilities(decoder, decoder(x, cache=cache)[:, -1])
+        step_scores = log_probabilities(decoder, decoder(x, cache=cache)[:, -1])
         total = scores.unsqueeze(-1) + step_scores.view(rows, beams, -1)
         vocabulary = total.shape[-1]
         scores, flat = total.flatten(1).topk(beams, dim=-1)
@@ -90,10 +91,10 @@ def write(
     ]
 
 
-def _log_probabilities(decoder: Decoder, hidden: Tensor) -> Tensor:
+def log_probabilities(decoder: Decoder, hidden: Tensor) -> Tensor:
     """``(b, d)`` to ``(b, v)`` float32, with tokens that are no text ruled out."""
     logits = decoder.logits(hidden).float()
-    logits[:, list(_NEVER_WRITTEN)] = -torch.inf
+    logits[:, list(NEVER_WRITTEN)] = -torch.inf
     return logits.log_softmax(dim=-1)
 
 

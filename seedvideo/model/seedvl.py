@@ -1,5 +1,8 @@
 """The whole model: Seed-ViT, adapter and decoder joined, and the sizes it comes in.
 
+A model may have a second adapter and decoder that answer questions and find moments, while the
+first describe; both read the same Seed-ViT. A model without them does all with the first.
+
 A sequence is token ids in which ``<image>`` stands once for every visual token; the visual tokens
 of the frames take these places in order (Seed1.5-VL, section 2). Knows nothing of files, text or
 time: ``packing`` writes the sequence, ``backends.native`` turns it into ids.
@@ -10,12 +13,13 @@ Notation used for tensor shapes:
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from seedvideo.model.adapter import Adapter
+from seedvideo.model.backends import SKILLS, Skill
 from seedvideo.model.decoder import Decoder, DecoderConfig
 from seedvideo.model.vit import SeedViT, VitConfig
 from seedvideo.units import POOL
@@ -27,6 +31,19 @@ PAD_ID, END_ID, FRAME_ID, FRAME_END_ID, IMAGE_ID, ANSWER_ID = range(len(SPECIAL_
 
 
 @dataclass(frozen=True, kw_only=True)
+class AnswerConfig:
+    """Sizes of the branch that answers questions and finds moments.
+
+    Args:
+        adapter_hidden: channels between its adapter's two layers.
+        decoder: its language model.
+    """
+
+    adapter_hidden: int
+    decoder: DecoderConfig
+
+
+@dataclass(frozen=True, kw_only=True)
 class SeedVLConfig:
     """Sizes of the whole model.
 
@@ -34,11 +51,23 @@ class SeedVLConfig:
         vit: the vision encoder.
         adapter_hidden: channels between the adapter's two layers.
         decoder: the language model.
+        answer: the branch for questions and moments; None where one branch has all skills.
+
+    Raises:
+        ValueError: if the two language models do not share a vocabulary.
     """
 
     vit: VitConfig
     adapter_hidden: int
     decoder: DecoderConfig
+    answer: AnswerConfig | None = None
+
+    def __post_init__(self) -> None:
+        if self.answer is not None and self.answer.decoder.vocabulary != self.decoder.vocabulary:
+            raise ValueError(
+                f"the answer branch has {self.answer.decoder.vocabulary} tokens, the other "
+                f"{self.decoder.vocabulary}: they share one vocabulary"
+            )
 
     @property
     def token_px(self) -> int:
@@ -101,7 +130,28 @@ class SeedVLConfig:
         known = dict(values)
         vit = VitConfig(**known.pop("vit", {}))
         decoder = DecoderConfig(**known.pop("decoder", {}))
-        return cls(vit=vit, decoder=decoder, **known)
+        answer = known.pop("answer", None)
+        if answer is not None:
+            sizes = dict(answer)
+            answer_decoder = DecoderConfig(**sizes.pop("decoder", {}))
+            answer = AnswerConfig(decoder=answer_decoder, **sizes)
+        return cls(vit=vit, decoder=decoder, answer=answer, **known)
+
+
+class Voice(NamedTuple):
+    """What one skill uses after the vision encoder."""
+
+    adapter: Adapter
+    decoder: Decoder
+
+
+class AnswerBranch(nn.Module):
+    """The second adapter and decoder."""
+
+    def __init__(self, vision_width: int, config: AnswerConfig):
+        super().__init__()
+        self.adapter = Adapter(vision_width, config.adapter_hidden, config.decoder.width)
+        self.decoder = Decoder(config.decoder)
 
 
 class SeedVL(nn.Module):
@@ -113,17 +163,34 @@ class SeedVL(nn.Module):
         self.vit = SeedViT(config.vit)
         self.adapter = Adapter(config.vit.width, config.adapter_hidden, config.decoder.width)
         self.decoder = Decoder(config.decoder)
+        self.answer = (
+            None if config.answer is None else AnswerBranch(config.vit.width, config.answer)
+        )
 
-    def see(self, frames: Sequence[Tensor]) -> Tensor:
-        """Encode ``(h, w, 3)`` uint8 frames to ``(k, d)`` vectors for the decoder."""
-        return self.adapter(self.vit(frames))
+    def voice(self, skill: Skill) -> Voice:
+        """The adapter and decoder of a skill.
 
-    def embed(self, ids: Tensor, visual: Tensor | None) -> Tensor:
+        Raises:
+            ValueError: if there is no such skill.
+        """
+        if skill not in SKILLS:
+            raise ValueError(f"skill is {skill!r}, expected one of {', '.join(SKILLS)}")
+        if skill == "caption" or self.answer is None:
+            return Voice(self.adapter, self.decoder)
+        return Voice(self.answer.adapter, self.answer.decoder)
+
+    def see(self, frames: Sequence[Tensor], *, skill: Skill = "caption") -> Tensor:
+        """Encode ``(h, w, 3)`` uint8 frames to ``(k, d)`` vectors for the skill's decoder."""
+        visual: Tensor = self.voice(skill).adapter(self.vit(frames))
+        return visual
+
+    def embed(self, ids: Tensor, visual: Tensor | None, *, skill: Skill = "caption") -> Tensor:
         """Look ids up, and put the visual tokens in the places of ``<image>``.
 
         Args:
             ids: ``(b, s)`` token ids.
             visual: ``(k, d)``, in the order of the places, row by row; none if there are no places.
+            skill: whose decoder is to read them.
 
         Returns:
             ``(b, s, d)``.
@@ -131,7 +198,7 @@ class SeedVL(nn.Module):
         Raises:
             ValueError: if the number of places is not ``k``.
         """
-        x: Tensor = self.decoder.embedding(ids)
+        x: Tensor = self.voice(skill).decoder.embedding(ids)
         places = ids == IMAGE_ID
         wanted = int(places.sum())
         given = 0 if visual is None else visual.shape[0]
@@ -141,18 +208,20 @@ class SeedVL(nn.Module):
             return x
         return x.masked_scatter(places.unsqueeze(-1), visual.to(x.dtype))
 
-    def forward(self, ids: Tensor, frames: Sequence[Tensor]) -> Tensor:
+    def forward(self, ids: Tensor, frames: Sequence[Tensor], *, skill: Skill = "caption") -> Tensor:
         """Logits for every position, for training and tests; ``generate`` uses a cache instead.
 
         Args:
             ids: ``(b, s)`` token ids.
             frames: the frames of all rows, in the order of their places.
+            skill: whose adapter and decoder are used.
 
         Returns:
             ``(b, s, vocabulary)``.
         """
-        visual = self.see(frames) if frames else None
-        return self.decoder.logits(self.decoder(self.embed(ids, visual)))
+        visual = self.see(frames, skill=skill) if frames else None
+        decoder = self.voice(skill).decoder
+        return decoder.logits(decoder(self.embed(ids, visual, skill=skill)))
 
 
 def initialise(model: SeedVL, *, seed: int) -> None:
@@ -167,9 +236,15 @@ def initialise(model: SeedVL, *, seed: int) -> None:
                 continue
             depth = 0
             if name.endswith((".attention.out", "feed_forward.down", "mlp.2")):
-                part = model.config.decoder if name.startswith("decoder") else model.config.vit
-                depth = part.depth
+                depth = _depth(model.config, name)
             deviation = 0.02 / (2 * depth) ** 0.5 if depth else 0.02
             module.weight.normal_(0.0, deviation, generator=generator)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 module.bias.zero_()
+
+
+def _depth(config: SeedVLConfig, name: str) -> int:
+    """Blocks of the stack that a module lies in."""
+    if config.answer is not None and name.startswith("answer.decoder"):
+        return config.answer.decoder.depth
+    return config.decoder.depth if name.startswith("decoder") else config.vit.depth

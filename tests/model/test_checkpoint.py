@@ -3,6 +3,7 @@
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from seedvideo.model.checkpoint import (
 )
 from seedvideo.model.decoder import DecoderConfig
 from seedvideo.model.familiarity import Familiarity
-from seedvideo.model.seedvl import SeedVL, SeedVLConfig, initialise
+from seedvideo.model.seedvl import AnswerConfig, SeedVL, SeedVLConfig, initialise
 from seedvideo.model.vit import VitConfig
 from seedvideo.sampler.geometry import TokenGeometry
 
@@ -37,8 +38,14 @@ CONFIG = CheckpointConfig(
 )
 
 
-def tiny_model() -> SeedVL:
-    model = SeedVL(CONFIG.model)
+ANSWER = AnswerConfig(
+    adapter_hidden=24,
+    decoder=DecoderConfig(vocabulary=40, width=16, depth=2, heads=2, kv_heads=1, hidden=32),
+)
+
+
+def tiny_model(config: SeedVLConfig = CONFIG.model) -> SeedVL:
+    model = SeedVL(config)
     initialise(model, seed=3)
     return model
 
@@ -88,6 +95,108 @@ def test_a_changed_weight_changes_the_hash(folder: Path, tmp_path: Path) -> None
     weights["decoder.norm.weight"] = weights["decoder.norm.weight"] + 1
     other = save_checkpoint(tmp_path / "other", CONFIG, weights, "{}")
     assert other != verify(folder)
+
+
+def test_an_answer_branch_is_there_and_back(tmp_path: Path) -> None:
+    config = replace(CONFIG, model=replace(CONFIG.model, answer=ANSWER))
+    weights = tiny_model(config.model).state_dict()
+    save_checkpoint(tmp_path, config, weights, "{}", dtype=torch.float32)
+    loaded = load_checkpoint(tmp_path)
+    assert loaded.config == config
+    assert loaded.model.state_dict().keys() == weights.keys()
+    assert all(torch.equal(loaded.model.state_dict()[name], weights[name]) for name in weights)
+    own = {name for name in weights if name.startswith("answer.")}
+    assert {name.split(".")[1] for name in own} == {"adapter", "decoder"}
+    # What captions use has the same names as without it.
+    assert weights.keys() - own == tiny_model().state_dict().keys()
+
+
+def test_a_config_of_before_the_answer_branch_is_read(folder: Path) -> None:
+    edit_config(lambda c: c["model"].pop("answer"))(folder)  # type: ignore[attr-defined]
+    assert load_checkpoint(folder).config == CONFIG
+
+
+INT8 = frozenset({"adapter.first.weight", "decoder.embedding.weight"})
+
+
+def test_int8_weights_are_read_as_they_were_rounded(tmp_path: Path) -> None:
+    weights = tiny_model().state_dict()
+    save_checkpoint(tmp_path, CONFIG, weights, "{}", dtype=torch.float32, int8=INT8)
+    once = load_checkpoint(tmp_path).model.state_dict()
+    for name, value in weights.items():
+        if name in INT8:
+            largest = value.abs().amax(dim=1, keepdim=True)
+            assert bool(((once[name] - value).abs() <= largest / 127 * 0.501).all())
+            assert not torch.equal(once[name], value)
+            assert once[name].dtype == torch.float32
+        else:
+            assert torch.equal(once[name], value), name
+    digest = verify(tmp_path)
+    assert save_checkpoint(tmp_path, CONFIG, once, "{}", dtype=torch.float32, int8=INT8) == digest
+
+
+def test_int8_weights_may_be_split_over_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seedvideo.model.checkpoint.MAX_FILE_BYTES", 256 * 1024 + 20_000)
+    weights = tiny_model().state_dict()
+    every = frozenset(name for name, value in weights.items() if value.ndim > 1)
+    save_checkpoint(tmp_path, CONFIG, weights, "{}", dtype=torch.float32, int8=every)
+    assert len(list(tmp_path.glob("weights-*.safetensors"))) > 1
+    assert load_checkpoint(tmp_path).config == CONFIG
+
+
+Q8, SCALE = "adapter.first.weight.q8", "adapter.first.weight.scale"
+
+INT8_DAMAGES: dict[str, tuple[dict[str, torch.Tensor | None], str]] = {
+    "no scale": ({SCALE: None}, f"{Q8} has no {SCALE}"),
+    "no numbers": ({Q8: None}, "lack adapter.first.weight"),
+    "twice": ({"adapter.first.weight": torch.zeros(32, 32)}, "is there twice"),
+    "floats": ({Q8: torch.zeros(32, 32)}, "expected int8 and float16"),
+    "bytes": ({Q8: torch.zeros(32, 32, dtype=torch.uint8)}, "expected int8 and float16"),
+    "wide scale": ({SCALE: torch.zeros(32)}, "expected int8 and float16"),
+    "shape": ({Q8: torch.zeros(32, 31, dtype=torch.int8)}, r"shape \(32, 31\)"),
+    "no rows": ({Q8: torch.zeros(32, dtype=torch.int8)}, "expected one a row"),
+    "one number": ({Q8: torch.tensor(0, dtype=torch.int8)}, "expected one a row"),
+    "few scales": ({SCALE: torch.zeros(31, dtype=torch.float16)}, "expected one a row"),
+    "flat scale": ({SCALE: torch.tensor(0, dtype=torch.float16)}, "expected one a row"),
+    "scales of numbers": ({SCALE: torch.zeros(32, 32, dtype=torch.float16)}, "expected one a row"),
+    "not finite": (
+        {SCALE: torch.full((32,), torch.inf, dtype=torch.float16)},
+        "negative or not finite",
+    ),
+    "no number": (
+        {SCALE: torch.full((32,), torch.nan, dtype=torch.float16)},
+        "negative or not finite",
+    ),
+    "negative": (
+        {SCALE: torch.full((32,), -1.0, dtype=torch.float16)},
+        "negative or not finite",
+    ),
+    "unknown": (
+        {
+            "x.q8": torch.zeros(2, 2, dtype=torch.int8),
+            "x.scale": torch.zeros(2, dtype=torch.float16),
+        },
+        "unknown x",
+    ),
+    "unknown scale": ({"x.scale": torch.zeros(2, dtype=torch.float16)}, "unknown x.scale"),
+    "no base": ({".q8": torch.zeros(2, 2, dtype=torch.int8)}, r"\.q8 has no \.scale"),
+}
+
+
+@pytest.mark.parametrize("kind", INT8_DAMAGES)
+def test_damage_to_int8_weights_is_refused(tmp_path: Path, kind: str) -> None:
+    weights = tiny_model().state_dict()
+    save_checkpoint(tmp_path, CONFIG, weights, "{}", dtype=torch.float32, int8=INT8)
+    changes, message = INT8_DAMAGES[kind]
+    path = tmp_path / "weights-1-of-1.safetensors"
+    stored = {**load_file(path), **changes}
+    save_file({name: value for name, value in stored.items() if value is not None}, path)
+    resign(tmp_path)
+    with pytest.raises(ModelError, match=message) as caught:
+        load_checkpoint(tmp_path)
+    assert caught.value.code == "model.checkpoint_invalid"
 
 
 def test_large_weights_are_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,6 +299,26 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "negative": (
         edit_config(lambda c: c["model"].update(adapter_hidden=-1)),  # type: ignore[attr-defined]
         "does not describe a model",
+    ),
+    "answer": (
+        edit_config(lambda c: c["model"].update(answer="x")),  # type: ignore[attr-defined]
+        "does not describe a model",
+    ),
+    "answer sizes": (
+        edit_config(lambda c: c["model"].update(answer={})),  # type: ignore[attr-defined]
+        "does not describe a model",
+    ),
+    "answer weights": (
+        edit_config(lambda c: c["model"].update(answer=asdict(ANSWER))),  # type: ignore[attr-defined]
+        "lack answer.adapter.first.bias",
+    ),
+    "answer vocabulary": (
+        edit_config(
+            lambda c: c["model"].update(  # type: ignore[attr-defined]
+                answer=asdict(replace(ANSWER, decoder=replace(ANSWER.decoder, vocabulary=41)))
+            )
+        ),
+        "they share one vocabulary",
     ),
     "name": (edit_config(lambda c: c.update(name=5)), "must be text"),
     "threshold": (edit_config(lambda c: c.update(familiarity_threshold="x")), "must be a number"),

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from seedvideo.errors import ConfigError, ModelError
 from seedvideo.model import WEIGHTS, available, load
+from seedvideo.model.backends import SKILLS, Choice, Chooser
 from seedvideo.model.backends.native import NativeBackend
 from seedvideo.model.checkpoint import (
     MAX_FILE_BYTES,
@@ -22,13 +23,17 @@ from seedvideo.model.checkpoint import (
     save_checkpoint,
     verify,
 )
+from seedvideo.model.consensus import most_agreed
 from seedvideo.model.decoder import DecoderConfig
+from seedvideo.model.generate import write
 from seedvideo.model.packing import ImagePart, Part, TextPart, pack
-from seedvideo.model.seedvl import SeedVL, SeedVLConfig, initialise
+from seedvideo.model.seedvl import AnswerConfig, SeedVL, SeedVLConfig, initialise
+from seedvideo.model.thinking import MAX_THINKING_TOKENS, THINK
 from seedvideo.model.tokenizer import Tokenizer
 from seedvideo.model.vit import VitConfig
 from seedvideo.sampler.geometry import TokenGeometry
 from seedvideo.train.vocabulary import learn_vocabulary
+from tests.painted import ColourModel
 
 TEXTS = ["a man rides a bike", "two dogs run", "[12.5 second]", "Describe the video."]
 GEOMETRY = TokenGeometry("linear", 28, (16, 8), 4, 256)
@@ -38,14 +43,27 @@ FAMILIARITY = ("mean", "directions", "bank")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint with the published linear patches, everything tiny."""
-    target = tmp_path_factory.mktemp("tiny")
+    return save_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def two_voices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a branch for answers, which is of another width and depth."""
+    return save_tiny(tmp_path_factory.mktemp("two"), answers=True)
+
+
+def save_tiny(target: Path, *, answers: bool = False) -> Path:
     learn_vocabulary(TEXTS, target / "vocabulary.json", size=300)
     vocabulary = (target / "vocabulary.json").read_text(encoding="utf-8")
     size = Tokenizer.from_file(target / "vocabulary.json").size
+    decoder = DecoderConfig(vocabulary=size, width=32, depth=1, heads=2, kv_heads=1, hidden=32)
     config = SeedVLConfig(
         vit=VitConfig(width=32, depth=1, heads=2),
         adapter_hidden=32,
-        decoder=DecoderConfig(vocabulary=size, width=32, depth=1, heads=2, kv_heads=1, hidden=32),
+        decoder=decoder,
+        answer=AnswerConfig(adapter_hidden=24, decoder=replace(decoder, width=16, depth=2))
+        if answers
+        else None,
     )
     model = SeedVL(config)
     initialise(model, seed=0)
@@ -98,6 +116,110 @@ def test_read_only_and_mirrored_arrays_are_taken(folder: Path) -> None:
         for each in (pixels, mirrored)
     ]
     assert answers[0] == answers[1]
+
+
+def native(folder: Path) -> NativeBackend:
+    return NativeBackend.from_folder(folder)
+
+
+def asked(text: str = "what runs?") -> list[Part]:
+    return pack([(Fraction(0), picture(56, 56)), (Fraction(1), picture(28, 56, 1))], text)
+
+
+COLOURS = ["red", "green", "blue", "a light blue"]
+
+
+def test_each_skill_speaks_with_its_own_branch(folder: Path, two_voices: Path) -> None:
+    backend = native(two_voices)
+    # Another branch for answers changes no caption.
+    assert backend.generate(asked()).text == native(folder).generate(asked()).text
+    with torch.no_grad():
+        backend._model.decoder.embedding.weight.zero_()  # captions have nothing to say any more
+    silenced = backend.choose(asked(), COLOURS, skill="caption")
+    for skill in ("ask", "ground"):
+        spoken = backend.choose(asked(), COLOURS, skill=skill)
+        assert spoken == native(two_voices).choose(asked(), COLOURS, skill=skill)
+        assert spoken.ranked != silenced.ranked
+
+
+def test_one_branch_answers_where_there_is_no_other(folder: Path) -> None:
+    backend = native(folder)
+    chosen = [backend.choose(asked(), COLOURS, skill=skill) for skill in SKILLS]
+    assert chosen[0] == chosen[1] == chosen[2]
+
+
+def test_an_answer_is_the_likeliest_of_four_beams(two_voices: Path) -> None:
+    backend = native(two_voices)
+    answer = backend.generate(asked(), skill="ask", max_new_tokens=6)
+    prompt = backend._read(asked(), "ask", None)
+    (written,) = write(
+        prompt.decoder, prompt.vectors, max_new_tokens=6, beams=4, length_penalty=0.0
+    )
+    assert answer.text == backend._tokenizer.decode(written[0].ids)
+    assert answer.usage.output_tokens == len(written[0].ids)
+    assert answer.thinking is None
+
+
+def test_choices_are_ranked_and_their_probabilities_are_shares(two_voices: Path) -> None:
+    backend: object = load(str(two_voices))
+    assert isinstance(backend, Chooser)
+    chosen = backend.choose(asked(), COLOURS, skill="ask")
+    assert sorted(choice.index for choice in chosen.ranked) == [0, 1, 2, 3]
+    shares = [choice.probability for choice in chosen.ranked]
+    assert shares == sorted(shares, reverse=True)
+    assert sum(shares) == pytest.approx(1.0)
+    assert chosen.thinking is None and chosen.confident and chosen.familiarity is None
+    best = COLOURS[chosen.ranked[0].index]
+    usage = native(two_voices).generate(asked(), skill="ask", max_new_tokens=1).usage
+    assert chosen.usage == replace(usage, output_tokens=native(two_voices).count_text_tokens(best))
+    two = backend.choose(asked(), COLOURS, skill="ask", top=2)
+    assert two.ranked == chosen.ranked[:2]
+    only = backend.choose(asked(), ["red"], skill="ask").ranked
+    assert only == (Choice(index=0, probability=1.0),)
+
+
+def test_a_backend_that_only_writes_is_no_chooser() -> None:
+    assert not isinstance(ColourModel(), Chooser)
+
+
+def test_unfit_choices_are_refused(two_voices: Path) -> None:
+    backend = native(two_voices)
+    for candidates, message in (
+        ([], "no candidates"),
+        (["red", ""], "candidate 1 is empty"),
+        (["red", "blue", "red"], "'red' and 'red' are the same to the model"),
+        (["Red", "rED"], "'Red' and 'rED' are the same to the model"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            backend.choose(asked(), candidates, skill="ask")
+    with pytest.raises(ValueError, match="top is 0"):
+        backend.choose(asked(), COLOURS, skill="ask", top=0)
+    with pytest.raises(ValueError, match="expected one of caption, ask, ground"):
+        backend.choose(asked(), COLOURS, skill="draw")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no frames"):
+        backend.choose([TextPart("hello")], COLOURS, skill="ask")
+
+
+def test_marks_in_a_candidate_are_plain_text(two_voices: Path) -> None:
+    chosen = native(two_voices).choose(asked(), ["<end>", "<image>"], skill="ask")
+    assert len(chosen.ranked) == 2
+
+
+def test_a_thought_is_kept_apart_limited_and_counted(two_voices: Path) -> None:
+    backend = native(two_voices)
+    marks = backend.count_text_tokens("<think>") + backend.count_text_tokens("</think>")
+    plain = backend.choose(asked(), COLOURS, skill="ask")
+    chosen = backend.choose(asked(), COLOURS, skill="ask", thinking=True, max_thinking_tokens=3)
+    assert chosen.thinking is not None and "think>" not in chosen.thinking
+    assert chosen.usage.prompt_tokens == plain.usage.prompt_tokens
+    answer_tokens = backend.count_text_tokens(COLOURS[chosen.ranked[0].index])
+    assert marks <= chosen.usage.output_tokens - answer_tokens <= marks + 3
+    # The answer follows from the thought.
+    assert chosen.ranked != plain.ranked
+    written = backend.generate(asked(), skill="ask", thinking=True, max_new_tokens=2)
+    assert written.thinking is not None
+    assert marks <= written.usage.output_tokens <= marks + MAX_THINKING_TOKENS + 2
+    assert THINK not in written.text
 
 
 def test_no_picture_and_wrong_sizes_are_refused(folder: Path) -> None:
@@ -166,6 +288,17 @@ def test_the_shipped_model_is_whole_and_small() -> None:
     assert {path.suffix for path in files} <= {".json", ".safetensors", ".md"}
 
 
+def test_a_caption_of_the_shipped_model_is_what_its_beams_agree_on() -> None:
+    backend = native(WEIGHTS / "nano")
+    parts = pack([(Fraction(0), picture(192, 320))], "Describe the video.")
+    model, pixels = backend._model, torch.from_numpy(picture(192, 320))
+    with torch.inference_mode():
+        prompt = model.embed(torch.tensor([backend._ids(parts)]), model.see([pixels]))
+    (answers,) = write(model.decoder, prompt, max_new_tokens=96, beams=32, length_penalty=0.7)
+    expected = backend._tokenizer.decode(most_agreed(answers).ids)
+    assert backend.generate(parts).text == expected
+
+
 def test_the_shipped_model_answers_in_words() -> None:
     backend = load("nano")
     frames = [(Fraction(index), picture(192, 320, index)) for index in range(2)]
@@ -207,4 +340,5 @@ def test_loading_does_not_import_torchs_compiler() -> None:
 
 def test_weights_are_plain_numbers() -> None:
     for path in (WEIGHTS / "nano").glob("*.safetensors"):
-        assert all(value.dtype == torch.float16 for value in load_file(path).values())
+        for name, value in load_file(path).items():
+            assert value.dtype == (torch.int8 if name.endswith(".q8") else torch.float16), name

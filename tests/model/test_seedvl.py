@@ -1,11 +1,12 @@
 """The joined model: gradients, places of visual tokens, sizes, and training's packed answers."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 
+from seedvideo.model.backends import SKILLS
 from seedvideo.model.decoder import DecoderConfig
 from seedvideo.model.seedvl import (
     ANSWER_ID,
@@ -14,6 +15,7 @@ from seedvideo.model.seedvl import (
     FRAME_ID,
     IMAGE_ID,
     SPECIAL_TOKENS,
+    AnswerConfig,
     SeedVL,
     SeedVLConfig,
     initialise,
@@ -21,10 +23,17 @@ from seedvideo.model.seedvl import (
 from seedvideo.model.vit import VitConfig
 from seedvideo.units import TOKEN_PX
 
-TINY = SeedVLConfig(
-    vit=VitConfig(width=32, depth=1, heads=2),
-    adapter_hidden=48,
-    decoder=DecoderConfig(vocabulary=50, width=32, depth=2, heads=2, kv_heads=1, hidden=48),
+DECODER = DecoderConfig(vocabulary=50, width=32, depth=2, heads=2, kv_heads=1, hidden=48)
+TINY = SeedVLConfig(vit=VitConfig(width=32, depth=1, heads=2), adapter_hidden=48, decoder=DECODER)
+
+
+# Neither its width nor its depth is the other's.
+WITH_ANSWER = replace(
+    TINY,
+    answer=AnswerConfig(
+        adapter_hidden=40,
+        decoder=DecoderConfig(vocabulary=50, width=24, depth=3, heads=2, kv_heads=1, hidden=32),
+    ),
 )
 
 
@@ -95,8 +104,60 @@ def test_special_ids_are_their_places() -> None:
 def test_config_survives_json() -> None:
     config = SeedVLConfig.nano(vocabulary=99, dropout=0.25)
     assert SeedVLConfig.from_json(config.to_json()) == config
+    assert SeedVLConfig.from_json(WITH_ANSWER.to_json()) == WITH_ANSWER
     with pytest.raises(TypeError):
         SeedVLConfig.from_json({**config.to_json(), "surprise": 1})
+
+
+def test_one_branch_has_all_skills_where_there_is_no_other() -> None:
+    model = tiny_model()
+    for skill in SKILLS:
+        assert model.voice(skill) == (model.adapter, model.decoder)
+
+
+def test_an_answer_branch_leaves_captions_as_they_were() -> None:
+    plain, both = tiny_model(), tiny_model(WITH_ANSWER)
+    assert {name for name in both.state_dict() if name not in plain.state_dict()} == {
+        name for name in both.state_dict() if name.startswith("answer.")
+    }
+    for name, value in plain.state_dict().items():
+        assert torch.equal(both.state_dict()[name], value), name
+    ids, frames = torch.tensor([[IMAGE_ID, 10, 11]]), [noise(28, 28)]
+    assert torch.equal(plain(ids, frames), both(ids, frames))
+    asked = both(ids, frames, skill="ask")
+    assert torch.equal(asked, both(ids, frames, skill="ground"))
+    assert not torch.equal(asked, both(ids, frames))
+    assert both.see(frames, skill="ask").shape == (1, 24)
+
+
+def test_gradients_of_an_answer_reach_its_branch_and_the_encoder_alone() -> None:
+    model = tiny_model(WITH_ANSWER).train()
+    ids = torch.tensor([[FRAME_ID, IMAGE_ID, IMAGE_ID, FRAME_END_ID, 20, ANSWER_ID, 21, END_ID]])
+    logits = model(ids, [noise(28, 56)], skill="ask")
+    torch.nn.functional.cross_entropy(logits[0, :-1], ids[0, 1:]).backward()
+    reached = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert reached == {
+        name for name, _ in model.named_parameters() if name.startswith(("vit.", "answer."))
+    }
+
+
+def test_residual_outputs_start_by_the_depth_of_their_own_stack() -> None:
+    deep = replace(DECODER, depth=50, hidden=400)
+    config = replace(TINY, answer=AnswerConfig(adapter_hidden=8, decoder=deep))
+    weights = tiny_model(config).state_dict()
+    down = weights["answer.decoder.blocks.0.feed_forward.down.weight"]
+    assert float(down.std()) == pytest.approx(0.02 / 10, rel=0.05)
+
+
+def test_an_unknown_skill_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected one of caption, ask, ground"):
+        tiny_model().voice("draw")  # type: ignore[arg-type]
+
+
+def test_branches_share_a_vocabulary() -> None:
+    other = replace(DECODER, vocabulary=51)
+    with pytest.raises(ValueError, match="share one vocabulary"):
+        replace(TINY, answer=AnswerConfig(adapter_hidden=8, decoder=other))
 
 
 def test_published_sizes() -> None:

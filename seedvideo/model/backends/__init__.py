@@ -1,15 +1,21 @@
 """What every model must offer, whoever made it: one Protocol and the values it exchanges.
 
 The sampler asks a backend for geometry and text costs, so a plan's count of tokens is the model's
-own. Knows nothing of any particular model.
+own. A model that can say which of given answers it holds likeliest is a ``Chooser`` too. Knows
+nothing of any particular model.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 from seedvideo.model.packing import Part
 from seedvideo.sampler.geometry import TokenGeometry
+
+Skill: TypeAlias = Literal["caption", "ask", "ground"]
+"""What a model is asked for: to describe, to answer a question, or to find a moment."""
+
+SKILLS: Final[tuple[Skill, ...]] = get_args(Skill)
 
 
 @dataclass(frozen=True)
@@ -19,7 +25,7 @@ class Usage:
     Args:
         visual_tokens: tokens of all frames.
         prompt_tokens: all tokens of the sequence before the answer, visual ones included.
-        output_tokens: tokens of the answer.
+        output_tokens: tokens of the answer, those of its thought included.
     """
 
     visual_tokens: int
@@ -32,15 +38,50 @@ class Generation:
     """One answer.
 
     Args:
-        text: as the model wrote it.
+        text: as the model wrote it, without its thought.
         confident: false where the frames look unlike anything that the model was trained on.
         familiarity: how alike they look, from -1 to 1; None where a model cannot tell.
         usage: tokens spent.
+        thinking: what it wrote between the marks of a thought; None if it was not to think.
     """
 
     text: str
     confident: bool
     familiarity: float | None
+    usage: Usage
+    thinking: str | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of the answers that a model was given to choose among.
+
+    Args:
+        index: its place among them.
+        probability: that the model answers this, given that it answers one of those that were
+            scored. Of all of them together it is 1.
+    """
+
+    index: int
+    probability: float
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a model chose.
+
+    Args:
+        ranked: best first; at most as many as were asked for.
+        confident: as in ``Generation``.
+        familiarity: as in ``Generation``.
+        thinking: as in ``Generation``.
+        usage: tokens spent; the answer's are those of the best choice.
+    """
+
+    ranked: tuple[Choice, ...]
+    confident: bool
+    familiarity: float | None
+    thinking: str | None
     usage: Usage
 
 
@@ -71,12 +112,58 @@ class Backend(Protocol):
         ...
 
     def generate(
-        self, parts: Sequence[Part], *, max_new_tokens: int = 96, beams: int = 32
+        self,
+        parts: Sequence[Part],
+        *,
+        skill: Skill = "caption",
+        thinking: bool = False,
+        max_new_tokens: int = 96,
+        beams: int | None = None,
     ) -> Generation:
         """Answer a packed sequence.
+
+        Args:
+            parts: frames and words.
+            skill: what is asked for.
+            thinking: whether the words ask for a thought before the answer; it is kept apart from
+                the answer's text, and ended for the model where it grows too long.
+            max_new_tokens: most tokens of the answer, a thought not counted.
+            beams: answers kept in parallel; None for as many as suit the skill.
 
         Raises:
             ValueError: if the parts hold no picture or a size that the geometry does not allow.
             ModelError: if the model gives no usable answer.
+        """
+        ...
+
+
+@runtime_checkable
+class Chooser(Protocol):
+    """A model that can say which of given answers is likeliest."""
+
+    def choose(
+        self,
+        parts: Sequence[Part],
+        candidates: Sequence[str],
+        *,
+        skill: Skill,
+        thinking: bool = False,
+        top: int = 8,
+        max_thinking_tokens: int = 256,
+    ) -> Chosen:
+        """Rank the given answers to a packed sequence; nothing else can be answered.
+
+        Args:
+            parts: frames and words.
+            candidates: the answers to choose among. Up to 64 are all scored; of more, those that a
+                search finds worth it.
+            skill: what is asked for.
+            thinking: whether the words ask for a thought before the answer.
+            top: most choices to give back.
+            max_thinking_tokens: a thought that grows longer is ended for the model.
+
+        Raises:
+            ValueError: if the parts are unfit, there are no candidates, or two of them are the same
+                to the model.
         """
         ...

@@ -3,33 +3,80 @@
 Turns packed parts into ids and frames, and ids into text. This is the one place where torch's
 thread count is set: ``SEEDVIDEO_THREADS``, else torch's own choice (the physical cores).
 
+Captions are what most of many beams agree on. Answers are short and there is one right one, so a
+few beams are enough and the likeliest is taken.
+
 Notation used for tensor shapes:
-    k: visual tokens of all frames; d: width of the decoder; f: frames
+    s: positions of the prompt; k: visual tokens of all frames; d: width of the decoder
 """
 
+import math
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from seedvideo.errors import ConfigError, ModelError
-from seedvideo.model.backends import Generation, Usage
+from seedvideo.model.backends import Choice, Chosen, Generation, Skill, Usage
 from seedvideo.model.checkpoint import Checkpoint, load_checkpoint
 from seedvideo.model.consensus import most_agreed
+from seedvideo.model.constrained import rank_candidates
+from seedvideo.model.decoder import Decoder
 from seedvideo.model.familiarity import Familiarity
 from seedvideo.model.generate import write
 from seedvideo.model.packing import ImagePart, Part, TextPart
 from seedvideo.model.seedvl import ANSWER_ID, FRAME_END_ID, FRAME_ID, IMAGE_ID
+from seedvideo.model.thinking import MAX_THINKING_TOKENS, Thought, think, vectors
 from seedvideo.model.tokenizer import Tokenizer
 from seedvideo.model.vit import ConvPatches
 from seedvideo.sampler.geometry import TokenGeometry
 
+CAPTION_BEAMS: Final = 32
+ANSWER_BEAMS: Final = 4
+
+_CAPTION_LENGTH_PENALTY: Final = 0.7
+_ANSWER_LENGTH_PENALTY: Final = 0.0
+"""Answers rank by their probability alone: "two" is not to lose because "two dogs" is longer."""
+
 _STEM_FRAMES = 4
 """Frames that pass the stem at once: enough to use the cores, few enough to save memory."""
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    """A packed sequence as the decoder of its skill reads it.
+
+    Args:
+        decoder: of the skill.
+        vectors: ``(1, s, d)``; a thought is part of it where there is one.
+        prompt_tokens: without the thought.
+        visual_tokens: of all frames.
+        familiarity: as in ``Generation``.
+        thought: what was written so far, if the model was to think.
+    """
+
+    decoder: Decoder
+    vectors: Tensor
+    prompt_tokens: int
+    visual_tokens: int
+    familiarity: float | None
+    thought: Thought | None
+
+    @property
+    def thinking(self) -> str | None:
+        """The thought's text."""
+        return self.thought.text if self.thought is not None else None
+
+    def usage(self, answer_tokens: int) -> Usage:
+        """Tokens spent with an answer of so many."""
+        thought_tokens = len(self.thought.ids) if self.thought is not None else 0
+        return Usage(self.visual_tokens, self.prompt_tokens, thought_tokens + answer_tokens)
 
 
 class NativeBackend:
@@ -88,34 +135,96 @@ class NativeBackend:
 
     @torch.inference_mode()
     def generate(
-        self, parts: Sequence[Part], *, max_new_tokens: int = 96, beams: int = 32
+        self,
+        parts: Sequence[Part],
+        *,
+        skill: Skill = "caption",
+        thinking: bool = False,
+        max_new_tokens: int = 96,
+        beams: int | None = None,
     ) -> Generation:
-        """Answer a packed sequence with what most beams agree on; the same parts give the same.
+        """Answer a packed sequence; the same parts give the same answer.
+
+        A caption is what most of 32 beams agree on, an answer the likeliest of four; ``beams`` sets
+        another number. A thought is written greedily, of at most 256 tokens.
 
         Raises:
             ValueError: if there is no picture, or one has a size that the geometry does not allow.
         """
+        prompt = self._read(parts, skill, MAX_THINKING_TOKENS if thinking else None)
+        is_caption = skill == "caption"
+        answers = write(
+            prompt.decoder,
+            prompt.vectors,
+            max_new_tokens=max_new_tokens,
+            beams=beams if beams is not None else CAPTION_BEAMS if is_caption else ANSWER_BEAMS,
+            length_penalty=_CAPTION_LENGTH_PENALTY if is_caption else _ANSWER_LENGTH_PENALTY,
+        )[0]
+        answer = most_agreed(answers) if is_caption else answers[0]
+        return Generation(
+            text=self._tokenizer.decode(answer.ids),
+            confident=self._is_known(prompt.familiarity),
+            familiarity=prompt.familiarity,
+            usage=prompt.usage(len(answer.ids)),
+            thinking=prompt.thinking,
+        )
+
+    @torch.inference_mode()
+    def choose(
+        self,
+        parts: Sequence[Part],
+        candidates: Sequence[str],
+        *,
+        skill: Skill,
+        thinking: bool = False,
+        top: int = 8,
+        max_thinking_tokens: int = MAX_THINKING_TOKENS,
+    ) -> Chosen:
+        """Rank the given answers to a packed sequence; see ``constrained`` for how.
+
+        Raises:
+            ValueError: if there is no picture, or one has a size that the geometry does not allow;
+                if there are no candidates, one is empty, or two are the same to the model, which
+                does not tell capitals from small letters; if ``top`` is below one.
+        """
+        if top < 1:
+            raise ValueError(f"top is {top}, expected 1 or more")
+        ids = self._candidate_ids(candidates)
+        prompt = self._read(parts, skill, max_thinking_tokens if thinking else None)
+        scored = rank_candidates(prompt.decoder, prompt.vectors, ids)
+        return Chosen(
+            ranked=tuple(Choice(each.index, math.exp(each.log_share)) for each in scored[:top]),
+            confident=self._is_known(prompt.familiarity),
+            familiarity=prompt.familiarity,
+            thinking=prompt.thinking,
+            usage=prompt.usage(len(ids[scored[0].index])),
+        )
+
+    def _candidate_ids(self, candidates: Sequence[str]) -> list[list[int]]:
+        """Ids of each candidate, no two the same."""
+        all_ids = [self._tokenizer.encode(text) for text in candidates]
+        known: dict[tuple[int, ...], str] = {}
+        for text, ids in zip(candidates, all_ids, strict=True):
+            if tuple(ids) in known:
+                raise ValueError(f"{known[tuple(ids)]!r} and {text!r} are the same to the model")
+            known[tuple(ids)] = text
+        return all_ids
+
+    def _read(self, parts: Sequence[Part], skill: Skill, thinking_tokens: int | None) -> _Prompt:
+        """Encode frames and words; think first, if a number of tokens is given for it."""
         # Copies: a caller's array may be read-only or turned round, and torch takes neither.
         frames = [
             torch.from_numpy(part.pixels.copy()) for part in parts if isinstance(part, ImagePart)
         ]
         ids = self._ids(parts)
-        visual, familiarity = self._see(frames)
-        prompt = self._model.embed(torch.tensor([ids]), visual)
-        answers = write(self._model.decoder, prompt, max_new_tokens=max_new_tokens, beams=beams)[0]
-        answer = most_agreed(answers)
-        threshold = self._config.familiarity_threshold
-        is_known = threshold is None or familiarity is None or familiarity >= threshold
-        return Generation(
-            text=self._tokenizer.decode(answer.ids),
-            confident=is_known,
-            familiarity=familiarity,
-            usage=Usage(
-                visual_tokens=visual.shape[0],
-                prompt_tokens=len(ids),
-                output_tokens=len(answer.ids),
-            ),
-        )
+        seen, familiarity = self._see(frames)
+        adapter, decoder = self._model.voice(skill)
+        prompt = self._model.embed(torch.tensor([ids]), adapter(seen), skill=skill)
+        thought = None
+        if thinking_tokens is not None:
+            thought = think(decoder, prompt, self._tokenizer, max_tokens=thinking_tokens)
+            prompt = torch.cat((prompt, vectors(decoder, thought.ids)), dim=1)
+        return _Prompt(decoder, prompt, len(ids), seen.shape[0], familiarity, thought)
 
     def _ids(self, parts: Sequence[Part]) -> list[int]:
         ids: list[int] = []
@@ -129,23 +238,28 @@ class NativeBackend:
         return [*ids, ANSWER_ID]
 
     def _see(self, frames: Sequence[Tensor]) -> tuple[Tensor, float | None]:
-        """Visual tokens ``(k, d)`` of all frames, and their mean familiarity."""
-        patches = self._model.vit.patches
-        if not isinstance(patches, ConvPatches):
-            return self._model.see(frames), None
-        grids = [self._model.vit.grid(frame.shape[0], frame.shape[1]) for frame in frames]
+        """The encoder's visual tokens of all frames, ``(k, width)``, and their familiarity."""
+        vit = self._model.vit
+        if not isinstance(vit.patches, ConvPatches):
+            return vit(frames), None
+        grids = [vit.grid(frame.shape[0], frame.shape[1]) for frame in frames]
         if not grids:
             raise ValueError("there is no picture to answer about")
         embedded, means = [], []
         for _, same in groupby(frames, key=lambda frame: frame.shape):
             for chunk in torch.stack(list(same)).split(_STEM_FRAMES):
-                cells = patches.stem(chunk)
+                cells = vit.patches.stem(chunk)
                 means.append(cells.mean(dim=(1, 2)))
-                embedded.append(patches.embed(cells).flatten(0, 1))
-        visual = self._model.adapter(self._model.vit.encode(torch.cat(embedded), grids))
+                embedded.append(vit.patches.embed(cells).flatten(0, 1))
+        seen = vit.encode(torch.cat(embedded), grids)
         if self._familiarity is None:
-            return visual, None
-        return visual, float(self._familiarity.score(torch.cat(means)).mean())
+            return seen, None
+        return seen, float(self._familiarity.score(torch.cat(means)).mean())
+
+    def _is_known(self, familiarity: float | None) -> bool:
+        """Whether frames look enough like what the model was trained on, as far as it can tell."""
+        threshold = self._config.familiarity_threshold
+        return threshold is None or familiarity is None or familiarity >= threshold
 
 
 def _familiarity(checkpoint: Checkpoint) -> Familiarity | None:
