@@ -1,4 +1,4 @@
-"""Captions of videos with true times, within a budget of visual tokens, on your own machine.
+"""Captions of videos, answers about them and moments in them, with true times, on your machine.
 
     import seedvideo
 
@@ -13,8 +13,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from seedvideo.errors import (
+    AskError,
     ConfigError,
     DecodeError,
+    GroundError,
     InputError,
     MediaError,
     ModelError,
@@ -25,6 +27,7 @@ from seedvideo.errors import (
 from seedvideo.limits import Limits
 
 if TYPE_CHECKING:
+    from seedvideo.answers import ask, ground
     from seedvideo.media.info import MediaInfo
     from seedvideo.model.backends import Backend
     from seedvideo.pipeline import caption, frames, load, plan
@@ -38,10 +41,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AskError",
     "Backend",
     "ConfigError",
     "DecodeError",
     "Event",
+    "GroundError",
     "InputError",
     "Knobs",
     "Limits",
@@ -58,8 +63,10 @@ __all__ = [
     "TokenGeometry",
     "Video",
     "__version__",
+    "ask",
     "caption",
     "frames",
+    "ground",
     "load",
     "open",
     "plan",
@@ -76,8 +83,10 @@ _HOMES: Final = {
     "Segment": "sampler.parts",
     "TokenGeometry": "sampler.geometry",
     "Video": "video",
+    "ask": "answers",
     "caption": "pipeline",
     "frames": "pipeline",
+    "ground": "answers",
     "load": "pipeline",
     "open": "video",
     "plan": "pipeline",

@@ -5,6 +5,8 @@
     |-- MediaError        the file is not a video that can be used            media.*
     |-- DecodeError       decoding was stopped, died or took too long         decode.*
     |-- PlanError         no plan satisfies what was asked                    plan.*
+    |-- AskError          a question, or its options, cannot be asked         ask.*
+    |-- GroundError       what is looked for cannot be looked for             ground.*
     |-- ModelError        a model cannot be loaded or gave no answer          model.*
     |-- OutputError       a result cannot be written                          output.*
     `-- ConfigError       an option has a value that it cannot have           config.*
@@ -73,6 +75,18 @@ class PlanError(SeedVideoError):
     """No plan satisfies what was asked."""
 
     stage = "plan"
+
+
+class AskError(SeedVideoError):
+    """A question, or its options, cannot be asked."""
+
+    stage = "ask"
+
+
+class GroundError(SeedVideoError):
+    """What is looked for cannot be looked for."""
+
+    stage = "ground"
 
 
 class ModelError(SeedVideoError):

@@ -5,36 +5,37 @@ its own side only; the joints are here. Times are exact seconds inside, float se
 """
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
-from itertools import islice
-from time import perf_counter
 from typing import Final, Literal, TypeAlias
-
-import numpy as np
-import numpy.typing as npt
 
 from seedvideo.media.timeline import Span, seconds
 from seedvideo.model.backends import Backend, Generation
 from seedvideo.model.packing import pack
 from seedvideo.records import Event, MediaRecord, ModelRecord, PlanRecord, Record, UsageRecord
-from seedvideo.sampler.analysis import Analysis, Method
-from seedvideo.sampler.costs import DecodeCosts, decode_costs
+from seedvideo.sampler.analysis import Method
 from seedvideo.sampler.geometry import SEED
 from seedvideo.sampler.join import join_shots
 from seedvideo.sampler.knobs import NO_KNOBS, Knobs
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import PolicyName, make_plan
 from seedvideo.sampler.stamps import assumed_text_tokens
+from seedvideo.stages import (
+    Stopwatch,
+    costs_of,
+    decode,
+    least_tokens,
+    looked_at,
+    opened,
+    plan_part,
+    window_of,
+)
 from seedvideo.tasks.caption import CAPTION_PROMPT, parse_caption
 from seedvideo.video import Frames, Video, open
 
 __all__ = ["Video", "caption", "frames", "load", "open", "plan"]
-
-Pixels: TypeAlias = npt.NDArray[np.uint8]
-"""One frame: ``(height_px, width_px, 3)``, RGB."""
 
 TaskName: TypeAlias = Literal["general", "detail", "motion"]
 
@@ -88,7 +89,7 @@ def plan(
         PlanError: if nothing fits the budget.
     """
     backend = load(model) if isinstance(model, str) else model
-    with _opened(video) as clip:
+    with opened(video) as clip:
         return make_plan(
             clip.info,
             clip.times,
@@ -99,8 +100,8 @@ def plan(
             task=task,
             fps=fps,
             knobs=knobs,
-            analysis=_looked_at(clip, policy, analysis),
-            costs=_costs(clip, policy),
+            analysis=looked_at(clip, policy, analysis),
+            costs=costs_of(clip, policy),
             source=clip.source,
             text_tokens=assumed_text_tokens if backend is None else backend.frame_text_tokens,
             limits=clip.limits,
@@ -120,7 +121,7 @@ def frames(video: Video | str | os.PathLike[str], plan: Plan) -> Frames:
         MediaError: if the file is too damaged.
         DecodeError: if decoding takes too long or kills the decoding process.
     """
-    with _opened(video) as clip, closing(clip.frames(plan)) as decoded:
+    with opened(video) as clip, closing(clip.frames(plan)) as decoded:
         yield from decoded
 
 
@@ -160,11 +161,11 @@ def caption(
             loaded or gives no answer. `Record.failed` makes a record of it.
     """
     backend = load(model) if isinstance(model, str) else model
-    spent = _Stopwatch()
+    spent = Stopwatch()
     if dense:
         # Every frame is looked at for the shots: looking a second time would only cost.
         analysis = "full"
-    with _opened(video) as clip:
+    with opened(video) as clip:
         with spent.on("plan"):
             whole_plan = plan(
                 clip,
@@ -179,7 +180,7 @@ def caption(
         whole = _answers(clip, [whole_plan], backend, spent)[0]
         met = list(clip.reader.report.warnings)
         text = parse_caption(whole.text)
-        window = _window(clip, knobs)
+        window = window_of(clip, knobs)
         spans, told, answers = [window], [whole], [whole]
         if dense:
             with spent.on("shots"):
@@ -207,93 +208,19 @@ def caption(
         )
 
 
-class _Stopwatch:
-    """Wall seconds by stage."""
-
-    def __init__(self) -> None:
-        self._started = perf_counter()
-        self._stages: dict[str, float] = {}
-
-    @contextmanager
-    def on(self, stage: str) -> Iterator[None]:
-        started = perf_counter()
-        try:
-            yield
-        finally:
-            self._stages[stage] = self._stages.get(stage, 0.0) + perf_counter() - started
-
-    def timing_s(self, *, open_s: float) -> dict[str, float]:
-        """Seconds by stage; the total is of everything, whoever opened the video."""
-        outside_s = perf_counter() - self._started - sum(self._stages.values())
-        total_s = sum(self._stages.values()) + max(outside_s, open_s)
-        stages = {"open": open_s, **self._stages, "total": total_s}
-        return {stage: round(spent_s, 4) for stage, spent_s in stages.items()}
-
-
-@contextmanager
-def _opened(video: Video | str | os.PathLike[str]) -> Iterator[Video]:
-    """The caller's open video as it is; a path opened now and closed after."""
-    if isinstance(video, Video):
-        yield video
-    else:
-        with open(video) as clip:
-            yield clip
-
-
-def _looked_at(clip: Video, policy: PolicyName, method: Method) -> Analysis | None:
-    """The analysis that a plan needs, made only where there is something to decide."""
-    return clip.analysis(method) if policy == "adaptive" and len(clip.times) > 1 else None
-
-
-def _costs(clip: Video, policy: PolicyName) -> DecodeCosts | None:
-    """What frames cost to decode, for the policy that asks: it has read the packets anyway."""
-    if policy != "adaptive" or len(clip.times) == 1:
-        return None
-    return decode_costs(clip.reader.packets.places, clip.keyframes)
-
-
 def _answers(
-    clip: Video, plans: Sequence[Plan], backend: Backend, spent: _Stopwatch
+    clip: Video, plans: Sequence[Plan], backend: Backend, spent: Stopwatch
 ) -> list[Generation]:
     """One answer a plan. Everything is decoded first: the decoder need not wait for the model."""
     with spent.on("decode"):
-        shown = _decode(clip, plans)
+        shown = decode(clip, plans)
     with spent.on("model"):
         return [backend.generate(pack(frames, CAPTION_PROMPT)) for frames in shown]
 
 
-def _decode(clip: Video, plans: Sequence[Plan]) -> list[list[tuple[Fraction, Pixels]]]:
-    """The frames of several plans in one pass; the plans' times must follow one another.
-
-    Where damage took frames away the reader gives the same neighbour for several targets: it is
-    shown once, with its own time.
-    """
-    # The pass is run to its end: only then does the reader know what it has met.
-    decoded = iter(list(clip.reader.frames([t for each in plans for t in each.targets()])))
-    shown: list[list[tuple[Fraction, Pixels]]] = []
-    for each in plans:
-        group: list[tuple[Fraction, Pixels]] = []
-        for frame in islice(decoded, len(each.frames)):
-            if not group or frame.pts > group[-1][0]:
-                group.append((frame.pts, frame.pixels))
-        shown.append(group)
-    return shown
-
-
-def _end(clip: Video) -> Fraction:
-    """Where the clip ends: its duration, or just after its last frame where the header has none."""
-    return max(clip.info.duration, clip.times[-1] + Fraction(1, 1000))
-
-
-def _window(clip: Video, knobs: Knobs) -> Span:
-    """The part of a clip that is looked at."""
-    end = _end(clip)
-    return Span(knobs.start or Fraction(0), min(knobs.end or end, end))
-
-
 def _most_shots(backend: Backend, budget_tokens: int) -> int:
     """How many shots can each have at least one frame of the lowest level within their share."""
-    lowest = backend.geometry.levels_tokens[-1] + backend.frame_text_tokens("[9999.9 second]")
+    lowest = least_tokens(backend)
     if budget_tokens >= MAX_SHARES * lowest:
         return MAX_SHOTS
     return max(1, budget_tokens // lowest)
@@ -321,21 +248,15 @@ def _plan_shots(
     knobs: Knobs,
 ) -> list[Plan]:
     """A plan for each shot; they share the budget as `MAX_SHARES` says."""
-    policy = "adaptive" if policy == "adaptive" else "uniform"
     return [
-        make_plan(
-            clip.info,
-            clip.times,
-            policy=policy,
-            geometry=backend.geometry,
+        plan_part(
+            clip,
+            backend,
+            policy="adaptive" if policy == "adaptive" else "uniform",
             budget_tokens=budget_tokens // min(len(spans), MAX_SHARES),
             # A shot's share may be too small for a rate that the whole budget bears.
             knobs=replace(knobs, min_fps=None, start=span.start, end=span.end),
-            analysis=_looked_at(clip, policy, "full"),
-            costs=_costs(clip, policy),
-            source=clip.source,
-            text_tokens=backend.frame_text_tokens,
-            limits=clip.limits,
+            analysis="full",
         )
         for span in spans
     ]

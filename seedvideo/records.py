@@ -9,7 +9,7 @@ Units: seconds in names that end in ``_s`` (float, the edge of the house), token
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -18,7 +18,11 @@ from seedvideo.errors import SeedVideoError
 if TYPE_CHECKING:
     from seedvideo.media.info import MediaInfo, MediaWarning
     from seedvideo.model.backends import Usage
+    from seedvideo.sampler.parts import Totals
     from seedvideo.sampler.plan import Plan
+
+Task: TypeAlias = Literal["caption", "ask", "ground"]
+"""What was done with a video."""
 
 SCHEMA_VERSION: Literal[1] = 1
 """Rises when a reader of old records would misread a new one; added keys do not raise it."""
@@ -42,6 +46,70 @@ class Event(_Part):
     def _forward(self) -> Self:
         if self.end_s < self.start_s:
             raise ValueError(f"an event ends at {self.end_s} s, before its start {self.start_s} s")
+        return self
+
+
+class Option(_Part):
+    """One of the answers that could be chosen."""
+
+    label: str
+    """The letter that it had: A, B, ..."""
+    text: str
+    probability: float | None = Field(default=None, ge=0, le=1)
+    """Among the options; None where the model does not tell."""
+
+
+class AnswerRecord(_Part):
+    """A question and its answer."""
+
+    question: str
+    answer: str = Field(min_length=1)
+    """The text of the option that was chosen, or the open answer."""
+    options: tuple[Option, ...] = ()
+    """In the order in which they were given; none where the question was open."""
+    confident: bool
+    """False where the frames look unlike anything the model was trained on."""
+    thinking: str | None = None
+    """What the model thought before it answered, if it was asked to."""
+    raw: str
+    """The answer as the model gave it."""
+
+
+class SpanRecord(_Part):
+    """The half-open span ``[start_s, end_s)``; one instant where both are the same."""
+
+    start_s: float = Field(ge=0)
+    end_s: float = Field(ge=0)
+    score: float | None = Field(default=None, ge=0, le=1)
+    """How probable it is among all answers; None where the model does not tell."""
+
+    @model_validator(mode="after")
+    def _forward(self) -> Self:
+        if self.end_s < self.start_s:
+            raise ValueError(f"a span ends at {self.end_s} s, before its start {self.start_s} s")
+        return self
+
+
+class GroundingRecord(_Part):
+    """What was looked for, and when it happens."""
+
+    query: str
+    found: bool
+    not_found_probability: float | None = Field(default=None, ge=0, le=1)
+    """How probable it is that there is nothing; None where the model does not tell."""
+    spans: tuple[SpanRecord, ...] = ()
+    """The best first; none where nothing was found."""
+    confident: bool
+    """False where the frames look unlike anything the model was trained on."""
+    thinking: str | None = None
+    """What the model thought before it answered, if it was asked to."""
+    raw: str
+    """The answer as the model gave it."""
+
+    @model_validator(mode="after")
+    def _found_is_there(self) -> Self:
+        if self.found != bool(self.spans):
+            raise ValueError(f"found is {self.found}, with {len(self.spans)} spans")
         return self
 
 
@@ -75,7 +143,7 @@ class MediaRecord(_Part):
 
 
 class PlanRecord(_Part):
-    """Totals of the plan that the clip's own caption was made from."""
+    """Totals of the plan that the clip's own caption, or the answer, was made from."""
 
     policy: str
     geometry: str
@@ -85,20 +153,43 @@ class PlanRecord(_Part):
     visual_tokens: int
     text_tokens: int
     tokens: int
+    zoom: tuple[SpanRecord, ...] | None = None
+    """Where a second look was taken closer, its frames counted too; None where there was none."""
 
     @classmethod
     def of(cls, plan: "Plan") -> Self:
         """The totals of a plan; its frames stay in the plan's own JSON."""
-        totals = plan.totals
+        return cls.counted(plan, plan.totals, charged_tokens=plan.charged_tokens)
+
+    @classmethod
+    def counted(
+        cls,
+        plan: "Plan",
+        totals: "Totals",
+        *,
+        charged_tokens: int,
+        budget_tokens: int | None = None,
+        zoom: tuple[SpanRecord, ...] | None = None,
+    ) -> Self:
+        """The record of a plan and what was shown beyond it.
+
+        Args:
+            plan: the only one, or that of the first look.
+            totals: of every frame that was shown, as often as it was.
+            charged_tokens: what the policy counted for them.
+            budget_tokens: what they could cost; the plan's own budget when None.
+            zoom: see the field.
+        """
         return cls(
             policy=plan.policy,
             geometry=plan.geometry.name,
-            budget_tokens=plan.budget_tokens,
-            charged_tokens=plan.charged_tokens,
+            budget_tokens=plan.budget_tokens if budget_tokens is None else budget_tokens,
+            charged_tokens=charged_tokens,
             frames=totals.frames,
             visual_tokens=totals.visual_tokens,
             text_tokens=totals.text_tokens,
             tokens=totals.tokens,
+            zoom=zoom,
         )
 
 
@@ -127,7 +218,7 @@ class UsageRecord(_Part):
 
 
 class ErrorRecord(_Part):
-    """Why a video has no caption. ``code`` is stable, ``message`` is for people."""
+    """Why a video has no result. ``code`` is stable, ``message`` is for people."""
 
     code: str
     stage: str
@@ -145,12 +236,16 @@ class Record(_Part):
     schema_version: Literal[1] = SCHEMA_VERSION
     source: str
     """The path as it was given."""
+    task: Task = "caption"
     status: Literal["done", "failed"]
     text: str | None = None
-    """One caption of the whole clip."""
+    """One caption of the whole clip, the answer, or the first span that was found."""
     confident: bool | None = None
     """False where the clip looks unlike anything the model was trained on."""
     events: tuple[Event, ...] = ()
+    """Captions with their spans; only of the task ``caption``."""
+    answer: AnswerRecord | None = None
+    grounding: GroundingRecord | None = None
     media: MediaRecord | None = None
     plan: PlanRecord | None = None
     model: ModelRecord | None = None
@@ -166,23 +261,43 @@ class Record(_Part):
             return self
         if self.error is not None:
             raise ValueError("a done record cannot carry an error")
-        needed = ("text", "confident", "events", "media", "plan", "model", "usage")
+        result = {"caption": "events", "ask": "answer", "ground": "grounding"}
+        needed = ("text", "confident", result[self.task], "media", "plan", "model", "usage")
         missing = [name for name in needed if getattr(self, name) in (None, "", ())]
         if missing:
             raise ValueError(f"a done record needs {', '.join(missing)}")
+        others = [
+            name
+            for task, name in result.items()
+            if task != self.task and getattr(self, name) not in (None, ())
+        ]
+        if others:
+            raise ValueError(f"a record of the task {self.task} cannot have {', '.join(others)}")
         return self
 
     @classmethod
-    def failed(cls, source: str, error: Exception, *, timing_s: dict[str, float]) -> Self:
-        """The record of a video that could not be captioned.
+    def failed(
+        cls,
+        source: str,
+        error: Exception,
+        *,
+        timing_s: dict[str, float],
+        task: Task = "caption",
+    ) -> Self:
+        """The record of a video that gave no result.
 
         Args:
             source: the path as it was given.
             error: why. An error that is not ours becomes ``internal.error``: a bug to report.
             timing_s: seconds spent, by stage.
+            task: what was to be done.
         """
         return cls(
-            source=source, status="failed", error=error_record(error), timing_s=dict(timing_s)
+            source=source,
+            task=task,
+            status="failed",
+            error=error_record(error),
+            timing_s=dict(timing_s),
         )
 
     def to_json(self) -> dict[str, Any]:

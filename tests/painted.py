@@ -1,9 +1,13 @@
 """Clips of plain colours, and a model that names the colours it is shown.
 
-Together they let a test follow a frame from the file to the words without any weights.
+Together they let a test follow a frame from the file to the words without any weights. Two more
+models answer questions: one chooses among answers, one writes what a test tells it to.
 """
 
+import re
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Final
@@ -11,7 +15,7 @@ from typing import Final
 import av
 import numpy as np
 
-from seedvideo.model.backends import Generation, Skill, Usage
+from seedvideo.model.backends import Choice, Chosen, Generation, Skill, Usage
 from seedvideo.model.packing import ImagePart, Part, TextPart
 from seedvideo.sampler.geometry import TokenGeometry
 
@@ -25,16 +29,16 @@ COLOURS: Final = {
 FPS: Final = 10
 
 
-def paint(path: Path, colours: Sequence[str], *, shot_s: float = 1.0) -> Path:
+def paint(path: Path, colours: Sequence[str], *, shot_s: float = 1.0, fps: int = FPS) -> Path:
     """Write a clip that shows each colour for so long, with a keyframe at each change."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS)
+        stream = container.add_stream("libx264", rate=fps)
         stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
-        stream.time_base = Fraction(1, FPS)
+        stream.time_base = Fraction(1, fps)
         for colour in colours:
             picture = np.full((96, 160, 3), COLOURS[colour], np.uint8)
-            for _ in range(round(shot_s * FPS)):
+            for _ in range(round(shot_s * fps)):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
     return path
@@ -88,6 +92,80 @@ class ColourModel:
                 output_tokens=len(names),
             ),
         )
+
+
+class ColourChooser(ColourModel):
+    """A colour model that chooses: the colour seen most, or the first run of frames of a colour.
+
+    Its choice has three quarters of the probability; the other candidates share the rest.
+    """
+
+    def choose(
+        self,
+        parts: Sequence[Part],
+        candidates: Sequence[str],
+        *,
+        skill: Skill,
+        thinking: bool = False,
+        top: int = 8,
+        max_thinking_tokens: int = 256,
+    ) -> Chosen:
+        made = self.generate(parts, skill=skill)
+        stamps = [part.text[1:].split()[0] for part in parts[:-1] if isinstance(part, TextPart)]
+        names = [nearest(part.pixels) for part in parts if isinstance(part, ImagePart)]
+        if skill == "ask":
+            counts = Counter(names)
+            best = max(candidates, key=lambda text: counts[text])
+        else:
+            best = first_run(asked_colour(parts), names, stamps)
+        first = candidates.index(best)
+        rest = 0.25 / max(len(candidates) - 1, 1)
+        order = [first, *(place for place in range(len(candidates)) if place != first)]
+        return Chosen(
+            ranked=tuple(Choice(place, 0.75 if place == first else rest) for place in order[:top]),
+            confident=made.confident,
+            familiarity=made.familiarity,
+            thinking=f"I see {made.text}." if thinking else None,
+            usage=made.usage,
+        )
+
+
+def asked_colour(parts: Sequence[Part]) -> str:
+    """The colour that the words of a packed sequence name; none where they name none."""
+    words = re.findall(r"\w+", parts[-1].text) if isinstance(parts[-1], TextPart) else []
+    return next((word for word in words if word in COLOURS), "")
+
+
+def first_run(colour: str, names: Sequence[str], stamps: Sequence[str]) -> str:
+    """When the first frames of a colour are shown, in the stamps' own words."""
+    places = [place for place, name in enumerate(names) if name == colour]
+    if not places:
+        return "not found"
+    last = places[0]
+    while last + 1 in places:
+        last += 1
+    # Of frames with one stamp the first is named; the text is the same.
+    return f"{stamps[places[0]]} - {stamps[last]}"
+
+
+class SayingModel(ColourModel):
+    """A backend that writes the same words whatever it is shown."""
+
+    def __init__(self, *says: str) -> None:
+        super().__init__()
+        self.says = list(says)
+
+    def generate(
+        self,
+        parts: Sequence[Part],
+        *,
+        skill: Skill = "caption",
+        thinking: bool = False,
+        max_new_tokens: int = 96,
+        beams: int | None = None,
+    ) -> Generation:
+        made = super().generate(parts)
+        return replace(made, text=self.says.pop(0) if self.says[1:] else self.says[0])
 
 
 def nearest(picture: np.ndarray) -> str:

@@ -1,11 +1,15 @@
 """Records made for tests of the things that read them."""
 
 from seedvideo.records import (
+    AnswerRecord,
     Event,
+    GroundingRecord,
     MediaRecord,
     ModelRecord,
+    Option,
     PlanRecord,
     Record,
+    SpanRecord,
     UsageRecord,
 )
 
@@ -48,4 +52,47 @@ def done_record(
         model=ModelRecord(name="nano", sha256="0" * 64),
         usage=UsageRecord(visual_tokens=384, prompt_tokens=456, output_tokens=11),
         timing_s={"open": 0.1, "total": 1.0},
+    )
+
+
+def answer_record(
+    *,
+    answer: str = "blue",
+    options: tuple[tuple[str, float | None], ...] = (("red", 0.0312), ("blue", 0.9688)),
+    thinking: str | None = None,
+) -> Record:
+    """A whole record of a question about the clip, with options or open."""
+    made = AnswerRecord(
+        question="Which colour is the bike?",
+        answer=answer,
+        options=tuple(
+            Option(label=label, text=text, probability=probability)
+            for label, (text, probability) in zip("ABCDEFGH", options, strict=False)
+        ),
+        confident=True,
+        thinking=thinking,
+        raw=answer,
+    )
+    return done_record().model_copy(
+        update={"task": "ask", "text": answer, "events": (), "answer": made}
+    )
+
+
+def grounding_record(
+    *,
+    spans: tuple[tuple[float, float, float | None], ...] = ((4.0, 8.0, 0.8312), (12.04, 13.5, 0.1)),
+    not_found_probability: float | None = 0.05,
+) -> Record:
+    """A whole record of a moment that was looked for in the clip."""
+    text = f"{spans[0][0]:.1f} - {spans[0][1]:.1f} s" if spans else "not found"
+    made = GroundingRecord(
+        query="the dog jumps",
+        found=bool(spans),
+        not_found_probability=not_found_probability,
+        spans=tuple(SpanRecord(start_s=a, end_s=b, score=score) for a, b, score in spans),
+        confident=True,
+        raw=text,
+    )
+    return done_record().model_copy(
+        update={"task": "ground", "text": text, "events": (), "grounding": made}
     )

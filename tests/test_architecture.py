@@ -20,7 +20,7 @@ FLOORS = (
     ("media",),
     ("sampler", "tasks"),
     ("model", "records", "video"),
-    ("pipeline", "writers"),
+    ("stages", "pipeline", "dialogue", "looks", "answers", "writers"),
     ("batch", "serve", "evaluate", "train", "seedvideo"),
     ("cli", "__main__"),
 )

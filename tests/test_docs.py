@@ -10,21 +10,27 @@ from pathlib import Path
 import pytest
 
 import seedvideo
+from seedvideo import pipeline
 from seedvideo.limits import DEFAULT_LIMITS
-from seedvideo.records import Record
+from seedvideo.media.timeline import Span
+from seedvideo.records import AnswerRecord, GroundingRecord, Record
 from seedvideo.sampler.geometry import SEED
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import make_plan
+from seedvideo.tasks.spans import read_spans
 from seedvideo.writers import WRITERS
 from tests.documented import DOCS, README, ROOT, blocks, documented_clip, table_after
+from tests.painted import ColourChooser
+from tests.records_made import answer_record, grounding_record
 from tests.sampler.videos import video
 
 PAGES = sorted([README, *DOCS.rglob("*.md")])
 SAMPLING = DOCS / "concepts" / "sampling.md"
 FORMATS = DOCS / "reference" / "formats.md"
+ASKING = DOCS / "guides" / "ask.md"
 ERRORS = DOCS / "reference" / "errors.md"
 
-CODE = re.compile(r"(?:input|media|decode|plan|model|output|config|internal)\.[a-z_]+")
+CODE = re.compile(r"(?:input|media|decode|plan|ask|ground|model|output|config|internal)\.[a-z_]+")
 # Texts of the form of a code that are none: a file, and modules that are imported by name.
 NOT_CODES = {"config.json", "plan.json", "plan.png", "model.backends", "media.info"}
 
@@ -108,10 +114,52 @@ def test_records_in_the_page_are_records() -> None:
 
 def test_text_and_subtitles_in_the_page_are_those_of_its_record() -> None:
     record = Record.from_json(json.loads(blocks(FORMATS, "json")[0]))
-    text, srt, vtt = blocks(FORMATS, "text")
+    text, answer, spans, srt, vtt, table, _, chapters = blocks(FORMATS, "text")
     assert WRITERS["text"].render(record) == text
     assert WRITERS["srt"].render(record) == srt
     assert WRITERS["vtt"].render(record) == vtt
+    assert WRITERS["csv"].render(record) == table
+    assert WRITERS["chapters"].render(record) == chapters
+    assert WRITERS["text"].render(answer_record()) == answer
+    assert WRITERS["text"].render(grounding_record()) == spans
+
+
+def test_the_forms_of_times_in_the_guide_are_read() -> None:
+    text = ASKING.read_text(encoding="utf-8")
+    window = Span(Fraction(0), Fraction(100))
+    rows = table_after(ASKING, "forms")
+    for form, examples in rows:
+        for example in re.findall(r"[`\"]([^`]+?)[`\"](?=,|$)", examples):
+            read = read_spans(example, window=window)
+            assert len(read) == (0 if form == "nothing" else len(re.findall("; |], ", example)) + 1)
+    refused = text.partition("Not read,")[2].partition("\n\n")[0]
+    for example in re.findall(r"`([^`]+)`", refused):
+        with pytest.raises(seedvideo.ModelError):
+            read_spans(example, window=window)
+
+
+@pytest.mark.parametrize("code", blocks(ASKING, "python"))
+def test_python_of_the_guide_runs(
+    code: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    documented_clip(tmp_path / "clip.mp4")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pipeline, "load", lambda name="nano": ColourChooser())
+    exec(compile(code, "ask.md", "exec"), {"__name__": "guide"})  # noqa: S102  # our own page
+    assert capsys.readouterr().out
+
+
+def test_every_key_of_an_answer_and_of_spans_is_told() -> None:
+    for section, fields in (
+        ("The answer", AnswerRecord.model_fields),
+        ("The spans", GroundingRecord.model_fields),
+    ):
+        told = FORMATS.read_text(encoding="utf-8").partition(f"### {section}")[2].split("###")[0]
+        first_cells = [line.split("|")[1] for line in told.splitlines() if line.startswith("| `")]
+        assert set(re.findall(r"`(\w+)`", " ".join(first_cells))) >= set(fields)
 
 
 def test_the_plan_in_the_page_is_the_one_that_is_made(tmp_path: Path) -> None:

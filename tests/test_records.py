@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from seedvideo.errors import MediaError
-from seedvideo.records import Event, Record
-from tests.records_made import done_record
+from seedvideo.records import Event, Record, SpanRecord
+from tests.records_made import answer_record, done_record, grounding_record
 
 
 def test_a_done_record_has_the_keys_that_programs_rely_on() -> None:
@@ -17,10 +17,13 @@ def test_a_done_record_has_the_keys_that_programs_rely_on() -> None:
     assert list(data) == [
         "schema_version",
         "source",
+        "task",
         "status",
         "text",
         "confident",
         "events",
+        "answer",
+        "grounding",
         "media",
         "plan",
         "model",
@@ -39,6 +42,34 @@ def test_half_a_done_record_is_refused(missing: str) -> None:
     data = {**done_record().to_json(), missing: None}
     with pytest.raises(ValidationError, match=missing):
         Record.from_json(data)
+
+
+@pytest.mark.parametrize(
+    ("record", "missing"), [(answer_record(), "answer"), (grounding_record(), "grounding")]
+)
+def test_each_task_has_its_own_result(record: Record, missing: str) -> None:
+    data = record.to_json()
+    assert Record.from_json(data) == record
+    with pytest.raises(ValidationError, match=f"needs {missing}"):
+        Record.from_json({**data, missing: None})
+    with pytest.raises(ValidationError, match=f"task {record.task} cannot have events"):
+        Record.from_json({**data, "events": done_record().to_json()["events"]})
+
+
+def test_found_means_that_there_is_a_span() -> None:
+    data = grounding_record().to_json()
+    for key, wrong in (("found", False), ("spans", [])):
+        with pytest.raises(ValidationError, match="found is"):
+            Record.from_json({**data, "grounding": {**data["grounding"], key: wrong}})
+    assert grounding_record(spans=()).text == "not found"
+
+
+def test_a_span_runs_forward_and_may_be_an_instant() -> None:
+    assert SpanRecord(start_s=2.0, end_s=2.0).score is None
+    with pytest.raises(ValidationError, match="before its start"):
+        SpanRecord(start_s=2.0, end_s=1.0)
+    with pytest.raises(ValidationError, match="score"):
+        SpanRecord(start_s=1.0, end_s=2.0, score=1.5)
 
 
 def test_an_empty_caption_is_no_success() -> None:

@@ -11,12 +11,12 @@ from typing import Annotated
 import typer
 
 from seedvideo import __version__
-from seedvideo.cli import caption, doctor, frames, models, plan, shots
+from seedvideo.cli import ask, caption, doctor, frames, ground, models, plan, shots
 from seedvideo.cli.talk import INTERRUPTED, SOME_FAILED, Talk, make_streams_safe, usage_message
 
 app = typer.Typer(
     name="seedvideo",
-    help="Captions of videos with true times, within a budget of visual tokens, on your machine.",
+    help="Captions of videos, answers and moments with true times, on your machine.",
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -25,6 +25,8 @@ app = typer.Typer(
 )
 for _command in (
     caption.caption,
+    ask.ask,
+    ground.ground,
     plan.plan,
     frames.frames,
     shots.shots,

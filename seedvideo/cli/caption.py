@@ -19,9 +19,9 @@ from seedvideo.cli.wishes import Wishes, with_wishes
 from seedvideo.writers.inert import printable
 
 if TYPE_CHECKING:
-    from seedvideo.records import Record
+    from seedvideo.records import Record, Task
 
-Format = Literal["text", "json", "srt", "vtt"]
+Format = Literal["text", "json", "srt", "vtt", "csv", "chapters"]
 
 
 @with_wishes
@@ -110,16 +110,18 @@ def caption(
         raise typer.Exit(SOME_FAILED)
 
 
-def failed_record(source: str, error: Exception, *, started: float) -> "Record":
-    """The record of a video that could not be captioned."""
+def failed_record(
+    source: str, error: Exception, *, started: float, task: "Task" = "caption"
+) -> "Record":
+    """The record of a video that gave no result."""
     from seedvideo.records import Record
 
     spent_s = round(perf_counter() - started, 4)
-    return Record.failed(source, error, timing_s={"total": spent_s})
+    return Record.failed(source, error, timing_s={"total": spent_s}, task=task)
 
 
 def comment(talk: Talk, record: "Record") -> None:
-    """Say on stderr what a reader of the caption should know."""
+    """Say on stderr what a reader of the result should know."""
     name = printable(record.source)
     unsure = sum(not event.confident for event in record.events)
     if record.confident is False:

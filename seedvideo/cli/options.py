@@ -49,6 +49,21 @@ def parse_levels(text: str) -> tuple[int, ...]:
     return tuple(int(word) for word in words)
 
 
+def parse_options(text: str) -> list[str]:
+    r"""Answers to choose from, with commas between: ``red,dark blue``; ``\,`` is a comma in one."""
+    words = [""]
+    characters = iter(text)
+    for character in characters:
+        if character == "\\":
+            following = next(characters, "\\")
+            words[-1] += following if following in ",\\" else f"\\{following}"
+        elif character == ",":
+            words.append("")
+        else:
+            words[-1] += character
+    return words
+
+
 def parse_time(text: str) -> Fraction:
     """A moment: seconds such as ``90`` or ``12.5``, or ``1:30`` or ``1:02:03.5``, exact."""
     if not _TIME.fullmatch(text):
@@ -173,6 +188,28 @@ ModelOption = Annotated[
 ]
 DecoderOption = Annotated[Decoder, typer.Option(help="What reads the file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="The same as -f json.")]
+Output = Annotated[
+    str | None,
+    typer.Option("-o", "--output", metavar="FILE", help="Write here instead of stdout."),
+]
+AnsweringModel = Annotated[
+    str,
+    typer.Option("--model", metavar="MODEL", help="Name of a model, or a folder that holds one."),
+]
+Think = Annotated[
+    bool,
+    typer.Option(
+        "--think",
+        help="Let the model think first, and show its thought (on stderr, or in the JSON).",
+    ),
+]
+Zoom = Annotated[
+    bool,
+    typer.Option(
+        "--zoom",
+        help="Look twice within the budget: coarsely, then closer where it seems to happen.",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more; show tracebacks.")]

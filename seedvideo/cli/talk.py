@@ -26,6 +26,9 @@ WRONG_USAGE: Final = 2
 COULD_NOT_START: Final = 3
 INTERRUPTED: Final = 130
 
+_OF_THE_LINE: Final = ("config", "ask", "ground")
+"""Stages of errors that are about the words of the command line: wrong usage."""
+
 _CLEAR_LINE: Final = "\r\x1b[2K"
 
 
@@ -129,7 +132,7 @@ class Talk:
         """Turn an error into its lines and an exit code; a wrong setting is wrong usage.
 
         Raises:
-            typer.Exit: with 2 for a ``config.*`` error, with ``exit_code`` for any other.
+            typer.Exit: with 2 for an error of `_OF_THE_LINE`, with ``exit_code`` for any other.
         """
         try:
             yield
@@ -138,7 +141,7 @@ class Talk:
         except Exception as error:
             # The outermost frame of a command: the error is shown, never swallowed.
             self.error(error, source=source)
-            wrong = isinstance(error, SeedVideoError) and error.stage == "config"
+            wrong = isinstance(error, SeedVideoError) and error.stage in _OF_THE_LINE
             raise typer.Exit(WRONG_USAGE if wrong else exit_code) from error
 
     def loaded(self, model: str) -> "Backend":

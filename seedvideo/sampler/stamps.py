@@ -12,6 +12,18 @@ from seedvideo.units import FRAME_TEXT_TOKENS
 def time_text(pts: Fraction) -> str:
     """The text before a frame, in the published form: ``[12.5 second]``.
 
+    Args:
+        pts: time of the frame from the start of the video, in seconds.
+
+    Raises:
+        ValueError: if the time is below zero.
+    """
+    return f"[{stamp(pts)} second]"
+
+
+def stamp(pts: Fraction) -> str:
+    """The number in that text: ``12.5``. Prompts and answers write times like this too.
+
     One decimal; exact halves go up, so that 0.25 s reads 0.3 on every machine.
 
     Args:
@@ -24,7 +36,7 @@ def time_text(pts: Fraction) -> str:
         raise ValueError(f"a frame's time is {pts}, expected 0 or later")
     # floor(10 * pts + 1/2), in whole numbers.
     tenths = (20 * pts.numerator + pts.denominator) // (2 * pts.denominator)
-    return f"[{tenths // 10}.{tenths % 10} second]"
+    return f"{tenths // 10}.{tenths % 10}"
 
 
 def assumed_text_tokens(text: str) -> int:

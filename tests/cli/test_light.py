@@ -8,13 +8,21 @@ import pytest
 HEAVY = ("torch", "av", "cv2", "decord", "scenedetect", "numpy", "PIL")
 
 
-@pytest.mark.parametrize("command", ["caption", "plan", "frames", "shots", "models", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["caption", "ask", "ground", "plan", "frames", "shots", "models", "doctor"]
+)
 def test_help_of_a_command_is_light(command: str) -> None:
     assert heavy_after([command, "--help"]) == "[]"
 
 
 @pytest.mark.parametrize(
-    "words", [["plan", "x", "--policy", "none"], ["caption", "x", "--budget", "much"], ["capton"]]
+    "words",
+    [
+        ["plan", "x", "--policy", "none"],
+        ["caption", "x", "--budget", "much"],
+        ["ask", "x", ""],
+        ["capton"],
+    ],
 )
 def test_wrong_usage_is_light(words: list[str]) -> None:
     assert heavy_after(words) == "[]"

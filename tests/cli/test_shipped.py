@@ -45,6 +45,14 @@ def test_a_plan_for_the_model_is_what_it_reads(clips: Path) -> None:
     assert record["usage"]["visual_tokens"] == plan["totals"]["visual_tokens"]
 
 
+def test_an_answer_about_a_real_clip(clips: Path) -> None:
+    done = run("ask", clips / "two.mp4", "What is seen?", "-f", "json")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert (record["task"], record["status"]) == ("ask", "done")
+    assert record["text"] == record["answer"]["answer"] != ""
+
+
 def test_models_and_doctor_know_it() -> None:
     models = run("models")
     assert models.returncode == 0 and "nano" in models.stdout

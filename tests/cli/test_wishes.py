@@ -6,15 +6,21 @@ from dataclasses import fields
 import pytest
 import typer
 
-from seedvideo import pipeline
-from seedvideo.cli import caption, frames, plan
+from seedvideo import answers, pipeline
+from seedvideo.cli import ask, caption, frames, ground, plan
 from seedvideo.cli.wishes import Wishes
 from seedvideo.sampler.knobs import NO_KNOBS
 
 
 def test_defaults_are_those_of_the_public_functions() -> None:
     wishes = Wishes()
-    for function in (pipeline.plan, pipeline.caption, pipeline.open):
+    for function in (
+        pipeline.plan,
+        pipeline.caption,
+        pipeline.open,
+        answers.ask,
+        answers.ground,
+    ):
         for name, parameter in inspect.signature(function).parameters.items():
             if hasattr(wishes, name) and name != "cache":
                 assert getattr(wishes, name) == parameter.default, (function, name)
@@ -22,7 +28,9 @@ def test_defaults_are_those_of_the_public_functions() -> None:
     assert wishes.knobs == NO_KNOBS
 
 
-@pytest.mark.parametrize("command", [caption.caption, plan.plan, frames.frames])
+@pytest.mark.parametrize(
+    "command", [caption.caption, ask.ask, ground.ground, plan.plan, frames.frames]
+)
 def test_each_command_has_each_option_in_one_place(command: object) -> None:
     assert callable(command)
     names = list(inspect.signature(command).parameters)

@@ -1,8 +1,12 @@
 """What each writer makes of a record."""
 
+import csv
+import io
 import json
 import re
+from pathlib import Path
 
+import av
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +15,9 @@ from seedvideo.errors import MediaError
 from seedvideo.records import Event, Record
 from seedvideo.writers import WRITERS
 from seedvideo.writers.subtitles import clock
-from tests.records_made import done_record
+from tests.fixtures import ffmpeg
+from tests.painted import paint
+from tests.records_made import answer_record, done_record, grounding_record
 
 SHOTS = (
     Event(start_s=0.0, end_s=4.2, text="A man rides a bike."),
@@ -119,3 +125,84 @@ def test_failed_records() -> None:
     assert json.loads(WRITERS["json"].render(FAILED))["status"] == "failed"
     assert WRITERS["srt"].render(FAILED) == ""
     assert WRITERS["vtt"].render(FAILED) == "WEBVTT\n"
+    assert WRITERS["csv"].render(FAILED) == "start_s,end_s,text,confident\n"
+    assert WRITERS["chapters"].render(FAILED) == ";FFMETADATA1\n"
+
+
+def test_text_of_an_answer() -> None:
+    assert WRITERS["text"].render(answer_record()) == "blue\n  A  0.03  red\n  B  0.97  blue\n"
+    read = answer_record(options=(("red", None), ("blue\n\x1b[2J", None)))
+    assert WRITERS["text"].render(read) == "blue\n  A  red\n  B  blue [2J\n"
+    assert WRITERS["text"].render(answer_record(answer="a\nb", options=())) == "a b\n"
+
+
+def test_text_of_spans() -> None:
+    assert WRITERS["text"].render(grounding_record()) == (
+        " 4.0 -  8.0 s  0.83\n12.0 - 13.5 s  0.10\n"
+    )
+    told = grounding_record(spans=((4.0, 8.0, None),), not_found_probability=None)
+    assert WRITERS["text"].render(told) == "4.0 - 8.0 s\n"
+    nothing = grounding_record(spans=(), not_found_probability=0.918)
+    assert WRITERS["text"].render(nothing) == "not found  0.92\n"
+    nothing = grounding_record(spans=(), not_found_probability=None)
+    assert WRITERS["text"].render(nothing) == "not found\n"
+
+
+def test_csv() -> None:
+    events = (*SHOTS, Event(start_s=10.0, end_s=10.0, text='A "dog", a cat.', confident=False))
+    assert WRITERS["csv"].render(done_record(events=events)) == (
+        "start_s,end_s,text,confident\n"
+        "0.000,4.200,A man rides a bike.,true\n"
+        "4.200,10.000,A dog runs.,true\n"
+        '10.000,10.000,"A ""dog"", a cat.",false\n'
+    )
+
+
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", " =", "\t=", "\r\n@", "\x00="])
+def test_csv_holds_no_formula(sign: str) -> None:
+    text = WRITERS["csv"].render(done_record(text=f"{sign}HYPERLINK(1)\n2,3"))
+    (_, row) = csv.reader(io.StringIO(text))
+    assert row[2] == f"'{sign.strip(chr(0)).strip()}HYPERLINK(1) 2,3"
+
+
+@given(st.text(min_size=1))
+def test_csv_of_any_words_is_one_row_of_four_cells(text: str) -> None:
+    rows = list(csv.reader(io.StringIO(WRITERS["csv"].render(done_record(text=text)))))
+    assert [len(row) for row in rows] == [4, 4]
+    assert not rows[1][2].startswith(("=", "+", "-", "@", "\t", "\r"))
+
+
+def test_chapters() -> None:
+    assert WRITERS["chapters"].render(done_record(events=SHOTS)) == (
+        ";FFMETADATA1\n\n"
+        "[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=4200\ntitle=A man rides a bike.\n\n"
+        "[CHAPTER]\nTIMEBASE=1/1000\nSTART=4200\nEND=10000\ntitle=A dog runs.\n"
+    )
+
+
+def test_ffmpeg_reads_the_chapters(tmp_path: Path) -> None:
+    hostile = "a=b; #c \\ d\n[CHAPTER]\nSTART=5\n;x é"
+    events = (
+        Event(start_s=0.0, end_s=0.5004, text="A man rides a bike."),
+        Event(start_s=0.5004, end_s=1.0, text=hostile),
+        Event(start_s=1.0, end_s=1.0, text="Nothing lasts."),
+    )
+    clip, metadata = paint(tmp_path / "clip.mp4", ["red", "blue"]), tmp_path / "clip.ffmeta"
+    metadata.write_text(WRITERS["chapters"].render(done_record(events=events)), encoding="utf-8")
+    made = tmp_path / "chapters.mkv"
+    ffmpeg("-i", clip, "-i", metadata, "-map", "0", "-map_chapters", "1", "-c", "copy", made)
+    with av.open(str(made)) as container:
+        chapters = container.chapters()
+    read = [
+        (
+            float(each["start"] * (each["time_base"] or 0)),
+            float(each["end"] * (each["time_base"] or 0)),
+            each["metadata"]["title"],
+        )
+        for each in chapters
+    ]
+    assert read == [
+        (0.0, 0.5, "A man rides a bike."),
+        (0.5, 1.0, r"a=b; #c \ d [CHAPTER] START=5 ;x é"),
+        (1.0, 1.001, "Nothing lasts."),
+    ]

@@ -1,0 +1,213 @@
+"""Questions and moments: `ask` and `ground`, from a file to a record.
+
+Both show frames to a model as a caption does (`looks`), put a question (`dialogue`) and keep what
+it says. Times are exact seconds inside, float seconds in the record.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from seedvideo import dialogue, pipeline
+from seedvideo.dialogue import View
+from seedvideo.looks import PlanWishes, check_zooms, look, look_twice
+from seedvideo.model.backends import Backend, Usage
+from seedvideo.pipeline import TaskName
+from seedvideo.records import (
+    AnswerRecord,
+    GroundingRecord,
+    MediaRecord,
+    ModelRecord,
+    Record,
+    UsageRecord,
+)
+from seedvideo.sampler.analysis import Method
+from seedvideo.sampler.knobs import NO_KNOBS, Knobs
+from seedvideo.sampler.policies import PolicyName
+from seedvideo.stages import Stopwatch, opened
+from seedvideo.tasks.ask import Question
+from seedvideo.tasks.ground import NOT_FOUND, clean_query
+from seedvideo.video import Video
+
+__all__ = ["ask", "ground"]
+
+
+def ask(
+    video: Video | str | os.PathLike[str],
+    question: str,
+    *,
+    options: Sequence[str] = (),
+    thinking: bool = False,
+    zoom: bool = False,
+    model: Backend | str = "nano",
+    policy: PolicyName = "adaptive",
+    budget_tokens: int | None = None,
+    task: TaskName = "general",
+    fps: float | None = None,
+    knobs: Knobs = NO_KNOBS,
+    analysis: Method = "fast",
+) -> Record:
+    """Answer a question about a video, freely or with one of several options.
+
+    Args:
+        video: an open video, or a path that is opened for this call.
+        question: sent as it is, without white space around it.
+        options: none, or 2 to 26 to choose from. A model that can weigh them gives each a
+            probability; the words of any other are read.
+        thinking: let the model think before it answers; the record keeps the thought.
+        zoom: look twice within the budget: coarsely, then closer where the words of the question
+            seem to happen. Only with the policies ``adaptive`` and ``uniform``.
+        model: a loaded model, or the name of one that is loaded for this call.
+        policy: see `seedvideo.plan`.
+        budget_tokens: what all shown frames may cost; the model's own default when None.
+        task: see `seedvideo.plan`.
+        fps: see `seedvideo.plan`; with zoom it holds for the first look.
+        knobs: see `seedvideo.plan`; with zoom all but ``min_fps`` hold for both looks.
+        analysis: see `seedvideo.plan`.
+
+    Returns:
+        A record with ``task: ask``; its ``text`` is the answer, its ``answer`` says more.
+
+    Raises:
+        AskError: if there is no question, or the options cannot be chosen from.
+        ModelError: if the answer means no option (``model.answer_unparsable``), or is empty.
+        SeedVideoError: as `seedvideo.caption` does.
+    """
+    asked = Question.of(question, options)
+
+    def put(backend: Backend, view: View) -> _Result:
+        record, usage = dialogue.answer(backend, view, asked, thinking=thinking)
+        return _Result(record.answer, record.confident, usage, answer=record)
+
+    wishes = PlanWishes(
+        policy=policy,
+        budget_tokens=budget_tokens,
+        task=task,
+        fps=fps,
+        knobs=knobs,
+        analysis=analysis,
+    )
+    return _answered(video, put, model=model, wishes=wishes, zoom_on=asked.text if zoom else None)
+
+
+def ground(
+    video: Video | str | os.PathLike[str],
+    query: str,
+    *,
+    top: int = 3,
+    thinking: bool = False,
+    zoom: bool = False,
+    model: Backend | str = "nano",
+    policy: PolicyName = "adaptive",
+    budget_tokens: int | None = None,
+    task: TaskName = "general",
+    fps: float | None = None,
+    knobs: Knobs = NO_KNOBS,
+    analysis: Method = "fast",
+) -> Record:
+    """Find when something happens in a video.
+
+    A span is half-open and inside of what was looked at. A still image, or a clip of one frame, is
+    found as a whole or not at all. That nothing was found is a result, not an error.
+
+    Args:
+        video: an open video, or a path that is opened for this call.
+        query: what is looked for, such as "the dog jumps".
+        top: most spans, the best first.
+        thinking: see `ask`.
+        zoom: see `ask`; the second look is where the first one found something.
+        model: see `ask`.
+        policy: see `seedvideo.plan`.
+        budget_tokens: see `ask`.
+        task: see `seedvideo.plan`.
+        fps: see `ask`.
+        knobs: see `ask`.
+        analysis: see `seedvideo.plan`.
+
+    Returns:
+        A record with ``task: ground``; its ``text`` is the first span or "not found", its
+        ``grounding`` says more.
+
+    Raises:
+        GroundError: ``ground.query_empty`` or ``ground.query_invalid``.
+        ModelError: ``model.answer_unparsable`` if the answer tells no time.
+        ValueError: if ``top`` is below 1.
+        SeedVideoError: as `seedvideo.caption` does.
+    """
+    looked_for = clean_query(query)
+    if top < 1:
+        raise ValueError(f"top is {top}, expected at least 1")
+
+    def put(backend: Backend, view: View) -> _Result:
+        seen = dialogue.sight(backend, view, looked_for, top=top, thinking=thinking)
+        record = seen.record(looked_for, thinking=thinking)
+        return _Result(_span_text(record), record.confident, seen.usage, grounding=record)
+
+    wishes = PlanWishes(
+        policy=policy,
+        budget_tokens=budget_tokens,
+        task=task,
+        fps=fps,
+        knobs=knobs,
+        analysis=analysis,
+    )
+    return _answered(video, put, model=model, wishes=wishes, zoom_on=looked_for if zoom else None)
+
+
+def _span_text(record: GroundingRecord) -> str:
+    """The first span in one decimal, or "not found"."""
+    if not record.spans:
+        return NOT_FOUND
+    return f"{record.spans[0].start_s:.1f} - {record.spans[0].end_s:.1f} s"
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What a model said, ready for the record."""
+
+    text: str
+    confident: bool
+    usage: Usage
+    answer: AnswerRecord | None = None
+    grounding: GroundingRecord | None = None
+
+
+_Put: TypeAlias = Callable[[Backend, View], _Result]
+"""Puts the question to a model."""
+
+
+def _answered(
+    video: Video | str | os.PathLike[str],
+    put: _Put,
+    *,
+    model: Backend | str,
+    wishes: PlanWishes,
+    zoom_on: str | None,
+) -> Record:
+    """Look, ask, and keep what came out; ``zoom_on`` says what a first look is for, if any."""
+    if zoom_on is not None:
+        check_zooms(wishes.policy)  # before anything is opened
+    backend = pipeline.load(model) if isinstance(model, str) else model
+    spent = Stopwatch()
+    with opened(video) as clip:
+        if zoom_on is None:
+            seen = look(clip, backend, wishes, spent)
+        else:
+            seen = look_twice(clip, backend, wishes, zoom_on, spent)
+        with spent.on("model"):
+            result = put(backend, seen.view)
+        return Record(
+            source=clip.source,
+            task="ask" if result.answer is not None else "ground",
+            status="done",
+            text=result.text,
+            confident=result.confident,
+            answer=result.answer,
+            grounding=result.grounding,
+            media=MediaRecord.of(clip.info, added=seen.warnings),
+            plan=seen.plan,
+            model=ModelRecord(name=backend.name, sha256=backend.sha256),
+            usage=UsageRecord.total([*seen.usages, result.usage]),
+            timing_s=spent.timing_s(open_s=clip.open_s),
+        )

@@ -1,0 +1,261 @@
+"""One exchange with a model: frames and a question go in, a checked answer comes out.
+
+A `Chooser` chooses among the answers there may be and says how probable each is; what any other
+model writes is read by the task's parser. Knows no file and no plan. Times are exact seconds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final
+
+from seedvideo.errors import AskError, ModelError
+from seedvideo.media.timeline import Span, seconds
+from seedvideo.model.backends import Backend, Choice, Chooser, Chosen, Skill, Usage
+from seedvideo.model.packing import pack
+from seedvideo.records import AnswerRecord, GroundingRecord, Option, SpanRecord
+from seedvideo.stages import Shown
+from seedvideo.tasks.ask import LETTERS, Question, read_open, read_option
+from seedvideo.tasks.ground import NOT_FOUND, Candidates, ground_prompt
+from seedvideo.tasks.spans import Moment, read_spans
+from seedvideo.tasks.think import split_thought
+
+ANSWER_TOKENS: Final = 96
+"""Most tokens of an answer that is written freely."""
+
+THINKING_TOKENS: Final = 256
+"""Most tokens of the thought before an answer."""
+
+_SAME: Final = Fraction(1, 2)
+"""Overlap (IoU) from which two spans are told as one, the more probable."""
+
+_SEEN_A_SPAN: Final = 8
+"""Candidates that are looked through for each wanted span: most of the best overlap each other."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What a model is shown of a video.
+
+    Args:
+        frames: with their times, in order.
+        window: the part of the video that they stand for.
+        duration: of the whole video.
+    """
+
+    frames: Shown
+    window: Span
+    duration: Fraction
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """When a model says that something happens.
+
+    Args:
+        moments: the best first; none where it says that there are none, or nothing can be read.
+        scores: how probable each is; none where the model does not tell.
+        not_found_probability: None where the model does not tell, or it is too low to be listed.
+        confident: as in `Generation`.
+        thinking: what it thought.
+        raw: the answer as the model gave it.
+        usage: tokens spent.
+        fault: why the answer cannot be read.
+    """
+
+    moments: tuple[Moment, ...]
+    scores: tuple[float, ...]
+    not_found_probability: float | None
+    confident: bool
+    thinking: str | None
+    raw: str
+    usage: Usage
+    fault: ModelError | None = None
+
+    def record(self, query: str, *, thinking: bool) -> GroundingRecord:
+        """The record of it, with the thought if it was asked for.
+
+        Raises:
+            ModelError: ``model.answer_unparsable`` if the answer cannot be read.
+        """
+        if self.fault is not None:
+            raise self.fault
+        scores = self.scores or (None,) * len(self.moments)
+        return GroundingRecord(
+            query=query,
+            found=bool(self.moments),
+            not_found_probability=self.not_found_probability,
+            spans=tuple(
+                SpanRecord(start_s=seconds(each.start), end_s=seconds(each.end), score=score)
+                for each, score in zip(self.moments, scores, strict=True)
+            ),
+            confident=self.confident,
+            thinking=self.thinking if thinking else None,
+            raw=self.raw,
+        )
+
+
+def answer(
+    backend: Backend, view: View, question: Question, *, thinking: bool
+) -> tuple[AnswerRecord, Usage]:
+    """Ask a question about what is shown.
+
+    Raises:
+        AskError: ``ask.options_unfit`` if the model cannot tell two options apart.
+        ModelError: ``model.answer_unparsable`` if the answer means none of the options;
+            ``model.empty_answer`` if an open one is empty.
+    """
+    prompt = question.prompt(thinking=thinking)
+    options = question.options
+    probabilities: dict[int, float] = {}
+    if options and isinstance(backend, Chooser):
+        chosen = _choose_option(backend, view, prompt, options, thinking=thinking)
+        probabilities = {choice.index: _share(choice) for choice in chosen.ranked}
+        text = raw = options[chosen.ranked[0].index]
+        thought, confident, usage = chosen.thinking, chosen.confident, chosen.usage
+    else:
+        written = _write(backend, view, prompt, skill="ask", thinking=thinking)
+        raw, thought = written.raw, written.thinking
+        confident, usage = written.confident, written.usage
+        text = options[read_option(raw, options)] if options else read_open(raw)
+    record = AnswerRecord(
+        question=question.text,
+        answer=text,
+        options=tuple(
+            Option(label=LETTERS[place], text=option, probability=probabilities.get(place))
+            for place, option in enumerate(options)
+        ),
+        confident=confident,
+        thinking=thought if thinking else None,
+        raw=raw,
+    )
+    return record, usage
+
+
+def _choose_option(
+    backend: Chooser, view: View, prompt: str, options: Sequence[str], *, thinking: bool
+) -> Chosen:
+    try:
+        return backend.choose(
+            pack(view.frames, prompt),
+            options,
+            skill="ask",
+            thinking=thinking,
+            top=len(options),
+            max_thinking_tokens=THINKING_TOKENS,
+        )
+    except ValueError as error:
+        # Frames that were planned for the model fit it, so it is the options that do not: a small
+        # vocabulary may write two of them alike.
+        raise AskError(
+            "ask.options_unfit",
+            f"the model cannot choose among these options: {error}",
+            hint="put them in other words",
+        ) from error
+
+
+def sight(backend: Backend, view: View, query: str, *, top: int, thinking: bool) -> Sighting:
+    """Ask when something happens in what is shown.
+
+    Args:
+        backend: the model.
+        view: what is shown.
+        query: what is looked for.
+        top: most spans that are wanted.
+        thinking: whether the model shall think first.
+    """
+    prompt = ground_prompt(query, duration=view.duration, thinking=thinking)
+    if isinstance(backend, Chooser):
+        return _choose_spans(backend, view, prompt, top=top, thinking=thinking)
+    written = _write(backend, view, prompt, skill="ground", thinking=thinking)
+    moments: tuple[Moment, ...] = ()
+    fault = None
+    try:
+        moments = read_spans(written.raw, window=view.window)[:top]
+    except ModelError as error:
+        fault = error  # raised where the answer is needed: `Sighting.record`
+    return Sighting(
+        moments=moments,
+        scores=(),
+        not_found_probability=None,
+        confident=written.confident,
+        thinking=written.thinking,
+        raw=written.raw,
+        usage=written.usage,
+        fault=fault,
+    )
+
+
+def _choose_spans(
+    backend: Chooser, view: View, prompt: str, *, top: int, thinking: bool
+) -> Sighting:
+    """Spans by their probability; "not found" where that is likelier than all spans together."""
+    candidates = Candidates.of([time for time, _ in view.frames], window=view.window)
+    texts = candidates.texts
+    chosen = backend.choose(
+        pack(view.frames, prompt),
+        texts,
+        skill="ground",
+        thinking=thinking,
+        top=_SEEN_A_SPAN * top,
+        max_thinking_tokens=THINKING_TOKENS,
+    )
+    kept: list[tuple[Moment, Choice]] = []
+    nothing: float | None = None
+    for choice in chosen.ranked:
+        moment = candidates.span(choice.index)
+        if moment is None:
+            nothing = _share(choice)
+        elif all(_overlap(moment, other) < _SAME for other, _ in kept):
+            kept.append((moment, choice))
+    if (nothing is not None and nothing >= 0.5) or not kept:
+        kept = []
+    kept = kept[:top]
+    return Sighting(
+        moments=tuple(moment for moment, _ in kept),
+        scores=tuple(_share(choice) for _, choice in kept),
+        not_found_probability=nothing,
+        confident=chosen.confident,
+        thinking=chosen.thinking,
+        raw=texts[kept[0][1].index] if kept else NOT_FOUND,
+        usage=chosen.usage,
+    )
+
+
+def _share(choice: Choice) -> float:
+    """A probability as a record keeps it: sums of floats may end a hair above 1."""
+    return round(min(max(choice.probability, 0.0), 1.0), 6)
+
+
+def _overlap(one: Moment, other: Moment) -> Fraction:
+    """Intersection over union of two spans; 0 where both are instants."""
+    both = min(one.end, other.end) - max(one.start, other.start)
+    either = max(one.end, other.end) - min(one.start, other.start)
+    return max(both, Fraction(0)) / either if either else Fraction(0)
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What a model wrote freely, its thought apart."""
+
+    raw: str
+    thinking: str | None
+    confident: bool
+    usage: Usage
+
+
+def _write(backend: Backend, view: View, prompt: str, *, skill: Skill, thinking: bool) -> _Written:
+    made = backend.generate(
+        pack(view.frames, prompt),
+        skill=skill,
+        thinking=thinking,
+        max_new_tokens=ANSWER_TOKENS,
+    )
+    # A model may think unasked, and a backend may leave the marks where they are.
+    thought, text = split_thought(made.text)
+    return _Written(
+        raw=text,
+        thinking=made.thinking if made.thinking is not None else thought,
+        confident=made.confident,
+        usage=made.usage,
+    )

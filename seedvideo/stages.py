@@ -1,0 +1,139 @@
+"""The stages that every task goes through: open, plan a part, decode; each of them timed.
+
+Knows no task and no model but by geometry and text costs. Times are exact seconds.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from itertools import islice
+from time import perf_counter
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from seedvideo.media.timeline import Span
+from seedvideo.model.backends import Backend
+from seedvideo.sampler.analysis import Analysis, Method
+from seedvideo.sampler.costs import DecodeCosts, decode_costs
+from seedvideo.sampler.knobs import Knobs
+from seedvideo.sampler.plan import Plan
+from seedvideo.sampler.policies import PolicyName, make_plan
+from seedvideo.video import Video, open
+
+Pixels: TypeAlias = npt.NDArray[np.uint8]
+"""One frame: ``(height_px, width_px, 3)``, RGB."""
+
+Shown: TypeAlias = list[tuple[Fraction, Pixels]]
+"""Decoded frames with their true times, in order."""
+
+
+class Stopwatch:
+    """Wall seconds by stage."""
+
+    def __init__(self) -> None:
+        self._started = perf_counter()
+        self._stages: dict[str, float] = {}
+
+    @contextmanager
+    def on(self, stage: str) -> Iterator[None]:
+        """Count what happens inside to a stage."""
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            self._stages[stage] = self._stages.get(stage, 0.0) + perf_counter() - started
+
+    def timing_s(self, *, open_s: float) -> dict[str, float]:
+        """Seconds by stage; the total is of everything, whoever opened the video."""
+        outside_s = perf_counter() - self._started - sum(self._stages.values())
+        total_s = sum(self._stages.values()) + max(outside_s, open_s)
+        stages = {"open": open_s, **self._stages, "total": total_s}
+        return {stage: round(spent_s, 4) for stage, spent_s in stages.items()}
+
+
+@contextmanager
+def opened(video: Video | str | os.PathLike[str]) -> Iterator[Video]:
+    """The caller's open video as it is; a path opened now and closed after."""
+    if isinstance(video, Video):
+        yield video
+    else:
+        with open(video) as clip:
+            yield clip
+
+
+def looked_at(clip: Video, policy: PolicyName, method: Method) -> Analysis | None:
+    """The analysis that a plan needs, made only where there is something to decide."""
+    return clip.analysis(method) if policy == "adaptive" and len(clip.times) > 1 else None
+
+
+def costs_of(clip: Video, policy: PolicyName) -> DecodeCosts | None:
+    """What frames cost to decode, for the policy that asks: it has read the packets anyway."""
+    if policy != "adaptive" or len(clip.times) == 1:
+        return None
+    return decode_costs(clip.reader.packets.places, clip.keyframes)
+
+
+def plan_part(
+    clip: Video,
+    backend: Backend,
+    *,
+    policy: PolicyName,
+    budget_tokens: int,
+    knobs: Knobs,
+    analysis: Method,
+    task: str = "general",
+    fps: float | None = None,
+) -> Plan:
+    """A plan for the part of a video between the start and the end of the knobs."""
+    return make_plan(
+        clip.info,
+        clip.times,
+        policy=policy,
+        geometry=backend.geometry,
+        budget_tokens=budget_tokens,
+        task=task,
+        fps=fps,
+        knobs=knobs,
+        analysis=looked_at(clip, policy, analysis),
+        costs=costs_of(clip, policy),
+        source=clip.source,
+        text_tokens=backend.frame_text_tokens,
+        limits=clip.limits,
+    )
+
+
+def least_tokens(backend: Backend) -> int:
+    """What one frame of the lowest level may cost, its time included."""
+    return backend.geometry.levels_tokens[-1] + backend.frame_text_tokens("[9999.9 second]")
+
+
+def decode(clip: Video, plans: Sequence[Plan]) -> list[Shown]:
+    """The frames of several plans in one pass; the plans' times must follow one another.
+
+    Where damage took frames away the reader gives the same neighbour for several targets: it is
+    shown once, with its own time.
+    """
+    # The pass is run to its end: only then does the reader know what it has met.
+    decoded = iter(list(clip.reader.frames([t for each in plans for t in each.targets()])))
+    shown: list[Shown] = []
+    for each in plans:
+        group: Shown = []
+        for frame in islice(decoded, len(each.frames)):
+            if not group or frame.pts > group[-1][0]:
+                group.append((frame.pts, frame.pixels))
+        shown.append(group)
+    return shown
+
+
+def end_of(clip: Video) -> Fraction:
+    """Where the clip ends: its duration, or just after its last frame where the header has none."""
+    return max(clip.info.duration, clip.times[-1] + Fraction(1, 1000))
+
+
+def window_of(clip: Video, knobs: Knobs) -> Span:
+    """The part of a clip that is looked at."""
+    end = end_of(clip)
+    return Span(knobs.start or Fraction(0), min(knobs.end or end, end))

@@ -1,0 +1,240 @@
+"""Spans of time out of the free text that models write, or an error: none is made up.
+
+Read are seconds (``4.5``, ``4.5 s``), clocks (``1:04.5``, ``1:02:03``) and ``1 min 5 s``, as ranges
+(``4 - 8``, ``from 4 to 8``, ``between 4 and 8``), as pairs in brackets (``[4, 8]``) and as starts
+with ends (``{"start": 4, "end": 8}``, ``starts at 4 and ends at 8``), one or several, with words
+around them. The text is cut into tokens of one letter each, and the forms are patterns over these
+letters. Knows no model and no prompt. Times are exact seconds.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final, Literal, TypeAlias, get_args
+
+from seedvideo.errors import ModelError
+from seedvideo.media.timeline import Span, seconds
+from seedvideo.tasks.think import inside_answer_marks
+
+Reversed: TypeAlias = Literal["refuse", "swap"]
+"""What becomes of a span that ends before it starts."""
+
+SLACK: Final = Fraction(1, 20)
+"""Seconds that a told time may lie outside: half of the last digit of a frame's stamp."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When something happens: ``[start, end)`` in seconds; an instant where both are the same.
+
+    Raises:
+        ValueError: if it starts before zero or ends before it starts.
+    """
+
+    start: Fraction
+    end: Fraction
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start <= self.end:
+            raise ValueError(f"a moment from {self.start} s to {self.end} s runs backward")
+
+
+def read_spans(text: str, *, window: Span, reverse: Reversed = "refuse") -> tuple[Moment, ...]:
+    """Read when a model says that something happens.
+
+    Args:
+        text: the raw answer, its thought taken away.
+        window: what was looked at; spans that reach out of it are clipped.
+        reverse: whether a span that ends before it starts is refused, or turned round.
+
+    Returns:
+        The spans as they were named, each once; none where the answer is that there are none.
+
+    Raises:
+        ModelError: ``model.answer_unparsable`` if no span can be read, one is reversed or lies
+            outside the window, or the answer contradicts itself; the raw text is in the message.
+        ValueError: if ``reverse`` is neither.
+
+    >>> read_spans("from 0:04 to 0:08.5", window=Span(Fraction(0), Fraction(20)))
+    (Moment(start=Fraction(4, 1), end=Fraction(17, 2)),)
+    """
+    if reverse not in get_args(Reversed):
+        raise ValueError(f"reverse is {reverse!r}, expected one of {', '.join(get_args(Reversed))}")
+    answer = inside_answer_marks(text).replace("```json", "").replace("```", "").strip()
+    pairs = list(dict.fromkeys(_pairs(_tokens(answer))))
+    denied = _NOT_FOUND.search(answer)
+    if not pairs and denied:
+        return ()
+    if not pairs:
+        raise _unparsable("holds no span of time", text)
+    if denied and denied.start() == 0:
+        raise _unparsable("says that there is nothing, and when", text)
+    moments = []
+    for start, end in pairs:
+        if end < start and reverse == "refuse":
+            raise _unparsable("ends before it starts", text)
+        start, end = min(start, end), max(start, end)
+        if start > window.end + SLACK or end < window.start - SLACK:
+            reach = f"{seconds(window.start):g} to {seconds(window.end):g} s"
+            raise _unparsable(f"lies outside what was looked at, {reach}", text)
+        moments.append(Moment(*(min(max(time, window.start), window.end) for time in (start, end))))
+    return tuple(dict.fromkeys(moments))
+
+
+def _unparsable(fault: str, text: str) -> ModelError:
+    return ModelError(
+        "model.answer_unparsable",
+        f"the answer {fault}: {text!r}",
+        hint="ask in other words, or another model",
+    )
+
+
+_NOT_FOUND: Final = re.compile(
+    r"""
+    ^\W*(?:none|no|nothing|never|null|n/?a)\W*$ | ^(?:\[\s*\]|\{\s*\})$  # nothing but this
+    | "\w+"\s*:\s*(?:false|null|\[\s*\])  # {"found": false}, {"spans": []}
+    | \b(?:
+        no\ (?:such|matching|relevant|corresponding)\b
+      | there(?:\ is|\ are|\ was|\ were|['’]s)\ (?:no|nothing)\b
+      | (?:not|isn['’]t|aren['’]t|wasn['’]t)\ (?:be\ |been\ )?
+        (?:found|present|visible|shown|seen|depicted|in\ the\ video)\b
+      | (?:(?:does|do|did)(?:\ not|n['’]t)|never)\ (?:\w+\ )?
+        (?:happen|occur|appear|take\ place|exist|contain|show)(?:s|ed|red|n)?\b
+      | (?:can(?:not|['’]t|\ not)|could(?:\ not|n['’]t))\ (?:be\ )?(?:find|found|see|locate)
+    )
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+@dataclass(frozen=True)
+class _Token:
+    """A word, a mark or a number: its letter in the patterns, and the time that it tells."""
+
+    letter: str
+    time: Fraction = Fraction(0)
+
+
+_SCAN: Final = re.compile(
+    r"""
+      (?P<clock>(?:\d{1,3}:\d{1,2}|\d{1,4}):\d{2}(?:\.\d{1,9}|(?<=:\d\d:\d\d),\d{3})?)(?![\d:%])
+    | (?P<long>(?:(?P<h>\d{1,3})\ ?h(?:(?:ou)?rs?)?[ ,]*)?(?P<m>\d{1,4})\ ?m(?:in(?:ute)?s?)?[ ,]*
+        (?:and\ )?(?P<s>\d{1,2}(?:\.\d{1,9})?)\ ?s(?:ec(?:ond)?s?)?)(?![a-z])
+    | (?P<minutes>\d{1,4}(?:\.\d{1,9})?)\ ?min(?:ute)?s?(?![a-z])
+    | (?P<plain>\d{1,9}(?:\.\d{1,9})?|\.\d{1,9})(?P<unit>[ -]?(?:seconds?|secs?\.?|s)(?![a-z]))?
+        (?![\w%]|[.:]\d|\ %)
+    | (?P<odd>[.]?\d[\w.:]*)
+    | (?P<dash>-+>|=>|[-–—~−])
+    | (?P<word>[^\W\d_]\w*(?:['’]\w+)*)
+    | (?P<mark>[,;:.!?|\n(\[{<)\]}>&])
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_NO_WEIGHT: Final = re.compile(
+    r"is|are|the|about|around|approx\w*|roughly|exactly|times?|timestamps?|s|secs?|seconds?"
+)
+_FRAMES: Final = re.compile(r"\bframes?\W{0,3}\d", re.IGNORECASE)
+_WORDS: Final = (
+    ("f", re.compile(r"until|till")),
+    ("a", re.compile(r"and")),
+    ("b", re.compile(r"between")),
+    ("s", re.compile(r"(?:starts?|started|starting|begins?|began|beginning|onset)(?:[_t]\w*)?")),
+    ("e", re.compile(r"(?:ends?|ended|ending|stops?|finish(?:es)?)(?:[_t]\w*)?")),
+    ("v", re.compile(r"at|in|when|while|where|as|then|or|for|of|with|because")),
+)
+"""Words with a meaning of their own; ``v`` are those that may stand before or after a time."""
+
+_MARKS: Final = {",": "c", "&": "a", **dict.fromkeys("([{<", "o"), **dict.fromkeys(")]}>", "l")}
+
+
+def _tokens(text: str) -> list[_Token]:
+    """Cut a text up.
+
+    Letters beside those of `_WORDS` and `_MARKS`:
+
+    ``t`` a time, ``n`` a bare whole number that may be one, ``x`` a number that is none, ``d`` a
+    dash or "to" after a time, ``k`` a comma inside of digits, ``w`` any other word, ``;`` a stop.
+    """
+    counts_frames = _FRAMES.search(text) is not None
+    tokens: list[_Token] = []
+    is_negative = False
+    for found in _SCAN.finditer(text):
+        follows_time = bool(tokens) and tokens[-1].letter in "tnxl"
+        letter, time = "", Fraction(0)
+        match found.lastgroup:
+            case "dash":
+                letter = "d" if follows_time else ""
+                is_tight = text[found.end() : found.end() + 1].isdigit()
+                is_negative = not letter and found[0] in "-−" and is_tight
+                if not letter:
+                    continue
+            case "word":
+                word = found[0].casefold()
+                if _NO_WEIGHT.fullmatch(word):
+                    continue
+                if word in ("to", "through"):
+                    letter = "d" if follows_time else "w"
+                else:
+                    letter = next((x for x, form in _WORDS if form.fullmatch(word)), "w")
+            case "mark":
+                letter = _MARKS.get(found[0], ";")
+                if letter == "c" and _is_inside_digits(text, found.start()):
+                    letter = "k"
+                if found[0] in ":." and not follows_time:
+                    continue
+            case _:
+                letter, time = _number(found)
+                if is_negative or (counts_frames and letter == "n"):
+                    letter = "x"
+                is_negative = False
+        tokens.append(_Token(letter, time))
+    return tokens
+
+
+def _is_inside_digits(text: str, place: int) -> bool:
+    return re.fullmatch(r"\d,\d", text[place - 1 : place + 2]) is not None and place > 0
+
+
+def _number(found: re.Match[str]) -> tuple[str, Fraction]:
+    """The letter of a number, and its time."""
+    if found["clock"]:
+        *high, low = found["clock"].replace(",", ".").split(":")
+        time = Fraction(0)
+        for part in (*high, low):
+            time = time * 60 + Fraction(part)
+        is_clock = Fraction(low) < 60 and (len(high) == 1 or int(high[-1]) < 60)
+        return ("t" if is_clock else "x"), time
+    if found["long"]:
+        hours, minutes = int(found["h"] or 0), int(found["m"])
+        return "t", 3600 * hours + 60 * minutes + Fraction(found["s"])
+    if found["minutes"]:
+        return "t", 60 * Fraction(found["minutes"])
+    if found["plain"]:
+        is_bare = found["plain"].isdigit() and found["unit"] is None
+        return ("n" if is_bare else "t"), Fraction(found["plain"])
+    return "x", Fraction(0)
+
+
+_T: Final = "o?[tn]l?"
+_RANGE: Final = f"{_T}[df]{_T}"
+_FORMS: Final = re.compile(
+    rf"(?P<keyed>s[wv]{{0,3}}[tn][wvca;]{{0,6}}?(?:e[wv]{{0,3}}|[df])[tn])"
+    rf"|(?P<between>b{_T}a{_T})"
+    rf"|(?P<pair>o[tn][ck][tn]l)"
+    # A list of ranges may be written without blanks; a range inside of a longer chain is none.
+    rf"|(?P<ranges>(?<![dfkx]){_RANGE}(?:k{_RANGE})*(?!k|[df]o?[tnx]))"
+    rf"|(?P<alone>^[tn][ack][tn];*$)"
+)
+
+
+def _pairs(tokens: list[_Token]) -> Iterator[tuple[Fraction, Fraction]]:
+    """The starts and ends that stand in any of the forms, in order."""
+    letters = "".join(token.letter for token in tokens)
+    for found in _FORMS.finditer(letters):
+        inside = tokens[found.start() : found.end()]
+        is_bare = all(token.letter != "t" for token in inside)
+        if found["ranges"] and is_bare and letters[found.end() : found.end() + 1] == "w":
+            continue  # "2-3 people"
+        times = [token.time for token in inside if token.letter in "tn"]
+        yield from zip(times[::2], times[1::2], strict=True)

@@ -1,0 +1,176 @@
+"""``seedvideo ask`` and ``ground``: short answers on stdout, everything else on stderr."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from seedvideo import pipeline
+from seedvideo.cli.options import parse_options
+from tests.cli.conftest import Run
+from tests.painted import ColourChooser, ColourModel, SayingModel
+
+
+@pytest.fixture
+def chooser(monkeypatch: pytest.MonkeyPatch) -> ColourChooser:
+    """Every name of a model gives the one that chooses among colours."""
+    loaded = ColourChooser()
+    monkeypatch.setattr(pipeline, "load", lambda name="nano": loaded)
+    return loaded
+
+
+def say(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(pipeline, "load", lambda name="nano": SayingModel(text))
+
+
+@pytest.mark.usefixtures("chooser")
+def test_an_answer_and_its_options(run: Run, clips: Path) -> None:
+    done = run("ask", clips / "red.mp4", "Which colour?", "--options", "blue, red,green")
+    assert done.code == 0
+    assert done.out == "red\n  A  0.12  blue\n  B  0.75  red\n  C  0.12  green\n"
+    assert done.err == ""
+
+
+@pytest.mark.usefixtures("chooser")
+def test_options_one_by_one_may_hold_commas(run: Run, clips: Path) -> None:
+    words = ("ask", clips / "red.mp4", "Which?", "--option", "red, or so", "--option", "blue")
+    assert "  A  0.75  red, or so\n" in run(*words).out
+    escaped = ("ask", clips / "red.mp4", "Which?", "--options", "red\\, or so,blue")
+    assert run(*escaped).out == run(*words).out
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("a,b", ["a", "b"]),
+        ("a\\,b,c", ["a,b", "c"]),
+        ("a\\\\,b", ["a\\", "b"]),
+        ("a\\n,b\\", ["a\\n", "b\\"]),
+        ("a,,b", ["a", "", "b"]),
+        ("", [""]),
+    ],
+)
+def test_how_options_are_split(text: str, options: list[str]) -> None:
+    assert parse_options(text) == options
+
+
+def test_an_open_answer(run: Run, clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    say(monkeypatch, "red,\n\x1b[31mvery red.")
+    assert run("ask", clips / "red.mp4", "Which colour?").out == "red, [31mvery red\n"
+
+
+@pytest.mark.usefixtures("chooser")
+def test_json_is_the_whole_record_on_one_line(run: Run, clips: Path) -> None:
+    done = run("ask", clips / "red.mp4", "Which?", "--options", "red,blue", "--json", "--think")
+    assert done.out.count("\n") == 1
+    record = json.loads(done.out)
+    assert (record["task"], record["text"]) == ("ask", "red")
+    assert record["answer"]["thinking"] == "I see red."
+    assert record["answer"]["options"][0] == {"label": "A", "text": "red", "probability": 0.75}
+    assert done.err == ""
+    found = json.loads(run("ground", clips / "two.mp4", "blue", "-f", "json").out)
+    assert (found["task"], found["grounding"]["found"]) == ("ground", True)
+    assert found["grounding"]["spans"][0]["end_s"] == 4.0
+
+
+@pytest.mark.usefixtures("chooser")
+def test_a_thought_is_shown_only_when_asked_for(run: Run, clips: Path) -> None:
+    words = ("ask", clips / "red.mp4", "Which?", "--options", "red,blue")
+    assert run(*words).err == ""
+    assert run(*words, "--think").err == "thought: I see red.\n"
+    assert run(*words, "--think").out == run(*words).out
+    assert run(*words, "--think", "-q").err == ""
+    assert run("ground", clips / "red.mp4", "red", "--think").err == "thought: I see red.\n"
+
+
+def test_spans(run: Run, clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    say(monkeypatch, "0:00.5 - 0:01; 2.0 - 3.25")
+    done = run("ground", clips / "two.mp4", "it happens")
+    assert (done.code, done.out, done.err) == (0, "0.5 - 1.0 s\n2.0 - 3.2 s\n", "")
+    assert run("ground", clips / "two.mp4", "it happens", "--top", "1").out == "0.5 - 1.0 s\n"
+
+
+def test_spans_with_scores(run: Run, clips: Path, chooser: ColourChooser) -> None:
+    done = run("ground", clips / "two.mp4", "blue", "--top", "1")
+    assert done.code == 0
+    assert done.out.endswith(" - 4.0 s  0.75\n")
+    assert len(chooser.seen) == 1
+
+
+@pytest.mark.usefixtures("chooser")
+def test_not_found_is_a_result(run: Run, clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = run("ground", clips / "two.mp4", "green")
+    assert (done.code, done.out, done.err) == (0, "not found  0.75\n", "")
+    say(monkeypatch, "no such moment")
+    assert run("ground", clips / "two.mp4", "green").out == "not found\n"
+
+
+def test_an_answer_that_cannot_be_read(
+    run: Run, clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say(monkeypatch, "a red\x1b[2J screen")
+    done = run("ground", clips / "two.mp4", "green")
+    assert (done.code, done.out) == (1, "")
+    assert "[model.answer_unparsable]" in done.err
+    assert "a red\\x1b[2J screen" in done.err
+    assert "\x1b" not in done.err
+    record = json.loads(run("ground", clips / "two.mp4", "green", "--json").out)
+    assert (record["task"], record["status"]) == ("ground", "failed")
+    assert record["error"]["code"] == "model.answer_unparsable"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("ask", "x.mp4", " "), "[ask.question_empty]", "the question is empty"),
+        (("ask", "x.mp4", "Which?", "--options", "a"), "[ask.options_count]", "1 option is given"),
+        (
+            ("ask", "x.mp4", "Which?", "--options", ",".join(map(str, range(300)))),
+            "[ask.options_count]",
+            "300 options are given, expected none or 2 to 26",
+        ),
+        (("ask", "x.mp4", "Which?", "--options", "a,,b"), "[ask.option_empty]", "option B"),
+        (("ask", "x.mp4", "Which?", "--options", ""), "[ask.options_count]", "1 option"),
+        (
+            ("ask", "x.mp4", "Which?", "--option", "a", "--option", "A"),
+            "[ask.option_repeated]",
+            "options A and B",
+        ),
+        (("ask", "x.mp4", "W?", "--options", "a,b", "--option", "c"), "[usage]", "use one"),
+        (("ask", "x.mp4"), "[usage]", "QUESTION"),
+        (("ground", "x.mp4", ""), "[ground.query_empty]", "the query is empty"),
+        (("ground", "x.mp4", "a", "--top", "0"), "[usage]", "--top"),
+        (("ground", "x.mp4", "a", "--zoom", "--policy", "seed1.5"), "[usage]", "--zoom takes"),
+        (("ground", "x.mp4", "a", "-f", "srt"), "[usage]", "'json'"),
+    ],
+)
+def test_wrong_usage_stops_before_the_model_loads(
+    run: Run, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], code: str, told: str
+) -> None:
+    monkeypatch.setattr(pipeline, "load", lambda name: pytest.fail("loaded"))
+    done = run(*words)
+    assert (done.code, done.out) == (2, "")
+    assert code in done.err
+    assert told in done.err
+
+
+def test_a_bad_file_and_a_taken_name(
+    run: Run, clips: Path, tmp_path: Path, chooser: ColourModel
+) -> None:
+    done = run("ask", clips / "text.mp4", "What?")
+    assert (done.code, done.out) == (1, "")
+    assert "[media.not_video]" in done.err
+    taken = tmp_path / "answer.txt"
+    taken.write_text("precious")
+    assert run("ask", clips / "red.mp4", "What?", "-o", taken).code == 3
+    assert chooser.seen == []
+    assert run("ask", clips / "red.mp4", "What?", "-o", taken, "--overwrite").code == 0
+    assert taken.read_text() == "red\n"
+
+
+@pytest.mark.usefixtures("chooser")
+def test_zoom_and_an_unsure_answer(run: Run, clips: Path) -> None:
+    record = json.loads(run("ground", clips / "two.mp4", "blue", "--zoom", "--json").out)
+    assert record["plan"]["zoom"] is not None
+    assert record["plan"]["tokens"] <= record["plan"]["budget_tokens"]
+    assert "not sure" in run("ask", clips / "dark.mp4", "What?").err

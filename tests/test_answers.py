@@ -1,0 +1,265 @@
+"""Questions and moments: from a real file to a record, with models that need no weights."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import seedvideo
+from seedvideo.model.packing import ImagePart, TextPart
+from seedvideo.records import Record
+from tests.painted import COLOURS, ColourChooser, ColourModel, SayingModel, paint
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three seconds of red, two of green, three of red, four of blue."""
+    path = tmp_path_factory.mktemp("clips") / "four.mp4"
+    return paint(path, [*["red"] * 3, *["green"] * 2, *["red"] * 3, *["blue"] * 4])
+
+
+@pytest.fixture(scope="module")
+def still(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("stills") / "red.png"
+    Image.fromarray(np.full((96, 160, 3), COLOURS["red"], np.uint8)).save(path)
+    return path
+
+
+def times_shown(model: ColourModel) -> list[str]:
+    (parts,) = model.seen
+    return [part.text for part in parts[:-1] if isinstance(part, TextPart)]
+
+
+def test_an_option_is_chosen_with_a_probability_for_each(clip: Path) -> None:
+    model = ColourChooser()
+    record = seedvideo.ask(clip, " Which colour? ", options=["green", "red"], model=model)
+    assert (record.task, record.status, record.text) == ("ask", "done", "red")
+    assert record.events == ()
+    assert record.answer is not None
+    assert record.answer.model_dump() == {
+        "question": "Which colour?",
+        "answer": "red",
+        "options": (
+            {"label": "A", "text": "green", "probability": 0.25},
+            {"label": "B", "text": "red", "probability": 0.75},
+        ),
+        "confident": True,
+        "thinking": None,
+        "raw": "red",
+    }
+    (parts,) = model.seen
+    assert isinstance(parts[1], ImagePart)
+    assert parts[-1] == TextPart(
+        "Which colour? Options: A. green; B. red. Answer with one of the options."
+    )
+
+
+def test_an_open_question_is_answered_in_words(clip: Path) -> None:
+    record = seedvideo.ask(clip, "Which colours?", model=SayingModel("The answer is: red, green."))
+    assert record.answer is not None
+    assert (record.text, record.answer.raw) == ("red, green", "The answer is: red, green.")
+    assert record.answer.options == ()
+
+
+def test_the_words_of_a_model_that_cannot_choose_are_read(clip: Path) -> None:
+    record = seedvideo.ask(clip, "Which?", options=["blue", "red"], model=SayingModel("(b)"))
+    assert record.answer is not None
+    assert (record.text, record.answer.raw) == ("red", "(b)")
+    assert [option.probability for option in record.answer.options] == [None, None]
+
+
+def test_options_that_the_model_reads_alike_are_refused(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*parts: object, **options: object) -> None:
+        raise ValueError("'ä' and 'ö' are the same to the model")
+
+    monkeypatch.setattr(ColourChooser, "choose", refuse)
+    with pytest.raises(seedvideo.AskError, match="'ä' and 'ö' are the same") as caught:
+        seedvideo.ask(clip, "Which?", options=["ä", "ö"], model=ColourChooser())
+    assert caught.value.code == "ask.options_unfit"
+
+
+@pytest.mark.parametrize("says", ["purple", "blue or red", "<think>It is red"])
+def test_an_answer_that_means_no_option_is_an_error(clip: Path, says: str) -> None:
+    with pytest.raises(seedvideo.ModelError) as caught:
+        seedvideo.ask(clip, "Which?", options=["blue", "red"], model=SayingModel(says))
+    assert caught.value.code == "model.answer_unparsable"
+
+
+def test_thoughts_are_kept_only_where_asked_for(clip: Path) -> None:
+    says = "<think>It is B, no.</think>A"
+    for thinking, kept in ((True, "It is B, no."), (False, None)):
+        model = SayingModel(says)
+        record = seedvideo.ask(
+            clip, "Which?", options=["blue", "red"], model=model, thinking=thinking
+        )
+        assert record.answer is not None
+        assert (record.text, record.answer.raw) == ("blue", "A")
+        assert record.answer.thinking == kept
+        prompt = model.seen[0][-1]
+        assert isinstance(prompt, TextPart)
+        assert prompt.text.endswith("between <think> and </think>.") == thinking
+    record = seedvideo.ground(clip, "green", model=ColourChooser(), thinking=True)
+    assert record.grounding is not None
+    assert record.grounding.thinking == "I see red then green then blue."
+
+
+def test_a_moment_is_found_half_way_to_the_frames_around_it(clip: Path) -> None:
+    model = ColourChooser()
+    record = seedvideo.ground(clip, "it is green", model=model, policy="uniform", fps=1.0)
+    shown = [Fraction(text[1:].split()[0]) for text in times_shown(model)]
+    green = [time for time in shown if 3 <= time < 5]
+    start = (max(time for time in shown if time < 3) + green[0]) / 2
+    end = (green[-1] + min(time for time in shown if time >= 5)) / 2
+    assert (record.task, record.status) == ("ground", "done")
+    assert record.text == f"{float(start):.1f} - {float(end):.1f} s"
+    assert record.grounding is not None
+    assert record.grounding.found
+    assert record.grounding.raw == f"{float(green[0]):.1f} - {float(green[-1]):.1f}"
+    first = record.grounding.spans[0]
+    # The stamps are rounded, the spans are not.
+    assert first.start_s == pytest.approx(float(start), abs=0.06)
+    assert first.end_s == pytest.approx(float(end), abs=0.06)
+    assert first.score == 0.75
+    prompt = model.seen[0][-1]
+    assert isinstance(prompt, TextPart)
+    assert prompt.text.startswith('The video lasts 12.0 seconds. When does this happen: "it is ')
+
+
+def test_spans_that_are_told_are_not_nearly_the_same(clip: Path) -> None:
+    record = seedvideo.ground(clip, "green", model=ColourChooser(), top=3)
+    assert record.grounding is not None
+    spans = record.grounding.spans
+    assert len(spans) == 3
+    for one in spans:
+        for other in spans:
+            if one is not other:
+                both = min(one.end_s, other.end_s) - max(one.start_s, other.start_s)
+                either = max(one.end_s, other.end_s) - min(one.start_s, other.start_s)
+                assert both / either < 0.5
+    scores = [span.score or 0 for span in spans]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_no_such_moment_is_a_result(clip: Path) -> None:
+    record = seedvideo.ground(clip, "it is black", model=ColourChooser())
+    assert (record.status, record.text) == ("done", "not found")
+    assert record.grounding is not None
+    assert record.grounding.model_dump() == {
+        "query": "it is black",
+        "found": False,
+        "not_found_probability": 0.75,
+        "spans": (),
+        "confident": True,
+        "thinking": None,
+        "raw": "not found",
+    }
+    record = seedvideo.ground(clip, "it is black", model=SayingModel("Not found."))
+    assert record.grounding is not None
+    assert not record.grounding.found
+    assert record.grounding.not_found_probability is None
+
+
+def test_told_spans_come_as_they_were_told_and_end_with_the_video(clip: Path) -> None:
+    model = SayingModel("0:03 - 0:05, and then from 10 to 14 s")
+    record = seedvideo.ground(clip, "green", model=model)
+    assert record.grounding is not None
+    assert [(span.start_s, span.end_s, span.score) for span in record.grounding.spans] == [
+        (3.0, 5.0, None),
+        (10.0, 12.0, None),
+    ]
+    assert record.text == "3.0 - 5.0 s"
+    assert len(seedvideo.ground(clip, "green", model=model, top=1).to_json()["grounding"]["spans"])
+
+
+@pytest.mark.parametrize("says", ["a red screen", "40 - 50", "5 - 3", "<think>at 3 - 5"])
+def test_what_tells_no_time_is_an_error_with_the_raw_text(clip: Path, says: str) -> None:
+    with pytest.raises(seedvideo.ModelError) as caught:
+        seedvideo.ground(clip, "green", model=SayingModel(says))
+    assert caught.value.code == "model.answer_unparsable"
+    assert repr(says.partition("<think>")[0]) in caught.value.message
+
+
+def test_a_window_bounds_what_is_found(clip: Path) -> None:
+    knobs = seedvideo.Knobs(start=Fraction(4), end=Fraction(7))
+    record = seedvideo.ground(clip, "green", model=ColourChooser(), knobs=knobs)
+    assert record.grounding is not None
+    assert record.grounding.spans[0].start_s == 4.0
+    with pytest.raises(seedvideo.ModelError, match="outside what was looked at, 4 to 7 s"):
+        seedvideo.ground(clip, "green", model=SayingModel("0 - 2"), knobs=knobs)
+
+
+def test_a_bad_question_is_refused_before_anything_is_opened() -> None:
+    nowhere, model = "no such file.mp4", ColourModel()
+    with pytest.raises(seedvideo.AskError):
+        seedvideo.ask(nowhere, "  ", model=model)
+    with pytest.raises(seedvideo.AskError) as caught:
+        seedvideo.ask(nowhere, "Which?", options=[str(n) for n in range(300)], model=model)
+    assert caught.value.code == "ask.options_count"
+    with pytest.raises(seedvideo.GroundError):
+        seedvideo.ground(nowhere, "", model=model)
+    with pytest.raises(ValueError, match="top is 0"):
+        seedvideo.ground(nowhere, "x", top=0, model=model)
+    with pytest.raises(seedvideo.PlanError, match=r"seed1\.5 does not zoom"):
+        seedvideo.ground(nowhere, "x", zoom=True, policy="seed1.5", model=model)
+
+
+@pytest.mark.parametrize("zoom", [False, True])
+def test_a_still_image_is_found_as_a_whole_or_not_at_all(still: Path, *, zoom: bool) -> None:
+    found = seedvideo.ground(still, "red", model=ColourChooser(), zoom=zoom)
+    assert found.media is not None
+    assert found.grounding is not None
+    (span,) = found.grounding.spans
+    assert (span.start_s, span.end_s) == (0.0, found.media.duration_s)
+    missed = seedvideo.ground(still, "blue", model=ColourChooser(), zoom=zoom)
+    assert missed.text == "not found"
+    assert seedvideo.ask(still, "What?", model=SayingModel("red"), zoom=zoom).text == "red"
+
+
+@pytest.mark.parametrize("zoom", [False, True])
+def test_a_clip_of_one_frame(tmp_path: Path, *, zoom: bool) -> None:
+    path = paint(tmp_path / "one.mp4", ["red"], shot_s=0.04, fps=25)
+    record = seedvideo.ground(path, "red", model=ColourChooser(), zoom=zoom)
+    assert record.grounding is not None
+    assert [(span.start_s, span.end_s) for span in record.grounding.spans] == [(0.0, 0.04)]
+    # Its whole length is less than the rounding of a stamp.
+    told = seedvideo.ground(path, "red", model=SayingModel("0.0 - 0.0"))
+    assert told.grounding is not None
+    assert [(span.start_s, span.end_s) for span in told.grounding.spans] == [(0.0, 0.0)]
+    assert seedvideo.ground(path, "blue", model=ColourChooser(), zoom=zoom).text == "not found"
+
+
+def test_two_frames_with_the_same_stamp(tmp_path: Path) -> None:
+    path = paint(tmp_path / "two.mp4", ["red", "blue"], shot_s=1 / 60, fps=60)
+    model = ColourChooser()
+    record = seedvideo.ground(path, "red", model=model)
+    assert times_shown(model) == ["[0.0 second]", "[0.0 second]"]
+    assert record.grounding is not None
+    (span,) = record.grounding.spans
+    assert span.start_s == 0.0
+    assert span.end_s == pytest.approx(1 / 30, abs=1e-6)
+
+
+def test_a_frame_unlike_any_makes_an_answer_unsure(tmp_path: Path) -> None:
+    path = paint(tmp_path / "dark.mp4", ["black"])
+    record = seedvideo.ask(path, "What?", options=["red", "blue"], model=ColourChooser())
+    assert record.answer is not None
+    assert record.confident is record.answer.confident is False
+
+
+def test_records_survive_json_and_count_what_was_read(clip: Path) -> None:
+    for record in (
+        seedvideo.ask(clip, "Which?", options=["red", "blue"], model=ColourChooser()),
+        seedvideo.ground(clip, "green", model=ColourChooser()),
+    ):
+        assert Record.from_json(json.loads(record.json_line())) == record
+        assert record.plan is not None
+        assert record.usage is not None
+        assert record.usage.visual_tokens == record.plan.visual_tokens
+        assert record.plan.tokens <= record.plan.budget_tokens
+        assert record.plan.zoom is None
+        assert set(record.timing_s) == {"open", "plan", "decode", "model", "total"}
