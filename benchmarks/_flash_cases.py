@@ -1,73 +1,29 @@
-"""What `flashbench.py` runs: which tasks with which knobs, how many seeds, which budgets.
+"""What `flashbench.py` runs: the cases, their order, and what made their videos.
 
 Run as a script it does nothing.
 """
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
-from typing import Final
 
 import av
 import PIL
 
 import seedvideo.evaluate.flashbench as flashbench
-from seedvideo.evaluate.flashbench import TASKS, Knobs, TaskId
-from seedvideo.evaluate.flashbench.stage import is_null
+from seedvideo.evaluate.flashbench.cases import Case, budgets, cases
 
-BUDGETS: Final = (5_120, 10_240, 20_480, 40_960, 81_920)
-QUICK_DURATION_S: Final = 120
-LENGTHS_S: Final = tuple(Fraction(2**power, 10) for power in range(6))  # 0.1 to 3.2 s
+__all__ = ["Case", "budgets", "cases", "generator_hash", "in_order"]
 
-
-@dataclass(frozen=True)
-class Case:
-    """A line of the tables.
-
-    Args:
-        name: of the line and of its folder.
-        task: which task.
-        knobs: how hard it is.
-        seeds: how many test videos a full run makes.
-    """
-
-    name: str
-    task: TaskId
-    knobs: Knobs
-    seeds: int
-
-
-def cases(*, quick: bool) -> tuple[Case, ...]:
-    """All cases; the quick ones are a tenth as long and have one video each."""
-    half = Fraction(1, 2)
-    found = [
-        Case("T1", "T1", Knobs(), 5),
-        Case("T1 busy", "T1", Knobs(distractor_share=half), 5),
-        Case("T3", "T3", Knobs(), 5),
-        Case("T3 busy", "T3", Knobs(distractor_share=half), 5),
-        *(
-            Case(f"T1 {style}", "T1", Knobs(backdrop=style), 2)
-            for style in ("pan", "flicker", "grain", "crowd")
-        ),
-        Case("T1 lengths", "T1", Knobs(event_s=LENGTHS_S, events=24), 3),
-        *(Case(task, task, Knobs(), 3) for task in TASKS if is_null(task)),
-        *(Case(task, task, Knobs(), 2) for task in ("T2", "T4", "T5", "T6", "T7", "T8", "T9")),
-    ]
-    return tuple(_quick(case) for case in found) if quick else tuple(found)
-
-
-def budgets(*, quick: bool) -> tuple[int, ...]:
-    """The budgets; those of a quick run are a tenth, for videos a tenth as long."""
-    return tuple(budget // 10 for budget in BUDGETS) if quick else BUDGETS
+_NO_PART = {"score", "legibility", "oracle", "cases", "quick", "table", "__init__"}
+"""Files that change no video."""
 
 
 def generator_hash() -> str:
     """Names what made the videos: the generator's source, and the versions below it."""
     digest = hashlib.sha256(f"{av.__version__} {PIL.__version__}".encode())
     for path in sorted(Path(flashbench.__file__).parent.glob("*.py")):
-        if path.stem not in {"score", "statistics", "legibility", "oracle", "__init__"}:
+        if path.stem not in _NO_PART:
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -80,9 +36,3 @@ def in_order(chosen: Sequence[Case], first_seed: int, most: int | None) -> list[
         for number in range(case.seeds if most is None else min(most, case.seeds))
     ]
     return sorted(pairs, key=lambda pair: pair[1])
-
-
-def _quick(case: Case) -> Case:
-    events = {"T1 lengths": 6, "T8": 3, "T6": 3, "T2": 4, "T5": 6}.get(case.name, 6)
-    knobs = replace(case.knobs, duration_s=QUICK_DURATION_S, events=events)
-    return Case(case.name, case.task, knobs, 1)

@@ -41,6 +41,7 @@ from seedvideo.evaluate.flashbench import (
 from seedvideo.evaluate.flashbench.codes import CONTRASTS
 from seedvideo.evaluate.flashbench.generate import Made, middle
 from seedvideo.evaluate.flashbench.legibility import needs_by_table
+from seedvideo.evaluate.flashbench.quick import level_tokens
 from seedvideo.media.frames import Target
 from seedvideo.sampler.geometry import SEED
 from seedvideo.sampler.policies import POLICIES
@@ -216,17 +217,6 @@ def measure(
             note("oracle", budget, ceiling)
     truth = {"item": item.to_json(), "bytes": path.stat().st_size}
     return result | truth | {"choices": choices, "seconds": seconds}
-
-
-def level_tokens(knobs: Knobs) -> dict[int, int]:
-    """Visual tokens of a frame of these videos at each level."""
-    found = {}
-    for level in SEED.levels_tokens:
-        width, height = SEED.size(
-            width_px=knobs.width_px, height_px=knobs.height_px, level_tokens=level
-        )
-        found[level] = SEED.tokens(width_px=width, height_px=height)
-    return found
 
 
 @contextmanager

@@ -10,7 +10,18 @@ from pathlib import Path
 from typing import Final
 
 PAGE: Final = Path(__file__).parent / "reference" / "cli.md"
-COMMANDS: Final = ("", "caption", "ask", "ground", "plan", "frames", "shots", "models", "doctor")
+COMMANDS: Final = (
+    "",
+    "caption",
+    "ask",
+    "ground",
+    "plan",
+    "frames",
+    "shots",
+    "models",
+    "doctor",
+    "eval",
+)
 """Every command, the program itself first."""
 
 _COLUMNS: Final = "88"

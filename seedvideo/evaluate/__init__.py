@@ -1,5 +1,7 @@
-"""Measures of captions against references written by people: BLEU, CIDEr-D and main nouns.
+"""How good answers are: scorers, benchmarks as they are published, and the harness over them.
 
-Pure Python; nothing is downloaded and no Java runs. Knows nothing of models, videos or data sets:
-callers bring captions and references as strings.
+The scorers (`spans`, `recall`, `moments`, `dvc`, `soda`, `bleu`, `cider`, `rouge`, `nouns`,
+`letters`, `circular`, `exact`) are plain functions over numbers and strings; nothing is downloaded
+and no Java runs. `items` says what a benchmark gives and a model answers, `measures` what an answer
+is worth, `run` goes over a benchmark, `summary` and `table` tell.
 """

@@ -12,7 +12,7 @@ from seedvideo.evaluate.flashbench.legibility import (
     table_need,
 )
 from seedvideo.evaluate.flashbench.score import counted
-from seedvideo.evaluate.flashbench.statistics import difference, mcnemar, share
+from seedvideo.evaluate.statistics import difference, mcnemar, share
 from seedvideo.sampler.geometry import SEED
 from tests.evaluate.flashbench.made import code, item
 

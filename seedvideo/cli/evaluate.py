@@ -1,0 +1,290 @@
+"""``seedvideo eval``: one model over one benchmark, with a table at the end."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+import typer
+
+from seedvideo.cli.options import Budget, Policy, PolicyOption, Quiet, Verbose
+from seedvideo.cli.talk import COULD_NOT_START, SOME_FAILED, Talk, write_out
+from seedvideo.writers.files import write_file
+from seedvideo.writers.inert import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seedvideo.evaluate.benches import Bench
+    from seedvideo.evaluate.items import Item
+    from seedvideo.evaluate.results import Outcome, Results
+    from seedvideo.model.backends import Backend
+
+BenchName = Literal["charades-sta", "video-mme", "activitynet-captions", "flashbench", "list"]
+
+RESULTS: Final = "results.jsonl"
+TABLE: Final = "table.md"
+TOLD_FAILURES: Final = 10
+"""Failures that get a line on stderr; the others stand in the results file."""
+
+
+def evaluate(
+    bench: Annotated[
+        BenchName, typer.Argument(metavar="BENCH", help="Name of a benchmark; list shows them.")
+    ],
+    videos: Annotated[
+        str | None, typer.Option("--videos", metavar="DIR", help="Folder with its videos.")
+    ] = None,
+    annotations: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--annotations",
+            metavar="FILE",
+            help="Its annotations as published; some have a second file: give the option again.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="Name of a model, or a folder that holds one. Default: nano."
+        ),
+    ] = None,
+    budget_tokens: Budget = None,
+    policy: PolicyOption = "adaptive",
+    blind: Annotated[
+        bool,
+        typer.Option("--blind", help="Show grey frames: what do the words alone give away?"),
+    ] = False,
+    think: Annotated[
+        bool, typer.Option("--think", help="Let the model think before it answers.")
+    ] = False,
+    zoom: Annotated[
+        bool, typer.Option("--zoom", help="Look a second time where the first look points.")
+    ] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", metavar="N", min=1, help="Only the first N items, or cases."),
+    ] = None,
+    predictions: Annotated[
+        str | None,
+        typer.Option(
+            "--predictions",
+            metavar="FILE",
+            help="Score these, one JSON object a line, and run no model.",
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="Folder for results.jsonl and table.md. Default: eval-BENCH.",
+        ),
+    ] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Measure a model on a benchmark: on files that you have, or from nothing.
+
+    Each item's result is in results.jsonl as soon as it is known; run the same command again to go
+    on where it stopped, or to try again what failed. Items without an answer count as wrong. Exit
+    code: 0 all answered, 1 some not, 2 wrong usage, 3 could not start.
+    """
+    talk = Talk(quiet=quiet, verbose=verbose)
+    if bench == "list":
+        show_list()
+        return
+    folder = Path(output or f"eval-{bench}")
+    if bench == "flashbench":
+        words = {
+            "--videos": videos,
+            "--annotations": annotations,
+            "--model": model,
+            "--blind": blind,
+            "--think": think,
+            "--zoom": zoom,
+            "--predictions": predictions,
+        }
+        if given := [word for word, value in words.items() if value]:
+            raise typer.BadParameter(
+                f"flashbench scores plans, without a model, so no {', '.join(given)}"
+            )
+        flashbench(talk, folder, policy=policy, budget_tokens=budget_tokens, limit=limit)
+        return
+    with talk.guarded(COULD_NOT_START):
+        asked = open_bench(bench, videos, annotations or [], scores_only=predictions is not None)
+        items = asked.items[:limit]
+        if predictions is not None:
+            table, missing = score_file(Path(predictions), asked, items)
+    if predictions is None:
+        with talk.guarded(COULD_NOT_START):
+            results = open_results(talk, folder / RESULTS)
+        with results:
+            backend = talk.loaded(model or "nano")
+            with talk.guarded(SOME_FAILED):
+                table, missing = measure(
+                    talk,
+                    asked,
+                    items,
+                    results,
+                    backend,
+                    policy=policy,
+                    budget_tokens=budget_tokens or backend.geometry.default_budget_tokens,
+                    thinking=think,
+                    zoom=zoom,
+                    blind=blind,
+                )
+                write_file(folder / TABLE, table.encode(), overwrite=True)
+    talk.clear()
+    write_out(table)
+    if missing:
+        talk.note(f"{missing} of {len(items)} items have no answer and count as wrong")
+        raise typer.Exit(SOME_FAILED)
+
+
+def show_list() -> None:
+    """Every benchmark, a line each."""
+    from seedvideo.evaluate.benches import told
+
+    for name, about in told():
+        write_out(f"{name:22}{about}\n")
+
+
+def flashbench(
+    talk: Talk, folder: Path, *, policy: Policy, budget_tokens: int | None, limit: int | None
+) -> None:
+    """Score plans of made videos; see `seedvideo.evaluate.flashbench.quick`."""
+    from seedvideo.evaluate.flashbench.quick import DEFAULT_BUDGET, quick_cases, run_quick
+    from seedvideo.evaluate.flashbench.table import render
+
+    budget_tokens = budget_tokens or DEFAULT_BUDGET
+    chosen = quick_cases()[:limit]
+
+    def tell(name: str, number: int) -> None:
+        talk.status(f"[{number + 1}/{len(chosen)}] {name}")
+
+    with talk.guarded(COULD_NOT_START):
+        results = open_results(talk, folder / RESULTS)
+    with results, talk.guarded(SOME_FAILED):
+        found = run_quick(
+            chosen, policy=policy, budget_tokens=budget_tokens, results=results, tell=tell
+        )
+        table = render(found, budget_tokens=budget_tokens)
+        write_file(folder / TABLE, table.encode(), overwrite=True)
+    talk.clear()
+    write_out(table)
+
+
+def open_bench(
+    name: str, videos: str | None, annotations: list[str], *, scores_only: bool
+) -> "Bench":
+    """The benchmark that was named, its files read.
+
+    Raises:
+        typer.BadParameter: if it needs files that are not named.
+        InputError: if a file is missing or is not in the published form.
+    """
+    from seedvideo.evaluate.benches import published
+    from seedvideo.evaluate.run import videos_folder
+
+    if not annotations:
+        raise typer.BadParameter(f"{name} needs its --annotations FILE")
+    if videos is None and not scores_only:
+        raise typer.BadParameter(f"{name} needs the folder of its videos: --videos DIR")
+    folder = Path() if videos is None else videos_folder(videos)
+    return published(name, [Path(word) for word in annotations], folder)
+
+
+def open_results(talk: Talk, path: Path) -> "Results":
+    """The results file; says if its last line was torn."""
+    from seedvideo.evaluate.results import Results
+
+    results = Results(path)
+    if results.dropped_bytes:
+        talk.note(
+            f"the last line of {printable(str(path))} was torn and is dropped:"
+            f" {results.dropped_bytes} bytes"
+        )
+    return results
+
+
+def measure(
+    talk: Talk,
+    asked: "Bench",
+    items: "Sequence[Item]",
+    results: "Results",
+    backend: "Backend",
+    *,
+    policy: Policy,
+    budget_tokens: int,
+    thinking: bool,
+    zoom: bool,
+    blind: bool,
+) -> tuple[str, int]:
+    """Answer what has no answer yet.
+
+    Returns:
+        The table, and how many items have no answer.
+    """
+    from seedvideo.evaluate.blind import blind as blinded
+    from seedvideo.evaluate.predictor import Pipeline, settings_of
+    from seedvideo.evaluate.report import report
+    from seedvideo.evaluate.run import run
+
+    settings = settings_of(
+        asked.name,
+        backend,
+        policy=policy,
+        budget_tokens=budget_tokens,
+        thinking=thinking,
+        zoom=zoom,
+        blind=blind,
+    )
+    failures = 0
+
+    def tell(item: "Item", outcome: "Outcome", number: int) -> None:
+        nonlocal failures
+        talk.status(f"[{number}/{len(items)}] {item.id}")
+        if outcome.error is not None:
+            failures += 1
+            if failures <= TOLD_FAILURES:
+                talk.note(f"{item.id}: {outcome.message} [{outcome.error}]")
+            elif failures == TOLD_FAILURES + 1:
+                talk.note(f"further failures stand in {printable(str(results.path))} only")
+
+    seen = blinded(backend) if blind else backend
+    with Pipeline(
+        seen, policy=policy, budget_tokens=budget_tokens, thinking=thinking, zoom=zoom
+    ) as predict:
+        outcomes = run(
+            items,
+            predict=predict,
+            path_of=asked.path_of,
+            results=results,
+            settings=settings,
+            tell=tell,
+        )
+    table = report(asked, items, outcomes, settings=settings, results=results)
+    return table, sum(outcome.prediction is None for outcome in outcomes.values())
+
+
+def score_file(path: Path, asked: "Bench", items: "Sequence[Item]") -> tuple[str, int]:
+    """Score predictions that were made elsewhere.
+
+    Returns:
+        The table, and how many items have no prediction.
+    """
+    from seedvideo.evaluate.adapters.reading import read_json_lines
+    from seedvideo.evaluate.report import report
+    from seedvideo.evaluate.results import Outcome, Settings, read_predictions
+
+    given = read_predictions(path, read_json_lines(path))
+    outcomes = {
+        item.id: Outcome(id=item.id, digest=item.digest, prediction=given[item.id])
+        for item in items
+        if item.id in given
+    }
+    settings = Settings(asked.name, {"predictions": path.name})
+    unknown = len(given.keys() - {item.id for item in asked.items})
+    notes = [f"{unknown} predictions are of no item."] if unknown else []
+    table = report(asked, items, outcomes, settings=settings, notes=notes)
+    return table, len(items) - len(outcomes)

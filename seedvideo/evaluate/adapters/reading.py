@@ -1,0 +1,88 @@
+"""Annotation files as text, JSON or JSON lines, and one error for all that is wrong in them.
+
+Knows no benchmark.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from seedvideo.errors import InputError
+from seedvideo.writers.inert import printable
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        InputError: ``input.not_found`` or ``input.unreadable``.
+    """
+    shown = printable(str(path))
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(
+            "input.not_found", f"{shown}: no such file", hint="check the name and the folder"
+        ) from error
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InputError("input.unreadable", f"{shown} cannot be read: {reason}") from error
+
+
+def read_text(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        InputError: as `read_bytes`, and ``input.annotations`` if it is no text.
+    """
+    try:
+        return read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise not_published(path, "it is no text") from error
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        InputError: as `read_text`, and ``input.annotations`` if it is no JSON.
+    """
+    try:
+        return json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise not_published(path, f"it is no JSON: {error}") from error
+
+
+def read_json_lines(path: Path) -> list[Any]:
+    """The values in a file with one JSON value a line; empty lines are passed over.
+
+    Raises:
+        InputError: as `read_text`, and ``input.annotations`` if a line is no JSON.
+    """
+    values = []
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if line.strip():
+            try:
+                values.append(json.loads(line))
+            except (ValueError, RecursionError) as error:
+                raise not_published(path, f"line {number} is no JSON: {error}") from error
+    return values
+
+
+def refuse_more(more: tuple[Path, ...], *, most: int, told: str) -> None:
+    """Say that there are more files than the benchmark is published with.
+
+    Raises:
+        InputError: ``input.annotations`` if there are.
+    """
+    if len(more) > most:
+        raise not_published(more[most], f"it is one file too many: {told}")
+
+
+def not_published(path: Path, why: str) -> InputError:
+    """The error of a file that does not have the form in which its benchmark is published."""
+    return InputError(
+        "input.annotations",
+        f"{printable(str(path))} is not as published: {printable(why)}",
+        hint="give the benchmark's own file; docs/guides/evaluate.md shows the forms",
+    )

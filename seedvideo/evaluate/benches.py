@@ -1,0 +1,59 @@
+"""Every benchmark by its name: those with published files, and those that make their own videos.
+
+A benchmark of the first kind needs the user's annotations and videos; one of the second makes its
+videos in a folder, each when it is first asked about.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from seedvideo.evaluate.adapters import ADAPTERS
+from seedvideo.evaluate.items import Item
+from seedvideo.evaluate.run import PathOf, in_folder
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A benchmark that is ready to be asked.
+
+    Args:
+        name: as on the command line.
+        items: all of it.
+        path_of: finds or makes the video of an item.
+        headline: names of the measures that count most.
+    """
+
+    name: str
+    items: tuple[Item, ...]
+    path_of: PathOf
+    headline: tuple[str, ...]
+
+
+MADE: Final[Mapping[str, str]] = {
+    "flashbench": "brief events and fine print that plans keep: makes its videos, needs no model",
+}
+"""Benchmarks that make their own videos, each with a line for people."""
+
+
+def told() -> list[tuple[str, str]]:
+    """Every benchmark's name, and a line about it."""
+    return [(adapter.name, adapter.about) for adapter in ADAPTERS.values()] + list(MADE.items())
+
+
+def published(name: str, annotations: Sequence[Path], videos: Path) -> Bench:
+    """A benchmark with published files.
+
+    Args:
+        name: one of `ADAPTERS`.
+        annotations: its files, the main one first.
+        videos: the folder below which its videos lie.
+
+    Raises:
+        InputError: if a file is missing or is not in the published form.
+    """
+    adapter = ADAPTERS[name]
+    first, *more = annotations
+    items = adapter.items(first, *more)
+    return Bench(name, tuple(items), in_folder(videos), tuple(adapter.headline))

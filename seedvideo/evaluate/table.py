@@ -1,0 +1,150 @@
+"""A run's table as Markdown: measures with intervals, by group, what is missing, and other runs.
+
+Numbers are printed times 100, as papers do. Knows nothing of how they came about.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from seedvideo.evaluate.measures import UNREAD
+from seedvideo.evaluate.results import Settings
+from seedvideo.evaluate.statistics import Estimate
+from seedvideo.evaluate.summary import Comparison, Group, Part, Scored, Summary
+from seedvideo.writers.inert import one_line
+
+_REPEATS: Final = {
+    "accuracy, options": "accuracy",
+    "accuracy, open": "accuracy",
+    "mIoU, spans matched": "mIoU",
+}
+"""Measures that say something new only where they differ from another."""
+
+
+def render(
+    summary: Summary,
+    *,
+    settings: Settings,
+    headline: Sequence[str] = (),
+    runs: Sequence[tuple[Settings, Summary]] = (),
+    others: Sequence[tuple[Settings, Sequence[Comparison], int]] = (),
+    notes: Sequence[str] = (),
+) -> str:
+    """The table.
+
+    Args:
+        summary: what it says.
+        settings: of the run.
+        headline: names of the measures that are printed bold.
+        runs: that were asked all of these items, this one too: a line each.
+        others: further runs, this one compared with each, and the number of items for that.
+        notes: lines to print above it.
+    """
+    lines = [f"# {settings.line()}", "", *(f"{note}  " for note in notes), _counts(summary), ""]
+    for part in summary.parts:
+        lines += _part(part, headline)
+    if runs:
+        lines += _side_by_side(runs, headline)
+    for other, comparisons, items in others:
+        lines += _against(other, comparisons, items)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _counts(summary: Summary) -> str:
+    counts = summary.counts
+    words = [f"{counts.items:,} items over {counts.videos:,} videos"]
+    if not counts.without_answer:
+        words.append("all answered")
+    else:
+        words.append(f"**{counts.without_answer:,} without an answer, which count as wrong**")
+        if counts.missing_videos:
+            words.append(f"{counts.missing_videos:,} for want of their video")
+        words += [f"{count:,} failed with {code}" for code, count in counts.failed.items()]
+        if counts.not_asked:
+            words.append(f"{counts.not_asked:,} were not asked")
+    if counts.unread:
+        words.append(f"{counts.unread:,} answers name no option")
+    return "; ".join(words) + "."
+
+
+def _part(part: Part, headline: Sequence[str]) -> list[str]:
+    names = [scored.measure.name for scored in _told(part.whole)]
+    lines = [
+        f"## {part.task}",
+        "",
+        f"| {part.task} | items | {' | '.join(_bold(name, headline) for name in names)} |",
+        f"| --- {'| ---: ' * (len(names) + 1)}|",
+    ]
+    for group in (part.whole, *part.groups):
+        by_name = {scored.measure.name: scored.estimate for scored in group.scored}
+        cells = [estimate_text(by_name[name]) if name in by_name else "" for name in names]
+        title = f"{group.by}: {group.name}" if group.by else group.name
+        lines.append(f"| {_cell(title)} | {group.items:,} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _told(whole: Group) -> list[Scored]:
+    """The measures worth a column: what only repeats another is left out, and so is a count."""
+    by_name = {scored.measure.name: scored for scored in whole.scored}
+    return [
+        scored
+        for scored in whole.scored
+        if scored.measure.name != UNREAD
+        and scored.estimate
+        != getattr(by_name.get(_REPEATS.get(scored.measure.name, "")), "estimate", None)
+    ]
+
+
+def _side_by_side(runs: Sequence[tuple[Settings, Summary]], headline: Sequence[str]) -> list[str]:
+    """The headline measures of several runs; all measures where there is no headline."""
+    columns = [
+        (part.task, scored.measure.name)
+        for part in runs[0][1].parts
+        for scored in part.whole.scored
+        if not headline or scored.measure.name in headline
+    ]
+    lines = [
+        "## Runs in this folder",
+        "",
+        f"| run | {' | '.join(f'{task}: {name}' for task, name in columns)} |",
+        f"| --- {'| ---: ' * len(columns)}|",
+    ]
+    for settings, summary in runs:
+        found = {
+            (part.task, scored.measure.name): estimate_text(scored.estimate)
+            for part in summary.parts
+            for scored in part.whole.scored
+        }
+        cells = " | ".join(found.get(column, "") for column in columns)
+        lines.append(f"| {_cell(settings.line())} | {cells} |")
+    return [*lines, ""]
+
+
+def _against(settings: Settings, comparisons: Sequence[Comparison], items: int) -> list[str]:
+    lines = [
+        f"## Minus {settings.line()}",
+        "",
+        f"On the {items:,} items that both runs have asked, paired by video.",
+        "",
+        "| measure | difference | p (McNemar) |",
+        "| --- | ---: | ---: |",
+    ]
+    for one in comparisons:
+        p = "" if one.p is None else f"{one.p:.3g}"
+        lines.append(f"| {one.measure.name} | {estimate_text(one.difference, sign='+')} | {p} |")
+    return [*lines, ""]
+
+
+def estimate_text(estimate: Estimate, *, sign: str = "") -> str:
+    """A value times 100 with its interval, which one video alone does not have."""
+    value = f"{100 * estimate.value:{sign}.1f}"
+    if estimate.videos < 2:
+        return value  # Of one video no other can be guessed.
+    return f"{value} ({100 * estimate.low:{sign}.1f} to {100 * estimate.high:{sign}.1f})"
+
+
+def _bold(name: str, headline: Sequence[str]) -> str:
+    return f"**{name}**" if name in headline else name
+
+
+def _cell(text: str) -> str:
+    return one_line(text).replace("|", "/")

@@ -1,0 +1,247 @@
+"""``seedvideo eval`` on files in the published forms, with painted clips and a colour model."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import seedvideo
+from seedvideo.evaluate.flashbench import Knobs, quick
+from seedvideo.evaluate.flashbench.cases import Case
+from tests.cli.conftest import Run
+from tests.painted import ColourModel
+
+FIXTURES = Path(__file__).parent.parent / "evaluate" / "fixtures"
+
+
+@pytest.fixture
+def dense(tmp_path: Path) -> Path:
+    """Annotations of two painted clips and of one that is not there."""
+    path = tmp_path / "val.json"
+    told = {
+        "two": {"duration": 4.0, "timestamps": [[0, 2], [2, 4]], "sentences": ["red", "blue"]},
+        "red": {"duration": 1.0, "timestamps": [[0, 1]], "sentences": ["green"]},
+        "none": {"duration": 1.0, "timestamps": [[0, 1]], "sentences": ["red"]},
+    }
+    path.write_text(json.dumps(told))
+    return path
+
+
+def words(clips: Path, annotations: Path, output: Path) -> tuple[str | Path, ...]:
+    shared = ("--videos", clips, "--annotations", annotations, "-o", output)
+    return ("eval", "activitynet-captions", *shared)
+
+
+def results(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+def test_list(run: Run) -> None:
+    code, out, err = run("eval", "list")
+    assert (code, err) == (0, "")
+    assert [line.split()[0] for line in out.splitlines()][:3] == [
+        "charades-sta",
+        "video-mme",
+        "activitynet-captions",
+    ]
+
+
+def test_dense_captions_end_to_end(
+    run: Run, model: ColourModel, clips: Path, dense: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    code, out, err = run(*words(clips, dense, folder))
+    assert code == 1
+    assert "none: none.mp4: no such video [input.not_found]" in err
+    assert "1 of 3 items have no answer and count as wrong" in err
+    assert (folder / "table.md").read_text() == out
+    # Every shot is found and named in two.mp4; in red.mp4 the words are wrong; one is missing.
+    assert "3 items over 3 videos; **1 without an answer, which count as wrong**" in out
+    (row,) = [line for line in out.splitlines() if line.startswith("| all")]
+    assert [cell.split()[0] for cell in row.strip("| ").split(" | ")][2:] == [
+        "66.7",  # precision
+        "66.7",  # recall
+        "66.7",  # F1
+        "66.7",  # SODA_d
+        "33.3",  # SODA_c
+    ]
+    settings, *lines = results(folder)
+    assert settings["settings"]["told"]["budget"] == 512  # the model's own
+    assert lines[0]["prediction"]["captions"] == ["Red.", "Blue."]
+    assert lines[0]["prediction"]["tokens"] <= 512
+
+
+def test_a_second_run_goes_on(
+    run: Run, model: ColourModel, clips: Path, dense: Path, tmp_path: Path
+) -> None:
+    command = words(clips, dense, tmp_path / "out")
+    first = run(*command, "--limit", "1")
+    assert (first.code, first.err) == (0, "")
+    assert "First 1 of 3 items." in first.out
+    asked = len(model.seen)
+    assert run(*command).code == 1
+    again = len(model.seen)
+    assert again > asked
+    run(*command)
+    assert len(model.seen) == again
+    # Only what failed was tried again.
+    ids = [line["id"] for line in results(tmp_path / "out")[1:]]
+    assert ids == ["two", "red", "none", "none"]
+
+
+def test_a_torn_line_is_said(
+    run: Run, model: ColourModel, clips: Path, dense: Path, tmp_path: Path
+) -> None:
+    command = words(clips, dense, tmp_path / "out")
+    run(*command, "--limit", "1")
+    with (tmp_path / "out" / "results.jsonl").open("a") as file:
+        file.write('{"run": "')
+    result = run(*command, "--limit", "1")
+    assert result.code == 0
+    assert "was torn and is dropped: 9 bytes" in result.err
+
+
+def test_a_blind_run_stands_beside_the_other(
+    run: Run, model: ColourModel, clips: Path, dense: Path, tmp_path: Path
+) -> None:
+    command = words(clips, dense, tmp_path / "out")
+    run(*command, "--limit", "2")
+    _, out, _ = run(*command, "--limit", "2", "--blind")
+    assert ", blind, " in out.splitlines()[0]
+    blind = [line for line in results(tmp_path / "out") if "prediction" in line][2:]
+    assert len({caption for line in blind for caption in line["prediction"]["captions"]}) == 1
+    assert "## Runs in this folder" in out
+    rows = [line for line in out.splitlines() if line.startswith("| activitynet-captions, model")]
+    assert [", blind, " in row for row in rows] == [True, False]
+    assert "| 100.0 (100.0 to 100.0) |" in rows[1]
+    assert "## Minus activitynet-captions, model colours" in out
+    assert "On the 2 items that both runs have asked" in out
+
+
+def test_questions_and_moments_reach_the_model(
+    run: Run,
+    model: ColourModel,
+    clips: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[str, dict[str, Any]]] = []
+
+    def ask(video: seedvideo.Video, question: str, **options: Any) -> Any:
+        asked.append((question, options))
+        answer = SimpleNamespace(answer="Three.", raw="C")
+        return SimpleNamespace(answer=answer, plan=None, confident=True)
+
+    def ground(video: seedvideo.Video, query: str, **options: Any) -> Any:
+        asked.append((query, options))
+        spans = (SimpleNamespace(start_s=0.0, end_s=2.0, score=None),)
+        grounding = SimpleNamespace(found=query == "red", spans=spans, raw="0 - 2")
+        return SimpleNamespace(grounding=grounding, plan=None, confident=True)
+
+    monkeypatch.setattr(seedvideo, "ask", ask, raising=False)
+    monkeypatch.setattr(seedvideo, "ground", ground, raising=False)
+    rows = json.loads((FIXTURES / "video_mme.json").read_text())[:1]
+    rows[0]["videoID"] = "two"
+    (tmp_path / "q.json").write_text(json.dumps(rows))
+    told = ("--annotations", tmp_path / "q.json", "--videos", clips, "-o", tmp_path / "q")
+    code, out, _ = run(
+        "eval", "video-mme", *told, "--think", "--zoom", "--budget", "300", "--policy", "uniform"
+    )
+    assert code == 0
+    assert "| all | 1 | 100.0 |" in out
+    (question, options) = asked.pop()
+    assert question == "How many boats pass the bridge?"
+    assert options.pop("model") is model
+    assert options.pop("knobs").start is None
+    assert options == {
+        "options": ("One.", "Two.", "Three.", "Four."),
+        "policy": "uniform",
+        "budget_tokens": 300,
+        "thinking": True,
+        "zoom": True,
+    }
+    # Where a second look was taken, nobody knows which frames were shown.
+    assert results(tmp_path / "q")[1]["prediction"]["shown_s"] is None
+    (tmp_path / "m.txt").write_text("two 0.0 2.0##red\ntwo 2.0 4.0##blue\n")
+    told = ("--annotations", tmp_path / "m.txt", "--videos", clips, "-o", tmp_path / "m")
+    code, out, _ = run("eval", "charades-sta", *told)
+    shown_s = results(tmp_path / "m")[1]["prediction"]["shown_s"]
+    assert shown_s[0] == 0
+    assert 2 <= shown_s[-1] < 4
+    assert [query for query, _ in asked] == ["red", "blue"]
+    assert "| all | 2 | 50.0 | 50.0 | 50.0 | 50.0 | 50.0 | 100.0 | 50.0 |" in out
+
+
+def test_predictions_of_others_need_no_model(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seedvideo.pipeline, "load", lambda name: pytest.fail("loaded"))
+    annotations = ("--annotations", FIXTURES / "charades_sta.txt")
+    lengths = ("--annotations", FIXTURES / "charades.csv")
+    given = ("--predictions", FIXTURES / "charades_predictions.jsonl")
+    code, out, err = run("eval", "charades-sta", *annotations, *lengths, *given)
+    assert code == 1
+    assert err == "1 of 5 items have no answer and count as wrong\n"
+    assert "# charades-sta, predictions charades_predictions.jsonl" in out
+    (row,) = [line for line in out.splitlines() if line.startswith("| all")]
+    # Worked out in tests/evaluate/test_adapters.py: R@1 at .3, .5, .7, mIoU, mAP.
+    assert [cell.split()[0] for cell in row.strip("| ").split(" | ")] == [
+        "all",
+        "5",
+        "40.0",
+        "40.0",
+        "20.0",
+        "30.0",
+        "22.0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "said"),
+    [
+        (("nothing",), 2, "nothing"),
+        (("charades-sta",), 2, "--annotations"),
+        (("charades-sta", "--annotations", "none.txt"), 2, "--videos"),
+        (("charades-sta", "--annotations", "none.txt", "--videos", "nowhere"), 3, "no such folder"),
+        (("charades-sta", "--annotations", "none.txt", "--videos", "."), 3, "input.not_found"),
+        (("video-mme", "--annotations", "none", "--predictions", "none"), 3, "input.not_found"),
+        (("video-mme", "--limit", "0"), 2, "limit"),
+    ],
+)
+def test_what_is_missing_is_said(
+    run: Run, model: ColourModel, given: tuple[str, ...], code: int, said: str
+) -> None:
+    result = run("eval", *given)
+    assert result.code == code
+    assert said in result.err
+    assert result.out == ""
+
+
+def test_flashbench_makes_its_own_videos(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = Knobs(
+        duration_s=6,
+        events=1,
+        cap_heights_px=(30,),
+        shots=1,
+        width_px=960,
+        height_px=540,
+        gop_frames=25,
+    )
+    cases = (Case("T1", "T1", small, 1), Case("T3", "T3", small, 1))
+    monkeypatch.setattr(quick, "quick_cases", lambda: cases)
+    command = ("eval", "flashbench", "-o", tmp_path, "--policy", "keyframes", "--budget", "2k")
+    code, out, err = run(*command, "--limit", "1")
+    assert (code, err) == (0, "")
+    assert "seen, keyframes | seen, uniform | seen, oracle" in out
+    assert out.splitlines()[-1].startswith("| T1 | 1 |")
+    assert (tmp_path / "table.md").read_text() == out
+    assert run(*command, "--limit", "1").out == out
+    assert len(results(tmp_path)) == 6  # settings and one case, for each of three
+
+
+def test_flashbench_takes_no_model(run: Run) -> None:
+    code, _, err = run("eval", "flashbench", "--model", "nano", "--blind")
+    assert code == 2
+    assert "so no --model, --blind" in err

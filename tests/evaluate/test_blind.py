@@ -1,0 +1,50 @@
+"""A blind model is asked the same, about grey pictures of the same sizes."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from seedvideo.evaluate.blind import GREY, blind
+from seedvideo.model.packing import ImagePart, Part, TextPart, pack
+from tests.painted import COLOURS, ColourModel
+
+
+def frame(colour: str, height_px: int) -> np.ndarray[Any, Any]:
+    return np.full((height_px, 32, 3), COLOURS[colour], np.uint8)
+
+
+PARTS = pack([(Fraction(0), frame("red", 16)), (Fraction(1), frame("blue", 48))], "What?")
+
+
+def test_pictures_are_grey_and_nothing_else_changes() -> None:
+    model = ColourModel()
+    seen = blind(model)
+    answer = seen.generate(PARTS)
+    (parts,) = model.seen
+    assert [part.text for part in parts if isinstance(part, TextPart)] == [
+        part.text for part in PARTS if isinstance(part, TextPart)
+    ]
+    pictures = [part.pixels for part in parts if isinstance(part, ImagePart)]
+    assert [picture.shape for picture in pictures] == [(16, 32, 3), (48, 32, 3)]
+    assert all((picture == GREY).all() for picture in pictures)
+    assert answer.usage.visual_tokens == (16 + 48) * 32 // 16**2
+    assert (seen.name, seen.sha256, seen.geometry) == (model.name, model.sha256, model.geometry)
+    assert seen.count_text_tokens("one two") == model.count_text_tokens("one two")
+    assert seen.frame_text_tokens("[0.0 second]") == model.frame_text_tokens("[0.0 second]")
+
+
+def test_a_model_that_chooses_still_does() -> None:
+    class Choosing(ColourModel):
+        def choose(self, parts: Sequence[Part], candidates: Sequence[str], **options: Any) -> Any:
+            greys = [(p.pixels == GREY).all() for p in parts if isinstance(p, ImagePart)]
+            return greys, list(candidates), options
+
+    seen: Any = blind(Choosing())
+    assert seen.choose(PARTS, ["a", "b"], skill="ask") == (
+        [True, True],
+        ["a", "b"],
+        {"skill": "ask"},
+    )
+    assert not hasattr(blind(ColourModel()), "choose")

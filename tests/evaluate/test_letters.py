@@ -1,0 +1,121 @@
+"""Answers as models write them, each with the option that a reader would see in it."""
+
+import pytest
+
+from seedvideo.evaluate.circular import circular_accuracy, rotations
+from seedvideo.evaluate.exact import exact_match, normalised
+from seedvideo.evaluate.letters import letter_of, option_of, without_letter
+
+OPTIONS = ("a red car", "a blue car", "two dogs", "nothing")
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("B", "B"),
+        (" b\n", "B"),
+        ("(B)", "B"),
+        ("**B**", "B"),
+        ("B.", "B"),
+        ("B. a blue car", "B"),
+        ("B) a blue car", "B"),
+        ("B: because A. is not there", "B"),
+        ("(B) since the car is blue", "B"),
+        ("The best option is B", "B"),  # these two stand in a list of VLMEvalKit without a comma
+        ("The correct option is B.", "B"),
+        ("The answer is B because A was ruled out.", "B"),
+        ("Answer: B", "B"),
+        ("answer: (b)", "B"),
+        ("My final answer is: **B**", "B"),
+        ("I choose option B", "B"),
+        ("Both A. and C. look right, but the answer is B", "B"),
+        ("A. could be, but the answer is B", "B"),
+        ("A man walks in, then a car; so it must be B.", "B"),
+        ("A is wrong, and C too. The answer is D, no: the answer is B", "B"),
+        ("It shows (B) here", "B"),
+        ("A dog runs", None),
+        ("a", "A"),
+        ("A", "A"),
+        ("I see a dog", None),
+        ("The answer is a dog", None),
+        ("The answer is: A dog", None),
+        ("E", None),  # there is no fifth option
+        ("Vitamin B1", None),
+        ("It's the dog's", None),
+        ("", None),
+        ("no idea", None),
+    ],
+)
+def test_letters(text: str, letter: str | None) -> None:
+    found = letter_of(text, count=4)
+    assert (None if found is None else "ABCD"[found]) == letter
+
+
+def test_among_equals() -> None:
+    text = "Perhaps (A) or (C), who knows"
+    assert letter_of(text, count=4, among_equals="first") == 0
+    assert letter_of(text, count=4) == 2
+
+
+def test_how_many_options() -> None:
+    assert letter_of("Z", count=26) == 25
+    assert letter_of("I", count=9) == 8
+    assert letter_of("I think so", count=9) is None
+    for count in (0, 27):
+        with pytest.raises(ValueError, match="options"):
+            letter_of("A", count=count)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("a blue car", 1),
+        ("A blue car.", 1),
+        ("Blue car", 1),  # articles do not matter
+        ("2 dogs", 2),
+        ("D", 3),
+        ("I think it is two dogs that run", 2),
+        ("a red car or a blue car", None),  # two are named: none is chosen
+        ("C, since a blue car is seen", 2),  # a letter beats words
+        ("a green car", None),
+        ("", None),
+    ],
+)
+def test_options(text: str, place: int | None) -> None:
+    assert option_of(text, OPTIONS) == place
+
+
+def test_words_can_be_left_out() -> None:
+    assert option_of("I think it is two dogs that run", OPTIONS, by_words=False) is None
+
+
+def test_an_option_that_is_a_letter() -> None:
+    assert option_of("B", ("C", "B", "A")) == 1  # its text, not its place
+
+
+def test_letters_before_options() -> None:
+    assert without_letter("B. Two.", 1) == "Two."
+    assert without_letter("(B) Two.", 1) == "Two."
+    assert without_letter("A. Two.", 1) == "A. Two."  # another letter is part of the text
+    assert without_letter("B.", 1) == "B."
+    assert without_letter("B vitamins", 1) == "B vitamins"
+
+
+def test_exact_match() -> None:
+    assert exact_match("A red car.", "red car")
+    assert exact_match("Three", "3")
+    assert not exact_match("Three", "3", number_words=False)
+    assert not exact_match("a red car", "red car", articles=True)
+    assert not exact_match("", "")
+    assert not exact_match("red", "red car")
+    assert normalised("The  man's 3.5-inch DISK!") == "man's 3.5-inch disk"
+    assert normalised("A") == "a"
+
+
+def test_circular() -> None:
+    assert rotations(("x", "y", "z")) == [("x", "y", "z"), ("y", "z", "x"), ("z", "x", "y")]
+    assert circular_accuracy([[True, True], [True, False], [False, False]]) == pytest.approx(1 / 3)
+    with pytest.raises(ValueError, match="rotation"):
+        circular_accuracy([])
+    with pytest.raises(ValueError, match="rotation"):
+        circular_accuracy([[]])

@@ -1,0 +1,368 @@
+"""The harness with a model that is made up: what is asked, what is kept, what counts as wrong."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from seedvideo.errors import InputError, MediaError, OutputError
+from seedvideo.evaluate.items import Item, Prediction
+from seedvideo.evaluate.results import Outcome, Results, Settings, read_predictions
+from seedvideo.evaluate.run import by_video, in_folder, run
+from seedvideo.evaluate.summary import compare, summarise
+from seedvideo.evaluate.table import render
+
+SETTINGS = Settings(
+    "made-up", {"model": "fake", "policy": "uniform", "budget": 512, "blind": False}
+)
+
+
+def question(name: str, answer: str, *, video: str = "a.mp4", **group: str) -> Item:
+    return Item(
+        id=name,
+        task="ask",
+        video=video,
+        question=f"what is {name}?",
+        options=("red", "blue"),
+        answer=answer,
+        group=group,
+    )
+
+
+ITEMS = (
+    question("1", "red", video="a.mp4", kind="colour"),
+    question("2", "blue", video="b.mp4", kind="colour"),
+    question("3", "red", video="a.mp4", kind="order"),
+    question("4", "blue", video="c.mp4", kind="order"),
+)
+
+
+class Fake:
+    """Says red to everything, and fails on what it is told to."""
+
+    def __init__(self, *, fails: Callable[[Item], Exception | None] = lambda item: None) -> None:
+        self.asked: list[str] = []
+        self.fails = fails
+
+    def __call__(self, item: Item, path: Path) -> Prediction:
+        self.asked.append(item.id)
+        error = self.fails(item)
+        if error is not None:
+            raise error
+        return Prediction(answer="Red.", raw="red", frames=3, tokens=99)
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name in ("a.mp4", "b.mkv", "c.mp4"):
+        (folder / name).touch()
+    return folder
+
+
+def go(
+    path: Path,
+    predict: Fake,
+    videos: Path,
+    *,
+    items: tuple[Item, ...] = ITEMS,
+    settings: Settings = SETTINGS,
+) -> dict[str, Outcome]:
+    with Results(path) as results:
+        return run(
+            items, predict=predict, path_of=in_folder(videos), results=results, settings=settings
+        )
+
+
+def test_every_item_is_asked_once_video_by_video(tmp_path: Path, videos: Path) -> None:
+    fake = Fake()
+    outcomes = go(tmp_path / "r.jsonl", fake, videos)
+    assert fake.asked == ["1", "3", "2", "4"]
+    assert {name: one.scores["accuracy"] for name, one in outcomes.items()} == {
+        "1": 1,
+        "3": 1,
+        "2": 0,
+        "4": 0,
+    }
+
+
+def test_the_file_has_a_line_an_item_and_reads_back(tmp_path: Path, videos: Path) -> None:
+    path = tmp_path / "new" / "r.jsonl"
+    outcomes = go(path, Fake(), videos)
+    first, *lines = map(json.loads, path.read_text().splitlines())
+    assert first["settings"]["told"]["policy"] == "uniform"
+    assert [line["id"] for line in lines] == ["1", "3", "2", "4"]
+    assert {line["run"] for line in lines} == {SETTINGS.fingerprint}
+    assert lines[0]["prediction"]["tokens"] == 99
+    with Results(path) as results:
+        assert results.outcomes(SETTINGS) == outcomes
+        assert results.settings == {SETTINGS.fingerprint: SETTINGS}
+
+
+def test_a_second_run_asks_only_what_is_left(tmp_path: Path, videos: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    go(path, Fake(), videos, items=ITEMS[:2])
+    fake = Fake()
+    outcomes = go(path, fake, videos)
+    assert fake.asked == ["3", "4"]
+    assert len(outcomes) == 4
+    before = path.read_bytes()
+    assert go(path, fake, videos) == outcomes
+    assert path.read_bytes() == before
+
+
+def test_other_settings_ask_anew_in_the_same_file(tmp_path: Path, videos: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    go(path, Fake(), videos)
+    fake = Fake()
+    go(path, fake, videos, settings=Settings("made-up", {**SETTINGS.told, "budget": 256}))
+    assert len(fake.asked) == 4
+    with Results(path) as results:
+        assert len(results.settings) == 2
+
+
+def test_an_item_that_changed_is_asked_anew(tmp_path: Path, videos: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    go(path, Fake(), videos)
+    fake = Fake()
+    changed = (question("1", "blue", kind="colour"), *ITEMS[1:])
+    assert go(path, fake, videos, items=changed)["1"].scores["accuracy"] == 0
+    assert fake.asked == ["1"]
+
+
+def test_a_torn_last_line_is_dropped_and_asked_again(tmp_path: Path, videos: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    go(path, Fake(), videos)
+    whole = path.read_bytes()
+    torn = whole[:-20]
+    path.write_bytes(torn)
+    with Results(path) as results:
+        assert results.dropped_bytes == len(torn) - torn.rfind(b"\n") - 1
+        assert results.outcomes(SETTINGS).keys() == {"1", "2", "3"}
+    fake = Fake()
+    go(path, fake, videos)
+    assert fake.asked == ["4"]
+    assert len(path.read_bytes().splitlines()) == len(whole.splitlines())
+
+
+@pytest.mark.parametrize("line", ["{}", "[]", "nonsense", '{"run": "x", "id": "1", "new": 2}'])
+def test_a_whole_line_that_is_no_result_stops(tmp_path: Path, videos: Path, line: str) -> None:
+    path = tmp_path / "r.jsonl"
+    go(path, Fake(), videos)
+    path.write_text(f"{path.read_text()}{line}\n")
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="line 6") as caught:
+        Results(path)
+    assert caught.value.code == "input.results"
+    assert path.read_bytes() == before
+
+
+def test_failures_are_kept_counted_and_tried_again(tmp_path: Path, videos: Path) -> None:
+    path = tmp_path / "r.jsonl"
+
+    def fails(item: Item) -> Exception | None:
+        return {
+            "1": MediaError("media.corrupt", "too damaged"),
+            "2": ZeroDivisionError("a bug"),
+        }.get(item.id)
+
+    (videos / "c.mp4").unlink()
+    outcomes = go(path, Fake(fails=fails), videos)
+    assert {name: one.error for name, one in outcomes.items()} == {
+        "1": "media.corrupt",
+        "2": "internal.error",
+        "3": None,
+        "4": "input.not_found",
+    }
+    summary = summarise(ITEMS, outcomes)
+    assert summary.counts.failed == {"internal.error": 1, "media.corrupt": 1}
+    assert summary.counts.missing_videos == 1
+    assert summary.counts.without_answer == 3
+    assert summary.parts[0].whole.scored[0].estimate.value == 0.25
+    table = render(summary, settings=SETTINGS)
+    assert "**3 without an answer, which count as wrong**; 1 for want of their video" in table
+    assert "1 failed with internal.error; 1 failed with media.corrupt." in table
+
+    (videos / "c.mp4").touch()
+    fake = Fake()
+    assert all(one.error is None for one in go(path, fake, videos).values())
+    assert fake.asked == ["1", "2", "4"]
+
+
+def test_ctrl_c_stops_and_keeps_what_was_done(tmp_path: Path, videos: Path) -> None:
+    path = tmp_path / "r.jsonl"
+
+    class Stopped(Fake):
+        def __call__(self, item: Item, path: Path) -> Prediction:
+            if item.id == "2":
+                raise KeyboardInterrupt
+            return super().__call__(item, path)
+
+    with pytest.raises(KeyboardInterrupt):
+        go(path, Stopped(), videos)
+    fake = Fake()
+    go(path, fake, videos)
+    assert fake.asked == ["2", "4"]
+
+
+def test_only_one_process_writes(tmp_path: Path) -> None:
+    with Results(tmp_path / "r.jsonl"), pytest.raises(OutputError) as caught:
+        Results(tmp_path / "r.jsonl")
+    assert (caught.value.code, caught.value.retryable) == ("output.in_use", True)
+
+
+def test_a_place_that_can_not_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError) as caught:
+        Results(tmp_path / "file" / "r.jsonl")
+    assert caught.value.code == "output.unwritable"
+
+
+def test_ids_must_differ(tmp_path: Path, videos: Path) -> None:
+    with pytest.raises(ValueError, match="same id"):
+        go(tmp_path / "r.jsonl", Fake(), videos, items=(ITEMS[0], ITEMS[0]))
+
+
+def test_videos_are_found_inside_the_folder_only(tmp_path: Path, videos: Path) -> None:
+    find = in_folder(videos)
+    (tmp_path / "secret.mp4").touch()
+    (videos / "deep").mkdir()
+    (videos / "deep" / "d.mp4").touch()
+
+    def found(name: str) -> Path | None:
+        return find(question("x", "red", video=name))
+
+    assert found("a.mp4") == videos / "a.mp4"
+    assert found("b.mp4") == videos / "b.mkv"  # another container
+    assert found("deep/d.mp4") == videos / "deep" / "d.mp4"
+    assert found("../secret.mp4") is None
+    assert found(str(tmp_path / "secret.mp4")) is None
+    assert found("none.mp4") is None
+    assert found("deep") is None
+
+
+def test_order_by_video() -> None:
+    assert [item.id for item in by_video(ITEMS)] == ["1", "3", "2", "4"]
+
+
+def test_silence_is_the_worst_of_all() -> None:
+    absent = Item(id="x", task="ground", video="a.mp4", question="a dog")
+    present = Item(id="y", task="ground", video="a.mp4", question="a cat", spans=((0, 1), (3, 4)))
+    summary = summarise([absent, present], {})
+    values = {one.measure.name: one.estimate.value for one in summary.parts[0].whole.scored}
+    assert values["false positives"] == 1
+    assert values["mIoU"] == values["mAP"] == 0
+    assert summary.counts.not_asked == 2
+
+
+def test_several_spans_are_one_answer_unless_they_are_ranked() -> None:
+    item = Item(id="y", task="ground", video="a.mp4", question="a cat", spans=((0, 1), (3, 4)))
+
+    def matched(prediction: Prediction) -> tuple[float, float]:
+        outcome = Outcome(id="y", digest=item.digest, prediction=prediction)
+        (part,) = summarise([item], {"y": outcome}).parts
+        values = {one.measure.name: one.estimate.value for one in part.whole.scored}
+        return values["mIoU, spans matched"], values["mAP"]
+
+    assert matched(Prediction(spans=((0, 1), (3, 4)))) == (1, 1)
+    assert matched(Prediction(spans=((0, 1), (3, 4)), scores=(0.4, 0.6))) == (0.5, 1)
+
+
+def test_groups_and_intervals_in_the_table(tmp_path: Path, videos: Path) -> None:
+    table = render(
+        summarise(ITEMS, go(tmp_path / "r.jsonl", Fake(), videos)),
+        settings=SETTINGS,
+        headline=["accuracy"],
+        notes=["The first 4 items only."],
+    )
+    assert table.startswith("# made-up, model fake, policy uniform, budget 512\n\nThe first 4")
+    assert "4 items over 3 videos; all answered." in table
+    assert "| ask | items | **accuracy** | chance |" in table
+    assert "| all | 4 | 50.0 (0.0 to 100.0) | 50.0 (50.0 to 50.0) |" in table
+    assert "| kind: colour | 2 | 50.0 (0.0 to 100.0) |" in table
+    assert "accuracy, options" not in table
+
+
+def test_two_runs_are_compared_on_what_both_were_asked(tmp_path: Path, videos: Path) -> None:
+    ours = go(tmp_path / "1.jsonl", Fake(), videos)
+
+    class Blue(Fake):
+        def __call__(self, item: Item, path: Path) -> Prediction:
+            return Prediction(answer="B")
+
+    theirs = go(tmp_path / "2.jsonl", Blue(), videos, items=ITEMS[:3])
+    comparisons, common = compare(ITEMS, ours, theirs)
+    assert common == 3
+    # Red is right for 1 and 3, blue for 2: two wins, one loss.
+    accuracy = comparisons[0]
+    assert accuracy.difference.value == pytest.approx(1 / 3)
+    assert accuracy.p == 1
+    assert compare(ITEMS, ours, {})[1] == 0
+
+
+def test_predictions_of_others(tmp_path: Path) -> None:
+    found = read_predictions(
+        tmp_path, [{"id": "1", "answer": "B"}, {"id": "2", "spans": [[1, 2]], "scores": [0.5]}]
+    )
+    assert found["2"] == Prediction(spans=((1.0, 2.0),), scores=(0.5,))
+    for bad in (
+        [{"answer": "B"}],
+        [{"id": "1"}, {"id": "1"}],
+        [{"id": "1", "spans": [[1]]}],
+        [{"id": "1", "spans": [[1, 2]], "scores": [1, 2]}],
+        [{"id": "1", "spans": [[1, 2]], "captions": ["a", "b"]}],
+        [{"id": "1", "wrong": 1}],
+        [1],
+    ):
+        with pytest.raises(InputError, match=r"prediction [12] of"):
+            read_predictions(tmp_path, bad)
+
+
+def test_what_the_sampler_loses_and_what_the_model_loses() -> None:
+    """Two events are asked about: a frame lies in both, in one, or nobody knows."""
+    items = [
+        Item(
+            id=str(number),
+            task="ask",
+            video=f"{number}.mp4",
+            question="what came first?",
+            answer="red",
+            spans=((1.0, 2.0), (5.0, 6.0)),
+        )
+        for number in range(4)
+    ]
+    shown = [(0.0, 1.0, 5.9), (1.5, 1.9, 6.0), None, (1.0, 5.0)]
+    answers = ["red", "red", "red", "blue"]
+    outcomes = {
+        item.id: Outcome(
+            id=item.id,
+            digest=item.digest,
+            prediction=Prediction(answer=answer, shown_s=times),
+        )
+        for item, answer, times in zip(items, answers, shown, strict=True)
+    }
+    (part,) = summarise(items, outcomes).parts
+    values = {one.measure.name: one.estimate.value for one in part.whole.scored}
+    assert values["event seen"] == pytest.approx(2 / 3)
+    assert values["accuracy, event seen"] == 0.5
+    assert values["accuracy, event not seen"] == 1
+    assert values["accuracy"] == 0.75
+    # A run that does not know its frames is compared in the rest.
+    unknown = {
+        name: Outcome(id=name, digest=one.digest, prediction=Prediction(answer="red"))
+        for name, one in outcomes.items()
+    }
+    names = [one.measure.name for one in compare(items, outcomes, unknown)[0]]
+    assert names == ["accuracy", "accuracy, open"]
+
+
+def test_one_of_several_occurrences_is_enough_to_ground() -> None:
+    item = Item(id="y", task="ground", video="a", question="a cat", spans=((0, 1), (3, 4)))
+    given = Prediction(spans=((3.0, 4.0),), shown_s=(3.5,))
+    outcome = Outcome(id="y", digest=item.digest, prediction=given)
+    (part,) = summarise([item], {"y": outcome}).parts
+    values = {one.measure.name: one.estimate.value for one in part.whole.scored}
+    assert values["event seen"] == values["R@1 IoU 0.5, event seen"] == 1
+    assert "R@1 IoU 0.5, event not seen" not in values
