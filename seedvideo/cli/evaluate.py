@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from seedvideo.evaluate.results import Outcome, Results
     from seedvideo.model.backends import Backend
 
-BenchName = Literal["charades-sta", "video-mme", "activitynet-captions", "flashbench", "list"]
+BenchName = Literal[
+    "charades-sta", "video-mme", "activitynet-captions", "synthetic", "flashbench", "list"
+]
 
 RESULTS: Final = "results.jsonl"
 TABLE: Final = "table.md"
@@ -31,7 +33,10 @@ def evaluate(
         BenchName, typer.Argument(metavar="BENCH", help="Name of a benchmark; list shows them.")
     ],
     videos: Annotated[
-        str | None, typer.Option("--videos", metavar="DIR", help="Folder with its videos.")
+        str | None,
+        typer.Option(
+            "--videos", metavar="DIR", help="Folder with its videos; synthetic keeps its own there."
+        ),
     ] = None,
     annotations: Annotated[
         list[str] | None,
@@ -111,7 +116,11 @@ def evaluate(
         flashbench(talk, folder, policy=policy, budget_tokens=budget_tokens, limit=limit)
         return
     with talk.guarded(COULD_NOT_START):
-        asked = open_bench(bench, videos, annotations or [], scores_only=predictions is not None)
+        if bench == "synthetic":
+            asked = open_synthetic(videos, annotations, folder)
+        else:
+            scores_only = predictions is not None
+            asked = open_bench(bench, videos, annotations or [], scores_only=scores_only)
         items = asked.items[:limit]
         if predictions is not None:
             table, missing = score_file(Path(predictions), asked, items)
@@ -194,6 +203,15 @@ def open_bench(
     return published(name, [Path(word) for word in annotations], folder)
 
 
+def open_synthetic(videos: str | None, annotations: list[str] | None, output: Path) -> "Bench":
+    """The synthetic benchmark, its videos in the folder that is named or below the output."""
+    from seedvideo.evaluate.benches import synthetic
+
+    if annotations:
+        raise typer.BadParameter("synthetic makes its own questions, so no --annotations")
+    return synthetic(output / "videos" if videos is None else Path(videos))
+
+
 def open_results(talk: Talk, path: Path) -> "Results":
     """The results file; says if its last line was torn."""
     from seedvideo.evaluate.results import Results
@@ -238,6 +256,7 @@ def measure(
         thinking=thinking,
         zoom=zoom,
         blind=blind,
+        generator=asked.generator,
     )
     failures = 0
 

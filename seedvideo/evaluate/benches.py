@@ -23,15 +23,18 @@ class Bench:
         items: all of it.
         path_of: finds or makes the video of an item.
         headline: names of the measures that count most.
+        generator: names what made the videos; empty where they were not made.
     """
 
     name: str
     items: tuple[Item, ...]
     path_of: PathOf
     headline: tuple[str, ...]
+    generator: str = ""
 
 
 MADE: Final[Mapping[str, str]] = {
+    "synthetic": "questions and moments of things that come and go: makes its videos",
     "flashbench": "brief events and fine print that plans keep: makes its videos, needs no model",
 }
 """Benchmarks that make their own videos, each with a line for people."""
@@ -57,3 +60,16 @@ def published(name: str, annotations: Sequence[Path], videos: Path) -> Bench:
     first, *more = annotations
     items = adapter.items(first, *more)
     return Bench(name, tuple(items), in_folder(videos), tuple(adapter.headline))
+
+
+def synthetic(folder: Path) -> Bench:
+    """The synthetic benchmark.
+
+    Args:
+        folder: where its videos go, and are found again.
+    """
+    from seedvideo.evaluate.made import Synthetic
+
+    made = Synthetic(folder)
+    headline = ("accuracy", "R@1 IoU 0.5", "mIoU", "false positives")
+    return Bench("synthetic", made.items, made.path_of, headline, made.generator)

@@ -105,6 +105,7 @@ def settings_of(
     thinking: bool,
     zoom: bool,
     blind: bool,
+    generator: str = "",
 ) -> Settings:
     """Everything that the predictions of a `Pipeline` depend on."""
     return Settings(
@@ -117,6 +118,7 @@ def settings_of(
             "thinking": thinking,
             "zoom": zoom,
             "blind": blind,
+            "generator": generator,
             "version": seedvideo.__version__,
         },
     )

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from seedvideo.model.adapter import Adapter
 from seedvideo.model.backends import SKILLS, Skill
 from seedvideo.model.decoder import Decoder, DecoderConfig
+from seedvideo.model.thumbnails import THUMBNAIL_VALUES, scaled, thumbnails
 from seedvideo.model.vit import SeedViT, VitConfig
 from seedvideo.units import POOL
 
@@ -37,10 +38,12 @@ class AnswerConfig:
     Args:
         adapter_hidden: channels between its adapter's two layers.
         decoder: its language model.
+        thumbnails: whether its adapter reads each token's own square beside the encoder's vector.
     """
 
     adapter_hidden: int
     decoder: DecoderConfig
+    thumbnails: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +153,8 @@ class AnswerBranch(nn.Module):
 
     def __init__(self, vision_width: int, config: AnswerConfig):
         super().__init__()
-        self.adapter = Adapter(vision_width, config.adapter_hidden, config.decoder.width)
+        width = vision_width + (THUMBNAIL_VALUES if config.thumbnails else 0)
+        self.adapter = Adapter(width, config.adapter_hidden, config.decoder.width)
         self.decoder = Decoder(config.decoder)
 
 
@@ -181,8 +185,25 @@ class SeedVL(nn.Module):
 
     def see(self, frames: Sequence[Tensor], *, skill: Skill = "caption") -> Tensor:
         """Encode ``(h, w, 3)`` uint8 frames to ``(k, d)`` vectors for the skill's decoder."""
-        visual: Tensor = self.voice(skill).adapter(self.vit(frames))
-        return visual
+        return self.adapt(self.vit(frames), frames, skill=skill)
+
+    def adapt(self, seen: Tensor, frames: Sequence[Tensor], *, skill: Skill) -> Tensor:
+        """Turn the encoder's vectors into those that the skill's decoder reads.
+
+        Args:
+            seen: ``(k, width of the encoder)``.
+            frames: what it has seen, for a branch that reads thumbnails.
+            skill: whose adapter is used.
+
+        Returns:
+            ``(k, d)``.
+        """
+        adapter = self.voice(skill).adapter
+        answer = self.config.answer
+        if skill != "caption" and answer is not None and answer.thumbnails:
+            squares = [thumbnails(frame.unsqueeze(0), self.config.token_px)[0] for frame in frames]
+            seen = torch.cat((seen, scaled(torch.cat(squares)).to(seen.dtype)), dim=1)
+        return adapter(seen)
 
     def embed(self, ids: Tensor, visual: Tensor | None, *, skill: Skill = "caption") -> Tensor:
         """Look ids up, and put the visual tokens in the places of ``<image>``.

@@ -3,7 +3,7 @@
 In their order: ``vocabulary`` turns captions into tokenizer.json; ``fit`` trains, may be stopped
 whenever and goes on when started again; ``score`` gives BLEU and CIDEr-D of a model in training;
 ``export`` writes its averaged weights as a checkpoint that seedvideo loads; ``measure`` makes the
-numbers of the model card.
+numbers of the model card. ``answers`` holds the recipe of the branch that answers questions.
 """
 
 import json
@@ -23,6 +23,7 @@ from seedvideo.model.tokenizer import Tokenizer
 from seedvideo.model.vit import ConvPatches
 from seedvideo.sampler.stamps import time_text
 from seedvideo.tasks.caption import CAPTION_PROMPT, THEN
+from seedvideo.train.answers import app as answers_app
 from seedvideo.train.export import calibrate, learn_familiarity, mean_features, nano_config
 from seedvideo.train.fit import Recipe, Run, read_averaged
 from seedvideo.train.measure import measure
@@ -38,6 +39,7 @@ _VIEWS = 40
 """Each photo is mirrored in half of them; sizes come in turn."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+app.add_typer(answers_app, name="answers")
 
 DataOption = Annotated[Path, typer.Option(help="Photos and captions; layout in train/photos.py.")]
 RunOption = Annotated[Path, typer.Option(help="Folder of the model in training.")]

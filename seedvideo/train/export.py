@@ -4,14 +4,16 @@ Averaged weights in half precision, what the training photos looked like, and a 
 which an answer counts as a guess.
 """
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from seedvideo.model.checkpoint import CheckpointConfig
+from seedvideo.model.checkpoint import Checkpoint, CheckpointConfig
 from seedvideo.model.familiarity import Familiarity
-from seedvideo.model.seedvl import SeedVLConfig
+from seedvideo.model.seedvl import AnswerConfig, SeedVLConfig
 from seedvideo.model.stem import ConvStem
 from seedvideo.sampler.geometry import TokenGeometry
 from seedvideo.train.views import PLAIN_SIZE, Pictures
@@ -28,6 +30,10 @@ NANO_GEOMETRY = TokenGeometry(
 
 LICENCE = "research and non-commercial use (trained on Flickr8k); see LICENSE-WEIGHTS"
 DESCRIPTION = "seedvideo-nano: 12 M parameters, captions of everyday scenes on a CPU"
+
+_STEM = "vit.patches.stem."
+_SENSITIVE = (f"{_STEM}entry.", *(f"{_STEM}lower_blocks.{number}." for number in range(5)))
+"""What must not be stored in one byte a number."""
 
 _DIRECTIONS = 128
 _REMEMBERED = 1_000
@@ -94,3 +100,38 @@ def nano_config(model: SeedVLConfig, threshold: float) -> CheckpointConfig:
         geometry=NANO_GEOMETRY,
         familiarity_threshold=threshold,
     )
+
+
+def with_answers(
+    start: Checkpoint, config: AnswerConfig, weights: Mapping[str, Tensor]
+) -> tuple[CheckpointConfig, dict[str, Tensor], frozenset[str]]:
+    """A checkpoint with an answer branch.
+
+    Two decoders only fit if some weights are stored in one byte a number: the matrices of the
+    branch, those of the encoder's feed-forward parts, and the deeper convolutions of the stem. Its
+    first ones stay as they are: what is off there grows through all others (docs/log.md).
+
+    Args:
+        start: what it is added to; an older branch is replaced.
+        config: sizes of the branch.
+        weights: of the branch, by their names inside it.
+
+    Returns:
+        The configuration, all weights, and the names of those to store as int8.
+    """
+    every = {
+        name: value
+        for name, value in start.model.state_dict().items()
+        if not name.startswith("answer.")
+    }
+    every |= {f"answer.{name}": value for name, value in weights.items()}
+    int8 = frozenset(name for name, value in every.items() if _fits_a_byte(name, value))
+    model = replace(start.config.model, answer=config)
+    return replace(start.config, model=model), every, int8
+
+
+def _fits_a_byte(name: str, weight: Tensor) -> bool:
+    """Whether a weight may be stored in one byte a number."""
+    if name.startswith("answer.") or re.match(r"vit\.blocks\.\d+\.mlp\.", name):
+        return weight.ndim == 2
+    return name.startswith(_STEM) and weight.ndim == 4 and not name.startswith(_SENSITIVE)

@@ -245,3 +245,38 @@ def test_flashbench_takes_no_model(run: Run) -> None:
     code, _, err = run("eval", "flashbench", "--model", "nano", "--blind")
     assert code == 2
     assert "so no --model, --blind" in err
+
+
+def test_synthetic_makes_its_own_videos(
+    run: Run, model: ColourModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = SimpleNamespace(frames=3, tokens=99)
+
+    def ask(video: seedvideo.Video, question: str, **options: Any) -> Any:
+        answer = SimpleNamespace(answer=(*options["options"], "yes")[0], raw="")
+        return SimpleNamespace(answer=answer, plan=plan, confident=True)
+
+    def ground(video: seedvideo.Video, query: str, **options: Any) -> Any:
+        grounding = SimpleNamespace(found=False, spans=(), raw="")
+        return SimpleNamespace(grounding=grounding, plan=plan, confident=True)
+
+    monkeypatch.setattr(seedvideo, "ask", ask, raising=False)
+    monkeypatch.setattr(seedvideo, "ground", ground, raising=False)
+    command = ("eval", "synthetic", "-o", tmp_path / "out", "--policy", "uniform")
+    code, out, err = run(*command, "--limit", "8")
+    assert (code, err) == (0, "")
+    assert "8 items over 1 videos; all answered." in out
+    assert "| kind: " in out
+    (video,) = (tmp_path / "out" / "videos").rglob("*.mp4")
+    made = video.stat().st_mtime_ns
+    settings = results(tmp_path / "out")[0]["settings"]["told"]
+    assert video.parent.name == f"synthetic-{settings['generator']}"
+    # Another run finds the video again.
+    assert run(*command, "--limit", "8", "--blind").code == 0
+    assert video.stat().st_mtime_ns == made
+
+
+def test_synthetic_takes_no_annotations(run: Run) -> None:
+    code, _, err = run("eval", "synthetic", "--annotations", "x")
+    assert code == 2
+    assert "makes its own questions" in err

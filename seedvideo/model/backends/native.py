@@ -10,6 +10,7 @@ Notation used for tensor shapes:
     s: positions of the prompt; k: visual tokens of all frames; d: width of the decoder
 """
 
+import hashlib
 import math
 import os
 import re
@@ -98,6 +99,7 @@ class NativeBackend:
         if self._tokenizer.size > vocabulary:
             raise _unfit(f"{self._tokenizer.size} words, the model knows {vocabulary}")
         self._familiarity = _familiarity(checkpoint)
+        self._last: tuple[bytes, Tensor, float | None] | None = None
 
     @classmethod
     def from_folder(cls, folder: Path) -> "NativeBackend":
@@ -217,9 +219,10 @@ class NativeBackend:
             torch.from_numpy(part.pixels.copy()) for part in parts if isinstance(part, ImagePart)
         ]
         ids = self._ids(parts)
-        seen, familiarity = self._see(frames)
-        adapter, decoder = self._model.voice(skill)
-        prompt = self._model.embed(torch.tensor([ids]), adapter(seen), skill=skill)
+        seen, familiarity = self._remembered(frames)
+        decoder = self._model.voice(skill).decoder
+        visual = self._model.adapt(seen, frames, skill=skill)
+        prompt = self._model.embed(torch.tensor([ids]), visual, skill=skill)
         thought = None
         if thinking_tokens is not None:
             thought = think(decoder, prompt, self._tokenizer, max_tokens=thinking_tokens)
@@ -236,6 +239,17 @@ class NativeBackend:
                 count = height_px * width_px // self._config.geometry.token_px**2
                 ids += [FRAME_ID, *[IMAGE_ID] * count, FRAME_END_ID]
         return [*ids, ANSWER_ID]
+
+    def _remembered(self, frames: Sequence[Tensor]) -> tuple[Tensor, float | None]:
+        """What `_see` gives; the last frames are not seen twice: questions often come in a row."""
+        digest = hashlib.sha256()
+        for frame in frames:
+            digest.update(repr(tuple(frame.shape)).encode())
+            digest.update(frame.numpy().data)
+        key = digest.digest()
+        if self._last is None or self._last[0] != key:
+            self._last = (key, *self._see(frames))
+        return self._last[1:]
 
     def _see(self, frames: Sequence[Tensor]) -> tuple[Tensor, float | None]:
         """The encoder's visual tokens of all frames, ``(k, width)``, and their familiarity."""

@@ -1,0 +1,1 @@
+"""The synthetic benchmark: videos made from nothing, about which everything is known."""

@@ -1,0 +1,227 @@
+"""Rows that the answer branch learns from: frames of the bank, and questions about them.
+
+    stories      events of one scene, told by the frames that a sampler might have chosen
+    slideshows   photos one after the other, asked about by what people wrote of them
+
+Times, spacing and number of frames vary as plans do: evenly spread or dense here and sparse there,
+at one size or at several. What is asked has its answer in the frames that are shown: a moment is
+named by the first and the last frame that show it. Knows nothing of tensors.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+
+import numpy as np
+
+from seedvideo.evaluate.synthetic.questions import Question, ask_all
+from seedvideo.evaluate.synthetic.story import COUNT_WORDS, Event
+from seedvideo.sampler.stamps import stamp
+from seedvideo.tasks import ask
+from seedvideo.tasks.ground import NOT_FOUND, ground_prompt
+from seedvideo.train.bank import Bank, FrameId
+from seedvideo.train.captioned import Told, ask_photos
+from seedvideo.train.sights import NOTHING, Sight, sight_of
+
+MOST_PAIRS = 12
+"""Questions of one row."""
+
+_OPTIONS_SHARE = 0.4
+
+
+@dataclass(frozen=True)
+class QuizRow:
+    """One sequence to learn.
+
+    Args:
+        frames: in time order.
+        times: of the frames.
+        pairs: prompts with their answers.
+        kinds: what each pair asks for, beside them.
+        sights: what each frame shows, beside the frames.
+    """
+
+    frames: tuple[FrameId, ...]
+    times: tuple[Fraction, ...]
+    pairs: tuple[tuple[str, str], ...]
+    kinds: tuple[str, ...]
+    sights: tuple[Sight, ...]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One thing that some frames in a row show.
+
+    Args:
+        first: place of the first of these frames.
+        last: place of the last.
+    """
+
+    first: int
+    last: int
+
+
+class Quiz:
+    """Draws rows at random.
+
+    Args:
+        bank: seen frames.
+        told: what people wrote of the photos of the bank's slides.
+        seed: start of all randomness; together with the number of a row it fixes it.
+    """
+
+    def __init__(self, bank: Bank, told: Sequence[Told], *, seed: int):
+        self._bank, self._told, self._seed = bank, told, seed
+
+    def draw(
+        self, number: int, *, most_frames: int, stories: float = 0.62, thinking: float = 0.0
+    ) -> QuizRow:
+        """One row.
+
+        Args:
+            number: fixes it, together with the seed.
+            most_frames: that it may have.
+            stories: how likely it tells a story.
+            thinking: share of a story's questions that are thought about first.
+        """
+        rng = np.random.default_rng([self._seed, number, 9])
+        if rng.random() < stories:
+            return self._story(rng, most_frames, thinking)
+        return self._slideshow(rng, most_frames)
+
+    def _story(self, rng: np.random.Generator, most_frames: int, thinking: float) -> QuizRow:
+        scene = self._bank.scenes[int(rng.integers(len(self._bank.scenes)))]
+        wanted = int(rng.choice([1, 2, 3, 4, 5, 6], p=[0.12, 0.22, 0.26, 0.2, 0.14, 0.06]))
+        count = min(wanted, max(1, (most_frames - 1) // 2))
+        chosen = rng.choice(len(scene.events), count, replace=False).tolist()
+        longest = 1 if rng.random() < 0.15 else int(rng.integers(2, 8))
+        mixes_sizes = rng.random() < 0.5
+        size = int(rng.integers(len(scene.quiet)))
+        frames: list[FrameId] = []
+        sights: list[Sight] = []
+        shown: list[Shown] = []
+        room = most_frames
+        for place, index in enumerate(chosen):
+            left = len(chosen) - place
+            gap = int(rng.integers(0, 5)) if rng.random() < 0.9 else 0
+            gap = min(gap, max(0, room // left - 1))
+            frames += [scene.quiet[size]] * gap
+            sights += [NOTHING] * gap
+            length = min(int(rng.integers(1, longest + 1)), max(1, room // left - gap))
+            at = int(rng.integers(len(scene.quiet))) if mixes_sizes else size
+            phases = scene.events[index].frames[at]
+            first = len(frames)
+            taken = [(2 * step + 1) * len(phases) // (2 * length) for step in range(length)]
+            frames += [phases[phase] for phase in taken]
+            event = scene.events[index].event
+            sights += [sight_of(event, (phase + 0.5) / len(phases)) for phase in taken]
+            shown.append(Shown(first, len(frames) - 1))
+            room = most_frames - len(frames)
+        frames += [scene.quiet[size]] * int(rng.integers(0, max(1, min(6, room + 1))))
+        sights += [NOTHING] * (len(frames) - len(sights))
+        times, duration = _times(rng, len(frames))
+        events = [scene.events[index].event for index in chosen]
+        pairs, kinds = [], []
+        questions = [q for q in ask_all(events, rng) if not q.watches or _seen_twice(q, shown)]
+        for question in _chosen(questions, rng):
+            thought = _thought(events, shown, times) if rng.random() < thinking else None
+            pairs.append(_pair(question, thought, shown, times, duration, rng))
+            kinds.append(question.kind)
+        return QuizRow(tuple(frames), times, tuple(pairs), tuple(kinds), tuple(sights))
+
+    def _slideshow(self, rng: np.random.Generator, most_frames: int) -> QuizRow:
+        slides = self._bank.slides
+        wanted = int(rng.choice([1, 2, 3, 4, 5, 6], p=[0.2, 0.15, 0.2, 0.2, 0.15, 0.1]))
+        count = min(wanted, most_frames, len(slides))
+        longest = max(1, min(int(rng.choice([1, 2, 4, 8])), most_frames // count))
+        chosen = [slides[int(index)] for index in rng.choice(len(slides), count, replace=False)]
+        frames: list[FrameId] = []
+        sights: list[Sight] = []
+        shown: list[Shown] = []
+        mirrored = []
+        for slide in chosen:
+            first = len(frames)
+            flags = []
+            for _ in range(int(rng.integers(1, longest + 1))):
+                frame, flag = slide.views[int(rng.integers(len(slide.views)))]
+                frames.append(frame)
+                flags.append(flag)
+            mirrored.append(any(flags))
+            sights += [Sight(nouns=self._told[slide.photo].main)] * len(flags)
+            shown.append(Shown(first, len(frames) - 1))
+        times, duration = _times(rng, len(frames))
+        told = [self._told[slide.photo] for slide in chosen]
+        elsewhere = [self._told[int(index)] for index in rng.integers(len(self._told), size=4)]
+        questions = ask_photos(told, mirrored, elsewhere, rng)
+        pairs, kinds = [], []
+        for question in _chosen(questions, rng):
+            pairs.append(_pair(question, None, shown, times, duration, rng))
+            kinds.append("photo-" + question.kind)
+        return QuizRow(tuple(frames), times, tuple(pairs), tuple(kinds), tuple(sights))
+
+
+def _chosen(questions: list[Question], rng: np.random.Generator) -> list[Question]:
+    order = rng.permutation(len(questions))[:MOST_PAIRS]
+    return [questions[int(index)] for index in order]
+
+
+def _seen_twice(question: Question, shown: Sequence[Shown]) -> bool:
+    return all(shown[place].last > shown[place].first for place in question.about)
+
+
+def _pair(
+    question: Question,
+    thought: str | None,
+    shown: Sequence[Shown],
+    times: Sequence[Fraction],
+    duration: Fraction,
+    rng: np.random.Generator,
+) -> tuple[str, str]:
+    """What is asked, in the words of the tasks, and what should be answered."""
+    thinks = thought is not None
+    if question.kind == "when":
+        prompt = ground_prompt(question.text, duration=duration, thinking=thinks)
+        answer = "; ".join(_span_text(shown[place], times) for place in question.spans) or NOT_FOUND
+    else:
+        has_options = bool(question.options) and rng.random() < _OPTIONS_SHARE
+        options = question.options if has_options else ()
+        prompt = ask.Question.of(question.text, options).prompt(thinking=thinks)
+        answer = question.answer
+    return prompt, f"<think>{thought}</think>{answer}" if thinks else answer
+
+
+def _thought(events: Sequence[Event], shown: Sequence[Shown], times: Sequence[Fraction]) -> str:
+    """All that happens, in order: what one would note down before answering."""
+    return "; ".join(
+        f"{_span_text(span, times)} {_noted(event, span)}"
+        for event, span in zip(events, shown, strict=True)
+    )
+
+
+def _noted(event: Event, span: Shown) -> str:
+    if event.count > 1:
+        return f"{COUNT_WORDS[event.count]} {event.thing.plural}"
+    if event.place is not None:
+        return f"{event.thing.name} {event.place}"
+    return (
+        f"{event.thing.name} moves {event.motion}" if span.last > span.first else event.thing.name
+    )
+
+
+def _span_text(span: Shown, times: Sequence[Fraction]) -> str:
+    return f"{stamp(times[span.first])} - {stamp(times[span.last])}"
+
+
+def _times(rng: np.random.Generator, count: int) -> tuple[tuple[Fraction, ...], Fraction]:
+    """Times that rise by a tenth at least, and the duration of the video."""
+    spacing = 10 ** rng.uniform(-0.4, 0.8)
+    steps = np.full(count, spacing)
+    if rng.random() < 0.5:
+        steps *= rng.choice([0.2, 0.4, 1.0, 2.0], count)
+    tenths = np.maximum(1, np.rint(steps * 10).astype(int))
+    start = 0 if rng.random() < 0.7 else int(rng.integers(0, 30))
+    ends = start + np.cumsum(tenths)
+    times = tuple(Fraction(int(end - step), 10) for end, step in zip(ends, tenths, strict=True))
+    assert all(a < b for a, b in pairwise(times))
+    return times, Fraction(int(ends[-1]), 10)

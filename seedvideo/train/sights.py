@@ -1,0 +1,96 @@
+"""What each frame of a row shows, as a lesson beside the questions.
+
+A question's answer says little about the twenty frames that it is drawn from. So while the branch
+learns, heads that are thrown away afterwards read from the middle of the decoder, at the mark that
+ends each frame, what this frame shows: then the mark holds it, with the frame's time, for any
+question to find.
+
+Notation used for tensor shapes:
+    m: frames of all rows of a batch; d: width of the decoder
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seedvideo.evaluate.nouns import nouns
+from seedvideo.evaluate.synthetic.story import MOST_AT_ONCE, Event
+from seedvideo.evaluate.synthetic.things import COLOURS, SHAPES
+
+_THIRDS: Final = 3
+_SIZES: Final = (len(COLOURS) + 1, len(SHAPES) + 1, MOST_AT_ONCE + 1, _THIRDS, _THIRDS)
+"""Colour, shape and number, each with one more for nothing; column and row of a thing alone."""
+
+_UNKNOWN: Final = -1
+NOUNS: Final = tuple(
+    sorted(
+        nouns(
+            "man woman boy girl child baby person dog horse bird ball bike motorcycle car boat"
+            " skateboard snowboard water pool ocean beach snow grass field park mountain hill rock"
+            " tree street sidewalk building house wall fence stairs bench stage crowd player"
+            " skateboarder snowboarder surfer climber cyclist soccer football basketball baseball"
+            " swing slide ramp wave lake dirt sand bus truck table chair toy stick frisbee sky"
+        )
+    )
+)
+"""What photos are asked for: nouns that recur in captions."""
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What one frame shows.
+
+    Args:
+        labels: one a head; `_UNKNOWN` where it has nothing to say. None for a photo.
+        nouns: of a photo's captions.
+    """
+
+    labels: tuple[int, ...] | None = None
+    nouns: frozenset[str] = frozenset()
+
+
+NOTHING: Final = Sight((len(COLOURS), len(SHAPES), MOST_AT_ONCE, _UNKNOWN, _UNKNOWN))
+"""A quiet frame."""
+
+
+def sight_of(event: Event, progress: float) -> Sight:
+    """One frame of an event."""
+    column = row = _UNKNOWN
+    if event.count == 1:
+        ((x, y),) = event.centres(progress)
+        column, row = (min(_THIRDS - 1, max(0, int(place * _THIRDS))) for place in (x, y))
+    colour, shape = list(COLOURS).index(event.thing.colour), SHAPES.index(event.thing.shape)
+    return Sight((colour, shape, event.count - 1, column, row))
+
+
+class SightHeads(nn.Module):
+    """The decoder's state at the end of each frame to what the frame shows."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = nn.RMSNorm(width)
+        self.things = nn.Linear(width, sum(_SIZES))
+        self.nouns = nn.Linear(width, len(NOUNS))
+
+    def loss(self, states: Tensor, sights: Sequence[Sight]) -> Tensor:
+        """How far the heads are from ``sights``, one for each of ``(m, d)`` states."""
+        states = self.norm(states)
+        labels = torch.tensor([sight.labels or (_UNKNOWN,) * len(_SIZES) for sight in sights])
+        total = states.new_zeros((), dtype=torch.float32)
+        for at, told in enumerate(self.things(states).float().split(_SIZES, dim=-1)):
+            if bool((labels[:, at] != _UNKNOWN).any()):
+                total = total + functional.cross_entropy(told, labels[:, at], ignore_index=_UNKNOWN)
+        photos = [index for index, sight in enumerate(sights) if sight.labels is None]
+        if photos:
+            wanted = np.array([[noun in sights[index].nouns for noun in NOUNS] for index in photos])
+            told = self.nouns(states[photos]).float()
+            # Summed over nouns: most are absent from most photos, and a mean would say nothing.
+            total = total + functional.binary_cross_entropy_with_logits(
+                told, torch.from_numpy(wanted).float(), reduction="sum"
+            ) / len(photos)
+        return total

@@ -1,0 +1,304 @@
+"""The answer branch's training: rows ask what their frames show, and a run can be resumed."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from seedvideo.evaluate.synthetic.story import Event
+from seedvideo.evaluate.synthetic.things import Thing
+from seedvideo.media.timeline import Span
+from seedvideo.model.decoder import DecoderConfig
+from seedvideo.model.seedvl import (
+    ANSWER_ID,
+    END_ID,
+    FRAME_END_ID,
+    AnswerBranch,
+    AnswerConfig,
+    SeedVL,
+    SeedVLConfig,
+    initialise,
+)
+from seedvideo.model.thumbnails import THUMBNAIL_PX, scaled, thumbnails
+from seedvideo.model.vit import VitConfig
+from seedvideo.train.answer_fit import (
+    AnswerRecipe,
+    AnswerRun,
+    collate,
+    exactness,
+    logits,
+    read_averaged,
+)
+from seedvideo.train.bank import Bank, joined, make_bank
+from seedvideo.train.captioned import Told, ask_photos
+from seedvideo.train.one_frame import middle_block, teach_frames
+from seedvideo.train.perceive import teach
+from seedvideo.train.photos import Photo
+from seedvideo.train.quiz import Quiz, QuizRow
+from seedvideo.train.sights import NOTHING, SightHeads, sight_of
+
+VOCABULARY = 300
+SIZES = AnswerConfig(
+    adapter_hidden=16,
+    decoder=DecoderConfig(vocabulary=VOCABULARY, width=16, depth=2, heads=2, kv_heads=1, hidden=24),
+    thumbnails=True,
+)
+CAPTIONS = (
+    ("A brown dog is running over the grass .", "A dog runs .", "The dog plays .", "a dog", "dog"),
+    ("Two men are sitting on a red bench .", "Men on a bench .", "two men", "men sit", "a bench"),
+    ("A girl in a blue dress jumps .", "A girl jumps .", "a girl", "the girl", "girl"),
+    ("A boat on a lake .", "The boat .", "a boat", "a small boat", "boat on water"),
+)
+PHOTOS = [Photo(f"photo-{index}", texts) for index, texts in enumerate(CAPTIONS)]
+TOLD = [Told.of(photo) for photo in PHOTOS]
+
+
+def encode(text: str) -> list[int]:
+    return [6 + byte % 256 for byte in text.encode()]
+
+
+@pytest.fixture(scope="module")
+def model() -> SeedVL:
+    made = SeedVL(
+        SeedVLConfig(
+            vit=VitConfig(width=16, depth=1, heads=2, embedding="conv"),
+            adapter_hidden=16,
+            decoder=DecoderConfig(
+                vocabulary=VOCABULARY, width=16, depth=1, heads=2, kv_heads=1, hidden=24
+            ),
+            answer=SIZES,
+        )
+    )
+    initialise(made, seed=1)
+    return made.eval()
+
+
+@pytest.fixture(scope="module")
+def bank(model: SeedVL) -> Bank:
+    rng = np.random.default_rng(1)
+    photos = [rng.integers(0, 256, (192, 192, 3), dtype=np.uint8) for _ in PHOTOS]
+    return make_bank(model, photos, scenes=3, views=1, seed=1, progress=lambda line: None)
+
+
+def branch() -> AnswerBranch:
+    torch.manual_seed(0)
+    return AnswerBranch(16, SIZES)
+
+
+def rows(bank: Bank, count: int, *, stories: float = 0.6) -> list[QuizRow]:
+    quiz = Quiz(bank, TOLD, seed=1)
+    drawn = [quiz.draw(number, most_frames=10, stories=stories) for number in range(count)]
+    return [row for row in drawn if row.pairs]
+
+
+def test_thumbnails_are_the_squares_of_their_tokens() -> None:
+    frames = torch.zeros((1, 128, 192, 3), dtype=torch.uint8)
+    frames[0, 64:128, 128:192, 0] = 200  # the last of six tokens, red
+    small = thumbnails(frames, 64)
+    assert small.shape == (1, 6, 3 * THUMBNAIL_PX**2)
+    assert small[0, :5].max() == 0
+    red, others = small[0, 5].split((THUMBNAIL_PX**2, 2 * THUMBNAIL_PX**2))
+    assert red.min() == 200 and others.max() == 0
+    assert scaled(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [-1, 1]
+
+
+def test_a_bank_is_the_same_after_saving_and_its_parts_keep_their_frames(
+    bank: Bank, tmp_path: Path
+) -> None:
+    bank.save(tmp_path / "bank.safetensors")
+    again = Bank.load(tmp_path / "bank.safetensors")
+    assert again.scenes == bank.scenes and again.slides == bank.slides
+    both = joined([bank, again])
+    first, second = both.scenes[1], both.scenes[len(bank.scenes) + 1]
+    for one, other in zip(first.events, second.events, strict=True):
+        for group, others in zip(one.frames, other.frames, strict=True):
+            for a, b in zip(group, others, strict=True):
+                assert a != b
+                torch.testing.assert_close(both.look(a), both.look(b))
+    assert [len(slide.views) for slide in both.slides] == [2] * len(PHOTOS)
+
+
+def test_a_bank_holds_what_the_model_sees(model: SeedVL, bank: Bank) -> None:
+    # The adapter of the answer branch must read in training what it reads in use.
+    frame = torch.from_numpy(np.random.default_rng(5).integers(0, 256, (192, 320, 3), np.uint8))
+    seen = model.vit([frame])
+    tokens, thumbs = seen, thumbnails(frame.unsqueeze(0), model.config.token_px)[0]
+    assert model.answer is not None
+    by_hand = model.answer.adapter(torch.cat((tokens, scaled(thumbs)), dim=1))
+    torch.testing.assert_close(by_hand, model.see([frame], skill="ask"))
+    kept = bank.look(bank.scenes[0].quiet[0])
+    assert kept[0].shape == tokens.shape and kept[1].shape == thumbs.shape
+
+
+def test_moments_are_named_by_the_frames_that_show_them(bank: Bank) -> None:
+    quiet = {frame for scene in bank.scenes for frame in scene.quiet}
+    named = 0
+    for row in rows(bank, 60, stories=1.0):
+        stamps = [f"{float(time):.1f}" for time in row.times]
+        for (_, answer), kind in zip(row.pairs, row.kinds, strict=True):
+            if kind != "when" or answer == "not found":
+                continue
+            first, last = (stamps.index(word) for word in answer.split(" - "))
+            inside = row.frames[first : last + 1]
+            assert not quiet & set(inside)
+            for at in (first - 1, last + 1):
+                if 0 <= at < len(row.frames):
+                    assert row.frames[at] not in inside
+            named += 1
+    assert named > 30
+
+
+def test_thoughts_stand_between_their_marks_and_the_prompt_asks_for_them(bank: Bank) -> None:
+    quiz = Quiz(bank, TOLD, seed=1)
+    row = next(
+        row
+        for row in (quiz.draw(n, most_frames=10, stories=1.0, thinking=1.0) for n in range(20))
+        if row.pairs
+    )
+    for prompt, answer in row.pairs:
+        assert prompt.endswith(" First think, between <think> and </think>.")
+        thought, mark, rest = answer.removeprefix("<think>").partition("</think>")
+        assert answer.startswith("<think>") and mark and rest and " - " in thought
+
+
+def asked_of(slides: Sequence[int]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        told = [TOLD[index] for index in slides]
+        others = [TOLD[index] for index in range(len(TOLD)) if index not in slides]
+        for question in ask_photos(told, [False] * len(told), others, rng):
+            found[question.text] = question.answer
+    return found
+
+
+def test_questions_about_photos_are_answered_by_their_captions() -> None:
+    dog = asked_of([0])
+    assert dog["What is the dog doing?"] == "running over the grass"
+    assert dog["What colour is the dog?"] == "brown"
+    assert dog["Is there a dog?"] == "yes"
+    assert dog["Is there a boat?"] == "no"
+    assert asked_of([1])["How many men are there?"] == "two"
+
+
+def test_a_question_alone_is_answered_as_among_others(bank: Bank) -> None:
+    model = branch().eval()
+    row = rows(bank, 5)[0]
+    batch = collate([row], bank, encode)
+    together = logits(model, batch, batch.tokens)
+    for number in range(len(row.pairs)):
+        alone = QuizRow(
+            row.frames,
+            row.times,
+            row.pairs[number : number + 1],
+            row.kinds[number : number + 1],
+            row.sights,
+        )
+        single = collate([alone], bank, encode)
+        # bfloat16 sums in another order.
+        torch.testing.assert_close(
+            logits(model, single, single.tokens),
+            together[batch.pair_of == number],
+            atol=0.05,
+            rtol=0.05,
+        )
+
+
+def test_only_answers_are_learned(bank: Bank) -> None:
+    drawn = rows(bank, 4)
+    batch = collate(drawn, bank, encode)
+    wanted = [[*encode(answer), END_ID] for row in drawn for _, answer in row.pairs]
+    assert batch.labels.tolist() == [token for answer in wanted for token in answer]
+    assert int((batch.ids == ANSWER_ID).sum()) == len(wanted) == len(batch.kinds)
+
+
+def test_training_goes_on_where_it_was_stopped(bank: Bank, tmp_path: Path) -> None:
+    recipe = AnswerRecipe(steps=6, decay_steps=2, warmup_steps=2, batch_tokens=2_000)
+    quiz = Quiz(bank, TOLD, seed=1)
+    whole = AnswerRun(branch(), recipe, tmp_path / "whole")
+    list(whole.fit(quiz, bank, encode, until=2))
+    whole.save()
+    stopped = AnswerRun(branch(), recipe, tmp_path / "whole")
+    assert stopped.step == 2
+    one = [line["loss"] for line in whole.fit(quiz, bank, encode, until=3)]
+    other = [line["loss"] for line in stopped.fit(quiz, bank, encode, until=3)]
+    assert one == other and len(one) == 1
+    weights, step = read_averaged(tmp_path / "whole")
+    assert step == 2 and weights.keys() == dict(branch().named_parameters()).keys()
+
+
+def test_a_few_answers_can_be_learned_by_heart(bank: Bank, tmp_path: Path) -> None:
+    class Same(Quiz):
+        def draw(self, number: int, **options: object) -> QuizRow:
+            del number, options
+            return rows(bank, 3)[0]
+
+    recipe = AnswerRecipe(
+        steps=60, decay_steps=20, warmup_steps=5, batch_tokens=4_000, learning_rate=5e-3, noise=0.0
+    )
+    run = AnswerRun(branch(), recipe, tmp_path)
+    losses = [line["loss"] for line in run.fit(Same(bank, TOLD, seed=1), bank, encode, until=60)]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_the_first_lesson_tells_colours_apart(bank: Bank) -> None:
+    adapter = branch().adapter
+    lessons = list(teach(adapter, bank, bank, epochs=6, rate=5e-3))
+    assert lessons[-1].loss < lessons[0].loss
+    assert all(0 <= share <= 1 for share in lessons[-1].right)
+
+
+def test_the_second_lesson_learns_what_frames_show(bank: Bank) -> None:
+    model, heads = branch(), SightHeads(16)
+    losses = list(teach_frames(model, heads, bank, TOLD, encode, steps=40, seed=1, rate=5e-3))
+    assert len(losses) == 40
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+
+
+def test_a_frame_of_an_event_is_told_by_its_thing_its_number_and_its_place() -> None:
+    event = Event(
+        thing=Thing("blue", "star"),
+        motion="right",
+        place=None,
+        count=1,
+        size=0.3,
+        shift=(0, 0),
+        span=Span(Fraction(0), Fraction(1)),
+    )
+    early, late = sight_of(event, 0.05), sight_of(event, 0.95)
+    assert early.labels is not None and late.labels is not None
+    assert early.labels[:3] == late.labels[:3]
+    assert (early.labels[3], late.labels[3]) == (0, 2)
+    assert NOTHING.labels is not None and NOTHING.labels[:3] != early.labels[:3]
+
+
+def test_sights_are_read_at_the_mark_that_ends_a_frame(bank: Bank) -> None:
+    model = branch().eval()
+    frame = bank.scenes[0].quiet[0]
+    row = QuizRow((frame,), (Fraction(0),), (("a?", "b"),), ("what",), (NOTHING,))
+    batch = collate([row], bank, encode)
+    states: list[torch.Tensor] = []
+    block = model.decoder.blocks[middle_block(model)]
+    hook = block.register_forward_hook(lambda module, given, told: states.append(told))
+    logits(model, batch, batch.tokens)
+    hook.remove()
+    at_end = states[0].flatten(0, 1)[batch.ends]
+    loss = SightHeads(16).loss(at_end, batch.sights)
+    assert at_end.shape == (1, 16) and bool(loss.isfinite())
+    assert int(batch.ids.flatten()[batch.ends]) == FRAME_END_ID
+
+
+def test_exactness_counts_every_kind(bank: Bank) -> None:
+    drawn = rows(bank, 6)
+    right = exactness(branch(), drawn, bank, encode)
+    assert sum(asked for _, asked in right.values()) == sum(len(row.pairs) for row in drawn)
+    assert set(right) == {kind for row in drawn for kind in row.kinds}
+
+
+def test_times_rise_and_stay_within_the_duration(bank: Bank) -> None:
+    for row in rows(bank, 40):
+        assert all(a < b for a, b in zip(row.times, row.times[1:], strict=False))
+        assert row.times[0] >= Fraction(0) and len(row.times) == len(row.frames) <= 10
