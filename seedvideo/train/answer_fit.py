@@ -1,12 +1,7 @@
 """Training of the answer branch: adapter and decoder learn to answer, the encoder stays as it is.
 
-A row's questions stand side by side after its frames, and a mask lets each see the frames and
-itself alone, so that frames are read once for all of them:
-
-    [0.0 second] <frame> <image>... </frame> | question <answer> red | question <answer> two
-    group 0                                  | group 1               | group 2
-
-Only answers are learned. State is kept in safetensors and taken up again, as in ``fit``.
+Only answers are learned, and beside them what each frame shows and where answers look. State is
+kept in safetensors and taken up again, as in ``fit``.
 
 Notation used for tensor shapes:
     b: rows; s: longest sequence; k: visual tokens of all rows; a: ids to predict
@@ -26,22 +21,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seedvideo.model.seedvl import (
-    ANSWER_ID,
-    END_ID,
-    FRAME_END_ID,
-    FRAME_ID,
-    IMAGE_ID,
-    PAD_ID,
-    AnswerBranch,
-)
-from seedvideo.model.thumbnails import scaled
-from seedvideo.sampler.stamps import time_text
+from seedvideo.model.decoder import DecoderBlock
+from seedvideo.model.rope import angles_1d, rotate
+from seedvideo.model.seedvl import IMAGE_ID, AnswerBranch
 from seedvideo.train.bank import Bank
 from seedvideo.train.batch import Encode, attention_mask, cached
 from seedvideo.train.one_frame import middle_block
 from seedvideo.train.quiz import Quiz, QuizRow
-from seedvideo.train.sights import Sight, SightHeads
+from seedvideo.train.quiz_batch import QuizBatch, collate
+from seedvideo.train.sights import SightHeads
 
 _POOL = 96
 """Rows that are drawn together and sorted by length, so that little is padded."""
@@ -85,6 +73,7 @@ class AnswerRecipe:
         weight_decay: of matrices.
         label_smoothing: share of each target spread over the vocabulary.
         sight_share: how much it counts what each frame shows, beside the answers.
+        look_share: how much it counts where answers look, beside the answers.
         noise: deviation of what is added to the encoder's tokens, against overfitting.
         average: decay of the moving average of the weights.
         seed: start of all randomness.
@@ -98,6 +87,7 @@ class AnswerRecipe:
     weight_decay: float = 0.02
     label_smoothing: float = 0.02
     sight_share: float = 0.15
+    look_share: float = 0.3
     noise: float = 0.05
     average: float = 0.998
     seed: int = 1
@@ -109,96 +99,13 @@ class AnswerRecipe:
         return max(0.0, min(rise, fall))
 
 
-@dataclass(frozen=True)
-class QuizBatch:
-    """One step's input.
-
-    Args:
-        tokens: ``(k, d)`` of the encoder, with each token's thumbnail behind it.
-        ids: ``(b, s)``.
-        positions: ``(b, s)``; every question goes on from the frames.
-        groups: ``(b, s)``: 0 for frames, 1 and up for questions, -1 for padding.
-        sources: ``(a,)`` places in the flattened ``(b, s)`` whose next id is to be predicted.
-        labels: ``(a,)`` those ids.
-        pair_of: ``(a,)`` number of the pair that each id belongs to.
-        kinds: of every pair.
-        ends: ``(m,)`` places in the flattened ``(b, s)`` of the mark that ends each frame.
-        sights: what each of these frames shows.
-    """
-
-    tokens: Tensor
-    ids: Tensor
-    positions: Tensor
-    groups: Tensor
-    sources: Tensor
-    labels: Tensor
-    pair_of: Tensor
-    kinds: list[str]
-    ends: Tensor
-    sights: list[Sight]
-
-
-def sequence(row: QuizRow, counts: Sequence[int], encode: Encode) -> tuple[list[int], ...]:
-    """Ids, positions, groups and, for ids of answers, one plus the number of their pair."""
-    ids: list[int] = []
-    for moment, count in zip(row.times, counts, strict=True):
-        ids += [*encode(time_text(moment)), FRAME_ID, *[IMAGE_ID] * count, FRAME_END_ID]
-    prefix = len(ids)
-    positions, groups, learned = list(range(prefix)), [0] * prefix, [0] * prefix
-    for number, (prompt, answer) in enumerate(row.pairs, start=1):
-        asked = [*encode(prompt), ANSWER_ID]
-        told = [*encode(answer), END_ID]
-        ids += asked + told
-        positions += range(prefix, prefix + len(asked) + len(told))
-        groups += [number] * (len(asked) + len(told))
-        learned += [0] * len(asked) + [number] * len(told)
-    return ids, positions, groups, learned
-
-
-def collate(rows: Sequence[QuizRow], bank: Bank, encode: Encode) -> QuizBatch:
-    """Put rows together."""
-    parts, sequences = [], []
-    for row in rows:
-        seen = [bank.look(frame) for frame in row.frames]
-        parts += [torch.cat((tokens.float(), scaled(thumbs)), dim=1) for tokens, thumbs in seen]
-        sequences.append(sequence(row, [len(tokens) for tokens, _ in seen], encode))
-    length = max(len(ids) for ids, *_ in sequences)
-    shape = (len(rows), length)
-    arrays = [
-        np.full(shape, PAD_ID),
-        np.zeros(shape, int),
-        np.full(shape, -1),
-        np.zeros(shape, int),
-    ]
-    for index, values in enumerate(sequences):
-        for array, value in zip(arrays, values, strict=True):
-            array[index, : len(value)] = value
-    ids, positions, groups, learned = arrays
-    learned += (learned > 0) * np.arange(len(rows))[:, None] * 100
-    targets = np.flatnonzero(learned)
-    names, pair_of = np.unique(learned.ravel()[targets], return_inverse=True)
-    kinds = [rows[name // 100].kinds[name % 100 - 1] for name in names.tolist()]
-    return QuizBatch(
-        tokens=torch.cat(parts),
-        ids=torch.from_numpy(ids),
-        positions=torch.from_numpy(positions),
-        groups=torch.from_numpy(groups),
-        sources=torch.from_numpy(targets - 1),
-        labels=torch.from_numpy(ids.ravel()[targets]),
-        pair_of=torch.from_numpy(pair_of),
-        kinds=kinds,
-        ends=torch.from_numpy(np.flatnonzero(ids == FRAME_END_ID)),
-        sights=[sight for row in rows for sight in row.sights],
-    )
-
-
 def logits(model: AnswerBranch, batch: QuizBatch, tokens: Tensor) -> Tensor:
     """What the model expects at every place of every answer, ``(a, vocabulary)``."""
     return _read(model, batch, tokens)[0]
 
 
 def _read(model: AnswerBranch, batch: QuizBatch, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """What `logits` gives, and the middle of the decoder at the end of each frame, ``(m, d)``."""
+    """What `logits` gives, and the middle of the decoder, ``(b * s, d)``."""
     middle: list[Tensor] = []
     block = model.decoder.blocks[middle_block(model)]
     hook = block.register_forward_hook(lambda module, given, states: middle.append(states))
@@ -210,7 +117,35 @@ def _read(model: AnswerBranch, batch: QuizBatch, tokens: Tensor) -> tuple[Tensor
         states = model.decoder(x, positions=batch.positions, mask=mask)
         told = model.decoder.logits(states.flatten(0, 1)[batch.sources]).float()
     hook.remove()
-    return told, middle[0].flatten(0, 1)[batch.ends]
+    return told, middle[0].flatten(0, 1)
+
+
+def looking_loss(model: AnswerBranch, batch: QuizBatch, middle: Tensor) -> Tensor:
+    """How little a head of the block after the middle looks at the frames that hold the answer.
+
+    Among the marks that end the frames of a row, the first head's attention from where an answer
+    begins should lie on those that its question is about. Left alone, a decoder finds this out only
+    after very many questions.
+
+    Args:
+        model: the branch.
+        batch: its input.
+        middle: ``(b * s, d)`` states before that block.
+    """
+    if not len(batch.asks):
+        return middle.new_zeros(())
+    block = model.decoder.blocks[middle_block(model) + 1]
+    assert isinstance(block, DecoderBlock)
+    config = model.decoder.config
+    width = config.head_channels
+    turns = angles_1d(batch.positions.flatten(), width, theta=config.rope_theta)
+    states = block.attention_norm(middle.float())
+    query = block.attention.query(states[batch.asks])[:, :width]
+    key = block.attention.key(states[batch.ends])[:, :width]
+    scores = rotate(query, turns[batch.asks]) @ rotate(key, turns[batch.ends]).T * width**-0.5
+    among = scores.masked_fill(~batch.beside, -torch.inf).logsumexp(dim=1)
+    there = scores.masked_fill(~batch.looked_at, -torch.inf).logsumexp(dim=1)
+    return (among - there).mean()
 
 
 class AnswerRun:
@@ -303,9 +238,10 @@ class AnswerRun:
         # A long answer counts for more than a short one, but not in proportion to its length.
         weights = batch.pair_of.bincount()[batch.pair_of].float() ** -0.5
         loss = (each * weights).sum() / weights.sum()
-        sights = self.heads.loss(middle, batch.sights)
+        sights = self.heads.loss(middle[batch.ends], batch.sights)
+        looking = looking_loss(self.model, batch, middle)
         self.optimizer.zero_grad(set_to_none=True)
-        (loss + recipe.sight_share * sights).backward()
+        (loss + recipe.sight_share * sights + recipe.look_share * looking).backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         keep = min(recipe.average, (1 + self.step) / (10 + self.step))
@@ -316,6 +252,7 @@ class AnswerRun:
         return {
             "loss": float(loss.detach()),
             "sights": float(sights.detach()),
+            "looking": float(looking.detach()),
             "right": float(right),
         }
 

@@ -40,6 +40,8 @@ class QuizRow:
         pairs: prompts with their answers.
         kinds: what each pair asks for, beside them.
         sights: what each frame shows, beside the frames.
+        looks: for each pair the first and the last of the frames that one must look at; None where
+            these are several stretches or none.
     """
 
     frames: tuple[FrameId, ...]
@@ -47,6 +49,7 @@ class QuizRow:
     pairs: tuple[tuple[str, str], ...]
     kinds: tuple[str, ...]
     sights: tuple[Sight, ...]
+    looks: tuple[tuple[int, int] | None, ...]
 
 
 @dataclass(frozen=True)
@@ -122,13 +125,16 @@ class Quiz:
         sights += [NOTHING] * (len(frames) - len(sights))
         times, duration = _times(rng, len(frames))
         events = [scene.events[index].event for index in chosen]
-        pairs, kinds = [], []
+        pairs, kinds, looks = [], [], []
         questions = [q for q in ask_all(events, rng) if not q.watches or _seen_twice(q, shown)]
         for question in _chosen(questions, rng):
             thought = _thought(events, shown, times) if rng.random() < thinking else None
             pairs.append(_pair(question, thought, shown, times, duration, rng))
             kinds.append(question.kind)
-        return QuizRow(tuple(frames), times, tuple(pairs), tuple(kinds), tuple(sights))
+            looks.append(_look(question, shown))
+        return QuizRow(
+            tuple(frames), times, tuple(pairs), tuple(kinds), tuple(sights), tuple(looks)
+        )
 
     def _slideshow(self, rng: np.random.Generator, most_frames: int) -> QuizRow:
         slides = self._bank.slides
@@ -154,16 +160,30 @@ class Quiz:
         told = [self._told[slide.photo] for slide in chosen]
         elsewhere = [self._told[int(index)] for index in rng.integers(len(self._told), size=4)]
         questions = ask_photos(told, mirrored, elsewhere, rng)
-        pairs, kinds = [], []
+        pairs, kinds, looks = [], [], []
         for question in _chosen(questions, rng):
             pairs.append(_pair(question, None, shown, times, duration, rng))
             kinds.append("photo-" + question.kind)
-        return QuizRow(tuple(frames), times, tuple(pairs), tuple(kinds), tuple(sights))
+            looks.append(_look(question, shown))
+        return QuizRow(
+            tuple(frames), times, tuple(pairs), tuple(kinds), tuple(sights), tuple(looks)
+        )
 
 
 def _chosen(questions: list[Question], rng: np.random.Generator) -> list[Question]:
     order = rng.permutation(len(questions))[:MOST_PAIRS]
     return [questions[int(index)] for index in order]
+
+
+def _look(question: Question, shown: Sequence[Shown]) -> tuple[int, int] | None:
+    """Where the answer is seen."""
+    places = {"first": (0,), "last": (len(shown) - 1,), "after": question.about[1:]}.get(
+        question.kind, question.spans or question.about
+    )
+    is_absent = question.kind == "when" and not question.spans
+    if len(places) != 1 or is_absent:
+        return None
+    return shown[places[0]].first, shown[places[0]].last
 
 
 def _seen_twice(question: Question, shown: Sequence[Shown]) -> bool:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from seedvideo.evaluate.synthetic.story import Event
-from seedvideo.evaluate.synthetic.things import Thing
+from seedvideo.evaluate.synthetic.things import COLOURS, SHAPES, Thing
 from seedvideo.media.timeline import Span
 from seedvideo.model.decoder import DecoderConfig
 from seedvideo.model.seedvl import (
@@ -27,9 +27,9 @@ from seedvideo.model.vit import VitConfig
 from seedvideo.train.answer_fit import (
     AnswerRecipe,
     AnswerRun,
-    collate,
     exactness,
     logits,
+    looking_loss,
     read_averaged,
 )
 from seedvideo.train.bank import Bank, joined, make_bank
@@ -38,6 +38,7 @@ from seedvideo.train.one_frame import middle_block, teach_frames
 from seedvideo.train.perceive import teach
 from seedvideo.train.photos import Photo
 from seedvideo.train.quiz import Quiz, QuizRow
+from seedvideo.train.quiz_batch import collate
 from seedvideo.train.sights import NOTHING, SightHeads, sight_of
 
 VOCABULARY = 300
@@ -196,6 +197,7 @@ def test_a_question_alone_is_answered_as_among_others(bank: Bank) -> None:
             row.pairs[number : number + 1],
             row.kinds[number : number + 1],
             row.sights,
+            row.looks[number : number + 1],
         )
         single = collate([alone], bank, encode)
         # bfloat16 sums in another order.
@@ -278,7 +280,7 @@ def test_a_frame_of_an_event_is_told_by_its_thing_its_number_and_its_place() -> 
 def test_sights_are_read_at_the_mark_that_ends_a_frame(bank: Bank) -> None:
     model = branch().eval()
     frame = bank.scenes[0].quiet[0]
-    row = QuizRow((frame,), (Fraction(0),), (("a?", "b"),), ("what",), (NOTHING,))
+    row = QuizRow((frame,), (Fraction(0),), (("a?", "b"),), ("what",), (NOTHING,), ((0, 0),))
     batch = collate([row], bank, encode)
     states: list[torch.Tensor] = []
     block = model.decoder.blocks[middle_block(model)]
@@ -289,6 +291,44 @@ def test_sights_are_read_at_the_mark_that_ends_a_frame(bank: Bank) -> None:
     loss = SightHeads(16).loss(at_end, batch.sights)
     assert at_end.shape == (1, 16) and bool(loss.isfinite())
     assert int(batch.ids.flatten()[batch.ends]) == FRAME_END_ID
+
+
+def test_a_question_looks_at_the_frames_that_show_its_answer(bank: Bank) -> None:
+    looked = 0
+    for row in rows(bank, 60, stories=1.0):
+        stamps = [f"{float(time):.1f}" for time in row.times]
+        for (_, answer), kind, look in zip(row.pairs, row.kinds, row.looks, strict=True):
+            if kind == "when":
+                named = None if answer == "not found" else answer.split(" - ")
+                assert look == (named and (stamps.index(named[0]), stamps.index(named[1])))
+            if kind in ("first", "last", "after") and look is not None:
+                sight = row.sights[look[0]]
+                assert sight.labels is not None
+                colour, shape = answer.split()
+                assert list(COLOURS)[sight.labels[0]] == colour
+                assert SHAPES[sight.labels[1]] == shape
+                looked += 1
+            if kind == "kinds" and len(set(row.sights)) > 3:
+                assert look is None
+    assert looked > 20
+
+
+def test_the_looking_loss_falls_where_attention_is_on_the_right_frames(bank: Bank) -> None:
+    model = branch()
+    drawn = [row for row in rows(bank, 30, stories=1.0) if any(row.looks)]
+    batch = collate(drawn[:4], bank, encode)
+    assert bool((batch.looked_at <= batch.beside).all()) and len(batch.asks) > 0
+    states = torch.randn((batch.ids.numel(), 16), generator=torch.Generator().manual_seed(1))
+    states.requires_grad_(True)
+    optimizer = torch.optim.Adam([states], lr=0.05)
+    losses = []
+    for _ in range(60):
+        loss = looking_loss(model, batch, states)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.5 * losses[0]
 
 
 def test_exactness_counts_every_kind(bank: Bank) -> None:
