@@ -129,7 +129,7 @@ def what_is_seen(
         budget_tokens=budget,
         model=backend,
     )
-    times = [float(time) for time in plan.targets()]
+    times = [float(frame.pts) for frame in plan.frames]
     return {
         item.id: all(any(start <= time < end for time in times) for start, end in item.spans)
         for item in both_ways(case.items)

@@ -30,6 +30,8 @@ NANO_GEOMETRY = TokenGeometry(
 
 LICENCE = "research and non-commercial use (trained on Flickr8k); see LICENSE-WEIGHTS"
 DESCRIPTION = "seedvideo-nano: 12 M parameters, captions of everyday scenes on a CPU"
+ANSWERING = "seedvideo-nano: 18 M parameters, captions, answers and moments on a CPU"
+"""What it says of itself with a branch for answers."""
 
 _STEM = "vit.patches.stem."
 _SENSITIVE = (f"{_STEM}entry.", *(f"{_STEM}lower_blocks.{number}." for number in range(5)))
@@ -127,7 +129,7 @@ def with_answers(
     every |= {f"answer.{name}": value for name, value in weights.items()}
     int8 = frozenset(name for name, value in every.items() if _fits_a_byte(name, value))
     model = replace(start.config.model, answer=config)
-    return replace(start.config, model=model), every, int8
+    return replace(start.config, model=model, description=ANSWERING), every, int8
 
 
 def _fits_a_byte(name: str, weight: Tensor) -> bool:
