@@ -30,9 +30,16 @@ from seedvideo.evaluate.run import run
 from seedvideo.evaluate.statistics import Estimate, share
 from seedvideo.evaluate.synthetic.case import FAMILIES, TEST_SEEDS, Case, make_case, write_video
 from seedvideo.model.backends import Backend
+from seedvideo.sampler.policies import PolicyName
 
 BUDGETS = (512, 2_048)
-CONDITIONS = ("blind", "uniform", "seed1.5", "adaptive")
+POLICY_OF: dict[str, PolicyName] = {
+    "blind": "uniform",
+    "uniform": "uniform",
+    "seed1.5": "seed1.5",
+    "adaptive": "adaptive",
+}
+CONDITIONS = tuple(POLICY_OF)
 RIGHT_IOU = "R@1 IoU 0.5"
 
 Cell = tuple[str, str, int]
@@ -77,11 +84,11 @@ def answered(
 ) -> None:
     """Ask everything under one condition."""
     is_blind = condition == "blind"
-    policy = "uniform" if is_blind else condition
+    policy = POLICY_OF[condition]
     settings: Settings = settings_of(
         "synthetic",
         backend,
-        policy=policy,  # type: ignore[arg-type]
+        policy=policy,
         budget_tokens=budget,
         thinking=False,
         zoom=False,
@@ -93,7 +100,7 @@ def answered(
         Pipeline(
             shown,
             policy=policy,
-            budget_tokens=budget,  # type: ignore[arg-type]
+            budget_tokens=budget,
         ) as predict,
     ):
         for family in FAMILIES:
@@ -120,12 +127,12 @@ def both_ways(items: Sequence[Item]) -> list[Item]:
 
 
 def what_is_seen(
-    case: Case, backend: Backend, policy: str, budget: int, work: Path
+    case: Case, backend: Backend, policy: PolicyName, budget: int, work: Path
 ) -> dict[str, bool]:
     """Whether each item's events are all in at least one frame of the plan."""
     plan = seedvideo.plan(
         str(work / case.video),
-        policy=policy,  # type: ignore[arg-type]
+        policy=policy,
         budget_tokens=budget,
         model=backend,
     )
