@@ -21,6 +21,13 @@ COMMANDS: Final = (
     "models",
     "doctor",
     "eval",
+    "batch",
+    "batch run",
+    "batch status",
+    "batch retry",
+    "batch export",
+    "batch doctor",
+    "batch merge",
 )
 """Every command, the program itself first."""
 
@@ -40,7 +47,7 @@ def render() -> str:
     """The whole page."""
     parts = [_HEAD]
     for command in COMMANDS:
-        words = ["seedvideo", command] if command else ["seedvideo"]
+        words = ["seedvideo", *command.split()]
         parts.append(f"## {' '.join(words)}\n\n```text\n{help_of(*words[1:])}\n```\n")
     return "\n".join(parts)
 

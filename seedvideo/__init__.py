@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from seedvideo.errors import (
     AskError,
+    BatchError,
     ConfigError,
     DecodeError,
     GroundError,
@@ -43,6 +44,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AskError",
     "Backend",
+    "BatchError",
     "ConfigError",
     "DecodeError",
     "Event",

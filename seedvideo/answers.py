@@ -7,13 +7,12 @@ it says. Times are exact seconds inside, float seconds in the record.
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from seedvideo import dialogue, pipeline
-from seedvideo.dialogue import View
-from seedvideo.looks import PlanWishes, check_zooms, look, look_twice
+from seedvideo.looks import PlanWishes, check_zooms, look_twice
 from seedvideo.model.backends import Backend, Usage
 from seedvideo.pipeline import TaskName
+from seedvideo.prepared import Prepared, View
 from seedvideo.records import (
     AnswerRecord,
     GroundingRecord,
@@ -76,10 +75,6 @@ def ask(
     """
     asked = Question.of(question, options)
 
-    def put(backend: Backend, view: View) -> _Result:
-        record, usage = dialogue.answer(backend, view, asked, thinking=thinking)
-        return _Result(record.answer, record.confident, usage, answer=record)
-
     wishes = PlanWishes(
         policy=policy,
         budget_tokens=budget_tokens,
@@ -88,7 +83,39 @@ def ask(
         knobs=knobs,
         analysis=analysis,
     )
-    return _answered(video, put, model=model, wishes=wishes, zoom_on=asked.text if zoom else None)
+    looked, backend, usages = _looked(
+        video, model=model, wishes=wishes, zoom_on=asked.text if zoom else None
+    )
+    return tell_answer(looked, asked, model=backend, thinking=thinking, before=usages)
+
+
+def tell_answer(
+    prepared: Prepared,
+    question: Question,
+    *,
+    model: Backend,
+    thinking: bool = False,
+    before: Sequence[Usage] = (),
+) -> Record:
+    """The second half of `ask`: put the question to a model about what `prepare` made.
+
+    Args:
+        prepared: by `seedvideo.pipeline.prepare`.
+        question: checked.
+        model: a loaded model, of the prices that it was prepared for.
+        thinking: see `ask`.
+        before: answers that were asked for on the way, counted in the usage.
+
+    Raises:
+        AskError: if the model cannot tell two options apart.
+        ModelError: see `ask`.
+    """
+
+    def put(view: View) -> _Result:
+        record, usage = dialogue.answer(model, view, question, thinking=thinking)
+        return _Result(record.answer, record.confident, usage, answer=record)
+
+    return _told(prepared, put, model=model, before=before)
 
 
 def ground(
@@ -139,11 +166,6 @@ def ground(
     if top < 1:
         raise ValueError(f"top is {top}, expected at least 1")
 
-    def put(backend: Backend, view: View) -> _Result:
-        seen = dialogue.sight(backend, view, looked_for, top=top, thinking=thinking)
-        record = seen.record(looked_for, thinking=thinking)
-        return _Result(_span_text(record), record.confident, seen.usage, grounding=record)
-
     wishes = PlanWishes(
         policy=policy,
         budget_tokens=budget_tokens,
@@ -152,7 +174,41 @@ def ground(
         knobs=knobs,
         analysis=analysis,
     )
-    return _answered(video, put, model=model, wishes=wishes, zoom_on=looked_for if zoom else None)
+    looked, backend, usages = _looked(
+        video, model=model, wishes=wishes, zoom_on=looked_for if zoom else None
+    )
+    return tell_spans(looked, looked_for, model=backend, top=top, thinking=thinking, before=usages)
+
+
+def tell_spans(
+    prepared: Prepared,
+    query: str,
+    *,
+    model: Backend,
+    top: int = 3,
+    thinking: bool = False,
+    before: Sequence[Usage] = (),
+) -> Record:
+    """The second half of `ground`: ask a model when something happens in what `prepare` made.
+
+    Args:
+        prepared: by `seedvideo.pipeline.prepare`.
+        query: cleaned by `clean_query`.
+        model: a loaded model, of the prices that it was prepared for.
+        top: see `ground`.
+        thinking: see `ask`.
+        before: answers that were asked for on the way, counted in the usage.
+
+    Raises:
+        ModelError: see `ground`.
+    """
+
+    def put(view: View) -> _Result:
+        seen = dialogue.sight(model, view, query, top=top, thinking=thinking)
+        record = seen.record(query, thinking=thinking)
+        return _Result(_span_text(record), record.confident, seen.usage, grounding=record)
+
+    return _told(prepared, put, model=model, before=before)
 
 
 def _span_text(record: GroundingRecord) -> str:
@@ -173,41 +229,54 @@ class _Result:
     grounding: GroundingRecord | None = None
 
 
-_Put: TypeAlias = Callable[[Backend, View], _Result]
-"""Puts the question to a model."""
-
-
-def _answered(
+def _looked(
     video: Video | str | os.PathLike[str],
-    put: _Put,
     *,
     model: Backend | str,
     wishes: PlanWishes,
     zoom_on: str | None,
-) -> Record:
-    """Look, ask, and keep what came out; ``zoom_on`` says what a first look is for, if any."""
+) -> tuple[Prepared, Backend, Sequence[Usage]]:
+    """What the model is to be shown; ``zoom_on`` says what a first look is for, if any."""
     if zoom_on is not None:
         check_zooms(wishes.policy)  # before anything is opened
     backend = pipeline.load(model) if isinstance(model, str) else model
+    if zoom_on is None:
+        return pipeline.prepare(video, model=backend, **vars(wishes)), backend, ()
     spent = Stopwatch()
     with opened(video) as clip:
-        if zoom_on is None:
-            seen = look(clip, backend, wishes, spent)
-        else:
-            seen = look_twice(clip, backend, wishes, zoom_on, spent)
-        with spent.on("model"):
-            result = put(backend, seen.view)
-        return Record(
+        seen = look_twice(clip, backend, wishes, zoom_on, spent)
+        prepared = Prepared(
             source=clip.source,
-            task="ask" if result.answer is not None else "ground",
-            status="done",
-            text=result.text,
-            confident=result.confident,
-            answer=result.answer,
-            grounding=result.grounding,
             media=MediaRecord.of(clip.info, added=seen.warnings),
             plan=seen.plan,
-            model=ModelRecord(name=backend.name, sha256=backend.sha256),
-            usage=UsageRecord.total([*seen.usages, result.usage]),
-            timing_s=spent.timing_s(open_s=clip.open_s),
+            views=(seen.view,),
+            spent_s=spent.timing_s(open_s=clip.open_s),
         )
+    return prepared, backend, seen.usages
+
+
+def _told(
+    prepared: Prepared,
+    put: Callable[[View], _Result],
+    *,
+    model: Backend,
+    before: Sequence[Usage],
+) -> Record:
+    """Put the question, and keep what came out."""
+    spent = Stopwatch()
+    with spent.on("model"):
+        result = put(prepared.views[0])
+    return Record(
+        source=prepared.source,
+        task="ask" if result.answer is not None else "ground",
+        status="done",
+        text=result.text,
+        confident=result.confident,
+        answer=result.answer,
+        grounding=result.grounding,
+        media=prepared.media,
+        plan=prepared.plan,
+        model=ModelRecord(name=model.name, sha256=model.sha256),
+        usage=UsageRecord.total([*before, result.usage]),
+        timing_s=prepared.timing_s(model_s=spent.spent_s("model")),
+    )

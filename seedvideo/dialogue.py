@@ -10,11 +10,11 @@ from fractions import Fraction
 from typing import Final
 
 from seedvideo.errors import AskError, ModelError
-from seedvideo.media.timeline import Span, seconds
+from seedvideo.media.timeline import seconds
 from seedvideo.model.backends import Backend, Choice, Chooser, Chosen, Skill, Usage
 from seedvideo.model.packing import pack
+from seedvideo.prepared import View
 from seedvideo.records import AnswerRecord, GroundingRecord, Option, SpanRecord
-from seedvideo.stages import Shown
 from seedvideo.tasks.ask import LETTERS, Question, read_open, read_option
 from seedvideo.tasks.ground import NOT_FOUND, Candidates, ground_prompt
 from seedvideo.tasks.spans import Moment, read_spans
@@ -31,21 +31,6 @@ _SAME: Final = Fraction(1, 2)
 
 _SEEN_A_SPAN: Final = 8
 """Candidates that are looked through for each wanted span: most of the best overlap each other."""
-
-
-@dataclass(frozen=True)
-class View:
-    """What a model is shown of a video.
-
-    Args:
-        frames: with their times, in order.
-        window: the part of the video that they stand for.
-        duration: of the whole video.
-    """
-
-    frames: Shown
-    window: Span
-    duration: Fraction
 
 
 @dataclass(frozen=True)

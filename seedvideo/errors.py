@@ -8,6 +8,7 @@
     |-- AskError          a question, or its options, cannot be asked         ask.*
     |-- GroundError       what is looked for cannot be looked for             ground.*
     |-- ModelError        a model cannot be loaded or gave no answer          model.*
+    |-- BatchError        a job, its rows or its journal cannot be used     batch.*
     |-- OutputError       a result cannot be written                          output.*
     `-- ConfigError       an option has a value that it cannot have           config.*
 
@@ -93,6 +94,12 @@ class ModelError(SeedVideoError):
     """A model cannot be loaded, or gave no usable answer."""
 
     stage = "model"
+
+
+class BatchError(SeedVideoError):
+    """A job, one of its rows or its journal cannot be used."""
+
+    stage = "batch"
 
 
 class OutputError(SeedVideoError):

@@ -11,12 +11,13 @@ from fractions import Fraction
 from typing import Final
 
 from seedvideo import dialogue, pipeline
-from seedvideo.dialogue import Sighting, View
+from seedvideo.dialogue import Sighting
 from seedvideo.errors import PlanError
 from seedvideo.media.info import MediaWarning
 from seedvideo.media.timeline import Span, seconds
 from seedvideo.model.backends import Backend, Usage
 from seedvideo.pipeline import TaskName
+from seedvideo.prepared import Shown, View
 from seedvideo.records import PlanRecord, SpanRecord
 from seedvideo.sampler.analysis import Method
 from seedvideo.sampler.knobs import Knobs
@@ -26,7 +27,6 @@ from seedvideo.sampler.policies import PolicyName
 from seedvideo.sampler.stamps import time_text
 from seedvideo.sampler.zoom import CLOSE_UPS, COARSE_SHARE, ZOOM_POLICIES, close_ups, shares
 from seedvideo.stages import (
-    Shown,
     Stopwatch,
     decode,
     end_of,

@@ -1,5 +1,7 @@
 """Where file, plan, model, task and record meet: `open`, `plan`, `frames`, `load` and `caption`.
 
+`caption` is two halves, `prepare` and `tell`, which may run in two processes.
+
 The command line is written on these, and so is everything that comes later. Each room knows
 its own side only; the joints are here. Times are exact seconds inside, float seconds in the record.
 """
@@ -12,8 +14,9 @@ from fractions import Fraction
 from typing import Final, Literal, TypeAlias
 
 from seedvideo.media.timeline import Span, seconds
-from seedvideo.model.backends import Backend, Generation
+from seedvideo.model.backends import Backend, Generation, Prices
 from seedvideo.model.packing import pack
+from seedvideo.prepared import Prepared, View
 from seedvideo.records import Event, MediaRecord, ModelRecord, PlanRecord, Record, UsageRecord
 from seedvideo.sampler.analysis import Method
 from seedvideo.sampler.geometry import SEED
@@ -26,6 +29,7 @@ from seedvideo.stages import (
     Stopwatch,
     costs_of,
     decode,
+    end_of,
     least_tokens,
     looked_at,
     opened,
@@ -69,7 +73,7 @@ def plan(
     fps: float | None = None,
     knobs: Knobs = NO_KNOBS,
     analysis: Method = "fast",
-    model: Backend | str | None = None,
+    model: Prices | str | None = None,
 ) -> Plan:
     """Decide which frames to show, when and how large, within a budget, before they are decoded.
 
@@ -88,14 +92,14 @@ def plan(
     Raises:
         PlanError: if nothing fits the budget.
     """
-    backend = load(model) if isinstance(model, str) else model
+    prices: Prices | None = load(model) if isinstance(model, str) else model
     with opened(video) as clip:
         return make_plan(
             clip.info,
             clip.times,
             clip.keyframes,
             policy=policy,
-            geometry=SEED if backend is None else backend.geometry,
+            geometry=SEED if prices is None else prices.geometry,
             budget_tokens=budget_tokens,
             task=task,
             fps=fps,
@@ -103,7 +107,7 @@ def plan(
             analysis=looked_at(clip, policy, analysis),
             costs=costs_of(clip, policy),
             source=clip.source,
-            text_tokens=assumed_text_tokens if backend is None else backend.frame_text_tokens,
+            text_tokens=assumed_text_tokens if prices is None else prices.frame_text_tokens,
             limits=clip.limits,
         )
 
@@ -161,13 +165,55 @@ def caption(
             loaded or gives no answer. `Record.failed` makes a record of it.
     """
     backend = load(model) if isinstance(model, str) else model
+    prepared = prepare(
+        video,
+        model=backend,
+        dense=dense,
+        policy=policy,
+        budget_tokens=budget_tokens,
+        task=task,
+        fps=fps,
+        knobs=knobs,
+        analysis=analysis,
+    )
+    return tell(prepared, model=backend)
+
+
+def prepare(
+    video: Video | str | os.PathLike[str],
+    *,
+    model: Prices,
+    dense: bool = False,
+    policy: PolicyName = "adaptive",
+    budget_tokens: int | None = None,
+    task: TaskName = "general",
+    fps: float | None = None,
+    knobs: Knobs = NO_KNOBS,
+    analysis: Method = "fast",
+) -> Prepared:
+    """The first half of a task: plan a video and decode what a model is to be shown.
+
+    Args:
+        video: see `caption`.
+        model: whose geometry and text costs count; its weights are not needed.
+        dense: also a view for each shot; see `caption`.
+        policy: see `caption`.
+        budget_tokens: see `caption`.
+        task: see `plan`.
+        fps: see `plan`.
+        knobs: see `caption`.
+        analysis: see `caption`.
+
+    Raises:
+        SeedVideoError: if the file cannot be used, or nothing fits the budget.
+    """
     spent = Stopwatch()
     if dense:
         # Every frame is looked at for the shots: looking a second time would only cost.
         analysis = "full"
     with opened(video) as clip:
         with spent.on("plan"):
-            whole_plan = plan(
+            whole = plan(
                 clip,
                 policy=policy,
                 budget_tokens=budget_tokens,
@@ -175,52 +221,69 @@ def caption(
                 fps=fps,
                 knobs=knobs,
                 analysis=analysis,
-                model=backend,
+                model=model,
             )
-        whole = _answers(clip, [whole_plan], backend, spent)[0]
+        window, end = window_of(clip, knobs), end_of(clip)
+        with spent.on("decode"):
+            (frames,) = decode(clip, [whole])
         met = list(clip.reader.report.warnings)
-        text = parse_caption(whole.text)
-        window = window_of(clip, knobs)
-        spans, told, answers = [window], [whole], [whole]
+        views = [View(frames, window, end)]
         if dense:
             with spent.on("shots"):
-                most = _most_shots(backend, whole_plan.budget_tokens)
-                spans = _shots(clip, window, most=most)
+                spans = _shots(clip, window, most=_most_shots(model, whole.budget_tokens))
             if len(spans) > 1:
                 with spent.on("plan"):
-                    plans = _plan_shots(
-                        clip, spans, backend, policy, whole_plan.budget_tokens, knobs
-                    )
-                told = _answers(clip, plans, backend, spent)
-                answers += told
+                    plans = _plan_shots(clip, spans, model, policy, whole.budget_tokens, knobs)
+                # All in one pass: the decoder need not wait for anybody.
+                with spent.on("decode"):
+                    shown = decode(clip, plans)
                 met += clip.reader.report.warnings
-        return Record(
+                views += [View(each, span, end) for each, span in zip(shown, spans, strict=True)]
+        return Prepared(
             source=clip.source,
-            status="done",
-            text=text,
-            confident=whole.confident,
-            events=tuple(_event(*each) for each in zip(spans, told, strict=True)),
             media=MediaRecord.of(clip.info, added=met),
-            plan=PlanRecord.of(whole_plan),
-            model=ModelRecord(name=backend.name, sha256=backend.sha256),
-            usage=UsageRecord.total([answer.usage for answer in answers]),
-            timing_s=spent.timing_s(open_s=clip.open_s),
+            plan=PlanRecord.of(whole),
+            views=tuple(views),
+            spent_s=spent.timing_s(open_s=clip.open_s),
         )
 
 
-def _answers(
-    clip: Video, plans: Sequence[Plan], backend: Backend, spent: Stopwatch
-) -> list[Generation]:
-    """One answer a plan. Everything is decoded first: the decoder need not wait for the model."""
-    with spent.on("decode"):
-        shown = decode(clip, plans)
+def tell(prepared: Prepared, *, model: Backend) -> Record:
+    """The second half of `caption`: a caption for each view that was prepared.
+
+    Args:
+        prepared: by `prepare`.
+        model: a loaded model, of the prices that it was prepared for.
+
+    Raises:
+        ModelError: if the model gives no answer.
+    """
+    spent = Stopwatch()
     with spent.on("model"):
-        return [backend.generate(pack(frames, CAPTION_PROMPT)) for frames in shown]
+        whole = _say(prepared.views[0], model)
+        text = parse_caption(whole.text)
+        shots = [(view, _say(view, model)) for view in prepared.views[1:]]
+    return Record(
+        source=prepared.source,
+        status="done",
+        text=text,
+        confident=whole.confident,
+        events=tuple(_event(*each) for each in shots or [(prepared.views[0], whole)]),
+        media=prepared.media,
+        plan=prepared.plan,
+        model=ModelRecord(name=model.name, sha256=model.sha256),
+        usage=UsageRecord.total([whole.usage, *(said.usage for _, said in shots)]),
+        timing_s=prepared.timing_s(model_s=spent.spent_s("model")),
+    )
 
 
-def _most_shots(backend: Backend, budget_tokens: int) -> int:
+def _say(view: View, model: Backend) -> Generation:
+    return model.generate(pack(view.frames, CAPTION_PROMPT))
+
+
+def _most_shots(model: Prices, budget_tokens: int) -> int:
     """How many shots can each have at least one frame of the lowest level within their share."""
-    lowest = least_tokens(backend)
+    lowest = least_tokens(model)
     if budget_tokens >= MAX_SHARES * lowest:
         return MAX_SHOTS
     return max(1, budget_tokens // lowest)
@@ -242,7 +305,7 @@ def _shots(clip: Video, window: Span, *, most: int) -> list[Span]:
 def _plan_shots(
     clip: Video,
     spans: Sequence[Span],
-    backend: Backend,
+    model: Prices,
     policy: PolicyName,
     budget_tokens: int,
     knobs: Knobs,
@@ -251,7 +314,7 @@ def _plan_shots(
     return [
         plan_part(
             clip,
-            backend,
+            model,
             policy="adaptive" if policy == "adaptive" else "uniform",
             budget_tokens=budget_tokens // min(len(spans), MAX_SHARES),
             # A shot's share may be too small for a rate that the whole budget bears.
@@ -262,10 +325,10 @@ def _plan_shots(
     ]
 
 
-def _event(span: Span, answer: Generation) -> Event:
+def _event(view: View, answer: Generation) -> Event:
     return Event(
-        start_s=seconds(span.start),
-        end_s=seconds(span.end),
+        start_s=seconds(view.window.start),
+        end_s=seconds(view.window.end),
         text=parse_caption(answer.text),
         confident=answer.confident,
     )

@@ -9,25 +9,16 @@ from contextlib import contextmanager
 from fractions import Fraction
 from itertools import islice
 from time import perf_counter
-from typing import TypeAlias
-
-import numpy as np
-import numpy.typing as npt
 
 from seedvideo.media.timeline import Span
-from seedvideo.model.backends import Backend
+from seedvideo.model.backends import Prices
+from seedvideo.prepared import Shown
 from seedvideo.sampler.analysis import Analysis, Method
 from seedvideo.sampler.costs import DecodeCosts, decode_costs
 from seedvideo.sampler.knobs import Knobs
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import PolicyName, make_plan
 from seedvideo.video import Video, open
-
-Pixels: TypeAlias = npt.NDArray[np.uint8]
-"""One frame: ``(height_px, width_px, 3)``, RGB."""
-
-Shown: TypeAlias = list[tuple[Fraction, Pixels]]
-"""Decoded frames with their true times, in order."""
 
 
 class Stopwatch:
@@ -45,6 +36,10 @@ class Stopwatch:
             yield
         finally:
             self._stages[stage] = self._stages.get(stage, 0.0) + perf_counter() - started
+
+    def spent_s(self, stage: str) -> float:
+        """Seconds of one stage so far."""
+        return self._stages.get(stage, 0.0)
 
     def timing_s(self, *, open_s: float) -> dict[str, float]:
         """Seconds by stage; the total is of everything, whoever opened the video."""
@@ -78,7 +73,7 @@ def costs_of(clip: Video, policy: PolicyName) -> DecodeCosts | None:
 
 def plan_part(
     clip: Video,
-    backend: Backend,
+    model: Prices,
     *,
     policy: PolicyName,
     budget_tokens: int,
@@ -92,7 +87,7 @@ def plan_part(
         clip.info,
         clip.times,
         policy=policy,
-        geometry=backend.geometry,
+        geometry=model.geometry,
         budget_tokens=budget_tokens,
         task=task,
         fps=fps,
@@ -100,14 +95,14 @@ def plan_part(
         analysis=looked_at(clip, policy, analysis),
         costs=costs_of(clip, policy),
         source=clip.source,
-        text_tokens=backend.frame_text_tokens,
+        text_tokens=model.frame_text_tokens,
         limits=clip.limits,
     )
 
 
-def least_tokens(backend: Backend) -> int:
+def least_tokens(model: Prices) -> int:
     """What one frame of the lowest level may cost, its time included."""
-    return backend.geometry.levels_tokens[-1] + backend.frame_text_tokens("[9999.9 second]")
+    return model.geometry.levels_tokens[-1] + model.frame_text_tokens("[9999.9 second]")
 
 
 def decode(clip: Video, plans: Sequence[Plan]) -> list[Shown]:

@@ -20,7 +20,7 @@ FLOORS = (
     ("media",),
     ("sampler", "tasks"),
     ("model", "records", "video"),
-    ("stages", "pipeline", "dialogue", "looks", "answers", "writers"),
+    ("prepared", "stages", "pipeline", "dialogue", "looks", "answers", "writers"),
     ("batch", "serve", "evaluate", "train", "seedvideo"),
     ("cli", "__main__"),
 )

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from seedvideo import __version__
-from seedvideo.cli import ask, caption, doctor, evaluate, frames, ground, models, plan, shots
+from seedvideo.cli import ask, batch, caption, doctor, evaluate, frames, ground, models, plan, shots
 from seedvideo.cli.talk import INTERRUPTED, SOME_FAILED, Talk, make_streams_safe, usage_message
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ for _command in (
     app.command()(_command)
 # In Python eval is a builtin, hence another name.
 app.command("eval")(evaluate.evaluate)
+app.add_typer(batch.batch)
 
 
 @app.callback(invoke_without_command=True)

@@ -22,7 +22,7 @@ def models(
     talk = Talk(verbose=verbose)
     with talk.guarded(COULD_NOT_START):
         from seedvideo.model import available
-        from seedvideo.model.checkpoint import verify
+        from seedvideo.model.files import verify
 
         listed = [(model, verify(model.folder)) for model in available()]
     if not listed:

@@ -1,11 +1,10 @@
 """Options that several commands share, and how their words are read. Imports nothing heavy."""
 
 import os
-import re
 import sys
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,9 +14,6 @@ Policy = Literal["seed1.5", "uniform", "keyframes", "adaptive"]
 Task = Literal["general", "detail", "motion"]
 Decoder = Literal["pyav", "decord"]
 Analysis = Literal["packets", "fast", "full"]
-
-# Bounded, so that no number is too long to be read.
-_TIME: Final = re.compile(r"([0-9]{1,4}:){0,2}[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 
 
 def parse_budget(text: str) -> int:
@@ -66,12 +62,12 @@ def parse_options(text: str) -> list[str]:
 
 def parse_time(text: str) -> Fraction:
     """A moment: seconds such as ``90`` or ``12.5``, or ``1:30`` or ``1:02:03.5``, exact."""
-    if not _TIME.fullmatch(text):
-        raise typer.BadParameter(f"{text!r} is not a time such as 90, 12.5, 1:30 or 1:02:03.5")
-    moment = Fraction(0)
-    for word in text.split(":"):
-        moment = moment * 60 + Fraction(word)
-    return moment
+    from seedvideo.media.timeline import read_moment
+
+    try:
+        return read_moment(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def parse_share(text: str) -> float:

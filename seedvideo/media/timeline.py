@@ -4,9 +4,14 @@ Every time inside seedvideo is a ``Fraction`` of a second. Floats appear only at
 `seconds`. Knows nothing of files, frames or tokens.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Final
+
+# Bounded, so that no number is too long to be read.
+_MOMENT: Final = re.compile(r"([0-9]{1,4}:){0,2}[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,20 @@ class Span:
 def seconds(time: Fraction) -> float:
     """Returns a time as float seconds for output, rounded to microseconds."""
     return float(round(time, 6))
+
+
+def read_moment(text: str) -> Fraction:
+    """Reads a moment: seconds such as ``90`` or ``12.5``, or ``1:30`` or ``1:02:03.5``, exact.
+
+    Raises:
+        ValueError: if it is none of these.
+    """
+    if not _MOMENT.fullmatch(text):
+        raise ValueError(f"{text[:40]!r} is not a time such as 90, 12.5, 1:30 or 1:02:03.5")
+    moment = Fraction(0)
+    for word in text.split(":"):
+        moment = moment * 60 + Fraction(word)
+    return moment
 
 
 def strictly_increasing(times: Iterable[Fraction]) -> bool:

@@ -1,7 +1,7 @@
 """Models: the Seed-style one in this package, and the Protocol that every backend follows.
 
-``load`` gives a model by name or folder; ``available`` lists the ones that come with the package.
-Importing this loads no torch.
+``load`` gives a model by name or folder, ``prices`` what planning needs of it; ``available`` lists
+the ones that come with the package. Importing this loads no torch.
 """
 
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from seedvideo.errors import ModelError
-from seedvideo.model.backends import Backend
+from seedvideo.model.backends import Backend, Prices
 
 WEIGHTS: Final = Path(__file__).parent / "weights"
 """Where the checkpoints that come with the package lie, one folder a model."""
@@ -66,13 +66,32 @@ def load(name_or_folder: str = DEFAULT_MODEL) -> Backend:
     """
     from seedvideo.model.backends.native import NativeBackend
 
+    return NativeBackend.from_folder(_folder_of(name_or_folder))
+
+
+def prices(name_or_folder: str = DEFAULT_MODEL) -> Prices:
+    """What frames cost for a model, its weights left on the disk: enough to plan for it.
+
+    Takes milliseconds and loads no torch. The files are compared with their manifest, so that
+    what is planned for is what `load` would load.
+
+    Raises:
+        ModelError: as `load` does, as far as it can be told without the weights.
+    """
+    from seedvideo.model.prices import CheckpointPrices
+
+    return CheckpointPrices.from_folder(_folder_of(name_or_folder))
+
+
+def _folder_of(name_or_folder: str) -> Path:
+    """Where a model lies."""
     known = sorted(path.parent.name for path in WEIGHTS.glob("*/config.json"))
     if name_or_folder in known:
-        return NativeBackend.from_folder(WEIGHTS / name_or_folder)
+        return WEIGHTS / name_or_folder
     if not os.path.isdir(name_or_folder):  # false for names that no file can have, too
         raise ModelError(
             "model.unknown",
             f"there is no model {name_or_folder!r}",
             hint=f"choose one of: {', '.join(known)}; or give a checkpoint folder",
         )
-    return NativeBackend.from_folder(Path(name_or_folder))
+    return Path(name_or_folder)

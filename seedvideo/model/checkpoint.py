@@ -11,7 +11,6 @@ Only safetensors are read: a pickle can run code when it is opened. Hashes, name
 are checked before a weight is used. Knows nothing of videos.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass
@@ -25,17 +24,25 @@ from torch import Tensor
 
 from seedvideo.errors import ModelError
 from seedvideo.model import int8 as int8_rows
+from seedvideo.model.files import (
+    CONFIG,
+    MANIFEST,
+    TOKENIZER,
+    file_sha256,
+    invalid,
+    read_json,
+    read_manifest,
+    verify,
+    weight_files,
+)
 from seedvideo.model.seedvl import SeedVL, SeedVLConfig
 from seedvideo.sampler.geometry import TokenGeometry
 
 FORMAT_VERSION: Final = 1
 MAX_FILE_BYTES: Final = 15 * 1024**2
 
-_CONFIG, _TOKENIZER, _MANIFEST = "config.json", "tokenizer.json", "manifest.json"
 _FAMILIARITY = "familiarity.safetensors"
-_REQUIRED = (_CONFIG, _TOKENIZER)
 _PART = ".part"
-_MAX_JSON_BYTES = 16 * 1024**2
 _PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 
 
@@ -117,50 +124,9 @@ def read_config(folder: Path) -> CheckpointConfig:
         ModelError: ``model.checkpoint_invalid``.
     """
     try:
-        return CheckpointConfig.from_json(_read_json(folder / _CONFIG))
+        return CheckpointConfig.from_json(read_json(folder / CONFIG))
     except (TypeError, ValueError, ArithmeticError) as error:
-        raise _invalid(folder, f"{_CONFIG} does not describe a model: {error}") from error
-
-
-def read_manifest(folder: Path) -> dict[str, str]:
-    """Names and SHA-256 of the checkpoint's files, not compared with the files yet.
-
-    Raises:
-        ModelError: ``model.checkpoint_invalid``.
-    """
-    manifest = _read_json(folder / _MANIFEST)
-    for name, digest in manifest.items():
-        is_plain = Path(name).name == name and Path(name).suffix in {".json", ".safetensors"}
-        if not is_plain or not isinstance(digest, str) or len(digest) != 64:
-            raise _invalid(folder, f"{_MANIFEST} has a bad entry {name!r}")
-    missing = [name for name in _REQUIRED if name not in manifest]
-    if missing or not _weight_files(manifest):
-        raise _invalid(folder, f"{_MANIFEST} lists no {', '.join(missing) or 'weights'}")
-    return {name: str(digest) for name, digest in manifest.items()}
-
-
-def verify(folder: Path) -> str:
-    """Compare every file with the manifest.
-
-    Returns:
-        The hash over all hashes, which names this checkpoint.
-
-    Raises:
-        ModelError: ``model.checkpoint_invalid`` if a file is missing or differs.
-    """
-    manifest = read_manifest(folder)
-    for name, digest in sorted(manifest.items()):
-        path = folder / name
-        if not path.is_file():
-            raise _invalid(folder, f"{name} is missing")
-        try:
-            found = file_sha256(path)
-        except OSError as error:
-            raise _invalid(folder, f"{name} cannot be read") from error
-        if found != digest:
-            raise _invalid(folder, f"{name} is damaged: its SHA-256 is not the manifest's")
-    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(manifest.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
+        raise invalid(folder, f"{CONFIG} does not describe a model: {error}") from error
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
@@ -176,10 +142,10 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             f"there is no checkpoint folder {folder}",
             hint="seedvideo models lists the models that are there",
         )
-    if not (folder / _MANIFEST).is_file():
+    if not (folder / MANIFEST).is_file():
         pickles = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)
         if pickles:
-            raise _invalid(
+            raise invalid(
                 folder,
                 f"{pickles[0]} is a pickle, which can run code when it is opened",
                 hint="convert the weights to safetensors",
@@ -188,17 +154,17 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     config = read_config(folder)
     manifest = read_manifest(folder)
     weights: dict[str, Tensor] = {}
-    for name in _weight_files(manifest):
+    for name in weight_files(manifest):
         weights.update(_read_tensors(folder / name))
     try:
         weights = int8_rows.from_disk(weights)
     except ValueError as error:
-        raise _invalid(folder, str(error)) from error
+        raise invalid(folder, str(error)) from error
     try:
         with torch.device("meta"):
             model = SeedVL(config.model)
     except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError) as error:
-        raise _invalid(folder, f"{_CONFIG} does not describe a model that can be built") from error
+        raise invalid(folder, f"{CONFIG} does not describe a model that can be built") from error
     _check_tensors(folder, {k: v.shape for k, v in model.state_dict().items()}, weights)
     as_float = {name: tensor.to(torch.float32) for name, tensor in weights.items()}
     model.load_state_dict(as_float, assign=True)
@@ -210,8 +176,8 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             for name, tensor in _read_tensors(folder / _FAMILIARITY).items()
         }
         if not all(bool(torch.isfinite(tensor).all()) for tensor in familiarity.values()):
-            raise _invalid(folder, f"{_FAMILIARITY} holds values that are not finite")
-    return Checkpoint(config, folder / _TOKENIZER, model.eval(), familiarity, digest)
+            raise invalid(folder, f"{_FAMILIARITY} holds values that are not finite")
+    return Checkpoint(config, folder / TOKENIZER, model.eval(), familiarity, digest)
 
 
 def save_checkpoint(
@@ -250,8 +216,8 @@ def save_checkpoint(
     if familiarity:
         parts[_FAMILIARITY] = {k: value.to(dtype).contiguous() for k, value in familiarity.items()}
     texts = {
-        _CONFIG: json.dumps(config.to_json(), indent=2) + "\n",
-        _TOKENIZER: tokenizer_json,
+        CONFIG: json.dumps(config.to_json(), indent=2) + "\n",
+        TOKENIZER: tokenizer_json,
     }
     for name, tensors in parts.items():
         save_file(tensors, folder / (name + _PART))
@@ -260,9 +226,9 @@ def save_checkpoint(
     names = sorted([*parts, *texts])
     manifest = {name: file_sha256(folder / (name + _PART)) for name in names}
     text = json.dumps(manifest, indent=2) + "\n"
-    (folder / (_MANIFEST + _PART)).write_text(text, encoding="utf-8")
+    (folder / (MANIFEST + _PART)).write_text(text, encoding="utf-8")
     # All is written before the first old file goes.
-    for name in [*names, _MANIFEST]:
+    for name in [*names, MANIFEST]:
         # safetensors makes its files for their owner alone; these are to be shared.
         (folder / (name + _PART)).chmod(0o644)
         (folder / (name + _PART)).replace(folder / name)
@@ -270,16 +236,6 @@ def save_checkpoint(
         if old.name not in manifest:
             old.unlink()
     return verify(folder)
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _weight_files(manifest: Mapping[str, str]) -> list[str]:
-    return sorted(name for name in manifest if name.startswith("weights-"))
 
 
 def _split(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
@@ -302,19 +258,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise _invalid(path.parent, f"{path.name} is no safetensors file") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > _MAX_JSON_BYTES:
-            raise _invalid(path.parent, f"{path.name} is too large")
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise _invalid(path.parent, f"{path.name} is missing or no JSON") from error
-    if not isinstance(values, dict):
-        raise _invalid(path.parent, f"{path.name} is no JSON object")
-    return values
+        raise invalid(path.parent, f"{path.name} is no safetensors file") from error
 
 
 def _check_tensors(
@@ -322,24 +266,16 @@ def _check_tensors(
 ) -> None:
     missing, extra = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
     if missing:
-        raise _invalid(folder, f"the weights lack {missing[0]} ({len(missing)} missing)")
+        raise invalid(folder, f"the weights lack {missing[0]} ({len(missing)} missing)")
     if extra:
-        raise _invalid(folder, f"the weights hold an unknown {extra[0]} ({len(extra)} unknown)")
+        raise invalid(folder, f"the weights hold an unknown {extra[0]} ({len(extra)} unknown)")
     for name, shape in wanted.items():
         tensor = given[name]
         if tensor.shape != shape:
-            raise _invalid(
+            raise invalid(
                 folder, f"{name} has shape {tuple(tensor.shape)}, expected {tuple(shape)}"
             )
         if not tensor.is_floating_point():
-            raise _invalid(folder, f"{name} is {tensor.dtype}, expected a floating-point type")
+            raise invalid(folder, f"{name} is {tensor.dtype}, expected a floating-point type")
         if not bool(torch.isfinite(tensor).all()):
-            raise _invalid(folder, f"{name} holds values that are not finite")
-
-
-def _invalid(folder: Path, message: str, *, hint: str = "") -> ModelError:
-    return ModelError(
-        "model.checkpoint_invalid",
-        f"checkpoint {folder.name}: {message}",
-        hint=hint or "copy or install the checkpoint again",
-    )
+            raise invalid(folder, f"{name} holds values that are not finite")

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from seedvideo.model.decoder import Decoder, KVCache
 from seedvideo.model.generate import NEVER_WRITTEN, log_probabilities
-from seedvideo.model.seedvl import END_ID
+from seedvideo.model.marks import END_ID
 
 WIDTH: Final = 128
 """Nodes of one depth that are kept: all of up to as many candidates.

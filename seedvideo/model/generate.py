@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from seedvideo.model.decoder import Decoder, KVCache
-from seedvideo.model.seedvl import ANSWER_ID, END_ID, FRAME_END_ID, FRAME_ID, IMAGE_ID, PAD_ID
+from seedvideo.model.marks import ANSWER_ID, END_ID, FRAME_END_ID, FRAME_ID, IMAGE_ID, PAD_ID
 
 NEVER_WRITTEN = (PAD_ID, FRAME_ID, FRAME_END_ID, IMAGE_ID, ANSWER_ID)
 """Marks that belong to a prompt and are no text."""

@@ -13,7 +13,7 @@ Notation used for tensor shapes:
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,14 +21,10 @@ from torch import Tensor, nn
 from seedvideo.model.adapter import Adapter
 from seedvideo.model.backends import SKILLS, Skill
 from seedvideo.model.decoder import Decoder, DecoderConfig
+from seedvideo.model.marks import IMAGE_ID
 from seedvideo.model.thumbnails import THUMBNAIL_VALUES, scaled, thumbnails
 from seedvideo.model.vit import SeedViT, VitConfig
 from seedvideo.units import POOL
-
-SPECIAL_TOKENS: Final = ("<pad>", "<end>", "<frame>", "</frame>", "<image>", "<answer>")
-"""Tokens with a meaning of their own; their ids are their places here."""
-
-PAD_ID, END_ID, FRAME_ID, FRAME_END_ID, IMAGE_ID, ANSWER_ID = range(len(SPECIAL_TOKENS))
 
 
 @dataclass(frozen=True, kw_only=True)

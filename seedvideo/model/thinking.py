@@ -17,7 +17,7 @@ from torch import Tensor
 
 from seedvideo.model.decoder import Decoder, KVCache
 from seedvideo.model.generate import log_probabilities
-from seedvideo.model.seedvl import END_ID
+from seedvideo.model.marks import END_ID
 from seedvideo.model.tokenizer import Tokenizer
 
 THINK: Final = "<think>"

@@ -10,7 +10,7 @@ from typing import Any
 from tokenizers import Tokenizer as _Tokenizer
 
 from seedvideo.errors import ModelError
-from seedvideo.model.seedvl import SPECIAL_TOKENS
+from seedvideo.model.marks import SPECIAL_TOKENS
 
 
 class Tokenizer:

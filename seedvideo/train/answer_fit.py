@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seedvideo.model.decoder import DecoderBlock
+from seedvideo.model.marks import IMAGE_ID
 from seedvideo.model.rope import angles_1d, rotate
-from seedvideo.model.seedvl import IMAGE_ID, AnswerBranch
+from seedvideo.model.seedvl import AnswerBranch
 from seedvideo.train.bank import Bank
 from seedvideo.train.batch import Encode, attention_mask, cached
 from seedvideo.train.one_frame import middle_block

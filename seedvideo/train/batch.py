@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seedvideo.model.seedvl import ANSWER_ID, END_ID, FRAME_END_ID, FRAME_ID, IMAGE_ID, PAD_ID
+from seedvideo.model.marks import ANSWER_ID, END_ID, FRAME_END_ID, FRAME_ID, IMAGE_ID, PAD_ID
 from seedvideo.model.stem import STEM_STRIDE_PX
 from seedvideo.model.vit import Grid
 from seedvideo.sampler.stamps import time_text

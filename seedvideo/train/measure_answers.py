@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from seedvideo.dialogue import View, sight
+from seedvideo.dialogue import sight
 from seedvideo.evaluate.spans import iou
 from seedvideo.media.timeline import Span
 from seedvideo.model.backends import Backend
+from seedvideo.prepared import View
 from seedvideo.train.captioned import Told
 from seedvideo.train.measure import Pixels
 from seedvideo.train.photos import Photo

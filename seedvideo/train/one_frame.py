@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seedvideo.model.marks import FRAME_END_ID, FRAME_ID, IMAGE_ID
 from seedvideo.model.rope import angles_1d
-from seedvideo.model.seedvl import FRAME_END_ID, FRAME_ID, IMAGE_ID, AnswerBranch
+from seedvideo.model.seedvl import AnswerBranch
 from seedvideo.model.thumbnails import scaled
 from seedvideo.sampler.stamps import time_text
 from seedvideo.train.bank import Bank, FrameId

@@ -18,14 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seedvideo.model.seedvl import (
-    ANSWER_ID,
-    END_ID,
-    FRAME_END_ID,
-    FRAME_ID,
-    IMAGE_ID,
-    PAD_ID,
-)
+from seedvideo.model.marks import ANSWER_ID, END_ID, FRAME_END_ID, FRAME_ID, IMAGE_ID, PAD_ID
 from seedvideo.model.thumbnails import scaled
 from seedvideo.sampler.stamps import time_text
 from seedvideo.train.bank import Bank

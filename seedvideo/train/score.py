@@ -15,7 +15,8 @@ from seedvideo.evaluate.bleu import bleu
 from seedvideo.evaluate.cider import cider_d
 from seedvideo.model.consensus import most_agreed
 from seedvideo.model.generate import write
-from seedvideo.model.seedvl import ANSWER_ID, SeedVL
+from seedvideo.model.marks import ANSWER_ID
+from seedvideo.model.seedvl import SeedVL
 from seedvideo.model.tokenizer import Tokenizer
 from seedvideo.train.batch import prefix_ids
 from seedvideo.train.photos import Photo

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from seedvideo.model.seedvl import SPECIAL_TOKENS
+from seedvideo.model.marks import SPECIAL_TOKENS
 
 
 def learn_vocabulary(texts: Iterable[str], path: Path, *, size: int) -> None:

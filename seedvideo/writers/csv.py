@@ -8,7 +8,7 @@ import csv
 import io
 from typing import TYPE_CHECKING, Final
 
-from seedvideo.writers.inert import one_line
+from seedvideo.writers.inert import one_line, printable
 
 if TYPE_CHECKING:
     from seedvideo.records import Record
@@ -36,5 +36,18 @@ def cell(text: str) -> str:
     >>> cell("=1+1")
     "'=1+1"
     """
-    shown = one_line(text)
-    return f"'{shown}" if shown.startswith(_FORMULA_SIGNS) else shown
+    return _inert(one_line(text))
+
+
+def name_cell(name: str) -> str:
+    r"""A name that no spreadsheet runs; what is not printable in it is spelled out.
+
+    >>> name_cell("@a\nb.mp4")
+    "'@a\\nb.mp4"
+    """
+    return _inert(printable(name))
+
+
+def _inert(shown: str) -> str:
+    # Blanks before the sign do not stop every spreadsheet.
+    return f"'{shown}" if shown.lstrip().startswith(_FORMULA_SIGNS) else shown

@@ -3,15 +3,16 @@
 A file appears under its final name only when every byte of it is safe. Knows nothing of records.
 """
 
+import base64
 import contextlib
 import errno
 import hashlib
 import os
 import secrets
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Final
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Final
 from unicodedata import normalize
 
 from seedvideo.errors import OutputError
@@ -19,6 +20,9 @@ from seedvideo.writers.inert import printable
 
 _STEM_BYTES: Final = 180
 """Longest stem that we write: file systems take 255 bytes a name, temporary suffixes included."""
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+"""Of the disk, and of what the user may have of it."""
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
@@ -68,15 +72,34 @@ def write_file(path: Path, data: bytes, *, overwrite: bool = False) -> None:
         overwrite: see `refuse_existing`.
 
     Raises:
-        OutputError: ``output.exists``, or ``output.unwritable`` with the system's reason.
+        OutputError: as `writing` does.
+    """
+    with writing(path, overwrite=overwrite) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def writing(path: Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
+    """A file to write piece by piece; it has its name when the block ends, else it never was.
+
+    The pieces go to a temporary file in the same folder, which is made safe on the disk before it
+    gets the name. An error inside the block, of the caller too, leaves what was there before.
+
+    Args:
+        path: the final name; its folder is made when missing.
+        overwrite: see `refuse_existing`.
+
+    Raises:
+        OutputError: ``output.exists``, ``output.disk_full``, or ``output.unwritable`` with the
+            system's reason.
     """
     refuse_existing(path, overwrite=overwrite)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.parent / f".seedvideo-{secrets.token_hex(8)}.tmp"
         try:
-            with temporary.open("xb") as file:
-                file.write(data)
+            with _opened(temporary) as file:
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -84,7 +107,24 @@ def write_file(path: Path, data: bytes, *, overwrite: bool = False) -> None:
             temporary.unlink(missing_ok=True)
         _sync_folder(path.parent)
     except OSError as error:
-        raise _unwritable(path, error.strerror or type(error).__name__) from error
+        raise unwritten(path, error) from error
+
+
+def _opened(path: Path) -> BinaryIO:
+    return path.open("xb")
+
+
+def unwritten(path: Path, error: OSError) -> OutputError:
+    """What a failed write means: a full disk has a code of its own, since room can be made."""
+    reason = error.strerror or str(error) or type(error).__name__
+    if error.errno in _FULL:
+        return OutputError(
+            "output.disk_full",
+            f"{printable(str(path))} cannot be written: {reason}",
+            hint="make room, or choose a folder on another disk, then run the same command again",
+            retryable=True,
+        )
+    return _unwritable(path, reason)
 
 
 def _unwritable(path: Path, reason: str) -> OutputError:
@@ -116,6 +156,18 @@ def output_names(sources: Sequence[str], *, extension: str) -> list[str]:
             for name, other in zip(names, better, strict=True)
         ]
     return [name + extension for name in names]
+
+
+def lasting_name(key: str, *, extension: str) -> str:
+    """A file name that depends on nothing but ``key``, so that it is the same in every run.
+
+    The stem of the key, so that people find it, and 100 bits of its hash, so that two keys share
+    none, even where upper and lower case are the same: ``clip-2pakb0yx6vj3hnt5q7wd.srt``. Where all
+    keys are known at once `output_names` makes shorter ones.
+    """
+    digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=15).digest()
+    short = base64.b32hexencode(digest).decode("ascii").lower()[:20]
+    return f"{_safe_stem(PurePosixPath(key).stem)}-{short}{extension}"
 
 
 def absolute(path: str) -> str:

@@ -9,7 +9,8 @@ HEAVY = ("torch", "av", "cv2", "decord", "scenedetect", "numpy", "PIL")
 
 
 @pytest.mark.parametrize(
-    "command", ["caption", "ask", "ground", "plan", "frames", "shots", "models", "doctor", "eval"]
+    "command",
+    ["caption", "ask", "ground", "plan", "frames", "shots", "models", "doctor", "eval", "batch"],
 )
 def test_help_of_a_command_is_light(command: str) -> None:
     assert heavy_after([command, "--help"]) == "[]"

@@ -11,15 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from seedvideo.errors import ModelError
-from seedvideo.model.checkpoint import (
-    CheckpointConfig,
-    file_sha256,
-    load_checkpoint,
-    save_checkpoint,
-    verify,
-)
+from seedvideo.model.checkpoint import CheckpointConfig, load_checkpoint, save_checkpoint
 from seedvideo.model.decoder import DecoderConfig
 from seedvideo.model.familiarity import Familiarity
+from seedvideo.model.files import file_sha256, verify
 from seedvideo.model.seedvl import AnswerConfig, SeedVL, SeedVLConfig, initialise
 from seedvideo.model.vit import VitConfig
 from seedvideo.sampler.geometry import TokenGeometry

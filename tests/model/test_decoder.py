@@ -5,14 +5,7 @@ import torch
 
 from seedvideo.model.decoder import Decoder, DecoderConfig, KVCache
 from seedvideo.model.generate import write
-from seedvideo.model.seedvl import (
-    ANSWER_ID,
-    END_ID,
-    FRAME_END_ID,
-    FRAME_ID,
-    IMAGE_ID,
-    PAD_ID,
-)
+from seedvideo.model.marks import ANSWER_ID, END_ID, FRAME_END_ID, FRAME_ID, IMAGE_ID, PAD_ID
 
 CONFIG = DecoderConfig(vocabulary=40, width=32, depth=3, heads=4, kv_heads=2, hidden=48)
 

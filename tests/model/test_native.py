@@ -21,10 +21,10 @@ from seedvideo.model.checkpoint import (
     CheckpointConfig,
     load_checkpoint,
     save_checkpoint,
-    verify,
 )
 from seedvideo.model.consensus import most_agreed
 from seedvideo.model.decoder import DecoderConfig
+from seedvideo.model.files import verify
 from seedvideo.model.generate import write
 from seedvideo.model.packing import ImagePart, Part, TextPart, pack
 from seedvideo.model.seedvl import AnswerConfig, SeedVL, SeedVLConfig, initialise

@@ -8,18 +8,15 @@ import torch
 
 from seedvideo.model.backends import SKILLS
 from seedvideo.model.decoder import DecoderConfig
-from seedvideo.model.seedvl import (
+from seedvideo.model.marks import (
     ANSWER_ID,
     END_ID,
     FRAME_END_ID,
     FRAME_ID,
     IMAGE_ID,
     SPECIAL_TOKENS,
-    AnswerConfig,
-    SeedVL,
-    SeedVLConfig,
-    initialise,
 )
+from seedvideo.model.seedvl import AnswerConfig, SeedVL, SeedVLConfig, initialise
 from seedvideo.model.vit import VitConfig
 from seedvideo.units import TOKEN_PX
 

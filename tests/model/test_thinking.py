@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from seedvideo.model.decoder import Decoder, DecoderConfig
-from seedvideo.model.seedvl import END_ID
+from seedvideo.model.marks import END_ID
 from seedvideo.model.thinking import THINK, THINK_END, think
 from seedvideo.model.tokenizer import Tokenizer
 from seedvideo.train.vocabulary import learn_vocabulary

@@ -12,16 +12,8 @@ from seedvideo.evaluate.synthetic.story import Event
 from seedvideo.evaluate.synthetic.things import COLOURS, SHAPES, Thing
 from seedvideo.media.timeline import Span
 from seedvideo.model.decoder import DecoderConfig
-from seedvideo.model.seedvl import (
-    ANSWER_ID,
-    END_ID,
-    FRAME_END_ID,
-    AnswerBranch,
-    AnswerConfig,
-    SeedVL,
-    SeedVLConfig,
-    initialise,
-)
+from seedvideo.model.marks import ANSWER_ID, END_ID, FRAME_END_ID
+from seedvideo.model.seedvl import AnswerBranch, AnswerConfig, SeedVL, SeedVLConfig, initialise
 from seedvideo.model.thumbnails import THUMBNAIL_PX, scaled, thumbnails
 from seedvideo.model.vit import VitConfig
 from seedvideo.train.answer_fit import (

@@ -5,7 +5,8 @@ from fractions import Fraction
 import numpy as np
 import torch
 
-from seedvideo.model.seedvl import ANSWER_ID, END_ID, IMAGE_ID, SeedVL
+from seedvideo.model.marks import ANSWER_ID, END_ID, IMAGE_ID
+from seedvideo.model.seedvl import SeedVL
 from seedvideo.train.batch import Batch, attention_mask, collate
 from seedvideo.train.samples import Row
 from tests.train.made import VOCABULARY, encode, make_model, make_views

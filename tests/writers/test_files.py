@@ -44,7 +44,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputError) as caught:
         write_file(tmp_path / "b.txt", b"words")
-    assert caught.value.code == "output.unwritable"
+    assert caught.value.code == "output.disk_full"
     assert "No space left" in caught.value.message
     assert list(tmp_path.iterdir()) == []
 

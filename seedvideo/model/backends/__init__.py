@@ -85,6 +85,29 @@ class Chosen:
     usage: Usage
 
 
+class Prices(Protocol):
+    """What planning needs to know of a model, which takes none of its weights."""
+
+    @property
+    def name(self) -> str:
+        """Short name, as in ``--model``."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Hash that changes when a weight does."""
+        ...
+
+    @property
+    def geometry(self) -> TokenGeometry:
+        """Sizes of frames, levels and default budget."""
+        ...
+
+    def frame_text_tokens(self, time_text: str) -> int:
+        """Tokens that a frame costs beside its visual ones: its time and its two marks."""
+        ...
+
+
 class Backend(Protocol):
     """A model that answers about frames."""
 

@@ -31,8 +31,8 @@ from seedvideo.model.constrained import rank_candidates
 from seedvideo.model.decoder import Decoder
 from seedvideo.model.familiarity import Familiarity
 from seedvideo.model.generate import write
+from seedvideo.model.marks import ANSWER_ID, FRAME_END_ID, FRAME_ID, IMAGE_ID, MARKS_A_FRAME
 from seedvideo.model.packing import ImagePart, Part, TextPart
-from seedvideo.model.seedvl import ANSWER_ID, FRAME_END_ID, FRAME_ID, IMAGE_ID
 from seedvideo.model.thinking import MAX_THINKING_TOKENS, Thought, think, vectors
 from seedvideo.model.tokenizer import Tokenizer
 from seedvideo.model.vit import ConvPatches
@@ -133,7 +133,7 @@ class NativeBackend:
 
     def frame_text_tokens(self, time_text: str) -> int:
         """Tokens of a frame's time and of the marks before and after its visual tokens."""
-        return self.count_text_tokens(time_text) + 2
+        return self.count_text_tokens(time_text) + MARKS_A_FRAME
 
     @torch.inference_mode()
     def generate(

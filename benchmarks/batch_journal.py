@@ -1,0 +1,81 @@
+"""Journal of a batch: time to take in a manifest, to scan it again, and memory, for many rows.
+
+    python benchmarks/batch_journal.py --rows 1000000
+
+Each step runs in a process of its own, so its memory is too. ``start`` reads a manifest of
+JSON lines into a new journal, ``finish`` settles some items singly, ``resume`` opens the journal
+and reads the manifest again, ``scan`` reads every entry as an export does. The files that the rows
+name do not exist: a resumed job looks for those that are done, and no more.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from seedvideo.batch.fingerprint import Content
+from seedvideo.batch.inputs import read
+from seedvideo.batch.job import Job
+from seedvideo.batch.journal import Journal
+
+CONTENT = Content(size=1, mtime_ns=1, sha256="0" * 64)
+MODEL = "0" * 64
+
+
+def main() -> None:
+    """Run every step and print a line for each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--finished", type=int, default=2_000, help="items settled one by one")
+    parser.add_argument("--step", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.step:
+        run_step(args.step, args.folder, args.finished)
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with (folder / "rows.jsonl").open("w") as file:
+            for number in range(args.rows):
+                file.write(json.dumps({"path": f"clips/{number % 1000:03}/{number:08}.mp4"}) + "\n")
+        print(f"{args.rows:,} rows")
+        for step in ("start", "finish", "resume", "scan"):
+            words = ["--step", step, "--folder", name, "--finished", str(args.finished)]
+            done = subprocess.run(
+                [sys.executable, __file__, *words], check=True, capture_output=True, text=True
+            )
+            print(done.stdout, end="")
+        size = sum(path.stat().st_size for path in (folder / "out").iterdir())
+        print(f"journal  {size / 1e6:,.0f} MB on disk")
+
+
+def run_step(step: str, folder: Path, finished: int) -> None:
+    """One step, its wall and processor seconds, and by how much the process grew."""
+    before = rss_mb()
+    began, used = time.perf_counter(), time.process_time()
+    manifest = str(folder / "rows.jsonl")
+    with Journal.open(folder / "out", write=step != "scan") as journal:
+        if step in ("start", "resume"):
+            told = f"{journal.plan(read([manifest]), Job(inputs=(manifest,)), MODEL)}"
+        elif step == "finish":
+            for each in journal.take(finished):
+                journal.done(each.item.id, each.item.id, CONTENT, "{}", None)
+            told = f"{finished / (time.perf_counter() - began):,.0f} items/s, a commit each"
+        else:
+            told = f"{sum(1 for _ in journal.entries()):,} entries"
+    wall_s, used_s = time.perf_counter() - began, time.process_time() - used
+    grown = rss_mb() - before
+    print(f"{step:8} {wall_s:6.1f} s wall {used_s:6.1f} s CPU  +{grown:4.0f} MB  {told}")
+
+
+def rss_mb() -> float:
+    """The most memory that the process has had, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+if __name__ == "__main__":
+    main()

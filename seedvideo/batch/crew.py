@@ -1,0 +1,141 @@
+"""The processes of a job as the supervisor knows them: who works on which clip, and until when.
+
+Knows no journal. Times are those of `time.monotonic`, in seconds.
+"""
+
+import os
+import time
+from collections import deque
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from seedvideo.batch.fingerprint import Content
+from seedvideo.batch.item import Item
+from seedvideo.batch.job import Job
+from seedvideo.batch.process import Process
+from seedvideo.batch.verdict import Taken
+from seedvideo.batch.work import Hands
+
+START_TIMEOUT_S: Final = 300.0
+"""Time for a process to load what it needs: a model on a slow disk takes minutes."""
+
+AHEAD: Final = 2
+"""Clips that the model has: the one that it answers about, and the next."""
+
+
+@dataclass(eq=False)
+class Clip:
+    """One item under way.
+
+    Args:
+        taken: from the journal.
+        began_s: when.
+        content: of its file, once it is known.
+        fingerprint: of its record, likewise.
+        file: descriptor of what was prepared; closed with `drop`.
+        prepared: what the decoding process said about it.
+    """
+
+    taken: Taken
+    began_s: float = field(default_factory=time.monotonic)
+    content: Content | None = None
+    fingerprint: str | None = None
+    file: int | None = None
+    prepared: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def item(self) -> Item:
+        """What to do."""
+        return self.taken.item
+
+    @property
+    def id(self) -> str:
+        """Of its item."""
+        return self.taken.item.id
+
+    def drop(self) -> None:
+        """Let go of what was prepared. Twice is fine."""
+        if self.file is not None:
+            os.close(self.file)
+            self.file = None
+
+
+class Worker:
+    """A decoding process.
+
+    Args:
+        job: what is asked.
+        hands: who does it.
+        memory_bytes: most address space beyond what it starts with; None for no bound of its own.
+    """
+
+    def __init__(self, job: Job, hands: Hands, memory_bytes: int | None) -> None:
+        setup = {"job": job.to_json(), **asdict(hands), "memory_bytes": memory_bytes}
+        self.process = Process("seedvideo.batch.workers", setup)
+        self.is_ready = False
+        self.clip: Clip | None = None
+        self.deadline_s = time.monotonic() + START_TIMEOUT_S
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it may be given a clip."""
+        return self.is_ready and self.clip is None
+
+    def begin(self, clip: Clip, *, timeout_s: float) -> None:
+        """Give it a clip."""
+        self.clip, self.deadline_s = clip, time.monotonic() + timeout_s
+        self.process.send("item", id=clip.id, spec=clip.item.to_json())
+
+    def rest(self) -> Clip:
+        """It has nothing to do; returns the clip that it had."""
+        assert self.clip is not None
+        clip, self.clip, self.deadline_s = self.clip, None, float("inf")
+        return clip
+
+
+class Model:
+    """The model's process.
+
+    Args:
+        job: what is asked.
+        hands: who does it.
+
+    Attributes:
+        clips: that it has, in order; the first is the one that it works on.
+        idle_s: time in which it could have worked and had nothing to do.
+    """
+
+    def __init__(self, job: Job, hands: Hands) -> None:
+        setup = {"job": job.to_json(), **asdict(hands)}
+        self.process = Process("seedvideo.batch.model_process", setup)
+        self.is_ready = False
+        self.clips: deque[Clip] = deque()
+        self.deadline_s = time.monotonic() + START_TIMEOUT_S
+        self.idle_s = 0.0
+        self._idle_since_s: float | None = None
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it may be given a clip."""
+        return self.is_ready and len(self.clips) < AHEAD
+
+    def ready(self) -> None:
+        """It has loaded the model."""
+        self.is_ready, self.deadline_s = True, float("inf")
+
+    def begin(self, clip: Clip, *, timeout_s: float) -> None:
+        """Give it a clip."""
+        now_s = time.monotonic()
+        if not self.clips:
+            self.deadline_s = now_s + timeout_s
+            self.idle_s += 0.0 if self._idle_since_s is None else now_s - self._idle_since_s
+        self.clips.append(clip)
+        self.process.send("item", file=clip.file, id=clip.id, spec=clip.item.to_json())
+
+    def end(self, *, timeout_s: float) -> Clip:
+        """It is done with the first clip, which is returned."""
+        now_s = time.monotonic()
+        clip = self.clips.popleft()
+        self.deadline_s = now_s + timeout_s if self.clips else float("inf")
+        self._idle_since_s = now_s
+        return clip

@@ -1,0 +1,153 @@
+"""What a job would cost, without a model: every clip is planned, the first few are decoded too.
+
+The time of decoding is measured on the clips themselves. The time of the model is known only from
+an earlier run of the same weights and task in the same journal, and is not guessed otherwise.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, Final
+
+from seedvideo import pipeline
+from seedvideo.batch.filters import by_header, by_pictures
+from seedvideo.batch.item import BadRow, Item
+from seedvideo.batch.job import Job
+from seedvideo.batch.shard import belongs
+from seedvideo.batch.work import check_words, opened
+from seedvideo.errors import SeedVideoError
+from seedvideo.media.timeline import seconds
+from seedvideo.model.backends import Prices
+from seedvideo.stages import window_of
+
+CALIBRATED: Final = 5
+"""Clips that are decoded to learn how long that takes."""
+
+
+@dataclass
+class Estimate:
+    """What was counted so far.
+
+    Args:
+        clips: that were planned.
+        filtered: clips by the rule that leaves them out; near-duplicates are not looked for.
+        failures: clips by the code of what is wrong with them.
+        video_s: seconds of video that are looked at.
+        frames: planned.
+        visual_tokens: of the plans; of ``dense``, those of the whole alone.
+        tokens: with the texts of times.
+        plan_s: seconds that opening, analysing and planning took.
+        decoded_frames: of the clips that were decoded.
+        decode_s: seconds that this took.
+    """
+
+    clips: int = 0
+    filtered: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    video_s: float = 0.0
+    frames: int = 0
+    visual_tokens: int = 0
+    tokens: int = 0
+    plan_s: float = 0.0
+    decoded_frames: int = 0
+    decode_s: float = 0.0
+
+    def prepare_s(self, workers: int) -> float:
+        """Seconds that so many processes would take to prepare all clips."""
+        a_frame_s = self.decode_s / self.decoded_frames if self.decoded_frames else 0.0
+        return (self.plan_s + a_frame_s * self.frames) / workers
+
+    def model_s(self, visual_tokens_per_s: float | None) -> float | None:
+        """Seconds that the model would take; None where its speed is not known."""
+        return None if visual_tokens_per_s is None else self.visual_tokens / visual_tokens_per_s
+
+    def to_json(
+        self, job: Job, speed: float | None, *, usd_per_mtok: float | None
+    ) -> dict[str, Any]:
+        """Everything as plain values; what is not known is None."""
+        model_s = self.model_s(speed)
+        prepare_s = self.prepare_s(job.workers)
+        return {
+            "clips": self.clips,
+            "filtered": dict(self.filtered),
+            "failed": dict(self.failures),
+            "video_s": round(self.video_s, 3),
+            "frames": self.frames,
+            "visual_tokens": self.visual_tokens,
+            "tokens": self.tokens,
+            "prepare_s": round(prepare_s, 1),
+            "model_s": None if model_s is None else round(model_s, 1),
+            # The two go on side by side: the slower one counts.
+            "total_s": None if model_s is None else round(max(prepare_s, model_s), 1),
+            "usd": None if usd_per_mtok is None else round(self.tokens * usd_per_mtok / 1e6, 4),
+        }
+
+
+def estimate(
+    rows: Iterable[Item | BadRow], job: Job, prices: Prices, *, planned: Callable[[int], None]
+) -> Estimate:
+    """Plan every clip of a job.
+
+    Args:
+        rows: of its inputs.
+        job: what is asked.
+        prices: of its model.
+        planned: told after each row how many there were.
+    """
+    found = Estimate()
+    for number, row in enumerate(rows, start=1):
+        if isinstance(row, BadRow):
+            found.failures[row.code] += 1
+        elif job.shard is None or belongs(row.id, job.shard):
+            try:
+                _count(found, job, row, prices)
+            except SeedVideoError as error:
+                found.failures[error.code] += 1
+        planned(number)
+    return found
+
+
+def known_speed(noted: str | None, job: Job, prices: Prices) -> float | None:
+    """Visual tokens a second of an earlier run, if it was of the same weights and task."""
+    if noted is None:
+        return None
+    speed = json.loads(noted)
+    if (speed["model_sha256"], speed["task"]) != (prices.sha256, job.task):
+        return None
+    return float(speed["visual_tokens_per_s"])
+
+
+def _count(found: Estimate, job: Job, item: Item, prices: Prices) -> None:
+    check_words(job, item)
+    started = perf_counter()
+    knobs = job.knobs(start_s=item.start_s, end_s=item.end_s)
+    with opened(job, item) as clip:
+        window = window_of(clip, knobs)
+        refused = by_header(clip, window, job.filters)
+        if refused is None:
+            refused, _ = by_pictures(clip, window, job.filters)
+        if refused is not None:
+            found.filtered[refused.rule] += 1
+            return
+        plan = pipeline.plan(
+            clip,
+            policy=job.policy,
+            budget_tokens=job.budget_tokens,
+            task=job.sampling_task,
+            fps=job.fps,
+            knobs=knobs,
+            analysis="full" if job.task == "dense" else job.analysis,
+            model=prices,
+        )
+        found.plan_s += perf_counter() - started
+        if found.clips < CALIBRATED:
+            started = perf_counter()
+            found.decoded_frames += sum(1 for _ in clip.frames(plan))
+            found.decode_s += perf_counter() - started
+        found.clips += 1
+        found.video_s += seconds(window.end - window.start)
+        found.frames += plan.totals.frames
+        found.visual_tokens += plan.totals.visual_tokens
+        found.tokens += plan.totals.tokens

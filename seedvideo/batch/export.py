@@ -1,0 +1,192 @@
+"""What a journal holds, as files for others: JSON lines, parquet, CSV, subtitles and the report.
+
+An export needs no model and no video. It reads the journal as it stood at one moment, a clip at a
+time, so its memory does not grow with the job; and a file has its name only when all of it is safe
+on the disk. The same journal gives the same bytes.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias, get_args
+
+from seedvideo.batch import parquet, report, table
+from seedvideo.batch.journal import Journal
+from seedvideo.batch.rows import record_of, row_of
+from seedvideo.batch.verdict import Entry, State
+from seedvideo.errors import ConfigError, OutputError
+from seedvideo.records import Record
+from seedvideo.writers import subtitles
+from seedvideo.writers.csv import name_cell
+from seedvideo.writers.files import lasting_name, refuse_existing, write_file, writing
+from seedvideo.writers.inert import printable
+
+Form: TypeAlias = Literal["jsonl", "parquet", "csv", "srt", "vtt", "html"]
+FORMS: Final[tuple[Form, ...]] = get_args(Form)
+
+NAMES: Final = "names.csv"
+"""In a folder of subtitles: which file is whose."""
+
+_RECORD_TASKS: Final = {"caption": "caption", "dense": "caption", "ask": "ask", "ground": "ground"}
+"""From the task of a job to that of its records."""
+
+_DONE: Final[tuple[State, ...]] = ("done",)
+
+_SUBTITLES: Final[dict[str, Callable[[Record], str]]] = {
+    "srt": subtitles.render_srt,
+    "vtt": subtitles.render_vtt,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What was written.
+
+    Args:
+        files: that now have their names.
+        clips: that are in them.
+        left_out: clips that have no place in this format, as they are not done.
+    """
+
+    files: int
+    clips: int
+    left_out: int = 0
+
+
+def export(
+    journal: Journal,
+    form: Form,
+    output: Path,
+    *,
+    pages: bool = False,
+    timings: bool = True,
+    overwrite: bool = False,
+) -> Exported:
+    """Write what a journal holds.
+
+    ``jsonl``, ``parquet`` and ``csv`` have every clip, whatever its state, in the order of the
+    input. ``srt`` and ``vtt`` have a file for each clip that is done, in a folder. ``html`` is one
+    page; with ``pages`` it is a folder with as many as it takes.
+
+    Args:
+        journal: open to read; a job may go on writing to it.
+        form: one of `FORMS`.
+        output: a file; a folder for ``srt``, ``vtt`` and ``pages``.
+        pages: for ``html``, whether it may be several pages.
+        timings: whether seconds are told, which no two runs share.
+        overwrite: whether files that exist may be replaced.
+
+    Raises:
+        ConfigError: ``config.invalid`` if the job's results have no place in this format;
+            ``config.package_missing`` if parquet needs pyarrow.
+        OutputError: ``output.exists``, ``output.unwritable``, ``output.disk_full``, or
+            ``output.too_large`` if one page cannot bear so many clips.
+        BatchError: ``batch.journal_damaged``.
+    """
+    job = journal.job()
+    task = _RECORD_TASKS["caption" if job is None else job.task]
+    if form in _SUBTITLES:
+        if task != "caption":
+            raise ConfigError(
+                "config.invalid",
+                f"-f {form} is for captions, and the task of this job is {task}",
+                hint="export -f jsonl, csv, parquet or html",
+            )
+        return _export_subtitles(journal, form, output, overwrite=overwrite)
+    if form == "html":
+        several = pages or output.is_dir()
+        make = _export_pages if several else _export_page
+        return make(journal, output, timings=timings, overwrite=overwrite)
+    if form == "parquet":
+        parquet.require_package()
+    if output.is_dir():
+        raise OutputError(
+            "output.exists",
+            f"{printable(str(output))} is a folder",
+            hint=f"name a file: {printable(str(output / f'clips.{form}'))}",
+        )
+    told = 0
+
+    def entries() -> Iterator[Entry]:
+        nonlocal told
+        for entry in journal.entries(sheets=False):
+            told += 1
+            yield entry
+
+    with writing(output, overwrite=overwrite) as file:
+        if form == "parquet":
+            rows = (row_of(entry, task=task, timings=timings) for entry in entries())
+            parquet.write_rows(file, rows, timings=timings)
+        elif form == "csv":
+            file.write(table.header(timings=timings).encode())
+            for entry in entries():
+                file.write(table.line_of(entry, task=task, timings=timings).encode())
+        else:
+            for entry in entries():
+                file.write(json_line(row_of(entry, task=task, timings=timings)))
+    return Exported(files=1, clips=told)
+
+
+def json_line(row: dict[str, Any]) -> bytes:
+    """One line of ASCII JSON: inert in a terminal, and any name round-trips."""
+    return json.dumps(row, ensure_ascii=True, allow_nan=False).encode("ascii") + b"\n"
+
+
+def _export_subtitles(journal: Journal, form: str, folder: Path, *, overwrite: bool) -> Exported:
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise OutputError(
+            "output.exists",
+            f"{printable(str(folder))} is not a folder",
+            hint=f"-f {form} makes one file a clip: name a folder with -o",
+        )
+    render = _SUBTITLES[form]
+    # First of all, so that a folder of an earlier export is refused before anything is written.
+    refuse_existing(folder / NAMES, overwrite=overwrite)
+    done = 0
+    # The list has its name last: where it is, all the files that it names are.
+    with writing(folder / NAMES, overwrite=overwrite) as names:
+        names.write(b"file,id\n")
+        for entry in journal.entries(states=_DONE, sheets=False):
+            record = record_of(entry)
+            if record is None:
+                continue
+            name = lasting_name(entry.item.id, extension=f".{form}")
+            data = render(record).encode("utf-8", "backslashreplace")
+            write_file(folder / name, data, overwrite=overwrite)
+            names.write(_names_line(name, entry.item.id))
+            done += 1
+    counts = journal.counts()
+    return Exported(files=done + 1, clips=done, left_out=max(0, counts.total - done))
+
+
+def _names_line(name: str, item_id: str) -> bytes:
+    cells = (name_cell(text).replace('"', '""') for text in (name, item_id))
+    return ",".join(f'"{text}"' for text in cells).encode() + b"\n"
+
+
+def _export_page(journal: Journal, path: Path, *, timings: bool, overwrite: bool) -> Exported:
+    clips = 0
+    with writing(path, overwrite=overwrite) as file:
+        for _, parts in report.pages(journal, timings=timings, single=True):
+            clips += _write_page(file.write, parts)
+    return Exported(files=1, clips=clips)
+
+
+def _export_pages(journal: Journal, folder: Path, *, timings: bool, overwrite: bool) -> Exported:
+    files = clips = 0
+    for name, parts in report.pages(journal, timings=timings):
+        with writing(folder / name, overwrite=overwrite) as file:
+            clips += _write_page(file.write, parts)
+        files += 1
+    return Exported(files=files, clips=clips)
+
+
+def _write_page(write: Callable[[bytes], int], parts: Iterator[str]) -> int:
+    """Write the parts of a page; returns how many of them are clips: all but the two ends."""
+    count = 0
+    for part in parts:
+        write(part.encode("utf-8"))
+        count += 1
+    return count - 2

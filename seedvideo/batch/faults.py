@@ -1,0 +1,42 @@
+"""Errors on their way between the processes of a job, as plain values."""
+
+from typing import Any
+
+from seedvideo.errors import SeedVideoError
+from seedvideo.records import error_record
+
+
+def told_of(error: Exception) -> dict[str, Any]:
+    """What a process tells of an error."""
+    return {**error_record(error).model_dump(), "hint": getattr(error, "hint", "")}
+
+
+def rebuilt(values: dict[str, Any]) -> SeedVideoError:
+    """The error that a process has told of."""
+    kinds = {kind.stage: kind for kind in SeedVideoError.__subclasses__()}
+    kind = kinds.get(str(values["stage"]), SeedVideoError)
+    return kind(
+        str(values["code"]),
+        str(values["message"]),
+        hint=str(values.get("hint", "")),
+        retryable=bool(values["retryable"]),
+    )
+
+
+def ended(code: str, how: str, timeout_s: float) -> dict[str, Any]:
+    """What is told of a process that ended while it worked on a clip.
+
+    Args:
+        code: ``*.timeout`` if it was ended for taking too long, ``*.crashed`` if it died.
+        how: it ended, for people.
+        timeout_s: what it was allowed.
+    """
+    is_late = code.endswith(".timeout")
+    return {
+        "code": code,
+        "stage": code.partition(".")[0],
+        "message": f"took longer than {timeout_s:g} s and was stopped" if is_late else how,
+        "hint": "give it more time: --timeout" if is_late else "report the file",
+        "retryable": True,
+        "is_deadly": not is_late,
+    }

@@ -1,0 +1,272 @@
+"""A job: everything that was asked of a batch, checked once, as JSON in its journal.
+
+Read from a TOML file or made by the command line. Knows no journal and opens no video. Units are in
+the names; a window is exact seconds.
+"""
+
+import json
+import math
+import tomllib
+from dataclasses import fields
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
+
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from seedvideo.batch.shard import Shard
+from seedvideo.errors import ConfigError, InputError, SeedVideoError
+from seedvideo.media.timeline import read_moment
+from seedvideo.sampler.knobs import Knobs
+from seedvideo.tasks.ask import Question
+from seedvideo.tasks.ground import clean_query
+from seedvideo.writers.inert import printable
+
+JobTask: TypeAlias = Literal["caption", "dense", "ask", "ground"]
+
+_CHECKED: Final = ConfigDict(extra="forbid", allow_inf_nan=False)
+_NO_RESULT: Final = ("inputs", "shard", "workers", "timeout_s", "sheets")
+"""Fields that change how the work is done and nothing of what comes out."""
+
+
+def _moment(value: object) -> object:
+    # TOML has numbers and texts; a journal has "25/2".
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return value
+    text = str(value)
+    return Fraction(text) if "/" in text else read_moment(text)
+
+
+def _shard(value: object) -> object:
+    return Shard.parse(value) if isinstance(value, str) else value
+
+
+Moment: TypeAlias = Annotated[Fraction, BeforeValidator(_moment)]
+"""Exact seconds; ``12.5`` and ``"1:30"`` are read."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+class Filters:
+    """Which clips are left out, with a verdict of their own. None or False: no such rule.
+
+    Args:
+        min_duration_s: leave out shorter ones.
+        max_duration_s: leave out longer ones.
+        min_side_px: leave out those whose shorter side is below.
+        black: leave out those that are black throughout.
+        frozen: leave out those in which nothing moves.
+        duplicates: leave out those that look like one before.
+
+    Raises:
+        ConfigError: ``config.invalid`` if a bound is not above zero, or no duration fits both.
+    """
+
+    min_duration_s: float | None = None
+    max_duration_s: float | None = None
+    min_side_px: int | None = None
+    black: bool = False
+    frozen: bool = False
+    duplicates: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("min_duration_s", "max_duration_s", "min_side_px"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise _invalid(f"{name} is {value}, expected a value above 0")
+        shortest, longest = self.min_duration_s, self.max_duration_s
+        if shortest is not None and longest is not None and shortest > longest:
+            raise _invalid(f"min_duration_s is {shortest:g}, above max_duration_s {longest:g}")
+
+
+NO_FILTERS: Final = Filters()
+
+
+@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+class Job:
+    """Everything that was asked of a batch. None leaves a choice to the model or the policy.
+
+    Args:
+        inputs: files, folders, globs, manifests, or ``-`` for a list on stdin.
+        task: what is done with each video.
+        question: for ``ask``, where a row has none of its own.
+        options: answers to choose from, likewise.
+        query: for ``ground``, likewise.
+        top: most spans of ``ground``.
+        thinking: let the model think first; not for captions.
+        model: name of a model, or a folder that holds one.
+        policy: how frames are chosen.
+        budget_tokens: what a video may cost.
+        sampling_task: names a rate: 1, 2 or 5 frames a second.
+        fps: another rate.
+        analysis: how closely ``adaptive`` looks.
+        levels_tokens: levels that may be used.
+        max_frames: most frames.
+        start_s: look only from here on, where a row says nothing else.
+        end_s: look only before this, likewise.
+        coverage: see `seedvideo.Knobs`.
+        min_fps: see `seedvideo.Knobs`.
+        max_fps: see `seedvideo.Knobs`.
+        source_fps: frames a second of raw streams that carry no times.
+        decoder: what reads the files.
+        filters: which clips are left out.
+        shard: the part of the inputs that this job does; all where None.
+        workers: processes that decode.
+        timeout_s: most time for one clip in one stage.
+        sheets: keep a contact sheet of each clip.
+
+    Raises:
+        ConfigError: ``config.invalid`` if a value cannot be, or two contradict each other.
+        AskError: if the question or its options cannot be asked.
+        GroundError: if the query cannot be looked for.
+        PlanError: ``plan.invalid`` if a knob cannot be.
+    """
+
+    inputs: tuple[str, ...] = ()
+    task: JobTask = "caption"
+    question: str = ""
+    options: tuple[str, ...] = ()
+    query: str = ""
+    top: int = 3
+    thinking: bool = False
+    model: str = "nano"
+    policy: Literal["seed1.5", "uniform", "keyframes", "adaptive"] = "adaptive"
+    budget_tokens: int | None = None
+    sampling_task: Literal["general", "detail", "motion"] = "general"
+    fps: float | None = None
+    analysis: Literal["packets", "fast", "full"] = "fast"
+    levels_tokens: tuple[int, ...] | None = None
+    max_frames: int | None = None
+    start_s: Moment | None = None
+    end_s: Moment | None = None
+    coverage: float | None = None
+    min_fps: float | None = None
+    max_fps: float | None = None
+    source_fps: float | None = None
+    decoder: Literal["pyav", "decord"] = "pyav"
+    filters: Filters = NO_FILTERS
+    shard: Annotated[Shard, BeforeValidator(_shard)] | None = None
+    workers: int = 1
+    timeout_s: float = 120.0
+    sheets: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("top", "budget_tokens", "fps", "source_fps", "workers", "timeout_s"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise _invalid(f"{name} is {value}, expected a value above 0")
+        self._check_words()
+        adaptive_only = self.knobs().only_adaptive()
+        if self.policy != "adaptive" and adaptive_only:
+            raise _invalid(f"policy {self.policy} takes no {', '.join(adaptive_only)}")
+        if self.policy == "keyframes" and self.fps is not None:
+            raise _invalid("policy keyframes takes the keyframes there are, so no fps")
+        if self.policy == "seed1.5" and self.levels_tokens is not None:
+            raise _invalid("policy seed1.5 chooses its level itself, so no levels_tokens")
+
+    def _check_words(self) -> None:
+        """Words must fit the task; a row may still bring the question or the query."""
+        strangers = {
+            "ask": ("query",),
+            "ground": ("question", "options"),
+        }.get(self.task, ("question", "options", "query", "thinking"))
+        given = [name for name in strangers if getattr(self, name)]
+        if given:
+            raise _invalid(f"the task {self.task} takes no {', '.join(given)}")
+        if self.question or self.options:
+            # Options may wait for the questions of the rows: they are checked with any.
+            Question.of(self.question or "?", self.options)
+        if self.query:
+            clean_query(self.query)
+
+    def knobs(self, *, start_s: Fraction | None = None, end_s: Fraction | None = None) -> Knobs:
+        """What plans are asked; a row's own window goes before the job's.
+
+        Raises:
+            PlanError: ``plan.invalid`` if a value cannot be.
+        """
+        return Knobs(
+            levels_tokens=self.levels_tokens,
+            max_frames=self.max_frames,
+            start=self.start_s if start_s is None else start_s,
+            end=self.end_s if end_s is None else end_s,
+            coverage=self.coverage,
+            min_fps=self.min_fps,
+            max_fps=self.max_fps,
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that changes a verdict, as plain JSON values: not the inputs, not the speed.
+
+        The model is named here too, but its weights count by their hash.
+        """
+        return {name: value for name, value in self._plain().items() if name not in _NO_RESULT}
+
+    def to_json(self) -> str:
+        """One line of ASCII JSON; names that hold bytes that are no text survive it."""
+        return json.dumps(self._plain(), ensure_ascii=True, allow_nan=False)
+
+    def _plain(self) -> dict[str, Any]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name in ("start_s", "end_s", "shard"):
+            values[name] = None if values[name] is None else str(values[name])
+        names = [field.name for field in fields(self.filters)]
+        values["filters"] = {name: getattr(self.filters, name) for name in names}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+        }
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` made.
+
+        Raises:
+            ConfigError: ``config.invalid`` if it is no job.
+        """
+        try:
+            return cls.from_values(json.loads(text), where="the journal's job")
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise _invalid(f"the journal's job is no JSON: {error}") from error
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Self:
+        """Read a job file: the names of the fields as keys, ``[filters]`` as a table.
+
+        Raises:
+            InputError: ``input.not_found`` or ``input.unreadable``.
+            SeedVideoError: ``config.invalid`` naming the key, or as `Job` does.
+        """
+        shown = printable(str(path))
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise InputError("input.not_found", f"{shown}: no such file") from error
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise InputError("input.unreadable", f"{shown}: {reason.lower()}") from error
+        except (ValueError, RecursionError) as error:
+            raise _invalid(f"{shown} is no TOML: {printable(str(error))}") from error
+        return cls.from_values(values, where=shown)
+
+    @classmethod
+    def from_values(cls, values: dict[str, Any], *, where: str) -> Self:
+        """Check plain values, as a file or a journal gives them.
+
+        Raises:
+            SeedVideoError: ``config.invalid`` naming the key, or as `Job` does.
+        """
+        try:
+            return TypeAdapter(cls).validate_python(values)
+        except SeedVideoError:
+            raise
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            key = ".".join(str(part) for part in first["loc"]) or "the whole"
+            raise _invalid(f"{where}: {printable(key)}: {printable(first['msg'])}") from error
+
+
+def _invalid(message: str) -> ConfigError:
+    return ConfigError(
+        "config.invalid", message, hint="docs/guides/batch.md lists the keys of a job"
+    )

@@ -1,0 +1,203 @@
+"""The rows of a job on their way into a journal: what is new, what still holds, what is gone.
+
+In chunks, each one transaction; only what differs is written. One bit of memory a row.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Final, TypeAlias
+
+from seedvideo.batch import journal_schema as schema
+from seedvideo.batch.fingerprint import Verdicts
+from seedvideo.batch.item import BadRow, Item
+from seedvideo.batch.job import Job
+from seedvideo.batch.journal_rows import checksum, key_of, plain
+from seedvideo.batch.shard import belongs
+
+CHUNK_ROWS: Final = 10_000
+_NO_VERDICT: Final = ("pending", "running")
+_BAD: Final = ""
+"""Settings of a bad row: no run can change its verdict."""
+
+Row: TypeAlias = Item | BadRow
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What the journal has of a row."""
+
+    number: int
+    place: int | None
+    spec: str
+    state: str
+    settings: str
+    size: int | None
+    mtime_ns: int | None
+    code: str | None
+    message: str | None
+
+
+@dataclass
+class _Changes:
+    """What one chunk writes."""
+
+    new: list[tuple[Any, ...]] = field(default_factory=list)
+    moved: list[tuple[Any, ...]] = field(default_factory=list)
+    reset: list[tuple[Any, ...]] = field(default_factory=list)
+
+
+class _Bits:
+    """A set of small numbers, a bit each."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def add(self, number: int) -> bool:
+        """Returns whether it is new."""
+        place, bit = number >> 3, 1 << (number & 7)
+        if place >= len(self._bytes):
+            self._bytes.extend(bytes(place + 1024 - len(self._bytes)))
+        is_new = not self._bytes[place] & bit
+        self._bytes[place] |= bit
+        return is_new
+
+    def __contains__(self, number: int) -> bool:
+        place = number >> 3
+        return place < len(self._bytes) and bool(self._bytes[place] & 1 << (number & 7))
+
+
+def plan_rows(
+    connection: sqlite3.Connection, rows: Iterable[Row], job: Job, model_sha256: str
+) -> None:
+    """See `Journal.plan`; errors of SQLite pass through."""
+    verdicts = Verdicts(job.settings(), model_sha256=model_sha256)
+    with schema.transaction(connection):
+        connection.executemany(
+            schema.KEEP_NOTE,
+            [("job", job.to_json()), ("model_sha256", model_sha256)],
+        )
+    seen = _Bits()
+    last = connection.execute("SELECT COALESCE(MAX(number), 0) FROM items").fetchone()[0]
+    was_empty = last == 0
+    present = 0
+    placed = (
+        (place, row)
+        for place, row in enumerate(rows)
+        if job.shard is None or belongs(row.id, job.shard)
+    )
+    while chunk := list(islice(placed, CHUNK_ROWS)):
+        present += len(chunk)
+        keys = [key_of(row.id) for _, row in chunk]
+        kept = {} if was_empty and present == len(chunk) else _look_up(connection, keys)
+        changes = _Changes()
+        for (place, row), key in zip(chunk, keys, strict=True):
+            old = kept.get(key)
+            if old is None:
+                last += 1
+                changes.new.append((last, place, key, *_new_values(row, key, verdicts)))
+                # The same row again in this chunk is found here, in a later one by look-up.
+                kept[key] = _Kept(last, place, "", "pending", _BAD, None, None, None, None)
+                seen.add(last)
+            elif not seen.add(old.number):
+                raise ValueError(f"two rows have the id {row.id!r}")
+            else:
+                _compare(changes, old, place, row, key, verdicts)
+        with schema.transaction(connection):
+            _write(connection, changes)
+    _part_with(connection, seen, present)
+
+
+def _look_up(connection: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, _Kept]:
+    marks = ", ".join("?" * len(keys))
+    found = connection.execute(
+        "SELECT id, number, place, spec, state, settings, size, mtime_ns, code, message"
+        f" FROM items WHERE id IN ({marks})",
+        keys,
+    )
+    return {row[0]: _Kept(*row[1:]) for row in found}
+
+
+def _new_values(row: Row, key: bytes, verdicts: Verdicts) -> tuple[Any, ...]:
+    """From ``spec`` to ``retryable``, in the order of `_write`."""
+    spec = _spec(row)
+    crc = checksum(key, spec.encode())
+    if isinstance(row, BadRow):
+        message = plain(f"{row.where}: {row.message}")
+        return (spec, crc, _BAD, "failed", row.code, row.code.split(".")[0], message, "", 0)
+    return (spec, crc, verdicts.of(row), "pending", None, None, None, None, None)
+
+
+def _spec(row: Row) -> str:
+    if isinstance(row, BadRow):
+        return Item(id=row.id, source=row.where).to_json()
+    return row.to_json()
+
+
+def _compare(
+    changes: _Changes, old: _Kept, place: int, row: Row, key: bytes, verdicts: Verdicts
+) -> None:
+    values = _new_values(row, key, verdicts)
+    spec, settings = values[0], values[2]
+    same = (old.spec, old.settings) == (spec, settings)
+    if isinstance(row, BadRow):
+        same = same and (old.code, old.message) == (values[4], values[6])
+    elif same and old.state not in _NO_VERDICT:
+        same = not _file_changed(row.source, old)
+    if not same:
+        changes.reset.append((place, *values, old.number))
+    elif old.place != place:
+        changes.moved.append((place, old.number))
+
+
+def _file_changed(source: str, old: _Kept) -> bool:
+    """Whether the file is another than the one that the verdict is about.
+
+    One that is gone is not: what was made of it is kept.
+    """
+    if old.size is None and old.code != "input.not_found":
+        return False
+    try:
+        facts = os.stat(source)
+    except (OSError, ValueError):
+        return False
+    return (facts.st_size, facts.st_mtime_ns) != (old.size, old.mtime_ns)
+
+
+def _write(connection: sqlite3.Connection, changes: _Changes) -> None:
+    connection.executemany(
+        "INSERT INTO items (number, place, id, spec, crc, settings, state, code, stage, message,"
+        " hint, retryable) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        changes.new,
+    )
+    connection.executemany("UPDATE items SET place = ? WHERE number = ?", changes.moved)
+    connection.executemany(
+        "UPDATE items SET place = ?, spec = ?, crc = ?, settings = ?, state = ?, code = ?,"
+        " stage = ?, message = ?, hint = ?, retryable = ?, tries = 0, interrupted = 0, rule = NULL,"
+        " fingerprint = NULL, shared = 0, size = NULL, mtime_ns = NULL, started_at = NULL,"
+        " finished_at = NULL WHERE number = ?",
+        changes.reset,
+    )
+
+
+def _part_with(connection: sqlite3.Connection, seen: _Bits, present: int) -> None:
+    """Take those that are no longer in the input out of the order; what is known of them stays."""
+    count = connection.execute("SELECT COUNT(*) FROM items WHERE place IS NOT NULL").fetchone()[0]
+    if count == present:
+        return
+    last = -1
+    while numbers := _numbers_after(connection, last):
+        last = numbers[-1]
+        gone = [(number,) for number in numbers if number not in seen]
+        with schema.transaction(connection):
+            connection.executemany("UPDATE items SET place = NULL WHERE number = ?", gone)
+
+
+def _numbers_after(connection: sqlite3.Connection, last: int) -> list[int]:
+    rows = connection.execute(
+        "SELECT number FROM items WHERE number > ? AND place IS NOT NULL ORDER BY number LIMIT ?",
+        (last, CHUNK_ROWS),
+    )
+    return [row[0] for row in rows]

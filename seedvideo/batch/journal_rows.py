@@ -1,0 +1,122 @@
+"""Between a journal's rows and values: any name survives, and what changed on the disk is noticed.
+
+SQLite keeps no check sums of its own, so each row has one.
+"""
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from seedvideo.batch import journal_schema as schema
+from seedvideo.batch.item import Item
+from seedvideo.batch.verdict import STATES, Entry
+
+_MOST_PROBLEMS: Final = 20
+
+
+def key_of(item_id: str) -> bytes:
+    """An id as it is kept: file names may hold what is no text, which SQLite's text cannot."""
+    return item_id.encode("utf-8", "surrogatepass")
+
+
+def plain(text: str) -> str:
+    """A text for people, with what is no text spelled out."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def checksum(*parts: bytes) -> int:
+    """Notices a flipped bit; no protection against anybody who means it."""
+    value = 0
+    for part in parts:
+        value = zlib.crc32(part, value)
+    return value
+
+
+def item_of(folder: Path, id_bytes: bytes, spec: str, crc: int) -> Item:
+    """The item of a row.
+
+    Raises:
+        BatchError: ``batch.journal_damaged``.
+    """
+    try:
+        if checksum(id_bytes, spec.encode()) != crc:
+            raise ValueError("a row does not have its check sum")
+        return Item.from_json(id_bytes.decode("utf-8", "surrogatepass"), spec)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise schema.damaged(folder, str(error)) from error
+
+
+def entry_of(folder: Path, row: Sequence[Any]) -> Entry:
+    """The entry of a row that `Journal.entries` selects.
+
+    Raises:
+        BatchError: ``batch.journal_damaged``.
+    """
+    id_bytes, spec, crc, state, tries, interrupted, fingerprint, shared, *told = row
+    size, mtime_ns, code, stage, message, hint, retryable, rule, started, finished, *made = told
+    record, record_crc, sheet, sheet_crc = made
+    item = item_of(folder, id_bytes, spec, crc)
+    if state not in STATES:
+        raise schema.damaged(folder, f"there is no state {state!r}")
+    if state == "done":
+        if not isinstance(record, str) or checksum(record.encode()) != record_crc:
+            raise schema.damaged(folder, "a record is missing or does not have its check sum")
+        if sheet is not None and checksum(sheet) != sheet_crc:
+            raise schema.damaged(folder, "a contact sheet does not have its check sum")
+        if shared:
+            record = _with_source(record, item.source)
+    return Entry(
+        item=item,
+        state=state,
+        tries=tries,
+        interrupted=interrupted,
+        fingerprint=fingerprint,
+        size=size,
+        mtime_ns=mtime_ns,
+        code=code,
+        stage=stage,
+        message=message,
+        hint=hint,
+        retryable=None if retryable is None else bool(retryable),
+        rule=rule,
+        started_at=started,
+        finished_at=finished,
+        record=record,
+        sheet=sheet,
+    )
+
+
+def problems(connection: sqlite3.Connection, folder: Path) -> list[str]:
+    """Everything that SQLite and the check sums find wrong, the first of many."""
+    found: list[str] = []
+    try:
+        rows = connection.execute(f"PRAGMA integrity_check({_MOST_PROBLEMS})").fetchall()
+        found += [str(row[0]) for row in rows if row[0] != "ok"]
+        for id_bytes, spec, crc in connection.execute("SELECT id, spec, crc FROM items"):
+            if checksum(bytes(id_bytes), str(spec).encode()) != crc:
+                found.append(f"item {bytes(id_bytes)!r} does not have its check sum")
+        for fingerprint, record, record_crc, sheet, sheet_crc in connection.execute(
+            "SELECT fingerprint, record, record_crc, sheet, sheet_crc FROM records"
+        ):
+            bad_sheet = sheet is not None and checksum(sheet) != sheet_crc
+            if checksum(str(record).encode()) != record_crc or bad_sheet:
+                found.append(f"record {fingerprint} does not have its check sum")
+        lost = connection.execute(
+            "SELECT COUNT(*) FROM items WHERE state = 'done' AND fingerprint NOT IN"
+            " (SELECT fingerprint FROM records)"
+        ).fetchone()[0]
+        if lost:
+            found.append(f"{lost} items are done without a record")
+    except (sqlite3.DatabaseError, ValueError, TypeError) as error:
+        found.append(str(error))
+    return found[:_MOST_PROBLEMS]
+
+
+def _with_source(record: str, source: str) -> str:
+    """A record that was made for a copy of the same file, under this one's name."""
+    values = json.loads(record)
+    values["source"] = source
+    return json.dumps(values, ensure_ascii=True, allow_nan=False)

@@ -1,0 +1,211 @@
+"""The tables of a journal, how they are opened and brought up to date, and what errors mean.
+
+SQLite in WAL mode with ``synchronous=FULL``: what a commit has told is on the disk. Knows nothing
+of jobs and verdicts.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from seedvideo.errors import BatchError, OutputError, SeedVideoError
+from seedvideo.writers.inert import printable
+
+NAME: Final = "journal.sqlite"
+
+VERSION: Final = 1
+"""Of the tables, kept in ``PRAGMA user_version``."""
+
+_APPLICATION_ID: Final = 0x53764A31
+"""Tells a journal from any other database of SQLite: "SvJ1"."""
+
+# Ids and texts may hold any bytes that a file name can: ids are kept as their bytes.
+_TABLES: Final = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE items (
+    number INTEGER PRIMARY KEY,
+    place INTEGER,                       -- in the input; NULL: no longer in it
+    id BLOB NOT NULL UNIQUE,
+    spec TEXT NOT NULL,
+    crc INTEGER NOT NULL,                -- of id and spec
+    state TEXT NOT NULL DEFAULT 'pending',
+    tries INTEGER NOT NULL DEFAULT 0,    -- begun and ended by the item itself, or under way
+    interrupted INTEGER NOT NULL DEFAULT 0,  -- begun and ended by the death of the job
+    settings TEXT NOT NULL,              -- verdicts under other settings count no more
+    fingerprint TEXT,
+    shared INTEGER NOT NULL DEFAULT 0,   -- its record was made for another item
+    size INTEGER,
+    mtime_ns INTEGER,
+    code TEXT,
+    stage TEXT,
+    message TEXT,
+    hint TEXT,
+    retryable INTEGER,
+    rule TEXT,
+    started_at REAL,                     -- for people only: clocks jump
+    finished_at REAL
+);
+CREATE INDEX items_in_order ON items (place, state);
+CREATE INDEX items_to_do ON items (interrupted, place) WHERE state = 'pending';
+CREATE TABLE records (
+    fingerprint TEXT PRIMARY KEY,
+    record TEXT NOT NULL,
+    record_crc INTEGER NOT NULL,
+    sheet BLOB,
+    sheet_crc INTEGER
+);
+"""
+
+KEEP_NOTE: Final = (
+    "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+)
+
+MIGRATIONS: Final[dict[int, str]] = {}
+"""From a version to the statements that make the next one of it."""
+
+
+def connect(folder: Path, *, write: bool) -> sqlite3.Connection:
+    """Open the journal of a folder; one that writes makes it when missing and migrates it.
+
+    Raises:
+        BatchError: ``batch.journal_missing``, ``batch.journal_damaged``, ``batch.journal_newer``.
+        OutputError: ``output.disk_full`` or ``output.unwritable``.
+    """
+    path = folder / NAME
+    if not write and not path.exists():
+        raise BatchError(
+            "batch.journal_missing",
+            f"{printable(str(folder))} holds no journal",
+            hint="seedvideo batch run INPUT... -o FOLDER makes one",
+        )
+    with guarded(folder):
+        connection = sqlite3.connect(_address(path, write=write), uri=True, isolation_level=None)
+        try:
+            connection.execute("PRAGMA cell_size_check = ON")
+            connection.execute("PRAGMA cache_size = -16384")  # KiB
+            if write:
+                connection.execute("PRAGMA synchronous = FULL")
+                _prepare(connection, folder)
+            else:
+                _check(connection, folder)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+@contextmanager
+def guarded(folder: Path) -> Iterator[None]:
+    """Tell SQLite's errors in our words."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _told(error, folder) from error
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All of what is inside, or nothing of it."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    finally:
+        # Also where the commit failed; SQLite rolls some failures back itself.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def damaged(folder: Path, why: str) -> BatchError:
+    """The error of a journal that does not hold what was written, with the way out."""
+    shown = printable(str(folder))
+    return BatchError(
+        "batch.journal_damaged",
+        f"{shown}/{NAME} is damaged: {printable(why)}",
+        hint=f"keep what can be read: seedvideo batch merge {shown} -o {shown}-recovered",
+    )
+
+
+def unwritable(folder: Path, why: str) -> OutputError:
+    """The error of a folder in which no journal can be kept."""
+    return OutputError(
+        "output.unwritable",
+        f"{printable(str(folder))} cannot hold a journal: {printable(why)}",
+        hint="check the folder, its rights and the free space",
+    )
+
+
+def _address(path: Path, *, write: bool) -> str:
+    name = "file:" + quote(os.fsencode(os.path.abspath(path)))
+    if write:
+        return name + "?mode=rwc"
+    # A folder that can't be written takes no WAL index; without a WAL nothing can be missed.
+    whole = not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists()
+    return name + ("?mode=ro&immutable=1" if whole else "?mode=ro")
+
+
+def _prepare(connection: sqlite3.Connection, folder: Path) -> None:
+    if not connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone():
+        connection.execute("PRAGMA journal_mode = WAL")
+        with transaction(connection):
+            for statement in _TABLES.split(";\n"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+        return
+    _check(connection, folder)
+    # Only this table: records can be many gigabytes, and each has a check sum of its own.
+    found = connection.execute("PRAGMA quick_check(items)").fetchone()[0]
+    if found != "ok":
+        raise damaged(folder, str(found))
+    for version in range(_version(connection), VERSION):
+        with transaction(connection):
+            for statement in MIGRATIONS[version].split(";\n"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {version + 1}")
+
+
+def _check(connection: sqlite3.Connection, folder: Path) -> None:
+    if connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
+        raise damaged(folder, "it is another program's database")
+    version = _version(connection)
+    if version > VERSION:
+        raise BatchError(
+            "batch.journal_newer",
+            f"{printable(str(folder))}/{NAME} has version {version}, known is {VERSION}",
+            hint="use the newer seedvideo that wrote it",
+        )
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _told(error: sqlite3.Error, folder: Path) -> SeedVideoError:
+    """An error of SQLite by its code (sqlite.org/rescode.html), extended where needed."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    shown = printable(str(folder))
+    # A quota or a limit on file sizes is told as a write that failed.
+    if code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_WRITE:
+        return OutputError(
+            "output.disk_full",
+            f"{shown}: no more can be written: {printable(str(error))}",
+            hint="make space, then run the same command again: what is done stays done",
+            retryable=True,
+        )
+    if code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return BatchError(
+            "batch.locked",
+            f"{shown}/{NAME} is in use by another program",
+            hint="close it and try again",
+            retryable=True,
+        )
+    refusals = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
+    reading = (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ)
+    if code & 0xFF in refusals or (code & 0xFF == sqlite3.SQLITE_IOERR and code not in reading):
+        return unwritable(folder, str(error))
+    return damaged(folder, str(error))

@@ -1,0 +1,224 @@
+"""Rows of manifests as they stand in their files: where each is, and its columns or its fault.
+
+Text, CSV, JSON lines and parquet, read as a stream: a row of any size takes bounded memory. Knows
+nothing of what the columns mean.
+"""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, Final, TypeAlias
+
+from seedvideo.errors import BatchError, ConfigError, InputError
+from seedvideo.writers.inert import printable
+
+MAX_ROW_BYTES: Final = 1 << 20
+"""Longest row."""
+
+SUFFIXES: Final = (".txt", ".csv", ".jsonl", ".parquet")
+"""Of files that are lists of videos, not videos."""
+
+_PARQUET_ROWS: Final = 1_000
+_HEAD_BYTES: Final = 1 << 16
+
+Fields: TypeAlias = Mapping[str, Any]
+Fault: TypeAlias = str
+RawRow: TypeAlias = tuple[str, Fields | Fault]
+"""Where the row is, and its columns or what is wrong with it."""
+
+
+def read_manifest(path: Path) -> Iterator[RawRow]:
+    """Rows of a file, by its suffix; rows without anything are passed over.
+
+    Raises:
+        InputError: ``input.not_found`` or ``input.unreadable``.
+        BatchError: ``batch.manifest_invalid`` if the file as a whole is not what its suffix says.
+        ConfigError: ``config.package_missing`` if parquet cannot be read here.
+    """
+    shown = printable(str(path))
+    suffix = path.suffix.lower()
+    try:
+        with path.open("rb") as file:
+            if suffix == ".parquet":
+                yield from _parquet(file, shown)
+            elif suffix == ".csv":
+                yield from _csv(file, shown)
+            elif suffix == ".jsonl":
+                yield from _json_lines(file, shown)
+            else:
+                yield from listed(file, shown)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(
+            "input.not_found", f"{shown}: no such file", hint="check the name and the folder"
+        ) from error
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InputError("input.unreadable", f"{shown}: {reason.lower()}") from error
+
+
+def listed(file: IO[bytes], shown: str) -> Iterator[RawRow]:
+    """A path a line; names that end in NUL bytes (``find -print0``) may hold line ends."""
+    head = file.read(_HEAD_BYTES)
+    if b"\0" in head:
+        rows = _names(head, file, shown)
+    else:
+        rows = _lines(io.BufferedReader(_Rejoined(head, file)), shown)
+    for where, line in rows:
+        if isinstance(line, str):
+            yield where, line
+        elif line.strip():
+            yield where, {"path": os.fsdecode(line)}
+
+
+def _json_lines(file: IO[bytes], shown: str) -> Iterator[RawRow]:
+    for where, line in _lines(file, shown):
+        if isinstance(line, str):
+            yield where, line
+            continue
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line.decode("utf-8-sig"))
+        except (ValueError, RecursionError) as error:
+            yield where, f"no JSON: {error}"
+            continue
+        yield where, value if isinstance(value, dict) else "not a JSON object"
+
+
+class _CsvLines:
+    """Lines for the CSV reader, and where the row that it reads now has begun."""
+
+    def __init__(self, file: IO[bytes], shown: str) -> None:
+        self._lines = _lines(file, shown)
+        self._shown = shown
+        self.begin_row()
+
+    def begin_row(self) -> None:
+        self.where = self.fault = ""
+        self._row_bytes = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for where, line in self._lines:
+            self.where = self.where or where
+            if isinstance(line, str):
+                self.fault = line
+                yield "\n"
+                continue
+            self._row_bytes += len(line)
+            if self._row_bytes > MAX_ROW_BYTES:
+                why = f"{self.where}: a row over {MAX_ROW_BYTES} bytes; is a quote left open?"
+                raise _invalid(self._shown, why)
+            yield line.decode("utf-8", "surrogateescape").removeprefix("\ufeff") + "\n"
+
+
+def _csv(file: IO[bytes], shown: str) -> Iterator[RawRow]:
+    """Comma-separated with a header; a quoted field may run over several lines."""
+    lines = _CsvLines(file, shown)
+    rows = csv.reader(lines, strict=True)
+    header: list[str] = []
+    while True:
+        lines.begin_row()
+        try:
+            cells = next(rows, None)
+        except csv.Error as error:
+            yield lines.where, f"no CSV: {error}"
+            continue
+        if cells is None:
+            return
+        if lines.fault:
+            yield lines.where, lines.fault
+        elif cells and not header:
+            header = [cell.strip().lower() for cell in cells]
+            if len(set(header)) != len(header):
+                raise _invalid(shown, "two columns have one name")
+        elif cells:
+            yield lines.where, _columns(header, cells)
+
+
+def _columns(header: list[str], cells: list[str]) -> Fields | Fault:
+    if len(cells) != len(header):
+        return f"{len(cells)} cells, the header has {len(header)}"
+    return {name: cell for name, cell in zip(header, cells, strict=True) if cell != ""}
+
+
+def _parquet(file: IO[bytes], shown: str) -> Iterator[RawRow]:
+    try:
+        import pyarrow.parquet
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "config.package_missing",
+            "reading parquet needs the package pyarrow",
+            hint="pip install 'seedvideo[parquet]', or give the rows as .jsonl",
+        ) from error
+    number = 0
+    try:
+        table = pyarrow.parquet.ParquetFile(file)
+        for batch in table.iter_batches(batch_size=_PARQUET_ROWS):
+            for values in batch.to_pylist():
+                number += 1
+                yield f"{shown} row {number}", {k: v for k, v in values.items() if v is not None}
+    except pyarrow.ArrowException as error:
+        first = str(error).partition("\n")[0]
+        raise _invalid(shown, f"no parquet: {printable(first)}") from error
+
+
+class _Rejoined(io.RawIOBase):
+    """A stream, its head put back; what was read of a pipe cannot be read again."""
+
+    def __init__(self, head: bytes, rest: IO[bytes]) -> None:
+        super().__init__()
+        self._head = head
+        self._rest = rest
+
+    def readable(self) -> bool:
+        """Says that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fills a buffer, first from the head."""
+        data = self._head[: len(buffer)] or self._rest.read(len(buffer))
+        self._head = self._head[len(buffer) :]
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _lines(file: IO[bytes], shown: str) -> Iterator[tuple[str, bytes | Fault]]:
+    """Lines without their ends; one that is too long is skipped, and told, in bounded memory."""
+    number = 0
+    while line := file.readline(MAX_ROW_BYTES + 1):
+        number += 1
+        where = f"{shown} line {number}"
+        if len(line) > MAX_ROW_BYTES:
+            while not line.endswith(b"\n") and (line := file.readline(MAX_ROW_BYTES)):
+                pass
+            yield where, f"a row over {MAX_ROW_BYTES} bytes"
+        else:
+            yield where, line.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def _names(start: bytes, file: IO[bytes], shown: str) -> Iterator[tuple[str, bytes | Fault]]:
+    number = 0
+    while start:
+        *names, start = start.split(b"\0")
+        for name in names:
+            number += 1
+            yield f"{shown} name {number}", name
+        if len(start) > MAX_ROW_BYTES:
+            raise _invalid(shown, f"a name over {MAX_ROW_BYTES} bytes")
+        more = file.read(1 << 16)
+        if not more:
+            break
+        start += more
+    if start:
+        yield f"{shown} name {number + 1}", start
+
+
+def _invalid(shown: str, why: str) -> BatchError:
+    return BatchError(
+        "batch.manifest_invalid",
+        f"{shown}: {why}",
+        hint="docs/guides/batch.md shows the forms of a manifest",
+    )

@@ -1,0 +1,65 @@
+"""Signatures of a job's clips, in its journal: duplicates are found by them after a resume too.
+
+Only jobs that leave out duplicates have the table. Knows no pictures.
+"""
+
+from seedvideo.batch import journal_schema as schema
+from seedvideo.batch.filters import Duplicates, Seen
+from seedvideo.batch.journal import Journal
+from seedvideo.batch.journal_rows import key_of
+
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS signatures (id BLOB PRIMARY KEY, asked TEXT NOT NULL,"
+    " duration_s REAL NOT NULL, signature BLOB NOT NULL)"
+)
+# What is to be done again will be seen again; a duplicate is none that others are measured by.
+_KEPT = (
+    "SELECT place, items.id, asked, duration_s, signature FROM signatures JOIN items"
+    " ON items.id = signatures.id WHERE place IS NOT NULL AND state NOT IN ('pending', 'running')"
+    " AND NOT (state = 'filtered' AND rule = 'duplicates') ORDER BY place"
+)
+
+
+class Signatures:
+    """The signatures of one job.
+
+    Duplicates are told in the order of the input, so items that a dead job had under way are not
+    left for last here.
+
+    Args:
+        journal: of the job, opened to write.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self._folder = journal.folder
+        self._connection = journal._connection  # the one writer; this table stands beside its own
+        with schema.guarded(self._folder), schema.transaction(self._connection):
+            self._connection.execute(_TABLE)
+            self._connection.execute("UPDATE items SET interrupted = 0 WHERE state = 'pending'")
+
+    def place(self, item_id: str) -> int:
+        """Where an item stands in the input."""
+        with schema.guarded(self._folder):
+            row = self._connection.execute(
+                "SELECT place FROM items WHERE id = ?", (key_of(item_id),)
+            ).fetchone()
+        return int(row[0])
+
+    def kept(self) -> Duplicates:
+        """The clips with a verdict that others are measured by."""
+        with schema.guarded(self._folder):
+            rows = self._connection.execute(_KEPT).fetchall()
+        return Duplicates(
+            [
+                Seen(place, id_bytes.decode("utf-8", "surrogatepass"), asked, long_s, signature)
+                for place, id_bytes, asked, long_s, signature in rows
+            ]
+        )
+
+    def note(self, clip: Seen) -> None:
+        """Keep the signature of a clip."""
+        with schema.guarded(self._folder), schema.transaction(self._connection):
+            self._connection.execute(
+                "INSERT OR REPLACE INTO signatures VALUES (?, ?, ?, ?)",
+                (key_of(clip.id), clip.asked, clip.duration_s, clip.signature),
+            )

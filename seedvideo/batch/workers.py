@@ -1,0 +1,104 @@
+"""The decoding process of a job: opens, filters, plans and decodes one clip after another.
+
+It may hang or die at any time: the supervisor kills and replaces it. It writes nothing, and gives
+what it made back in a file without a name. It imports no torch.
+"""
+
+import os
+import resource
+from typing import Any
+
+from seedvideo.batch import fingerprint
+from seedvideo.batch.child import Listener, told
+from seedvideo.batch.filters import Refused
+from seedvideo.batch.item import Item
+from seedvideo.batch.job import Job
+from seedvideo.batch.parcel import pack
+from seedvideo.batch.work import named
+from seedvideo.errors import InputError
+from seedvideo.media.safety import show_path
+from seedvideo.model.backends import Prices
+
+
+def main(descriptor: int) -> None:
+    """Serve the supervisor until it goes away."""
+    listener = Listener(descriptor)
+    setup = listener.next().values
+    worker = None
+    with told(listener, out_of_memory=_MEMORY):
+        worker = _Worker(setup)
+    if worker is None:
+        return
+    listener.say("ready")
+    while True:
+        said = listener.next()
+        with told(listener, out_of_memory=_MEMORY):
+            worker.work(listener, Item.from_json(said.values["id"], said.values["spec"]))
+
+
+_MEMORY = "decode.out_of_memory"
+
+
+class _Worker:
+    """What a decoding process knows from its setup."""
+
+    def __init__(self, setup: dict[str, Any]) -> None:
+        self.job = Job.from_json(setup["job"])
+        self.prices: Prices = named(setup["prices"])(self.job.model)
+        self.prepare = named(setup["prepare"])
+        if setup["memory_bytes"] is not None:
+            most = setup["memory_bytes"] + _address_space_bytes()
+            resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+    def work(self, listener: Listener, item: Item) -> None:
+        """Hash one clip, and prepare it if that is still wanted."""
+        content = fingerprint.content(item.source)
+        listener.say("content", size=content.size, mtime_ns=content.mtime_ns, sha256=content.sha256)
+        if listener.next().type == "skip":
+            return
+        result = self.prepare(self.job, item, self.prices)
+        _check_unchanged(item.source, content)
+        if isinstance(result, Refused):
+            listener.say("refused", rule=result.rule, message=result.message)
+            return
+        try:
+            file = pack(result.prepared, sheet=result.sheet)
+        except OSError as error:
+            # The file lies in memory, or in a folder for temporary files.
+            raise MemoryError from error
+        try:
+            listener.say(
+                "prepared",
+                file=file,
+                duration_s=result.duration_s,
+                signature=None if result.signature is None else result.signature.hex(),
+                plan=result.prepared.plan.model_dump(),
+                spent_s=dict(result.prepared.spent_s),
+            )
+        finally:
+            os.close(file)
+
+
+def _check_unchanged(source: str, content: fingerprint.Content) -> None:
+    """Refuse a clip of which the hash and the frames may not be of the same bytes."""
+    try:
+        now = os.stat(source)
+        is_same = (now.st_size, now.st_mtime_ns) == (content.size, content.mtime_ns)
+    except OSError:
+        is_same = False
+    if not is_same:
+        raise InputError(
+            "input.changed",
+            f"{show_path(source)} changed while it was read",
+            hint="wait until the file is complete, then run again",
+            retryable=True,
+        )
+
+
+def _address_space_bytes() -> int:
+    """What this process has already: libraries reserve much that they never use."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[0]) * resource.getpagesize()
+    except OSError:
+        return 0

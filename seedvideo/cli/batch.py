@@ -1,0 +1,201 @@
+"""``seedvideo batch``: what a job's folder tells, and what is made of it, without a model.
+
+Running a job is a file of its own, as it is the one that works.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from seedvideo.cli.batch_run import run
+from seedvideo.cli.options import AsJson, Overwrite, Quiet, Verbose
+from seedvideo.cli.talk import COULD_NOT_START, SOME_FAILED, Talk, write_out
+from seedvideo.writers.inert import printable
+
+if TYPE_CHECKING:
+    from seedvideo.batch.status import Status
+    from seedvideo.batch.verdict import Counts
+
+Form = Literal["jsonl", "parquet", "csv", "srt", "vtt", "html"]
+Folder = Annotated[str, typer.Argument(metavar="OUT", help="The folder of a job.")]
+
+batch = typer.Typer(
+    name="batch",
+    help="Many videos as one job that can be stopped at any moment and loses nothing.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+batch.command()(run)
+
+
+@batch.command()
+def status(folder: Folder, as_json: AsJson = False, verbose: Verbose = False) -> None:
+    """Say where a job stands: counts, pace, time left, failures by code.
+
+    Works while the job runs.
+    """
+    talk = Talk(verbose=verbose)
+    with talk.guarded(COULD_NOT_START):
+        from seedvideo.batch.status import status_of
+
+        found = status_of(Path(folder))
+    if as_json:
+        write_out(json.dumps(found.to_json(), ensure_ascii=True, allow_nan=False) + "\n")
+    else:
+        write_out(status_text(found, folder))
+
+
+def status_text(found: "Status", folder: str) -> str:
+    """A line a fact, for people."""
+    from seedvideo.batch.status import length
+
+    counts = found.counts
+    lines = [("job", found.about), ("clips", f"{counts.total:,}: {told(counts)}")]
+    rest = counts.pending + counts.running
+    if found.holder is not None:
+        lines.append(("at work", f"process {found.holder.pid} on {found.holder.host}"))
+    elif rest:
+        lines.append(("at work", f"nobody; go on with: seedvideo batch run -o {folder}"))
+    if found.pace is not None:
+        lines.append(("pace", f"{found.pace:,.1f} clips a minute"))
+    if rest and found.left_s is not None:
+        lines.append(("left", f"about {length(found.left_s)}"))
+    for code, stage, count in found.failures:
+        lines.append(("failed", f"{count:,} with {code} (stage {stage})"))
+    return "".join(f"{name:<10}{printable(fact)}\n" for name, fact in lines)
+
+
+@batch.command()
+def retry(
+    folder: Folder,
+    code: Annotated[
+        str | None,
+        typer.Option("--code", metavar="CODE", help="Only failures with this code."),
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Let clips that failed or were quarantined be tried again by the next run.
+
+    Their tries are forgotten. What is done, and rows that could not be read, stay as they are.
+    """
+    talk = Talk(verbose=verbose)
+    with talk.guarded(COULD_NOT_START):
+        from seedvideo.batch.journal import Journal
+
+        # A writer would make a journal where there is none.
+        Journal.open(Path(folder), write=False).close()
+        with Journal.open(Path(folder), write=True) as journal:
+            count = journal.retry(code=code)
+    write_out(f"{count:,} clip{'s' * (count != 1)} to try again\n")
+    if count:
+        talk.note(f"now: seedvideo batch run -o {folder}")
+
+
+@batch.command()
+def export(
+    folder: Folder,
+    form: Annotated[Form, typer.Option("-f", "--format", help="What is written.")],
+    output: Annotated[
+        str,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE|DIR",
+            help="Where to. srt and vtt want a folder; html takes either, DIR/ for many clips.",
+        ),
+    ],
+    no_timings: Annotated[
+        bool,
+        typer.Option("--no-timings", help="Leave out seconds spent, which no two runs share."),
+    ] = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write the results of a job in another form; needs no model, and works while the job runs.
+
+    A file appears when it is whole.
+    """
+    talk = Talk(quiet=quiet, verbose=verbose)
+    if not output:
+        raise typer.BadParameter("-o is given an empty name")
+    path = Path(output)
+    with talk.guarded(SOME_FAILED):
+        from seedvideo.batch.export import export as write_export
+        from seedvideo.batch.journal import Journal
+
+        talk.status(f"writing {output}")
+        with Journal.open(Path(folder), write=False) as journal:
+            made = write_export(
+                journal,
+                form,
+                path,
+                pages=output.endswith(os.sep) or path.is_dir(),
+                timings=not no_timings,
+                overwrite=overwrite,
+            )
+    talk.clear()
+    files = "" if made.files == 1 else f" in {made.files:,} files"
+    left_out = f"; {made.left_out:,} are not done and left out" if made.left_out else ""
+    talk.note(f"{made.clips:,} clip{'s' * (made.clips != 1)}{files}: {output}{left_out}")
+
+
+@batch.command()
+def doctor(folder: Folder) -> None:
+    """Check a job's folder: its journal, its lock, what was left under way, the free space.
+
+    Reads the whole journal and changes nothing. Exit code 1 if something is wrong.
+    """
+    from seedvideo.batch.check import check
+
+    wrong = False
+    for finding in check(Path(folder)):
+        wrong = wrong or finding.state == "wrong"
+        write_out(f"{finding.state:<7} {finding.name:<12} {printable(finding.fact)}\n")
+        if finding.remedy:
+            write_out(f"{'':<20} {printable(finding.remedy)}\n")
+    if wrong:
+        raise typer.Exit(SOME_FAILED)
+
+
+@batch.command()
+def merge(
+    folders: Annotated[
+        list[str], typer.Argument(metavar="OUT...", help="Folders of jobs: the shards of one.")
+    ],
+    output: Annotated[
+        str, typer.Option("-o", "--output", metavar="OUT", help="A new folder for the whole.")
+    ],
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Join the journals of several folders in a new one; of a damaged one, what can be read.
+
+    Where two have the same clip its better verdict counts. The originals are only read.
+    """
+    talk = Talk(quiet=quiet, verbose=verbose)
+    if not output:
+        raise typer.BadParameter("-o is given an empty name")
+    with talk.guarded(COULD_NOT_START):
+        from seedvideo.batch.merge import merge as merge_journals
+
+        talk.status(f"merging into {output}")
+        made = merge_journals([Path(folder) for folder in folders], Path(output))
+    talk.clear()
+    talk.note(f"{made.counts.total:,} clips in {output}: {told(made.counts)}")
+    if made.unreadable:
+        talk.note(
+            f"{made.unreadable:,} rows could not be read; seedvideo batch run -o {output} does"
+            " again what is missing"
+        )
+        raise typer.Exit(SOME_FAILED)
+
+
+def told(counts: "Counts") -> str:
+    """The states that there are, with their numbers."""
+    names = ("done", "filtered", "failed", "quarantined", "running", "pending")
+    parts = [(name, getattr(counts, name)) for name in names]
+    return ", ".join(f"{count:,} {name}" for name, count in parts if count) or "none"

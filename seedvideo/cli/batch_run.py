@@ -1,0 +1,357 @@
+"""``seedvideo batch run``: do a job, or go on with it. Imports nothing heavy before it must."""
+
+import json
+import sys
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import typer
+
+from seedvideo.cli.options import (
+    AnalysisOption,
+    AsJson,
+    Budget,
+    Coverage,
+    DecoderOption,
+    End,
+    Fps,
+    Levels,
+    MaxFps,
+    MaxFrames,
+    MinFps,
+    PolicyOption,
+    Quiet,
+    SourceFps,
+    Start,
+    Verbose,
+    parse_levels,
+    parse_options,
+)
+from seedvideo.cli.talk import (
+    COULD_NOT_START,
+    INTERRUPTED,
+    SOME_FAILED,
+    WRONG_USAGE,
+    Talk,
+    write_out,
+)
+from seedvideo.writers.inert import printable
+
+if TYPE_CHECKING:
+    from seedvideo.batch.job import Job
+    from seedvideo.batch.journal import Journal
+    from seedvideo.batch.progress import Progress
+    from seedvideo.model.backends import Prices
+
+_FILTERS: Final = {
+    "min_duration": "min_duration_s",
+    "max_duration": "max_duration_s",
+    "min_side": "min_side_px",
+    "drop_black": "black",
+    "drop_frozen": "frozen",
+    "drop_duplicates": "duplicates",
+}
+_FIELDS: Final = {
+    "sampling": "sampling_task",
+    "levels": "levels_tokens",
+    "start": "start_s",
+    "end": "end_s",
+    "timeout": "timeout_s",
+    "think": "thinking",
+}
+"""Options whose field of the job has another name."""
+
+_OF_THE_RUN: Final = {"inputs", "output", "dry_run", "price", "as_json", "json_events", "quiet"}
+_OF_THE_RUN_TOO: Final = {"verbose", "no_sheets"}
+
+
+def run(
+    context: typer.Context,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="INPUT|JOB.toml",
+            help="Videos, folders, globs, lists (.txt .csv .jsonl .parquet), - for a list on stdin."
+            " None: go on with the job in OUT.",
+        ),
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("-o", "--output", metavar="OUT", help="The job's folder.")
+    ] = None,
+    task: Annotated[
+        Literal["caption", "dense", "ask", "ground"],
+        typer.Option(help="What is done with each video; dense captions each shot too."),
+    ] = "caption",
+    question: Annotated[
+        str, typer.Option(metavar="TEXT", help="For ask, where a row has none of its own.")
+    ] = "",
+    options: Annotated[
+        str, typer.Option(metavar="A,B,...", help="For ask: choose one of these.")
+    ] = "",
+    query: Annotated[
+        str, typer.Option(metavar="TEXT", help="For ground, where a row has none of its own.")
+    ] = "",
+    top: Annotated[int, typer.Option(min=1, help="Most spans of ground.")] = 3,
+    think: Annotated[bool, typer.Option("--think", help="Let the model think first.")] = False,
+    model: Annotated[
+        str, typer.Option(metavar="MODEL", help="Name of a model, or a folder that holds one.")
+    ] = "nano",
+    budget_tokens: Budget = None,
+    policy: PolicyOption = "adaptive",
+    sampling: Annotated[
+        Literal["general", "detail", "motion"],
+        typer.Option(help="Frames a second to ask for, unless --fps says: 1, 2 or 5."),
+    ] = "general",
+    fps: Fps = None,
+    levels: Levels = None,
+    max_frames: MaxFrames = None,
+    start: Start = None,
+    end: End = None,
+    coverage: Coverage = None,
+    min_fps: MinFps = None,
+    max_fps: MaxFps = None,
+    analysis: AnalysisOption = "fast",
+    source_fps: SourceFps = None,
+    decoder: DecoderOption = "pyav",
+    workers: Annotated[
+        int, typer.Option(min=1, max=256, help="Processes that decode beside the model's.")
+    ] = 1,
+    shard: Annotated[
+        str | None, typer.Option(metavar="3/16", help="Do only this part of the inputs.")
+    ] = None,
+    min_duration: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Leave out shorter clips.")
+    ] = None,
+    max_duration: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Leave out longer clips.")
+    ] = None,
+    min_side: Annotated[
+        int | None, typer.Option(metavar="PX", help="Leave out clips with a shorter side.")
+    ] = None,
+    drop_black: Annotated[
+        bool, typer.Option("--drop-black", help="Leave out black clips.")
+    ] = False,
+    drop_frozen: Annotated[
+        bool, typer.Option("--drop-frozen", help="Leave out clips in which nothing moves.")
+    ] = False,
+    drop_duplicates: Annotated[
+        bool,
+        typer.Option("--drop-duplicates", help="Leave out clips that look like one before."),
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Most time for a clip in one stage.")
+    ] = 120.0,
+    no_sheets: Annotated[
+        bool, typer.Option("--no-sheets", help="Keep no contact sheets for the report.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Plan every clip, and say what the job would cost.")
+    ] = False,
+    price: Annotated[
+        float | None,
+        typer.Option(metavar="USD", min=0, help="With --dry-run: price of a million tokens."),
+    ] = None,
+    as_json: AsJson = False,
+    json_events: Annotated[
+        bool, typer.Option("--json-events", help="Say everything as JSON lines, on stderr.")
+    ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Do a job: every clip gets a verdict, and a killed job loses nothing.
+
+    Run it again to go on. Ctrl-C once finishes the clip in the model, twice stops at once. Exit
+    code: 0 all done or left out, 1 some failed, 2 wrong usage, 3 could not start, 130 interrupted.
+    """
+    talk = Talk(quiet=quiet, verbose=verbose)
+    if output is None and not dry_run:
+        raise typer.BadParameter("-o OUT is needed: the folder that keeps the job")
+    if (price is not None or as_json) and not dry_run:
+        raise typer.BadParameter("--price and --json belong to --dry-run")
+    given = _given(context)
+    with talk.guarded(COULD_NOT_START):
+        base = _base(inputs or [], output)
+    with talk.guarded(WRONG_USAGE):
+        job = _changed(base, given)
+    with talk.guarded(COULD_NOT_START):
+        from seedvideo.model import prices as prices_of
+
+        prices = prices_of(job.model)
+    if dry_run:
+        _dry_run(job, prices, output=output, price=price, as_json=as_json, talk=talk)
+        return
+    assert output is not None
+    _run(job, prices, Path(output), again=not inputs, json_events=json_events, talk=talk)
+
+
+def _given(context: typer.Context) -> dict[str, Any]:
+    """The options that were really written, by the names of the job's fields."""
+    written = {
+        name: value
+        for name, value in context.params.items()
+        if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    }
+    if written.get("no_sheets"):
+        written["sheets"] = False
+    for name in (*_OF_THE_RUN, *_OF_THE_RUN_TOO):
+        written.pop(name, None)
+    if "levels" in written:
+        written["levels"] = parse_levels(written["levels"])
+    if "options" in written:
+        written["options"] = tuple(parse_options(written["options"]))
+    return {_FIELDS.get(name, name): value for name, value in written.items()}
+
+
+def _base(inputs: list[str], output: str | None) -> "Job":
+    """The job that the options change: of a file, of the folder, or with the inputs."""
+    from seedvideo.batch.job import Job
+    from seedvideo.errors import BatchError
+
+    if len(inputs) == 1 and inputs[0].endswith(".toml"):
+        return Job.from_toml(Path(inputs[0]))
+    if inputs:
+        return Job(inputs=tuple(inputs))
+    if output is None:
+        raise typer.BadParameter("name videos, or with -o OUT a job to go on with")
+    from seedvideo.batch.journal import Journal
+
+    with Journal.open(Path(output), write=False) as journal:
+        job = journal.job()
+    if job is None:
+        raise BatchError(
+            "batch.no_input",
+            f"{printable(output)} holds no job yet",
+            hint="name the videos: seedvideo batch run INPUT... -o OUT",
+        )
+    return job
+
+
+def _changed(job: "Job", given: dict[str, Any]) -> "Job":
+    from seedvideo.batch.shard import Shard
+
+    changes = dict(given)
+    filters = {field: changes.pop(name) for name, field in _FILTERS.items() if name in changes}
+    if "shard" in changes:
+        changes["shard"] = Shard.parse(changes["shard"])
+    for name in ("start_s", "end_s"):
+        if name in changes:
+            changes[name] = Fraction(changes[name])
+    return replace(job, **changes, filters=replace(job.filters, **filters))
+
+
+def _run(
+    job: "Job", prices: "Prices", folder: Path, *, again: bool, json_events: bool, talk: Talk
+) -> None:
+    from seedvideo.batch.journal import Journal
+    from seedvideo.batch.runner import Runner
+
+    is_whole = False
+    try:
+        with talk.guarded(COULD_NOT_START):
+            journal = Journal.open(folder, write=True)
+        with journal:
+            with talk.guarded(COULD_NOT_START):
+                _plan(journal, job, prices, again=again, talk=talk)
+            with talk.guarded(SOME_FAILED):
+                progress = _progress(talk, json_events=json_events)
+                is_whole = Runner(journal, job, prices, progress=progress).run()
+                counts, failures = journal.counts(), journal.failures()
+    except KeyboardInterrupt:
+        pass  # Before the run has begun: said below, like any other stop.
+    if not is_whole:
+        talk.note(f"stopped; go on with: seedvideo batch run -o {folder}")
+        raise typer.Exit(INTERRUPTED)
+    if counts.failed or counts.quarantined:
+        for code, _, count in failures:
+            talk.note(f"{count:,} failed with {code}")
+        raise typer.Exit(SOME_FAILED)
+
+
+def _plan(journal: "Journal", job: "Job", prices: "Prices", *, again: bool, talk: Talk) -> None:
+    """Read the inputs, and see what is to be done."""
+    from seedvideo.batch import inputs
+    from seedvideo.errors import BatchError
+
+    if again and "-" in job.inputs:
+        # The list came through a pipe, and is in the journal.
+        if journal.noted("planned") != "whole":
+            raise BatchError(
+                "batch.no_input",
+                "the job was stopped before all of its list was read",
+                hint="give the list again",
+            )
+        if journal.job() == job:
+            return
+    talk.status("reading the inputs")
+    journal.note("planned", "in part")
+    journal.plan(inputs.read(job.inputs, stdin=sys.stdin.buffer), job, prices.sha256)
+    journal.note("planned", "whole")
+    talk.clear()
+
+
+def _progress(talk: Talk, *, json_events: bool) -> "Progress":
+    from seedvideo.batch.progress import Progress
+
+    if json_events:
+        return Progress(event=lambda line: print(line, file=sys.stderr, flush=True))
+    status = talk.status if sys.stderr.isatty() else None
+    return Progress() if talk.quiet else Progress(note=talk.note, status=status)
+
+
+def _dry_run(
+    job: "Job",
+    prices: "Prices",
+    *,
+    output: str | None,
+    price: float | None,
+    as_json: bool,
+    talk: Talk,
+) -> None:
+    """Plan, and say what it would cost. Writes nothing."""
+    with talk.guarded(COULD_NOT_START):
+        from seedvideo.batch import inputs
+        from seedvideo.batch.dry_run import estimate, known_speed
+        from seedvideo.batch.journal import Journal
+        from seedvideo.batch.journal_schema import NAME
+        from seedvideo.batch.progress import duration
+
+        speed = None
+        if output is not None and (Path(output) / NAME).exists():
+            with Journal.open(Path(output), write=False) as journal:
+                speed = known_speed(journal.noted("speed"), job, prices)
+        found = estimate(
+            inputs.read(job.inputs, stdin=sys.stdin.buffer),
+            job,
+            prices,
+            planned=lambda count: talk.status(f"planned {count:,}"),
+        )
+    talk.clear()
+    told = found.to_json(job, speed, usd_per_mtok=price)
+    if as_json:
+        write_out(json.dumps(told) + "\n")
+        return
+    lines = [
+        ("clips", f"{found.clips:,}, {duration(found.video_s)} of video"),
+        *((f"{count:,} filtered", rule) for rule, count in sorted(found.filtered.items())),
+        *((f"{count:,} fail", code) for code, count in sorted(found.failures.items())),
+        ("frames", f"{found.frames:,}"),
+        ("tokens", f"{found.tokens:,}, of which {found.visual_tokens:,} visual"),
+        (
+            "decoding",
+            f"about {duration(told['prepare_s'])} with {job.workers} workers, measured on these"
+            " clips",
+        ),
+        (
+            "model",
+            "not known before a first run in this folder"
+            if told["model_s"] is None
+            else f"about {duration(told['model_s'])}, at the speed of the last run",
+        ),
+    ]
+    if told["total_s"] is not None:
+        lines.append(("in all", f"about {duration(told['total_s'])}"))
+    if price is not None:
+        lines.append(("cost", f"${told['usd']:,.4f} at ${price:g} a million tokens"))
+    write_out("".join(f"{name:<12}{fact}\n" for name, fact in lines))

@@ -1,0 +1,71 @@
+"""Hands for the processes of a test's job: a model without weights, and clips that do harm by name.
+
+Processes are told of these by name, as ``tests.batch.hands:load``.
+"""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from seedvideo.batch.filters import Refused
+from seedvideo.batch.item import Item
+from seedvideo.batch.job import Job
+from seedvideo.batch.work import Hands, Ready, prepare_item, tell_item
+from seedvideo.model.backends import Backend, Prices
+from seedvideo.prepared import Prepared
+from seedvideo.records import Record
+from tests.painted import ColourModel, SayingModel
+
+HANDS = Hands(
+    prepare="tests.batch.hands:prepare",
+    tell="tests.batch.hands:tell",
+    prices="tests.batch.hands:load",
+    load="tests.batch.hands:load",
+)
+
+
+def load(name: str) -> ColourModel:
+    """The model that names colours, or one that says nothing."""
+    return SayingModel("") if name == "blank" else ColourModel()
+
+
+def prepare(job: Job, item: Item, prices: Prices) -> Ready | Refused:
+    """As the real one, but for clips whose name says what they do to a process."""
+    name = Path(item.source).stem
+    if name.startswith("poison"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if name.startswith("once") and _first_time(item):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if name.startswith("hang"):
+        time.sleep(3600)
+    if name.startswith("huge"):
+        bytearray(1 << 34)
+    if name.startswith("bug"):
+        raise ZeroDivisionError("oh")
+    if name.startswith("written"):
+        with open(item.source, "ab") as file:
+            file.write(b"\0")
+    return prepare_item(job, item, prices)
+
+
+def tell(job: Job, item: Item, prepared: Prepared, model: Backend) -> Record:
+    """As the real one, but for clips whose name says what they do to a model."""
+    name = Path(item.source).stem
+    if name.startswith("modelhang"):
+        time.sleep(3600)
+    if name.startswith("modeldeath"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if name.startswith("modelmemory"):
+        raise MemoryError
+    if name.startswith("slow"):
+        time.sleep(0.3)
+    return tell_item(job, item, prepared, model)
+
+
+def _first_time(item: Item) -> bool:
+    mark = Path(f"{item.source}.tried")
+    if mark.exists():
+        return False
+    mark.touch()
+    return True

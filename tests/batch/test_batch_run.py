@@ -1,0 +1,242 @@
+"""The command that runs a job: exit codes, stops of every kind, and what a resume finds."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from shlex import quote
+from typing import Any, Final
+
+import pytest
+
+from seedvideo.batch.journal import Journal
+from seedvideo.batch.verdict import State
+from tests.batch.command import events, finish, start
+from tests.batch.jobs import Make, told
+
+PENDING: Final[tuple[State, ...]] = ("pending",)
+TEN: Final = [f"{number}-{colour}" for number in range(5) for colour in ("red", "two")]
+
+
+def verdicts(folder: Path) -> dict[str, Any]:
+    with Journal.open(folder, write=False) as journal:
+        return told({entry.item.id: entry for entry in journal.entries()})
+
+
+def wait_for(process: "subprocess.Popen[str]", event: str, count: int = 1) -> list[dict[str, Any]]:
+    """Read what a run tells until an event has come so often."""
+    assert process.stderr is not None
+    seen: list[dict[str, Any]] = []
+    while sum(each["event"] == event for each in seen) < count:
+        seen.append(json.loads(process.stderr.readline()))
+    return seen
+
+
+def below(pid: int) -> list[int]:
+    """Processes that a process has started."""
+    found = []
+    for listed in Path(f"/proc/{pid}/task").glob("*/children"):
+        found += [int(word) for word in listed.read_text().split()]
+    return [each for child in found for each in (child, *below(child))]
+
+
+def are_gone(pids: list[int]) -> bool:
+    """Whether all end within some seconds; who ended but has no parent that cares counts."""
+    for _ in range(200):
+        states = []
+        for pid in pids:
+            try:
+                states.append(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0])
+            except FileNotFoundError:
+                continue
+        if set(states) <= {"Z", "X"}:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_job_from_its_start_to_its_end(tmp_path: Path, made: Make) -> None:
+    made("a-red", "b-two")
+    code, out, err = finish(tmp_path, "-o", tmp_path / "out", "--json-events")
+    assert (code, out) == (0, "")
+    told_events = events(err)
+    assert [each["event"] for each in told_events if each["event"] != "progress"] == [
+        "started", "item", "item", "finished",
+    ]  # fmt: skip
+    assert {each["state"] for each in told_events if each["event"] == "item"} == {"done"}
+    assert told_events[-1]["counts"]["done"] == 2
+    assert told_events[-1]["is_whole"] is True
+    # Run again, nothing is left to do: no process is started.
+    code, out, err = finish("-o", tmp_path / "out")
+    assert (code, out) == (0, "")
+    assert "2 of 2 clips" in err
+
+
+def test_some_failed(tmp_path: Path, made: Make) -> None:
+    made("a-red", "bug-red")
+    code, _, err = finish(tmp_path, "-o", tmp_path / "out")
+    assert code == 1
+    assert "[internal.error]" in err
+    assert "1 failed with internal.error" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["x.mp4"], 2),
+        (["x.mp4", "-o", "out", "--task", "ground", "--question", "Why?"], 2),
+        (["x.mp4", "-o", "out", "--price", "1"], 2),
+        (["x.mp4", "-o", "out", "--shard", "4/3"], 2),
+        (["-o", "out"], 3),
+        (["none.txt", "-o", "out"], 3),
+        (["-", "-o", "out"], 3),
+        (["none.toml", "-o", "out"], 3),
+    ],
+)
+def test_what_cannot_be_started(tmp_path: Path, words: list[str], code: int) -> None:
+    words = [str(tmp_path / word) if word == "out" else word for word in words]
+    found, out, err = finish(*words, cwd=tmp_path)
+    assert (found, out) == (code, "")
+    assert err.startswith("error: ")
+    assert "Traceback" not in err
+
+
+def test_a_killed_job_goes_on(tmp_path: Path, made: Make) -> None:
+    made(*TEN)
+    code, _, err = finish(tmp_path, "-o", tmp_path / "whole", "--json-events")
+    assert code == 0
+    truth = verdicts(tmp_path / "whole")
+    took_s = sum(each["seconds"] for each in events(err) if each["event"] == "item")
+    for trial in range(3):
+        out = tmp_path / f"out-{trial}"
+        chance = random.Random(trial)
+        reported: set[str] = set()
+        for words in ([tmp_path], list[Path]()):
+            process = start(*words, "-o", out, "--json-events", "--workers", "2")
+            wait_for(process, "started")
+            time.sleep(chance.uniform(0, took_s / 3))
+            children = below(process.pid)
+            process.kill()
+            _, err = process.communicate(timeout=60)
+            assert are_gone(children)
+            reported |= {e["id"] for e in events(err) if e.get("state") == "done"}
+            now = verdicts(out)
+            assert {name for name in reported if now[name][0] != "done"} == set()
+        code, _, _ = finish("-o", out)
+        assert code == 0
+        assert verdicts(out) == truth
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_finishes_what_runs(tmp_path: Path, made: Make, number: signal.Signals) -> None:
+    made(*(f"slow{name}" for name in TEN))
+    process = start(tmp_path, "-o", tmp_path / "out", "--json-events")
+    seen = wait_for(process, "item")
+    children = below(process.pid)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "stopped; go on with: seedvideo batch run -o" in err
+    assert are_gone(children)
+    reported = [each["id"] for each in [*seen, *events(err)] if each.get("state") == "done"]
+    with Journal.open(tmp_path / "out", write=True) as journal:
+        counts = journal.counts()
+        assert (counts.done, counts.running) == (len(reported), 0)
+        assert counts.pending == 10 - len(reported) > 0
+        assert {each.tries for each in journal.entries(states=PENDING)} == {0}
+        assert {each.interrupted for each in journal.entries()} == {0}
+    assert finish("-o", tmp_path / "out")[0] == 0
+
+
+def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, made: Make) -> None:
+    made("a-red", "modelhang-red", "z-red")
+    process = start(tmp_path, "-o", tmp_path / "out", "--json-events")
+    wait_for(process, "item")
+    time.sleep(0.5)
+    children = below(process.pid)
+    started = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert time.monotonic() - started < 4.5  # The model would have been given 5 s more.
+    assert "go on with" in err
+    assert are_gone(children)
+
+
+def test_a_worker_that_is_killed_is_replaced(tmp_path: Path, made: Make) -> None:
+    made(*TEN)
+    process = start(tmp_path, "-o", tmp_path / "out", "--json-events")
+    wait_for(process, "started")
+    time.sleep(1.5)
+    for pid in below(process.pid):
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        if b"batch.workers" in command:
+            subprocess.run(["kill", "-9", str(pid)], check=True)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert events(err)[-1]["counts"]["done"] == 10
+
+
+def test_a_changed_wish_runs_what_it_changes(tmp_path: Path, made: Make) -> None:
+    made("a-red", "b-two")
+    out = tmp_path / "out"
+    assert finish(tmp_path, "-o", out)[0] == 0
+    before = verdicts(out)
+    code, _, err = finish("-o", out, "--max-frames", "2", "--json-events")
+    assert code == 0
+    assert sum(each["event"] == "item" for each in events(err)) == 2
+    after = verdicts(out)
+    assert all(after[name][4].plan.frames == 2 for name in after)
+    # The old records are still there: to go back costs no model.
+    assert finish("-o", out, tmp_path)[0] == 0
+    assert verdicts(out) == before
+
+
+def test_a_list_on_stdin_is_kept(tmp_path: Path, made: Make) -> None:
+    items = made("a-red", "bug-red")
+    listed = tmp_path / "names"
+    listed.write_text("".join(f"{item.source}\n" for item in items))
+    with listed.open() as stdin:
+        assert finish("-", "-o", tmp_path / "out", stdin=stdin)[0] == 1
+    code, _, err = finish("-o", tmp_path / "out")
+    assert code == 1
+    assert "2 of 2 clips" in err
+
+
+def test_closed_streams(tmp_path: Path, made: Make) -> None:
+    made("a-red")
+    command = (
+        f"exec {quote(sys.executable)} -m tests.batch.command {quote(str(tmp_path))}"
+        f" -o {quote(str(tmp_path / 'out'))} <&- >&- 2>&-"
+    )
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=Path(__file__).parents[2], timeout=60, check=False
+    )
+    assert done.returncode == 0
+    assert verdicts(tmp_path / "out")[str(tmp_path / "a-red.mp4")][0] == "done"
+
+
+def test_a_dry_run_loads_no_model(tmp_path: Path, made: Make) -> None:
+    made("a-red", "b-two", "c-black")
+    (tmp_path / "text.mp4").write_text("no video\n")
+    words: list[str | Path] = [tmp_path, "--dry-run", "--price", "2", "--json", "--drop-black"]
+    code, out, err = finish(*words, "-o", tmp_path / "out")
+    assert (code, err) == (0, "")
+    told_costs = json.loads(out)
+    assert told_costs["clips"] == 2
+    assert told_costs["filtered"] == {"black": 1}
+    assert told_costs["failed"] == {"media.not_video": 1}
+    assert told_costs["model_s"] is None
+    assert told_costs["usd"] == round(told_costs["tokens"] * 2e-6, 4)
+    assert not (tmp_path / "out").exists()
+    # After a run the speed of its model is known, and the frames are those of the records.
+    finish(tmp_path, "-o", tmp_path / "out", "--drop-black")
+    told_costs = json.loads(finish(*words, "-o", tmp_path / "out")[1])
+    records = [told_[4] for told_ in verdicts(tmp_path / "out").values() if told_[4] is not None]
+    assert told_costs["frames"] == sum(record.plan.frames for record in records)
+    assert told_costs["model_s"] is not None

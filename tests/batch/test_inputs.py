@@ -1,0 +1,166 @@
+"""From inputs to items: kinds of input, rows that are none, names that are hostile."""
+
+import io
+import json
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from seedvideo import BatchError, InputError
+from seedvideo.batch.inputs import read
+from seedvideo.batch.item import BadRow, Item
+from seedvideo.batch.manifest import MAX_ROW_BYTES
+from seedvideo.batch.seen import Seen
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("d/b.mp4", "d/a.MKV", "d/notes.txt", "d/sub/c.webm", "d/sub/.hidden.mp4"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    return tmp_path
+
+
+def items_of(*inputs: str, stdin: bytes = b"") -> list[Item]:
+    rows = list(read(inputs, stdin=io.BytesIO(stdin)))
+    assert all(isinstance(row, Item) for row in rows), rows
+    return [row for row in rows if isinstance(row, Item)]
+
+
+def bad_rows(path: str) -> list[BadRow]:
+    return [row for row in read([path]) if isinstance(row, BadRow)]
+
+
+def test_files_folders_and_globs(folder: Path) -> None:
+    assert [i.source for i in items_of("x.bin", "d")] == [
+        *("x.bin", "d/a.MKV", "d/b.mp4", "d/sub/.hidden.mp4", "d/sub/c.webm")
+    ]
+    assert [i.id for i in items_of("d/*.mp4", "d/**/*.webm")] == ["d/b.mp4", "d/sub/c.webm"]
+
+
+def test_a_file_may_be_named_like_a_glob(folder: Path) -> None:
+    Path("[a].mp4").write_bytes(b"")
+    assert [i.source for i in items_of("[a].mp4")] == ["[a].mp4"]
+
+
+def test_lists_on_stdin_keep_any_name() -> None:
+    assert [i.source for i in items_of("-", stdin=b"a.mp4\r\n\n caf\xff\n")] == [
+        "a.mp4",
+        " caf\udcff",
+    ]
+    hostile = [b"new\nline", b"\xe2\x80\xaertl", b"x" * 4096, b"\xff\xfe"]
+    names = [os.fsencode(i.source) for i in items_of("-", stdin=b"\0".join(hostile) + b"\0")]
+    assert names == hostile
+
+
+def test_manifests_of_all_kinds_say_the_same(folder: Path) -> None:
+    rows = [
+        {"path": "a.mp4", "id": "one", "question": "Is it, red?", "options": '["yes", "no"]'},
+        {"path": "b.mp4", "id": "two", "query": "a dog", "start": "1:30", "end": "100.5"},
+    ]
+    (folder / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "m.csv").write_text(
+        "\ufeffpath,id,question,options,query,start,end\n"
+        'a.mp4,one,"Is it, red?",yes|no,,,\nb.mp4,two,,,a dog,1:30,100.5\n'
+    )
+    columns = sorted({name for row in rows for name in row})
+    table = pyarrow.table({name: [row.get(name) for row in rows] for name in columns})
+    pyarrow.parquet.write_table(table, folder / "m.parquet")
+    for name in ("m.jsonl", "m.csv", "m.parquet"):
+        assert items_of(name) == [
+            Item(id="one", source="a.mp4", question="Is it, red?", options=("yes", "no")),
+            Item(
+                id="two",
+                source="b.mp4",
+                query="a dog",
+                start_s=Fraction(90),
+                end_s=Fraction(201, 2),
+            ),
+        ]
+
+
+def test_paths_of_a_manifest_are_relative_to_its_folder(folder: Path) -> None:
+    Path("d/list.txt").write_text("x.mp4\n/abs/y.mp4\n")
+    assert [i.source for i in items_of("d/list.txt")] == ["d/x.mp4", "/abs/y.mp4"]
+
+
+def test_rows_that_are_none_fail_alone(folder: Path) -> None:
+    lines = [
+        b'{"path": "good.mp4"}',
+        b'{"path": 3}',
+        b"[1]",
+        b"not json",
+        b'{"path": "a", "colour": 1}',
+        b'{"path": "a", "start": "soon"}',
+        b'{"path": "a", "start": 5, "end": 4}',
+        b'{"question": "no path"}',
+        b'{"path": "' + b"x" * MAX_ROW_BYTES + b'"}',
+        b"[" * 100_000,
+        b'{"path": "a", "options": [1]}',
+        b'{"path": "last.mp4"}',
+    ]
+    Path("m.jsonl").write_bytes(b"\n".join(lines))
+    found = list(read(["m.jsonl"]))
+    assert [row.id for row in found if isinstance(row, Item)] == ["good.mp4", "last.mp4"]
+    bad = [row for row in found if isinstance(row, BadRow)]
+    assert [row.where for row in bad] == [f"m.jsonl line {n}" for n in range(2, 12)]
+    assert {row.code for row in bad} == {"batch.row_invalid"}
+    assert [row.id for row in bad] == [row.where for row in bad]
+    assert "path is not a text" in bad[0].message and "unknown column 'colour'" in bad[3].message
+
+
+def test_csv_rows_that_are_none_fail_alone(folder: Path) -> None:
+    Path("m.csv").write_text('path,id\na.mp4\n"b".mp4,x\n"c\nd.mp4",y\n' + "z" * 200_000 + ",w\n")
+    found = list(read(["m.csv"]))
+    assert [row.source for row in found if isinstance(row, Item)] == ["c\nd.mp4"]
+    assert len([row for row in found if isinstance(row, BadRow)]) == 3
+
+
+def test_repeated_ids_are_told_and_repeated_sources_get_names(folder: Path) -> None:
+    rows = [
+        {"path": "a.mp4", "id": "x"},
+        {"path": "b.mp4", "id": "x"},
+        {"path": "c.mp4", "question": "one?"},
+        {"path": "c.mp4", "question": "two?"},
+        {"path": "c.mp4", "question": "three?"},
+        {"path": "c.mp4", "question": "one?"},
+    ]
+    Path("m.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found = list(read(["m.jsonl"]))
+    assert [row.id for row in found if isinstance(row, Item)] == [
+        *("x", "c.mp4", "c.mp4#2", "c.mp4#3")
+    ]
+    bad = bad_rows("m.jsonl")
+    assert [(row.where, row.code) for row in bad] == [
+        ("m.jsonl line 2", "batch.id_repeated"),
+        ("m.jsonl line 6", "batch.id_repeated"),
+    ]
+    assert len({row.id for row in found}) == len(found)
+
+
+def test_inputs_that_cannot_be_read_are_told(folder: Path) -> None:
+    with pytest.raises(InputError) as missing:
+        list(read(["none.csv"]))
+    assert missing.value.code == "input.not_found"
+    Path("m.parquet").write_bytes(b"PAR1 not")
+    for inputs, code in (
+        (["m.parquet"], "batch.manifest_invalid"),
+        (["d/*.none"], "batch.no_input"),
+        ([], "batch.no_input"),
+    ):
+        with pytest.raises(BatchError) as caught:
+            list(read(inputs))
+        assert caught.value.code == code
+
+
+def test_seen_holds_what_was_added() -> None:
+    seen = Seen()
+    assert all(seen.add(str(number)) for number in range(20_000))
+    assert not any(seen.add(str(number)) for number in range(20_000))
+    assert seen.add("a", "bc") and seen.add("ab", "c") and not seen.add("a", "bc")

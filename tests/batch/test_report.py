@@ -1,0 +1,222 @@
+"""The report: one inert page, readable without scripts, that holds what the journal holds."""
+
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from seedvideo.batch import report
+from seedvideo.batch.export import export
+from seedvideo.batch.journal import Journal
+from seedvideo.batch.report_timeline import timeline
+from seedvideo.batch.verdict import State
+from seedvideo.errors import OutputError
+from tests.batch.told import CONTENT, HOSTILE, journal_of
+from tests.records_made import done_record
+
+ALLOWED_LINKS = re.compile(r"#[\w-]+|(?:index|page-\d{4})\.html")
+
+
+class Page(HTMLParser):
+    """What a page consists of."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.assets: dict[str, str] = {}
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._open.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] in ("style", "script"):
+            self.assets[self._open[-1]] = data
+        else:
+            self.texts.append(data)
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._open and self._open.pop() != tag:
+            pass
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+
+def page_of(folder: Path, path: Path) -> Page:
+    with Journal.open(folder, write=False) as journal:
+        export(journal, "html", path)
+    return Page(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    folder = tmp_path_factory.mktemp("told")
+    return page_of(journal_of(folder / "job"), folder / "a.html")
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    folder = tmp_path_factory.mktemp("hostile")
+    return page_of(journal_of(folder / "job", hostile=True), folder / "a.html")
+
+
+def test_every_clip_has_its_card_and_its_verdict(told: Page) -> None:
+    cards = told.all("article")
+    assert [card["data-state"] for card in cards] == [
+        "done",
+        "done",
+        "done",
+        "filtered",
+        "failed",
+        "quarantined",
+        "pending",
+        "failed",
+    ]
+    assert [card["id"] for card in cards] == [f"clip-{n}" for n in range(1, 9)]
+    for words in (
+        "A dog runs in one.mp4.",
+        "in/bad.mp4: damaged",
+        "Next step: copy it again",
+        "media.corrupt",
+        "tried once",
+        "min_duration",
+        "0.4 s is short",
+        "start is 'soon'",
+        "4.0 \u2013 10.0 s",
+        "uniform \u00b7 8 frames \u00b7 448 of 512 tokens (88 %)",
+        "384 visual \u00b7 456 prompt \u00b7 11 output",
+        "media.vfr",
+        "24 frames, 1,152 visual tokens",
+    ):
+        assert words in told.text, words
+
+
+def test_pictures_are_in_the_page(told: Page) -> None:
+    shown = [image for image in told.all("img") if "width" in image]
+    assert len(shown) == 3
+    for image in shown:
+        assert (image["width"], image["height"]) == ("40", "20")
+        assert str(image["src"]).startswith("data:image/jpeg;base64,")
+        assert base64.b64decode(str(image["src"]).partition(",")[2])[:2] == b"\xff\xd8"
+
+
+def test_what_is_no_picture_is_left_out(tmp_path: Path) -> None:
+    folder = journal_of(tmp_path / "job")
+    with Journal.open(folder, write=True) as journal:
+        done: tuple[State, ...] = ("done",)
+        journal.retry(states=done)
+        for taken in journal.take(3):
+            record = done_record(source=taken.item.source).json_line()
+            journal.done(taken.item.id, f"new {taken.item.id}", CONTENT, record, b"<svg onload=x>")
+    page = page_of(folder, tmp_path / "a.html")
+    assert [image for image in page.all("img") if "width" in image] == []
+
+
+def test_the_policy_allows_its_own_style_and_script_only(hostile: Page) -> None:
+    (policy,) = [
+        str(meta["content"])
+        for meta in hostile.all("meta")
+        if meta.get("http-equiv") == "Content-Security-Policy"
+    ]
+    hashes = {
+        name: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        for name, text in hostile.assets.items()
+    }
+    assert policy == (
+        f"default-src 'none'; style-src 'sha256-{hashes['style']}';"
+        f" script-src 'sha256-{hashes['script']}'; img-src data:; base-uri 'none';"
+        " form-action 'none'"
+    )
+
+
+@pytest.mark.parametrize("name", ["told", "hostile"])
+def test_a_page_loads_nothing_and_runs_nothing_else(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    page: Page = request.getfixturevalue(name)
+    assert len(page.all("script")) == len(page.all("style")) == 1
+    assert page.all("script") == [{}]
+    for tag, attributes in page.tags:
+        assert tag not in ("link", "iframe", "object", "embed", "base", "video", "audio"), tag
+        for key, value in attributes.items():
+            assert not key.startswith("on") and key != "style", (tag, key)
+            if key in ("href", "src", "action", "data", "srcset", "poster"):
+                assert str(value).startswith("data:") or ALLOWED_LINKS.fullmatch(str(value)), value
+    assert "http" not in page.assets["script"] and "url(" not in page.assets["style"]
+    assert "innerHTML" not in page.assets["script"] and "eval" not in page.assets["script"]
+
+
+def test_hostile_words_are_text_and_can_be_read(hostile: Page) -> None:
+    assert len(hostile.all("article")) == len(HOSTILE) + 8
+    text = hostile.text
+    assert "</title></style></script><script>alert(1)</script>" in text
+    assert '" onmouseover="alert(1)' in text
+    assert "\\x1b[2J" in text and "nul\\x00nul" in text and "\\u202egpj.mp4" in text
+    assert not re.search(
+        "[\x00-\x08\x0b-\x1f\x7f\u2028\u202e\ud800-\udfff]", "".join(hostile.texts)
+    )
+
+
+def test_without_scripts_nothing_is_hidden_but_the_tools(told: Page) -> None:
+    hidden = [attributes for _, attributes in told.tags if "hidden" in attributes]
+    assert [each.get("class") for each in hidden] == ["tools", "nothing"]
+
+
+def test_the_two_other_tasks(tmp_path: Path) -> None:
+    asked = page_of(journal_of(tmp_path / "ask", task="ask"), tmp_path / "ask.html")
+    assert "Which colour is the bike?" in asked.text and "0.97" in asked.text
+    ground = page_of(journal_of(tmp_path / "ground", task="ground"), tmp_path / "ground.html")
+    assert "the dog jumps" in ground.text and "score 0.83" in ground.text
+
+
+def test_a_long_job_has_pages_or_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "MAX_PAGE_CLIPS", 3)
+    folder = journal_of(tmp_path / "job")
+    with Journal.open(folder, write=False) as journal:
+        with pytest.raises(OutputError) as caught:
+            export(journal, "html", tmp_path / "a.html")
+        assert caught.value.code == "output.too_large"
+        assert "-o report/" in caught.value.hint
+        assert not (tmp_path / "a.html").exists()
+        made = export(journal, "html", tmp_path / "report", pages=True)
+    assert (made.files, made.clips) == (3, 8)
+    names = ["index.html", "page-0002.html", "page-0003.html"]
+    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == names
+    pages = [Page((tmp_path / "report" / name).read_text(encoding="utf-8")) for name in names]
+    ids = [card["id"] for page in pages for card in page.all("article")]
+    assert ids == [f"clip-{n}" for n in range(1, 9)]
+    for page in pages:
+        assert {link["href"] for link in page.all("a") if str(link["href"])[0] != "#"} <= {*names}
+        assert "of 8" in page.text
+
+
+def test_events_stand_where_they_are() -> None:
+    picture = timeline(
+        [(0.0, 2.5), (5.0, 10.0), (2.0, 6.0)],
+        faded=[False, False, True],
+        media=done_record(duration_s=10.0).media,
+    )
+    assert re.findall(
+        r'<rect class="(one|other)[ a-z]*" x="([\d.]+)%" y="(\d+)" width="([\d.]+)%"', picture
+    ) == [
+        ("one", "0.000", "3", "25.000"),
+        ("other", "50.000", "3", "50.000"),
+        # It meets both others, so it has a lane of its own.
+        ("one", "20.000", "29", "40.000"),
+    ]
+    assert "3 spans over 10.0 seconds" in picture
+    assert timeline([], faded=[], media=None) == ""

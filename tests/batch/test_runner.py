@@ -1,0 +1,156 @@
+"""A job through real processes: verdicts, deaths, order, and what stays the same."""
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from seedvideo.batch.item import Item
+from seedvideo.batch.job import Filters
+from seedvideo.batch.journal import Journal
+from seedvideo.batch.progress import Progress
+from seedvideo.batch.runner import Runner
+from seedvideo.errors import ModelError, OutputError
+from tests.batch.hands import HANDS, load
+from tests.batch.jobs import JOB, Make, record_of, run, told
+from tests.leftovers import held
+
+
+def test_every_clip_has_its_caption(tmp_path: Path, made: Make) -> None:
+    before = held()
+    entries = run(tmp_path / "out", made("a-red", "b-two", "c-black"))
+    assert [entry.state for entry in entries.values()] == ["done"] * 3
+    records = [record_of(entry) for entry in entries.values()]
+    assert [record and record.text for record in records] == ["Red.", "Red then blue.", "Black."]
+    assert all((entry.sheet or b"").startswith(b"\xff\xd8\xff") for entry in entries.values())
+    assert held() == before
+
+
+def test_records_do_not_depend_on_workers_or_order(tmp_path: Path, made: Make) -> None:
+    items = made("a-red", "b-two", "c-black", "d-green", "e-red", "f-blue")
+    job = replace(JOB, filters=Filters(duplicates=True))
+    one = told(run(tmp_path / "one", items, job))
+    two = told(run(tmp_path / "two", items, replace(job, workers=2)))
+    assert one == two
+    assert one["e-red"][0:3] == ("filtered", None, "duplicates")
+    turned = told(run(tmp_path / "turned", items[::-1], replace(job, workers=2)))
+    assert turned["a-red"][0:3] == ("filtered", None, "duplicates")
+    assert {n: v for n, v in turned.items() if n[0] in "bcdf"} == {
+        n: v for n, v in one.items() if n[0] in "bcdf"
+    }
+
+
+def test_harm_has_its_verdict_and_the_others_go_on(tmp_path: Path, made: Make) -> None:
+    items = made(
+        "a-red", "poison-red", "once-blue", "bug-red", "written-red", "modeldeath-red",
+        "modelmemory-red", "z-green",
+    )  # fmt: skip
+    text = tmp_path / "text.mp4"
+    text.write_text("no video\n")
+    gone = Item(id="gone", source=str(tmp_path / "gone.mp4"))
+    entries = run(tmp_path / "out", [*items, Item(id="text", source=str(text)), gone])
+    verdicts = {name: (e.state, e.code, e.tries) for name, e in entries.items()}
+    assert verdicts == {
+        "a-red": ("done", None, 1),
+        "poison-red": ("quarantined", "decode.crashed", 2),
+        "once-blue": ("done", None, 2),
+        "bug-red": ("failed", "internal.error", 1),
+        "written-red": ("failed", "input.changed", 2),
+        "modeldeath-red": ("quarantined", "model.crashed", 2),
+        "modelmemory-red": ("failed", "model.out_of_memory", 1),
+        "z-green": ("done", None, 1),
+        "text": ("failed", "media.not_video", 1),
+        "gone": ("failed", "input.not_found", 1),
+    }
+    assert "signal 9" in str(entries["poison-red"].message)
+
+
+def test_what_hangs_is_stopped(tmp_path: Path, made: Make) -> None:
+    before = held()
+    items = made("a-red", "hang-red", "modelhang-red", "z-green")
+    entries = run(tmp_path / "out", items, replace(JOB, timeout_s=4))
+    verdicts = {name: (e.state, e.code, e.tries, e.retryable) for name, e in entries.items()}
+    assert verdicts == {
+        "a-red": ("done", None, 1, None),
+        "hang-red": ("failed", "decode.timeout", 2, True),
+        "modelhang-red": ("failed", "model.timeout", 2, True),
+        "z-green": ("done", None, 1, None),
+    }
+    assert held() == before
+
+
+def test_memory_is_bounded(tmp_path: Path, made: Make) -> None:
+    entries = run(tmp_path / "out", made("huge-red", "a-red"), memory_bytes=8 << 30)
+    assert entries["huge-red"].code == "decode.out_of_memory"
+    assert (entries["huge-red"].state, entries["a-red"].state) == ("failed", "done")
+
+
+def test_a_blank_answer_is_a_failure(tmp_path: Path, made: Make) -> None:
+    entries = run(tmp_path / "out", made("a-red"), replace(JOB, model="blank"))
+    assert (entries["a-red"].state, entries["a-red"].code) == ("failed", "model.empty_answer")
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_job(tmp_path: Path, made: Make) -> None:
+    hands = replace(HANDS, load="seedvideo.model:load")
+    with pytest.raises(ModelError) as caught:
+        run(tmp_path / "out", made("a-red"), hands=hands)
+    assert caught.value.code == "model.unknown"
+    with Journal.open(tmp_path / "out", write=True) as journal:
+        assert journal.counts().pending == 1
+
+
+@pytest.mark.parametrize(
+    ("rules", "left_out"),
+    [
+        (Filters(min_duration_s=2), {"a-red", "b-black"}),
+        (Filters(max_duration_s=2), {"c-two"}),
+        (Filters(min_side_px=97), {"a-red", "b-black", "c-two"}),
+        (Filters(min_side_px=96), set()),
+        (Filters(black=True), {"b-black"}),
+        (Filters(frozen=True), {"a-red", "b-black"}),
+    ],
+    ids=repr,
+)
+def test_filters(tmp_path: Path, made: Make, rules: Filters, left_out: set[str]) -> None:
+    entries = run(tmp_path / "out", made("a-red", "b-black", "c-two"), replace(JOB, filters=rules))
+    assert {name for name, e in entries.items() if e.state == "filtered"} == left_out
+    assert {e.state for e in entries.values()} <= {"filtered", "done"}
+
+
+def test_duplicates_are_found_after_a_resume(tmp_path: Path, made: Make) -> None:
+    items = made("a-red", "b-blue", "c-red")
+    job = replace(JOB, filters=Filters(duplicates=True))
+    run(tmp_path / "out", items[:2], job)
+    entries = run(tmp_path / "out", items, job)
+    assert [e.rule for e in entries.values()] == [None, None, "duplicates"]
+    assert entries["c-red"].message == "looks like a-red"
+    assert [e.tries for e in entries.values()] == [1, 1, 1]
+
+
+def test_a_record_that_is_known_is_used_again(tmp_path: Path, made: Make) -> None:
+    (item,) = made("a-red")
+    copy = Item(id="copy", source=str(tmp_path / "copy.mp4"))
+    shutil.copy(item.source, copy.source)
+    hands = replace(HANDS, prepare="seedvideo.batch.work:prepare_item")
+    first = run(tmp_path / "out", [item], hands=hands)
+    # A second look at the same bytes would find hands that know nothing.
+    hands = replace(hands, prepare="tests.batch.hands:load")
+    both = run(tmp_path / "out", [item, copy], hands=hands)
+    assert [e.state for e in both.values()] == ["done", "done"]
+    text, other = record_of(first["a-red"]), record_of(both["copy"])
+    assert text is not None
+    assert other is not None
+    assert (other.text, other.source) == (text.text, copy.source)
+
+
+def test_an_output_that_is_removed_ends_the_job(tmp_path: Path, made: Make) -> None:
+    folder = tmp_path / "out"
+    prices = load("colours")
+    with Journal.open(folder, write=True) as journal:
+        journal.plan(made("a-red"), JOB, prices.sha256)
+        os.rename(folder, tmp_path / "away")
+        with pytest.raises(OutputError) as caught:
+            Runner(journal, JOB, prices, progress=Progress(), hands=HANDS).run()
+    assert caught.value.code == "output.unwritable"

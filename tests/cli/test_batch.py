@@ -1,0 +1,145 @@
+"""``seedvideo batch``: what is told of a job's folder, and how it ends."""
+
+import json
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from seedvideo.batch import check as checking
+from seedvideo.batch.journal import Journal
+from seedvideo.batch.status import united
+from tests.batch.told import CONTENT, journal_of, record_for
+from tests.cli.conftest import Run
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Path:
+    return journal_of(tmp_path / "job")
+
+
+def test_status_tells_counts_and_failures(run: Run, job: Path) -> None:
+    result = run("batch", "status", job)
+    assert result.code == 0
+    lines = result.out.splitlines()
+    assert lines[0] == "job       captions by nano, policy adaptive"
+    assert lines[1] == ("clips     8: 3 done, 1 filtered, 2 failed, 1 quarantined, 1 pending")
+    assert lines[2] == f"at work   nobody; go on with: seedvideo batch run -o {job}"
+    assert "failed    1 with media.corrupt (stage media)" in lines
+
+
+def test_status_as_json(run: Run, job: Path) -> None:
+    found = json.loads(run("batch", "status", job, "--json").out)
+    assert (found["total"], found["counts"]["done"], found["holder"]) == (8, 3, None)
+    assert {"code": "decode.crashed", "stage": "decode", "count": 1} in found["failures"]
+    assert found["clips_per_min"] > 0 and found["left_s"] >= 0
+
+
+def test_status_names_the_process_at_work(run: Run, job: Path) -> None:
+    with Journal.open(job, write=True):
+        result = run("batch", "status", job)
+    assert f"at work   process {os.getpid()} on " in result.out
+
+
+def test_time_in_which_nothing_ran_does_not_slow_the_pace() -> None:
+    assert united([(0, 60), (30, 90), (1000, 1030)]) == 120
+
+
+@pytest.mark.parametrize("command", ["status", "retry", "doctor"])
+def test_a_folder_without_a_job(run: Run, tmp_path: Path, command: str) -> None:
+    result = run("batch", command, tmp_path)
+    assert result.code == (1 if command == "doctor" else 3)
+    assert "batch.journal_missing" in result.out + result.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_retry_by_code_and_all(run: Run, job: Path) -> None:
+    assert run("batch", "retry", job, "--code", "media.corrupt").out == "1 clip to try again\n"
+    # The quarantined clip; the row that could not be read is no clip to try.
+    assert run("batch", "retry", job).out == "1 clip to try again\n"
+    result = run("batch", "retry", job)
+    assert (result.code, result.out) == (0, "0 clips to try again\n")
+    assert json.loads(run("batch", "status", job, "--json").out)["counts"]["pending"] == 3
+
+
+def test_retry_while_the_job_runs_is_refused(run: Run, job: Path) -> None:
+    with Journal.open(job, write=True):
+        result = run("batch", "retry", job)
+    assert result.code == 3 and "batch.locked" in result.err
+
+
+def test_export_says_what_it_wrote(run: Run, job: Path, tmp_path: Path) -> None:
+    result = run("batch", "export", job, "-f", "jsonl", "-o", tmp_path / "a.jsonl")
+    assert (result.code, result.out) == (0, "")
+    assert result.err == f"8 clips: {tmp_path / 'a.jsonl'}\n"
+    result = run("batch", "export", job, "-f", "vtt", "-o", tmp_path / "vtt")
+    assert result.err == f"3 clips in 4 files: {tmp_path / 'vtt'}; 5 are not done and left out\n"
+    result = run("batch", "export", job, "-f", "html", "-o", f"{tmp_path / 'pages'}/")
+    assert (tmp_path / "pages" / "index.html").exists()
+
+
+def test_export_refuses_to_replace(run: Run, job: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"mine")
+    result = run("batch", "export", job, "-f", "csv", "-o", tmp_path / "a.csv")
+    assert result.code == 1 and "output.exists" in result.err
+    assert (
+        run("batch", "export", job, "-f", "csv", "-o", tmp_path / "a.csv", "--overwrite").code == 0
+    )
+
+
+def test_export_of_answers_as_subtitles_is_wrong_usage(run: Run, tmp_path: Path) -> None:
+    job = journal_of(tmp_path / "job", task="ask")
+    result = run("batch", "export", job, "-f", "srt", "-o", tmp_path / "srt")
+    assert result.code == 2 and "config.invalid" in result.err
+
+
+def test_doctor_of_a_sound_folder(run: Run, job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking, "LEAST_FREE_BYTES", 0)
+    result = run("batch", "doctor", job)
+    assert result.code == 0, result.out
+    assert {line.split()[0] for line in result.out.splitlines()} == {"ok"}
+    assert "every page, item and record is whole" in result.out
+
+
+def test_doctor_finds_what_is_wrong(run: Run, job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with sqlite3.connect(job / "journal.sqlite") as connection:
+        connection.execute("UPDATE records SET record = replace(record, 'dog', 'cat')")
+        connection.execute("UPDATE items SET state = 'running' WHERE state = 'pending'")
+    connection.close()
+    monkeypatch.setattr(checking, "LEAST_FREE_BYTES", 1 << 62)
+    monkeypatch.setattr(checking, "_file_system", lambda folder: "nfs4")
+    result = run("batch", "doctor", job)
+    assert result.code == 1
+    wrong = [line.split()[1] for line in result.out.splitlines() if line.startswith("wrong")]
+    assert set(wrong) == {"integrity", "under", "space", "place"}
+    assert "1 items were left under way" in result.out
+    assert f"seedvideo batch run -o {job}" in result.out
+    assert "seedvideo batch merge" in result.out and "--no-sheets" in result.out
+
+
+def test_doctor_of_a_journal_that_is_none(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "journal.sqlite").write_bytes(b"no database at all " * 100)
+    result = run("batch", "doctor", tmp_path)
+    assert result.code == 1 and "batch.journal_damaged" in result.out
+
+
+def test_merge_joins_and_says_so(run: Run, tmp_path: Path) -> None:
+    one, two = (journal_of(tmp_path / name) for name in ("one", "two"))
+    with Journal.open(two, write=True) as journal:
+        (taken,) = journal.take(1)
+        record = record_for("caption", taken.item.source, "A cat.")
+        journal.done(taken.item.id, "late", CONTENT, record.json_line(), None)
+    result = run("batch", "merge", one, two, "-o", tmp_path / "whole")
+    assert result.code == 0, result.err
+    assert result.err.endswith("4 done, 1 filtered, 2 failed, 1 quarantined\n")
+    again = run("batch", "merge", one, two, "-o", tmp_path / "whole")
+    assert again.code == 3 and "output.exists" in again.err
+
+
+def test_hostile_names_stay_inert_in_a_terminal(run: Run, tmp_path: Path) -> None:
+    job = tmp_path / "a\x1b[2J"
+    journal_of(job, hostile=True)
+    result = run("batch", "status", job)
+    assert "\x1b" not in result.out and "\\x1b[2J" in result.out
+    assert "\x1b" not in run("batch", "doctor", job).out

@@ -1,0 +1,46 @@
+"""What planning needs of a model is the same with and without its weights, and cheap without."""
+
+import subprocess
+import sys
+from pathlib import Path
+from shutil import copytree
+
+import pytest
+
+from seedvideo.errors import ModelError
+from seedvideo.model import WEIGHTS, load, prices
+
+
+def test_prices_are_those_of_the_loaded_model() -> None:
+    cheap, loaded = prices("nano"), load("nano")
+    assert (cheap.name, cheap.sha256, cheap.geometry) == (
+        loaded.name,
+        loaded.sha256,
+        loaded.geometry,
+    )
+    for text in ("[0.0 second]", "[12.5 second]", "[9999.9 second]"):
+        assert cheap.frame_text_tokens(text) == loaded.frame_text_tokens(text)
+
+
+def test_prices_need_no_torch() -> None:
+    code = (
+        "import sys, seedvideo.pipeline; from seedvideo.model import prices; prices(); "
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_an_unknown_name_is_refused() -> None:
+    with pytest.raises(ModelError) as caught:
+        prices("no-such-model")
+    assert caught.value.code == "model.unknown"
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
+    folder = Path(copytree(WEIGHTS / "nano", tmp_path / "nano"))
+    with (folder / "tokenizer.json").open("a") as file:
+        file.write(" ")
+    with pytest.raises(ModelError) as caught:
+        prices(str(folder))
+    assert caught.value.code == "model.checkpoint_invalid"
