@@ -8,6 +8,7 @@ import glob
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any, Final
@@ -32,11 +33,15 @@ _PATHS: Final = ("path", "video", "source")
 _COLUMNS: Final = frozenset((*_PATHS, "id", "question", "options", "query", "start", "end"))
 
 
-def read(inputs: Sequence[str], *, stdin: IO[bytes] | None = None) -> Iterator[Item | BadRow]:
+def read(
+    inputs: Sequence[str], *, folder: str = "", stdin: IO[bytes] | None = None
+) -> Iterator[Item | BadRow]:
     """All rows of the inputs, lazily; memory grows by some 16 to 64 bytes a row.
 
     Args:
         inputs: files, folders, globs, manifests by their suffix, or ``-``.
+        folder: where relative names are looked for, as `Job.folder`; empty for the working
+            folder. Ids and sources stay as given, wherever that is.
         stdin: what ``-`` reads: a path a line, or ended by NUL bytes.
 
     Raises:
@@ -47,9 +52,9 @@ def read(inputs: Sequence[str], *, stdin: IO[bytes] | None = None) -> Iterator[I
     names = _Names()
     count = 0
     for one in inputs:
-        for where, row, folder in _rows(one, stdin):
+        for where, row, below in _rows(one, folder, stdin):
             count += 1
-            yield names.item(where, row, folder)
+            yield names.item(where, row, below)
     if not count:
         raise BatchError(
             "batch.no_input",
@@ -58,54 +63,58 @@ def read(inputs: Sequence[str], *, stdin: IO[bytes] | None = None) -> Iterator[I
         )
 
 
-def _rows(one: str, stdin: IO[bytes] | None) -> Iterator[tuple[str, Any, str]]:
+def _rows(one: str, folder: str, stdin: IO[bytes] | None) -> Iterator[tuple[str, Any, str]]:
     def mere(path: str) -> tuple[str, Any, str]:
         return printable(path), {"path": path}, ""
 
-    def of(rows: Iterator[RawRow], folder: str) -> Iterator[tuple[str, Any, str]]:
-        return ((where, row, folder) for where, row in rows)
+    def of(rows: Iterator[RawRow], below: str) -> Iterator[tuple[str, Any, str]]:
+        return ((where, row, below) for where, row in rows)
 
+    path = os.path.join(folder, one)
     if one == "-":
         if stdin is None:
             raise BatchError("batch.no_input", "there is no stdin to read a list from")
         yield from of(listed(stdin, "stdin"), "")
-    elif os.path.isdir(one):
-        yield from map(mere, _videos_below(one))
+    elif os.path.isdir(path):
+        yield from map(mere, _videos_below(one, folder))
     elif Path(one).suffix.lower() in SUFFIXES:
-        yield from of(read_manifest(Path(one)), os.path.dirname(one))
-    elif glob.has_magic(one) and not os.path.lexists(one):
-        found = sorted(glob.glob(one, recursive=True), key=os.fsencode)
-        for path in found:
-            if os.path.isdir(path):
+        yield from of(read_manifest(Path(path), shown=printable(one)), os.path.dirname(one))
+    elif glob.has_magic(one) and not os.path.lexists(path):
+        found = sorted(glob.glob(one, root_dir=folder or None, recursive=True), key=os.fsencode)
+        for name in found:
+            if os.path.isdir(os.path.join(folder, name)):
                 continue
-            yield mere(path)
+            yield mere(name)
         if not found:
             raise BatchError("batch.no_input", f"nothing has a name like {printable(one)}")
     else:
         yield mere(one)
 
 
-def _videos_below(folder: str) -> Iterator[str]:
+def _videos_below(name: str, folder: str) -> Iterator[str]:
     """Videos in a folder and those in it, sorted; links to folders are not followed."""
     try:
-        with os.scandir(folder) as scan:
+        with os.scandir(os.path.join(folder, name)) as scan:
             entries = sorted(scan, key=lambda entry: os.fsencode(entry.name))
     except OSError:
         # It fails as an item of its own, so that the others go on.
-        yield folder
+        yield name
         return
     for entry in entries:
+        inner = os.path.join(name, entry.name)
         if entry.is_dir(follow_symlinks=False):
-            yield from _videos_below(entry.path)
+            yield from _videos_below(inner, folder)
         elif os.path.splitext(entry.name)[1].lower() in VIDEO_SUFFIXES:
-            yield entry.path
+            yield inner
 
 
 class _Names:
     """Gives every row an id of its own."""
 
     def __init__(self) -> None:
-        self._seen = Seen()
+        self._ids = Seen()
+        # What was asked beyond mere paths, and the ids with which that began.
+        self._asked = Seen()
         self._repeats: dict[str, int] = {}
 
     def item(self, where: str, row: Any, folder: str) -> Item | BadRow:
@@ -115,34 +124,33 @@ class _Names:
             item = _item(row, folder)
         except ValueError as error:
             return self._bad(where, "batch.row_invalid", printable(str(error)))
-        if self._seen.add("id", item.id):
-            self._seen.add("words", item.id, json.dumps(item.words))
+        if self._ids.add(item.id):
+            if item.has_words:
+                self._asked.add(item.id)
+                self._asked.add(_asked(item))
             return item
         shown = printable(item.id[:200])
         if "id" in row:
             return self._bad(where, "batch.id_repeated", f"the id {shown} was there before")
-        if not self._seen.add("words", item.id, json.dumps(item.words)):
+        is_path_again = not item.has_words and item.id not in self._asked
+        if is_path_again or not self._asked.add(_asked(item)):
             return self._bad(where, "batch.id_repeated", f"{shown} was there before, word by word")
-        return Item(
-            id=self._free(item.id),
-            source=item.source,
-            question=item.question,
-            options=item.options,
-            query=item.query,
-            start_s=item.start_s,
-            end_s=item.end_s,
-        )
+        return replace(item, id=self._free(item.id))
 
     def _bad(self, where: str, code: str, message: str) -> BadRow:
-        name = where if self._seen.add("id", where) else self._free(where)
+        name = where if self._ids.add(where) else self._free(where)
         return BadRow(id=name, where=where, code=code, message=message[:1_000])
 
     def _free(self, name: str) -> str:
         while True:
             self._repeats[name] = self._repeats.get(name, 1) + 1
             other = f"{name}#{self._repeats[name]}"
-            if self._seen.add("id", other):
+            if self._ids.add(other):
                 return other
+
+
+def _asked(item: Item) -> tuple[object, ...]:
+    return (item.id, item.question, item.options, item.query, item.start_s, item.end_s)
 
 
 def _item(row: Mapping[str, Any], folder: str) -> Item:
@@ -151,6 +159,11 @@ def _item(row: Mapping[str, Any], folder: str) -> Item:
     Raises:
         ValueError: telling what is wrong with it.
     """
+    path = row.get("path")
+    if len(row) == 1 and path and isinstance(path, str):
+        # Most rows of the longest lists: nothing else is to be checked.
+        source = os.path.join(folder, path) if folder else path
+        return Item(id=source, source=source)
     unknown = sorted(str(name)[:40] for name in row if name not in _COLUMNS)
     if unknown:
         known = ", ".join(sorted(_COLUMNS))

@@ -16,7 +16,7 @@ class Item:
     Args:
         id: names the item in its job, in every run: the manifest's id, or the source; rows that
             repeat a source with other words are told apart by ``#2``, ``#3`` at the end.
-        source: the path to open.
+        source: the path as given; `Job.path_of` tells where it is opened.
         question: for the task ``ask``.
         options: answers to choose from, for the task ``ask``.
         query: what is looked for, for the task ``ground``.
@@ -58,15 +58,20 @@ class Item:
     @property
     def has_words(self) -> bool:
         """Whether the row says anything beyond its names."""
-        return any(word not in ("", [], None) for word in self.words)
+        return (
+            bool(self.question or self.options or self.query)
+            or self.start_s is not None
+            or self.end_s is not None
+        )
 
     def to_json(self) -> str:
         """One line of ASCII JSON without the id; bytes of a name that are no text survive it."""
+        if not self.has_words:
+            return f'{{"source": {json.dumps(self.source)}}}'
         values: dict[str, Any] = {"source": self.source}
-        if self.has_words:
-            names = ("question", "options", "query", "start_s", "end_s")
-            told = zip(names, self.words, strict=True)
-            values |= {name: word for name, word in told if word not in ("", [], None)}
+        names = ("question", "options", "query", "start_s", "end_s")
+        told = zip(names, self.words, strict=True)
+        values |= {name: word for name, word in told if word not in ("", [], None)}
         return json.dumps(values, ensure_ascii=True)
 
     @classmethod

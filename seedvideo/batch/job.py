@@ -6,8 +6,9 @@ the names; a window is exact seconds.
 
 import json
 import math
+import os
 import tomllib
-from dataclasses import fields
+from dataclasses import field, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
@@ -26,7 +27,7 @@ from seedvideo.writers.inert import printable
 JobTask: TypeAlias = Literal["caption", "dense", "ask", "ground"]
 
 _CHECKED: Final = ConfigDict(extra="forbid", allow_inf_nan=False)
-_NO_RESULT: Final = ("inputs", "shard", "workers", "timeout_s", "sheets")
+_NO_RESULT: Final = ("inputs", "folder", "shard", "workers", "timeout_s", "sheets")
 """Fields that change how the work is done and nothing of what comes out."""
 
 
@@ -88,6 +89,8 @@ class Job:
 
     Args:
         inputs: files, folders, globs, manifests, or ``-`` for a list on stdin.
+        folder: a whole path: relative inputs and sources are looked for in it, wherever the job
+            is gone on with. The working folder, if nothing else is said.
         task: what is done with each video.
         question: for ``ask``, where a row has none of its own.
         options: answers to choose from, likewise.
@@ -123,6 +126,7 @@ class Job:
     """
 
     inputs: tuple[str, ...] = ()
+    folder: str = field(default_factory=os.getcwd)
     task: JobTask = "caption"
     question: str = ""
     options: tuple[str, ...] = ()
@@ -155,6 +159,8 @@ class Job:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise _invalid(f"{name} is {value}, expected a value above 0")
+        if not os.path.isabs(self.folder):
+            raise _invalid(f"folder is {self.folder[:200]!r}, expected a whole path")
         self._check_words()
         adaptive_only = self.knobs().only_adaptive()
         if self.policy != "adaptive" and adaptive_only:
@@ -178,6 +184,10 @@ class Job:
             Question.of(self.question or "?", self.options)
         if self.query:
             clean_query(self.query)
+
+    def path_of(self, source: str) -> str:
+        """Where the video of an item is opened."""
+        return os.path.join(self.folder, source)
 
     def knobs(self, *, start_s: Fraction | None = None, end_s: Fraction | None = None) -> Knobs:
         """What plans are asked; a row's own window goes before the job's.

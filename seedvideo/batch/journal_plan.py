@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from seedvideo.batch import journal_schema as schema
 from seedvideo.batch.fingerprint import Verdicts
@@ -25,8 +25,7 @@ _BAD: Final = ""
 Row: TypeAlias = Item | BadRow
 
 
-@dataclass(frozen=True)
-class _Kept:
+class _Kept(NamedTuple):
     """What the journal has of a row."""
 
     number: int
@@ -104,7 +103,7 @@ def plan_rows(
             elif not seen.add(old.number):
                 raise ValueError(f"two rows have the id {row.id!r}")
             else:
-                _compare(changes, old, place, row, key, verdicts)
+                _compare(changes, old, place, row, key, verdicts, job)
         with schema.transaction(connection):
             _write(connection, changes)
     _part_with(connection, seen, present)
@@ -117,42 +116,51 @@ def _look_up(connection: sqlite3.Connection, keys: Sequence[bytes]) -> dict[byte
         f" FROM items WHERE id IN ({marks})",
         keys,
     )
-    return {row[0]: _Kept(*row[1:]) for row in found}
+    return {key: _Kept._make(rest) for key, *rest in found}
 
 
 def _new_values(row: Row, key: bytes, verdicts: Verdicts) -> tuple[Any, ...]:
     """From ``spec`` to ``retryable``, in the order of `_write`."""
-    spec = _spec(row)
+    spec, settings = _told(row, verdicts)
     crc = checksum(key, spec.encode())
     if isinstance(row, BadRow):
-        message = plain(f"{row.where}: {row.message}")
-        return (spec, crc, _BAD, "failed", row.code, row.code.split(".")[0], message, "", 0)
-    return (spec, crc, verdicts.of(row), "pending", None, None, None, None, None)
+        code, stage = row.code, row.code.split(".")[0]
+        return (spec, crc, settings, "failed", code, stage, _complaint(row), "", 0)
+    return (spec, crc, settings, "pending", None, None, None, None, None)
 
 
-def _spec(row: Row) -> str:
+def _told(row: Row, verdicts: Verdicts) -> tuple[str, str]:
+    """What a row says, and under which settings its verdict holds."""
     if isinstance(row, BadRow):
-        return Item(id=row.id, source=row.where).to_json()
-    return row.to_json()
+        return Item(id=row.id, source=row.where).to_json(), _BAD
+    return row.to_json(), verdicts.of(row)
+
+
+def _complaint(row: BadRow) -> str:
+    return plain(f"{row.where}: {row.message}")
 
 
 def _compare(
-    changes: _Changes, old: _Kept, place: int, row: Row, key: bytes, verdicts: Verdicts
+    changes: _Changes,
+    old: _Kept,
+    place: int,
+    row: Row,
+    key: bytes,
+    verdicts: Verdicts,
+    job: Job,
 ) -> None:
-    values = _new_values(row, key, verdicts)
-    spec, settings = values[0], values[2]
-    same = (old.spec, old.settings) == (spec, settings)
+    same = (old.spec, old.settings) == _told(row, verdicts)
     if isinstance(row, BadRow):
-        same = same and (old.code, old.message) == (values[4], values[6])
+        same = same and (old.code, old.message) == (row.code, _complaint(row))
     elif same and old.state not in _NO_VERDICT:
-        same = not _file_changed(row.source, old)
+        same = not _file_changed(job.path_of(row.source), old)
     if not same:
-        changes.reset.append((place, *values, old.number))
+        changes.reset.append((place, *_new_values(row, key, verdicts), old.number))
     elif old.place != place:
         changes.moved.append((place, old.number))
 
 
-def _file_changed(source: str, old: _Kept) -> bool:
+def _file_changed(path: str, old: _Kept) -> bool:
     """Whether the file is another than the one that the verdict is about.
 
     One that is gone is not: what was made of it is kept.
@@ -160,7 +168,7 @@ def _file_changed(source: str, old: _Kept) -> bool:
     if old.size is None and old.code != "input.not_found":
         return False
     try:
-        facts = os.stat(source)
+        facts = os.stat(path)
     except (OSError, ValueError):
         return False
     return (facts.st_size, facts.st_mtime_ns) != (old.size, old.mtime_ns)

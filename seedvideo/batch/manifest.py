@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import os
+from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
@@ -23,6 +24,7 @@ SUFFIXES: Final = (".txt", ".csv", ".jsonl", ".parquet")
 
 _PARQUET_ROWS: Final = 1_000
 _HEAD_BYTES: Final = 1 << 16
+_MOST_REREAD_BYTES: Final = 16 * MAX_ROW_BYTES
 
 Fields: TypeAlias = Mapping[str, Any]
 Fault: TypeAlias = str
@@ -30,15 +32,18 @@ RawRow: TypeAlias = tuple[str, Fields | Fault]
 """Where the row is, and its columns or what is wrong with it."""
 
 
-def read_manifest(path: Path) -> Iterator[RawRow]:
+def read_manifest(path: Path, *, shown: str) -> Iterator[RawRow]:
     """Rows of a file, by its suffix; rows without anything are passed over.
+
+    Args:
+        path: of the file.
+        shown: how it is called where a row of it is.
 
     Raises:
         InputError: ``input.not_found`` or ``input.unreadable``.
         BatchError: ``batch.manifest_invalid`` if the file as a whole is not what its suffix says.
         ConfigError: ``config.package_missing`` if parquet cannot be read here.
     """
-    shown = printable(str(path))
     suffix = path.suffix.lower()
     try:
         with path.open("rb") as file:
@@ -89,29 +94,51 @@ def _json_lines(file: IO[bytes], shown: str) -> Iterator[RawRow]:
 
 
 class _CsvLines:
-    """Lines for the CSV reader, and where the row that it reads now has begun."""
+    """Lines for the CSV reader; those of the row that it reads now can be had again."""
 
     def __init__(self, file: IO[bytes], shown: str) -> None:
-        self._lines = _lines(file, shown)
-        self._shown = shown
-        self.begin_row()
+        self._fresh = _lines(file, shown)
+        self._again: deque[tuple[str, bytes | Fault]] = deque()
+        self._row: list[tuple[str, bytes | Fault]] = []
+        self._row_bytes = self._reread_bytes = 0
 
     def begin_row(self) -> None:
-        self.where = self.fault = ""
+        self._row.clear()
         self._row_bytes = 0
 
+    @property
+    def where(self) -> str:
+        """Where the row has begun."""
+        return self._row[0][0] if self._row else ""
+
+    @property
+    def fault(self) -> Fault:
+        """Of a line of the row that is none."""
+        return next((line for _, line in self._row if isinstance(line, str)), "")
+
+    def give_up_row(self) -> bool:
+        """Only the row's first line is lost: what followed it may be rows of their own.
+
+        Returns whether this is done: a file in which it happens all the time would take forever.
+        """
+        self._reread_bytes += self._row_bytes
+        if self._reread_bytes > _MOST_REREAD_BYTES:
+            return False
+        self._again.extendleft(reversed(self._row[1:]))
+        return True
+
     def __iter__(self) -> Iterator[str]:
-        for where, line in self._lines:
-            self.where = self.where or where
-            if isinstance(line, str):
-                self.fault = line
-                yield "\n"
-                continue
-            self._row_bytes += len(line)
-            if self._row_bytes > MAX_ROW_BYTES:
-                why = f"{self.where}: a row over {MAX_ROW_BYTES} bytes; is a quote left open?"
-                raise _invalid(self._shown, why)
-            yield line.decode("utf-8", "surrogateescape").removeprefix("\ufeff") + "\n"
+        return self
+
+    def __next__(self) -> str:
+        where, line = self._again.popleft() if self._again else next(self._fresh)
+        self._row.append((where, line))
+        if isinstance(line, str):
+            return "\n"
+        self._row_bytes += len(line)
+        if self._row_bytes > MAX_ROW_BYTES:
+            raise csv.Error(f"a row over {MAX_ROW_BYTES} bytes, is a quote left open?")
+        return line.decode("utf-8", "surrogateescape").removeprefix("\ufeff") + "\n"
 
 
 def _csv(file: IO[bytes], shown: str) -> Iterator[RawRow]:
@@ -124,6 +151,8 @@ def _csv(file: IO[bytes], shown: str) -> Iterator[RawRow]:
         try:
             cells = next(rows, None)
         except csv.Error as error:
+            if not (header and lines.give_up_row()):
+                raise _invalid(shown, f"{lines.where}: no CSV: {error}") from error
             yield lines.where, f"no CSV: {error}"
             continue
         if cells is None:

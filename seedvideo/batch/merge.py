@@ -41,6 +41,7 @@ def merge(folders: Sequence[Path], output: Path) -> Merged:
 
     Shards of one job keep the order of its input; other journals follow one another. Items whose
     record cannot be read any more become pending, so that running the job does them again.
+    Relative names are looked for in the folder of the first one's job.
 
     Args:
         folders: at least one, each with a journal.

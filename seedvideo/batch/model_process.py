@@ -39,6 +39,7 @@ class _Model:
 
     def __init__(self, setup: dict[str, Any]) -> None:
         self.job = Job.from_json(setup["job"])
+        os.chdir(self.job.folder)  # A model's folder may be a relative path too.
         self.tell = named(setup["tell"])
         self.backend: Backend = named(setup["load"])(self.job.model)
 

@@ -1,10 +1,11 @@
-"""A set of texts by their hashes: 16 to 32 bytes of memory a text, however long it is.
+"""A set of what was met, by hashes of 64 bits: 16 to 32 bytes of memory each, however long it is.
 
-Two different texts of a million are taken for one with a chance of 1 in 36 million.
+Two different ones of a million are taken for one with a chance of 1 in 36 million. Python's own
+hash has a secret key that changes with every process, so nobody can write rows that collide.
 """
 
-import hashlib
 from array import array
+from collections.abc import Hashable
 from typing import Final
 
 _START_SLOTS: Final = 1 << 12
@@ -12,17 +13,15 @@ _EMPTY: Final = 0
 
 
 class Seen:
-    """Texts that were met, in an open-addressed table that is at most half full."""
+    """Texts, or tuples with texts, in an open-addressed table that is at most half full."""
 
     def __init__(self) -> None:
-        self._slots = array("Q", bytes(8 * _START_SLOTS))
+        self._slots = array("q", bytes(8 * _START_SLOTS))
         self._count = 0
 
-    def add(self, *text: str) -> bool:
-        """Returns whether this text, or these together, are met for the first time."""
-        joined = "\0".join(f"{len(part)}:{part}" for part in text)
-        digest = hashlib.blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        value = int.from_bytes(digest, "big") or 1
+    def add(self, met: Hashable) -> bool:
+        """Returns whether this is met for the first time."""
+        value = hash(met) or 1
         place = self._place(self._slots, value)
         if self._slots[place] == value:
             return False
@@ -32,16 +31,21 @@ class Seen:
             self._grow()
         return True
 
+    def __contains__(self, met: Hashable) -> bool:
+        value = hash(met) or 1
+        return self._slots[self._place(self._slots, value)] == value
+
     @staticmethod
     def _place(slots: "array[int]", value: int) -> int:
+        """Where the value is, or the empty place where it belongs."""
         mask = len(slots) - 1
         place = value & mask
-        while slots[place] not in (_EMPTY, value):
+        while (there := slots[place]) != value and there != _EMPTY:
             place = (place + 1) & mask
         return place
 
     def _grow(self) -> None:
-        larger = array("Q", bytes(16 * len(self._slots)))
+        larger = array("q", bytes(16 * len(self._slots)))
         for value in self._slots:
             if value != _EMPTY:
                 larger[self._place(larger, value)] = value

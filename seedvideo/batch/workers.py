@@ -44,6 +44,8 @@ class _Worker:
 
     def __init__(self, setup: dict[str, Any]) -> None:
         self.job = Job.from_json(setup["job"])
+        # Here a source is opened by its own name, which stays in the record.
+        os.chdir(self.job.folder)
         self.prices: Prices = named(setup["prices"])(self.job.model)
         self.prepare = named(setup["prepare"])
         if setup["memory_bytes"] is not None:

@@ -286,7 +286,8 @@ def _plan(journal: "Journal", job: "Job", prices: "Prices", *, again: bool, talk
             return
     talk.status("reading the inputs")
     journal.note("planned", "in part")
-    journal.plan(inputs.read(job.inputs, stdin=sys.stdin.buffer), job, prices.sha256)
+    rows = inputs.read(job.inputs, folder=job.folder, stdin=sys.stdin.buffer)
+    journal.plan(rows, job, prices.sha256)
     journal.note("planned", "whole")
     talk.clear()
 
@@ -311,6 +312,8 @@ def _dry_run(
 ) -> None:
     """Plan, and say what it would cost. Writes nothing."""
     with talk.guarded(COULD_NOT_START):
+        from contextlib import chdir
+
         from seedvideo.batch import inputs
         from seedvideo.batch.dry_run import estimate, known_speed
         from seedvideo.batch.journal import Journal
@@ -321,12 +324,13 @@ def _dry_run(
         if output is not None and (Path(output) / NAME).exists():
             with Journal.open(Path(output), write=False) as journal:
                 speed = known_speed(journal.noted("speed"), job, prices)
-        found = estimate(
-            inputs.read(job.inputs, stdin=sys.stdin.buffer),
-            job,
-            prices,
-            planned=lambda count: talk.status(f"planned {count:,}"),
-        )
+        with chdir(job.folder):
+            found = estimate(
+                inputs.read(job.inputs, stdin=sys.stdin.buffer),
+                job,
+                prices,
+                planned=lambda count: talk.status(f"planned {count:,}"),
+            )
     talk.clear()
     told = found.to_json(job, speed, usd_per_mtok=price)
     if as_json:

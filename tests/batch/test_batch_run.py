@@ -1,6 +1,7 @@
 """The command that runs a job: exit codes, stops of every kind, and what a resume finds."""
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -195,6 +196,24 @@ def test_a_changed_wish_runs_what_it_changes(tmp_path: Path, made: Make) -> None
     # The old records are still there: to go back costs no model.
     assert finish("-o", out, tmp_path)[0] == 0
     assert verdicts(out) == before
+
+
+def test_relative_inputs_are_found_from_another_folder(tmp_path: Path, made: Make) -> None:
+    made("a-red", "b-two")
+    there, elsewhere = tmp_path / "videos", tmp_path / "elsewhere"
+    there.mkdir()
+    elsewhere.mkdir()
+    for video in sorted(tmp_path.glob("*.mp4")):
+        video.rename(there / video.name)
+    code, _, err = finish("videos", "-o", tmp_path / "out", cwd=tmp_path)
+    assert code == 0, err
+    assert list(verdicts(tmp_path / "out")) == ["videos/a-red.mp4", "videos/b-two.mp4"]
+    os.utime(there / "b-two.mp4", (1, 1))
+    code, _, err = finish("-o", tmp_path / "out", "--json-events", cwd=elsewhere)
+    assert code == 0, err
+    assert events(err)[-1]["counts"]["done"] == 2
+    estimated = finish("-o", tmp_path / "out", "--dry-run", cwd=elsewhere)
+    assert estimated[0] == 0 and "clips       2" in estimated[1]
 
 
 def test_a_list_on_stdin_is_kept(tmp_path: Path, made: Make) -> None:

@@ -10,11 +10,15 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from seedvideo import BatchError, InputError
+from seedvideo import BatchError, ConfigError, InputError
+from seedvideo.batch.fingerprint import Content
 from seedvideo.batch.inputs import read
 from seedvideo.batch.item import BadRow, Item
+from seedvideo.batch.job import Job
+from seedvideo.batch.journal import Journal
 from seedvideo.batch.manifest import MAX_ROW_BYTES
 from seedvideo.batch.seen import Seen
+from tests.batch.made import MODEL, finish, planned
 
 
 @pytest.fixture
@@ -90,6 +94,34 @@ def test_paths_of_a_manifest_are_relative_to_its_folder(folder: Path) -> None:
     assert [i.source for i in items_of("d/list.txt")] == ["d/x.mp4", "/abs/y.mp4"]
 
 
+def test_a_job_that_is_gone_on_with_elsewhere_finds_the_same(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("d/list.txt").write_text("x.mp4\n")
+    Path("m.jsonl").write_text('{"path": "d/b.mp4", "id": "one"}\n{"path": 3}\n')
+    job = Job(inputs=("d", "d/*.mp4*", "d/list.txt", "m.jsonl", str(folder / "d/sub"), "y.mp4"))
+    here = list(read(job.inputs))
+    os.utime("d/b.mp4", ns=(1, 1))
+    content = Content(size=0, mtime_ns=1, sha256="0" * 64)
+    with planned(folder / "out", here, job) as journal:
+        for taken in journal.take(99):
+            finish(journal, taken.item, content=content)
+    (folder / "else").mkdir()
+    monkeypatch.chdir(folder / "else")
+    with Journal.open(folder / "out", write=True) as journal:
+        kept = journal.job()
+        assert kept is not None and kept == job
+        assert kept.path_of("d/b.mp4") == str(folder / "d/b.mp4")
+        there = list(read(kept.inputs, folder=kept.folder))
+        assert there == here and len(there) == 11
+        os.utime(folder / "d/b.mp4", ns=(5, 5))
+        journal.plan(there, kept, MODEL)
+        again = [taken.item.id for taken in journal.take(99)]
+        assert "d/b.mp4" in again and "one" in again
+    with pytest.raises(ConfigError, match="whole path"):
+        Job(folder="d")
+
+
 def test_rows_that_are_none_fail_alone(folder: Path) -> None:
     lines = [
         b'{"path": "good.mp4"}',
@@ -120,6 +152,28 @@ def test_csv_rows_that_are_none_fail_alone(folder: Path) -> None:
     found = list(read(["m.csv"]))
     assert [row.source for row in found if isinstance(row, Item)] == ["c\nd.mp4"]
     assert len([row for row in found if isinstance(row, BadRow)]) == 3
+
+
+@pytest.mark.parametrize("count", [3, 100_000])
+def test_a_quote_left_open_costs_its_own_row_only(folder: Path, count: int) -> None:
+    after = "".join(f"clip{number:06}.mp4,{number}\n" for number in range(count))
+    Path("m.csv").write_text('path,id\na.mp4,a\nb.mp4,"b\n' + after)
+    found = list(read(["m.csv"]))
+    assert [row.id for row in found if isinstance(row, Item)] == ["a", *map(str, range(count))]
+    (bad,) = [row for row in found if isinstance(row, BadRow)]
+    assert (bad.where, bad.code) == ("m.csv line 3", "batch.row_invalid")
+    assert "no CSV" in bad.message
+
+
+def test_a_csv_file_of_open_quotes_or_without_a_header_is_refused(folder: Path) -> None:
+    # A quote, then half a mebibyte without another: no pair of them makes a row.
+    line = 'x,"' + "y" * 600_000 + "\n"
+    for text in ("path,id\n" + line + ("z" * 600_000 + "\n" + line) * 40, 'path,"id\na.mp4,a\n'):
+        Path("m.csv").write_text(text)
+        with pytest.raises(BatchError) as caught:
+            list(read(["m.csv"]))
+        assert caught.value.code == "batch.manifest_invalid"
+        assert "no CSV" in caught.value.message
 
 
 def test_repeated_ids_are_told_and_repeated_sources_get_names(folder: Path) -> None:
@@ -163,4 +217,15 @@ def test_seen_holds_what_was_added() -> None:
     seen = Seen()
     assert all(seen.add(str(number)) for number in range(20_000))
     assert not any(seen.add(str(number)) for number in range(20_000))
-    assert seen.add("a", "bc") and seen.add("ab", "c") and not seen.add("a", "bc")
+    assert "19999" in seen and "20000" not in seen
+    assert seen.add(("a", "bc")) and seen.add(("ab", "c")) and not seen.add(("a", "bc"))
+
+
+def test_a_path_and_the_same_path_with_words_are_two(folder: Path) -> None:
+    mere, worded = "path,question\na.mp4,\n", "a.mp4,one?\n"
+    Path("m.csv").write_text(mere + worded + worded + "a.mp4,\n")
+    found = list(read(["m.csv"]))
+    assert [row.id for row in found] == ["a.mp4", "a.mp4#2", "m.csv line 4", "m.csv line 5"]
+    Path("n.csv").write_text("path,question\n" + worded + "a.mp4,\n" * 2 + worded)
+    found = list(read(["n.csv"]))
+    assert [row.id for row in found] == ["a.mp4", "a.mp4#2", "n.csv line 4", "n.csv line 5"]

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from seedvideo import BatchError, OutputError
 from seedvideo.batch import journal_plan
 from seedvideo.batch.fingerprint import Content
+from seedvideo.batch.inputs import read
 from seedvideo.batch.item import BadRow, Item
 from seedvideo.batch.job import Filters, Job
 from seedvideo.batch.journal import Journal
@@ -168,6 +170,22 @@ def test_ids_repeated_in_another_chunk_are_told(
         pytest.raises(ValueError, match="two rows"),
     ):
         journal.plan([*items(5), items(1)[0]], Job(), MODEL)
+
+
+def test_many_rows_take_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All 20,000 rows at once take 17 MB; a chunk of 500 and the hashes of all take 2 MB."""
+    monkeypatch.setattr(journal_plan, "CHUNK_ROWS", 500)
+    manifest = tmp_path / "rows.txt"
+    manifest.write_text("".join(f"clips/{number:06}.mp4\n" for number in range(20_000)))
+    with Journal.open(tmp_path / "out", write=True) as journal:
+        tracemalloc.start()
+        try:
+            counts = journal.plan(read([str(manifest)]), Job(), MODEL)
+            most_bytes = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert counts == Counts(pending=20_000)
+    assert most_bytes < 4_000_000
 
 
 # ---- planning again
