@@ -1,22 +1,22 @@
 """One exchange with a model: frames and a question go in, a checked answer comes out.
 
-A `Chooser` chooses among the answers there may be and says how probable each is; what any other
-model writes is read by the task's parser. Knows no file and no plan. Times are exact seconds.
+A `Chooser` chooses among the options and says how probable each is, a `Pointer` says of each frame
+how likely it is the one; what any other model writes is read by the task's parser. Knows no file
+and no plan. Times are exact seconds.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Final
 
 from seedvideo.errors import AskError, ModelError
 from seedvideo.media.timeline import seconds
-from seedvideo.model.backends import Backend, Choice, Chooser, Chosen, Skill, Usage
+from seedvideo.model.backends import Backend, Choice, Chooser, Chosen, Pointer, Skill, Usage
 from seedvideo.model.packing import pack
 from seedvideo.prepared import View
 from seedvideo.records import AnswerRecord, GroundingRecord, Option, SpanRecord
 from seedvideo.tasks.ask import LETTERS, Question, read_open, read_option
-from seedvideo.tasks.ground import NOT_FOUND, Candidates, ground_prompt
+from seedvideo.tasks.ground import NOT_FOUND, ground_prompt, weigh_spans
 from seedvideo.tasks.spans import Moment, read_spans
 from seedvideo.tasks.think import split_thought
 
@@ -26,12 +26,6 @@ ANSWER_TOKENS: Final = 96
 THINKING_TOKENS: Final = 256
 """Most tokens of the thought before an answer."""
 
-_SAME: Final = Fraction(1, 2)
-"""Overlap (IoU) from which two spans are told as one, the more probable."""
-
-_SEEN_A_SPAN: Final = 8
-"""Candidates that are looked through for each wanted span: most of the best overlap each other."""
-
 
 @dataclass(frozen=True)
 class Sighting:
@@ -40,7 +34,7 @@ class Sighting:
     Args:
         moments: the best first; none where it says that there are none, or nothing can be read.
         scores: how probable each is; none where the model does not tell.
-        not_found_probability: None where the model does not tell, or it is too low to be listed.
+        not_found_probability: None where the model does not tell.
         confident: as in `Generation`.
         thinking: what it thought.
         raw: the answer as the model gave it.
@@ -150,8 +144,8 @@ def sight(backend: Backend, view: View, query: str, *, top: int, thinking: bool)
         thinking: whether the model shall think first.
     """
     prompt = ground_prompt(query, duration=view.duration, thinking=thinking)
-    if isinstance(backend, Chooser):
-        return _choose_spans(backend, view, prompt, top=top, thinking=thinking)
+    if isinstance(backend, Pointer) and backend.points:
+        return _point_at_spans(backend, view, prompt, top=top, thinking=thinking)
     written = _write(backend, view, prompt, skill="ground", thinking=thinking)
     moments: tuple[Moment, ...] = ()
     fault = None
@@ -171,52 +165,33 @@ def sight(backend: Backend, view: View, query: str, *, top: int, thinking: bool)
     )
 
 
-def _choose_spans(
-    backend: Chooser, view: View, prompt: str, *, top: int, thinking: bool
+def _point_at_spans(
+    backend: Pointer, view: View, prompt: str, *, top: int, thinking: bool
 ) -> Sighting:
-    """Spans by their probability; "not found" where that is likelier than all spans together."""
-    candidates = Candidates.of([time for time, _ in view.frames], window=view.window)
-    texts = candidates.texts
-    chosen = backend.choose(
+    """Spans by the probabilities of frames; "not found" where no frame is likelier than not."""
+    pointed = backend.point(
         pack(view.frames, prompt),
-        texts,
         skill="ground",
         thinking=thinking,
-        top=_SEEN_A_SPAN * top,
         max_thinking_tokens=THINKING_TOKENS,
     )
-    kept: list[tuple[Moment, Choice]] = []
-    nothing: float | None = None
-    for choice in chosen.ranked:
-        moment = candidates.span(choice.index)
-        if moment is None:
-            nothing = _share(choice)
-        elif all(_overlap(moment, other) < _SAME for other, _ in kept):
-            kept.append((moment, choice))
-    if (nothing is not None and nothing >= 0.5) or not kept:
-        kept = []
-    kept = kept[:top]
+    times = [time for time, _ in view.frames]
+    weighed = weigh_spans(times, pointed.probabilities, window=view.window, top=top)
+    is_found = weighed.not_found < 0.5
     return Sighting(
-        moments=tuple(moment for moment, _ in kept),
-        scores=tuple(_share(choice) for _, choice in kept),
-        not_found_probability=nothing,
-        confident=chosen.confident,
-        thinking=chosen.thinking,
-        raw=texts[kept[0][1].index] if kept else NOT_FOUND,
-        usage=chosen.usage,
+        moments=weighed.moments if is_found else (),
+        scores=tuple(round(min(score, 1.0), 6) for score in weighed.scores) if is_found else (),
+        not_found_probability=round(weighed.not_found, 6),
+        confident=pointed.confident,
+        thinking=pointed.thinking,
+        raw=weighed.texts[0] if is_found else NOT_FOUND,
+        usage=pointed.usage,
     )
 
 
 def _share(choice: Choice) -> float:
     """A probability as a record keeps it: sums of floats may end a hair above 1."""
     return round(min(max(choice.probability, 0.0), 1.0), 6)
-
-
-def _overlap(one: Moment, other: Moment) -> Fraction:
-    """Intersection over union of two spans; 0 where both are instants."""
-    both = min(one.end, other.end) - max(one.start, other.start)
-    either = max(one.end, other.end) - min(one.start, other.start)
-    return max(both, Fraction(0)) / either if either else Fraction(0)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Final
 import av
 import numpy as np
 
-from seedvideo.model.backends import Choice, Chosen, Generation, Skill, Usage
+from seedvideo.model.backends import Choice, Chosen, Generation, Pointed, Skill, Usage
 from seedvideo.model.packing import ImagePart, Part, TextPart
 from seedvideo.sampler.geometry import TokenGeometry
 
@@ -95,10 +95,13 @@ class ColourModel:
 
 
 class ColourChooser(ColourModel):
-    """A colour model that chooses: the colour seen most, or the first run of frames of a colour.
+    """A colour model that chooses the colour seen most, and points at frames of a colour.
 
-    Its choice has three quarters of the probability; the other candidates share the rest.
+    Its choice has three quarters of the probability; the other candidates share the rest. A frame
+    of the colour is pointed at with 0.9, any other with 0.01.
     """
+
+    points = True
 
     def choose(
         self,
@@ -111,18 +114,32 @@ class ColourChooser(ColourModel):
         max_thinking_tokens: int = 256,
     ) -> Chosen:
         made = self.generate(parts, skill=skill)
-        stamps = [part.text[1:].split()[0] for part in parts[:-1] if isinstance(part, TextPart)]
         names = [nearest(part.pixels) for part in parts if isinstance(part, ImagePart)]
-        if skill == "ask":
-            counts = Counter(names)
-            best = max(candidates, key=lambda text: counts[text])
-        else:
-            best = first_run(asked_colour(parts), names, stamps)
-        first = candidates.index(best)
+        counts = Counter(names)
+        first = candidates.index(max(candidates, key=lambda text: counts[text]))
         rest = 0.25 / max(len(candidates) - 1, 1)
         order = [first, *(place for place in range(len(candidates)) if place != first)]
         return Chosen(
             ranked=tuple(Choice(place, 0.75 if place == first else rest) for place in order[:top]),
+            confident=made.confident,
+            familiarity=made.familiarity,
+            thinking=f"I see {made.text}." if thinking else None,
+            usage=made.usage,
+        )
+
+    def point(
+        self,
+        parts: Sequence[Part],
+        *,
+        skill: Skill,
+        thinking: bool = False,
+        max_thinking_tokens: int = 256,
+    ) -> Pointed:
+        made = self.generate(parts, skill=skill)
+        wanted = asked_colour(parts)
+        names = [nearest(part.pixels) for part in parts if isinstance(part, ImagePart)]
+        return Pointed(
+            probabilities=tuple(0.9 if name == wanted else 0.01 for name in names),
             confident=made.confident,
             familiarity=made.familiarity,
             thinking=f"I see {made.text}." if thinking else None,
@@ -134,18 +151,6 @@ def asked_colour(parts: Sequence[Part]) -> str:
     """The colour that the words of a packed sequence name; none where they name none."""
     words = re.findall(r"\w+", parts[-1].text) if isinstance(parts[-1], TextPart) else []
     return next((word for word in words if word in COLOURS), "")
-
-
-def first_run(colour: str, names: Sequence[str], stamps: Sequence[str]) -> str:
-    """When the first frames of a colour are shown, in the stamps' own words."""
-    places = [place for place, name in enumerate(names) if name == colour]
-    if not places:
-        return "not found"
-    last = places[0]
-    while last + 1 in places:
-        last += 1
-    # Of frames with one stamp the first is named; the text is the same.
-    return f"{stamps[places[0]]} - {stamps[last]}"
 
 
 class SayingModel(ColourModel):

@@ -124,25 +124,22 @@ def test_a_moment_is_found_half_way_to_the_frames_around_it(clip: Path) -> None:
     # The stamps are rounded, the spans are not.
     assert first.start_s == pytest.approx(float(start), abs=0.06)
     assert first.end_s == pytest.approx(float(end), abs=0.06)
-    assert first.score == 0.75
+    assert first.score is not None
+    assert 0.8 < first.score <= 0.9
     prompt = model.seen[0][-1]
     assert isinstance(prompt, TextPart)
     assert prompt.text.startswith('The video lasts 12.0 seconds. When does this happen: "it is ')
 
 
-def test_spans_that_are_told_are_not_nearly_the_same(clip: Path) -> None:
-    record = seedvideo.ground(clip, "green", model=ColourChooser(), top=3)
+def test_a_moment_that_comes_twice_is_told_twice(tmp_path: Path) -> None:
+    twice = paint(tmp_path / "twice.mp4", ["green", "red", "blue", "green", "red"], shot_s=2.0)
+    record = seedvideo.ground(twice, "green", model=ColourChooser(), policy="uniform", fps=2.0)
     assert record.grounding is not None
-    spans = record.grounding.spans
-    assert len(spans) == 3
-    for one in spans:
-        for other in spans:
-            if one is not other:
-                both = min(one.end_s, other.end_s) - max(one.start_s, other.start_s)
-                either = max(one.end_s, other.end_s) - min(one.start_s, other.start_s)
-                assert both / either < 0.5
-    scores = [span.score or 0 for span in spans]
-    assert scores == sorted(scores, reverse=True)
+    spans = sorted((span.start_s, span.end_s) for span in record.grounding.spans)
+    assert spans == [pytest.approx((0, 2), abs=0.3), pytest.approx((6, 8), abs=0.3)]
+    once = seedvideo.ground(twice, "green", model=ColourChooser(), fps=2.0, top=1)
+    assert once.grounding is not None
+    assert len(once.grounding.spans) == 1
 
 
 def test_no_such_moment_is_a_result(clip: Path) -> None:
@@ -152,7 +149,7 @@ def test_no_such_moment_is_a_result(clip: Path) -> None:
     assert record.grounding.model_dump() == {
         "query": "it is black",
         "found": False,
-        "not_found_probability": 0.75,
+        "not_found_probability": 0.99,
         "spans": (),
         "confident": True,
         "thinking": None,
@@ -241,7 +238,8 @@ def test_two_frames_with_the_same_stamp(tmp_path: Path) -> None:
     assert record.grounding is not None
     (span,) = record.grounding.spans
     assert span.start_s == 0.0
-    assert span.end_s == pytest.approx(1 / 30, abs=1e-6)
+    # Each frame is pointed at by itself, so stamps that are the same do no harm.
+    assert span.end_s == pytest.approx(1 / 120, abs=1e-6)
 
 
 def test_a_frame_unlike_any_makes_an_answer_unsure(tmp_path: Path) -> None:

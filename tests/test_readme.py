@@ -1,7 +1,10 @@
 """README.md tells the truth: its Python runs, its commands print what it shows, its tree exists."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,10 +18,12 @@ from tests.documented import README, ROOT, blocks, console_runs, documented_clip
 from tests.painted import ColourModel
 
 PYTHON = blocks(README, "python")
+SHELL = [console_runs(block) for block in blocks(README, "shell-session")]
 CONSOLE = [run for block in blocks(README, "console") for run in console_runs(block)]
 TEXT = README.read_text(encoding="utf-8")
 PACKAGE = ROOT / "seedvideo"
 MAX_LINES = 5
+MAX_SHELL_LINES = 10
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +75,38 @@ def test_commands_print_what_is_shown(
     assert main(words) == 0
     printed = capsys.readouterr()
     assert (printed.out or printed.err) == output
+
+
+@pytest.mark.parametrize("runs", SHELL)
+def test_a_session_in_a_shell(
+    runs: list[tuple[str, str]], beside_the_clip: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """One shell for all its lines; the command's jobs have a model that needs no weights."""
+    assert len(runs) + sum(shown.count("\n") for _, shown in runs) <= MAX_SHELL_LINES
+    program = tmp_path_factory.mktemp("bin") / "seedvideo"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m tests.batch.command "$@"\n')
+    program.chmod(0o755)
+    script = "".join(
+        f"{{ {command}\n}} >{beside_the_clip}/{place}.out 2>{beside_the_clip}/{place}.err\n"
+        for place, (command, _) in enumerate(runs)
+    )
+    path = f"{program.parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=beside_the_clip,
+        env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)},
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0
+    for place, (_, shown) in enumerate(runs):
+        printed, said = (
+            (beside_the_clip / f"{place}.{end}").read_text(encoding="utf-8")
+            for end in ("out", "err")
+        )
+        # What is not shown may be talk: progress, or the shell's word on what was killed.
+        assert "Traceback" not in said
+        assert (printed or (said if shown else "")) == shown
 
 
 def test_the_tree_names_every_folder_and_no_other() -> None:

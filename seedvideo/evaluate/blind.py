@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from seedvideo.model.backends import Backend
+from seedvideo.model.backends import Backend, Chooser, Pointer
 from seedvideo.model.packing import ImagePart, Part
 from seedvideo.sampler.geometry import TokenGeometry
 
@@ -65,19 +65,31 @@ class Blind:
         return self._backend.generate(blindfold(parts), **options)
 
 
-class BlindChooser(Blind):
-    """A blind backend whose model can choose among candidates.
+class BlindNative(Blind):
+    """A blind backend whose model can choose among candidates and point at frames.
 
     Args:
-        backend: one with a method ``choose``.
+        backend: one with both abilities.
     """
+
+    @property
+    def points(self) -> bool:
+        """As the model behind does."""
+        pointer: Any = self._backend
+        return bool(pointer.points)
 
     def choose(self, parts: Sequence[Part], candidates: Sequence[str], **options: Any) -> Any:
         """Let the model behind choose without pictures; see `Chooser.choose`."""
         chooser: Any = self._backend
         return chooser.choose(blindfold(parts), candidates, **options)
 
+    def point(self, parts: Sequence[Part], **options: Any) -> Any:
+        """Let the model behind point without pictures; see `Pointer.point`."""
+        pointer: Any = self._backend
+        return pointer.point(blindfold(parts), **options)
+
 
 def blind(backend: Backend) -> Backend:
     """A backend that answers as this one does with its eyes shut."""
-    return BlindChooser(backend) if hasattr(backend, "choose") else Blind(backend)
+    is_able = isinstance(backend, Chooser) and isinstance(backend, Pointer)
+    return BlindNative(backend) if is_able else Blind(backend)

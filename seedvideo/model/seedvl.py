@@ -22,6 +22,7 @@ from seedvideo.model.adapter import Adapter
 from seedvideo.model.backends import SKILLS, Skill
 from seedvideo.model.decoder import Decoder, DecoderConfig
 from seedvideo.model.marks import IMAGE_ID
+from seedvideo.model.pointer import Pointer
 from seedvideo.model.thumbnails import THUMBNAIL_VALUES, scaled, thumbnails
 from seedvideo.model.vit import SeedViT, VitConfig
 from seedvideo.units import POOL
@@ -35,11 +36,13 @@ class AnswerConfig:
         adapter_hidden: channels between its adapter's two layers.
         decoder: its language model.
         thumbnails: whether its adapter reads each token's own square beside the encoder's vector.
+        pointer: whether it says of each frame how likely a question is about it.
     """
 
     adapter_hidden: int
     decoder: DecoderConfig
     thumbnails: bool = False
+    pointer: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +155,7 @@ class AnswerBranch(nn.Module):
         width = vision_width + (THUMBNAIL_VALUES if config.thumbnails else 0)
         self.adapter = Adapter(width, config.adapter_hidden, config.decoder.width)
         self.decoder = Decoder(config.decoder)
+        self.pointer = Pointer(config.decoder.width) if config.pointer else None
 
 
 class SeedVL(nn.Module):

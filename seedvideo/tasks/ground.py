@@ -3,9 +3,8 @@
 Knows the times of the frames that were shown, never a picture. The prompt is part of how a model
 was trained: changing it changes what a model says. Times are exact seconds from the video's start.
 
-A model that chooses among answers gets one candidate for each pair of shown frames, and names the
-first and the last frame in which it sees the event; `Candidates` turns the pair into a span. The
-free text of any other model is read by `tasks.spans`.
+A model that points says of each shown frame how likely it shows what is looked for; `weigh_spans`
+turns that into spans. The free text of any other model is read by `tasks.spans`.
 """
 
 from collections.abc import Sequence
@@ -14,9 +13,10 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Final
 
+import numpy as np
+
 from seedvideo.errors import GroundError
 from seedvideo.media.timeline import Span
-from seedvideo.sampler.spacing import thin
 from seedvideo.sampler.stamps import stamp
 from seedvideo.tasks.spans import Moment
 from seedvideo.tasks.think import with_thinking
@@ -25,9 +25,14 @@ from seedvideo.tasks.words import fault_of
 NOT_FOUND: Final = "not found"
 """The answer where nothing of the kind is seen."""
 
-MAX_STAMPS: Final = 96
-"""Most times that candidates are made of: 4,656 spans. Of more frames an even part is used, since
-the candidates, and the time to weigh them, grow with their square."""
+_SAME: Final = Fraction(1, 2)
+"""Overlap (IoU) from which two spans are told as one, the more probable."""
+
+_WORTH_TELLING: Final = 0.05
+"""Share of the best span's score that another one must have to be told."""
+
+_UNSURE: Final = 1e-4
+"""No frame is held more certain than this, so that none alone decides about a span."""
 
 
 def clean_query(query: str) -> str:
@@ -63,52 +68,75 @@ def ground_prompt(query: str, *, duration: Fraction, thinking: bool = False) -> 
 
 
 @dataclass(frozen=True)
-class Candidates:
-    """The answers that a model may choose from, and the spans that they stand for.
+class Weighed:
+    """What the probabilities of frames say of spans.
 
     Args:
-        stamps: times as the model reads them, all different, in order.
-        edges: where the frame of each stamp gives way to the next: one more than there are stamps,
-            from the start of what was looked at to its end.
+        moments: that do not overlap much, the most probable first.
+        scores: how probable each is: its own share and those of the spans that it stands for. They
+            and ``not_found`` add up to 1 at most.
+        texts: the first and the last stamp of each.
+        not_found: how probable it is that no frame shows it.
     """
 
-    stamps: tuple[str, ...]
-    edges: tuple[Fraction, ...]
+    moments: tuple[Moment, ...]
+    scores: tuple[float, ...]
+    texts: tuple[str, ...]
+    not_found: float
 
-    @classmethod
-    def of(cls, times: Sequence[Fraction], *, window: Span) -> "Candidates":
-        """Candidates for shown frames.
 
-        A frame whose time rounds to that of the frame before is left out: a model cannot tell the
-        two by their stamps. Each frame stands for the time up to half way to its neighbours.
+def weigh_spans(
+    times: Sequence[Fraction], probabilities: Sequence[float], *, window: Span, top: int
+) -> Weighed:
+    """Find the spans that explain best which frames show something.
 
-        Args:
-            times: of the shown frames, strictly increasing, at least one, all in the window.
-            window: what was looked at.
-        """
-        firsts: dict[str, Fraction] = {}
-        for time in times:
-            firsts.setdefault(stamp(time), time)
-        kept = thin(list(firsts.items()), MAX_STAMPS)
-        moments = [time for _, time in kept]
-        halves = [(a + b) / 2 for a, b in pairwise(moments)]
-        return cls(tuple(text for text, _ in kept), (window.start, *halves, window.end))
+    That nothing is found is as probable as that the likeliest frame shows nothing: the product over
+    all frames would depend on how many were shown. The rest is shared out among all spans, from
+    each frame to each later one, as frames within should show it and those without should not.
+    Each frame stands for the time up to half way to its neighbours.
 
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """``"4.0 - 8.0"`` for each pair, the last one `NOT_FOUND`."""
-        pairs = [f"{a} - {b}" for i, a in enumerate(self.stamps) for b in self.stamps[i:]]
-        return (*pairs, NOT_FOUND)
+    Args:
+        times: of the shown frames, strictly increasing, all in the window.
+        probabilities: one a frame.
+        window: what was looked at.
+        top: most spans; fewer where the others are far less probable.
 
-    def span(self, place: int) -> Moment | None:
-        """The span of a candidate in `texts`, by its place; None where it is `NOT_FOUND`.
+    Raises:
+        ValueError: if there is no frame, or not one probability for each.
+    """
+    if not times or len(times) != len(probabilities):
+        raise ValueError(f"{len(times)} times do not go with {len(probabilities)} probabilities")
+    halves = [(a + b) / 2 for a, b in pairwise(times)]
+    edges = (window.start, *halves, window.end)
+    sure = np.clip(np.asarray(probabilities, dtype=float), _UNSURE, 1 - _UNSURE)
+    sums = np.concatenate(([0.0], np.cumsum(np.log(sure) - np.log1p(-sure))))
+    firsts, lasts = np.triu_indices(len(times))
+    weights = np.exp((gains := sums[lasts + 1] - sums[firsts]) - gains.max())
+    there = float(sure.max())
+    shares = weights / weights.sum() * there
+    kept: list[tuple[Moment, str]] = []
+    scores: list[float] = []
+    for place in np.argsort(-shares, kind="stable").tolist():
+        first, last = int(firsts[place]), int(lasts[place])
+        moment = Moment(edges[first], edges[last + 1])
+        near = [at for at, (other, _) in enumerate(kept) if overlap(moment, other) >= _SAME]
+        if near:
+            scores[near[0]] += float(shares[place])
+        elif len(kept) < top:
+            kept.append((moment, f"{stamp(times[first])} - {stamp(times[last])}"))
+            scores.append(float(shares[place]))
+    order = sorted(range(len(kept)), key=lambda at: -scores[at])
+    order = [at for at in order if scores[at] >= _WORTH_TELLING * scores[order[0]]]
+    return Weighed(
+        moments=tuple(kept[at][0] for at in order),
+        scores=tuple(scores[at] for at in order),
+        texts=tuple(kept[at][1] for at in order),
+        not_found=1 - there,
+    )
 
-        It reaches from half way to the frame before its first one to half way to the frame after
-        its last one.
-        """
-        count = len(self.stamps)
-        for first in range(count):
-            if place < count - first:
-                return Moment(self.edges[first], self.edges[first + place + 1])
-            place -= count - first
-        return None
+
+def overlap(one: Moment, other: Moment) -> Fraction:
+    """Intersection over union of two spans; 0 where both are instants."""
+    both = min(one.end, other.end) - max(one.start, other.start)
+    either = max(one.end, other.end) - min(one.start, other.start)
+    return max(both, Fraction(0)) / either if either else Fraction(0)

@@ -36,7 +36,7 @@ DEPTH = 6
 _FRESH_SCALE = 0.2
 _LESSONS = 8
 """Epochs of the adapter's first lesson."""
-_FRAME_STEPS = 2_000
+_FRAME_STEPS = 4_000
 """Steps of the second one."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -80,8 +80,8 @@ def fit(
     run: RunOption,
     banks: BanksOption,
     held: Annotated[Path, typer.Option(help="Bank of other photos, to tell how it goes.")],
-    steps: Annotated[int, typer.Option(help="Last step of the recipe.")] = 4_000,
-    decay_steps: Annotated[int, typer.Option(help="Steps in which the rate falls to 0.")] = 1_200,
+    steps: Annotated[int, typer.Option(help="Last step of the recipe.")] = 7_000,
+    decay_steps: Annotated[int, typer.Option(help="Steps in which the rate falls to 0.")] = 2_400,
     learning_rate: float = 1e-3,
     seed: int = 1,
     save_every: int = 100,
@@ -197,7 +197,7 @@ def branch_config(decoder: DecoderConfig) -> AnswerConfig:
         kv_heads=decoder.kv_heads,
         hidden=decoder.hidden,
     )
-    return AnswerConfig(adapter_hidden=512, decoder=sizes, thumbnails=True)
+    return AnswerConfig(adapter_hidden=512, decoder=sizes, thumbnails=True, pointer=True)
 
 
 @torch.no_grad()

@@ -59,9 +59,8 @@ def teach_frames(
             group["lr"] = rate * min(1.0, (step + 1) / 50, (steps - step) / (0.3 * steps))
         group_of = examples[sizes[int(rng.choice(len(sizes), p=shares / shares.sum()))]]
         batch = [group_of[int(index)] for index in rng.integers(len(group_of), size=_BATCH)]
-        loss = heads.loss(
-            ends(branch, bank, [f for f, _ in batch], encode, rng), [s for _, s in batch]
-        )
+        states = ends(branch, bank, [frame for frame, _ in batch], encode, rng)
+        loss = heads.loss(states, states, [sight for _, sight in batch])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)

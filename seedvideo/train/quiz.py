@@ -17,6 +17,7 @@ import numpy as np
 
 from seedvideo.evaluate.synthetic.questions import Question, ask_all
 from seedvideo.evaluate.synthetic.story import COUNT_WORDS, Event
+from seedvideo.model.thinking import THINK, THINK_END
 from seedvideo.sampler.stamps import stamp
 from seedvideo.tasks import ask
 from seedvideo.tasks.ground import NOT_FOUND, ground_prompt
@@ -26,6 +27,9 @@ from seedvideo.train.sights import NOTHING, Sight, sight_of
 
 MOST_PAIRS = 12
 """Questions of one row."""
+
+FOUND = "found"
+"""What is answered where a moment is there; the pointer tells which."""
 
 _OPTIONS_SHARE = 0.4
 
@@ -37,19 +41,32 @@ class QuizRow:
     Args:
         frames: in time order.
         times: of the frames.
-        pairs: prompts with their answers.
+        pairs: prompts with their thoughts, mostly empty, and their answers.
         kinds: what each pair asks for, beside them.
         sights: what each frame shows, beside the frames.
-        looks: for each pair the first and the last of the frames that one must look at; None where
-            these are several stretches or none.
+        looks: for each pair, where one must look.
     """
 
     frames: tuple[FrameId, ...]
     times: tuple[Fraction, ...]
-    pairs: tuple[tuple[str, str], ...]
+    pairs: tuple[tuple[str, str, str], ...]
     kinds: tuple[str, ...]
     sights: tuple[Sight, ...]
-    looks: tuple[tuple[int, int] | None, ...]
+    looks: tuple["Look", ...]
+
+
+@dataclass(frozen=True)
+class Look:
+    """Where the answer to a question is to be seen, as far as frames tell.
+
+    Args:
+        hops: stretches of frames, by their first and last, that are looked at one after the other;
+            None where a look has no stretch of its own.
+        points: frames that the question is about, maybe none; None where that has no meaning.
+    """
+
+    hops: tuple[tuple[int, int] | None, tuple[int, int] | None]
+    points: frozenset[int] | None
 
 
 @dataclass(frozen=True)
@@ -110,7 +127,7 @@ class Quiz:
             gap = int(rng.integers(0, 5)) if rng.random() < 0.9 else 0
             gap = min(gap, max(0, room // left - 1))
             frames += [scene.quiet[size]] * gap
-            sights += [NOTHING] * gap
+            sights += [NOTHING.told_in(place, None)] * gap
             length = min(int(rng.integers(1, longest + 1)), max(1, room // left - gap))
             at = int(rng.integers(len(scene.quiet))) if mixes_sizes else size
             phases = scene.events[index].frames[at]
@@ -118,11 +135,16 @@ class Quiz:
             taken = [(2 * step + 1) * len(phases) // (2 * length) for step in range(length)]
             frames += [phases[phase] for phase in taken]
             event = scene.events[index].event
-            sights += [sight_of(event, (phase + 0.5) / len(phases)) for phase in taken]
+            sights += [
+                sight_of(event, (phase + 0.5) / len(phases)).told_in(
+                    place + 1, event.motion if step else None
+                )
+                for step, phase in enumerate(taken)
+            ]
             shown.append(Shown(first, len(frames) - 1))
             room = most_frames - len(frames)
         frames += [scene.quiet[size]] * int(rng.integers(0, max(1, min(6, room + 1))))
-        sights += [NOTHING] * (len(frames) - len(sights))
+        sights += [NOTHING.told_in(len(chosen), None)] * (len(frames) - len(sights))
         times, duration = _times(rng, len(frames))
         events = [scene.events[index].event for index in chosen]
         pairs, kinds, looks = [], [], []
@@ -154,7 +176,8 @@ class Quiz:
                 frames.append(frame)
                 flags.append(flag)
             mirrored.append(any(flags))
-            sights += [Sight(nouns=self._told[slide.photo].main)] * len(flags)
+            seen = Sight(nouns=self._told[slide.photo].main).told_in(len(shown) + 1, None)
+            sights += [seen] * len(flags)
             shown.append(Shown(first, len(frames) - 1))
         times, duration = _times(rng, len(frames))
         told = [self._told[slide.photo] for slide in chosen]
@@ -175,15 +198,35 @@ def _chosen(questions: list[Question], rng: np.random.Generator) -> list[Questio
     return [questions[int(index)] for index in order]
 
 
-def _look(question: Question, shown: Sequence[Shown]) -> tuple[int, int] | None:
-    """Where the answer is seen."""
-    places = {"first": (0,), "last": (len(shown) - 1,), "after": question.about[1:]}.get(
-        question.kind, question.spans or question.about
-    )
-    is_absent = question.kind == "when" and not question.spans
-    if len(places) != 1 or is_absent:
-        return None
-    return shown[places[0]].first, shown[places[0]].last
+def _look(question: Question, shown: Sequence[Shown]) -> Look:
+    """Where one must look: for what comes after something, first at this something."""
+    last = len(shown) - 1
+    hops: tuple[int | None, int | None]
+    match question.kind:
+        case "first":
+            hops = (0, 0)
+        case "last" | "kinds":
+            hops = (last, last)
+        case "after" | "before":
+            hops = (question.about[0], question.about[1])
+        case _:
+            places = question.spans or question.about
+            only = places[0] if len(places) == 1 and question.answer != "no" else None
+            hops = (only, only)
+    is_absent = question.answer == "no" and question.kind == "happened"
+    points: frozenset[int] | None = None
+    if is_absent or question.kind == "when":
+        points = frozenset(at for place in question.spans for at in _frames_of(shown[place]))
+    elif hops[1] is not None and question.kind not in ("kinds", "before"):
+        points = frozenset(_frames_of(shown[hops[1]]))
+    stretches = [None if at is None else (shown[at].first, shown[at].last) for at in hops]
+    if question.kind == "when" and not question.spans:
+        stretches = [None, None]
+    return Look((stretches[0], stretches[1]), points)
+
+
+def _frames_of(span: Shown) -> range:
+    return range(span.first, span.last + 1)
 
 
 def _seen_twice(question: Question, shown: Sequence[Shown]) -> bool:
@@ -197,18 +240,19 @@ def _pair(
     times: Sequence[Fraction],
     duration: Fraction,
     rng: np.random.Generator,
-) -> tuple[str, str]:
-    """What is asked, in the words of the tasks, and what should be answered."""
+) -> tuple[str, str, str]:
+    """What is asked, in the words of the tasks, what is thought, and what should be answered."""
     thinks = thought is not None
     if question.kind == "when":
         prompt = ground_prompt(question.text, duration=duration, thinking=thinks)
-        answer = "; ".join(_span_text(shown[place], times) for place in question.spans) or NOT_FOUND
+        # The pointer says when; words only whether.
+        answer = FOUND if question.spans else NOT_FOUND
     else:
         has_options = bool(question.options) and rng.random() < _OPTIONS_SHARE
         options = question.options if has_options else ()
         prompt = ask.Question.of(question.text, options).prompt(thinking=thinks)
         answer = question.answer
-    return prompt, f"<think>{thought}</think>{answer}" if thinks else answer
+    return prompt, f"{THINK}{thought}{THINK_END}" if thinks else "", answer
 
 
 def _thought(events: Sequence[Event], shown: Sequence[Shown], times: Sequence[Fraction]) -> str:

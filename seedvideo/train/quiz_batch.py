@@ -7,7 +7,7 @@ A mask lets each question see the frames and itself alone, so that frames are re
 
 Notation used for tensor shapes:
     b: rows; s: longest sequence; k: visual tokens of all rows; a: ids to predict; m: frames of all
-    rows; q: questions that look at one stretch of frames; d: width of the encoder
+    rows; q: questions of all rows; d: width of the encoder
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seedvideo.model.marks import ANSWER_ID, END_ID, FRAME_END_ID, FRAME_ID, IMAGE_ID, PAD_ID
+from seedvideo.model.thinking import THINK
 from seedvideo.model.thumbnails import scaled
 from seedvideo.sampler.stamps import time_text
 from seedvideo.train.bank import Bank
@@ -42,9 +43,14 @@ class QuizBatch:
         kinds: of every pair.
         ends: ``(m,)`` places in the flattened ``(b, s)`` of the mark that ends each frame.
         sights: what each of these frames shows.
-        asks: ``(q,)`` places where an answer begins whose question looks at one stretch of frames.
-        looked_at: ``(q, m)`` bool, the frames of this stretch.
+        asks: ``(q,)`` places before which every answer begins.
         beside: ``(q, m)`` bool, all frames of the same row.
+        sees: ``(q, b * s)`` bool, the tokens that attention may fall on from there.
+        hops: ``(2, q, m)`` bool, the frames that are looked at, one look after the other; none
+            where a look has no stretch of its own.
+        nowhere: ``(q,)`` bool, whether what is asked about is in no frame.
+        points: ``(q, m)`` bool, the frames that the question is about.
+        pointed: ``(q,)`` bool, whether that has a meaning.
     """
 
     tokens: Tensor
@@ -58,8 +64,12 @@ class QuizBatch:
     ends: Tensor
     sights: list[Sight]
     asks: Tensor
-    looked_at: Tensor
     beside: Tensor
+    sees: Tensor
+    hops: Tensor
+    nowhere: Tensor
+    points: Tensor
+    pointed: Tensor
 
 
 def sequence(row: QuizRow, counts: Sequence[int], encode: Encode) -> tuple[list[int], ...]:
@@ -69,13 +79,16 @@ def sequence(row: QuizRow, counts: Sequence[int], encode: Encode) -> tuple[list[
         ids += [*encode(time_text(moment)), FRAME_ID, *[IMAGE_ID] * count, FRAME_END_ID]
     prefix = len(ids)
     positions, groups, learned = list(range(prefix)), [0] * prefix, [0] * prefix
-    for number, (prompt, answer) in enumerate(row.pairs, start=1):
+    for number, (prompt, thought, answer) in enumerate(row.pairs, start=1):
         asked = [*encode(prompt), ANSWER_ID]
-        told = [*encode(answer), END_ID]
-        ids += asked + told
-        positions += range(prefix, prefix + len(asked) + len(told))
-        groups += [number] * (len(asked) + len(told))
-        learned += [0] * len(asked) + [number] * len(told)
+        # The opening mark is put there for the model; see `model.thinking`.
+        opening = list(encode(THINK)) if thought else []
+        told = [*encode(thought.removeprefix(THINK)), *encode(answer), END_ID]
+        ids += asked + opening + told
+        length = len(asked) + len(opening) + len(told)
+        positions += range(prefix, prefix + length)
+        groups += [number] * length
+        learned += [0] * (length - len(told)) + [number] * len(told)
     return ids, positions, groups, learned
 
 
@@ -113,29 +126,45 @@ def collate(rows: Sequence[QuizRow], bank: Bank, encode: Encode) -> QuizBatch:
         kinds=kinds,
         ends=torch.from_numpy(np.flatnonzero(ids == FRAME_END_ID)),
         sights=[sight for row in rows for sight in row.sights],
-        **_looks(rows, ids),
+        **_looks(rows, ids, groups, encode),
     )
 
 
-def _looks(rows: Sequence[QuizRow], ids: NDArray[np.int64]) -> dict[str, Tensor]:
+def _looks(
+    rows: Sequence[QuizRow], ids: NDArray[np.int64], groups: NDArray[np.int64], encode: Encode
+) -> dict[str, Tensor]:
     """Where answers begin, and the frames that their questions look at."""
-    counts = [len(row.frames) for row in rows]
-    starts = np.concatenate(([0], np.cumsum(counts)))
-    asks, looked_at, beside = [], [], []
+    starts = np.concatenate(([0], np.cumsum([len(row.frames) for row in rows])))
+    count = sum(len(row.pairs) for row in rows)
+    asks: list[int] = []
+    beside = np.zeros((count, starts[-1]), bool)
+    sees = np.zeros((count, *ids.shape), bool)
+    hops = np.zeros((2, count, starts[-1]), bool)
+    points, pointed = np.zeros_like(beside), np.zeros(count, bool)
     for index, row in enumerate(rows):
         places = index * ids.shape[1] + np.flatnonzero(ids[index] == ANSWER_ID)
-        for place, look in zip(places.tolist(), row.looks, strict=True):
-            if look is None:
-                continue
-            own, wanted = np.zeros(starts[-1], bool), np.zeros(starts[-1], bool)
-            own[starts[index] : starts[index + 1]] = True
-            wanted[starts[index] + look[0] : starts[index] + look[1] + 1] = True
+        for place, look, (_, thought, _) in zip(places.tolist(), row.looks, row.pairs, strict=True):
+            at = len(asks)
+            if thought:
+                place += len(encode(THINK)) + len(encode(thought.removeprefix(THINK)))
             asks.append(place)
-            looked_at.append(wanted)
-            beside.append(own)
-    shape = (len(asks), int(starts[-1]))
+            in_row = place - index * ids.shape[1]
+            own = groups[index, in_row]
+            sees[at, index, : in_row + 1] = np.isin(groups[index, : in_row + 1], (0, own))
+            beside[at, starts[index] : starts[index + 1]] = True
+            for hop, stretch in enumerate(look.hops):
+                if stretch is not None:
+                    first, last = stretch
+                    hops[hop, at, starts[index] + first : starts[index] + last + 1] = True
+            if look.points is not None:
+                pointed[at] = True
+                points[at, [starts[index] + frame for frame in look.points]] = True
     return {
+        "nowhere": torch.from_numpy(pointed & ~points.any(axis=1)),
         "asks": torch.tensor(asks, dtype=torch.int64),
-        "looked_at": torch.from_numpy(np.array(looked_at, dtype=bool).reshape(shape)),
-        "beside": torch.from_numpy(np.array(beside, dtype=bool).reshape(shape)),
+        "beside": torch.from_numpy(beside),
+        "sees": torch.from_numpy(sees.reshape(count, ids.size)),
+        "hops": torch.from_numpy(hops),
+        "points": torch.from_numpy(points),
+        "pointed": torch.from_numpy(pointed),
     }

@@ -10,7 +10,7 @@ Notation used for tensor shapes:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -19,12 +19,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seedvideo.evaluate.nouns import nouns
-from seedvideo.evaluate.synthetic.story import MOST_AT_ONCE, Event
+from seedvideo.evaluate.synthetic.story import MOST_AT_ONCE, MOTIONS, Event
 from seedvideo.evaluate.synthetic.things import COLOURS, SHAPES
 
 _THIRDS: Final = 3
 _SIZES: Final = (len(COLOURS) + 1, len(SHAPES) + 1, MOST_AT_ONCE + 1, _THIRDS, _THIRDS)
 """Colour, shape and number, each with one more for nothing; column and row of a thing alone."""
+
+_MOST_BEGUN: Final = 6
+_STORY_SIZES: Final = (_MOST_BEGUN + 1, len(MOTIONS))
+"""How many things have come so far; where the thing goes, once it was seen twice."""
 
 _UNKNOWN: Final = -1
 NOUNS: Final = tuple(
@@ -48,10 +52,22 @@ class Sight:
     Args:
         labels: one a head; `_UNKNOWN` where it has nothing to say. None for a photo.
         nouns: of a photo's captions.
+        story: the same for what one frame alone cannot tell; one a head of `_STORY_SIZES`.
     """
 
     labels: tuple[int, ...] | None = None
     nouns: frozenset[str] = frozenset()
+    story: tuple[int, int] = (_UNKNOWN, _UNKNOWN)
+
+    def told_in(self, begun: int, motion: str | None) -> "Sight":
+        """The same frame in a row.
+
+        Args:
+            begun: things or photos that have come so far, this one with them.
+            motion: where the thing goes, if that was seen by now.
+        """
+        way = _UNKNOWN if motion is None else MOTIONS.index(motion)
+        return replace(self, story=(min(begun, _MOST_BEGUN), way))
 
 
 NOTHING: Final = Sight((len(COLOURS), len(SHAPES), MOST_AT_ONCE, _UNKNOWN, _UNKNOWN))
@@ -76,21 +92,35 @@ class SightHeads(nn.Module):
         self.norm = nn.RMSNorm(width)
         self.things = nn.Linear(width, sum(_SIZES))
         self.nouns = nn.Linear(width, len(NOUNS))
+        self.story = nn.Linear(width, sum(_STORY_SIZES))
 
-    def loss(self, states: Tensor, sights: Sequence[Sight]) -> Tensor:
-        """How far the heads are from ``sights``, one for each of ``(m, d)`` states."""
+    def loss(self, states: Tensor, later: Tensor, sights: Sequence[Sight]) -> Tensor:
+        """How far the heads are from ``sights``.
+
+        Args:
+            states: ``(m, d)`` in the middle of the decoder.
+            later: ``(m, d)`` one block on: what came before can only be counted once it is known.
+            sights: one for each.
+        """
         states = self.norm(states)
         labels = torch.tensor([sight.labels or (_UNKNOWN,) * len(_SIZES) for sight in sights])
         total = states.new_zeros((), dtype=torch.float32)
-        for at, told in enumerate(self.things(states).float().split(_SIZES, dim=-1)):
-            if bool((labels[:, at] != _UNKNOWN).any()):
-                total = total + functional.cross_entropy(told, labels[:, at], ignore_index=_UNKNOWN)
+        stories = torch.tensor([sight.story for sight in sights])
+        for outputs, sizes, wanted in (
+            (self.things(states), _SIZES, labels),
+            (self.story(self.norm(later)), _STORY_SIZES, stories),
+        ):
+            for at, told in enumerate(outputs.float().split(sizes, dim=-1)):
+                if bool((wanted[:, at] != _UNKNOWN).any()):
+                    total = total + functional.cross_entropy(
+                        told, wanted[:, at], ignore_index=_UNKNOWN
+                    )
         photos = [index for index, sight in enumerate(sights) if sight.labels is None]
         if photos:
-            wanted = np.array([[noun in sights[index].nouns for noun in NOUNS] for index in photos])
+            there = np.array([[noun in sights[index].nouns for noun in NOUNS] for index in photos])
             told = self.nouns(states[photos]).float()
             # Summed over nouns: most are absent from most photos, and a mean would say nothing.
             total = total + functional.binary_cross_entropy_with_logits(
-                told, torch.from_numpy(wanted).float(), reduction="sum"
+                told, torch.from_numpy(there).float(), reduction="sum"
             ) / len(photos)
         return total

@@ -93,14 +93,14 @@ def test_spans(run: Run, clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_spans_with_scores(run: Run, clips: Path, chooser: ColourChooser) -> None:
     done = run("ground", clips / "two.mp4", "blue", "--top", "1")
     assert done.code == 0
-    assert done.out.endswith(" - 4.0 s  0.75\n")
+    assert done.out.endswith(" - 4.0 s  0.90\n")
     assert len(chooser.seen) == 1
 
 
 @pytest.mark.usefixtures("chooser")
 def test_not_found_is_a_result(run: Run, clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = run("ground", clips / "two.mp4", "green")
-    assert (done.code, done.out, done.err) == (0, "not found  0.75\n", "")
+    assert (done.code, done.out, done.err) == (0, "not found  0.99\n", "")
     say(monkeypatch, "no such moment")
     assert run("ground", clips / "two.mp4", "green").out == "not found\n"
 

@@ -35,11 +35,17 @@ def test_pictures_are_grey_and_nothing_else_changes() -> None:
     assert seen.frame_text_tokens("[0.0 second]") == model.frame_text_tokens("[0.0 second]")
 
 
-def test_a_model_that_chooses_still_does() -> None:
+def test_a_model_that_chooses_and_points_still_does() -> None:
     class Choosing(ColourModel):
         def choose(self, parts: Sequence[Part], candidates: Sequence[str], **options: Any) -> Any:
             greys = [(p.pixels == GREY).all() for p in parts if isinstance(p, ImagePart)]
             return greys, list(candidates), options
+
+        points = True
+
+        def point(self, parts: Sequence[Part], **options: Any) -> Any:
+            greys = [(p.pixels == GREY).all() for p in parts if isinstance(p, ImagePart)]
+            return greys, options
 
     seen: Any = blind(Choosing())
     assert seen.choose(PARTS, ["a", "b"], skill="ask") == (
@@ -47,4 +53,6 @@ def test_a_model_that_chooses_still_does() -> None:
         ["a", "b"],
         {"skill": "ask"},
     )
+    assert seen.points
+    assert seen.point(PARTS, skill="ground") == ([True, True], {"skill": "ground"})
     assert not hasattr(blind(ColourModel()), "choose")

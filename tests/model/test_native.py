@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from seedvideo.errors import ConfigError, ModelError
 from seedvideo.model import WEIGHTS, available, load
-from seedvideo.model.backends import SKILLS, Choice, Chooser
+from seedvideo.model.backends import SKILLS, Choice, Chooser, Pointer
 from seedvideo.model.backends.native import NativeBackend
 from seedvideo.model.checkpoint import (
     MAX_FILE_BYTES,
@@ -61,7 +61,9 @@ def save_tiny(target: Path, *, answers: bool = False) -> Path:
         vit=VitConfig(width=32, depth=1, heads=2),
         adapter_hidden=32,
         decoder=decoder,
-        answer=AnswerConfig(adapter_hidden=24, decoder=replace(decoder, width=16, depth=2))
+        answer=AnswerConfig(
+            adapter_hidden=24, decoder=replace(decoder, width=16, depth=2), pointer=True
+        )
         if answers
         else None,
     )
@@ -180,6 +182,36 @@ def test_choices_are_ranked_and_their_probabilities_are_shares(two_voices: Path)
 
 def test_a_backend_that_only_writes_is_no_chooser() -> None:
     assert not isinstance(ColourModel(), Chooser)
+    assert not isinstance(ColourModel(), Pointer)
+
+
+def test_every_frame_is_pointed_at_with_a_probability(two_voices: Path) -> None:
+    backend: object = load(str(two_voices))
+    assert isinstance(backend, Pointer) and backend.points
+    pointed = backend.point(asked(), skill="ground")
+    frames = sum(isinstance(part, ImagePart) for part in asked())
+    assert len(pointed.probabilities) == frames
+    assert all(0 < probability < 1 for probability in pointed.probabilities)
+    assert pointed.usage.output_tokens == 0
+    # By hand: the states where the frames end, and where the answer would begin.
+    own = native(two_voices)
+    branch = own._model.answer
+    assert branch is not None and branch.pointer is not None
+    with torch.inference_mode():
+        prompt = own._read(asked(), "ground", None)
+        states = branch.decoder(prompt.vectors)[0]
+        query, keys = branch.pointer.query(states[-1]), branch.pointer.key(states)
+        told = (keys @ query / 8 + branch.pointer.bias).sigmoid()[prompt.frame_ends]
+    assert pointed.probabilities == pytest.approx(told.tolist(), abs=1e-5)
+    thought = backend.point(asked(), skill="ground", thinking=True, max_thinking_tokens=4)
+    assert thought.thinking is not None and thought.usage.output_tokens > 0
+
+
+def test_a_checkpoint_without_a_pointer_says_so(folder: Path) -> None:
+    backend = native(folder)
+    assert not backend.points
+    with pytest.raises(ValueError, match="does not point"):
+        backend.point(asked(), skill="ground")
 
 
 def test_unfit_choices_are_refused(two_voices: Path) -> None:

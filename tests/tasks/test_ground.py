@@ -1,4 +1,4 @@
-"""Candidates made of stamps, and their way back to half-open spans; worked out by hand."""
+"""From the probabilities of frames to half-open spans; worked out by hand."""
 
 from fractions import Fraction
 from itertools import pairwise
@@ -9,20 +9,17 @@ from hypothesis import strategies as st
 
 from seedvideo.errors import GroundError
 from seedvideo.media.timeline import Span
-from seedvideo.tasks.ground import (
-    MAX_STAMPS,
-    NOT_FOUND,
-    Candidates,
-    clean_query,
-    ground_prompt,
-)
+from seedvideo.tasks.ground import Weighed, clean_query, ground_prompt, overlap, weigh_spans
 from seedvideo.tasks.spans import Moment
 
 WINDOW = Span(Fraction(0), Fraction(10))
 
 
-def made(*times: str, window: Span = WINDOW) -> Candidates:
-    return Candidates.of([Fraction(time) for time in times], window=window)
+TIMES = [Fraction(0), Fraction(2), Fraction(4), Fraction(6)]
+
+
+def weighed(shows: list[float]) -> Weighed:
+    return weigh_spans(TIMES, shows, window=WINDOW, top=3)
 
 
 def test_the_prompt_is_the_trained_one() -> None:
@@ -51,69 +48,65 @@ def test_what_cannot_be_looked_for(query: str, code: str) -> None:
     assert clean_query(" a dog\n") == "a dog"
 
 
-def test_every_pair_of_stamps_and_not_found() -> None:
-    candidates = made("0", "4", "8.04")
-    assert candidates.texts == (
-        "0.0 - 0.0",
-        "0.0 - 4.0",
-        "0.0 - 8.0",
-        "4.0 - 4.0",
-        "4.0 - 8.0",
-        "8.0 - 8.0",
-        NOT_FOUND,
+def test_the_frames_that_show_it_make_the_span() -> None:
+    told = weighed([0.01, 0.9, 0.9, 0.01])
+    # From half way between 0 and 2 to half way between 4 and 6.
+    assert told.moments[0] == Moment(Fraction(1), Fraction(5))
+    assert told.texts[0] == "2.0 - 4.0"
+    assert told.not_found == pytest.approx(0.1)
+    assert len(told.moments) == 1
+
+
+def test_the_first_and_the_last_frame_reach_to_the_edges() -> None:
+    told = weigh_spans(TIMES, [0.9] * 4, window=Span(Fraction(0), Fraction(20)), top=1)
+    assert told.moments == (Moment(Fraction(0), Fraction(20)),)
+
+
+def test_one_frame_is_found_as_a_whole_or_not() -> None:
+    told = weigh_spans([Fraction(3)], [0.7], window=WINDOW, top=3)
+    assert told.moments == (Moment(Fraction(0), Fraction(10)),)
+    assert list(told.scores) == pytest.approx([0.7])
+    assert told.not_found == pytest.approx(0.3)
+
+
+def test_shares_by_hand() -> None:
+    """Two frames with odds 3 and 1/3: spans weigh 3, 1/3 and 1, and share 3/4."""
+    two = [Fraction(0), Fraction(5)]
+    told = weigh_spans(two, [0.75, 0.25], window=WINDOW, top=3)
+    # Frame one ends at 2.5: its overlap with the whole, 1/4, is too little to stand for it.
+    assert told.moments == (
+        Moment(Fraction(0), Fraction(5, 2)),
+        Moment(Fraction(0), Fraction(10)),
     )
-    spans = [candidates.span(place) for place in range(7)]
-    # Half way between 0 and 4, and between 4 and 8.04; the window's ends outside.
-    a, b = Fraction(2), Fraction("6.02")
-    zero, ten = Fraction(0), Fraction(10)
-    assert spans == [
-        Moment(zero, a),
-        Moment(zero, b),
-        Moment(zero, ten),
-        Moment(a, b),
-        Moment(a, ten),
-        Moment(b, ten),
-        None,
-    ]
+    # The second frame alone fills 3/4 of the whole, which is told for both.
+    assert list(told.scores) == pytest.approx([0.75 * 3 / (13 / 3), 0.75 * (4 / 3) / (13 / 3)])
 
 
-def test_of_frames_with_one_stamp_the_first_counts() -> None:
-    candidates = made("4.00", "4.04", "4.10")
-    assert candidates.stamps == ("4.0", "4.1")
-    assert candidates.span(0) == Moment(Fraction(0), Fraction("4.05"))
+def test_two_moments_are_told_apart_and_many_quiet_frames_change_nothing() -> None:
+    times = [Fraction(place) for place in range(300)]
+    shows = [0.95 if place in (20, 21, 250) else 0.02 for place in range(300)]
+    told = weigh_spans(times, shows, window=Span(Fraction(0), Fraction(300)), top=3)
+    assert told.texts[0] == "20.0 - 21.0"
+    assert told.not_found == pytest.approx(0.05)
+    quiet = weigh_spans(times, [0.02] * 300, window=Span(Fraction(0), Fraction(300)), top=3)
+    assert quiet.not_found == pytest.approx(0.98)
 
 
-def test_one_frame_stands_for_all_of_the_window() -> None:
-    candidates = made("0", window=Span(Fraction(0), Fraction(1, 25)))
-    assert candidates.texts == ("0.0 - 0.0", NOT_FOUND)
-    assert candidates.span(0) == Moment(Fraction(0), Fraction(1, 25))
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.integers(1, 5))
+def test_probabilities_stay_probabilities(shows: list[float], top: int) -> None:
+    times = [Fraction(place, 4) for place in range(len(shows))]
+    window = Span(Fraction(0), Fraction(len(shows), 4))
+    told = weigh_spans(times, shows, window=window, top=top)
+    assert 1 <= len(told.moments) <= top
+    assert sum(told.scores) + told.not_found <= 1 + 1e-6
+    assert list(told.scores) == sorted(told.scores, reverse=True)
+    for one, other in pairwise(told.moments):
+        assert overlap(one, other) < Fraction(1, 2)
+    assert all(window.start <= m.start < m.end <= window.end for m in told.moments)
 
 
-def test_a_window_bounds_the_ends() -> None:
-    window = Span(Fraction(3), Fraction(6))
-    assert made("3.5", "5", window=window).span(1) == Moment(Fraction(3), Fraction(6))
-
-
-def test_very_many_frames_are_thinned_evenly() -> None:
-    times = [Fraction(n, 5) for n in range(2_000)]
-    candidates = Candidates.of(times, window=Span(Fraction(0), Fraction(400)))
-    assert len(candidates.stamps) == MAX_STAMPS
-    assert len(candidates.texts) == MAX_STAMPS * (MAX_STAMPS + 1) // 2 + 1
-    assert (candidates.stamps[0], candidates.stamps[-1]) == ("0.0", "399.8")
-    gaps = [b - a for a, b in pairwise(candidates.edges[1:-1])]
-    assert max(gaps) < 2 * min(gaps)
-
-
-@given(st.lists(st.fractions(0, 10), min_size=1, max_size=8, unique=True).map(sorted))
-def test_each_text_has_the_span_that_holds_its_frames(times: list[Fraction]) -> None:
-    candidates = Candidates.of(times, window=Span(Fraction(0), Fraction(11)))
-    assert len(set(candidates.texts)) == len(candidates.texts)
-    for place, text in enumerate(candidates.texts[:-1]):
-        moment = candidates.span(place)
-        assert moment is not None
-        first, last = (Fraction(word) for word in text.split(" - "))
-        # A stamp is within half a tenth of its frame, and so is the frame of the span.
-        assert moment.start <= first + Fraction(1, 20)
-        assert last - Fraction(1, 20) <= moment.end
-        assert 0 <= moment.start < moment.end <= 11
-    assert candidates.span(len(candidates.texts) - 1) is None
+def test_what_does_not_go_together_is_refused() -> None:
+    with pytest.raises(ValueError, match="2 times do not go with 1"):
+        weigh_spans([Fraction(0), Fraction(1)], [0.5], window=WINDOW, top=1)
+    with pytest.raises(ValueError, match="0 times"):
+        weigh_spans([], [], window=WINDOW, top=1)

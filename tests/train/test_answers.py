@@ -20,24 +20,26 @@ from seedvideo.train.answer_fit import (
     AnswerRecipe,
     AnswerRun,
     exactness,
-    logits,
     looking_loss,
+    pointing_loss,
+    read,
     read_averaged,
 )
 from seedvideo.train.bank import Bank, joined, make_bank
 from seedvideo.train.captioned import Told, ask_photos
-from seedvideo.train.one_frame import middle_block, teach_frames
+from seedvideo.train.one_frame import teach_frames
 from seedvideo.train.perceive import teach
 from seedvideo.train.photos import Photo
-from seedvideo.train.quiz import Quiz, QuizRow
+from seedvideo.train.quiz import Look, Quiz, QuizRow
 from seedvideo.train.quiz_batch import collate
 from seedvideo.train.sights import NOTHING, SightHeads, sight_of
 
 VOCABULARY = 300
 SIZES = AnswerConfig(
     adapter_hidden=16,
-    decoder=DecoderConfig(vocabulary=VOCABULARY, width=16, depth=2, heads=2, kv_heads=1, hidden=24),
+    decoder=DecoderConfig(vocabulary=VOCABULARY, width=16, depth=4, heads=2, kv_heads=1, hidden=24),
     thumbnails=True,
+    pointer=True,
 )
 CAPTIONS = (
     ("A brown dog is running over the grass .", "A dog runs .", "The dog plays .", "a dog", "dog"),
@@ -47,6 +49,7 @@ CAPTIONS = (
 )
 PHOTOS = [Photo(f"photo-{index}", texts) for index, texts in enumerate(CAPTIONS)]
 TOLD = [Told.of(photo) for photo in PHOTOS]
+NOWHERE = Look((None, None), None)
 
 
 def encode(text: str) -> list[int]:
@@ -126,21 +129,21 @@ def test_a_bank_holds_what_the_model_sees(model: SeedVL, bank: Bank) -> None:
     assert kept[0].shape == tokens.shape and kept[1].shape == thumbs.shape
 
 
-def test_moments_are_named_by_the_frames_that_show_them(bank: Bank) -> None:
+def test_moments_are_the_frames_that_show_them(bank: Bank) -> None:
     quiet = {frame for scene in bank.scenes for frame in scene.quiet}
     named = 0
     for row in rows(bank, 60, stories=1.0):
-        stamps = [f"{float(time):.1f}" for time in row.times]
-        for (_, answer), kind in zip(row.pairs, row.kinds, strict=True):
-            if kind != "when" or answer == "not found":
+        for (_, _, answer), kind, look in zip(row.pairs, row.kinds, row.looks, strict=True):
+            if kind != "when":
                 continue
-            first, last = (stamps.index(word) for word in answer.split(" - "))
-            inside = row.frames[first : last + 1]
-            assert not quiet & set(inside)
-            for at in (first - 1, last + 1):
-                if 0 <= at < len(row.frames):
-                    assert row.frames[at] not in inside
-            named += 1
+            assert look.points is not None
+            assert answer == ("found" if look.points else "not found")
+            inside = {row.frames[at] for at in look.points}
+            assert not quiet & inside
+            assert all(
+                frame not in inside for at, frame in enumerate(row.frames) if at not in look.points
+            )
+            named += bool(look.points)
     assert named > 30
 
 
@@ -151,10 +154,13 @@ def test_thoughts_stand_between_their_marks_and_the_prompt_asks_for_them(bank: B
         for row in (quiz.draw(n, most_frames=10, stories=1.0, thinking=1.0) for n in range(20))
         if row.pairs
     )
-    for prompt, answer in row.pairs:
+    for prompt, thought, answer in row.pairs:
         assert prompt.endswith(" First think, between <think> and </think>.")
-        thought, mark, rest = answer.removeprefix("<think>").partition("</think>")
-        assert answer.startswith("<think>") and mark and rest and " - " in thought
+        assert thought.startswith("<think>") and thought.endswith("</think>")
+        assert " - " in thought and answer and "think" not in answer
+    batch = collate([row], bank, encode)
+    last = batch.ids.flatten()[batch.asks].tolist()
+    assert last == [encode(thought)[-1] for _, thought, _ in row.pairs]
 
 
 def asked_of(slides: Sequence[int]) -> dict[str, str]:
@@ -181,7 +187,7 @@ def test_a_question_alone_is_answered_as_among_others(bank: Bank) -> None:
     model = branch().eval()
     row = rows(bank, 5)[0]
     batch = collate([row], bank, encode)
-    together = logits(model, batch, batch.tokens)
+    together = read(model, batch, batch.tokens).expected
     for number in range(len(row.pairs)):
         alone = QuizRow(
             row.frames,
@@ -194,7 +200,7 @@ def test_a_question_alone_is_answered_as_among_others(bank: Bank) -> None:
         single = collate([alone], bank, encode)
         # bfloat16 sums in another order.
         torch.testing.assert_close(
-            logits(model, single, single.tokens),
+            read(model, single, single.tokens).expected,
             together[batch.pair_of == number],
             atol=0.05,
             rtol=0.05,
@@ -204,7 +210,7 @@ def test_a_question_alone_is_answered_as_among_others(bank: Bank) -> None:
 def test_only_answers_are_learned(bank: Bank) -> None:
     drawn = rows(bank, 4)
     batch = collate(drawn, bank, encode)
-    wanted = [[*encode(answer), END_ID] for row in drawn for _, answer in row.pairs]
+    wanted = [[*encode(answer), END_ID] for row in drawn for _, _, answer in row.pairs]
     assert batch.labels.tolist() == [token for answer in wanted for token in answer]
     assert int((batch.ids == ANSWER_ID).sum()) == len(wanted) == len(batch.kinds)
 
@@ -272,15 +278,10 @@ def test_a_frame_of_an_event_is_told_by_its_thing_its_number_and_its_place() -> 
 def test_sights_are_read_at_the_mark_that_ends_a_frame(bank: Bank) -> None:
     model = branch().eval()
     frame = bank.scenes[0].quiet[0]
-    row = QuizRow((frame,), (Fraction(0),), (("a?", "b"),), ("what",), (NOTHING,), ((0, 0),))
+    row = QuizRow((frame,), (Fraction(0),), (("a?", "", "b"),), ("what",), (NOTHING,), (NOWHERE,))
     batch = collate([row], bank, encode)
-    states: list[torch.Tensor] = []
-    block = model.decoder.blocks[middle_block(model)]
-    hook = block.register_forward_hook(lambda module, given, told: states.append(told))
-    logits(model, batch, batch.tokens)
-    hook.remove()
-    at_end = states[0].flatten(0, 1)[batch.ends]
-    loss = SightHeads(16).loss(at_end, batch.sights)
+    at_end = read(model, batch, batch.tokens).before[0][batch.ends]
+    loss = SightHeads(16).loss(at_end, at_end, batch.sights)
     assert at_end.shape == (1, 16) and bool(loss.isfinite())
     assert int(batch.ids.flatten()[batch.ends]) == FRAME_END_ID
 
@@ -288,39 +289,53 @@ def test_sights_are_read_at_the_mark_that_ends_a_frame(bank: Bank) -> None:
 def test_a_question_looks_at_the_frames_that_show_its_answer(bank: Bank) -> None:
     looked = 0
     for row in rows(bank, 60, stories=1.0):
-        stamps = [f"{float(time):.1f}" for time in row.times]
-        for (_, answer), kind, look in zip(row.pairs, row.kinds, row.looks, strict=True):
-            if kind == "when":
-                named = None if answer == "not found" else answer.split(" - ")
-                assert look == (named and (stamps.index(named[0]), stamps.index(named[1])))
-            if kind in ("first", "last", "after") and look is not None:
-                sight = row.sights[look[0]]
+        for (_, _, answer), kind, look in zip(row.pairs, row.kinds, row.looks, strict=True):
+            if kind in ("first", "last", "after"):
+                stretch = look.hops[1]
+                assert stretch is not None and look.points is not None
+                assert set(range(stretch[0], stretch[1] + 1)) == look.points
+                sight = row.sights[stretch[0]]
                 assert sight.labels is not None
                 colour, shape = answer.split()
                 assert list(COLOURS)[sight.labels[0]] == colour
                 assert SHAPES[sight.labels[1]] == shape
                 looked += 1
-            if kind == "kinds" and len(set(row.sights)) > 3:
-                assert look is None
+            if kind == "after":
+                first, second = look.hops
+                assert first is not None and second is not None and first[1] < second[0]
+            if kind == "happened":
+                assert bool(look.points) == (answer == "yes")
     assert looked > 20
 
 
-def test_the_looking_loss_falls_where_attention_is_on_the_right_frames(bank: Bank) -> None:
+def test_frames_of_a_row_know_what_came_before(bank: Bank) -> None:
+    moved = 0
+    for row in rows(bank, 40, stories=1.0):
+        begun = [sight.story[0] for sight in row.sights]
+        assert begun == sorted(begun) and begun[0] in (0, 1)
+        moved += sum(sight.story[1] > 0 for sight in row.sights)
+    assert moved > 10
+
+
+def test_looking_and_pointing_are_learned_from_where_the_answer_is(bank: Bank) -> None:
     model = branch()
-    drawn = [row for row in rows(bank, 30, stories=1.0) if any(row.looks)]
+    drawn = [row for row in rows(bank, 30, stories=1.0) if row.pairs]
     batch = collate(drawn[:4], bank, encode)
-    assert bool((batch.looked_at <= batch.beside).all()) and len(batch.asks) > 0
-    states = torch.randn((batch.ids.numel(), 16), generator=torch.Generator().manual_seed(1))
-    states.requires_grad_(True)
-    optimizer = torch.optim.Adam([states], lr=0.05)
-    losses = []
-    for _ in range(60):
-        loss = looking_loss(model, batch, states)
+    assert bool((batch.hops <= batch.beside).all())
+    assert bool((batch.hops.any(0) <= batch.sees[:, batch.ends]).all())
+    assert bool((batch.points <= batch.beside).all())
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    looks, points = [], []
+    for _ in range(40):
+        reading = read(model, batch, batch.tokens)
+        look, point = looking_loss(model, batch, reading), pointing_loss(model, batch, reading)
         optimizer.zero_grad()
-        loss.backward()
+        (look + point).backward()
         optimizer.step()
-        losses.append(float(loss.detach()))
-    assert losses[-1] < 0.5 * losses[0]
+        looks.append(float(look.detach()))
+        points.append(float(point.detach()))
+    assert looks[-1] < 0.7 * looks[0]
+    assert points[-1] < 0.7 * points[0]
 
 
 def test_exactness_counts_every_kind(bank: Bank) -> None:

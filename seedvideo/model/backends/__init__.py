@@ -1,8 +1,8 @@
 """What every model must offer, whoever made it: one Protocol and the values it exchanges.
 
 The sampler asks a backend for geometry and text costs, so a plan's count of tokens is the model's
-own. A model that can say which of given answers it holds likeliest is a ``Chooser`` too. Knows
-nothing of any particular model.
+own. A model that can say which of given answers it holds likeliest is a ``Chooser`` too, one that
+can point at pictures a ``Pointer``. Knows nothing of any particular model.
 """
 
 from collections.abc import Sequence
@@ -79,6 +79,25 @@ class Chosen:
     """
 
     ranked: tuple[Choice, ...]
+    confident: bool
+    familiarity: float | None
+    thinking: str | None
+    usage: Usage
+
+
+@dataclass(frozen=True)
+class Pointed:
+    """What a model says of each picture that it was shown.
+
+    Args:
+        probabilities: one a picture, in order: how likely the words are about it.
+        confident: as in ``Generation``.
+        familiarity: as in ``Generation``.
+        thinking: as in ``Generation``.
+        usage: tokens spent; no answer is written.
+    """
+
+    probabilities: tuple[float, ...]
     confident: bool
     familiarity: float | None
     thinking: str | None
@@ -188,5 +207,36 @@ class Chooser(Protocol):
         Raises:
             ValueError: if the parts are unfit, there are no candidates, or two of them are the same
                 to the model.
+        """
+        ...
+
+
+@runtime_checkable
+class Pointer(Protocol):
+    """A model that can point at the pictures that words are about."""
+
+    @property
+    def points(self) -> bool:
+        """Whether this checkpoint has learned to."""
+        ...
+
+    def point(
+        self,
+        parts: Sequence[Part],
+        *,
+        skill: Skill,
+        thinking: bool = False,
+        max_thinking_tokens: int = 256,
+    ) -> Pointed:
+        """Say of each picture how likely the words are about it.
+
+        Args:
+            parts: frames and words.
+            skill: what is asked for.
+            thinking: whether the words ask for a thought before the answer.
+            max_thinking_tokens: a thought that grows longer is ended for the model.
+
+        Raises:
+            ValueError: if the parts are unfit, or the checkpoint does not point.
         """
         ...

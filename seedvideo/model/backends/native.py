@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from seedvideo.errors import ConfigError, ModelError
-from seedvideo.model.backends import Choice, Chosen, Generation, Skill, Usage
+from seedvideo.model.backends import Choice, Chosen, Generation, Pointed, Skill, Usage
 from seedvideo.model.checkpoint import Checkpoint, load_checkpoint
 from seedvideo.model.consensus import most_agreed
 from seedvideo.model.constrained import rank_candidates
@@ -56,6 +56,7 @@ class _Prompt:
     Args:
         decoder: of the skill.
         vectors: ``(1, s, d)``; a thought is part of it where there is one.
+        frame_ends: positions of the marks that end the frames.
         prompt_tokens: without the thought.
         visual_tokens: of all frames.
         familiarity: as in ``Generation``.
@@ -64,6 +65,7 @@ class _Prompt:
 
     decoder: Decoder
     vectors: Tensor
+    frame_ends: Tensor
     prompt_tokens: int
     visual_tokens: int
     familiarity: float | None
@@ -202,6 +204,40 @@ class NativeBackend:
             usage=prompt.usage(len(ids[scored[0].index])),
         )
 
+    @property
+    def points(self) -> bool:
+        """Whether the checkpoint has a pointer."""
+        return self._model.answer is not None and self._model.answer.pointer is not None
+
+    @torch.inference_mode()
+    def point(
+        self,
+        parts: Sequence[Part],
+        *,
+        skill: Skill,
+        thinking: bool = False,
+        max_thinking_tokens: int = MAX_THINKING_TOKENS,
+    ) -> Pointed:
+        """Say of each picture how likely the words are about it; see ``model.pointer``.
+
+        Raises:
+            ValueError: if there is no picture, or one has a size that the geometry does not allow;
+                if the checkpoint has no pointer, or the skill does not use it.
+        """
+        branch = self._model.answer
+        if branch is None or branch.pointer is None or skill == "caption":
+            raise ValueError(f"{self.name} does not point at pictures with skill {skill}")
+        prompt = self._read(parts, skill, max_thinking_tokens if thinking else None)
+        states = prompt.decoder(prompt.vectors)[0]
+        told = branch.pointer(states[-1:], states[prompt.frame_ends])[0].sigmoid()
+        return Pointed(
+            probabilities=tuple(told.tolist()),
+            confident=self._is_known(prompt.familiarity),
+            familiarity=prompt.familiarity,
+            thinking=prompt.thinking,
+            usage=prompt.usage(0),
+        )
+
     def _candidate_ids(self, candidates: Sequence[str]) -> list[list[int]]:
         """Ids of each candidate, no two the same."""
         all_ids = [self._tokenizer.encode(text) for text in candidates]
@@ -227,7 +263,8 @@ class NativeBackend:
         if thinking_tokens is not None:
             thought = think(decoder, prompt, self._tokenizer, max_tokens=thinking_tokens)
             prompt = torch.cat((prompt, vectors(decoder, thought.ids)), dim=1)
-        return _Prompt(decoder, prompt, len(ids), seen.shape[0], familiarity, thought)
+        frame_ends = (torch.tensor(ids) == FRAME_END_ID).nonzero().flatten()
+        return _Prompt(decoder, prompt, frame_ends, len(ids), seen.shape[0], familiarity, thought)
 
     def _ids(self, parts: Sequence[Part]) -> list[int]:
         ids: list[int] = []
