@@ -1,7 +1,7 @@
 """A small contact sheet for a report: thumbnails of what the model was shown, with their times.
 
-Unlike `sampler.sheet` it has no header, and is small enough to keep thousands of them. The times can
-still be read where the report shows a sheet at half of its size. Sizes are pixels of the sheet.
+Unlike `sampler.sheet` it has no header, and is small enough to keep thousands of them. The times
+can still be read where the report shows a sheet at half of its size. Sizes are pixels of the sheet.
 """
 
 from io import BytesIO
