@@ -13,8 +13,6 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Final
 
-import numpy as np
-
 from seedvideo.errors import GroundError
 from seedvideo.media.timeline import Span
 from seedvideo.sampler.stamps import stamp
@@ -104,6 +102,8 @@ def weigh_spans(
     Raises:
         ValueError: if there is no frame, or not one probability for each.
     """
+    import numpy as np  # Not above: help and wrong usage load this file, and need no arrays.
+
     if not times or len(times) != len(probabilities):
         raise ValueError(f"{len(times)} times do not go with {len(probabilities)} probabilities")
     halves = [(a + b) / 2 for a, b in pairwise(times)]
