@@ -5,9 +5,11 @@ number read. Order and decisions never depend on a clock. Knows nothing of model
 but their size and time of change.
 """
 
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +18,16 @@ from seedvideo.batch.fingerprint import Content
 from seedvideo.batch.item import BadRow, Item
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal_plan import plan_rows
-from seedvideo.batch.journal_rows import checksum, entry_of, item_of, key_of, plain, problems
+from seedvideo.batch.journal_rows import (
+    checksum,
+    entry_of,
+    facts,
+    failure,
+    item_of,
+    key_of,
+    plain,
+    problems,
+)
 from seedvideo.batch.lock import Lock
 from seedvideo.batch.verdict import STATES, Counts, Entry, State, Taken
 
@@ -83,6 +94,16 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All of what is done inside, or nothing of it; for those who keep tables beside ours.
+
+        Raises:
+            OutputError: ``output.disk_full`` or ``output.unwritable``.
+        """
+        with schema.guarded(self.folder), schema.transaction(self._connection):
+            yield self._connection
+
     def job(self) -> Job | None:
         """The job as it was last planned; None before the first plan.
 
@@ -102,11 +123,8 @@ class Journal:
 
     def note(self, key: str, value: str) -> None:
         """Keep a note about the whole job, in the place of an earlier one."""
-        with schema.guarded(self.folder), schema.transaction(self._connection):
-            self._connection.execute(
-                schema.KEEP_NOTE,
-                (key, plain(value)),
-            )
+        with self.transaction():
+            self._connection.execute(schema.KEEP_NOTE, (key, plain(value)))
 
     def plan(self, rows: Iterable[Item | BadRow], job: Job, model_sha256: str) -> Counts:
         """Take in the rows of a job; those with a verdict that still holds keep it.
@@ -132,7 +150,7 @@ class Journal:
 
     def take(self, count: int) -> list[Taken]:
         """The next items to do, in the order of the input; each counts as tried once more."""
-        with schema.guarded(self.folder), schema.transaction(self._connection):
+        with self.transaction():
             rows = self._connection.execute(
                 "SELECT number, id, spec, crc, tries, fingerprint FROM items WHERE"
                 " state = 'pending' AND place IS NOT NULL ORDER BY interrupted, place LIMIT ?",
@@ -189,7 +207,7 @@ class Journal:
         Raises:
             ValueError: if there is no such item, or no record.
         """
-        with schema.guarded(self.folder), schema.transaction(self._connection):
+        with self.transaction():
             is_new = False
             if record_json is not None:
                 is_new = bool(
@@ -219,7 +237,7 @@ class Journal:
 
     def filtered(self, item_id: str, rule: str, message: str, content: Content | None) -> bool:
         """An item is left out by a rule. Returns whether this was its first finish."""
-        values = {"rule": rule, "message": plain(message), **_facts(content)}
+        values = {"rule": rule, "message": plain(message), **facts(content)}
         return self._finish(item_id, "filtered", values)
 
     def failed(
@@ -237,8 +255,8 @@ class Journal:
 
         With the content known, a file that is replaced later is tried again by itself.
         """
-        values = _failure(code, stage, message, hint, retryable=retryable)
-        return self._finish(item_id, "failed", {**values, **_facts(content)})
+        values = failure(code, stage, message, hint, retryable=retryable)
+        return self._finish(item_id, "failed", {**values, **facts(content)})
 
     def quarantined(
         self,
@@ -251,12 +269,12 @@ class Journal:
         content: Content | None = None,
     ) -> bool:
         """An item has killed or hung what worked on it once too often. Returns as `failed`."""
-        values = _failure(code, stage, message, hint, retryable=False)
-        return self._finish(item_id, "quarantined", {**values, **_facts(content)})
+        values = failure(code, stage, message, hint, retryable=False)
+        return self._finish(item_id, "quarantined", {**values, **facts(content)})
 
     def again(self, item_id: str, code: str, stage: str, message: str, hint: str = "") -> bool:
         """An item under way has failed and is to be tried again; this try counts."""
-        values = _failure(code, stage, message, hint, retryable=True)
+        values = failure(code, stage, message, hint, retryable=True)
         return self._finish(item_id, "pending", values)
 
     def put_back(self, item_id: str) -> bool:
@@ -280,7 +298,7 @@ class Journal:
         """
         marks = ", ".join("?" * len(states))
         only = "" if code is None else " AND code = ?"
-        with schema.guarded(self.folder), schema.transaction(self._connection):
+        with self.transaction():
             count = self._connection.execute(
                 "UPDATE items SET state = 'pending', tries = 0, interrupted = 0 WHERE place IS NOT"
                 f" NULL AND settings <> '' AND state IN ({marks}){only}",
@@ -333,7 +351,7 @@ class Journal:
         return problems(self._connection, self.folder)
 
     def _recover(self) -> None:
-        with schema.guarded(self.folder), schema.transaction(self._connection):
+        with self.transaction():
             self._connection.execute(
                 "UPDATE items SET state = 'pending', tries = tries - 1, interrupted ="
                 " interrupted + 1 WHERE state = 'running'"
@@ -348,7 +366,7 @@ class Journal:
     def _finish(
         self, item_id: str, state: State, values: dict[str, Any], *, uncounted: bool = False
     ) -> bool:
-        with schema.guarded(self.folder), schema.transaction(self._connection):
+        with self.transaction():
             first = self._settle(item_id, state, uncounted=uncounted, **values)
         self._moved(first, state)
         return first
@@ -380,17 +398,3 @@ class Journal:
         if first:
             self._counted["running"] -= 1
             self._counted[state] += 1
-
-
-def _facts(content: Content | None) -> dict[str, Any]:
-    return {} if content is None else {"size": content.size, "mtime_ns": content.mtime_ns}
-
-
-def _failure(code: str, stage: str, message: str, hint: str, *, retryable: bool) -> dict[str, Any]:
-    return {
-        "code": code,
-        "stage": stage,
-        "message": plain(message),
-        "hint": plain(hint),
-        "retryable": int(retryable),
-    }

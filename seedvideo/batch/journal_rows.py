@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from seedvideo.batch import journal_schema as schema
+from seedvideo.batch.fingerprint import Content
 from seedvideo.batch.item import Item
 from seedvideo.batch.verdict import STATES, Entry
 
@@ -120,3 +121,19 @@ def _with_source(record: str, source: str) -> str:
     values = json.loads(record)
     values["source"] = source
     return json.dumps(values, ensure_ascii=True, allow_nan=False)
+
+
+def facts(content: Content | None) -> dict[str, Any]:
+    """What a row keeps of a file's content, where it is known."""
+    return {} if content is None else {"size": content.size, "mtime_ns": content.mtime_ns}
+
+
+def failure(code: str, stage: str, message: str, hint: str, *, retryable: bool) -> dict[str, Any]:
+    """What a row keeps of a failure."""
+    return {
+        "code": code,
+        "stage": stage,
+        "message": plain(message),
+        "hint": plain(hint),
+        "retryable": int(retryable),
+    }

@@ -58,6 +58,12 @@ CREATE TABLE records (
     sheet BLOB,
     sheet_crc INTEGER
 );
+CREATE TABLE signatures (                -- of jobs that leave out duplicates
+    id BLOB PRIMARY KEY,
+    asked TEXT NOT NULL,
+    duration_s REAL NOT NULL,
+    signature BLOB NOT NULL
+);
 """
 
 KEEP_NOTE: Final = (

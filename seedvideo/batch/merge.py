@@ -24,6 +24,7 @@ _ITEMS: Final = (
     " mtime_ns, code, stage, message, hint, retryable, rule, started_at, finished_at"
 )
 _RECORDS: Final = "fingerprint, record, record_crc, sheet, sheet_crc"
+_SIGNATURES: Final = "id, asked, duration_s, signature"
 _BEST: Final = ("done", "filtered", "quarantined", "failed", "running", "pending")
 """Of two verdicts on one id the one that stands first here counts."""
 
@@ -40,8 +41,9 @@ def merge(folders: Sequence[Path], output: Path) -> Merged:
     """Copy journals into a new one; items that are in several keep their best verdict.
 
     Shards of one job keep the order of its input; other journals follow one another. Items whose
-    record cannot be read any more become pending, so that running the job does them again.
-    Relative names are looked for in the folder of the first one's job.
+    record cannot be read any more become pending, so that running the job does them again; so do
+    those without the signature that duplicates are told by, where they are left out. Relative names
+    are looked for in the folder of the first one's job.
 
     Args:
         folders: at least one, each with a journal.
@@ -87,6 +89,11 @@ def merge(folders: Sequence[Path], output: Path) -> Merged:
                     " state = 'running' OR state = 'done' AND fingerprint NOT IN"
                     " (SELECT fingerprint FROM records)"
                 )
+                if first.filters.duplicates:
+                    out.execute(
+                        "UPDATE items SET state = 'pending', tries = 0, fingerprint = NULL WHERE"
+                        " state = 'done' AND id NOT IN (SELECT id FROM signatures)"
+                    )
     with Journal.open(output, write=False) as journal:
         return Merged(counts=journal.counts(), unreadable=unreadable)
 
@@ -109,6 +116,7 @@ def _copy(folder: Path, out: sqlite3.Connection, *, start: int) -> int:
         for table, columns, put in (
             ("items", _ITEMS, _put_item),
             ("records", _RECORDS, _put_record),
+            ("signatures", _SIGNATURES, _put_signature),
         ):
             last = _last_row(source, table)
             for low in range(0, last + 1, _STEP_ROWS):
@@ -151,6 +159,7 @@ def _put_item(out: sqlite3.Connection, row: Sequence[Any], start: int) -> bool:
         if _BEST.index(old[0]) <= _BEST.index(state):
             return True
         out.execute("DELETE FROM items WHERE id = ?", (id_bytes,))
+        out.execute("DELETE FROM signatures WHERE id = ?", (id_bytes,))
     marks = ", ".join("?" * len(row))
     out.execute(f"INSERT INTO items ({_ITEMS}) VALUES ({marks})", (place + start, *row[1:]))
     return True
@@ -163,4 +172,12 @@ def _put_record(out: sqlite3.Connection, row: Sequence[Any], start: int) -> bool
     if sheet is not None and checksum(sheet) != sheet_crc:
         return False
     out.execute(f"INSERT OR IGNORE INTO records ({_RECORDS}) VALUES (?, ?, ?, ?, ?)", row)
+    return True
+
+
+def _put_signature(out: sqlite3.Connection, row: Sequence[Any], start: int) -> bool:
+    kinds = zip(row, (bytes, str, float, bytes), strict=True)
+    if not all(isinstance(value, kind) for value, kind in kinds):
+        return False
+    out.execute(f"INSERT OR IGNORE INTO signatures ({_SIGNATURES}) VALUES (?, ?, ?, ?)", row)
     return True

@@ -1,17 +1,12 @@
 """Signatures of a job's clips, in its journal: duplicates are found by them after a resume too.
 
-Only jobs that leave out duplicates have the table. Knows no pictures.
+Only jobs that leave out duplicates have any. Knows no pictures.
 """
 
-from seedvideo.batch import journal_schema as schema
 from seedvideo.batch.filters import Duplicates, Seen
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import key_of
 
-_TABLE = (
-    "CREATE TABLE IF NOT EXISTS signatures (id BLOB PRIMARY KEY, asked TEXT NOT NULL,"
-    " duration_s REAL NOT NULL, signature BLOB NOT NULL)"
-)
 # What is to be done again will be seen again; a duplicate is none that others are measured by.
 _KEPT = (
     "SELECT place, items.id, asked, duration_s, signature FROM signatures JOIN items"
@@ -31,24 +26,22 @@ class Signatures:
     """
 
     def __init__(self, journal: Journal) -> None:
-        self._folder = journal.folder
-        self._connection = journal._connection  # the one writer; this table stands beside its own
-        with schema.guarded(self._folder), schema.transaction(self._connection):
-            self._connection.execute(_TABLE)
-            self._connection.execute("UPDATE items SET interrupted = 0 WHERE state = 'pending'")
+        self._journal = journal
+        with journal.transaction() as tables:
+            tables.execute("UPDATE items SET interrupted = 0 WHERE state = 'pending'")
 
     def place(self, item_id: str) -> int:
         """Where an item stands in the input."""
-        with schema.guarded(self._folder):
-            row = self._connection.execute(
+        with self._journal.transaction() as tables:
+            row = tables.execute(
                 "SELECT place FROM items WHERE id = ?", (key_of(item_id),)
             ).fetchone()
         return int(row[0])
 
     def kept(self) -> Duplicates:
         """The clips with a verdict that others are measured by."""
-        with schema.guarded(self._folder):
-            rows = self._connection.execute(_KEPT).fetchall()
+        with self._journal.transaction() as tables:
+            rows = tables.execute(_KEPT).fetchall()
         return Duplicates(
             [
                 Seen(place, id_bytes.decode("utf-8", "surrogatepass"), asked, long_s, signature)
@@ -58,8 +51,8 @@ class Signatures:
 
     def note(self, clip: Seen) -> None:
         """Keep the signature of a clip."""
-        with schema.guarded(self._folder), schema.transaction(self._connection):
-            self._connection.execute(
+        with self._journal.transaction() as tables:
+            tables.execute(
                 "INSERT OR REPLACE INTO signatures VALUES (?, ?, ?, ?)",
                 (key_of(clip.id), clip.asked, clip.duration_s, clip.signature),
             )

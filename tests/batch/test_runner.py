@@ -10,6 +10,7 @@ import pytest
 from seedvideo.batch.item import Item
 from seedvideo.batch.job import Filters
 from seedvideo.batch.journal import Journal
+from seedvideo.batch.merge import merge
 from seedvideo.batch.progress import Progress
 from seedvideo.batch.runner import Runner
 from seedvideo.errors import ModelError, OutputError
@@ -127,6 +128,24 @@ def test_duplicates_are_found_after_a_resume(tmp_path: Path, made: Make) -> None
     assert [e.rule for e in entries.values()] == [None, None, "duplicates"]
     assert entries["c-red"].message == "looks like a-red"
     assert [e.tries for e in entries.values()] == [1, 1, 1]
+
+
+def test_duplicates_are_found_after_a_merge(tmp_path: Path, made: Make) -> None:
+    items = made("a-red", "b-blue", "c-red")
+    job = replace(JOB, filters=Filters(duplicates=True))
+    run(tmp_path / "part", items[:2], job)
+    merge([tmp_path / "part"], tmp_path / "whole")
+    entries = run(tmp_path / "whole", items, job)
+    assert [e.rule for e in entries.values()] == [None, None, "duplicates"]
+    # The first two kept their verdicts.
+    assert [e.tries for e in entries.values()] == [1, 1, 1]
+    with Journal.open(tmp_path / "whole", write=True) as journal, journal.transaction() as tables:
+        tables.execute("DELETE FROM signatures WHERE id = ?", (b"a-red",))
+    # One whose signature is lost is looked at again, and is then told from the others as before.
+    counts = merge([tmp_path / "whole"], tmp_path / "again").counts
+    assert (counts.done, counts.filtered, counts.pending) == (1, 1, 1)
+    again = run(tmp_path / "again", items, job)
+    assert told(again) == told(entries)
 
 
 def test_a_record_that_is_known_is_used_again(tmp_path: Path, made: Make) -> None:
