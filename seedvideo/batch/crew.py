@@ -66,11 +66,10 @@ class Worker:
     Args:
         job: what is asked.
         hands: who does it.
-        memory_bytes: most address space beyond what it starts with; None for no bound of its own.
     """
 
-    def __init__(self, job: Job, hands: Hands, memory_bytes: int | None) -> None:
-        setup = {"job": job.to_json(), **asdict(hands), "memory_bytes": memory_bytes}
+    def __init__(self, job: Job, hands: Hands) -> None:
+        setup = {"job": job.to_json(), **asdict(hands)}
         self.process = Process("seedvideo.batch.workers", setup)
         self.is_ready = False
         self.clip: Clip | None = None

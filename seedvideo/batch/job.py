@@ -27,7 +27,15 @@ from seedvideo.writers.inert import printable
 JobTask: TypeAlias = Literal["caption", "dense", "ask", "ground"]
 
 _CHECKED: Final = ConfigDict(extra="forbid", allow_inf_nan=False)
-_NO_RESULT: Final = ("inputs", "folder", "shard", "workers", "timeout_s", "sheets")
+_NO_RESULT: Final = (
+    "inputs",
+    "folder",
+    "shard",
+    "workers",
+    "memory_gib",
+    "timeout_s",
+    "sheets",
+)
 """Fields that change how the work is done and nothing of what comes out."""
 
 
@@ -115,6 +123,8 @@ class Job:
         filters: which clips are left out.
         shard: the part of the inputs that this job does; all where None.
         workers: processes that decode.
+        memory_gib: most address space that each of them may add; None for no bound beyond that of
+            `Limits` for the decoder itself.
         timeout_s: most time for one clip in one stage.
         sheets: keep a contact sheet of each clip.
 
@@ -151,11 +161,21 @@ class Job:
     filters: Filters = NO_FILTERS
     shard: Annotated[Shard, BeforeValidator(_shard)] | None = None
     workers: int = 1
+    memory_gib: float | None = None
     timeout_s: float = 120.0
     sheets: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("top", "budget_tokens", "fps", "source_fps", "workers", "timeout_s"):
+        above_0 = (
+            "top",
+            "budget_tokens",
+            "fps",
+            "source_fps",
+            "workers",
+            "memory_gib",
+            "timeout_s",
+        )
+        for name in above_0:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise _invalid(f"{name} is {value}, expected a value above 0")

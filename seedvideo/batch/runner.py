@@ -52,8 +52,6 @@ class Runner:
         prices: of its model.
         progress: told what happens.
         hands: who does the work.
-        memory_bytes: most address space that a decoding process may add; None for no bound beyond
-            that of `Limits` for the decoder itself.
     """
 
     def __init__(
@@ -64,10 +62,9 @@ class Runner:
         *,
         progress: Progress,
         hands: Hands = OUR_HANDS,
-        memory_bytes: int | None = None,
     ) -> None:
         self._journal, self._job, self._prices = journal, job, prices
-        self._progress, self._hands, self._memory_bytes = progress, hands, memory_bytes
+        self._progress, self._hands = progress, hands
         self._settings = job.settings()
         self._order = Order(journal, job)
         self._workers: list[Worker] = []
@@ -156,7 +153,7 @@ class Runner:
             self._model.begin(self._ready.popleft(), timeout_s=self._job.timeout_s)
 
     def _hire(self) -> None:
-        worker = Worker(self._job, self._hands, self._memory_bytes)
+        worker = Worker(self._job, self._hands)
         self._workers.append(worker)
         self._selector.register(worker.process, selectors.EVENT_READ, worker)
 

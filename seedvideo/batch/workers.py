@@ -48,8 +48,8 @@ class _Worker:
         os.chdir(self.job.folder)
         self.prices: Prices = named(setup["prices"])(self.job.model)
         self.prepare = named(setup["prepare"])
-        if setup["memory_bytes"] is not None:
-            most = setup["memory_bytes"] + _address_space_bytes()
+        if self.job.memory_gib is not None:
+            most = int(self.job.memory_gib * 2**30) + _address_space_bytes()
             resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
     def work(self, listener: Listener, item: Item) -> None:

@@ -59,6 +59,7 @@ _FIELDS: Final = {
     "start": "start_s",
     "end": "end_s",
     "timeout": "timeout_s",
+    "memory": "memory_gib",
     "think": "thinking",
 }
 """Options whose field of the job has another name."""
@@ -143,6 +144,10 @@ def run(
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", help="Most time for a clip in one stage.")
     ] = 120.0,
+    memory: Annotated[
+        float | None,
+        typer.Option(metavar="GIB", help="Most memory that a decoding process may add."),
+    ] = None,
     no_sheets: Annotated[
         bool, typer.Option("--no-sheets", help="Keep no contact sheets for the report.")
     ] = False,

@@ -84,12 +84,27 @@ def test_some_failed(tmp_path: Path, made: Make) -> None:
     assert "1 failed with internal.error" in err
 
 
+def test_a_bound_on_memory_is_for_each_run(tmp_path: Path, made: Make) -> None:
+    made("a-red", "huge-red")
+    out = tmp_path / "out"
+    code, _, err = finish(tmp_path, "-o", out, "--memory", "8")
+    assert code == 1
+    assert "1 failed with decode.out_of_memory" in err
+    # Another bound makes nothing anew that is done.
+    with Journal.open(out, write=True) as journal:
+        assert journal.retry(code="decode.out_of_memory") == 1
+    code, _, err = finish("-o", out, "--memory", "9", "--json-events")
+    assert code == 1
+    assert sum(each["event"] == "item" for each in events(err)) == 1
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [
         (["x.mp4"], 2),
         (["x.mp4", "-o", "out", "--task", "ground", "--question", "Why?"], 2),
         (["x.mp4", "-o", "out", "--price", "1"], 2),
+        (["x.mp4", "-o", "out", "--memory", "0"], 2),
         (["x.mp4", "-o", "out", "--shard", "4/3"], 2),
         (["-o", "out"], 3),
         (["none.txt", "-o", "out"], 3),

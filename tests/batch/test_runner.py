@@ -83,7 +83,7 @@ def test_what_hangs_is_stopped(tmp_path: Path, made: Make) -> None:
 
 
 def test_memory_is_bounded(tmp_path: Path, made: Make) -> None:
-    entries = run(tmp_path / "out", made("huge-red", "a-red"), memory_bytes=8 << 30)
+    entries = run(tmp_path / "out", made("huge-red", "a-red"), replace(JOB, memory_gib=8))
     assert entries["huge-red"].code == "decode.out_of_memory"
     assert (entries["huge-red"].state, entries["a-red"].state) == ("failed", "done")
 
