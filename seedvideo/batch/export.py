@@ -14,13 +14,20 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 from seedvideo.batch import parquet, report, table
 from seedvideo.batch.journal import Journal
+from seedvideo.batch.page_files import writing_pages
 from seedvideo.batch.rows import record_of, row_of
 from seedvideo.batch.verdict import Entry, State
 from seedvideo.errors import ConfigError, OutputError
 from seedvideo.records import Record
 from seedvideo.writers import subtitles
 from seedvideo.writers.csv import name_cell
-from seedvideo.writers.files import lasting_name, refuse_existing, write_file, writing
+from seedvideo.writers.files import (
+    lasting_name,
+    refuse_existing,
+    sync_folder,
+    write_file,
+    writing,
+)
 from seedvideo.writers.inert import printable
 
 Form: TypeAlias = Literal["jsonl", "parquet", "csv", "srt", "vtt", "html"]
@@ -154,9 +161,10 @@ def _export_subtitles(journal: Journal, form: str, folder: Path, *, overwrite: b
                 continue
             name = lasting_name(entry.item.id, extension=f".{form}")
             data = render(record).encode("utf-8", "backslashreplace")
-            write_file(folder / name, data, overwrite=overwrite)
+            write_file(folder / name, data, overwrite=overwrite, sync_name=False)
             names.write(_names_line(name, entry.item.id))
             done += 1
+        sync_folder(folder)
     counts = journal.counts()
     return Exported(files=done + 1, clips=done, left_out=max(0, counts.total - done))
 
@@ -175,11 +183,12 @@ def _export_page(journal: Journal, path: Path, *, timings: bool, overwrite: bool
 
 
 def _export_pages(journal: Journal, folder: Path, *, timings: bool, overwrite: bool) -> Exported:
-    files = clips = 0
-    for name, parts in report.pages(journal, timings=timings):
-        with writing(folder / name, overwrite=overwrite) as file:
-            clips += _write_page(file.write, parts)
-        files += 1
+    clips = 0
+    with writing_pages(folder, overwrite=overwrite) as made:
+        for name, parts in report.pages(journal, timings=timings):
+            with writing(made / name, sync_name=False) as file:
+                clips += _write_page(file.write, parts)
+        files = len(os.listdir(made))
     return Exported(files=files, clips=clips)
 
 

@@ -9,6 +9,7 @@ journal.
 """
 
 import hashlib
+import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,6 +43,10 @@ class Overview:
     facts: Sequence[tuple[str, str]] = field(default_factory=tuple)
 
 
+INDEX: Final = "index.html"
+"""The first page."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Page:
     """Which page of a report: ``number`` of ``of``, from 1, with clips ``first`` to ``last``."""
@@ -55,7 +60,12 @@ class Page:
     def name(self, number: int | None = None) -> str:
         """The file of this page, or of another one."""
         number = self.number if number is None else number
-        return "index.html" if number == 1 else f"page-{number:04d}.html"
+        return INDEX if number == 1 else f"page-{number:04d}.html"
+
+
+def is_page(name: str) -> bool:
+    """Whether a file name is one that a report's page has."""
+    return name == INDEX or re.fullmatch(r"page-\d{4,}\.html", name, re.ASCII) is not None
 
 
 def render_start(overview: Overview, page: Page) -> str:

@@ -63,23 +63,24 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
         raise _unwritable(path, os.strerror(errno.EACCES))
 
 
-def write_file(path: Path, data: bytes, *, overwrite: bool = False) -> None:
+def write_file(path: Path, data: bytes, *, overwrite: bool = False, sync_name: bool = True) -> None:
     """Write bytes to a temporary file in the same folder, make them safe, then give the name.
 
     Args:
         path: the final name; its folder is made when missing.
         data: everything that the file shall hold.
         overwrite: see `refuse_existing`.
+        sync_name: see `writing`.
 
     Raises:
         OutputError: as `writing` does.
     """
-    with writing(path, overwrite=overwrite) as file:
+    with writing(path, overwrite=overwrite, sync_name=sync_name) as file:
         file.write(data)
 
 
 @contextlib.contextmanager
-def writing(path: Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
+def writing(path: Path, *, overwrite: bool = False, sync_name: bool = True) -> Iterator[BinaryIO]:
     """A file to write piece by piece; it has its name when the block ends, else it never was.
 
     The pieces go to a temporary file in the same folder, which is made safe on the disk before it
@@ -88,6 +89,8 @@ def writing(path: Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
     Args:
         path: the final name; its folder is made when missing.
         overwrite: see `refuse_existing`.
+        sync_name: bring the name to the disk too. Who writes many files in one folder does that
+            once, with `sync_folder`.
 
     Raises:
         OutputError: ``output.exists``, ``output.disk_full``, or ``output.unwritable`` with the
@@ -105,7 +108,8 @@ def writing(path: Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        if sync_name:
+            sync_folder(path.parent)
     except OSError as error:
         raise unwritten(path, error) from error
 
@@ -188,8 +192,9 @@ def _folded(name: str) -> str:
     return normalize("NFC", name).casefold()
 
 
-def _sync_folder(folder: Path) -> None:
-    # The new name itself must survive a power cut; not every system lets a folder be synced.
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk: they must survive a power cut as the files do."""
+    # Not every system lets a folder be synced.
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

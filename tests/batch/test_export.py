@@ -176,6 +176,25 @@ def test_subtitles_are_a_file_a_clip(form: Form, told: Path, tmp_path: Path) -> 
     exported(told, form, tmp_path / "out", overwrite=True)
 
 
+def test_names_of_subtitles_are_brought_to_the_disk_at_once(
+    told: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[set[str]] = []
+    sync = files.sync_folder
+
+    def noted(folder: Path) -> None:
+        synced.append({name for name in os.listdir(folder) if not name.endswith(".tmp")})
+        sync(folder)
+
+    monkeypatch.setattr(files, "sync_folder", noted)
+    monkeypatch.setattr(exporting, "sync_folder", noted)
+    exported(told, "srt", tmp_path / "out")
+    # All that the list names, then the list.
+    before, after = synced
+    assert len(before) == 3
+    assert after == before | {"names.csv"}
+
+
 @pytest.mark.parametrize("form", ["srt", "vtt"])
 def test_only_captions_make_subtitles(form: Form, tmp_path: Path) -> None:
     folder = journal_of(tmp_path / "job", task="ask")

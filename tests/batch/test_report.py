@@ -1,10 +1,12 @@
 """The report: one inert page, readable without scripts, that holds what the journal holds."""
 
 import base64
+import errno
 import hashlib
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -14,6 +16,7 @@ from seedvideo.batch.journal import Journal
 from seedvideo.batch.report_timeline import timeline
 from seedvideo.batch.verdict import State
 from seedvideo.errors import OutputError
+from seedvideo.writers import files
 from tests.batch.told import CONTENT, HOSTILE, journal_of
 from tests.records_made import done_record
 
@@ -202,6 +205,58 @@ def test_a_long_job_has_pages_or_is_refused(
     for page in pages:
         assert {link["href"] for link in page.all("a") if str(link["href"])[0] != "#"} <= {*names}
         assert "of 8" in page.text
+
+
+def test_a_report_that_fails_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "report"
+    monkeypatch.setattr(report, "MAX_PAGE_CLIPS", 2)
+    with Journal.open(journal_of(tmp_path / "job"), write=False) as journal:
+        export(journal, "html", folder, pages=True)
+        (folder / "mine.txt").write_text("mine")
+        before = {path.name: path.read_bytes() for path in folder.iterdir()}
+        assert len(before) == 5
+        with pytest.raises(OutputError) as caught:
+            export(journal, "html", folder, pages=True)
+        assert caught.value.code == "output.exists"
+        monkeypatch.setattr(report, "MAX_PAGE_CLIPS", 3)
+        opened = []
+
+        def full_at_the_third(path: Path) -> BinaryIO:
+            opened.append(path)
+            if len(opened) == 3:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return path.open("xb")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "_opened", full_at_the_third)
+            with pytest.raises(OutputError) as caught:
+                export(journal, "html", folder, pages=True, overwrite=True)
+        assert caught.value.code == "output.disk_full"
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+        export(journal, "html", folder, pages=True, overwrite=True)
+    # The new one is shorter: the fourth page of the one before is gone, and what is not ours stays.
+    names = ["index.html", "mine.txt", "page-0002.html", "page-0003.html"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    assert all("of 8" in (folder / name).read_text() for name in names if name != "mine.txt")
+
+
+def test_where_an_index_is_its_pages_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "report"
+    monkeypatch.setattr(report, "MAX_PAGE_CLIPS", 3)
+    with Journal.open(journal_of(tmp_path / "job"), write=False) as journal:
+        export(journal, "html", folder, pages=True)
+        replace, seen = Path.replace, []
+
+        def noted(path: Path, target: Path) -> Path:
+            if target.parent == folder:
+                seen.append((target.name, (folder / "index.html").exists()))
+            return replace(path, target)
+
+        monkeypatch.setattr(Path, "replace", noted)
+        export(journal, "html", folder, pages=True, overwrite=True)
+    assert seen == [("page-0003.html", False), ("page-0002.html", False), ("index.html", False)]
 
 
 def test_events_stand_where_they_are() -> None:
