@@ -12,7 +12,9 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from seedvideo.batch.line import Line, Said
@@ -21,6 +23,7 @@ _BOOT: Final = (
     "import importlib, json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "importlib.import_module(sys.argv[2]).main(int(sys.argv[3]))"
 )
+NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
 SEND_TIMEOUT_S: Final = 10.0
 """A process has a thread that only listens: one that takes nothing for so long is no more."""
 
@@ -33,12 +36,15 @@ class Process:
     Args:
         module: whose ``main`` it runs.
         setup: the first line that it is told.
+        environment: variables that it has beside this process's.
 
     Raises:
         OSError: if the system has no process left.
     """
 
-    def __init__(self, module: str, setup: dict[str, Any]) -> None:
+    def __init__(
+        self, module: str, setup: dict[str, Any], *, environment: Mapping[str, str] = NO_VARIABLES
+    ) -> None:
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with its:
             self._process = subprocess.Popen(
@@ -52,6 +58,7 @@ class Process:
                     module,
                     str(its.fileno()),
                 ],
+                env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

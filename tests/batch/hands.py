@@ -26,7 +26,9 @@ HANDS = Hands(
 
 
 def load(name: str) -> ColourModel:
-    """The model that names colours, or one that says nothing."""
+    """The model that names colours, one that says nothing, or one that says a setting."""
+    if name == "allocator":
+        return SayingModel(f"It keeps {os.environ.get('MALLOC_TRIM_THRESHOLD_')} bytes.")
     return SayingModel("") if name == "blank" else ColourModel()
 
 

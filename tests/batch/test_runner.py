@@ -93,6 +93,27 @@ def test_a_blank_answer_is_a_failure(tmp_path: Path, made: Make) -> None:
     assert (entries["a-red"].state, entries["a-red"].code) == ("failed", "model.empty_answer")
 
 
+@pytest.mark.parametrize(
+    ("own", "text"),
+    [
+        ({}, "It keeps 1073741824 bytes."),
+        ({"MALLOC_TRIM_THRESHOLD_": "5"}, "It keeps 5 bytes."),
+        ({"GLIBC_TUNABLES": "glibc.malloc.arena_max=1"}, "It keeps None bytes."),
+    ],
+)
+def test_the_model_keeps_its_memory_unless_someone_has_said_otherwise(
+    own: dict[str, str], text: str, tmp_path: Path, made: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith(("MALLOC_", "GLIBC_TUNABLES"))]:
+        monkeypatch.delenv(name)
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    entries = run(tmp_path / "out", made("a-red"), replace(JOB, model="allocator"))
+    record = record_of(entries["a-red"])
+    assert record is not None
+    assert record.text == text
+
+
 def test_a_model_that_cannot_be_loaded_ends_the_job(tmp_path: Path, made: Make) -> None:
     hands = replace(HANDS, load="seedvideo.model:load")
     with pytest.raises(ModelError) as caught:
