@@ -15,11 +15,11 @@ CLIP := $(ENV)/bikes.mp4
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo test check bench
+.PHONY: help install demo test check bench release-check
 
 help: ## list the verbs
 	@echo 'Usage: make VERB'
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)$$/  \1@\2/p' Makefile | awk -F@ '{ printf "%-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)$$/  \1@\2/p' Makefile | awk -F@ '{ printf "%-14s %s\n", $$1, $$2 }'
 
 install: $(ENV)/.installed-dev ## make .venv with the package and the tools to work on it
 	@echo 'Installed in $(ENV): try $(ENV)/bin/seedvideo --help'
@@ -46,6 +46,12 @@ bench: $(ENV)/.installed-dev $(CLIP) ## run every script in benchmarks/
 		case "$$script" in */batch.py|*/flashbench.py|*/sampling.py) quick=--quick;; *) quick=;; esac; \
 		if [ -e "$$script" ]; then echo "$(RUN) $$script $$quick"; $(RUN) "$$script" $$quick; fi; \
 	done
+
+release-check: $(ENV)/.installed-dev ## before a release: kill, fill and flood the batch (hours)
+	@echo 'Killing jobs, filling disks, planning a million rows'
+	$(RUN) -m tests.batch.release kills --trials 200
+	$(RUN) -m tests.batch.release disk
+	$(RUN) benchmarks/batch_journal.py --rows 1000000 --check
 
 # Files without content that say when a step was last done. A step is done again when what it
 # installs from has changed.

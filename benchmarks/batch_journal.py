@@ -22,6 +22,9 @@ from seedvideo.batch.inputs import read
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
 
+GOALS = {"start": (10.0, 300.0), "resume": (30.0, 300.0), "scan": (float("inf"), 300.0)}
+"""For a million rows: most wall seconds of a step, and most MB that it may grow by."""
+
 CONTENT = Content(size=1, mtime_ns=1, sha256="0" * 64)
 MODEL = "0" * 64
 
@@ -31,30 +34,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--finished", type=int, default=2_000, help="items settled one by one")
+    parser.add_argument("--check", action="store_true", help="end with 1 above the goals")
     parser.add_argument("--step", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.step:
-        run_step(args.step, args.folder, args.finished)
+        run_step(args.step, args.folder, args.finished, check=args.check)
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with (folder / "rows.jsonl").open("w") as file:
             for number in range(args.rows):
                 file.write(json.dumps({"path": f"clips/{number % 1000:03}/{number:08}.mp4"}) + "\n")
-        print(f"{args.rows:,} rows")
+        print(f"{args.rows:,} rows", flush=True)
         for step in ("start", "finish", "resume", "scan"):
             words = ["--step", step, "--folder", name, "--finished", str(args.finished)]
-            done = subprocess.run(
-                [sys.executable, __file__, *words], check=True, capture_output=True, text=True
-            )
-            print(done.stdout, end="")
+            words += ["--check"] * args.check
+            code = subprocess.run([sys.executable, __file__, *words], check=False).returncode
+            if code:
+                sys.exit(code)
         size = sum(path.stat().st_size for path in (folder / "out").iterdir())
         print(f"journal  {size / 1e6:,.0f} MB on disk")
 
 
-def run_step(step: str, folder: Path, finished: int) -> None:
-    """One step, its wall and processor seconds, and by how much the process grew."""
+def run_step(step: str, folder: Path, finished: int, *, check: bool) -> None:
+    """One step, its wall and processor seconds, and by how much the process grew.
+
+    Raises:
+        SystemExit: with ``check``, if it is above the goals.
+    """
     before = rss_mb()
     began, used = time.perf_counter(), time.process_time()
     manifest = str(folder / "rows.jsonl")
@@ -70,6 +78,9 @@ def run_step(step: str, folder: Path, finished: int) -> None:
     wall_s, used_s = time.perf_counter() - began, time.process_time() - used
     grown = rss_mb() - before
     print(f"{step:8} {wall_s:6.1f} s wall {used_s:6.1f} s CPU  +{grown:4.0f} MB  {told}")
+    most_s, most_mb = GOALS.get(step, (float("inf"), float("inf")))
+    if check and (wall_s > most_s or grown > most_mb):
+        sys.exit(f"{step}: above the goals of {most_s:g} s and {most_mb:g} MB")
 
 
 def rss_mb() -> float:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from seedvideo.batch.fingerprint import Content
 from seedvideo.errors import SeedVideoError
 from seedvideo.records import error_record
 
@@ -9,6 +10,16 @@ from seedvideo.records import error_record
 def told_of(error: Exception) -> dict[str, Any]:
     """What a process tells of an error."""
     return {**error_record(error).model_dump(), "hint": getattr(error, "hint", "")}
+
+
+def content_of(values: dict[str, Any]) -> Content | None:
+    """The file that an error is about, if it was seen but never read to its end: without a hash.
+
+    It tells a later run whether the file is another one by then.
+    """
+    if "mtime_ns" not in values:
+        return None
+    return Content(size=values["size"], mtime_ns=values["mtime_ns"], sha256="")
 
 
 def rebuilt(values: dict[str, Any]) -> SeedVideoError:

@@ -195,8 +195,10 @@ def _told(error: sqlite3.Error, folder: Path) -> SeedVideoError:
     """An error of SQLite by its code (sqlite.org/rescode.html), extended where needed."""
     code: int = getattr(error, "sqlite_errorcode", 0)
     shown = printable(str(folder))
-    # A quota or a limit on file sizes is told as a write that failed.
-    if code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_WRITE:
+    # A quota or a limit on file sizes is told as a write that failed; a full disk while the index
+    # of the log is made, as a file that would not grow.
+    full = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
+    if code & 0xFF == sqlite3.SQLITE_FULL or code in full:
         return OutputError(
             "output.disk_full",
             f"{shown}: no more can be written: {printable(str(error))}",

@@ -4,6 +4,7 @@ Text, CSV, JSON lines and parquet, read as a stream: a row of any size takes bou
 nothing of what the columns mean.
 """
 
+import codecs
 import csv
 import io
 import json
@@ -66,7 +67,8 @@ def read_manifest(path: Path, *, shown: str) -> Iterator[RawRow]:
 
 def listed(file: IO[bytes], shown: str) -> Iterator[RawRow]:
     """A path a line; names that end in NUL bytes (``find -print0``) may hold line ends."""
-    head = file.read(_HEAD_BYTES)
+    # Editors on Windows put a mark of UTF-8 before the first name.
+    head = file.read(_HEAD_BYTES).removeprefix(codecs.BOM_UTF8)
     if b"\0" in head:
         rows = _names(head, file, shown)
     else:

@@ -118,7 +118,13 @@ def _copy(folder: Path, out: sqlite3.Connection, *, start: int) -> int:
             ("records", _RECORDS, _put_record),
             ("signatures", _SIGNATURES, _put_signature),
         ):
-            last = _last_row(source, table)
+            try:
+                last = _last_row(source, table)
+            except sqlite3.DatabaseError:
+                # The page that leads to all others is lost. The other table may be whole: records
+                # are found again by what they are made of, items in the inputs.
+                missed += 1
+                continue
             for low in range(0, last + 1, _STEP_ROWS):
                 rows, lost = _readable(source, table, columns, low, low + _STEP_ROWS)
                 with schema.transaction(out):

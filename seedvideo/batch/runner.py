@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from seedvideo.batch import fingerprint
 from seedvideo.batch.crew import Clip, Model, Worker
-from seedvideo.batch.faults import ended, rebuilt, told_of
+from seedvideo.batch.faults import content_of, ended, rebuilt, told_of
 from seedvideo.batch.fingerprint import Content
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
@@ -306,13 +306,14 @@ class Runner:
             self._order.again(clip)
             self._forget(clip)
             return
+        content = clip.content or content_of(values)
         state = "failed"
         if values.get("is_deadly"):
             state = "quarantined"
-            self._journal.quarantined(clip.id, *told, content=clip.content)
+            self._journal.quarantined(clip.id, *told, content=content)
         else:
             retryable = bool(values["retryable"])
-            self._journal.failed(clip.id, *told, retryable, content=clip.content)
+            self._journal.failed(clip.id, *told, retryable, content=content)
         self._settled(clip, state, code=told[0], message=told[2])
 
     def _settle_filtered(self, clip: Clip, rule: str, message: str) -> None:

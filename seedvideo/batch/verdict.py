@@ -9,9 +9,6 @@ from seedvideo.batch.item import Item
 State: TypeAlias = Literal["pending", "running", "done", "filtered", "failed", "quarantined"]
 STATES: Final[tuple[State, ...]] = get_args(State)
 
-MAX_TRIES: Final = 2
-"""How often an item may be begun before it is given up."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:

@@ -32,8 +32,9 @@ def main(descriptor: int) -> None:
     listener.say("ready")
     while True:
         said = listener.next()
-        with told(listener, out_of_memory=_MEMORY):
-            worker.work(listener, Item.from_json(said.values["id"], said.values["spec"]))
+        item = Item.from_json(said.values["id"], said.values["spec"])
+        with told(listener, out_of_memory=_MEMORY, **_facts(item.source)):
+            worker.work(listener, item)
 
 
 _MEMORY = "decode.out_of_memory"
@@ -79,6 +80,15 @@ class _Worker:
             )
         finally:
             os.close(file)
+
+
+def _facts(source: str) -> dict[str, int]:
+    """Size and time of change before anything is read, so that a failure knows whose it is."""
+    try:
+        facts = os.stat(source)
+    except (OSError, ValueError):
+        return {}  # What is wrong with the name is told by whoever opens it.
+    return {"size": facts.st_size, "mtime_ns": facts.st_mtime_ns}
 
 
 def _check_unchanged(source: str, content: fingerprint.Content) -> None:

@@ -6,12 +6,13 @@ Running a job is a file of its own, as it is the one that works.
 import json
 import os
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from seedvideo.cli.batch_run import run
-from seedvideo.cli.options import AsJson, Overwrite, Quiet, Verbose
+from seedvideo.cli.options import Overwrite, Quiet, Verbose
 from seedvideo.cli.talk import COULD_NOT_START, SOME_FAILED, Talk, write_out
 from seedvideo.writers.inert import printable
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from seedvideo.batch.verdict import Counts
 
 Form = Literal["jsonl", "parquet", "csv", "srt", "vtt", "html"]
+AsObject = Annotated[bool, typer.Option("--json", help="Say it as one JSON object.")]
 Folder = Annotated[str, typer.Argument(metavar="OUT", help="The folder of a job.")]
 
 batch = typer.Typer(
@@ -32,7 +34,7 @@ batch.command()(run)
 
 
 @batch.command()
-def status(folder: Folder, as_json: AsJson = False, verbose: Verbose = False) -> None:
+def status(folder: Folder, as_json: AsObject = False, verbose: Verbose = False) -> None:
     """Say where a job stands: counts, pace, time left, failures by code.
 
     Works while the job runs.
@@ -58,7 +60,7 @@ def status_text(found: "Status", folder: str) -> str:
     if found.holder is not None:
         lines.append(("at work", f"process {found.holder.pid} on {found.holder.host}"))
     elif rest:
-        lines.append(("at work", f"nobody; go on with: seedvideo batch run -o {folder}"))
+        lines.append(("at work", f"nobody; go on with: seedvideo batch run -o {quote(folder)}"))
     if found.pace is not None:
         lines.append(("pace", f"{found.pace:,.1f} clips a minute"))
     if rest and found.left_s is not None:
@@ -91,7 +93,7 @@ def retry(
             count = journal.retry(code=code)
     write_out(f"{count:,} clip{'s' * (count != 1)} to try again\n")
     if count:
-        talk.note(f"now: seedvideo batch run -o {folder}")
+        talk.note(f"now: seedvideo batch run -o {quote(folder)}")
 
 
 @batch.command()
@@ -188,8 +190,8 @@ def merge(
     talk.note(f"{made.counts.total:,} clips in {output}: {told(made.counts)}")
     if made.unreadable:
         talk.note(
-            f"{made.unreadable:,} rows could not be read; seedvideo batch run -o {output} does"
-            " again what is missing"
+            f"{made.unreadable:,} rows could not be read; what is missing is done again by:"
+            f" seedvideo batch run -o {quote(output)}"
         )
         raise typer.Exit(SOME_FAILED)
 

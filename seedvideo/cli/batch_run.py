@@ -5,13 +5,13 @@ import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
 from seedvideo.cli.options import (
     AnalysisOption,
-    AsJson,
     Budget,
     Coverage,
     DecoderOption,
@@ -158,7 +158,9 @@ def run(
         float | None,
         typer.Option(metavar="USD", min=0, help="With --dry-run: price of a million tokens."),
     ] = None,
-    as_json: AsJson = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --dry-run: say it as one JSON object.")
+    ] = False,
     json_events: Annotated[
         bool, typer.Option("--json-events", help="Say everything as JSON lines, on stderr.")
     ] = False,
@@ -230,6 +232,12 @@ def _base(inputs: list[str], output: str | None) -> "Job":
             f"{printable(output)} holds no job yet",
             hint="name the videos: seedvideo batch run INPUT... -o OUT",
         )
+    if not Path(job.folder).is_dir():
+        raise BatchError(
+            "batch.no_input",
+            f"the job was begun in {printable(job.folder)}, where nobody can go now",
+            hint="name the videos again: seedvideo batch run INPUT... -o OUT",
+        )
     return job
 
 
@@ -266,7 +274,7 @@ def _run(
     except KeyboardInterrupt:
         pass  # Before the run has begun: said below, like any other stop.
     if not is_whole:
-        talk.note(f"stopped; go on with: seedvideo batch run -o {folder}")
+        talk.note(f"stopped; go on with: seedvideo batch run -o {quote(str(folder))}")
         raise typer.Exit(INTERRUPTED)
     if counts.failed or counts.quarantined:
         for code, _, count in failures:

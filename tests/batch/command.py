@@ -1,54 +1,92 @@
-"""``seedvideo batch run`` as a process of its own, with the hands of the tests."""
+"""The command as a process of its own, its jobs with the hands of the tests."""
 
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 _SCRIPT = """
-import signal, sys
+import os, resource, signal, sys
 from functools import partial
 import seedvideo.model
 from seedvideo import cli
 from seedvideo.batch import runner
-from seedvideo.cli.batch_run import run
 from tests.batch.hands import HANDS, load
 
 # Under a shell that runs the tests in its background, Ctrl-C starts out ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 runner.Runner = partial(runner.Runner, hands=HANDS)
 seedvideo.model.prices = load
-cli.app.command("run-job")(run)
-sys.exit(cli.main(["run-job", *sys.argv[1:]]))
+if size := os.environ.get("TEST_FILE_BYTES"):
+    # The soft limit only: the hands lift it in their own processes.
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(size), most))
+sys.exit(cli.main(sys.argv[1:]))
 """
 
 ROOT = Path(__file__).parents[2]
 
 
-def start(*words: str | Path, **options: Any) -> "subprocess.Popen[str]":
-    """Start it; what it says can be read."""
+def start(
+    *words: str | Path, file_bytes: int | None = None, **options: Any
+) -> "subprocess.Popen[str]":
+    """Start ``batch run``; what it says can be read.
+
+    No file of the supervisor's may outgrow ``file_bytes``.
+    """
     return subprocess.Popen(
-        [sys.executable, "-c", _SCRIPT, *map(str, words)],
+        [sys.executable, "-c", _SCRIPT, "batch", "run", *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TEST_FILE_BYTES": str(file_bytes or "")},
         **{"stdin": subprocess.DEVNULL, **options},
     )
 
 
-def finish(*words: str | Path, **options: Any) -> tuple[int, str, str]:
+def finish(*words: str | Path, timeout_s: float = 120, **options: Any) -> tuple[int, str, str]:
     """Run it to its end: exit code, stdout, stderr."""
     with start(*words, **options) as process:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=timeout_s)
     return process.returncode, out, err
 
 
 def events(err: str) -> list[dict[str, Any]]:
     """The events that it told, of lines that are whole."""
     return [json.loads(line) for line in err.splitlines() if line.endswith("}")]
+
+
+def below(pid: int) -> list[int]:
+    """Processes that a process has started."""
+    found = []
+    for listed in Path(f"/proc/{pid}/task").glob("*/children"):
+        found += [int(word) for word in listed.read_text().split()]
+    return [each for child in found for each in (child, *below(child))]
+
+
+def are_gone(pids: list[int]) -> bool:
+    """Whether all end within some seconds; who ended but has no parent that cares counts."""
+    for _ in range(200):
+        states = []
+        for pid in pids:
+            try:
+                states.append(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0])
+            except FileNotFoundError:
+                continue
+        if set(states) <= {"Z", "X"}:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def export(folder: Path, form: str, output: Path) -> bytes:
+    """Export a job without timings, by the command as it is shipped; the bytes of a file."""
+    words = ["batch", "export", str(folder), "-f", form, "-o", str(output), "--no-timings", "-q"]
+    subprocess.run([sys.executable, "-m", "seedvideo", *words], check=True, cwd=ROOT, timeout=300)
+    return output.read_bytes() if output.is_file() else b""
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Processes are told of these by name, as ``tests.batch.hands:load``.
 """
 
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -23,6 +24,10 @@ HANDS = Hands(
     prices="tests.batch.hands:load",
     load="tests.batch.hands:load",
 )
+
+# A test may bound the files of the supervisor; what its processes write is no matter of that test.
+_, _MOST = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (_MOST, _MOST))
 
 
 def load(name: str) -> ColourModel:

@@ -15,7 +15,7 @@ import pytest
 
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.verdict import State
-from tests.batch.command import events, finish, start
+from tests.batch.command import are_gone, below, events, finish, start
 from tests.batch.jobs import Make, told
 
 PENDING: Final[tuple[State, ...]] = ("pending",)
@@ -34,29 +34,6 @@ def wait_for(process: "subprocess.Popen[str]", event: str, count: int = 1) -> li
     while sum(each["event"] == event for each in seen) < count:
         seen.append(json.loads(process.stderr.readline()))
     return seen
-
-
-def below(pid: int) -> list[int]:
-    """Processes that a process has started."""
-    found = []
-    for listed in Path(f"/proc/{pid}/task").glob("*/children"):
-        found += [int(word) for word in listed.read_text().split()]
-    return [each for child in found for each in (child, *below(child))]
-
-
-def are_gone(pids: list[int]) -> bool:
-    """Whether all end within some seconds; who ended but has no parent that cares counts."""
-    for _ in range(200):
-        states = []
-        for pid in pids:
-            try:
-                states.append(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0])
-            except FileNotFoundError:
-                continue
-        if set(states) <= {"Z", "X"}:
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def test_a_job_from_its_start_to_its_end(tmp_path: Path, made: Make) -> None:
@@ -245,7 +222,7 @@ def test_a_list_on_stdin_is_kept(tmp_path: Path, made: Make) -> None:
 def test_closed_streams(tmp_path: Path, made: Make) -> None:
     made("a-red")
     command = (
-        f"exec {quote(sys.executable)} -m tests.batch.command {quote(str(tmp_path))}"
+        f"exec {quote(sys.executable)} -m tests.batch.command batch run {quote(str(tmp_path))}"
         f" -o {quote(str(tmp_path / 'out'))} <&- >&- 2>&-"
     )
     done = subprocess.run(
@@ -274,3 +251,38 @@ def test_a_dry_run_loads_no_model(tmp_path: Path, made: Make) -> None:
     records = [told_[4] for told_ in verdicts(tmp_path / "out").values() if told_[4] is not None]
     assert told_costs["frames"] == sum(record.plan.frames for record in records)
     assert told_costs["model_s"] is not None
+
+
+def test_a_job_goes_on_from_any_folder(tmp_path: Path, made: Make) -> None:
+    made("a-red")
+    (tmp_path / "elsewhere").mkdir()
+    assert finish("a-red.mp4", "-o", "out", cwd=tmp_path)[0] == 0
+    before = verdicts(tmp_path / "out")
+    assert finish("-o", "../out", cwd=tmp_path / "elsewhere")[0] == 0
+    assert verdicts(tmp_path / "out") == before
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_job_whose_folder_is_gone_says_so(tmp_path: Path, made: Make) -> None:
+    made("a-red")
+    (tmp_path / "then").mkdir()
+    assert finish("../a-red.mp4", "-o", tmp_path / "out", cwd=tmp_path / "then")[0] == 0
+    (tmp_path / "then").rmdir()
+    code, _, err = finish("-o", "out", cwd=tmp_path)
+    assert code == 3
+    assert "[batch.no_input]" in err
+    assert list(verdicts(tmp_path / "out")) == ["../a-red.mp4"]
+
+
+def test_a_file_that_was_no_video_is_tried_again_when_replaced(tmp_path: Path, made: Make) -> None:
+    made("a-red")
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    (tmp_path / "text.mp4").write_text("not yet\n")
+    assert finish(tmp_path, "-o", tmp_path / "out")[0] == 1
+    assert finish("-o", tmp_path / "out")[0] == 1
+    for name in ("empty", "text"):
+        (tmp_path / f"{name}.mp4").write_bytes((tmp_path / "a-red.mp4").read_bytes())
+    code, _, err = finish("-o", tmp_path / "out", "--json-events")
+    assert code == 0
+    again = [Path(each["id"]).stem for each in events(err) if each["event"] == "item"]
+    assert sorted(again) == ["empty", "text"]

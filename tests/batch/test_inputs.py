@@ -229,3 +229,10 @@ def test_a_path_and_the_same_path_with_words_are_two(folder: Path) -> None:
     Path("n.csv").write_text("path,question\n" + worded + "a.mp4,\n" * 2 + worded)
     found = list(read(["n.csv"]))
     assert [row.id for row in found] == ["a.mp4", "a.mp4#2", "n.csv line 4", "n.csv line 5"]
+
+
+def test_a_text_list_from_windows(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_bytes(b"\xef\xbb\xbfa.mp4\r\nb.mp4\r\n")
+    sources = [item.source for item in items_of(str(path))]
+    assert sources == [str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4")]

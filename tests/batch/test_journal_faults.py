@@ -141,6 +141,21 @@ def test_a_file_that_may_not_grow_is_a_full_disk(tmp_path: Path) -> None:
             assert journal.counts().total == 500
 
 
+def test_no_room_for_a_new_journal_is_a_full_disk(tmp_path: Path) -> None:
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "from seedvideo import OutputError\n"
+        "from seedvideo.batch.journal import Journal\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)\n"
+        "try: Journal.open(Path(sys.argv[1]), write=True)\n"
+        "except OutputError as error: print(error.code)\n"
+    )
+    for size in (4_096, 8_192, 20_000):
+        words = [sys.executable, "-c", code, str(tmp_path / str(size)), str(size)]
+        done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=True)
+        assert done.stdout == "output.disk_full\n"
+
+
 def finished(folder: Path, count: int) -> Path:
     with planned(folder, items(count)) as journal:
         while taken := journal.take(50):
@@ -264,3 +279,21 @@ def test_a_journal_left_by_a_dead_process_can_be_read(tmp_path: Path) -> None:
     with Journal.open(tmp_path, write=False) as journal:
         assert journal.counts() == Counts(done=5)
     assert os.path.exists(tmp_path / journal_schema.NAME)
+
+
+def test_records_are_kept_where_the_items_are_lost(tmp_path: Path) -> None:
+    path = finished(tmp_path / "bad", 20)
+    database = sqlite3.connect(path)
+    root = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'items'").fetchone()[0]
+    size = database.execute("PRAGMA page_size").fetchone()[0]
+    database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.close()
+    with path.open("r+b") as file:
+        file.seek((root - 1) * size)
+        file.write(b"\xff" * size)
+    merged = merge([tmp_path / "bad"], tmp_path / "new")
+    assert merged.counts.total == 0
+    assert merged.unreadable >= 1
+    new = sqlite3.connect(tmp_path / "new" / journal_schema.NAME)
+    assert new.execute("SELECT COUNT(*) FROM records").fetchone()[0] == 20
+    new.close()

@@ -1,0 +1,158 @@
+"""What takes too long for every change: `make release-check`.
+
+    python -m tests.batch.release kills --trials 200
+    python -m tests.batch.release disk
+
+``kills`` runs a job of small clips with a model without weights, kills it with signal 9 at a random
+moment, so often as told, and lets it end: its export must be, byte for byte, that of a run that
+nobody disturbed, and nothing that was reported done may be lost. ``disk`` lets the supervisor's
+files grow to every n-th page and no further. Ends with 1 at the first broken promise.
+"""
+
+import argparse
+import itertools
+import random
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+from seedvideo.batch.journal import Journal
+from seedvideo.batch.verdict import State
+from tests.batch.command import are_gone, below, events, export, finish, start
+from tests.painted import COLOURS, paint
+
+CLIPS: Final = 20
+PAGE_BYTES: Final = 4096
+FULL: Final = "[output.disk_full]"
+_DONE: Final[tuple[State, ...]] = ("done",)
+_KILLS_OF_A_JOB: Final = 3
+"""A folder's job is killed so often at most before it may end."""
+
+
+def main() -> None:
+    """Run one check."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("check", choices=("kills", "disk"))
+    parser.add_argument("--trials", type=int, default=200, help="kills")
+    parser.add_argument("--seed", type=int, default=6)
+    parser.add_argument("--step", type=int, default=1, help="pages between two full disks")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if args.check == "kills":
+            check_kills(folder, trials=args.trials, chance=random.Random(args.seed))
+        else:
+            check_disk(folder, step=args.step)
+
+
+def make_clips(folder: Path, count: int) -> Path:
+    """A folder of clips, most of them sound; one is no video, and one kills who opens it."""
+    colours = list(COLOURS)
+    for number in range(count - 2):
+        shown = [colours[number % 5], colours[number // 5 % 5]]
+        paint(folder / f"{number:02}-{'-'.join(shown)}.mp4", shown, shot_s=0.4 + number / 100)
+    (folder / "05-text.mp4").write_text("no video\n")
+    # Bytes of its own: a clip with the bytes of another is done by that one's record, unopened.
+    paint(folder / "poison.mp4", ["red"], shot_s=3)
+    return folder
+
+
+def expect(is_true: bool, what: str) -> None:  # noqa: FBT001  # reads like an assertion
+    """End with 1 if a promise is broken; unlike an assertion, also under ``python -O``."""
+    if not is_true:
+        raise SystemExit(f"broken: {what}")
+
+
+def check_kills(folder: Path, *, trials: int, chance: random.Random) -> None:
+    """Kill a job so often; whatever it was doing, the result is that of a job left alone."""
+    clips = make_clips(folder / "clips", CLIPS)
+    began_s = time.monotonic()
+    code, _, err = finish(clips, "-o", folder / "whole", "--json-events", timeout_s=600)
+    took_s = time.monotonic() - began_s
+    expect(code == 1, f"the run that nobody disturbed ended with {code}: {err[-400:]}")
+    truth = export(folder / "whole", "jsonl", folder / "whole.jsonl")
+    expect(truth.count(b"\n") == CLIPS, "every clip has a line")
+    print(f"{CLIPS} clips in {took_s:.1f} s, {len(truth):,} bytes", flush=True)
+    kills = jobs = reported_in_all = 0
+    while kills < trials:
+        out = folder / f"job-{jobs}"
+        reported: set[str] = set()
+        for _ in range(min(chance.randint(1, _KILLS_OF_A_JOB), trials - kills)):
+            told, ended = _kill_one(clips, out, wait_s=chance.uniform(0, took_s))
+            reported |= told
+            kills += 1
+            if (out / "journal.sqlite").exists():
+                with Journal.open(out, write=False) as journal:
+                    done = {entry.item.id for entry in journal.entries(states=_DONE)}
+                expect(reported <= done, f"lost: {reported - done}")
+            if ended:
+                break
+        code, _, err = finish(clips, "-o", out, timeout_s=600)
+        expect(code == 1, f"a resumed run ended with {code}: {err[-400:]}")
+        with Journal.open(out, write=False) as journal:
+            expect(journal.problems() == [], "the journal is sound")
+        found = export(out, "jsonl", folder / "found.jsonl")
+        expect(found == truth, f"after kill {kills} these lines differ: {_differ(truth, found)}")
+        (folder / "found.jsonl").unlink()
+        shutil.rmtree(out)
+        jobs += 1
+        reported_in_all += len(reported)
+        print(f"{kills} kills, {jobs} jobs: same bytes", flush=True)
+    print(f"kills: {kills} in {jobs} jobs, {reported_in_all} clips told done before, none lost")
+
+
+def _differ(one: bytes, other: bytes) -> list[tuple[bytes, bytes]]:
+    lines = itertools.zip_longest(one.splitlines(), other.splitlines(), fillvalue=b"")
+    return [pair for pair in lines if pair[0] != pair[1]][:1]
+
+
+def _kill_one(clips: Path, out: Path, *, wait_s: float) -> tuple[set[str], bool]:
+    """Start a run and kill it: what it had told as done, and whether it had ended by itself."""
+    process = start(clips, "-o", out, "--json-events")
+    try:
+        out_text, err = process.communicate(timeout=wait_s)
+    except subprocess.TimeoutExpired:
+        children = below(process.pid)
+        process.kill()
+        out_text, err = process.communicate(timeout=60)
+        expect(are_gone(children), "a killed job leaves nobody behind")
+    ended = process.returncode >= 0
+    expect(out_text == "" and "Traceback" not in err, f"a clean stderr: {err[-400:]}")
+    return {each["id"] for each in events(err) if each.get("state") == "done"}, ended
+
+
+def check_disk(folder: Path, *, step: int) -> None:
+    """Let the job's files grow to every n-th page, then give it the room that it needs."""
+    clips = make_clips(folder / "clips", 5)
+    finish(clips, "-o", folder / "whole")
+    truth = export(folder / "whole", "jsonl", folder / "whole.jsonl")
+    full = 0
+    for pages in itertools.count(1, step):
+        out, size = folder / f"job-{pages}", pages * PAGE_BYTES
+        code, _, err = finish(clips, "-o", out, "--json-events", file_bytes=size)
+        reported = {each["id"] for each in events(err) if each.get("state") == "done"}
+        expect("Traceback" not in err, f"a clean stderr at {pages} pages: {err[-400:]}")
+        if code == 1 and FULL not in err:
+            break
+        expect(code in (1, 3) and FULL in err, f"{pages} pages: exit {code}: {err[-400:]}")
+        full += 1
+        if reported:
+            with Journal.open(out, write=False) as journal:
+                done = {entry.item.id for entry in journal.entries(states=_DONE)}
+            expect(reported <= done, f"lost at {pages} pages: {reported - done}")
+        code, _, err = finish(clips, "-o", out)
+        expect(code == 1, f"resumed after {pages} pages it ended with {code}: {err[-400:]}")
+        found = export(out, "jsonl", folder / "found.jsonl")
+        expect(found == truth, f"resumed after {pages} pages the export differs")
+        (folder / "found.jsonl").unlink()
+        shutil.rmtree(out)
+        print(f"full at {pages} pages: resumed, same bytes", flush=True)
+    expect(full > 0, "the disk was full at least once")
+    print(f"disk: full at {full} sizes up to {pages} pages, each resumed to the same bytes")
+
+
+if __name__ == "__main__":
+    main()
