@@ -95,3 +95,10 @@ def _say_memory(listener: Listener, code: str, told: dict[str, Any]) -> None:
         retryable=False,
         **told,
     )
+
+
+def be_quiet() -> None:
+    """Write nothing to stderr any more: what goes wrong from now on is told in lines."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)

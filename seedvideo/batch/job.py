@@ -89,6 +89,7 @@ class Filters:
 
 
 NO_FILTERS: Final = Filters()
+DEFAULT_TOP: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
@@ -141,7 +142,7 @@ class Job:
     question: str = ""
     options: tuple[str, ...] = ()
     query: str = ""
-    top: int = 3
+    top: int = DEFAULT_TOP
     thinking: bool = False
     model: str = "nano"
     policy: Literal["seed1.5", "uniform", "keyframes", "adaptive"] = "adaptive"
@@ -197,6 +198,8 @@ class Job:
             "ground": ("question", "options"),
         }.get(self.task, ("question", "options", "query", "thinking"))
         given = [name for name in strangers if getattr(self, name)]
+        if self.task != "ground" and self.top != DEFAULT_TOP:
+            given.append("top")
         if given:
             raise _invalid(f"the task {self.task} takes no {', '.join(given)}")
         if self.question or self.options:

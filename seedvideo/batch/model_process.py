@@ -7,7 +7,7 @@ import os
 from time import perf_counter
 from typing import Any
 
-from seedvideo.batch.child import Listener, told
+from seedvideo.batch.child import Listener, be_quiet, told
 from seedvideo.batch.item import Item
 from seedvideo.batch.job import Job
 from seedvideo.batch.line import Said
@@ -27,6 +27,7 @@ def main(descriptor: int) -> None:
         model = _Model(setup)
     if model is None:
         return
+    be_quiet()
     listener.say("ready", name=model.backend.name, sha256=model.backend.sha256)
     while True:
         said = listener.next()

@@ -6,16 +6,18 @@ so it works from scripts, interactive sessions and tests alike.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from seedvideo.batch.line import Line, Said
 
@@ -28,6 +30,7 @@ SEND_TIMEOUT_S: Final = 10.0
 """A process has a thread that only listens: one that takes nothing for so long is no more."""
 
 _END_S: Final = 10.0
+_LAST_BYTES: Final = 4096
 
 
 class Process:
@@ -42,10 +45,14 @@ class Process:
         OSError: if the system has no process left.
     """
 
+    last_words: str = ""
+    """The last line of what a killed one had written to stderr before it was ready."""
+
     def __init__(
         self, module: str, setup: dict[str, Any], *, environment: Mapping[str, str] = NO_VARIABLES
     ) -> None:
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._said_at_start = _paper()
         with its:
             self._process = subprocess.Popen(
                 [
@@ -61,7 +68,8 @@ class Process:
                 env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                # Until it is ready: from then on it tells of errors in lines.
+                stderr=self._said_at_start,
                 pass_fds=(its.fileno(),),
                 # Ctrl-C is for the supervisor, which ends its processes in its own way.
                 start_new_session=True,
@@ -110,6 +118,8 @@ class Process:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         self._line.close()
+        self.last_words = _last_line(self._said_at_start)
+        self._said_at_start.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             # One that sleeps in a dead disk cannot be ended; it is not waited for.
             self._process.wait(timeout=_END_S)
@@ -118,6 +128,21 @@ class Process:
         if status < 0:
             return f"ended by signal {-status} ({signal.strsignal(-status)})"
         return f"ended with status {status}"
+
+
+def _paper() -> IO[bytes]:
+    """A file that has no name: in memory where the system can, as the disk may be full."""
+    if sys.platform != "linux":
+        return tempfile.TemporaryFile("a+b", buffering=0)
+    paper = os.fdopen(os.memfd_create("stderr"), "w+b", buffering=0)
+    fcntl.fcntl(paper, fcntl.F_SETFL, fcntl.fcntl(paper, fcntl.F_GETFL) | os.O_APPEND)
+    return paper
+
+
+def _last_line(paper: IO[bytes]) -> str:
+    paper.seek(max(paper.seek(0, os.SEEK_END) - _LAST_BYTES, 0))
+    lines = paper.read().decode("utf-8", "replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 def _module_path() -> list[str]:

@@ -15,7 +15,7 @@ from collections import deque
 from typing import Any, Final
 
 from seedvideo.batch import fingerprint
-from seedvideo.batch.crew import Clip, Model, Worker
+from seedvideo.batch.crew import START_TIMEOUT_S, Clip, Model, Worker
 from seedvideo.batch.faults import content_of, ended, rebuilt, told_of
 from seedvideo.batch.fingerprint import Content
 from seedvideo.batch.job import Job
@@ -74,7 +74,7 @@ class Runner:
         self._deaths = 0
         self._busy_s = self._idle_s = 0.0
         self._answered = self._answered_at_stop = self._visual_tokens = 0
-        self._false_starts = 0
+        self._unasked_ends = 0
         self._selector = selectors.DefaultSelector()
 
     def run(self) -> bool:
@@ -272,11 +272,14 @@ class Runner:
         self._selector.unregister(worker.process)
         self._workers.remove(worker)
         how = worker.process.kill(is_gone=is_gone)
-        if not worker.is_ready:
-            self._false_starts += 1
-            if self._false_starts >= MAX_DEATHS_IN_A_ROW:
-                raise DecodeError("decode.crashed", f"decoding processes end unasked: one {how}")
-        if worker.clip is not None:
+        if worker.clip is None:
+            self._unasked_ends += 1
+            if self._unasked_ends >= MAX_DEATHS_IN_A_ROW:
+                why = _why(worker.process.last_words)
+                raise DecodeError(
+                    "decode.crashed", f"decoding processes end unasked: one {how}{why}"
+                )
+        else:
             fault = ended(code, f"the decoding process {how}", self._job.timeout_s)
             self._fail(worker.rest(), fault)
             self._release()
@@ -288,8 +291,12 @@ class Runner:
         self._idle_s += model.idle_s
         self._model = None
         self._deaths += 1
-        if not model.is_ready or self._deaths >= MAX_DEATHS_IN_A_ROW:
-            again = "" if not model.is_ready else f", the {self._deaths}th time in a row"
+        if not model.is_ready:
+            if code == "model.timeout":
+                how = f"had not loaded the model after {START_TIMEOUT_S:g} s and {how}"
+            raise ModelError(code, f"the model's process {how}{_why(model.process.last_words)}")
+        if self._deaths >= MAX_DEATHS_IN_A_ROW:
+            again = f", the {self._deaths}th time in a row"
             raise ModelError("model.crashed", f"the model's process {how}{again}")
         if model.clips:
             began = model.clips.popleft()
@@ -381,3 +388,7 @@ class Runner:
                 "task": self._job.task,
             }
             self._journal.note("speed", json.dumps(speed))
+
+
+def _why(last_words: str) -> str:
+    return f": {printable(last_words[:300])}" if last_words else ""

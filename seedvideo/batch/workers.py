@@ -9,7 +9,7 @@ import resource
 from typing import Any
 
 from seedvideo.batch import fingerprint
-from seedvideo.batch.child import Listener, told
+from seedvideo.batch.child import Listener, be_quiet, told
 from seedvideo.batch.filters import Refused
 from seedvideo.batch.item import Item
 from seedvideo.batch.job import Job
@@ -29,6 +29,7 @@ def main(descriptor: int) -> None:
         worker = _Worker(setup)
     if worker is None:
         return
+    be_quiet()
     listener.say("ready")
     while True:
         said = listener.next()

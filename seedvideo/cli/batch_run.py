@@ -297,6 +297,15 @@ def _plan(journal: "Journal", job: "Job", prices: "Prices", *, again: bool, talk
             )
         if journal.job() == job:
             return
+    old = journal.job()
+    if old is not None:
+        before, now = old.settings(), job.settings()
+        other = [name for name in now if now[name] != before.get(name)]
+        if other:
+            talk.note(
+                f"other settings than in the run before: {', '.join(other)};"
+                " what they touch is done again"
+            )
     talk.status("reading the inputs")
     journal.note("planned", "in part")
     rows = inputs.read(job.inputs, folder=job.folder, stdin=sys.stdin.buffer)

@@ -286,3 +286,19 @@ def test_a_file_that_was_no_video_is_tried_again_when_replaced(tmp_path: Path, m
     assert code == 0
     again = [Path(each["id"]).stem for each in events(err) if each["event"] == "item"]
     assert sorted(again) == ["empty", "text"]
+
+
+def test_other_settings_than_before_are_told(tmp_path: Path, made: Make) -> None:
+    made("a-red")
+    assert finish(tmp_path, "-o", tmp_path / "out", "--budget", "400")[0] == 0
+    assert "other settings" not in finish("-o", tmp_path / "out")[2]
+    _, _, err = finish(tmp_path, "-o", tmp_path / "out")
+    assert "other settings than in the run before: budget_tokens;" in err
+
+
+def test_top_belongs_to_ground(tmp_path: Path, made: Make) -> None:
+    made("a-red")
+    code, _, err = finish(tmp_path, "-o", tmp_path / "out", "--top", "5")
+    assert code == 2
+    assert "the task caption takes no top" in err
+    assert not (tmp_path / "out").exists()
