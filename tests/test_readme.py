@@ -84,7 +84,9 @@ def test_a_session_in_a_shell(
     """One shell for all its lines; the command's jobs have a model that needs no weights."""
     assert len(runs) + sum(shown.count("\n") for _, shown in runs) <= MAX_SHELL_LINES
     program = tmp_path_factory.mktemp("bin") / "seedvideo"
-    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m tests.batch.command "$@"\n')
+    program.write_text(
+        f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m tests.batch.command "$@"\n'
+    )
     program.chmod(0o755)
     script = "".join(
         f"{{ {command}\n}} >{beside_the_clip}/{place}.out 2>{beside_the_clip}/{place}.err\n"
