@@ -119,7 +119,7 @@ def is_frozen(clip: Video, window: Span, cells: Cells) -> bool:
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenClip:
     """A clip that was compared.
 
     Args:
@@ -143,21 +143,21 @@ class Duplicates:
     Memory is a few hundred bytes a clip.
     """
 
-    def __init__(self, kept: Sequence[Seen] = ()) -> None:
-        self._kept: dict[str, list[Seen]] = {}
+    def __init__(self, kept: Sequence[SeenClip] = ()) -> None:
+        self._kept: dict[str, list[SeenClip]] = {}
         for each in kept:
             self.keep(each)
 
-    def keep(self, clip: Seen) -> None:
+    def keep(self, clip: SeenClip) -> None:
         """Note a clip that stays."""
         self._kept.setdefault(clip.asked, []).append(clip)
 
-    def first_like(self, clip: Seen) -> Seen | None:
+    def first_like(self, clip: SeenClip) -> SeenClip | None:
         """The first clip before this one in the job's order that looks the same."""
         alike = [other for other in self._near(clip) if _same(other.signature, clip.signature)]
         return min(alike, key=lambda other: other.place, default=None)
 
-    def _near(self, clip: Seen) -> Iterator[Seen]:
+    def _near(self, clip: SeenClip) -> Iterator[SeenClip]:
         for other in self._kept.get(clip.asked, ()):
             longer = max(other.duration_s, clip.duration_s)
             close = abs(other.duration_s - clip.duration_s) <= SAME_DURATION * longer

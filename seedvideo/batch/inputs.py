@@ -159,11 +159,12 @@ def _item(row: Mapping[str, Any], folder: str) -> Item:
     Raises:
         ValueError: telling what is wrong with it.
     """
-    path = row.get("path")
-    if len(row) == 1 and path and isinstance(path, str):
-        # Most rows of the longest lists: nothing else is to be checked.
-        source = os.path.join(folder, path) if folder else path
-        return Item(id=source, source=source)
+    if len(row) == 1:
+        ((name, path),) = row.items()
+        if name in _PATHS and path and isinstance(path, str):
+            # Most rows of the longest lists: nothing else is to be checked.
+            source = os.path.join(folder, path) if folder else path
+            return Item(id=source, source=source)
     unknown = sorted(str(name)[:40] for name in row if name not in _COLUMNS)
     if unknown:
         known = ", ".join(sorted(_COLUMNS))

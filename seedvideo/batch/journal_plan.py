@@ -5,7 +5,7 @@ In chunks, each one transaction; only what differs is written. One bit of memory
 
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -80,17 +80,19 @@ def plan_rows(
         )
     seen = _Bits()
     last = connection.execute("SELECT COALESCE(MAX(number), 0) FROM items").fetchone()[0]
-    was_empty = last == 0
     present = 0
     placed = (
         (place, row)
         for place, row in enumerate(rows)
         if job.shard is None or belongs(row.id, job.shard)
     )
+    if last == 0:
+        _fill(connection, placed, verdicts)
+        return
     while chunk := list(islice(placed, CHUNK_ROWS)):
         present += len(chunk)
         keys = [key_of(row.id) for _, row in chunk]
-        kept = {} if was_empty and present == len(chunk) else _look_up(connection, keys)
+        kept = _look_up(connection, keys)
         changes = _Changes()
         for (place, row), key in zip(chunk, keys, strict=True):
             old = kept.get(key)
@@ -107,6 +109,24 @@ def plan_rows(
         with schema.transaction(connection):
             _write(connection, changes)
     _part_with(connection, seen, present)
+
+
+def _fill(
+    connection: sqlite3.Connection, placed: Iterator[tuple[int, Row]], verdicts: Verdicts
+) -> None:
+    """Take the rows into a journal that has none: nothing is there to be looked up."""
+    last = 0
+    while chunk := list(islice(placed, CHUNK_ROWS)):
+        changes = _Changes()
+        for place, row in chunk:
+            last += 1
+            key = key_of(row.id)
+            changes.new.append((last, place, key, *_new_values(row, key, verdicts)))
+        try:
+            with schema.transaction(connection):
+                _write(connection, changes)
+        except sqlite3.IntegrityError as error:
+            raise ValueError(f"two rows have one id: {error}") from error
 
 
 def _look_up(connection: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, _Kept]:

@@ -8,7 +8,7 @@ the filter for duplicates every clip is decided at once.
 from collections.abc import Iterator
 
 from seedvideo.batch.crew import Clip
-from seedvideo.batch.filters import NO_CLIPS, Seen, asked_about
+from seedvideo.batch.filters import NO_CLIPS, SeenClip, asked_about
 from seedvideo.batch.job import NO_FILTERS, Job
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.signatures import Signatures
@@ -66,7 +66,7 @@ class Order:
     def _like(self, clip: Clip, place: int) -> str | None:
         if self._signatures is None:
             return None
-        seen = Seen(
+        seen = SeenClip(
             place=place,
             id=clip.id,
             asked=asked_about(self._job, clip.item),

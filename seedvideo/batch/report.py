@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Final
 
+from seedvideo.batch.item import Item
 from seedvideo.batch.journal import Journal
+from seedvideo.batch.progress import duration
 from seedvideo.batch.report_clip import render_clip, verdict
 from seedvideo.batch.report_page import Overview, Page, render_end, render_start
 from seedvideo.batch.rows import record_of
-from seedvideo.batch.status import about, length, pace_of
+from seedvideo.batch.status import about, pace_of
 from seedvideo.batch.verdict import Entry
 from seedvideo.errors import OutputError
 
@@ -55,7 +57,7 @@ class _Sums:
         if record is None:
             return
         if record.media is not None:
-            self.seconds += record.media.duration_s
+            self.seconds += _looked_at_s(entry.item, record.media.duration_s)
         if record.plan is not None:
             self.frames += record.plan.frames
         if record.usage is not None:
@@ -64,6 +66,12 @@ class _Sums:
             self.output_tokens += record.usage.output_tokens
         if record.model is not None:
             self.model = f"{record.model.name} {record.model.sha256[:12]}"
+
+
+def _looked_at_s(item: Item, duration_s: float) -> float:
+    """Seconds of a video that its row asks about."""
+    end_s = duration_s if item.end_s is None else min(float(item.end_s), duration_s)
+    return max(0.0, end_s - float(item.start_s or 0))
 
 
 def pages(
@@ -122,7 +130,7 @@ def _overview(journal: Journal, sums: _Sums, *, pace: float | None) -> Overview:
         told += [f"\u201c{text}\u201d" for text in (job.question, job.query) if text]
     facts = []
     if sums.seconds:
-        facts.append(("video", f"{length(sums.seconds)} in clips that are done"))
+        facts.append(("video", f"{duration(sums.seconds)} in clips that are done"))
     if sums.frames:
         facts.append(("shown", f"{sums.frames:,} frames, {sums.visual_tokens:,} visual tokens"))
         facts.append(("read", f"{sums.prompt_tokens:,} prompt tokens"))

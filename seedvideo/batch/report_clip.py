@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Final
 
 from seedvideo.batch.report_timeline import timeline
 from seedvideo.batch.rows import record_of
-from seedvideo.records import AnswerRecord, Event, GroundingRecord, MediaRecord, Record
+from seedvideo.records import (
+    AnswerRecord,
+    Event,
+    GroundingRecord,
+    MediaRecord,
+    Record,
+    SpanRecord,
+)
 from seedvideo.writers.inert import one_line, printable, printable_lines
 
 if TYPE_CHECKING:
@@ -147,7 +154,7 @@ def _caption(record: Record) -> str:
 def _event(number: int, event: Event) -> str:
     unsure = "" if event.confident else " <small>not sure</small>"
     return (
-        f"<li><i>{number}</i><time>{event.start_s:.1f}\u2009\u2013\u2009{event.end_s:.1f} s</time>"
+        f"<li><i>{number}</i><time>{_span(event)}</time>"
         f"<span>{spoken(event.text)}{unsure}</span></li>"
     )
 
@@ -177,7 +184,7 @@ def _grounding(grounding: GroundingRecord, media: MediaRecord | None) -> str:
     parts = [f'<p class="asked">{spoken(grounding.query)}</p>']
     if grounding.found:
         best = grounding.spans[0]
-        parts.append(f'<p class="said">{best.start_s:.1f}\u2009\u2013\u2009{best.end_s:.1f} s</p>')
+        parts.append(f'<p class="said">{_span(best)}</p>')
     else:
         share = grounding.not_found_probability
         sure = "" if share is None else f" <small>{share:.2f}</small>"
@@ -185,13 +192,18 @@ def _grounding(grounding: GroundingRecord, media: MediaRecord | None) -> str:
     spans = [(span.start_s, span.end_s) for span in grounding.spans]
     parts.append(timeline(spans, faded=[place > 0 for place in range(len(spans))], media=media))
     rows = [
-        f"<li><i>{number}</i><time>{span.start_s:.1f}\u2009\u2013\u2009{span.end_s:.1f} s</time>"
+        f"<li><i>{number}</i><time>{_span(span)}</time>"
         f"<span>{'' if span.score is None else f'score {span.score:.2f}'}</span></li>"
         for number, span in enumerate(grounding.spans, start=1)
     ]
     if rows:
         parts.append(f'<ol class="moments">{"".join(rows)}</ol>')
     return "\n".join([*parts, _thought(grounding.thinking)])
+
+
+def _span(span: Event | SpanRecord) -> str:
+    """Its times; the unit never stands on a line of its own."""
+    return f"{span.start_s:.1f}\u2009\u2013\u2009{span.end_s:.1f}\u00a0s"
 
 
 def _thought(text: str | None) -> str:

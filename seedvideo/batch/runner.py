@@ -216,6 +216,7 @@ class Runner:
         elif said.type == "refused":
             self._settle_filtered(clip, said.values["rule"], said.values["message"])
         else:
+            self._unasked_ends = 0
             clip.file, clip.prepared = said.file, said.values
             self._order.hold(clip)
         self._release()

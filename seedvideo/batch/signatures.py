@@ -3,7 +3,7 @@
 Only jobs that leave out duplicates have any. Knows no pictures.
 """
 
-from seedvideo.batch.filters import Duplicates, Seen
+from seedvideo.batch.filters import Duplicates, SeenClip
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import key_of
 
@@ -44,12 +44,12 @@ class Signatures:
             rows = tables.execute(_KEPT).fetchall()
         return Duplicates(
             [
-                Seen(place, id_bytes.decode("utf-8", "surrogatepass"), asked, long_s, signature)
+                SeenClip(place, id_bytes.decode("utf-8", "surrogatepass"), asked, long_s, signature)
                 for place, id_bytes, asked, long_s, signature in rows
             ]
         )
 
-    def note(self, clip: Seen) -> None:
+    def note(self, clip: SeenClip) -> None:
         """Keep the signature of a clip."""
         with self._journal.transaction() as tables:
             tables.execute(

@@ -52,7 +52,7 @@ def status(folder: Folder, as_json: AsObject = False, verbose: Verbose = False) 
 
 def status_text(found: "Status", folder: str) -> str:
     """A line a fact, for people."""
-    from seedvideo.batch.status import length
+    from seedvideo.batch.progress import duration
 
     counts = found.counts
     lines = [("job", found.about), ("clips", f"{counts.total:,}: {told(counts)}")]
@@ -64,7 +64,7 @@ def status_text(found: "Status", folder: str) -> str:
     if found.pace is not None:
         lines.append(("pace", f"{found.pace:,.1f} clips a minute"))
     if rest and found.left_s is not None:
-        lines.append(("left", f"about {length(found.left_s)}"))
+        lines.append(("left", f"about {duration(found.left_s)}"))
     for code, stage, count in found.failures:
         lines.append(("failed", f"{count:,} with {code} (stage {stage})"))
     return "".join(f"{name:<10}{printable(fact)}\n" for name, fact in lines)

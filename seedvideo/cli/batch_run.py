@@ -170,7 +170,8 @@ def run(
     """Do a job: every clip gets a verdict, and a killed job loses nothing.
 
     Run it again to go on. Ctrl-C once finishes the clip in the model, twice stops at once. Exit
-    code: 0 all done or left out, 1 some failed, 2 wrong usage, 3 could not start, 130 interrupted.
+    code: 0 all done or left out, 1 some failed, 2 wrong usage, 3 could not start or go on, 130
+    interrupted.
     """
     talk = Talk(quiet=quiet, verbose=verbose)
     if output is None and not dry_run:
@@ -267,7 +268,7 @@ def _run(
         with journal:
             with talk.guarded(COULD_NOT_START):
                 _plan(journal, job, prices, again=again, talk=talk)
-            with talk.guarded(SOME_FAILED):
+            with talk.guarded(COULD_NOT_START):
                 progress = _progress(talk, json_events=json_events)
                 is_whole = Runner(journal, job, prices, progress=progress).run()
                 counts, failures = journal.counts(), journal.failures()

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from seedvideo.model.decoder import Decoder, KVCache
-from seedvideo.model.generate import NEVER_WRITTEN, log_probabilities
+from seedvideo.model.generate import NEVER_WRITTEN, Reading, as_it_is, log_probabilities
 from seedvideo.model.marks import END_ID
 
 WIDTH: Final = 128
@@ -83,7 +83,12 @@ class Trie:
 
 @torch.inference_mode()
 def rank_candidates(
-    decoder: Decoder, prompt: Tensor, candidates: Sequence[Sequence[int]], *, width: int = WIDTH
+    decoder: Decoder,
+    prompt: Tensor,
+    candidates: Sequence[Sequence[int]],
+    *,
+    width: int = WIDTH,
+    reading: Reading = as_it_is,
 ) -> list[Scored]:
     """Score candidates as continuations of a prompt.
 
@@ -94,6 +99,7 @@ def rank_candidates(
         width: nodes of one depth that are kept. With no more candidates than that, every one is
             scored; with more, those that the search drops on the way are not in the result, and
             the others share the whole probability.
+        reading: what the prompt does to the states that words are chosen from.
 
     Returns:
         Best first; of equal ones, in the candidates' order.
@@ -110,9 +116,12 @@ def rank_candidates(
     found: dict[int, float] = {}
     nodes, totals = [0], torch.zeros(1, dtype=torch.float64, device=prompt.device)
     sees = torch.ones(1, length, dtype=torch.bool, device=prompt.device)  # (n, p)
-    hidden = decoder(prompt, cache=cache)[0, -1:]  # (n, d)
+    states = decoder(prompt, cache=cache)
+    settled = reading(states)
+    hidden = states[0, -1:]  # (n, d)
     while True:
-        scores = log_probabilities(decoder, hidden).double() + totals.unsqueeze(1)  # (n, v)
+        scores = log_probabilities(decoder, settled(hidden)).double()  # (n, v)
+        scores += totals.unsqueeze(1)
         for place, node in enumerate(nodes):
             ended = trie.ends[node]
             if ended is not None:

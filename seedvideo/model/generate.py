@@ -7,7 +7,9 @@ Notation used for tensor shapes:
     b: rows; s: positions of the prompt; d: width of the decoder; v: vocabulary; m: beams
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,6 +19,15 @@ from seedvideo.model.marks import ANSWER_ID, END_ID, FRAME_END_ID, FRAME_ID, IMA
 
 NEVER_WRITTEN = (PAD_ID, FRAME_ID, FRAME_END_ID, IMAGE_ID, ANSWER_ID)
 """Marks that belong to a prompt and are no text."""
+
+Reading: TypeAlias = Callable[[Tensor], Callable[[Tensor], Tensor]]
+"""From the last states ``(b, s, d)`` of a prompt to what is done to each state ``(n, d)`` that
+follows, and to the prompt's own last one, before words are chosen from it."""
+
+
+def as_it_is(states: Tensor) -> Callable[[Tensor], Tensor]:
+    """The reading that changes nothing."""
+    return lambda hidden: hidden
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,7 @@ def write(
     max_new_tokens: int,
     beams: int = 5,
     length_penalty: float = 0.7,
+    reading: Reading = as_it_is,
 ) -> list[list[Written]]:
     """Continue each row of ``prompt`` until the end mark; one beam is greedy decoding.
 
@@ -51,6 +63,7 @@ def write(
         max_new_tokens: most ids to write in a row; a row cut off there has no end mark.
         beams: answers kept in parallel.
         length_penalty: exponent of the length; above 0 favours longer answers.
+        reading: what the prompt does to the states that words are chosen from.
 
     Returns:
         For each row its finished answers, best rank first; the best one that was cut off if none
@@ -65,7 +78,9 @@ def write(
     device = prompt.device
     cache = KVCache(decoder.config, rows=rows, capacity=length + max_new_tokens, like=prompt)
     # (b, v): the beams of a row start as one
-    first = log_probabilities(decoder, decoder(prompt, cache=cache)[:, -1])
+    states = decoder(prompt, cache=cache)
+    settled = reading(states)
+    first = log_probabilities(decoder, settled(states[:, -1]))
     scores, ids = first.topk(beams, dim=-1)
     cache.select(torch.arange(rows, device=device).repeat_interleave(beams))
     written = ids.unsqueeze(-1)
@@ -75,7 +90,7 @@ def write(
         if step == max_new_tokens - 1 or _is_settled(scores, finished):
             break
         x = decoder.embedding(written[:, :, -1].reshape(rows * beams, 1))
-        step_scores = log_probabilities(decoder, decoder(x, cache=cache)[:, -1])
+        step_scores = log_probabilities(decoder, settled(decoder(x, cache=cache)[:, -1]))
         total = scores.unsqueeze(-1) + step_scores.view(rows, beams, -1)
         vocabulary = total.shape[-1]
         scores, flat = total.flatten(1).topk(beams, dim=-1)

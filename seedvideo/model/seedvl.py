@@ -11,8 +11,9 @@ Notation used for tensor shapes:
     b: rows; s: positions; k: visual tokens of all frames; d: width of the decoder
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -23,6 +24,7 @@ from seedvideo.model.backends import SKILLS, Skill
 from seedvideo.model.decoder import Decoder, DecoderConfig
 from seedvideo.model.marks import IMAGE_ID
 from seedvideo.model.pointer import Pointer
+from seedvideo.model.reader import Reader
 from seedvideo.model.thumbnails import THUMBNAIL_VALUES, scaled, thumbnails
 from seedvideo.model.vit import SeedViT, VitConfig
 from seedvideo.units import POOL
@@ -37,12 +39,21 @@ class AnswerConfig:
         decoder: its language model.
         thumbnails: whether its adapter reads each token's own square beside the encoder's vector.
         pointer: whether it says of each frame how likely a question is about it.
+        reader: whether answers are written from the frames that are pointed at.
+
+    Raises:
+        ValueError: if it is to read without a pointer.
     """
 
     adapter_hidden: int
     decoder: DecoderConfig
     thumbnails: bool = False
     pointer: bool = False
+    reader: bool = False
+
+    def __post_init__(self) -> None:
+        if self.reader and not self.pointer:
+            raise ValueError("the answer branch has a reader and no pointer for it to follow")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +167,24 @@ class AnswerBranch(nn.Module):
         self.adapter = Adapter(width, config.adapter_hidden, config.decoder.width)
         self.decoder = Decoder(config.decoder)
         self.pointer = Pointer(config.decoder.width) if config.pointer else None
+        self.reader = Reader(config.decoder.width) if config.reader else None
+
+    def read(self, states: Tensor, frame_ends: Tensor) -> Callable[[Tensor], Tensor]:
+        """What turns a state into the one that words are chosen from, for one prompt.
+
+        Args:
+            states: ``(1, s, d)`` last states of the prompt, its thought included.
+            frame_ends: ``(m,)`` positions of the marks that end its frames; one at least.
+
+        Returns:
+            Of ``(b, d)`` states ``(b, d)``: themselves, where the branch has no reader.
+        """
+        if self.reader is None or self.pointer is None:
+            return lambda hidden: hidden
+        asked, frames = states[0, -1:], states[0, frame_ends]
+        beside = torch.ones(1, len(frame_ends), dtype=torch.bool, device=states.device)
+        named, held = self.reader.named(asked, frames), self.pointer(asked, frames)
+        return partial(self.reader, evidence=self.reader.evidence(named, held, frames, beside))
 
 
 class SeedVL(nn.Module):

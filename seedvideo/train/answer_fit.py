@@ -9,7 +9,7 @@ Notation used for tensor shapes:
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seedvideo.model.decoder import DecoderBlock
-from seedvideo.model.marks import IMAGE_ID
-from seedvideo.model.rope import angles_1d, rotate
 from seedvideo.model.seedvl import AnswerBranch
 from seedvideo.train.bank import Bank
-from seedvideo.train.batch import Encode, attention_mask, cached
-from seedvideo.train.one_frame import middle_block
+from seedvideo.train.batch import Encode, cached
 from seedvideo.train.quiz import Quiz, QuizRow
 from seedvideo.train.quiz_batch import QuizBatch, collate
+from seedvideo.train.reading import looking_loss, pointing_loss, read
 from seedvideo.train.sights import SightHeads
 
 _POOL = 96
@@ -100,90 +97,6 @@ class AnswerRecipe:
         rise = min(1.0, (step + 1) / self.warmup_steps)
         fall = min(1.0, (self.steps - step) / max(1, self.decay_steps))
         return max(0.0, min(rise, fall))
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What a branch makes of a batch.
-
-    Args:
-        expected: ``(a, vocabulary)`` logits at every place of every answer.
-        before: ``(b * s, d)`` states before each of the two blocks after the middle.
-        final: ``(b * s, d)`` last states.
-    """
-
-    expected: Tensor
-    before: tuple[Tensor, Tensor]
-    final: Tensor
-
-
-def read(model: AnswerBranch, batch: QuizBatch, tokens: Tensor) -> Reading:
-    """Run a branch."""
-    middle = middle_block(model)
-    kept: dict[int, Tensor] = {}
-
-    def keep(place: int) -> Callable[[nn.Module, Any, Tensor], None]:
-        return lambda module, given, states: kept.update({place: states.flatten(0, 1)})
-
-    hooks = [
-        model.decoder.blocks[place].register_forward_hook(keep(place))
-        for place in (middle, middle + 1)
-    ]
-    with torch.autocast("cpu", torch.bfloat16):
-        visual = model.adapter(tokens)
-        x = model.decoder.embedding(batch.ids)
-        x = x.masked_scatter((batch.ids == IMAGE_ID).unsqueeze(-1), visual.to(x.dtype))
-        mask = attention_mask(batch.groups, None)
-        states = model.decoder(x, positions=batch.positions, mask=mask).flatten(0, 1)
-        expected = model.decoder.logits(states[batch.sources]).float()
-    for hook in hooks:
-        hook.remove()
-    return Reading(expected, (kept[middle], kept[middle + 1]), states)
-
-
-def looking_loss(model: AnswerBranch, batch: QuizBatch, reading: Reading) -> Tensor:
-    """How little one head of each of two blocks looks at the frames that hold the answer.
-
-    The first head's attention from where an answer begins should lie on the marks that end the
-    frames that its question is about: in the block after the middle on the first look's, in the
-    next one on the second look's; and on the token itself where no frame holds it, so that the
-    head tells what is there from what is not. Left alone, a decoder finds this out only after very
-    many questions. What counts is the share among all tokens that the head sees: asked for the
-    right order of frames alone, it looked elsewhere (docs/log.md).
-    """
-    total = reading.final.new_zeros((), dtype=torch.float32)
-    config = model.decoder.config
-    width = config.head_channels
-    turns = angles_1d(batch.positions.flatten(), width, theta=config.rope_theta)
-    for hop, before in enumerate(reading.before):
-        asking = batch.hops[hop].any(dim=1) | batch.nowhere
-        if not bool(asking.any()):
-            continue
-        block = model.decoder.blocks[middle_block(model) + 1 + hop]
-        assert isinstance(block, DecoderBlock)
-        asks = batch.asks[asking]
-        states = block.attention_norm(before.float())
-        query = rotate(block.attention.query(states[asks])[:, :width], turns[asks])
-        key = rotate(block.attention.key(states)[:, :width], turns)
-        scores = query @ key.T * width**-0.5
-        wanted = torch.zeros_like(batch.sees[asking])
-        wanted[:, batch.ends] = batch.hops[hop, asking]
-        wanted[torch.arange(len(asks)), asks] = batch.nowhere[asking]
-        there = scores.masked_fill(~wanted, -torch.inf).logsumexp(dim=1)
-        among = scores.masked_fill(~batch.sees[asking], -torch.inf).logsumexp(dim=1)
-        total = total + (among - there).mean()
-    return total
-
-
-def pointing_loss(model: AnswerBranch, batch: QuizBatch, reading: Reading) -> Tensor:
-    """How wrong the pointer is about the frames of a row, in bits of a frame."""
-    if model.pointer is None or not bool(batch.pointed.any()):
-        return reading.final.new_zeros((), dtype=torch.float32)
-    asked = reading.final[batch.asks[batch.pointed]].float()
-    scores = model.pointer(asked, reading.final[batch.ends].float())
-    beside, points = batch.beside[batch.pointed], batch.points[batch.pointed].float()
-    each = functional.binary_cross_entropy_with_logits(scores, points, reduction="none")
-    return (each * beside).sum() / beside.sum()
 
 
 class AnswerRun:

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import torch
 import typer
+from torch import nn
 
 from seedvideo.evaluate.synthetic.things import HELD_OUT, all_things
 from seedvideo.model import DEFAULT_MODEL, WEIGHTS, load
@@ -197,7 +198,9 @@ def branch_config(decoder: DecoderConfig) -> AnswerConfig:
         kv_heads=decoder.kv_heads,
         hidden=decoder.hidden,
     )
-    return AnswerConfig(adapter_hidden=512, decoder=sizes, thumbnails=True, pointer=True)
+    return AnswerConfig(
+        adapter_hidden=512, decoder=sizes, thumbnails=True, pointer=True, reader=True
+    )
 
 
 @torch.no_grad()
@@ -221,4 +224,7 @@ def new_branch(model: SeedVL, *, seed: int) -> AnswerBranch:
     first.weight[:, vision:].normal_(0.0, 0.02, generator=generator)
     first.bias.copy_(model.adapter.first.bias)
     branch.adapter.second.load_state_dict(model.adapter.second.state_dict())
+    assert branch.reader is not None
+    nn.init.zeros_(branch.reader.out.weight)
+    nn.init.zeros_(branch.reader.out.bias)
     return branch.requires_grad_(True)

@@ -48,7 +48,7 @@ EVENTS = 8
 
 _MOMENT = Span(Fraction(0), Fraction(1))
 _BATCH = 32
-_LARGER_SHARE = 0.2
+_LARGER_SHARE = 0.6
 
 Pixels = NDArray[np.uint8]
 FrameId = tuple[int, int, int]

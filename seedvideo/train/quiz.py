@@ -217,7 +217,7 @@ def _look(question: Question, shown: Sequence[Shown]) -> Look:
     points: frozenset[int] | None = None
     if is_absent or question.kind == "when":
         points = frozenset(at for place in question.spans for at in _frames_of(shown[place]))
-    elif hops[1] is not None and question.kind not in ("kinds", "before"):
+    elif hops[1] is not None and question.kind != "kinds":
         points = frozenset(_frames_of(shown[hops[1]]))
     stretches = [None if at is None else (shown[at].first, shown[at].last) for at in hops]
     if question.kind == "when" and not question.spans:

@@ -1,8 +1,20 @@
-"""A process that dies before it is ready leaves its last line of stderr behind."""
+"""Processes that cannot start, or end with nothing to do, end the job and say why."""
 
 import os
+import time
+from dataclasses import replace
+from pathlib import Path
 
+import pytest
+
+from seedvideo.batch import crew, runner
+from seedvideo.batch.journal import Journal
 from seedvideo.batch.process import Process
+from seedvideo.errors import DecodeError, ModelError
+from seedvideo.model.backends import Prices
+from tests.batch.hands import HANDS
+from tests.batch.jobs import Make, run
+from tests.painted import ColourModel
 
 
 def test_a_process_that_cannot_start_says_why() -> None:
@@ -18,3 +30,37 @@ def test_descriptors_are_closed() -> None:
     for _ in range(3):
         Process("seedvideo.batch.no_such_module", {}).kill()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def die(name: str) -> Prices:
+    """Prices of a model: no process lives to know them."""
+    os.write(2, b"no room for a process\n")
+    os._exit(7)
+
+
+def sleep(name: str) -> ColourModel:
+    """A model on a disk that does not answer."""
+    time.sleep(3600)
+    return ColourModel()
+
+
+def test_decoding_processes_that_end_unasked_end_the_job(tmp_path: Path, made: Make) -> None:
+    hands = replace(HANDS, prices=f"{__name__}:die")
+    with pytest.raises(DecodeError, match="end unasked: one ended with status 7: no room for a"):
+        run(tmp_path / "out", made("a-red"), hands=hands)
+    with Journal.open(tmp_path / "out", write=False) as journal:
+        # Nothing is said of the clip: it was never begun.
+        assert (journal.counts().pending, journal.counts().failed) == (1, 0)
+
+
+def test_a_model_that_does_not_load_is_not_waited_for(
+    tmp_path: Path, made: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hands = replace(HANDS, load=f"{__name__}:sleep")
+    for module in (crew, runner):
+        monkeypatch.setattr(module, "START_TIMEOUT_S", 3.0)
+    with pytest.raises(ModelError, match="had not loaded the model after 3 s") as told:
+        run(tmp_path / "out", made("a-red"), hands=hands)
+    assert told.value.code == "model.timeout"
+    with Journal.open(tmp_path / "out", write=False) as journal:
+        assert (journal.counts().done, journal.counts().failed) == (0, 0)

@@ -4,6 +4,8 @@ import base64
 import errno
 import hashlib
 import re
+from dataclasses import replace
+from fractions import Fraction
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import BinaryIO
@@ -12,6 +14,7 @@ import pytest
 
 from seedvideo.batch import report
 from seedvideo.batch.export import export
+from seedvideo.batch.item import Item
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.report_timeline import timeline
 from seedvideo.batch.verdict import State
@@ -275,3 +278,13 @@ def test_events_stand_where_they_are() -> None:
     ]
     assert "3 spans over 10.0 seconds" in picture
     assert timeline([], faded=[], media=None) == ""
+
+
+def test_the_totals_count_what_a_row_asks_about() -> None:
+    whole = Item(id="a", source="a.mp4")
+    windowed = replace(whole, start_s=Fraction(2), end_s=Fraction(7))
+    open_ended = replace(whole, start_s=Fraction(9))
+    found = [report._looked_at_s(item, 10.0) for item in (whole, windowed, open_ended)]
+    assert found == [10.0, 5.0, 1.0]
+    beyond = replace(whole, start_s=Fraction(11), end_s=Fraction(12))
+    assert report._looked_at_s(beyond, 10.0) == 0.0

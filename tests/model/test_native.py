@@ -25,7 +25,7 @@ from seedvideo.model.checkpoint import (
 from seedvideo.model.consensus import most_agreed
 from seedvideo.model.decoder import DecoderConfig
 from seedvideo.model.files import verify
-from seedvideo.model.generate import write
+from seedvideo.model.generate import log_probabilities, write
 from seedvideo.model.packing import ImagePart, Part, TextPart, pack
 from seedvideo.model.seedvl import AnswerConfig, SeedVL, SeedVLConfig, initialise
 from seedvideo.model.thinking import MAX_THINKING_TOKENS, THINK
@@ -62,7 +62,10 @@ def save_tiny(target: Path, *, answers: bool = False) -> Path:
         adapter_hidden=32,
         decoder=decoder,
         answer=AnswerConfig(
-            adapter_hidden=24, decoder=replace(decoder, width=16, depth=2), pointer=True
+            adapter_hidden=24,
+            decoder=replace(decoder, width=16, depth=2),
+            pointer=True,
+            reader=True,
         )
         if answers
         else None,
@@ -155,7 +158,12 @@ def test_an_answer_is_the_likeliest_of_four_beams(two_voices: Path) -> None:
     answer = backend.generate(asked(), skill="ask", max_new_tokens=6)
     prompt = backend._read(asked(), "ask", None)
     (written,) = write(
-        prompt.decoder, prompt.vectors, max_new_tokens=6, beams=4, length_penalty=0.0
+        prompt.decoder,
+        prompt.vectors,
+        max_new_tokens=6,
+        beams=4,
+        length_penalty=0.0,
+        reading=prompt.reading,
     )
     assert answer.text == backend._tokenizer.decode(written[0].ids)
     assert answer.usage.output_tokens == len(written[0].ids)
@@ -205,6 +213,27 @@ def test_every_frame_is_pointed_at_with_a_probability(two_voices: Path) -> None:
     assert pointed.probabilities == pytest.approx(told.tolist(), abs=1e-5)
     thought = backend.point(asked(), skill="ground", thinking=True, max_thinking_tokens=4)
     assert thought.thinking is not None and thought.usage.output_tokens > 0
+
+
+def test_answers_are_written_from_the_frames_that_are_pointed_at(two_voices: Path) -> None:
+    backend = native(two_voices)
+    branch = backend._model.answer
+    assert branch is not None and branch.pointer is not None and branch.reader is not None
+    # By hand: the likeliest first token.
+    with torch.inference_mode():
+        prompt = backend._read(asked(), "ask", None)
+        states = branch.decoder(prompt.vectors)[0]
+        last, frames = states[-1:], states[prompt.frame_ends]
+        named, held = branch.reader.named(last, frames), branch.pointer(last, frames)
+        beside = torch.ones_like(named, dtype=torch.bool)
+        evidence = branch.reader.evidence(named, held, frames, beside)
+        # Louder than a fresh reader is, so that it decides.
+        branch.reader.out.weight.mul_(1_000)
+        wanted = log_probabilities(branch.decoder, branch.reader(last, evidence)).argmax()
+        unread = log_probabilities(branch.decoder, last).argmax()
+    assert wanted != unread
+    answer = backend.generate(asked(), skill="ask", max_new_tokens=1, beams=1)
+    assert answer.text == backend._tokenizer.decode([int(wanted)])
 
 
 def test_a_checkpoint_without_a_pointer_says_so(folder: Path) -> None:

@@ -20,9 +20,6 @@ from seedvideo.train.answer_fit import (
     AnswerRecipe,
     AnswerRun,
     exactness,
-    looking_loss,
-    pointing_loss,
-    read,
     read_averaged,
 )
 from seedvideo.train.bank import Bank, joined, make_bank
@@ -32,6 +29,7 @@ from seedvideo.train.perceive import teach
 from seedvideo.train.photos import Photo
 from seedvideo.train.quiz import Look, Quiz, QuizRow
 from seedvideo.train.quiz_batch import collate
+from seedvideo.train.reading import looking_loss, pointing_loss, read
 from seedvideo.train.sights import NOTHING, SightHeads, sight_of
 
 VOCABULARY = 300
@@ -40,6 +38,7 @@ SIZES = AnswerConfig(
     decoder=DecoderConfig(vocabulary=VOCABULARY, width=16, depth=4, heads=2, kv_heads=1, hidden=24),
     thumbnails=True,
     pointer=True,
+    reader=True,
 )
 CAPTIONS = (
     ("A brown dog is running over the grass .", "A dog runs .", "The dog plays .", "a dog", "dog"),

@@ -49,7 +49,8 @@ class Question:
         text: the question; for ``when`` the moment that is looked for.
         answer: exact; ``yes`` or ``no``, a word, a thing's name; for ``when`` empty.
         options: the answer among wrong ones, in random order; none for ``when``.
-        about: events that one must have seen to know, by their places in the story.
+        about: events that one must have seen to know, by their places in the story; those that the
+            text names come in its order.
         spans: for ``when``, the events' places in the story that are meant; none if it never comes.
         watches: whether one must see the event twice, at different moments.
     """
@@ -200,7 +201,7 @@ def _yes_or_no(events: Sequence[Event], rng: np.random.Generator) -> list[Questi
                 ),
                 answer=answer,
                 options=("yes", "no"),
-                about=(one, other),
+                about=(first, second),
             )
         )
     return asked

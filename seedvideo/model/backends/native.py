@@ -16,6 +16,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Final
@@ -30,7 +31,7 @@ from seedvideo.model.consensus import most_agreed
 from seedvideo.model.constrained import rank_candidates
 from seedvideo.model.decoder import Decoder
 from seedvideo.model.familiarity import Familiarity
-from seedvideo.model.generate import write
+from seedvideo.model.generate import Reading, as_it_is, write
 from seedvideo.model.marks import ANSWER_ID, FRAME_END_ID, FRAME_ID, IMAGE_ID, MARKS_A_FRAME
 from seedvideo.model.packing import ImagePart, Part, TextPart
 from seedvideo.model.thinking import MAX_THINKING_TOKENS, Thought, think, vectors
@@ -55,6 +56,7 @@ class _Prompt:
 
     Args:
         decoder: of the skill.
+        reading: what the pictures do to the states that its words are chosen from.
         vectors: ``(1, s, d)``; a thought is part of it where there is one.
         frame_ends: positions of the marks that end the frames.
         prompt_tokens: without the thought.
@@ -64,6 +66,7 @@ class _Prompt:
     """
 
     decoder: Decoder
+    reading: Reading
     vectors: Tensor
     frame_ends: Tensor
     prompt_tokens: int
@@ -163,6 +166,7 @@ class NativeBackend:
             max_new_tokens=max_new_tokens,
             beams=beams if beams is not None else CAPTION_BEAMS if is_caption else ANSWER_BEAMS,
             length_penalty=_CAPTION_LENGTH_PENALTY if is_caption else _ANSWER_LENGTH_PENALTY,
+            reading=prompt.reading,
         )[0]
         answer = most_agreed(answers) if is_caption else answers[0]
         return Generation(
@@ -195,7 +199,7 @@ class NativeBackend:
             raise ValueError(f"top is {top}, expected 1 or more")
         ids = self._candidate_ids(candidates)
         prompt = self._read(parts, skill, max_thinking_tokens if thinking else None)
-        scored = rank_candidates(prompt.decoder, prompt.vectors, ids)
+        scored = rank_candidates(prompt.decoder, prompt.vectors, ids, reading=prompt.reading)
         return Chosen(
             ranked=tuple(Choice(each.index, math.exp(each.log_share)) for each in scored[:top]),
             confident=self._is_known(prompt.familiarity),
@@ -264,7 +268,20 @@ class NativeBackend:
             thought = think(decoder, prompt, self._tokenizer, max_tokens=thinking_tokens)
             prompt = torch.cat((prompt, vectors(decoder, thought.ids)), dim=1)
         frame_ends = (torch.tensor(ids) == FRAME_END_ID).nonzero().flatten()
-        return _Prompt(decoder, prompt, frame_ends, len(ids), seen.shape[0], familiarity, thought)
+        branch = self._model.answer
+        reading: Reading = as_it_is
+        if branch is not None and skill != "caption":
+            reading = partial(branch.read, frame_ends=frame_ends)
+        return _Prompt(
+            decoder=decoder,
+            reading=reading,
+            vectors=prompt,
+            frame_ends=frame_ends,
+            prompt_tokens=len(ids),
+            visual_tokens=seen.shape[0],
+            familiarity=familiarity,
+            thought=thought,
+        )
 
     def _ids(self, parts: Sequence[Part]) -> list[int]:
         ids: list[int] = []
