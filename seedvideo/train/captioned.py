@@ -144,9 +144,9 @@ def _is_there(
     absent = sorted(set().union(*(other.main for other in elsewhere)) - mentioned)
     for words, answer in ((there, "yes"), (absent, "no")):
         for word in rng.permutation(words)[:2]:
-            asked.append(
-                _plain("happened", f"Is there {article(word)} {word}?", answer, ("yes", "no"))
-            )
+            about = tuple(at for at, slide in enumerate(slides) if word in slide.every)
+            text = f"Is there {article(word)} {word}?"
+            asked.append(_plain("happened", text, answer, ("yes", "no"), about))
     return asked[: 2 * min(len(there), len(absent), 2)] if there and absent else []
 
 
@@ -185,8 +185,12 @@ def _which(answer: str, elsewhere: Sequence[Told], rng: np.random.Generator) -> 
     return _plain("what", "What does the video show?", answer, _shuffled([answer, *options], rng))
 
 
-def _plain(kind: Kind, text: str, answer: str, options: Sequence[str]) -> Question:
-    return Question(kind=kind, text=text, answer=answer, options=tuple(str(o) for o in options))
+def _plain(
+    kind: Kind, text: str, answer: str, options: Sequence[str], about: tuple[int, ...] = (0,)
+) -> Question:
+    """About the only slide, unless said otherwise."""
+    texts = tuple(str(option) for option in options)
+    return Question(kind=kind, text=text, answer=answer, options=texts, about=about)
 
 
 def _shuffled(values: Sequence[str], rng: np.random.Generator) -> tuple[str, ...]:

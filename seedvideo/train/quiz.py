@@ -160,7 +160,7 @@ class Quiz:
 
     def _slideshow(self, rng: np.random.Generator, most_frames: int) -> QuizRow:
         slides = self._bank.slides
-        wanted = int(rng.choice([1, 2, 3, 4, 5, 6], p=[0.2, 0.15, 0.2, 0.2, 0.15, 0.1]))
+        wanted = int(rng.choice([1, 2, 3, 4, 5, 6], p=[0.35, 0.15, 0.15, 0.15, 0.1, 0.1]))
         count = min(wanted, most_frames, len(slides))
         longest = max(1, min(int(rng.choice([1, 2, 4, 8])), most_frames // count))
         chosen = [slides[int(index)] for index in rng.choice(len(slides), count, replace=False)]
@@ -217,6 +217,8 @@ def _look(question: Question, shown: Sequence[Shown]) -> Look:
     points: frozenset[int] | None = None
     if is_absent or question.kind == "when":
         points = frozenset(at for place in question.spans for at in _frames_of(shown[place]))
+    elif question.kind == "happened":
+        points = frozenset(at for place in question.about for at in _frames_of(shown[place]))
     elif hops[1] is not None and question.kind != "kinds":
         points = frozenset(_frames_of(shown[hops[1]]))
     stretches = [None if at is None else (shown[at].first, shown[at].last) for at in hops]
