@@ -83,11 +83,7 @@ def connect(folder: Path, *, write: bool) -> sqlite3.Connection:
     """
     path = folder / NAME
     if not write and not path.exists():
-        raise BatchError(
-            "batch.journal_missing",
-            f"{printable(str(folder))} holds no journal",
-            hint="seedvideo batch run INPUT... -o FOLDER makes one",
-        )
+        raise _missing(folder)
     with guarded(folder):
         connection = sqlite3.connect(_address(path, write=write), uri=True, isolation_level=None)
         try:
@@ -96,6 +92,8 @@ def connect(folder: Path, *, write: bool) -> sqlite3.Connection:
             if write:
                 connection.execute("PRAGMA synchronous = FULL")
                 _prepare(connection, folder)
+            elif _is_empty(connection):
+                raise _missing(folder)  # A run was killed before it had made its tables.
             else:
                 _check(connection, folder)
         except BaseException:
@@ -145,6 +143,18 @@ def unwritable(folder: Path, why: str) -> OutputError:
     )
 
 
+def _missing(folder: Path) -> BatchError:
+    return BatchError(
+        "batch.journal_missing",
+        f"{printable(str(folder))} holds no journal",
+        hint="seedvideo batch run INPUT... -o FOLDER makes one",
+    )
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is None
+
+
 def _address(path: Path, *, write: bool) -> str:
     name = "file:" + quote(os.fsencode(os.path.abspath(path)))
     if write:
@@ -155,7 +165,7 @@ def _address(path: Path, *, write: bool) -> str:
 
 
 def _prepare(connection: sqlite3.Connection, folder: Path) -> None:
-    if not connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone():
+    if _is_empty(connection):
         connection.execute("PRAGMA journal_mode = WAL")
         with transaction(connection):
             for statement in _TABLES.split(";\n"):

@@ -33,6 +33,17 @@ ROOT = Path(__file__).parents[2]
 DONE: tuple[State, ...] = ("done",)
 
 
+def test_a_journal_that_was_only_begun_counts_as_none(tmp_path: Path) -> None:
+    # What a process leaves that is killed between making the file and making its tables.
+    with sqlite3.connect(tmp_path / journal_schema.NAME) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+    with pytest.raises(BatchError) as told:
+        Journal.open(tmp_path, write=False)
+    assert told.value.code == "batch.journal_missing"
+    with planned(tmp_path, items(3)) as journal:
+        assert journal.counts().pending == 3
+
+
 def test_nothing_told_done_is_lost_when_the_process_is_killed(tmp_path: Path) -> None:
     chance = random.Random(6)
     told: list[str] = []
