@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +15,6 @@ import pytest
 
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.verdict import State
-from seedvideo.model import WEIGHTS
 from tests.batch.command import are_gone, below, events, finish, start
 from tests.batch.jobs import Make, told
 
@@ -99,15 +97,16 @@ def test_what_cannot_be_started(tmp_path: Path, words: list[str], code: int) -> 
     assert "Traceback" not in err
 
 
-def test_a_model_that_cannot_be_loaded_ends_the_job(tmp_path: Path, made: Make) -> None:
-    made("a-red")
-    broken = tmp_path / "broken"
-    shutil.copytree(WEIGHTS / "nano", broken)
-    largest = max(broken.iterdir(), key=lambda path: path.stat().st_size)
-    largest.write_bytes(b"\0" * 64)
-    code, out, err = finish(tmp_path, "-o", tmp_path / "out", "--model", broken)
-    assert (code, out) == (3, "")
-    assert "[model.checkpoint_invalid]" in err and "Traceback" not in err
+def test_a_full_disk_ends_the_job(tmp_path: Path, made: Make) -> None:
+    made(*TEN)
+    begun = 0
+    for pages in (12, 24, 36):
+        out = tmp_path / f"out-{pages}"
+        code, said, err = finish(tmp_path, "-o", out, "--json-events", file_bytes=4096 * pages)
+        assert (code, said) == (3, "")
+        assert "[output.disk_full]" in err and "Traceback" not in err
+        begun += any(each["event"] == "started" for each in events(err))
+    assert begun
 
 
 def test_a_killed_job_goes_on(tmp_path: Path, made: Make) -> None:

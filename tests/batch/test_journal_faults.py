@@ -44,6 +44,28 @@ def test_a_journal_that_was_only_begun_counts_as_none(tmp_path: Path) -> None:
         assert journal.counts().pending == 3
 
 
+BEGUN = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")
+connection.execute("BEGIN")
+connection.execute("CREATE TABLE pages (page BLOB)")
+connection.executemany("INSERT INTO pages VALUES (zeroblob(4000))", [()] * 100)
+os._exit(0)
+"""
+
+
+def test_a_journal_whose_making_must_be_rolled_back_counts_as_none(tmp_path: Path) -> None:
+    path = tmp_path / journal_schema.NAME
+    subprocess.run([sys.executable, "-c", BEGUN, path], check=True)
+    assert Path(f"{path}-journal").exists()
+    with pytest.raises(BatchError) as told:
+        Journal.open(tmp_path, write=False)
+    assert told.value.code == "batch.journal_missing"
+    with planned(tmp_path, items(3)) as journal:
+        assert journal.counts().pending == 3
+
+
 def test_nothing_told_done_is_lost_when_the_process_is_killed(tmp_path: Path) -> None:
     chance = random.Random(6)
     told: list[str] = []
