@@ -96,14 +96,11 @@ def connect(folder: Path, *, write: bool) -> sqlite3.Connection:
                 raise _missing(folder)  # A run was killed before it had made its tables.
             else:
                 _check(connection, folder)
-        except sqlite3.OperationalError as error:
+        except BaseException as error:
             connection.close()
             # Only a file that was being made has anything to roll back: a journal has a WAL.
-            if not write and error.sqlite_errorcode == sqlite3.SQLITE_READONLY_ROLLBACK:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY_ROLLBACK:
                 raise _missing(folder) from error
-            raise
-        except BaseException:
-            connection.close()
             raise
     return connection
 

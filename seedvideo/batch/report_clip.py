@@ -97,7 +97,7 @@ def _head(entry: "Entry", state: str, number: int, record: Record | None) -> str
 
 
 def _media(media: MediaRecord) -> str:
-    facts = [f"{media.duration_s:.1f} s", f"{media.width_px}\u00d7{media.height_px}"]
+    facts = [f"{media.duration_s:.1f}\u00a0s", f"{media.width_px}\u00d7{media.height_px}"]
     if media.fps_avg is not None:
         facts.append(f"{media.fps_avg:.4g} fps{' (varies)' if media.is_vfr else ''}")
     facts.append(shown(media.codec))
@@ -243,7 +243,7 @@ def _cost(record: Record, *, timings: bool) -> str:
             )
         )
     if timings and record.timing_s:
-        spent = _DOT.join(f"{shown(key)} {s:.2f} s" for key, s in record.timing_s.items())
+        spent = _DOT.join(f"{shown(key)} {s:.2f}\u00a0s" for key, s in record.timing_s.items())
         rows.append(("time", spent))
     if record.media is not None:
         rows += [

@@ -1,30 +1,22 @@
-"""The native backend on a small checkpoint built on disk, and the one that is shipped."""
+"""The native backend on a small checkpoint built on disk."""
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from seedvideo.errors import ConfigError, ModelError
-from seedvideo.model import WEIGHTS, available, load
+from seedvideo.model import load
 from seedvideo.model.backends import SKILLS, Choice, Chooser, Pointer
 from seedvideo.model.backends.native import NativeBackend
 from seedvideo.model.checkpoint import (
-    MAX_FILE_BYTES,
     CheckpointConfig,
     load_checkpoint,
     save_checkpoint,
 )
-from seedvideo.model.consensus import most_agreed
 from seedvideo.model.decoder import DecoderConfig
-from seedvideo.model.files import verify
 from seedvideo.model.generate import log_probabilities, write
 from seedvideo.model.packing import ImagePart, Part, TextPart, pack
 from seedvideo.model.seedvl import AnswerConfig, SeedVL, SeedVLConfig, initialise
@@ -33,6 +25,7 @@ from seedvideo.model.tokenizer import Tokenizer
 from seedvideo.model.vit import VitConfig
 from seedvideo.sampler.geometry import TokenGeometry
 from seedvideo.train.vocabulary import learn_vocabulary
+from tests.model.made import picture
 from tests.painted import ColourModel
 
 TEXTS = ["a man rides a bike", "two dogs run", "[12.5 second]", "Describe the video."]
@@ -77,11 +70,6 @@ def save_tiny(target: Path, *, answers: bool = False) -> Path:
     )
     save_checkpoint(target, described, model.state_dict(), vocabulary)
     return target
-
-
-def picture(height_px: int, width_px: int, seed: int = 0) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    return rng.integers(0, 256, (height_px, width_px, 3), dtype=np.uint8)
 
 
 def test_usage_is_what_the_sequence_costs(folder: Path) -> None:
@@ -338,68 +326,3 @@ def test_times_are_read_digit_by_digit(folder: Path) -> None:
     backend = load(str(folder))
     short, long = (backend.count_text_tokens(time) for time in ("[1.5 second]", "[123.5 second]"))
     assert long == short + 2
-
-
-def test_the_shipped_model_is_whole_and_small() -> None:
-    (nano,) = [model for model in available() if model.name == "nano"]
-    assert len(verify(nano.folder)) == 64
-    files = [path for path in nano.folder.iterdir() if path.is_file()]
-    assert sum(path.stat().st_size for path in files) <= 24 * 1024**2
-    assert max(path.stat().st_size for path in files) <= MAX_FILE_BYTES
-    assert {path.suffix for path in files} <= {".json", ".safetensors", ".md"}
-
-
-def test_a_caption_of_the_shipped_model_is_what_its_beams_agree_on() -> None:
-    backend = native(WEIGHTS / "nano")
-    parts = pack([(Fraction(0), picture(192, 320))], "Describe the video.")
-    model, pixels = backend._model, torch.from_numpy(picture(192, 320))
-    with torch.inference_mode():
-        prompt = model.embed(torch.tensor([backend._ids(parts)]), model.see([pixels]))
-    (answers,) = write(model.decoder, prompt, max_new_tokens=96, beams=32, length_penalty=0.7)
-    expected = backend._tokenizer.decode(most_agreed(answers).ids)
-    assert backend.generate(parts).text == expected
-
-
-def test_the_shipped_model_answers_in_words() -> None:
-    backend = load("nano")
-    frames = [(Fraction(index), picture(192, 320, index)) for index in range(2)]
-    answer = backend.generate(pack(frames, "Describe the video."))
-    assert len(answer.text.split()) > 2
-    assert not answer.confident, "noise looks like nothing that it was trained on"
-    assert answer.usage.visual_tokens == 2 * 15
-
-
-def output_of(script: str) -> str:
-    """What a script prints in a fresh interpreter."""
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-def test_loading_asks_for_no_network(folder: Path) -> None:
-    script = (
-        "import socket, sys\n"
-        "def refuse(*args, **kwargs): raise AssertionError('a connection was made')\n"
-        "socket.socket.connect = refuse\n"
-        "from seedvideo.model import load\n"
-        "print(load('nano').name)\n"
-    )
-    assert output_of(script) == "nano"
-
-
-def test_loading_does_not_import_torchs_compiler() -> None:
-    script = "import sys; from seedvideo.model import load; load(); "
-    assert output_of(script + "print('torch._dynamo' in sys.modules)") == "False"
-
-
-def test_weights_are_plain_numbers() -> None:
-    for path in (WEIGHTS / "nano").glob("*.safetensors"):
-        for name, value in load_file(path).items():
-            assert value.dtype == (torch.int8 if name.endswith(".q8") else torch.float16), name
