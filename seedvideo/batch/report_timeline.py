@@ -14,6 +14,10 @@ _TICKS_PX: Final = 20
 _MAX_LANES: Final = 4
 _NUMBERED_PERCENT: Final = 4.0
 """Least width of a span that has room for its number, on a telephone too."""
+_FIRST_SHARE: Final = 0.1
+_LAST_SHARE: Final = 0.8
+"""Round times stand between these shares of the line, so that the first and the last number have
+room, on a telephone too."""
 _STEPS_S: Final = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
 _MOST_TICKS: Final = 6
 
@@ -87,11 +91,7 @@ def _ticks(start_s: float, end_s: float, top: int) -> list[str]:
     times = [start_s]
     number = int(start_s / step_s) + 1
     while number * step_s < end_s:
-        # Room for the last one's own number.
-        if (
-            number * step_s - start_s < 0.9 * length_s
-            and number * step_s - start_s > 0.06 * length_s
-        ):
+        if _FIRST_SHARE < (number * step_s - start_s) / length_s < _LAST_SHARE:
             times.append(number * step_s)
         number += 1
     times.append(end_s)

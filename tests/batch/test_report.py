@@ -280,6 +280,18 @@ def test_events_stand_where_they_are() -> None:
     assert timeline([], faded=[], media=None) == ""
 
 
+def test_numbers_of_the_time_line_have_room() -> None:
+    media = done_record(duration_s=139.4).media
+    picture = timeline([(0, 1)], faded=[False], media=media)
+    assert re.findall(r">([\d.]+(?: s)?)</text>", picture)[-5:] == [
+        "0",
+        "30",
+        "60",
+        "90",
+        "139.4 s",
+    ]
+
+
 def test_the_totals_count_what_a_row_asks_about() -> None:
     whole = Item(id="a", source="a.mp4")
     windowed = replace(whole, start_s=Fraction(2), end_s=Fraction(7))
