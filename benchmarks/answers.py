@@ -1,11 +1,12 @@
-"""Questions and moments on synthetic videos: blind, uniform, seed1.5 and adaptive at equal budgets.
+"""Questions and moments on synthetic videos, by policy, at equal budgets.
 
     python benchmarks/answers.py --work DIR      all of it; --cases 4 for a quick look
 
 Videos of two families are made from test seeds: ``plain`` ones whose events last for seconds, and
 ``brief`` ones in which something happens for a moment now and then. Each question is asked with
 options and openly. Every policy gets the same budget and the same questions; the blind one sees
-grey frames in the place of uniform ones.
+grey frames in the place of uniform ones, and the zoomed one spends what the adaptive one spends at
+once on two looks, the second where the first points.
 
 Beside each score stands what the sampler left the model to see: the share of items of which every
 event that matters is in at least one frame, and the share of right answers among these and among
@@ -38,6 +39,7 @@ POLICY_OF: dict[str, PolicyName] = {
     "uniform": "uniform",
     "seed1.5": "seed1.5",
     "adaptive": "adaptive",
+    "zoom": "adaptive",
 }
 CONDITIONS = tuple(POLICY_OF)
 RIGHT_IOU = "R@1 IoU 0.5"
@@ -83,7 +85,7 @@ def answered(
     seen: dict[Cell, dict[str, bool]],
 ) -> None:
     """Ask everything under one condition."""
-    is_blind = condition == "blind"
+    is_blind, zooms = condition == "blind", condition == "zoom"
     policy = POLICY_OF[condition]
     settings: Settings = settings_of(
         "synthetic",
@@ -91,7 +93,7 @@ def answered(
         policy=policy,
         budget_tokens=budget,
         thinking=False,
-        zoom=False,
+        zoom=zooms,
         blind=is_blind,
     )
     shown = blind(backend) if is_blind else backend
@@ -101,6 +103,7 @@ def answered(
             shown,
             policy=policy,
             budget_tokens=budget,
+            zoom=zooms,
         ) as predict,
     ):
         for family in FAMILIES:
@@ -167,6 +170,8 @@ def table(
         for condition in CONDITIONS:
             cell = (family, condition, budget)
             outcomes, is_seen = told[cell], seen[cell]
+            # What the one shows is grey; what the other shows depends on the question.
+            unplanned = condition in ("blind", "zoom")
             asked = [*choice, *openly]
             lines.append(
                 f"| {budget:,} | {condition} | "
@@ -177,7 +182,7 @@ def table(
                         text(moments, outcomes, "IoU"),
                         text(moments, outcomes, RIGHT_IOU),
                         text(absent, outcomes, "false positive"),
-                        "" if condition == "blind" else share_text(choice + moments, is_seen),
+                        "" if unplanned else share_text(choice + moments, is_seen),
                         text([i for i in asked if is_seen[i.id]], outcomes, "accuracy"),
                         text([i for i in asked if not is_seen[i.id]], outcomes, "accuracy"),
                     ]

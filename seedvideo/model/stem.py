@@ -75,7 +75,21 @@ class SameConv(nn.Conv2d):
         """Convolve ``(n, c_in, h, w)`` to ``(n, c_out, h / stride, w / stride)``."""
         if self._pads is not None:
             x = functional.pad(x, self._pads)
+        if x.is_cuda and not torch.is_grad_enabled():
+            return self._at_once(x)
         return super().forward(x)
+
+    def _at_once(self, x: Tensor) -> Tensor:
+        """Convolve without cuDNN, which prepares for seconds for each new number or size of frames.
+
+        No two videos have the same numbers, so in use it would do little else.
+        """
+        if self.kernel_size != (1, 1):
+            with torch.backends.cudnn.flags(enabled=False):
+                return super().forward(x)
+        assert self.bias is not None
+        y = torch.matmul(self.weight.flatten(1), x.flatten(2)) + self.bias.unsqueeze(1)
+        return y.unflatten(2, x.shape[2:])
 
 
 class InvertedResidual(nn.Module):

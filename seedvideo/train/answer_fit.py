@@ -12,9 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -22,41 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seedvideo.model.seedvl import AnswerBranch
-from seedvideo.train.bank import Bank
-from seedvideo.train.batch import Encode, cached
-from seedvideo.train.quiz import Quiz, QuizRow
+from seedvideo.train.bank import Shelf
+from seedvideo.train.batch import Encode
+from seedvideo.train.quiz import QuizRow
 from seedvideo.train.quiz_batch import QuizBatch, collate
+from seedvideo.train.quiz_stream import Pools, stream
 from seedvideo.train.reading import looking_loss, pointing_loss, read
 from seedvideo.train.sights import SightHeads
-
-_POOL = 96
-"""Rows that are drawn together and sorted by length, so that little is padded."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What rows are like for a while.
-
-    Args:
-        until: share of the recipe's steps at which the stage ends.
-        lengths: most frames of a row, with the share of rows.
-        stories: share of rows that tell a story of the synthetic world; the others show photos.
-        thinking: share of their questions that are thought about before they are answered.
-    """
-
-    until: float
-    lengths: dict[int, float]
-    stories: float
-    thinking: float
-
-
-STAGES = (
-    Stage(0.15, {1: 0.4, 3: 0.4, 6: 0.2}, 0.8, 0.0),
-    Stage(0.4, {2: 0.15, 5: 0.35, 8: 0.3, 12: 0.2}, 0.72, 0.03),
-    Stage(1.0, {2: 0.1, 6: 0.25, 12: 0.3, 24: 0.25, 48: 0.07, 84: 0.03}, 0.56, 0.06),
-)
-"""Short videos first: what one frame shows must be known before when it was shown. More photos at
-last: where they were fewer, answers about them were drowned (docs/log.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +53,7 @@ class AnswerRecipe:
     decay_steps: int
     warmup_steps: int = 200
     batch_tokens: int = 2_500
-    learning_rate: float = 8e-4
+    learning_rate: float = 1e-3
     weight_decay: float = 0.02
     label_smoothing: float = 0.02
     sight_share: float = 0.2
@@ -107,11 +77,13 @@ class AnswerRun:
         model: what is trained.
         recipe: how.
         folder: where the state is kept; a state that is there is taken up.
+        shelf: what the encoder saw; everything happens on its device.
     """
 
-    def __init__(self, model: AnswerBranch, recipe: AnswerRecipe, folder: Path):
-        self.model, self.recipe, self.folder = model, recipe, folder
-        self.heads = SightHeads(model.decoder.config.width)
+    def __init__(self, model: AnswerBranch, recipe: AnswerRecipe, folder: Path, shelf: Shelf):
+        self.recipe, self.folder, self.shelf = recipe, folder, shelf
+        self.model = model.to(shelf.device)
+        self.heads = SightHeads(model.decoder.config.width).to(shelf.device)
         every = [*model.parameters(), *self.heads.parameters()]
         matrices = [p for p in every if p.ndim > 1]
         vectors = [p for p in every if p.ndim == 1]
@@ -122,6 +94,7 @@ class AnswerRun:
             ],
             lr=recipe.learning_rate,
             betas=(0.9, 0.98),
+            fused=True,
         )
         self.start_average()
         self.step = 0
@@ -133,63 +106,50 @@ class AnswerRun:
         self.average = {name: p.detach().clone() for name, p in self.model.named_parameters()}
 
     def fit(
-        self, quiz: Quiz, bank: Bank, encode: Encode, *, until: int
-    ) -> Iterator[dict[str, Any]]:
-        """Train to step ``until``; yields a line for each step."""
-        encode = cached(encode)
-        while self.step < min(until, self.recipe.steps):
-            for rows in self._groups(quiz, bank):
-                began = time.perf_counter()
-                batch = collate(rows, bank, encode)
-                told = self._train(batch)
-                self.step += 1
-                yield {
-                    "step": self.step,
-                    **told,
-                    "rows": len(rows),
-                    "positions": batch.ids.numel(),
-                    "seconds": time.perf_counter() - began,
-                }
-                if self.step >= until:
-                    return
+        self, pools: Pools, *, until: int, workers: int = 0, log_every: int = 1
+    ) -> Iterator[dict[str, float]]:
+        """Train to step ``until``.
 
-    def _groups(self, quiz: Quiz, bank: Bank) -> list[list[QuizRow]]:
-        rng = np.random.default_rng([self.recipe.seed, self.step, 11])
-        stage = next(each for each in STAGES if self.step < each.until * self.recipe.steps)
-        lengths, shares = list(stage.lengths), list(stage.lengths.values())
-        first = int(rng.integers(1 << 40))
-        rows = [
-            quiz.draw(
-                first + index,
-                most_frames=int(rng.choice(lengths, p=shares)),
-                stories=stage.stories,
-                thinking=stage.thinking,
-            )
-            for index in range(_POOL)
-        ]
-        rows = [row for row in rows if row.pairs]
-        rows.sort(key=lambda row: _length(row, bank))
-        groups: list[list[QuizRow]] = [[]]
-        for row in rows:
-            if groups[-1] and (len(groups[-1]) + 1) * _length(row, bank) > self.recipe.batch_tokens:
-                groups.append([])
-            groups[-1].append(row)
-        return [groups[int(index)] for index in rng.permutation(len(groups))]
+        Args:
+            pools: what is asked.
+            until: last step.
+            workers: processes that draw questions; none to draw them in this one.
+            log_every: steps from one line to the next; reading a loss stops a GPU's queue.
 
-    def _train(self, batch: QuizBatch) -> dict[str, float]:
+        Yields:
+            After every ``log_every`` steps: the step and means over these steps.
+        """
+        until = min(until, self.recipe.steps)
+        batches = stream(pools, step=self.step, workers=workers)
+        parts: list[dict[str, Tensor]] = []
+        rows, began = 0, time.perf_counter()
+        while self.step < until:
+            batch = next(batches)
+            rows += len(batch.ids)
+            parts.append(self._train(batch.to(self.shelf.device)))
+            self.step += 1
+            if len(parts) < log_every and self.step < until:
+                continue
+            means = {
+                name: float(sum(part[name] for part in parts)) / len(parts) for name in parts[0]
+            }
+            seconds = (time.perf_counter() - began) / len(parts)
+            yield {"step": self.step, **means, "rows": rows / len(parts), "seconds": seconds}
+            parts, rows, began = [], 0, time.perf_counter()
+
+    def _train(self, batch: QuizBatch) -> dict[str, Tensor]:
         recipe = self.recipe
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.learning_rate * recipe.rate(self.step)
         self.model.train()
         torch.manual_seed(recipe.seed * 1_000_003 + self.step)
-        tokens = batch.tokens + torch.randn_like(batch.tokens) * recipe.noise
+        tokens = self.shelf.read(batch.places)
+        tokens += torch.randn_like(tokens) * recipe.noise
         reading = read(self.model, batch, tokens)
         each = functional.cross_entropy(
             reading.expected, batch.labels, label_smoothing=recipe.label_smoothing, reduction="none"
         )
-        # A long answer counts for more than a short one, but not in proportion to its length.
-        weights = batch.pair_of.bincount()[batch.pair_of].float() ** -0.5
-        loss = (each * weights).sum() / weights.sum()
+        loss = (each * batch.weights).sum()
         middle, later = (states[batch.ends] for states in reading.before)
         sights = self.heads.loss(middle, later, batch.sights)
         looking = looking_loss(self.model, batch, reading)
@@ -204,13 +164,8 @@ class AnswerRun:
             current: list[Tensor] = list(self.model.parameters())
             torch._foreach_lerp_(list(self.average.values()), current, 1 - keep)
         right = (reading.expected.argmax(-1) == batch.labels).float().mean()
-        return {
-            "loss": float(loss.detach()),
-            "sights": float(sights.detach()),
-            "looking": float(looking.detach()),
-            "pointing": float(pointing.detach()),
-            "right": float(right),
-        }
+        losses = {"loss": loss, "sights": sights, "looking": looking, "pointing": pointing}
+        return {name: value.detach() for name, value in losses.items()} | {"right": right}
 
     def save(self) -> None:
         """Write the state; what was there stays until the new one is whole."""
@@ -240,7 +195,7 @@ class AnswerRun:
             self.step = int(state.metadata()["step"])
         parameters = dict(self.model.named_parameters())
         own: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "heads": {}}
-        for key, value in load_file(path).items():
+        for key, value in load_file(path, device=str(self.shelf.device)).items():
             kind, name = key.split("/", 1)
             if kind == "adam":
                 field, name = name.split("/", 1)
@@ -265,15 +220,9 @@ def read_averaged(folder: Path) -> tuple[dict[str, Tensor], int]:
     }, step
 
 
-def _length(row: QuizRow, bank: Bank) -> int:
-    """About how many positions a row takes."""
-    frames = sum(bank.tokens[frame[:2]].shape[1] + 10 for frame in row.frames)
-    return frames + 42 * len(row.pairs)
-
-
 @torch.inference_mode()
 def exactness(
-    model: AnswerBranch, rows: Sequence[QuizRow], bank: Bank, encode: Encode
+    model: AnswerBranch, rows: Sequence[QuizRow], shelf: Shelf, encode: Encode
 ) -> dict[str, tuple[float, int]]:
     """Share of answers that greedy decoding would give exactly, and their number, by kind.
 
@@ -282,8 +231,8 @@ def exactness(
     model.eval()
     right: dict[str, list[bool]] = {}
     for row in rows:
-        batch = collate([row], bank, encode)
-        reading = read(model, batch, batch.tokens)
+        batch = collate([row], shelf.layout, encode).to(shelf.device)
+        reading = read(model, batch, shelf.read(batch.places))
         hits = reading.expected.argmax(-1) == batch.labels
         assert model.pointer is not None
         ends = reading.final[batch.ends].float()

@@ -7,6 +7,8 @@ goes on when started again; ``score`` counts exact answers on a bank that was no
 """
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 from typing import Annotated
@@ -22,8 +24,8 @@ from seedvideo.model.decoder import DecoderBlock, DecoderConfig
 from seedvideo.model.seedvl import AnswerBranch, AnswerConfig, SeedVL
 from seedvideo.model.tokenizer import Tokenizer
 from seedvideo.train.answer_fit import AnswerRecipe, AnswerRun, exactness, read_averaged
-from seedvideo.train.bank import Bank, joined, make_bank
-from seedvideo.train.batch import cached
+from seedvideo.train.bank import Bank, Shelf, joined
+from seedvideo.train.batch import Encode, cached
 from seedvideo.train.captioned import Told
 from seedvideo.train.export import with_answers
 from seedvideo.train.measure_answers import measure_moments
@@ -31,12 +33,14 @@ from seedvideo.train.one_frame import teach_frames
 from seedvideo.train.perceive import teach
 from seedvideo.train.photos import Split, read_flickr8k, read_pixels
 from seedvideo.train.quiz import Quiz
+from seedvideo.train.quiz_stream import Pools
+from seedvideo.train.seeing import make_bank
 from seedvideo.train.views import PLAIN_SIZE
 
 DEPTH = 6
 _FRESH_SCALE = 0.2
-_LESSONS = 8
-"""Epochs of the adapter's first lesson."""
+_THING_STEPS = 3_000
+"""Steps of the adapter's first lesson."""
 _FRAME_STEPS = 4_000
 """Steps of the second one."""
 
@@ -45,6 +49,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 DataOption = Annotated[Path, typer.Option(help="Photos and captions; layout in train/photos.py.")]
 RunOption = Annotated[Path, typer.Option(help="Folder of the branch in training.")]
 BanksOption = Annotated[list[Path], typer.Option("--bank", help="File made by the command bank.")]
+DeviceOption = Annotated[str, typer.Option(help="cpu or cuda.")]
+WorkersOption = Annotated[int, typer.Option(help="Processes that draw; 0 draws in this one.")]
 ThreadsOption = Annotated[int, typer.Option(help="Threads of torch.")]
 
 
@@ -57,19 +63,23 @@ def bank(
     views: Annotated[int, typer.Option(help="Of each photo.")] = 1,
     moves: Annotated[bool, typer.Option(help="Whether things may move.")] = True,
     seed: int = 1,
+    device: DeviceOption = "cpu",
+    workers: WorkersOption = 0,
     threads: ThreadsOption = 2,
 ) -> None:
     """Show scenes and photos to the encoder, and keep what it saw."""
     torch.set_num_threads(threads)
     photos = read_flickr8k(data, split)
+    model = load_checkpoint(WEIGHTS / DEFAULT_MODEL).model.to(device)
     made = make_bank(
-        load_checkpoint(WEIGHTS / DEFAULT_MODEL).model,
+        model,
         read_pixels(data, photos),
         scenes=scenes,
         views=views,
         seed=seed,
         moves=moves,
         among=[thing for thing in all_things() if thing not in HELD_OUT],
+        workers=workers,
         progress=lambda line: typer.echo(line, err=True),
     )
     made.save(out)
@@ -80,45 +90,85 @@ def fit(
     data: DataOption,
     run: RunOption,
     banks: BanksOption,
-    held: Annotated[Path, typer.Option(help="Bank of other photos, to tell how it goes.")],
     steps: Annotated[int, typer.Option(help="Last step of the recipe.")] = 7_000,
     decay_steps: Annotated[int, typer.Option(help="Steps in which the rate falls to 0.")] = 2_400,
+    batch_tokens: Annotated[int, typer.Option(help="Positions of a step, about.")] = 2_500,
     learning_rate: float = 1e-3,
+    dropout: float = 0.0,
     seed: int = 1,
+    shipped: Annotated[
+        bool, typer.Option(help="Start from the shipped branch and skip the first lessons.")
+    ] = False,
     save_every: int = 100,
+    log_every: int = 1,
+    device: DeviceOption = "cpu",
+    workers: WorkersOption = 0,
     threads: ThreadsOption = 2,
 ) -> None:
     """Train the branch, or go on with a training that was stopped."""
     torch.set_num_threads(threads)
+    torch.multiprocessing.set_sharing_strategy("file_system")
     start = load_checkpoint(WEIGHTS / DEFAULT_MODEL)
     seen = joined([Bank.load(path) for path in banks])
+    shelf = Shelf(seen, torch.device(device))
     told = [Told.of(photo) for photo in read_flickr8k(data, "train")]
-    quiz = Quiz(seen, told, seed=seed)
-    encode = Tokenizer.from_file(start.tokenizer_file).encode
+    encode = cached(Tokenizer.from_file(start.tokenizer_file).encode)
     recipe = AnswerRecipe(
         steps=steps,
         decay_steps=decay_steps,
+        batch_tokens=batch_tokens,
         learning_rate=learning_rate,
         seed=seed,
     )
-    branch = new_branch(start.model, seed=seed)
-    training = AnswerRun(branch, recipe, run)
-    if training.step == 0:
-        for lesson in teach(branch.adapter, seen, Bank.load(held), epochs=_LESSONS, seed=seed):
-            typer.echo(f"frames: loss {lesson.loss:.3f}, right {lesson.right}", err=True)
-        lesson_losses = teach_frames(
-            branch, training.heads, seen, told, encode, steps=_FRAME_STEPS, seed=seed
-        )
-        for number, loss in enumerate(lesson_losses, start=1):
-            if number % 100 == 0:
-                typer.echo(f"single frames: step {number}, loss {loss:.3f}", err=True)
-        training.start_average()
-    while training.step < steps:
-        with (run / "answer-log.jsonl").open("a", encoding="utf-8") as log:
-            for line in training.fit(quiz, seen, encode, until=training.step + save_every):
-                log.write(json.dumps(line) + "\n")
-                log.flush()
-        training.save()
+    branch = new_branch(start.model, seed=seed, dropout=dropout)
+    if shipped:
+        assert start.model.answer is not None
+        branch.load_state_dict(start.model.answer.state_dict())
+    training = AnswerRun(branch, recipe, run, shelf)
+    if training.step == 0 and not shipped:
+        _teach(training, seen, told, encode, seed=seed)
+    pools = Pools(
+        Quiz(seen, told, seed=seed),
+        shelf.layout,
+        encode,
+        steps=steps,
+        batch_tokens=batch_tokens,
+        seed=seed,
+    )
+    run.mkdir(parents=True, exist_ok=True)
+    with (run / "answer-log.jsonl").open("a", encoding="utf-8") as log:
+        for line in training.fit(pools, until=steps, workers=workers, log_every=log_every):
+            log.write(json.dumps(line) + "\n")
+            log.flush()
+            if line["step"] % save_every < log_every:
+                training.save()
+    training.save()
+
+
+def _teach(
+    training: AnswerRun, seen: Bank, told: Sequence[Told], encode: Encode, *, seed: int
+) -> None:
+    """The first lessons: what single frames show."""
+    lessons = {
+        "things": teach(
+            training.model.adapter, seen, training.shelf, steps=_THING_STEPS, seed=seed
+        ),
+        "frames": teach_frames(
+            training.model,
+            training.heads,
+            seen,
+            training.shelf,
+            told,
+            encode,
+            steps=_FRAME_STEPS,
+            seed=seed,
+        ),
+    }
+    for name, losses in lessons.items():
+        for number, loss in enumerate(losses, start=1):
+            if number % 200 == 0:
+                typer.echo(f"{name}: step {number}, loss {float(loss):.3f}", err=True)
+    training.start_average()
 
 
 @app.command()
@@ -129,6 +179,7 @@ def score(
     split: Annotated[Split, typer.Option(help="Photos that the bank was made of.")] = "dev",
     count: Annotated[int, typer.Option(help="Rows of questions.")] = 200,
     most_frames: Annotated[int, typer.Option(help="Frames of a row.")] = 20,
+    device: DeviceOption = "cpu",
     threads: ThreadsOption = 2,
 ) -> None:
     """Count the answers that the averaged weights give exactly, by what is asked."""
@@ -141,7 +192,8 @@ def score(
     quiz = Quiz(seen, [Told.of(photo) for photo in read_flickr8k(data, split)], seed=5)
     rows = [quiz.draw(number, most_frames=most_frames) for number in range(count)]
     encode = cached(Tokenizer.from_file(start.tokenizer_file).encode)
-    right = exactness(branch, [row for row in rows if row.pairs], seen, encode)
+    shelf = Shelf(seen, torch.device(device))
+    right = exactness(branch.to(device), [row for row in rows if row.pairs], shelf, encode)
     shares = {kind: [round(share, 3), asked] for kind, (share, asked) in right.items()}
     typer.echo(json.dumps({"step": step, "split": split, "exact": shares}))
 
@@ -204,10 +256,11 @@ def branch_config(decoder: DecoderConfig) -> AnswerConfig:
 
 
 @torch.no_grad()
-def new_branch(model: SeedVL, *, seed: int) -> AnswerBranch:
+def new_branch(model: SeedVL, *, seed: int, dropout: float = 0.0) -> AnswerBranch:
     """A branch that starts from the captioning one; blocks beyond its depth say little at first."""
     vision, own = model.config.vit.width, model.decoder.blocks
     config = branch_config(model.config.decoder)
+    config = replace(config, decoder=replace(config.decoder, dropout=dropout))
     branch = AnswerBranch(vision, config)
     generator = torch.Generator().manual_seed(seed)
     starts = [*own, *repeat(own[-1], DEPTH - len(own))]

@@ -67,6 +67,7 @@ _NO_VERBS: Final = frozenset(
 )
 _ACTION_WORDS: Final = 5
 _OPTIONS: Final = 4
+_ABSENT: Final = 4
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,10 @@ def ask_photos(
         if _tells_apart(slide, [s for at, s in enumerate(slides) if at != place]):
             asked.append(_when(_caption(slide, rng, is_mirrored=mirrored[place]), (place,)))
             asked.append(_when(_caption(slide, rng, is_mirrored=mirrored[place]), (place,)))
-    for other in elsewhere[:2]:
-        if all(other.main and not other.main & slide.every for slide in slides):
+    # Photos that are elsewhere are much like those that are here; if only other things were asked
+    # for in vain, a model would find whatever is alike.
+    for other in elsewhere[:_ABSENT]:
+        if _tells_apart(other, slides):
             asked.append(_when(_caption(other, rng), ()))
     asked += _is_there(slides, elsewhere, rng)
     if len(slides) == 1:
@@ -181,7 +184,7 @@ def _colours(answer: str, rng: np.random.Generator) -> tuple[str, ...]:
 
 def _which(answer: str, elsewhere: Sequence[Told], rng: np.random.Generator) -> Question:
     wrong = dict.fromkeys(_caption(other, rng) for other in elsewhere)
-    options = [text for text in wrong if text != answer][: _OPTIONS - 1]
+    options = [text for text in wrong if text != answer][: int(rng.integers(1, _OPTIONS))]
     return _plain("what", "What does the video show?", answer, _shuffled([answer, *options], rng))
 
 

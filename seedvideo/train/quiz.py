@@ -21,8 +21,9 @@ from seedvideo.model.thinking import THINK, THINK_END
 from seedvideo.sampler.stamps import stamp
 from seedvideo.tasks import ask
 from seedvideo.tasks.ground import NOT_FOUND, ground_prompt
-from seedvideo.train.bank import Bank, FrameId
+from seedvideo.train.bank import Bank
 from seedvideo.train.captioned import Told, ask_photos
+from seedvideo.train.scenes import FrameId
 from seedvideo.train.sights import NOTHING, Sight, sight_of
 
 MOST_PAIRS = 12
@@ -115,7 +116,7 @@ class Quiz:
         wanted = int(rng.choice([1, 2, 3, 4, 5, 6], p=[0.12, 0.22, 0.26, 0.2, 0.14, 0.06]))
         count = min(wanted, max(1, (most_frames - 1) // 2))
         chosen = rng.choice(len(scene.events), count, replace=False).tolist()
-        longest = 1 if rng.random() < 0.15 else int(rng.integers(2, 8))
+        longest = 1 if rng.random() < 0.15 else int(rng.integers(2, 8 if most_frames < 40 else 14))
         mixes_sizes = rng.random() < 0.5
         size = int(rng.integers(len(scene.quiet)))
         frames: list[FrameId] = []
@@ -124,12 +125,12 @@ class Quiz:
         room = most_frames
         for place, index in enumerate(chosen):
             left = len(chosen) - place
-            gap = int(rng.integers(0, 5)) if rng.random() < 0.9 else 0
-            gap = min(gap, max(0, room // left - 1))
+            gap = _gap(rng, max(0, room // left - 1))
             frames += [scene.quiet[size]] * gap
             sights += [NOTHING.told_in(place, None)] * gap
             length = min(int(rng.integers(1, longest + 1)), max(1, room // left - gap))
             at = int(rng.integers(len(scene.quiet))) if mixes_sizes else size
+            size = int(rng.integers(len(scene.quiet))) if mixes_sizes else size
             phases = scene.events[index].frames[at]
             first = len(frames)
             taken = [(2 * step + 1) * len(phases) // (2 * length) for step in range(length)]
@@ -143,7 +144,7 @@ class Quiz:
             ]
             shown.append(Shown(first, len(frames) - 1))
             room = most_frames - len(frames)
-        frames += [scene.quiet[size]] * int(rng.integers(0, max(1, min(6, room + 1))))
+        frames += [scene.quiet[size]] * _gap(rng, room)
         sights += [NOTHING.told_in(len(chosen), None)] * (len(frames) - len(sights))
         times, duration = _times(rng, len(frames))
         events = [scene.events[index].event for index in chosen]
@@ -181,7 +182,7 @@ class Quiz:
             shown.append(Shown(first, len(frames) - 1))
         times, duration = _times(rng, len(frames))
         told = [self._told[slide.photo] for slide in chosen]
-        elsewhere = [self._told[int(index)] for index in rng.integers(len(self._told), size=4)]
+        elsewhere = [self._told[int(index)] for index in rng.integers(len(self._told), size=5)]
         questions = ask_photos(told, mirrored, elsewhere, rng)
         pairs, kinds, looks = [], [], []
         for question in _chosen(questions, rng):
@@ -191,6 +192,13 @@ class Quiz:
         return QuizRow(
             tuple(frames), times, tuple(pairs), tuple(kinds), tuple(sights), tuple(looks)
         )
+
+
+def _gap(rng: np.random.Generator, room: int) -> int:
+    """Quiet frames in a row: mostly few, now and then as many as plans of long videos have."""
+    if rng.random() < 0.75:
+        return min(room, int(rng.integers(0, 5)))
+    return int(rng.integers(0, room + 1))
 
 
 def _chosen(questions: list[Question], rng: np.random.Generator) -> list[Question]:

@@ -7,11 +7,12 @@ A mask lets each question see the frames and itself alone, so that frames are re
 
 Notation used for tensor shapes:
     b: rows; s: longest sequence; k: visual tokens of all rows; a: ids to predict; m: frames of all
-    rows; q: questions of all rows; d: width of the encoder
+    rows; q: questions of all rows
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +21,11 @@ from torch import Tensor
 
 from seedvideo.model.marks import ANSWER_ID, END_ID, FRAME_END_ID, FRAME_ID, IMAGE_ID, PAD_ID
 from seedvideo.model.thinking import THINK
-from seedvideo.model.thumbnails import scaled
 from seedvideo.sampler.stamps import time_text
-from seedvideo.train.bank import Bank
+from seedvideo.train.bank import Layout
 from seedvideo.train.batch import Encode
 from seedvideo.train.quiz import QuizRow
-from seedvideo.train.sights import Sight
+from seedvideo.train.sights import Sights
 
 
 @dataclass(frozen=True)
@@ -33,19 +33,19 @@ class QuizBatch:
     """One step's input.
 
     Args:
-        tokens: ``(k, d)`` of the encoder, with each token's thumbnail behind it.
+        places: ``(k,)`` where the visual tokens lie on the shelf.
         ids: ``(b, s)``.
         positions: ``(b, s)``; every question goes on from the frames.
         groups: ``(b, s)``: 0 for frames, 1 and up for questions, -1 for padding.
         sources: ``(a,)`` places in the flattened ``(b, s)`` whose next id is to be predicted.
         labels: ``(a,)`` those ids.
         pair_of: ``(a,)`` number of the pair that each id belongs to.
+        weights: ``(a,)`` how much each id counts: a long answer for more than a short one, but not
+            in proportion to its length.
         kinds: of every pair.
         ends: ``(m,)`` places in the flattened ``(b, s)`` of the mark that ends each frame.
         sights: what each of these frames shows.
         asks: ``(q,)`` places before which every answer begins.
-        beside: ``(q, m)`` bool, all frames of the same row.
-        sees: ``(q, b * s)`` bool, the tokens that attention may fall on from there.
         hops: ``(2, q, m)`` bool, the frames that are looked at, one look after the other; none
             where a look has no stretch of its own.
         nowhere: ``(q,)`` bool, whether what is asked about is in no frame.
@@ -53,23 +53,44 @@ class QuizBatch:
         pointed: ``(q,)`` bool, whether that has a meaning.
     """
 
-    tokens: Tensor
+    places: Tensor
     ids: Tensor
     positions: Tensor
     groups: Tensor
     sources: Tensor
     labels: Tensor
     pair_of: Tensor
+    weights: Tensor
     kinds: list[str]
     ends: Tensor
-    sights: list[Sight]
+    sights: Sights
     asks: Tensor
-    beside: Tensor
-    sees: Tensor
     hops: Tensor
     nowhere: Tensor
     points: Tensor
     pointed: Tensor
+
+    def to(self, device: torch.device) -> "QuizBatch":
+        """The same on a device."""
+        moved: dict[str, Any] = {"sights": self.sights.to(device)}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                moved[field.name] = value.to(device, non_blocking=True)
+        return replace(self, **moved)
+
+    def beside(self) -> Tensor:
+        """``(q, m)`` bool, all frames of the row that each question is about."""
+        length = self.ids.shape[1]
+        return (self.asks // length).unsqueeze(1) == (self.ends // length).unsqueeze(0)
+
+    def visible(self) -> Tensor:
+        """``(q, s)`` bool, the tokens of its row that each question's answer may look at."""
+        length = self.ids.shape[1]
+        groups = self.groups[self.asks // length]
+        own = self.groups.flatten()[self.asks].unsqueeze(1)
+        past = torch.arange(length, device=groups.device) <= (self.asks % length).unsqueeze(1)
+        return past & ((groups == 0) | (groups == own))
 
 
 def sequence(row: QuizRow, counts: Sequence[int], encode: Encode) -> tuple[list[int], ...]:
@@ -92,13 +113,11 @@ def sequence(row: QuizRow, counts: Sequence[int], encode: Encode) -> tuple[list[
     return ids, positions, groups, learned
 
 
-def collate(rows: Sequence[QuizRow], bank: Bank, encode: Encode) -> QuizBatch:
+def collate(rows: Sequence[QuizRow], layout: Layout, encode: Encode) -> QuizBatch:
     """Put rows together."""
-    parts, sequences = [], []
-    for row in rows:
-        seen = [bank.look(frame) for frame in row.frames]
-        parts += [torch.cat((tokens.float(), scaled(thumbs)), dim=1) for tokens, thumbs in seen]
-        sequences.append(sequence(row, [len(tokens) for tokens, _ in seen], encode))
+    sequences = [
+        sequence(row, [layout.counts[frame[:2]] for frame in row.frames], encode) for row in rows
+    ]
     length = max(len(ids) for ids, *_ in sequences)
     shape = (len(rows), length)
     arrays = [
@@ -113,34 +132,34 @@ def collate(rows: Sequence[QuizRow], bank: Bank, encode: Encode) -> QuizBatch:
     ids, positions, groups, learned = arrays
     learned += (learned > 0) * np.arange(len(rows))[:, None] * 100
     targets = np.flatnonzero(learned)
-    names, pair_of = np.unique(learned.ravel()[targets], return_inverse=True)
+    names, pair_of, lengths = np.unique(
+        learned.ravel()[targets], return_inverse=True, return_counts=True
+    )
     kinds = [rows[name // 100].kinds[name % 100 - 1] for name in names.tolist()]
+    weights = lengths.astype(np.float32)[pair_of] ** -0.5
     return QuizBatch(
-        tokens=torch.cat(parts),
+        places=layout.places([frame for row in rows for frame in row.frames]),
         ids=torch.from_numpy(ids),
         positions=torch.from_numpy(positions),
         groups=torch.from_numpy(groups),
         sources=torch.from_numpy(targets - 1),
         labels=torch.from_numpy(ids.ravel()[targets]),
         pair_of=torch.from_numpy(pair_of),
+        weights=torch.from_numpy(weights / weights.sum()),
         kinds=kinds,
         ends=torch.from_numpy(np.flatnonzero(ids == FRAME_END_ID)),
-        sights=[sight for row in rows for sight in row.sights],
-        **_looks(rows, ids, groups, encode),
+        sights=Sights.of([sight for row in rows for sight in row.sights]),
+        **_looks(rows, ids, encode),
     )
 
 
-def _looks(
-    rows: Sequence[QuizRow], ids: NDArray[np.int64], groups: NDArray[np.int64], encode: Encode
-) -> dict[str, Tensor]:
+def _looks(rows: Sequence[QuizRow], ids: NDArray[np.int64], encode: Encode) -> dict[str, Tensor]:
     """Where answers begin, and the frames that their questions look at."""
     starts = np.concatenate(([0], np.cumsum([len(row.frames) for row in rows])))
     count = sum(len(row.pairs) for row in rows)
     asks: list[int] = []
-    beside = np.zeros((count, starts[-1]), bool)
-    sees = np.zeros((count, *ids.shape), bool)
     hops = np.zeros((2, count, starts[-1]), bool)
-    points, pointed = np.zeros_like(beside), np.zeros(count, bool)
+    points, pointed = np.zeros((count, starts[-1]), bool), np.zeros(count, bool)
     for index, row in enumerate(rows):
         places = index * ids.shape[1] + np.flatnonzero(ids[index] == ANSWER_ID)
         for place, look, (_, thought, _) in zip(places.tolist(), row.looks, row.pairs, strict=True):
@@ -148,10 +167,6 @@ def _looks(
             if thought:
                 place += len(encode(THINK)) + len(encode(thought.removeprefix(THINK)))
             asks.append(place)
-            in_row = place - index * ids.shape[1]
-            own = groups[index, in_row]
-            sees[at, index, : in_row + 1] = np.isin(groups[index, : in_row + 1], (0, own))
-            beside[at, starts[index] : starts[index + 1]] = True
             for hop, stretch in enumerate(look.hops):
                 if stretch is not None:
                     first, last = stretch
@@ -162,8 +177,6 @@ def _looks(
     return {
         "nowhere": torch.from_numpy(pointed & ~points.any(axis=1)),
         "asks": torch.tensor(asks, dtype=torch.int64),
-        "beside": torch.from_numpy(beside),
-        "sees": torch.from_numpy(sees.reshape(count, ids.size)),
         "hops": torch.from_numpy(hops),
         "points": torch.from_numpy(points),
         "pointed": torch.from_numpy(pointed),

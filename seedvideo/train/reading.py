@@ -53,7 +53,8 @@ def read(model: AnswerBranch, batch: QuizBatch, tokens: Tensor) -> Reading:
         model.decoder.blocks[place].register_forward_hook(keep(place))
         for place in (middle, middle + 1)
     ]
-    with torch.autocast("cpu", torch.bfloat16):
+    device = batch.ids.device.type
+    with torch.autocast(device, torch.bfloat16):
         visual = model.adapter(tokens)
         x = model.decoder.embedding(batch.ids)
         x = x.masked_scatter((batch.ids == IMAGE_ID).unsqueeze(-1), visual.to(x.dtype))
@@ -64,12 +65,12 @@ def read(model: AnswerBranch, batch: QuizBatch, tokens: Tensor) -> Reading:
     if model.reader is not None and model.pointer is not None:
         asked, frames = states[batch.asks].float(), states[batch.ends].float()
         named, held = model.reader.named(asked, frames), model.pointer(asked, frames)
-        evidence = model.reader.evidence(named, held, frames, batch.beside)[batch.pair_of]
+        evidence = model.reader.evidence(named, held, frames, batch.beside())[batch.pair_of]
         # A thought is written before what it leads to is pointed at.
         answers = (batch.sources >= batch.asks[batch.pair_of]).unsqueeze(1)
         settled = model.reader(written.float(), evidence)
         written = torch.where(answers, settled, written.float())
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(device, torch.bfloat16):
         expected = model.decoder.logits(written).float()
     for hook in hooks:
         hook.remove()
@@ -87,32 +88,41 @@ def looking_loss(model: AnswerBranch, batch: QuizBatch, reading: Reading) -> Ten
     right order of frames alone, it looked elsewhere (docs/log.md).
     """
     total = reading.final.new_zeros((), dtype=torch.float32)
-    config = model.decoder.config
+    config, length = model.decoder.config, batch.ids.shape[1]
     width = config.head_channels
     turns = angles_1d(batch.positions.flatten(), width, theta=config.rope_theta)
+    rows, columns, sees = batch.asks // length, batch.asks % length, batch.visible()
+    itself = torch.arange(length, device=sees.device) == columns.unsqueeze(1)
     for hop, before in enumerate(reading.before):
         asking = batch.hops[hop].any(dim=1) | batch.nowhere
-        if not bool(asking.any()):
-            continue
         block = model.decoder.blocks[middle_block(model) + 1 + hop]
         assert isinstance(block, DecoderBlock)
-        asks = batch.asks[asking]
         states = block.attention_norm(before.float())
-        query = rotate(block.attention.query(states[asks])[:, :width], turns[asks])
+        query = rotate(block.attention.query(states[batch.asks])[:, :width], turns[batch.asks])
         key = rotate(block.attention.key(states)[:, :width], turns)
-        scores = query @ key.T * width**-0.5
-        wanted = torch.zeros_like(batch.sees[asking])
-        wanted[:, batch.ends] = batch.hops[hop, asking]
-        wanted[torch.arange(len(asks)), asks] = batch.nowhere[asking]
+        # (q, s): each question beside the tokens of its own row
+        scores = (key.view(-1, length, width)[rows] @ query.unsqueeze(2)).squeeze(2)
+        scores = (scores * width**-0.5).masked_fill(~sees, -torch.inf)
+        wanted = _at_ends(batch.hops[hop], batch) | (itself & batch.nowhere.unsqueeze(1))
+        # A question that looks nowhere in particular wants all that it sees, which costs nothing.
+        wanted |= ~asking.unsqueeze(1)
         there = scores.masked_fill(~wanted, -torch.inf).logsumexp(dim=1)
-        among = scores.masked_fill(~batch.sees[asking], -torch.inf).logsumexp(dim=1)
-        total = total + (among - there).mean()
+        missed = scores.logsumexp(dim=1) - there
+        total = total + missed.sum() / asking.sum().clamp_min(1)
     return total
+
+
+def _at_ends(frames: Tensor, batch: QuizBatch) -> Tensor:
+    """From ``(q, m)`` frames to the tokens of each question's row that end them, ``(q, s)``."""
+    length = batch.ids.shape[1]
+    columns = torch.where(frames, batch.ends % length, length)
+    tokens = torch.zeros(len(frames), length + 1, dtype=torch.bool, device=frames.device)
+    return tokens.scatter_(1, columns, value=True)[:, :length]
 
 
 def pointing_loss(model: AnswerBranch, batch: QuizBatch, reading: Reading) -> Tensor:
     """How wrong the pointers are about the frames of a row, in bits of a frame."""
-    if model.pointer is None or not bool(batch.pointed.any()):
+    if model.pointer is None:
         return reading.final.new_zeros((), dtype=torch.float32)
     held = reading.held
     if held is None:
@@ -126,8 +136,6 @@ def pointing_loss(model: AnswerBranch, batch: QuizBatch, reading: Reading) -> Te
 
 def _misplaced(scores: Tensor, wanted: Tensor, batch: QuizBatch, asking: Tensor) -> Tensor:
     """Binary cross-entropy over the frames of the rows whose questions point."""
-    beside = batch.beside[asking]
-    each = functional.binary_cross_entropy_with_logits(
-        scores[asking], wanted[asking].float(), reduction="none"
-    )
-    return (each * beside).sum() / beside.sum().clamp_min(1)
+    counted = batch.beside() & asking.unsqueeze(1)
+    each = functional.binary_cross_entropy_with_logits(scores, wanted.float(), reduction="none")
+    return (each * counted).sum() / counted.sum().clamp_min(1)

@@ -44,6 +44,8 @@ NOUNS: Final = tuple(
 )
 """What photos are asked for: nouns that recur in captions."""
 
+_PLACE_OF: Final = {noun: place for place, noun in enumerate(NOUNS)}
+
 
 @dataclass(frozen=True)
 class Sight:
@@ -84,6 +86,41 @@ def sight_of(event: Event, progress: float) -> Sight:
     return Sight((colour, shape, event.count - 1, column, row))
 
 
+@dataclass(frozen=True)
+class Sights:
+    """What several frames show, one row each.
+
+    Args:
+        labels: ``(m, heads)``, `_UNKNOWN` where a frame has nothing to say.
+        story: ``(m, 2)`` likewise.
+        nouns: ``(m, len(NOUNS))`` of photos.
+        photos: ``(m,)`` bool, which of the frames show one.
+    """
+
+    labels: Tensor
+    story: Tensor
+    nouns: Tensor
+    photos: Tensor
+
+    @classmethod
+    def of(cls, sights: Sequence[Sight]) -> "Sights":
+        """Put them together."""
+        there = np.zeros((len(sights), len(NOUNS)), dtype=bool)
+        for row, sight in enumerate(sights):
+            there[row, [_PLACE_OF[noun] for noun in sight.nouns if noun in _PLACE_OF]] = True
+        return cls(
+            labels=torch.tensor([sight.labels or (_UNKNOWN,) * len(_SIZES) for sight in sights]),
+            story=torch.tensor([sight.story for sight in sights]),
+            nouns=torch.from_numpy(there),
+            photos=torch.tensor([sight.labels is None for sight in sights]),
+        )
+
+    def to(self, device: torch.device) -> "Sights":
+        """The same on a device."""
+        parts = (self.labels, self.story, self.nouns, self.photos)
+        return Sights(*(part.to(device, non_blocking=True) for part in parts))
+
+
 class SightHeads(nn.Module):
     """The decoder's state at the end of each frame to what the frame shows."""
 
@@ -94,33 +131,30 @@ class SightHeads(nn.Module):
         self.nouns = nn.Linear(width, len(NOUNS))
         self.story = nn.Linear(width, sum(_STORY_SIZES))
 
-    def loss(self, states: Tensor, later: Tensor, sights: Sequence[Sight]) -> Tensor:
+    def loss(self, states: Tensor, later: Tensor, sights: Sights) -> Tensor:
         """How far the heads are from ``sights``.
 
         Args:
             states: ``(m, d)`` in the middle of the decoder.
             later: ``(m, d)`` one block on: what came before can only be counted once it is known.
-            sights: one for each.
+            sights: one row for each.
         """
         states = self.norm(states)
-        labels = torch.tensor([sight.labels or (_UNKNOWN,) * len(_SIZES) for sight in sights])
         total = states.new_zeros((), dtype=torch.float32)
-        stories = torch.tensor([sight.story for sight in sights])
+        # Sums over what is known, never a look at how much that is: a GPU would have to wait.
         for outputs, sizes, wanted in (
-            (self.things(states), _SIZES, labels),
-            (self.story(self.norm(later)), _STORY_SIZES, stories),
+            (self.things(states), _SIZES, sights.labels),
+            (self.story(self.norm(later)), _STORY_SIZES, sights.story),
         ):
             for at, told in enumerate(outputs.float().split(sizes, dim=-1)):
-                if bool((wanted[:, at] != _UNKNOWN).any()):
-                    total = total + functional.cross_entropy(
-                        told, wanted[:, at], ignore_index=_UNKNOWN
-                    )
-        photos = [index for index, sight in enumerate(sights) if sight.labels is None]
-        if photos:
-            there = np.array([[noun in sights[index].nouns for noun in NOUNS] for index in photos])
-            told = self.nouns(states[photos]).float()
-            # Summed over nouns: most are absent from most photos, and a mean would say nothing.
-            total = total + functional.binary_cross_entropy_with_logits(
-                told, torch.from_numpy(there).float(), reduction="sum"
-            ) / len(photos)
-        return total
+                each = functional.cross_entropy(
+                    told, wanted[:, at], ignore_index=_UNKNOWN, reduction="sum"
+                )
+                total = total + each / (wanted[:, at] != _UNKNOWN).sum().clamp_min(1)
+        told = self.nouns(states).float()
+        each = functional.binary_cross_entropy_with_logits(
+            told, sights.nouns.float(), reduction="none"
+        )
+        # Summed over nouns: most are absent from most photos, and a mean would say nothing.
+        photos = sights.photos.float()
+        return total + (each.sum(dim=1) * photos).sum() / photos.sum().clamp_min(1)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from seedvideo.evaluate.synthetic.story import Event
-from seedvideo.evaluate.synthetic.things import COLOURS, SHAPES, Thing
+from seedvideo.evaluate.synthetic.things import COLOURS, SHAPES, Thing, all_things
 from seedvideo.media.timeline import Span
 from seedvideo.model.decoder import DecoderConfig
 from seedvideo.model.marks import ANSWER_ID, END_ID, FRAME_END_ID
@@ -22,14 +22,17 @@ from seedvideo.train.answer_fit import (
     exactness,
     read_averaged,
 )
-from seedvideo.train.bank import Bank, joined, make_bank
+from seedvideo.train.bank import Bank, Shelf, joined
 from seedvideo.train.captioned import Told, ask_photos
 from seedvideo.train.one_frame import teach_frames
 from seedvideo.train.perceive import teach
 from seedvideo.train.photos import Photo
 from seedvideo.train.quiz import Look, Quiz, QuizRow
-from seedvideo.train.quiz_batch import collate
+from seedvideo.train.quiz_batch import QuizBatch, collate
+from seedvideo.train.quiz_stream import POOL_STEPS, Pools, stream
 from seedvideo.train.reading import looking_loss, pointing_loss, read
+from seedvideo.train.scenes import Pixels
+from seedvideo.train.seeing import make_bank
 from seedvideo.train.sights import NOTHING, SightHeads, sight_of
 
 VOCABULARY = 300
@@ -75,7 +78,32 @@ def model() -> SeedVL:
 def bank(model: SeedVL) -> Bank:
     rng = np.random.default_rng(1)
     photos = [rng.integers(0, 256, (192, 192, 3), dtype=np.uint8) for _ in PHOTOS]
-    return make_bank(model, photos, scenes=3, views=1, seed=1, progress=lambda line: None)
+    return made_of(model, photos, seed=1)
+
+
+def made_of(
+    model: SeedVL, photos: Sequence[Pixels], *, seed: int, scenes: int = 6, workers: int = 0
+) -> Bank:
+    return make_bank(
+        model,
+        photos,
+        scenes=scenes,
+        views=1,
+        seed=seed,
+        among=all_things(),
+        workers=workers,
+        progress=lambda line: None,
+    )
+
+
+@pytest.fixture(scope="module")
+def shelf(bank: Bank) -> Shelf:
+    return Shelf(bank, torch.device("cpu"))
+
+
+def pools_of(bank: Bank, *, steps: int, batch_tokens: int) -> Pools:
+    quiz = Quiz(bank, TOLD, seed=1)
+    return Pools(quiz, bank.layout(), encode, steps=steps, batch_tokens=batch_tokens, seed=1)
 
 
 def branch() -> AnswerBranch:
@@ -157,7 +185,7 @@ def test_thoughts_stand_between_their_marks_and_the_prompt_asks_for_them(bank: B
         assert prompt.endswith(" First think, between <think> and </think>.")
         assert thought.startswith("<think>") and thought.endswith("</think>")
         assert " - " in thought and answer and "think" not in answer
-    batch = collate([row], bank, encode)
+    batch = collate([row], bank.layout(), encode)
     last = batch.ids.flatten()[batch.asks].tolist()
     assert last == [encode(thought)[-1] for _, thought, _ in row.pairs]
 
@@ -182,11 +210,11 @@ def test_questions_about_photos_are_answered_by_their_captions() -> None:
     assert asked_of([1])["How many men are there?"] == "two"
 
 
-def test_a_question_alone_is_answered_as_among_others(bank: Bank) -> None:
+def test_a_question_alone_is_answered_as_among_others(bank: Bank, shelf: Shelf) -> None:
     model = branch().eval()
     row = rows(bank, 5)[0]
-    batch = collate([row], bank, encode)
-    together = read(model, batch, batch.tokens).expected
+    batch = collate([row], bank.layout(), encode)
+    together = read(model, batch, shelf.read(batch.places)).expected
     for number in range(len(row.pairs)):
         alone = QuizRow(
             row.frames,
@@ -196,10 +224,10 @@ def test_a_question_alone_is_answered_as_among_others(bank: Bank) -> None:
             row.sights,
             row.looks[number : number + 1],
         )
-        single = collate([alone], bank, encode)
+        single = collate([alone], bank.layout(), encode)
         # bfloat16 sums in another order.
         torch.testing.assert_close(
-            read(model, single, single.tokens).expected,
+            read(model, single, shelf.read(single.places)).expected,
             together[batch.pair_of == number],
             atol=0.05,
             rtol=0.05,
@@ -208,51 +236,97 @@ def test_a_question_alone_is_answered_as_among_others(bank: Bank) -> None:
 
 def test_only_answers_are_learned(bank: Bank) -> None:
     drawn = rows(bank, 4)
-    batch = collate(drawn, bank, encode)
+    batch = collate(drawn, bank.layout(), encode)
     wanted = [[*encode(answer), END_ID] for row in drawn for _, _, answer in row.pairs]
     assert batch.labels.tolist() == [token for answer in wanted for token in answer]
     assert int((batch.ids == ANSWER_ID).sum()) == len(wanted) == len(batch.kinds)
 
 
-def test_training_goes_on_where_it_was_stopped(bank: Bank, tmp_path: Path) -> None:
-    recipe = AnswerRecipe(steps=6, decay_steps=2, warmup_steps=2, batch_tokens=2_000)
-    quiz = Quiz(bank, TOLD, seed=1)
-    whole = AnswerRun(branch(), recipe, tmp_path / "whole")
-    list(whole.fit(quiz, bank, encode, until=2))
+def test_training_goes_on_where_it_was_stopped(bank: Bank, shelf: Shelf, tmp_path: Path) -> None:
+    recipe = AnswerRecipe(steps=20, decay_steps=2, warmup_steps=2, batch_tokens=600)
+    pools = pools_of(bank, steps=20, batch_tokens=600)
+    whole = AnswerRun(branch(), recipe, tmp_path / "whole", shelf)
+    list(whole.fit(pools, until=POOL_STEPS + 3))
     whole.save()
-    stopped = AnswerRun(branch(), recipe, tmp_path / "whole")
-    assert stopped.step == 2
-    one = [line["loss"] for line in whole.fit(quiz, bank, encode, until=3)]
-    other = [line["loss"] for line in stopped.fit(quiz, bank, encode, until=3)]
+    stopped = AnswerRun(branch(), recipe, tmp_path / "whole", shelf)
+    assert stopped.step == POOL_STEPS + 3
+    one = [line["loss"] for line in whole.fit(pools, until=POOL_STEPS + 4)]
+    other = [line["loss"] for line in stopped.fit(pools, until=POOL_STEPS + 4)]
     assert one == other and len(one) == 1
     weights, step = read_averaged(tmp_path / "whole")
-    assert step == 2 and weights.keys() == dict(branch().named_parameters()).keys()
+    assert step == POOL_STEPS + 3 and weights.keys() == dict(branch().named_parameters()).keys()
 
 
-def test_a_few_answers_can_be_learned_by_heart(bank: Bank, tmp_path: Path) -> None:
-    class Same(Quiz):
-        def draw(self, number: int, **options: object) -> QuizRow:
-            del number, options
-            return rows(bank, 3)[0]
+def test_a_line_stands_for_the_steps_since_the_last_one(
+    bank: Bank, shelf: Shelf, tmp_path: Path
+) -> None:
+    recipe = AnswerRecipe(steps=5, decay_steps=1, batch_tokens=600)
+    run = AnswerRun(branch(), recipe, tmp_path, shelf)
+    lines = list(run.fit(pools_of(bank, steps=5, batch_tokens=600), until=9, log_every=2))
+    assert [line["step"] for line in lines] == [2, 4, 5]
+
+
+def test_a_few_answers_can_be_learned_by_heart(bank: Bank, shelf: Shelf, tmp_path: Path) -> None:
+    class Same(Pools):
+        def __getitem__(self, number: int) -> list[QuizBatch]:
+            del number
+            return [collate(rows(bank, 3)[:1] * 4, bank.layout(), encode)] * POOL_STEPS
 
     recipe = AnswerRecipe(
         steps=60, decay_steps=20, warmup_steps=5, batch_tokens=4_000, learning_rate=5e-3, noise=0.0
     )
-    run = AnswerRun(branch(), recipe, tmp_path)
-    losses = [line["loss"] for line in run.fit(Same(bank, TOLD, seed=1), bank, encode, until=60)]
+    run = AnswerRun(branch(), recipe, tmp_path, shelf)
+    quiz = Quiz(bank, TOLD, seed=1)
+    same = Same(quiz, bank.layout(), encode, steps=60, batch_tokens=4_000, seed=1)
+    losses = [line["loss"] for line in run.fit(same, until=60)]
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_the_first_lesson_tells_colours_apart(bank: Bank) -> None:
-    adapter = branch().adapter
-    lessons = list(teach(adapter, bank, bank, epochs=6, rate=5e-3))
-    assert lessons[-1].loss < lessons[0].loss
-    assert all(0 <= share <= 1 for share in lessons[-1].right)
+def test_batches_of_a_pool_cost_about_the_same(bank: Bank) -> None:
+    batches = pools_of(bank, steps=64, batch_tokens=9_000)[5]
+    assert len(batches) == POOL_STEPS
+    sizes = [batch.ids.numel() for batch in batches]
+    assert max(sizes) < 2 * sum(sizes) / POOL_STEPS
+    padded = sum(int((batch.groups < 0).sum()) for batch in batches)
+    assert padded < 0.4 * sum(sizes)
 
 
-def test_the_second_lesson_learns_what_frames_show(bank: Bank) -> None:
+def test_a_stream_is_the_same_from_any_step_on_and_from_any_process(bank: Bank) -> None:
+    pools = pools_of(bank, steps=2 * POOL_STEPS, batch_tokens=600)
+    whole = [batch.ids for batch in stream(pools, step=0, workers=0)]
+    assert len(whole) == 2 * POOL_STEPS
+    later = [batch.ids for batch in stream(pools, step=3, workers=1)]
+    assert all(torch.equal(a, b) for a, b in zip(whole[3:], later, strict=True))
+
+
+def test_scenes_are_the_same_from_any_process(model: SeedVL) -> None:
+    photos = [np.full((192, 192, 3), 90, dtype=np.uint8)]
+    here = made_of(model, photos, seed=4, scenes=2)
+    there = made_of(model, photos, seed=4, scenes=2, workers=1)
+    other = made_of(model, photos, seed=5, scenes=2)
+    assert here.scenes == there.scenes and here.scenes != other.scenes
+    for size, tokens in here.tokens.items():
+        assert torch.equal(tokens, there.tokens[size])
+
+
+def test_a_shelf_holds_what_the_bank_holds(bank: Bank, shelf: Shelf) -> None:
+    frames = [scene.quiet[-1] for scene in bank.scenes]
+    frames += [frame for slide in bank.slides for frame, _ in slide.views]
+    parts = []
+    for tokens, thumbs in map(bank.look, frames):
+        parts.append(torch.cat((tokens.float(), scaled(thumbs)), dim=1))
+    assert torch.equal(shelf.read(shelf.layout.places(frames)), torch.cat(parts))
+
+
+def test_the_first_lesson_tells_colours_apart(bank: Bank, shelf: Shelf) -> None:
+    losses = [float(loss) for loss in teach(branch().adapter, bank, shelf, steps=60, rate=5e-3)]
+    assert len(losses) == 60 and np.mean(losses[-10:]) < 0.9 * np.mean(losses[:10])
+
+
+def test_the_second_lesson_learns_what_frames_show(bank: Bank, shelf: Shelf) -> None:
     model, heads = branch(), SightHeads(16)
-    losses = list(teach_frames(model, heads, bank, TOLD, encode, steps=40, seed=1, rate=5e-3))
+    lesson = teach_frames(model, heads, bank, shelf, TOLD, encode, steps=40, seed=1, rate=5e-3)
+    losses = [float(loss) for loss in lesson]
     assert len(losses) == 40
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
 
@@ -274,12 +348,12 @@ def test_a_frame_of_an_event_is_told_by_its_thing_its_number_and_its_place() -> 
     assert NOTHING.labels is not None and NOTHING.labels[:3] != early.labels[:3]
 
 
-def test_sights_are_read_at_the_mark_that_ends_a_frame(bank: Bank) -> None:
+def test_sights_are_read_at_the_mark_that_ends_a_frame(bank: Bank, shelf: Shelf) -> None:
     model = branch().eval()
     frame = bank.scenes[0].quiet[0]
     row = QuizRow((frame,), (Fraction(0),), (("a?", "", "b"),), ("what",), (NOTHING,), (NOWHERE,))
-    batch = collate([row], bank, encode)
-    at_end = read(model, batch, batch.tokens).before[0][batch.ends]
+    batch = collate([row], bank.layout(), encode)
+    at_end = read(model, batch, shelf.read(batch.places)).before[0][batch.ends]
     loss = SightHeads(16).loss(at_end, at_end, batch.sights)
     assert at_end.shape == (1, 16) and bool(loss.isfinite())
     assert int(batch.ids.flatten()[batch.ends]) == FRAME_END_ID
@@ -316,17 +390,25 @@ def test_frames_of_a_row_know_what_came_before(bank: Bank) -> None:
     assert moved > 10
 
 
-def test_looking_and_pointing_are_learned_from_where_the_answer_is(bank: Bank) -> None:
+def test_looking_and_pointing_are_learned_from_where_the_answer_is(
+    bank: Bank, shelf: Shelf
+) -> None:
     model = branch()
     drawn = [row for row in rows(bank, 30, stories=1.0) if row.pairs]
-    batch = collate(drawn[:4], bank, encode)
-    assert bool((batch.hops <= batch.beside).all())
-    assert bool((batch.hops.any(0) <= batch.sees[:, batch.ends]).all())
-    assert bool((batch.points <= batch.beside).all())
+    batch = collate(drawn[:4], bank.layout(), encode)
+    beside, length = batch.beside(), batch.ids.shape[1]
+    assert bool((batch.hops <= beside).all())
+    assert bool((batch.points <= beside).all())
+    visible = batch.visible()[:, batch.ends % length]
+    assert bool((batch.hops.any(0) <= visible).all())
+    # An answer sees its own question and no other one.
+    groups = batch.groups[batch.asks // length]
+    own = batch.groups.flatten()[batch.asks].unsqueeze(1)
+    assert not bool((batch.visible() & (groups != own) & (groups != 0)).any())
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     looks, points = [], []
     for _ in range(40):
-        reading = read(model, batch, batch.tokens)
+        reading = read(model, batch, shelf.read(batch.places))
         look, point = looking_loss(model, batch, reading), pointing_loss(model, batch, reading)
         optimizer.zero_grad()
         (look + point).backward()
@@ -337,9 +419,9 @@ def test_looking_and_pointing_are_learned_from_where_the_answer_is(bank: Bank) -
     assert points[-1] < 0.7 * points[0]
 
 
-def test_exactness_counts_every_kind(bank: Bank) -> None:
+def test_exactness_counts_every_kind(bank: Bank, shelf: Shelf) -> None:
     drawn = rows(bank, 6)
-    right = exactness(branch(), drawn, bank, encode)
+    right = exactness(branch(), drawn, shelf, encode)
     assert sum(asked for _, asked in right.values()) == sum(len(row.pairs) for row in drawn)
     assert set(right) == {kind for row in drawn for kind in row.kinds}
 
