@@ -179,7 +179,10 @@ def test_a_worker_that_is_killed_is_replaced(tmp_path: Path, made: Make) -> None
     wait_for(process, "started")
     time.sleep(1.5)
     for pid in below(process.pid):
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):  # it has ended since it was listed
+            continue
         if b"batch.workers" in command:
             subprocess.run(["kill", "-9", str(pid)], check=True)
     _, err = process.communicate(timeout=60)
