@@ -176,7 +176,7 @@ def _point_at_spans(
         max_thinking_tokens=THINKING_TOKENS,
     )
     times = [time for time, _ in view.frames]
-    weighed = weigh_spans(times, pointed.probabilities, window=view.window, top=top)
+    weighed = weigh_spans(times, pointed.probabilities, bounds=view.bounds, top=top)
     is_found = weighed.not_found < 0.5
     return Sighting(
         moments=weighed.moments if is_found else (),

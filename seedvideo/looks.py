@@ -29,9 +29,10 @@ from seedvideo.sampler.zoom import CLOSE_UPS, COARSE_SHARE, ZOOM_POLICIES, close
 from seedvideo.stages import (
     Stopwatch,
     decode,
-    end_of,
     least_tokens,
+    looked_at,
     plan_part,
+    view_of,
     window_of,
 )
 from seedvideo.video import Video
@@ -139,8 +140,9 @@ def look_twice(
     frames_left = (knobs.max_frames or len(frames) + len(again)) - len(frames)
     if sum(costs) + repeated.tokens > budget or len(again) > frames_left:
         again, repeated = [], Totals(0, 0, 0)
+    every = sorted([*frames, *again], key=lambda frame: frame[0])
     return Looked(
-        view=replace(view, frames=sorted([*frames, *again], key=lambda frame: frame[0])),
+        view=view_of(clip, every, window, looked_at(clip, wishes.policy, wishes.analysis)),
         plan=PlanRecord.counted(
             coarse,
             _sum([coarse.totals, *(plan.totals for plan in closer), repeated]),
@@ -194,9 +196,10 @@ def _first(
             analysis=wishes.analysis,
             model=backend,
         )
+        seen = looked_at(clip, wishes.policy, wishes.analysis)
     with spent.on("decode"):
         (frames,) = decode(clip, [plan])
-    return plan, View(frames, window_of(clip, wishes.knobs), end_of(clip))
+    return plan, view_of(clip, frames, window_of(clip, wishes.knobs), seen)
 
 
 def _plan_spans(

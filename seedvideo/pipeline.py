@@ -29,11 +29,11 @@ from seedvideo.stages import (
     Stopwatch,
     costs_of,
     decode,
-    end_of,
     least_tokens,
     looked_at,
     opened,
     plan_part,
+    view_of,
     window_of,
 )
 from seedvideo.tasks.caption import CAPTION_PROMPT, parse_caption
@@ -223,11 +223,12 @@ def prepare(
                 analysis=analysis,
                 model=model,
             )
-        window, end = window_of(clip, knobs), end_of(clip)
+            seen = looked_at(clip, policy, analysis)
+        window = window_of(clip, knobs)
         with spent.on("decode"):
             (frames,) = decode(clip, [whole])
         met = list(clip.reader.report.warnings)
-        views = [View(frames, window, end)]
+        views = [view_of(clip, frames, window, seen)]
         if dense:
             with spent.on("shots"):
                 spans = _shots(clip, window, most=_most_shots(model, whole.budget_tokens))
@@ -238,7 +239,9 @@ def prepare(
                 with spent.on("decode"):
                     shown = decode(clip, plans)
                 met += clip.reader.report.warnings
-                views += [View(each, span, end) for each, span in zip(shown, spans, strict=True)]
+                views += [
+                    view_of(clip, each, span, seen) for each, span in zip(shown, spans, strict=True)
+                ]
         return Prepared(
             source=clip.source,
             media=MediaRecord.of(clip.info, added=met),

@@ -31,11 +31,14 @@ class View:
         frames: with their times, in order.
         window: the part of the video that they stand for.
         duration: of the whole video.
+        bounds: moments that part the window among the frames, one more than there are frames: frame
+            ``i`` stands for ``[bounds[i], bounds[i + 1])`` (`seedvideo.sampler.bounds`).
     """
 
     frames: Shown
     window: Span
     duration: Fraction
+    bounds: tuple[Fraction, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

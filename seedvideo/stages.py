@@ -12,8 +12,9 @@ from time import perf_counter
 
 from seedvideo.media.timeline import Span
 from seedvideo.model.backends import Prices
-from seedvideo.prepared import Shown
+from seedvideo.prepared import Shown, View
 from seedvideo.sampler.analysis import Analysis, Method
+from seedvideo.sampler.bounds import changes_of, frame_bounds
 from seedvideo.sampler.costs import DecodeCosts, decode_costs
 from seedvideo.sampler.knobs import Knobs
 from seedvideo.sampler.plan import Plan
@@ -121,6 +122,20 @@ def decode(clip: Video, plans: Sequence[Plan]) -> list[Shown]:
                 group.append((frame.pts, frame.pixels))
         shown.append(group)
     return shown
+
+
+def view_of(clip: Video, frames: Shown, window: Span, analysis: Analysis | None) -> View:
+    """What a model is shown of a window, with the time that each frame stands for.
+
+    Args:
+        clip: the open video.
+        frames: decoded, in order.
+        window: the part that they stand for.
+        analysis: what was seen between the frames, if anybody looked.
+    """
+    changes = () if analysis is None else changes_of(analysis, clip.times)
+    bounds = frame_bounds([time for time, _ in frames], window, changes)
+    return View(frames, window, end_of(clip), bounds)
 
 
 def end_of(clip: Video) -> Fraction:

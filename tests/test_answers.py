@@ -1,16 +1,23 @@
 """Questions and moments: from a real file to a record, with models that need no weights."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import seedvideo
-from seedvideo.model.packing import ImagePart, TextPart
+from seedvideo.evaluate.synthetic.case import make_case, write_video
+from seedvideo.media.timeline import Span
+from seedvideo.model.backends import Pointed
+from seedvideo.model.packing import ImagePart, Part, TextPart
 from seedvideo.records import Record
+from seedvideo.sampler.knobs import Knobs
 from tests.painted import COLOURS, ColourChooser, ColourModel, SayingModel, paint
 
 
@@ -129,6 +136,45 @@ def test_a_moment_is_found_half_way_to_the_frames_around_it(clip: Path) -> None:
     prompt = model.seen[0][-1]
     assert isinstance(prompt, TextPart)
     assert prompt.text.startswith('The video lasts 12.0 seconds. When does this happen: "it is ')
+
+
+def test_a_moment_ends_where_the_video_was_seen_to_change(clip: Path) -> None:
+    """Seven frames of twelve seconds, and yet the span is exact: the analysis saw both cuts."""
+    knobs = Knobs(max_frames=7)
+    record = seedvideo.ground(clip, "it is green", model=ColourChooser(), knobs=knobs)
+    assert record.grounding is not None and record.plan is not None
+    assert record.plan.frames <= 7
+    assert [(span.start_s, span.end_s) for span in record.grounding.spans] == [(3.0, 5.0)]
+
+
+class Clairvoyant(ColourChooser):
+    """Points at the frames whose stamps lie in a span."""
+
+    def __init__(self, span: Span) -> None:
+        super().__init__()
+        self.span = span
+
+    def point(self, parts: Sequence[Part], **options: Any) -> Pointed:
+        pointed = super().point(parts, **options)
+        stamps = [part.text for part in parts[:-1] if isinstance(part, TextPart)]
+        shows = tuple(
+            0.9 if Fraction(text[1:].split()[0]) in self.span else 0.01 for text in stamps
+        )
+        return replace(pointed, probabilities=shows)
+
+
+def test_a_brief_thing_that_one_frame_shows_has_its_own_ends(tmp_path: Path) -> None:
+    """Most of a second among a minute of quiet: half way to other frames would be many seconds."""
+    case = make_case(3, "brief")
+    write_video(case, tmp_path / case.video)
+    near = 0
+    for event in case.story.events:
+        record = seedvideo.ground(tmp_path / case.video, "it", model=Clairvoyant(event.span))
+        assert record.grounding is not None
+        start_s, end_s = float(event.span.start), float(event.span.end)
+        for span in record.grounding.spans[:1]:
+            near += abs(span.start_s - start_s) < 0.2 and abs(span.end_s - end_s) < 0.2
+    assert near >= len(case.story.events) - 1 > 1
 
 
 def test_a_moment_that_comes_twice_is_told_twice(tmp_path: Path) -> None:

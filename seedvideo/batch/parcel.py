@@ -87,7 +87,8 @@ def unpack(descriptor: int) -> Parcel:
             frames.append((Fraction(time), pixels.reshape(height_px, width_px, 3)))
             place += count
         start, end = map(Fraction, plain["window"])
-        views.append(View(frames, Span(start, end), Fraction(plain["duration"])))
+        bounds = tuple(map(Fraction, plain["bounds"]))
+        views.append(View(frames, Span(start, end), Fraction(plain["duration"]), bounds))
     prepared = Prepared(
         source=header["source"],
         media=MediaRecord.model_validate(header["media"]),
@@ -115,6 +116,7 @@ def _plain(view: View) -> dict[str, Any]:
     return {
         "window": [str(view.window.start), str(view.window.end)],
         "duration": str(view.duration),
+        "bounds": [str(bound) for bound in view.bounds],
         "frames": [[str(time), pixels.shape[0], pixels.shape[1]] for time, pixels in view.frames],
     }
 

@@ -10,11 +10,9 @@ turns that into spans. The free text of any other model is read by `tasks.spans`
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
 from typing import Final
 
 from seedvideo.errors import GroundError
-from seedvideo.media.timeline import Span
 from seedvideo.sampler.stamps import stamp
 from seedvideo.tasks.spans import Moment
 from seedvideo.tasks.think import with_thinking
@@ -84,30 +82,34 @@ class Weighed:
 
 
 def weigh_spans(
-    times: Sequence[Fraction], probabilities: Sequence[float], *, window: Span, top: int
+    times: Sequence[Fraction],
+    probabilities: Sequence[float],
+    *,
+    bounds: Sequence[Fraction],
+    top: int,
 ) -> Weighed:
     """Find the spans that explain best which frames show something.
 
     That nothing is found is as probable as that the likeliest frame shows nothing: the product over
     all frames would depend on how many were shown. The rest is shared out among all spans, from
     each frame to each later one, as frames within should show it and those without should not.
-    Each frame stands for the time up to half way to its neighbours.
 
     Args:
-        times: of the shown frames, strictly increasing, all in the window.
+        times: of the shown frames, strictly increasing.
         probabilities: one a frame.
-        window: what was looked at.
+        bounds: frame ``i`` stands for ``[bounds[i], bounds[i + 1])``.
         top: most spans; fewer where the others are far less probable.
 
     Raises:
-        ValueError: if there is no frame, or not one probability for each.
+        ValueError: if there is no frame, or not one probability and one stretch of time for each.
     """
     import numpy as np  # Not above: help and wrong usage load this file, and need no arrays.
 
-    if not times or len(times) != len(probabilities):
-        raise ValueError(f"{len(times)} times do not go with {len(probabilities)} probabilities")
-    halves = [(a + b) / 2 for a, b in pairwise(times)]
-    edges = (window.start, *halves, window.end)
+    if not times or not len(times) == len(probabilities) == len(bounds) - 1:
+        raise ValueError(
+            f"{len(times)} times do not go with {len(probabilities)} probabilities and"
+            f" {len(bounds)} bounds"
+        )
     sure = np.clip(np.asarray(probabilities, dtype=float), _UNSURE, 1 - _UNSURE)
     sums = np.concatenate(([0.0], np.cumsum(np.log(sure) - np.log1p(-sure))))
     firsts, lasts = np.triu_indices(len(times))
@@ -118,7 +120,7 @@ def weigh_spans(
     scores: list[float] = []
     for place in np.argsort(-shares, kind="stable").tolist():
         first, last = int(firsts[place]), int(lasts[place])
-        moment = Moment(edges[first], edges[last + 1])
+        moment = Moment(bounds[first], bounds[last + 1])
         near = [at for at, (other, _) in enumerate(kept) if overlap(moment, other) >= _SAME]
         if near:
             scores[near[0]] += float(shares[place])

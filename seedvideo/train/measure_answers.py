@@ -15,6 +15,7 @@ from seedvideo.evaluate.spans import iou
 from seedvideo.media.timeline import Span
 from seedvideo.model.backends import Backend
 from seedvideo.prepared import View
+from seedvideo.sampler.bounds import frame_bounds
 from seedvideo.train.captioned import Told
 from seedvideo.train.measure import Pixels
 from seedvideo.train.photos import Photo
@@ -61,7 +62,9 @@ def measure_moments(
             for place in range(PHOTOS)
             for turn in range(FRAMES_A_PHOTO)
         ]
-        view = View(frames=frames, window=Span(Fraction(0), duration), duration=duration)
+        window = Span(Fraction(0), duration)
+        bounds = frame_bounds([time for time, _ in frames], window)
+        view = View(frames=frames, window=window, duration=duration, bounds=bounds)
         for place in range(group):
             told = Told.of(photos[first + place])
             text = told.captions[number % len(told.captions)]

@@ -1,0 +1,37 @@
+"""A prepared video on its way from one process to another: what arrives is what was sent."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seedvideo import pipeline
+from seedvideo.batch.parcel import pack, sheet_of, unpack
+from tests.painted import ColourModel, paint
+
+
+@pytest.mark.parametrize("sheet", [b"", b"a picture"])
+def test_what_arrives_is_what_was_sent(tmp_path: Path, sheet: bytes) -> None:
+    clip = paint(tmp_path / "clip.mp4", ["red", "green", "blue"], shot_s=2.0)
+    sent = pipeline.prepare(clip, model=ColourModel(), dense=True)
+    assert len(sent.views) > 2
+    descriptor = pack(sent, sheet=sheet)
+    try:
+        assert sheet_of(descriptor) == (sheet or None)
+        parcel = unpack(descriptor)
+    finally:
+        os.close(descriptor)
+    come = parcel.prepared
+    assert parcel.sheet == sheet
+    assert (come.source, come.media, come.plan) == (sent.source, sent.media, sent.plan)
+    assert come.spent_s == sent.spent_s
+    for one, other in zip(come.views, sent.views, strict=True):
+        assert (one.window, one.duration, one.bounds) == (
+            other.window,
+            other.duration,
+            other.bounds,
+        )
+        for (time, pixels), (sent_time, sent_pixels) in zip(one.frames, other.frames, strict=True):
+            assert time == sent_time
+            assert np.array_equal(pixels, sent_pixels)
