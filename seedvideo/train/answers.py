@@ -39,10 +39,6 @@ from seedvideo.train.views import PLAIN_SIZE
 
 DEPTH = 6
 _FRESH_SCALE = 0.2
-_THING_STEPS = 3_000
-"""Steps of the adapter's first lesson."""
-_FRAME_STEPS = 4_000
-"""Steps of the second one."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
@@ -95,6 +91,8 @@ def fit(
     batch_tokens: Annotated[int, typer.Option(help="Positions of a step, about.")] = 2_500,
     learning_rate: float = 1e-3,
     dropout: float = 0.0,
+    thing_steps: Annotated[int, typer.Option(help="Steps of the first lesson.")] = 3_000,
+    frame_steps: Annotated[int, typer.Option(help="Steps of the second lesson.")] = 4_000,
     seed: int = 1,
     shipped: Annotated[
         bool, typer.Option(help="Start from the shipped branch and skip the first lessons.")
@@ -126,7 +124,7 @@ def fit(
         branch.load_state_dict(start.model.answer.state_dict())
     training = AnswerRun(branch, recipe, run, shelf)
     if training.step == 0 and not shipped:
-        _teach(training, seen, told, encode, seed=seed)
+        _teach(training, seen, told, encode, steps=(thing_steps, frame_steps), seed=seed)
     pools = Pools(
         Quiz(seen, told, seed=seed),
         shelf.layout,
@@ -146,13 +144,18 @@ def fit(
 
 
 def _teach(
-    training: AnswerRun, seen: Bank, told: Sequence[Told], encode: Encode, *, seed: int
+    training: AnswerRun,
+    seen: Bank,
+    told: Sequence[Told],
+    encode: Encode,
+    *,
+    steps: tuple[int, int],
+    seed: int,
 ) -> None:
     """The first lessons: what single frames show."""
+    thing_steps, frame_steps = steps
     lessons = {
-        "things": teach(
-            training.model.adapter, seen, training.shelf, steps=_THING_STEPS, seed=seed
-        ),
+        "things": teach(training.model.adapter, seen, training.shelf, steps=thing_steps, seed=seed),
         "frames": teach_frames(
             training.model,
             training.heads,
@@ -160,7 +163,7 @@ def _teach(
             training.shelf,
             told,
             encode,
-            steps=_FRAME_STEPS,
+            steps=frame_steps,
             seed=seed,
         ),
     }

@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +25,11 @@ CAPTIONS = (
 )
 
 
-def make_data(folder: Path) -> Path:
-    """Six captioned photos (four to learn, one dev, one test) and two named ones."""
-    splits = ["train", "train", "train", "train", "dev", "test"]
+SPLITS = ("train", "train", "train", "train", "dev", "test")
+
+
+def make_data(folder: Path, splits: Sequence[str] = SPLITS) -> Path:
+    """Captioned photos (four to learn, one dev, one test) and two named ones."""
     captioned = folder / "flickr8k"
     captioned.mkdir(parents=True)
     rows = [
