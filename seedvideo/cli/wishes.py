@@ -68,12 +68,13 @@ class Wishes:
     decoder: DecoderOption = "pyav"
 
     def __post_init__(self) -> None:
+        only_adaptive = self.knobs.only_adaptive()
         if self.policy == "keyframes" and self.fps is not None:
             raise typer.BadParameter(
                 "--policy keyframes takes the keyframes there are, so no --fps"
             )
-        if self.policy != "adaptive" and self.knobs.only_adaptive():
-            words = ", ".join(f"--{name.replace('_', '-')}" for name in self.knobs.only_adaptive())
+        if self.policy != "adaptive" and only_adaptive:
+            words = ", ".join(f"--{name.replace('_', '-')}" for name in only_adaptive)
             raise typer.BadParameter(f"--policy {self.policy} takes no {words}: only adaptive does")
         if self.policy == "seed1.5" and self.knobs.levels_tokens is not None:
             raise typer.BadParameter("--policy seed1.5 chooses its level itself, so no --levels")

@@ -64,31 +64,35 @@ def frame_bounds(
     """The moments that part the time among the shown frames.
 
     Args:
-        shown: times of the frames, strictly increasing, all in the window.
+        shown: times of the frames, strictly increasing.
         window: what was looked at.
         changes: in order of time.
 
     Returns:
-        One more than there are frames, strictly increasing: frame ``i`` stands for ``[bounds[i],
-        bounds[i + 1])`` and lies in it. Each is the strongest change between two frames, of equal
-        ones that nearest to the middle, or the middle itself where nothing changed. The first and
-        the last frame reach to the strongest change before and after them, or to the window's ends.
+        One more than there are frames, increasing, all in the window: frame ``i`` stands for
+        ``[bounds[i], bounds[i + 1])`` and lies in it. Each is the strongest change between two
+        frames, of equal ones that nearest to the middle, or the middle itself where nothing
+        changed. The first and the last frame reach to the strongest change before and after them,
+        or to the window's ends. A frame that stands in for a lost one and lies outside the window
+        stands for the part of its time that is inside.
     """
-    moments = [change.time for change in changes]
+    inside = [change for change in changes if window.start < change.time < window.end]
+    moments = [change.time for change in inside]
 
     def strongest(
         after: Fraction, until: Fraction, middle: Fraction, otherwise: Fraction
     ) -> Fraction:
-        between = changes[bisect_right(moments, after) : bisect_right(moments, until)]
+        between = inside[bisect_right(moments, after) : bisect_right(moments, until)]
         best = max(
             between, key=lambda each: (each.strength, -abs(each.time - middle)), default=None
         )
         return otherwise if best is None else best.time
 
     first, last = shown[0], shown[-1]
-    inner = [(a, b, (a + b) / 2) for a, b in pairwise(shown)]
-    return (
+    pairs = [(a, b, (a + b) / 2) for a, b in pairwise(shown)]
+    bounds = (
         strongest(window.start, first, first, window.start),
-        *(strongest(a, b, middle, middle) for a, b, middle in inner),
+        *(strongest(a, b, middle, middle) for a, b, middle in pairs),
         strongest(last, window.end, last, window.end),
     )
+    return tuple(min(max(bound, window.start), window.end) for bound in bounds)

@@ -21,8 +21,11 @@ from seedvideo.tasks.words import fault_of
 NOT_FOUND: Final = "not found"
 """The answer where nothing of the kind is seen."""
 
-_SAME: Final = Fraction(1, 2)
+_SAME: Final = 0.5
 """Overlap (IoU) from which two spans are told as one, the more probable."""
+
+_ROUNDING: Final = 1e-9
+"""What floats may take from an overlap that is equal to it."""
 
 _WORTH_TELLING: Final = 0.05
 """Share of the best span's score that another one must have to be told."""
@@ -116,29 +119,27 @@ def weigh_spans(
     weights = np.exp((gains := sums[lasts + 1] - sums[firsts]) - gains.max())
     there = float(sure.max())
     shares = weights / weights.sum() * there
-    kept: list[tuple[Moment, str]] = []
+    # Floats: of a thousand frames there are half a million spans.
+    edges = np.asarray([float(bound) for bound in bounds])
+    starts, ends = edges[firsts], edges[lasts + 1]
+    kept: list[tuple[int, int]] = []
     scores: list[float] = []
-    for place in np.argsort(-shares, kind="stable").tolist():
-        first, last = int(firsts[place]), int(lasts[place])
-        moment = Moment(bounds[first], bounds[last + 1])
-        near = [at for at, (other, _) in enumerate(kept) if overlap(moment, other) >= _SAME]
-        if near:
-            scores[near[0]] += float(shares[place])
-        elif len(kept) < top:
-            kept.append((moment, f"{stamp(times[first])} - {stamp(times[last])}"))
-            scores.append(float(shares[place]))
+    is_left = np.ones(len(shares), dtype=bool)
+    while len(kept) < top and is_left.any():
+        best = int(np.where(is_left, shares, -1.0).argmax())
+        both = np.minimum(ends, ends[best]) - np.maximum(starts, starts[best])
+        either = np.maximum(ends, ends[best]) - np.minimum(starts, starts[best])
+        is_same = is_left & (both >= (_SAME - _ROUNDING) * either)
+        is_same[best] = True
+        kept.append((int(firsts[best]), int(lasts[best])))
+        scores.append(float(shares[is_same].sum()))
+        is_left &= ~is_same
     order = sorted(range(len(kept)), key=lambda at: -scores[at])
     order = [at for at in order if scores[at] >= _WORTH_TELLING * scores[order[0]]]
+    told = [kept[at] for at in order]
     return Weighed(
-        moments=tuple(kept[at][0] for at in order),
+        moments=tuple(Moment(bounds[first], bounds[last + 1]) for first, last in told),
         scores=tuple(scores[at] for at in order),
-        texts=tuple(kept[at][1] for at in order),
+        texts=tuple(f"{stamp(times[first])} - {stamp(times[last])}" for first, last in told),
         not_found=1 - there,
     )
-
-
-def overlap(one: Moment, other: Moment) -> Fraction:
-    """Intersection over union of two spans; 0 where both are instants."""
-    both = min(one.end, other.end) - max(one.start, other.start)
-    either = max(one.end, other.end) - min(one.start, other.start)
-    return max(both, Fraction(0)) / either if either else Fraction(0)

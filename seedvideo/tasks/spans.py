@@ -93,7 +93,9 @@ def _unparsable(fault: str, text: str) -> ModelError:
 _NOT_FOUND: Final = re.compile(
     r"""
     ^\W*(?:none|no|nothing|never|null|n/?a)\W*$ | ^(?:\[\s*\]|\{\s*\})$  # nothing but this
-    | "\w+"\s*:\s*(?:false|null|\[\s*\])  # {"found": false}, {"spans": []}
+    | "\w+"\s*:\s*\[\s*\]  # {"spans": []}
+  | "(?:found|answer|result|moment|event|segment|span|interval)s?"\s*:\s*(?:false|null)
+  | "start\w*"\s*:\s*null\s*,\s*"end\w*"\s*:\s*null
     | \b(?:
         no\ (?:such|matching|relevant|corresponding)\b
       | there(?:\ is|\ are|\ was|\ were|['’]s)\ (?:no|nothing)\b
@@ -110,10 +112,14 @@ _NOT_FOUND: Final = re.compile(
 
 @dataclass(frozen=True)
 class _Token:
-    """A word, a mark or a number: its letter in the patterns, and the time that it tells."""
+    """A word, a mark or a number: its letter in the patterns, and the time that it tells.
+
+    ``unit`` is what stands behind a number or is part of it; a range names it once, at its end.
+    """
 
     letter: str
     time: Fraction = Fraction(0)
+    unit: Literal["", "s", "min"] = ""
 
 
 _SCAN: Final = re.compile(
@@ -161,7 +167,7 @@ def _tokens(text: str) -> list[_Token]:
     is_negative = False
     for found in _SCAN.finditer(text):
         follows_time = bool(tokens) and tokens[-1].letter in "tnxl"
-        letter, time = "", Fraction(0)
+        letter, token = "", None
         match found.lastgroup:
             case "dash":
                 letter = "d" if follows_time else ""
@@ -171,7 +177,8 @@ def _tokens(text: str) -> list[_Token]:
                     continue
             case "word":
                 word = found[0].casefold()
-                if _NO_WEIGHT.fullmatch(word):
+                is_count = word == "times" and follows_time  # "2 to 3 times"
+                if _NO_WEIGHT.fullmatch(word) and not is_count:
                     continue
                 if word in ("to", "through"):
                     letter = "d" if follows_time else "w"
@@ -184,11 +191,11 @@ def _tokens(text: str) -> list[_Token]:
                 if found[0] in ":." and not follows_time:
                     continue
             case _:
-                letter, time = _number(found)
-                if is_negative or (counts_frames and letter == "n"):
-                    letter = "x"
+                token = _number(found)
+                if is_negative or (counts_frames and token.letter == "n"):
+                    token = _Token("x")
                 is_negative = False
-        tokens.append(_Token(letter, time))
+        tokens.append(token or _Token(letter))
     return tokens
 
 
@@ -196,24 +203,25 @@ def _is_inside_digits(text: str, place: int) -> bool:
     return re.fullmatch(r"\d,\d", text[place - 1 : place + 2]) is not None and place > 0
 
 
-def _number(found: re.Match[str]) -> tuple[str, Fraction]:
-    """The letter of a number, and its time."""
+def _number(found: re.Match[str]) -> _Token:
+    """The letter of a number, its time and its unit."""
     if found["clock"]:
         *high, low = found["clock"].replace(",", ".").split(":")
         time = Fraction(0)
         for part in (*high, low):
             time = time * 60 + Fraction(part)
         is_clock = Fraction(low) < 60 and (len(high) == 1 or int(high[-1]) < 60)
-        return ("t" if is_clock else "x"), time
+        return _Token("t" if is_clock else "x", time, "s")
     if found["long"]:
         hours, minutes = int(found["h"] or 0), int(found["m"])
-        return "t", 3600 * hours + 60 * minutes + Fraction(found["s"])
+        return _Token("t", 3600 * hours + 60 * minutes + Fraction(found["s"]), "s")
     if found["minutes"]:
-        return "t", 60 * Fraction(found["minutes"])
+        return _Token("t", 60 * Fraction(found["minutes"]), "min")
     if found["plain"]:
         is_bare = found["plain"].isdigit() and found["unit"] is None
-        return ("n" if is_bare else "t"), Fraction(found["plain"])
-    return "x", Fraction(0)
+        unit: Literal["", "s"] = "s" if found["unit"] else ""
+        return _Token("n" if is_bare else "t", Fraction(found["plain"]), unit)
+    return _Token("x")
 
 
 _T: Final = "o?[tn]l?"
@@ -234,7 +242,10 @@ def _pairs(tokens: list[_Token]) -> Iterator[tuple[Fraction, Fraction]]:
     for found in _FORMS.finditer(letters):
         inside = tokens[found.start() : found.end()]
         is_bare = all(token.letter != "t" for token in inside)
-        if found["ranges"] and is_bare and letters[found.end() : found.end() + 1] == "w":
-            continue  # "2-3 people"
-        times = [token.time for token in inside if token.letter in "tn"]
-        yield from zip(times[::2], times[1::2], strict=True)
+        is_count = is_bare and letters[found.end() : found.end() + 1] == "w"
+        if is_count and (found["ranges"] or found["between"]):
+            continue  # "2-3 people", "between 2 and 3 people"
+        times = [token for token in inside if token.letter in "tn"]
+        for start, end in zip(times[::2], times[1::2], strict=True):
+            names_both = end.unit == "min" and not start.unit  # "1 to 2 minutes"
+            yield (60 * start.time if names_both else start.time), end.time

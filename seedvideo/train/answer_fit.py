@@ -98,7 +98,9 @@ class AnswerRun:
         )
         self.start_average()
         self.step = 0
-        if (folder / "answer.safetensors").exists():
+        self.is_new = not (folder / "answer.safetensors").exists()
+        """Whether no state was taken up."""
+        if not self.is_new:
             self._load()
 
     def start_average(self) -> None:

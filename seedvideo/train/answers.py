@@ -2,7 +2,7 @@
 
 In their order: ``bank`` shows scenes and photos to the encoder of a finished checkpoint and keeps
 what it saw; ``fit`` trains adapter and decoder on questions about them, may be stopped whenever and
-goes on when started again; ``score`` counts exact answers on a bank that was not learned from;
+goes on from its last save; ``score`` counts exact answers on a bank that was not learned from;
 ``export`` writes the branch into the checkpoint; ``measure`` looks for photos in slideshows.
 """
 
@@ -123,8 +123,9 @@ def fit(
         assert start.model.answer is not None
         branch.load_state_dict(start.model.answer.state_dict())
     training = AnswerRun(branch, recipe, run, shelf)
-    if training.step == 0 and not shipped:
+    if training.is_new and not shipped:
         _teach(training, seen, told, encode, steps=(thing_steps, frame_steps), seed=seed)
+        training.save()
     pools = Pools(
         Quiz(seen, told, seed=seed),
         shelf.layout,

@@ -141,16 +141,17 @@ def _when(text: str, spans: tuple[int, ...]) -> Question:
 def _is_there(
     slides: Sequence[Told], elsewhere: Sequence[Told], rng: np.random.Generator
 ) -> list[Question]:
-    asked = []
     there = sorted(set().union(*(slide.main for slide in slides)))
     mentioned = frozenset().union(*(slide.every for slide in slides))
     absent = sorted(set().union(*(other.main for other in elsewhere)) - mentioned)
+    asked = []
+    of_each = min(len(there), len(absent), 2)
     for words, answer in ((there, "yes"), (absent, "no")):
-        for word in rng.permutation(words)[:2]:
+        for word in rng.permutation(words)[:of_each]:
             about = tuple(at for at, slide in enumerate(slides) if word in slide.every)
             text = f"Is there {article(word)} {word}?"
             asked.append(_plain("happened", text, answer, ("yes", "no"), about))
-    return asked[: 2 * min(len(there), len(absent), 2)] if there and absent else []
+    return asked
 
 
 def _about(told: Told, rng: np.random.Generator, *, is_mirrored: bool) -> list[Question]:

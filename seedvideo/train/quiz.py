@@ -9,7 +9,7 @@ named by the first and the last frame that show it. Knows nothing of tensors.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from seedvideo.evaluate.synthetic.questions import Question, ask_all
 from seedvideo.evaluate.synthetic.story import COUNT_WORDS, Event
+from seedvideo.evaluate.synthetic.things import HELD_OUT
 from seedvideo.model.thinking import THINK, THINK_END
 from seedvideo.sampler.stamps import stamp
 from seedvideo.tasks import ask
@@ -94,6 +95,9 @@ class Quiz:
 
     def __init__(self, bank: Bank, told: Sequence[Told], *, seed: int):
         self._bank, self._told, self._seed = bank, told, seed
+        shown = {entry.event.thing for scene in bank.scenes for entry in scene.events}
+        # What is never shown would be asked for in vain only, and be learned as what is not there.
+        self._unshown = frozenset(thing.name for thing in HELD_OUT - shown)
 
     def draw(
         self, number: int, *, most_frames: int, stories: float = 0.62, thinking: float = 0.0
@@ -150,7 +154,8 @@ class Quiz:
         events = [scene.events[index].event for index in chosen]
         pairs, kinds, looks = [], [], []
         questions = [q for q in ask_all(events, rng) if not q.watches or _seen_twice(q, shown)]
-        for question in _chosen(questions, rng):
+        known = [_without(q, self._unshown) for q in questions if not _names(q, self._unshown)]
+        for question in _chosen(known, rng):
             thought = _thought(events, shown, times) if rng.random() < thinking else None
             pairs.append(_pair(question, thought, shown, times, duration, rng))
             kinds.append(question.kind)
@@ -204,6 +209,16 @@ def _gap(rng: np.random.Generator, room: int) -> int:
 def _chosen(questions: list[Question], rng: np.random.Generator) -> list[Question]:
     order = rng.permutation(len(questions))[:MOST_PAIRS]
     return [questions[int(index)] for index in order]
+
+
+def _names(question: Question, things: frozenset[str]) -> bool:
+    return any(name in question.text for name in things)
+
+
+def _without(question: Question, things: frozenset[str]) -> Question:
+    """The question without wrong options that are among some things, if two are left."""
+    options = tuple(option for option in question.options if option not in things)
+    return replace(question, options=options if len(options) > 1 else ())
 
 
 def _look(question: Question, shown: Sequence[Shown]) -> Look:

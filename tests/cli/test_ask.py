@@ -142,6 +142,7 @@ def test_an_answer_that_cannot_be_read(
         (("ground", "x.mp4", "a", "--top", "0"), "[usage]", "--top"),
         (("ground", "x.mp4", "a", "--zoom", "--policy", "seed1.5"), "[usage]", "--zoom takes"),
         (("ground", "x.mp4", "a", "-f", "srt"), "[usage]", "'json'"),
+        (("ask", "x.mp4", "a", "--start", "5", "--end", "3"), "[usage]", "ends at 3 s"),
     ],
 )
 def test_wrong_usage_stops_before_the_model_loads(

@@ -86,6 +86,16 @@ def test_what_comes_before_the_first_frame_begins_there() -> None:
     assert frame_bounds([Fraction(2)], WINDOW, [at(0), at(100)]) == (Fraction(0), Fraction(10))
 
 
+def test_a_stand_in_outside_the_window_stands_for_what_is_inside() -> None:
+    window = Span(Fraction(5), Fraction(10))
+    early = frame_bounds([Fraction(396, 100), Fraction(7)], window, [at(42)])
+    assert early == (Fraction(5), (Fraction(396, 100) + 7) / 2, Fraction(10))
+    before = frame_bounds([Fraction(1), Fraction(7)], window)
+    assert before == (Fraction(5), Fraction(5), Fraction(10))
+    behind = frame_bounds([Fraction(6), Fraction(11)], window, [at(105)])
+    assert behind == (Fraction(5), Fraction(17, 2), Fraction(10))
+
+
 @given(
     st.lists(st.integers(0, 99), min_size=1, max_size=12, unique=True),
     st.dictionaries(st.integers(0, 110), st.floats(8, 1e6), max_size=30),

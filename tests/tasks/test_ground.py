@@ -8,11 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedvideo.errors import GroundError
-from seedvideo.tasks.ground import Weighed, clean_query, ground_prompt, overlap, weigh_spans
+from seedvideo.tasks.ground import Weighed, clean_query, ground_prompt, weigh_spans
 from seedvideo.tasks.spans import Moment
 
 TIMES = [Fraction(0), Fraction(2), Fraction(4), Fraction(6)]
 BOUNDS = [Fraction(0), Fraction(1), Fraction(3), Fraction(5), Fraction(10)]
+
+
+def overlap(one: Moment, other: Moment) -> Fraction:
+    both = min(one.end, other.end) - max(one.start, other.start)
+    return max(both, Fraction(0)) / (max(one.end, other.end) - min(one.start, other.start))
 
 
 def weighed(shows: list[float]) -> Weighed:

@@ -58,6 +58,8 @@ def read(text: str, **options: str) -> list[tuple[float, float]]:
         "The answer is 4 - 8.",
         "In the 10 second video: 4 - 8",
         "There are 2-3 people at 4.0 - 8.0",
+        "It happens 2-3 times, at 4.0 - 8.0",
+        "Times: 4.0 - 8.0",
         "4.0 - 8.0 - The dog jumps",
         "4 - 8: a man walks",
         "- 4.0 - 8.0",
@@ -111,8 +113,12 @@ def test_hours_and_minutes() -> None:
     for text in ("1:02:03.5 - 1:02:04", "1 h 2 min 3.5 s - 1 hour, 2 minutes and 4 seconds"):
         (moment,) = read_spans(text, window=window)
         assert moment == Moment(Fraction("3723.5"), Fraction(3724))
-    (moment,) = read_spans("1.5 min to 2 minutes", window=window)
-    assert moment == Moment(Fraction(90), Fraction(120))
+    for text in ("1.5 min to 2 minutes", "from 1.5 to 2 minutes", "1.5-2 min"):
+        (moment,) = read_spans(text, window=window)
+        assert moment == Moment(Fraction(90), Fraction(120))
+    for text in ("from 30 s to 2 minutes", "0:30 to 2 minutes", "30 seconds - 2 min"):
+        (moment,) = read_spans(text, window=window)
+        assert moment == Moment(Fraction(30), Fraction(120))
 
 
 @pytest.mark.parametrize(
@@ -129,6 +135,7 @@ def test_hours_and_minutes() -> None:
         "```json\n[]\n```",
         '{"found": false}',
         '{"spans": []}',
+        '{"start": null, "end": null}',
         "does not happen",
         "The event doesn't occur in the video.",
         "It never happens",
@@ -159,6 +166,10 @@ def test_not_found(text: str) -> None:
         "it starts at 4 s and lasts 4 s",
         # numbers that are no seconds
         "2-3 people",
+        "It happens 2 to 3 times",
+        "Between 2 and 3 people walk",
+        "between 4 and 8 frames",
+        '{"start": 4, "end": null}',
         "frames 4 - 8",
         "10% to 20%",
         "1e3 - 2e3",

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from seedvideo.evaluate.synthetic.story import Event
-from seedvideo.evaluate.synthetic.things import COLOURS, SHAPES, Thing, all_things
+from seedvideo.evaluate.synthetic.things import COLOURS, HELD_OUT, SHAPES, Thing, all_things
 from seedvideo.media.timeline import Span
 from seedvideo.model.decoder import DecoderConfig
 from seedvideo.model.marks import ANSWER_ID, END_ID, FRAME_END_ID
@@ -209,6 +209,25 @@ def test_questions_about_photos_are_answered_by_their_captions() -> None:
     assert dog["Is there a dog?"] == "yes"
     assert dog["Is there a boat?"] == "no"
     assert asked_of([1])["How many men are there?"] == "two"
+
+
+def test_photos_are_asked_about_as_often_in_vain() -> None:
+    """Two photos with three things between them, one other with one: one yes and one no."""
+    slides, others = TOLD[1:3], [TOLD[3]]
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        asked = ask_photos(slides, [False, False], others, rng)
+        answers = [question.answer for question in asked if question.kind == "happened"]
+        assert sorted(answers) == ["no", "yes"]
+
+
+def test_what_no_scene_shows_is_not_asked_about(bank: Bank) -> None:
+    shown = {each.event.thing for scene in bank.scenes for each in scene.events}
+    unshown = [thing.name for thing in HELD_OUT - shown]
+    assert unshown
+    prompts = [prompt for row in rows(bank, 200, stories=1.0) for prompt, _, _ in row.pairs]
+    assert len(prompts) > 1_000
+    assert not [prompt for prompt in prompts if any(name in prompt for name in unshown)]
 
 
 def test_a_question_alone_is_answered_as_among_others(bank: Bank, shelf: Shelf) -> None:
