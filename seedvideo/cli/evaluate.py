@@ -7,6 +7,7 @@ import typer
 
 from seedvideo.cli.options import Budget, Policy, PolicyOption, Quiet, Verbose
 from seedvideo.cli.talk import COULD_NOT_START, SOME_FAILED, Talk, write_out
+from seedvideo.sampler.zoom import ZOOM_POLICIES
 from seedvideo.writers.files import write_file
 from seedvideo.writers.inert import printable
 
@@ -29,6 +30,7 @@ TOLD_FAILURES: Final = 10
 
 
 def evaluate(
+    context: typer.Context,
     bench: Annotated[
         BenchName, typer.Argument(metavar="BENCH", help="Name of a benchmark; list shows them.")
     ],
@@ -98,21 +100,11 @@ def evaluate(
     if bench == "list":
         show_list()
         return
+    refuse_unused(context, bench, scores_only=predictions is not None)
+    if zoom and policy not in ZOOM_POLICIES:
+        raise typer.BadParameter(f"--zoom takes --policy {' or '.join(ZOOM_POLICIES)}")
     folder = Path(output or f"eval-{bench}")
     if bench == "flashbench":
-        words = {
-            "--videos": videos,
-            "--annotations": annotations,
-            "--model": model,
-            "--blind": blind,
-            "--think": think,
-            "--zoom": zoom,
-            "--predictions": predictions,
-        }
-        if given := [word for word, value in words.items() if value]:
-            raise typer.BadParameter(
-                f"flashbench scores plans, without a model, so no {', '.join(given)}"
-            )
         flashbench(talk, folder, policy=policy, budget_tokens=budget_tokens, limit=limit)
         return
     with talk.guarded(COULD_NOT_START):
@@ -124,7 +116,11 @@ def evaluate(
         items = asked.items[:limit]
         if predictions is not None:
             table, missing = score_file(Path(predictions), asked, items)
-    if predictions is None:
+    if predictions is not None:
+        if output is not None:
+            with talk.guarded(SOME_FAILED):
+                write_file(folder / TABLE, table.encode(), overwrite=True)
+    else:
         with talk.guarded(COULD_NOT_START):
             results = open_results(talk, folder / RESULTS)
         with results:
@@ -148,6 +144,38 @@ def evaluate(
     if missing:
         talk.note(f"{missing} of {len(items)} items have no answer and count as wrong")
         raise typer.Exit(SOME_FAILED)
+
+
+def refuse_unused(context: typer.Context, bench: str, *, scores_only: bool) -> None:
+    """Refuse options that were written and would change nothing.
+
+    Args:
+        context: of the command.
+        bench: name of the benchmark.
+        scores_only: whether predictions are scored that were made elsewhere.
+
+    Raises:
+        typer.BadParameter: naming them, and why.
+    """
+    from seedvideo.evaluate.adapters import ADAPTERS
+
+    asked, run = ["think", "zoom"], ["model", "budget_tokens", "policy", "blind"]
+    if bench == "flashbench":
+        why = "flashbench scores plans, without a model"
+        unused = ["videos", "annotations", "model", "blind", *asked, "predictions"]
+    elif scores_only:
+        why, unused = "--predictions runs no model", [*run, *asked]
+    elif bench in ADAPTERS and ADAPTERS[bench].task == "dense":
+        why, unused = f"{bench} asks for captions, for which no model thinks or zooms", asked
+    else:
+        return
+    written = [
+        f"--{name.removesuffix('_tokens')}"
+        for name in unused
+        if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    ]
+    if written:
+        raise typer.BadParameter(f"{why}, so no {', '.join(written)}")
 
 
 def show_list() -> None:
@@ -296,7 +324,8 @@ def score_file(path: Path, asked: "Bench", items: "Sequence[Item]") -> tuple[str
     from seedvideo.evaluate.report import report
     from seedvideo.evaluate.results import Outcome, Settings, read_predictions
 
-    given = read_predictions(path, read_json_lines(path))
+    tasks = {item.id: item.task for item in asked.items}
+    given = read_predictions(path, read_json_lines(path), tasks=tasks)
     outcomes = {
         item.id: Outcome(id=item.id, digest=item.digest, prediction=given[item.id])
         for item in items

@@ -7,7 +7,7 @@ half-open. Knows neither files of annotations nor how answers are scored.
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
@@ -25,10 +25,17 @@ class Reference:
     Args:
         spans: when things happen.
         captions: what they are, one a span.
+
+    Raises:
+        ValueError: if a time is not finite.
     """
 
     spans: tuple[Span, ...]
     captions: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not _are_finite(time for span in self.spans for time in span):
+            raise ValueError("a time is not finite")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +81,7 @@ class Item:
     def _wrong(self) -> str:
         spans = (*self.spans, *([self.clip] if self.clip else []))
         times = [time for span in spans for time in span]
-        if not all(map(math.isfinite, times)):
+        if not _are_finite([*times, *([] if self.duration_s is None else [self.duration_s])]):
             return "has a time that is not finite"
         if self.task != "dense" and not self.question.strip():
             return "asks nothing"
@@ -110,6 +117,9 @@ class Prediction:
         frames: how many it was shown.
         tokens: what they cost, text included.
         shown_s: their times; None where they are not known.
+
+    Raises:
+        ValueError: if a number is not finite, or there is not one score or caption a span.
     """
 
     answer: str = ""
@@ -127,6 +137,16 @@ class Prediction:
             raise ValueError(f"{len(self.scores)} scores for {len(self.spans)} spans")
         if self.captions and len(self.captions) != len(self.spans):
             raise ValueError(f"{len(self.captions)} captions for {len(self.spans)} spans")
+        times = [time for span in self.spans for time in span]
+        if not _are_finite([*times, *self.scores, *(self.shown_s or ())]):
+            raise ValueError("a time or a score is not finite")
+
+
+def _are_finite(numbers: Iterable[float]) -> bool:
+    try:
+        return all(map(math.isfinite, numbers))
+    except OverflowError:
+        return False  # an integer that no float can hold
 
 
 class Predict(Protocol):

@@ -1,7 +1,8 @@
 """What an answer is worth: from one item and one prediction to numbers, and what they add up to.
 
 The scorers know numbers and strings only; here they meet items. A missing prediction is worth the
-least there is, in every measure. Spans are clipped to the video where its duration is known.
+least there is, in every measure but those by sight: which frames a model would have been shown is
+then not known. Spans are clipped to the video where its duration is known.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -125,7 +126,10 @@ def scores_of(item: Item, prediction: Prediction | None) -> dict[str, float]:
 def _with_sight(
     name: str, scores: dict[str, float], item: Item, given: Prediction
 ) -> dict[str, float]:
-    """The numbers of an item, and whether the model could have known, where that is known."""
+    """The numbers of an item, and whether the model could have known, where that is known.
+
+    It is not where there is no prediction: neither "seen" nor "not seen" would be true.
+    """
     if given.shown_s is None or not item.spans:
         return scores
     met = [any(start <= time < end for time in given.shown_s) for start, end in item.spans]

@@ -7,19 +7,29 @@ A line that was torn when the process died is dropped and told. Knows nothing of
 import fcntl
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
 from seedvideo.errors import InputError, OutputError
-from seedvideo.evaluate.items import Item, Prediction
+from seedvideo.evaluate.items import Item, Prediction, Task
 from seedvideo.evaluate.spans import Span
 from seedvideo.writers.inert import printable
 
 MISSING_VIDEO: Final = "input.not_found"
 """Error code of an item whose video is not there."""
+
+ANSWERED_BY: Final[Mapping[Task, tuple[str, ...]]] = {
+    "ask": ("answer",),
+    "ground": ("spans",),
+    "dense": ("spans", "captions"),
+}
+"""Keys without which a prediction says nothing to an item of a task; "not found" is no spans."""
+
+_WRONG: Final = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What reading a value of another form raises."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +176,7 @@ class Results:
         for number, line in enumerate(data[:whole].splitlines(), start=1):
             try:
                 self._take(json.loads(line))
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            except _WRONG as error:
                 raise InputError(
                     "input.results",
                     f"line {number} of {printable(str(self.path))} is no result",
@@ -198,43 +208,59 @@ def prediction_of(value: Mapping[str, Any]) -> Prediction:
 
     Raises:
         ValueError: if a value does not fit.
+        OverflowError: if a number is too large.
         TypeError: if a key is none of a prediction's, or a value is of another kind.
     """
     made = dict(value)
     made["spans"] = tuple(_span(pair) for pair in made.get("spans", ()))
     made["scores"] = tuple(float(score) for score in made.get("scores", ()))
-    made["captions"] = tuple(str(caption) for caption in made.get("captions", ()))
+    made["captions"] = tuple(_text("captions", caption) for caption in made.get("captions", ()))
     if made.get("shown_s") is not None:
         made["shown_s"] = tuple(float(time) for time in made["shown_s"])
-    made["answer"] = str(made.get("answer", ""))
+    made["answer"] = _text("answer", made.get("answer", ""))
     return Prediction(**made)
 
 
-def read_predictions(path: Path, lines: Iterable[Any]) -> dict[str, Prediction]:
+def read_predictions(
+    path: Path, lines: Mapping[int, Any], *, tasks: Mapping[str, Task]
+) -> dict[str, Prediction]:
     """Predictions made elsewhere, by the id of their item.
 
     Args:
         path: named in errors.
-        lines: JSON objects with ``id`` and the keys of a `Prediction`.
+        lines: JSON objects with ``id`` and the keys of a `Prediction`, by the number of their line.
+        tasks: of the items, by their ids; a prediction that lacks a key of its item's task is not
+            taken for an answer. Ids of no item are read too.
 
     Raises:
-        InputError: ``input.results`` if one is no prediction, or two have the same id.
+        InputError: ``input.results`` if one is no prediction, or none of its item's task, or if two
+            have the same id.
     """
     found: dict[str, Prediction] = {}
-    for number, value in enumerate(lines, start=1):
+    for number, value in lines.items():
         try:
             told = dict(value)
             name = str(told.pop("id"))
             if name in found:
                 raise ValueError(f"{name!r} was there before")
+            needed = ANSWERED_BY[tasks[name]] if name in tasks else ()
+            if lacking := [key for key in needed if key not in told]:
+                raise ValueError(f"{name!r} needs {' and '.join(lacking)}")
             found[name] = prediction_of(told)
-        except (ValueError, KeyError, TypeError) as error:
+        except _WRONG as error:
             raise InputError(
                 "input.results",
-                f"prediction {number} of {printable(str(path))}: {type(error).__name__}: {error}",
+                f"line {number} of {printable(str(path))}: {type(error).__name__}: {error}",
                 hint="each is an object with id and answer, spans, scores or captions",
             ) from error
     return found
+
+
+def _text(name: str, value: Any) -> str:
+    """A text; ``null`` would else read as the word None."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be text, not {value!r}")
+    return value
 
 
 def _span(pair: Any) -> Span:

@@ -115,6 +115,7 @@ def _ask(item: Item, *, predict: Predict, path_of: PathOf) -> Outcome:
         if path is None:
             raise InputError(MISSING_VIDEO, f"{printable(item.video)}: no such video")
         prediction = predict(item, path)
+        scores = scores_of(item, prediction)
     except Exception as error:  # noqa: BLE001
         # One bad video, or a bug that it wakes, must not take the others with it.
         told = error_record(error)
@@ -130,6 +131,6 @@ def _ask(item: Item, *, predict: Predict, path_of: PathOf) -> Outcome:
         id=item.id,
         digest=item.digest,
         prediction=prediction,
-        scores=scores_of(item, prediction),
+        scores=scores,
         spent_s=round(perf_counter() - started, 3),
     )

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from seedvideo.evaluate.items import Item, Prediction, Task
-from seedvideo.evaluate.measures import MEASURES, UNREAD, Measure, scores_of
+from seedvideo.evaluate.measures import MEASURES, SEEN, UNREAD, Measure, scores_of
 from seedvideo.evaluate.results import MISSING_VIDEO, Outcome
 from seedvideo.evaluate.statistics import Estimate, combined, mcnemar
 
@@ -72,6 +72,8 @@ class Counts:
         failed: that failed otherwise, by the code of the failure.
         not_asked: that have neither prediction nor failure.
         unread: answers in which no option could be read.
+        sight_unknown: whose event may have been shown or not, so that the measures by sight leave
+            them out; 0 where nothing is known of any, since there are no such measures then.
     """
 
     items: int
@@ -81,6 +83,7 @@ class Counts:
     failed: Mapping[str, int]
     not_asked: int
     unread: int
+    sight_unknown: int
 
     @property
     def without_answer(self) -> int:
@@ -106,11 +109,13 @@ class Comparison:
     """One measure of two runs over the same items.
 
     Args:
+        task: of the items.
         measure: which.
         difference: ours minus theirs, paired by video.
         p: of McNemar's exact test, where items are right or wrong.
     """
 
+    task: Task
     measure: Measure
     difference: Estimate
     p: float | None
@@ -149,6 +154,7 @@ def summarise(
         failed=dict(sorted(failed.items())),
         not_asked=len(items) - len(told),
         unread=int(sum(one.get(UNREAD, 0) for one in scores.values())),
+        sight_unknown=_sight_unknown(items, scores),
     )
     return Summary(tuple(parts), counts)
 
@@ -159,7 +165,8 @@ def compare(
     """Compare two runs on the items that both have asked.
 
     Returns:
-        A comparison a measure, and the number of items. Without a common item there are none.
+        A comparison a task and measure, and the number of items. Without a common item there are
+        none.
     """
     one, other = _current(items, ours), _current(items, theirs)
     common = [item for item in items if item.id in one and item.id in other]
@@ -168,22 +175,33 @@ def compare(
         for told in (one, other)
     ]
     found = []
-    for measure in (each for task in MEASURES for each in MEASURES[task]):
-        if len(measure.columns) > 1 or not measure.paired:
-            continue
-        column = measure.columns[0]
-        sides = [_by_video(common, side, column) for side in scores]
-        # Where one run does not know which frames were shown, there is nothing to compare.
-        if sides[0] and [len(one) for one in sides[0]] == [len(one) for one in sides[1]]:
+    for task, measures in MEASURES.items():
+        # Tasks share names of measures.
+        own = [item for item in common if item.task == task]
+        for measure in measures:
+            if len(measure.columns) > 1 or not measure.paired:
+                continue
+            column = measure.columns[0]
+            known = [[column in side[item.id] for item in own] for side in scores]
+            # Where one run does not know which frames were shown, there is nothing to compare.
+            if not any(known[0]) or known[0] != known[1]:
+                continue
+            sides = [_by_video(own, side, column) for side in scores]
             flat = [[value > 0 for video in side for value in video] for side in sides]
             found.append(
                 Comparison(
+                    task,
                     measure,
                     combined(sides, lambda one, other: one - other),
                     mcnemar(*flat) if measure.truths else None,
                 )
             )
     return tuple(found), len(common)
+
+
+def _sight_unknown(items: Sequence[Item], scores: Mapping[str, Mapping[str, float]]) -> int:
+    known = [SEEN in scores[item.id] for item in items if item.task != "dense" and item.spans]
+    return known.count(False) if any(known) else 0
 
 
 def _current(items: Sequence[Item], outcomes: Mapping[str, Outcome]) -> dict[str, Outcome]:

@@ -63,6 +63,11 @@ def _counts(summary: Summary) -> str:
             words.append(f"{counts.not_asked:,} were not asked")
     if counts.unread:
         words.append(f"{counts.unread:,} answers name no option")
+    if counts.sight_unknown:
+        words.append(
+            f"of {counts.sight_unknown:,} it is not known whether their event was shown, so what"
+            " tells events seen from not seen leaves them out"
+        )
     return "; ".join(words) + "."
 
 
@@ -130,7 +135,9 @@ def _against(settings: Settings, comparisons: Sequence[Comparison], items: int) 
     ]
     for one in comparisons:
         p = "" if one.p is None else f"{one.p:.3g}"
-        lines.append(f"| {one.measure.name} | {estimate_text(one.difference, sign='+')} | {p} |")
+        lines.append(
+            f"| {one.task}: {one.measure.name} | {estimate_text(one.difference, sign='+')} | {p} |"
+        )
     return [*lines, ""]
 
 

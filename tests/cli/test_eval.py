@@ -174,7 +174,10 @@ def test_questions_and_moments_reach_the_model(
     assert "| all | 2 | 50.0 | 50.0 | 50.0 | 50.0 | 50.0 | 100.0 | 50.0 |" in out
 
 
-def test_predictions_of_others_need_no_model(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predictions_of_others_need_no_model(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(seedvideo.pipeline, "load", lambda name: pytest.fail("loaded"))
     annotations = ("--annotations", FIXTURES / "charades_sta.txt")
     lengths = ("--annotations", FIXTURES / "charades.csv")
@@ -194,6 +197,20 @@ def test_predictions_of_others_need_no_model(run: Run, monkeypatch: pytest.Monke
         "30.0",
         "22.0",
     ]
+    assert list(tmp_path.iterdir()) == []
+    again = run("eval", "charades-sta", *annotations, *lengths, *given, "-o", "out")
+    assert again == (code, out, err)
+    assert Path("out", "table.md").read_text() == out
+
+
+def test_a_prediction_that_is_none_is_said_by_its_line(run: Run, tmp_path: Path) -> None:
+    annotations = ("--annotations", FIXTURES / "charades_sta.txt")
+    path = tmp_path / "theirs.jsonl"
+    for odd in ('"spans": [[NaN, 2]]', f'"spans": [[{"9" * 400}, 2]]', '"answer": "A"'):
+        path.write_text(f'\n{{"id": "KITCH#1", {odd}}}\n')
+        code, out, err = run("eval", "charades-sta", *annotations, "--predictions", path)
+        assert (code, out) == (3, "")
+        assert "line 2 of " in err and "[input.results]" in err
 
 
 @pytest.mark.parametrize(
@@ -206,6 +223,18 @@ def test_predictions_of_others_need_no_model(run: Run, monkeypatch: pytest.Monke
         (("charades-sta", "--annotations", "none.txt", "--videos", "."), 3, "input.not_found"),
         (("video-mme", "--annotations", "none", "--predictions", "none"), 3, "input.not_found"),
         (("video-mme", "--limit", "0"), 2, "limit"),
+        (("synthetic", "--zoom", "--policy", "seed1.5"), 2, "--zoom takes --policy adaptive"),
+        (("activitynet-captions", "--think", "--zoom"), 2, "so no --think, --zoom"),
+        (
+            ("video-mme", "--predictions", "x", "--model", "nano", "--policy", "adaptive"),
+            2,
+            "runs no model, so no --model, --policy",
+        ),
+        (
+            ("synthetic", "--predictions", "x", "--blind", "--budget", "2k", "--think"),
+            2,
+            "so no --budget, --blind, --think",
+        ),
     ],
 )
 def test_what_is_missing_is_said(

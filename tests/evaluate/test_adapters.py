@@ -26,7 +26,8 @@ FIXTURES = Path(__file__).parent / "fixtures"
 def scored(items: list[Item], name: str) -> tuple[Summary, dict[str, float]]:
     """The summary of a file of predictions, and the value of each measure over all items."""
     path = FIXTURES / name
-    given = read_predictions(path, read_json_lines(path))
+    tasks = {item.id: item.task for item in items}
+    given = read_predictions(path, read_json_lines(path), tasks=tasks)
     outcomes = {
         item.id: Outcome(id=item.id, digest=item.digest, prediction=given[item.id])
         for item in items
@@ -160,6 +161,8 @@ def test_headlines_are_measures(adapter: Adapter) -> None:
         (VideoMme(), "a.json", "[]", "no question"),
         (VideoMme(), "a.json", '[{"question_id": "1"}]', "question 1"),
         (VideoMme(), "a.jsonl", "{}\n[", "line 2"),
+        (VideoMme(), "a.json", '[{"questions": null}]', "questions is no list"),
+        (VideoMme(), "a.json", '[{"questions": [3]}]', "questions is no list"),
         (VideoMme(), "a.parquet", "PAR?", "ArrowInvalid"),
         (ActivityNetCaptions(), "a.json", "[1]", "no JSON object"),
         (ActivityNetCaptions(), "a.json", '{"v_a": {"duration": 1}}', "v_a"),
@@ -175,6 +178,24 @@ def test_headlines_are_measures(adapter: Adapter) -> None:
             '{"v_a": {"duration": 1, "timestamps": [], "sentences": []}}',
             "no event",
         ),
+        (
+            ActivityNetCaptions(),
+            "a.json",
+            '{"v_a": {"duration": NaN, "timestamps": [[0, 1]], "sentences": ["a"]}}',
+            "finite",
+        ),
+        (
+            ActivityNetCaptions(),
+            "a.json",
+            f'{{"v_a": {{"duration": 1, "timestamps": [[0, 1{"0" * 400}]], "sentences": ["a"]}}}}',
+            "v_a",
+        ),
+        (
+            ActivityNetCaptions(),
+            "a.json",
+            '{"v_a": {"duration": 1, "timestamps": [[0, 1]], "sentences": [null]}}',
+            "v_a",
+        ),
     ],
 )
 def test_a_file_of_another_form_is_refused(
@@ -187,15 +208,45 @@ def test_a_file_of_another_form_is_refused(
     assert caught.value.code == "input.annotations"
 
 
-@pytest.mark.parametrize("change", [{"answer": "E"}, {"answer": "AB"}, {"options": []}])
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"answer": "E"}, "letter"),
+        ({"answer": "AB"}, "letter"),
+        ({"options": []}, "letter"),
+        ({"options": "A. red"}, "options is no list"),
+        ({"options": {"A": "red"}}, "options is no list"),
+        ({"options": None}, "options is no list"),
+        ({"question": None}, "question is no text"),
+        ({"videoID": None}, "videoID is no text"),
+    ],
+)
 def test_a_question_that_can_not_be_answered_is_refused(
-    tmp_path: Path, change: dict[str, object]
+    tmp_path: Path, change: dict[str, object], why: str
 ) -> None:
     row = json.loads((FIXTURES / "video_mme.json").read_text())[0]
     path = tmp_path / "a.json"
     path.write_text(json.dumps([row | change]))
-    with pytest.raises(InputError, match="letter"):
+    with pytest.raises(InputError, match=why) as caught:
         VideoMme().items(path)
+    assert caught.value.code == "input.annotations"
+
+
+def test_a_second_annotator_whose_times_are_no_times(tmp_path: Path) -> None:
+    second = tmp_path / "val_2.json"
+    told = {"v_swim": {"duration": 40.0, "timestamps": [[float("nan"), 2]], "sentences": ["a"]}}
+    second.write_text(json.dumps(told))
+    with pytest.raises(InputError, match=r"val_2\.json .* finite"):
+        ActivityNetCaptions().items(FIXTURES / "activitynet_val_1.json", second)
+
+
+def test_lines_end_where_json_lines_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes('{"id": "1", "answer": "a\u2028b"}\r\n\n{"id": "2"}\n'.encode())
+    assert read_json_lines(path) == {1: {"id": "1", "answer": "a\u2028b"}, 3: {"id": "2"}}
+    path = tmp_path / "a.txt"
+    path.write_bytes("KITCH 2.0 6.0##a\u2028b\r\n".encode())
+    assert [item.question for item in CharadesSta().items(path)] == ["a\u2028b"]
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=lambda adapter: adapter.name)
@@ -220,6 +271,10 @@ def test_a_wrong_second_file(tmp_path: Path) -> None:
     lines = FIXTURES / "charades_sta.txt"
     with pytest.raises(InputError, match="id and length"):
         CharadesSta().items(lines, lines)
+    huge = tmp_path / "huge.csv"
+    huge.write_text(f"id,length\nKITCH,{'1' * 140_000}\n")
+    with pytest.raises(InputError, match=r"is no CSV.*limit"):
+        CharadesSta().items(lines, huge)
     with pytest.raises(InputError, match="too many"):
         CharadesSta().items(lines, FIXTURES / "charades.csv", lines)
     with pytest.raises(InputError, match="too many"):
@@ -250,6 +305,8 @@ def broken(**changes: object) -> Callable[[], Item]:
         (broken(task="dense", spans=((0, 1),)), "captions"),
         (broken(task="ground", spans=((0, float("nan")),)), "finite"),
         (broken(clip=(0, float("inf"))), "finite"),
+        (broken(duration_s=float("nan")), "finite"),
+        (lambda: broken(others=(Reference(((0, float("nan")),), ("a",)),))(), "finite"),
     ],
 )
 def test_items_that_could_never_be_right(make: Callable[[], Item], why: str) -> None:

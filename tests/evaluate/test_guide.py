@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from seedvideo.evaluate.benches import told
+from seedvideo.evaluate.items import Task
 from seedvideo.evaluate.measures import MEASURES, UNREAD
 from seedvideo.evaluate.results import read_predictions
 from tests.documented import DOCS, blocks
@@ -37,7 +38,9 @@ def test_its_python_runs(
 
 def test_its_predictions_are_read() -> None:
     lines = [json.loads(block) for block in blocks(GUIDE, "json")]
-    assert len(read_predictions(GUIDE, lines)) == len(lines) == 3
+    tasks: dict[str, Task] = {"3MSZA#1": "ground", "001-1": "ask", "v_NAME": "dense"}
+    read = read_predictions(GUIDE, dict(enumerate(lines)), tasks=tasks)
+    assert read.keys() == tasks.keys()
 
 
 def test_it_names_every_benchmark_and_every_measure() -> None:

@@ -85,8 +85,80 @@ def test_options(text: str, place: int | None) -> None:
     assert option_of(text, OPTIONS) == place
 
 
+@pytest.mark.parametrize(
+    ("text", "options", "place"),
+    [
+        ("-5 degrees", ("5 degrees", "-5 degrees"), 1),
+        ("5 degrees.", ("5 degrees", "-5 degrees"), 0),
+        ("It is -5 degrees here", ("5 degrees", "-5 degrees"), 1),
+        ("five degrees", ("5 degrees", "-5 degrees"), None),  # as near to one as to the other
+        ("C++", ("C", "C++"), 1),
+        ("c++.", ("C", "C++"), 1),
+        ("C++ because it is fast", ("C", "C++", "C#"), 1),  # no letter C
+        ("10%", ("10", "10%"), 1),
+        ("About 10% of it", ("10", "10%"), 1),
+        ("+", ("-", "+"), 1),
+        ("pm", ("PM", "pm"), 1),
+        ("Pm", ("PM", "pm"), None),
+        ("It is dark blue", ("blue", "dark blue"), 1),
+        ("15.5", ("5", "15"), None),
+        ("Red", ("red", "red", "blue"), 0),  # the same option twice
+    ],
+)
+def test_options_that_differ_in_little(
+    text: str, options: tuple[str, ...], place: int | None
+) -> None:
+    assert option_of(text, options) == place
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("It is not B", None),
+        ("The answer is not B", None),
+        ("It isn't (B)", None),
+        ("I don't think it is B", None),
+        ("Because B is wrong", None),
+        ("Neither A nor B", None),
+        ("Neither A, B nor C", None),
+        ("A or B", None),
+        ("The answer is A or B", None),
+        ("A, B or C", None),
+        ("(A) and (B)", None),
+        ("A/B", None),
+        ("Either A or B is right", None),
+        ("It is not a red car", None),
+        ("A red car, or a blue car", None),
+        # What is denied or named beside the answer takes nothing from it.
+        ("It is A, not B", 0),
+        ("It is not B but A", 0),
+        ("It can't be A, it must be B", 1),
+        ("The answer is B and A is wrong", 1),
+        ("There is no doubt that the answer is B", 1),
+        ("A or B? The answer is B", 1),
+    ],
+)
+def test_what_is_denied_or_left_open_is_no_choice(text: str, place: int | None) -> None:
+    assert option_of(text, OPTIONS) == place
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("Yes, because B is wrong", 0),
+        ("No, it does not", 1),
+        ("No. I see neither A nor B", 1),
+        ("Yes, or no", None),
+        ("Yes, so the answer is B", 1),  # an announced letter is surer
+    ],
+)
+def test_leading_words(text: str, place: int | None) -> None:
+    assert option_of(text, ("yes", "no")) == place
+
+
 def test_words_can_be_left_out() -> None:
     assert option_of("I think it is two dogs that run", OPTIONS, by_words=False) is None
+    assert option_of("Yes, I think", ("yes", "no"), by_words=False) is None
 
 
 def test_an_option_that_is_a_letter() -> None:

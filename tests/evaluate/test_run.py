@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from seedvideo.errors import InputError, MediaError, OutputError
-from seedvideo.evaluate.items import Item, Prediction
+from seedvideo.evaluate.items import Item, Prediction, Task
 from seedvideo.evaluate.results import Outcome, Results, Settings, read_predictions
 from seedvideo.evaluate.run import by_video, in_folder, run
 from seedvideo.evaluate.summary import compare, summarise
@@ -191,6 +191,31 @@ def test_failures_are_kept_counted_and_tried_again(tmp_path: Path, videos: Path)
     assert fake.asked == ["1", "2", "4"]
 
 
+@pytest.mark.parametrize("time", [float("nan"), float("inf"), 10**400])
+def test_a_prediction_that_is_none_fails_its_item_alone(
+    tmp_path: Path, videos: Path, time: float
+) -> None:
+    class Odd(Fake):
+        def __call__(self, item: Item, path: Path) -> Prediction:
+            if item.id == "1":
+                return Prediction(spans=((time, 2.0),))
+            if item.id == "2":
+                # As a careless caller would.
+                return Prediction(answer=None)  # type: ignore[arg-type]
+            return super().__call__(item, path)
+
+    outcomes = go(tmp_path / "r.jsonl", Odd(), videos)
+    assert outcomes["1"].error == outcomes["2"].error == "internal.error"
+    assert "not finite" in str(outcomes["1"].message)
+    assert outcomes["3"].error is None
+
+
+@pytest.mark.parametrize("given", [{"scores": (float("nan"),)}, {"shown_s": (float("inf"),)}])
+def test_every_number_of_a_prediction_is_finite(given: dict[str, tuple[float, ...]]) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        Prediction(spans=((0.0, 1.0),), **given)  # type: ignore[arg-type]
+
+
 def test_ctrl_c_stops_and_keeps_what_was_done(tmp_path: Path, videos: Path) -> None:
     path = tmp_path / "r.jsonl"
 
@@ -303,66 +328,32 @@ def test_two_runs_are_compared_on_what_both_were_asked(tmp_path: Path, videos: P
 
 
 def test_predictions_of_others(tmp_path: Path) -> None:
-    found = read_predictions(
-        tmp_path, [{"id": "1", "answer": "B"}, {"id": "2", "spans": [[1, 2]], "scores": [0.5]}]
-    )
+    tasks: dict[str, Task] = {"1": "ask", "2": "ground", "3": "dense"}
+    lines = {
+        1: {"id": "1", "answer": "B"},
+        2: {"id": "2", "spans": [[1, 2]], "scores": [0.5]},
+        4: {"id": "of no item"},
+    }
+    found = read_predictions(tmp_path, lines, tasks=tasks)
     assert found["2"] == Prediction(spans=((1.0, 2.0),), scores=(0.5,))
     for bad in (
-        [{"answer": "B"}],
-        [{"id": "1"}, {"id": "1"}],
-        [{"id": "1", "spans": [[1]]}],
-        [{"id": "1", "spans": [[1, 2]], "scores": [1, 2]}],
-        [{"id": "1", "spans": [[1, 2]], "captions": ["a", "b"]}],
-        [{"id": "1", "wrong": 1}],
-        [1],
+        {"answer": "B"},
+        {"id": "0", "answer": "B"},
+        {"id": "2", "spans": [[1]]},
+        {"id": "2", "spans": [[1, 2]], "scores": [1, 2]},
+        {"id": "2", "spans": [[1, 2]], "captions": ["a", "b"]},
+        {"id": "2", "spans": [[float("nan"), 2]]},
+        {"id": "2", "spans": [[10**400, 2]]},
+        {"id": "2", "spans": None},
+        {"id": "1", "answer": "B", "wrong": 1},
+        {"id": "1", "answer": None},
+        {"id": "3", "spans": [[1, 2]], "captions": [None]},
+        # What would be taken for "not found", or for an answer in which nothing can be read.
+        {"id": "2", "answer": "B"},
+        {"id": "1", "spans": [[1, 2]]},
+        {"id": "3", "spans": [[1, 2]]},
+        1,
     ):
-        with pytest.raises(InputError, match=r"prediction [12] of"):
-            read_predictions(tmp_path, bad)
-
-
-def test_what_the_sampler_loses_and_what_the_model_loses() -> None:
-    """Two events are asked about: a frame lies in both, in one, or nobody knows."""
-    items = [
-        Item(
-            id=str(number),
-            task="ask",
-            video=f"{number}.mp4",
-            question="what came first?",
-            answer="red",
-            spans=((1.0, 2.0), (5.0, 6.0)),
-        )
-        for number in range(4)
-    ]
-    shown = [(0.0, 1.0, 5.9), (1.5, 1.9, 6.0), None, (1.0, 5.0)]
-    answers = ["red", "red", "red", "blue"]
-    outcomes = {
-        item.id: Outcome(
-            id=item.id,
-            digest=item.digest,
-            prediction=Prediction(answer=answer, shown_s=times),
-        )
-        for item, answer, times in zip(items, answers, shown, strict=True)
-    }
-    (part,) = summarise(items, outcomes).parts
-    values = {one.measure.name: one.estimate.value for one in part.whole.scored}
-    assert values["event seen"] == pytest.approx(2 / 3)
-    assert values["accuracy, event seen"] == 0.5
-    assert values["accuracy, event not seen"] == 1
-    assert values["accuracy"] == 0.75
-    # A run that does not know its frames is compared in the rest.
-    unknown = {
-        name: Outcome(id=name, digest=one.digest, prediction=Prediction(answer="red"))
-        for name, one in outcomes.items()
-    }
-    names = [one.measure.name for one in compare(items, outcomes, unknown)[0]]
-    assert names == ["accuracy", "accuracy, open"]
-
-
-def test_one_of_several_occurrences_is_enough_to_ground() -> None:
-    item = Item(id="y", task="ground", video="a", question="a cat", spans=((0, 1), (3, 4)))
-    given = Prediction(spans=((3.0, 4.0),), shown_s=(3.5,))
-    outcome = Outcome(id="y", digest=item.digest, prediction=given)
-    (part,) = summarise([item], {"y": outcome}).parts
-    values = {one.measure.name: one.estimate.value for one in part.whole.scored}
-    assert values["event seen"] == values["R@1 IoU 0.5, event seen"] == 1
-    assert "R@1 IoU 0.5, event not seen" not in values
+        with pytest.raises(InputError, match="line 7 of") as caught:
+            read_predictions(tmp_path, {5: {"id": "0"}, 7: bad}, tasks=tasks)
+        assert caught.value.code == "input.results"

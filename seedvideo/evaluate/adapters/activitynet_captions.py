@@ -33,7 +33,7 @@ class ActivityNetCaptions:
                 try:
                     told.setdefault(video, []).append(_reference(entry))
                     duration_s.setdefault(video, float(entry["duration"]))
-                except (KeyError, TypeError, ValueError) as error:
+                except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
                     why = f"{type(error).__name__}: {error}"
                     raise not_published(path, f"video {video!r}: {why}") from error
         items = []
@@ -63,7 +63,7 @@ def _videos(path: Path) -> Mapping[str, Any]:
 
 def _reference(entry: Any) -> Reference:
     spans = tuple((float(start), float(end)) for start, end in entry["timestamps"])
-    captions = tuple(str(sentence).strip() for sentence in entry["sentences"])
+    captions = tuple(sentence.strip() for sentence in entry["sentences"])
     if len(spans) != len(captions):
         raise ValueError(f"{len(captions)} sentences for {len(spans)} timestamps")
     return Reference(spans, captions)

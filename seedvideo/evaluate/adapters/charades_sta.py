@@ -13,7 +13,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
-from seedvideo.evaluate.adapters.reading import not_published, read_text, refuse_more
+from seedvideo.evaluate.adapters.reading import (
+    lines_of,
+    not_published,
+    read_text,
+    refuse_more,
+)
 from seedvideo.evaluate.items import Item, Task
 
 _LINE: Final = re.compile(
@@ -39,7 +44,7 @@ class CharadesSta:
         lengths_s = _lengths(more[0]) if more else {}
         items = []
         queries: Counter[str] = Counter()
-        for number, line in enumerate(read_text(annotations).splitlines(), start=1):
+        for number, line in enumerate(lines_of(read_text(annotations)), start=1):
             if not line.strip():
                 continue
             found = _LINE.fullmatch(line)
@@ -71,3 +76,5 @@ def _lengths(path: Path) -> dict[str, float]:
         return {row["id"]: float(row["length"]) for row in rows}
     except (KeyError, TypeError, ValueError) as error:
         raise not_published(path, "it has no columns id and length in seconds") from error
+    except csv.Error as error:
+        raise not_published(path, f"line {rows.line_num} is no CSV: {error}") from error

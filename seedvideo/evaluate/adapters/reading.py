@@ -4,6 +4,7 @@ Knows no benchmark.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,20 +54,40 @@ def read_json(path: Path) -> Any:
         raise not_published(path, f"it is no JSON: {error}") from error
 
 
-def read_json_lines(path: Path) -> list[Any]:
-    """The values in a file with one JSON value a line; empty lines are passed over.
+def read_json_lines(path: Path) -> dict[int, Any]:
+    """The values in a file with one JSON value a line, by the number of their line.
+
+    Empty lines are passed over.
 
     Raises:
         InputError: as `read_text`, and ``input.annotations`` if a line is no JSON.
     """
-    values = []
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    values = {}
+    for number, line in enumerate(lines_of(read_text(path)), start=1):
         if line.strip():
             try:
-                values.append(json.loads(line))
+                values[number] = json.loads(line)
             except (ValueError, RecursionError) as error:
                 raise not_published(path, f"line {number} is no JSON: {error}") from error
     return values
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a file; `str.splitlines` would also break one at a U+2028 inside a sentence."""
+    return text.split("\n")
+
+
+def text_in(row: Mapping[str, Any], name: str) -> str:
+    """A text of a row; a number will do, while ``null`` would else read as the word None.
+
+    Raises:
+        KeyError: if the row lacks it.
+        TypeError: if it is something else.
+    """
+    value = row[name]
+    if not isinstance(value, str | int):
+        raise TypeError(f"{name} is no text: {value!r}")
+    return str(value)
 
 
 def refuse_more(more: tuple[Path, ...], *, most: int, told: str) -> None:

@@ -17,6 +17,7 @@ from seedvideo.evaluate.adapters.reading import (
     read_json,
     read_json_lines,
     refuse_more,
+    text_in,
 )
 from seedvideo.evaluate.items import Item, Task
 from seedvideo.evaluate.letters import ALPHABET, without_letter
@@ -48,15 +49,17 @@ class VideoMme:
 
 
 def _item(row: Mapping[str, Any]) -> Item:
+    if not isinstance(row["options"], list):
+        raise TypeError(f"options is no list: {row['options']!r}")
     options = tuple(without_letter(text, place) for place, text in enumerate(row["options"]))
-    letter = str(row["answer"]).strip()
+    letter = text_in(row, "answer").strip()
     if len(letter) != 1 or letter not in ALPHABET[: len(options)]:
         raise ValueError(f"answer {letter!r} is no letter of {len(options)} options")
     return Item(
-        id=str(row["question_id"]),
+        id=text_in(row, "question_id"),
         task="ask",
-        video=f"{row['videoID']}.mp4",
-        question=str(row["question"]).strip(),
+        video=f"{text_in(row, 'videoID')}.mp4",
+        question=text_in(row, "question").strip(),
         options=options,
         answer=options[ALPHABET.index(letter)],
         group={name: str(row[name]) for name in _GROUPS if row.get(name)},
@@ -68,18 +71,23 @@ def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
     if path.suffix == ".parquet":
         yield from _parquet(path)
         return
-    values = read_json_lines(path) if path.suffix == ".jsonl" else read_json(path)
-    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
-        raise not_published(path, "it is no list of JSON objects")
-    for value in values:
+    is_lines = path.suffix == ".jsonl"
+    values = list(read_json_lines(path).values()) if is_lines else read_json(path)
+    for value in _objects(values, path, "it"):
         if "questions" not in value:
             yield value
             continue
         about = {key: inner for key, inner in value.items() if key != "questions"}
         # The leaderboard's form names videos by number alone where it leaves videoID out.
         about.setdefault("videoID", value.get("video_id"))
-        for question in value["questions"]:
+        for question in _objects(value["questions"], path, "questions"):
             yield {**about, **question}
+
+
+def _objects(values: Any, path: Path, name: str) -> list[dict[str, Any]]:
+    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+        raise not_published(path, f"{name} is no list of JSON objects")
+    return values
 
 
 def _parquet(path: Path) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Cases of the synthetic benchmark: a story from a seed, its questions, and its video file.
 
-    plain   a few events of 2 to 5 s in 12 to 40 s
+    plain   a few events of 2 to 5 s in 6 to 49 s, on the test seeds 10 to 38 s
     brief   events of 0.3 to 1.0 s in one to two minutes, where most of the time nothing happens
 
 Test seeds start at `TEST_SEEDS` and are never trained or tuned on. Knows nothing of models.
