@@ -5,8 +5,7 @@
 Videos of two families are made from test seeds: ``plain`` ones whose events last for seconds, and
 ``brief`` ones in which something happens for a moment now and then. Each question is asked with
 options and openly. Every policy gets the same budget and the same questions; the blind one sees
-grey frames in the place of uniform ones, and the zoomed one spends what the adaptive one spends at
-once on two looks, the second where the first points.
+grey frames in the place of uniform ones.
 
 Beside each score stands what the sampler left the model to see: the share of items of which every
 event that matters is in at least one frame, and the share of right answers among these and among
@@ -25,11 +24,13 @@ import _common
 import seedvideo
 from seedvideo.evaluate.blind import blind
 from seedvideo.evaluate.items import Item
+from seedvideo.evaluate.made import Synthetic
+from seedvideo.evaluate.measures import SEEN
 from seedvideo.evaluate.predictor import Pipeline, settings_of
-from seedvideo.evaluate.results import Outcome, Results, Settings
+from seedvideo.evaluate.results import Outcome, Results
 from seedvideo.evaluate.run import run
 from seedvideo.evaluate.statistics import Estimate, share
-from seedvideo.evaluate.synthetic.case import FAMILIES, TEST_SEEDS, Case, make_case, write_video
+from seedvideo.evaluate.synthetic.case import FAMILIES, TEST_SEEDS
 from seedvideo.model.backends import Backend
 from seedvideo.sampler.policies import PolicyName
 
@@ -39,13 +40,11 @@ POLICY_OF: dict[str, PolicyName] = {
     "uniform": "uniform",
     "seed1.5": "seed1.5",
     "adaptive": "adaptive",
-    "zoom": "adaptive",
 }
-CONDITIONS = tuple(POLICY_OF)
 RIGHT_IOU = "R@1 IoU 0.5"
 
-Cell = tuple[str, str, int]
-"""Family, condition and budget."""
+Outcomes = Mapping[str, Outcome]
+"""By the items' ids."""
 
 
 def main() -> None:
@@ -57,70 +56,48 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="folder of videos and results; kept")
     given = parser.parse_args()
     work = given.work or Path(tempfile.mkdtemp(prefix="seedvideo-answers-"))
-    work.mkdir(parents=True, exist_ok=True)
     print(f"videos and results in {work}", file=sys.stderr)
-    seeds = range(given.first_seed, given.first_seed + given.cases)
-    cases = [make_case(seed, family) for family in FAMILIES for seed in seeds]
-    for case in cases:
-        if not (work / case.video).exists():
-            write_video(case, work / case.video)
+    bench = Synthetic(work, seeds=range(given.first_seed, given.first_seed + given.cases))
     backend = seedvideo.load(given.model)
-    told: dict[Cell, dict[str, Outcome]] = {}
-    seen: dict[Cell, dict[str, bool]] = {}
-    for budget in BUDGETS:
-        for condition in CONDITIONS:
-            answered(cases, backend, condition, budget, work, told, seen)
+    told = {
+        (condition, budget): answered(bench, backend, condition, budget, work)
+        for budget in BUDGETS
+        for condition in POLICY_OF
+    }
     print(f"{_common.machine()}; model {backend.name} {backend.sha256[:12]}\n")
     for family in FAMILIES:
-        print(table(family, cases, told, seen))
+        own = [item for item in bench.items if item.group["family"] == family]
+        print(table(family, both_ways(own), told))
 
 
 def answered(
-    cases: Sequence[Case],
-    backend: Backend,
-    condition: str,
-    budget: int,
-    work: Path,
-    told: dict[Cell, dict[str, Outcome]],
-    seen: dict[Cell, dict[str, bool]],
-) -> None:
+    bench: Synthetic, backend: Backend, condition: str, budget: int, work: Path
+) -> Outcomes:
     """Ask everything under one condition."""
-    is_blind, zooms = condition == "blind", condition == "zoom"
-    policy = POLICY_OF[condition]
-    settings: Settings = settings_of(
+    is_blind, policy = condition == "blind", POLICY_OF[condition]
+    settings = settings_of(
         "synthetic",
         backend,
         policy=policy,
         budget_tokens=budget,
         thinking=False,
-        zoom=zooms,
         blind=is_blind,
+        generator=bench.generator,
     )
+    items = both_ways(bench.items)
+    print(f"{condition} {budget}: {len(items)} items", file=sys.stderr)
     shown = blind(backend) if is_blind else backend
     with (
         Results(work / "results.jsonl") as results,
-        Pipeline(
-            shown,
-            policy=policy,
-            budget_tokens=budget,
-            zoom=zooms,
-        ) as predict,
+        Pipeline(shown, policy=policy, budget_tokens=budget) as predict,
     ):
-        for family in FAMILIES:
-            own = [case for case in cases if case.family == family]
-            items = [item for case in own for item in both_ways(case.items)]
-            print(f"{family} {condition} {budget}: {len(items)} items", file=sys.stderr)
-            cell = (family, condition, budget)
-            told[cell] = run(
-                items,
-                predict=predict,
-                path_of=lambda item: work / item.video,
-                results=results,
-                settings=settings,
-            )
-            seen[cell] = {}
-            for case in own:
-                seen[cell] |= what_is_seen(case, backend, policy, budget, work)
+        outcomes = run(
+            items, predict=predict, path_of=bench.path_of, results=results, settings=settings
+        )
+    failed = [outcome for outcome in outcomes.values() if outcome.error is not None]
+    for outcome in failed:
+        print(f"failed, counted as wrong: {outcome.id}: {outcome.message}", file=sys.stderr)
+    return outcomes
 
 
 def both_ways(items: Sequence[Item]) -> list[Item]:
@@ -129,31 +106,14 @@ def both_ways(items: Sequence[Item]) -> list[Item]:
     return [*items, *openly]
 
 
-def what_is_seen(
-    case: Case, backend: Backend, policy: PolicyName, budget: int, work: Path
-) -> dict[str, bool]:
-    """Whether each item's events are all in at least one frame of the plan."""
-    plan = seedvideo.plan(
-        str(work / case.video),
-        policy=policy,
-        budget_tokens=budget,
-        model=backend,
-    )
-    times = [float(frame.pts) for frame in plan.frames]
-    return {
-        item.id: all(any(start <= time < end for time in times) for start, end in item.spans)
-        for item in both_ways(case.items)
-    }
+def table(family: str, items: Sequence[Item], told: Mapping[tuple[str, int], Outcomes]) -> str:
+    """One family's rows.
 
-
-def table(
-    family: str,
-    cases: Sequence[Case],
-    told: Mapping[Cell, Mapping[str, Outcome]],
-    seen: Mapping[Cell, Mapping[str, bool]],
-) -> str:
-    """One family's rows."""
-    items = [i for case in cases if case.family == family for i in both_ways(case.items)]
+    Args:
+        family: of all the items.
+        items: questions and moments.
+        told: what came of them, by condition and budget.
+    """
     choice = [item for item in items if item.task == "ask" and item.options]
     openly = [item for item in items if item.task == "ask" and not item.options]
     moments = [item for item in items if item.task == "ground" and item.spans]
@@ -166,33 +126,34 @@ def table(
         " right if seen | right if not |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for budget in BUDGETS:
-        for condition in CONDITIONS:
-            cell = (family, condition, budget)
-            outcomes, is_seen = told[cell], seen[cell]
-            # What the one shows is grey; what the other shows depends on the question.
-            unplanned = condition in ("blind", "zoom")
-            asked = [*choice, *openly]
-            lines.append(
-                f"| {budget:,} | {condition} | "
-                + " | ".join(
-                    [
-                        text(choice, outcomes, "accuracy"),
-                        text(openly, outcomes, "accuracy"),
-                        text(moments, outcomes, "IoU"),
-                        text(moments, outcomes, RIGHT_IOU),
-                        text(absent, outcomes, "false positive"),
-                        "" if unplanned else share_text(choice + moments, is_seen),
-                        text([i for i in asked if is_seen[i.id]], outcomes, "accuracy"),
-                        text([i for i in asked if not is_seen[i.id]], outcomes, "accuracy"),
-                    ]
-                )
-                + " |"
-            )
+    for (condition, budget), outcomes in told.items():
+        asked = [*choice, *openly]
+        seen = [item for item in asked if is_seen(outcomes[item.id])]
+        unseen = [item for item in asked if not is_seen(outcomes[item.id])]
+        cells = [
+            text(choice, outcomes, "accuracy"),
+            text(openly, outcomes, "accuracy"),
+            text(moments, outcomes, "IoU"),
+            text(moments, outcomes, RIGHT_IOU),
+            text(absent, outcomes, "false positive"),
+        ]
+        if condition == "blind":  # What is shown is grey.
+            cells += ["", "", ""]
+        else:
+            both = [*choice, *moments]
+            share_seen = sum(is_seen(outcomes[item.id]) for item in both) / len(both)
+            cells.append(f"{share_seen:.2f}")
+            cells += [text(seen, outcomes, "accuracy"), text(unseen, outcomes, "accuracy")]
+        lines.append(f"| {budget:,} | {condition} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def text(items: Sequence[Item], outcomes: Mapping[str, Outcome], score: str) -> str:
+def is_seen(outcome: Outcome) -> bool:
+    """Whether each event that matters was in a frame; not where nothing was shown."""
+    return outcome.scores.get(SEEN) == 1
+
+
+def text(items: Sequence[Item], outcomes: Outcomes, score: str) -> str:
     """Mean of one score with its interval."""
     by_video: dict[str, list[float]] = {}
     for item in items:
@@ -200,11 +161,6 @@ def text(items: Sequence[Item], outcomes: Mapping[str, Outcome], score: str) -> 
     if not by_video:
         return "-"
     return estimate_text(share(list(by_video.values())))
-
-
-def share_text(items: Sequence[Item], is_seen: Mapping[str, bool]) -> str:
-    """Share of items whose events were all shown."""
-    return f"{sum(is_seen[item.id] for item in items) / len(items):.2f}"
 
 
 def estimate_text(estimate: Estimate) -> str:

@@ -1,7 +1,7 @@
 """Questions and moments: `ask` and `ground`, from a file to a record.
 
-Both show frames to a model as a caption does (`looks`), put a question (`dialogue`) and keep what
-it says. Times are exact seconds inside, float seconds in the record.
+Both show frames to a model as a caption does (`pipeline`), put a question (`dialogue`) and keep
+what it says. Times are exact seconds inside, float seconds in the record.
 """
 
 import os
@@ -9,14 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from seedvideo import dialogue, pipeline
-from seedvideo.looks import PlanWishes, check_zooms, look_twice
 from seedvideo.model.backends import Backend, Usage
 from seedvideo.pipeline import TaskName
 from seedvideo.prepared import Prepared, View
 from seedvideo.records import (
     AnswerRecord,
     GroundingRecord,
-    MediaRecord,
     ModelRecord,
     Record,
     UsageRecord,
@@ -24,7 +22,7 @@ from seedvideo.records import (
 from seedvideo.sampler.analysis import Method
 from seedvideo.sampler.knobs import NO_KNOBS, Knobs
 from seedvideo.sampler.policies import PolicyName
-from seedvideo.stages import Stopwatch, opened
+from seedvideo.stages import Stopwatch
 from seedvideo.tasks.ask import Question
 from seedvideo.tasks.ground import NOT_FOUND, clean_query
 from seedvideo.video import Video
@@ -38,7 +36,6 @@ def ask(
     *,
     options: Sequence[str] = (),
     thinking: bool = False,
-    zoom: bool = False,
     model: Backend | str = "nano",
     policy: PolicyName = "adaptive",
     budget_tokens: int | None = None,
@@ -55,14 +52,12 @@ def ask(
         options: none, or 2 to 26 to choose from. A model that can weigh them gives each a
             probability; the words of any other are read.
         thinking: let the model think before it answers; the record keeps the thought.
-        zoom: look twice within the budget: coarsely, then closer where the words of the question
-            seem to happen. Only with the policies ``adaptive`` and ``uniform``.
         model: a loaded model, or the name of one that is loaded for this call.
         policy: see `seedvideo.plan`.
         budget_tokens: what all shown frames may cost; the model's own default when None.
         task: see `seedvideo.plan`.
-        fps: see `seedvideo.plan`; with zoom it holds for the first look.
-        knobs: see `seedvideo.plan`; with zoom all but ``min_fps`` hold for both looks.
+        fps: see `seedvideo.plan`.
+        knobs: see `seedvideo.plan`.
         analysis: see `seedvideo.plan`.
 
     Returns:
@@ -74,8 +69,10 @@ def ask(
         SeedVideoError: as `seedvideo.caption` does.
     """
     asked = Question.of(question, options)
-
-    wishes = PlanWishes(
+    backend = pipeline.load(model) if isinstance(model, str) else model
+    prepared = pipeline.prepare(
+        video,
+        model=backend,
         policy=policy,
         budget_tokens=budget_tokens,
         task=task,
@@ -83,10 +80,7 @@ def ask(
         knobs=knobs,
         analysis=analysis,
     )
-    looked, backend, usages = _looked(
-        video, model=model, wishes=wishes, zoom_on=asked.text if zoom else None
-    )
-    return tell_answer(looked, asked, model=backend, thinking=thinking, before=usages)
+    return tell_answer(prepared, asked, model=backend, thinking=thinking)
 
 
 def tell_answer(
@@ -95,7 +89,6 @@ def tell_answer(
     *,
     model: Backend,
     thinking: bool = False,
-    before: Sequence[Usage] = (),
 ) -> Record:
     """The second half of `ask`: put the question to a model about what `prepare` made.
 
@@ -104,7 +97,6 @@ def tell_answer(
         question: checked.
         model: a loaded model, of the prices that it was prepared for.
         thinking: see `ask`.
-        before: answers that were asked for on the way, counted in the usage.
 
     Raises:
         AskError: if the model cannot tell two options apart.
@@ -115,7 +107,7 @@ def tell_answer(
         record, usage = dialogue.answer(model, view, question, thinking=thinking)
         return _Result(record.answer, record.confident, usage, answer=record)
 
-    return _told(prepared, put, model=model, before=before)
+    return _told(prepared, put, model=model)
 
 
 def ground(
@@ -124,7 +116,6 @@ def ground(
     *,
     top: int = 3,
     thinking: bool = False,
-    zoom: bool = False,
     model: Backend | str = "nano",
     policy: PolicyName = "adaptive",
     budget_tokens: int | None = None,
@@ -143,7 +134,6 @@ def ground(
         query: what is looked for, such as "the dog jumps".
         top: most spans, the best first.
         thinking: see `ask`.
-        zoom: see `ask`; the second look is where the first one found something.
         model: see `ask`.
         policy: see `seedvideo.plan`.
         budget_tokens: see `ask`.
@@ -165,8 +155,10 @@ def ground(
     looked_for = clean_query(query)
     if top < 1:
         raise ValueError(f"top is {top}, expected at least 1")
-
-    wishes = PlanWishes(
+    backend = pipeline.load(model) if isinstance(model, str) else model
+    prepared = pipeline.prepare(
+        video,
+        model=backend,
         policy=policy,
         budget_tokens=budget_tokens,
         task=task,
@@ -174,10 +166,7 @@ def ground(
         knobs=knobs,
         analysis=analysis,
     )
-    looked, backend, usages = _looked(
-        video, model=model, wishes=wishes, zoom_on=looked_for if zoom else None
-    )
-    return tell_spans(looked, looked_for, model=backend, top=top, thinking=thinking, before=usages)
+    return tell_spans(prepared, looked_for, model=backend, top=top, thinking=thinking)
 
 
 def tell_spans(
@@ -187,7 +176,6 @@ def tell_spans(
     model: Backend,
     top: int = 3,
     thinking: bool = False,
-    before: Sequence[Usage] = (),
 ) -> Record:
     """The second half of `ground`: ask a model when something happens in what `prepare` made.
 
@@ -197,7 +185,6 @@ def tell_spans(
         model: a loaded model, of the prices that it was prepared for.
         top: see `ground`.
         thinking: see `ask`.
-        before: answers that were asked for on the way, counted in the usage.
 
     Raises:
         ModelError: see `ground`.
@@ -208,14 +195,14 @@ def tell_spans(
         record = seen.record(query, thinking=thinking)
         return _Result(_span_text(record), record.confident, seen.usage, grounding=record)
 
-    return _told(prepared, put, model=model, before=before)
+    return _told(prepared, put, model=model)
 
 
 def _span_text(record: GroundingRecord) -> str:
-    """The first span in one decimal, or "not found"."""
+    """The first span to the hundredth, as frames may be a few of them apart, or "not found"."""
     if not record.spans:
         return NOT_FOUND
-    return f"{record.spans[0].start_s:.1f} - {record.spans[0].end_s:.1f} s"
+    return f"{record.spans[0].start_s:.2f} - {record.spans[0].end_s:.2f} s"
 
 
 @dataclass(frozen=True)
@@ -229,38 +216,11 @@ class _Result:
     grounding: GroundingRecord | None = None
 
 
-def _looked(
-    video: Video | str | os.PathLike[str],
-    *,
-    model: Backend | str,
-    wishes: PlanWishes,
-    zoom_on: str | None,
-) -> tuple[Prepared, Backend, Sequence[Usage]]:
-    """What the model is to be shown; ``zoom_on`` says what a first look is for, if any."""
-    if zoom_on is not None:
-        check_zooms(wishes.policy)  # before anything is opened
-    backend = pipeline.load(model) if isinstance(model, str) else model
-    if zoom_on is None:
-        return pipeline.prepare(video, model=backend, **vars(wishes)), backend, ()
-    spent = Stopwatch()
-    with opened(video) as clip:
-        seen = look_twice(clip, backend, wishes, zoom_on, spent)
-        prepared = Prepared(
-            source=clip.source,
-            media=MediaRecord.of(clip.info, added=seen.warnings),
-            plan=seen.plan,
-            views=(seen.view,),
-            spent_s=spent.timing_s(open_s=clip.open_s),
-        )
-    return prepared, backend, seen.usages
-
-
 def _told(
     prepared: Prepared,
     put: Callable[[View], _Result],
     *,
     model: Backend,
-    before: Sequence[Usage],
 ) -> Record:
     """Put the question, and keep what came out."""
     spent = Stopwatch()
@@ -277,6 +237,6 @@ def _told(
         media=prepared.media,
         plan=prepared.plan,
         model=ModelRecord(name=model.name, sha256=model.sha256),
-        usage=UsageRecord.total([*before, result.usage]),
+        usage=UsageRecord.total([result.usage]),
         timing_s=prepared.timing_s(model_s=spent.spent_s("model")),
     )

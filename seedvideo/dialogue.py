@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from seedvideo.errors import AskError, ModelError
+from seedvideo.errors import AskError, GroundError
 from seedvideo.media.timeline import seconds
 from seedvideo.model.backends import Backend, Choice, Chooser, Chosen, Pointer, Skill, Usage
 from seedvideo.model.packing import pack
@@ -26,20 +26,27 @@ ANSWER_TOKENS: Final = 96
 THINKING_TOKENS: Final = 256
 """Most tokens of the thought before an answer."""
 
+PROMPT_TOKENS: Final = 4_096
+"""Most tokens of a question. Characters are counted before there is a model (`tasks.words`), but
+where a vocabulary lacks a script, one of them may be four tokens, and time grows with their square.
+"""
+
+
+_SHORTER: Final = "ask in fewer words"
+
 
 @dataclass(frozen=True)
 class Sighting:
     """When a model says that something happens.
 
     Args:
-        moments: the best first; none where it says that there are none, or nothing can be read.
+        moments: the best first; none where it says that there are none.
         scores: how probable each is; none where the model does not tell.
         not_found_probability: None where the model does not tell.
         confident: as in `Generation`.
         thinking: what it thought.
         raw: the answer as the model gave it.
         usage: tokens spent.
-        fault: why the answer cannot be read.
     """
 
     moments: tuple[Moment, ...]
@@ -49,16 +56,9 @@ class Sighting:
     thinking: str | None
     raw: str
     usage: Usage
-    fault: ModelError | None = None
 
     def record(self, query: str, *, thinking: bool) -> GroundingRecord:
-        """The record of it, with the thought if it was asked for.
-
-        Raises:
-            ModelError: ``model.answer_unparsable`` if the answer cannot be read.
-        """
-        if self.fault is not None:
-            raise self.fault
+        """The record of it, with the thought if it was asked for."""
         scores = self.scores or (None,) * len(self.moments)
         return GroundingRecord(
             query=query,
@@ -80,12 +80,17 @@ def answer(
     """Ask a question about what is shown.
 
     Raises:
-        AskError: ``ask.options_unfit`` if the model cannot tell two options apart.
+        AskError: ``ask.options_unfit`` if the model cannot tell two options apart;
+            ``ask.question_invalid`` if the question takes too many of the model's tokens.
         ModelError: ``model.answer_unparsable`` if the answer means none of the options;
             ``model.empty_answer`` if an open one is empty.
     """
     prompt = question.prompt(thinking=thinking)
     options = question.options
+    fault = _too_long(backend, prompt)
+    if fault is not None:
+        whole = "the question with its options" if options else "the question"
+        raise AskError("ask.question_invalid", f"{whole} {fault}", hint=_SHORTER)
     probabilities: dict[int, float] = {}
     if options and isinstance(backend, Chooser):
         chosen = _choose_option(backend, view, prompt, options, thinking=thinking)
@@ -114,9 +119,10 @@ def answer(
 def _choose_option(
     backend: Chooser, view: View, prompt: str, options: Sequence[str], *, thinking: bool
 ) -> Chosen:
+    parts = pack(view.frames, prompt)
     try:
         return backend.choose(
-            pack(view.frames, prompt),
+            parts,
             options,
             skill="ask",
             thinking=thinking,
@@ -142,27 +148,35 @@ def sight(backend: Backend, view: View, query: str, *, top: int, thinking: bool)
         query: what is looked for.
         top: most spans that are wanted.
         thinking: whether the model shall think first.
+
+    Raises:
+        GroundError: ``ground.query_invalid`` if the query takes too many of the model's tokens.
+        ModelError: ``model.answer_unparsable`` if no span can be read from what it wrote.
     """
     prompt = ground_prompt(query, duration=view.duration, thinking=thinking)
+    fault = _too_long(backend, prompt)
+    if fault is not None:
+        raise GroundError("ground.query_invalid", f"the query {fault}", hint=_SHORTER)
     if isinstance(backend, Pointer) and backend.points:
         return _point_at_spans(backend, view, prompt, top=top, thinking=thinking)
     written = _write(backend, view, prompt, skill="ground", thinking=thinking)
-    moments: tuple[Moment, ...] = ()
-    fault = None
-    try:
-        moments = read_spans(written.raw, window=view.window)[:top]
-    except ModelError as error:
-        fault = error  # raised where the answer is needed: `Sighting.record`
     return Sighting(
-        moments=moments,
+        moments=read_spans(written.raw, window=view.window)[:top],
         scores=(),
         not_found_probability=None,
         confident=written.confident,
         thinking=written.thinking,
         raw=written.raw,
         usage=written.usage,
-        fault=fault,
     )
+
+
+def _too_long(backend: Backend, prompt: str) -> str | None:
+    """What is wrong with a prompt, as the end of a sentence; None where nothing is."""
+    tokens = backend.count_text_tokens(prompt)
+    if tokens <= PROMPT_TOKENS:
+        return None
+    return f"takes {tokens:,} tokens of {backend.name}, expected at most {PROMPT_TOKENS:,}"
 
 
 def _point_at_spans(

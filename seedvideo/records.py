@@ -18,7 +18,6 @@ from seedvideo.errors import SeedVideoError
 if TYPE_CHECKING:
     from seedvideo.media.info import MediaInfo, MediaWarning
     from seedvideo.model.backends import Usage
-    from seedvideo.sampler.parts import Totals
     from seedvideo.sampler.plan import Plan
 
 Task: TypeAlias = Literal["caption", "ask", "ground"]
@@ -153,43 +152,20 @@ class PlanRecord(_Part):
     visual_tokens: int
     text_tokens: int
     tokens: int
-    zoom: tuple[SpanRecord, ...] | None = None
-    """Where a second look was taken closer, its frames counted too; None where there was none."""
 
     @classmethod
     def of(cls, plan: "Plan") -> Self:
         """The totals of a plan; its frames stay in the plan's own JSON."""
-        return cls.counted(plan, plan.totals, charged_tokens=plan.charged_tokens)
-
-    @classmethod
-    def counted(
-        cls,
-        plan: "Plan",
-        totals: "Totals",
-        *,
-        charged_tokens: int,
-        budget_tokens: int | None = None,
-        zoom: tuple[SpanRecord, ...] | None = None,
-    ) -> Self:
-        """The record of a plan and what was shown beyond it.
-
-        Args:
-            plan: the only one, or that of the first look.
-            totals: of every frame that was shown, as often as it was.
-            charged_tokens: what the policy counted for them.
-            budget_tokens: what they could cost; the plan's own budget when None.
-            zoom: see the field.
-        """
+        totals = plan.totals
         return cls(
             policy=plan.policy,
             geometry=plan.geometry.name,
-            budget_tokens=plan.budget_tokens if budget_tokens is None else budget_tokens,
-            charged_tokens=charged_tokens,
+            budget_tokens=plan.budget_tokens,
+            charged_tokens=plan.charged_tokens,
             frames=totals.frames,
             visual_tokens=totals.visual_tokens,
             text_tokens=totals.text_tokens,
             tokens=totals.tokens,
-            zoom=zoom,
         )
 
 

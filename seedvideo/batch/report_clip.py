@@ -225,13 +225,12 @@ def _cost(record: Record, *, timings: bool) -> str:
     plan, usage = record.plan, record.usage
     if plan is not None:
         share = plan.charged_tokens / plan.budget_tokens if plan.budget_tokens else 0.0
-        zoomed = "" if not plan.zoom else f" \u00b7 {len(plan.zoom)} looked at closer"
         rows.append(
             (
                 "plan",
                 f"{shown(plan.policy)} \u00b7 {plan.frames:,} frame{'s' * (plan.frames != 1)}"
                 f" \u00b7 {plan.charged_tokens:,} of {plan.budget_tokens:,} tokens"
-                f" ({100 * share:.0f}\u2009%){zoomed}{_bar(share)}",
+                f" ({100 * share:.0f}\u2009%){_bar(share)}",
             )
         )
     if usage is not None:

@@ -11,7 +11,6 @@ from seedvideo.cli.options import chosen_format
 from seedvideo.cli.sinks import open_sink
 from seedvideo.cli.talk import COULD_NOT_START, SOME_FAILED, Talk
 from seedvideo.cli.wishes import Wishes
-from seedvideo.sampler.zoom import ZOOM_POLICIES
 from seedvideo.writers.inert import one_line
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ def answer_one(
     talk: Talk,
     wishes: Wishes,
     model: str,
-    zoom: bool,
     output_format: str | None,
     as_json: bool,
     output: str | None,
@@ -38,10 +36,7 @@ def answer_one(
 
     Raises:
         typer.Exit: with 1 if the video gave no result, 3 if the work could not start.
-        typer.BadParameter: if the policy does not zoom.
     """
-    if zoom and wishes.policy not in ZOOM_POLICIES:
-        raise typer.BadParameter(f"--zoom takes --policy {' or '.join(ZOOM_POLICIES)}")
     form = chosen_format(output_format, as_json=as_json)
     with talk.guarded(COULD_NOT_START):
         sink = open_sink(output, form=form, sources=[source], overwrite=overwrite)

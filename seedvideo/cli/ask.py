@@ -13,7 +13,6 @@ from seedvideo.cli.options import (
     Quiet,
     Think,
     Verbose,
-    Zoom,
     parse_options,
 )
 from seedvideo.cli.talk import WRONG_USAGE, Talk
@@ -45,7 +44,6 @@ def ask(
         ),
     ] = None,
     think: Think = False,
-    zoom: Zoom = False,
     model: AnsweringModel = "nano",
     *,
     wishes: Wishes,
@@ -78,7 +76,6 @@ def ask(
             question,
             options=listed,
             thinking=think,
-            zoom=zoom,
             model=backend,
             policy=wishes.policy,
             budget_tokens=wishes.budget_tokens,
@@ -95,7 +92,6 @@ def ask(
         talk=talk,
         wishes=wishes,
         model=model,
-        zoom=zoom,
         output_format=output_format,
         as_json=as_json,
         output=output,

@@ -7,7 +7,6 @@ import typer
 
 from seedvideo.cli.options import Budget, Policy, PolicyOption, Quiet, Verbose
 from seedvideo.cli.talk import COULD_NOT_START, SOME_FAILED, Talk, write_out
-from seedvideo.sampler.zoom import ZOOM_POLICIES
 from seedvideo.writers.files import write_file
 from seedvideo.writers.inert import printable
 
@@ -63,9 +62,6 @@ def evaluate(
     think: Annotated[
         bool, typer.Option("--think", help="Let the model think before it answers.")
     ] = False,
-    zoom: Annotated[
-        bool, typer.Option("--zoom", help="Look a second time where the first look points.")
-    ] = False,
     limit: Annotated[
         int | None,
         typer.Option("--limit", metavar="N", min=1, help="Only the first N items, or cases."),
@@ -101,8 +97,6 @@ def evaluate(
         show_list()
         return
     refuse_unused(context, bench, scores_only=predictions is not None)
-    if zoom and policy not in ZOOM_POLICIES:
-        raise typer.BadParameter(f"--zoom takes --policy {' or '.join(ZOOM_POLICIES)}")
     folder = Path(output or f"eval-{bench}")
     if bench == "flashbench":
         flashbench(talk, folder, policy=policy, budget_tokens=budget_tokens, limit=limit)
@@ -135,7 +129,6 @@ def evaluate(
                     policy=policy,
                     budget_tokens=budget_tokens or backend.geometry.default_budget_tokens,
                     thinking=think,
-                    zoom=zoom,
                     blind=blind,
                 )
                 write_file(folder / TABLE, table.encode(), overwrite=True)
@@ -159,14 +152,16 @@ def refuse_unused(context: typer.Context, bench: str, *, scores_only: bool) -> N
     """
     from seedvideo.evaluate.adapters import ADAPTERS
 
-    asked, run = ["think", "zoom"], ["model", "budget_tokens", "policy", "blind"]
     if bench == "flashbench":
         why = "flashbench scores plans, without a model"
-        unused = ["videos", "annotations", "model", "blind", *asked, "predictions"]
+        unused = ["videos", "annotations", "model", "blind", "think", "predictions"]
     elif scores_only:
-        why, unused = "--predictions runs no model", [*run, *asked]
+        why, unused = (
+            "--predictions runs no model",
+            ["model", "budget_tokens", "policy", "blind", "think"],
+        )
     elif bench in ADAPTERS and ADAPTERS[bench].task == "dense":
-        why, unused = f"{bench} asks for captions, for which no model thinks or zooms", asked
+        why, unused = f"{bench} asks for captions, for which no model thinks", ["think"]
     else:
         return
     written = [
@@ -263,7 +258,6 @@ def measure(
     policy: Policy,
     budget_tokens: int,
     thinking: bool,
-    zoom: bool,
     blind: bool,
 ) -> tuple[str, int]:
     """Answer what has no answer yet.
@@ -282,7 +276,6 @@ def measure(
         policy=policy,
         budget_tokens=budget_tokens,
         thinking=thinking,
-        zoom=zoom,
         blind=blind,
         generator=asked.generator,
     )
@@ -299,9 +292,7 @@ def measure(
                 talk.note(f"further failures stand in {printable(str(results.path))} only")
 
     seen = blinded(backend) if blind else backend
-    with Pipeline(
-        seen, policy=policy, budget_tokens=budget_tokens, thinking=thinking, zoom=zoom
-    ) as predict:
+    with Pipeline(seen, policy=policy, budget_tokens=budget_tokens, thinking=thinking) as predict:
         outcomes = run(
             items,
             predict=predict,

@@ -13,7 +13,6 @@ from seedvideo.cli.options import (
     Quiet,
     Think,
     Verbose,
-    Zoom,
 )
 from seedvideo.cli.talk import WRONG_USAGE, Talk
 from seedvideo.cli.wishes import Wishes, with_wishes
@@ -35,7 +34,6 @@ def ground(
         int, typer.Option("--top", metavar="COUNT", min=1, max=100, help="Most spans to show.")
     ] = 3,
     think: Think = False,
-    zoom: Zoom = False,
     model: AnsweringModel = "nano",
     *,
     wishes: Wishes,
@@ -65,7 +63,6 @@ def ground(
             query,
             top=top,
             thinking=think,
-            zoom=zoom,
             model=backend,
             policy=wishes.policy,
             budget_tokens=wishes.budget_tokens,
@@ -82,7 +79,6 @@ def ground(
         talk=talk,
         wishes=wishes,
         model=model,
-        zoom=zoom,
         output_format=output_format,
         as_json=as_json,
         output=output,

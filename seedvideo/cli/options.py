@@ -199,13 +199,6 @@ Think = Annotated[
         help="Let the model think first, and show its thought (on stderr, or in the JSON).",
     ),
 ]
-Zoom = Annotated[
-    bool,
-    typer.Option(
-        "--zoom",
-        help="Look twice within the budget: coarsely, then closer where it seems to happen.",
-    ),
-]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more; show tracebacks.")]

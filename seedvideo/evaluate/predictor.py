@@ -10,10 +10,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import seedvideo
+from seedvideo.answers import tell_answer, tell_spans
 from seedvideo.evaluate.items import Item, Prediction
 from seedvideo.evaluate.results import Settings
 from seedvideo.model.backends import Backend
+from seedvideo.pipeline import prepare
 from seedvideo.sampler.knobs import NO_KNOBS, Knobs
+from seedvideo.tasks.ask import Question
+from seedvideo.tasks.ground import clean_query
 from seedvideo.video import Video
 
 if TYPE_CHECKING:
@@ -29,7 +33,6 @@ class Pipeline:
         policy: how frames are chosen.
         budget_tokens: what one pass may cost; the model's own default when None.
         thinking: whether the model thinks before it answers.
-        zoom: whether questions and grounding look a second time where the first look points.
     """
 
     def __init__(
@@ -39,7 +42,6 @@ class Pipeline:
         policy: "PolicyName" = "adaptive",
         budget_tokens: int | None = None,
         thinking: bool = False,
-        zoom: bool = False,
     ) -> None:
         self._backend = backend
         self._shared: dict[str, Any] = {
@@ -47,7 +49,7 @@ class Pipeline:
             "policy": policy,
             "budget_tokens": budget_tokens,
         }
-        self._asked: dict[str, Any] = {"thinking": thinking, "zoom": zoom}
+        self._thinking = thinking
         self._path: Path | None = None
         self._video: Video | None = None
 
@@ -57,12 +59,16 @@ class Pipeline:
         shared = {**self._shared, "knobs": _knobs(item)}
         if item.task == "dense":
             return _told(seedvideo.caption(video, dense=True, **shared))
+        asked: dict[str, Any] = {"model": self._backend, "thinking": self._thinking}
+        prepared = prepare(video, **shared)
         if item.task == "ask":
-            asked = {**self._asked, **shared, "options": item.options}
-            given = _answered(seedvideo.ask(video, item.question, **asked))
+            question = Question.of(item.question, item.options)
+            given = _answered(tell_answer(prepared, question, **asked))
         else:
-            given = _grounded(seedvideo.ground(video, item.question, **self._asked, **shared))
-        return replace(given, shown_s=self._shown_s(video, shared))
+            query = clean_query(item.question)
+            given = _grounded(tell_spans(prepared, query, **asked))
+        shown_s = tuple(float(time) for time, _ in prepared.views[0].frames)
+        return replace(given, shown_s=shown_s)
 
     def close(self) -> None:
         """Close the video that is open. Closing twice is fine."""
@@ -81,13 +87,6 @@ class Pipeline:
     ) -> None:
         self.close()
 
-    def _shown_s(self, video: Video, shared: dict[str, Any]) -> tuple[float, ...] | None:
-        """Times of the frames that were shown; not known where a second look was taken."""
-        if self._asked["zoom"]:
-            return None
-        # Plans are deterministic and the analysis is remembered, so this is the plan that was used.
-        return tuple(float(frame.pts) for frame in seedvideo.plan(video, **shared).frames)
-
     def _opened(self, path: Path) -> Video:
         if self._video is None or self._path != path:
             self.close()
@@ -103,7 +102,6 @@ def settings_of(
     policy: "PolicyName",
     budget_tokens: int,
     thinking: bool,
-    zoom: bool,
     blind: bool,
     generator: str = "",
 ) -> Settings:
@@ -116,7 +114,6 @@ def settings_of(
             "policy": policy,
             "budget": budget_tokens,
             "thinking": thinking,
-            "zoom": zoom,
             "blind": blind,
             "generator": generator,
             "version": seedvideo.__version__,

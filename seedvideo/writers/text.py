@@ -59,17 +59,17 @@ def render_spans(grounding: "GroundingRecord") -> str:
 
     ::
 
-         4.0 -  8.0 s  0.83
-        12.0 - 13.5 s  0.10
+         4.00 -  8.00 s  0.83
+        12.04 - 13.50 s  0.10
     """
     if not grounding.found:
         share = grounding.not_found_probability
         return "not found\n" if share is None else f"not found  {share:.2f}\n"
-    width = max(len(f"{span.end_s:.1f}") for span in grounding.spans)
+    width = max(len(f"{span.end_s:.2f}") for span in grounding.spans)
     lines = []
     for span in grounding.spans:
         score = "" if span.score is None else f"  {span.score:.2f}"
-        lines.append(f"{span.start_s:{width}.1f} - {span.end_s:{width}.1f} s{score}")
+        lines.append(f"{span.start_s:{width}.2f} - {span.end_s:{width}.2f} s{score}")
     return "\n".join(lines) + "\n"
 
 

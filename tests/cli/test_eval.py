@@ -2,16 +2,17 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import seedvideo
+from seedvideo import pipeline
 from seedvideo.evaluate.flashbench import Knobs, quick
 from seedvideo.evaluate.flashbench.cases import Case
+from seedvideo.model.packing import TextPart
 from tests.cli.conftest import Run
-from tests.painted import ColourModel
+from tests.painted import ColourChooser, ColourModel, SayingModel
 
 FIXTURES = Path(__file__).parent.parent / "evaluate" / "fixtures"
 
@@ -127,50 +128,33 @@ def test_questions_and_moments_reach_the_model(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked: list[tuple[str, dict[str, Any]]] = []
-
-    def ask(video: seedvideo.Video, question: str, **options: Any) -> Any:
-        asked.append((question, options))
-        answer = SimpleNamespace(answer="Three.", raw="C")
-        return SimpleNamespace(answer=answer, plan=None, confident=True)
-
-    def ground(video: seedvideo.Video, query: str, **options: Any) -> Any:
-        asked.append((query, options))
-        spans = (SimpleNamespace(start_s=0.0, end_s=2.0, score=None),)
-        grounding = SimpleNamespace(found=query == "red", spans=spans, raw="0 - 2")
-        return SimpleNamespace(grounding=grounding, plan=None, confident=True)
-
-    monkeypatch.setattr(seedvideo, "ask", ask, raising=False)
-    monkeypatch.setattr(seedvideo, "ground", ground, raising=False)
+    model = SayingModel("<think>Boats.</think> C")
+    monkeypatch.setattr(pipeline, "load", lambda name: model)
     rows = json.loads((FIXTURES / "video_mme.json").read_text())[:1]
     rows[0]["videoID"] = "two"
     (tmp_path / "q.json").write_text(json.dumps(rows))
     told = ("--annotations", tmp_path / "q.json", "--videos", clips, "-o", tmp_path / "q")
     code, out, _ = run(
-        "eval", "video-mme", *told, "--think", "--zoom", "--budget", "300", "--policy", "uniform"
+        "eval", "video-mme", *told, "--think", "--budget", "300", "--policy", "uniform"
     )
     assert code == 0
     assert "| all | 1 | 100.0 |" in out
-    (question, options) = asked.pop()
-    assert question == "How many boats pass the bridge?"
-    assert options.pop("model") is model
-    assert options.pop("knobs").start is None
-    assert options == {
-        "options": ("One.", "Two.", "Three.", "Four."),
-        "policy": "uniform",
-        "budget_tokens": 300,
-        "thinking": True,
-        "zoom": True,
-    }
-    # Where a second look was taken, nobody knows which frames were shown.
-    assert results(tmp_path / "q")[1]["prediction"]["shown_s"] is None
-    (tmp_path / "m.txt").write_text("two 0.0 2.0##red\ntwo 2.0 4.0##blue\n")
+    prompt = model.seen[0][-1]
+    assert isinstance(prompt, TextPart)
+    assert prompt.text.startswith("How many boats pass the bridge? Options: A. One.; B. Two.;")
+    assert prompt.text.endswith("between <think> and </think>.")
+    given = results(tmp_path / "q")[1]["prediction"]
+    assert given["answer"] == "Three."
+    assert given["tokens"] <= 300
+    assert len(given["shown_s"]) == given["frames"] and given["shown_s"][0] == 0
+
+    monkeypatch.setattr(pipeline, "load", lambda name: ColourChooser())
+    (tmp_path / "m.txt").write_text("two 0.0 2.0##red\ntwo 0.0 2.0##blue\n")
     told = ("--annotations", tmp_path / "m.txt", "--videos", clips, "-o", tmp_path / "m")
     code, out, _ = run("eval", "charades-sta", *told)
-    shown_s = results(tmp_path / "m")[1]["prediction"]["shown_s"]
-    assert shown_s[0] == 0
-    assert 2 <= shown_s[-1] < 4
-    assert [query for query, _ in asked] == ["red", "blue"]
+    first, second = (line["prediction"] for line in results(tmp_path / "m")[1:])
+    assert (first["spans"][0], second["spans"][0]) == ([0.0, 2.0], [2.0, 4.0])
+    assert first["shown_s"][0] == 0 and 2 <= first["shown_s"][-1] < 4
     assert "| all | 2 | 50.0 | 50.0 | 50.0 | 50.0 | 50.0 | 100.0 | 50.0 |" in out
 
 
@@ -223,8 +207,7 @@ def test_a_prediction_that_is_none_is_said_by_its_line(run: Run, tmp_path: Path)
         (("charades-sta", "--annotations", "none.txt", "--videos", "."), 3, "input.not_found"),
         (("video-mme", "--annotations", "none", "--predictions", "none"), 3, "input.not_found"),
         (("video-mme", "--limit", "0"), 2, "limit"),
-        (("synthetic", "--zoom", "--policy", "seed1.5"), 2, "--zoom takes --policy adaptive"),
-        (("activitynet-captions", "--think", "--zoom"), 2, "so no --think, --zoom"),
+        (("activitynet-captions", "--think"), 2, "so no --think"),
         (
             ("video-mme", "--predictions", "x", "--model", "nano", "--policy", "adaptive"),
             2,
@@ -277,20 +260,9 @@ def test_flashbench_takes_no_model(run: Run) -> None:
 
 
 def test_synthetic_makes_its_own_videos(
-    run: Run, model: ColourModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = SimpleNamespace(frames=3, tokens=99)
-
-    def ask(video: seedvideo.Video, question: str, **options: Any) -> Any:
-        answer = SimpleNamespace(answer=(*options["options"], "yes")[0], raw="")
-        return SimpleNamespace(answer=answer, plan=plan, confident=True)
-
-    def ground(video: seedvideo.Video, query: str, **options: Any) -> Any:
-        grounding = SimpleNamespace(found=False, spans=(), raw="")
-        return SimpleNamespace(grounding=grounding, plan=plan, confident=True)
-
-    monkeypatch.setattr(seedvideo, "ask", ask, raising=False)
-    monkeypatch.setattr(seedvideo, "ground", ground, raising=False)
+    monkeypatch.setattr(pipeline, "load", lambda name: ColourChooser())
     command = ("eval", "synthetic", "-o", tmp_path / "out", "--policy", "uniform")
     code, out, err = run(*command, "--limit", "8")
     assert (code, err) == (0, "")

@@ -138,10 +138,10 @@ def test_text_of_an_answer() -> None:
 
 def test_text_of_spans() -> None:
     assert WRITERS["text"].render(grounding_record()) == (
-        " 4.0 -  8.0 s  0.83\n12.0 - 13.5 s  0.10\n"
+        " 4.00 -  8.00 s  0.83\n12.04 - 13.50 s  0.10\n"
     )
     told = grounding_record(spans=((4.0, 8.0, None),), not_found_probability=None)
-    assert WRITERS["text"].render(told) == "4.0 - 8.0 s\n"
+    assert WRITERS["text"].render(told) == "4.00 - 8.00 s\n"
     nothing = grounding_record(spans=(), not_found_probability=0.918)
     assert WRITERS["text"].render(nothing) == "not found  0.92\n"
     nothing = grounding_record(spans=(), not_found_probability=None)
