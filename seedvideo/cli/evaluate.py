@@ -185,7 +185,12 @@ def flashbench(
     talk: Talk, folder: Path, *, policy: Policy, budget_tokens: int | None, limit: int | None
 ) -> None:
     """Score plans of made videos; see `seedvideo.evaluate.flashbench.quick`."""
-    from seedvideo.evaluate.flashbench.quick import DEFAULT_BUDGET, quick_cases, run_quick
+    from seedvideo.evaluate.flashbench.quick import (
+        DEFAULT_BUDGET,
+        quick_cases,
+        refuse_too_little,
+        run_quick,
+    )
     from seedvideo.evaluate.flashbench.table import render
 
     budget_tokens = budget_tokens or DEFAULT_BUDGET
@@ -195,6 +200,7 @@ def flashbench(
         talk.status(f"[{number + 1}/{len(chosen)}] {name}")
 
     with talk.guarded(COULD_NOT_START):
+        refuse_too_little(chosen, budget_tokens)
         results = open_results(talk, folder / RESULTS)
     with results, talk.guarded(SOME_FAILED):
         found = run_quick(
@@ -313,10 +319,10 @@ def score_file(path: Path, asked: "Bench", items: "Sequence[Item]") -> tuple[str
     """
     from seedvideo.evaluate.adapters.reading import read_json_lines
     from seedvideo.evaluate.report import report
-    from seedvideo.evaluate.results import Outcome, Settings, read_predictions
+    from seedvideo.evaluate.results import Outcome, Settings, no_predictions, read_predictions
 
     tasks = {item.id: item.task for item in asked.items}
-    given = read_predictions(path, read_json_lines(path), tasks=tasks)
+    given = read_predictions(path, read_json_lines(path, wrong=no_predictions), tasks=tasks)
     outcomes = {
         item.id: Outcome(id=item.id, digest=item.digest, prediction=given[item.id])
         for item in items

@@ -4,12 +4,14 @@ A benchmark of the first kind needs the user's annotations and videos; one of th
 videos in a folder, each when it is first asked about.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from seedvideo.evaluate.adapters import ADAPTERS
+from seedvideo.evaluate.adapters.reading import not_published
 from seedvideo.evaluate.items import Item
 from seedvideo.evaluate.run import PathOf, in_folder
 
@@ -54,11 +56,15 @@ def published(name: str, annotations: Sequence[Path], videos: Path) -> Bench:
         videos: the folder below which its videos lie.
 
     Raises:
-        InputError: if a file is missing or is not in the published form.
+        InputError: if a file is missing or is not in the published form, or if two items have the
+            same id.
     """
     adapter = ADAPTERS[name]
     first, *more = annotations
     items = adapter.items(first, *more)
+    for one, count in Counter(item.id for item in items).items():
+        if count > 1:
+            raise not_published(first, f"{count} items have the id {one!r}")
     return Bench(name, tuple(items), in_folder(videos), tuple(adapter.headline))
 
 

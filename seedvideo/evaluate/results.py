@@ -8,14 +8,14 @@ import fcntl
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
 from seedvideo.errors import InputError, OutputError
 from seedvideo.evaluate.items import Item, Prediction, Task
-from seedvideo.evaluate.spans import Span
+from seedvideo.evaluate.values import an_object, name_in, numbers, shown, spans, text, texts
 from seedvideo.writers.inert import printable
 
 MISSING_VIDEO: Final = "input.not_found"
@@ -207,17 +207,18 @@ def prediction_of(value: Mapping[str, Any]) -> Prediction:
     """Read a prediction from its JSON form; `Prediction` names the keys.
 
     Raises:
-        ValueError: if a value does not fit.
-        OverflowError: if a number is too large.
-        TypeError: if a key is none of a prediction's, or a value is of another kind.
+        ValueError: if a key is none of a prediction's, or a value does not fit.
     """
+    known = [one.name for one in fields(Prediction)]
+    if unknown := [key for key in value if key not in known]:
+        raise ValueError(f"the key {shown(unknown[0])} is unknown, expected {', '.join(known)}")
     made = dict(value)
-    made["spans"] = tuple(_span(pair) for pair in made.get("spans", ()))
-    made["scores"] = tuple(float(score) for score in made.get("scores", ()))
-    made["captions"] = tuple(_text("captions", caption) for caption in made.get("captions", ()))
+    made["spans"] = spans(made.get("spans", []), "spans")
+    made["scores"] = numbers(made.get("scores", []), "scores")
+    made["captions"] = texts(made.get("captions", []), "captions")
     if made.get("shown_s") is not None:
-        made["shown_s"] = tuple(float(time) for time in made["shown_s"])
-    made["answer"] = _text("answer", made.get("answer", ""))
+        made["shown_s"] = numbers(made["shown_s"], "shown_s")
+    made["answer"] = text(made.get("answer", ""), "answer")
     return Prediction(**made)
 
 
@@ -239,33 +240,27 @@ def read_predictions(
     found: dict[str, Prediction] = {}
     for number, value in lines.items():
         try:
-            told = dict(value)
-            name = str(told.pop("id"))
+            told = dict(an_object(value))
+            name = name_in(told, "id")
+            del told["id"]
             if name in found:
                 raise ValueError(f"{name!r} was there before")
             needed = ANSWERED_BY[tasks[name]] if name in tasks else ()
             if lacking := [key for key in needed if key not in told]:
                 raise ValueError(f"{name!r} needs {' and '.join(lacking)}")
             found[name] = prediction_of(told)
-        except _WRONG as error:
-            raise InputError(
-                "input.results",
-                f"line {number} of {printable(str(path))}: {type(error).__name__}: {error}",
-                hint="each is an object with id and answer, spans, scores or captions",
-            ) from error
+        except ValueError as error:
+            raise no_predictions(path, f"line {number}: {error}") from error
     return found
 
 
-def _text(name: str, value: Any) -> str:
-    """A text; ``null`` would else read as the word None."""
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be text, not {value!r}")
-    return value
-
-
-def _span(pair: Any) -> Span:
-    start_s, end_s = pair
-    return float(start_s), float(end_s)
+def no_predictions(path: Path, why: str) -> InputError:
+    """The error of a file that does not hold predictions of others, a line each."""
+    return InputError(
+        "input.results",
+        f"{printable(str(path))} is no file of predictions: {printable(why)}",
+        hint="each line is an object with id and answer, spans, scores or captions",
+    )
 
 
 def _unwritable(path: Path, error: OSError) -> OutputError:

@@ -194,7 +194,70 @@ def test_a_prediction_that_is_none_is_said_by_its_line(run: Run, tmp_path: Path)
         path.write_text(f'\n{{"id": "KITCH#1", {odd}}}\n')
         code, out, err = run("eval", "charades-sta", *annotations, "--predictions", path)
         assert (code, out) == (3, "")
-        assert "line 2 of " in err and "[input.results]" in err
+        assert "line 2: " in err and "[input.results]" in err
+
+
+def test_predictions_that_are_no_json_are_not_called_annotations(run: Run, tmp_path: Path) -> None:
+    annotations = ("--annotations", FIXTURES / "charades_sta.txt")
+    path = tmp_path / "theirs.jsonl"
+    for data, why in (
+        (b'\n{"id": "KITCH#1", "spans": [}\n', "line 2 is no JSON: expecting value, at column 29"),
+        (b"\xff\xfe\xff", "it is no text"),
+    ):
+        path.write_bytes(data)
+        code, out, err = run("eval", "charades-sta", *annotations, "--predictions", path)
+        assert (code, out) == (3, "")
+        assert f"theirs.jsonl is no file of predictions: {why} [input.results]" in err
+        assert "benchmark's own file" not in err
+
+
+def test_two_questions_with_one_id_stop_before_the_model(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(seedvideo.pipeline, "load", lambda name: pytest.fail("loaded"))
+    rows = json.loads((FIXTURES / "video_mme.json").read_text())
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([rows[0], rows[0]]))
+    given = ("--predictions", FIXTURES / "video_mme_predictions.jsonl")
+    for how in (given, ("--videos", tmp_path, "-o", tmp_path / "out")):
+        code, out, err = run("eval", "video-mme", "--annotations", path, *how)
+        assert (code, out) == (3, "")
+        assert "2 items have the id '001-1' [input.annotations]" in err
+
+
+@pytest.mark.parametrize(
+    ("bench", "text", "count"),
+    [
+        ("charades-sta", "b1 1.0 2.0##x\nb2 0.0 9.0##y\n", 0),
+        ("charades-sta", "b1 1.0 2.0##x\nb3 2.0 1.0##y\nb4 2.0 2.0##z\n", 2),
+        (
+            "activitynet-captions",
+            json.dumps(
+                {
+                    "v_a": {"duration": -3.0, "timestamps": [[0, 1]], "sentences": ["x"]},
+                    "v_b": {
+                        "duration": 3.0,
+                        "timestamps": [[0, 1], [2, 1]],
+                        "sentences": ["x", "y"],
+                    },
+                    "v_c": {"duration": 3.0, "timestamps": [[0, 4]], "sentences": ["x"]},
+                }
+            ),
+            2,
+        ),
+    ],
+)
+def test_truths_that_nothing_meets_are_counted_above_the_table(
+    run: Run, tmp_path: Path, bench: str, text: str, count: int
+) -> None:
+    (tmp_path / "truth").write_text(text)
+    (tmp_path / "none.jsonl").touch()
+    given = ("--annotations", tmp_path / "truth", "--predictions", tmp_path / "none.jsonl")
+    code, out, _ = run("eval", bench, *given)
+    assert code == 1
+    assert ("that no answer meets" in out) is (count > 0)
+    if count:
+        assert f"no time within the video's duration: {count}." in out
 
 
 @pytest.mark.parametrize(
@@ -251,6 +314,16 @@ def test_flashbench_makes_its_own_videos(
     assert (tmp_path / "table.md").read_text() == out
     assert run(*command, "--limit", "1").out == out
     assert len(results(tmp_path)) == 6  # settings and one case, for each of three
+
+
+def test_flashbench_refuses_a_budget_below_one_frame_before_it_makes_a_video(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quick, "generate", lambda *args, **options: pytest.fail("made"))
+    code, out, err = run("eval", "flashbench", "--budget", "127", "-o", tmp_path / "out")
+    assert (code, out) == (3, "")
+    assert "one frame costs at least 128 tokens, the budget is 127 [plan.over_budget]" in err
+    assert not (tmp_path / "out").exists()
 
 
 def test_flashbench_takes_no_model(run: Run) -> None:

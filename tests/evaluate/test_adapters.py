@@ -15,6 +15,7 @@ from pyarrow import parquet
 from seedvideo.errors import ConfigError, InputError
 from seedvideo.evaluate.adapters import ADAPTERS, ActivityNetCaptions, CharadesSta, VideoMme
 from seedvideo.evaluate.adapters.reading import read_json_lines
+from seedvideo.evaluate.benches import published
 from seedvideo.evaluate.items import Adapter, Item, Reference
 from seedvideo.evaluate.measures import MEASURES
 from seedvideo.evaluate.results import Outcome, read_predictions
@@ -153,19 +154,46 @@ def test_headlines_are_measures(adapter: Adapter) -> None:
     ("adapter", "name", "text", "why"),
     [
         (CharadesSta(), "a.txt", "KITCH 2.0 6.0 a person\n", "line 1"),
-        (CharadesSta(), "a.txt", "KITCH 2.0 6.0##ok\nKITCH 2..0 6.0##x\n", "line 2"),
+        (
+            CharadesSta(),
+            "a.txt",
+            "KITCH 2.0 6.0##ok\nKITCH 2..0 6.0##x\n",
+            'line 2: START is no number: "2..0"',
+        ),
         (CharadesSta(), "a.txt", "KITCH 2.0 6.0##  \n", "line 1"),
         (CharadesSta(), "a.txt", "\n", "no line"),
         (VideoMme(), "a.json", "{", "no JSON"),
         (VideoMme(), "a.json", "{}", "no list"),
         (VideoMme(), "a.json", "[]", "no question"),
-        (VideoMme(), "a.json", '[{"question_id": "1"}]', "question 1"),
+        (
+            VideoMme(),
+            "a.json",
+            '[{"question_id": "1"}]',
+            'question 1: the key "options" is missing',
+        ),
+        (VideoMme(), "a.json", '[{"a": 1, "a": 2}]', 'it has the key "a" twice'),
+        (VideoMme(), "a.json", "[" * 100_000, "nested too deeply"),
+        (VideoMme(), "a.json", f"[{'9' * 5000}]", "a number of 5,000 digits"),
+        (VideoMme(), "a.json", "[1,\n 2,,]", "it is no JSON: expecting value, at line 2, column 4"),
         (VideoMme(), "a.jsonl", "{}\n[", "line 2"),
         (VideoMme(), "a.json", '[{"questions": null}]', "questions is no list"),
         (VideoMme(), "a.json", '[{"questions": [3]}]', "questions is no list"),
-        (VideoMme(), "a.parquet", "PAR?", "ArrowInvalid"),
+        (VideoMme(), "a.parquet", "PAR?", "is no parquet file"),
         (ActivityNetCaptions(), "a.json", "[1]", "no JSON object"),
-        (ActivityNetCaptions(), "a.json", '{"v_a": {"duration": 1}}', "v_a"),
+        (
+            ActivityNetCaptions(),
+            "a.json",
+            '{"v_a": {"duration": 1}}',
+            'the key "timestamps" is missing',
+        ),
+        (ActivityNetCaptions(), "a.json", '{"v_a": 1}', "'v_a': it is no JSON object: 1"),
+        (ActivityNetCaptions(), "a.json", '{"v_a": {}, "v_a": {}}', 'the key "v_a" twice'),
+        (
+            ActivityNetCaptions(),
+            "a.json",
+            '{"v_a": {"duration": 1, "timestamps": [[0]], "sentences": ["a"]}}',
+            r"one of timestamps is no pair of start and end: \[0\]",
+        ),
         (
             ActivityNetCaptions(),
             "a.json",
@@ -206,6 +234,22 @@ def test_a_file_of_another_form_is_refused(
     with pytest.raises(InputError, match=why) as caught:
         adapter.items(path)
     assert caught.value.code == "input.annotations"
+    assert "Error" not in caught.value.message
+
+
+@pytest.mark.parametrize("name", list(ADAPTERS))
+def test_two_items_with_one_id_are_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = type(ADAPTERS[name])
+
+    def twice(self: Adapter, annotations: Path, *more: Path) -> list[Item]:
+        return [broken(id="a")(), broken(id="b")(), broken(id="b")()]
+
+    monkeypatch.setattr(adapter, "items", twice)
+    with pytest.raises(InputError, match="2 items have the id 'b'") as caught:
+        published(name, [tmp_path / "a.json"], tmp_path)
+    assert caught.value.code == "input.annotations"
 
 
 @pytest.mark.parametrize(
@@ -217,6 +261,7 @@ def test_a_file_of_another_form_is_refused(
         ({"options": "A. red"}, "options is no list"),
         ({"options": {"A": "red"}}, "options is no list"),
         ({"options": None}, "options is no list"),
+        ({"options": ["a", 2]}, "one of options is no text: 2"),
         ({"question": None}, "question is no text"),
         ({"videoID": None}, "videoID is no text"),
     ],

@@ -354,6 +354,37 @@ def test_predictions_of_others(tmp_path: Path) -> None:
         {"id": "3", "spans": [[1, 2]]},
         1,
     ):
-        with pytest.raises(InputError, match="line 7 of") as caught:
+        with pytest.raises(InputError, match="line 7: ") as caught:
             read_predictions(tmp_path, {5: {"id": "0"}, 7: bad}, tasks=tasks)
         assert caught.value.code == "input.results"
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ({"answer": "B"}, 'line 7: the key "id" is missing'),
+        ({"id": None, "answer": "B"}, "line 7: id is no text: null"),
+        ({"id": "1", "answer": "B", "extra": 1}, 'line 7: the key "extra" is unknown, expected'),
+        ({"id": "1", "answer": None}, "line 7: answer is no text: null"),
+        ({"id": "2", "spans": [[1]]}, r"no pair of start and end: \[1\]"),
+        ({"id": "2", "spans": [[1, 2, 3]]}, r"no pair of start and end: \[1, 2, 3\]"),
+        ({"id": "2", "spans": [3]}, "no pair of start and end: 3"),
+        ({"id": "2", "spans": [["a", 2]]}, 'the start of one of spans is no number: "a"'),
+        ({"id": "2", "spans": [[1, None]]}, "the end of one of spans is no number: null"),
+        (
+            {"id": "2", "spans": [[10**400, 2]]},
+            r"the start of one of spans is too large: 10+\.\.\.",
+        ),
+        ({"id": "2", "spans": {"start": 1}}, 'spans is no list: {"start": 1}'),
+        ({"id": "2", "spans": [[1, 2]], "scores": ["x"]}, 'one of scores is no number: "x"'),
+        ({"id": "3", "spans": [[1, 2]], "captions": [4]}, "one of captions is no text: 4"),
+        ([1], r"line 7: it is no JSON object: \[1\]"),
+    ],
+)
+def test_what_is_wrong_with_a_prediction_is_said_in_words(
+    tmp_path: Path, line: object, why: str
+) -> None:
+    tasks: dict[str, Task] = {"1": "ask", "2": "ground", "3": "dense"}
+    with pytest.raises(InputError, match=why) as caught:
+        read_predictions(tmp_path, {7: line}, tasks=tasks)
+    assert "Error" not in caught.value.message

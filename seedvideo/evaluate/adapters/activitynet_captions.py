@@ -13,6 +13,7 @@ from typing import Any
 
 from seedvideo.evaluate.adapters.reading import not_published, read_json, refuse_more
 from seedvideo.evaluate.items import Item, Reference, Task
+from seedvideo.evaluate.values import an_object, needed, number, spans, texts
 
 
 class ActivityNetCaptions:
@@ -31,11 +32,11 @@ class ActivityNetCaptions:
         for path in (annotations, *more):
             for video, entry in _videos(path).items():
                 try:
-                    told.setdefault(video, []).append(_reference(entry))
-                    duration_s.setdefault(video, float(entry["duration"]))
-                except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-                    why = f"{type(error).__name__}: {error}"
-                    raise not_published(path, f"video {video!r}: {why}") from error
+                    told.setdefault(video, []).append(_reference(an_object(entry)))
+                    length_s = number(needed(entry, "duration"), "duration")
+                    duration_s.setdefault(video, length_s)
+                except ValueError as error:
+                    raise not_published(path, f"video {video!r}: {error}") from error
         items = []
         for video, (first, *others) in told.items():
             try:
@@ -61,9 +62,9 @@ def _videos(path: Path) -> Mapping[str, Any]:
     return value
 
 
-def _reference(entry: Any) -> Reference:
-    spans = tuple((float(start), float(end)) for start, end in entry["timestamps"])
-    captions = tuple(sentence.strip() for sentence in entry["sentences"])
-    if len(spans) != len(captions):
-        raise ValueError(f"{len(captions)} sentences for {len(spans)} timestamps")
-    return Reference(spans, captions)
+def _reference(entry: Mapping[str, Any]) -> Reference:
+    times = spans(needed(entry, "timestamps"), "timestamps")
+    sentences = texts(needed(entry, "sentences"), "sentences")
+    if len(times) != len(sentences):
+        raise ValueError(f"{len(sentences)} sentences for {len(times)} timestamps")
+    return Reference(times, tuple(sentence.strip() for sentence in sentences))

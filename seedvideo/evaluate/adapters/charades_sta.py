@@ -20,6 +20,7 @@ from seedvideo.evaluate.adapters.reading import (
     refuse_more,
 )
 from seedvideo.evaluate.items import Item, Task
+from seedvideo.evaluate.values import number
 
 _LINE: Final = re.compile(
     r"\s*(?P<video>\S+)\s+(?P<start>[\d.]+)\s+(?P<end>[\d.]+)\s*##(?P<sentence>.*\S)\s*"
@@ -44,7 +45,7 @@ class CharadesSta:
         lengths_s = _lengths(more[0]) if more else {}
         items = []
         queries: Counter[str] = Counter()
-        for number, line in enumerate(lines_of(read_text(annotations)), start=1):
+        for place, line in enumerate(lines_of(read_text(annotations)), start=1):
             if not line.strip():
                 continue
             found = _LINE.fullmatch(line)
@@ -59,10 +60,10 @@ class CharadesSta:
                     video=f"{video}.mp4",
                     duration_s=lengths_s.get(video),
                     question=found["sentence"].strip(),
-                    spans=((float(found["start"]), float(found["end"])),),
+                    spans=((number(found["start"], "START"), number(found["end"], "END")),),
                 )
             except ValueError as error:
-                raise not_published(annotations, f"line {number}: {error}") from error
+                raise not_published(annotations, f"line {place}: {error}") from error
             items.append(item)
         if not items:
             raise not_published(annotations, "it has no line")

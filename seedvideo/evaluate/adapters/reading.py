@@ -3,13 +3,25 @@
 Knows no benchmark.
 """
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from seedvideo.errors import InputError
+from seedvideo.evaluate.values import parsed
 from seedvideo.writers.inert import printable
+
+Wrong: TypeAlias = Callable[[Path, str], InputError]
+"""Makes the error of a file from what is wrong in it."""
+
+
+def not_published(path: Path, why: str) -> InputError:
+    """The error of a file that does not have the form in which its benchmark is published."""
+    return InputError(
+        "input.annotations",
+        f"{printable(str(path))} is not as published: {printable(why)}",
+        hint="give the benchmark's own file; docs/guides/evaluate.md shows the forms",
+    )
 
 
 def read_bytes(path: Path) -> bytes:
@@ -30,16 +42,20 @@ def read_bytes(path: Path) -> bytes:
         raise InputError("input.unreadable", f"{shown} cannot be read: {reason}") from error
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, *, wrong: Wrong = not_published) -> str:
     """The text of a file.
 
+    Args:
+        path: of the file.
+        wrong: makes the error.
+
     Raises:
-        InputError: as `read_bytes`, and ``input.annotations`` if it is no text.
+        InputError: as `read_bytes`, and that of ``wrong`` if it is no text.
     """
     try:
         return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise not_published(path, "it is no text") from error
+        raise wrong(path, "it is no text") from error
 
 
 def read_json(path: Path) -> Any:
@@ -49,45 +65,36 @@ def read_json(path: Path) -> Any:
         InputError: as `read_text`, and ``input.annotations`` if it is no JSON.
     """
     try:
-        return json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
-        raise not_published(path, f"it is no JSON: {error}") from error
+        return parsed(read_text(path))
+    except ValueError as error:
+        raise not_published(path, f"it {error}") from error
 
 
-def read_json_lines(path: Path) -> dict[int, Any]:
+def read_json_lines(path: Path, *, wrong: Wrong = not_published) -> dict[int, Any]:
     """The values in a file with one JSON value a line, by the number of their line.
 
     Empty lines are passed over.
 
+    Args:
+        path: of the file.
+        wrong: makes the error.
+
     Raises:
-        InputError: as `read_text`, and ``input.annotations`` if a line is no JSON.
+        InputError: as `read_text`, and that of ``wrong`` if a line is no JSON.
     """
     values = {}
-    for number, line in enumerate(lines_of(read_text(path)), start=1):
+    for number, line in enumerate(lines_of(read_text(path, wrong=wrong)), start=1):
         if line.strip():
             try:
-                values[number] = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise not_published(path, f"line {number} is no JSON: {error}") from error
+                values[number] = parsed(line)
+            except ValueError as error:
+                raise wrong(path, f"line {number} {error}") from error
     return values
 
 
 def lines_of(text: str) -> list[str]:
     """The lines of a file; `str.splitlines` would also break one at a U+2028 inside a sentence."""
     return text.split("\n")
-
-
-def text_in(row: Mapping[str, Any], name: str) -> str:
-    """A text of a row; a number will do, while ``null`` would else read as the word None.
-
-    Raises:
-        KeyError: if the row lacks it.
-        TypeError: if it is something else.
-    """
-    value = row[name]
-    if not isinstance(value, str | int):
-        raise TypeError(f"{name} is no text: {value!r}")
-    return str(value)
 
 
 def refuse_more(more: tuple[Path, ...], *, most: int, told: str) -> None:
@@ -98,12 +105,3 @@ def refuse_more(more: tuple[Path, ...], *, most: int, told: str) -> None:
     """
     if len(more) > most:
         raise not_published(more[most], f"it is one file too many: {told}")
-
-
-def not_published(path: Path, why: str) -> InputError:
-    """The error of a file that does not have the form in which its benchmark is published."""
-    return InputError(
-        "input.annotations",
-        f"{printable(str(path))} is not as published: {printable(why)}",
-        hint="give the benchmark's own file; docs/guides/evaluate.md shows the forms",
-    )

@@ -17,10 +17,10 @@ from seedvideo.evaluate.adapters.reading import (
     read_json,
     read_json_lines,
     refuse_more,
-    text_in,
 )
 from seedvideo.evaluate.items import Item, Task
 from seedvideo.evaluate.letters import ALPHABET, without_letter
+from seedvideo.evaluate.values import name_in, needed, shown, texts
 
 _GROUPS: Final = ("duration", "domain", "sub_category", "task_type")
 
@@ -40,26 +40,24 @@ class VideoMme:
         for number, row in enumerate(_rows(annotations), start=1):
             try:
                 items.append(_item(row))
-            except (KeyError, IndexError, TypeError, ValueError) as error:
-                why = f"question {number}: {type(error).__name__}: {error}"
-                raise not_published(annotations, why) from error
+            except ValueError as error:
+                raise not_published(annotations, f"question {number}: {error}") from error
         if not items:
             raise not_published(annotations, "it has no question")
         return items
 
 
 def _item(row: Mapping[str, Any]) -> Item:
-    if not isinstance(row["options"], list):
-        raise TypeError(f"options is no list: {row['options']!r}")
-    options = tuple(without_letter(text, place) for place, text in enumerate(row["options"]))
-    letter = text_in(row, "answer").strip()
+    given = texts(needed(row, "options"), "options")
+    options = tuple(without_letter(option, place) for place, option in enumerate(given))
+    letter = name_in(row, "answer").strip()
     if len(letter) != 1 or letter not in ALPHABET[: len(options)]:
-        raise ValueError(f"answer {letter!r} is no letter of {len(options)} options")
+        raise ValueError(f"answer {shown(letter)} is no letter of {len(options)} options")
     return Item(
-        id=text_in(row, "question_id"),
+        id=name_in(row, "question_id"),
         task="ask",
-        video=f"{text_in(row, 'videoID')}.mp4",
-        question=text_in(row, "question").strip(),
+        video=f"{name_in(row, 'videoID')}.mp4",
+        question=name_in(row, "question").strip(),
         options=options,
         answer=options[ALPHABET.index(letter)],
         group={name: str(row[name]) for name in _GROUPS if row.get(name)},
@@ -105,5 +103,5 @@ def _parquet(path: Path) -> list[dict[str, Any]]:
         data = pyarrow.BufferReader(read_bytes(path))
         rows: list[dict[str, Any]] = parquet.read_table(data).to_pylist()
     except pyarrow.ArrowException as error:
-        raise not_published(path, f"{type(error).__name__}: {error}") from error
+        raise not_published(path, f"it is no parquet file that can be read: {error}") from error
     return rows

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Final, Literal, TypeAlias
 
 import seedvideo
+from seedvideo.errors import PlanError
 from seedvideo.evaluate.flashbench.cases import Case, budgets, cases
 from seedvideo.evaluate.flashbench.encode import Groups
 from seedvideo.evaluate.flashbench.generate import generate
@@ -59,6 +60,21 @@ class Row:
 def quick_cases() -> tuple[Case, ...]:
     """The cases, a tenth as long as those of the full benchmark."""
     return cases(quick=True)
+
+
+def refuse_too_little(chosen: Sequence[Case], budget_tokens: int) -> None:
+    """Say that a budget holds no frame of these videos, before one is made.
+
+    Raises:
+        PlanError: ``plan.over_budget``.
+    """
+    least = max(min(level_tokens(case.knobs).values()) for case in chosen) + FRAME_TEXT_TOKENS
+    if budget_tokens < least:
+        raise PlanError(
+            "plan.over_budget",
+            f"one frame costs at least {least:,} tokens, the budget is {budget_tokens:,}",
+            hint=f"give a budget of at least {least:,} tokens",
+        )
 
 
 def run_quick(
