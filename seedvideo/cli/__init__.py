@@ -2,50 +2,20 @@
 
 stdout is data, stderr is talk. Exit codes: 0 all done, 1 some videos failed, 2 wrong usage, 3 could
 not start (model, output), 130 interrupted. No command loads torch or a decoder before it needs it.
+
+Imports next to nothing before `main` runs: until then, Ctrl-C shows a traceback.
 """
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Final
 
-import typer
+if TYPE_CHECKING:
+    import typer
 
-from seedvideo import __version__
-from seedvideo.cli import ask, batch, caption, doctor, evaluate, frames, ground, models, plan, shots
-from seedvideo.cli.talk import INTERRUPTED, SOME_FAILED, Talk, make_streams_safe, usage_message
-
-app = typer.Typer(
-    name="seedvideo",
-    help="Captions of videos, answers and moments with true times, on your machine.",
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for _command in (
-    caption.caption,
-    ask.ask,
-    ground.ground,
-    plan.plan,
-    frames.frames,
-    shots.shots,
-    models.models,
-    doctor.doctor,
-):
-    app.command()(_command)
-# In Python eval is a builtin, hence another name.
-app.command("eval")(evaluate.evaluate)
-app.add_typer(batch.batch)
-
-
-@app.callback(invoke_without_command=True)
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
-) -> None:
-    if version:
-        typer.echo(f"seedvideo {__version__}")
-        raise typer.Exit()
+_INTERRUPTED: Final = 130
+"""As `seedvideo.cli.talk` has it, which may not be loaded yet."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,19 +27,91 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    make_streams_safe()
-    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = app(args=arguments, prog_name="seedvideo", standalone_mode=False) or 0
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:
+        # While modules were loaded, so this can rely on none of them.
+        if sys.stderr is not None:
+            print("interrupted", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def _run(arguments: list[str]) -> int:
+    import typer
+
+    from seedvideo.cli import talk
+
+    talk.make_streams_safe()
+    try:
+        code = _app()(args=arguments, prog_name="seedvideo", standalone_mode=False) or 0
     except typer.TyperException as error:
-        print(usage_message(error), file=sys.stderr)
+        print(talk.usage_message(error), file=sys.stderr)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        code = INTERRUPTED
+        code = talk.INTERRUPTED
     except Exception as error:  # noqa: BLE001
         # The outermost frame of all, for what lies outside a command's own guard.
-        Talk(verbose=not {"-v", "--verbose"}.isdisjoint(arguments)).error(error)
-        code = SOME_FAILED
-    if code == INTERRUPTED:
-        Talk().interrupted()
+        voice = talk.Talk(verbose=not {"-v", "--verbose"}.isdisjoint(arguments))
+        shown = talk.of_help(error)
+        voice.error(shown)
+        is_closed = isinstance(shown, talk.ClosedStdoutError)
+        code = talk.COULD_NOT_START if is_closed else talk.SOME_FAILED
+    if code == talk.INTERRUPTED:
+        talk.Talk().interrupted()
     return int(code)
+
+
+@cache
+def _app() -> "typer.Typer":
+    import typer
+
+    from seedvideo import __version__
+    from seedvideo.cli import (
+        ask,
+        batch,
+        caption,
+        doctor,
+        evaluate,
+        frames,
+        ground,
+        models,
+        plan,
+        shots,
+        talk,
+    )
+
+    app = typer.Typer(
+        name="seedvideo",
+        help="Captions of videos, answers and moments with true times, on your machine.",
+        add_completion=False,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for command in (
+        caption.caption,
+        ask.ask,
+        ground.ground,
+        plan.plan,
+        frames.frames,
+        shots.shots,
+        models.models,
+        doctor.doctor,
+    ):
+        app.command()(command)
+    # In Python eval is a builtin, hence another name.
+    app.command("eval")(evaluate.evaluate)
+    app.add_typer(batch.batch)
+
+    @app.callback(invoke_without_command=True)
+    def root(
+        version: Annotated[
+            bool, typer.Option("--version", help="Print the version and stop.")
+        ] = False,
+    ) -> None:
+        if version:
+            talk.write_out(f"seedvideo {__version__}\n")
+            raise typer.Exit()
+
+    return app

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 import typer
 
-from seedvideo.cli.talk import write_out
+from seedvideo.cli.talk import refuse_closed_stdout, write_out
 from seedvideo.errors import OutputError
 from seedvideo.writers import WRITERS, Writer
 from seedvideo.writers.files import output_names, refuse_existing, write_file
@@ -49,7 +49,8 @@ def open_sink(output: str | None, *, form: str, sources: Sequence[str], overwrit
 
     Raises:
         OutputError: ``output.exists`` if the one file is there already, or the folder is a file;
-            ``output.is_input`` if writing would replace a video.
+            ``output.is_input`` if writing would replace a video; ``output.unwritable`` if the
+            result goes to stdout, which is closed.
         typer.BadParameter: if several videos cannot share one output in this format.
     """
     writer = WRITERS[form]
@@ -59,6 +60,7 @@ def open_sink(output: str | None, *, form: str, sources: Sequence[str], overwrit
     if output is None or output == "-":
         if crowded:
             raise typer.BadParameter(f"-f {form} makes one file a video: name a folder with -o")
+        refuse_closed_stdout()
         return _Stream(writer)
     ends_in_slash = output.endswith(tuple(filter(None, (os.sep, os.altsep))))
     if ends_in_slash or crowded or os.path.isdir(output):

@@ -32,6 +32,10 @@ _OF_THE_LINE: Final = ("config", "ask", "ground")
 _CLEAR_LINE: Final = "\r\x1b[2K"
 
 
+class ClosedStdoutError(OutputError):
+    """A result is meant for stdout, which was closed when the process began."""
+
+
 class Talk:
     """One command's voice.
 
@@ -132,7 +136,8 @@ class Talk:
         """Turn an error into its lines and an exit code; a wrong setting is wrong usage.
 
         Raises:
-            typer.Exit: with 2 for an error of `_OF_THE_LINE`, with ``exit_code`` for any other.
+            typer.Exit: with 2 for an error of `_OF_THE_LINE`, 3 for a closed stdout, ``exit_code``
+                for any other.
         """
         try:
             yield
@@ -141,8 +146,11 @@ class Talk:
         except Exception as error:
             # The outermost frame of a command: the error is shown, never swallowed.
             self.error(error, source=source)
-            wrong = isinstance(error, SeedVideoError) and error.stage in _OF_THE_LINE
-            raise typer.Exit(WRONG_USAGE if wrong else exit_code) from error
+            if isinstance(error, SeedVideoError) and error.stage in _OF_THE_LINE:
+                exit_code = WRONG_USAGE
+            elif isinstance(error, ClosedStdoutError):
+                exit_code = COULD_NOT_START
+            raise typer.Exit(exit_code) from error
 
     def loaded(self, model: str) -> "Backend":
         """The model of that name, or exit code 3."""
@@ -174,32 +182,69 @@ def write_out(text: str) -> None:
     """Write to stdout at once.
 
     Raises:
-        OutputError: ``output.unwritable``, where a disk is full for instance.
+        OutputError: ``output.unwritable``, where a disk is full for instance, or stdout is closed.
         BrokenPipeError: if nobody reads any more, which is no error to speak of.
     """
+    refuse_closed_stdout()
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         raise
     except OSError as error:
-        # Python would try to write what is left once more at exit, and fail aloud.
-        _open_null(sys.stdout.fileno())
-        reason = error.strerror or type(error).__name__
-        raise OutputError(
+        raise _unwritable_stdout(error) from error
+
+
+def refuse_closed_stdout() -> None:
+    """Say before any work that its result would have nowhere to go.
+
+    Raises:
+        ClosedStdoutError: ``output.unwritable``.
+    """
+    if isinstance(sys.stdout, _ClosedStdout):
+        raise ClosedStdoutError(
             "output.unwritable",
-            f"stdout cannot be written: {reason}",
-            hint="check the free space where stdout goes",
-        ) from error
+            "stdout cannot be written: it is closed",
+            hint="leave stdout open, or send it to a file with >",
+        )
+
+
+def of_help(error: Exception) -> Exception:
+    """The error to show for one that no command has handled.
+
+    A help text is written by typer, which lets the bare error of stdout through; it touches no
+    other file.
+    """
+    if not isinstance(error, OSError):
+        return error
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    module = str(frame.f_globals.get("__name__"))
+    return _unwritable_stdout(error) if module.split(".")[0] == "typer" else error
+
+
+def _unwritable_stdout(error: OSError) -> OutputError:
+    # Python would try to write what is left once more at exit, and fail aloud.
+    _open_null(sys.stdout.fileno())
+    reason = error.strerror or type(error).__name__
+    return OutputError(
+        "output.unwritable",
+        f"stdout cannot be written: {reason}",
+        hint="check the free space where stdout goes",
+    )
+
+
+class _ClosedStdout(TextIOWrapper):
+    """In the place of a stdout that is closed: takes what a library prints, which is no result."""
 
 
 def make_streams_safe() -> None:
     """Let no stream crash a command: closed ones are empty, odd characters are spelled out."""
-    for name, descriptor, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+    for name, descriptor, mode in (("stdin", 0, "rb"), ("stdout", 1, "wb"), ("stderr", 2, "wb")):
         if getattr(sys, name) is None:
             # Left closed, its descriptor would go to the next file that is opened: a video.
             _open_null(descriptor)
-            setattr(sys, name, open(descriptor, mode, encoding="utf-8"))  # noqa: SIM115
+            kind = _ClosedStdout if name == "stdout" else TextIOWrapper
+            setattr(sys, name, kind(open(descriptor, mode), encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -100,6 +100,26 @@ def test_ctrl_c_while_the_model_works(clips: Path) -> None:
     assert (process.returncode, out, err) == (130, b"", b"interrupted\n")
 
 
+INTERRUPTED_IMPORT = """
+import os, signal, time
+
+# Under a shell that runs the tests in its background, Ctrl-C starts out ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+os.kill(os.getpid(), signal.SIGINT)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("module", ["typer", "fractions"])
+@pytest.mark.parametrize(
+    "entry", ["-m seedvideo", "-c 'import sys, seedvideo.cli as c; sys.exit(c.main())'"]
+)
+def test_ctrl_c_while_modules_are_loaded(tmp_path: Path, module: str, entry: str) -> None:
+    (tmp_path / f"{module}.py").write_text(INTERRUPTED_IMPORT)
+    done = in_shell(f"PYTHONPATH={quote(str(tmp_path))} exec {PYTHON} {entry} --version")
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"interrupted\n")
+
+
 def test_a_closed_pipe_is_no_crash(clips: Path) -> None:
     command = f"{PYTHON} -m seedvideo plan {quote(str(clips / 'two.mp4'))} --explain | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60, check=False)
@@ -129,12 +149,58 @@ def test_a_full_disk_is_one_line(clips: Path, words: tuple[str, ...]) -> None:
     assert b"Exception ignored" not in done.stderr
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+@pytest.mark.parametrize("words", ["--help", "ask --help", "batch run --help", "--version"])
+@pytest.mark.parametrize("environment", ["PYTHONUNBUFFERED=", "PYTHONUNBUFFERED=1"])
+def test_a_full_disk_is_no_bug_of_the_help(words: str, environment: str) -> None:
+    done = in_shell(f"{environment} exec {PYTHON} -m seedvideo {words} >/dev/full")
+    listed = in_shell(f"exec {PYTHON} -m seedvideo eval list >/dev/full")
+    assert b"[output.unwritable]" in done.stderr
+    assert (done.returncode, done.stderr) == (listed.returncode, listed.stderr)
+
+
+def in_shell(command: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(["bash", "-c", command], capture_output=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- 2>&-"])
 def test_closed_streams_are_empty(clips: Path, closed: str) -> None:
-    command = f"exec {PYTHON} -m seedvideo plan {quote(str(clips / 'two.mp4'))} {closed}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60, check=False)
+    done = in_shell(f"exec {PYTHON} -m seedvideo plan {quote(str(clips / 'two.mp4'))} {closed}")
     assert (done.returncode, done.stderr) == (0, b"")
-    assert (b"160x96" in done.stdout) == (">&- " not in f"{closed.replace('2>&-', '')} ")
+    assert b"160x96" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "ask CLIP what",
+        "ask CLIP what -f json",
+        "ground CLIP red",
+        "caption CLIP",
+        "caption CLIP -o -",
+        "plan CLIP",
+        "plan CLIP --json",
+        "shots CLIP",
+        "eval list",
+        "--version",
+    ],
+)
+def test_a_closed_stdout_is_told_where_a_result_would_be_lost(clips: Path, words: str) -> None:
+    words = words.replace("CLIP", quote(str(clips / "two.mp4")))
+    done = in_shell(f"exec {PYTHON} -m seedvideo {words} >&-")
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[0].endswith(b"it is closed [output.unwritable]")
+    assert len(done.stderr.splitlines()) == 2
+    assert in_shell(f"exec {PYTHON} -m seedvideo {words} <&- >&- 2>&-").returncode == 3
+
+
+def test_a_closed_stdout_is_fine_where_the_result_goes_to_files(
+    clips: Path, tmp_path: Path
+) -> None:
+    words = f"frames {quote(str(clips / 'two.mp4'))} -q -o {quote(str(tmp_path / 'out'))}"
+    done = in_shell(f"exec {PYTHON} -m seedvideo {words} <&- >&-")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "out" / "contact_sheet.png").exists()
 
 
 def test_names_from_a_closed_stdin() -> None:
