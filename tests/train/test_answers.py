@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from seedvideo.evaluate.synthetic.story import Event
-from seedvideo.evaluate.synthetic.things import COLOURS, HELD_OUT, SHAPES, Thing, all_things
-from seedvideo.media.timeline import Span
+from seedvideo.evaluate.synthetic.things import COLOURS, HELD_OUT, SHAPES, all_things
 from seedvideo.model.decoder import DecoderConfig
 from seedvideo.model.marks import ANSWER_ID, END_ID, FRAME_END_ID
 from seedvideo.model.seedvl import AnswerBranch, AnswerConfig, SeedVL, SeedVLConfig, initialise
-from seedvideo.model.thumbnails import THUMBNAIL_PX, scaled, thumbnails
+from seedvideo.model.thumbnails import scaled, thumbnails
 from seedvideo.model.vit import VitConfig
 from seedvideo.train.answer_fit import (
     AnswerRecipe,
@@ -23,17 +21,16 @@ from seedvideo.train.answer_fit import (
     read_averaged,
 )
 from seedvideo.train.bank import Bank, Shelf, joined
-from seedvideo.train.captioned import Told, ask_photos
 from seedvideo.train.one_frame import teach_frames
 from seedvideo.train.perceive import teach
-from seedvideo.train.photos import Photo
 from seedvideo.train.quiz import Look, Quiz, QuizRow
 from seedvideo.train.quiz_batch import QuizBatch, collate
 from seedvideo.train.quiz_stream import POOL_STEPS, Pools, stream
 from seedvideo.train.reading import looking_loss, pointing_loss, read
 from seedvideo.train.scenes import Pixels
 from seedvideo.train.seeing import make_bank
-from seedvideo.train.sights import NOTHING, SightHeads, sight_of
+from seedvideo.train.sights import NOTHING, SightHeads
+from tests.train.test_captioned import PHOTOS, TOLD
 
 VOCABULARY = 300
 SIZES = AnswerConfig(
@@ -43,14 +40,6 @@ SIZES = AnswerConfig(
     pointer=True,
     reader=True,
 )
-CAPTIONS = (
-    ("A brown dog is running over the grass .", "A dog runs .", "The dog plays .", "a dog", "dog"),
-    ("Two men are sitting on a red bench .", "Men on a bench .", "two men", "men sit", "a bench"),
-    ("A girl in a blue dress jumps .", "A girl jumps .", "a girl", "the girl", "girl"),
-    ("A boat on a lake .", "The boat .", "a boat", "a small boat", "boat on water"),
-)
-PHOTOS = [Photo(f"photo-{index}", texts) for index, texts in enumerate(CAPTIONS)]
-TOLD = [Told.of(photo) for photo in PHOTOS]
 NOWHERE = Look((None, None), None)
 
 
@@ -118,17 +107,6 @@ def rows(bank: Bank, count: int, *, stories: float = 0.6) -> list[QuizRow]:
     return [row for row in drawn if row.pairs]
 
 
-def test_thumbnails_are_the_squares_of_their_tokens() -> None:
-    frames = torch.zeros((1, 128, 192, 3), dtype=torch.uint8)
-    frames[0, 64:128, 128:192, 0] = 200  # the last of six tokens, red
-    small = thumbnails(frames, 64)
-    assert small.shape == (1, 6, 3 * THUMBNAIL_PX**2)
-    assert small[0, :5].max() == 0
-    red, others = small[0, 5].split((THUMBNAIL_PX**2, 2 * THUMBNAIL_PX**2))
-    assert red.min() == 200 and others.max() == 0
-    assert scaled(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [-1, 1]
-
-
 def test_a_bank_is_the_same_after_saving_and_its_parts_keep_their_frames(
     bank: Bank, tmp_path: Path
 ) -> None:
@@ -189,36 +167,6 @@ def test_thoughts_stand_between_their_marks_and_the_prompt_asks_for_them(bank: B
     batch = collate([row], bank.layout(), encode)
     last = batch.ids.flatten()[batch.asks].tolist()
     assert last == [encode(thought)[-1] for _, thought, _ in row.pairs]
-
-
-def asked_of(slides: Sequence[int]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for seed in range(40):
-        rng = np.random.default_rng(seed)
-        told = [TOLD[index] for index in slides]
-        others = [TOLD[index] for index in range(len(TOLD)) if index not in slides]
-        for question in ask_photos(told, [False] * len(told), others, rng):
-            found[question.text] = question.answer
-    return found
-
-
-def test_questions_about_photos_are_answered_by_their_captions() -> None:
-    dog = asked_of([0])
-    assert dog["What is the dog doing?"] == "running over the grass"
-    assert dog["What colour is the dog?"] == "brown"
-    assert dog["Is there a dog?"] == "yes"
-    assert dog["Is there a boat?"] == "no"
-    assert asked_of([1])["How many men are there?"] == "two"
-
-
-def test_photos_are_asked_about_as_often_in_vain() -> None:
-    """Two photos with three things between them, one other with one: one yes and one no."""
-    slides, others = TOLD[1:3], [TOLD[3]]
-    for seed in range(20):
-        rng = np.random.default_rng(seed)
-        asked = ask_photos(slides, [False, False], others, rng)
-        answers = [question.answer for question in asked if question.kind == "happened"]
-        assert sorted(answers) == ["no", "yes"]
 
 
 def test_what_no_scene_shows_is_not_asked_about(bank: Bank) -> None:
@@ -349,23 +297,6 @@ def test_the_second_lesson_learns_what_frames_show(bank: Bank, shelf: Shelf) -> 
     losses = [float(loss) for loss in lesson]
     assert len(losses) == 40
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
-
-
-def test_a_frame_of_an_event_is_told_by_its_thing_its_number_and_its_place() -> None:
-    event = Event(
-        thing=Thing("blue", "star"),
-        motion="right",
-        place=None,
-        count=1,
-        size=0.3,
-        shift=(0, 0),
-        span=Span(Fraction(0), Fraction(1)),
-    )
-    early, late = sight_of(event, 0.05), sight_of(event, 0.95)
-    assert early.labels is not None and late.labels is not None
-    assert early.labels[:3] == late.labels[:3]
-    assert (early.labels[3], late.labels[3]) == (0, 2)
-    assert NOTHING.labels is not None and NOTHING.labels[:3] != early.labels[:3]
 
 
 def test_sights_are_read_at_the_mark_that_ends_a_frame(bank: Bank, shelf: Shelf) -> None:
