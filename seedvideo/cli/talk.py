@@ -156,6 +156,9 @@ class Talk:
         """The model of that name, or exit code 3."""
         with self.guarded(COULD_NOT_START):
             self.status(f"loading {model}")
+            # OpenMP's threads spin while they wait, and two commands side by side on two cores then
+            # take three times as long. It is read once, when torch is loaded.
+            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
             from seedvideo import pipeline
 
             backend = pipeline.load(model)

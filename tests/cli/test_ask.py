@@ -1,6 +1,7 @@
 """``seedvideo ask`` and ``ground``: short answers on stdout, everything else on stderr."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -171,3 +172,16 @@ def test_a_bad_file_and_a_taken_name(
 @pytest.mark.usefixtures("chooser")
 def test_an_unsure_answer_says_so(run: Run, clips: Path) -> None:
     assert "not sure" in run("ask", clips / "dark.mp4", "What?").err
+
+
+@pytest.mark.usefixtures("chooser")
+@pytest.mark.parametrize(("given", "used"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_that_wait_leave_the_cores_to_others(
+    run: Run, clips: Path, monkeypatch: pytest.MonkeyPatch, given: str | None, used: str
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "")  # so that what the command sets is undone
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    if given is not None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    assert run("ask", clips / "red.mp4", "What?").code == 0
+    assert os.environ["OMP_WAIT_POLICY"] == used
