@@ -31,7 +31,6 @@ PROMPT_TOKENS: Final = 4_096
 where a vocabulary lacks a script, one of them may be four tokens, and time grows with their square.
 """
 
-
 _SHORTER: Final = "ask in fewer words"
 
 

@@ -27,6 +27,7 @@ from seedvideo.sampler.policies import PolicyName, make_plan
 from seedvideo.sampler.stamps import assumed_text_tokens
 from seedvideo.stages import (
     Stopwatch,
+    changes_in,
     costs_of,
     decode,
     least_tokens,
@@ -223,12 +224,12 @@ def prepare(
                 analysis=analysis,
                 model=model,
             )
-            seen = looked_at(clip, policy, analysis)
+            changes = changes_in(clip, policy, analysis)
         window = window_of(clip, knobs)
         with spent.on("decode"):
             (frames,) = decode(clip, [whole])
         met = list(clip.reader.report.warnings)
-        views = [view_of(clip, frames, window, seen)]
+        views = [view_of(clip, frames, window, changes)]
         if dense:
             with spent.on("shots"):
                 spans = _shots(clip, window, most=_most_shots(model, whole.budget_tokens))
@@ -240,7 +241,8 @@ def prepare(
                     shown = decode(clip, plans)
                 met += clip.reader.report.warnings
                 views += [
-                    view_of(clip, each, span, seen) for each, span in zip(shown, spans, strict=True)
+                    view_of(clip, each, span, changes)
+                    for each, span in zip(shown, spans, strict=True)
                 ]
         return Prepared(
             source=clip.source,

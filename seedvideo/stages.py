@@ -14,7 +14,7 @@ from seedvideo.media.timeline import Span
 from seedvideo.model.backends import Prices
 from seedvideo.prepared import Shown, View
 from seedvideo.sampler.analysis import Analysis, Method
-from seedvideo.sampler.bounds import changes_of, frame_bounds
+from seedvideo.sampler.bounds import Change, changes_of, frame_bounds
 from seedvideo.sampler.costs import DecodeCosts, decode_costs
 from seedvideo.sampler.knobs import Knobs
 from seedvideo.sampler.plan import Plan
@@ -124,16 +124,21 @@ def decode(clip: Video, plans: Sequence[Plan]) -> list[Shown]:
     return shown
 
 
-def view_of(clip: Video, frames: Shown, window: Span, analysis: Analysis | None) -> View:
+def changes_in(clip: Video, policy: PolicyName, method: Method) -> Sequence[Change]:
+    """What the analysis behind a plan saw to change; nothing where nobody looked."""
+    analysis = looked_at(clip, policy, method)
+    return () if analysis is None else changes_of(analysis, clip.times)
+
+
+def view_of(clip: Video, frames: Shown, window: Span, changes: Sequence[Change]) -> View:
     """What a model is shown of a window, with the time that each frame stands for.
 
     Args:
         clip: the open video.
         frames: decoded, in order.
         window: the part that they stand for.
-        analysis: what was seen between the frames, if anybody looked.
+        changes: of the whole clip, in order of time.
     """
-    changes = () if analysis is None else changes_of(analysis, clip.times)
     bounds = frame_bounds([time for time, _ in frames], window, changes)
     return View(frames, window, end_of(clip), bounds)
 

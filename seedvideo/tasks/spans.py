@@ -94,8 +94,8 @@ _NOT_FOUND: Final = re.compile(
     r"""
     ^\W*(?:none|no|nothing|never|null|n/?a)\W*$ | ^(?:\[\s*\]|\{\s*\})$  # nothing but this
     | "\w+"\s*:\s*\[\s*\]  # {"spans": []}
-  | "(?:found|answer|result|moment|event|segment|span|interval)s?"\s*:\s*(?:false|null)
-  | "start\w*"\s*:\s*null\s*,\s*"end\w*"\s*:\s*null
+    | "(?:found|answer|result|moment|event|segment|span|interval)s?"\s*:\s*(?:false|null)
+    | "start\w*"\s*:\s*null\s*,\s*"end\w*"\s*:\s*null
     | \b(?:
         no\ (?:such|matching|relevant|corresponding)\b
       | there(?:\ is|\ are|\ was|\ were|['’]s)\ (?:no|nothing)\b
