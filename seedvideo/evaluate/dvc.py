@@ -89,8 +89,9 @@ def localise_all(
 ) -> dict[float, Localisation]:
     """Mean over videos, at each threshold.
 
-    Papers print the mean of precision and recall over the thresholds, and the F1 of those two
-    means.
+    Published scripts print the mean of precision and of recall over the thresholds. Where they
+    print F1, definitions differ: VidChapters and VTimeLLM take the mean over the thresholds of F1,
+    Vid2Seq the F1 of each video. `seedvideo eval` prints the F1 of the two means.
 
     Args:
         predicted: for each video, the spans of the predicted events; none for a video without any.

@@ -1,11 +1,14 @@
 """Exact match of short answers, after what does not matter is taken away.
 
 Case, punctuation at the ends of words, articles and runs of blanks do not matter; whether a number
-is written in digits or in words does not either, up to twenty. Everything else does.
+is written in digits or in words does not either, up to twenty. Everything else does, combining
+marks too; canonically equivalent texts are the same.
 """
 
 import re
 from typing import Final
+
+from seedvideo.tasks.scripts import letters_only
 
 _SMALL_NUMBERS: Final = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
@@ -24,7 +27,9 @@ def normalised(answer: str, *, number_words: bool = True, articles: bool = False
         number_words: whether ``three`` and ``3`` are the same.
         articles: whether articles count.
     """
-    words = [word.replace("’", "'") for word in _WORD.findall(answer.lower())]
+    composed, shape = letters_only(answer.lower())
+    found = [composed[match.start() : match.end()] for match in _WORD.finditer(shape)]
+    words = [word.replace("’", "'") for word in found]
     if not articles:
         # An answer that is nothing but an article is a letter or a word in itself.
         words = [word for word in words if word not in _ARTICLES] or words

@@ -46,7 +46,7 @@ class Item:
         id: unlike all others of the benchmark, and the same whenever its files are read.
         task: what is asked for.
         video: file name or path below the folder of videos, with extension.
-        duration_s: of the video, where the benchmark says; spans are clipped to it.
+        duration_s: of the video, where the benchmark says; changes no score.
         question: the question; for grounding the description.
         options: texts to choose from, without letters; none for an open question.
         answer: the text of the right option, or the open answer.

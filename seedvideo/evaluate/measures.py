@@ -2,10 +2,11 @@
 
 The scorers know numbers and strings only; here they meet items. A missing prediction is worth the
 least there is, in every measure but those by sight: which frames a model would have been shown is
-then not known. Spans are clipped to the video where its duration is known.
+then not known. Spans are scored as they are written, as in the published scripts: to cut a
+prediction to the video would reward one that never ends.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,8 +20,8 @@ from seedvideo.evaluate.letters import option_of
 from seedvideo.evaluate.moments import best_first, moment_ap
 from seedvideo.evaluate.recall import best_iou, one_of
 from seedvideo.evaluate.rouge import similarity
-from seedvideo.evaluate.soda import Story, soda
-from seedvideo.evaluate.spans import Span, clipped, matched_iou, passes
+from seedvideo.evaluate.soda import Story, best_of, each_annotator, mean_f1
+from seedvideo.evaluate.spans import matched_iou, passes
 
 RECALL_THRESHOLDS: Final = (0.3, 0.5, 0.7)
 """IoUs of R@1."""
@@ -35,6 +36,9 @@ SEEN: Final = "event seen"
 """Share of items of whose event a frame was shown; of a question, of all that it is about."""
 
 NOT_SEEN: Final = "event not seen"
+
+ANNOTATORS_MEAN: Final = ", mean of annotators"
+"""Suffix of the SODA measures that score each annotator separately, then take the mean."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,9 @@ MEASURES: Final[Mapping[Task, tuple[Measure, ...]]] = {
         _mean("recall"),
         Measure("F1", ("precision", "recall"), _harmonic),
         _mean("SODA_d"),
+        _mean(f"SODA_d{ANNOTATORS_MEAN}"),
         _mean("SODA_c ROUGE-L"),
+        _mean(f"SODA_c ROUGE-L{ANNOTATORS_MEAN}"),
     ),
 }
 """The measures of each task; ``precision`` and ``recall`` are means over the four tIoUs."""
@@ -154,8 +160,8 @@ def _of_answer(item: Item, given: Prediction, *, missing: bool) -> dict[str, flo
 
 
 def _of_moment(item: Item, given: Prediction) -> dict[str, float]:
-    truth = _clipped(item.spans, item)
-    ranked = _clipped(best_first(given.spans, given.scores or [None] * len(given.spans)), item)
+    truth = item.spans
+    ranked = best_first(given.spans, given.scores or [None] * len(given.spans))
     overlap = best_iou(one_of(ranked), truth)
     # Scored spans are alternatives, of which the first is the answer; others are one answer.
     answer = ranked[:1] if given.scores else ranked
@@ -171,20 +177,22 @@ def _of_moment(item: Item, given: Prediction) -> dict[str, float]:
 
 
 def _of_story(item: Item, given: Prediction) -> dict[str, float]:
-    predicted = Story(tuple(_clipped(given.spans, item)), given.captions)
-    told = [(item.spans, item.captions), *((other.spans, other.captions) for other in item.others)]
-    references = [Story(tuple(_clipped(spans, item)), captions) for spans, captions in told]
+    predicted = Story(given.spans, given.captions)
+    references = [
+        Story(item.spans, item.captions),
+        *(Story(other.spans, other.captions) for other in item.others),
+    ]
     times = [
         localise(predicted.spans, [story.spans for story in references], threshold=threshold)
         for threshold in DVC_THRESHOLDS
     ]
+    by_time = each_annotator(predicted, references)
+    by_caption = each_annotator(predicted, references, likeness=similarity)
     return {
         "precision": sum(one.precision for one in times) / len(times),
         "recall": sum(one.recall for one in times) / len(times),
-        "SODA_d": soda(predicted, references).f1,
-        "SODA_c ROUGE-L": soda(predicted, references, likeness=similarity).f1,
+        "SODA_d": best_of(by_time).f1,
+        f"SODA_d{ANNOTATORS_MEAN}": mean_f1(by_time),
+        "SODA_c ROUGE-L": best_of(by_caption).f1,
+        f"SODA_c ROUGE-L{ANNOTATORS_MEAN}": mean_f1(by_caption),
     }
-
-
-def _clipped(spans: Sequence[Span], item: Item) -> list[Span]:
-    return [clipped(span, item.duration_s) for span in spans]

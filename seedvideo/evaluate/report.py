@@ -1,11 +1,13 @@
 """A run's table, with every other run of the same benchmark in the same results file beside it."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from seedvideo.evaluate.benches import Bench
 from seedvideo.evaluate.items import Item
+from seedvideo.evaluate.measures import ANNOTATORS_MEAN
 from seedvideo.evaluate.results import Outcome, Results, Settings
-from seedvideo.evaluate.spans import clipped
+from seedvideo.evaluate.spans import Span
 from seedvideo.evaluate.summary import compare, summarise
 from seedvideo.evaluate.table import render
 
@@ -44,11 +46,7 @@ def report(
         if len(items) == len(bench.items)
         else [f"First {len(items):,} of {len(bench.items):,} items."]
     )
-    if unmet := sum(not can_be_met(item) for item in items):
-        about.append(
-            "Items with a true span that no answer meets, since it runs backward or has no time"
-            f" within the video's duration: {unmet:,}."
-        )
+    about += _about_spans(items)
     summary = summarise(items, outcomes)
     return render(
         summary,
@@ -60,12 +58,43 @@ def report(
     )
 
 
-def can_be_met(item: Item) -> bool:
-    """Whether each true span that an answer is held against has some time in the video.
+def _about_spans(items: Sequence[Item]) -> list[str]:
+    """How spans are scored, whether lengths are known, and what is odd about the true spans.
 
-    Published sets hold some that do not; they stay in the count.
+    Published sets hold odd spans; their items stay in the count.
     """
-    if item.task == "ask":
-        return True
-    told = [*item.spans, *(span for other in item.others for span in other.spans)]
-    return all(start < end for start, end in (clipped(span, item.duration_s) for span in told))
+    own = [item for item in items if item.task != "ask"]
+    if not own:
+        return []
+    known = sum(item.duration_s is not None for item in own)
+    told = (
+        "not known"
+        if not known
+        else "known"
+        if known == len(own)
+        else f"known for {known:,} of {len(own):,} items"
+    )
+    notes = [
+        f"Lengths of the videos: {told}. Spans are scored as written: neither predictions nor true"
+        " spans are cut to the video."
+    ]
+    if count := sum(any(end <= start for start, end in _true_spans(item)) for item in own):
+        notes.append(f"Items with a true span without length, which no answer meets: {count:,}.")
+    if count := sum(any(not _within(span, item) for span in _true_spans(item)) for item in own):
+        notes.append(f"Items with a true span that reaches out of the video: {count:,}.")
+    if any(item.others for item in own):
+        notes.append(
+            "Videos with several annotators: precision and recall take the best of each, SODA the"
+            f" annotator with the best F1 (SODA{ANNOTATORS_MEAN}: each annotator separately, then"
+            " the mean, as the scripts of PDVC and VidChapters)."
+        )
+    return notes
+
+
+def _true_spans(item: Item) -> list[Span]:
+    return [*item.spans, *(span for other in item.others for span in other.spans)]
+
+
+def _within(span: Span, item: Item) -> bool:
+    end_s = math.inf if item.duration_s is None else item.duration_s
+    return min(span) >= 0 and max(span) <= end_s

@@ -7,6 +7,13 @@ and no two cross. A pair scores its IoU (SODA_d), or IoU times the likeness of t
 compare with published ones). Precision is the sum over predicted events, recall over true ones.
 
 The official script leaves videos without prediction out, which rewards silence: here they score 0.
+
+With several annotators there are three published rules, far apart on ActivityNet Captions:
+
+- `soda`: the annotator whose F1 is best, per video, as the official script does with ``-mr``.
+- `mean_f1` of `each_annotator`: each annotator separately, then the mean. The scripts of PDVC and
+  VidChapters print this one.
+- One `Story` with the events of all annotators: the official script without ``-mr``.
 """
 
 import math
@@ -55,6 +62,30 @@ def soda(
 ) -> Localisation:
     """Score one video; with several annotators, against the one whose F1 is best.
 
+    Args: see `each_annotator`.
+
+    Raises:
+        ValueError: if no annotator saw an event.
+    """
+    return best_of(
+        each_annotator(predicted, references, likeness=likeness, reversed_spans=reversed_spans)
+    )
+
+
+def best_of(each: Sequence[Localisation]) -> Localisation:
+    """The score of the annotator whose F1 is best; the first of equals."""
+    return max(each, key=lambda one: one.f1)
+
+
+def each_annotator(
+    predicted: Story,
+    references: Sequence[Story],
+    *,
+    likeness: Likeness | None = None,
+    reversed_spans: Reversed = "nothing",
+) -> list[Localisation]:
+    """Score one video against each annotator who saw an event.
+
     Args:
         predicted: what a model told.
         references: what each annotator told.
@@ -64,15 +95,14 @@ def soda(
     Raises:
         ValueError: if no annotator saw an event.
     """
-    if not any(story.spans for story in references):
+    stories = [story for story in references if story.spans]
+    if not stories:
         raise ValueError("a video without an event cannot be scored")
     if not predicted.spans:
-        return Localisation(0.0, 0.0)
+        return [Localisation(0.0, 0.0)] * len(stories)
     found = []
     told = predicted.in_order()
-    for story in references:
-        if not story.spans:
-            continue
+    for story in stories:
         table = []
         for span, caption in told:
             row = []
@@ -83,7 +113,7 @@ def soda(
             table.append(row)
         total = best_in_order(table)
         found.append(Localisation(total / len(told), total / len(story.spans)))
-    return max(found, key=lambda one: one.f1)
+    return found
 
 
 def best_in_order(scores: Sequence[Sequence[float]]) -> float:
@@ -102,11 +132,11 @@ def best_in_order(scores: Sequence[Sequence[float]]) -> float:
 
 
 def mean_f1(each: Sequence[Localisation]) -> float:
-    """Mean F1 over videos, those without prediction included.
+    """Mean F1 over videos, those without prediction included, or over a video's annotators.
 
     Raises:
-        ValueError: if there is no video.
+        ValueError: if there is nothing to take the mean of.
     """
     if not each:
-        raise ValueError("there is no video to score")
+        raise ValueError("there is no video or annotator to score")
     return math.fsum(one.f1 for one in each) / len(each)

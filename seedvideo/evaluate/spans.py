@@ -27,12 +27,6 @@ def passes(value: float, threshold: float, *, rule: Rule = ">=") -> bool:
     return value >= threshold - _SAME if rule == ">=" else value > threshold + _SAME
 
 
-def clipped(span: Span, duration_s: float | None) -> Span:
-    """The part of a span that lies in the video: from 0 to its duration, where that is known."""
-    end_s = math.inf if duration_s is None else duration_s
-    return min(max(span[0], 0.0), end_s), min(max(span[1], 0.0), end_s)
-
-
 def iou(predicted: Span, truth: Span, *, reversed_spans: Reversed = "nothing") -> float:
     """Time in both spans over time in either, from 0 to 1.
 

@@ -6,7 +6,7 @@ Numbers are printed times 100, as papers do. Knows nothing of how they came abou
 from collections.abc import Sequence
 from typing import Final
 
-from seedvideo.evaluate.measures import UNREAD
+from seedvideo.evaluate.measures import ANNOTATORS_MEAN, UNREAD
 from seedvideo.evaluate.results import Settings
 from seedvideo.evaluate.statistics import Estimate
 from seedvideo.evaluate.summary import Comparison, Group, Part, Scored, Summary
@@ -16,6 +16,8 @@ _REPEATS: Final = {
     "accuracy, options": "accuracy",
     "accuracy, open": "accuracy",
     "mIoU, spans matched": "mIoU",
+    f"SODA_d{ANNOTATORS_MEAN}": "SODA_d",
+    f"SODA_c ROUGE-L{ANNOTATORS_MEAN}": "SODA_c ROUGE-L",
 }
 """Measures that say something new only where they differ from another."""
 

@@ -175,11 +175,11 @@ def test_predictions_of_others_need_no_model(
     assert [cell.split()[0] for cell in row.strip("| ").split(" | ")] == [
         "all",
         "5",
-        "40.0",
-        "40.0",
         "20.0",
-        "30.0",
-        "22.0",
+        "20.0",
+        "20.0",
+        "25.6",
+        "20.0",
     ]
     assert list(tmp_path.iterdir()) == []
     again = run("eval", "charades-sta", *annotations, *lengths, *given, "-o", "out")
@@ -226,10 +226,10 @@ def test_two_questions_with_one_id_stop_before_the_model(
 
 
 @pytest.mark.parametrize(
-    ("bench", "text", "count"),
+    ("bench", "text", "counts"),
     [
-        ("charades-sta", "b1 1.0 2.0##x\nb2 0.0 9.0##y\n", 0),
-        ("charades-sta", "b1 1.0 2.0##x\nb3 2.0 1.0##y\nb4 2.0 2.0##z\n", 2),
+        ("charades-sta", "b1 1.0 2.0##x\nb2 0.0 9.0##y\n", (0, 0)),
+        ("charades-sta", "b1 1.0 2.0##x\nb3 2.0 1.0##y\nb4 2.0 2.0##z\n", (2, 0)),
         (
             "activitynet-captions",
             json.dumps(
@@ -243,21 +243,70 @@ def test_two_questions_with_one_id_stop_before_the_model(
                     "v_c": {"duration": 3.0, "timestamps": [[0, 4]], "sentences": ["x"]},
                 }
             ),
-            2,
+            (1, 2),
         ),
     ],
 )
-def test_truths_that_nothing_meets_are_counted_above_the_table(
-    run: Run, tmp_path: Path, bench: str, text: str, count: int
+def test_odd_truths_are_counted_above_the_table(
+    run: Run, tmp_path: Path, bench: str, text: str, counts: tuple[int, int]
 ) -> None:
     (tmp_path / "truth").write_text(text)
     (tmp_path / "none.jsonl").touch()
     given = ("--annotations", tmp_path / "truth", "--predictions", tmp_path / "none.jsonl")
     code, out, _ = run("eval", bench, *given)
     assert code == 1
-    assert ("that no answer meets" in out) is (count > 0)
-    if count:
-        assert f"no time within the video's duration: {count}." in out
+    for count, said in zip(
+        counts,
+        ("without length, which no answer meets", "that reaches out of the video"),
+        strict=True,
+    ):
+        assert (said in out) is (count > 0)
+        assert not count or f"{said}: {count}." in out
+
+
+@pytest.mark.parametrize(
+    ("lengths", "told"),
+    [
+        (None, "not known"),
+        ("id,length\nKITCH,12\n", "known for 2 of 5 items"),
+        ("id,length\nKITCH,12\nSOFA1,30\nDOOR7,20.5\n", "known"),
+    ],
+)
+def test_the_table_says_whether_lengths_were_known_and_they_change_no_number(
+    run: Run, tmp_path: Path, lengths: str | None, told: str
+) -> None:
+    given = ["--annotations", FIXTURES / "charades_sta.txt"]
+    given += ["--predictions", FIXTURES / "charades_predictions.jsonl"]
+    _, without, _ = run("eval", "charades-sta", *given)
+    if lengths is not None:
+        (tmp_path / "lengths.csv").write_text(lengths)
+        given += ["--annotations", tmp_path / "lengths.csv"]
+    _, out, _ = run("eval", "charades-sta", *given)
+    assert f"Lengths of the videos: {told}. Spans are scored as written" in out
+    assert [line for line in out.splitlines() if line.startswith("|")] == [
+        line for line in without.splitlines() if line.startswith("|")
+    ]
+
+
+@pytest.mark.parametrize("annotators", [1, 2])
+def test_the_table_says_how_several_annotators_count(run: Run, annotators: int) -> None:
+    given = [f"activitynet_val_{number}.json" for number in range(1, annotators + 1)]
+    annotations = [word for name in given for word in ("--annotations", FIXTURES / name)]
+    predictions = FIXTURES / "activitynet_predictions.jsonl"
+    _, out, _ = run("eval", "activitynet-captions", *annotations, "--predictions", predictions)
+    (head,) = [line for line in out.splitlines() if line.startswith("| dense")]
+    several = annotators > 1
+    assert ("SODA_d, mean of annotators" in head) is several
+    assert ("SODA_c ROUGE-L, mean of annotators" in head) is several
+    assert ("SODA the annotator with the best F1" in out) is several
+
+
+def test_a_table_of_questions_says_nothing_of_spans(run: Run) -> None:
+    given = ("--annotations", FIXTURES / "video_mme.json")
+    _, out, _ = run(
+        "eval", "video-mme", *given, "--predictions", FIXTURES / "video_mme_predictions.jsonl"
+    )
+    assert "Lengths of the videos" not in out
 
 
 @pytest.mark.parametrize(

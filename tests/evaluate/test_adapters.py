@@ -6,6 +6,7 @@ The fixtures are made up: form and oddities are those of the published files, th
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow
@@ -16,8 +17,8 @@ from seedvideo.errors import ConfigError, InputError
 from seedvideo.evaluate.adapters import ADAPTERS, ActivityNetCaptions, CharadesSta, VideoMme
 from seedvideo.evaluate.adapters.reading import read_json_lines
 from seedvideo.evaluate.benches import published
-from seedvideo.evaluate.items import Adapter, Item, Reference
-from seedvideo.evaluate.measures import MEASURES
+from seedvideo.evaluate.items import Adapter, Item, Prediction, Reference
+from seedvideo.evaluate.measures import MEASURES, scores_of
 from seedvideo.evaluate.results import Outcome, read_predictions
 from seedvideo.evaluate.summary import Summary, summarise
 
@@ -59,12 +60,12 @@ def test_charades_sta_is_read() -> None:
 def test_charades_sta_is_scored_exactly() -> None:
     items = CharadesSta().items(FIXTURES / "charades_sta.txt", FIXTURES / "charades.csv")
     summary, values = scored(items, "charades_predictions.jsonl")
-    # KITCH#1: 1. KITCH#2: 8-20 ends with the video at 12, as does the truth: 4 of 8 s, so .5.
+    # KITCH#1: 1. KITCH#2: 8-20 and 4-12.5 share 4.5 of 16 s, .28125: the video ends at 12, but
+    # neither is cut.
     # SOFA1#1: "not found", 0. SOFA1#2: no prediction, 0. DOOR7#1: the truth runs backward, 0.
-    assert values["mIoU"] == pytest.approx(1.5 / 5)
-    assert [values[f"R@1 IoU {t}"] for t in (0.3, 0.5, 0.7)] == pytest.approx([0.4, 0.4, 0.2])
-    # One of ten thresholds is met by .5.
-    assert values["mAP"] == pytest.approx((1 + 0.1) / 5)
+    assert values["mIoU"] == pytest.approx(1.28125 / 5)
+    assert [values[f"R@1 IoU {t}"] for t in (0.3, 0.5, 0.7)] == pytest.approx([0.2, 0.2, 0.2])
+    assert values["mAP"] == pytest.approx(1 / 5)
     assert "false positives" not in values
     assert (summary.counts.items, summary.counts.videos) == (5, 3)
     assert (summary.counts.answered, summary.counts.not_asked) == (4, 1)
@@ -133,16 +134,59 @@ def test_activitynet_captions_is_scored_exactly() -> None:
     # v_swim against the first annotator: IoU .8 with 0-10 and .5 with 10-40, so both events pass at
     # .3 and .5, one at .7, none at .9: precision and recall (1 + 1 + .5 + 0) / 4. Against the other
     # one (0-40): .2 and .375: precision .5 and recall 1 at .3 only. Best of each: recall and
-    # precision as with the first. v_cook: all of it, its truth cut to the video: 1. v_dance: 0.
-    assert values["precision"] == pytest.approx((0.625 + 1 + 0) / 3)
-    assert values["recall"] == pytest.approx((0.625 + 1 + 0) / 3)
-    assert values["F1"] == pytest.approx((0.625 + 1 + 0) / 3)
-    # In order: (.8 + .5) over two and two. Against the other annotator: .375 over two and one.
-    assert values["SODA_d"] == pytest.approx((1.3 / 2 + 1 + 0) / 3)
+    # precision as with the first. v_cook: 20 of 22.5 s, though the video ends at 20: all but .9 are
+    # met. v_dance: 0.
+    assert values["precision"] == pytest.approx((0.625 + 0.75 + 0) / 3)
+    assert values["recall"] == pytest.approx((0.625 + 0.75 + 0) / 3)
+    assert values["F1"] == pytest.approx((0.625 + 0.75 + 0) / 3)
+    # In order: (.8 + .5) over two and two. Against the other annotator: .375 over two and one, so
+    # F1 is 2 * .375 / 3.
+    assert values["SODA_d"] == pytest.approx((1.3 / 2 + 8 / 9 + 0) / 3)
+    mean = (1.3 / 2 + 0.25) / 2
+    assert values["SODA_d, mean of annotators"] == pytest.approx((mean + 8 / 9 + 0) / 3)
     # v_swim: the first caption is the same, "Water." shares no word. v_cook: 3 of 3 tokens are
-    # right, 3 of 4 are found: F1 6 / 7.
-    assert values["SODA_c ROUGE-L"] == pytest.approx((0.8 / 2 + 6 / 7 + 0) / 3)
+    # right, 3 of 4 are found: F1 6 / 7, times the overlap.
+    cook = 8 / 9 * 6 / 7
+    assert values["SODA_c ROUGE-L"] == pytest.approx((0.8 / 2 + cook + 0) / 3)
+    # The other annotator: 4 of 6 tokens in order, times .2, over two and one.
+    mean = (0.8 / 2 + 2 * (0.2 * 4 / 6) / 3) / 2
+    assert values["SODA_c ROUGE-L, mean of annotators"] == pytest.approx((mean + cook + 0) / 3)
     assert summary.counts.not_asked == 1
+
+
+MOMENT = Item(
+    id="a", task="ground", video="a.mp4", question="x", spans=((0.0, 20.0),), duration_s=30.0
+)
+STORY = Item(
+    id="a", task="dense", video="a.mp4", spans=((0.0, 20.0),), captions=("x",), duration_s=30.0
+)
+
+
+@pytest.mark.parametrize(
+    ("span", "overlap"),
+    [
+        ((0.0, 1000.0), 0.02),  # endless: cut to the video it would be 2 / 3
+        ((-980.0, 20.0), 0.02),  # begins long before
+        ((-10.0, 40.0), 0.4),  # both
+        ((0.0, 30.0), 2 / 3),  # just the video
+        ((30.0, 50.0), 0.0),  # behind it
+        ((5.0, 15.0), 0.5),  # within
+    ],
+)
+@pytest.mark.parametrize("duration_s", [None, 30.0, 10.0])
+def test_predictions_are_never_cut_to_the_video(
+    span: tuple[float, float], overlap: float, duration_s: float | None
+) -> None:
+    moment = scores_of(replace(MOMENT, duration_s=duration_s), Prediction(spans=(span,)))
+    assert moment["IoU"] == pytest.approx(overlap)
+    assert moment["IoU, spans matched"] == pytest.approx(overlap)
+    assert moment["R@1 IoU 0.5"] == (overlap >= 0.5)
+    assert moment["AP"] == pytest.approx(sum(overlap >= t / 100 for t in range(50, 100, 5)) / 10)
+    told = Prediction(spans=(span,), captions=("x",))
+    story = scores_of(replace(STORY, duration_s=duration_s), told)
+    assert story["SODA_d"] == story["SODA_c ROUGE-L"] == pytest.approx(overlap)
+    passed = sum(overlap >= threshold for threshold in (0.3, 0.5, 0.7, 0.9)) / 4
+    assert story["precision"] == story["recall"] == passed
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=lambda adapter: adapter.name)

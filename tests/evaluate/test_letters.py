@@ -3,7 +3,6 @@
 import pytest
 
 from seedvideo.evaluate.circular import circular_accuracy, rotations
-from seedvideo.evaluate.exact import exact_match, normalised
 from seedvideo.evaluate.letters import letter_of, option_of, without_letter
 
 OPTIONS = ("a red car", "a blue car", "two dogs", "nothing")
@@ -171,17 +170,6 @@ def test_letters_before_options() -> None:
     assert without_letter("A. Two.", 1) == "A. Two."  # another letter is part of the text
     assert without_letter("B.", 1) == "B."
     assert without_letter("B vitamins", 1) == "B vitamins"
-
-
-def test_exact_match() -> None:
-    assert exact_match("A red car.", "red car")
-    assert exact_match("Three", "3")
-    assert not exact_match("Three", "3", number_words=False)
-    assert not exact_match("a red car", "red car", articles=True)
-    assert not exact_match("", "")
-    assert not exact_match("red", "red car")
-    assert normalised("The  man's 3.5-inch DISK!") == "man's 3.5-inch disk"
-    assert normalised("A") == "a"
 
 
 def test_circular() -> None:

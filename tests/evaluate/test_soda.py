@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedvideo.evaluate.rouge import similarity
-from seedvideo.evaluate.soda import Story, best_in_order, mean_f1, soda
+from seedvideo.evaluate.soda import Story, best_in_order, each_annotator, mean_f1, soda
 
 TABLES = st.integers(1, 4).flatmap(
     lambda wide: st.lists(
@@ -62,6 +62,21 @@ def test_the_annotator_that_is_met_best() -> None:
     predicted = Story(((0, 10), (10, 20)))
     found = soda(predicted, [Story(((0, 20),)), Story(((0, 10), (10, 20)))])
     assert found.f1 == 1
+
+
+def test_each_annotator_separately_then_the_mean() -> None:
+    predicted = Story(((0, 10), (10, 20)))
+    annotators = [Story(((0, 20),)), Story(()), Story(((0, 10), (10, 20)))]
+    # .5 over two and one is F1 1 / 3; who saw nothing is left out.
+    each = each_annotator(predicted, annotators)
+    assert [one.f1 for one in each] == pytest.approx([1 / 3, 1])
+    assert mean_f1(each) == pytest.approx(2 / 3)
+    # The official script without -mr puts the events of all into one list: .5, 1 and 1 cannot all
+    # be paired in order, so 2 over two and three.
+    together = soda(predicted, [Story(((0, 20), (0, 10), (10, 20)))])
+    assert together.precision == 1
+    assert together.recall == pytest.approx(2 / 3)
+    assert [one.f1 for one in each_annotator(Story(()), annotators)] == [0, 0]
 
 
 def test_what_can_not_be_scored() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedvideo.evaluate.spans import best_matching, clipped, iou, matched_iou, passes
+from seedvideo.evaluate.spans import best_matching, iou, matched_iou, passes
 
 TABLES = st.integers(1, 4).flatmap(
     lambda wide: st.lists(
@@ -57,12 +57,6 @@ def test_a_score_on_the_threshold() -> None:
     assert half != 0.5
     assert passes(half, 0.5)
     assert not passes(half, 0.5, rule=">")
-
-
-def test_spans_are_clipped_to_the_video() -> None:
-    assert clipped((-2, 12), 10) == (0, 10)
-    assert clipped((-2, 12), None) == (0, 12)
-    assert clipped((11, 12), 10) == (10, 10)  # outside: nothing is left
 
 
 def test_several_spans_by_hand() -> None:

@@ -16,6 +16,15 @@ from seedvideo.evaluate.tokens import ngrams, tokenize, tokenize_pairs
         ("at 10:30, 3.5 m, 1,000 people", "at 10:30 3.5 m 1,000 people"),
         ("black/white & #7", "black white 7"),
         ("under_score caf\u00e9", "under score caf\u00e9"),
+        ("a 3.5-inch disk, a 1,000-pound bear", "a 3.5-inch disk a 1,000-pound bear"),
+        # Combining marks: Hindi, Thai, Tamil, Hebrew, Bengali, an accent on its own.
+        ("\u0939\u093f\u0928\u094d\u0926\u0940.", "\u0939\u093f\u0928\u094d\u0926\u0940"),
+        ("\u0e44\u0e21\u0e48, \u0e44\u0e21\u0e49", "\u0e44\u0e21\u0e48 \u0e44\u0e21\u0e49"),
+        ("\u0ba4\u0bae\u0bbf\u0bb4\u0bcd", "\u0ba4\u0bae\u0bbf\u0bb4\u0bcd"),
+        ("\u05e9\u05b8\u05dc\u05d5\u05b9\u05dd", "\u05e9\u05b8\u05dc\u05d5\u05b9\u05dd"),
+        ("\u0995\u09cd\u200d\u09b7", "\u0995\u09cd\u200d\u09b7"),
+        ("re\u0301sume\u0301", "r\u00e9sum\u00e9"),
+        ("a \u0301 \u2764\ufe0f b", "a b"),  # marks on no letter
         ("...", ""),
         ("", ""),
     ],

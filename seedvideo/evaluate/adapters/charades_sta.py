@@ -38,7 +38,8 @@ class CharadesSta:
     def items(self, annotations: Path, *more: Path) -> list[Item]:
         """Every line as an item; see `Adapter.items`.
 
-        A moment is kept as it is written. One that runs backward, as a few do, can't be met, and
+        A moment is kept as it is written. One that runs backward, as in the training
+        file, can't be met, and
         stays in the count as in the official scores.
         """
         refuse_more(more, most=1, told="the lines, then the CSV with the lengths")
