@@ -15,8 +15,9 @@ from seedvideo.model.backends import Backend, Choice, Chooser, Chosen, Pointer, 
 from seedvideo.model.packing import pack
 from seedvideo.prepared import View
 from seedvideo.records import AnswerRecord, GroundingRecord, Option, SpanRecord
-from seedvideo.tasks.ask import LETTERS, Question, read_open, read_option
+from seedvideo.tasks.ask import Question, read_open, read_option
 from seedvideo.tasks.ground import NOT_FOUND, ground_prompt, weigh_spans
+from seedvideo.tasks.labels import LETTERS
 from seedvideo.tasks.spans import Moment, read_spans
 from seedvideo.tasks.think import split_thought
 

@@ -19,7 +19,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from seedvideo.tasks.scripts import letters_only
+from seedvideo.tasks.comparing import letters_only
 
 Tokens = tuple[str, ...]
 """The words of one caption, in order."""

@@ -2,7 +2,8 @@
 
 import pytest
 
-from seedvideo.evaluate.exact import exact_match, normalised
+from seedvideo.evaluate.exact import exact_match
+from seedvideo.tasks.comparing import normalised
 
 
 def test_exact_match() -> None:

@@ -19,8 +19,9 @@ from seedvideo.evaluate.adapters.reading import (
     refuse_more,
 )
 from seedvideo.evaluate.items import Item, Task
-from seedvideo.evaluate.letters import ALPHABET, without_letter
+from seedvideo.evaluate.letters import without_letter
 from seedvideo.evaluate.values import name_in, needed, shown, texts
+from seedvideo.tasks.labels import LETTERS
 
 _GROUPS: Final = ("duration", "domain", "sub_category", "task_type")
 
@@ -51,7 +52,7 @@ def _item(row: Mapping[str, Any]) -> Item:
     given = texts(needed(row, "options"), "options")
     options = tuple(without_letter(option, place) for place, option in enumerate(given))
     letter = name_in(row, "answer").strip()
-    if len(letter) != 1 or letter not in ALPHABET[: len(options)]:
+    if len(letter) != 1 or letter not in LETTERS[: len(options)]:
         raise ValueError(f"answer {shown(letter)} is no letter of {len(options)} options")
     return Item(
         id=name_in(row, "question_id"),
@@ -59,7 +60,7 @@ def _item(row: Mapping[str, Any]) -> Item:
         video=f"{name_in(row, 'videoID')}.mp4",
         question=name_in(row, "question").strip(),
         options=options,
-        answer=options[ALPHABET.index(letter)],
+        answer=options[LETTERS.index(letter)],
         group={name: str(row[name]) for name in _GROUPS if row.get(name)},
     )
 
