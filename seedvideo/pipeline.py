@@ -246,7 +246,7 @@ def prepare(
                 ]
         return Prepared(
             source=clip.source,
-            media=MediaRecord.of(clip.info, added=met),
+            media=MediaRecord.of(whole.media, added=met),
             plan=PlanRecord.of(whole),
             views=tuple(views),
             spent_s=spent.timing_s(open_s=clip.open_s),

@@ -186,14 +186,18 @@ class PyavDecoder:
             MediaError: if there is none in all of the file.
         """
         self._begun = None
-        found = self._nearest_before(rank, job.alive) or self._first_after(rank, job.alive)
+        # Damage met here is counted where it lies in the way of a wanted frame.
+        searched = Tally()
+        found = self._nearest_before(rank, job.alive, searched)
+        found = found or self._first_after(rank, job.alive, searched)
         if found is None:
             self._runs.check_memory()
-            code = "media.corrupt" if job.tally.damaged_packets else "media.no_frames"
+            is_damaged = job.tally.damaged_packets or searched.damaged_packets
+            code = "media.corrupt" if is_damaged else "media.no_frames"
             raise MediaError(code, f"{self._origin.shown}: no frame could be decoded")
         return found
 
-    def _nearest_before(self, rank: int, alive: Callable[[], None]) -> Ranked | None:
+    def _nearest_before(self, rank: int, alive: Callable[[], None], tally: Tally) -> Ranked | None:
         index, keys = self._index, self._index.keys
         if index.by_count:
             return None
@@ -201,8 +205,7 @@ class PyavDecoder:
         while place > 0:
             found: Ranked | None = None
             run = Run(keys[max(place - back, 0)], keys[place])
-            # Damage met here is counted where it lies in the way of a wanted frame.
-            self._runs.begin(strategy="auto", alive=alive, tally=Tally())
+            self._runs.begin(strategy="auto", alive=alive, tally=tally)
             try:
                 for found_rank, frame in self._runs.frames(run):
                     if found_rank < rank:
@@ -214,13 +217,13 @@ class PyavDecoder:
             place, back = max(place - back, 0), 4 * back
         return None
 
-    def _first_after(self, rank: int, alive: Callable[[], None]) -> Ranked | None:
+    def _first_after(self, rank: int, alive: Callable[[], None], tally: Tally) -> Ranked | None:
         ways: tuple[tuple[Strategy, int], ...] = (
             ("auto", self._index.entry(rank)),
             ("sequential", self._index.keys[0]),
         )
         for strategy, first in ways:
-            self._runs.begin(strategy=strategy, alive=alive, tally=Tally())
+            self._runs.begin(strategy=strategy, alive=alive, tally=tally)
             try:
                 for found_rank, frame in self._runs.frames(Run(first, NO_END)):
                     if found_rank > rank:

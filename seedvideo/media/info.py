@@ -4,9 +4,10 @@ Times are exact seconds, sizes are pixels. ``width_px`` and ``height_px`` are th
 as people see it: turned upright, with square pixels. Knows nothing of how the facts are found.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, Self
 
 from seedvideo.media.timeline import seconds
 
@@ -69,6 +70,12 @@ class MediaInfo:
     is_image: bool
     transfer: str
     warnings: tuple[MediaWarning, ...] = ()
+
+    def with_warnings(self, added: Iterable[MediaWarning]) -> Self:
+        """Return these facts with warnings of further codes."""
+        known = {warning.code for warning in self.warnings}
+        new = {warning.code: warning for warning in added if warning.code not in known}
+        return replace(self, warnings=(*self.warnings, *new.values()))
 
     def to_json(self) -> dict[str, Any]:
         """Returns the facts that results carry, times as float seconds."""

@@ -18,9 +18,10 @@ from typing import Final, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from seedvideo.errors import ConfigError
-from seedvideo.media.decoder import LookSize, LookSpan
+from seedvideo.errors import ConfigError, MediaError
+from seedvideo.media.decoder import Depth, LookSize, LookSpan
 from seedvideo.media.frames import Looks
+from seedvideo.media.info import MediaWarning
 from seedvideo.media.reader import VideoReader
 from seedvideo.media.timeline import Span
 from seedvideo.sampler.bumps import BUMP, PacketView, view_packets
@@ -64,6 +65,7 @@ class Analysis:
         cuts: time of the first frame of each shot after the first.
         signals: what was seen at each step.
         notes: what was looked at and why, for people.
+        warnings: what decoding met on the way, such as damage; one of each code.
     """
 
     method: Method
@@ -72,6 +74,7 @@ class Analysis:
     cuts: tuple[Fraction, ...]
     signals: Signals
     notes: tuple[str, ...]
+    warnings: tuple[MediaWarning, ...] = ()
 
     @property
     def shots(self) -> tuple[Span, ...]:
@@ -96,7 +99,7 @@ def analyse(
 
     Raises:
         ConfigError: if the method is none of the three.
-        MediaError: if the file is too damaged.
+        MediaError: if the file is too damaged, or no frame of it can be decoded.
         DecodeError: if decoding takes too long or kills the decoding process.
     """
     if method not in get_args(Method):
@@ -117,6 +120,7 @@ class _Work:
         self.times = video.times
         self.times_s = np.asarray([float(time) for time in self.times], np.float64)
         self.notes: list[str] = []
+        self.warnings: dict[str, MediaWarning] = {}
 
     def analysis(self) -> Analysis:
         found = self._packets_only() if self.method == "packets" else self._looked()
@@ -128,6 +132,7 @@ class _Work:
             cuts=tuple(self.times[rank] for rank in found.cuts),
             signals=found.signals,
             notes=tuple(self.notes),
+            warnings=tuple(self.warnings.values()),
         )
 
     def _view(self) -> PacketView:
@@ -166,7 +171,6 @@ class _Work:
         return Findings(cuts, events, signals, change_s, [(0, UNKNOWN_TOKENS)])
 
     def _looked(self) -> Findings:
-        spans = self._spans()
         size_px = look_size(self.video.info)
         watcher, cutter, edges = (
             Watcher(size_px),
@@ -176,7 +180,7 @@ class _Work:
         flashes = FlashFinder()
         rows: list[npt.NDArray[np.float64]] = []
         decoded = 0
-        for looks in self._looks(spans, size_px):
+        for looks in self._decodable(self._spans(), size_px):
             pictures = luma(looks.planes)
             states = block_states(pictures)
             for place, rank in enumerate(looks.ranks):
@@ -204,7 +208,7 @@ class _Work:
         with np.errstate(divide="ignore"):
             change_s = np.clip(_PICTURE_LEVELS / table[:, 3], _LEAST_CHANGE_S, _MOST_CHANGE_S)
         cuts = sorted(set(cutter.cuts))
-        details = self._details(cuts)
+        details = self._details(cuts, first_seen=int(signals.ranks[0]))
         if self.progress is not None:
             self.progress(1.0)
         events = with_flashes(watcher.events, flashes.events)
@@ -229,11 +233,48 @@ class _Work:
         changed = changed_keyframes(self.times_s, self.video.packets.sizes_bytes, keyframes)
         return fast_spans(self.times_s, deep, keyframes, changed, every_s=float(LOOK_EVERY))
 
-    def _looks(self, spans: Sequence[LookSpan], size_px: tuple[int, int]) -> Iterator[Looks]:
-        return self.video.looks(spans, LookSize(*size_px, every=LOOK_EVERY))
+    def _decodable(self, spans: Sequence[LookSpan], size_px: tuple[int, int]) -> Iterator[Looks]:
+        """Yield small frames of the spans, or of the whole video where the spans yield none.
 
-    def _details(self, cuts: Sequence[int]) -> list[tuple[int, float]]:
-        """Detail of a keyframe now and then, and early in each shot: ``(rank, tokens)``."""
+        A damaged keyframe can take away all that the spans ask for, while frames behind it decode.
+
+        Raises:
+            MediaError: if no frame of the video can be decoded.
+        """
+        whole = [LookSpan(0, len(self.times), "all")]
+        for attempt in (spans,) if list(spans) == whole else (spans, whole):
+            found = 0
+            for looks in self._looks(attempt, size_px):
+                found += len(looks.ranks)
+                yield looks
+            if found:
+                return
+            self.notes.append("damage: no frame that was looked at could be decoded")
+        damaged = self.video.report.damaged_packets
+        raise MediaError(
+            "media.corrupt" if damaged else "media.no_frames",
+            f"{self.video.info.path}: no frame could be decoded",
+            hint="copy it again, or repair it",
+        )
+
+    def _looks(self, spans: Sequence[LookSpan], size_px: tuple[int, int]) -> Iterator[Looks]:
+        """Yield small frames and keep the warnings of the pass."""
+        yield from self.video.looks(spans, LookSize(*size_px, every=LOOK_EVERY))
+        for warning in self.video.report.warnings:
+            self.warnings.setdefault(warning.code, warning)
+
+    def _details(self, cuts: Sequence[int], *, first_seen: int) -> list[tuple[int, float]]:
+        """Measure detail in a keyframe now and then, and early in each shot.
+
+        Where no keyframe can be decoded, the first frame that can stands in.
+
+        Args:
+            cuts: first frames of the shots after the first.
+            first_seen: rank of the first frame that was decoded.
+
+        Returns:
+            Pairs ``(rank, tokens)``, rising; at least one.
+        """
         keyframes = self.video.keyframes or (0,)
         chosen: list[int] = []
         shots = iter([*cuts, len(self.times)])
@@ -251,12 +292,17 @@ class _Work:
             max(2, 2 * round(side_px * scale / 2))
             for side_px in (info.coded_width_px, info.coded_height_px)
         )
-        spans = [LookSpan(rank, rank + 1, "keys") for rank in chosen]
-        return [
-            (rank, detail_tokens(picture))
-            for looks in self._looks(spans, (width_px, height_px))
-            for rank, picture in zip(looks.ranks, luma(looks.planes), strict=True)
-        ]
+        attempts: list[tuple[list[int], Depth]] = [(chosen, "keys"), ([first_seen], "all")]
+        for ranks, depth in attempts:
+            spans = [LookSpan(rank, rank + 1, depth) for rank in ranks]
+            details = [
+                (rank, detail_tokens(picture))
+                for looks in self._looks(spans, (width_px, height_px))
+                for rank, picture in zip(looks.ranks, luma(looks.planes), strict=True)
+            ]
+            if details:
+                return details
+        return [(first_seen, UNKNOWN_TOKENS)]
 
 
 class _Edges:

@@ -18,12 +18,13 @@ from typing import Any, Final
 import numpy as np
 
 from seedvideo.errors import OutputError
+from seedvideo.media.info import MediaWarning
 from seedvideo.media.reader import VideoReader
 from seedvideo.sampler.analysis import Analysis, Method, analyse
 from seedvideo.sampler.demand import Demand, Peak
 from seedvideo.sampler.signals import Signals
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Goes up whenever the same file would be analysed differently."""
 
 DAMAGED: Final = "the kept analysis was damaged and is made anew"
@@ -93,6 +94,7 @@ def _write(path: Path, analysis: Analysis) -> None:
         "busy_share": analysis.busy_share,
         "cuts": [str(cut) for cut in analysis.cuts],
         "notes": list(analysis.notes),
+        "warnings": [[warning.code, warning.message] for warning in analysis.warnings],
         "demands": [_plain(asdict(demand)) for demand in analysis.demands],
     }
     arrays: dict[str, Any] = {name: getattr(analysis.signals, name) for name in _DTYPES}
@@ -135,6 +137,7 @@ def _read(path: Path, *, method: Method, frames: int) -> Analysis:
         cuts=tuple(_exact(cut) for cut in head["cuts"]),
         signals=signals,
         notes=tuple(str(note) for note in head["notes"]),
+        warnings=tuple(MediaWarning(str(code), str(text)) for code, text in head["warnings"]),
     )
 
 

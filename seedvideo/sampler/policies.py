@@ -100,7 +100,7 @@ def make_plan(
     most = int(limits.max_sampled_frames)
     request = Request(
         source=source,
-        info=info,
+        info=info if analysis is None else info.with_warnings(analysis.warnings),
         times=times[inside.start : inside.stop],
         keyframes=keyframes if len(inside) == len(times) else _shifted(keyframes, inside),
         window=window,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
 
-from seedvideo.media.info import MediaInfo
+from seedvideo.media.info import MediaInfo, MediaWarning
 from seedvideo.media.timeline import Span
 from seedvideo.sampler.costs import DecodeCosts
 from seedvideo.sampler.demand import Demand
@@ -45,6 +45,11 @@ class Analysis(Protocol):
     @property
     def notes(self) -> tuple[str, ...]:
         """What was looked at and what was skipped, for people."""
+        ...
+
+    @property
+    def warnings(self) -> tuple[MediaWarning, ...]:
+        """What decoding met on the way, such as damage."""
         ...
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from seedvideo.media.info import MediaWarning
 from seedvideo.sampler.demand import Demand, Peak
 from seedvideo.sampler.offers import Level
 from seedvideo.sampler.plan import Plan
@@ -30,6 +31,7 @@ class Found:
     busy_share: float = 0.0
     method: str = "by hand"
     notes: tuple[str, ...] = ()
+    warnings: tuple[MediaWarning, ...] = ()
 
 
 def demand(
