@@ -24,7 +24,7 @@ VIDEO_SUFFIXES: Final = frozenset(
     f".{name}"
     for name in (
         *("mp4", "m4v", "mov", "mkv", "webm", "avi", "flv", "ogv", "wmv", "asf", "mpg", "mpeg"),
-        *("ts", "m2ts", "mts", "3gp", "ivf", "gif"),
+        *("ts", "m2ts", "mts", "3gp", "ivf", "gif", "apng", "y4m"),
     )
 )
 """What a folder is searched for; a file that is named is taken whatever its name."""

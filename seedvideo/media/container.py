@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 
 from seedvideo.errors import DecodeError, MediaError
 from seedvideo.limits import Limits
+from seedvideo.media import heif
 from seedvideo.media.safety import IMAGE_KINDS
 
 FORMATS: Final = (
@@ -41,21 +42,31 @@ FORMATS: Final = (
 )
 """Container formats that FFmpeg may try, under its own names."""
 
+PINNED_FORMATS: Final = {
+    **{kind: f"{kind}_pipe" for kind in IMAGE_KINDS},
+    "apng": "apng",
+    "y4m": "yuv4mpegpipe",
+}
+"""Container format of files whose first bytes leave no doubt, by kind; no other is tried."""
+
 RAW_FORMATS: Final = ("h264", "hevc", "m4v", "mpegvideo", "obu")
 """Formats that carry pictures without times."""
 
 CLOCKS_THAT_JUMP: Final = ("mpegts", "mpeg")
 """Formats whose clock may start anew in mid-file; they state no duration."""
 
+NO_DURATION_STATED: Final = (*CLOCKS_THAT_JUMP, "yuv4mpegpipe")
+"""Formats that state no duration: what FFmpeg says is a guess, even across a jump of the clock."""
+
 _COMMON_CODECS: Final = ("h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "gif", "png", "webp", "bmp")
 _OLDER_CODECS: Final = ("mpeg2video", "mpeg1video", "h263", "flv1", "theora", "vc1")
 _WINDOWS_CODECS: Final = ("wmv1", "wmv2", "wmv3", "msmpeg4v1", "msmpeg4v2", "msmpeg4v3")
 _STUDIO_CODECS: Final = ("mjpeg", "prores", "dnxhd", "ffv1")
+_PINNED_CODECS: Final = {"apng": "apng", "y4m": "rawvideo"}
+"""Codecs that are allowed in files of one kind only."""
+
 CODECS: Final = frozenset(_COMMON_CODECS + _OLDER_CODECS + _WINDOWS_CODECS + _STUDIO_CODECS)
 """Codecs that may be decoded, under FFmpeg's names."""
-
-PHOTO_BRANDS: Final = ("avif", "heic", "heix", "mif1")
-"""Kinds of MP4 file that are still pictures (ISO/IEC 23008-12)."""
 
 _ENCRYPTED_TAGS: Final = ("encv", "drmi")
 
@@ -80,17 +91,16 @@ def open_container(origin: Origin) -> Iterator[InputContainer]:
         MediaError: if it is none of the allowed formats or cannot be read.
     """
     os.lseek(origin.descriptor, 0, os.SEEK_SET)
-    image = origin.kind in IMAGE_KINDS
-    allowed = f"{origin.kind}_pipe" if image else ",".join(FORMATS)
+    pinned = PINNED_FORMATS.get(origin.kind)
     try:
         container = av.open(
             "fd:",
             mode="r",
-            format=f"{origin.kind}_pipe" if image else None,
+            format=pinned,
             container_options={
                 "fd": str(origin.descriptor),
                 "protocol_whitelist": "fd",
-                "format_whitelist": allowed,
+                "format_whitelist": pinned or ",".join(FORMATS),
                 # A clock that starts anew is ours to mend: FFmpeg takes it for one that ran over.
                 "correct_ts_overflow": str(int(origin.kind not in CLOCKS_THAT_JUMP)),
             },
@@ -109,19 +119,12 @@ def open_container(origin: Origin) -> Iterator[InputContainer]:
 def choose_stream(container: InputContainer, origin: Origin) -> VideoStream:
     """Picks the video stream: FFmpeg's best one that is not an attached picture.
 
+    A stream that holds one frame, by the header, gives way to one that holds more.
+
     Raises:
         MediaError: if there is none, there are too many streams, or they are tiles of a photo.
     """
     shown, limits = origin.shown, origin.limits
-    if container.metadata.get("major_brand") in PHOTO_BRANDS and any(
-        stream.disposition & Disposition.dependent for stream in container.streams.video
-    ):
-        # Phones store photos so. Each tile is a stream, and would pass for the whole picture.
-        raise MediaError(
-            "media.codec_not_allowed",
-            f"{shown}: is a photo stored in tiles, which is not supported",
-            hint="convert it to JPEG",
-        )
     if len(container.streams) > limits.max_streams:
         raise MediaError(
             "media.too_complex",
@@ -129,11 +132,17 @@ def choose_stream(container: InputContainer, origin: Origin) -> VideoStream:
             hint="keep the video stream only",
         )
     candidates = [s for s in container.streams.video if not is_attached_picture(s)]
+    if heif.is_heif(container):
+        candidates = heif.colour_streams(candidates, shown=shown)
     if not candidates:
         cover = " but a cover picture" if container.streams.video else ""
         raise MediaError("media.no_video", f"{shown}: has no video stream{cover}")
     best = container.streams.best("video")
-    return next((s for s in candidates if s is best), candidates[0])
+    chosen = next((s for s in candidates if s is best), candidates[0])
+    if chosen.frames <= 1:
+        # A picture beside a video, such as the first one of an image sequence, is not the video.
+        chosen = next((s for s in candidates if s.frames > 1), chosen)
+    return chosen
 
 
 def is_attached_picture(stream: VideoStream) -> bool:
@@ -148,7 +157,8 @@ def check_stream(stream: VideoStream, origin: Origin) -> None:
         MediaError: if the codec is not allowed, the stream is encrypted or it is too big.
     """
     context = stream.codec_context
-    if context is None or context.codec.canonical_name not in CODECS:
+    allowed = {*CODECS, _PINNED_CODECS.get(origin.kind)}
+    if context is None or context.codec.canonical_name not in allowed:
         name = "unknown" if context is None else context.codec.canonical_name
         raise MediaError(
             "media.codec_not_allowed",
@@ -182,7 +192,9 @@ def check_size(width_px: int, height_px: int, origin: Origin) -> None:
         )
 
 
-def prepare_decoder(stream: VideoStream, origin: Origin, *, is_rough: bool = False) -> None:
+def prepare_decoder(
+    stream: VideoStream, origin: Origin, *, is_rough: bool = False, is_strict: bool = False
+) -> None:
     """Sets a stream's decoder up: one thread, so that results repeat, and bounded pictures.
 
     Args:
@@ -190,12 +202,15 @@ def prepare_decoder(stream: VideoStream, origin: Origin, *, is_rough: bool = Fal
         origin: names the limits.
         is_rough: leave out the filter that smooths the edges of blocks. Some codecs are quicker
             without; pictures drift a little from keyframe to keyframe.
+        is_strict: fail at damage that the decoder would otherwise paint over without a word.
     """
     context = stream.codec_context
     context.thread_count = 1
     context.options = {"max_pixels": str(origin.limits.max_frame_pixels)}
     if is_rough:
         context.options["skip_loop_filter"] = "all"
+    if is_strict:
+        context.options["err_detect"] = "explode"
 
 
 def encrypted(shown: str) -> MediaError:

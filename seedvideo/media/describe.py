@@ -5,8 +5,8 @@ interlaced or transparent, only with decoded frames. Where header and packets di
 are right. Runs in the decoding process only.
 """
 
-import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
@@ -18,9 +18,10 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from seedvideo.errors import MediaError
+from seedvideo.media import heif
 from seedvideo.media.container import (
     CLOCKS_THAT_JUMP,
-    PHOTO_BRANDS,
+    NO_DURATION_STATED,
     RAW_FORMATS,
     Origin,
     check_size,
@@ -31,7 +32,7 @@ from seedvideo.media.container import (
     out_of_memory,
     prepare_decoder,
 )
-from seedvideo.media.index import NOMINAL_DURATION, Index, build_index, is_variable
+from seedvideo.media.index import Index, build_index, is_variable
 from seedvideo.media.info import MediaInfo, MediaWarning
 from seedvideo.media.packets import PacketTable, read_packets, tabulate
 from seedvideo.media.picture import (
@@ -39,9 +40,12 @@ from seedvideo.media.picture import (
     read_orientation,
     read_photo_orientation,
     read_photo_size,
+    read_rotation,
     shows_through,
 )
 from seedvideo.media.safety import IMAGE_KINDS
+from seedvideo.media.stills import StillLayout, examine, gif_is_cut
+from seedvideo.media.y4m import states_rate
 
 _TRANSFERS: Final = {
     1: "bt709",
@@ -57,11 +61,6 @@ _TRANSFERS: Final = {
     18: "hlg",
 }
 """Transfer characteristics by number (ITU-T H.273)."""
-
-_MULTI_PICTURE: Final = b"MPF\x00"
-"""Mark of a JPEG file that holds several pictures of one shot (CIPA DC-007)."""
-
-_PHOTO_HEAD_BYTES: Final = 1 << 18
 
 _PROGRESSIVE_FIELD_ORDERS: Final = (0, 1)
 _MAX_PACKETS_TO_A_PICTURE: Final = 600
@@ -87,26 +86,48 @@ def describe(origin: Origin, alive: Callable[[], None]) -> Opened:
     Raises:
         MediaError: if the file is not a video that may be used.
     """
-    if origin.kind in IMAGE_KINDS:
+    layout = StillLayout()
+    if origin.kind in (*IMAGE_KINDS, "apng"):
         # Of a picture over its bound FFmpeg says nothing, not even the size.
         check_size(*read_photo_size(origin.descriptor), origin)
+        layout = examine(
+            origin.descriptor,
+            kind=origin.kind,
+            size_bytes=origin.size_bytes,
+            shown=origin.shown,
+            alive=alive,
+        )
     with open_container(origin) as container:
         stream = choose_stream(container, origin)
         check_stream(stream, origin)
         _check_stated_duration(container, origin)
         alive()
         table = tabulate(container, stream, origin, alive)
-        index = _index(container, stream, table, origin)
+        index = _index(container, stream, table, origin, is_sequence=layout.is_sequence)
         _check_duration(index.duration, origin)
-        header = _Header.read(container, stream)
-    with open_container(origin) as container:
-        stream = choose_stream(container, origin)
-        prepare_decoder(stream, origin)
-        first = _first_picture(container, stream, index.keys[0], origin, alive)
-        orientation = Orientation() if first is None else read_orientation(first)
-        if origin.kind in IMAGE_KINDS:
-            orientation = read_photo_orientation(origin.descriptor)
-        info = _info(header, stream, first, index, table, orientation, origin)
+        header = _Header.read(container, stream, origin)
+    is_cut = layout.is_cut or _is_cut(header, table, origin)
+    is_image = len(index.times) == 1 and (
+        origin.kind in (*IMAGE_KINDS, "gif", "apng") or header.is_heif
+    )
+    # The decoder paints over damage in a JPEG file silently, unless it is told to fail.
+    is_strict = is_image and origin.kind == "jpeg"
+    with ExitStack() as stack:
+        stream, first = _decode_first(stack, index, origin, alive, is_strict=is_strict)
+        is_painted = first is None and is_strict
+        if is_painted:
+            stream, first = _decode_first(stack, index, origin, alive)
+        if is_image and first is None:
+            raise _no_picture(origin, is_cut=is_cut)
+        orientation = _orientation(stream, first, origin)
+        found = [
+            *_header_warnings(header, index, table, is_cut=is_cut, is_image=is_image),
+            *header.warnings,
+            *layout.warnings,
+        ]
+        if is_image:
+            found += _damage_warnings(first, is_painted=is_painted, is_cut=is_cut)
+        info = _info(header, stream, first, index, orientation, origin, found, is_image=is_image)
     check_size(info.width_px, info.height_px, origin)
     return Opened(info, index, table, orientation)
 
@@ -116,16 +137,17 @@ class _Header:
     """What the header claims, kept for comparison."""
 
     container: str
-    brand: str
+    is_heif: bool
     stream_duration: Fraction | None
     file_duration: Fraction | None
     others_duration: Fraction
     last_byte: int
     video_streams: int
     pictures: int
+    warnings: tuple[MediaWarning, ...]
 
     @classmethod
-    def read(cls, container: InputContainer, stream: VideoStream) -> "_Header":
+    def read(cls, container: InputContainer, stream: VideoStream, origin: Origin) -> "_Header":
         others = [_stated_duration(s) or Fraction(0) for s in container.streams if s is not stream]
         file_duration = None
         if container.duration is not None:
@@ -133,15 +155,21 @@ class _Header:
         entries = stream.index_entries
         last_byte = max((e.pos + e.size for e in entries[-64:]), default=0) if len(entries) else 0
         attached = sum(is_attached_picture(s) for s in container.streams.video)
+        is_heif = heif.is_heif(container)
+        warnings: list[MediaWarning] = []
+        if is_heif:
+            warnings += heif.check_boxes(origin.descriptor, shown=origin.shown)
+            warnings += heif.stream_warnings(container, stream)
         return cls(
             container=container.format.name,
-            brand=container.metadata.get("major_brand", ""),
+            is_heif=is_heif,
             stream_duration=_stated_duration(stream),
             file_duration=file_duration,
             others_duration=max(others, default=Fraction(0)),
             last_byte=last_byte,
-            video_streams=len(container.streams.video) - attached,
+            video_streams=1 if is_heif else len(container.streams.video) - attached,
             pictures=attached,
+            warnings=tuple(warnings),
         )
 
 
@@ -152,17 +180,21 @@ def _stated_duration(stream: Stream) -> Fraction | None:
 
 
 def _index(
-    container: InputContainer, stream: VideoStream, table: PacketTable, origin: Origin
+    container: InputContainer,
+    stream: VideoStream,
+    table: PacketTable,
+    origin: Origin,
+    *,
+    is_sequence: bool,
 ) -> Index:
     raw, fps = container.format.name in RAW_FORMATS, origin.fps
-    if origin.kind in IMAGE_KINDS:
-        if len(table) > 1 and _MULTI_PICTURE in os.pread(origin.descriptor, _PHOTO_HEAD_BYTES, 0):
-            table.hide_all_but_first()  # A photo with a thumbnail or a depth map behind it.
-            fps = None
-        elif len(table) > 1:
-            raw = True  # Pictures in a row, such as bare MJPEG.
-        if fps is None and not raw:
-            raw, fps = True, 1 / NOMINAL_DURATION
+    if origin.kind == "y4m":
+        raw = not states_rate(origin.descriptor)
+    is_still = origin.kind in IMAGE_KINDS and not (is_sequence and len(table) > 1)
+    if is_still:
+        table.keep_first()  # What lies behind a picture is not part of it.
+    elif origin.kind in IMAGE_KINDS:
+        raw = True
     return build_index(
         table,
         time_base=stream.time_base or Fraction(1, 1000),
@@ -171,8 +203,62 @@ def _index(
         clock_may_jump=container.format.name in CLOCKS_THAT_JUMP,
         raw=raw,
         pts_guessed=container.format.name == "avi",
+        numbered=is_still or origin.kind == "y4m",
         fps=fps,
     )
+
+
+def _is_cut(header: _Header, table: PacketTable, origin: Origin) -> bool:
+    """Tells whether the file ends before its last frame does."""
+    if table.cut_off:
+        return True
+    if origin.kind == "mov":
+        return header.last_byte > origin.size_bytes
+    if origin.kind == "gif":
+        return gif_is_cut(origin.descriptor, table.last_place)
+    return origin.kind == "y4m" and table.last_place + table.size[-1] < origin.size_bytes
+
+
+def _decode_first(
+    stack: ExitStack,
+    index: Index,
+    origin: Origin,
+    alive: Callable[[], None],
+    *,
+    is_strict: bool = False,
+) -> tuple[VideoStream, VideoFrame | None]:
+    """Opens the file until the stack closes it; returns its stream and first picture, if any."""
+    container = stack.enter_context(open_container(origin))
+    stream = choose_stream(container, origin)
+    prepare_decoder(stream, origin, is_strict=is_strict)
+    return stream, _first_picture(container, stream, index.keys[0], origin, alive)
+
+
+def _orientation(stream: VideoStream, first: VideoFrame | None, origin: Origin) -> Orientation:
+    if origin.kind in (*IMAGE_KINDS, "apng"):
+        return read_photo_orientation(origin.descriptor)
+    if first is None:
+        return Orientation()
+    is_png = stream.codec_context.codec.canonical_name == "png"
+    return read_rotation(first) if is_png else read_orientation(first)
+
+
+def _no_picture(origin: Origin, *, is_cut: bool) -> MediaError:
+    why = "the file is cut off" if is_cut else "the file is damaged"
+    return MediaError(
+        "media.corrupt",
+        f"{origin.shown}: its picture cannot be decoded: {why}",
+        hint="copy it again",
+    )
+
+
+def _damage_warnings(
+    first: VideoFrame | None, *, is_painted: bool, is_cut: bool
+) -> list[MediaWarning]:
+    if is_cut or not (is_painted or (first is not None and first.is_corrupt)):
+        return []
+    message = "parts of the picture could not be decoded and are made up"
+    return [MediaWarning("media.damaged", message)]
 
 
 def _first_picture(
@@ -207,9 +293,11 @@ def _info(
     stream: VideoStream,
     first: VideoFrame | None,
     index: Index,
-    table: PacketTable,
     orientation: Orientation,
     origin: Origin,
+    found: list[MediaWarning],
+    *,
+    is_image: bool,
 ) -> MediaInfo:
     context = stream.codec_context
     coded_width_px = context.width or (first.width if first else 0)
@@ -221,15 +309,12 @@ def _info(
     width_px, height_px = max(1, round(coded_width_px * aspect)), coded_height_px
     if orientation.swaps_sides:
         width_px, height_px = height_px, width_px
-    is_image = len(index.times) == 1 and (
-        origin.kind in (*IMAGE_KINDS, "gif") or header.brand in PHOTO_BRANDS
-    )
     is_vfr = not index.by_count and is_variable(index.times, index.time_base)
     transfer = _TRANSFERS.get(context.color_trc, "")
     if not transfer and first is not None:
         transfer = _TRANSFERS.get(first.color_trc, "")
     warnings = (
-        *_header_warnings(header, index, table, origin, is_image=is_image),
+        *found,
         *([] if is_image else index.warnings),
         *_picture_warnings(stream, first, orientation, transfer),
     )
@@ -272,7 +357,7 @@ def _average_rate(stream: VideoStream, index: Index, *, is_vfr: bool) -> Fractio
 
 
 def _header_warnings(
-    header: _Header, index: Index, table: PacketTable, origin: Origin, *, is_image: bool
+    header: _Header, index: Index, table: PacketTable, *, is_cut: bool, is_image: bool
 ) -> list[MediaWarning]:
     found: list[MediaWarning] = []
     if header.pictures:
@@ -280,14 +365,13 @@ def _header_warnings(
     if header.video_streams > 1:
         message = f"{header.video_streams} video streams; the best one by FFmpeg's rule is used"
         found.append(MediaWarning("media.several_video_streams", message))
-    if is_image:
+    if is_cut:
+        left = (
+            "part of the picture is missing" if is_image else f"{len(index.times)} frames are left"
+        )
+        found.append(MediaWarning("media.truncated", f"the file is cut off; {left}"))
+    if is_image or header.container in NO_DURATION_STATED:
         return found
-    cut = origin.kind == "mov" and header.last_byte > origin.size_bytes
-    if cut or table.cut_off:
-        message = f"the file is cut off; {len(index.times)} frames are left"
-        found.append(MediaWarning("media.truncated", message))
-    if header.container in CLOCKS_THAT_JUMP:
-        return found  # Nothing is stated there: what FFmpeg says is a guess.
     # A file lasts as long as its longest stream, be it one without pictures.
     others_end = table.other_end - index.start * index.time_base
     longest = max(index.duration, header.others_duration, others_end)
@@ -330,8 +414,7 @@ def _picture_warnings(
 
 
 def _check_stated_duration(container: InputContainer, origin: Origin) -> None:
-    # Where the clock may jump, FFmpeg's duration is a guess that may span the jump.
-    if container.duration is not None and container.format.name not in CLOCKS_THAT_JUMP:
+    if container.duration is not None and container.format.name not in NO_DURATION_STATED:
         _check_duration(Fraction(container.duration, av.time_base), origin)
 
 

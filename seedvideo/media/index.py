@@ -92,6 +92,7 @@ def build_index(
     clock_may_jump: bool,
     raw: bool,
     pts_guessed: bool,
+    numbered: bool,
     fps: Fraction | None,
 ) -> Index:
     """Works out what a stream presents from the facts of its packets.
@@ -105,6 +106,8 @@ def build_index(
         raw: whether the container states no times of its own.
         pts_guessed: whether presentation times are made up by FFmpeg, as for AVI, which stores
             none; they are wrong where pictures are reordered.
+        numbered: whether a packet's number is its time in ticks. FFmpeg divides places in a Y4M
+            file by the least size of a frame, and is wrong where frames have parameters.
         fps: frames a second for a stream without times.
 
     Raises:
@@ -120,6 +123,8 @@ def build_index(
 
     say = _Warnings()
     times = _fill_times(table, reorders=reorders, say=say)
+    if numbered:
+        times = list(range(len(table)))
     if clock_may_jump:
         _mend_jumps(times, table, time_base, say)
     order = _presentation_order(times, numbers, keys[0], say)

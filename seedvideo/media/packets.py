@@ -51,6 +51,8 @@ class PacketTable:
     flags: array[int] = field(default_factory=lambda: array("b"))
     other_end: Fraction = Fraction(0)
     """Latest end among the packets of other streams, in seconds of the container's clock."""
+    last_place: int = 0
+    """Offset in the file of the last packet's data."""
     cut_off: bool = False
     """Whether reading ended in an error, not at the end of the file."""
 
@@ -61,10 +63,10 @@ class PacketTable:
         """Tells whether decoding may begin at a packet."""
         return bool(self.flags[number] & _KEY)
 
-    def hide_all_but_first(self) -> None:
-        """Marks every packet but the first as never shown."""
-        for number in range(1, len(self)):
-            self.flags[number] |= _HIDDEN
+    def keep_first(self) -> None:
+        """Drop every packet but the first."""
+        for column in (self.pts, self.dts, self.duration, self.size, self.payload, self.flags):
+            del column[1:]
 
     def is_hidden(self, number: int) -> bool:
         """Tells whether a packet's picture is never shown."""
@@ -149,14 +151,15 @@ def tabulate(
             raise encrypted(origin.shown)
         # An empty packet says "the same picture again"; given to a decoder it would end the stream.
         hidden = packet.is_discard or not packet.size or not _is_shown(codec, packet)
-        # A GIF picture paints over the one before, whatever its key flag says.
-        key = packet.is_keyframe and (codec != "gif" or not len(table))
+        # A picture of a GIF or PNG paints over the one before, whatever its key flag says.
+        key = packet.is_keyframe and (codec not in ("gif", "apng") or not len(table))
         table.pts.append(NO_TIME if packet.pts is None else packet.pts)
         table.dts.append(NO_TIME if packet.dts is None else packet.dts)
         table.duration.append(packet.duration or 0)
         table.size.append(packet.size)
         table.payload.append(packet.size - _padding(codec, packet))
         table.flags.append(_KEY * key | _HIDDEN * hidden)
+        table.last_place = packet.pos or 0
     return table
 
 

@@ -50,9 +50,8 @@ def read_orientation(frame: VideoFrame) -> Orientation:
         # PyAV declares this as a dictionary of motion vectors; it is a container of all side data.
         every = cast(SideDataContainer, frame.side_data)
     except ValueError:
-        # PyAV 18 gives up on kinds of side data that are newer than it is (EXIF is one), but still
-        # tells the angle, counterclockwise; a mirrored picture is not told from a turned one.
-        return Orientation(round(-frame.rotation / 90) % 4 * 90)
+        # PyAV 18 gives up on kinds of side data that are newer than it is (EXIF is one).
+        return read_rotation(frame)
     matrix = next((data for data in every if data.type == Type.DISPLAYMATRIX), None)
     if matrix is None:
         return Orientation()
@@ -66,6 +65,15 @@ def read_orientation(frame: VideoFrame) -> Orientation:
     if b >= 0:
         return Orientation(90) if c < 0 else Orientation(270, flipped=True)
     return Orientation(270) if c >= 0 else Orientation(90, flipped=True)
+
+
+def read_rotation(frame: VideoFrame) -> Orientation:
+    """Reads the angle alone: a mirrored picture is not told from a turned one.
+
+    For pictures decoded from PNG data, whose side data PyAV 18 frees twice where it has a name, as
+    colour profiles have: the process crashes later.
+    """
+    return Orientation(round(-frame.rotation / 90) % 4 * 90)  # PyAV counts counterclockwise.
 
 
 def read_photo_orientation(descriptor: int) -> Orientation:

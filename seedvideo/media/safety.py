@@ -17,6 +17,7 @@ from typing import Final
 
 from seedvideo.errors import InputError, MediaError
 from seedvideo.limits import Limits
+from seedvideo.media.stills import is_moving_png, moving_webp
 
 HEAD_BYTES: Final = 4096
 """How much of a file is looked at."""
@@ -43,6 +44,9 @@ _MAGIC: Final = (
     (4, rb"\x47.{191}\x47.{191}\x47", "mpegts"),
     (0, rb"ID3|fLaC|RIFF....WAVE|FORM....AIF|\xff[\xfb\xf3\xf2\xf1\xf9]", "audio"),
 )
+_Y4M: Final = b"YUV4MPEG2 "
+"""Start of an uncompressed video, whose header is text and whose pictures may look like text."""
+
 _WEBP_MOVES: Final = 0x02
 """The animation flag of a WebP file (RFC 9649, section 2.7)."""
 
@@ -148,6 +152,8 @@ def open_source(path: str | os.PathLike[str], *, limits: Limits, root: Path | No
         # A folder on the way may have become a link since the first check.
         _check_inside(_place(descriptor, real), root, shown)
         kind = sniff(os.pread(descriptor, HEAD_BYTES, 0), shown=shown)
+        if kind == "png" and is_moving_png(descriptor):
+            kind = "apng"
         return Source(descriptor, real, name, shown, kind, opened.st_size)
     except BaseException:
         os.close(descriptor)
@@ -164,6 +170,8 @@ def sniff(head: bytes, *, shown: str) -> str:
     Raises:
         MediaError: if it is text, or audio in a format that holds no video.
     """
+    if head.startswith(_Y4M):
+        return "y4m"
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if start[:12].lower().startswith(tuple(mark.lower() for mark in _PLAYLISTS)):
         raise MediaError(
@@ -174,11 +182,7 @@ def sniff(head: bytes, *, shown: str) -> str:
     if _is_text(head):
         raise MediaError("media.not_video", f"{shown}: is a text file, not a video")
     if head[8:16] == b"WEBPVP8X" and len(head) > 20 and head[20] & _WEBP_MOVES:
-        raise MediaError(
-            "media.codec_not_allowed",
-            f"{shown}: is a moving WebP, which is not supported",
-            hint="convert it to MP4 or GIF",
-        )
+        raise moving_webp(shown)
     for offset, pattern, kind in _MAGIC:
         if re.compile(pattern, re.DOTALL).match(head, offset):
             if kind == "audio":

@@ -17,6 +17,7 @@ from seedvideo.batch.journal import Journal
 from seedvideo.batch.verdict import State
 from tests.batch.command import are_gone, below, events, finish, start
 from tests.batch.jobs import Make, told
+from tests.media.still_files import pictures, saved
 
 PENDING: Final[tuple[State, ...]] = ("pending",)
 TEN: Final = [f"{number}-{colour}" for number in range(5) for colour in ("red", "two")]
@@ -55,10 +56,18 @@ def test_a_job_from_its_start_to_its_end(tmp_path: Path, made: Make) -> None:
 
 def test_some_failed(tmp_path: Path, made: Make) -> None:
     made("a-red", "bug-red")
+    # The first half of a photo, which is shown, and of a drawing, which shows nothing.
+    for name, kind in (("photo", "JPEG"), ("drawing", "PNG")):
+        data = saved(pictures(77, 1), kind)
+        (tmp_path / f"{name}.mp4").write_bytes(data[: len(data) // 2])
     code, _, err = finish(tmp_path, "-o", tmp_path / "out")
     assert code == 1
     assert "[internal.error]" in err
-    assert "1 failed with internal.error" in err
+    assert "1 failed with internal.error" in err and "1 failed with media.corrupt" in err
+    with Journal.open(tmp_path / "out", write=False) as journal:
+        entries = {Path(entry.item.id).stem: str(entry) for entry in journal.entries()}
+    assert "media.truncated" in entries["photo"] and "done" in entries["photo"]
+    assert "media.corrupt" in entries["drawing"]
 
 
 def test_a_bound_on_memory_is_for_each_run(tmp_path: Path, made: Make) -> None:

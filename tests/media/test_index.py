@@ -41,6 +41,7 @@ def index_of(
         clock_may_jump=clock_may_jump,
         raw=raw,
         pts_guessed=False,
+        numbered=False,
         fps=fps,
     )
 

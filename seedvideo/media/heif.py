@@ -1,0 +1,105 @@
+"""AVIF and HEIC files: pictures, image sequences, and what else such a file holds.
+
+They share the boxes of MP4 (ISO/IEC 23008-12). FFmpeg makes a stream of every picture and of every
+track, be it a transparency mask, and reads on where another file has been appended. Runs in the
+decoding process only.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from seedvideo.errors import MediaError
+from seedvideo.media.info import MediaWarning
+from seedvideo.media.stills import left_out_video
+
+_PHOTO_BRANDS: Final = ("avif", "heic", "heix", "heim", "heis", "mif1", "mif2", "miaf")
+_SEQUENCE_BRANDS: Final = ("avis", "hevc", "hevx", "hevm", "hevs", "msf1")
+_BRANDS: Final = (*_PHOTO_BRANDS, *_SEQUENCE_BRANDS)
+"""Major brands of files that hold pictures, or sequences of them."""
+
+
+def is_heif(container: InputContainer) -> bool:
+    """Tell whether a file says that it holds pictures, or sequences of them."""
+    return container.metadata.get("major_brand") in _BRANDS
+
+
+def colour_streams(streams: Sequence[VideoStream], *, shown: str) -> list[VideoStream]:
+    """Return the streams that are pictures to be shown: transparency masks are left out.
+
+    Raises:
+        MediaError: if the streams are tiles of one picture, or there are none.
+    """
+    if any(stream.disposition & Disposition.dependent for stream in streams):
+        # Phones store photos so. Each tile is a stream, and would pass for the whole picture.
+        raise MediaError(
+            "media.codec_not_allowed",
+            f"{shown}: is a photo stored in tiles, which is not supported",
+            hint="convert it to JPEG",
+        )
+    if not streams:
+        raise MediaError(
+            "media.corrupt",
+            f"{shown}: holds no picture that can be found: the file is cut off or damaged",
+            hint="copy it again",
+        )
+    return [stream for stream in streams if not _is_mask(stream)] or list(streams)
+
+
+def stream_warnings(container: InputContainer, stream: VideoStream) -> list[MediaWarning]:
+    """Return warnings about the streams beside the chosen one."""
+    others = [each for each in container.streams.video if each is not stream]
+    found: list[MediaWarning] = []
+    if any(_is_mask(each) for each in others):
+        found.append(MediaWarning("media.alpha", "transparency is ignored"))
+    size_px = (stream.width, stream.height)
+    # The first picture of a sequence is stored once more, for programs that show one only.
+    alike = [each for each in others if not _is_mask(each) and each.frames >= stream.frames]
+    count = sum((each.width, each.height) == size_px for each in alike)
+    if count:
+        message = f"{count} more pictures or sequences of the same size are not read"
+        found.append(MediaWarning("media.other_pictures", message))
+    return found
+
+
+def check_boxes(descriptor: int, *, shown: str) -> list[MediaWarning]:
+    """Look for a video that a phone added to a photo.
+
+    Returns:
+        A warning if there is one, in a box of its own.
+
+    Raises:
+        MediaError: if another file has been appended, which confuses FFmpeg.
+    """
+    for kind, place, start in _boxes(descriptor):
+        if kind == b"mpvd":
+            return [left_out_video(start)]
+        if kind == b"ftyp" and place > 0:
+            raise MediaError(
+                "media.unreadable",
+                f"{shown}: is a photo with another file behind it",
+                hint=f"take them apart: head -c {place} PHOTO > photo.heic;"
+                f" tail -c +{place + 1} PHOTO > clip.mp4",
+            )
+    return []
+
+
+def _boxes(descriptor: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield kind, offset, and offset of the content of each box that is in no other box."""
+    place = 0
+    while len(head := os.pread(descriptor, 16, place)) >= 8:
+        length, start = int.from_bytes(head[:4], "big"), 8
+        if length == 1:
+            length, start = int.from_bytes(head[8:], "big"), 16
+        yield head[4:8], place, place + start
+        if length < start:
+            return
+        place += length
+
+
+def _is_mask(stream: VideoStream) -> bool:
+    return (stream.codec_context.pix_fmt or "").startswith("gray")
