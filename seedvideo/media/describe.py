@@ -231,7 +231,7 @@ def _decode_first(
     container = stack.enter_context(open_container(origin))
     stream = choose_stream(container, origin)
     prepare_decoder(stream, origin, is_strict=is_strict)
-    return stream, _first_picture(container, stream, index.keys[0], origin, alive)
+    return stream, _first_picture(container, stream, index, origin, alive)
 
 
 def _orientation(stream: VideoStream, first: VideoFrame | None, origin: Origin) -> Orientation:
@@ -264,15 +264,18 @@ def _damage_warnings(
 def _first_picture(
     container: InputContainer,
     stream: VideoStream,
-    first_key: int,
+    index: Index,
     origin: Origin,
     alive: Callable[[], None],
 ) -> VideoFrame | None:
+    first_key = index.keys[0]
+    # Of a still picture's file the index holds the first packet only.
+    end = min(len(index.rank_of), first_key + _MAX_PACKETS_TO_A_PICTURE + 1)
     for number, packet in enumerate(read_packets(container, stream, shown=origin.shown)):
         alive()
         if number < first_key:
             continue
-        if packet is None or number > first_key + _MAX_PACKETS_TO_A_PICTURE:
+        if packet is None or number >= end:
             break
         try:
             frames = stream.codec_context.decode(packet)

@@ -118,6 +118,13 @@ def test_a_photo_with_another_behind_it(tmp_path: Path) -> None:
     assert [w.code for w in info.warnings] == ["media.other_pictures"] and numbers == [77]
 
 
+def test_a_picture_behind_a_damaged_photo_never_stands_in_for_it(tmp_path: Path) -> None:
+    views = bytearray(saved(pictures(5, 2), "MPO"))
+    tables = views.index(b"\xff\xc4")
+    views[tables + 5 : tables + 21] = b"\xff" * 16
+    assert codes(write(tmp_path / "views.mpo", bytes(views))) == ["error media.corrupt"]
+
+
 @pytest.mark.parametrize("between", [b"", b"\xff" * 7, bytes(300), b"SEFT"])
 def test_a_smaller_picture_behind_a_photo_is_its_thumbnail(tmp_path: Path, between: bytes) -> None:
     small = saved([PHOTO.resize((96, 56))], "JPEG")
