@@ -14,8 +14,8 @@ _WORD: Final = rf"[^\W_{CJK}]"
 """A letter or digit of a script that writes spaces between words."""
 
 LETTER: Final = re.compile(
-    rf"(?<!{_WORD})(?<![^\W_]['.-])[A-Za-z](?!{_WORD})(?!['-][^\W_])(?!\.[A-Za-z](?![A-Za-z]))"
-    r"(?![+#])"
+    rf"(?<!{_WORD})(?<![^\W_]['./&-])[A-Za-z](?!{_WORD})(?!['-][^\W_])(?!\.[A-Za-z](?![A-Za-z]))"
+    r"(?![+#])(?![/&][^\W_])"
 )
 """A letter of which nothing around it makes a word, an abbreviation or a name such as ``C++``."""
 
@@ -32,9 +32,9 @@ _LINK_WORDS: Final = (
     "excluding exclude excludes excluded eliminate eliminates eliminated eliminating reject "
     "rejects rejecting rejected dismiss discard out than over versus vs unlike like to of in "
     "on by from at matches match fits fit supports support suggests suggest indicates "
-    "indicate means leaves leaving besides also perhaps maybe no yes wait actually anything "
-    "all to la el es est ist son e é è y o und oder et ou respuesta antwort réponse resposta "
-    "risposta opción opção opzione ответ вариант"
+    "toward towards vote gives giving indicate means leaves leaving besides also perhaps maybe "
+    "no yes wait actually anything all to la el es est ist son e é è y o und oder et ou respuesta "
+    "antwort réponse resposta risposta opción opção opzione ответ вариант"
 )
 LINKS: Final = frozenset(_LINK_WORDS.split())
 """Words that may stand right before a label; after any other word it is part of a name."""
@@ -154,7 +154,7 @@ DENIED_BEFORE: Final = re.compile(
 _SURELY: Final = r"""
     (?:[\s:([{<]*
        (?:the|la|el|option|choice|letter|answer|correct|right|most|therefore|thus|just|that
-         |is|as\s+follows|indeed|\w+ly)\b)*
+         |as\s+follows|indeed|\w+ly)\b)*
     [\s:([{<]*\Z
 """
 ANNOUNCED: Final = re.compile(
@@ -167,7 +167,7 @@ ANNOUNCED: Final = re.compile(
         (?:\b(?:is|was|(?<!could\ )(?<!might\ )(?<!may\ )be|being|es|est|ist|\u00e9|\u00e8)\b
           |[:=\u2013\u2014\u2192-]+)
       | \b(?:choose|chose|choosing|select|selected|selecting|picked|picking|pick
-            |(?:go|going|went|answer)\s+(?:with|for)|(?:vote|opt|opted)\s+for|settle\s+on
+            |(?:go|going|went|answer)\s+(?:with|for)|vote(?:\s+for)?|(?:opt|opted)\s+for|lean(?:ing)?\s+towards?|settle\s+on
             |conclude|guess)\b
       | \b(?:correct|right|best|final)\s+(?:answer|option|choice|letter)\b
       | \b(?:wait|actually|correction|second\s+thought)\b[\w\s,;:'\u2013\u2014-]{{0,30}}
@@ -183,8 +183,8 @@ ANNOUNCED: Final = re.compile(
 
 STATED: Final = re.compile(
     rf"""
-    (?:\b(?:is|it's|that's|be|so|thus|hence|therefore|consequently|leaves|leaving|matches|match
-         |fits|supports|suggests|indicates|think|believe|say|but|with)\b
+    (?:\b(?:(?<!so\ )is|it's|that's|be|so|gives|giving|thus|hence|therefore
+         |consequently|leaves|leaving|matches|match|fits|supports|suggests|indicates|think|believe|say|but|with)\b
       | \b(?:likely|probably|definitely|certainly|clearly|surely)\b)
     [\s,]*{_SURELY}
     """,
@@ -221,7 +221,7 @@ JOINT: Final = re.compile(
     r"""
     [)\]}>]* [ \t]* (?:[.:]?[ \t]*(?=\b(?:and|n?or)\b))?
     (?:
-        (?: (?:,|/|&|\+|;|\||\u3001|和|或|と|及|와|과|또는)
+        (?: (?:,|/|&|\+|;|\||:|=|>|<|\u3001|和|或|と|及|와|과|또는)
           | \b(?:and|n?or|und|oder|et|ou|y|to|through|vs\.?|versus)\b
           | 还是|還是 )
         [ \t]*
@@ -236,13 +236,13 @@ JOINT: Final = re.compile(
 
 SINGULAR: Final = re.compile(
     r"[)\]}>]*\s+(?:is|was|has|does|can|can't|cannot|isn't|wasn't|doesn't|remains|must|should|would"
-    r"|seems|fits|matches|looks)\b",
+    r"|seems|fits|matches|looks|shows|describes|depicts|says|lacks|contradicts)\b",
     re.IGNORECASE,
 )
 """A verb behind the last of several labels: a new clause may begin with that label."""
 
 DENIAL: Final = re.compile(r"\b(?:not?|nor|never|neither|none|cannot)\b|n't\b", re.IGNORECASE)
-"""A denial of whatever."""
+"""Any denial."""
 
 SENTENCE_START: Final = re.compile(r"(?:\A|[\n.;!?])[ \t(\[]*(?:option |choice )?[(\[]?\Z", re.I)
 """The end of what stands before a label that begins a sentence or a line."""

@@ -163,11 +163,7 @@ def _firmness(text: str, start: int, end: int, own_end: int | None) -> Firmness 
         return Firmness.MENTIONED
     if AFFIRMED.match(following) or ANNOUNCED.search(near) or _is_last_line(before, after):
         return Firmness.ANNOUNCED
-    is_mark = after[:1] in tuple(".):,;\n-\u2013\u2014") or after[:2] in (
-        " -",
-        " \u2013",
-        " \u2014",
-    )
+    is_mark = re.match(r"[.):,;\n]| ?[\u2013\u2014-]", after) is not None
     is_statement = STATEMENT.match(following) is not None and not is_mark
     if BEGINS.match(left) and (own_end is not None or is_bracketed or not is_statement):
         return Firmness.LEADS
@@ -240,8 +236,11 @@ def _are_joined(text: str, one: tuple[Label, int | None], other: tuple[Label, in
         if is_listed and re.match(r"[ \t]*(?:[.,;:|)\n]|\Z)", text[other[1] :]):
             return True
     between = text[one[0].end : other[0].start]
-    if one[0].firmness is Firmness.DENIED and ";" in between:
-        return False
+    if ";" in between and (
+        one[0].firmness is Firmness.DENIED
+        or re.match(r"[ \t]*(?:;|\Z)", text[other[0].end :]) is None
+    ):
+        return False  # It is a clause of its own.
     return len(between) <= _MOST_BETWEEN and JOINT.match(between) is not None
 
 
@@ -270,7 +269,7 @@ def _judge(text: str, labels: list[Label], group: list[int]) -> None:
 
 
 def _is_argued(text: str, labels: Sequence[Label], at: int, own_end: int | None) -> bool:
-    """Whether a label leads a list that denies it: ``A: is not seen. B: is seen.``, no more."""
+    """Whether a leading label only begins a list, as in ``A: not seen there. B: seen there``."""
     for other in labels[at + 1 :]:
         if other.place != labels[at].place and SENTENCE_START.search(
             text[max(other.start - _MOST_BETWEEN, 0) : other.start]
