@@ -79,7 +79,10 @@ def _about_spans(items: Sequence[Item]) -> list[str]:
         " spans are cut to the video."
     ]
     if count := sum(any(end <= start for start, end in _true_spans(item)) for item in own):
-        notes.append(f"Items with a true span without length, which no answer meets: {count:,}.")
+        notes.append(
+            "Items with a true span that runs backward or has no length, which no answer meets:"
+            f" {count:,}."
+        )
     if count := sum(any(not _within(span, item) for span in _true_spans(item)) for item in own):
         notes.append(f"Items with a true span that reaches out of the video: {count:,}.")
     if any(item.others for item in own):

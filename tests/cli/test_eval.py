@@ -257,7 +257,7 @@ def test_odd_truths_are_counted_above_the_table(
     assert code == 1
     for count, said in zip(
         counts,
-        ("without length, which no answer meets", "that reaches out of the video"),
+        ("runs backward or has no length, which no answer meets", "that reaches out of the video"),
         strict=True,
     ):
         assert (said in out) is (count > 0)
