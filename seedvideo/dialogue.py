@@ -11,11 +11,28 @@ from typing import Final
 
 from seedvideo.errors import AskError, GroundError
 from seedvideo.media.timeline import seconds
-from seedvideo.model.backends import Backend, Choice, Chooser, Chosen, Pointer, Skill, Usage
+from seedvideo.model.backends import (
+    Backend,
+    Chooser,
+    Chosen,
+    Note,
+    OpenMethod,
+    Pointer,
+    Skill,
+    Usage,
+)
 from seedvideo.model.packing import pack
 from seedvideo.prepared import View
-from seedvideo.records import AnswerRecord, GroundingRecord, Option, SpanRecord
+from seedvideo.records import (
+    AnswerMethod,
+    AnswerRecord,
+    GroundingRecord,
+    Option,
+    SpanRecord,
+    Warned,
+)
 from seedvideo.tasks.ask import Question, read_open, read_option
+from seedvideo.tasks.caption import parse_caption
 from seedvideo.tasks.ground import NOT_FOUND, ground_prompt, weigh_spans
 from seedvideo.tasks.labels import LETTERS
 from seedvideo.tasks.spans import Moment, read_spans
@@ -47,6 +64,7 @@ class Sighting:
         thinking: what it thought.
         raw: the answer as the model gave it.
         usage: tokens spent.
+        notes: as in `Generation`.
     """
 
     moments: tuple[Moment, ...]
@@ -56,6 +74,7 @@ class Sighting:
     thinking: str | None
     raw: str
     usage: Usage
+    notes: tuple[Note, ...] = ()
 
     def record(self, query: str, *, thinking: bool) -> GroundingRecord:
         """The record of it, with the thought if it was asked for."""
@@ -71,6 +90,7 @@ class Sighting:
             confident=self.confident,
             thinking=self.thinking if thinking else None,
             raw=self.raw,
+            notes=_noted(self.notes),
         )
 
 
@@ -83,7 +103,8 @@ def answer(
         AskError: ``ask.options_unfit`` if the model cannot tell two options apart;
             ``ask.question_invalid`` if the question takes too many of the model's tokens.
         ModelError: ``model.answer_unparsable`` if the answer means none of the options;
-            ``model.empty_answer`` if an open one is empty.
+            ``model.empty_answer`` if an open one is empty; ``model.no_answer`` if the model has
+            none to such a question.
     """
     prompt = question.prompt(thinking=thinking)
     options = question.options
@@ -92,16 +113,24 @@ def answer(
         whole = "the question with its options" if options else "the question"
         raise AskError("ask.question_invalid", f"{whole} {fault}", hint=_SHORTER)
     probabilities: dict[int, float] = {}
+    probability: float | None = None
+    method: AnswerMethod = "words"
     if options and isinstance(backend, Chooser):
         chosen = _choose_option(backend, view, prompt, options, thinking=thinking)
-        probabilities = {choice.index: _share(choice) for choice in chosen.ranked}
+        probabilities = {choice.index: _share(choice.probability) for choice in chosen.ranked}
         text = raw = options[chosen.ranked[0].index]
         thought, confident, usage = chosen.thinking, chosen.confident, chosen.usage
+        notes, method = chosen.notes, "options"
     else:
         written = _write(backend, view, prompt, skill="ask", thinking=thinking)
         raw, thought = written.raw, written.thinking
-        confident, usage = written.confident, written.usage
-        text = options[read_option(raw, options)] if options else read_open(raw)
+        confident, usage, notes = written.confident, written.usage, written.notes
+        probability = written.probability
+        if options:
+            text = options[read_option(raw, options)]
+        else:
+            method = written.method
+            text = parse_caption(raw) if method == "description" else read_open(raw)
     record = AnswerRecord(
         question=question.text,
         answer=text,
@@ -110,8 +139,11 @@ def answer(
             for place, option in enumerate(options)
         ),
         confident=confident,
+        method=method,
+        probability=None if probability is None else _share(probability),
         thinking=thought if thinking else None,
         raw=raw,
+        notes=_noted(notes),
     )
     return record, usage
 
@@ -168,6 +200,7 @@ def sight(backend: Backend, view: View, query: str, *, top: int, thinking: bool)
         thinking=written.thinking,
         raw=written.raw,
         usage=written.usage,
+        notes=written.notes,
     )
 
 
@@ -200,12 +233,17 @@ def _point_at_spans(
         thinking=pointed.thinking,
         raw=weighed.texts[0] if is_found else NOT_FOUND,
         usage=pointed.usage,
+        notes=pointed.notes,
     )
 
 
-def _share(choice: Choice) -> float:
+def _share(probability: float) -> float:
     """A probability as a record keeps it: sums of floats may end a hair above 1."""
-    return round(min(max(choice.probability, 0.0), 1.0), 6)
+    return round(min(max(probability, 0.0), 1.0), 6)
+
+
+def _noted(notes: Sequence[Note]) -> tuple[Warned, ...]:
+    return tuple(Warned(code=note.code, message=note.message) for note in notes)
 
 
 @dataclass(frozen=True)
@@ -216,6 +254,9 @@ class _Written:
     thinking: str | None
     confident: bool
     usage: Usage
+    probability: float | None
+    method: OpenMethod
+    notes: tuple[Note, ...]
 
 
 def _write(backend: Backend, view: View, prompt: str, *, skill: Skill, thinking: bool) -> _Written:
@@ -232,4 +273,7 @@ def _write(backend: Backend, view: View, prompt: str, *, skill: Skill, thinking:
         thinking=made.thinking if made.thinking is not None else thought,
         confident=made.confident,
         usage=made.usage,
+        probability=made.probability,
+        method=made.method,
+        notes=made.notes,
     )

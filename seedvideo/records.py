@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 Task: TypeAlias = Literal["caption", "ask", "ground"]
 """What was done with a video."""
 
+AnswerMethod: TypeAlias = Literal["options", "words", "known_answers", "description"]
+"""How a question was answered: the given options were weighed; the model's words were read; the
+answers that the model knows to such a question were weighed; or what is shown was described."""
+
 SCHEMA_VERSION: Literal[1] = 1
 """Rises when a reader of old records would misread a new one; added keys do not raise it."""
 
@@ -58,6 +62,14 @@ class Option(_Part):
     """Among the options; None where the model does not tell."""
 
 
+class Warned(_Part):
+    """Something odd that did not stop the work, or that a reader of an answer should know."""
+
+    code: str
+    """Of an answer's note: where it begins with ``answer.``, the note says why it is unsure."""
+    message: str
+
+
 class AnswerRecord(_Part):
     """A question and its answer."""
 
@@ -66,12 +78,17 @@ class AnswerRecord(_Part):
     """The text of the option that was chosen, or the open answer."""
     options: tuple[Option, ...] = ()
     """In the order in which they were given; none where the question was open."""
+    method: AnswerMethod = "words"
+    """How the model answered."""
+    probability: float | None = Field(default=None, ge=0, le=1)
+    """Of an open answer among those that it could have been; None where the model does not tell."""
     confident: bool
-    """False where the frames look unlike anything the model was trained on."""
+    """False where the frames look unlike anything the model was trained on, or a note says why."""
     thinking: str | None = None
     """What the model thought before it answered, if it was asked to."""
     raw: str
     """The answer as the model gave it."""
+    notes: tuple[Warned, ...] = ()
 
 
 class SpanRecord(_Part):
@@ -104,19 +121,13 @@ class GroundingRecord(_Part):
     """What the model thought before it answered, if it was asked to."""
     raw: str
     """The answer as the model gave it."""
+    notes: tuple[Warned, ...] = ()
 
     @model_validator(mode="after")
     def _found_is_there(self) -> Self:
         if self.found != bool(self.spans):
             raise ValueError(f"found is {self.found}, with {len(self.spans)} spans")
         return self
-
-
-class Warned(_Part):
-    """Something odd about the file that did not stop the work."""
-
-    code: str
-    message: str
 
 
 class MediaRecord(_Part):
@@ -217,7 +228,8 @@ class Record(_Part):
     text: str | None = None
     """One caption of the whole clip, the answer, or the first span that was found."""
     confident: bool | None = None
-    """False where the clip looks unlike anything the model was trained on."""
+    """False where the clip looks unlike anything the model was trained on, or a note of the answer
+    says why it is unsure."""
     events: tuple[Event, ...] = ()
     """Captions with their spans; only of the task ``caption``."""
     answer: AnswerRecord | None = None

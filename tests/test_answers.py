@@ -53,9 +53,12 @@ def test_an_option_is_chosen_with_a_probability_for_each(clip: Path) -> None:
             {"label": "A", "text": "green", "probability": 0.25},
             {"label": "B", "text": "red", "probability": 0.75},
         ),
+        "method": "options",
+        "probability": None,
         "confident": True,
         "thinking": None,
         "raw": "red",
+        "notes": (),
     }
     (parts,) = model.seen
     assert isinstance(parts[1], ImagePart)

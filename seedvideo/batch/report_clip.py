@@ -135,7 +135,11 @@ def _words(record: Record, *, timings: bool) -> Sequence[str]:
         said = _caption(record)
     unsure = ""
     if record.confident is False:
-        unsure = '<p class="unsure">not sure: unlike anything the model was trained on</p>'
+        told = record.answer or record.grounding
+        notes = () if told is None else told.notes
+        doubts = [note.message for note in notes if note.code.startswith("answer.")]
+        why = spoken("; ".join(doubts)) if doubts else "unlike anything the model was trained on"
+        unsure = f'<p class="unsure">not sure: {why}</p>'
     return said, unsure, _cost(record, timings=timings)
 
 

@@ -16,7 +16,7 @@ from seedvideo.cli.options import (
 from seedvideo.cli.sinks import open_sink
 from seedvideo.cli.talk import COULD_NOT_START, SOME_FAILED, Talk
 from seedvideo.cli.wishes import Wishes, with_wishes
-from seedvideo.writers.inert import printable
+from seedvideo.writers.inert import one_line, printable
 
 if TYPE_CHECKING:
     from seedvideo.records import Record, Task
@@ -124,7 +124,13 @@ def comment(talk: Talk, record: "Record") -> None:
     """Say on stderr what a reader of the result should know."""
     name = printable(record.source)
     unsure = sum(not event.confident for event in record.events)
-    if record.confident is False:
+    told = record.answer or record.grounding
+    notes = () if told is None else told.notes
+    doubts = [note for note in notes if note.code.startswith("answer.")]
+    for note in notes:
+        kind = "not sure" if note in doubts else "note"
+        talk.note(f"{kind}: {name}: {one_line(note.message)} [{note.code}]")
+    if record.confident is False and not doubts:
         talk.note(
             f"not sure: the frames of {name} look unlike anything that the model was trained on"
         )

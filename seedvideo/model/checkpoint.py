@@ -35,6 +35,7 @@ from seedvideo.model.files import (
     verify,
     weight_files,
 )
+from seedvideo.model.open_answers import ANSWERS
 from seedvideo.model.seedvl import SeedVL, SeedVLConfig
 from seedvideo.sampler.geometry import TokenGeometry
 
@@ -57,6 +58,8 @@ class CheckpointConfig:
         model: sizes.
         geometry: frame sizes, levels and default budget.
         familiarity_threshold: below it an answer is not confident; None if that is not known.
+        open_answers: how open questions are answered: by kind, the least probability of an answer
+            that is told as sure (`seedvideo.model.open_answers`); None if they are written freely.
     """
 
     name: str
@@ -65,6 +68,7 @@ class CheckpointConfig:
     model: SeedVLConfig
     geometry: TokenGeometry
     familiarity_threshold: float | None = None
+    open_answers: Mapping[str, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -90,12 +94,23 @@ class CheckpointConfig:
             raise TypeError("name and licence must be text")
         if not isinstance(config.familiarity_threshold, float | int | None):
             raise TypeError("familiarity_threshold must be a number")
+        if config.open_answers is not None:
+            _check_open_answers(config.open_answers, model)
         if config.geometry.token_px != model.token_px:
             raise ValueError(
                 f"the geometry has {config.geometry.token_px} px a token, the model "
                 f"{model.token_px} px"
             )
         return config
+
+
+def _check_open_answers(sure: Mapping[str, float], model: SeedVLConfig) -> None:
+    if model.answer is None or not model.answer.pointer:
+        raise ValueError("open_answers needs an answer branch with a pointer")
+    if set(sure) != set(ANSWERS):
+        raise ValueError(f"open_answers has {sorted(sure)}, expected {sorted(ANSWERS)}")
+    if not all(isinstance(least, float | int) and 0 <= least <= 1 for least in sure.values()):
+        raise ValueError("open_answers must be probabilities")
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,9 @@ THINK: Final = "<think>"
 THINK_END: Final = "</think>"
 """What a thought ends with; the answer follows at once."""
 
+STEP: Final = "; "
+"""What parts the steps of a thought, in the order of time."""
+
 MAX_THINKING_TOKENS: Final = 256
 """Most tokens of a thought, its closing mark included where the model writes it."""
 

@@ -12,11 +12,13 @@ from typing import Final, Self
 from seedvideo.errors import AskError, ModelError
 from seedvideo.tasks.choice import option_meant
 from seedvideo.tasks.labels import LETTERS
-from seedvideo.tasks.think import inside_answer_marks, with_thinking
+from seedvideo.tasks.think import inside_answer_marks, with_thinking, without_thinking
 from seedvideo.tasks.words import fault_of
 
 MAX_OPTIONS: Final = len(LETTERS)
 """Most options of a question: as many as there are letters."""
+
+_OPEN_SUFFIX: Final = " Answer in a few words."
 
 _SPACES: Final = re.compile(r"\s+")
 _LEAD_IN: Final = re.compile(
@@ -61,11 +63,21 @@ class Question:
     def prompt(self, *, thinking: bool = False) -> str:
         """The user's text, last in the sequence."""
         if not self.options:
-            asked = f"{self.text} Answer in a few words."
+            asked = self.text + _OPEN_SUFFIX
         else:
             labelled = "; ".join(f"{a}. {b}" for a, b in zip(LETTERS, self.options, strict=False))
             asked = f"{self.text} Options: {labelled}. Answer with one of the options."
         return with_thinking(asked, thinking=thinking)
+
+
+def open_question(prompt: str) -> str | None:
+    """The question of a prompt that `Question.prompt` made; None where it has options.
+
+    >>> open_question(Question.of("What is it?").prompt(thinking=True))
+    'What is it?'
+    """
+    words = without_thinking(prompt)
+    return words.removesuffix(_OPEN_SUFFIX) if words.endswith(_OPEN_SUFFIX) else None
 
 
 def _check(options: Sequence[str]) -> None:

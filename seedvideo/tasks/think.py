@@ -20,6 +20,11 @@ def with_thinking(prompt: str, *, thinking: bool) -> str:
     return prompt + THINK_SUFFIX if thinking else prompt
 
 
+def without_thinking(prompt: str) -> str:
+    """The prompt that `with_thinking` was given."""
+    return prompt.removesuffix(THINK_SUFFIX)
+
+
 def split_thought(text: str) -> tuple[str | None, str]:
     """Take a model's thought from its answer.
 

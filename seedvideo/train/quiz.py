@@ -18,7 +18,7 @@ import numpy as np
 from seedvideo.evaluate.synthetic.questions import Question, ask_all
 from seedvideo.evaluate.synthetic.story import COUNT_WORDS, Event
 from seedvideo.evaluate.synthetic.things import HELD_OUT
-from seedvideo.model.thinking import THINK, THINK_END
+from seedvideo.model.thinking import STEP, THINK, THINK_END
 from seedvideo.sampler.stamps import stamp
 from seedvideo.tasks import ask
 from seedvideo.tasks.ground import NOT_FOUND, ground_prompt
@@ -282,7 +282,7 @@ def _pair(
 
 def _thought(events: Sequence[Event], shown: Sequence[Shown], times: Sequence[Fraction]) -> str:
     """All that happens, in order: what one would note down before answering."""
-    return "; ".join(
+    return STEP.join(
         f"{_span_text(span, times)} {_noted(event, span)}"
         for event, span in zip(events, shown, strict=True)
     )

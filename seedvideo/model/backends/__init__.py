@@ -15,6 +15,9 @@ from seedvideo.sampler.geometry import TokenGeometry
 Skill: TypeAlias = Literal["caption", "ask", "ground"]
 """What a model is asked for: to describe, to answer a question, or to find a moment."""
 
+OpenMethod: TypeAlias = Literal["words", "known_answers", "description"]
+"""How an open question was answered."""
+
 SKILLS: Final[tuple[Skill, ...]] = get_args(Skill)
 
 
@@ -34,15 +37,34 @@ class Usage:
 
 
 @dataclass(frozen=True)
+class Note:
+    """What a reader of an answer should know.
+
+    Args:
+        code: stable, for programs; one that begins with ``answer.`` says why the answer is unsure.
+        message: for people, without a full stop.
+    """
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Generation:
     """One answer.
 
     Args:
         text: as the model wrote it, without its thought.
-        confident: false where the frames look unlike anything that the model was trained on.
+        confident: false where the frames look unlike anything that the model was trained on, or
+            where a note says why the answer is unsure.
         familiarity: how alike they look, from -1 to 1; None where a model cannot tell.
         usage: tokens spent.
         thinking: what it wrote between the marks of a thought; None if it was not to think.
+        probability: of the answer among those that it could have been; None where a model does not
+            say.
+        method: how a question was answered: in the model's own words, by the likeliest of the
+            answers that it knows to such a question, or by a description of what is shown.
+        notes: what a reader should know.
     """
 
     text: str
@@ -50,6 +72,9 @@ class Generation:
     familiarity: float | None
     usage: Usage
     thinking: str | None = None
+    probability: float | None = None
+    method: OpenMethod = "words"
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,6 +101,7 @@ class Chosen:
         familiarity: as in ``Generation``.
         thinking: as in ``Generation``.
         usage: tokens spent; the answer's are those of the best choice.
+        notes: as in ``Generation``.
     """
 
     ranked: tuple[Choice, ...]
@@ -83,6 +109,7 @@ class Chosen:
     familiarity: float | None
     thinking: str | None
     usage: Usage
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,6 +122,7 @@ class Pointed:
         familiarity: as in ``Generation``.
         thinking: as in ``Generation``.
         usage: tokens spent; no answer is written.
+        notes: as in ``Generation``.
     """
 
     probabilities: tuple[float, ...]
@@ -102,6 +130,7 @@ class Pointed:
     familiarity: float | None
     thinking: str | None
     usage: Usage
+    notes: tuple[Note, ...] = ()
 
 
 class Prices(Protocol):

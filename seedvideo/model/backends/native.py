@@ -15,7 +15,7 @@ import math
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from seedvideo.errors import ConfigError, ModelError
-from seedvideo.model.backends import Choice, Chosen, Generation, Pointed, Skill, Usage
+from seedvideo.model.backends import Choice, Chosen, Generation, Note, Pointed, Skill, Usage
 from seedvideo.model.checkpoint import Checkpoint, load_checkpoint
 from seedvideo.model.consensus import most_agreed
 from seedvideo.model.constrained import rank_candidates
@@ -33,11 +33,23 @@ from seedvideo.model.decoder import Decoder
 from seedvideo.model.familiarity import Familiarity
 from seedvideo.model.generate import Reading, as_it_is, write
 from seedvideo.model.marks import ANSWER_ID, FRAME_END_ID, FRAME_ID, IMAGE_ID, MARKS_A_FRAME
+from seedvideo.model.open_answers import answer_openly, finds
 from seedvideo.model.packing import ImagePart, Part, TextPart
-from seedvideo.model.thinking import MAX_THINKING_TOKENS, Thought, think, vectors
+from seedvideo.model.questions import things_in
+from seedvideo.model.thinking import (
+    MAX_THINKING_TOKENS,
+    STEP,
+    THINK,
+    THINK_END,
+    Thought,
+    think,
+    vectors,
+)
 from seedvideo.model.tokenizer import Tokenizer
 from seedvideo.model.vit import ConvPatches
 from seedvideo.sampler.geometry import TokenGeometry
+from seedvideo.tasks.ask import open_question
+from seedvideo.tasks.think import without_thinking
 
 CAPTION_BEAMS: Final = 32
 ANSWER_BEAMS: Final = 4
@@ -62,7 +74,9 @@ class _Prompt:
         prompt_tokens: without the thought.
         visual_tokens: of all frames.
         familiarity: as in ``Generation``.
-        thought: what was written so far, if the model was to think.
+        thought: what was written so far, if the model was to think and the thought holds.
+        thought_tokens: of all that was thought, what does not hold included.
+        notes: on the thought.
     """
 
     decoder: Decoder
@@ -72,7 +86,9 @@ class _Prompt:
     prompt_tokens: int
     visual_tokens: int
     familiarity: float | None
-    thought: Thought | None
+    thought: Thought | None = None
+    thought_tokens: int = 0
+    notes: tuple[Note, ...] = ()
 
     @property
     def thinking(self) -> str | None:
@@ -81,8 +97,7 @@ class _Prompt:
 
     def usage(self, answer_tokens: int) -> Usage:
         """Tokens spent with an answer of so many."""
-        thought_tokens = len(self.thought.ids) if self.thought is not None else 0
-        return Usage(self.visual_tokens, self.prompt_tokens, thought_tokens + answer_tokens)
+        return Usage(self.visual_tokens, self.prompt_tokens, self.thought_tokens + answer_tokens)
 
 
 class NativeBackend:
@@ -153,11 +168,18 @@ class NativeBackend:
         """Answer a packed sequence; the same parts give the same answer.
 
         A caption is what most of 32 beams agree on, an answer the likeliest of four; ``beams`` sets
-        another number. A thought is written greedily, of at most 256 tokens.
+        another number. A thought is written greedily, of at most 256 tokens. Open questions are
+        answered as `open_answers` says, where the checkpoint has thresholds for it.
 
         Raises:
             ValueError: if there is no picture, or one has a size that the geometry does not allow.
+            ModelError: ``model.no_answer`` if an open question is of no kind that was learned.
         """
+        sure, words = self._config.open_answers, parts[-1] if parts else None
+        if skill == "ask" and sure is not None and isinstance(words, TextPart):
+            question = open_question(words.text)
+            if question is not None:
+                return answer_openly(self, parts[:-1], question, thinking=thinking, sure=sure)
         prompt = self._read(parts, skill, MAX_THINKING_TOKENS if thinking else None)
         is_caption = skill == "caption"
         answers = write(
@@ -175,6 +197,7 @@ class NativeBackend:
             familiarity=prompt.familiarity,
             usage=prompt.usage(len(answer.ids)),
             thinking=prompt.thinking,
+            notes=prompt.notes,
         )
 
     @torch.inference_mode()
@@ -206,6 +229,7 @@ class NativeBackend:
             familiarity=prompt.familiarity,
             thinking=prompt.thinking,
             usage=prompt.usage(len(ids[scored[0].index])),
+            notes=prompt.notes,
         )
 
     @property
@@ -240,6 +264,7 @@ class NativeBackend:
             familiarity=prompt.familiarity,
             thinking=prompt.thinking,
             usage=prompt.usage(0),
+            notes=prompt.notes,
         )
 
     def _candidate_ids(self, candidates: Sequence[str]) -> list[list[int]]:
@@ -253,7 +278,11 @@ class NativeBackend:
         return all_ids
 
     def _read(self, parts: Sequence[Part], skill: Skill, thinking_tokens: int | None) -> _Prompt:
-        """Encode frames and words; think first, if a number of tokens is given for it."""
+        """Encode frames and words; think first, if a number of tokens is given for it.
+
+        Of a thought only that is kept whose coloured shapes the model also finds (`open_answers`):
+        trained on made scenes, it sees them in any film. Where nothing is left, it does not think.
+        """
         # Copies: a caller's array may be read-only or turned round, and torch takes neither.
         frames = [
             torch.from_numpy(part.pixels.copy()) for part in parts if isinstance(part, ImagePart)
@@ -263,9 +292,15 @@ class NativeBackend:
         decoder = self._model.voice(skill).decoder
         visual = self._model.adapt(seen, frames, skill=skill)
         prompt = self._model.embed(torch.tensor([ids]), visual, skill=skill)
-        thought = None
+        thought, thought_tokens = None, 0
+        notes: tuple[Note, ...] = ()
         if thinking_tokens is not None:
             thought = think(decoder, prompt, self._tokenizer, max_tokens=thinking_tokens)
+            thought_tokens = len(thought.ids)
+            thought, notes = self._checked(parts[:-1], thought)
+            if thought is None:
+                plain = self._read(_without_thinking(parts), skill, None)
+                return replace(plain, thought_tokens=thought_tokens, notes=notes)
             prompt = torch.cat((prompt, vectors(decoder, thought.ids)), dim=1)
         frame_ends = (torch.tensor(ids) == FRAME_END_ID).nonzero().flatten()
         branch = self._model.answer
@@ -281,7 +316,30 @@ class NativeBackend:
             visual_tokens=seen.shape[0],
             familiarity=familiarity,
             thought=thought,
+            thought_tokens=thought_tokens,
+            notes=notes,
         )
+
+    def _checked(
+        self, pictures: Sequence[Part], thought: Thought
+    ) -> tuple[Thought | None, tuple[Note, ...]]:
+        """A thought without what names coloured shapes that are in no frame, and what went."""
+        if not self.points:
+            return thought, ()
+        missing = [thing for thing in things_in(thought.text) if not finds(self, pictures, thing)]
+        if not missing:
+            return thought, ()
+        steps = thought.text.split(STEP)
+        kept = [step for step in steps if not set(things_in(step)) & set(missing)]
+        note = Note(
+            "thought.left_out",
+            f"the thought named what {self.name} finds in no frame: {', '.join(missing)}",
+        )
+        if not kept:
+            return None, (note,)
+        text = STEP.join(kept)
+        ids = tuple(self._tokenizer.encode(f"{THINK}{text}{THINK_END}"))
+        return Thought(ids, text), (note,)
 
     def _ids(self, parts: Sequence[Part]) -> list[int]:
         ids: list[int] = []
@@ -328,6 +386,14 @@ class NativeBackend:
         """Whether frames look enough like what the model was trained on, as far as it can tell."""
         threshold = self._config.familiarity_threshold
         return threshold is None or familiarity is None or familiarity >= threshold
+
+
+def _without_thinking(parts: Sequence[Part]) -> list[Part]:
+    """The same without the wish to think first."""
+    return [
+        TextPart(without_thinking(part.text)) if isinstance(part, TextPart) else part
+        for part in parts
+    ]
 
 
 def _familiarity(checkpoint: Checkpoint) -> Familiarity | None:

@@ -1,0 +1,339 @@
+"""Open questions: how many answers are whole phrases, and how many are told as sure.
+
+    python benchmarks/open_questions.py [FOLDER] [--quick] [--show] [--demo CLIP]
+
+100 fixed questions are asked of each clip: the demo clip (`make demo` fetches it, `--demo` names
+another place), two made videos of test seeds, and the videos of FOLDER, if it is given. About two
+minutes a clip on one core; `--quick` asks every tenth question.
+
+An answer is a whole phrase if
+1. it is made of words alone, with at most commas between them and a full stop at the end;
+2. every word is in `open_words.txt`, the words that occur at least five times in what people wrote
+   of Flickr8k's 6,000 training photos, from which the model learned to write, or in `_MADE_WORDS`,
+   what the made scenes are told in. A rarer word that is right counts against the answer; a piece
+   of a word, such as `s` or `jttom`, is in neither;
+3. it does not end in an article, a conjunction, a preposition that takes an object, an auxiliary or
+   a possessive (`_OPEN_ENDS`), nor where an article's noun is still to come: in a colour after
+   `a ... and`;
+4. no word stands twice in a row;
+5. where a description was asked for, it has at least three words.
+Whether an answer is right is not judged here: `benchmarks/answers.py` does that on made videos.
+"""
+
+import argparse
+import hashlib
+import re
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+import _common
+
+import seedvideo
+from seedvideo.answers import tell_answer
+from seedvideo.evaluate.synthetic.case import TEST_SEEDS, make_case, write_video
+from seedvideo.model import WEIGHTS
+from seedvideo.model.backends import Backend, Generation
+from seedvideo.model.backends.native import NativeBackend
+from seedvideo.model.packing import ImagePart, Part
+from seedvideo.pipeline import prepare
+from seedvideo.tasks.ask import Question
+
+DEMO: Final = Path(__file__).parent.parent / ".venv" / "bikes.mp4"
+SUFFIXES: Final = frozenset({".mp4", ".mkv", ".webm", ".mov", ".avi", ".gif"})
+WORDS: Final = Path(__file__).with_name("open_words.txt")
+
+DESCRIBE: Final = (
+    "What is happening?",
+    "What happens?",
+    "What's going on?",
+    "What is going on in this video?",
+    "What happens in the video?",
+    "What is happening here?",
+    "whats happening",
+    "What takes place in this clip?",
+    "Describe the video.",
+    "Describe the scene.",
+    "Please describe this clip.",
+    "Can you describe what happens?",
+    "Describe what you see in one sentence.",
+    "Briefly describe the footage.",
+    "Tell me what is happening.",
+    "Tell me about this video.",
+    "Summarize the video.",
+    "Give a short description of the clip.",
+    "Caption this.",
+    "What is this?",
+    "What's this?",
+    "What is this video about?",
+    "What is it?",
+    "What do you see?",
+    "What can you see?",
+    "What can be seen in the video?",
+    "What is seen?",
+    "What does the video show?",
+    "What is shown here?",
+    "What are we looking at?",
+    "What is in the video?",
+    "What's in this picture?",
+    "Who is in the video?",
+    "Who can be seen?",
+    "What kind of scene is this?",
+    "What are they doing?",
+    "What is the main activity?",
+    "What appears in the video?",
+)
+"""Questions that ask for a description."""
+
+OTHER: Final = (
+    "What is the man doing?",
+    "What is the woman doing?",
+    "What are the children doing?",
+    "What is the person doing?",
+    "What is the dog doing?",
+    "What does the boy do?",
+    "What is the cyclist doing?",
+    "What are the people doing in the background?",
+    "What colour is the car?",
+    "What color is the car?",
+    "What colour is the sky?",
+    "What colour is the ball?",
+    "What colour is the man's shirt?",
+    "Which colour is the house?",
+    "What is the colour of the bike?",
+    "What colours are the shirts?",
+    "How many people are there?",
+    "How many cars are there?",
+    "How many dogs can you see?",
+    "How many balls are there?",
+    "How many different things appear?",
+    "How many people are in the video?",
+    "How many times does he jump?",
+    "Is there a dog?",
+    "Is there a man?",
+    "Is there a car?",
+    "Are there any people?",
+    "Does a red ball appear?",
+    "Does a person appear?",
+    "Is the man wearing a hat?",
+    "Is it day or night?",
+    "Do you see a bike?",
+    "What appears first?",
+    "What appears last?",
+    "What moves to the left?",
+    "What moves?",
+    "Where is the red ball?",
+    "Which way does the red ball move?",
+    "Where is the man?",
+    "Where is this?",
+    "Where does this take place?",
+    "Who is the man?",
+    "Who are they?",
+    "What does the woman hold?",
+    "What is the man wearing?",
+    "What is in the background?",
+    "What is on the table?",
+    "What sport is played?",
+    "What is the weather like?",
+    "What time of day is it?",
+    "What animal is this?",
+    "What does the sign say?",
+    "What is written on the screen?",
+    "What happens first?",
+    "What happens at the end?",
+    "When does the man sit down?",
+    "How long does it take?",
+    "How does the man feel?",
+    "Why is the man running?",
+    "Why?",
+    "What comes next?",
+    "Name the main object.",
+)
+"""Questions about one thing; the embedded model has learned some kinds of them."""
+
+QUESTIONS: Final = (*DESCRIBE, *OTHER)
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_COLOURS: Final = _words("red orange yellow green blue purple white black brown pink grey")
+_MADE_WORDS: Final = _COLOURS | _words(
+    "yes no one two three four five six left right top bottom middle up down then"
+    " ball square triangle star heart ring cross moon"
+)
+_OPEN_ENDS: Final = _words(
+    "a an the and or but nor of with from to at into onto upon than as if while that which who"
+    " whose his her its their my our your is are was were be been being has have"
+)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What came of one question.
+
+    Args:
+        clip: name of the clip.
+        question: as it was asked.
+        text: the answer; empty where there is none.
+        is_sure: whether it was told as sure.
+        method: how it was answered; where there is no answer, the error's code.
+    """
+
+    clip: str
+    question: str
+    text: str
+    is_sure: bool
+    method: str
+
+    @property
+    def fault(self) -> str:
+        """Why the answer is no whole phrase; empty where it is one, or there is none."""
+        return fault_of(self.text, words_known(), described=self.question in DESCRIBE)
+
+
+def main() -> None:
+    """Ask everything of every clip, print the table."""
+    parser = argparse.ArgumentParser(description="Whether open answers are whole phrases.")
+    parser.add_argument("folder", nargs="?", type=Path, help="more clips")
+    parser.add_argument("--demo", type=Path, default=DEMO, help="the clip of make demo")
+    parser.add_argument("--quick", action="store_true", help="every tenth question")
+    parser.add_argument("--show", action="store_true", help="every answer, on stderr")
+    given = parser.parse_args()
+    questions = QUESTIONS[::10] if given.quick else QUESTIONS
+    backend = Remembering.from_folder(WEIGHTS / "nano")
+    with tempfile.TemporaryDirectory(prefix="seedvideo-questions-") as work:
+        clips = clips_of(Path(work), given.demo, given.folder)
+        told = [said for clip in clips for said in ask_all(backend, clip, questions)]
+    for said in told:
+        if given.show or said.fault:
+            mark = "sure" if said.is_sure else "not sure"
+            kind = f"  NO WHOLE PHRASE: {said.fault}" if said.fault else ""
+            print(
+                f"{said.clip}: {said.question} {said.text!r} ({said.method}, {mark}){kind}",
+                file=sys.stderr,
+            )
+    print(f"{_common.machine()}; model {backend.name} {backend.sha256[:12]}\n")
+    print(table(told))
+
+
+def clips_of(work: Path, demo: Path, folder: Path | None) -> list[Path]:
+    """The clips that there are: the demo clip, two made ones, those of a folder."""
+    clips = []
+    if demo.is_file():
+        clips.append(demo)
+    else:
+        print(f"left out: no demo clip at {demo}; make demo fetches it", file=sys.stderr)
+    for seed in (TEST_SEEDS, TEST_SEEDS + 1):
+        clip = work / f"made-{seed - TEST_SEEDS}.mp4"
+        write_video(make_case(seed, "plain"), clip)
+        clips.append(clip)
+    if folder is not None:
+        clips += sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    return clips
+
+
+class Remembering(NativeBackend):
+    """The embedded model; it describes the same frames once, as it would each time."""
+
+    _described: ClassVar[dict[bytes, Generation]] = {}
+
+    def generate(self, parts: Sequence[Part], **options: Any) -> Generation:
+        """See `Backend.generate`."""
+        if options:
+            return super().generate(parts, **options)
+        digest = hashlib.sha256()
+        for part in parts:
+            digest.update(
+                part.pixels.tobytes() if isinstance(part, ImagePart) else repr(part).encode()
+            )
+        key = digest.digest()
+        if key not in self._described:
+            self._described[key] = super().generate(parts)
+        return self._described[key]
+
+
+def ask_all(backend: Backend, clip: Path, questions: Sequence[str]) -> list[Said]:
+    """Ask all questions of one clip."""
+    told = []
+    prepared = prepare(str(clip), model=backend)
+    for question in questions:
+        try:
+            answer: Any = tell_answer(prepared, Question.of(question), model=backend).answer
+        except seedvideo.ModelError as error:
+            told.append(Said(clip.name, question, "", False, error.code))
+        else:
+            told.append(Said(clip.name, question, answer.answer, answer.confident, answer.method))
+    return told
+
+
+def fault_of(text: str, known: frozenset[str], *, described: bool) -> str:
+    """Why an answer is no whole phrase; empty where it is one, or there is none.
+
+    >>> fault_of("a dog runs", frozenset("a dog runs".split()), described=True)
+    ''
+    >>> fault_of("wearing a", frozenset("wearing a".split()), described=False)
+    "ends in 'a'"
+    """
+    if not text:
+        return ""
+    plain = text.casefold().removesuffix(".")
+    if re.fullmatch(r"[a-z'-]+(?:,? [a-z'-]+)*", plain) is None:
+        return "more than words"
+    words = plain.replace(",", "").split()
+    strange = [word for word in words if word not in known]
+    if strange:
+        return f"{strange[0]!r} is no known word"
+    if words[-1] in _OPEN_ENDS:
+        return f"ends in {words[-1]!r}"
+    if len(words) > 3 and words[-1] in _COLOURS and words[-2] == "and" and words[-3] in _COLOURS:
+        return "a colour without its noun"
+    if any(one == other for one, other in pairwise(words)):
+        return "a word twice in a row"
+    if described and len(words) < 3:
+        return "too short for a description"
+    return ""
+
+
+@cache
+def words_known() -> frozenset[str]:
+    """Words that people write of photos, and those of the made scenes."""
+    return frozenset(WORDS.read_text(encoding="utf-8").split()) | _MADE_WORDS
+
+
+def table(told: Sequence[Said]) -> str:
+    """A row a clip and kind of question, ratios of what was asked."""
+    lines = [
+        "| clip | questions | asked | answered, sure | answered, not sure | no answer |"
+        " no whole phrase | of these told as sure |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    rows = Counter((said.clip, said.question in DESCRIBE) for said in told)
+    for clip, is_description in [*rows, ("all", True), ("all", False)]:
+        own = [
+            said
+            for said in told
+            if clip in (said.clip, "all") and (said.question in DESCRIBE) is is_description
+        ]
+        kind = "what happens" if is_description else "about one thing"
+        counts = [
+            sum(bool(said.text) and said.is_sure for said in own),
+            sum(bool(said.text) and not said.is_sure for said in own),
+            sum(not said.text for said in own),
+            sum(bool(said.fault) for said in own),
+            sum(bool(said.fault) and said.is_sure for said in own),
+        ]
+        cells = " | ".join(f"{count / len(own):.2f}" for count in counts)
+        lines.append(f"| {clip} | {kind} | {len(own)} | {cells} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""Open questions to the model that is shipped, about clips that the decoder reads."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+import seedvideo
+from seedvideo import pipeline
+from seedvideo.answers import tell_answer, tell_spans
+from seedvideo.evaluate.synthetic.picture import background, show
+from seedvideo.evaluate.synthetic.story import Event, Place
+from seedvideo.evaluate.synthetic.things import Thing
+from seedvideo.media.timeline import Span
+from seedvideo.model.backends import Backend
+from seedvideo.model.questions import things_in
+from seedvideo.pipeline import prepare
+from seedvideo.prepared import Prepared
+from seedvideo.records import Record
+from seedvideo.sampler.knobs import Knobs
+from seedvideo.tasks.ask import Question
+
+FPS = 10
+SHOWN: tuple[tuple[Thing, Place], ...] = (
+    (Thing("blue", "star"), "left"),
+    (Thing("yellow", "ring"), "right"),
+)
+
+
+@pytest.fixture(scope="module")
+def nano() -> Backend:
+    return seedvideo.load("nano")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``made.mp4``: a blue star on the left, a yellow ring on the right. ``plain.mp4``: neither."""
+    folder = tmp_path_factory.mktemp("open")
+    rng = np.random.default_rng(7)
+    base = background(rng, height_px=192, width_px=320)
+    seconds = [base]
+    for thing, place in SHOWN:
+        span = Span(Fraction(0), Fraction(1))
+        event = Event(
+            thing=thing, motion="still", place=place, count=1, size=0.4, shift=(0, 0), span=span
+        )
+        seconds += [show(base, event, 0.5), base]
+    write(folder / "made.mp4", seconds)
+    write(folder / "plain.mp4", [base] * 4)
+    return folder
+
+
+def write(path: Path, seconds: list[np.ndarray]) -> None:
+    """A clip that shows each picture for a second."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS, options={"crf": "18"})
+        stream.height, stream.width, _ = seconds[0].shape
+        stream.pix_fmt = "yuv420p"
+        for picture in seconds:
+            for _ in range(FPS):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+        container.mux(stream.encode())
+
+
+@pytest.fixture(scope="module")
+def made(folder: Path, nano: Backend) -> Prepared:
+    return prepare(str(folder / "made.mp4"), model=nano)
+
+
+@pytest.fixture(scope="module")
+def plain(folder: Path, nano: Backend) -> Prepared:
+    return prepare(str(folder / "plain.mp4"), model=nano)
+
+
+def asked(nano: Backend, prepared: Prepared, question: str, *, thinking: bool = False) -> Any:
+    record = tell_answer(prepared, Question.of(question), model=nano, thinking=thinking)
+    # What was told is what is read again.
+    assert Record.from_json(record.to_json()) == record
+    assert record.answer is not None
+    assert record.confident == record.answer.confident
+    return record.answer
+
+
+def test_what_happens_is_told_by_the_caption_of_the_window(nano: Backend, folder: Path) -> None:
+    knobs = Knobs(start=Fraction(1), end=Fraction(2))
+    window = prepare(str(folder / "made.mp4"), model=nano, knobs=knobs)
+    told = asked(nano, window, "Please describe this clip.", thinking=True)
+    described = pipeline.tell(window, model=nano)
+    assert (told.answer, told.method) == (described.text, "description")
+    assert (told.confident, told.probability) == (described.confident, None)
+    assert told.thinking is None
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("What appears first?", "blue star"),
+        ("What appears last?", "yellow ring"),
+        ("What colour is the star?", "blue"),
+        ("Where is the yellow ring?", "right"),
+        ("Does a blue star appear?", "yes"),
+        ("How many yellow rings are there at once?", "one"),
+    ],
+)
+def test_what_the_made_scenes_taught_is_answered_and_sure(
+    nano: Backend, made: Prepared, question: str, answer: str
+) -> None:
+    told = asked(nano, made, question)
+    assert (told.answer, told.method, told.notes) == (answer, "known_answers", ())
+    assert told.probability > 0.5
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        ("Where is the red ball?", "finds no red ball in any frame"),
+        ("Which way does the green cross move?", "finds no green cross in any frame"),
+        ("What appears right after the red ball?", "in any frame"),
+        ("What appears first?", "in any frame"),
+    ],
+)
+def test_no_coloured_shape_is_told_of_frames_that_show_none(
+    nano: Backend, plain: Prepared, question: str, message: str
+) -> None:
+    with pytest.raises(seedvideo.ModelError, match=message) as caught:
+        asked(nano, plain, question)
+    assert caught.value.code == "model.no_answer"
+    assert "--options" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("question", "hint"),
+    [
+        ("Why does he run?", "--options"),
+        ("What is written on the sign?", "--options"),
+        ("When does it fall?", "seedvideo ground"),
+        ("Is it a dog or a cat?", "--options yes,no"),
+        ("x" * 3_000, "--options"),
+    ],
+)
+def test_what_was_never_learned_has_no_answer_and_a_way_on(
+    nano: Backend, made: Prepared, question: str, hint: str
+) -> None:
+    with pytest.raises(seedvideo.ModelError, match="did not learn to answer") as caught:
+        asked(nano, made, question)
+    assert caught.value.code == "model.no_answer"
+    assert hint in caught.value.hint
+    assert len(caught.value.message) < 200
+    # With options the same words are answered as before.
+    record = tell_answer(made, Question.of("Why does he run?", ["no", "yes"]), model=nano)
+    assert record.answer is not None
+    assert record.answer.method == "options"
+
+
+def test_an_answer_that_is_improbable_says_so(nano: Backend, plain: Prepared) -> None:
+    told = asked(nano, plain, "What colour is the truck?")
+    assert not told.confident
+    (note,) = told.notes
+    assert note.code == "answer.unsure"
+    assert "probability" in note.message
+
+
+def test_what_the_description_does_not_say_is_not_made_up(nano: Backend, plain: Prepared) -> None:
+    with pytest.raises(seedvideo.ModelError, match="does not say what the elephant does") as caught:
+        asked(nano, plain, "What is the elephant doing?")
+    assert caught.value.code == "model.no_answer"
+
+
+def test_a_thought_is_kept_as_far_as_its_things_are_found(
+    nano: Backend, made: Prepared, plain: Prepared
+) -> None:
+    told = asked(nano, made, "How many different things appear?", thinking=True)
+    assert set(things_in(told.thinking)) <= {thing.name for thing, _ in SHOWN}
+    assert things_in(told.thinking)
+    for told in (
+        asked(nano, plain, "Does a red ball appear?", thinking=True),
+        tell_answer(
+            plain, Question.of("What moves?", ["a dog", "a cat"]), model=nano, thinking=True
+        ).answer,
+        tell_spans(plain, "a dog runs", model=nano, thinking=True).grounding,
+    ):
+        assert told.thinking is None
+        assert [note.code for note in told.notes] == ["thought.left_out"]
+        assert things_in(told.notes[0].message)

@@ -1,0 +1,176 @@
+"""Which kind of open question a text is: no model, only words."""
+
+from importlib import import_module
+from typing import Any
+
+import pytest
+
+from seedvideo.evaluate.synthetic import things
+from seedvideo.evaluate.synthetic.case import FAMILIES, make_case
+from seedvideo.model.open_answers import ANSWERS, action_in
+from seedvideo.model.questions import COLOURS, SHAPES, Asked, read_question, things_in
+from tests.documented import ROOT
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The script of the 100 questions."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    return import_module("open_questions")
+
+
+def test_the_made_world_is_the_one_of_the_scenes() -> None:
+    assert tuple(things.COLOURS) == COLOURS
+    assert things.SHAPES == SHAPES
+
+
+def test_every_question_of_made_videos_has_its_kind_and_its_answer_among_those_known() -> None:
+    kind_of = {
+        "colour": "colour",
+        "what": "thing",
+        "first": "thing",
+        "last": "thing",
+        "after": "thing",
+        "where": "place",
+        "direction": "direction",
+        "count": "count",
+        "kinds": "count",
+        "happened": "yes_or_no",
+        "before": "yes_or_no",
+    }
+    asked = [
+        item
+        for seed in range(700, 740)
+        for family in FAMILIES
+        for item in make_case(seed, family).items
+        if item.task == "ask"
+    ]
+    assert {item.group["kind"] for item in asked} == set(kind_of)
+    for item in asked:
+        found = read_question(item.question)
+        assert found is not None, item.question
+        assert found.kind == kind_of[item.group["kind"]], item.question
+        assert item.answer in ANSWERS[found.kind], item.question
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What's happening?",
+        "WHAT IS HAPPENING",
+        "what’s going on in this clip??",
+        "whats this",
+        "Could you please describe the scene in one sentence?",
+        "I'd like you to describe what you see.",
+        "Summarise this footage, please.",
+        "What are we looking at here?",
+        "What can be seen in all these frames?",
+        "Who appears in the film?",
+        "What does this photo show?",
+        "What kind of video is it?",
+        "What are people doing?",
+    ],
+)
+def test_paraphrases_of_a_wish_for_a_description(question: str) -> None:
+    assert read_question(question) == Asked("description")
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What happens first?",
+        "What happens after the ball is thrown?",
+        "What is not shown?",
+        "Who are you?",
+        "What can you do?",
+        "Where is this?",
+        "When does it happen?",
+        "Why is this happening?",
+        "What is in the background?",
+        "What does the sign say?",
+        "Is it a dog or a cat?",
+        "How many times does he jump?",
+        "Which way does the man go?",
+        "Beschreibe das Video",
+        "?",
+        "\N{ZERO WIDTH SPACE}",
+    ],
+)
+def test_what_is_of_no_kind_that_was_learned(question: str) -> None:
+    assert read_question(question) is None
+
+
+@pytest.mark.parametrize(
+    ("question", "kind", "subject"),
+    [
+        ("What is the little girl in the red coat doing?", "action", "girl"),
+        ("What does the man do?", "action", "man"),
+        ("What color is the man's shirt?", "colour", "shirt"),
+        ("What is the colour of the sky in this video?", "colour", "sky"),
+        ("How many dogs can you see?", "count", "dogs"),
+        ("How many people are in the video?", "count", "people"),
+        ("Are there any people?", "yes_or_no", ""),
+    ],
+)
+def test_the_noun_that_a_question_is_about(question: str, kind: str, subject: str) -> None:
+    found = read_question(question)
+    assert found is not None
+    assert (found.kind, found.subject) == (kind, subject)
+
+
+def test_the_questions_of_the_benchmark(benchmark: Any) -> None:
+    assert len(set(benchmark.QUESTIONS)) == 100
+    described = [q for q in benchmark.QUESTIONS if read_question(q) == Asked("description")]
+    assert described == list(benchmark.DESCRIBE)
+
+
+@pytest.mark.parametrize(
+    ("answer", "question", "fault"),
+    [
+        ("A man rides a bike, then two dogs run.", "What happens?", ""),
+        ("white", "What moves?", ""),
+        ("s", "What moves?", "no known word"),
+        ("jttom", "What moves?", "no known word"),
+        ("wearing a blue shirt and", "What moves?", "ends in 'and'"),
+        ("wearing a black and white", "What moves?", "a colour without its noun"),
+        ("a a a dog", "What moves?", "twice in a row"),
+        ("down", "What happens?", "too short"),
+        ("purplesing on a", "What moves?", "no known word"),
+        ("a dog</think>", "What moves?", "more than words"),
+        ("", "What happens?", ""),
+    ],
+)
+def test_the_rule_of_the_benchmark_for_a_whole_phrase(
+    benchmark: Any, answer: str, question: str, fault: str
+) -> None:
+    found = benchmark.Said("x.mp4", question, answer, True, "words").fault
+    assert fault in found
+    assert bool(found) == bool(fault)
+
+
+def test_things_are_found_in_the_singular_and_once() -> None:
+    assert things_in("Two red crosses; the red cross, a BLUE ball; a redder ball") == (
+        "red cross",
+        "blue ball",
+    )
+
+
+@pytest.mark.parametrize(
+    ("description", "subject", "action"),
+    [
+        ("a man in a hat is riding a bike on a street", "man", "riding a bike on a street"),
+        ("a dog sits, then a man is running", "man", "running"),
+        ("a man standing in front of a building", "man", "standing in front of a building"),
+        ("a little boy is jumping into a pool", "child", "jumping into a pool"),
+        ("a woman in a swimming pool is waving", "person", "waving"),
+        ("two dogs are running", "dogs", "running"),
+        ("a man in a building", "man", None),
+        ("a man is looking at the", "man", None),
+        ("a man is riding a bike", "dog", None),
+        ("a snowman is melting", "man", None),
+    ],
+)
+def test_an_action_is_a_whole_clause_of_the_description(
+    description: str, subject: str, action: str | None
+) -> None:
+    assert action_in(description, subject) == action
