@@ -43,7 +43,7 @@ check: $(ENV)/.installed-dev ## check format, lint and types
 bench: $(ENV)/.installed-dev $(CLIP) ## run every script in benchmarks/
 	@echo 'Running the benchmarks'
 	@set -e; for script in benchmarks/[!_]*.py; do \
-		case "$$script" in */batch.py|*/flashbench.py|*/sampling.py) quick=--quick;; *) quick=;; esac; \
+		case "$$script" in */batch.py|*/flashbench.py|*/open_questions.py|*/sampling.py) quick=--quick;; *) quick=;; esac; \
 		if [ -e "$$script" ]; then echo "$(RUN) $$script $$quick"; $(RUN) "$$script" $$quick; fi; \
 	done
 

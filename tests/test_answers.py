@@ -214,6 +214,7 @@ def test_no_such_moment_is_a_result(clip: Path) -> None:
         "confident": True,
         "thinking": None,
         "raw": "not found",
+        "notes": (),
     }
     record = seedvideo.ground(clip, "it is black", model=SayingModel("Not found."))
     assert record.grounding is not None

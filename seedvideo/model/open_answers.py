@@ -22,7 +22,15 @@ from typing import Final, Protocol
 from seedvideo.errors import ModelError
 from seedvideo.model.backends import Backend, Chooser, Generation, Note, Pointer
 from seedvideo.model.packing import Part, TextPart
-from seedvideo.model.questions import SHAPES, THINGS, Asked, QuestionKind, read_question, things_in
+from seedvideo.model.questions import (
+    SHAPES,
+    THINGS,
+    Asked,
+    QuestionKind,
+    read_question,
+    singular,
+    things_in,
+)
 from seedvideo.tasks.ask import Question
 from seedvideo.tasks.caption import CAPTION_PROMPT, THEN
 
@@ -40,9 +48,9 @@ ANSWERS: Final[Mapping[QuestionKind, tuple[str, ...]]] = {
 """All answers to a kind of question that training gave."""
 
 FOUND: Final = 0.7
-"""Least probability of a coloured shape that counts as seen. Of slideshows of dev photos, 1 of 22
-answers and none of 37 thoughts named one above it; of 49 that are in made videos of dev seeds, all
-were above it but one, which no training video showed."""
+"""Least probability of a coloured shape that counts as seen. Of slideshows of dev photos, 1 of 36
+answers and none of 59 thoughts named one above it; all shapes but one of 29 in made videos of dev
+seeds were above it, and that one no training video showed."""
 
 THERE: Final = 0.5
 """Least probability of a thing of everyday that counts as there."""
@@ -90,7 +98,7 @@ def answer_openly(
         return _describe(model, pictures, asked)
     candidates = ANSWERS[asked.kind]
     chosen = model.choose(
-        [*pictures, TextPart(Question.of(question).prompt(thinking=thinking))],
+        [*pictures, TextPart(Question.of(asked.wording or question).prompt(thinking=thinking))],
         candidates,
         skill="ask",
         thinking=thinking,
@@ -98,22 +106,21 @@ def answer_openly(
     )
     (best,) = chosen.ranked
     text = candidates[best.index]
-    notes = chosen.notes
-    doubt = _doubt(model, pictures, question, asked, text)
+    doubts = _doubts(model, pictures, question, asked, text)
     if best.probability < sure[asked.kind]:
-        doubt = (
+        doubts.append(
             f"{text!r} has a probability of {best.probability:.2f}, expected at least"
             f" {sure[asked.kind]:.2f}"
         )
     return Generation(
         text=text,
-        confident=chosen.confident and doubt is None,
+        confident=chosen.confident and not doubts,
         familiarity=chosen.familiarity,
         usage=chosen.usage,
         thinking=chosen.thinking,
         probability=best.probability,
         method="known_answers",
-        notes=notes if doubt is None else (*notes, Note(UNSURE, doubt)),
+        notes=(*chosen.notes, *(Note(UNSURE, doubt) for doubt in doubts)),
     )
 
 
@@ -196,16 +203,16 @@ def _names_of(subject: str) -> tuple[str, ...]:
     return next((names for names in _SAME if names[0] == subject), (subject,))
 
 
-def _doubt(
+def _doubts(
     model: Answerer, pictures: Sequence[Part], question: str, asked: Asked, text: str
-) -> str | None:
+) -> list[str]:
     """What speaks against an answer, where the question takes for granted that something is there.
 
     Raises:
         ModelError: ``model.no_answer`` if it is a coloured shape, and no frame shows any.
     """
     if asked.kind == "yes_or_no":
-        return None
+        return []
     things = things_in(f"{question} {text}" if asked.kind == "thing" else question)
     missing = [thing for thing in things if not finds(model, pictures, thing)]
     if missing and not _shows_things(model, pictures, other_than=missing):
@@ -215,17 +222,15 @@ def _doubt(
             hint='ask "What happens?" for a description, or give answers to choose from'
             " (--options)",
         )
-    if missing:
-        return f"the model finds no {missing[0]} in any frame"
-    noun = _singular(asked.subject)
+    noun = singular(asked.subject)
     if things or not noun or noun in _NO_NOUNS:
-        return None
+        return [f"the model finds no {thing} in any frame" for thing in missing]
     if asked.kind == "colour" and noun in SHAPES and finds(model, pictures, f"{text} {noun}"):
-        return None
+        return []
     probability = _yes(model, pictures, Question.of(f"Is there {_article(noun)} {noun}?"))
     if probability >= THERE:
-        return None
-    return f"the model sees no {noun}: the probability that there is one is {probability:.2f}"
+        return []
+    return [f"the model sees no {noun}: the probability that there is one is {probability:.2f}"]
 
 
 def _shows_things(model: Answerer, pictures: Sequence[Part], *, other_than: Sequence[str]) -> bool:
@@ -239,19 +244,6 @@ def _shows_things(model: Answerer, pictures: Sequence[Part], *, other_than: Sequ
 
 
 _NO_NOUNS: Final = frozenset({"thing", "colour", "kind", "time"})
-_SINGULARS: Final = {"people": "person", "men": "man", "women": "woman", "children": "child"}
-
-
-def _singular(noun: str) -> str:
-    """One of several: ``dogs`` to ``dog``."""
-    word = noun.removesuffix("'s")
-    if word in _SINGULARS:
-        return _SINGULARS[word]
-    if re.search(r"(?:ss|x|ch|sh)es$", word):
-        return word[:-2]
-    if word.endswith("ies"):
-        return f"{word[:-3]}y"
-    return word[:-1] if re.search(r"[^su]s$", word) else word
 
 
 def _article(name: str) -> str:

@@ -38,29 +38,60 @@ class Asked:
     Args:
         kind: of the question.
         subject: the noun whose action, colour or number is asked for; empty where there is none.
+        wording: the question as training put it; empty where that is as the user does.
     """
 
     kind: QuestionKind
     subject: str = ""
+    wording: str = ""
 
 
 def read_question(text: str) -> Asked | None:
     """Find out what a question asks for; None where it is of no kind above.
 
     >>> read_question("What's going on in this video?")
-    Asked(kind='description', subject='')
-    >>> read_question("What are the two dogs doing?")
-    Asked(kind='action', subject='dogs')
+    Asked(kind='description', subject='', wording='')
+    >>> read_question("How many dogs can you see?")
+    Asked(kind='count', subject='dogs', wording='How many dogs are there?')
     >>> read_question("Why does the man run?")
     """
     question = _plain(text)
     if _asks_for_a_description(question):
         return Asked("description")
-    for kind, form in _FORMS:
+    for kind, form, wording in _FORMS:
         found = form.fullmatch(question)
         if found is not None:
-            return Asked(kind, found.groupdict().get("subject") or "")
+            return _asked(kind, found.groupdict(), wording)
     return None
+
+
+def _asked(kind: QuestionKind, parts: dict[str, str | None], wording: str) -> Asked:
+    subject, phrase = parts.get("subject") or "", parts.get("phrase") or ""
+    if kind == "yes_or_no" and phrase:
+        words = phrase.split()
+        phrase = " ".join([*words[:-1], singular(words[-1])])
+    be = "are" if parts.get("be") in ("are", "were") else "is"
+    a = "an" if phrase[:1] in tuple("aeiou") else "a"
+    return Asked(kind, subject, wording.format(phrase=phrase, be=be, a=a))
+
+
+def singular(noun: str) -> str:
+    """One of several, by rule.
+
+    >>> [singular(noun) for noun in ("dogs", "people", "puppies", "benches", "grass", "man's")]
+    ['dog', 'person', 'puppy', 'bench', 'grass', 'man']
+    """
+    word = noun.removesuffix("'s")
+    if word in _SINGULARS:
+        return _SINGULARS[word]
+    if re.search(r"(?:ss|x|ch|sh)es$", word):
+        return word[:-2]
+    if word.endswith("ies"):
+        return f"{word[:-3]}y"
+    return word[:-1] if re.search(r"[^su]s$", word) else word
+
+
+_SINGULARS: Final = {"people": "person", "men": "man", "women": "woman", "children": "child"}
 
 
 def things_in(text: str) -> tuple[str, ...]:
@@ -140,41 +171,55 @@ _A_THING: Final = (
 _THING: Final = re.compile(rf"\b({'|'.join(COLOURS)}) ({'|'.join(SHAPES)})(?:e?s)?\b")
 _BE: Final = r"(?:is|are|was|were)"
 _THE: Final = r"(?:(?:the|this|that|these|those|his|her|their|its|a|an|any|some) )?"
-_WORD: Final = r"(?!(?:is|are|was|were|do|does|did|has|have|can|could|will)\b)[\w'-]+"
-_NOUN: Final = (
-    rf"(?:{_WORD} )*?(?P<subject>{_WORD})"
-    rf"(?: (?:in|on|with|at|near|under|behind) {_WORD}(?: {_WORD})*?)?"
-)
+_WORD: Final = r"(?!(?:is|are|was|were|do|does|did|has|have|can|could|will|or|and|not|no)\b)[\w'-]+"
+_PHRASE: Final = rf"(?P<phrase>(?:{_WORD} )*?(?P<subject>{_WORD}))"
+_MORE: Final = rf"(?: (?:in|on|with|at|near|under|behind) {_WORD}(?: {_WORD})*?)?"
 _WHERE_SEEN: Final = r"(?: (?:in|on) (?:the|this|that) (?:video|clip|film|scene|picture|photo))?"
+_SEEN: Final = r"(?:there|visible|shown|seen|present|to be seen)"
 
-_FORMS_OF_KINDS: Final[tuple[tuple[QuestionKind, str], ...]] = (
-    ("action", rf"what (?:{_BE}|does|do|did) {_THE}{_NOUN} (?:doing|do|up to)"),
-    ("colour", rf"(?:what|which) colours? (?:{_BE}|does|do) {_THE}{_NOUN}(?: have)?"),
-    ("colour", rf"what {_BE} the colour of {_THE}{_NOUN}"),
-    ("colour", r"(?:what|which) colour (?:comes|appears) (?:first|last)"),
+_COLOUR: Final = "What colour {be} the {phrase}?"
+_COUNT: Final = "How many {phrase} are there?"
+_IS_THERE: Final = "Is there {a} {phrase}?"
+
+_FORMS_OF_KINDS: Final[tuple[tuple[QuestionKind, str, str], ...]] = (
+    ("action", rf"what (?:{_BE}|does|do|did) {_THE}{_PHRASE}{_MORE} (?:doing|do|up to)", ""),
+    ("colour", rf"(?:what|which) colours? (?P<be>{_BE}) {_THE}{_PHRASE}", _COLOUR),
+    ("colour", rf"(?:what|which) colours? (?P<be>does|do) {_THE}{_PHRASE} have", _COLOUR),
+    ("colour", rf"what (?P<be>{_BE}) the colours? of {_THE}{_PHRASE}", _COLOUR),
+    ("colour", r"(?:what|which) colour (?:comes|appears) (?:first|last)", ""),
+    ("count", rf"how many {_PHRASE} are there at once|how many different things appear", ""),
     (
         "count",
-        rf"how many (?!times\b){_NOUN}"
-        rf"(?: {_BE}(?: there| visible| shown)?| appear| (?:do|can) you see| can be seen)?"
-        r"(?: at once)?",
+        rf"how many (?!times\b){_PHRASE}(?: {_BE}(?: {_SEEN})?| appear| (?:do|can) you see"
+        r"| can be seen)?",
+        _COUNT,
     ),
-    ("place", rf"where {_BE} {_A_THING}"),
+    ("place", rf"where {_BE} {_A_THING}", ""),
     (
         "direction",
         rf"(?:which way|(?:in )?(?:which|what) direction|where) (?:does|do|did|{_BE}) {_A_THING}"
         r" (?:move|moving|go|going)",
+        "",
     ),
     (
         "thing",
         rf"what (?:appears|comes) (?:first|last|(?:right )?(?:after|before) {_A_THING})"
         r"|what moves (?:up|down|(?:to the )?(?:left|right))",
+        "",
     ),
+    ("yes_or_no", rf"(?:does|do|did) {_A_THING} appear(?: (?:before|after) {_A_THING})?", ""),
+    ("yes_or_no", rf"(?:is|are) there (?:(?:a|an|any|some) )?{_PHRASE}", _IS_THERE),
+    ("yes_or_no", rf"(?:does|do|did) (?:(?:a|an|any) )?{_PHRASE} appear", _IS_THERE),
+    ("yes_or_no", rf"(?:is|are) (?:(?:a|an|any|the) )?{_PHRASE} {_SEEN}", _IS_THERE),
     (
         "yes_or_no",
-        rf"(?!.*\bor\b)(?:{_BE} there [\w' -]+|(?:does|do|did) [\w' -]+ appear"
-        rf"(?: (?:before|after) [\w' -]+)?)",
+        rf"(?:do|can|did|could) (?:you|we|i|one) see (?:(?:a|an|any|the|some) )?{_PHRASE}",
+        _IS_THERE,
     ),
 )
-"""What questions of each kind look like, without punctuation; the first that fits decides."""
+"""What questions of each kind look like, without punctuation, and how training put them; the first
+that fits decides."""
 
-_FORMS: Final = tuple((kind, re.compile(form + _WHERE_SEEN)) for kind, form in _FORMS_OF_KINDS)
+_FORMS: Final = tuple(
+    (kind, re.compile(form + _WHERE_SEEN), wording) for kind, form, wording in _FORMS_OF_KINDS
+)

@@ -51,6 +51,7 @@ def test_every_question_of_made_videos_has_its_kind_and_its_answer_among_those_k
         assert found is not None, item.question
         assert found.kind == kind_of[item.group["kind"]], item.question
         assert item.answer in ANSWERS[found.kind], item.question
+        assert found.wording in ("", item.question), "made videos are asked as they were"
 
 
 @pytest.mark.parametrize(
@@ -109,13 +110,33 @@ def test_what_is_of_no_kind_that_was_learned(question: str) -> None:
         ("What is the colour of the sky in this video?", "colour", "sky"),
         ("How many dogs can you see?", "count", "dogs"),
         ("How many people are in the video?", "count", "people"),
-        ("Are there any people?", "yes_or_no", ""),
+        ("Are there any people?", "yes_or_no", "people"),
     ],
 )
 def test_the_noun_that_a_question_is_about(question: str, kind: str, subject: str) -> None:
     found = read_question(question)
     assert found is not None
     assert (found.kind, found.subject) == (kind, subject)
+
+
+@pytest.mark.parametrize(
+    ("question", "wording"),
+    [
+        ("What color is the man's shirt?", "What colour is the man's shirt?"),
+        ("which colours are the cars", "What colour are the cars?"),
+        ("What is the color of her hair?", "What colour is the hair?"),
+        ("How many small dogs can you see in this clip?", "How many small dogs are there?"),
+        ("Are there any people?", "Is there a person?"),
+        ("Do you see an orange cat?", "Is there an orange cat?"),
+        ("Can we see the puppies?", "Is there a puppy?"),
+        ("Does a person appear?", "Is there a person?"),
+        ("Is a bench visible in the picture?", "Is there a bench?"),
+    ],
+)
+def test_a_question_is_put_as_training_put_it(question: str, wording: str) -> None:
+    found = read_question(question)
+    assert found is not None
+    assert found.wording == wording
 
 
 def test_the_questions_of_the_benchmark(benchmark: Any) -> None:
