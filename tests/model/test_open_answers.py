@@ -175,13 +175,14 @@ def test_a_thought_is_kept_as_far_as_its_things_are_found(
     told = asked(nano, made, "How many different things appear?", thinking=True)
     assert set(things_in(told.thinking)) <= {thing.name for thing, _ in SHOWN}
     assert things_in(told.thinking)
-    for told in (
+    all_told: tuple[Any, ...] = (
         asked(nano, plain, "Does a red ball appear?", thinking=True),
         tell_answer(
             plain, Question.of("What moves?", ["a dog", "a cat"]), model=nano, thinking=True
         ).answer,
         tell_spans(plain, "a dog runs", model=nano, thinking=True).grounding,
-    ):
+    )
+    for told in all_told:
         assert told.thinking is None
         assert [note.code for note in told.notes] == ["thought.left_out"]
         assert things_in(told.notes[0].message)
