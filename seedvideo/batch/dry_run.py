@@ -32,7 +32,7 @@ class Estimate:
 
     Args:
         clips: that were planned.
-        filtered: clips by the rule that leaves them out; near-duplicates are not looked for.
+        filtered: clips by the rule that leaves them out; duplicates are not looked for.
         failures: clips by the code of what is wrong with them.
         video_s: seconds of video that are looked at.
         frames: planned.
@@ -127,7 +127,7 @@ def _count(found: Estimate, job: Job, item: Item, prices: Prices) -> None:
         window = window_of(clip, knobs)
         refused = by_header(clip, window, job.filters)
         if refused is None:
-            refused, _ = by_pictures(clip, window, job.filters)
+            refused = by_pictures(clip, window, job.filters)
         if refused is not None:
             found.filtered[refused.rule] += 1
             return

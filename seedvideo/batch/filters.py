@@ -1,27 +1,23 @@
-"""Which clips are left out before a model sees them, and what makes two of them the same.
+"""Which clips are left out before a model sees them, each for what it is by itself.
 
-Duration and size are read from the header. Black and near-duplicate clips are told by sixteen small
-pictures, taken evenly over the time that is looked at; a frozen one also by the analysis, which
-looks at more. What is decided for a clip depends on the clip alone, but for duplicates: there the
-first of them in the job's order stays, whatever was decoded first.
+Duration and size are read from the header. Black clips are told by sixteen small pictures, taken
+evenly over the time that is looked at; a frozen one also by the analysis, which looks at more.
+Clips that repeat another one are left out by `seedvideo.batch.duplicates`.
 """
 
-import hashlib
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from seedvideo.batch.item import Item
-from seedvideo.batch.job import Filters, Job
+from seedvideo.batch.job import Filters
 from seedvideo.media.frames import Target
 from seedvideo.media.timeline import Span, seconds
 from seedvideo.video import Video
 
 MOMENTS: Final = 16
-"""Pictures that stand for a clip."""
+"""Pictures that are looked at."""
 
 _SIDE_PX: Final = 32
 _CELLS: Final = 3
@@ -35,15 +31,6 @@ FROZEN_LEVELS: Final = 1.0
 
 FROZEN_MOTION: Final = 0.5
 """And no step of the analysis moves by more than so many levels a second."""
-
-SAME_LEVELS: Final = 3.0
-"""Two clips are the same where their signatures differ by at most this on average."""
-
-SAME_MOMENT_LEVELS: Final = 10.0
-"""And no moment differs by more than this on average."""
-
-SAME_DURATION: Final = 0.05
-"""And their durations by at most this share."""
 
 Cells = npt.NDArray[np.float32]
 
@@ -74,18 +61,17 @@ def by_header(clip: Video, window: Span, rules: Filters) -> Refused | None:
     return None
 
 
-def by_pictures(clip: Video, window: Span, rules: Filters) -> tuple[Refused | None, bytes | None]:
-    """Refuse by what is seen; the signature where clips are to be compared."""
-    if not (rules.black or rules.frozen or rules.duplicates):
-        return None, None
+def by_pictures(clip: Video, window: Span, rules: Filters) -> Refused | None:
+    """Refuse by what is seen."""
+    if not (rules.black or rules.frozen):
+        return None
     cells = moments(clip, window)
     brightest = float(cells[:, :-2].max())
     if rules.black and brightest <= BLACK_LEVELS:
-        return Refused("black", f"nothing brighter than {brightest:.0f} of 255 levels"), None
+        return Refused("black", f"nothing brighter than {brightest:.0f} of 255 levels")
     if rules.frozen and is_frozen(clip, window, cells):
-        return Refused("frozen", "nothing moves"), None
-    signature = np.rint(cells).clip(0, 255).astype(np.uint8).tobytes()
-    return None, signature if rules.duplicates else None
+        return Refused("frozen", "nothing moves")
+    return None
 
 
 def moments(clip: Video, window: Span) -> Cells:
@@ -116,76 +102,3 @@ def is_frozen(clip: Video, window: Span, cells: Cells) -> bool:
     start_s, end_s = seconds(window.start), seconds(window.end)
     seen = (signals.times_s > start_s) & (signals.times_s < end_s)
     return not bool((signals.motion[seen] > FROZEN_MOTION).any())
-
-
-@dataclass(frozen=True)
-class SeenClip:
-    """A clip that was compared.
-
-    Args:
-        place: in the job's order.
-        id: of its item.
-        asked: names what is asked about it: only clips of which the same is asked are compared.
-        duration_s: of the time that is looked at.
-        signature: of its pictures.
-    """
-
-    place: int
-    id: str
-    asked: str
-    duration_s: float
-    signature: bytes
-
-
-class Duplicates:
-    """The clips of a job that are unlike each other, so far.
-
-    Memory is a few hundred bytes a clip.
-    """
-
-    def __init__(self, kept: Sequence[SeenClip] = ()) -> None:
-        self._kept: dict[str, list[SeenClip]] = {}
-        for each in kept:
-            self.keep(each)
-
-    def keep(self, clip: SeenClip) -> None:
-        """Note a clip that stays."""
-        self._kept.setdefault(clip.asked, []).append(clip)
-
-    def first_like(self, clip: SeenClip) -> SeenClip | None:
-        """The first clip before this one in the job's order that looks the same."""
-        alike = [other for other in self._near(clip) if _same(other.signature, clip.signature)]
-        return min(alike, key=lambda other: other.place, default=None)
-
-    def _near(self, clip: SeenClip) -> Iterator[SeenClip]:
-        for other in self._kept.get(clip.asked, ()):
-            longer = max(other.duration_s, clip.duration_s)
-            close = abs(other.duration_s - clip.duration_s) <= SAME_DURATION * longer
-            if other.place < clip.place and close:
-                yield other
-
-
-NO_CLIPS: Final = Duplicates()
-"""Of a job that compares none; nothing is ever kept in it."""
-
-
-def asked_about(job: Job, item: Item) -> str:
-    """Names the words that are asked about a clip."""
-    told = "\0".join(
-        [
-            item.question or job.question,
-            *(item.options or job.options),
-            item.query or job.query,
-        ]
-    )
-    return hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-
-
-def _same(one: bytes, other: bytes) -> bool:
-    if len(one) != len(other):
-        return False
-    pairs = (np.frombuffer(each, np.uint8).astype(np.int16) for each in (one, other))
-    first, second = (pair.reshape(MOMENTS, -1) for pair in pairs)
-    moments_levels = np.abs(first - second).mean(axis=1)
-    mean, most = float(moments_levels.mean()), float(moments_levels.max())
-    return mean <= SAME_LEVELS and most <= SAME_MOMENT_LEVELS

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from seedvideo.batch.likeness import NEAR_LEVELS, SIGNATURE_VERSION
 from seedvideo.batch.shard import Shard
 from seedvideo.errors import ConfigError, InputError, SeedVideoError
 from seedvideo.media.timeline import read_moment
@@ -65,10 +66,15 @@ class Filters:
         min_side_px: leave out those whose shorter side is below.
         black: leave out those that are black throughout.
         frozen: leave out those in which nothing moves.
-        duplicates: leave out those that look like one before.
+        duplicates: both of the next two rules.
+        exact_duplicates: leave out those with the bytes of one before, asked the same.
+        near_duplicates: leave out those whose pictures differ too little from one before.
+        near_distance_levels: how much is too little, as a mean difference of grey levels of 255;
+            `likeness.NEAR_LEVELS` where None.
 
     Raises:
-        ConfigError: ``config.invalid`` if a bound is not above zero, or no duration fits both.
+        ConfigError: ``config.invalid`` if a bound is not above zero, no duration fits both, or
+            there is a distance without the rule that it belongs to.
     """
 
     min_duration_s: float | None = None
@@ -77,15 +83,41 @@ class Filters:
     black: bool = False
     frozen: bool = False
     duplicates: bool = False
+    exact_duplicates: bool = False
+    near_duplicates: bool = False
+    near_distance_levels: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("min_duration_s", "max_duration_s", "min_side_px"):
+        for name in ("min_duration_s", "max_duration_s", "min_side_px", "near_distance_levels"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise _invalid(f"{name} is {value}, expected a value above 0")
         shortest, longest = self.min_duration_s, self.max_duration_s
         if shortest is not None and longest is not None and shortest > longest:
             raise _invalid(f"min_duration_s is {shortest:g}, above max_duration_s {longest:g}")
+        if self.near_distance_levels is not None and not self.drops_near:
+            raise _invalid("near_distance_levels is given without near_duplicates or duplicates")
+
+    @property
+    def drops_exact(self) -> bool:
+        """Whether clips with the same bytes are left out."""
+        return self.duplicates or self.exact_duplicates
+
+    @property
+    def drops_near(self) -> bool:
+        """Whether clips that look nearly the same are left out."""
+        return self.duplicates or self.near_duplicates
+
+    @property
+    def near_levels(self) -> float:
+        """Mean difference up to which clips are near duplicates."""
+        return NEAR_LEVELS if self.near_distance_levels is None else self.near_distance_levels
+
+    def to_values(self) -> dict[str, Any]:
+        """Plain JSON values. Rules that older journals do not know are named only where set."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        added = ("exact_duplicates", "near_duplicates", "near_distance_levels")
+        return {n: value for n, value in values.items() if value or n not in added}
 
 
 NO_FILTERS: Final = Filters()
@@ -231,9 +263,14 @@ class Job:
     def settings(self) -> dict[str, Any]:
         """Everything that changes a verdict, as plain JSON values: not the inputs, not the speed.
 
-        The model is named here too, but its weights count by their hash.
+        The model is named here too, but its weights count by their hash. Where near duplicates are
+        left out, the version of the signatures counts: clips that were compared by signatures of
+        another version are compared again.
         """
-        return {name: value for name, value in self._plain().items() if name not in _NO_RESULT}
+        values = self._plain()
+        if self.filters.drops_near:
+            values["filters"]["signature_version"] = SIGNATURE_VERSION
+        return {name: value for name, value in values.items() if name not in _NO_RESULT}
 
     def to_json(self) -> str:
         """One line of ASCII JSON; names that hold bytes that are no text survive it."""
@@ -243,8 +280,7 @@ class Job:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         for name in ("start_s", "end_s", "shard"):
             values[name] = None if values[name] is None else str(values[name])
-        names = [field.name for field in fields(self.filters)]
-        values["filters"] = {name: getattr(self.filters, name) for name in names}
+        values["filters"] = self.filters.to_values()
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in values.items()

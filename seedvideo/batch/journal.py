@@ -307,6 +307,11 @@ class Journal:
             self._counted = self._count()
         return int(count)
 
+    def count_again(self) -> None:
+        """Count the states, after a `transaction` that changed them."""
+        with schema.guarded(self.folder):
+            self._counted = self._count()
+
     def counts(self) -> Counts:
         """How many items of the input are in each state."""
         if self._lock is None:

@@ -17,7 +17,7 @@ from seedvideo.writers.inert import printable
 
 NAME: Final = "journal.sqlite"
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of the tables, kept in ``PRAGMA user_version``."""
 
 _APPLICATION_ID: Final = 0x53764A31
@@ -58,11 +58,16 @@ CREATE TABLE records (
     sheet BLOB,
     sheet_crc INTEGER
 );
+"""
+
+_SIGNATURES: Final = """
 CREATE TABLE signatures (                -- of jobs that leave out duplicates
     id BLOB PRIMARY KEY,
+    fingerprint TEXT NOT NULL,           -- the same: the same bytes, asked the same
     asked TEXT NOT NULL,
     duration_s REAL NOT NULL,
-    signature BLOB NOT NULL
+    version INTEGER NOT NULL,            -- of the signature
+    signature BLOB                       -- NULL: only bytes are compared
 );
 """
 
@@ -70,7 +75,10 @@ KEEP_NOTE: Final = (
     "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 )
 
-MIGRATIONS: Final[dict[int, str]] = {}
+MIGRATIONS: Final[dict[int, str]] = {
+    # Signatures of version 1 cannot be compared with later ones.
+    1: "DROP TABLE signatures;" + _SIGNATURES,
+}
 """From a version to the statements that make the next one of it."""
 
 
@@ -171,7 +179,7 @@ def _prepare(connection: sqlite3.Connection, folder: Path) -> None:
     if _is_empty(connection):
         connection.execute("PRAGMA journal_mode = WAL")
         with transaction(connection):
-            for statement in _TABLES.split(";\n"):
+            for statement in (_TABLES + _SIGNATURES).split(";\n"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {VERSION}")
@@ -181,7 +189,7 @@ def _prepare(connection: sqlite3.Connection, folder: Path) -> None:
     found = connection.execute("PRAGMA quick_check(items)").fetchone()[0]
     if found != "ok":
         raise damaged(folder, str(found))
-    for version in range(_version(connection), VERSION):
+    for version in range(version_of(connection), VERSION):
         with transaction(connection):
             for statement in MIGRATIONS[version].split(";\n"):
                 connection.execute(statement)
@@ -191,7 +199,7 @@ def _prepare(connection: sqlite3.Connection, folder: Path) -> None:
 def _check(connection: sqlite3.Connection, folder: Path) -> None:
     if connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
         raise damaged(folder, "it is another program's database")
-    version = _version(connection)
+    version = version_of(connection)
     if version > VERSION:
         raise BatchError(
             "batch.journal_newer",
@@ -200,7 +208,8 @@ def _check(connection: sqlite3.Connection, folder: Path) -> None:
         )
 
 
-def _version(connection: sqlite3.Connection) -> int:
+def version_of(connection: sqlite3.Connection) -> int:
+    """Of the tables of a journal."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 

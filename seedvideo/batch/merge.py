@@ -24,7 +24,10 @@ _ITEMS: Final = (
     " mtime_ns, code, stage, message, hint, retryable, rule, started_at, finished_at"
 )
 _RECORDS: Final = "fingerprint, record, record_crc, sheet, sheet_crc"
-_SIGNATURES: Final = "id, asked, duration_s, signature"
+_SIGNATURES: Final = "id, fingerprint, asked, duration_s, version, signature"
+_SIGNATURES_SINCE: Final = 2
+"""Version of the journals whose signatures can be compared with those of this one."""
+
 _BEST: Final = ("done", "filtered", "quarantined", "failed", "running", "pending")
 """Of two verdicts on one id the one that stands first here counts."""
 
@@ -89,7 +92,7 @@ def merge(folders: Sequence[Path], output: Path) -> Merged:
                     " state = 'running' OR state = 'done' AND fingerprint NOT IN"
                     " (SELECT fingerprint FROM records)"
                 )
-                if first.filters.duplicates:
+                if first.filters.drops_exact or first.filters.drops_near:
                     out.execute(
                         "UPDATE items SET state = 'pending', tries = 0, fingerprint = NULL WHERE"
                         " state = 'done' AND id NOT IN (SELECT id FROM signatures)"
@@ -118,6 +121,8 @@ def _copy(folder: Path, out: sqlite3.Connection, *, start: int) -> int:
             ("records", _RECORDS, _put_record),
             ("signatures", _SIGNATURES, _put_signature),
         ):
+            if table == "signatures" and schema.version_of(source) < _SIGNATURES_SINCE:
+                continue
             try:
                 last = _last_row(source, table)
             except sqlite3.DatabaseError:
@@ -182,8 +187,9 @@ def _put_record(out: sqlite3.Connection, row: Sequence[Any], start: int) -> bool
 
 
 def _put_signature(out: sqlite3.Connection, row: Sequence[Any], start: int) -> bool:
-    kinds = zip(row, (bytes, str, float, bytes), strict=True)
+    kinds = zip(row, (bytes, str, str, float, int, bytes | None), strict=True)
     if not all(isinstance(value, kind) for value, kind in kinds):
         return False
-    out.execute(f"INSERT OR IGNORE INTO signatures ({_SIGNATURES}) VALUES (?, ?, ?, ?)", row)
+    marks = ", ".join("?" * len(row))
+    out.execute(f"INSERT OR IGNORE INTO signatures ({_SIGNATURES}) VALUES ({marks})", row)
     return True

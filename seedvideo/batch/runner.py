@@ -201,8 +201,14 @@ class Runner:
             worker.rest()
             self._fail(clip, told_of(error))
             return
+        refused = self._order.repeats_bytes(clip)
+        if refused is not None:
+            worker.process.send("skip")
+            worker.rest()
+            self._settle_filtered(clip, refused.rule, refused.message)
+            self._release()
         # Filters decide before a record is used again, and they must see the clip.
-        if self._order.takes_all and self._journal.known(clip.fingerprint):
+        elif self._order.takes_all and self._journal.known(clip.fingerprint):
             worker.process.send("skip")
             worker.rest()
             self._settle_done(clip, None)
@@ -222,11 +228,11 @@ class Runner:
         self._release()
 
     def _release(self) -> None:
-        """Pass on the clips of which it is settled that they are like none before them."""
-        for clip, like in self._order.decided():
+        """Pass on the clips of which it is settled that they repeat none before them."""
+        for clip, refused in self._order.decided():
             assert clip.fingerprint is not None
-            if like is not None:
-                self._settle_filtered(clip, "duplicates", f"looks like {printable(like)}")
+            if refused is not None:
+                self._settle_filtered(clip, refused.rule, refused.message)
             elif self._journal.known(clip.fingerprint):
                 self._settle_done(clip, None)
             else:

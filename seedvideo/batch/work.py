@@ -12,8 +12,8 @@ from seedvideo import answers, pipeline
 from seedvideo.batch.filters import Refused, by_header, by_pictures
 from seedvideo.batch.item import Item
 from seedvideo.batch.job import Job
+from seedvideo.batch.likeness import Signature, signature_of
 from seedvideo.batch.sheets import small_sheet
-from seedvideo.media.timeline import seconds
 from seedvideo.model.backends import Backend, Prices
 from seedvideo.prepared import Prepared
 from seedvideo.records import Record
@@ -51,14 +51,12 @@ class Ready:
     Args:
         prepared: what the model is shown.
         sheet: a JPEG; empty where none is wanted.
-        duration_s: of the time that is looked at.
-        signature: where clips are compared.
+        signature: where the pictures of clips are compared.
     """
 
     prepared: Prepared
     sheet: bytes = b""
-    duration_s: float = 0.0
-    signature: bytes | None = None
+    signature: Signature | None = None
 
 
 def prepare_item(job: Job, item: Item, prices: Prices) -> Ready | Refused:
@@ -74,9 +72,10 @@ def prepare_item(job: Job, item: Item, prices: Prices) -> Ready | Refused:
         refused = by_header(clip, window, job.filters)
         if refused is not None:
             return refused
-        refused, signature = by_pictures(clip, window, job.filters)
+        refused = by_pictures(clip, window, job.filters)
         if refused is not None:
             return refused
+        signature = signature_of(clip, window) if job.filters.drops_near else None
         prepared = pipeline.prepare(
             clip,
             model=prices,
@@ -91,7 +90,6 @@ def prepare_item(job: Job, item: Item, prices: Prices) -> Ready | Refused:
     return Ready(
         prepared=prepared,
         sheet=small_sheet(prepared.views[0].frames) if job.sheets else b"",
-        duration_s=seconds(window.end - window.start),
         signature=signature,
     )
 

@@ -74,8 +74,7 @@ class _Worker:
             listener.say(
                 "prepared",
                 file=file,
-                duration_s=result.duration_s,
-                signature=None if result.signature is None else result.signature.hex(),
+                signature=None if result.signature is None else result.signature.to_values(),
                 plan=result.prepared.plan.model_dump(),
                 spent_s=dict(result.prepared.spent_s),
             )

@@ -52,6 +52,9 @@ _FILTERS: Final = {
     "drop_black": "black",
     "drop_frozen": "frozen",
     "drop_duplicates": "duplicates",
+    "drop_exact": "exact_duplicates",
+    "drop_near": "near_duplicates",
+    "near_distance": "near_distance_levels",
 }
 _FIELDS: Final = {
     "sampling": "sampling_task",
@@ -139,8 +142,26 @@ def run(
     ] = False,
     drop_duplicates: Annotated[
         bool,
-        typer.Option("--drop-duplicates", help="Leave out clips that look like one before."),
+        typer.Option("--drop-duplicates", help="Both --drop-exact and --drop-near."),
     ] = False,
+    drop_exact: Annotated[
+        bool,
+        typer.Option("--drop-exact", help="Leave out clips with the same bytes as an earlier one."),
+    ] = False,
+    drop_near: Annotated[
+        bool,
+        typer.Option(
+            "--drop-near", help="Leave out clips that show nearly the same as an earlier one."
+        ),
+    ] = False,
+    near_distance: Annotated[
+        float | None,
+        typer.Option(
+            metavar="LEVELS",
+            help="For --drop-near: near duplicates differ by at most so many grey levels of 255 on"
+            " average, and no part of the picture by more than 1.5 times as many. Default: 4.",
+        ),
+    ] = None,
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", help="Most time for a clip in one stage.")
     ] = 120.0,

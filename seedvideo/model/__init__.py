@@ -78,7 +78,7 @@ def prices(name_or_folder: str = DEFAULT_MODEL) -> Prices:
     Raises:
         ModelError: as `load` does, as far as it can be told without the weights.
     """
-    from seedvideo.model.prices import CheckpointPrices
+    from seedvideo.model.checkpoint_prices import CheckpointPrices
 
     return CheckpointPrices.from_folder(_folder_of(name_or_folder))
 

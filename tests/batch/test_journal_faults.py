@@ -255,9 +255,10 @@ def test_an_older_journal_is_brought_up_to_date(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finished(tmp_path, 2)
-    monkeypatch.setattr(journal_schema, "VERSION", 2)
+    now = journal_schema.VERSION
+    monkeypatch.setattr(journal_schema, "VERSION", now + 1)
     monkeypatch.setitem(
-        journal_schema.MIGRATIONS, 1, "ALTER TABLE items ADD COLUMN mood TEXT;\nSELECT 1"
+        journal_schema.MIGRATIONS, now, "ALTER TABLE items ADD COLUMN mood TEXT;\nSELECT 1"
     )
     with Journal.open(tmp_path, write=True) as journal:
         assert journal.counts() == Counts(done=2)

@@ -3,6 +3,7 @@
 import os
 import shutil
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -35,9 +36,9 @@ def test_records_do_not_depend_on_workers_or_order(tmp_path: Path, made: Make) -
     one = told(run(tmp_path / "one", items, job))
     two = told(run(tmp_path / "two", items, replace(job, workers=2)))
     assert one == two
-    assert one["e-red"][0:3] == ("filtered", None, "duplicates")
+    assert one["e-red"][0:3] == ("filtered", None, "near_duplicates")
     turned = told(run(tmp_path / "turned", items[::-1], replace(job, workers=2)))
-    assert turned["a-red"][0:3] == ("filtered", None, "duplicates")
+    assert turned["a-red"][0:3] == ("filtered", None, "near_duplicates")
     assert {n: v for n, v in turned.items() if n[0] in "bcdf"} == {
         n: v for n, v in one.items() if n[0] in "bcdf"
     }
@@ -146,9 +147,29 @@ def test_duplicates_are_found_after_a_resume(tmp_path: Path, made: Make) -> None
     job = replace(JOB, filters=Filters(duplicates=True))
     run(tmp_path / "out", items[:2], job)
     entries = run(tmp_path / "out", items, job)
-    assert [e.rule for e in entries.values()] == [None, None, "duplicates"]
-    assert entries["c-red"].message == "looks like a-red"
+    assert [e.rule for e in entries.values()] == [None, None, "near_duplicates"]
+    assert entries["c-red"].message == "differs from a-red by 0.00 grey levels on average"
     assert [e.tries for e in entries.values()] == [1, 1, 1]
+
+
+def test_the_same_bytes_are_left_out_unopened(tmp_path: Path, made: Make) -> None:
+    first, near = made("a-red", "e-red")
+    copy = Item(id="b", source=str(tmp_path / "poison.mp4"))
+    shutil.copy(first.source, copy.source)  # who opened it would die
+    again, part = replace(first, id="c"), replace(first, id="d", end_s=Fraction(1, 2))
+    items = [first, copy, again, part, near]
+    exact = replace(JOB, filters=Filters(exact_duplicates=True))
+    entries = run(tmp_path / "out", items, exact)
+    assert [e.rule for e in entries.values()] == [
+        None, "exact_duplicates", "exact_duplicates", None, None,
+    ]  # fmt: skip
+    assert entries["b"].message == entries["c"].message == "the same bytes as a-red"
+    both = replace(JOB, filters=Filters(duplicates=True))
+    entries = run(tmp_path / "out", items, both)
+    assert [e.rule for e in entries.values()] == [
+        None, "exact_duplicates", "exact_duplicates", None, "near_duplicates",
+    ]  # fmt: skip
+    assert [e.state for e in entries.values()].count("done") == 2
 
 
 def test_duplicates_are_found_after_a_merge(tmp_path: Path, made: Make) -> None:
@@ -157,7 +178,7 @@ def test_duplicates_are_found_after_a_merge(tmp_path: Path, made: Make) -> None:
     run(tmp_path / "part", items[:2], job)
     merge([tmp_path / "part"], tmp_path / "whole")
     entries = run(tmp_path / "whole", items, job)
-    assert [e.rule for e in entries.values()] == [None, None, "duplicates"]
+    assert [e.rule for e in entries.values()] == [None, None, "near_duplicates"]
     # The first two kept their verdicts.
     assert [e.tries for e in entries.values()] == [1, 1, 1]
     with Journal.open(tmp_path / "whole", write=True) as journal, journal.transaction() as tables:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from seedvideo.batch import check as checking
+from seedvideo.batch.job import Filters, Job
 from seedvideo.batch.journal import Journal
+from seedvideo.batch.likeness import NEAR_LEVELS
 from seedvideo.batch.status import united
 from tests.batch.told import CONTENT, journal_of, record_for
 from tests.cli.conftest import Run
@@ -52,6 +54,50 @@ def test_a_folder_without_a_job(run: Run, tmp_path: Path, command: str) -> None:
     assert result.code == (1 if command == "doctor" else 3)
     assert "batch.journal_missing" in result.out + result.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "filters"),
+    [
+        (["--drop-exact"], Filters(exact_duplicates=True)),
+        (["--drop-near"], Filters(near_duplicates=True)),
+        (
+            ["--drop-near", "--near-distance", "2.5"],
+            Filters(near_duplicates=True, near_distance_levels=2.5),
+        ),
+        (
+            ["--drop-duplicates", "--near-distance", "9"],
+            Filters(duplicates=True, near_distance_levels=9),
+        ),
+    ],
+)
+def test_rules_for_duplicates_are_options(
+    words: list[str], filters: Filters, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NothingDone:
+        def __init__(self, journal: Journal, job: Job, *_: object, **__: object) -> None:
+            assert journal.job() == job
+
+        def run(self) -> bool:
+            return True
+
+    monkeypatch.setattr("seedvideo.batch.runner.Runner", NothingDone)
+    (tmp_path / "clips.txt").write_text("gone.mp4\n")
+    found = run("batch", "run", tmp_path / "clips.txt", "-o", tmp_path / "out", *words)
+    assert (found.code, found.out) == (0, ""), found.err
+    with Journal.open(tmp_path / "out", write=False) as journal:
+        job = journal.job()
+    assert job is not None
+    assert job.filters == filters
+
+
+def test_a_distance_needs_its_rule(run: Run, tmp_path: Path) -> None:
+    words = ("batch", "run", "x.mp4", "-o", tmp_path / "out", "--near-distance", "3")
+    for more in ((), ("--drop-exact",)):
+        found = run(*words, *more)
+        assert (found.code, found.out) == (2, "")
+        assert "near_distance_levels is given without near_duplicates" in found.err
+    assert f"Default: {NEAR_LEVELS:g}." in " ".join(run("batch", "run", "--help").out.split())
 
 
 def test_retry_by_code_and_all(run: Run, job: Path) -> None:
