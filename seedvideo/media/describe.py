@@ -32,6 +32,7 @@ from seedvideo.media.container import (
     out_of_memory,
     prepare_decoder,
 )
+from seedvideo.media.extent import stated_bytes
 from seedvideo.media.index import Index, build_index, is_variable
 from seedvideo.media.info import MediaInfo, MediaWarning
 from seedvideo.media.packets import PacketTable, read_packets, tabulate
@@ -216,7 +217,9 @@ def _is_cut(header: _Header, table: PacketTable, origin: Origin) -> bool:
         return header.last_byte > origin.size_bytes
     if origin.kind == "gif":
         return gif_is_cut(origin.descriptor, table.last_place)
-    return origin.kind == "y4m" and table.last_place + table.size[-1] < origin.size_bytes
+    if origin.kind == "y4m":
+        return table.last_place + table.size[-1] < origin.size_bytes
+    return stated_bytes(origin.descriptor, origin.kind) > origin.size_bytes
 
 
 def _decode_first(

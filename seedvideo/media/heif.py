@@ -61,7 +61,7 @@ def stream_warnings(container: InputContainer, stream: VideoStream) -> list[Medi
     alike = [each for each in others if not _is_mask(each) and each.frames >= stream.frames]
     count = sum((each.width, each.height) == size_px for each in alike)
     if count:
-        message = f"{count} more pictures or sequences of the same size are not read"
+        message = f"the file holds more pictures of this size ({count}), which are not read"
         found.append(MediaWarning("media.other_pictures", message))
     return found
 

@@ -189,7 +189,7 @@ def _examine_jpeg(file: _File) -> StillLayout:
     video = file.find(_VIDEO_START, photo.end, stop)
     others = _count_pictures(file, photo, stop if video is None else video)
     if others and not warnings:
-        message = f"{others} more pictures of the same size lie behind the photo and are not read"
+        message = f"behind the photo lie more pictures of its size ({others}), which are not read"
         warnings = (MediaWarning("media.other_pictures", message),)
     return StillLayout(warnings=warnings)
 

@@ -179,41 +179,69 @@ def test_a_masked_avif_shows_its_colours(tmp_path: Path) -> None:
     assert info.is_image and numbers == [77]
 
 
-def still_heic(path: Path) -> Path:
-    """Write a HEIC photo by hand: the boxes of an AVIF photo around one HEVC picture."""
-    video = coded_video(
-        path.with_suffix(".mp4"),
-        "-c:v libx265 -preset ultrafast -pix_fmt yuv420p -tag:v hvc1 -x265-params log-level=none",
-        frames=1,
-    ).read_bytes()
-    at = video.index(b"hvcC") - 4
-    (length,) = struct.unpack_from(">I", video, at)
-    codec = video[at : at + length]
-    at = video.index(b"mdat")
-    (length,) = struct.unpack_from(">I", video, at - 4)
-    picture = video[at + 4 : at - 4 + length]
+def photo_file(kind: bytes, brand: bytes, codec: bytes, coded: list[bytes]) -> bytes:
+    """Return a file of pictures of one size, the first of which is the one to be shown.
+
+    Args:
+        kind: of the pictures, as the file names it.
+        brand: of the file.
+        codec: box that sets the decoder up.
+        coded: data of each picture.
+    """
 
     def full(kind: bytes, body: bytes, version: int = 0) -> bytes:
         return box(kind, struct.pack(">I", version << 24) + body)
 
     def meta(place: int) -> bytes:
-        places = struct.pack(">BBHHHHII", 0x44, 0, 1, 1, 0, 1, place, len(picture))
+        count = len(coded)
+        places = struct.pack(">BBH", 0x44, 0, count)
+        entries, uses = b"", struct.pack(">I", count)
+        for number, data in enumerate(coded, start=1):
+            places += struct.pack(">HHHII", number, 0, 1, place, len(data))
+            place += len(data)
+            entries += full(b"infe", struct.pack(">HH4sx", number, 0, kind), 2)
+            uses += struct.pack(">HBBB", number, 2, 1, 0x82)
         size = full(b"ispe", struct.pack(">II", 192, 112))
-        uses = struct.pack(">IHBBB", 1, 1, 2, 1, 0x82)
         return full(
             b"meta",
             full(b"hdlr", struct.pack(">I4s13x", 0, b"pict"))
             + full(b"pitm", struct.pack(">H", 1))
             + full(b"iloc", places)
-            + full(
-                b"iinf",
-                struct.pack(">H", 1) + full(b"infe", struct.pack(">HH4sx", 1, 0, b"hvc1"), 2),
-            )
+            + full(b"iinf", struct.pack(">H", count) + entries)
             + box(b"iprp", box(b"ipco", size + codec) + full(b"ipma", uses)),
         )
 
-    start = box(b"ftyp", b"heic\0\0\0\0mif1heic")
-    return write(path, start + meta(len(start) + len(meta(0)) + 8) + box(b"mdat", picture))
+    start = box(b"ftyp", brand + b"\0\0\0\0mif1" + brand)
+    return start + meta(len(start) + len(meta(0)) + 8) + box(b"mdat", b"".join(coded))
+
+
+def box_in(data: bytes, kind: bytes) -> bytes:
+    """Return the first box of a kind."""
+    at = data.index(kind) - 4
+    return data[at : at + struct.unpack_from(">I", data, at)[0]]
+
+
+def still_heic(path: Path) -> Path:
+    """Write a HEIC photo around one HEVC picture."""
+    video = coded_video(
+        path.with_suffix(".mp4"),
+        "-c:v libx265 -preset ultrafast -pix_fmt yuv420p -tag:v hvc1 -x265-params log-level=none",
+        frames=1,
+    ).read_bytes()
+    picture = box_in(video, b"mdat")[8:]
+    return write(path, photo_file(b"hvc1", b"heic", box_in(video, b"hvcC"), [picture]))
+
+
+def test_several_pictures_in_one_avif_file_are_named(tmp_path: Path) -> None:
+    files = [saved([each], "AVIF") for each in pictures(5, 3)]
+    coded = [box_in(data, b"mdat")[8:] for data in files]
+    path = write(
+        tmp_path / "burst.avif", photo_file(b"av01", b"avif", box_in(files[0], b"av1C"), coded)
+    )
+    info, _, numbers = shown(path)
+    assert info.is_image and numbers == [5]
+    (warning,) = info.warnings
+    assert warning.code == "media.other_pictures" and "(2)" in warning.message
 
 
 def test_a_heic_photo_whole_and_cut(tmp_path: Path) -> None:
