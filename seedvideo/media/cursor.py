@@ -8,7 +8,7 @@ in the decoding process only. Decodes nothing.
 from __future__ import annotations  # av.Packet is generic for type checkers only
 
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, cast
 
 import av
 from av.container import InputContainer
@@ -38,6 +38,8 @@ class Cursor:
         self._shown = shown
         self._position = 0
         self._held: Packet[VideoStream] | None = None
+        # FFmpeg calls a packet damaged that holds half a picture; two in one are as good.
+        self._joins_fields = stream.codec_context.codec.canonical_name == "mjpeg"
         self._reader = read_packets(container, stream, shown=shown)
 
     def go_to(self, number: int, *, strategy: Strategy, alive: Callable[[], None]) -> None:
@@ -64,6 +66,10 @@ class Cursor:
             packet = self._next()
             if packet is None:
                 break
+            if self._joins_fields and self._table.is_second_field(number + 1):
+                second = self._next()
+                if second is not None:
+                    packet = cast("Packet[VideoStream]", Packet(bytes(packet) + bytes(second)))
             if packet.size:
                 packet.pts = packet.dts = number
                 yield packet

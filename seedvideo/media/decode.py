@@ -117,7 +117,8 @@ class PyavDecoder:
         Each run is decided on by itself, so that it is the same whoever decodes those before it.
         """
         tally = job.tally
-        is_lean = self._runs.codec in CODECS and not self._has_fields and not self._index.by_count
+        may_be_lean = not self._has_fields and not self._index.has_fields
+        is_lean = self._runs.codec in CODECS and may_be_lean and not self._index.by_count
         while not matcher.run_done:
             before = replace(tally)
             try:
@@ -147,9 +148,6 @@ class PyavDecoder:
             wanted = job.ranks if is_lean else None
             self._runs.begin(strategy=job.strategy, alive=job.alive, tally=job.tally, wanted=wanted)
             self._begun = is_lean
-        if not is_lean and self._runs.codec in CODECS:
-            # A picture may be stored as two packets, the second of which passes for a keyframe.
-            run = replace(run, end=min(run.end + 1, len(self._index.rank_of)))
         self._run = run
         matcher.begin()
         for rank, frame in self._runs.frames(run):
@@ -164,8 +162,8 @@ class PyavDecoder:
 
     def _frame_runs(self, wanted: Sequence[Wanted], *, strategy: Strategy) -> list[Run]:
         ranks = [each.rank for each in wanted]
-        fields = self._runs.codec not in (*CODECS, *_WHOLE_PICTURES)
-        return plan_runs(self._index, ranks, strategy=strategy, fields=fields)
+        spare = int(self._runs.codec not in (*CODECS, *_WHOLE_PICTURES))
+        return plan_runs(self._index, ranks, strategy=strategy, spare=spare)
 
     def _check_loss(self) -> None:
         """Looks for other reasons than damage why a frame was not given.

@@ -13,7 +13,6 @@ from typing import Final
 
 import av
 from av.container import InputContainer
-from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -32,8 +31,9 @@ from seedvideo.media.container import (
     out_of_memory,
     prepare_decoder,
 )
+from seedvideo.media.ends import last_byte, longest_other, stated_duration, stated_end
 from seedvideo.media.extent import stated_bytes
-from seedvideo.media.index import Index, build_index, is_variable
+from seedvideo.media.index import Index, build_index
 from seedvideo.media.info import MediaInfo, MediaWarning
 from seedvideo.media.packets import PacketTable, read_packets, tabulate
 from seedvideo.media.picture import (
@@ -149,12 +149,9 @@ class _Header:
 
     @classmethod
     def read(cls, container: InputContainer, stream: VideoStream, origin: Origin) -> "_Header":
-        others = [_stated_duration(s) or Fraction(0) for s in container.streams if s is not stream]
         file_duration = None
         if container.duration is not None:
             file_duration = Fraction(container.duration, av.time_base)
-        entries = stream.index_entries
-        last_byte = max((e.pos + e.size for e in entries[-64:]), default=0) if len(entries) else 0
         attached = sum(is_attached_picture(s) for s in container.streams.video)
         is_heif = heif.is_heif(container)
         warnings: list[MediaWarning] = []
@@ -164,20 +161,14 @@ class _Header:
         return cls(
             container=container.format.name,
             is_heif=is_heif,
-            stream_duration=_stated_duration(stream),
+            stream_duration=stated_duration(stream),
             file_duration=file_duration,
-            others_duration=max(others, default=Fraction(0)),
-            last_byte=last_byte,
+            others_duration=longest_other(container, stream),
+            last_byte=last_byte(stream),
             video_streams=1 if is_heif else len(container.streams.video) - attached,
             pictures=attached,
             warnings=tuple(warnings),
         )
-
-
-def _stated_duration(stream: Stream) -> Fraction | None:
-    if stream.duration is None or stream.time_base is None:
-        return None
-    return stream.duration * stream.time_base
 
 
 def _index(
@@ -206,6 +197,7 @@ def _index(
         pts_guessed=container.format.name == "avi",
         numbered=is_still or origin.kind == "y4m",
         fps=fps,
+        stated_end=stated_end(container, stream, table, origin),
     )
 
 
@@ -315,14 +307,14 @@ def _info(
     width_px, height_px = max(1, round(coded_width_px * aspect)), coded_height_px
     if orientation.swaps_sides:
         width_px, height_px = height_px, width_px
-    is_vfr = not index.by_count and is_variable(index.times, index.time_base)
+    is_vfr = index.is_variable
     transfer = _TRANSFERS.get(context.color_trc, "")
     if not transfer and first is not None:
         transfer = _TRANSFERS.get(first.color_trc, "")
     warnings = (
         *found,
         *([] if is_image else index.warnings),
-        *_picture_warnings(stream, first, orientation, transfer),
+        *_picture_warnings(stream, first, orientation, transfer, has_fields=index.has_fields),
     )
     if is_vfr:
         message = "the frame rate changes; frames are taken by their true times"
@@ -399,7 +391,12 @@ def _header_warnings(
 
 
 def _picture_warnings(
-    stream: VideoStream, first: VideoFrame | None, orientation: Orientation, transfer: str
+    stream: VideoStream,
+    first: VideoFrame | None,
+    orientation: Orientation,
+    transfer: str,
+    *,
+    has_fields: bool,
 ) -> list[MediaWarning]:
     found: list[MediaWarning] = []
     if orientation != Orientation():
@@ -410,7 +407,12 @@ def _picture_warnings(
         message = f"high dynamic range ({transfer}); shown without tone mapping, colours look flat"
         found.append(MediaWarning("media.hdr", message))
     order = stream.codec_context.field_order
-    if order not in _PROGRESSIVE_FIELD_ORDERS or (first is not None and first.interlaced_frame):
+    is_interlaced = first is not None and first.interlaced_frame
+    if is_interlaced and stream.codec_context.codec.canonical_name == "hevc":
+        # What HEVC codes as a frame of two fields, FFmpeg does not call interlaced.
+        message = "interlaced; each field is a picture of its own, of half the height"
+        found.append(MediaWarning("media.interlaced", message))
+    elif is_interlaced or has_fields or order not in _PROGRESSIVE_FIELD_ORDERS:
         message = "interlaced; the two fields are not separated, moving edges look combed"
         found.append(MediaWarning("media.interlaced", message))
     alpha_track = stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1"

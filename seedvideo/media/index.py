@@ -6,11 +6,15 @@ The rules, for streams whose times are not sound:
   it is left out if others have times (``media.missing_times``). Where no picture has a time but all
   have decoding times, those are the presentation times, in order.
 - Of pictures with the same time the first in the file is kept (``media.duplicate_times``).
-- Where an MPEG stream's clock jumps back, as in joined recordings, what follows is moved so that it
-  goes on from there (``media.time_jump``).
+- Where an MPEG stream's clock jumps, as in joined recordings, what follows is moved so that it goes
+  on from there (``media.time_jump``): back by any step, forward from 10 s on. It is no jump where
+  the other streams fill the gap, or where frames are usually so far apart.
 - Pictures before the first keyframe cannot be decoded; the stream's start stays where it is, so the
   first time is above zero (``media.late_start``).
+- The last frame ends where its packet or the container says. Where the spacing of frames changes,
+  the container goes first: packets then state a nominal duration, or one of decoding times.
 - A stream without any times is refused unless its frame rate is given.
+- A picture of two fields in two packets is presented once, at the time of its first field.
 
 Times are ticks of the time base, absolute; readers subtract ``start``. Nothing is decoded and no
 file is read here.
@@ -32,6 +36,18 @@ from seedvideo.media.packets import NO_TIME, PacketTable
 NOMINAL_DURATION: Final = Fraction(1, 25)
 """Seconds that a lone picture without a duration counts as, as in FFmpeg."""
 
+_FORWARD_JUMP: Final = Fraction(10)
+"""Seconds from which on a clock that is ahead has jumped, as in FFmpeg."""
+
+_USUAL_STEPS: Final = 4
+"""A step of the clock is no jump if it is at most so many times the usual one."""
+
+_MANY_TICKS: Final = 8
+"""Ticks of a frame from which on two are a small part of it."""
+
+_LEAST_DURATION: Final = Fraction(1, 10_000)
+"""Seconds below which FFmpeg has made a duration up: a tick, where it does not know the rate."""
+
 
 @dataclass(frozen=True)
 class Index:
@@ -46,8 +62,11 @@ class Index:
             ``by_count``, in file order.
         packet_times: time of each packet in ticks, `NO_TIME` where it has none.
         keys: numbers of the packets at which decoding may begin, rising.
+        is_variable: whether the spacing of frames changes by more than rounding.
         by_count: frames are known by their place in decoding output alone, because packets have no
             presentation times; seeking is impossible.
+        has_fields: some pictures are coded as two fields, of which the second may be in the packet
+            behind.
         duration: seconds from ``start`` to the end of the last frame.
         warnings: what the rules above had to mend.
     """
@@ -59,7 +78,9 @@ class Index:
     rank_of: "array[int]"
     packet_times: "array[int]"
     keys: "array[int]"
+    is_variable: bool
     by_count: bool
+    has_fields: bool
     duration: Fraction
     warnings: tuple[MediaWarning, ...]
 
@@ -67,6 +88,17 @@ class Index:
     def keyframes(self) -> list[int]:
         """Places in ``times`` of the presented keyframes."""
         return sorted(self.rank_of[k] for k in self.keys if self.rank_of[k] >= 0)
+
+    def end_of(self, packet: int) -> int:
+        """Returns the number of the first packet behind those of a picture.
+
+        Args:
+            packet: the one with which the picture begins.
+        """
+        end = packet + 1
+        if self.has_fields and end < len(self.rank_of) and self.rank_of[end] < 0:
+            return end + 1
+        return end
 
     def entry(self, rank: int) -> int:
         """Returns the number of the last keyframe from which a frame can be decoded exactly.
@@ -94,6 +126,7 @@ def build_index(
     pts_guessed: bool,
     numbered: bool,
     fps: Fraction | None,
+    stated_end: Fraction | None = None,
 ) -> Index:
     """Works out what a stream presents from the facts of its packets.
 
@@ -109,6 +142,7 @@ def build_index(
         numbered: whether a packet's number is its time in ticks. FFmpeg divides places in a Y4M
             file by the least size of a frame, and is wrong where frames have parameters.
         fps: frames a second for a stream without times.
+        stated_end: seconds of the container's clock at which it says that the last frame ends.
 
     Raises:
         MediaError: ``media.no_frames`` or ``media.no_timestamps``.
@@ -137,7 +171,12 @@ def build_index(
     late = (presented[0] - start) * time_base
     if late > 0:
         say("media.late_start", f"the first {float(late):.3f} s cannot be decoded")
-    last = (presented[-1] - start) * time_base
+    variable = is_variable(presented, time_base)
+    length = _last_length(table.picture_duration(order[-1]), presented, time_base)
+    if stated_end is not None and (variable or not _is_stated(table, order[-1], time_base)):
+        stated_length = stated_end - presented[-1] * time_base
+        length = stated_length if stated_length > 0 else length
+    end = _end_of_repeats(table, order[-1], presented[-1] * time_base + length, time_base)
     return Index(
         time_base=time_base,
         start=start,
@@ -146,8 +185,10 @@ def build_index(
         rank_of=_ranks(order, len(table)),
         packet_times=array("q", times),
         keys=array("q", keys),
+        is_variable=variable,
         by_count=False,
-        duration=last + _last_length(table.duration[order[-1]], presented, time_base),
+        has_fields=table.has_fields,
+        duration=end - start * time_base,
         warnings=say.all,
     )
 
@@ -156,18 +197,20 @@ def is_variable(times: Sequence[int], time_base: Fraction) -> bool:
     """Tells whether the spacing of frames changes by more than rounding.
 
     Containers round times to their ticks (1 ms in Matroska), so spacings of a constant rate differ
-    by a tick or two; 5 % of the usual spacing is below what anybody calls a change of rate.
+    by a tick or two, though not where a frame takes but a few ticks; 5 % of the usual spacing is
+    below what anybody calls a change of rate.
     """
     if len(times) < 3:
         return False
     steps = [b - a for a, b in pairwise(times)]
     usual = median_low(steps)
-    slack = max(Fraction(2), usual * Fraction(1, 20))
+    rounding = 2 if usual >= _MANY_TICKS else min(1, usual // 2)
+    slack = max(Fraction(rounding), usual * Fraction(1, 20))
     if time_base < Fraction(1, 10_000):
         # Fine ticks may still carry times that were once rounded to milliseconds.
         slack = max(slack, Fraction(1, 1000) / time_base)
     whole_slack = int(slack)  # Steps are whole ticks.
-    return any(abs(step - usual) > whole_slack for step in steps)
+    return max(steps) - usual > whole_slack or usual - min(steps) > whole_slack
 
 
 def _index_by_count(
@@ -185,7 +228,8 @@ def _index_by_count(
     if not raw and len(set(decoding)) == len(decoding) and NO_TIME not in decoding:
         # AVI with reordered pictures: a constant rate, and only decoding times are stored.
         times = sorted(decoding)
-        length = _last_length(table.duration[numbers[-1]], times, time_base)
+        stated = table.picture_duration(numbers[-1])
+        length = _last_length(stated, times, time_base)
     elif fps is not None:
         times, time_base, length = list(range(len(numbers))), 1 / fps, 1 / fps
         message = f"the stream has no times; {float(fps):g} frames a second are taken for granted"
@@ -196,6 +240,7 @@ def _index_by_count(
             f"{shown}: is a bare stream of pictures without times",
             hint="state its frame rate, or put it into a container such as MP4",
         )
+    end = _end_of_repeats(table, numbers[-1], times[-1] * time_base + length, time_base)
     return Index(
         time_base=time_base,
         start=times[0],
@@ -204,8 +249,10 @@ def _index_by_count(
         rank_of=_ranks(numbers, len(table)),
         packet_times=array("q"),
         keys=array("q", keys),
+        is_variable=is_variable(times, time_base),
         by_count=True,
-        duration=(times[-1] - times[0]) * time_base + length,
+        has_fields=table.has_fields,
+        duration=end - times[0] * time_base,
         warnings=warnings,
     )
 
@@ -214,6 +261,10 @@ def _fill_times(
     table: PacketTable, *, reorders: bool, say: Callable[[str, str], None]
 ) -> list[int]:
     times = list(table.pts)
+    if table.has_fields:
+        for i, time in enumerate(times):
+            if time == NO_TIME and table.is_second_field(i + 1) and times[i + 1] != NO_TIME:
+                times[i] = times[i + 1] - table.duration[i]
     if reorders:
         return times
     missing = [i for i, time in enumerate(times) if time == NO_TIME and table.dts[i] != NO_TIME]
@@ -259,27 +310,55 @@ def _mend_jumps(
     time_base: Fraction,
     say: Callable[[str, str], None],
 ) -> None:
-    """Moves what follows a jump back of the clock, in place, so that it goes on from there."""
-    tolerance = Fraction(1, 10) / time_base  # FFmpeg's own threshold for such streams.
+    """Moves what follows a jump of the clock, in place, so that it goes on from there."""
+    back = Fraction(1, 10) / time_base  # FFmpeg's own threshold for such streams.
+    ahead = _FORWARD_JUMP / time_base
+    usual: int | None = None
     shift, expected, jumps = 0, NO_TIME, 0
     for i, dts in enumerate(table.dts):
         if dts != NO_TIME:
-            if expected != NO_TIME and dts + shift < expected - tolerance:
+            step = 0 if expected == NO_TIME else dts + shift - expected
+            if step > ahead:
+                usual = _usual_step(table) if usual is None else usual
+                is_heard = 2 * table.heard_before.get(i, Fraction(0)) > step * time_base
+                is_jump = not is_heard and step > _USUAL_STEPS * usual
+            else:
+                is_jump = step < -back
+            if is_jump:
                 shift = expected - dts
                 jumps += 1
             expected = dts + shift + table.duration[i]
         if times[i] != NO_TIME:
             times[i] += shift
     if jumps:
-        say("media.time_jump", f"the clock jumps back {jumps} times; what follows is moved on")
+        say("media.time_jump", f"the clock jumps {jumps} times; what follows goes on from there")
+
+
+def _usual_step(table: PacketTable) -> int:
+    known = [dts for dts in table.dts if dts != NO_TIME]
+    return median_low([abs(b - a) for a, b in pairwise(known)])
+
+
+def _is_stated(table: PacketTable, number: int, time_base: Fraction) -> bool:
+    return table.picture_duration(number) * time_base >= _LEAST_DURATION
 
 
 def _last_length(stated: int, times: list[int], time_base: Fraction) -> Fraction:
-    if stated > 0:
+    if stated * time_base >= _LEAST_DURATION:
         return stated * time_base
+    if is_variable(times, time_base):
+        return median_low([b - a for a, b in pairwise(times)]) * time_base
     if len(times) > 1:
         return Fraction(times[-1] - times[0], len(times) - 1) * time_base
     return NOMINAL_DURATION
+
+
+def _end_of_repeats(table: PacketTable, last: int, end: Fraction, time_base: Fraction) -> Fraction:
+    """Returns where the last frame ends; empty packets behind it say that it is shown on."""
+    number = len(table) - 1
+    if number > last and not table.size[number] and table.dts[number] != NO_TIME:
+        return max(end, (table.dts[number] + max(1, table.duration[number])) * time_base)
+    return end
 
 
 class _Warnings:

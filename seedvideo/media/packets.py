@@ -21,6 +21,8 @@ from av.video.stream import VideoStream
 
 from seedvideo.errors import MediaError
 from seedvideo.media.container import Origin, encrypted, out_of_memory
+from seedvideo.media.fields import Field, FieldReader, field_reader
+from seedvideo.media.safety import IMAGE_KINDS
 
 NO_TIME: Final = -(1 << 63)
 """Stands for a missing time in arrays of ticks, as in FFmpeg."""
@@ -31,7 +33,10 @@ _MAX_READ_ERRORS: Final = 16
 _PACKETS_A_BREATH: Final = 64
 """Packets between two looks at whether the reader still wants an answer: about a millisecond."""
 
-_KEY, _HIDDEN = 1, 2
+_PAUSE_S: Final = 1
+"""Between two packets, from which on it is noted how much of other streams lies there."""
+
+_KEY, _HIDDEN, _SECOND = 1, 2, 4
 
 
 @dataclass
@@ -39,7 +44,8 @@ class PacketTable:
     """One row a packet, as parallel arrays: tens of bytes each, for hours of video.
 
     ``pts`` and ``dts`` hold `NO_TIME` where the file states none. Hidden packets are never shown:
-    an edit list cuts them off, the codec keeps them for reference only, or they are empty.
+    an edit list cuts them off, the codec keeps them for reference only, they are empty, or they
+    hold the second field of a picture whose first field is in the packet before.
     """
 
     pts: array[int] = field(default_factory=lambda: array("q"))
@@ -53,6 +59,11 @@ class PacketTable:
     """Latest end among the packets of other streams, in seconds of the container's clock."""
     last_place: int = 0
     """Offset in the file of the last packet's data."""
+    heard_before: dict[int, Fraction] = field(default_factory=dict)
+    """How many seconds of another stream lie between a packet and the one before it, by number;
+    for packets behind a pause only."""
+    has_fields: bool = False
+    """Whether any picture is coded as two fields, in one packet or in two."""
     cut_off: bool = False
     """Whether reading ended in an error, not at the end of the file."""
 
@@ -71,6 +82,19 @@ class PacketTable:
     def is_hidden(self, number: int) -> bool:
         """Tells whether a packet's picture is never shown."""
         return bool(self.flags[number] & _HIDDEN)
+
+    def is_second_field(self, number: int) -> bool:
+        """Tells whether a packet completes the picture of the packet before it."""
+        return number < len(self) and bool(self.flags[number] & _SECOND)
+
+    def picture_duration(self, number: int) -> int:
+        """Returns how long a picture lasts that begins with a packet; 0 if it is not stated."""
+        stated, second = self.duration[number], number + 1
+        if not self.is_second_field(second) or NO_TIME in (self.pts[number], self.pts[second]):
+            return stated
+        # Some containers state the length of a field for it, some that of the picture for both.
+        twice = max(0, 2 * (self.pts[second] - self.pts[number]))
+        return max(stated, min(twice, 2 * stated)) if stated > 0 else twice
 
 
 def read_packets(
@@ -128,6 +152,7 @@ def tabulate(
         for other in container.streams:
             if other.index != stream.index:
                 other.discard = Discard.all
+    fields, others = _FieldPairs(stream, origin), _OtherStreams(container, stream)
     count = 0
     for packet in read_packets(
         container, stream, shown=origin.shown, every_stream=not headers_tell_all
@@ -145,8 +170,9 @@ def tabulate(
                 hint="cut it, or raise the limit from Python",
             )
         if packet.stream_index != stream.index:
-            _note_other(table, packet)
+            others.note(table, packet)
             continue
+        others.note_pause(table, packet)
         if not len(table) and packet.has_sidedata("encryption_info"):
             raise encrypted(origin.shown)
         # An empty packet says "the same picture again"; given to a decoder it would end the stream.
@@ -160,13 +186,65 @@ def tabulate(
         table.payload.append(packet.size - _padding(codec, packet))
         table.flags.append(_KEY * key | _HIDDEN * hidden)
         table.last_place = packet.pos or 0
+        fields.note(table, packet)
+    table.has_fields = fields.found
     return table
 
 
-def _note_other(table: PacketTable, packet: Packet[VideoStream]) -> None:
-    if packet.pts is not None and packet.time_base:
-        end = (packet.pts + (packet.duration or 0)) * packet.time_base
-        table.other_end = max(table.other_end, end)
+class _FieldPairs:
+    """Joins packets that hold one field each."""
+
+    def __init__(self, stream: VideoStream, origin: Origin) -> None:
+        context = stream.codec_context
+        extradata = bytes(context.extradata or b"")
+        codec = context.codec.canonical_name
+        self._reader: FieldReader | None = None
+        if origin.kind not in IMAGE_KINDS:  # Small pictures behind a photo are no fields of it.
+            self._reader = field_reader(codec, extradata, height_px=context.height)
+        self._first: Field | None = None
+
+    @property
+    def found(self) -> bool:
+        """Whether any picture is coded as two fields."""
+        return self._reader is not None and self._reader.has_fields
+
+    def note(self, table: PacketTable, packet: Packet[VideoStream]) -> None:
+        """Makes the last packet a part of the picture before it, if it holds its second field."""
+        if self._reader is None or not packet.size:
+            return
+        field = self._reader.read(memoryview(packet), is_key=packet.is_keyframe)
+        if field is not None and self._first is not None and field.completes(self._first):
+            table.flags[-1] = _HIDDEN | _SECOND
+            table.payload[-2] += table.payload[-1]
+            table.payload[-1] = 0
+            field = None
+        self._first = field
+
+
+class _OtherStreams:
+    """Notes where other streams end, and how much of them lies in pauses of the video."""
+
+    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+        self._bases = {each.index: each.time_base or Fraction(0) for each in container.streams}
+        self._pause = int(_PAUSE_S / (stream.time_base or Fraction(1, 1000)))
+        self._heard: dict[int, int] = {}
+
+    def note(self, table: PacketTable, packet: Packet[VideoStream]) -> None:
+        """Takes a packet of another stream."""
+        if packet.pts is not None and packet.time_base:
+            duration = packet.duration or 0
+            table.other_end = max(table.other_end, (packet.pts + duration) * packet.time_base)
+            number = packet.stream_index
+            self._heard[number] = self._heard.get(number, 0) + duration
+
+    def note_pause(self, table: PacketTable, packet: Packet[VideoStream]) -> None:
+        """Takes the next packet of the video, before it is in the table."""
+        if not self._heard:
+            return
+        if len(table) and packet.dts is not None and packet.dts - table.dts[-1] > self._pause:
+            seconds = [n * self._bases.get(i, Fraction(0)) for i, n in self._heard.items()]
+            table.heard_before[len(table)] = max(seconds)
+        self._heard.clear()
 
 
 def _padding(codec: str, packet: Packet[VideoStream]) -> int:

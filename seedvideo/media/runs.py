@@ -40,23 +40,24 @@ class Run:
     asked: int = 1
 
 
-def plan_runs(
-    index: Index, wanted: Sequence[int], *, strategy: Strategy, fields: bool = True
-) -> list[Run]:
+def plan_runs(index: Index, wanted: Sequence[int], *, strategy: Strategy, spare: int) -> list[Run]:
     """Plans which packets are decoded for the wanted ranks.
 
     Args:
         index: of the stream.
         wanted: ranks, rising.
         strategy: ``sequential`` gives one run from the first keyframe on.
-        fields: whether a picture may be stored as two packets.
+        spare: packets to decode behind a picture where the index does not know of fields. Where it
+            does, half a picture at the end could keep a decoder from giving the one before.
     """
     if index.by_count:
         return [Run(index.keys[0], NO_END, asked=len(wanted))]
     runs: list[Run] = []
     for rank in wanted:
         packet = index.packet_of[rank]
-        end = min(packet + 2, len(index.packet_times)) if fields else packet + 1
+        end = index.end_of(packet)
+        if not index.has_fields:
+            end = min(end + spare, len(index.packet_times))
         first = index.keys[0] if strategy == "sequential" else index.entry(rank)
         _add(runs, Run(first, end))
     return runs
@@ -141,10 +142,11 @@ def _runs_of(index: Index, keys: list[tuple[int, int]], span: LookSpan) -> list[
         first, end = (bisect_left(keys, (rank, -1)) for rank in (span.first, span.end))
         # A keyframe next to another is not joined to it: each is decoded alone.
         return [
-            Run(key, key + 1, "keys", asked=int(place == 0))
+            Run(key, index.end_of(key), "keys", asked=int(place == 0))
             for place, (_, key) in enumerate(keys[first:end])
         ]
     last = max(index.packet_of[span.first : span.end])
-    # One packet more than wanted: an interlaced picture may be stored as two packets.
-    end = min(last + 2, _next_key(index, last))
+    # One packet more than wanted: a picture may be stored as two without the index knowing.
+    end = index.end_of(last) if index.has_fields else last + 2
+    end = min(end, _next_key(index, last))
     return [Run(index.entry(span.first), end, span.depth)]

@@ -1,0 +1,83 @@
+"""What a container states about where its video ends.
+
+FFmpeg fills a duration in where the file has none, so what is read here is checked against the
+file's own bytes. Nothing is decoded.
+"""
+
+import os
+import re
+from fractions import Fraction
+from typing import Final
+
+import av
+from av.container import InputContainer
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from seedvideo.media.container import Origin
+from seedvideo.media.packets import PacketTable
+
+_DURATION_TAG: Final = re.compile(r"([0-9]{1,6}):([0-9]{2}):([0-9]{2}(?:\.[0-9]{1,9})?)", re.ASCII)
+_DURATION_ELEMENT: Final = re.compile(b"\x44\x89[\x84\x88]")
+"""Of Matroska's header: the number of the element and its length (RFC 9559, section 5.1.2.10)."""
+_SEGMENT: Final = re.compile(b"\x18\x53\x80\x67")
+_HEAD_BYTES: Final = 1 << 14
+
+
+def stated_duration(stream: Stream) -> Fraction | None:
+    """Returns how many seconds a stream lasts, as the header says."""
+    if stream.duration is None or stream.time_base is None:
+        return None
+    return stream.duration * stream.time_base
+
+
+def longest_other(container: InputContainer, stream: VideoStream) -> Fraction:
+    """Returns how many seconds the longest other stream lasts, as the header says."""
+    others = [stated_duration(each) for each in container.streams if each is not stream]
+    return max((each for each in others if each is not None), default=Fraction(0))
+
+
+def last_byte(stream: VideoStream) -> int:
+    """Returns where the last packet ends that the header knows of."""
+    entries = stream.index_entries
+    return max((e.pos + e.size for e in entries[-64:]), default=0) if len(entries) else 0
+
+
+def stated_end(
+    container: InputContainer, stream: VideoStream, table: PacketTable, origin: Origin
+) -> Fraction | None:
+    """Returns when the container says that the video ends, in seconds of its clock.
+
+    None where it says nothing of it, or where the file is cut off: it speaks of the whole file.
+    """
+    if table.cut_off:
+        return None
+    if origin.kind == "matroska":
+        head = os.pread(origin.descriptor, _HEAD_BYTES, 0)
+        if _segment_end(head) > origin.size_bytes:
+            return None
+        tag = _DURATION_TAG.fullmatch(stream.metadata.get("DURATION", ""))
+        if tag is not None:
+            return 3600 * int(tag[1]) + 60 * int(tag[2]) + Fraction(tag[3])
+        if not _DURATION_ELEMENT.search(head):
+            return None
+        others_end = table.other_end
+    elif origin.kind == "mov" and last_byte(stream) <= origin.size_bytes:
+        others_end = longest_other(container, stream)
+    else:
+        return None
+    end = Fraction(container.duration or 0, av.time_base)
+    # The file lasts as long as its longest stream, which may be another one.
+    return end if end > others_end else None
+
+
+def _segment_end(head: bytes) -> int:
+    """Returns where Matroska's one large element ends; 0 if it is written without its length."""
+    segment = _SEGMENT.search(head)
+    if segment is None or not head[segment.end() :]:
+        return 0
+    length_bytes = 9 - head[segment.end()].bit_length()
+    content = segment.end() + length_bytes
+    bits = 7 * length_bytes
+    length = int.from_bytes(head[segment.end() : content], "big") & ((1 << bits) - 1)
+    return 0 if length == (1 << bits) - 1 else content + length
