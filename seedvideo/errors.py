@@ -16,7 +16,11 @@ Each error has a stable ``code`` for programs, a ``message`` for people (what an
 (the next step) and says whether trying again could help. Knows nothing of how they are shown.
 """
 
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import ClassVar, Final
+
+_LONGEST_CHOICE: Final = 100
+"""Longest text that is compared with the choices: the comparison takes quadratic time."""
 
 
 class SeedVideoError(Exception):
@@ -112,3 +116,23 @@ class ConfigError(SeedVideoError):
     """An option has a value that it cannot have."""
 
     stage = "config"
+
+
+def suggestion(given: object, choices: Iterable[object]) -> str:
+    """Return a hint such as ``did you mean 'adaptive'?``, or an empty text.
+
+    Args:
+        given: the wrong value.
+        choices: the values that are allowed; only texts are compared.
+    """
+    # Only wrong values pay for the import.
+    from difflib import get_close_matches
+
+    if not isinstance(given, str) or len(given) > _LONGEST_CHOICE:
+        return ""
+    folded = {choice.casefold(): choice for choice in choices if isinstance(choice, str)}
+    wrong = given.strip().casefold()
+    nearest = get_close_matches(wrong, folded, n=1, cutoff=0.5) or [
+        choice for choice in folded if len(wrong) > 1 and choice.startswith(wrong)
+    ]
+    return f"did you mean {folded[nearest[0]]!r}?" if nearest else ""

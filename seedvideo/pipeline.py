@@ -65,6 +65,19 @@ def load(name_or_folder: str = "nano") -> Backend:
     return load_model(name_or_folder)
 
 
+def prices(name_or_folder: str = "nano") -> Prices:
+    """Read what planning needs to know of a model: frame sizes and text costs, without its weights.
+
+    Takes milliseconds and imports no torch.
+
+    Raises:
+        ModelError: ``model.unknown`` or ``model.checkpoint_invalid``.
+    """
+    from seedvideo.model import prices as read_prices
+
+    return read_prices(name_or_folder)
+
+
 def plan(
     video: Video | str | os.PathLike[str],
     *,
@@ -93,14 +106,14 @@ def plan(
     Raises:
         PlanError: if nothing fits the budget.
     """
-    prices: Prices | None = load(model) if isinstance(model, str) else model
+    priced = prices(model) if isinstance(model, str) else model
     with opened(video) as clip:
         return make_plan(
             clip.info,
             clip.times,
             clip.keyframes,
             policy=policy,
-            geometry=SEED if prices is None else prices.geometry,
+            geometry=SEED if priced is None else priced.geometry,
             budget_tokens=budget_tokens,
             task=task,
             fps=fps,
@@ -108,7 +121,7 @@ def plan(
             analysis=looked_at(clip, policy, analysis),
             costs=costs_of(clip, policy),
             source=clip.source,
-            text_tokens=assumed_text_tokens if prices is None else prices.frame_text_tokens,
+            text_tokens=assumed_text_tokens if priced is None else priced.frame_text_tokens,
             limits=clip.limits,
         )
 

@@ -49,3 +49,23 @@ def test_errors_cross_process_borders_whole(kind: type[SeedVideoError]) -> None:
         True,
     )
     assert str(copy) == str(error)
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("adaptve", "did you mean 'adaptive'?"),
+        ("Unifrom", "did you mean 'uniform'?"),
+        ("SEED1.5", "did you mean 'seed1.5'?"),
+        ("seed", "did you mean 'seed1.5'?"),
+        ("key", "did you mean 'keyframes'?"),
+        ("", ""),
+        ("k", ""),
+        ("none", ""),
+        (None, ""),
+        (5, ""),
+        ("adaptive" * 100_000, ""),
+    ],
+)
+def test_the_nearest_choice(given: object, hint: str) -> None:
+    assert errors.suggestion(given, ["seed1.5", "uniform", "keyframes", "adaptive"]) == hint

@@ -42,14 +42,14 @@ def frames(
     folder = Path(output)
     with talk.guarded(COULD_NOT_START):
         refuse_used(folder, overwrite=overwrite)
-    backend = None if model is None else talk.loaded(model)
+    prices = None if model is None else talk.prices(model)
     talk.begin(video)
     with talk.guarded(SOME_FAILED, source=video):
         from seedvideo.sampler.plot import plot as draw_plan
         from seedvideo.sampler.sheet import contact_sheet
 
         with wishes.open(video, progress=talk.looked) as clip:
-            made = wishes.plan(clip, model=backend)
+            made = wishes.plan(clip, model=prices)
             remove_pictures(folder)
             shown = []
             for number, (_, frame) in enumerate(clip.frames(made), start=1):

@@ -47,13 +47,13 @@ def plan(
     if plot is not None:
         with talk.guarded(COULD_NOT_START):
             refuse_existing(Path(plot), overwrite=overwrite)
-    backend = None if model is None else talk.loaded(model)
+    prices = None if model is None else talk.prices(model)
     talk.begin(video)
     with talk.guarded(SOME_FAILED, source=video):
         from seedvideo.sampler.plot import plot as draw_plan
 
         with wishes.open(video, progress=talk.looked) as clip:
-            made = wishes.plan(clip, model=backend)
+            made = wishes.plan(clip, model=prices)
             if plot is not None:
                 # Drawn for any policy: what an even plan misses is worth seeing too.
                 picture = png(draw_plan(made, clip.analysis(wishes.analysis)))

@@ -5,6 +5,7 @@ videos.
 """
 
 import os
+import re
 import shutil
 import sys
 import traceback
@@ -15,11 +16,11 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from seedvideo.errors import OutputError, SeedVideoError
+from seedvideo.errors import OutputError, SeedVideoError, suggestion
 from seedvideo.writers.inert import printable
 
 if TYPE_CHECKING:
-    from seedvideo.model.backends import Backend
+    from seedvideo.model.backends import Backend, Prices
 
 SOME_FAILED: Final = 1
 WRONG_USAGE: Final = 2
@@ -28,6 +29,16 @@ INTERRUPTED: Final = 130
 
 _OF_THE_LINE: Final = ("config", "ask", "ground")
 """Stages of errors that are about the words of the command line: wrong usage."""
+
+_WRONG_CHOICE: Final = re.compile(
+    r"invalid value for [^:]*: (?P<quote>['\"])(?P<given>.*)(?P=quote)"
+    r" is not one of (?P<choices>.*)",
+    re.DOTALL,
+)
+_OF_PYDANTIC: Final = ": Value error, "
+"""What typer's way of reading values puts before a message of its own."""
+
+_QUOTED: Final = re.compile(r"(['\"])(.*?)\1")
 
 _CLEAR_LINE: Final = "\r\x1b[2K"
 
@@ -165,6 +176,13 @@ class Talk:
         self.clear()
         return backend
 
+    def prices(self, model: str) -> "Prices":
+        """Read what frames cost for the model of that name, without torch, or exit with 3."""
+        with self.guarded(COULD_NOT_START):
+            from seedvideo import pipeline
+
+            return pipeline.prices(model)
+
     def _line(self, message: str) -> None:
         self.clear()
         print(printable(message), file=sys.stderr, flush=True)
@@ -178,7 +196,18 @@ def usage_message(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "seedvideo"
     message = message[:1].lower() + message[1:].rstrip(".")
-    return f"error: {printable(message)} [usage]\n  hint: see {command} --help"
+    message = message.replace(_OF_PYDANTIC, ": ", 1)
+    nearest = _nearest_choice(message)
+    hint = f"{nearest} see {command} --help".lstrip()
+    return f"error: {printable(message)} [usage]\n  hint: {printable(hint)}"
+
+
+def _nearest_choice(message: str) -> str:
+    """A suggestion for typer's message of a wrong choice, which alone holds the value."""
+    found = _WRONG_CHOICE.fullmatch(message)
+    if found is None:
+        return ""
+    return suggestion(found["given"], [choice for _, choice in _QUOTED.findall(found["choices"])])
 
 
 def write_out(text: str) -> None:

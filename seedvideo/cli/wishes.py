@@ -35,7 +35,7 @@ from seedvideo.errors import PlanError
 from seedvideo.sampler.knobs import Knobs
 
 if TYPE_CHECKING:
-    from seedvideo.model.backends import Backend
+    from seedvideo.model.backends import Prices
     from seedvideo.sampler.plan import Plan
     from seedvideo.video import Progress, Video
 
@@ -107,7 +107,7 @@ class Wishes:
             progress=progress,
         )
 
-    def plan(self, clip: "Video", *, model: "Backend | None") -> "Plan":
+    def plan(self, clip: "Video", *, model: "Prices | None") -> "Plan":
         """Plan an open video as was wished."""
         from seedvideo import pipeline
 

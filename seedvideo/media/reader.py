@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self, TypeVar, get_args
 
-from seedvideo.errors import ConfigError, DecodeError
+from seedvideo.errors import ConfigError, DecodeError, suggestion
 from seedvideo.limits import DEFAULT_LIMITS, Limits
 from seedvideo.media import wire
 from seedvideo.media.answers import (
@@ -82,7 +82,11 @@ def open_video(
     """
     if decoder not in get_args(DecoderName):
         allowed = ", ".join(get_args(DecoderName))
-        raise ConfigError("config.invalid", f"decoder is {decoder!r}, expected one of {allowed}")
+        raise ConfigError(
+            "config.invalid",
+            f"decoder is {decoder!r}, expected one of {allowed}",
+            hint=suggestion(decoder, get_args(DecoderName)),
+        )
     if fps is not None and fps <= 0:
         raise ConfigError("config.invalid", f"fps is {fps}, expected above 0")
     if workers is not None and workers < 1:
@@ -203,8 +207,11 @@ class VideoReader:
         """
         if strategy not in get_args(StrategyName):
             allowed = ", ".join(get_args(StrategyName))
-            message = f"strategy is {strategy!r}, expected one of {allowed}"
-            raise ConfigError("config.invalid", message)
+            raise ConfigError(
+                "config.invalid",
+                f"strategy is {strategy!r}, expected one of {allowed}",
+                hint=suggestion(strategy, get_args(StrategyName)),
+            )
         check_targets(targets, self._limits)
         return self._frames(tuple(targets), strategy)
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from seedvideo.errors import ModelError
+from seedvideo.errors import ModelError, suggestion
 from seedvideo.model.backends import Backend, Prices
+from seedvideo.model.files import CONFIG, invalid, read_json
 
 WEIGHTS: Final = Path(__file__).parent / "weights"
 """Where the checkpoints that come with the package lie, one folder a model."""
@@ -43,15 +44,16 @@ def available() -> tuple[ModelInfo, ...]:
     Raises:
         ModelError: ``model.checkpoint_invalid`` if one of them does not describe itself.
     """
-    from seedvideo.model.checkpoint import read_config
-
     models = []
     for folder in sorted(path.parent for path in WEIGHTS.glob("*/config.json")):
-        config = read_config(folder)
+        # The sizes of the model are left unread: the class that checks them needs torch.
+        config = read_json(folder / CONFIG)
+        texts = [config.get(name) for name in ("name", "description", "licence")]
+        if not all(isinstance(text, str) for text in texts):
+            raise invalid(folder, f"{CONFIG} lacks a name, a description or a licence")
+        name, description, licence = (str(text) for text in texts)
         size_bytes = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
-        models.append(
-            ModelInfo(config.name, config.description, config.licence, folder, size_bytes)
-        )
+        models.append(ModelInfo(name, description, licence, folder, size_bytes))
     return tuple(models)
 
 
@@ -92,6 +94,14 @@ def _folder_of(name_or_folder: str) -> Path:
         raise ModelError(
             "model.unknown",
             f"there is no model {name_or_folder!r}",
-            hint=f"choose one of: {', '.join(known)}; or give a checkpoint folder",
+            hint=" ".join(
+                filter(
+                    None,
+                    (
+                        suggestion(name_or_folder, known),
+                        f"choose one of: {', '.join(known)}; or give a checkpoint folder",
+                    ),
+                )
+            ),
         )
     return Path(name_or_folder)

@@ -18,7 +18,7 @@ from typing import Final, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from seedvideo.errors import ConfigError, MediaError
+from seedvideo.errors import ConfigError, MediaError, suggestion
 from seedvideo.media.decoder import Depth, LookSize, LookSpan
 from seedvideo.media.frames import Looks
 from seedvideo.media.info import MediaWarning
@@ -104,7 +104,11 @@ def analyse(
     """
     if method not in get_args(Method):
         allowed = ", ".join(get_args(Method))
-        raise ConfigError("config.invalid", f"analysis is {method!r}, expected one of {allowed}")
+        raise ConfigError(
+            "config.invalid",
+            f"analysis is {method!r}, expected one of {allowed}",
+            hint=suggestion(method, get_args(Method)),
+        )
     return _Work(video, method, progress).analysis()
 
 

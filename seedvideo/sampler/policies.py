@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Final, Literal, NoReturn, get_args
 
-from seedvideo.errors import PlanError
+from seedvideo.errors import PlanError, suggestion
 from seedvideo.limits import DEFAULT_LIMITS, Limits
 from seedvideo.media.info import MediaInfo
 from seedvideo.media.timeline import Span, seconds
@@ -243,4 +243,8 @@ POLICIES: Final[Mapping[str, Callable[[Request], Plan]]] = {
 
 def _refuse(option: str, value: object, allowed: Sequence[object]) -> NoReturn:
     listed = ", ".join(str(each) for each in allowed)
-    raise PlanError("plan.invalid", f"{option} is {value!r}, expected one of {listed}")
+    raise PlanError(
+        "plan.invalid",
+        f"{option} is {value!r}, expected one of {listed}",
+        hint=suggestion(value, allowed),
+    )

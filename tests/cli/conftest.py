@@ -38,6 +38,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> ColourModel:
     """Every name of a model gives the one that names colours."""
     loaded = ColourModel()
     monkeypatch.setattr(pipeline, "load", lambda name="nano": loaded)
+    monkeypatch.setattr(pipeline, "prices", lambda name="nano": loaded)
     return loaded
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,12 +34,43 @@ def test_version_is_light() -> None:
     assert heavy_after(["--version"]) == "[]"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["models"],
+        ["models", "--json"],
+        ["plan", "CLIP", "--model", "nano"],
+        ["plan", "CLIP", "--model", "nanoo"],
+        ["frames", "CLIP", "--model", "nano", "-o", "OUT"],
+        ["shots", "CLIP"],
+    ],
+    ids=" ".join,
+)
+def test_no_torch_without_a_model_at_work(clips: Path, tmp_path: Path, words: list[str]) -> None:
+    places = {"CLIP": str(clips / "two.mp4"), "OUT": str(tmp_path / "out")}
+    assert "'torch'" not in heavy_after([places.get(word, word) for word in words])
+
+
+def test_a_plan_in_python_for_a_named_model_loads_no_torch(clips: Path) -> None:
+    code = (
+        "import sys, seedvideo\n"
+        f"plan = seedvideo.plan({str(clips / 'two.mp4')!r}, model='nano')\n"
+        "print(plan.geometry.name, 'torch' in sys.modules)"
+    )
+    assert last_line(code) == "nano False"
+
+
 def heavy_after(words: list[str]) -> str:
     """Which heavy packages a command line leaves loaded, as the last line of its output."""
     code = (
         f"import sys; from seedvideo.cli import main; main({words!r})\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )
+    return last_line(code)
+
+
+def last_line(code: str) -> str:
+    """What a Python process prints at the end."""
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
