@@ -24,6 +24,7 @@ from seedvideo.writers.csv import name_cell
 from seedvideo.writers.files import (
     lasting_name,
     refuse_existing,
+    refuse_unwritable,
     sync_folder,
     write_file,
     writing,
@@ -114,6 +115,7 @@ def export(
             f"{printable(str(output))} is a folder",
             hint=f"name a file: {printable(str(output / f'clips.{form}'))}",
         )
+    refuse_unwritable(output)
     told = 0
 
     def entries() -> Iterator[Entry]:
@@ -148,6 +150,7 @@ def _export_subtitles(journal: Journal, form: str, folder: Path, *, overwrite: b
             f"{printable(str(folder))} is not a folder",
             hint=f"-f {form} makes one file a clip: name a folder with -o",
         )
+    refuse_unwritable(folder, is_folder=True)
     render = _SUBTITLES[form]
     # First of all, so that a folder of an earlier export is refused before anything is written.
     refuse_existing(folder / NAMES, overwrite=overwrite)
@@ -175,6 +178,7 @@ def _names_line(name: str, item_id: str) -> bytes:
 
 
 def _export_page(journal: Journal, path: Path, *, timings: bool, overwrite: bool) -> Exported:
+    refuse_unwritable(path)
     clips = 0
     with writing(path, overwrite=overwrite) as file:
         for _, parts in report.pages(journal, timings=timings, single=True):

@@ -79,7 +79,7 @@ def _rows(one: str, folder: str, stdin: IO[bytes] | None) -> Iterator[tuple[str,
         yield from map(mere, _videos_below(one, folder))
     elif Path(one).suffix.lower() in SUFFIXES:
         yield from of(read_manifest(Path(path), shown=printable(one)), os.path.dirname(one))
-    elif glob.has_magic(one) and not os.path.lexists(path):
+    elif glob.has_magic(one) and "://" not in one and not os.path.lexists(path):
         found = sorted(glob.glob(one, root_dir=folder or None, recursive=True), key=os.fsencode)
         for name in found:
             if os.path.isdir(os.path.join(folder, name)):
@@ -134,7 +134,8 @@ class _Names:
             return self._bad(where, "batch.id_repeated", f"the id {shown} was there before")
         is_path_again = not item.has_words and item.id not in self._asked
         if is_path_again or not self._asked.add(_asked(item)):
-            return self._bad(where, "batch.id_repeated", f"{shown} was there before, word by word")
+            message = f"{shown} was there before, word by word"
+            return replace(self._bad(where, "batch.id_repeated", message), is_repeat=True)
         return replace(item, id=self._free(item.id))
 
     def _bad(self, where: str, code: str, message: str) -> BadRow:

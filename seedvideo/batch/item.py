@@ -106,9 +106,11 @@ class BadRow:
         where: for people, such as ``list.csv line 7``.
         code: ``batch.row_invalid``, ``batch.id_repeated``, or another code of the tree.
         message: what is wrong with it.
+        is_repeat: whether an earlier row is the same word by word, so that nothing is lost.
     """
 
     id: str
     where: str
     code: str
     message: str
+    is_repeat: bool = False

@@ -30,6 +30,7 @@ from seedvideo.batch.journal_rows import (
 )
 from seedvideo.batch.lock import Lock
 from seedvideo.batch.verdict import STATES, Counts, Entry, State, Taken
+from seedvideo.writers.files import make_folder
 
 _ENTRY = (
     "SELECT id, spec, crc, state, tries, interrupted, items.fingerprint, shared, size, mtime_ns,"
@@ -60,7 +61,8 @@ class Journal:
         """Open the journal of a folder.
 
         Args:
-            folder: one that writes makes it and its journal when missing.
+            folder: one that writes makes it and its journal when missing; the folder above it must
+                be there.
             write: be the one process that writes. Items that a dead one had under way become
                 pending; they are taken last, should one of them be what it died of.
 
@@ -71,10 +73,9 @@ class Journal:
         """
         if not write:
             return cls(folder, None)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise schema.unwritable(folder, error.strerror or type(error).__name__) from error
+        if folder.exists() and not folder.is_dir():
+            raise schema.unwritable(folder, "it is not a folder")
+        make_folder(folder)
         lock = Lock(folder)
         try:
             return cls(folder, lock)

@@ -69,14 +69,15 @@ def listed(file: IO[bytes], shown: str) -> Iterator[RawRow]:
     """A path a line; names that end in NUL bytes (``find -print0``) may hold line ends."""
     # Editors on Windows put a mark of UTF-8 before the first name.
     head = file.read(_HEAD_BYTES).removeprefix(codecs.BOM_UTF8)
-    if b"\0" in head:
+    ends_in_nul = b"\0" in head
+    if ends_in_nul:
         rows = _names(head, file, shown)
     else:
         rows = _lines(io.BufferedReader(_Rejoined(head, file)), shown)
     for where, line in rows:
         if isinstance(line, str):
             yield where, line
-        elif line.strip():
+        elif line if ends_in_nul else line.strip():
             yield where, {"path": os.fsdecode(line)}
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from seedvideo.batch.report_page import INDEX, is_page
-from seedvideo.writers.files import refuse_existing, sync_folder, unwritten
+from seedvideo.writers.files import make_folder, refuse_existing, sync_folder, unwritten
 
 
 @contextmanager
@@ -31,8 +31,8 @@ def writing_pages(folder: Path, *, overwrite: bool) -> Iterator[Path]:
         OutputError: as `seedvideo.writers.files.writing` does.
     """
     refuse_existing(folder / INDEX, overwrite=overwrite)
+    make_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         earlier = sorted(name for name in os.listdir(folder) if is_page(name))
         for name in earlier:
             refuse_existing(folder / name, overwrite=overwrite)

@@ -83,7 +83,6 @@ def _app() -> "typer.Typer":
     app = typer.Typer(
         name="seedvideo",
         help="Captions of videos, answers and moments with true times, on your machine.",
-        add_completion=False,
         no_args_is_help=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,

@@ -1,17 +1,17 @@
-"""What ``ask`` and ``ground`` share: one video, one question, one record. Imports nothing heavy."""
+"""What ``ask`` and ``ground`` share: words about videos, one record each. Imports nothing heavy."""
 
-from collections.abc import Callable
-from time import perf_counter
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-import typer
-
-from seedvideo.cli.caption import comment, failed_record
+from seedvideo.batch.item import Item
+from seedvideo.cli.caption import comment
 from seedvideo.cli.options import chosen_format
+from seedvideo.cli.several import Row, failed_record, name_of, run_each
 from seedvideo.cli.sinks import open_sink
-from seedvideo.cli.talk import COULD_NOT_START, SOME_FAILED, Talk
+from seedvideo.cli.talk import COULD_NOT_START, Talk
 from seedvideo.cli.wishes import Wishes
-from seedvideo.writers.inert import one_line
+from seedvideo.writers import WRITERS
+from seedvideo.writers.inert import one_line, printable
 
 if TYPE_CHECKING:
     from seedvideo.model.backends import Backend
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from seedvideo.video import Video
 
 
-def answer_one(
-    source: str,
-    put: Callable[["Video", "Backend"], "Record"],
+def answer_each(
+    rows: Sequence[Row],
+    put: Callable[["Video", Item, "Backend"], "Record"],
     *,
     task: "Task",
     talk: Talk,
@@ -32,36 +32,44 @@ def answer_one(
     output: str | None,
     overwrite: bool,
 ) -> None:
-    """Load the model, open the video, put the question, and write the record or why there is none.
+    """Load the model, and for each video put the question and write the record.
+
+    As text the answers of several videos have the video's name above them.
 
     Raises:
-        typer.Exit: with 1 if the video gave no result, 3 if the work could not start.
+        typer.Exit: with 1 if a video gave no result, 2 for wrong usage, 3 if the work could not
+            start.
     """
     form = chosen_format(output_format, as_json=as_json)
+    writer = WRITERS[form]
     with talk.guarded(COULD_NOT_START):
-        sink = open_sink(output, form=form, sources=[source], overwrite=overwrite)
+        wishes.refuse_outputs()
+        sink = open_sink(
+            output,
+            form=form,
+            extension=writer.extension,
+            between=writer.between,
+            sources=[name_of(row) for row in rows],
+            overwrite=overwrite,
+        )
+    wishes.refuse_levels(model, talk=talk)
     backend = talk.loaded(model)
-    started = perf_counter()
-    talk.begin(source)
-    is_done = False
-    with talk.guarded(SOME_FAILED), sink:
-        try:
-            sink.check(source)
-            with wishes.open(source, progress=talk.looked) as video:
-                record = put(video, backend)
-        except Exception as error:  # noqa: BLE001
-            # Not swallowed: shown, and kept in the record.
-            talk.error(error, source=source)
-            record = failed_record(source, error, started=started, task=task)
-        else:
-            is_done = True
-            if form != "json":
-                _show_thought(talk, record)
-            comment(talk, record)
-        talk.clear()
-        sink.put(record)
-    if not is_done:
-        raise typer.Exit(SOME_FAILED)
+
+    def work(index: int, item: Item) -> str:
+        with wishes.open(item.source, progress=talk.looked) as video:
+            record = put(video, item, backend)
+        if form != "json":
+            _show_thought(talk, record)
+        comment(talk, record)
+        head = f"{printable(item.source)}\n" if form == "text" and len(rows) > 1 else ""
+        return head + writer.render(record)
+
+    def failed(name: str, error: Exception, spent_s: float) -> str:
+        if not writer.shows_failed:
+            return ""
+        return writer.render(failed_record(name, error, spent_s=spent_s, task=task))
+
+    run_each(talk, rows, work, sink=sink, failed=failed)
 
 
 def _show_thought(talk: Talk, record: "Record") -> None:

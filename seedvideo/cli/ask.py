@@ -1,20 +1,22 @@
-"""``seedvideo ask``: a question about one video, open or with options to choose from."""
+"""``seedvideo ask``: a question about videos, open or with options to choose from."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from seedvideo.cli.answer import answer_one
+from seedvideo.batch.item import Item
+from seedvideo.cli.answer import answer_each
 from seedvideo.cli.options import (
     AnsweringModel,
     AsJson,
-    Output,
+    OutputOrFolder,
     Overwrite,
     Quiet,
     Think,
     Verbose,
     parse_options,
 )
+from seedvideo.cli.several import VideoOrList, read_rows
 from seedvideo.cli.talk import WRONG_USAGE, Talk
 from seedvideo.cli.wishes import Wishes, with_wishes
 from seedvideo.tasks.ask import Question
@@ -27,8 +29,13 @@ if TYPE_CHECKING:
 
 @with_wishes
 def ask(
-    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A video file.")],
-    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What you want to know.")],
+    video: VideoOrList,
+    question: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[QUESTION]", help="What you want to know; rows of a list may have their own."
+        ),
+    ] = None,
     options: Annotated[
         str | None,
         typer.Option(
@@ -52,12 +59,12 @@ def ask(
         typer.Option("-f", "--format", help="What is written. Default: text."),
     ] = None,
     as_json: AsJson = False,
-    output: Output = None,
+    output: OutputOrFolder = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Answer a question about a video.
+    """Answer a question about a video, or about each of several.
 
     With options the answer is one of them, each with its probability where the model tells it.
     """
@@ -65,28 +72,32 @@ def ask(
     if options is not None and option:
         raise typer.BadParameter("--options and --option are two ways to say the same: use one")
     listed = list(option or ()) if options is None else parse_options(options)
+    rows = read_rows([video], talk=talk)
     with talk.guarded(WRONG_USAGE):
-        Question.of(question, listed)
+        if question is not None or listed:
+            Question.of("?" if question is None else question, listed)
+    if question is None and any(isinstance(row, Item) and not row.question for row in rows):
+        raise typer.BadParameter("missing argument 'QUESTION': the video has none of its own")
 
-    def put(clip: "Video", backend: "Backend") -> "Record":
+    def put(clip: "Video", item: Item, backend: "Backend") -> "Record":
         from seedvideo import answers
 
         return answers.ask(
             clip,
-            question,
-            options=listed,
+            item.question or question or "",
+            options=item.options or listed,
             thinking=think,
             model=backend,
             policy=wishes.policy,
             budget_tokens=wishes.budget_tokens,
             task=wishes.task,
             fps=wishes.fps,
-            knobs=wishes.knobs,
+            knobs=wishes.knobs_of(item),
             analysis=wishes.analysis,
         )
 
-    answer_one(
-        video,
+    answer_each(
+        rows,
         put,
         task="ask",
         talk=talk,

@@ -4,7 +4,6 @@ Running a job is a file of its own, as it is the one that works.
 """
 
 import json
-import os
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from seedvideo.cli.batch_run import run
-from seedvideo.cli.options import Overwrite, Quiet, Verbose
+from seedvideo.cli.options import Output, Overwrite, Quiet, Verbose
+from seedvideo.cli.sinks import ends_in_slash, open_result
 from seedvideo.cli.talk import COULD_NOT_START, SOME_FAILED, Talk, write_out
+from seedvideo.writers.files import refuse_unwritable
 from seedvideo.writers.inert import printable
 
 if TYPE_CHECKING:
@@ -34,20 +35,30 @@ batch.command()(run)
 
 
 @batch.command()
-def status(folder: Folder, as_json: AsObject = False, verbose: Verbose = False) -> None:
+def status(
+    folder: Folder,
+    as_json: AsObject = False,
+    output: Output = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
     """Say where a job stands: counts, pace, time left, failures by code.
 
     Works while the job runs.
     """
-    talk = Talk(verbose=verbose)
+    talk = Talk(quiet=quiet, verbose=verbose)
     with talk.guarded(COULD_NOT_START):
+        sink = open_result(output, overwrite=overwrite)
         from seedvideo.batch.status import status_of
 
         found = status_of(Path(folder))
     if as_json:
-        write_out(json.dumps(found.to_json(), ensure_ascii=True, allow_nan=False) + "\n")
+        text = json.dumps(found.to_json(), ensure_ascii=True, allow_nan=False) + "\n"
     else:
-        write_out(status_text(found, folder))
+        text = status_text(found, folder)
+    with talk.guarded(SOME_FAILED), sink:
+        sink.put(0, text)
 
 
 def status_text(found: "Status", folder: str) -> str:
@@ -77,13 +88,14 @@ def retry(
         str | None,
         typer.Option("--code", metavar="CODE", help="Only failures with this code."),
     ] = None,
+    quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Let clips that failed or were quarantined be tried again by the next run.
 
     Their tries are forgotten. What is done, and rows that could not be read, stay as they are.
     """
-    talk = Talk(verbose=verbose)
+    talk = Talk(quiet=quiet, verbose=verbose)
     with talk.guarded(COULD_NOT_START):
         from seedvideo.batch.journal import Journal
 
@@ -125,6 +137,12 @@ def export(
     if not output:
         raise typer.BadParameter("-o is given an empty name")
     path = Path(output)
+    pages = ends_in_slash(output) or path.is_dir()
+    with talk.guarded(COULD_NOT_START):
+        is_folder = form in ("srt", "vtt") or (form == "html" and pages)
+        if not (is_folder and path.is_file()):
+            # A file in the place of the folder is refused with a hint for the format.
+            refuse_unwritable(path, is_folder=is_folder)
     with talk.guarded(SOME_FAILED):
         from seedvideo.batch.export import export as write_export
         from seedvideo.batch.journal import Journal
@@ -135,7 +153,7 @@ def export(
                 journal,
                 form,
                 path,
-                pages=output.endswith(os.sep) or path.is_dir(),
+                pages=pages,
                 timings=not no_timings,
                 overwrite=overwrite,
             )
@@ -146,19 +164,29 @@ def export(
 
 
 @batch.command()
-def doctor(folder: Folder) -> None:
+def doctor(
+    folder: Folder,
+    output: Output = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
     """Check a job's folder: its journal, its lock, what was left under way, the free space.
 
     Reads the whole journal and changes nothing. Exit code 1 if something is wrong.
     """
-    from seedvideo.batch.check import check
-
+    talk = Talk(quiet=quiet, verbose=verbose)
+    with talk.guarded(COULD_NOT_START):
+        sink = open_result(output, overwrite=overwrite)
     wrong = False
-    for finding in check(Path(folder)):
-        wrong = wrong or finding.state == "wrong"
-        write_out(f"{finding.state:<7} {finding.name:<12} {printable(finding.fact)}\n")
-        if finding.remedy:
-            write_out(f"{'':<20} {printable(finding.remedy)}\n")
+    with talk.guarded(SOME_FAILED), sink:
+        from seedvideo.batch.check import check
+
+        for finding in check(Path(folder)):
+            wrong = wrong or finding.state == "wrong"
+            sink.put(0, f"{finding.state:<7} {finding.name:<12} {printable(finding.fact)}\n")
+            if finding.remedy:
+                sink.put(0, f"{'':<20} {printable(finding.remedy)}\n")
     if wrong:
         raise typer.Exit(SOME_FAILED)
 

@@ -37,6 +37,7 @@ from seedvideo.cli.talk import (
     Talk,
     write_out,
 )
+from seedvideo.cli.wishes import refuse_levels
 from seedvideo.writers.inert import printable
 
 if TYPE_CHECKING:
@@ -208,6 +209,7 @@ def run(
         from seedvideo.model import prices as prices_of
 
         prices = prices_of(job.model)
+    refuse_levels(job.levels_tokens or (), prices.geometry.levels_tokens)
     if dry_run:
         _dry_run(job, prices, output=output, price=price, as_json=as_json, talk=talk)
         return

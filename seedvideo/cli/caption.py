@@ -1,35 +1,34 @@
 """``seedvideo caption``: one model, many videos, one record each."""
 
-from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from seedvideo.batch.item import Item
 from seedvideo.cli.options import (
     AsJson,
+    OutputOrFolder,
     Overwrite,
     Quiet,
     Verbose,
     chosen_format,
-    expand_sources,
 )
+from seedvideo.cli.several import Videos, failed_record, name_of, read_rows, run_each
 from seedvideo.cli.sinks import open_sink
-from seedvideo.cli.talk import COULD_NOT_START, SOME_FAILED, Talk
+from seedvideo.cli.talk import COULD_NOT_START, Talk
 from seedvideo.cli.wishes import Wishes, with_wishes
+from seedvideo.writers import WRITERS
 from seedvideo.writers.inert import one_line, printable
 
 if TYPE_CHECKING:
-    from seedvideo.records import Record, Task
+    from seedvideo.records import Record
 
 Format = Literal["text", "json", "srt", "vtt", "csv", "chapters"]
 
 
 @with_wishes
 def caption(
-    videos: Annotated[
-        list[str],
-        typer.Argument(metavar="VIDEO", help="Video files; - reads their names from stdin."),
-    ],
+    videos: Videos,
     dense: Annotated[
         bool,
         typer.Option(
@@ -46,15 +45,7 @@ def caption(
         Format | None, typer.Option("-f", "--format", help="What is written. Default: text.")
     ] = None,
     as_json: AsJson = False,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="FILE|DIR",
-            help="Write here instead of stdout; a folder (DIR/) gets one file a video.",
-        ),
-    ] = None,
+    output: OutputOrFolder = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -66,16 +57,26 @@ def caption(
     """
     talk = Talk(quiet=quiet, verbose=verbose)
     form = chosen_format(output_format, as_json=as_json)
-    sources = expand_sources(videos)
+    rows = read_rows(videos, talk=talk)
+    writer = WRITERS[form]
     with talk.guarded(COULD_NOT_START):
-        sink = open_sink(output, form=form, sources=sources, overwrite=overwrite)
+        wishes.refuse_outputs()
+        sink = open_sink(
+            output,
+            form=form,
+            extension=writer.extension,
+            between=writer.between,
+            sources=[name_of(row) for row in rows],
+            overwrite=overwrite,
+        )
+    wishes.refuse_levels(model, talk=talk)
     backend = talk.loaded(model)
 
-    def caption_one(source: str) -> "Record":
+    def work(index: int, item: Item) -> str:
         from seedvideo import pipeline
 
-        with wishes.open(source, progress=talk.looked) as video:
-            return pipeline.caption(
+        with wishes.open(item.source, progress=talk.looked) as video:
+            record = pipeline.caption(
                 video,
                 model=backend,
                 dense=dense,
@@ -83,41 +84,18 @@ def caption(
                 budget_tokens=wishes.budget_tokens,
                 task=wishes.task,
                 fps=wishes.fps,
-                knobs=wishes.knobs,
+                knobs=wishes.knobs_of(item),
                 analysis=wishes.analysis,
             )
+        comment(talk, record)
+        return writer.render(record)
 
-    failed = 0
-    with talk.guarded(SOME_FAILED), sink:
-        for source in talk.progress(sources):
-            started = perf_counter()
-            try:
-                sink.check(source)
-                record = caption_one(source)
-            except Exception as error:  # noqa: BLE001
-                # One bad video, or a bug that it wakes, must not take the others with it.
-                failed += 1
-                talk.error(error, source=source)
-                record = failed_record(source, error, started=started)
-            else:
-                comment(talk, record)
-            talk.clear()
-            # Not guarded: where results cannot be written, or nobody reads them, the run is over.
-            sink.put(record)
-    if failed:
-        if len(sources) > 1:
-            talk.note(f"{failed} of {len(sources)} videos failed")
-        raise typer.Exit(SOME_FAILED)
+    def failed(name: str, error: Exception, spent_s: float) -> str:
+        if not writer.shows_failed:
+            return ""
+        return writer.render(failed_record(name, error, spent_s=spent_s))
 
-
-def failed_record(
-    source: str, error: Exception, *, started: float, task: "Task" = "caption"
-) -> "Record":
-    """The record of a video that gave no result."""
-    from seedvideo.records import Record
-
-    spent_s = round(perf_counter() - started, 4)
-    return Record.failed(source, error, timing_s={"total": spent_s}, task=task)
+    run_each(talk, rows, work, sink=sink, failed=failed)
 
 
 def comment(talk: Talk, record: "Record") -> None:

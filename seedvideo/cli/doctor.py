@@ -3,46 +3,130 @@
 Each check returns a line of facts or raises; nothing is guessed from version numbers alone.
 """
 
+import contextlib
+import json
 import os
 import platform
+import re
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from time import perf_counter
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
 from seedvideo import __version__
-from seedvideo.cli.talk import SOME_FAILED, write_out
+from seedvideo.cli.options import Output, Overwrite, Quiet
+from seedvideo.cli.sinks import open_result
+from seedvideo.cli.talk import COULD_NOT_START, SOME_FAILED, Talk
 from seedvideo.errors import SeedVideoError
 from seedvideo.writers.inert import printable
 
 
+@dataclass(frozen=True)
+class Finding:
+    """What one check found.
+
+    Args:
+        name: of the check.
+        state: ``ok``, ``absent`` for an optional part that is not installed, or ``broken``.
+        fact: one line for people.
+        code: of the error where it is one of ours; else None.
+    """
+
+    name: str
+    state: Literal["ok", "absent", "broken"]
+    fact: str
+    code: str | None = None
+
+    def line(self) -> str:
+        """The line for people."""
+        code = f" [{self.code}]" if self.code else ""
+        return f"{self.state:<7} {self.name:<12} {printable(self.fact + code)}\n"
+
+
 def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
+    output: Output = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
     verbose: Annotated[
         bool, typer.Option("-v", "--verbose", help="Also list where packages lie.")
     ] = False,
 ) -> None:
     """Check this installation. Exit code 1 if something that is needed is broken."""
-    broken = 0
-    for name, check in CHECKS.items():
-        try:
-            state, fact = "ok", check()
-        except Absent as error:
-            state, fact = "absent", str(error)
-        except Exception as error:  # noqa: BLE001
-            # Whatever is wrong with one part, the others still get their line.
-            broken += 1
-            code = f" [{error.code}]" if isinstance(error, SeedVideoError) else ""
-            state, fact = "broken", f"{type(error).__name__}: {error}{code}"
-        write_out(f"{state:<7} {name:<12} {printable(fact)}\n")
-    if verbose:
-        write_out(f"        {'executable':<12} {printable(sys.executable)}\n")
-        write_out(f"        {'package':<12} {printable(os.path.dirname(__file__))}\n")
-    if broken:
+    talk = Talk(quiet=quiet, verbose=verbose)
+    with talk.guarded(COULD_NOT_START):
+        sink = open_result(output, overwrite=overwrite)
+    findings = []
+    with talk.guarded(SOME_FAILED), sink:
+        for name, check in CHECKS.items():
+            findings.append(_finding(name, check))
+            if not as_json:
+                sink.put(0, findings[-1].line())
+        if as_json:
+            sink.put(0, json.dumps(_facts(findings), allow_nan=False) + "\n")
+        elif verbose:
+            sink.put(0, f"        {'executable':<12} {printable(sys.executable)}\n")
+            sink.put(0, f"        {'package':<12} {printable(os.path.dirname(__file__))}\n")
+    if any(finding.state == "broken" for finding in findings):
         raise typer.Exit(SOME_FAILED)
+
+
+def _finding(name: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, "ok", check())
+    except Absent as error:
+        return Finding(name, "absent", str(error))
+    except Exception as error:  # noqa: BLE001
+        # Whatever is wrong with one part, the others still get their line.
+        code = error.code if isinstance(error, SeedVideoError) else None
+        return Finding(name, "broken", f"{type(error).__name__}: {error}", code)
+
+
+def _facts(findings: Sequence[Finding]) -> dict[str, Any]:
+    """Everything as JSON values; docs/reference/formats.md lists the keys."""
+    states = {finding.name: finding.state for finding in findings}
+    return {
+        "schema_version": 1,
+        "ok": "broken" not in states.values(),
+        "versions": {
+            "seedvideo": __version__,
+            "python": platform.python_version(),
+            "ffmpeg": _ffmpeg_version() if states["av"] == "ok" else None,
+            **{name: _version(package) for name, package in _PACKAGES.items()},
+        },
+        "system": {
+            "platform": platform.platform(),
+            "machine": platform.machine(),
+            "cpus": os.cpu_count(),
+            "executable": sys.executable,
+            "package": os.path.dirname(os.path.dirname(__file__)),
+        },
+        "decoders": {
+            "pyav": states["av"] == states["decoding"] == "ok",
+            "decord": states["decord"] == "ok",
+        },
+        "memory": memory(),
+        "checks": [asdict(finding) for finding in findings],
+    }
+
+
+_PACKAGES: Final = {
+    "torch": "torch",
+    "av": "av",
+    "numpy": "numpy",
+    "pillow": "pillow",
+    "scenedetect": "scenedetect-headless",
+    "opencv": "opencv-python-headless",
+    "decord": "decord",
+    "pyarrow": "pyarrow",
+}
+"""Packages whose versions are told, by their key."""
 
 
 class Absent(Exception):
@@ -96,6 +180,48 @@ def _decoding() -> str:
     return f"a clip of 5 frames was read in {perf_counter() - started:.1f} s"
 
 
+def _ffmpeg_version() -> str:
+    import av
+
+    return str(av.ffmpeg_version_info)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def memory() -> dict[str, int | None]:
+    """Bytes of memory: all there is, what is free for new work, and this process's own limit.
+
+    None where the system does not say, or where there is no limit.
+    """
+    total = None
+    with contextlib.suppress(ValueError, OSError, AttributeError):
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    available = None
+    with contextlib.suppress(OSError):
+        text = Path("/proc/meminfo").read_text(encoding="ascii", errors="replace")
+        if found := re.search(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE):
+            available = int(found[1]) * 1024
+    limit = None
+    if sys.platform != "win32":
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        limit = None if limit == resource.RLIM_INFINITY else limit
+    return {"total_bytes": total, "available_bytes": available, "limit_bytes": limit}
+
+
+def _memory() -> str:
+    sizes = {
+        name.removesuffix("_bytes"): size for name, size in memory().items() if size is not None
+    }
+    return ", ".join(f"{size / 2**30:.1f} GiB {name}" for name, size in sizes.items()) or "unknown"
+
+
 def _scenedetect() -> str:
     import scenedetect
 
@@ -119,6 +245,7 @@ def _weights() -> str:
 
 CHECKS: Final[dict[str, Callable[[], str]]] = {
     "python": _python,
+    "memory": _memory,
     "seedvideo": _seedvideo,
     "torch": _torch,
     "av": _av,

@@ -7,7 +7,7 @@ import typer
 
 from seedvideo.cli.options import Budget, Policy, PolicyOption, Quiet, Verbose
 from seedvideo.cli.talk import COULD_NOT_START, SOME_FAILED, Talk, write_out
-from seedvideo.writers.files import write_file
+from seedvideo.writers.files import make_folder, refuse_unwritable, write_file
 from seedvideo.writers.inert import printable
 
 if TYPE_CHECKING:
@@ -98,6 +98,9 @@ def evaluate(
         return
     refuse_unused(context, bench, scores_only=predictions is not None)
     folder = Path(output or f"eval-{bench}")
+    if predictions is None or output is not None:
+        with talk.guarded(COULD_NOT_START):
+            refuse_unwritable(folder, is_folder=True)
     if bench == "flashbench":
         flashbench(talk, folder, policy=policy, budget_tokens=budget_tokens, limit=limit)
         return
@@ -113,6 +116,7 @@ def evaluate(
     if predictions is not None:
         if output is not None:
             with talk.guarded(SOME_FAILED):
+                make_folder(folder)
                 write_file(folder / TABLE, table.encode(), overwrite=True)
     else:
         with talk.guarded(COULD_NOT_START):

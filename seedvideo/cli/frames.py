@@ -3,30 +3,67 @@
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from seedvideo.batch.item import Item
 from seedvideo.cli.options import ModelOption, Quiet, Verbose
-from seedvideo.cli.pictures import png
-from seedvideo.cli.talk import COULD_NOT_START, SOME_FAILED, Talk
+from seedvideo.cli.pictures import DEFAULT_QUALITY, PNG, Encoding, ImageFormat, encoded
+from seedvideo.cli.several import Row, Videos, name_of, read_rows, run_each
+from seedvideo.cli.sinks import refuse_inputs
+from seedvideo.cli.talk import COULD_NOT_START, Talk
 from seedvideo.cli.wishes import Wishes, with_wishes
 from seedvideo.errors import OutputError
-from seedvideo.writers.files import write_file
+from seedvideo.writers.files import make_folder, output_names, refuse_unwritable, write_file
 from seedvideo.writers.inert import printable
 
-_OURS: Final = re.compile(r"\d{4,}_\d+\.\d{3}s\.png|contact_sheet\.png|plan\.png|plan\.json")
+if TYPE_CHECKING:
+    from seedvideo.media.frames import Frame
+    from seedvideo.sampler.parts import PlannedFrame
+
+_SHEET: Final = "contact_sheet.png"
+_PLOT: Final = "plan.png"
+_PLAN: Final = "plan.json"
+_LIST: Final = "frames.json"
+_OURS: Final = re.compile(
+    r"\d{4,}_\d+\.\d{3}s\.(png|jpg|webp)|contact_sheet\.png|plan\.png|plan\.json|frames\.json"
+)
 
 
 @with_wishes
 def frames(
-    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A video file.")],
+    videos: Videos,
     output: Annotated[
-        str, typer.Option("-o", "--output", metavar="DIR", help="Folder for the pictures.")
+        str,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="Folder for the pictures; of several videos each gets its own in there.",
+        ),
     ],
     wishes: Wishes,
     model: ModelOption = None,
+    image_format: Annotated[
+        ImageFormat, typer.Option("--image-format", help="Format of the frames' pictures.")
+    ] = "png",
+    image_quality: Annotated[
+        int | None,
+        typer.Option(
+            "--image-quality",
+            metavar="1-100",
+            min=1,
+            max=100,
+            help=f"Quality of jpeg and webp. Default: {DEFAULT_QUALITY}.",
+        ),
+    ] = None,
+    no_sheets: Annotated[
+        bool,
+        typer.Option("--no-sheets", help=f"Write neither {_SHEET} nor {_PLOT}."),
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the pictures of an earlier run.")
     ] = False,
@@ -36,34 +73,89 @@ def frames(
     """Write the frames that a model would see, sized as it sees them.
 
     The folder gets a picture a frame, named by its place and its time (0003_12.500s.png), a
-    contact_sheet.png and the plan.json; an adaptive plan also a plan.png over time.
+    frames.json that lists them, a contact_sheet.png and the plan.json; an adaptive plan also a
+    plan.png over time. Of several videos, or one from a folder, glob or list, each gets DIR/NAME/.
     """
     talk = Talk(quiet=quiet, verbose=verbose)
-    folder = Path(output)
+    if image_format == "png" and image_quality is not None:
+        raise typer.BadParameter("--image-quality is for jpeg and webp: png is exact")
+    encoding = Encoding(image_format, image_quality or DEFAULT_QUALITY)
+    rows = read_rows(videos, talk=talk)
+    whole = Path(output)
     with talk.guarded(COULD_NOT_START):
-        refuse_used(folder, overwrite=overwrite)
+        wishes.refuse_outputs()
+        refuse_unwritable(whole, is_folder=True)
+        folders = folders_of(whole, rows, videos)
+        for folder in folders:
+            refuse_used(folder, overwrite=overwrite)
+            refuse_inputs(pictures_in(folder), [name_of(row) for row in rows])
+    wishes.refuse_levels(model, talk=talk)
     prices = None if model is None else talk.prices(model)
-    talk.begin(video)
-    with talk.guarded(SOME_FAILED, source=video):
-        from seedvideo.sampler.plot import plot as draw_plan
-        from seedvideo.sampler.sheet import contact_sheet
 
-        with wishes.open(video, progress=talk.looked) as clip:
-            made = wishes.plan(clip, model=prices)
+    def work(index: int, item: Item) -> str:
+        folder = folders[index]
+        written: list[dict[str, Any]] = []
+        shown: list[Frame] = []
+        with wishes.open(item.source, progress=talk.looked) as clip:
+            made = wishes.plan(clip, item, model=prices)
+            make_folder(whole)
+            make_folder(folder)
             remove_pictures(folder)
-            shown = []
-            for number, (_, frame) in enumerate(clip.frames(made), start=1):
-                name = f"{number:04d}_{float(frame.pts):.3f}s.png"
-                write_file(folder / name, png(frame.pixels))
-                shown.append(frame)
-            if made.decision is not None:
-                write_file(
-                    folder / "plan.png", png(draw_plan(made, clip.analysis(wishes.analysis)))
-                )
-        write_file(folder / "contact_sheet.png", png(contact_sheet(shown, made)))
-        text = json.dumps(made.to_json(), ensure_ascii=True, allow_nan=False, indent=1)
-        write_file(folder / "plan.json", f"{text}\n".encode("ascii"))
-    talk.note(f"{len(shown)} frames and contact_sheet.png in {output}")
+            for number, (planned, frame) in enumerate(clip.frames(made), start=1):
+                name = f"{number:04d}_{float(frame.pts):.3f}s{encoding.suffix}"
+                write_file(folder / name, encoded(frame.pixels, encoding))
+                written.append(_entry(name, planned, frame))
+                if not no_sheets:
+                    shown.append(frame)
+            if made.decision is not None and not no_sheets:
+                from seedvideo.sampler.plot import plot as draw_plan
+
+                picture = draw_plan(made, clip.analysis(wishes.analysis))
+                write_file(folder / _PLOT, encoded(picture, PNG))
+        if not no_sheets:
+            from seedvideo.sampler.sheet import contact_sheet
+
+            write_file(folder / _SHEET, encoded(contact_sheet(shown, made), PNG))
+        listed = {"schema_version": 1, "source": item.source, "frames": written}
+        _write_json(folder / _LIST, listed)
+        _write_json(folder / _PLAN, made.to_json())
+        sheet = "" if no_sheets else f" and {_SHEET}"
+        talk.note(f"{len(written)} frames{sheet} in {folder}")
+        return ""
+
+    run_each(talk, rows, work)
+
+
+def folders_of(whole: Path, rows: Sequence[Row], words: Sequence[str]) -> list[Path]:
+    """The folder of each video: the whole one for a single file, else one named after it.
+
+    What the words are decides, not how many videos they name: a folder with one video today may
+    hold two tomorrow.
+    """
+    names = [name_of(row) for row in rows]
+    if len(names) == 1 and names == list(words):
+        return [whole]
+    return [whole / name for name in output_names(names, extension="")]
+
+
+def _entry(name: str, planned: "PlannedFrame", frame: "Frame") -> dict[str, Any]:
+    from seedvideo.media.timeline import seconds
+    from seedvideo.sampler.plan_json import exact
+
+    height_px, width_px = frame.pixels.shape[:2]
+    return {
+        "file": name,
+        "pts_s": seconds(frame.pts),
+        "pts": exact(frame.pts),
+        "width_px": width_px,
+        "height_px": height_px,
+        "tokens": planned.tokens,
+    }
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, indent=1)
+    write_file(path, f"{text}\n".encode("ascii"))
 
 
 def refuse_used(folder: Path, *, overwrite: bool) -> None:
@@ -89,12 +181,17 @@ def refuse_used(folder: Path, *, overwrite: bool) -> None:
         )
 
 
+def pictures_in(folder: Path) -> list[Path]:
+    """The files of an earlier run, known by their names."""
+    if not folder.is_dir():
+        return []
+    return [path for path in folder.iterdir() if _OURS.fullmatch(path.name) and not path.is_dir()]
+
+
 def remove_pictures(folder: Path) -> None:
-    """Take away an earlier run's files, known by their names, and no others.
+    """Take away an earlier run's files and no others.
 
     Old pictures beside new ones would tell a wrong story.
     """
-    if os.path.isdir(folder):
-        for path in folder.iterdir():
-            if _OURS.fullmatch(path.name) and not path.is_dir():
-                path.unlink()
+    for path in pictures_in(folder):
+        path.unlink()

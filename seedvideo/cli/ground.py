@@ -1,19 +1,21 @@
-"""``seedvideo ground``: when something happens in one video. That it does not is a result too."""
+"""``seedvideo ground``: when something happens in videos. That it does not is a result too."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from seedvideo.cli.answer import answer_one
+from seedvideo.batch.item import Item
+from seedvideo.cli.answer import answer_each
 from seedvideo.cli.options import (
     AnsweringModel,
     AsJson,
-    Output,
+    OutputOrFolder,
     Overwrite,
     Quiet,
     Think,
     Verbose,
 )
+from seedvideo.cli.several import VideoOrList, read_rows
 from seedvideo.cli.talk import WRONG_USAGE, Talk
 from seedvideo.cli.wishes import Wishes, with_wishes
 from seedvideo.tasks.ground import clean_query
@@ -26,10 +28,14 @@ if TYPE_CHECKING:
 
 @with_wishes
 def ground(
-    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A video file.")],
+    video: VideoOrList,
     query: Annotated[
-        str, typer.Argument(metavar="QUERY", help='What happens, such as "the dog jumps".')
-    ],
+        str | None,
+        typer.Argument(
+            metavar="[QUERY]",
+            help='What happens, such as "the dog jumps"; rows of a list may have their own.',
+        ),
+    ] = None,
     top: Annotated[
         int, typer.Option("--top", metavar="COUNT", min=1, max=100, help="Most spans to show.")
     ] = 3,
@@ -42,25 +48,29 @@ def ground(
         typer.Option("-f", "--format", help="What is written. Default: text."),
     ] = None,
     as_json: AsJson = False,
-    output: Output = None,
+    output: OutputOrFolder = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Find when something happens in a video.
+    """Find when something happens in a video, or in each of several.
 
     Spans are half-open, in seconds, the best first. "not found" is a result: exit code 0.
     """
     talk = Talk(quiet=quiet, verbose=verbose)
+    rows = read_rows([video], talk=talk)
     with talk.guarded(WRONG_USAGE):
-        clean_query(query)
+        if query is not None:
+            clean_query(query)
+    if query is None and any(isinstance(row, Item) and not row.query for row in rows):
+        raise typer.BadParameter("missing argument 'QUERY': the video has none of its own")
 
-    def put(clip: "Video", backend: "Backend") -> "Record":
+    def put(clip: "Video", item: Item, backend: "Backend") -> "Record":
         from seedvideo import answers
 
         return answers.ground(
             clip,
-            query,
+            item.query or query or "",
             top=top,
             thinking=think,
             model=backend,
@@ -68,12 +78,12 @@ def ground(
             budget_tokens=wishes.budget_tokens,
             task=wishes.task,
             fps=wishes.fps,
-            knobs=wishes.knobs,
+            knobs=wishes.knobs_of(item),
             analysis=wishes.analysis,
         )
 
-    answer_one(
-        video,
+    answer_each(
+        rows,
         put,
         task="ground",
         talk=talk,

@@ -1,14 +1,9 @@
 """Options that several commands share, and how their words are read. Imports nothing heavy."""
 
-import os
-import sys
-from collections.abc import Iterable
 from fractions import Fraction
 from typing import Annotated, Literal
 
 import typer
-
-from seedvideo.writers.files import absolute
 
 Policy = Literal["seed1.5", "uniform", "keyframes", "adaptive"]
 Task = Literal["general", "detail", "motion"]
@@ -188,6 +183,15 @@ Output = Annotated[
     str | None,
     typer.Option("-o", "--output", metavar="FILE", help="Write here instead of stdout."),
 ]
+OutputOrFolder = Annotated[
+    str | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="FILE|DIR",
+        help="Write here instead of stdout; a folder (DIR/) gets one file a video.",
+    ),
+]
 AnsweringModel = Annotated[
     str,
     typer.Option("--model", metavar="MODEL", help="Name of a model, or a folder that holds one."),
@@ -209,30 +213,6 @@ def chosen_format(given: str | None, *, as_json: bool, default: str = "text") ->
     if as_json and given not in (None, "json"):
         raise typer.BadParameter(f"--json and -f {given} ask for different formats")
     return "json" if as_json else given or default
-
-
-def expand_sources(words: Iterable[str]) -> list[str]:
-    """The files named on the command line, each once; ``-`` reads more from stdin, one a line.
-
-    Names that end in NUL bytes (``find -print0``) are taken as they are.
-    """
-    sources: list[str] = []
-    for word in words:
-        sources.extend(_from_stdin() if word == "-" else [word])
-    unique: dict[str, str] = {}
-    for source in sources:
-        unique.setdefault(absolute(source), source)
-    if not unique:
-        raise typer.BadParameter("no video was named")
-    return list(unique.values())
-
-
-def _from_stdin() -> list[str]:
-    data = sys.stdin.buffer.read()
-    if b"\0" in data:
-        return [os.fsdecode(name) for name in data.split(b"\0") if name]
-    lines = (line.removesuffix(b"\r") for line in data.split(b"\n"))
-    return [os.fsdecode(line) for line in lines if line.strip()]
 
 
 def exact_rate(rate: float | None) -> Fraction | None:

@@ -1,15 +1,33 @@
 """``seedvideo shots``: where one shot ends and the next begins."""
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Final, Literal
 
 import typer
 
-from seedvideo.cli.options import AsJson, CacheOption, SourceFps, Verbose, chosen_format, exact_rate
-from seedvideo.cli.talk import SOME_FAILED, Talk, write_out
+from seedvideo.batch.item import Item
+from seedvideo.cli.options import (
+    AsJson,
+    CacheOption,
+    OutputOrFolder,
+    Overwrite,
+    Quiet,
+    SourceFps,
+    Verbose,
+    chosen_format,
+    exact_rate,
+)
+from seedvideo.cli.several import Videos, name_of, read_rows, run_each
+from seedvideo.cli.sinks import open_sink
+from seedvideo.cli.talk import COULD_NOT_START, Talk
+from seedvideo.writers.files import refuse_unwritable
+from seedvideo.writers.inert import printable
+
+_BETWEEN: Final = {"text": "\n", "json": "", "csv": None}
 
 
 def shots(
-    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A video file.")],
+    videos: Videos,
     analysis: Annotated[
         Literal["packets", "fast", "full"],
         typer.Option(
@@ -24,26 +42,47 @@ def shots(
         typer.Option("-f", "--format", help="What is written. Default: text."),
     ] = None,
     as_json: AsJson = False,
+    output: OutputOrFolder = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Show the shots of a video, with true times.
+    """Show the shots of videos, with true times.
 
     With --analysis full the cuts are those of PySceneDetect's adaptive detector. The CSV is its
-    scene list.
+    scene list, one file a video.
     """
-    talk = Talk(verbose=verbose)
+    talk = Talk(quiet=quiet, verbose=verbose)
     form = chosen_format(output_format, as_json=as_json)
-    talk.begin(video)
-    with talk.guarded(SOME_FAILED, source=video):
+    rows = read_rows(videos, talk=talk)
+    with talk.guarded(COULD_NOT_START):
+        if cache is not None:
+            refuse_unwritable(Path(cache), is_folder=True)
+        sink = open_sink(
+            output,
+            form=form,
+            extension=".txt" if form == "text" else f".{form}",
+            between=_BETWEEN[form],
+            sources=[name_of(row) for row in rows],
+            overwrite=overwrite,
+        )
+
+    def work(index: int, item: Item) -> str:
         from seedvideo import pipeline
         from seedvideo.sampler.keep import DAMAGED
         from seedvideo.writers.shots import ShotList, render_csv, render_json, render_text
 
+        if item.start_s is not None or item.end_s is not None:
+            talk.note(
+                f"{printable(item.id)}: shots are those of the whole video, not of the window"
+            )
         rate = exact_rate(source_fps)
-        with pipeline.open(video, source_fps=rate, cache=cache, progress=talk.looked) as clip:
+        with pipeline.open(item.source, source_fps=rate, cache=cache, progress=talk.looked) as clip:
             found = clip.analysis(analysis)
-            listed = ShotList(video, found.method, found.shots, clip.times, found.notes)
-        talk.clear()
+            listed = ShotList(item.source, found.method, found.shots, clip.times, found.notes)
         for note in found.notes:
             (talk.note if note == DAMAGED else talk.detail)(note)
-        write_out({"text": render_text, "json": render_json, "csv": render_csv}[form](listed))
+        render = {"text": render_text, "json": render_json, "csv": render_csv}[form]
+        return render(listed)
+
+    run_each(talk, rows, work, sink=sink)

@@ -1,29 +1,30 @@
-"""Where records go: stdout, one file, or a folder with one file a video.
+"""Where results go: stdout, one file, or a folder with one file a video.
 
-Knows the formats only through the table of writers. Each sink can say before any work that a result
-could not be written.
+A sink takes finished texts, one a video, and can say before any work that a result could not be
+written. It knows nothing of what is in them.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import Final, Protocol, Self
 
 import typer
 
 from seedvideo.cli.talk import refuse_closed_stdout, write_out
 from seedvideo.errors import OutputError
-from seedvideo.writers import WRITERS, Writer
-from seedvideo.writers.files import output_names, refuse_existing, write_file
+from seedvideo.writers.files import (
+    output_names,
+    refuse_existing,
+    refuse_unwritable,
+    write_file,
+)
 from seedvideo.writers.inert import printable
-
-if TYPE_CHECKING:
-    from seedvideo.records import Record
 
 
 class Sink(Protocol):
-    """Takes records one at a time; use it in a ``with`` statement."""
+    """Takes the texts of videos one at a time; use it in a ``with`` statement."""
 
     def __enter__(self) -> Self: ...
 
@@ -34,76 +35,106 @@ class Sink(Protocol):
         trace: TracebackType | None,
     ) -> None: ...
 
-    def check(self, source: str) -> None:
-        """Raise `OutputError` if the record of this video could not be written."""
+    def check(self, index: int) -> None:
+        """Raise `OutputError` if the result of this video could not be written."""
 
-    def put(self, record: "Record") -> None:
-        """Take one record."""
+    def put(self, index: int, text: str) -> None:
+        """Take the result of a video."""
+
+    def put_failed(self, index: int, text: str) -> None:
+        """Take what stands in the place of a result; an empty text is left out."""
 
 
-def open_sink(output: str | None, *, form: str, sources: Sequence[str], overwrite: bool) -> Sink:
+def open_sink(
+    output: str | None,
+    *,
+    form: str,
+    extension: str,
+    between: str | None,
+    sources: Sequence[str],
+    overwrite: bool,
+) -> Sink:
     """The sink that ``-o`` asks for.
 
     A folder is one that exists, ends in a slash, or is needed because the format holds one video a
     file and there are several.
 
+    Args:
+        output: the word after ``-o``, if it was given.
+        form: name of the format.
+        extension: of a file in that format, with the dot.
+        between: what stands between two videos in one file; None if a file holds one video only.
+        sources: the videos, one a result.
+        overwrite: whether files that exist may be replaced.
+
     Raises:
         OutputError: ``output.exists`` if the one file is there already, or the folder is a file;
             ``output.is_input`` if writing would replace a video; ``output.unwritable`` if the
-            result goes to stdout, which is closed.
+            result goes to stdout, which is closed, or to a folder that is missing or cannot be
+            written.
         typer.BadParameter: if several videos cannot share one output in this format.
     """
-    writer = WRITERS[form]
-    crowded = writer.between is None and len(sources) > 1
+    crowded = between is None and len(sources) > 1
     if output == "":
         raise typer.BadParameter("-o is given an empty name")
     if output is None or output == "-":
         if crowded:
             raise typer.BadParameter(f"-f {form} makes one file a video: name a folder with -o")
         refuse_closed_stdout()
-        return _Stream(writer)
-    ends_in_slash = output.endswith(tuple(filter(None, (os.sep, os.altsep))))
-    if ends_in_slash or crowded or os.path.isdir(output):
-        return _Folder(writer, Path(output), sources, overwrite=overwrite)
-    if any(_is_same_file(output, source) for source in sources):
-        raise OutputError(
-            "output.is_input",
-            f"{printable(output)} is one of the videos",
-            hint="name another file with -o",
-        )
-    return _File(writer, Path(output), overwrite=overwrite)
+        return _Stream(between or "")
+    if ends_in_slash(output) or crowded or os.path.isdir(output):
+        return _Folder(Path(output), sources, extension=extension, overwrite=overwrite)
+    refuse_inputs([Path(output)], sources)
+    return _File(Path(output), between or "", overwrite=overwrite)
 
 
-def _is_same_file(one: str, other: str) -> bool:
+def open_result(output: str | None, *, overwrite: bool) -> Sink:
+    """The sink of a command that has one result for all: stdout or the file after ``-o``.
+
+    Raises:
+        OutputError: as `open_sink` does.
+        typer.BadParameter: if the name is empty.
+    """
+    if output == "":
+        raise typer.BadParameter("-o is given an empty name")
+    if output is None or output == "-":
+        refuse_closed_stdout()
+        return _Stream("")
+    return _File(Path(output), "", overwrite=overwrite)
+
+
+def ends_in_slash(output: str) -> bool:
+    """Whether a word after ``-o`` names a folder even where there is none yet."""
+    return output.endswith(tuple(filter(None, (os.sep, os.altsep))))
+
+
+def refuse_inputs(paths: Iterable[Path], sources: Iterable[str]) -> None:
+    """Refuse an output that would replace a video, links followed.
+
+    Raises:
+        OutputError: ``output.is_input``.
+    """
+    videos = {_identity(source) for source in sources} - {None}
+    for path in paths:
+        if _identity(path) in videos:
+            raise OutputError(
+                "output.is_input",
+                f"{printable(str(path))} is one of the videos",
+                hint="name another file or folder for the results",
+            )
+
+
+def _identity(path: str | Path) -> tuple[int, int] | None:
+    """What two names of one file share; None where there is no file."""
     try:
-        return os.path.samefile(one, other)
+        found = os.stat(path)
     except (OSError, ValueError):
-        return False  # one of them is not there
+        return None
+    return found.st_dev, found.st_ino
 
 
-class _Joined:
-    """Records one after another, with what the format wants between them."""
-
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-        self._empty = True
-
-    def add(self, record: "Record") -> str:
-        """The text to append for this record."""
-        if record.status == "failed" and not self._writer.shows_failed:
-            return ""
-        text = self._writer.render(record)
-        if not self._empty and self._writer.between:
-            text = self._writer.between + text
-        self._empty = False
-        return text
-
-
-class _Stream:
-    """stdout: each record is out as soon as it is done."""
-
-    def __init__(self, writer: Writer) -> None:
-        self._joined = _Joined(writer)
+class _Plain:
+    """A sink that neither opens nor refuses anything."""
 
     def __enter__(self) -> Self:
         return self
@@ -116,25 +147,55 @@ class _Stream:
     ) -> None:
         pass
 
-    def check(self, source: str) -> None:
-        pass
+    def check(self, index: int) -> None:
+        """Every result can be taken."""
 
-    def put(self, record: "Record") -> None:
-        write_out(self._joined.add(record))
+    def put(self, index: int, text: str) -> None:
+        """Drop the text."""
+
+    def put_failed(self, index: int, text: str) -> None:
+        """Treat it as a result."""
+        self.put(index, text)
 
 
-class _File:
-    """One file for all: it appears when the work ends, with every record that was finished."""
+NOWHERE: Final[Sink] = _Plain()
+"""For work that writes its own files."""
 
-    def __init__(self, writer: Writer, path: Path, *, overwrite: bool) -> None:
-        self._joined = _Joined(writer)
+
+class _Joined(_Plain):
+    """Texts one after another, with what the format wants between them."""
+
+    def __init__(self, between: str) -> None:
+        self._between = between
+        self._empty = True
+
+    def joined(self, text: str) -> str:
+        """The text to append for this one."""
+        if not text:
+            return ""
+        joined = text if self._empty else self._between + text
+        self._empty = False
+        return joined
+
+
+class _Stream(_Joined):
+    """stdout: each result is out as soon as it is there."""
+
+    def put(self, index: int, text: str) -> None:
+        """Write it."""
+        write_out(self.joined(text))
+
+
+class _File(_Joined):
+    """One file for all: it appears when the work ends, with every result that was finished."""
+
+    def __init__(self, path: Path, between: str, *, overwrite: bool) -> None:
+        super().__init__(between)
         self._path = path
         self._overwrite = overwrite
         self._parts: list[str] = []
         refuse_existing(path, overwrite=overwrite)
-
-    def __enter__(self) -> Self:
-        return self
+        refuse_unwritable(path)
 
     def __exit__(
         self,
@@ -147,45 +208,30 @@ class _File:
         if data:
             write_file(self._path, data, overwrite=self._overwrite)
 
-    def check(self, source: str) -> None:
-        pass
-
-    def put(self, record: "Record") -> None:
-        self._parts.append(self._joined.add(record))
+    def put(self, index: int, text: str) -> None:
+        """Keep it for the end."""
+        self._parts.append(self.joined(text))
 
 
-class _Folder:
+class _Folder(_Plain):
     """One file a video, written when the video is done; a failed one leaves none."""
 
     def __init__(
-        self, writer: Writer, folder: Path, sources: Sequence[str], *, overwrite: bool
+        self, folder: Path, sources: Sequence[str], *, extension: str, overwrite: bool
     ) -> None:
-        if os.path.lexists(folder) and not folder.is_dir():
-            raise OutputError(
-                "output.exists",
-                f"{printable(str(folder))} is not a folder",
-                hint="name a folder with -o",
-            )
-        names = output_names(sources, extension=writer.extension)
-        self._paths = {source: folder / name for source, name in zip(sources, names, strict=True)}
-        self._writer = writer
+        refuse_unwritable(folder, is_folder=True)
+        self._paths = [folder / name for name in output_names(sources, extension=extension)]
+        refuse_inputs(self._paths, sources)
         self._overwrite = overwrite
 
-    def __enter__(self) -> Self:
-        return self
+    def check(self, index: int) -> None:
+        """Refuse a file that is there already."""
+        refuse_existing(self._paths[index], overwrite=self._overwrite)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        pass
+    def put(self, index: int, text: str) -> None:
+        """Write its file."""
+        data = text.encode("utf-8", "backslashreplace")
+        write_file(self._paths[index], data, overwrite=self._overwrite)
 
-    def check(self, source: str) -> None:
-        refuse_existing(self._paths[source], overwrite=self._overwrite)
-
-    def put(self, record: "Record") -> None:
-        if record.status == "done":
-            data = self._writer.render(record).encode("utf-8", "backslashreplace")
-            write_file(self._paths[record.source], data, overwrite=self._overwrite)
+    def put_failed(self, index: int, text: str) -> None:
+        """Leave no file."""

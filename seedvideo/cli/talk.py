@@ -244,14 +244,21 @@ def refuse_closed_stdout() -> None:
 def of_help(error: Exception) -> Exception:
     """The error to show for one that no command has handled.
 
-    A help text is written by typer, which lets the bare error of stdout through; it touches no
-    other file.
+    A help text is written by typer, which lets the bare error of stdout through. The only other
+    files that it touches are those of shell completion.
     """
     if not isinstance(error, OSError):
         return error
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    module = str(frame.f_globals.get("__name__"))
-    return _unwritable_stdout(error) if module.split(".")[0] == "typer" else error
+    modules = [
+        str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)
+    ]
+    if "typer.completion" in modules and error.filename is not None:
+        return OutputError(
+            "output.unwritable",
+            f"{error.filename} cannot be written: {error.strerror}",
+            hint="put the script where your shell reads it: seedvideo --show-completion",
+        )
+    return _unwritable_stdout(error) if modules[-1].split(".")[0] == "typer" else error
 
 
 def _unwritable_stdout(error: OSError) -> OutputError:

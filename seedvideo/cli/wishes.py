@@ -4,14 +4,16 @@ Typer reads a command's options from its signature; `with_wishes` writes them th
 stand in one place. Imports nothing heavy before a video is opened.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, wraps
 from inspect import Parameter, signature
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import typer
 
+from seedvideo.batch.item import Item
 from seedvideo.cli.options import (
     AnalysisOption,
     Budget,
@@ -31,8 +33,10 @@ from seedvideo.cli.options import (
     exact_rate,
     parse_levels,
 )
+from seedvideo.cli.talk import Talk
 from seedvideo.errors import PlanError
 from seedvideo.sampler.knobs import Knobs
+from seedvideo.writers.files import refuse_unwritable
 
 if TYPE_CHECKING:
     from seedvideo.model.backends import Prices
@@ -95,6 +99,45 @@ class Wishes:
         except PlanError as error:
             raise typer.BadParameter(error.message) from error
 
+    def knobs_of(self, item: Item) -> Knobs:
+        """The knobs of one video, whose own window goes before that of the command line.
+
+        Raises:
+            PlanError: ``plan.invalid`` if the window ends before it starts.
+        """
+        return replace(
+            self.knobs,
+            start=self.start if item.start_s is None else item.start_s,
+            end=self.end if item.end_s is None else item.end_s,
+        )
+
+    def refuse_outputs(self) -> None:
+        """Refuse, before any work, a folder of analyses that could not be used.
+
+        Raises:
+            OutputError: ``output.exists`` or ``output.unwritable``.
+        """
+        if self.cache is not None:
+            refuse_unwritable(Path(self.cache), is_folder=True)
+
+    def refuse_levels(self, model: str | None, *, talk: Talk) -> None:
+        """Refuse levels that the model does not have, before it is loaded.
+
+        Args:
+            model: its name, or None for the published geometry.
+            talk: the command's voice.
+
+        Raises:
+            typer.BadParameter: naming the level and those that there are.
+            typer.Exit: if there is no such model.
+        """
+        if self.knobs.levels_tokens is None:
+            return
+        from seedvideo.sampler.geometry import SEED
+
+        geometry = SEED if model is None else talk.prices(model).geometry
+        refuse_levels(self.knobs.levels_tokens, geometry.levels_tokens)
+
     def open(self, video: str, *, progress: "Progress") -> "Video":
         """Open a video as was wished."""
         from seedvideo import pipeline
@@ -107,7 +150,7 @@ class Wishes:
             progress=progress,
         )
 
-    def plan(self, clip: "Video", *, model: "Prices | None") -> "Plan":
+    def plan(self, clip: "Video", item: Item, *, model: "Prices | None") -> "Plan":
         """Plan an open video as was wished."""
         from seedvideo import pipeline
 
@@ -117,10 +160,22 @@ class Wishes:
             budget_tokens=self.budget_tokens,
             task=self.task,
             fps=self.fps,
-            knobs=self.knobs,
+            knobs=self.knobs_of(item),
             analysis=self.analysis,
             model=model,
         )
+
+
+def refuse_levels(asked: Iterable[int], known: Sequence[int]) -> None:
+    """Refuse a level that is not one of those known.
+
+    Raises:
+        typer.BadParameter: naming it.
+    """
+    for level in asked:
+        if level not in known:
+            listed = ", ".join(map(str, known))
+            raise typer.BadParameter(f"--levels: a level is {level}, expected one of {listed}")
 
 
 def with_wishes(command: Command) -> Command:

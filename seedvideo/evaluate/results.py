@@ -108,7 +108,7 @@ class Results:
         self.settings: dict[str, Settings] = {}
         self._outcomes: dict[str, dict[str, Outcome]] = {}
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(exist_ok=True)
             self._file: IO[bytes] = path.open("ab+")
         except OSError as error:
             raise _unwritable(path, error) from error

@@ -11,7 +11,9 @@ import os
 import secrets
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path, PurePosixPath
+from shlex import quote
 from typing import BinaryIO, Final
 from unicodedata import normalize
 
@@ -63,11 +65,62 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
         raise _unwritable(path, os.strerror(errno.EACCES))
 
 
+def refuse_unwritable(path: Path, *, is_folder: bool = False) -> None:
+    """Refuse an output, before any work, whose folder is missing or cannot be written.
+
+    Nothing above what the user names is ever made: a file needs its folder, and a folder, which is
+    made when missing, needs the one above it. A file is made there and removed, since the rights
+    alone say little where the user is root or the file system is special.
+
+    Args:
+        path: the file, or with ``is_folder`` the folder, that results go to.
+        is_folder: whether results go into ``path``.
+
+    Raises:
+        OutputError: ``output.exists`` if the folder is a file; ``output.unwritable``.
+    """
+    if is_folder and os.path.lexists(path) and not os.path.isdir(path):
+        raise OutputError(
+            "output.exists",
+            f"{printable(str(path))} is not a folder",
+            hint="name a folder with -o",
+        )
+    folder = path if is_folder and os.path.isdir(path) else path.parent
+    if not os.path.isdir(folder):
+        raise OutputError(
+            "output.unwritable",
+            f"{printable(str(path))} cannot be written: the folder {printable(str(folder))}"
+            " does not exist",
+            hint=f"make it: mkdir -p {printable(quote(str(folder)))}",
+        )
+    probe = folder / f".seedvideo-{secrets.token_hex(8)}.tmp"
+    try:
+        with _opened(probe):
+            pass
+        probe.unlink()
+    except OSError as error:
+        raise unwritten(path, error) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make an output folder if it is missing; the folder above it must be there.
+
+    Raises:
+        OutputError: as `refuse_unwritable` does.
+    """
+    if not os.path.isdir(folder):
+        refuse_unwritable(folder, is_folder=True)
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise unwritten(folder, error) from error
+
+
 def write_file(path: Path, data: bytes, *, overwrite: bool = False, sync_name: bool = True) -> None:
     """Write bytes to a temporary file in the same folder, make them safe, then give the name.
 
     Args:
-        path: the final name; its folder is made when missing.
+        path: the final name; its folder is made when missing, those above it are not.
         data: everything that the file shall hold.
         overwrite: see `refuse_existing`.
         sync_name: see `writing`.
@@ -87,7 +140,7 @@ def writing(path: Path, *, overwrite: bool = False, sync_name: bool = True) -> I
     gets the name. An error inside the block, of the caller too, leaves what was there before.
 
     Args:
-        path: the final name; its folder is made when missing.
+        path: the final name; its folder is made when missing, those above it are not.
         overwrite: see `refuse_existing`.
         sync_name: bring the name to the disk too. Who writes many files in one folder does that
             once, with `sync_folder`.
@@ -98,7 +151,7 @@ def writing(path: Path, *, overwrite: bool = False, sync_name: bool = True) -> I
     """
     refuse_existing(path, overwrite=overwrite)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
         temporary = path.parent / f".seedvideo-{secrets.token_hex(8)}.tmp"
         try:
             with _opened(temporary) as file:
@@ -144,8 +197,26 @@ def output_names(sources: Sequence[str], *, extension: str) -> list[str]:
 
     A source alone with its stem keeps it (``clip.srt``). Those that share one take their folder's
     name in front (``a-clip.srt``), and where that is not enough a hash of the path at the end. The
-    names depend on the set of sources, not on their order.
+    names depend on the set of sources, not on their order. A source that is there more than once,
+    with other windows for instance, gets ``-2``, ``-3`` at the end in the order given.
     """
+    unique = list(dict.fromkeys(sources))
+    stems = dict(zip(unique, _unique_stems(unique), strict=True))
+    taken = {_folded(stem) for stem in stems.values()}
+    met: set[str] = set()
+    names = []
+    for source in sources:
+        stem = stems[source]
+        if source in met:
+            free = (f"{stem}-{number}" for number in count(2))
+            stem = next(each for each in free if _folded(each) not in taken)
+            taken.add(_folded(stem))
+        met.add(source)
+        names.append(stem + extension)
+    return names
+
+
+def _unique_stems(sources: Sequence[str]) -> list[str]:
     stems = [Path(source).stem for source in sources]
     parents = [Path(absolute(source)).parent.name for source in sources]
     hashes = [hashlib.sha256(os.fsencode(absolute(s))).hexdigest()[:8] for s in sources]
@@ -159,7 +230,7 @@ def output_names(sources: Sequence[str], *, extension: str) -> list[str]:
             name if counts[_folded(name)] == 1 else other
             for name, other in zip(names, better, strict=True)
         ]
-    return [name + extension for name in names]
+    return names
 
 
 def lasting_name(key: str, *, extension: str) -> str:

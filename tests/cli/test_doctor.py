@@ -64,3 +64,37 @@ def test_models(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         "size_bytes": 3 * 2**20,
         "sha256": "ab" * 32,
     }
+
+
+@pytest.mark.usefixtures("model")
+def test_json_has_stable_keys(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> None:
+        raise ModelError("model.checkpoint_invalid", "weights are damaged")
+
+    monkeypatch.setattr(pipeline, "load", refuse)
+    monkeypatch.setattr(doctor, "_version", lambda package: None)
+    code, out, err = run("doctor", "--json")
+    facts = json.loads(out)
+    assert (code, err, out.count("\n")) == (1, "", 1)
+    assert list(facts) == [
+        *("schema_version", "ok", "versions", "system", "decoders", "memory", "checks")
+    ]
+    assert facts["ok"] is False
+    assert facts["versions"]["seedvideo"] == seedvideo.__version__
+    assert facts["versions"]["torch"] is None
+    assert facts["decoders"]["pyav"] is True
+    assert facts["memory"]["total_bytes"] > 2**28
+    assert set(facts["memory"]) == {"total_bytes", "available_bytes", "limit_bytes"}
+    checks = {check["name"]: check for check in facts["checks"]}
+    assert list(checks) == list(doctor.CHECKS)
+    assert checks["av"]["state"] == "ok" and checks["av"]["code"] is None
+    assert checks["weights"]["state"] == "broken"
+    assert checks["weights"]["code"] == "model.checkpoint_invalid"
+
+
+def test_memory_that_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hidden(*_: object, **__: object) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", hidden)
+    assert doctor.memory()["available_bytes"] is None

@@ -1,8 +1,5 @@
 """How the words of a command line are read."""
 
-import io
-import os
-import sys
 from fractions import Fraction
 from typing import get_args
 
@@ -81,27 +78,3 @@ def test_choices_are_those_of_the_public_functions() -> None:
     assert set(get_args(options.Policy)) == set(POLICIES)
     assert set(get_args(options.Task)) == set(TASK_FPS) == set(get_args(pipeline.TaskName))
     assert get_args(options.Decoder) == get_args(DecoderName)
-
-
-def test_each_source_once_in_order() -> None:
-    assert options.expand_sources(["b.mp4", "a.mp4", "./b.mp4"]) == ["b.mp4", "a.mp4"]
-
-
-@pytest.mark.parametrize(
-    ("data", "names"),
-    [
-        (b"a.mp4\nb c.mp4\r\n\n", ["a.mp4", "b c.mp4"]),
-        (b"a\nb.mp4\0c.mp4\0", ["a\nb.mp4", "c.mp4"]),
-        (b"a.mp4\r\0 \0", ["a.mp4\r", " "]),
-        (b"\xff.mp4\n", [os.fsdecode(b"\xff.mp4")]),
-    ],
-)
-def test_names_from_stdin(monkeypatch: pytest.MonkeyPatch, data: bytes, names: list[str]) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-    assert options.expand_sources(["first.mp4", "-"]) == ["first.mp4", *names]
-
-
-def test_no_names_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
-    with pytest.raises(typer.BadParameter, match="no video"):
-        options.expand_sources(["-"])

@@ -95,7 +95,7 @@ def test_what_a_video_cannot_give(run: Run, clips: Path) -> None:
     assert code == 1
     assert "no frame of" in err and "begins from 900 s on" in err
     code, _, err = run("plan", clips / "two.mp4", "--policy", "uniform", "--levels", "7")
-    assert code == 1
+    assert code == 2
     assert "a level is 7, expected one of 640" in err
     code, _, err = run("plan", clips / "two.mp4", "--min-fps", "20", "--budget", "1k")
     assert code == 1

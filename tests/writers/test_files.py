@@ -130,3 +130,11 @@ def test_names_that_nothing_can_have_are_refused_early(
     monkeypatch.setattr(os, "access", lambda folder, mode: folder != tmp_path)
     with pytest.raises(OutputError, match="Permission denied"):
         refuse_existing(tmp_path / "new" / "a.txt", overwrite=False)
+
+
+def test_a_source_that_is_there_again_gets_a_number() -> None:
+    sources = ["a/clip.mp4", "a/clip.mp4", "a/clip-2.mp4", "b/clip.mp4", "a/clip.mp4"]
+    names = output_names(sources, extension=".srt")
+    assert names == ["a-clip.srt", "a-clip-2.srt", "clip-2.srt", "b-clip.srt", "a-clip-3.srt"]
+    again = output_names(["clip.mp4", "clip.mp4", "CLIP-2.mp4"], extension="")
+    assert again == ["clip", "clip-3", "CLIP-2"]
