@@ -7,6 +7,7 @@ the names; a window is exact seconds.
 import json
 import math
 import os
+import re
 import tomllib
 from dataclasses import field, fields
 from fractions import Fraction
@@ -18,7 +19,7 @@ from pydantic.dataclasses import dataclass
 
 from seedvideo.batch.likeness import NEAR_LEVELS, SIGNATURE_VERSION
 from seedvideo.batch.shard import Shard
-from seedvideo.errors import ConfigError, InputError, SeedVideoError
+from seedvideo.errors import ConfigError, InputError, SeedVideoError, suggestion
 from seedvideo.media.timeline import read_moment
 from seedvideo.sampler.knobs import Knobs
 from seedvideo.tasks.ask import Question
@@ -330,12 +331,18 @@ class Job:
         except SeedVideoError:
             raise
         except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False)[0]
+            first = error.errors(include_url=False)[0]
             key = ".".join(str(part) for part in first["loc"]) or "the whole"
+            if first["type"] == "literal_error":
+                value, allowed = first["input"], first["ctx"]["expected"]
+                raise _invalid(
+                    f"{where}: {printable(key)} is {printable(repr(value)[:200])},"
+                    f" expected {allowed}",
+                    nearest=suggestion(value, re.findall("'([^']*)'", allowed)),
+                ) from error
             raise _invalid(f"{where}: {printable(key)}: {printable(first['msg'])}") from error
 
 
-def _invalid(message: str) -> ConfigError:
-    return ConfigError(
-        "config.invalid", message, hint="docs/guides/batch.md lists the keys of a job"
-    )
+def _invalid(message: str, *, nearest: str = "") -> ConfigError:
+    hint = f"{nearest} docs/guides/batch.md lists the keys of a job".lstrip()
+    return ConfigError("config.invalid", message, hint=hint)

@@ -74,3 +74,25 @@ def test_a_reader_suggests_the_nearest_decoder(clips: Path) -> None:
     wrong: Any = "decrod"
     with pytest.raises(seedvideo.ConfigError, match="did you mean 'decord'"):
         open_video(clips / "red.mp4", decoder=wrong)
+
+
+@pytest.mark.parametrize(
+    ("line", "told", "nearest"),
+    [
+        ("task = 'capton'", "task is 'capton', expected ", "caption"),
+        ("policy = 'Uniform'", "policy is 'Uniform', expected ", "uniform"),
+        ("analysis = 'ful'", "analysis is 'ful', expected ", "full"),
+        ("decoder = 3", "decoder is 3, expected ", None),
+    ],
+)
+def test_a_job_file_suggests_the_nearest(
+    run: Run, tmp_path: Path, line: str, told: str, nearest: str | None
+) -> None:
+    job = tmp_path / "job.toml"
+    job.write_text(f"inputs = ['x.mp4']\n{line}\n")
+    code, _, err = run("batch", "run", job, "-o", tmp_path / "out")
+    first, second = err.splitlines()
+    assert code == 2
+    assert told in first and "Input should be" not in first
+    assert ("did you mean" in second) == (nearest is not None)
+    assert nearest is None or f"did you mean {nearest!r}?" in second
