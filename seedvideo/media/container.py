@@ -14,6 +14,7 @@ from fractions import Fraction
 from typing import Final
 
 import av
+from av.codec.context import Flags
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
@@ -206,6 +207,9 @@ def prepare_decoder(
     """
     context = stream.codec_context
     context.thread_count = 1
+    # Else FFmpeg cuts less from the left than the stream says, or loses the picture, where what is
+    # left would not begin at an aligned address. swscale reads from anywhere.
+    context.flags |= Flags.unaligned
     context.options = {"max_pixels": str(origin.limits.max_frame_pixels)}
     if is_rough:
         context.options["skip_loop_filter"] = "all"

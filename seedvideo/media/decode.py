@@ -20,6 +20,7 @@ from av.video.frame import VideoFrame
 
 from seedvideo.errors import InputError, MediaError
 from seedvideo.media.container import Origin
+from seedvideo.media.crop import Crop
 from seedvideo.media.cursor import SeekNotTrusted
 from seedvideo.media.decoder import (
     DEPTHS,
@@ -60,11 +61,17 @@ class PyavDecoder:
     """Decodes frames of one file with PyAV (see `seedvideo.media.decoder.Decoder`)."""
 
     def __init__(
-        self, origin: Origin, index: Index, table: PacketTable, orientation: Orientation
+        self,
+        origin: Origin,
+        index: Index,
+        table: PacketTable,
+        orientation: Orientation,
+        crop: Crop | None = None,
     ) -> None:
         self._origin = origin
         self._index = index
         self._orientation = orientation
+        self._crop = crop
         self._runs = RunDecoder(origin, index, table)
         self._run = Run(0, 0)
         self._has_fields = False
@@ -101,7 +108,9 @@ class PyavDecoder:
         Raises:
             SeekNotTrusted: if only a pass without seeks can be trusted to give what is left.
         """
-        matcher = Matcher(wanted, Resizer(self._orientation), self._check_loss)
+        matcher = Matcher(
+            wanted, Resizer(self._orientation, self._crop, tally.warn), self._check_loss
+        )
         runs = self._frame_runs(wanted, strategy=strategy)
         _note_planned(runs, self._index, tally)
         job = _Job(tuple(each.rank for each in wanted), strategy, alive, tally)
@@ -265,7 +274,8 @@ class PyavDecoder:
         cut = cut_spans(self._index, spans)
         if not cut:
             return
-        thinner, resizer = _Thinner(self._index, size, after), Resizer(self._orientation)
+        thinner = _Thinner(self._index, size, after)
+        resizer = Resizer(self._orientation, self._crop, tally.warn)
         frames = self._frames_in_turn if strategy == "sequential" else self._frames_by_seeks
         self._runs.begin(strategy=strategy, alive=alive, tally=tally, is_rough=is_rough)
         try:

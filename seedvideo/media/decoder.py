@@ -114,6 +114,11 @@ class Tally:
     errors_in_a_row: int = 0
     warnings: tuple[MediaWarning, ...] = ()
 
+    def warn(self, warning: MediaWarning) -> None:
+        """Adds a warning, the first of its kind."""
+        if all(warning.code != each.code for each in self.warnings):
+            self.warnings += (warning,)
+
     def forget_damage_since(self, before: "Tally") -> None:
         """Counts damage as it was before something that is done again."""
         self.damaged_packets = before.damaged_packets

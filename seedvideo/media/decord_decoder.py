@@ -18,13 +18,14 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
+from av.codec.context import Flags
 from av.video.frame import VideoFrame
 
 from seedvideo.errors import ConfigError, MediaError
-from seedvideo.media.container import Origin
+from seedvideo.media.colours import conversion_of
+from seedvideo.media.container import Origin, choose_stream, open_container, prepare_decoder
 from seedvideo.media.decoder import Picture, Strategy, Tally, Wanted
-from seedvideo.media.index import Index
-from seedvideo.media.info import MediaInfo
+from seedvideo.media.describe import Opened, first_picture
 from seedvideo.media.picture import Orientation, Resizer
 
 _TOLERANCE_S: Final = 1e-3
@@ -50,10 +51,11 @@ def check_installed() -> None:
 class DecordDecoder:
     """Decodes frames of one file with decord (see `seedvideo.media.decoder.Decoder`)."""
 
-    def __init__(self, origin: Origin, index: Index, info: MediaInfo) -> None:
+    def __init__(self, origin: Origin, opened: Opened) -> None:
         self._origin = origin
-        self._index = index
-        self._info = info
+        self._index = opened.index
+        self._info = opened.info
+        self._is_cropped = opened.crop is not None
 
     def pictures(
         self,
@@ -72,6 +74,9 @@ class DecordDecoder:
             raise self._refused("has packets that are not shown, which decord gets wrong")
         if self._info.flipped:
             raise self._refused("is stored mirrored, which decord gets wrong")
+        if self._is_cropped:
+            raise self._refused("is cropped by its container, which decord does not do")
+        self._check_first_picture(alive)
         decord.logging.set_level(decord.logging.QUIET)
         try:
             reader = decord.VideoReader(
@@ -91,6 +96,20 @@ class DecordDecoder:
                     yield Picture(want.rank, resizer.resize(frame, want.width_px, want.height_px))
         except (decord.DECORDError, StopIteration) as error:
             raise self._refused("cannot be read by decord") from error
+
+    def _check_first_picture(self, alive: Callable[[], None]) -> None:
+        """Make sure that decord crops pictures and takes their colours as we do."""
+        with open_container(self._origin) as container:
+            stream = choose_stream(container, self._origin)
+            prepare_decoder(stream, self._origin)
+            context = stream.codec_context
+            context.flags &= ~Flags.unaligned
+            frame = first_picture(container, stream, self._index, self._origin, alive)
+            if frame is None or (frame.width, frame.height) != (context.width, context.height):
+                raise self._refused("is cropped by its stream in a way that decord gets wrong")
+            conversion = conversion_of(frame)
+            if conversion.rows is not None or conversion.warning is not None:
+                raise self._refused("has a colour matrix or range that decord gets wrong")
 
     def _places(self, reader: Any) -> list[int]:
         """Returns decord's number of each presented frame, checked by its times."""

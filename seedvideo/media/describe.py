@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 
 from seedvideo.errors import MediaError
 from seedvideo.media import heif
+from seedvideo.media.colours import conversion_of
 from seedvideo.media.container import (
     CLOCKS_THAT_JUMP,
     NO_DURATION_STATED,
@@ -31,6 +32,7 @@ from seedvideo.media.container import (
     out_of_memory,
     prepare_decoder,
 )
+from seedvideo.media.crop import Crop
 from seedvideo.media.ends import last_byte, longest_other, stated_duration, stated_end
 from seedvideo.media.extent import stated_bytes
 from seedvideo.media.index import Index, build_index
@@ -45,6 +47,7 @@ from seedvideo.media.picture import (
     shows_through,
 )
 from seedvideo.media.safety import IMAGE_KINDS
+from seedvideo.media.shown import ShownPart, shown_part
 from seedvideo.media.stills import StillLayout, examine, gif_is_cut
 from seedvideo.media.y4m import states_rate
 
@@ -75,6 +78,7 @@ class Opened:
     index: Index
     table: PacketTable
     orientation: Orientation
+    crop: Crop | None
 
 
 def describe(origin: Origin, alive: Callable[[], None]) -> Opened:
@@ -128,9 +132,13 @@ def describe(origin: Origin, alive: Callable[[], None]) -> Opened:
         ]
         if is_image:
             found += _damage_warnings(first, is_painted=is_painted, is_cut=is_cut)
-        info = _info(header, stream, first, index, orientation, origin, found, is_image=is_image)
+        part = shown_part(stream, first, origin, is_item=header.is_heif and is_image)
+        found += part.warnings
+        info = _info(
+            header, stream, first, index, orientation, part, origin, found, is_image=is_image
+        )
     check_size(info.width_px, info.height_px, origin)
-    return Opened(info, index, table, orientation)
+    return Opened(info, index, table, orientation, part.crop)
 
 
 @dataclass(frozen=True)
@@ -226,7 +234,7 @@ def _decode_first(
     container = stack.enter_context(open_container(origin))
     stream = choose_stream(container, origin)
     prepare_decoder(stream, origin, is_strict=is_strict)
-    return stream, _first_picture(container, stream, index, origin, alive)
+    return stream, first_picture(container, stream, index, origin, alive)
 
 
 def _orientation(stream: VideoStream, first: VideoFrame | None, origin: Origin) -> Orientation:
@@ -256,13 +264,22 @@ def _damage_warnings(
     return [MediaWarning("media.damaged", message)]
 
 
-def _first_picture(
+def first_picture(
     container: InputContainer,
     stream: VideoStream,
     index: Index,
     origin: Origin,
     alive: Callable[[], None],
 ) -> VideoFrame | None:
+    """Decodes the first picture of a stream; None if there is none.
+
+    Args:
+        container: freshly opened.
+        stream: the chosen one, its decoder set up.
+        index: of the stream.
+        origin: the open file.
+        alive: called often; may raise to stop.
+    """
     first_key = index.keys[0]
     # Of a still picture's file the index holds the first packet only.
     end = min(len(index.rank_of), first_key + _MAX_PACKETS_TO_A_PICTURE + 1)
@@ -292,19 +309,14 @@ def _info(
     first: VideoFrame | None,
     index: Index,
     orientation: Orientation,
+    part: ShownPart,
     origin: Origin,
     found: list[MediaWarning],
     *,
     is_image: bool,
 ) -> MediaInfo:
     context = stream.codec_context
-    coded_width_px = context.width or (first.width if first else 0)
-    coded_height_px = context.height or (first.height if first else 0)
-    if not coded_width_px or not coded_height_px:
-        raise MediaError("media.unreadable", f"{origin.shown}: the size of its pictures is unknown")
-    aspect = stream.sample_aspect_ratio or context.sample_aspect_ratio or Fraction(1)
-    aspect = aspect if aspect > 0 else Fraction(1)
-    width_px, height_px = max(1, round(coded_width_px * aspect)), coded_height_px
+    width_px, height_px = max(1, round(part.width_px * part.aspect)), part.height_px
     if orientation.swaps_sides:
         width_px, height_px = height_px, width_px
     is_vfr = index.is_variable
@@ -327,11 +339,11 @@ def _info(
         pix_fmt=context.pix_fmt or (first.format.name if first else ""),
         width_px=width_px,
         height_px=height_px,
-        coded_width_px=coded_width_px,
-        coded_height_px=coded_height_px,
+        coded_width_px=part.width_px,
+        coded_height_px=part.height_px,
         rotation_deg=orientation.rotation_deg,
         flipped=orientation.flipped,
-        sample_aspect=aspect,
+        sample_aspect=part.aspect,
         duration=index.duration,
         start=index.start * index.time_base,
         fps_avg=_average_rate(stream, index, is_vfr=is_vfr),
@@ -415,6 +427,9 @@ def _picture_warnings(
     elif is_interlaced or has_fields or order not in _PROGRESSIVE_FIELD_ORDERS:
         message = "interlaced; the two fields are not separated, moving edges look combed"
         found.append(MediaWarning("media.interlaced", message))
+    conversion = None if first is None else conversion_of(first)
+    if conversion is not None and conversion.warning is not None:
+        found.append(conversion.warning)
     alpha_track = stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1"
     if alpha_track or (first is not None and shows_through(first)):
         found.append(MediaWarning("media.alpha", "transparency is ignored"))

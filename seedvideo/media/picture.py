@@ -1,19 +1,23 @@
 """From a native frame to the small upright RGB picture that was asked for.
 
-A picture is scaled as soon as it is decoded, made RGB, and only then turned, so that no full-size
-RGB copy ever exists. Runs in the decoding process only. Knows nothing of times.
+A picture is cut and scaled as soon as it is decoded, made RGB, and only then turned, so that no
+full-size RGB copy ever exists. Runs in the decoding process only. Knows nothing of times.
 """
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
 from av.sidedata.sidedata import SideDataContainer, Type
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+
+from seedvideo.media.colours import Conversion, conversion_of, paint
+from seedvideo.media.crop import Crop, Cropper
+from seedvideo.media.info import MediaWarning
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -135,24 +139,44 @@ _BY_EXIF: Final = {
 """Orientation by EXIF's number (CIPA DC-008, section 4.6.5)."""
 
 
-class Resizer:
-    """Scales frames to RGB; keeps FFmpeg's scaler between frames of one size."""
+def _ignore(warning: MediaWarning) -> None:
+    """Drop a warning."""
 
-    def __init__(self, orientation: Orientation) -> None:
+
+class Resizer:
+    """Scales the shown part of frames to RGB; keeps FFmpeg's scaler between frames of one size.
+
+    Args:
+        orientation: how to make a picture upright.
+        crop: what to cut off before that, ``None`` for nothing.
+        warn: called with what a person should know, once for each frame that it is true of.
+    """
+
+    def __init__(
+        self,
+        orientation: Orientation,
+        crop: Crop | None = None,
+        warn: Callable[[MediaWarning], None] = _ignore,
+    ) -> None:
         self._orientation = orientation
+        self._cropper = Cropper(crop)
+        self._warn = warn
         self._reformatter = VideoReformatter()
         self._painter = VideoReformatter()
 
     def shrink(self, frame: VideoFrame, width_px: int, height_px: int) -> bytes:
-        """Returns the stored picture, not turned, as 8-bit planes of luma and halved chroma.
+        """Returns the picture, cut but not turned, as 8-bit planes of luma and halved chroma.
 
         Every sample is a mean over what it stands for, so grain is averaged away.
         """
+        conversion = self._conversion(frame)
         small = self._reformatter.reformat(
-            frame,
+            self._cropper.cut(frame, conversion.matrix),
             width_px,
             height_px,
             "yuv420p",
+            src_colorspace=conversion.matrix,
+            dst_colorspace=conversion.matrix,
             interpolation=Interpolation.AREA,
             threads=1,
         )
@@ -177,37 +201,56 @@ class Resizer:
         stored_width_px, stored_height_px = (
             (height_px, width_px) if swaps else (width_px, height_px)
         )
+        conversion = self._conversion(frame)
+        cut = self._cropper.cut(frame, conversion.matrix)
+        if conversion.rows is None:
+            packed = self._paint(cut, stored_width_px, stored_height_px, conversion.matrix)
+        else:
+            packed = paint(cut, stored_width_px, stored_height_px, conversion.rows, self._painter)
+        if self._orientation == Orientation():
+            return packed
+        return _turn(packed, stored_width_px, stored_height_px, self._orientation)
+
+    def _conversion(self, frame: VideoFrame) -> Conversion:
+        conversion = conversion_of(frame)
+        if conversion.warning is not None:
+            self._warn(conversion.warning)
+        return conversion
+
+    def _paint(
+        self, frame: VideoFrame, width_px: int, height_px: int, matrix: Colorspace | None
+    ) -> bytes:
         scaled = frame
         if (
             frame.format.name == _COMMON_FORMAT
             and frame.color_range != ColorRange.JPEG
-            and (frame.width, frame.height) != (stored_width_px, stored_height_px)
+            and (frame.width, frame.height) != (width_px, height_px)
         ):
             scaled = self._reformatter.reformat(
                 frame,
-                stored_width_px,
-                stored_height_px,
+                width_px,
+                height_px,
                 _FULL_CHROMA,
+                src_colorspace=matrix,
+                dst_colorspace=matrix,
                 interpolation=Interpolation.BICUBIC,
                 threads=1,
             )
         small = self._painter.reformat(
             scaled,
-            stored_width_px,
-            stored_height_px,
+            width_px,
+            height_px,
             "rgb24",
+            src_colorspace=matrix,
+            dst_colorspace=matrix,
             interpolation=Interpolation.BICUBIC,
             threads=1,
         )
         plane = small.planes[0]
-        data, row, used = memoryview(plane), plane.line_size, 3 * stored_width_px
+        data, row, used = memoryview(plane), plane.line_size, 3 * width_px
         if row == used:
-            packed = bytes(data[: row * stored_height_px])
-        else:
-            packed = b"".join(data[y * row : y * row + used] for y in range(stored_height_px))
-        if self._orientation == Orientation():
-            return packed
-        return _turn(packed, stored_width_px, stored_height_px, self._orientation)
+            return bytes(data[: row * height_px])
+        return b"".join(data[y * row : y * row + used] for y in range(height_px))
 
 
 def _turn(packed: bytes, width_px: int, height_px: int, orientation: Orientation) -> bytes:

@@ -148,12 +148,12 @@ def _serve_file(line: _Line, file: int, request: dict[str, Any]) -> None:
         fps=None if request["fps"] is None else Fraction(request["fps"]),
     )
     opened = describe(origin, line.alive)
-    looker = PyavDecoder(origin, opened.index, opened.table, opened.orientation)
+    looker = PyavDecoder(origin, opened.index, opened.table, opened.orientation, opened.crop)
     decoder: Decoder = looker
     if use_decord:
         from seedvideo.media.decord_decoder import DecordDecoder
 
-        decoder = DecordDecoder(origin, opened.index, opened.info)
+        decoder = DecordDecoder(origin, opened)
     index = opened.index
     line.send(
         {
