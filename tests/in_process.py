@@ -21,15 +21,21 @@ class Shown:
 
     info: MediaInfo
     pixels: Pixels
-    """At the size at which the video is shown."""
+    """At the size at which the video is shown, or another one."""
     luma: Pixels
     """Of the thumbnail, as large as the stored picture; an odd row or column is left out."""
     warnings: dict[str, str]
     """Messages by code, of opening and of decoding."""
 
 
-def shown(path: Path, rank: int = 0) -> Shown:
-    """Open a video and decode one frame of it, for the model and as a thumbnail."""
+def shown(path: Path, rank: int = 0, *, size: tuple[int, int] | None = None) -> Shown:
+    """Open a video and decode one frame of it, for the model and as a thumbnail.
+
+    Args:
+        path: of the file.
+        rank: place of the frame among those of the video.
+        size: width and height of the frame in pixels; ``None`` for those at which it is shown.
+    """
     source = open_source(path, limits=DEFAULT_LIMITS, root=None)
     try:
         origin = Origin(
@@ -37,17 +43,18 @@ def shown(path: Path, rank: int = 0) -> Shown:
         )
         opened = describe(origin, lambda: None)
         info, tally = opened.info, Tally()
+        width_px, height_px = size or (info.width_px, info.height_px)
         decoder = PyavDecoder(origin, opened.index, opened.table, opened.orientation, opened.crop)
         (picture,) = decoder.pictures(
-            [Wanted(rank, info.width_px, info.height_px)],
+            [Wanted(rank, width_px, height_px)],
             strategy="sequential",
             alive=lambda: None,
             tally=tally,
         )
-        size = LookSize(max(2, info.coded_width_px & ~1), max(2, info.coded_height_px & ~1))
+        small = LookSize(max(2, info.coded_width_px & ~1), max(2, info.coded_height_px & ~1))
         (thumbnail,) = decoder.looks(
             [LookSpan(rank, rank + 1, "all")],
-            size,
+            small,
             strategy="sequential",
             is_rough=False,
             after=-1,
@@ -57,10 +64,10 @@ def shown(path: Path, rank: int = 0) -> Shown:
         )
     finally:
         source.close()
-    luma = np.frombuffer(thumbnail.planes[: size.width_px * size.height_px], np.uint8)
+    luma = np.frombuffer(thumbnail.planes[: small.width_px * small.height_px], np.uint8)
     return Shown(
         info,
-        np.frombuffer(picture.rgb, np.uint8).reshape(info.height_px, info.width_px, 3),
-        luma.reshape(size.height_px, size.width_px),
+        np.frombuffer(picture.rgb, np.uint8).reshape(height_px, width_px, 3),
+        luma.reshape(small.height_px, small.width_px),
         {warning.code: warning.message for warning in (*info.warnings, *tally.warnings)},
     )

@@ -58,10 +58,15 @@ _TRANSFERS: Final = {
     6: "smpte170m",
     7: "smpte240m",
     8: "linear",
+    9: "log100",
+    10: "log316",
+    11: "iec61966-2-4",
+    12: "bt1361e",
     13: "srgb",
     14: "bt2020-10",
     15: "bt2020-12",
     16: "pq",
+    17: "smpte428",
     18: "hlg",
 }
 """Transfer characteristics by number (ITU-T H.273)."""

@@ -37,8 +37,8 @@ class MediaInfo:
         pix_fmt: the decoder's pixel format, such as ``yuv420p``; empty if it is not known.
         width_px: of the displayed picture.
         height_px: of the displayed picture.
-        coded_width_px: of the stored picture.
-        coded_height_px: of the stored picture.
+        coded_width_px: of the stored picture, cropped as stream and container say.
+        coded_height_px: of the stored picture, cropped as stream and container say.
         rotation_deg: 0, 90, 180 or 270 degrees, clockwise, that make the stored picture upright.
         flipped: whether the stored picture is mirrored left to right before it is turned.
         sample_aspect: width over height of a stored pixel.
