@@ -15,12 +15,12 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from seedvideo.media.container import Origin
+from seedvideo.media.extent import stated_bytes
 from seedvideo.media.packets import PacketTable
 
 _DURATION_TAG: Final = re.compile(r"([0-9]{1,6}):([0-9]{2}):([0-9]{2}(?:\.[0-9]{1,9})?)", re.ASCII)
 _DURATION_ELEMENT: Final = re.compile(b"\x44\x89[\x84\x88]")
 """Of Matroska's header: the number of the element and its length (RFC 9559, section 5.1.2.10)."""
-_SEGMENT: Final = re.compile(b"\x18\x53\x80\x67")
 _HEAD_BYTES: Final = 1 << 14
 
 
@@ -50,16 +50,15 @@ def stated_end(
 
     None where it says nothing of it, or where the file is cut off: it speaks of the whole file.
     """
-    if table.cut_off:
+    if table.cut_off or stated_bytes(origin.descriptor, origin.kind) > origin.size_bytes:
         return None
+    if origin.kind == "avi":
+        return stated_duration(stream)  # Chunks without data behind the last picture count there.
     if origin.kind == "matroska":
-        head = os.pread(origin.descriptor, _HEAD_BYTES, 0)
-        if _segment_end(head) > origin.size_bytes:
-            return None
         tag = _DURATION_TAG.fullmatch(stream.metadata.get("DURATION", ""))
         if tag is not None:
             return 3600 * int(tag[1]) + 60 * int(tag[2]) + Fraction(tag[3])
-        if not _DURATION_ELEMENT.search(head):
+        if not _DURATION_ELEMENT.search(os.pread(origin.descriptor, _HEAD_BYTES, 0)):
             return None
         others_end = table.other_end
     elif origin.kind == "mov" and last_byte(stream) <= origin.size_bytes:
@@ -69,15 +68,3 @@ def stated_end(
     end = Fraction(container.duration or 0, av.time_base)
     # The file lasts as long as its longest stream, which may be another one.
     return end if end > others_end else None
-
-
-def _segment_end(head: bytes) -> int:
-    """Returns where Matroska's one large element ends; 0 if it is written without its length."""
-    segment = _SEGMENT.search(head)
-    if segment is None or not head[segment.end() :]:
-        return 0
-    length_bytes = 9 - head[segment.end()].bit_length()
-    content = segment.end() + length_bytes
-    bits = 7 * length_bytes
-    length = int.from_bytes(head[segment.end() : content], "big") & ((1 << bits) - 1)
-    return 0 if length == (1 << bits) - 1 else content + length

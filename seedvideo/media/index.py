@@ -153,7 +153,9 @@ def build_index(
         raise MediaError("media.no_frames", f"{shown}: its video stream holds no frames")
     keys = [i for i in range(first, len(table)) if table.is_key(i)] or [first]
     if raw or (pts_guessed and reorders) or all(table.pts[i] == NO_TIME for i in numbers):
-        return _index_by_count(table, numbers, keys, time_base, shown, raw=raw, fps=fps)
+        return _index_by_count(
+            table, numbers, keys, time_base, shown, raw=raw, fps=fps, stated_end=stated_end
+        )
 
     say = _Warnings()
     times = _fill_times(table, reorders=reorders, say=say)
@@ -172,11 +174,8 @@ def build_index(
     if late > 0:
         say("media.late_start", f"the first {float(late):.3f} s cannot be decoded")
     variable = is_variable(presented, time_base)
-    length = _last_length(table.picture_duration(order[-1]), presented, time_base)
-    if stated_end is not None and (variable or not _is_stated(table, order[-1], time_base)):
-        stated_length = stated_end - presented[-1] * time_base
-        length = stated_length if stated_length > 0 else length
-    end = _end_of_repeats(table, order[-1], presented[-1] * time_base + length, time_base)
+    stated = table.picture_duration(order[-1])
+    length = _last_length(stated, presented, time_base, stated_end, variable=variable)
     return Index(
         time_base=time_base,
         start=start,
@@ -188,7 +187,7 @@ def build_index(
         is_variable=variable,
         by_count=False,
         has_fields=table.has_fields,
-        duration=end - start * time_base,
+        duration=(presented[-1] - start) * time_base + length,
         warnings=say.all,
     )
 
@@ -222,16 +221,19 @@ def _index_by_count(
     *,
     raw: bool,
     fps: Fraction | None,
+    stated_end: Fraction | None,
 ) -> Index:
     decoding = [table.dts[i] for i in numbers]
     warnings: tuple[MediaWarning, ...] = ()
     if not raw and len(set(decoding)) == len(decoding) and NO_TIME not in decoding:
         # AVI with reordered pictures: a constant rate, and only decoding times are stored.
         times = sorted(decoding)
+        variable = is_variable(times, time_base)
         stated = table.picture_duration(numbers[-1])
-        length = _last_length(stated, times, time_base)
+        length = _last_length(stated, times, time_base, stated_end, variable=variable)
     elif fps is not None:
         times, time_base, length = list(range(len(numbers))), 1 / fps, 1 / fps
+        variable = False
         message = f"the stream has no times; {float(fps):g} frames a second are taken for granted"
         warnings = (MediaWarning("media.missing_times", message),)
     else:
@@ -240,7 +242,6 @@ def _index_by_count(
             f"{shown}: is a bare stream of pictures without times",
             hint="state its frame rate, or put it into a container such as MP4",
         )
-    end = _end_of_repeats(table, numbers[-1], times[-1] * time_base + length, time_base)
     return Index(
         time_base=time_base,
         start=times[0],
@@ -249,10 +250,10 @@ def _index_by_count(
         rank_of=_ranks(numbers, len(table)),
         packet_times=array("q"),
         keys=array("q", keys),
-        is_variable=is_variable(times, time_base),
+        is_variable=variable,
         by_count=True,
         has_fields=table.has_fields,
-        duration=end - times[0] * time_base,
+        duration=(times[-1] - times[0]) * time_base + length,
         warnings=warnings,
     )
 
@@ -314,11 +315,11 @@ def _mend_jumps(
     back = Fraction(1, 10) / time_base  # FFmpeg's own threshold for such streams.
     ahead = _FORWARD_JUMP / time_base
     usual: int | None = None
-    shift, expected, jumps = 0, NO_TIME, 0
+    shift, expected, jumps, delay = 0, NO_TIME, 0, 0
     for i, dts in enumerate(table.dts):
         if dts != NO_TIME:
             step = 0 if expected == NO_TIME else dts + shift - expected
-            if step > ahead:
+            if step >= ahead:
                 usual = _usual_step(table) if usual is None else usual
                 is_heard = 2 * table.heard_before.get(i, Fraction(0)) > step * time_base
                 is_jump = not is_heard and step > _USUAL_STEPS * usual
@@ -328,6 +329,10 @@ def _mend_jumps(
                 shift = expected - dts
                 jumps += 1
             expected = dts + shift + table.duration[i]
+            if times[i] != NO_TIME:
+                # FFmpeg may give the last picture before a jump a time behind it.
+                delay = times[i] - dts if abs(times[i] - dts) < ahead else delay
+                times[i] = dts + delay
         if times[i] != NO_TIME:
             times[i] += shift
     if jumps:
@@ -339,26 +344,36 @@ def _usual_step(table: PacketTable) -> int:
     return median_low([abs(b - a) for a, b in pairwise(known)])
 
 
-def _is_stated(table: PacketTable, number: int, time_base: Fraction) -> bool:
-    return table.picture_duration(number) * time_base >= _LEAST_DURATION
+def _last_length(
+    stated: int,
+    times: list[int],
+    time_base: Fraction,
+    stated_end: Fraction | None,
+    *,
+    variable: bool,
+) -> Fraction:
+    """Returns how many seconds the last frame is shown.
 
-
-def _last_length(stated: int, times: list[int], time_base: Fraction) -> Fraction:
-    if stated * time_base >= _LEAST_DURATION:
-        return stated * time_base
-    if is_variable(times, time_base):
+    Args:
+        stated: ticks, as its packet says.
+        times: of all frames, in ticks.
+        time_base: seconds of a tick.
+        stated_end: when the container says that it ends, in seconds.
+        variable: whether the spacing of frames changes.
+    """
+    of_packet = stated * time_base
+    is_stated = of_packet >= _LEAST_DURATION
+    if stated_end is not None and (variable or not is_stated):
+        of_container = stated_end - times[-1] * time_base
+        if of_container > 0:
+            return of_container
+    if is_stated:
+        return of_packet
+    if variable:
         return median_low([b - a for a, b in pairwise(times)]) * time_base
     if len(times) > 1:
         return Fraction(times[-1] - times[0], len(times) - 1) * time_base
     return NOMINAL_DURATION
-
-
-def _end_of_repeats(table: PacketTable, last: int, end: Fraction, time_base: Fraction) -> Fraction:
-    """Returns where the last frame ends; empty packets behind it say that it is shown on."""
-    number = len(table) - 1
-    if number > last and not table.size[number] and table.dts[number] != NO_TIME:
-        return max(end, (table.dts[number] + max(1, table.duration[number])) * time_base)
-    return end
 
 
 class _Warnings:

@@ -105,6 +105,44 @@ def test_a_clock_that_jumps_back_goes_on() -> None:
     assert list(index.times) == [50, 51, 52, 53, 54] and codes(index) == ["media.time_jump"]
 
 
+def test_a_clock_that_jumps_ahead_goes_on() -> None:
+    rows: list[tuple[int | None, int | None, str]] = [(i, i, "k") for i in (0, 1, 2, 103, 104)]
+    index = index_of(rows, clock_may_jump=True)
+    assert list(index.times) == [0, 1, 2, 3, 4] and codes(index) == ["media.time_jump"]
+    assert list(index_of(rows).times) == [0, 1, 2, 103, 104]
+
+
+def test_less_than_ten_seconds_ahead_are_a_pause() -> None:
+    rows: list[tuple[int | None, int | None, str]] = [(i, i, "k") for i in (0, 1, 2, 102, 103)]
+    index = index_of(rows, clock_may_jump=True)
+    assert list(index.times) == [0, 1, 2, 102, 103] and not index.warnings
+
+
+def test_a_slow_series_of_pictures_is_not_a_row_of_jumps() -> None:
+    rows: list[tuple[int | None, int | None, str]] = [(i, i, "k") for i in (0, 200, 400, 600)]
+    index = index_of(rows, clock_may_jump=True)
+    assert list(index.times) == [0, 200, 400, 600] and not index.warnings
+
+
+def test_a_gap_that_other_streams_fill_is_not_a_jump() -> None:
+    table = table_of([(i, i, "k") for i in (0, 1, 2, 203, 204)])
+    heard = {3: Fraction(19)}
+    for seconds, end in ((heard, 204), ({}, 4)):
+        table.heard_before = seconds
+        index = build_index(
+            table,
+            time_base=BASE,
+            shown="clip",
+            reorders=False,
+            clock_may_jump=True,
+            raw=False,
+            pts_guessed=False,
+            numbered=False,
+            fps=None,
+        )
+        assert index.times[-1] == end
+
+
 def test_no_times_at_all() -> None:
     rows: list[tuple[int | None, int | None, str]] = [(None, None, "k"), (None, None, "")]
     with pytest.raises(MediaError) as caught:
@@ -155,3 +193,28 @@ def test_whatever_the_packets_say_times_rise(
     for rank in range(len(index.times)):
         assert index.entry(rank) <= index.packet_of[rank] or index.by_count
         assert index.rank_of[index.packet_of[rank]] == rank
+
+
+def test_where_a_frame_takes_few_ticks_a_double_one_is_no_rounding() -> None:
+    assert is_variable([0, 1, 2, 5, 6], Fraction(1, 30))
+    assert is_variable([0, 1, 2, 4, 5], Fraction(1, 30))
+    assert not is_variable([0, 2, 5, 7, 10], Fraction(1, 100))
+    assert not is_variable([0, 8, 17, 25, 33], Fraction(1, 1000))
+
+
+def test_of_a_variable_rate_the_container_states_the_end() -> None:
+    table = table_of([(i, i, "k") for i in (0, 1, 2, 9)])
+    for stated_end, duration in ((None, 10), (Fraction(3), 30), (Fraction(1, 2), 10)):
+        index = build_index(
+            table,
+            time_base=BASE,
+            shown="clip",
+            reorders=False,
+            clock_may_jump=False,
+            raw=False,
+            pts_guessed=False,
+            numbered=False,
+            fps=None,
+            stated_end=stated_end,
+        )
+        assert index.duration * 10 == duration
