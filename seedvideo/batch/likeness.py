@@ -1,8 +1,8 @@
 """How alike two clips are: signatures of their pictures, and the rule for near duplicates.
 
 A signature is a row of exposures. Each is the mean picture of an eighth of a second, so that
-another frame rate or another container changes it little. In clips below 8 s exposures follow one
-another without a gap; longer clips have 32 to 63 of them, evenly spaced.
+another frame rate or another container changes it little. In clips below 16 s exposures follow one
+another without a gap; longer clips have 64 to 127 of them, evenly spaced.
 
 Two clips are near duplicates where their lengths are nearly the same and
 
@@ -19,7 +19,7 @@ Two clips are near duplicates where their lengths are nearly the same and
 import math
 import zlib
 from dataclasses import dataclass
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +52,7 @@ SAME_DURATION_S: Final = 0.25
 EXPOSURE_S: Final = 0.125
 """Time of which a picture is the mean."""
 
-_LEAST_EXPOSURES: Final = 32
+_LEAST_EXPOSURES: Final = 64
 """Of clips that are long enough to have gaps between exposures."""
 
 _MOST_FRAMES: Final = 8
@@ -64,8 +64,6 @@ GREY_CELLS: Final = 16
 COLOUR_CELLS: Final = 8
 """Rows and columns of mean colours."""
 _VALUES: Final = GREY_CELLS**2 + 2 * COLOUR_CELLS**2
-
-Values: TypeAlias = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)

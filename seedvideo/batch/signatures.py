@@ -9,6 +9,7 @@ from seedvideo.batch.duplicates import RULES, Duplicates, SeenClip
 from seedvideo.batch.job import Filters
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import key_of
+from seedvideo.batch.journal_schema import damaged
 from seedvideo.batch.likeness import SIGNATURE_VERSION, Signature
 
 _REPEATS: Final = f"state = 'filtered' AND rule IN ({', '.join(repr(rule) for rule in RULES)})"
@@ -67,7 +68,7 @@ class Signatures:
         """The signature of the clip at a place."""
         with self._journal.transaction() as tables:
             duration_s, packed = tables.execute(_ONE, (place,)).fetchone()
-        return Signature.from_bytes(duration_s, packed)
+        return self._read(duration_s, packed)
 
     def kept(self, rules: Filters) -> Duplicates:
         """The clips with a verdict that others are measured by."""
@@ -76,11 +77,17 @@ class Signatures:
             for place, asked, fingerprint, duration_s, packed in tables.execute(
                 _KEPT, (SIGNATURE_VERSION,)
             ):
-                signature = None if packed is None else Signature.from_bytes(duration_s, packed)
+                signature = None if packed is None else self._read(duration_s, packed)
                 found.keep(
                     SeenClip(place=place, asked=asked, fingerprint=fingerprint, signature=signature)
                 )
         return found
+
+    def _read(self, duration_s: float, packed: bytes) -> Signature:
+        try:
+            return Signature.from_bytes(duration_s, packed)
+        except (ValueError, TypeError) as error:
+            raise damaged(self._journal.folder, str(error)) from error
 
     def note(self, item_id: str, clip: SeenClip) -> None:
         """Keep the signature of a clip."""

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import zlib
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seedvideo import ConfigError
+from seedvideo import BatchError, ConfigError
 from seedvideo.batch import journal_schema
 from seedvideo.batch.duplicates import EXACT, SeenClip
 from seedvideo.batch.job import Filters, Job
@@ -153,6 +154,20 @@ def test_a_signature_of_another_version_is_never_compared(tmp_path: Path) -> Non
         Signatures(journal)
         assert states(journal) == ["pending", "running"]
         assert second.id == "clip00001.mp4"
+
+
+def test_a_damaged_signature_is_a_damaged_journal(tmp_path: Path) -> None:
+    with planned(tmp_path, items(1), BOTH) as journal:
+        signatures = Signatures(journal)
+        (first,) = journal.take(1)
+        signatures.note(first.item.id, seen(0))
+        finish(journal, first.item)
+        for harm in (b"no signature", zlib.compress(b"too short"), b""):
+            with journal.transaction() as tables:
+                tables.execute("UPDATE signatures SET signature = ?", (harm,))
+            with pytest.raises(BatchError) as caught:
+                signatures.kept(BOTH.filters)
+            assert caught.value.code == "batch.journal_damaged"
 
 
 def test_what_failed_on_its_second_time_measures_nothing(tmp_path: Path) -> None:

@@ -198,7 +198,17 @@ def test_a_part_is_no_duplicate_of_the_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("duration_s", "exposures"),
-    [(0.04, 1), (0.5, 4), (2.0, 16), (2.01, 16), (7.99, 63), (8.0, 32), (60.0, 60), (3600.0, 57)],
+    [
+        (0.04, 1),
+        (0.5, 4),
+        (2.0, 16),
+        (2.01, 16),
+        (8.0, 64),
+        (15.99, 127),
+        (16.0, 64),
+        (60.0, 120),
+        (3600.0, 113),
+    ],
 )
 def test_the_number_of_exposures_is_bounded(duration_s: float, exposures: int) -> None:
     assert exposures_in(duration_s, step_of(duration_s)) == exposures
@@ -215,9 +225,9 @@ def test_packed_and_read_again() -> None:
 
 
 def test_clips_near_a_change_of_step_are_compared() -> None:
-    values = np.random.default_rng(6).integers(0, 256, (63, 384)).astype(np.uint8)
-    below, above = Signature(7.99, values), Signature(8.05, values[::2])
+    values = np.random.default_rng(6).integers(0, 256, (127, 384)).astype(np.uint8)
+    below, above = Signature(15.99, values), Signature(16.05, values[::2])
     assert (below.step_s, above.step_s) == (step_of(2), 2 * step_of(2))
     assert near_distance(below, above, 1.0) == near_distance(above, below, 1.0) == 0
     assert shortest_partner_s(8.0) == pytest.approx(7.6)
-    assert near_distance(Signature(7.5, values[:60]), above, 1.0) is None
+    assert near_distance(Signature(15.1, values[:120]), above, 1.0) is None
