@@ -66,9 +66,11 @@ def load(name_or_folder: str = DEFAULT_MODEL) -> Backend:
         ModelError: ``model.unknown`` if there is neither; ``model.checkpoint_invalid`` if it is not
             sound.
     """
+    # First of all, so that a mistyped name is answered before torch is imported.
+    folder = _folder_of(name_or_folder)
     from seedvideo.model.backends.native import NativeBackend
 
-    return NativeBackend.from_folder(_folder_of(name_or_folder))
+    return NativeBackend.from_folder(folder)
 
 
 def prices(name_or_folder: str = DEFAULT_MODEL) -> Prices:

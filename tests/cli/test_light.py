@@ -41,6 +41,7 @@ def test_version_is_light() -> None:
         ["models", "--json"],
         ["plan", "CLIP", "--model", "nano"],
         ["plan", "CLIP", "--model", "nanoo"],
+        ["caption", "CLIP", "--model", "nanoo"],
         ["frames", "CLIP", "--model", "nano", "-o", "OUT"],
         ["shots", "CLIP"],
     ],
