@@ -80,6 +80,15 @@ def test_longer_sound_does_not_keep_the_last_frame_on(tmp_path: Path) -> None:
     assert times[-1] == 2 and info.duration < Fraction(21, 10)
 
 
+@pytest.mark.parametrize("sound", ["", "-f lavfi -i sine=d=6 -c:a aac"])
+def test_mp4_states_when_a_track_has_been_shown(tmp_path: Path, sound: str) -> None:
+    # With B-frames the durations of packets are those of decoding: a pause would count twice.
+    pause = "-vf setpts='if(lt(N,8),N,if(lt(N,9),60,210))/30/TB' -fps_mode passthrough"
+    options = f"{sound} {pause} -enc_time_base 1:1000 -c:v libx264 -pix_fmt yuv420p -bf 2"
+    info, times, _ = facts(coded_video(tmp_path / "pause.mp4", options, frames=10))
+    assert times[-1] == 7 and abs(info.duration - times[-1] - Fraction(1, 30)) <= 2 * MS
+
+
 def test_null_frames_of_avi_show_the_picture_before(tmp_path: Path) -> None:
     pictures = [jpeg(number, height_px=64) for number in range(4)]
     chunks = [pictures[0], pictures[1], b"", b"", pictures[2], pictures[3], b"", b"", b""]
