@@ -64,6 +64,10 @@ class InputError(SeedVideoError):
     stage = "input"
 
 
+class NotPicklableError(InputError, TypeError):
+    """An open video, or an iterator over its frames, was pickled or copied."""
+
+
 class MediaError(SeedVideoError):
     """The file is not a video that can be used."""
 

@@ -13,6 +13,8 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Final, Literal, TypeAlias
 
+from seedvideo.media.safety import show_path
+from seedvideo.media.sharing import SharedLock, SharedSteps
 from seedvideo.media.timeline import Span, seconds
 from seedvideo.model.backends import Backend, Generation, Prices
 from seedvideo.model.packing import pack
@@ -139,6 +141,14 @@ def frames(video: Video | str | os.PathLike[str], plan: Plan) -> Frames:
         MediaError: if the file is too damaged.
         DecodeError: if decoding takes too long or kills the decoding process.
     """
+    if isinstance(video, Video):
+        lock, shown = video.reader.lock, show_path(video.source)
+    else:
+        lock, shown = SharedLock(), show_path(os.fsdecode(video))
+    return SharedSteps(_frames(video, plan), lock, shown)
+
+
+def _frames(video: Video | str | os.PathLike[str], plan: Plan) -> Frames:
     with opened(video) as clip, closing(clip.frames(plan)) as decoded:
         yield from decoded
 
@@ -239,9 +249,9 @@ def prepare(
             )
             changes = changes_in(clip, policy, analysis)
         window = window_of(clip, knobs)
-        with spent.on("decode"):
+        with spent.on("decode"), clip.reader.lock:
             (frames,) = decode(clip, [whole])
-        met = list(clip.reader.report.warnings)
+            met = list(clip.reader.report.warnings)
         views = [view_of(clip, frames, window, changes)]
         if dense:
             with spent.on("shots"):
@@ -250,9 +260,9 @@ def prepare(
                 with spent.on("plan"):
                     plans = _plan_shots(clip, spans, model, policy, whole.budget_tokens, knobs)
                 # All in one pass: the decoder need not wait for anybody.
-                with spent.on("decode"):
+                with spent.on("decode"), clip.reader.lock:
                     shown = decode(clip, plans)
-                met += clip.reader.report.warnings
+                    met += clip.reader.report.warnings
                 views += [
                     view_of(clip, each, span, changes)
                     for each, span in zip(shown, spans, strict=True)

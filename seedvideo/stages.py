@@ -112,8 +112,10 @@ def decode(clip: Video, plans: Sequence[Plan]) -> list[Shown]:
     Where damage took frames away the reader gives the same neighbour for several targets: it is
     shown once, with its own time.
     """
-    # The pass is run to its end: only then does the reader know what it has met.
-    decoded = iter(list(clip.reader.frames([t for each in plans for t in each.targets()])))
+    # The pass is run to its end: only then does the reader know what it has met. Another thread
+    # that uses the clip waits that long, or it would end the pass.
+    with clip.reader.lock:
+        decoded = iter(list(clip.reader.frames([t for each in plans for t in each.targets()])))
     shown: list[Shown] = []
     for each in plans:
         group: Shown = []

@@ -18,6 +18,8 @@ from seedvideo.limits import DEFAULT_LIMITS, Limits
 from seedvideo.media.frames import Frame
 from seedvideo.media.info import MediaInfo
 from seedvideo.media.reader import DecoderName, VideoReader, open_video
+from seedvideo.media.safety import show_path
+from seedvideo.media.sharing import SharedSteps, not_picklable
 from seedvideo.media.timeline import seconds
 from seedvideo.sampler.analysis import Analysis, Method, analyse
 from seedvideo.sampler.frames import planned_frames
@@ -38,6 +40,8 @@ class Video:
     Opening reads the header and the packet index, and decodes the first picture alone, for what
     only a picture tells: which way is up. Close it, or use it in a
     ``with`` statement, so that its decoding processes go away. Made by `open`.
+
+    Threads and forked processes may share it, as they may a `VideoReader`; it cannot be pickled.
 
     Args:
         reader: what reads the file; this object closes it.
@@ -93,9 +97,11 @@ class Video:
             DecodeError: if decoding takes too long or kills the decoding process.
             OutputError: if it cannot be kept where it should.
         """
-        if method not in self._analyses:
-            self._analyses[method] = self._analysed(method)
-        return self._analyses[method]
+        # Threads that need the same analysis wait for it instead of stopping each other's.
+        with self.reader.lock:
+            if method not in self._analyses:
+                self._analyses[method] = self._analysed(method)
+            return self._analyses[method]
 
     def _analysed(self, method: Method) -> Analysis:
         reader, cache, progress = self.reader, self.cache, self.progress
@@ -134,7 +140,8 @@ class Video:
                     "plan.invalid",
                     f"the plan is of another video: this one has no frame at {planned.pts} s",
                 )
-        return planned_frames(self.reader, plan)
+        steps = planned_frames(self.reader, plan)
+        return SharedSteps(steps, self.reader.lock, show_path(self.source))
 
     def close(self) -> None:
         """End the decoding processes. Closing twice is fine."""
@@ -150,6 +157,9 @@ class Video:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def __reduce__(self) -> str:
+        raise not_picklable("an open video")
 
     def __repr__(self) -> str:
         info = self.info

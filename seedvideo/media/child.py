@@ -48,7 +48,6 @@ class Child:
         patience: shared by all processes of the file.
 
     Attributes:
-        answers: descriptor that becomes readable when it has something to say.
         silent_s: time spent waiting since its last word.
         allowed_s: longest silence.
 
@@ -69,7 +68,7 @@ class Child:
             pipes.append(file := source.again())
             pipes += os.pipe()
             pipes += os.pipe()
-            _, requests, self._requests, self.answers, answers = pipes
+            _, requests, self._requests, self._answers, answers = pipes
             self._process = subprocess.Popen(
                 [
                     sys.executable,
@@ -103,15 +102,31 @@ class Child:
             raise
         for descriptor in (requests, answers, file):
             os.close(descriptor)
-        os.set_blocking(self.answers, False)
+        os.set_blocking(self._answers, False)
         os.set_blocking(self._requests, False)
-        self._inbox = wire.Inbox(self.answers)
-        self._end = weakref.finalize(self, _end, self._process, self._requests, self.answers)
+        self._inbox = wire.Inbox(self._answers)
+        self._end = weakref.finalize(self, _end, self._process, self._requests, self._answers)
 
     @property
     def running(self) -> bool:
         """Whether the process can still be asked."""
         return self._end.alive
+
+    @property
+    def answers(self) -> int:
+        """Descriptor that becomes readable when it has something to say.
+
+        Raises:
+            DecodeError: ``decode.stopped`` if it was closed: the number may be another file's now.
+        """
+        if not self.running:
+            raise DecodeError(
+                "decode.stopped",
+                f"{self._shown}: the decoding process was stopped",
+                hint="begin a new loop over frames",
+                retryable=True,
+            )
+        return self._answers
 
     def send(
         self, header: dict[str, Any], body: bytes = b"", *, within_s: float | None = None
@@ -156,6 +171,7 @@ class Child:
         Raises:
             As `receive` does.
         """
+        _ = self.answers  # Raises if it is closed.
         try:
             with self._patience.reading():
                 message = self._inbox.take(max_body_bytes=max_body_bytes)
@@ -213,7 +229,23 @@ class Child:
         """Ends the process at once. Harmless if it has ended."""
         self._end()
 
+    def interrupt(self) -> None:
+        """Kill the process from another thread; the one that waits for it cleans up."""
+        self._process.kill()
+
+    def abandon(self) -> None:
+        """Forget a process that belongs to the parent of this forked one.
+
+        Only the copies of its pipes are closed, so that it still ends with its own reader.
+        """
+        if self._end.detach() is not None:
+            os.close(self._requests)
+            os.close(self._answers)
+        # Else Popen warns of a process that still runs, and waits for it later.
+        self._process.returncode = 0
+
     def _write(self, view: memoryview, *, deadline_s: float) -> None:
+        _ = self.answers  # Raises if it is closed.
         poll = select.poll()
         poll.register(self._requests, select.POLLOUT)
         while view:

@@ -15,14 +15,17 @@ class Talker(Protocol):
     """Somebody who is waited for.
 
     Attributes:
-        answers: descriptor that becomes readable when there is something to read.
         silent_s: time spent waiting since the last word.
         allowed_s: longest silence.
     """
 
-    answers: int
     silent_s: float
     allowed_s: float
+
+    @property
+    def answers(self) -> int:
+        """Descriptor that becomes readable when there is something to read."""
+        ...
 
 
 class Patience:

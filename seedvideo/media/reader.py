@@ -8,7 +8,7 @@ from the video stream's own start. Knows nothing of tokens, plans or models.
 import os
 import weakref
 from bisect import bisect_right
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from fractions import Fraction
 from functools import partial
@@ -42,7 +42,8 @@ from seedvideo.media.passes import (
     share,
     worth_processes,
 )
-from seedvideo.media.safety import Source, open_source
+from seedvideo.media.safety import Source, digest, open_source
+from seedvideo.media.sharing import SharedLock, SharedSteps, not_picklable
 from seedvideo.media.team import Task, Team
 from seedvideo.media.worker import looks_a_message
 
@@ -111,6 +112,11 @@ class VideoReader:
     """An open video; made by `open_video`, used as a context manager.
 
     One pass over the frames is possible at a time: a new one ends the one before.
+
+    Threads may share a reader; each step of a pass waits for those of other threads. A forked
+    process may use it too, and starts decoding processes of its own; a pass that was begun before
+    the fork ends there with ``decode.stopped``. It cannot be pickled: the same name may be another
+    file where it is opened again, so the program has to say which file it means.
     """
 
     def __init__(
@@ -133,6 +139,7 @@ class VideoReader:
         )
         self._team = Team(
             partial(start, source, limits, request),
+            self._release,
             limits=limits,
             max_opening_bytes=_BYTES_PER_FRAME * limits.max_packets,
             shown=source.shown,
@@ -142,6 +149,11 @@ class VideoReader:
         self._keyframes: tuple[int, ...] = ()
         self._packets: Packets | None = None
         self._report = DecodeReport()
+
+    @property
+    def lock(self) -> SharedLock:
+        """Held during each call and each step; hold it to keep other threads out for longer."""
+        return self._team.lock
 
     def __enter__(self) -> Self:
         return self
@@ -153,6 +165,9 @@ class VideoReader:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def __reduce__(self) -> str:
+        raise not_picklable("an open video")
 
     def __repr__(self) -> str:
         return f"VideoReader({self._source.shown!r}, decoder={self._decoder!r})"
@@ -213,7 +228,7 @@ class VideoReader:
                 hint=suggestion(strategy, get_args(StrategyName)),
             )
         check_targets(targets, self._limits)
-        return self._frames(tuple(targets), strategy)
+        return self._shared(self._frames(tuple(targets), strategy))
 
     @property
     def packets(self) -> Packets:
@@ -224,16 +239,17 @@ class VideoReader:
         Raises:
             As `info` does.
         """
-        if self._packets is None:
-            message = self._ask(
-                Task({"type": "packets"}, b""),
-                max_body_bytes=_BYTES_PER_FRAME * self._limits.max_packets,
-            )
-            frames = len(self._times)
-            self._packets = self._read(partial(read_packet_sizes, message, frames=frames))
-        return self._packets
+        with self.lock:
+            if self._packets is None:
+                message = self._ask(
+                    Task({"type": "packets"}, b""),
+                    max_body_bytes=_BYTES_PER_FRAME * self._limits.max_packets,
+                )
+                frames = len(self._times)
+                self._packets = self._read(partial(read_packet_sizes, message, frames=frames))
+            return self._packets
 
-    def looks(self, spans: Sequence[LookSpan], size: LookSize) -> Iterator[Looks]:
+    def looks(self, spans: Sequence[LookSpan], size: LookSize) -> Generator[Looks, None, None]:
         """Decodes small frames of spans, a few at a time, in one pass.
 
         Args:
@@ -251,16 +267,28 @@ class VideoReader:
             DecodeError: if decoding takes too long, is stopped, or kills the decoding process.
         """
         check_spans(spans, size, frames=len(self.times), limits=self._limits)
-        return self._looks(tuple(spans), size)
+        return self._shared(self._looks(tuple(spans), size))
 
     def digest(self) -> str:
-        """A hash of all of the file's bytes, in hexadecimal: BLAKE2b of 32 bytes."""
-        return self._source.digest()
+        """A hash of all of the file's bytes, in hexadecimal: BLAKE2b of 32 bytes.
+
+        Raises:
+            DecodeError: ``decode.stopped`` if the reader is closed.
+        """
+        with self.lock:
+            self._check_open()
+            descriptor = self._source.again()
+        try:
+            return digest(descriptor)
+        finally:
+            os.close(descriptor)
 
     def close(self) -> None:
         """Ends the decoding processes, whatever they are doing, and closes the file."""
         self._team.close()
-        self._release()
+
+    def _shared(self, steps: Generator[_Read, None, None]) -> SharedSteps[_Read]:
+        return SharedSteps(steps, self.lock, self._source.shown)
 
     def _frames(
         self, targets: Sequence[Target], strategy: StrategyName
@@ -287,7 +315,7 @@ class VideoReader:
             tasks, workers = [ask_frames(wanted[done:], "sequential")], 1
         self._report = report.result()
 
-    def _looks(self, spans: Sequence[LookSpan], size: LookSize) -> Iterator[Looks]:
+    def _looks(self, spans: Sequence[LookSpan], size: LookSize) -> Generator[Looks, None, None]:
         if not spans:
             return
         tasks, workers = self._cut(ask_looks(spans, size, "auto"), asked=None)
@@ -329,7 +357,7 @@ class VideoReader:
                 if message.type == "untrusted":
                     is_whole = task.header["strategy"] != "sequential"
                 if not is_whole or message.type not in ENDINGS:
-                    self._team.close()
+                    self._team.reset()
                     raise self._nonsense()
                 self._add(report, message, task)
                 if message.type == "untrusted":
@@ -352,8 +380,9 @@ class VideoReader:
         return list(share(task, shares)), most
 
     def _ask(self, task: Task, *, max_body_bytes: int) -> wire.Message:
-        self._ready()
-        return self._team.ask(task, max_body_bytes=max_body_bytes)
+        with self.lock:
+            self._ready()
+            return self._team.ask(task, max_body_bytes=max_body_bytes)
 
     def _frame(self, message: wire.Message, target: Target) -> Frame:
         import numpy as np  # Late: the decoding process imports this package and needs none.
@@ -365,7 +394,7 @@ class VideoReader:
             or not 0 <= rank < len(self._times)
             or len(message.body) != shape[0] * shape[1] * 3
         ):
-            self._team.close()
+            self._team.reset()
             raise self._nonsense()
         pixels = np.frombuffer(message.body, np.uint8).reshape(shape)
         return Frame(self._times[rank], pixels)
@@ -381,7 +410,7 @@ class VideoReader:
         try:
             return read()
         except NONSENSE as error:
-            self._team.close()
+            self._team.reset()
             raise self._nonsense() from error
 
     def _opened(self) -> MediaInfo:
@@ -393,14 +422,20 @@ class VideoReader:
 
     def _ready(self) -> None:
         """Sees to it that a process has opened the file."""
-        if not self._release.alive:
+        with self.lock:
+            self._check_open()
+            if self._team.first is not None:
+                return
+            answer = self._team.open()
+            read = partial(read_facts, answer, path=self._source.name, limits=self._limits)
+            facts = self._read(read)
+            if self._info is None:
+                self._times, self._keyframes = facts.times, facts.keyframes
+                self._info = facts.info  # Last: other threads take it for the sign of the rest.
+
+    def _check_open(self) -> None:
+        if self._team.is_closed:
             raise DecodeError("decode.stopped", f"{self._source.shown}: the reader is closed")
-        if self._team.first is not None:
-            return
-        answer = self._team.open()
-        facts = self._read(partial(read_facts, answer, path=self._source.name, limits=self._limits))
-        if self._info is None:
-            self._info, self._times, self._keyframes = facts.info, facts.times, facts.keyframes
 
     def _nonsense(self) -> DecodeError:
         text = f"{self._source.shown}: the decoding process sent nonsense"

@@ -79,14 +79,6 @@ class Source:
     kind: str
     size_bytes: int
 
-    def digest(self) -> str:
-        """Returns a hash of all of the file's bytes, in hexadecimal: BLAKE2b of 32 bytes."""
-        done, hashed = 0, hashlib.blake2b(digest_size=32)
-        while data := os.pread(self.descriptor, _HASH_BYTES, done):
-            hashed.update(data)
-            done += len(data)
-        return hashed.hexdigest()
-
     def again(self) -> int:
         """Opens the very same file once more, to be read at a place of its own.
 
@@ -158,6 +150,15 @@ def open_source(path: str | os.PathLike[str], *, limits: Limits, root: Path | No
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def digest(descriptor: int) -> str:
+    """Hash all bytes of an open file, in hexadecimal: BLAKE2b of 32 bytes."""
+    done, hashed = 0, hashlib.blake2b(digest_size=32)
+    while data := os.pread(descriptor, _HASH_BYTES, done):
+        hashed.update(data)
+        done += len(data)
+    return hashed.hexdigest()
 
 
 def sniff(head: bytes, *, shown: str) -> str:

@@ -4,13 +4,17 @@ The first process opens the file and says what is in it; the others are started 
 to do, open the same file, and must say the same. Shares go out in order, to whoever is free.
 Answers to later shares wait here, within bounds, until those before have been taken: a process
 whose answers find no room waits with them. Knows nothing of what is asked or answered.
+
+Threads take turns: a lock is held while answers are waited for, not between them. A forked process
+lets go of these processes, which are its parent's, and starts its own when it needs them.
 """
 
 import hashlib
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -20,6 +24,7 @@ from seedvideo.media import wire
 from seedvideo.media.child import ENDINGS, STOP_GRACE_S, Child
 from seedvideo.media.patience import Patience
 from seedvideo.media.safety import changed
+from seedvideo.media.sharing import SharedLock, at_fork
 
 MAX_WAITING_BYTES: Final = 8 << 20
 """Answers that may wait to be taken; one answer more for each process."""
@@ -48,21 +53,31 @@ class Team:
 
     Args:
         start: starts one, and asks it to open the file.
+        release: closes the file; called once the processes have ended for good.
         limits: bounds on what they say.
         max_opening_bytes: longest answer to that.
         shown: the file's name for messages.
+
+    Attributes:
+        lock: held while a process is asked or waited for.
+        is_closed: whether the processes have ended for good.
     """
 
     def __init__(
         self,
         start: Callable[[Patience], Child],
+        release: Callable[[], object],
         *,
         limits: Limits,
         max_opening_bytes: int,
         shown: str,
     ) -> None:
+        self.lock = SharedLock()
+        self.is_closed = False
         self.patience = Patience(limits.item_timeout_s)
+        self._limits = limits
         self._start = start
+        self._release = release
         self._max_opening_bytes = max_opening_bytes
         self._shown = shown
         self._children: list[Child] = []
@@ -72,6 +87,7 @@ class Team:
         self._workers = 1
         self._max_body_bytes = 0
         self._pass = 0
+        at_fork(self)
 
     @property
     def first(self) -> Child | None:
@@ -84,17 +100,19 @@ class Team:
         Raises:
             SeedVideoError: as it says, or if it cannot be started, is late or dies.
         """
-        self.close()
-        child = self._start(self.patience)
-        self._children = [child]
-        self._opening = {child}
-        answer = child.receive(max_body_bytes=self._max_opening_bytes)
-        self._opening.clear()
-        facts = _digest(answer)
-        if self._facts and facts != self._facts:
-            raise self._changed()
-        self._facts = facts
-        return answer
+        with self._turn():
+            self.reset()
+            child = self._start(self.patience)
+            self._children = [child]
+            self._opening = {child}
+            self._check_open()
+            answer = child.receive(max_body_bytes=self._max_opening_bytes)
+            self._opening.clear()
+            facts = _digest(answer)
+            if self._facts and facts != self._facts:
+                raise self._changed()
+            self._facts = facts
+            return answer
 
     def ask(self, task: Task, *, max_body_bytes: int) -> wire.Message:
         """Has one question answered; ends a pass that is going on.
@@ -102,13 +120,14 @@ class Team:
         Raises:
             As `run` does.
         """
-        self.stop()
-        child = self.first
-        if child is None:
-            raise self._stopped()
-        child.silent_s = 0.0
-        child.send(task.header, task.body)
-        return child.receive(max_body_bytes=max_body_bytes)
+        with self._turn():
+            self.stop()
+            child = self.first
+            if child is None:
+                raise self._stopped()
+            child.silent_s = 0.0
+            child.send(task.header, task.body)
+            return child.receive(max_body_bytes=max_body_bytes)
 
     def run(
         self, tasks: Sequence[Task], *, workers: int, max_body_bytes: int
@@ -126,28 +145,27 @@ class Team:
             SeedVideoError: as a process says, or if one is late or dies.
             DecodeError: ``decode.stopped`` if another pass was begun, or the file was closed.
         """
-        self.stop()
-        self._pass += 1
-        number, self._workers, self._max_body_bytes = self._pass, workers, max_body_bytes
-        waiting, lanes = deque(tasks), self._lanes
+        with self._turn():
+            self.stop()
+            self._pass += 1
+            number, self._workers, self._max_body_bytes = self._pass, workers, max_body_bytes
+        waiting = deque(tasks)
         try:
-            while waiting or lanes:
-                self._hand_out(waiting)
-                if not lanes or not (lanes[0].answers or lanes[0].failure):
-                    self.patience.wait(self._talkers())
-                self._hear()
-                if lanes and lanes[0].answers:
-                    answer = lanes[0].answers.popleft()
-                    if answer.type in ENDINGS:
-                        lanes.popleft()
-                    yield answer
-                    if number != self._pass:
-                        raise self._stopped()
-                elif lanes and lanes[0].failure is not None:
-                    raise lanes[0].failure
+            while True:
+                with self._turn():
+                    answer = self._next(number, waiting)
+                if answer is None:
+                    return
+                yield answer
         finally:
-            if number == self._pass:
-                self.stop()
+            # Without waiting, as garbage collection may do this: whoever has the lock ends the
+            # pass that was left, by beginning another or by closing.
+            if self.lock.acquire(timeout_s=0):
+                try:
+                    if number == self._pass:
+                        self.stop()
+                finally:
+                    self.lock.release()
 
     def stop(self) -> None:
         """Ends the pass that is going on, if any."""
@@ -160,14 +178,85 @@ class Team:
         for child in working:
             child.await_stop(max_body_bytes=self._max_body_bytes, deadline_s=deadline_s)
 
+    def reset(self) -> None:
+        """Ends every process, whatever it is doing; another one can be started."""
+        with self.lock:
+            self._pass += 1
+            self._lanes.clear()
+            self._opening.clear()
+            for child in self._children:
+                child.kill()
+            self._children.clear()
+
     def close(self) -> None:
-        """Ends every process, whatever it is doing."""
+        """End every process for good, and close the file.
+
+        A thread that waits for an answer meanwhile gets ``decode.stopped``, and cleans up itself
+        if it takes long to notice.
+        """
+        self.is_closed = True
+        for child in list(self._children):
+            child.interrupt()
+        if self.lock.acquire(timeout_s=STOP_GRACE_S):
+            try:
+                self._finish()
+            finally:
+                self.lock.release()
+
+    def forked(self) -> None:
+        """Let go of the parent's processes, in a forked one."""
         self._pass += 1
         self._lanes.clear()
         self._opening.clear()
         for child in self._children:
-            child.kill()
-        self._children.clear()
+            child.abandon()
+        self._children = []
+        self.patience = Patience(self._limits.item_timeout_s)
+
+    def _finish(self) -> None:
+        self.reset()
+        self._release()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Hold the lock; what goes wrong because another thread closes the file says so."""
+        with self.lock:
+            try:
+                self._check_open()
+                yield
+            except SeedVideoError as error:
+                if self.is_closed:
+                    raise self._stopped() from error
+                raise
+            finally:
+                if self.is_closed:
+                    self._finish()
+
+    def _check_open(self) -> None:
+        if self.is_closed:
+            raise self._stopped()
+
+    def _next(self, number: int, waiting: deque[Task]) -> wire.Message | None:
+        """Wait for the next answer of a pass; None after the last one."""
+        lanes = self._lanes
+        while True:
+            if number != self._pass:
+                raise self._stopped()
+            if not (waiting or lanes):
+                return None
+            self._hand_out(waiting)
+            self._check_open()
+            if not lanes or not (lanes[0].answers or lanes[0].failure):
+                self.patience.wait(self._talkers())
+            self._hear()
+            self._check_open()
+            if lanes and lanes[0].answers:
+                answer = lanes[0].answers.popleft()
+                if answer.type in ENDINGS:
+                    lanes.popleft()
+                return answer
+            if lanes and lanes[0].failure is not None:
+                raise lanes[0].failure
 
     def _hand_out(self, waiting: deque[Task]) -> None:
         """Gives tasks to those who are free, and starts others while there is more to do."""
@@ -244,7 +333,7 @@ class Team:
                 raise self._changed()
 
     def _changed(self) -> InputError:
-        self.close()
+        self.reset()
         return changed(self._shown, "changed while it was read")
 
     def _stopped(self) -> DecodeError:

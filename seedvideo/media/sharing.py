@@ -1,0 +1,163 @@
+"""Locks and generators that threads and forked processes may share.
+
+A forked process has a copy of every object, but only the thread that forked: a lock that another
+thread held would stay locked for ever, and a generator that another thread ran would stay running.
+Both are reset here, in the child, before any other code runs.
+
+No finalizer waits for a lock. Garbage collection runs a finalizer in whatever thread it likes, also
+in one that holds another lock, so two finalizers that waited could wait for each other.
+"""
+
+import os
+import threading
+import weakref
+from collections.abc import Generator
+from types import TracebackType
+from typing import Final, Protocol, TypeVar
+
+from seedvideo.errors import DecodeError, NotPicklableError
+
+_T = TypeVar("_T")
+
+
+class _Forked(Protocol):
+    """An object that must change in a forked process."""
+
+    def forked(self) -> None:
+        """Adapt to the new process; runs once in each child, before any other code."""
+        ...
+
+
+_AT_FORK: Final[weakref.WeakSet[_Forked]] = weakref.WeakSet()
+
+
+def at_fork(thing: _Forked) -> None:
+    """Call ``thing.forked`` in every child that this process forks, as long as the thing lives."""
+    _AT_FORK.add(thing)
+
+
+def _after_fork_in_child() -> None:
+    for thing in list(_AT_FORK):
+        thing.forked()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+class SharedLock:
+    """A re-entrant lock that is free in a forked process.
+
+    Attributes:
+        forks: number of forks between the process that made the lock and this one.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self.forks = 0
+        at_fork(self)
+
+    def acquire(self, *, timeout_s: float = -1) -> bool:
+        """Take the lock; wait for it at most ``timeout_s``, without limit if that is negative."""
+        return self._lock.acquire(timeout=timeout_s)
+
+    def release(self) -> None:
+        """Give the lock back."""
+        self._lock.release()
+
+    def forked(self) -> None:
+        """Free the lock of a thread that this process does not have."""
+        self.forks += 1
+        # Succeeds too if the thread that forked holds the lock: then it will give it back.
+        if self._lock.acquire(blocking=False):
+            self._lock.release()
+        else:
+            self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lock.release()
+
+
+class SharedSteps(Generator[_T, None, None]):
+    """A generator of which several threads may take steps, one at a time.
+
+    Once it has begun it belongs to its process: in a forked one the next step is an error.
+
+    Args:
+        steps: the generator; not used by anybody else from now on.
+        lock: held during each step.
+        shown: the video's name for messages.
+    """
+
+    def __init__(self, steps: Generator[_T, None, None], lock: SharedLock, shown: str) -> None:
+        self._steps: Generator[_T, None, None] | None = steps
+        self._lock = lock
+        self._shown = shown
+        self._forks: int | None = None
+
+    def send(self, value: None, /) -> _T:
+        """Take the next step.
+
+        Raises:
+            DecodeError: ``decode.stopped`` if it was begun before this process was forked.
+        """
+        steps = self._steps
+        if steps is None:
+            raise StopIteration
+        with self._lock:
+            self._check_process()
+            return steps.send(value)
+
+    def throw(self, *error: object) -> _T:
+        """Raise an error inside the generator, and take the next step."""
+        steps = self._steps
+        if steps is None:
+            raise error[0]  # type: ignore[misc]
+        with self._lock:
+            self._check_process()
+            return steps.throw(*error)  # type: ignore[call-overload, no-any-return]
+
+    def close(self) -> None:
+        """End the generator without waiting: a step of another thread is still finished."""
+        steps, self._steps = self._steps, None
+        if steps is None or not self._lock.acquire(timeout_s=0):
+            return  # The thread that takes a step has the last reference.
+        try:
+            if self._forks in (None, self._lock.forks):
+                steps.close()
+        finally:
+            self._lock.release()
+
+    def __reduce__(self) -> str:
+        raise not_picklable("an iterator over a video's frames")
+
+    def _check_process(self) -> None:
+        if self._forks is None:
+            self._forks = self._lock.forks
+        elif self._forks != self._lock.forks:
+            raise stopped_by_fork(self._shown)
+
+
+def stopped_by_fork(shown: str) -> DecodeError:
+    """Make the error for a pass that goes on in a forked process."""
+    return DecodeError(
+        "decode.stopped",
+        f"{shown}: this loop over frames was begun before the process was forked",
+        hint="begin a new loop in this process",
+    )
+
+
+def not_picklable(what: str) -> NotPicklableError:
+    """Make the error for an object that is sent to another process, or copied."""
+    return NotPicklableError(
+        "input.not_picklable",
+        f"{what} cannot be pickled or copied: it holds a file descriptor and running processes",
+        hint="send the path, and call seedvideo.open(path) in the other process",
+    )
