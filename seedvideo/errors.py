@@ -10,7 +10,8 @@
     |-- ModelError        a model cannot be loaded or gave no answer          model.*
     |-- BatchError        a job, its rows or its journal cannot be used     batch.*
     |-- OutputError       a result cannot be written                          output.*
-    `-- ConfigError       an option has a value that it cannot have           config.*
+    |-- ConfigError       an option has a value that it cannot have           config.*
+    `-- ResourceError     the system has too little of something              system.*
 
 Each error has a stable ``code`` for programs, a ``message`` for people (what and where), a ``hint``
 (the next step) and says whether trying again could help. Knows nothing of how they are shown.
@@ -140,3 +141,9 @@ def suggestion(given: object, choices: Iterable[object]) -> str:
         choice for choice in folded if len(wrong) > 1 and choice.startswith(wrong)
     ]
     return f"did you mean {folded[nearest[0]]!r}?" if nearest else ""
+
+
+class ResourceError(SeedVideoError):
+    """The system has no memory, descriptors or processes left, or a limit allows no more."""
+
+    stage = "system"

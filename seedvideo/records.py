@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from seedvideo.environment import blamed
 from seedvideo.errors import SeedVideoError
 
 if TYPE_CHECKING:
@@ -312,6 +313,7 @@ class Record(_Part):
 
 def error_record(error: Exception) -> ErrorRecord:
     """The JSON face of an error; one that was not raised on purpose becomes ``internal.error``."""
+    error = blamed(error)
     if isinstance(error, SeedVideoError):
         return ErrorRecord(
             code=error.code, stage=error.stage, message=error.message, retryable=error.retryable

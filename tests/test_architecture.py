@@ -16,6 +16,7 @@ PACKAGE = Path(seedvideo.__file__).parent
 # Imports go down, or sideways in one direction. A room that is new needs a floor here.
 FLOORS = (
     ("units", "errors"),
+    ("environment",),
     ("limits",),
     ("media",),
     ("sampler", "tasks"),

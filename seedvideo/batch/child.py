@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from seedvideo.batch.faults import told_of
 from seedvideo.batch.line import Line, LineError, Said
+from seedvideo.environment import is_out_of_memory
 from seedvideo.errors import SeedVideoError
 
 _MAX_TRACE_CHARS: Final = 20_000
@@ -71,18 +72,12 @@ def told(listener: Listener, *, out_of_memory: str, **values: Any) -> Iterator[N
         listener.say("error", **told_of(error), **values)
     except Exception as error:  # noqa: BLE001
         # A bug, or a library's: of this clip, and told with it.
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             _say_memory(listener, out_of_memory, values)
             return
         trace = "".join(traceback.format_exception(error))[-_MAX_TRACE_CHARS:]
         hint = "a bug of seedvideo: report it with the file"
         listener.say("error", **{**told_of(error), "hint": hint}, trace=trace, **values)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # Torch has a class for its devices, and a bare RuntimeError for the memory of the machine.
-    is_torch = type(error).__name__ == "OutOfMemoryError"
-    return is_torch or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
 
 
 def _say_memory(listener: Listener, code: str, told: dict[str, Any]) -> None:

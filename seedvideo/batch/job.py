@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass
 
 from seedvideo.batch.likeness import NEAR_LEVELS, SIGNATURE_VERSION
 from seedvideo.batch.shard import Shard
-from seedvideo.errors import ConfigError, InputError, SeedVideoError, suggestion
+from seedvideo.errors import BatchError, ConfigError, InputError, SeedVideoError, suggestion
 from seedvideo.media.timeline import read_moment
 from seedvideo.sampler.knobs import Knobs
 from seedvideo.tasks.ask import Question
@@ -55,6 +55,22 @@ def _shard(value: object) -> object:
 
 Moment: TypeAlias = Annotated[Fraction, BeforeValidator(_moment)]
 """Exact seconds; ``12.5`` and ``"1:30"`` are read."""
+
+
+def working_folder() -> str:
+    """Return the working folder.
+
+    Raises:
+        BatchError: ``batch.no_folder`` if it was deleted.
+    """
+    try:
+        return os.getcwd()
+    except FileNotFoundError as error:
+        raise BatchError(
+            "batch.no_folder",
+            "the working folder was deleted, and a job looks for its inputs from there",
+            hint="go to a folder that exists (cd), and run the command again",
+        ) from error
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
@@ -170,7 +186,7 @@ class Job:
     """
 
     inputs: tuple[str, ...] = ()
-    folder: str = field(default_factory=os.getcwd)
+    folder: str = field(default_factory=working_folder)
     task: JobTask = "caption"
     question: str = ""
     options: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from seedvideo.batch.item import Item
 from seedvideo.batch.job import Job
 from seedvideo.batch.parcel import pack
 from seedvideo.batch.work import named
+from seedvideo.environment import address_space_bytes
 from seedvideo.errors import InputError
 from seedvideo.media.safety import show_path
 from seedvideo.model.backends import Prices
@@ -51,7 +52,7 @@ class _Worker:
         self.prices: Prices = named(setup["prices"])(self.job.model)
         self.prepare = named(setup["prepare"])
         if self.job.memory_gib is not None:
-            most = int(self.job.memory_gib * 2**30) + _address_space_bytes()
+            most = int(self.job.memory_gib * 2**30) + address_space_bytes()
             resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
     def work(self, listener: Listener, item: Item) -> None:
@@ -105,12 +106,3 @@ def _check_unchanged(source: str, content: fingerprint.Content) -> None:
             hint="wait until the file is complete, then run again",
             retryable=True,
         )
-
-
-def _address_space_bytes() -> int:
-    """What this process has already: libraries reserve much that they never use."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return int(file.read().split()[0]) * resource.getpagesize()
-    except OSError:
-        return 0

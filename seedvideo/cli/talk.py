@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
+from seedvideo.environment import blamed
 from seedvideo.errors import OutputError, SeedVideoError, suggestion
 from seedvideo.writers.inert import printable
 
@@ -119,6 +120,7 @@ class Talk:
             error: ours, or a bug; the traceback is shown only to those who ask (``-v``).
             source: the file it is about, named if the message does not name it.
         """
+        error = blamed(error)
         if isinstance(error, SeedVideoError):
             message, code, hint = error.message, error.code, error.hint
         else:

@@ -34,6 +34,7 @@ from seedvideo.cli.options import (
     parse_levels,
 )
 from seedvideo.cli.talk import Talk
+from seedvideo.environment import DECODER_BYTES, check_address_space
 from seedvideo.errors import PlanError
 from seedvideo.sampler.knobs import Knobs
 from seedvideo.writers.files import refuse_unwritable
@@ -140,6 +141,7 @@ class Wishes:
 
     def open(self, video: str, *, progress: "Progress") -> "Video":
         """Open a video as was wished."""
+        check_address_space(DECODER_BYTES)
         from seedvideo import pipeline
 
         return pipeline.open(

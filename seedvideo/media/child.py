@@ -21,6 +21,7 @@ from typing import Any, Final
 from seedvideo.errors import DecodeError, InputError, MediaError, SeedVideoError
 from seedvideo.limits import Limits
 from seedvideo.media import wire
+from seedvideo.media.decoder import out_of_memory
 from seedvideo.media.patience import Patience
 from seedvideo.media.safety import Source
 from seedvideo.media.worker import EXIT_OUT_OF_MEMORY
@@ -273,11 +274,7 @@ class Child:
             status = 0
         self.kill()
         if status == EXIT_OUT_OF_MEMORY:
-            return DecodeError(
-                "decode.out_of_memory",
-                f"{self._shown}: decoding needs more memory than allowed",
-                hint="scale the video down, or raise the limit from Python",
-            )
+            return out_of_memory(self._shown)
         if status < 0:
             cause = f"by signal {-status} ({signal.strsignal(-status)})"
         else:

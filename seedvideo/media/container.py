@@ -19,9 +19,10 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from seedvideo.errors import DecodeError, MediaError
+from seedvideo.errors import MediaError
 from seedvideo.limits import Limits
 from seedvideo.media import heif
+from seedvideo.media.decoder import out_of_memory as out_of_memory
 from seedvideo.media.safety import IMAGE_KINDS
 
 FORMATS: Final = (
@@ -220,15 +221,6 @@ def prepare_decoder(
 def encrypted(shown: str) -> MediaError:
     """Returns the error for protected content."""
     return MediaError("media.encrypted", f"{shown}: is encrypted", hint="decrypt it first")
-
-
-def out_of_memory(shown: str) -> DecodeError:
-    """Returns the error for a decoder that met its memory limit."""
-    return DecodeError(
-        "decode.out_of_memory",
-        f"{shown}: decoding needs more memory than allowed",
-        hint="scale the video down, or raise the limit from Python",
-    )
 
 
 def _unreadable(origin: Origin) -> MediaError:

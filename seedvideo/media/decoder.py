@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, Literal, Protocol
 
-from seedvideo.errors import MediaError
+from seedvideo.errors import DecodeError, MediaError
 from seedvideo.limits import Limits
 from seedvideo.media.info import MediaWarning
 
@@ -172,3 +172,12 @@ class Decoder(Protocol):
             DecodeError: if memory does not suffice.
         """
         ...
+
+
+def out_of_memory(shown: str) -> DecodeError:
+    """Make the error for a decoder that met a memory limit."""
+    return DecodeError(
+        "decode.out_of_memory",
+        f"{shown}: decoding needs more memory than allowed",
+        hint="scale the video down, or raise the limit: ulimit -v, or Limits from Python",
+    )

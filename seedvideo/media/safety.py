@@ -123,6 +123,8 @@ def open_source(path: str | os.PathLike[str], *, limits: Limits, root: Path | No
         real = os.path.realpath(name or "\0", strict=True)
         facts = os.stat(real)
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        if _is_stream(name):
+            raise _not_a_file(shown, "a pipe, socket or device") from error
         raise InputError(
             "input.not_found", f"{shown}: no such file", hint="check the name and the folder"
         ) from error
@@ -248,12 +250,27 @@ def _place(descriptor: int, real: str) -> str:
 
 def _check_regular(facts: os.stat_result, shown: str) -> None:
     if not stat.S_ISREG(facts.st_mode):
-        what = "a folder" if stat.S_ISDIR(facts.st_mode) else "a pipe, socket or device"
-        raise InputError(
-            "input.not_a_file",
-            f"{shown}: is {what}, not a regular file",
-            hint="give the video file itself",
-        )
+        is_folder = stat.S_ISDIR(facts.st_mode)
+        raise _not_a_file(shown, "a folder" if is_folder else "a pipe, socket or device")
+
+
+def _is_stream(name: str) -> bool:
+    """Whether a name is that of a pipe, socket or device: `/dev/stdin`, `/dev/fd/3`, a FIFO.
+
+    `/proc` links pipes and sockets to names that no file has, so they cannot be resolved.
+    """
+    try:
+        mode = os.stat(name).st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _not_a_file(shown: str, what: str) -> InputError:
+    hint = "give the video file itself"
+    if what != "a folder":
+        hint = f"save what comes out of it first: cat {shown} > video.mp4"
+    return InputError("input.not_a_file", f"{shown}: is {what}, not a regular file", hint=hint)
 
 
 def _check_size(size_bytes: int, shown: str, limits: Limits) -> None:

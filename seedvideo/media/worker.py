@@ -15,9 +15,16 @@ import traceback
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from seedvideo.environment import (
+    DECODER_BYTES,
+    address_space_bytes,
+    address_space_left_bytes,
+    is_out_of_memory,
+)
 from seedvideo.errors import SeedVideoError
 from seedvideo.limits import Limits
 from seedvideo.media import wire
+from seedvideo.media.decoder import out_of_memory
 
 if TYPE_CHECKING:
     from seedvideo.media.decode import PyavDecoder
@@ -116,10 +123,13 @@ def _serve(line: _Line, file: int) -> None:
         return
     shown = str(request.header["shown"])
     try:
+        left_bytes = address_space_left_bytes()
+        if left_bytes is not None and left_bytes < DECODER_BYTES // 2:
+            raise MemoryError  # Libraries that are loaded with less may crash.
         _serve_file(line, file, request.header)
-    except MemoryError as error:
-        from seedvideo.media.container import out_of_memory
-
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
         raise out_of_memory(shown) from error
 
 
@@ -292,16 +302,11 @@ def _confine(limits: Limits) -> None:
         resource.RLIMIT_CORE: 0,
     }
     if sys.platform == "linux":  # macOS knows this limit but does not hold to it.
-        bounds[resource.RLIMIT_AS] = _address_space_bytes() + int(limits.worker_memory_bytes)
+        bounds[resource.RLIMIT_AS] = address_space_bytes() + int(limits.worker_memory_bytes)
     for kind, value in bounds.items():
         _, hard = resource.getrlimit(kind)
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(kind, (value, value))
-
-
-def _address_space_bytes() -> int:
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[0]) * resource.getpagesize()
 
 
 def _die_of_memory() -> NoReturn:

@@ -64,11 +64,15 @@ def load(name_or_folder: str = DEFAULT_MODEL) -> Backend:
 
     Raises:
         ModelError: ``model.unknown`` if there is neither; ``model.checkpoint_invalid`` if it is not
-            sound.
+            sound; ``model.out_of_memory`` if there is not enough memory for it.
     """
     # First of all, so that a mistyped name is answered before torch is imported.
     folder = _folder_of(name_or_folder)
-    from seedvideo.model.backends.native import NativeBackend
+    from seedvideo.model.runtime import import_torch, memory_errors
+
+    import_torch()
+    with memory_errors():
+        from seedvideo.model.backends.native import NativeBackend
 
     return NativeBackend.from_folder(folder)
 

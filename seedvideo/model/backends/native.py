@@ -1,7 +1,7 @@
 """The native backend: a SeedVL checkpoint that runs in this process.
 
-Turns packed parts into ids and frames, and ids into text. This is the one place where torch's
-thread count is set: ``SEEDVIDEO_THREADS``, else torch's own choice (the physical cores).
+Turns packed parts into ids and frames, and ids into text. Threads may share a model. A forked
+process may use the model of its parent, on one thread; it computes what the parent does.
 
 Captions are what most of many beams agree on. Answers are short and there is one right one, so a
 few beams are enough and the likeliest is taken.
@@ -12,8 +12,6 @@ Notation used for tensor shapes:
 
 import hashlib
 import math
-import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,7 +22,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from seedvideo.errors import ConfigError, ModelError
+from seedvideo.errors import ModelError
 from seedvideo.model.backends import Choice, Chosen, Generation, Note, Pointed, Skill, Usage
 from seedvideo.model.checkpoint import Checkpoint, load_checkpoint
 from seedvideo.model.consensus import most_agreed
@@ -36,6 +34,7 @@ from seedvideo.model.marks import ANSWER_ID, FRAME_END_ID, FRAME_ID, IMAGE_ID, M
 from seedvideo.model.open_answers import answer_openly, finds
 from seedvideo.model.packing import ImagePart, Part, TextPart
 from seedvideo.model.questions import things_in
+from seedvideo.model.runtime import own_settings, set_threads
 from seedvideo.model.thinking import (
     MAX_THINKING_TOKENS,
     STEP,
@@ -129,8 +128,9 @@ class NativeBackend:
             ModelError: if the checkpoint is not sound.
             ConfigError: if ``SEEDVIDEO_THREADS`` is no whole number from 1 to 9999.
         """
-        _set_threads()
-        return cls(load_checkpoint(folder))
+        set_threads()
+        with own_settings():
+            return cls(load_checkpoint(folder))
 
     @property
     def name(self) -> str:
@@ -155,7 +155,7 @@ class NativeBackend:
         """Tokens of a frame's time and of the marks before and after its visual tokens."""
         return self.count_text_tokens(time_text) + MARKS_A_FRAME
 
-    @torch.inference_mode()
+    @own_settings()
     def generate(
         self,
         parts: Sequence[Part],
@@ -200,7 +200,7 @@ class NativeBackend:
             notes=prompt.notes,
         )
 
-    @torch.inference_mode()
+    @own_settings()
     def choose(
         self,
         parts: Sequence[Part],
@@ -237,7 +237,7 @@ class NativeBackend:
         """Whether the checkpoint has a pointer."""
         return self._model.answer is not None and self._model.answer.pointer is not None
 
-    @torch.inference_mode()
+    @own_settings()
     def point(
         self,
         parts: Sequence[Part],
@@ -359,9 +359,10 @@ class NativeBackend:
             digest.update(repr(tuple(frame.shape)).encode())
             digest.update(frame.numpy().data)
         key = digest.digest()
-        if self._last is None or self._last[0] != key:
-            self._last = (key, *self._see(frames))
-        return self._last[1:]
+        last = self._last  # Read once: another thread may replace it.
+        if last is None or last[0] != key:
+            self._last = last = (key, *self._see(frames))
+        return last[1:]
 
     def _see(self, frames: Sequence[Tensor]) -> tuple[Tensor, float | None]:
         """The encoder's visual tokens of all frames, ``(k, width)``, and their familiarity."""
@@ -412,16 +413,3 @@ def _unfit(what: str) -> ModelError:
         f"the checkpoint has {what}",
         hint="copy or install the checkpoint again",
     )
-
-
-def _set_threads() -> None:
-    wish = os.environ.get("SEEDVIDEO_THREADS")
-    if wish is None:
-        return
-    if re.fullmatch(r"[1-9]\d{0,3}", wish, re.ASCII) is None:
-        raise ConfigError(
-            "config.invalid",
-            f"SEEDVIDEO_THREADS is {wish!r}",
-            hint="set a whole number from 1 to 9999",
-        )
-    torch.set_num_threads(int(wish))
