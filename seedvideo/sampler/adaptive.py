@@ -31,7 +31,7 @@ from seedvideo.sampler.fill import even_positions, fill_evenly, remembered
 from seedvideo.sampler.geometry import TokenGeometry
 from seedvideo.sampler.offers import Level, Lot
 from seedvideo.sampler.parts import Decision
-from seedvideo.sampler.place import Place, place
+from seedvideo.sampler.place import Place, middle_of_core, place
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.request import Analysis, Request, wanted_frames
 from seedvideo.sampler.snap import decoding_of, to_keyframes
@@ -120,12 +120,12 @@ class _Planner:
             EVENT_WORTH_S, GAPS_AN_EVENT * float(request.window.duration) / len(grid)
         )
         lots = [
-            self._lot(demand, span, inside, text)
+            self._lot(demand, span, inside, level, text)
             for demand, span, inside, text in zip(
                 self.demands, self.spans, self._split(grid), self.text_prices, strict=True
             )
         ]
-        draft = self._settle(lots, grid, level, coverage.totals.tokens)
+        draft = self._settle(lots, grid)
         even = None
         if self.request.coverage != 1:
             even = self._best_even(lots, least=len(grid))
@@ -197,13 +197,15 @@ class _Planner:
         """Frames of the even plan in which ordinary content is worth most, all events aside."""
         request = self.request
         most = self._most_frames()
+        # The grid is for what the analysis may have missed, in a frozen stretch too.
+        ordinary = [replace(demand, still=None) for demand in self.demands]
         best = (-1.0, 1)
         for level in self.levels:
             count = min(most, request.budget_tokens // (level.tokens + max(self.text_prices)))
             inside = self._split(even_positions(request, count)) if count else []
             value = math.fsum(
                 float(worth(need, Looks(fine=len(some), fine_tokens=level.tokens), event_worth_s=0))
-                for need, some in zip(self.demands, inside, strict=False)
+                for need, some in zip(ordinary, inside, strict=False)
             )
             best = max(best, (value, count))
         return max(1, best[1])
@@ -241,12 +243,29 @@ class _Planner:
         most_fps = max(most_fps, request.min_fps or 0.0)
         return min(len(span), max(coverage, 1, math.ceil(demand.length_s * most_fps)))
 
-    def _lot(self, demand: Demand, span: range, coverage: Sequence[int], text_tokens: int) -> Lot:
-        """What a segment may get."""
+    def _lot(
+        self,
+        demand: Demand,
+        span: range,
+        coverage: Sequence[int],
+        level: Level,
+        text_tokens: int,
+    ) -> Lot:
+        """What a segment may get: of one picture, one frame that can be read and small repeats."""
+        times = self.request.times
         room = self._room(span, demand, len(coverage))
+        liftable = None
+        if demand.still is not None:
+            level = self.levels[-1]
+            liftable = 0 if demand.is_blank else len(middle_of_core(coverage, demand.still, times))
+            least = len(coverage)
+            if not demand.is_blank and not liftable and demand.still.core is not None:
+                least += 1
+            # An event in it may still add its frame.
+            room = min(room, least + len(demand.peaks))
         spots = find_spots(
             demand,
-            times=self.request.times,
+            times=times,
             span=span,
             coverage=coverage,
             room=room - len(coverage),
@@ -254,28 +273,28 @@ class _Planner:
         )
         return Lot(
             demand,
+            level=level,
             coverage=len(coverage),
             room=room - sum(not spot.is_covered for spot in spots),
             text_tokens=text_tokens,
             spots=spots,
+            liftable=liftable,
         )
 
     # --- allocation and placement
 
-    def _settle(
-        self, lots: Sequence[Lot], grid: Sequence[int], level: Level, spent_tokens: int
-    ) -> _Draft:
+    def _settle(self, lots: Sequence[Lot], grid: Sequence[int]) -> _Draft:
         """Allocate and place until real prices leave nothing to share out."""
         request = self.request
-        sharing = Sharing(
-            lots, levels=self.levels, coverage=level, event_worth_s=self.event_worth_s
-        )
-        pot = request.budget_tokens - spent_tokens
+        sharing = Sharing(lots, levels=self.levels, event_worth_s=self.event_worth_s)
+        visual_tokens = sum(lot.coverage * lot.level.tokens for lot in lots)
+        text_tokens = sum(self._text_price(position) for position in grid)
+        pot = request.budget_tokens - visual_tokens - text_tokens
         best: _Draft | None = None
         rounds = 0
         while True:
             allocation = sharing.of(pot, max_added=request.max_frames - len(grid))
-            draft = self._drafted(lots, allocation, grid, level)
+            draft = self._drafted(lots, allocation, grid)
             left = request.budget_tokens - draft.tokens
             rounds += 1
             if left >= 0 and (best is None or draft.tokens > best.tokens):
@@ -287,9 +306,7 @@ class _Planner:
             # Prices of texts are guessed, and a frame that serves twice is paid once.
             pot = max(0, pot + left)
 
-    def _drafted(
-        self, lots: Sequence[Lot], allocation: Allocation, grid: Sequence[int], level: Level
-    ) -> _Draft:
+    def _drafted(self, lots: Sequence[Lot], allocation: Allocation, grid: Sequence[int]) -> _Draft:
         places = tuple(
             place(
                 lot.demand,
@@ -297,7 +314,7 @@ class _Planner:
                 times=self.request.times,
                 span=span,
                 coverage=inside,
-                coverage_level=level,
+                coverage_level=lot.level,
                 spots=lot.spots,
             )
             for lot, grant, span, inside in zip(
@@ -341,26 +358,37 @@ class _Planner:
     def _prefers_even(self, allocation: Allocation, even: _Even | None) -> bool:
         if even is None:
             return False
-        calm = not any(demand.events_per_s for demand in self.demands)
+        # Uneven sizes are certain to pay where some frames show what another one shows.
+        calm = not any(demand.events_per_s or demand.still for demand in self.demands)
         margin = 1 + EVEN_WITHIN if calm else 1.0
         return even.worth * margin >= allocation.worth
 
     def _even_draft(self, even: _Even, allocation: Allocation) -> _Draft:
+        """The even plan, with repeats of one picture at the lowest size unless it was asked for."""
+        times = self.request.times
         spacing_s = float(self.request.window.duration) / len(even.positions)
         why = f"even, one every {spacing_s:.3g} s"
-        places = tuple(
-            tuple(
-                Place(position, even.level, why, "coverage", is_coverage=True) for position in some
+        places = []
+        for demand, some in zip(self.demands, self._split(even.positions), strict=True):
+            levels = dict.fromkeys(some, even.level)
+            if demand.still is not None and self.request.coverage != 1:
+                levels = dict.fromkeys(some, self.levels[-1])
+                large = [] if demand.is_blank else middle_of_core(some, demand.still, times)
+                levels |= dict.fromkeys(large, even.level)
+            places.append(
+                tuple(
+                    Place(position, level, why, "coverage", is_coverage=True)
+                    for position, level in levels.items()
+                )
             )
-            for some in self._split(even.positions)
-        )
         nothing = Grant(even.level, lifted=0, added=0, tokens=0, worth=0.0)
-        tokens = sum(even.level.tokens + self._text_price(each) for each in even.positions)
+        tokens = sum(
+            each.level.tokens + self._text_price(each.position) for some in places for each in some
+        )
         grants = (nothing,) * len(self.demands)
         bound = max(allocation.bound, even.worth)
-        return _Draft(
-            places, tokens, Allocation(grants, 0, even.worth, bound, is_exact=even.worth == bound)
-        )
+        found = Allocation(grants, 0, even.worth, bound, is_exact=even.worth == bound)
+        return _Draft(tuple(places), tokens, found)
 
 
 def _in_tokens_of(geometry: TokenGeometry, demand: Demand) -> Demand:

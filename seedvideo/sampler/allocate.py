@@ -88,13 +88,12 @@ def allocate(
     lots: Sequence[Lot],
     *,
     levels: Sequence[Level],
-    coverage: Level,
     budget_tokens: int,
     max_added: int,
     event_worth_s: float = EVENT_WORTH_S,
 ) -> Allocation:
     """Share a budget out to segments, once. See `Sharing`, which can do so again and again."""
-    sharing = Sharing(lots, levels=levels, coverage=coverage, event_worth_s=event_worth_s)
+    sharing = Sharing(lots, levels=levels, event_worth_s=event_worth_s)
     return sharing.of(budget_tokens, max_added=max_added)
 
 
@@ -104,7 +103,6 @@ class Sharing:
     Args:
         lots: the segments, at least one.
         levels: sizes that frames may have.
-        coverage: size of the coverage frames.
         event_worth_s: worth of an event that is seen and read.
     """
 
@@ -113,7 +111,6 @@ class Sharing:
         lots: Sequence[Lot],
         *,
         levels: Sequence[Level],
-        coverage: Level,
         event_worth_s: float = EVENT_WORTH_S,
     ) -> None:
         fine = max(LEAST_COUNTS, COUNTS // len(lots))
@@ -121,14 +118,9 @@ class Sharing:
         self._levels = tuple(levels)
         # Those of the segments first, then those of all spots.
         self._offers = [
-            segment_offers(lot, levels, coverage, fine=fine, event_worth_s=event_worth_s)
-            for lot in lots
+            segment_offers(lot, levels, fine=fine, event_worth_s=event_worth_s) for lot in lots
         ]
-        self._offers += [
-            spot_offers(spot, levels, coverage, text_tokens=lot.text_tokens)
-            for lot in lots
-            for spot in lot.spots
-        ]
+        self._offers += [spot_offers(spot, lot, levels) for lot in lots for spot in lot.spots]
         self._hulls = self._prepared(frame_worth=0.0)
 
     def of(self, budget_tokens: int, *, max_added: int) -> Allocation:

@@ -28,9 +28,11 @@ from seedvideo.sampler.bumps import BUMP, PacketView, view_packets
 from seedvideo.sampler.demand import Demand
 from seedvideo.sampler.detail import DETAIL_PX, UNKNOWN_TOKENS, detail_tokens
 from seedvideo.sampler.flashes import FlashFinder, with_flashes
+from seedvideo.sampler.freezes import FreezeFinder
 from seedvideo.sampler.needs import Findings, busy_share, make_demands
 from seedvideo.sampler.segments import CutFinder
 from seedvideo.sampler.signals import (
+    BLOCK_PX,
     Event,
     Signals,
     Watcher,
@@ -182,6 +184,7 @@ class _Work:
             _Edges(),
         )
         flashes = FlashFinder()
+        freezes = FreezeFinder((size_px[1] // BLOCK_PX, size_px[0] // BLOCK_PX))
         rows: list[npt.NDArray[np.float64]] = []
         decoded = 0
         for looks in self._decodable(self._spans(), size_px):
@@ -193,6 +196,7 @@ class _Work:
                 cutter.see(rank, looks.planes[place], moved_levels=watcher.moved_levels)
                 edges.see(time_s, pictures[place])
                 flashes.see(rank, time_s, states[place, : states.shape[1] // 2])
+                freezes.see(rank, time_s, states[place])
             decoded += len(looks.ranks)
             if self.progress is not None:
                 self.progress(looks.ranks[-1] / len(self.times))
@@ -216,7 +220,8 @@ class _Work:
         if self.progress is not None:
             self.progress(1.0)
         events = with_flashes(watcher.events, flashes.events)
-        return Findings(cuts, events, signals, change_s, details)
+        found = freezes.finish(len(self.times), float(self.video.info.duration))
+        return Findings(cuts, events, signals, change_s, details, found)
 
     @property
     def _keyframes(self) -> frozenset[int]:

@@ -12,6 +12,8 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Final
 
+from seedvideo.media.timeline import Span
+
 PRINT_TOKENS: Final = 400.0
 """Visual tokens a frame that small print needs: print of twelve pixels in 1080 lines about this."""
 
@@ -41,6 +43,28 @@ class Peak:
 
 
 @dataclass(frozen=True)
+class Still:
+    """One picture that a whole segment shows.
+
+    Args:
+        is_blank: whether there is nothing to read in it.
+        core: time in which the analysis saw that picture; the frames beside it, up to the
+            segment's ends, may still show the one before or already the one after. None if no
+            frame is certain.
+    """
+
+    is_blank: bool
+    core: Span | None = None
+
+    def within(self, start: Fraction, end: Fraction) -> "Still":
+        """Return the same picture in ``[start, end)`` only."""
+        if self.core is None:
+            return self
+        start, end = max(start, self.core.start), min(end, self.core.end)
+        return replace(self, core=Span(start, end) if start < end else None)
+
+
+@dataclass(frozen=True)
 class Demand:
     """One segment's needs.
 
@@ -63,6 +87,7 @@ class Demand:
             scene with brief events in it has both.
         print_tokens: visual tokens a frame at which about 63 % of the small print that may be in
             any picture can be read; above 0.
+        still: the picture that all of it shows, if it is a frozen or blank stretch.
 
     Raises:
         ValueError: if a value is out of range or out of order.
@@ -79,6 +104,7 @@ class Demand:
     starts_shot: bool = False
     change_s: float | None = None
     print_tokens: float = PRINT_TOKENS
+    still: Still | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end:
@@ -120,6 +146,11 @@ class Demand:
         return not (self.events_per_s or self.peaks)
 
     @property
+    def is_blank(self) -> bool:
+        """Whether all of it is blank."""
+        return self.still is not None and self.still.is_blank
+
+    @property
     def picture_s(self) -> float:
         """Time in which the ordinary picture changes."""
         return self.event_s if self.change_s is None else self.change_s
@@ -146,6 +177,7 @@ def within(demands: Sequence[Demand], start: Fraction, end: Fraction) -> tuple[D
                 peaks=tuple(peak for peak in demand.peaks if first <= peak.time < last),
                 density=tuple(density),
                 starts_shot=demand.starts_shot and first == demand.start,
+                still=demand.still and demand.still.within(first, last),
             )
         )
     return tuple(kept)

@@ -20,8 +20,9 @@ import numpy as np
 from seedvideo.errors import OutputError
 from seedvideo.media.info import MediaWarning
 from seedvideo.media.reader import VideoReader
+from seedvideo.media.timeline import Span
 from seedvideo.sampler.analysis import Analysis, Method, analyse
-from seedvideo.sampler.demand import Demand, Peak
+from seedvideo.sampler.demand import Demand, Peak, Still
 from seedvideo.sampler.signals import Signals
 
 VERSION: Final = 3
@@ -152,7 +153,14 @@ def _demand(plain: dict[str, Any]) -> Demand:
         for peak in plain["peaks"]
     )
     density = tuple((_exact(time), float(weight)) for time, weight in plain["density"])
-    return Demand(**{**plain, **times, "peaks": peaks, "density": density})
+    still = None if plain["still"] is None else _still(plain["still"])
+    return Demand(**{**plain, **times, "peaks": peaks, "density": density, "still": still})
+
+
+def _still(plain: dict[str, Any]) -> Still:
+    core = plain["core"]
+    span = None if core is None else Span(_exact(core["start"]), _exact(core["end"]))
+    return Still(is_blank=bool(plain["is_blank"]), core=span)
 
 
 def _exact(text: str) -> Fraction:

@@ -14,8 +14,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from seedvideo.sampler.demand import PRINT_TOKENS, Demand, Peak
-from seedvideo.sampler.segments import Piece, split_by_pace
+from seedvideo.media.timeline import Span
+from seedvideo.sampler.demand import PRINT_TOKENS, Demand, Peak, Still
+from seedvideo.sampler.detail import LEAST_TOKENS
+from seedvideo.sampler.freezes import Freeze
+from seedvideo.sampler.segments import Piece, cut_out_freezes, split_by_pace
 from seedvideo.sampler.signals import Event, Signals
 from seedvideo.sampler.utility import likely
 
@@ -60,6 +63,7 @@ class Findings:
         signals: at each step.
         change_s: time in which the picture changes, at each step.
         details: ``(rank, tokens)`` where detail was measured, rising; at least one.
+        freezes: blank and frozen stretches, in order, not overlapping.
     """
 
     cuts: list[int]
@@ -67,6 +71,7 @@ class Findings:
     signals: Signals
     change_s: npt.NDArray[np.float64]
     details: list[tuple[int, float]]
+    freezes: tuple[Freeze, ...] = ()
 
 
 def standing_out(events: Sequence[Event], times_s: npt.NDArray[np.float64]) -> list[Event]:
@@ -131,14 +136,25 @@ def make_demands(
         if trusts[event.rank] * likely(event.strength) >= _LEAST_CHANCE
     ]
     spans = _event_spans(events, times_s, found.cuts)
-    pieces = split_by_pace(times_s, found.signals.ranks, found.change_s, found.cuts)
-    cuts = set(found.cuts)
+    steps = found.signals.ranks
+    pieces = split_by_pace(times_s, steps, found.change_s, found.cuts)
+    pieces = cut_out_freezes(pieces, found.freezes, found.cuts, steps, found.change_s)
+    shot_starts = set(found.cuts)
     demands: list[Demand] = []
     for piece in pieces:
+        if piece.freeze is not None and not shot_starts.isdisjoint(
+            range(piece.first, piece.freeze.core_first + 1)
+        ):
+            # The frames between the shots, which the analysis did not see, belong to this piece.
+            shot_starts.add(piece.first)
         for first, stop, event in _parts(piece, spans):
             start_time = times[first] if first else Fraction(0)
             end_time = times[stop] if stop < len(times) else end
             detail = _detail(found.details, first, stop)
+            still = _still(piece.freeze, times, first, stop, end_time)
+            print_tokens = PRINT_TOKENS
+            if still is not None and still.is_blank:
+                detail = print_tokens = LEAST_TOKENS
             if event is None:
                 demands.append(
                     Demand(
@@ -149,7 +165,9 @@ def make_demands(
                         event_s=piece.change_s,
                         detail_tokens=detail,
                         density=_density(found, times, first, stop, start_time),
-                        starts_shot=first in cuts,
+                        starts_shot=first in shot_starts,
+                        print_tokens=print_tokens,
+                        still=still,
                     )
                 )
                 continue
@@ -164,13 +182,29 @@ def make_demands(
                     base=1.0,
                     events_per_s=trusts[event.rank] / float(length),
                     event_s=float(length),
-                    detail_tokens=max(detail, PRINT_TOKENS) if is_small else detail,
+                    detail_tokens=max(detail, print_tokens) if is_small else detail,
                     peaks=(Peak(time, event.strength, end_time if seen_end else None),),
-                    starts_shot=first in cuts,
+                    starts_shot=first in shot_starts,
                     change_s=piece.change_s,
+                    print_tokens=print_tokens,
+                    # What is new in a frozen picture is another picture; a blank one stays blank.
+                    still=still if still is not None and still.is_blank else None,
                 )
             )
     return tuple(demands)
+
+
+def _still(
+    freeze: Freeze | None, times: Sequence[Fraction], first: int, stop: int, end_time: Fraction
+) -> Still | None:
+    """Return what a freeze says of the frames ``[first, stop)``, which end at ``end_time``."""
+    if freeze is None:
+        return None
+    low, high = max(first, freeze.core_first), min(stop, freeze.core_end)
+    if low >= high:
+        return Still(freeze.is_blank)
+    core_end = times[high] if high < stop else end_time
+    return Still(freeze.is_blank, Span(times[low], core_end))
 
 
 def _event_spans(

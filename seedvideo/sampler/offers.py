@@ -45,20 +45,24 @@ class Lot:
 
     Args:
         demand: its needs.
+        level: size of its coverage frames.
         coverage: coverage frames that lie in it, 0 or more.
         room: most frames that it may have, coverage included and those at spots left out.
         text_tokens: text and marks of one frame in it.
         spots: its peaks.
+        liftable: most coverage frames that may be made larger; all of them if None.
 
     Raises:
         ValueError: if it has less room than coverage.
     """
 
     demand: Demand
+    level: Level
     coverage: int
     room: int
     text_tokens: int
     spots: tuple[Spot, ...] = ()
+    liftable: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.coverage <= self.room:
@@ -93,16 +97,19 @@ def ladder(most: int, *, fine: int) -> Ints:
     return np.asarray(counts, np.int64)
 
 
-def spot_offers(
-    spot: Spot, levels: Sequence[Level], coverage: Level, *, text_tokens: int
-) -> Offers:
-    """Nothing, and a frame of each size; where the grid shows the spot, a larger frame of it."""
+def spot_offers(spot: Spot, lot: Lot, levels: Sequence[Level]) -> Offers:
+    """Nothing, and a frame of each size; where the grid shows the spot, a larger frame of it.
+
+    A blank picture is offered at the lowest size only.
+    """
     tokens = np.asarray([level.tokens for level in levels], np.int64)
     places = np.arange(len(tokens), dtype=np.int64)
+    if lot.demand.is_blank:
+        places = places[-1:]
     shown = 0
-    costs = tokens + text_tokens
+    costs = tokens + lot.text_tokens
     if spot.is_covered:
-        shown = coverage.tokens
+        shown = lot.level.tokens
         places = places[tokens > shown]
         costs = tokens - shown
     legible = read(np.append(shown, tokens[places]), detail_tokens=spot.detail_tokens)
@@ -119,18 +126,20 @@ def spot_offers(
 def segment_offers(
     lot: Lot,
     levels: Sequence[Level],
-    coverage: Level,
     *,
     fine: int,
     event_worth_s: float,
 ) -> Offers:
     """Nothing, and at each level: some frames lifted, all lifted and some added, some added."""
-    base, most = lot.coverage, lot.room - lot.coverage
+    coverage, base, most = lot.level, lot.coverage, lot.room - lot.coverage
     tokens = np.asarray([level.tokens for level in levels], np.int64)
     higher = np.flatnonzero(tokens > coverage.tokens)
     beside = ladder(most, fine=fine)
-    some, more = ladder(max(0, base - 1), fine=fine), np.append(0, beside)
-    if base == 0:
+    liftable = base if lot.liftable is None else min(lot.liftable, base)
+    some, more = ladder(min(liftable, max(0, base - 1)), fine=fine), np.append(0, beside)
+    if liftable < base:
+        more = more[:0]
+    if liftable == 0:
         higher = higher[:0]
     lifts = np.concatenate((some, np.full(len(more), base)))
     added = np.concatenate((np.zeros(len(some), np.int64), more))

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seedvideo.sampler.allocate import Grant
-from seedvideo.sampler.demand import Demand
+from seedvideo.sampler.demand import Demand, Still
 from seedvideo.sampler.offers import Level
 from seedvideo.sampler.parts import Role
 from seedvideo.sampler.spots import Spot
@@ -119,15 +119,40 @@ def place(
     for spot, level in zip(spots, grant.at_spots, strict=True):
         if level is not None:
             room.take(spot.position, level, spot.told(), role="event")
-    for position in _evenly(coverage, grant.lifted, measure=measure, times=times):
+    if demand.still is None:
+        lifted = _evenly(coverage, grant.lifted, measure=measure, times=times)
+    else:
+        lifted = middle_of_core(coverage, demand.still, times)[: grant.lifted]
+    for position in lifted:
         room.take(position, grant.level, "coverage, enlarged", role="coverage")
     spread = grant.added
+    if spread and demand.still is not None and demand.still.core is not None:
+        core = demand.still.core
+        middle = room.nearest_free(float(core.start + core.end) / 2)
+        room.take(middle, grant.level, "one frame of a frozen picture", role="spread")
+        spread -= 1
     if spread >= _SHOT_START_FROM and demand.starts_shot:
         room.take(span.start, grant.level, "first frame of a shot", role="shot")
         spread -= 1
     for moment_s in _moments(room, measure, spread):
         room.take(room.nearest_free(moment_s), grant.level, "spread", role="spread")
     return room.places()
+
+
+def middle_of_core(positions: Sequence[int], still: Still, times: Sequence[Fraction]) -> list[int]:
+    """Return the position nearest to the middle of the core of a still picture, if one lies in it.
+
+    Args:
+        positions: increasing.
+        still: the picture.
+        times: times of all frames of the video.
+    """
+    core = still.core
+    if core is None:
+        return []
+    middle = (core.start + core.end) / 2
+    inside = [each for each in positions if core.start <= times[each] < core.end]
+    return sorted(inside, key=lambda each: abs(times[each] - middle))[:1]
 
 
 class _Room:

@@ -6,14 +6,17 @@ in which the picture changes becomes another for longer than a moment. Knows fra
 file and no tokens.
 """
 
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
+
+from seedvideo.sampler.freezes import Freeze
 
 if TYPE_CHECKING:
     from scenedetect import AdaptiveDetector
@@ -117,11 +120,13 @@ class Piece:
         first: rank.
         end: rank, exclusive.
         change_s: time in which the picture changes.
+        freeze: the stretch of one picture that it is, if it is one.
     """
 
     first: int
     end: int
     change_s: float
+    freeze: Freeze | None = None
 
 
 def split_by_pace(
@@ -148,6 +153,55 @@ def split_by_pace(
             high = low + 1
         pieces += _split_shot(times_s, step_ranks[low:high], change_s[low:high], first, end)
     return pieces
+
+
+def cut_out_freezes(
+    pieces: Sequence[Piece],
+    freezes: Sequence[Freeze],
+    cuts: Sequence[int],
+    step_ranks: npt.NDArray[np.int64],
+    change_s: npt.NDArray[np.float64],
+) -> list[Piece]:
+    """Make each blank or frozen stretch a piece of its own, whatever the pace around it.
+
+    A cut inside a stretch, from one colour to another, divides it.
+
+    Args:
+        pieces: of the whole video, in order.
+        freezes: in order, not overlapping.
+        cuts: ranks of the first frames of shots, rising.
+        step_ranks: as `split_by_pace` takes them.
+        change_s: likewise.
+    """
+    freezes = [part for freeze in freezes for part in _divided(freeze, cuts)]
+    kept: list[Piece] = []
+    ends = [freeze.end for freeze in freezes]
+    for piece in pieces:
+        first = piece.first
+        for freeze in freezes[bisect_right(ends, first) :]:
+            if freeze.first >= piece.end:
+                break
+            if freeze.first > first:
+                kept.append(replace(piece, first=first, end=freeze.first))
+            first = min(freeze.end, piece.end)
+        if first < piece.end:
+            kept.append(replace(piece, first=first))
+    for freeze in freezes:
+        low, high = np.searchsorted(step_ranks, [freeze.first, freeze.end])
+        low = min(int(low), len(change_s) - 1)
+        usual = float(np.median(change_s[low : max(int(high), low + 1)]))
+        kept.append(Piece(freeze.first, freeze.end, usual, freeze))
+    return sorted(kept, key=lambda piece: piece.first)
+
+
+def _divided(freeze: Freeze, cuts: Sequence[int]) -> list[Freeze]:
+    """Divide a stretch at the cuts inside its core."""
+    low, high = bisect_right(cuts, freeze.core_first), bisect_left(cuts, freeze.core_end)
+    inner = cuts[low:high]
+    firsts, ends = [freeze.first, *inner], [*inner, freeze.end]
+    core_firsts, core_ends = [freeze.core_first, *inner], [*inner, freeze.core_end]
+    bounds = zip(firsts, ends, core_firsts, core_ends, strict=True)
+    return [Freeze(*each, is_blank=freeze.is_blank) for each in bounds]
 
 
 def _split_shot(

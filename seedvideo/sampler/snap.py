@@ -140,10 +140,19 @@ def _options(
             if may_move
             and key != here
             and key in span
+            and _shows_the_same(demand, here=times[here], there=times[key])
             and abs(times[key] - now) <= reach
             and text_tokens(key) <= text_tokens(here)
         ]
         yield (here, *near)
+
+
+def _shows_the_same(demand: Demand, *, here: Fraction, there: Fraction) -> bool:
+    """Whether a frame of a frozen picture stays one where it is moved."""
+    if demand.still is None or demand.still.core is None:
+        return True
+    core = demand.still.core
+    return not core.start <= here < core.end or core.start <= there < core.end
 
 
 def _reaches(

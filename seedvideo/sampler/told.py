@@ -39,6 +39,7 @@ def assemble_segments(
     for demand, inside in zip(demands, places, strict=True):
         spread = sum(each.why == "spread" for each in inside)
         words = {"spread": _spread_words(demand, spread), "coverage": grid}
+        largest = max(inside, key=lambda each: each.level.tokens, default=None)
         for each in inside:
             why = words.get(each.why, each.why)
             if each.role == "coverage":
@@ -47,7 +48,9 @@ def assemble_segments(
                 shift_s = float(request.times[each.position] - request.times[each.moved_from])
                 side = "earlier" if shift_s < 0 else "later"
                 why += f", keyframe {abs(shift_s):.2g} s {side}, cheaper to decode"
-            frames.append(_frame(request, each, f"{why}; {_size_words(each, demand)}"))
+            repeats = demand.still is not None and each is not largest
+            size = _size_words(each, demand, repeats=repeats)
+            frames.append(_frame(request, each, f"{why}; {size}"))
         top = max((each.level.cap_tokens for each in inside), default=coverage.cap_tokens)
         segments.append(_segment(demand, frames=len(inside), level_tokens=top))
     return Plan(
@@ -104,6 +107,10 @@ def _spread_words(demand: Demand, count: int) -> str:
     return f"{span}, where the picture changes in {demand.picture_s:.2g} s"
 
 
-def _size_words(place: Place, demand: Demand) -> str:
+def _size_words(place: Place, demand: Demand, *, repeats: bool) -> str:
+    if demand.is_blank:
+        return f"level {place.level.cap_tokens}, the picture is blank"
+    if repeats:
+        return f"level {place.level.cap_tokens}, it repeats a frozen picture"
     legible = float(read(place.level.tokens, detail_tokens=demand.detail_tokens))
     return f"level {place.level.cap_tokens} reads {100 * legible:.0f} % of the detail"

@@ -89,9 +89,9 @@ def worth(demand: Demand, looks: Looks, *, event_worth_s: float = EVENT_WORTH_S)
 
     Ordinary content is the picture as a whole, which stays what it is for a time and needs its
     measured detail; and moments of it, which last about `MOMENT_S` and need small print to be read.
-    A thing counts with the best frame that meets it. Events at the segment's peaks are left out:
-    each is a matter of one frame (`seedvideo.sampler.spots`). Events beyond those are met by
-    chance.
+    A thing counts with the best frame that meets it; in a frozen stretch any frame meets all of it.
+    Events at the segment's peaks are left out: each is a matter of one frame
+    (`seedvideo.sampler.spots`). Events beyond those are met by chance.
 
     Args:
         demand: the segment's needs.
@@ -108,9 +108,13 @@ def worth(demand: Demand, looks: Looks, *, event_worth_s: float = EVENT_WORTH_S)
             for tokens in (looks.fine_tokens, looks.coarse_tokens)
         )
         fine, coarse = np.asarray(looks.fine), np.asarray(looks.coarse)
-        few = seen(fine, length_s=demand.length_s, lasting_s=lasting_s)
-        every = seen(fine + coarse, length_s=demand.length_s, lasting_s=lasting_s)
-        return few * sharp + (every - few) * blurred
+        if demand.still is not None:
+            few = np.asarray(np.minimum(fine, 1.0))
+            every = np.asarray(np.minimum(fine + coarse, 1.0))
+        else:
+            few = seen(fine, length_s=demand.length_s, lasting_s=lasting_s)
+            every = seen(fine + coarse, length_s=demand.length_s, lasting_s=lasting_s)
+        return np.asarray(few * sharp + (every - few) * blurred)
 
     whole = met(demand.picture_s, demand.detail_tokens)
     moments = met(MOMENT_S, max(demand.detail_tokens, demand.print_tokens))

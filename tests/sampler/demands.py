@@ -8,7 +8,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from seedvideo.media.info import MediaWarning
-from seedvideo.sampler.demand import Demand, Peak
+from seedvideo.media.timeline import Span
+from seedvideo.sampler.demand import Demand, Peak, Still
 from seedvideo.sampler.offers import Level
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import make_plan
@@ -66,6 +67,14 @@ def flash(time: Fraction | int | str, *, lasts: Fraction | int | str = Fraction(
 
 
 @st.composite
+def stills(draw: st.DrawFn, *, first: int, after: int) -> Still:
+    """A blank or frozen picture in the frames ``[first, after)`` at 30 a second."""
+    core = sorted(draw(st.tuples(*[st.integers(first, after)] * 2)))
+    span = Span(core[0] * TICK, core[1] * TICK) if core[0] < core[1] else None
+    return Still(is_blank=draw(st.booleans()), core=span)
+
+
+@st.composite
 def segments(draw: st.DrawFn, *, first: int, after: int) -> Demand:
     """What a segment of the frames ``[first, after)`` at 30 a second may ask for."""
     ticks = st.integers(first, after - 1)
@@ -94,6 +103,7 @@ def segments(draw: st.DrawFn, *, first: int, after: int) -> Demand:
         density=tuple((tick * TICK, draw(weights)) for tick in [first, *inner]),
         starts_shot=draw(st.booleans()),
         change_s=draw(st.none() | st.floats(0.05, 600)),
+        still=draw(st.none() | st.none() | stills(first=first, after=after)),
     )
 
 

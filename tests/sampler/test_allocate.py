@@ -43,6 +43,7 @@ def lots(draw: st.DrawFn) -> Lot:
     )
     return Lot(
         need,
+        level=LOWEST,
         coverage=len(coverage),
         room=frames - sum(not spot.is_covered for spot in spots),
         text_tokens=draw(st.integers(0, 12)),
@@ -55,7 +56,7 @@ budgets = st.integers(0, 20_000)
 
 
 def share(some: Sequence[Lot], budget: int, *, most: int = 10**6) -> Allocation:
-    return allocate(some, levels=LEVELS, coverage=LOWEST, budget_tokens=budget, max_added=most)
+    return allocate(some, levels=LEVELS, budget_tokens=budget, max_added=most)
 
 
 def added(some: Sequence[Lot], made: Allocation) -> int:
@@ -93,7 +94,7 @@ def test_every_grant_keeps_to_its_limits(some: list[Lot], budget: int, most: int
 @given(some_lots, budgets, budgets)
 @settings(max_examples=300, deadline=None)
 def test_more_budget_is_worth_no_less(some: list[Lot], one: int, other: int) -> None:
-    sharing = Sharing(some, levels=LEVELS, coverage=LOWEST)
+    sharing = Sharing(some, levels=LEVELS)
     less, more = (sharing.of(budget, max_added=10**6) for budget in sorted((one, other)))
     assert less.is_exact and more.is_exact
     assert less.worth <= more.worth * TIGHT
@@ -132,7 +133,7 @@ def test_the_order_of_segments_changes_nothing(some: list[Lot], budget: int, dic
 
 def test_segments_that_differ_get_the_same_in_any_order() -> None:
     some = [
-        Lot(demand(0, 60, change_s=1.0 + place, detail_tokens=90 + 31 * place), 8, 300, 8)
+        Lot(demand(0, 60, change_s=1.0 + place, detail_tokens=90 + 31 * place), LOWEST, 8, 300, 8)
         for place in range(9)
     ]
     one, other = share(some, 30_000), share(some[::-1], 30_000)
@@ -142,7 +143,7 @@ def test_segments_that_differ_get_the_same_in_any_order() -> None:
 @given(budgets, st.integers(1, 8))
 @settings(max_examples=300, deadline=None)
 def test_what_is_calm_scales_with_its_base(budget: int, power: int) -> None:
-    calm = [Lot(demand(0, 10, change_s=1.0 + place), 2, 60, 8) for place in range(3)]
+    calm = [Lot(demand(0, 10, change_s=1.0 + place), LOWEST, 2, 60, 8) for place in range(3)]
     heavy = [replace(lot, demand=replace(lot.demand, base=2.0**power)) for lot in calm]
     given_, scaled = share(calm, budget).grants, share(heavy, budget).grants
     assert [replace(grant, worth=0.0) for grant in given_] == [
@@ -151,14 +152,14 @@ def test_what_is_calm_scales_with_its_base(budget: int, power: int) -> None:
 
 
 def test_one_static_slide_gets_one_large_frame_beside_the_grid() -> None:
-    slide = Lot(demand(0, 60, change_s=3600, detail_tokens=400), 15, 300, 8)
+    slide = Lot(demand(0, 60, change_s=3600, detail_tokens=400), LOWEST, 15, 300, 8)
     grant = share([slide], 700).grants[0]
     assert grant.level.cap_tokens == 640
     assert grant.lifted + grant.added == 1
 
 
 def test_fast_content_gets_many_small_frames() -> None:
-    fast = Lot(demand(0, 60, change_s=0.3, detail_tokens=80), 5, 300, 8)
+    fast = Lot(demand(0, 60, change_s=0.3, detail_tokens=80), LOWEST, 5, 300, 8)
     grant = share([fast], 1000).grants[0]
     assert grant.level.cap_tokens <= 160
     assert grant.added == 1000 // (grant.level.tokens + 8)
@@ -180,7 +181,7 @@ def spots_of(seconds: Sequence[int], *, covered: bool = False) -> tuple[Spot, ..
 
 def test_brief_small_events_get_one_large_frame_each() -> None:
     calm = demand(0, 1200, change_s=2)
-    lot = Lot(calm, 300, 6000, 8, spots=spots_of((100, 300, 700)))
+    lot = Lot(calm, LOWEST, 300, 6000, 8, spots=spots_of((100, 300, 700)))
     grant = share([lot], 3 * 602).grants[0]
     assert [level and level.cap_tokens for level in grant.at_spots] == [640, 640, 640]
     assert (grant.lifted, grant.added) == (0, 0)
@@ -190,7 +191,7 @@ def test_brief_small_events_get_one_large_frame_each() -> None:
 
 
 def test_events_count_with_the_even_plan_where_it_shows_them() -> None:
-    lot = Lot(demand(0, 20), 2, 600, 8, spots=spots_of((10,)))
+    lot = Lot(demand(0, 20), LOWEST, 2, 600, 8, spots=spots_of((10,)))
     blind, lucky = (
         even_worth([lot], [[0, 312]], level=LOWEST),
         even_worth([lot], [[0, 311]], level=LOWEST),
@@ -199,13 +200,13 @@ def test_events_count_with_the_even_plan_where_it_shows_them() -> None:
 
 
 def test_a_segment_without_coverage_is_not_forgotten() -> None:
-    short = [Lot(demand(place, place + 1), 0, 5, 8) for place in range(20)]
+    short = [Lot(demand(place, place + 1), LOWEST, 0, 5, 8) for place in range(20)]
     made = share(short, 20 * 128)
     assert [grant.added for grant in made.grants] == [1] * 20
 
 
 def test_scarce_frames_are_made_large() -> None:
-    some = [Lot(demand(place * 10, place * 10 + 10), 1, 50, 8) for place in range(10)]
+    some = [Lot(demand(place * 10, place * 10 + 10), LOWEST, 1, 50, 8) for place in range(10)]
     free, scarce = share(some, 12_000), share(some, 12_000, most=8)
     assert added(some, free) > 8 == added(some, scarce)
     assert scarce.worth > 0.8 * free.worth
@@ -235,10 +236,10 @@ def test_the_ladder_of_counts(most: int, fine: int) -> None:
 def test_what_cannot_be_shared_out() -> None:
     need = demand(0, 10)
     with pytest.raises(ValueError, match="4 coverage frames in a segment of 3"):
-        Lot(need, coverage=4, room=3, text_tokens=8)
+        Lot(need, LOWEST, coverage=4, room=3, text_tokens=8)
     for budget, most in ((-1, 5), (5, -1)):
         with pytest.raises(ValueError, match="nothing can be had"):
-            share([Lot(need, 0, 3, 8)], budget, most=most)
+            share([Lot(need, LOWEST, 0, 3, 8)], budget, most=most)
 
 
 def test_an_hour_of_short_shots_is_allocated_well_under_a_second() -> None:
@@ -253,6 +254,7 @@ def test_an_hour_of_short_shots_is_allocated_well_under_a_second() -> None:
                 change_s=float(dice.uniform(0.2, 60)),
                 detail_tokens=float(dice.uniform(50, 500)),
             ),
+            level=LOWEST,
             coverage=(after * 320) // 108_000 - (first * 320) // 108_000,
             room=max(1, (after - first) // 6) + 1,
             text_tokens=9,
