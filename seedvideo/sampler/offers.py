@@ -110,7 +110,7 @@ def spot_offers(spot: Spot, lot: Lot, levels: Sequence[Level]) -> Offers:
     costs = tokens + lot.text_tokens
     if spot.is_covered:
         shown = lot.level.tokens
-        places = places[tokens > shown]
+        places = places[tokens[places] > shown]
         costs = tokens - shown
     legible = read(np.append(shown, tokens[places]), detail_tokens=spot.detail_tokens)
     none = np.zeros(len(places) + 1, np.int64)
