@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from seedvideo import notebook
 from seedvideo.environment import blamed
 from seedvideo.errors import SeedVideoError
 
@@ -288,6 +289,44 @@ class Record(_Part):
             error=error_record(error),
             timing_s=dict(timing_s),
         )
+
+    def __repr__(self) -> str:
+        said = self.text if self.error is None else self.error.code
+        return f"Record({self.source!r}, {self.task}, {self.status}, {said!r})"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        """Show the record in a notebook: what was said, when, and what it cost."""
+        facts = [self.task, self.status]
+        if self.confident is False:
+            facts.append("not confident")
+        if self.usage is not None:
+            usage = self.usage
+            facts.append(f"{usage.visual_tokens:,} visual tokens, {usage.output_tokens:,} written")
+        parts = []
+        if self.answer is not None:
+            parts.append(f"<p>{notebook.text(self.answer.question)}</p>")
+        if self.grounding is not None:
+            parts.append(f"<p>{notebook.text(self.grounding.query)}</p>")
+        said = self.text
+        if self.error is not None:
+            said = f"{self.error.code}: {self.error.message}"
+        parts.append(f"<p><strong>{notebook.text(said)}</strong></p>")
+        if self.events:
+            rows = [(f"{e.start_s:.3f} s", f"{e.end_s:.3f} s", e.text) for e in self.events]
+            parts.append(notebook.table(("from", "to", "caption"), rows))
+        if self.grounding is not None:
+            found = [
+                (
+                    f"{s.start_s:.3f} s",
+                    f"{s.end_s:.3f} s",
+                    "" if s.score is None else f"{s.score:.2f}",
+                )
+                for s in self.grounding.spans
+            ]
+            parts.append(notebook.table(("from", "to", "score"), found))
+        return notebook.card(self.source, facts, *parts)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, every key present. `json_line` makes the text of it."""

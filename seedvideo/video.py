@@ -8,12 +8,13 @@ from bisect import bisect_left
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePath
 from time import perf_counter
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Final, Self, TypeAlias
 
-from seedvideo.errors import DecodeError, PlanError
+from seedvideo import notebook
+from seedvideo.errors import DecodeError, PlanError, SeedVideoError
 from seedvideo.limits import DEFAULT_LIMITS, Limits
 from seedvideo.media.frames import Frame
 from seedvideo.media.info import MediaInfo
@@ -24,14 +25,19 @@ from seedvideo.media.timeline import seconds
 from seedvideo.sampler.analysis import Analysis, Method, analyse
 from seedvideo.sampler.frames import planned_frames
 from seedvideo.sampler.keep import kept_analysis
+from seedvideo.sampler.knobs import Knobs
 from seedvideo.sampler.parts import PlannedFrame
 from seedvideo.sampler.plan import Plan
+from seedvideo.sampler.policies import make_plan
 
 Frames: TypeAlias = Generator[tuple[PlannedFrame, Frame], None, None]
 """Planned frames, each beside the one that was decoded."""
 
 Progress: TypeAlias = Callable[[float], None]
 """Told how much of a video was looked at so far, from 0 to 1."""
+
+_SHEET_FRAMES: Final = 12
+"""Frames of a video that a notebook shows."""
 
 
 class Video:
@@ -160,6 +166,38 @@ class Video:
 
     def __reduce__(self) -> str:
         raise not_picklable("an open video")
+
+    def _repr_html_(self) -> str:
+        """Show the video in a notebook: its facts, and some frames with their times and tokens."""
+        info = self.info
+        try:
+            shown = self._sheet()
+        except SeedVideoError as error:  # A closed or damaged video still has facts to show.
+            shown = f"<div>{notebook.text(error)}</div>"
+        return notebook.card(
+            PurePath(self.source).name or self.source,
+            [
+                f"{seconds(info.duration):.3f} s",
+                f"{info.width_px}x{info.height_px} px",
+                info.codec,
+                f"{len(self.times):,} frames",
+                *(f"{warning.code}: {warning.message}" for warning in info.warnings),
+            ],
+            shown,
+        )
+
+    def _sheet(self) -> str:
+        from seedvideo.sampler.sheet import contact_sheet  # Heavy: draws a picture.
+
+        few = make_plan(
+            self.info,
+            self.times,
+            source=self.source,
+            policy="uniform",
+            knobs=Knobs(max_frames=_SHEET_FRAMES),
+        )
+        frames = [frame for _, frame in self.frames(few)]
+        return notebook.picture(contact_sheet(frames, few), alt="frames of the video")
 
     def __repr__(self) -> str:
         info = self.info

@@ -17,7 +17,7 @@ PACKAGE = Path(seedvideo.__file__).parent
 FLOORS = (
     ("units", "errors"),
     ("environment",),
-    ("limits",),
+    ("limits", "notebook"),
     ("media",),
     ("sampler", "tasks"),
     ("model", "records", "video"),

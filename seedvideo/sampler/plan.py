@@ -8,12 +8,15 @@ video's own first frame; ``_tokens`` are tokens in the model's sequence.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
+from pathlib import PurePath
 from typing import Any, Final
 
+from seedvideo import notebook
 from seedvideo.errors import PlanError
 from seedvideo.limits import DEFAULT_LIMITS, Limits
 from seedvideo.media.frames import Target
 from seedvideo.media.info import MediaInfo
+from seedvideo.media.timeline import seconds
 from seedvideo.sampler import plan_json, plan_text
 from seedvideo.sampler.geometry import TokenGeometry
 from seedvideo.sampler.parts import Decision, Needs, PlannedFrame, Segment, Totals
@@ -27,7 +30,7 @@ MAX_SEGMENTS: Final = 65_536
 """Most segments of a plan that is read: three a second in the longest video there may be."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """The frames of one video that a model will see, with their sizes, costs and reasons.
 
@@ -85,6 +88,39 @@ class Plan:
                 )
         for frame in self.frames:
             self._check_size(frame)
+
+    def __repr__(self) -> str:
+        totals = self.totals
+        return (
+            f"Plan({self.source!r}, {self.policy}, {totals.frames} frames,"
+            f" {totals.tokens:,} of {self.budget_tokens:,} tokens)"
+        )
+
+    def _repr_html_(self) -> str:
+        """Show the plan in a notebook: frames over time, then their times and tokens."""
+        from seedvideo.sampler.plot import plot  # Heavy: draws a picture.
+
+        totals = self.totals
+        rows = [
+            (
+                f"{seconds(frame.pts):.3f} s",
+                f"{frame.width_px}x{frame.height_px}",
+                f"{frame.tokens} + {frame.text_tokens}",
+                frame.reason,
+            )
+            for frame in self.frames
+        ]
+        return notebook.card(
+            PurePath(self.source).name or self.source,
+            [
+                f"policy {self.policy}",
+                f"{totals.frames:,} frames",
+                f"{totals.visual_tokens:,} visual + {totals.text_tokens:,} text tokens",
+                f"budget {self.budget_tokens:,}",
+            ],
+            notebook.picture(plot(self), alt="frames of the plan over time"),
+            notebook.table(("time", "size", "tokens", "reason"), rows),
+        )
 
     def _check_size(self, frame: PlannedFrame) -> None:
         tokens = self.geometry.tokens(width_px=frame.width_px, height_px=frame.height_px)

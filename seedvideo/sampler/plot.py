@@ -13,14 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from seedvideo.media.timeline import seconds
-from seedvideo.sampler.analysis import Analysis
-from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.plan_text import printable, share
 from seedvideo.sampler.signals import PEAK
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont, ImageFont
+
+    from seedvideo.sampler.analysis import Analysis
+    from seedvideo.sampler.plan import Plan
 
     Font = FreeTypeFont | ImageFont
 
@@ -58,7 +59,7 @@ _ROLES: Final = {
 _TICKS_S: Final = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
 
 
-def plot(plan: Plan, analysis: Analysis | None = None) -> npt.NDArray[np.uint8]:
+def plot(plan: "Plan", analysis: "Analysis | None" = None) -> npt.NDArray[np.uint8]:
     """Draw a plan over time.
 
     Args:
@@ -81,7 +82,7 @@ def plot(plan: Plan, analysis: Analysis | None = None) -> npt.NDArray[np.uint8]:
 class _Plot:
     """One picture on its way. Coordinates are those of the finished picture."""
 
-    def __init__(self, draw: "ImageDraw", plan: Plan, analysis: Analysis | None) -> None:
+    def __init__(self, draw: "ImageDraw", plan: "Plan", analysis: "Analysis | None") -> None:
         from PIL import ImageFont
 
         self.draw = draw
