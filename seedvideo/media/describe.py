@@ -424,8 +424,11 @@ def _picture_warnings(
         message = f"high dynamic range ({transfer}); shown without tone mapping, colours look flat"
         found.append(MediaWarning("media.hdr", message))
     order = stream.codec_context.field_order
-    is_interlaced = first is not None and first.interlaced_frame
-    if is_interlaced and stream.codec_context.codec.canonical_name == "hevc":
+    codec = stream.codec_context.codec.canonical_name
+    # A PNG picture that comes in seven passes is called interlaced too, and has no fields.
+    is_png = codec in ("png", "apng")
+    is_interlaced = first is not None and first.interlaced_frame and not is_png
+    if is_interlaced and codec == "hevc":
         # What HEVC codes as a frame of two fields, FFmpeg does not call interlaced.
         message = "interlaced; each field is a picture of its own, of half the height"
         found.append(MediaWarning("media.interlaced", message))

@@ -14,7 +14,7 @@ from PIL import Image
 
 from seedvideo.errors import MediaError
 from seedvideo.media import Target, open_video
-from tests.fixtures import Clips, coded_frame, coded_video
+from tests.fixtures import Clips, coded_frame, coded_video, ffmpeg
 from tests.media.still_files import box, facts, pictures, png, png_chunks, saved, shown
 
 PHOTO = Image.fromarray(coded_frame(77))
@@ -268,3 +268,11 @@ def test_a_png_with_a_colour_profile_does_not_crash_its_process(tmp_path: Path) 
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", program, path], cwd=root, check=False)
     assert done.returncode == 0
+
+
+def test_a_png_picture_in_passes_has_no_fields(tmp_path: Path) -> None:
+    source = write(tmp_path / "plain.png", FORMATS["png"]())
+    ffmpeg("-i", source, "-flags", "+ildct", tmp_path / "passes.png")
+    assert dict(png_chunks((tmp_path / "passes.png").read_bytes()))[b"IHDR"][-1] == 1
+    info, _, numbers = shown(tmp_path / "passes.png")
+    assert info.warnings == () and numbers == [77]
