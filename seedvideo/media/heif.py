@@ -22,6 +22,9 @@ _SEQUENCE_BRANDS: Final = ("avis", "hevc", "hevx", "hevm", "hevs", "msf1")
 _BRANDS: Final = (*_PHOTO_BRANDS, *_SEQUENCE_BRANDS)
 """Major brands of files that hold pictures, or sequences of them."""
 
+_MAX_BOX_BYTES: Final = 1 << 62
+"""Size from which a box cannot lie in any file."""
+
 
 def is_heif(container: InputContainer) -> bool:
     """Tell whether a file says that it holds pictures, or sequences of them."""
@@ -96,7 +99,7 @@ def _boxes(descriptor: int) -> Iterator[tuple[bytes, int, int]]:
         if length == 1:
             length, start = int.from_bytes(head[8:], "big"), 16
         yield head[4:8], place, place + start
-        if length < start:
+        if not start <= length < _MAX_BOX_BYTES:
             return
         place += length
 

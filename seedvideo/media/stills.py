@@ -9,7 +9,7 @@ is decoded. Everything is read at given offsets, from an open descriptor.
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from seedvideo.errors import MediaError
@@ -64,7 +64,7 @@ class _File:
 
     descriptor: int
     size_bytes: int
-    alive: Callable[[], None] = field(default=lambda: None)
+    alive: Callable[[], None]
 
     def at(self, place: int, count: int) -> bytes:
         """Return up to ``count`` bytes."""

@@ -276,3 +276,10 @@ def test_a_png_picture_in_passes_has_no_fields(tmp_path: Path) -> None:
     assert dict(png_chunks((tmp_path / "passes.png").read_bytes()))[b"IHDR"][-1] == 1
     info, _, numbers = shown(tmp_path / "passes.png")
     assert info.warnings == () and numbers == [77]
+
+
+def test_a_box_without_bounds_behind_a_photo(tmp_path: Path) -> None:
+    for length in (2**64 - 1, 2**63, 17, 0):
+        data = FORMATS["avif"]() + struct.pack(">I4sQ", 1, b"free", length)
+        info, _, numbers = shown(write(tmp_path / "photo.avif", data))
+        assert info.is_image and numbers == [77]
