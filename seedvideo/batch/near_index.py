@@ -8,7 +8,7 @@ by `likeness.near_distance`: no pair that it accepts is missed.
 
 Clips are grouped by octaves of their length, ``[2^n, 2^(n+1))`` seconds, in which exposures have
 one step and a number of them is sure to be there. A clip that may have partners in the next octave
-is in both. Memory is about 0.7 KiB a clip; the signatures stay in the journal.
+is in both. Memory is about 1 KiB a clip; the signatures stay in the journal.
 """
 
 import math
