@@ -7,10 +7,12 @@ YUV. Pixels differ by rounding and by how chroma is spread, not by content.
 What decord 0.6 does wrong decides how it is used here. Its seeks and its skips give other frames
 than asked for in open GOPs, HEVC and WMV, so every frame is read in order and none is skipped. From
 MPEG streams it loses all before the second keyframe, and edit lists confuse its count, so these are
-refused. Its times are 32-bit
-floats, and nonsense for reordered AVI; a file where they do not name the same frames as the packets
-is refused, not guessed at. Its FFmpeg is from 2021 and has no allow-lists: it only ever gets files
-that passed ours when PyAV opened them. Knows nothing of packets.
+refused. It does not crop what a container says to crop, cuts less from the left than a stream says
+where that is no multiple of its alignment, and does not convert rare colour matrices as we do:
+refused too, by the first picture. Its times are 32-bit floats, and nonsense for reordered AVI; a
+file where they do not name the same frames as the packets is refused, not guessed at. Its FFmpeg is
+from 2021 and has no allow-lists: it only ever gets files that passed ours when PyAV opened them.
+Knows nothing of packets.
 """
 
 import importlib.util
