@@ -312,8 +312,8 @@ def _mend_jumps(
     say: Callable[[str, str], None],
 ) -> None:
     """Moves what follows a jump of the clock, in place, so that it goes on from there."""
-    back = Fraction(1, 10) / time_base  # FFmpeg's own threshold for such streams.
-    ahead = _FORWARD_JUMP / time_base
+    back = int(Fraction(1, 10) / time_base)  # FFmpeg's own threshold for such streams.
+    ahead = int(_FORWARD_JUMP / time_base)
     usual: int | None = None
     shift, expected, jumps, delay = 0, NO_TIME, 0, 0
     for i, dts in enumerate(table.dts):
