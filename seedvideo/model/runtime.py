@@ -34,8 +34,11 @@ def import_torch() -> None:
 
 
 @contextmanager
-def own_settings() -> Iterator[None]:
+def own_settings(*, inference: bool = True) -> Iterator[None]:
     """Compute on the CPU, in the model's own precision, whatever the caller has set.
+
+    Args:
+        inference: make tensors that can only be used for answers; False while a model is loaded.
 
     Raises:
         ModelError: ``model.out_of_memory`` if there is not enough memory inside.
@@ -45,7 +48,7 @@ def own_settings() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(memory_errors())
         set_threads()
-        stack.enter_context(torch.inference_mode())
+        stack.enter_context(torch.inference_mode(inference))
         stack.enter_context(torch.autocast("cpu", enabled=False))
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))

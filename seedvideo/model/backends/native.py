@@ -129,7 +129,7 @@ class NativeBackend:
             ConfigError: if ``SEEDVIDEO_THREADS`` is no whole number from 1 to 9999.
         """
         set_threads()
-        with own_settings():
+        with own_settings(inference=False):
             return cls(load_checkpoint(folder))
 
     @property
