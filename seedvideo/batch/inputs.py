@@ -13,8 +13,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any, Final
 
+from seedvideo.batch.extra import extra_json
 from seedvideo.batch.item import BadRow, Item
 from seedvideo.batch.manifest import SUFFIXES, RawRow, listed, read_manifest
+from seedvideo.batch.manifest_check import refuse_wrong
 from seedvideo.batch.seen import Seen
 from seedvideo.errors import BatchError
 from seedvideo.media.timeline import read_moment
@@ -29,8 +31,11 @@ VIDEO_SUFFIXES: Final = frozenset(
 )
 """What a folder is searched for; a file that is named is taken whatever its name."""
 
-_PATHS: Final = ("path", "video", "source")
-_COLUMNS: Final = frozenset((*_PATHS, "id", "question", "options", "query", "start", "end"))
+PATHS: Final = ("path", "video", "source")
+"""Columns of a list that name the video; a row has one of them."""
+
+COLUMNS: Final = frozenset((*PATHS, "id", "question", "options", "query", "start", "end"))
+"""Columns of a list that mean something; others are carried to the exports."""
 
 
 def read(
@@ -49,6 +54,7 @@ def read(
         BatchError: ``batch.manifest_invalid``, or ``batch.no_input`` if there is not one row.
         ConfigError: ``config.package_missing`` where parquet cannot be read.
     """
+    refuse_wrong_lists(inputs, folder=folder)
     names = _Names()
     count = 0
     for one in inputs:
@@ -61,6 +67,31 @@ def read(
             "there is no video in the inputs",
             hint="name files, folders, globs in quotes, or lists of paths",
         )
+
+
+def refuse_wrong_lists(inputs: Sequence[str], *, folder: str = "") -> None:
+    """Refuse lists that are wrong as a whole, before anything begins.
+
+    Args:
+        inputs: as of `read`; only files that are lists are looked at.
+        folder: as of `read`.
+
+    Raises:
+        BatchError: ``batch.manifest_invalid``.
+        ConfigError: ``config.package_missing`` where parquet cannot be read.
+    """
+    for one in lists_of(inputs, folder=folder):
+        path = Path(os.path.join(folder, one))
+        refuse_wrong(path, shown=printable(one), path_columns=PATHS)
+
+
+def lists_of(inputs: Sequence[str], *, folder: str = "") -> list[str]:
+    """The inputs that are files with lists."""
+    return [
+        one
+        for one in inputs
+        if Path(one).suffix.lower() in SUFFIXES and not os.path.isdir(os.path.join(folder, one))
+    ]
 
 
 def _rows(one: str, folder: str, stdin: IO[bytes] | None) -> Iterator[tuple[str, Any, str]]:
@@ -120,27 +151,32 @@ class _Names:
     def item(self, where: str, row: Any, folder: str) -> Item | BadRow:
         if isinstance(row, str):
             return self._bad(where, "batch.row_invalid", row)
+        ours, extra = _sorted_out(row)
         try:
-            item = _item(row, folder)
+            item = _item(ours, folder)
         except ValueError as error:
-            return self._bad(where, "batch.row_invalid", printable(str(error)))
+            return self._bad(where, "batch.row_invalid", printable(str(error)), extra)
+        if extra or where != printable(item.source):
+            item = replace(item, extra=extra, origin=where)
+        has_more = item.has_words or bool(extra)
         if self._ids.add(item.id):
-            if item.has_words:
+            if has_more:
                 self._asked.add(item.id)
                 self._asked.add(_asked(item))
             return item
         shown = printable(item.id[:200])
-        if "id" in row:
-            return self._bad(where, "batch.id_repeated", f"the id {shown} was there before")
-        is_path_again = not item.has_words and item.id not in self._asked
+        if "id" in ours:
+            message = f"the id {shown} was there before"
+            return self._bad(where, "batch.id_repeated", message, extra)
+        is_path_again = not has_more and item.id not in self._asked
         if is_path_again or not self._asked.add(_asked(item)):
             message = f"{shown} was there before, word by word"
-            return replace(self._bad(where, "batch.id_repeated", message), is_repeat=True)
+            return replace(self._bad(where, "batch.id_repeated", message, extra), is_repeat=True)
         return replace(item, id=self._free(item.id))
 
-    def _bad(self, where: str, code: str, message: str) -> BadRow:
+    def _bad(self, where: str, code: str, message: str, extra: str = "") -> BadRow:
         name = where if self._ids.add(where) else self._free(where)
-        return BadRow(id=name, where=where, code=code, message=message[:1_000])
+        return BadRow(id=name, where=where, code=code, message=message[:1_000], extra=extra)
 
     def _free(self, name: str) -> str:
         while True:
@@ -151,7 +187,24 @@ class _Names:
 
 
 def _asked(item: Item) -> tuple[object, ...]:
-    return (item.id, item.question, item.options, item.query, item.start_s, item.end_s)
+    words = (item.question, item.options, item.query, item.start_s, item.end_s)
+    return (item.id, *words, item.extra)
+
+
+def _sorted_out(row: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """The columns that mean something, without empty ones, and the others as JSON.
+
+    A second column of one meaning, such as ``Path`` beside ``path``, is one of the others.
+    """
+    ours: dict[str, Any] = {}
+    others: dict[str, Any] = {}
+    for name, value in row.items():
+        known = name if name in COLUMNS else name.strip().lower()
+        if known not in COLUMNS or known in ours:
+            others[name] = value
+        elif value is not None and value != "":
+            ours[known] = value
+    return ours, extra_json(others)
 
 
 def _item(row: Mapping[str, Any], folder: str) -> Item:
@@ -162,17 +215,15 @@ def _item(row: Mapping[str, Any], folder: str) -> Item:
     """
     if len(row) == 1:
         ((name, path),) = row.items()
-        if name in _PATHS and path and isinstance(path, str):
+        if name in PATHS and isinstance(path, str):
             # Most rows of the longest lists: nothing else is to be checked.
             source = os.path.join(folder, path) if folder else path
             return Item(id=source, source=source)
-    unknown = sorted(str(name)[:40] for name in row if name not in _COLUMNS)
-    if unknown:
-        known = ", ".join(sorted(_COLUMNS))
-        raise ValueError(f"unknown column {unknown[0]!r}, known are {known}")
-    paths = [name for name in _PATHS if name in row]
+    paths = [name for name in PATHS if name in row]
     if len(paths) != 1:
-        raise ValueError(f"{len(paths)} of the columns path, video, source, expected one")
+        raise ValueError(
+            f"{len(paths)} of the columns path, video, source have a value, expected one"
+        )
     source = _text(row, paths[0])
     if folder:
         source = os.path.join(folder, source)
@@ -193,8 +244,6 @@ def _text(row: Mapping[str, Any], name: str) -> str:
         return str(value)
     if not isinstance(value, str):
         raise ValueError(f"{name} is not a text")
-    if name in (*_PATHS, "id") and not value:
-        raise ValueError(f"{name} is empty")
     return value
 
 

@@ -4,7 +4,7 @@ Knows no job, no journal and no file. Times are exact seconds.
 """
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from typing import Any, Final, Self
 
@@ -22,6 +22,9 @@ class Item:
         query: what is looked for, for the task ``ground``.
         start_s: look only from here on.
         end_s: look only before this.
+        extra: the other columns of its row as one JSON object; empty if there are none. They are
+            carried to the exports and change nothing else.
+        origin: for people, the line of the list that it is from; empty for a file that was named.
 
     Raises:
         ValueError: if it has no id or no source, or its window ends before it starts.
@@ -34,6 +37,8 @@ class Item:
     query: str = ""
     start_s: Fraction | None = None
     end_s: Fraction | None = None
+    extra: str = ""
+    origin: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if not self.id or not self.source:
@@ -65,7 +70,10 @@ class Item:
         )
 
     def to_json(self) -> str:
-        """One line of ASCII JSON without the id; bytes of a name that are no text survive it."""
+        """One line of ASCII JSON: the source and the words. Any bytes of a name survive.
+
+        It decides whether a verdict still holds, so the id, `extra` and `origin` are not in it.
+        """
         if not self.has_words:
             return f'{{"source": {json.dumps(self.source)}}}'
         values: dict[str, Any] = {"source": self.source}
@@ -94,7 +102,7 @@ class Item:
             raise ValueError(f"not an item: {error}") from error
 
 
-_FIELDS: Final = {field.name for field in fields(Item)} - {"id"}
+_FIELDS: Final = {each.name for each in fields(Item)} - {"id", "extra", "origin"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +115,7 @@ class BadRow:
         code: ``batch.row_invalid``, ``batch.id_repeated``, or another code of the tree.
         message: what is wrong with it.
         is_repeat: whether an earlier row is the same word by word, so that nothing is lost.
+        extra: its other columns, where they could be read; see `Item`.
     """
 
     id: str
@@ -114,3 +123,4 @@ class BadRow:
     code: str
     message: str
     is_repeat: bool = False
+    extra: str = ""

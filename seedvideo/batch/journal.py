@@ -8,7 +8,7 @@ but their size and time of change.
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -34,8 +34,8 @@ from seedvideo.writers.files import make_folder
 
 _ENTRY = (
     "SELECT id, spec, crc, state, tries, interrupted, items.fingerprint, shared, size, mtime_ns,"
-    " code, stage, message, hint, retryable, rule, started_at, finished_at, record, record_crc,"
-    " {sheet} FROM items LEFT JOIN records ON state = 'done' AND"
+    " code, stage, message, hint, retryable, rule, started_at, finished_at, {carried}, record,"
+    " record_crc, {sheet} FROM items LEFT JOIN records ON state = 'done' AND"
     " records.fingerprint = items.fingerprint WHERE place IS NOT NULL {where} ORDER BY place"
 )
 
@@ -127,7 +127,14 @@ class Journal:
         with self.transaction():
             self._connection.execute(schema.KEEP_NOTE, (key, plain(value)))
 
-    def plan(self, rows: Iterable[Item | BadRow], job: Job, model_sha256: str) -> Counts:
+    def plan(
+        self,
+        rows: Iterable[Item | BadRow],
+        job: Job,
+        model_sha256: str,
+        *,
+        refused: Callable[[BadRow], None] = lambda row: None,
+    ) -> Counts:
         """Take in the rows of a job; those with a verdict that still holds keep it.
 
         A verdict holds under the same settings, the same words and, where the file is still there,
@@ -139,13 +146,14 @@ class Journal:
             rows: all rows of the inputs, their ids unique.
             job: what is asked.
             model_sha256: of the weights.
+            refused: called for each bad row that was not known, once its verdict is on the disk.
 
         Raises:
             ValueError: if two rows have one id.
             OutputError: ``output.disk_full`` or ``output.unwritable``.
         """
         with schema.guarded(self.folder):
-            plan_rows(self._connection, rows, job, model_sha256)
+            plan_rows(self._connection, rows, job, model_sha256, refused)
             self._counted = self._count()
         return self.counts()
 
@@ -343,7 +351,9 @@ class Journal:
         """
         marks = ", ".join("?" * len(states))
         query = _ENTRY.format(
-            sheet="sheet, sheet_crc" if sheets else "NULL, NULL", where=f"AND state IN ({marks})"
+            sheet="sheet, sheet_crc" if sheets else "NULL, NULL",
+            where=f"AND state IN ({marks})",
+            carried=schema.carried_of(self._connection),
         )
         with schema.guarded(self.folder):
             for row in self._connection.execute(query, tuple(states)):

@@ -5,24 +5,27 @@ In chunks, each one transaction; only what differs is written. One bit of memory
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from seedvideo.batch import journal_schema as schema
 from seedvideo.batch.fingerprint import Verdicts
 from seedvideo.batch.item import BadRow, Item
 from seedvideo.batch.job import Job
-from seedvideo.batch.journal_rows import checksum, key_of, plain
+from seedvideo.batch.journal_rows import carried_crc, checksum, key_of, plain
 from seedvideo.batch.shard import belongs
 
 CHUNK_ROWS: Final = 10_000
+_CHUNK_CARRIED_BYTES: Final = 16 << 20
+"""A chunk ends early where its rows carry more than this along."""
+
 _NO_VERDICT: Final = ("pending", "running")
 _BAD: Final = ""
 """Settings of a bad row: no run can change its verdict."""
 
 Row: TypeAlias = Item | BadRow
+Refusal: TypeAlias = Callable[[BadRow], None]
 
 
 class _Kept(NamedTuple):
@@ -37,6 +40,7 @@ class _Kept(NamedTuple):
     mtime_ns: int | None
     code: str | None
     message: str | None
+    carried_crc: int
 
 
 @dataclass
@@ -46,6 +50,7 @@ class _Changes:
     new: list[tuple[Any, ...]] = field(default_factory=list)
     moved: list[tuple[Any, ...]] = field(default_factory=list)
     reset: list[tuple[Any, ...]] = field(default_factory=list)
+    refused: list[BadRow] = field(default_factory=list)
 
 
 class _Bits:
@@ -69,7 +74,11 @@ class _Bits:
 
 
 def plan_rows(
-    connection: sqlite3.Connection, rows: Iterable[Row], job: Job, model_sha256: str
+    connection: sqlite3.Connection,
+    rows: Iterable[Row],
+    job: Job,
+    model_sha256: str,
+    refused: Refusal,
 ) -> None:
     """See `Journal.plan`; errors of SQLite pass through."""
     verdicts = Verdicts(job.settings(), model_sha256=model_sha256)
@@ -87,9 +96,9 @@ def plan_rows(
         if job.shard is None or belongs(row.id, job.shard)
     )
     if last == 0:
-        _fill(connection, placed, verdicts)
+        _fill(connection, placed, verdicts, refused)
         return
-    while chunk := list(islice(placed, CHUNK_ROWS)):
+    while chunk := _next_chunk(placed):
         present += len(chunk)
         keys = [key_of(row.id) for _, row in chunk]
         kept = _look_up(connection, keys)
@@ -98,9 +107,9 @@ def plan_rows(
             old = kept.get(key)
             if old is None:
                 last += 1
-                changes.new.append((last, place, key, *_new_values(row, key, verdicts)))
+                _add(changes, last, place, row, key, verdicts)
                 # The same row again in this chunk is found here, in a later one by look-up.
-                kept[key] = _Kept(last, place, "", "pending", _BAD, None, None, None, None)
+                kept[key] = _Kept(last, place, "", "pending", _BAD, None, None, None, None, 0)
                 seen.add(last)
             elif not seen.add(old.number):
                 raise ValueError(f"two rows have the id {row.id!r}")
@@ -108,45 +117,84 @@ def plan_rows(
                 _compare(changes, old, place, row, key, verdicts, job)
         with schema.transaction(connection):
             _write(connection, changes)
+        _tell(changes, refused)
     _part_with(connection, seen, present)
 
 
+def _next_chunk(placed: Iterator[tuple[int, Row]]) -> list[tuple[int, Row]]:
+    chunk: list[tuple[int, Row]] = []
+    carried_bytes = 0
+    for place, row in placed:
+        chunk.append((place, row))
+        carried_bytes += len(row.extra)
+        if len(chunk) == CHUNK_ROWS or carried_bytes > _CHUNK_CARRIED_BYTES:
+            break
+    return chunk
+
+
 def _fill(
-    connection: sqlite3.Connection, placed: Iterator[tuple[int, Row]], verdicts: Verdicts
+    connection: sqlite3.Connection,
+    placed: Iterator[tuple[int, Row]],
+    verdicts: Verdicts,
+    refused: Refusal,
 ) -> None:
     """Take the rows into a journal that has none: nothing is there to be looked up."""
     last = 0
-    while chunk := list(islice(placed, CHUNK_ROWS)):
+    while chunk := _next_chunk(placed):
         changes = _Changes()
         for place, row in chunk:
             last += 1
             key = key_of(row.id)
-            changes.new.append((last, place, key, *_new_values(row, key, verdicts)))
+            _add(changes, last, place, row, key, verdicts)
         try:
             with schema.transaction(connection):
                 _write(connection, changes)
         except sqlite3.IntegrityError as error:
             raise ValueError(f"two rows have one id: {error}") from error
+        _tell(changes, refused)
+
+
+def _add(
+    changes: _Changes, number: int, place: int, row: Row, key: bytes, verdicts: Verdicts
+) -> None:
+    changes.new.append((number, place, key, *_new_values(row, key, verdicts)))
+    if isinstance(row, BadRow):
+        changes.refused.append(row)
+
+
+def _tell(changes: _Changes, refused: Refusal) -> None:
+    """Report the bad rows of a chunk whose verdicts are on the disk."""
+    for row in changes.refused:
+        refused(row)
 
 
 def _look_up(connection: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, _Kept]:
     marks = ", ".join("?" * len(keys))
     found = connection.execute(
-        "SELECT id, number, place, spec, state, settings, size, mtime_ns, code, message"
-        f" FROM items WHERE id IN ({marks})",
+        "SELECT id, number, place, spec, state, settings, size, mtime_ns, code, message,"
+        f" carried_crc FROM items WHERE id IN ({marks})",
         keys,
     )
     return {key: _Kept._make(rest) for key, *rest in found}
 
 
 def _new_values(row: Row, key: bytes, verdicts: Verdicts) -> tuple[Any, ...]:
-    """From ``spec`` to ``retryable``, in the order of `_write`."""
+    """From ``spec`` to ``carried_crc``, in the order of `_write`."""
     spec, settings = _told(row, verdicts)
     crc = checksum(key, spec.encode())
+    told: tuple[Any, ...]
     if isinstance(row, BadRow):
         code, stage = row.code, row.code.split(".")[0]
-        return (spec, crc, settings, "failed", code, stage, _complaint(row), "", 0)
-    return (spec, crc, settings, "pending", None, None, None, None, None)
+        told = ("failed", code, stage, _complaint(row), "", 0)
+    else:
+        told = ("pending", None, None, None, None, None)
+    return (spec, crc, settings, *told, *_carried(row))
+
+
+def _carried(row: Row) -> tuple[str, str, int]:
+    """The columns `journal_schema.CARRIED`, as texts that SQLite can hold."""
+    origin = plain(row.where if isinstance(row, BadRow) else row.origin)
+    return origin, row.extra, carried_crc(origin, row.extra)
 
 
 def _told(row: Row, verdicts: Verdicts) -> tuple[str, str]:
@@ -176,8 +224,12 @@ def _compare(
         same = not _file_changed(job.path_of(row.source), old)
     if not same:
         changes.reset.append((place, *_new_values(row, key, verdicts), old.number))
-    elif old.place != place:
-        changes.moved.append((place, old.number))
+        if isinstance(row, BadRow):
+            changes.refused.append(row)
+        return
+    carried = _carried(row)
+    if same and (old.place, old.carried_crc) != (place, carried[-1]):
+        changes.moved.append((place, *carried, old.number))
 
 
 def _file_changed(path: str, old: _Kept) -> bool:
@@ -197,13 +249,18 @@ def _file_changed(path: str, old: _Kept) -> bool:
 def _write(connection: sqlite3.Connection, changes: _Changes) -> None:
     connection.executemany(
         "INSERT INTO items (number, place, id, spec, crc, settings, state, code, stage, message,"
-        " hint, retryable) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " hint, retryable, origin, extra, carried_crc)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         changes.new,
     )
-    connection.executemany("UPDATE items SET place = ? WHERE number = ?", changes.moved)
+    connection.executemany(
+        "UPDATE items SET place = ?, origin = ?, extra = ?, carried_crc = ? WHERE number = ?",
+        changes.moved,
+    )
     connection.executemany(
         "UPDATE items SET place = ?, spec = ?, crc = ?, settings = ?, state = ?, code = ?,"
-        " stage = ?, message = ?, hint = ?, retryable = ?, tries = 0, interrupted = 0, rule = NULL,"
+        " stage = ?, message = ?, hint = ?, retryable = ?, origin = ?, extra = ?,"
+        " carried_crc = ?, tries = 0, interrupted = 0, rule = NULL,"
         " fingerprint = NULL, shared = 0, size = NULL, mtime_ns = NULL, started_at = NULL,"
         " finished_at = NULL WHERE number = ?",
         changes.reset,

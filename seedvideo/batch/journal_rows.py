@@ -7,6 +7,7 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,6 +51,18 @@ def item_of(folder: Path, id_bytes: bytes, spec: str, crc: int) -> Item:
         raise schema.damaged(folder, str(error)) from error
 
 
+def carried_crc(origin: str, extra: str) -> int:
+    """Check sum of what a row carries along; 0 if it is nothing."""
+    return checksum(origin.encode(), extra.encode())
+
+
+def are_carried(origin: object, extra: object, crc: object) -> bool:
+    """Whether these are what `carried_crc` was made of."""
+    if not (isinstance(origin, str) and isinstance(extra, str)):
+        return False
+    return carried_crc(origin, extra) == crc
+
+
 def entry_of(folder: Path, row: Sequence[Any]) -> Entry:
     """The entry of a row that `Journal.entries` selects.
 
@@ -58,8 +71,10 @@ def entry_of(folder: Path, row: Sequence[Any]) -> Entry:
     """
     id_bytes, spec, crc, state, tries, interrupted, fingerprint, shared, *told = row
     size, mtime_ns, code, stage, message, hint, retryable, rule, started, finished, *made = told
-    record, record_crc, sheet, sheet_crc = made
-    item = item_of(folder, id_bytes, spec, crc)
+    origin, extra, carried, record, record_crc, sheet, sheet_crc = made
+    if not are_carried(origin, extra, carried):
+        raise schema.damaged(folder, "the columns of a row do not have their check sum")
+    item = replace(item_of(folder, id_bytes, spec, crc), origin=origin, extra=extra)
     if state not in STATES:
         raise schema.damaged(folder, f"there is no state {state!r}")
     if state == "done":
@@ -96,8 +111,11 @@ def problems(connection: sqlite3.Connection, folder: Path) -> list[str]:
     try:
         rows = connection.execute(f"PRAGMA integrity_check({_MOST_PROBLEMS})").fetchall()
         found += [str(row[0]) for row in rows if row[0] != "ok"]
-        for id_bytes, spec, crc in connection.execute("SELECT id, spec, crc FROM items"):
-            if checksum(bytes(id_bytes), str(spec).encode()) != crc:
+        columns = f"id, spec, crc, {schema.carried_of(connection)}"
+        for row in connection.execute(f"SELECT {columns} FROM items"):
+            id_bytes, spec, crc, origin, extra, carried = row
+            is_whole = checksum(bytes(id_bytes), str(spec).encode()) == crc
+            if not (is_whole and are_carried(origin, extra, carried)):
                 found.append(f"item {bytes(id_bytes)!r} does not have its check sum")
         for fingerprint, record, record_crc, sheet, sheet_crc in connection.execute(
             "SELECT fingerprint, record, record_crc, sheet, sheet_crc FROM records"

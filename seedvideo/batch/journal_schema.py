@@ -17,7 +17,7 @@ from seedvideo.writers.inert import printable
 
 NAME: Final = "journal.sqlite"
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Of the tables, kept in ``PRAGMA user_version``."""
 
 _APPLICATION_ID: Final = 0x53764A31
@@ -47,7 +47,10 @@ CREATE TABLE items (
     retryable INTEGER,
     rule TEXT,
     started_at REAL,                     -- for people only: clocks jump
-    finished_at REAL
+    finished_at REAL,
+    origin TEXT NOT NULL DEFAULT '',     -- for people: the line of a list that the item is from
+    extra TEXT NOT NULL DEFAULT '',      -- columns of the list that are not ours, as JSON
+    carried_crc INTEGER NOT NULL DEFAULT 0  -- of origin and extra
 );
 CREATE INDEX items_in_order ON items (place, state);
 CREATE INDEX items_to_do ON items (interrupted, place) WHERE state = 'pending';
@@ -71,6 +74,11 @@ CREATE TABLE signatures (                -- of jobs that leave out duplicates
 );
 """
 
+CARRIED: Final = "origin, extra, carried_crc"
+"""Columns of items since version 3."""
+
+_CARRIED_SINCE: Final = 3
+
 KEEP_NOTE: Final = (
     "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 )
@@ -78,6 +86,9 @@ KEEP_NOTE: Final = (
 MIGRATIONS: Final[dict[int, str]] = {
     # Signatures of version 1 cannot be compared with later ones.
     1: "DROP TABLE signatures;" + _SIGNATURES,
+    2: "ALTER TABLE items ADD COLUMN origin TEXT NOT NULL DEFAULT '';\n"
+    "ALTER TABLE items ADD COLUMN extra TEXT NOT NULL DEFAULT '';\n"
+    "ALTER TABLE items ADD COLUMN carried_crc INTEGER NOT NULL DEFAULT 0",
 }
 """From a version to the statements that make the next one of it."""
 
@@ -211,6 +222,11 @@ def _check(connection: sqlite3.Connection, folder: Path) -> None:
 def version_of(connection: sqlite3.Connection) -> int:
     """Of the tables of a journal."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def carried_of(connection: sqlite3.Connection) -> str:
+    """What to select as `CARRIED`: an older journal that is only read does not have them."""
+    return CARRIED if version_of(connection) >= _CARRIED_SINCE else "'', '', 0"
 
 
 def _told(error: sqlite3.Error, folder: Path) -> SeedVideoError:

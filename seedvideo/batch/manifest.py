@@ -11,6 +11,7 @@ import json
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
 
@@ -24,6 +25,9 @@ SUFFIXES: Final = (".txt", ".csv", ".jsonl", ".parquet")
 """Of files that are lists of videos, not videos."""
 
 _PARQUET_ROWS: Final = 1_000
+_PARQUET_BYTES: Final = 64 << 20
+"""About what the rows of one step may take."""
+
 _HEAD_BYTES: Final = 1 << 16
 _MOST_REREAD_BYTES: Final = 16 * MAX_ROW_BYTES
 
@@ -46,16 +50,41 @@ def read_manifest(path: Path, *, shown: str) -> Iterator[RawRow]:
         ConfigError: ``config.package_missing`` if parquet cannot be read here.
     """
     suffix = path.suffix.lower()
+    with _opened(path, shown) as file:
+        if suffix == ".parquet":
+            yield from _parquet(file, shown)
+        elif suffix == ".csv":
+            yield from _csv(file, shown)
+        elif suffix == ".jsonl":
+            yield from _json_lines(file, shown)
+        else:
+            yield from listed(file, shown)
+
+
+def columns_of(path: Path, *, shown: str) -> list[str]:
+    """Names of the columns of a CSV or parquet file; none if it is empty.
+
+    Raises:
+        InputError: as `read_manifest` does; so `BatchError` and `ConfigError`.
+    """
+    with _opened(path, shown) as file:
+        if path.suffix.lower() == ".parquet":
+            with _told_of_parquet(shown):
+                return [str(name) for name in _parquet_file(file).schema_arrow.names]
+        lines = _CsvLines(file, shown)
+        lines.begin_row()
+        try:
+            header = next(filter(None, csv.reader(lines, strict=True)), [])
+        except csv.Error as error:
+            raise _invalid(shown, f"{lines.where}: no CSV: {error}") from error
+    return _header(header, shown)
+
+
+@contextmanager
+def _opened(path: Path, shown: str) -> Iterator[IO[bytes]]:
     try:
         with path.open("rb") as file:
-            if suffix == ".parquet":
-                yield from _parquet(file, shown)
-            elif suffix == ".csv":
-                yield from _csv(file, shown)
-            elif suffix == ".jsonl":
-                yield from _json_lines(file, shown)
-            else:
-                yield from listed(file, shown)
+            yield file
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(
             "input.not_found", f"{shown}: no such file", hint="check the name and the folder"
@@ -164,20 +193,25 @@ def _csv(file: IO[bytes], shown: str) -> Iterator[RawRow]:
         if lines.fault:
             yield lines.where, lines.fault
         elif cells and not header:
-            header = [cell.strip().lower() for cell in cells]
-            if len(set(header)) != len(header):
-                raise _invalid(shown, "two columns have one name")
+            header = _header(cells, shown)
         elif cells:
             yield lines.where, _columns(header, cells)
+
+
+def _header(cells: list[str], shown: str) -> list[str]:
+    names = [cell.strip() for cell in cells]
+    if len(set(names)) != len(names):
+        raise _invalid(shown, "two columns have one name")
+    return names
 
 
 def _columns(header: list[str], cells: list[str]) -> Fields | Fault:
     if len(cells) != len(header):
         return f"{len(cells)} cells, the header has {len(header)}"
-    return {name: cell for name, cell in zip(header, cells, strict=True) if cell != ""}
+    return dict(zip(header, cells, strict=True))
 
 
-def _parquet(file: IO[bytes], shown: str) -> Iterator[RawRow]:
+def _parquet_file(file: IO[bytes]) -> Any:  # pyarrow has no annotations
     try:
         import pyarrow.parquet
     except ModuleNotFoundError as error:
@@ -186,16 +220,35 @@ def _parquet(file: IO[bytes], shown: str) -> Iterator[RawRow]:
             "reading parquet needs the package pyarrow",
             hint="pip install 'seedvideo[parquet]', or give the rows as .jsonl",
         ) from error
-    number = 0
+    return pyarrow.parquet.ParquetFile(file)
+
+
+@contextmanager
+def _told_of_parquet(shown: str) -> Iterator[None]:
     try:
-        table = pyarrow.parquet.ParquetFile(file)
-        for batch in table.iter_batches(batch_size=_PARQUET_ROWS):
-            for values in batch.to_pylist():
-                number += 1
-                yield f"{shown} row {number}", {k: v for k, v in values.items() if v is not None}
-    except pyarrow.ArrowException as error:
+        yield
+    except Exception as error:
+        # pyarrow is loaded only where parquet is read.
+        if not type(error).__module__.startswith("pyarrow"):
+            raise
         first = str(error).partition("\n")[0]
         raise _invalid(shown, f"no parquet: {printable(first)}") from error
+
+
+def _parquet(file: IO[bytes], shown: str) -> Iterator[RawRow]:
+    number = 0
+    with _told_of_parquet(shown):
+        table = _parquet_file(file)
+        size_bytes = sum(
+            table.metadata.row_group(index).total_byte_size
+            for index in range(table.metadata.num_row_groups)
+        )
+        a_row_bytes = size_bytes // max(1, table.metadata.num_rows) + 1
+        count = max(1, min(_PARQUET_ROWS, _PARQUET_BYTES // a_row_bytes))
+        for batch in table.iter_batches(batch_size=count):
+            for values in batch.to_pylist():
+                number += 1
+                yield f"{shown} row {number}", values
 
 
 class _Rejoined(io.RawIOBase):

@@ -13,7 +13,7 @@ from typing import Any, Final
 from seedvideo.batch import journal_schema as schema
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
-from seedvideo.batch.journal_rows import checksum
+from seedvideo.batch.journal_rows import are_carried, checksum
 from seedvideo.batch.verdict import Counts
 from seedvideo.errors import BatchError, ConfigError, OutputError
 from seedvideo.writers.inert import printable
@@ -117,7 +117,7 @@ def _copy(folder: Path, out: sqlite3.Connection, *, start: int) -> int:
     missed = 0
     with closing(schema.connect(folder, write=False)) as source:
         for table, columns, put in (
-            ("items", _ITEMS, _put_item),
+            ("items", f"{_ITEMS}, {schema.carried_of(source)}", _put_item),
             ("records", _RECORDS, _put_record),
             ("signatures", _SIGNATURES, _put_signature),
         ):
@@ -163,17 +163,22 @@ def _put_item(out: sqlite3.Connection, row: Sequence[Any], start: int) -> bool:
         return False
     if checksum(id_bytes, spec.encode()) != crc:
         return False
+    is_whole = are_carried(*row[-3:])
+    if not is_whole:
+        # The verdict counts; reading the list again brings its columns back.
+        row = (*row[:-3], "", "", 0)
     if place is None:
         return True  # No longer in the input; its record comes along all the same.
     old = out.execute("SELECT state FROM items WHERE id = ?", (id_bytes,)).fetchone()
     if old is not None:
         if _BEST.index(old[0]) <= _BEST.index(state):
-            return True
+            return is_whole
         out.execute("DELETE FROM items WHERE id = ?", (id_bytes,))
         out.execute("DELETE FROM signatures WHERE id = ?", (id_bytes,))
     marks = ", ".join("?" * len(row))
-    out.execute(f"INSERT INTO items ({_ITEMS}) VALUES ({marks})", (place + start, *row[1:]))
-    return True
+    columns = f"{_ITEMS}, {schema.CARRIED}"
+    out.execute(f"INSERT INTO items ({columns}) VALUES ({marks})", (place + start, *row[1:]))
+    return is_whole
 
 
 def _put_record(out: sqlite3.Connection, row: Sequence[Any], start: int) -> bool:

@@ -1,8 +1,9 @@
 """The rows of a batch as a parquet file, for data frames and warehouses: typed and nested.
 
 The columns are the fields of `seedvideo.records.Record`, read from the model itself so that the two
-cannot drift apart, with ``id`` and ``state`` before them and ``error`` and ``filtered`` as the
-journal has them. Needs pyarrow, the extra ``parquet``, and loads it only when it is used.
+cannot drift apart, with ``id``, ``state`` and ``extra`` before them and ``error`` and ``filtered``
+as the journal has them. ``extra`` is a map of texts; values that are no texts are JSON. Needs
+pyarrow, the extra ``parquet``, and loads it only when it is used.
 """
 
 import types
@@ -13,6 +14,7 @@ from typing import Any, BinaryIO, Final, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from seedvideo.batch.extra import shown_value
 from seedvideo.errors import ConfigError
 from seedvideo.records import Record
 
@@ -42,7 +44,8 @@ def write_rows(file: BinaryIO, rows: Iterator[dict[str, Any]], *, timings: bool)
     schema = schema_of(arrow, timings=timings)
     with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         while group := list(islice(rows, GROUP_ROWS)):
-            table = arrow.Table.from_pylist([_encodable(row) for row in group], schema=schema)
+            plain = [_encodable(_with_texts(row)) for row in group]
+            table = arrow.Table.from_pylist(plain, schema=schema)
             writer.write_table(table)
 
 
@@ -68,7 +71,11 @@ def _package(name: str) -> Any:  # pyarrow has no annotations
 
 def schema_of(arrow: Any, *, timings: bool) -> Any:
     """The columns as pyarrow's schema."""
-    columns: list[tuple[str, Any]] = [("id", arrow.string()), ("state", arrow.string())]
+    columns: list[tuple[str, Any]] = [
+        ("id", arrow.string()),
+        ("state", arrow.string()),
+        ("extra", arrow.map_(arrow.string(), arrow.string())),
+    ]
     for name, field in Record.model_fields.items():
         if name == "error" or (name == "timing_s" and not timings):
             continue
@@ -100,12 +107,20 @@ def _arrow_type(arrow: Any, kind: Any) -> Any:
     raise TypeError(f"no column type for {kind}")
 
 
+def _with_texts(row: dict[str, Any]) -> dict[str, Any]:
+    extra = row.get("extra")
+    if extra is None:
+        return row
+    texts = [(name, None if value is None else shown_value(value)) for name, value in extra.items()]
+    return {**row, "extra": texts}
+
+
 def _encodable(value: Any) -> Any:
     """The same value with texts that UTF-8 can hold, and a map as pairs."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(value, dict):
         return {key: _encodable(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_encodable(each) for each in value]
+    if isinstance(value, list | tuple):
+        return type(value)(_encodable(each) for each in value)
     return value

@@ -12,6 +12,7 @@ from html import escape
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
+from seedvideo.batch.extra import extra_of, shown_value
 from seedvideo.batch.report_timeline import timeline
 from seedvideo.batch.rows import record_of
 from seedvideo.records import (
@@ -37,6 +38,9 @@ GLYPHS: Final = {
 """A sign for each verdict, so that none is told by colour alone. Running clips count as pending."""
 
 _PICTURES: Final = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+_EXTRA_CHARACTERS: Final = 500
+"""Most of a value of another column that is shown."""
+
 _DOT: Final = " \u00b7 "
 
 
@@ -65,13 +69,14 @@ def render_clip(entry: "Entry", *, number: int, timings: bool) -> str:
     """
     state = verdict(entry.state)
     record = record_of(entry)
+    extra = _extra(entry.item.extra)
     if record is None:
-        body = _reason(entry, state, timings=timings)
+        body = f"{_reason(entry, state, timings=timings)}{extra}"
         pictured = ""
     else:
         picture = _sheet(entry.sheet, name=entry.item.source)
         words = "\n".join(filter(None, _words(record, timings=timings)))
-        body = f"{picture}<div>\n{words}\n</div>"
+        body = f"{picture}<div>\n{words}{extra}\n</div>"
         pictured = " pictured" if picture else ""
     return (
         f'<article class="clip {state}" id="clip-{number}" data-state="{state}">\n'
@@ -255,6 +260,19 @@ def _cost(record: Record, *, timings: bool) -> str:
         ]
     pairs = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in rows)
     return f'<dl class="pairs cost">{pairs}</dl>'
+
+
+def _extra(text: str) -> str:
+    """The other columns of the clip's row."""
+    if not text:
+        return ""
+    pairs = []
+    for name, value in extra_of(text).items():
+        words = shown_value(value)
+        if len(words) > _EXTRA_CHARACTERS:
+            words = f"{words[:_EXTRA_CHARACTERS]}\u2026"
+        pairs.append(f"<dt>{shown(name)}</dt><dd>{shown(words)}</dd>")
+    return f'\n<dl class="pairs extra">{"".join(pairs)}</dl>'
 
 
 def _reason(entry: "Entry", state: str, *, timings: bool) -> str:

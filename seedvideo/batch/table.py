@@ -43,6 +43,7 @@ COLUMNS: Final = (
     "retryable",
     "tries",
     "rule",
+    "extra",
     "total_s",
 )
 """Of the table; ``total_s`` only with timings."""
@@ -61,6 +62,8 @@ def line_of(entry: Entry, *, task: str, timings: bool) -> str:
         "state": entry.state,
         "source": name_cell(entry.item.source),
         "task": task,
+        # One line of ASCII that begins with a brace: inert as it is.
+        "extra": entry.item.extra,
     }
     if record is not None:
         values |= _of_record(record)

@@ -206,6 +206,10 @@ def run(
     with talk.guarded(WRONG_USAGE):
         job = _changed(base, given)
     with talk.guarded(COULD_NOT_START):
+        from seedvideo.batch import inputs as batch_inputs
+
+        batch_inputs.refuse_wrong_lists(job.inputs, folder=job.folder)
+    with talk.guarded(COULD_NOT_START):
         from seedvideo.model import prices as prices_of
 
         prices = prices_of(job.model)

@@ -31,6 +31,9 @@ INTERRUPTED: Final = 130
 _OF_THE_LINE: Final = ("config", "ask", "ground")
 """Stages of errors that are about the words of the command line: wrong usage."""
 
+_WRONG_LIST: Final = "batch.manifest_invalid"
+"""A list that cannot be one is wrong usage too."""
+
 _WRONG_CHOICE: Final = re.compile(
     r"invalid value for [^:]*: (?P<quote>['\"])(?P<given>.*)(?P=quote)"
     r" is not one of (?P<choices>.*)",
@@ -149,8 +152,8 @@ class Talk:
         """Turn an error into its lines and an exit code; a wrong setting is wrong usage.
 
         Raises:
-            typer.Exit: with 2 for an error of `_OF_THE_LINE`, 3 for a closed stdout, ``exit_code``
-                for any other.
+            typer.Exit: with 2 for an error of `_OF_THE_LINE` or `_WRONG_LIST`, 3 for a closed
+                stdout, ``exit_code`` for any other.
         """
         try:
             yield
@@ -159,7 +162,9 @@ class Talk:
         except Exception as error:
             # The outermost frame of a command: the error is shown, never swallowed.
             self.error(error, source=source)
-            if isinstance(error, SeedVideoError) and error.stage in _OF_THE_LINE:
+            if isinstance(error, SeedVideoError) and (
+                error.stage in _OF_THE_LINE or error.code == _WRONG_LIST
+            ):
                 exit_code = WRONG_USAGE
             elif isinstance(error, ClosedStdoutError):
                 exit_code = COULD_NOT_START

@@ -102,7 +102,7 @@ def test_parquet_has_the_fields_of_the_record(told: Path, tmp_path: Path) -> Non
     exported(told, "jsonl", tmp_path / "a.jsonl")
     exported(told, "parquet", tmp_path / "a.parquet")
     table = arrow_parquet.read_table(tmp_path / "a.parquet")
-    assert set(table.column_names) == {"id", "state", "filtered", *Record.model_fields}
+    assert set(table.column_names) == {"id", "state", "extra", "filtered", *Record.model_fields}
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     for row, line in zip(table.to_pylist(), lines, strict=True):
         row["timing_s"] = dict(row["timing_s"] or {})

@@ -1,0 +1,225 @@
+"""Is a list of videos wrong as a whole? Looked at before a job begins, by the first rows alone.
+
+A list in another encoding, with other separators, without a column for the path or that is no list
+at all would fail in every row. Knows what a list must hold, no job and no video.
+"""
+
+import codecs
+import csv
+import json
+import stat
+from collections.abc import Collection, Sequence
+from itertools import islice
+from pathlib import Path
+from shlex import quote
+from typing import Any, Final
+
+from seedvideo.batch.manifest import Fields, columns_of, read_manifest
+from seedvideo.errors import BatchError
+from seedvideo.writers.inert import printable
+
+_HEAD_BYTES: Final = 1 << 16
+_ROWS: Final = 100
+"""First rows of JSON lines, of which one must name a video."""
+
+_SEPARATORS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_PACKED: Final = {
+    b"\x1f\x8b": ("gzip", "gunzip -k {name}"),
+    b"PK\x03\x04": ("a zip file, as spreadsheets are", "save the table as CSV with commas"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd {name}"),
+    b"\xfd7zXZ\0": ("xz", "unxz -k {name}"),
+    b"BZh": ("bzip2", "bunzip2 -k {name}"),
+}
+_MARKS: Final = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+_CONTROL: Final = frozenset(range(32)) - frozenset(b"\0\t\n\r\x1b")
+_BINARY_SHARE: Final = 0.03
+"""Of control characters, in what is not UTF-8: random bytes have a tenth, lists of names none."""
+
+
+def refuse_wrong(path: Path, *, shown: str, path_columns: Sequence[str]) -> None:
+    """Refuse a list that can't be one; what is wrong with single rows is for the job.
+
+    A pipe is not looked at: what is read of it is gone. Nor is a file that cannot be opened.
+
+    Args:
+        path: of the list.
+        shown: how it is called.
+        path_columns: that may name the video.
+
+    Raises:
+        BatchError: ``batch.manifest_invalid`` with what to do.
+        ConfigError: ``config.package_missing`` if parquet cannot be read here.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError:
+        return
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        _refuse_columns(columns_of(path, shown=shown), path, shown, path_columns)
+        return
+    _refuse_bytes(head, shown, is_text=suffix == ".txt")
+    if suffix == ".csv":
+        _refuse_csv(head, path, shown, path_columns)
+    elif suffix == ".jsonl":
+        _refuse_json_lines(head, path, shown, path_columns)
+    else:
+        _refuse_text(head, shown, path_columns)
+
+
+def _refuse_bytes(head: bytes, shown: str, *, is_text: bool) -> None:
+    """Refuse what is not UTF-8 text at all; the names in a text list may hold any bytes."""
+    for magic, (what, remedy) in _PACKED.items():
+        if head.startswith(magic):
+            raise _wrong(shown, f"this is {what}", remedy.format(name=quote(shown)))
+    encoding = next((name for mark, name in _MARKS.items() if head.startswith(mark)), "")
+    if not encoding and _is_wide(head):
+        encoding = "UTF-16"
+    if encoding:
+        raise _wrong(
+            shown,
+            f"its encoding is {encoding}, expected UTF-8",
+            f"iconv -f {encoding} -t UTF-8 {quote(shown)} > utf8{Path(shown).suffix}",
+        )
+    has_nul = b"\0" in head
+    controls = sum(byte in _CONTROL for byte in head)
+    is_binary = controls > _BINARY_SHARE * len(head) and not _is_utf8(head)
+    if is_binary or (has_nul and not is_text):
+        raise _wrong(shown, "binary data, not text", "name a list of videos, or the video itself")
+
+
+def _is_utf8(head: bytes) -> bool:
+    # The last character may be cut.
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        decoder.decode(head)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_wide(head: bytes) -> bool:
+    """Whether every second byte is NUL, as ASCII letters in UTF-16 are."""
+    start = head[:64]
+    return len(start) >= 8 and any(
+        not any(start[first::2]) and all(start[1 - first :: 2]) for first in (0, 1)
+    )
+
+
+def _refuse_csv(head: bytes, path: Path, shown: str, path_columns: Sequence[str]) -> None:
+    first = head.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n").partition(b"\n")[0].rstrip(b"\r")
+    if not first:
+        return
+    if not _is_utf8(first):
+        raise _wrong(
+            shown,
+            "the names of its columns are not UTF-8",
+            f"iconv -f WINDOWS-1252 -t UTF-8 {quote(shown)} > utf8.csv",
+        )
+    columns = columns_of(path, shown=shown)
+    if _named(columns, path_columns):
+        return
+    line = first.decode("utf-8")
+    for separator, name in _SEPARATORS.items():
+        try:
+            cells = next(csv.reader([line], delimiter=separator), [])
+        except csv.Error:
+            continue
+        if len(cells) > 1 and _named(cells, path_columns):
+            raise _wrong(
+                shown,
+                f"its columns are separated by {name}, expected commas",
+                f'python3 -c "import csv, sys; csv.writer(sys.stdout).writerows(csv.reader('
+                f'sys.stdin, delimiter={separator!r}))" < {quote(shown)} > commas.csv',
+            )
+    _refuse_columns(columns, path, shown, path_columns)
+
+
+def _refuse_json_lines(head: bytes, path: Path, shown: str, path_columns: Sequence[str]) -> None:
+    keys: dict[str, None] = {}
+    count = 0
+    text = head.removeprefix(codecs.BOM_UTF8).lstrip()
+    # The last object of an array over several lines would be a row.
+    is_array = text.partition(b"\n")[0].strip() == b"["
+    for _, row in islice(read_manifest(path, shown=shown), _ROWS):
+        count += 1
+        if isinstance(row, str):
+            continue
+        if _named(row, path_columns) and not is_array:
+            return
+        keys |= dict.fromkeys(row)
+    if not count:
+        return
+    if keys and not is_array:
+        _refuse_columns(list(keys), path, shown, path_columns)
+    if text.startswith((b"[", b"{")):
+        form = "-c '.[]'" if text.startswith(b"[") else "-c ."
+        raise _wrong(
+            shown,
+            "no line is a whole JSON object",
+            f"put each object on a line of its own: jq {form} {quote(shown)} > lines.jsonl",
+        )
+    hint = 'a line is {"path": "clip.mp4"}; a list of mere paths is called .txt'
+    raise _wrong(shown, "no line is a JSON object", hint)
+
+
+def _refuse_text(head: bytes, shown: str, path_columns: Sequence[str]) -> None:
+    """Refuse a table that is called a text."""
+    first = head.removeprefix(codecs.BOM_UTF8).partition(b"\n")[0].strip()
+    line = first.decode("utf-8", "replace")
+    if line.startswith("{"):
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError):
+            return
+        if isinstance(values, dict) and _named(values, path_columns):
+            name = Path(shown).with_suffix(".jsonl")
+            raise _wrong(
+                shown, "it holds JSON lines, not paths", f"mv {quote(shown)} {quote(str(name))}"
+            )
+    cells = [cell.strip() for cell in line.split(",")]
+    if (
+        len(cells) > 1
+        and all(cell.isidentifier() for cell in cells)
+        and _named(cells, path_columns)
+    ):
+        name = Path(shown).with_suffix(".csv")
+        raise _wrong(
+            shown,
+            "it holds a table with commas, not paths",
+            f"mv {quote(shown)} {quote(str(name))}",
+        )
+
+
+def _refuse_columns(
+    columns: Sequence[str], path: Path, shown: str, path_columns: Sequence[str]
+) -> None:
+    if _named(columns, path_columns):
+        return
+    there = printable(", ".join(str(name)[:40] for name in columns[:10]))
+    wanted = ", ".join(path_columns)
+    if path.suffix.lower() == ".csv":
+        hint = "the first line names the columns, such as path,question; mere paths go in a .txt"
+    else:
+        hint = f"name the column with the paths {path_columns[0]}"
+    raise _wrong(
+        shown,
+        f"no column names the video, expected one of {wanted}; its columns are {there or 'none'}",
+        hint,
+    )
+
+
+def _named(columns: Collection[Any] | Fields, path_columns: Sequence[str]) -> bool:
+    return any(str(name).strip().lower() in path_columns for name in columns)
+
+
+def _wrong(shown: str, why: str, hint: str) -> BatchError:
+    return BatchError("batch.manifest_invalid", f"{shown}: {why}", hint=hint)
