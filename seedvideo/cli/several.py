@@ -63,7 +63,7 @@ def read_rows(words: Sequence[str], *, talk: Talk) -> list[Row]:
 
     Raises:
         typer.BadParameter: if there is none.
-        typer.Exit: with 3 if a list cannot be read.
+        typer.Exit: with 3 if a list cannot be read, with 2 if it is wrong as a whole.
     """
     rows: dict[Hashable, Row] = {}
     with talk.guarded(COULD_NOT_START):
