@@ -4,11 +4,11 @@ Both show frames to a model as a caption does (`pipeline`), put a question (`dia
 what it says. Times are exact seconds inside, float seconds in the record.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from seedvideo import dialogue, pipeline
+from seedvideo.media.safety import VideoInput
 from seedvideo.model.backends import Backend, Usage
 from seedvideo.pipeline import TaskName
 from seedvideo.prepared import Prepared, View
@@ -31,7 +31,7 @@ __all__ = ["ask", "ground"]
 
 
 def ask(
-    video: Video | str | os.PathLike[str],
+    video: Video | VideoInput,
     question: str,
     *,
     options: Sequence[str] = (),
@@ -111,7 +111,7 @@ def tell_answer(
 
 
 def ground(
-    video: Video | str | os.PathLike[str],
+    video: Video | VideoInput,
     query: str,
     *,
     top: int = 3,

@@ -65,6 +65,10 @@ class InputError(SeedVideoError):
     stage = "input"
 
 
+class InputTypeError(InputError, TypeError):
+    """What was given for a video is of a type that is not taken."""
+
+
 class NotPicklableError(InputError, TypeError):
     """An open video, or an iterator over its frames, was pickled or copied."""
 
@@ -121,6 +125,10 @@ class ConfigError(SeedVideoError):
     """An option has a value that it cannot have."""
 
     stage = "config"
+
+
+class OptionTypeError(ConfigError, TypeError):
+    """A public function was given an option of a wrong type."""
 
 
 def suggestion(given: object, choices: Iterable[object]) -> str:

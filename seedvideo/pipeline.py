@@ -6,14 +6,13 @@ The command line is written on these, and so is everything that comes later. Eac
 its own side only; the joints are here. Times are exact seconds inside, float seconds in the record.
 """
 
-import os
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 from typing import Final, Literal, TypeAlias
 
-from seedvideo.media.safety import show_path
+from seedvideo.media.safety import VideoInput, name_of, show_path
 from seedvideo.media.sharing import SharedLock, SharedSteps
 from seedvideo.media.timeline import Span, seconds
 from seedvideo.model.backends import Backend, Generation, Prices
@@ -81,7 +80,7 @@ def prices(name_or_folder: str = "nano") -> Prices:
 
 
 def plan(
-    video: Video | str | os.PathLike[str],
+    video: Video | VideoInput,
     *,
     policy: PolicyName = "adaptive",
     budget_tokens: int | None = None,
@@ -128,7 +127,7 @@ def plan(
         )
 
 
-def frames(video: Video | str | os.PathLike[str], plan: Plan) -> Frames:
+def frames(video: Video | VideoInput, plan: Plan) -> Frames:
     """Decode a plan's frames, in order of time, each beside what was planned; see `Video.frames`.
 
     Args:
@@ -144,17 +143,17 @@ def frames(video: Video | str | os.PathLike[str], plan: Plan) -> Frames:
     if isinstance(video, Video):
         lock, shown = video.reader.lock, show_path(video.source)
     else:
-        lock, shown = SharedLock(), show_path(os.fsdecode(video))
+        lock, shown = SharedLock(), show_path(name_of(video))
     return SharedSteps(_frames(video, plan), lock, shown)
 
 
-def _frames(video: Video | str | os.PathLike[str], plan: Plan) -> Frames:
+def _frames(video: Video | VideoInput, plan: Plan) -> Frames:
     with opened(video) as clip, closing(clip.frames(plan)) as decoded:
         yield from decoded
 
 
 def caption(
-    video: Video | str | os.PathLike[str],
+    video: Video | VideoInput,
     *,
     model: Backend | str = "nano",
     dense: bool = False,
@@ -204,7 +203,7 @@ def caption(
 
 
 def prepare(
-    video: Video | str | os.PathLike[str],
+    video: Video | VideoInput,
     *,
     model: Prices,
     dense: bool = False,

@@ -298,7 +298,7 @@ class Record(_Part):
 
     def _repr_html_(self) -> str:
         """Show the record in a notebook: what was said, when, and what it cost."""
-        facts = [self.task, self.status]
+        facts: list[str] = [self.task, self.status]
         if self.confident is False:
             facts.append("not confident")
         if self.usage is not None:

@@ -3,13 +3,13 @@
 Knows no task and no model but by geometry and text costs. Times are exact seconds.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import islice
 from time import perf_counter
 
+from seedvideo.media.safety import VideoInput
 from seedvideo.media.timeline import Span
 from seedvideo.model.backends import Prices
 from seedvideo.prepared import Shown, View
@@ -51,7 +51,7 @@ class Stopwatch:
 
 
 @contextmanager
-def opened(video: Video | str | os.PathLike[str]) -> Iterator[Video]:
+def opened(video: Video | VideoInput) -> Iterator[Video]:
     """The caller's open video as it is; a path opened now and closed after."""
     if isinstance(video, Video):
         yield video

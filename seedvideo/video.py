@@ -19,7 +19,7 @@ from seedvideo.limits import DEFAULT_LIMITS, Limits
 from seedvideo.media.frames import Frame
 from seedvideo.media.info import MediaInfo
 from seedvideo.media.reader import DecoderName, VideoReader, open_video
-from seedvideo.media.safety import show_path
+from seedvideo.media.safety import VideoInput, show_path
 from seedvideo.media.sharing import SharedSteps, not_picklable
 from seedvideo.media.timeline import seconds
 from seedvideo.sampler.analysis import Analysis, Method, analyse
@@ -208,7 +208,7 @@ class Video:
 
 
 def open(
-    path: str | os.PathLike[str],
+    path: VideoInput,
     *,
     decoder: DecoderName = "pyav",
     limits: Limits = DEFAULT_LIMITS,
@@ -221,7 +221,8 @@ def open(
     """Open one video file and read its header and packet index.
 
     Args:
-        path: a regular file; never a URL.
+        path: a regular file; never a URL. Or the bytes of a video, or a file that is open in
+            binary mode: what is left to read of it is copied to a temporary file without a name.
         decoder: what reads it.
         limits: ceilings; a file above one is refused before any picture is decoded.
         root: folder that the file must lie in, links followed.
@@ -235,7 +236,8 @@ def open(
             where many videos are worked on at the same time.
 
     Raises:
-        InputError: if there is no such file, or it may not be opened.
+        InputError: if there is no such file, or it may not be opened; an `InputTypeError`, which is
+            a ``TypeError`` too, if a video is given as anything else.
         MediaError: if it is not a video that can be used.
     """
     started = perf_counter()
@@ -250,7 +252,7 @@ def open(
     folder = None if cache is None else Path(cache)
     return Video(
         reader,
-        source=os.fspath(path),
+        source=reader.name,
         limits=limits,
         open_s=open_s,
         cache=folder,

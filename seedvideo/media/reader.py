@@ -42,7 +42,7 @@ from seedvideo.media.passes import (
     share,
     worth_processes,
 )
-from seedvideo.media.safety import Source, digest, open_source
+from seedvideo.media.safety import Source, VideoInput, digest, open_source
 from seedvideo.media.sharing import SharedLock, SharedSteps, not_picklable
 from seedvideo.media.team import Task, Team
 from seedvideo.media.worker import looks_a_message
@@ -57,7 +57,7 @@ size and a place in the file."""
 
 
 def open_video(
-    path: str | os.PathLike[str],
+    path: VideoInput,
     *,
     decoder: DecoderName = "pyav",
     limits: Limits = DEFAULT_LIMITS,
@@ -68,7 +68,8 @@ def open_video(
     """Opens a video file or a still picture.
 
     Args:
-        path: a file name; never a URL or anything else that a demuxer would understand.
+        path: a file name; never a URL or anything else that a demuxer would understand. Or the
+            bytes of a video, or a file that is open in binary mode and is read to its end.
         decoder: ``pyav``, or ``decord`` where it is installed. Facts and times are the same.
         limits: ceilings for size, time and memory.
         root: if given, a file outside this folder is refused, links followed.
@@ -101,7 +102,7 @@ def open_video(
 
 
 def probe(
-    path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS, root: Path | None = None
+    path: VideoInput, *, limits: Limits = DEFAULT_LIMITS, root: Path | None = None
 ) -> MediaInfo:
     """Returns the facts of one file. Raises as `open_video` and `VideoReader.info` do."""
     with open_video(path, limits=limits, root=root) as reader:
@@ -168,6 +169,11 @@ class VideoReader:
 
     def __reduce__(self) -> str:
         raise not_picklable("an open video")
+
+    @property
+    def name(self) -> str:
+        """The file's name as it was given; ``<bytes>`` or ``<file>`` where it has none."""
+        return self._source.name
 
     def __repr__(self) -> str:
         return f"VideoReader({self._source.shown!r}, decoder={self._decoder!r})"

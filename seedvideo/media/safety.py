@@ -7,17 +7,26 @@ media before any demuxer sees them. Knows nothing of demuxers, streams or pictur
 """
 
 import hashlib
+import io
 import os
 import re
 import stat
+import tempfile
 import unicodedata
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import IO, BinaryIO, Final, TypeAlias
 
-from seedvideo.errors import InputError, MediaError
+from seedvideo.errors import InputError, InputTypeError, MediaError
 from seedvideo.limits import Limits
 from seedvideo.media.stills import is_moving_png, moving_webp
+
+VideoInput: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
+"""What a video may be given as: a file name, its bytes, or a file that is open in binary mode."""
+
+_BYTES: Final = (bytes, bytearray, memoryview)
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 HEAD_BYTES: Final = 4096
 """How much of a file is looked at."""
@@ -70,6 +79,8 @@ class Source:
         shown: the name, made safe to print.
         kind: what the first bytes say: a container, a still picture, ``audio`` or ``unknown``.
         size_bytes: size of the file.
+        owner_pid: the process that removes ``real``, a copy of ours, with the source; 0 if there is
+            nothing to remove.
     """
 
     descriptor: int
@@ -78,6 +89,7 @@ class Source:
     shown: str
     kind: str
     size_bytes: int
+    owner_pid: int = 0
 
     def again(self) -> int:
         """Opens the very same file once more, to be read at a place of its own.
@@ -100,24 +112,57 @@ class Source:
         return descriptor
 
     def close(self) -> None:
-        """Closes the descriptor."""
+        """Closes the descriptor, and removes the file if it is a copy of ours."""
         os.close(self.descriptor)
+        if self.owner_pid == os.getpid():
+            os.unlink(self.real)
 
 
-def open_source(path: str | os.PathLike[str], *, limits: Limits, root: Path | None) -> Source:
+def name_of(video: object) -> str:
+    """Return the name under which a video is opened and reported.
+
+    Args:
+        video: a file name; or the bytes of a video file, or a binary file that is open for reading.
+
+    Raises:
+        InputTypeError: ``input.type`` if it is neither.
+    """
+    if isinstance(video, str | os.PathLike):
+        return os.fsdecode(video)
+    if isinstance(video, _BYTES):
+        return "<bytes>"
+    if callable(getattr(video, "read", None)) and not isinstance(video, io.TextIOBase):
+        name = getattr(video, "name", None)
+        return name if isinstance(name, str) and name else "<file>"
+    kind = type(video)
+    raise InputTypeError(
+        "input.type",
+        f"a video is given as {kind.__module__}.{kind.__qualname__}, expected a file name, bytes,"
+        " io.BytesIO or a file opened in binary mode",
+        hint="write arrays and tensors to a video file first, for example with PyAV or ffmpeg",
+    )
+
+
+def open_source(video: VideoInput, *, limits: Limits, root: Path | None) -> Source:
     """Opens a file for decoding, or says why not.
 
     Args:
-        path: a file name, whatever it looks like.
+        video: a file name, whatever it looks like; or the bytes of a video file, or a binary file
+            that is read from where it stands to its end. Bytes are copied to a temporary file
+            without a name first.
         limits: bounds the size.
-        root: if given, the file must lie in this folder once every symbolic link is followed.
+        root: if given, the file must lie in this folder once every symbolic link is followed; bytes
+            lie in none.
 
     Raises:
-        InputError: if the name is not that of a regular, non-empty file inside the bounds.
+        InputError: if the name is not that of a regular, non-empty file inside the bounds, or
+            ``input.type`` for other types.
         MediaError: if the file is text, such as a playlist, or is known not to be video.
     """
-    name = os.fsdecode(path)
+    name = name_of(video)
     shown = show_path(name)
+    if not isinstance(video, str | os.PathLike):
+        return _spooled(video, name, limits=limits, root=root)
     try:
         # An empty name would resolve to the current folder.
         real = os.path.realpath(name or "\0", strict=True)
@@ -125,9 +170,10 @@ def open_source(path: str | os.PathLike[str], *, limits: Limits, root: Path | No
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         if _is_stream(name):
             raise _not_a_file(shown, "a pipe, socket or device") from error
-        raise InputError(
-            "input.not_found", f"{shown}: no such file", hint="check the name and the folder"
-        ) from error
+        hint = "check the name and the folder"
+        if _URL.match(name):
+            hint = f"a URL counts as a file name; download the video first: curl -LO {shown}"
+        raise InputError("input.not_found", f"{shown}: no such file", hint=hint) from error
     except OSError as error:
         # Loops of links, names that are too long, folders that may not be searched.
         raise InputError("input.not_found", f"{shown}: {_reason(error)}") from error
@@ -145,13 +191,93 @@ def open_source(path: str | os.PathLike[str], *, limits: Limits, root: Path | No
         _check_size(opened.st_size, shown, limits)
         # A folder on the way may have become a link since the first check.
         _check_inside(_place(descriptor, real), root, shown)
-        kind = sniff(os.pread(descriptor, HEAD_BYTES, 0), shown=shown)
-        if kind == "png" and is_moving_png(descriptor):
-            kind = "apng"
-        return Source(descriptor, real, name, shown, kind, opened.st_size)
+        return Source(descriptor, real, name, shown, _kind_of(descriptor, shown), opened.st_size)
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def _spooled(
+    video: bytes | bytearray | memoryview | BinaryIO,
+    name: str,
+    *,
+    limits: Limits,
+    root: Path | None,
+) -> Source:
+    """Copy bytes to a temporary file and open that: it is regular, and ours alone."""
+    shown = show_path(name)
+    if root is not None:
+        _check_inside("/", root, shown)
+    stream = io.BytesIO(video) if isinstance(video, _BYTES) else video
+    # Without /proc an open file cannot be opened again by another process, but by its name.
+    is_named = not os.path.exists("/proc/self/fd")
+    try:
+        make = partial(tempfile.NamedTemporaryFile, delete=False)
+        file = make() if is_named else tempfile.TemporaryFile()
+    except OSError as error:
+        raise _cannot_spool(shown, error) from error
+    real = str(file.name) if is_named else ""
+    try:
+        with file:
+            size_bytes = _copy(stream, file, shown, limits)
+            _check_size(size_bytes, shown, limits)
+            kind = _kind_of(file.fileno(), shown)
+            owner_pid = os.getpid() if real else 0
+            return Source(os.dup(file.fileno()), real, name, shown, kind, size_bytes, owner_pid)
+    except BaseException:
+        if real:
+            os.unlink(real)
+        raise
+
+
+def _copy(stream: BinaryIO, file: IO[bytes], shown: str, limits: Limits) -> int:
+    """Copy what is left of a stream, up to one byte beyond the limit; return the bytes."""
+    size_bytes = 0
+    while size_bytes <= limits.max_input_bytes:
+        try:
+            data = stream.read(min(_HASH_BYTES, limits.max_input_bytes + 1 - size_bytes))
+        except (OSError, ValueError) as error:
+            # A closed file, one that is open for writing only, one whose disk is gone.
+            raise InputError(
+                "input.unreadable",
+                f"{shown}: the file object cannot be read: {str(error).lower()}",
+                hint="open it with open(name, 'rb')",
+            ) from error
+        if not isinstance(data, _BYTES):
+            raise InputTypeError(
+                "input.type",
+                f"{shown}: its read() returned {type(data).__name__}, expected bytes",
+                hint="open the file in binary mode: open(name, 'rb')",
+            )
+        if not data:
+            break
+        try:
+            file.write(data)
+            file.flush()
+        except OSError as error:
+            raise _cannot_spool(shown, error) from error
+        size_bytes += len(data)
+    if size_bytes == 0 and stream.seekable() and stream.tell() > 0:
+        raise InputError(
+            "input.empty",
+            f"{shown}: nothing is left to read from byte {stream.tell():,} on",
+            hint="go back to its start first: file.seek(0)",
+        )
+    return size_bytes
+
+
+def _cannot_spool(shown: str, error: OSError) -> InputError:
+    return InputError(
+        "input.unreadable",
+        f"{shown}: cannot be copied to a temporary file in {tempfile.gettempdir()}:"
+        f" {_reason(error)}",
+        hint="set TMPDIR to a folder with room, or give a file name",
+    )
+
+
+def _kind_of(descriptor: int, shown: str) -> str:
+    kind = sniff(os.pread(descriptor, HEAD_BYTES, 0), shown=shown)
+    return "apng" if kind == "png" and is_moving_png(descriptor) else kind
 
 
 def digest(descriptor: int) -> str:
