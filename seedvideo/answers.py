@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from seedvideo import dialogue, pipeline
+from seedvideo.arguments import check_text, check_texts
 from seedvideo.media.safety import VideoInput
 from seedvideo.model.backends import Backend, Usage
 from seedvideo.pipeline import TaskName
@@ -22,7 +23,7 @@ from seedvideo.records import (
 from seedvideo.sampler.analysis import Method
 from seedvideo.sampler.knobs import NO_KNOBS, Knobs
 from seedvideo.sampler.policies import PolicyName
-from seedvideo.stages import Stopwatch
+from seedvideo.stages import Stopwatch, check_model, check_options
 from seedvideo.tasks.ask import Question
 from seedvideo.tasks.ground import NOT_FOUND, clean_query
 from seedvideo.video import Video
@@ -68,6 +69,10 @@ def ask(
         ModelError: if the answer means no option (``model.answer_unparsable``), or is empty.
         SeedVideoError: as `seedvideo.caption` does.
     """
+    check_text("question", question)
+    check_texts("options", options)
+    check_options(policy, budget_tokens, task, fps, knobs, analysis)
+    check_model(model)
     asked = Question.of(question, options)
     backend = pipeline.load(model) if isinstance(model, str) else model
     prepared = pipeline.prepare(
@@ -152,6 +157,9 @@ def ground(
         ValueError: if ``top`` is below 1.
         SeedVideoError: as `seedvideo.caption` does.
     """
+    check_text("query", query)
+    check_options(policy, budget_tokens, task, fps, knobs, analysis)
+    check_model(model)
     looked_for = clean_query(query)
     if top < 1:
         raise ValueError(f"top is {top}, expected at least 1")

@@ -12,6 +12,8 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Final, Literal, TypeAlias
 
+from seedvideo.arguments import check_kind, check_text
+from seedvideo.errors import ConfigError
 from seedvideo.media.safety import VideoInput, name_of, show_path
 from seedvideo.media.sharing import SharedLock, SharedSteps
 from seedvideo.media.timeline import Span, seconds
@@ -20,7 +22,7 @@ from seedvideo.model.packing import pack
 from seedvideo.prepared import Prepared, View
 from seedvideo.records import Event, MediaRecord, ModelRecord, PlanRecord, Record, UsageRecord
 from seedvideo.sampler.analysis import Method
-from seedvideo.sampler.geometry import SEED
+from seedvideo.sampler.geometry import SEED, TokenGeometry
 from seedvideo.sampler.join import join_shots
 from seedvideo.sampler.knobs import NO_KNOBS, Knobs
 from seedvideo.sampler.plan import Plan
@@ -29,6 +31,8 @@ from seedvideo.sampler.stamps import assumed_text_tokens
 from seedvideo.stages import (
     Stopwatch,
     changes_in,
+    check_model,
+    check_options,
     costs_of,
     decode,
     least_tokens,
@@ -61,6 +65,7 @@ def load(name_or_folder: str = "nano") -> Backend:
     Raises:
         ModelError: ``model.unknown`` or ``model.checkpoint_invalid``.
     """
+    check_text("model", name_or_folder)
     from seedvideo.model import load as load_model
 
     return load_model(name_or_folder)
@@ -89,6 +94,7 @@ def plan(
     knobs: Knobs = NO_KNOBS,
     analysis: Method = "fast",
     model: Prices | str | None = None,
+    geometry: TokenGeometry | None = None,
 ) -> Plan:
     """Decide which frames to show, when and how large, within a budget, before they are decoded.
 
@@ -103,18 +109,35 @@ def plan(
         analysis: how closely ``adaptive`` looks at the video: ``packets``, ``fast`` or ``full``.
         model: whose geometry, ladder, tokenizer and default budget count; the published ones of
             Seed1.5-VL when None.
+        geometry: sizes, levels and default budget of another family of models, in place of a model;
+            time texts then cost what they cost the published model.
 
     Raises:
+        ConfigError: if an option has a value that it cannot have, or both ``model`` and
+            ``geometry`` are given; an `OptionTypeError`, which is a ``TypeError`` too, if one has a
+            wrong type.
         PlanError: if nothing fits the budget.
     """
+    check_options(policy, budget_tokens, task, fps, knobs, analysis)
+    if geometry is not None:
+        check_kind("geometry", geometry, TokenGeometry, "a seedvideo.TokenGeometry")
+        if model is not None:
+            raise ConfigError(
+                "config.invalid",
+                "both model and geometry are given, expected one of them",
+                hint="a model brings its own geometry: leave geometry out",
+            )
+    check_model(model)
     priced = prices(model) if isinstance(model, str) else model
+    if geometry is None:
+        geometry = SEED if priced is None else priced.geometry
     with opened(video) as clip:
         return make_plan(
             clip.info,
             clip.times,
             clip.keyframes,
             policy=policy,
-            geometry=SEED if priced is None else priced.geometry,
+            geometry=geometry,
             budget_tokens=budget_tokens,
             task=task,
             fps=fps,
@@ -140,6 +163,7 @@ def frames(video: Video | VideoInput, plan: Plan) -> Frames:
         MediaError: if the file is too damaged.
         DecodeError: if decoding takes too long or kills the decoding process.
     """
+    check_kind("plan", plan, Plan, "a plan, as seedvideo.plan returns it")
     if isinstance(video, Video):
         lock, shown = video.reader.lock, show_path(video.source)
     else:
@@ -187,6 +211,8 @@ def caption(
         SeedVideoError: if the file cannot be used, nothing fits the budget, the model cannot be
             loaded or gives no answer. `Record.failed` makes a record of it.
     """
+    check_options(policy, budget_tokens, task, fps, knobs, analysis)
+    check_model(model)
     backend = load(model) if isinstance(model, str) else model
     prepared = prepare(
         video,

@@ -11,11 +11,12 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from seedvideo import notebook
 from seedvideo.environment import blamed
-from seedvideo.errors import SeedVideoError
+from seedvideo.errors import InputError, SeedVideoError
+from seedvideo.validation import explain
 
 if TYPE_CHECKING:
     from seedvideo.media.info import MediaInfo, MediaWarning
@@ -345,9 +346,16 @@ class Record(_Part):
         """Read what `to_json` made.
 
         Raises:
-            pydantic.ValidationError: if it is not a record of this version.
+            InputError: ``input.results`` naming the key, if it is not a record of this version.
         """
-        return cls.model_validate(data)
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise InputError(
+                "input.results",
+                f"not a record of version {SCHEMA_VERSION}: {explain(error)}",
+                hint="docs/reference/formats.md lists the keys of a record",
+            ) from error
 
 
 def error_record(error: Exception) -> ErrorRecord:

@@ -9,6 +9,7 @@ from fractions import Fraction
 from itertools import islice
 from time import perf_counter
 
+from seedvideo.arguments import check_int, check_kind, check_number, check_text
 from seedvideo.media.safety import VideoInput
 from seedvideo.media.timeline import Span
 from seedvideo.model.backends import Prices
@@ -48,6 +49,33 @@ class Stopwatch:
         total_s = sum(self._stages.values()) + max(outside_s, open_s)
         stages = {"open": open_s, **self._stages, "total": total_s}
         return {stage: round(spent_s, 4) for stage, spent_s in stages.items()}
+
+
+def check_options(
+    policy: object,
+    budget_tokens: object,
+    task: object,
+    fps: object,
+    knobs: object,
+    analysis: object,
+) -> None:
+    """Check the types of a plan's options before any work begins; values are checked where used.
+
+    Raises:
+        OptionTypeError: ``config.type`` naming the option.
+    """
+    check_text("policy", policy)
+    check_int("budget_tokens", budget_tokens)
+    check_text("task", task)
+    check_number("fps", fps)
+    check_kind("knobs", knobs, Knobs, "a seedvideo.Knobs")
+    check_text("analysis", analysis)
+
+
+def check_model(model: object) -> None:
+    """Raise `OptionTypeError` unless a value is a model, the name of one, or None."""
+    if model is not None and not hasattr(model, "geometry"):
+        check_text("model", model)
 
 
 @contextmanager

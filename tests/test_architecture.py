@@ -16,11 +16,12 @@ PACKAGE = Path(seedvideo.__file__).parent
 # Imports go down, or sideways in one direction. A room that is new needs a floor here.
 FLOORS = (
     ("units", "errors"),
-    ("environment",),
+    ("environment", "arguments"),
     ("limits", "notebook"),
     ("media",),
     ("sampler", "tasks"),
-    ("model", "records", "video"),
+    ("model", "validation", "video"),
+    ("records",),
     ("prepared", "stages", "pipeline", "dialogue", "looks", "answers", "writers"),
     ("batch", "serve", "evaluate", "train", "seedvideo"),
     ("cli", "__main__"),

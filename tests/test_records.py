@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from seedvideo.errors import MediaError
+from seedvideo.errors import InputError, MediaError
 from seedvideo.records import Event, Record, SpanRecord
 from tests.records_made import answer_record, done_record, grounding_record
 
@@ -40,7 +40,7 @@ def test_a_done_record_has_the_keys_that_programs_rely_on() -> None:
 @pytest.mark.parametrize("missing", ["text", "confident", "media", "plan", "model", "usage"])
 def test_half_a_done_record_is_refused(missing: str) -> None:
     data = {**done_record().to_json(), missing: None}
-    with pytest.raises(ValidationError, match=missing):
+    with pytest.raises(InputError, match=missing):
         Record.from_json(data)
 
 
@@ -50,16 +50,16 @@ def test_half_a_done_record_is_refused(missing: str) -> None:
 def test_each_task_has_its_own_result(record: Record, missing: str) -> None:
     data = record.to_json()
     assert Record.from_json(data) == record
-    with pytest.raises(ValidationError, match=f"needs {missing}"):
+    with pytest.raises(InputError, match=f"needs {missing}"):
         Record.from_json({**data, missing: None})
-    with pytest.raises(ValidationError, match=f"task {record.task} cannot have events"):
+    with pytest.raises(InputError, match=f"task {record.task} cannot have events"):
         Record.from_json({**data, "events": done_record().to_json()["events"]})
 
 
 def test_found_means_that_there_is_a_span() -> None:
     data = grounding_record().to_json()
     for key, wrong in (("found", False), ("spans", [])):
-        with pytest.raises(ValidationError, match="found is"):
+        with pytest.raises(InputError, match="found is"):
             Record.from_json({**data, "grounding": {**data["grounding"], key: wrong}})
     assert grounding_record(spans=()).text == "not found"
 
@@ -73,7 +73,7 @@ def test_a_span_runs_forward_and_may_be_an_instant() -> None:
 
 
 def test_an_empty_caption_is_no_success() -> None:
-    with pytest.raises(ValidationError, match="text"):
+    with pytest.raises(InputError, match="text"):
         Record.from_json({**done_record().to_json(), "text": ""})
 
 
@@ -81,7 +81,7 @@ def test_a_failed_record_must_say_why_and_a_done_one_cannot() -> None:
     with pytest.raises(ValidationError, match="error"):
         Record(source="a.mp4", status="failed")
     error = {"code": "media.corrupt", "stage": "media", "message": "no", "retryable": False}
-    with pytest.raises(ValidationError, match="error"):
+    with pytest.raises(InputError, match="error"):
         Record.from_json({**done_record().to_json(), "error": error})
 
 
@@ -105,9 +105,9 @@ def test_an_error_that_is_not_ours_is_internal() -> None:
 
 
 def test_unknown_keys_and_other_versions_are_refused() -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(InputError):
         Record.from_json({**done_record().to_json(), "extra": 1})
-    with pytest.raises(ValidationError):
+    with pytest.raises(InputError):
         Record.from_json({**done_record().to_json(), "schema_version": 2})
 
 

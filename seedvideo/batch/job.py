@@ -24,6 +24,7 @@ from seedvideo.media.timeline import read_moment
 from seedvideo.sampler.knobs import Knobs
 from seedvideo.tasks.ask import Question
 from seedvideo.tasks.ground import clean_query
+from seedvideo.validation import explain
 from seedvideo.writers.inert import printable
 
 JobTask: TypeAlias = Literal["caption", "dense", "ask", "ground"]
@@ -356,7 +357,7 @@ class Job:
                     f" expected {allowed}",
                     nearest=suggestion(value, re.findall("'([^']*)'", allowed)),
                 ) from error
-            raise _invalid(f"{where}: {printable(key)}: {printable(first['msg'])}") from error
+            raise _invalid(f"{where}: {explain(error)}") from error
 
 
 def _invalid(message: str, *, nearest: str = "") -> ConfigError:

@@ -39,9 +39,6 @@ _WRONG_CHOICE: Final = re.compile(
     r" is not one of (?P<choices>.*)",
     re.DOTALL,
 )
-_OF_PYDANTIC: Final = ": Value error, "
-"""What typer's way of reading values puts before a message of its own."""
-
 _QUOTED: Final = re.compile(r"(['\"])(.*?)\1")
 
 _CLEAR_LINE: Final = "\r\x1b[2K"
@@ -198,12 +195,17 @@ class Talk:
 def usage_message(error: typer.TyperException) -> str:
     """The line of a wrong command line, in the shape of all our errors."""
     message = error.format_message().removeprefix("Invalid value: ")
+    cause = error.__cause__
+    if type(cause).__name__ == "ValidationError":
+        # Of pydantic, with which typer reads numbers: its words are not ours.
+        from seedvideo.validation import explain_value
+
+        message = f"{message.split(':')[0]}: {explain_value(cause)}"  # type: ignore[arg-type]
     if message.startswith("Usage:"):
         return message  # no command at all: the help text
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "seedvideo"
     message = message[:1].lower() + message[1:].rstrip(".")
-    message = message.replace(_OF_PYDANTIC, ": ", 1)
     nearest = _nearest_choice(message)
     hint = f"{nearest} see {command} --help".lstrip()
     return f"error: {printable(message)} [usage]\n  hint: {printable(hint)}"

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self, TypeVar, get_args
 
+from seedvideo.arguments import check_int, check_kind, check_number, check_text
 from seedvideo.errors import ConfigError, DecodeError, suggestion
 from seedvideo.limits import DEFAULT_LIMITS, Limits
 from seedvideo.media import wire
@@ -82,6 +83,10 @@ def open_video(
         MediaError: if the file is plainly not a video.
         ConfigError: if an option has a value that it cannot have.
     """
+    check_text("decoder", decoder)
+    check_kind("limits", limits, Limits, "seedvideo.Limits")
+    check_number("fps", fps)
+    check_int("workers", workers)
     if decoder not in get_args(DecoderName):
         allowed = ", ".join(get_args(DecoderName))
         raise ConfigError(

@@ -14,9 +14,8 @@ import stat
 import tempfile
 import unicodedata
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import IO, BinaryIO, Final, TypeAlias
+from typing import BinaryIO, Final, TypeAlias
 
 from seedvideo.errors import InputError, InputTypeError, MediaError
 from seedvideo.limits import Limits
@@ -209,28 +208,27 @@ def _spooled(
     if root is not None:
         _check_inside("/", root, shown)
     stream = io.BytesIO(video) if isinstance(video, _BYTES) else video
-    # Without /proc an open file cannot be opened again by another process, but by its name.
-    is_named = not os.path.exists("/proc/self/fd")
     try:
-        make = partial(tempfile.NamedTemporaryFile, delete=False)
-        file = make() if is_named else tempfile.TemporaryFile()
+        descriptor, real = tempfile.mkstemp(prefix="seedvideo-")
     except OSError as error:
         raise _cannot_spool(shown, error) from error
-    real = str(file.name) if is_named else ""
+    # Without /proc another process can open the file by its name only.
+    owner_pid = 0 if os.path.exists("/proc/self/fd") else os.getpid()
+    if not owner_pid:
+        os.unlink(real)
     try:
-        with file:
-            size_bytes = _copy(stream, file, shown, limits)
-            _check_size(size_bytes, shown, limits)
-            kind = _kind_of(file.fileno(), shown)
-            owner_pid = os.getpid() if real else 0
-            return Source(os.dup(file.fileno()), real, name, shown, kind, size_bytes, owner_pid)
+        size_bytes = _copy(stream, descriptor, shown, limits)
+        _check_size(size_bytes, shown, limits)
+        kind = _kind_of(descriptor, shown)
+        return Source(descriptor, real, name, shown, kind, size_bytes, owner_pid)
     except BaseException:
-        if real:
+        os.close(descriptor)
+        if owner_pid:
             os.unlink(real)
         raise
 
 
-def _copy(stream: BinaryIO, file: IO[bytes], shown: str, limits: Limits) -> int:
+def _copy(stream: BinaryIO, descriptor: int, shown: str, limits: Limits) -> int:
     """Copy what is left of a stream, up to one byte beyond the limit; return the bytes."""
     size_bytes = 0
     while size_bytes <= limits.max_input_bytes:
@@ -251,12 +249,13 @@ def _copy(stream: BinaryIO, file: IO[bytes], shown: str, limits: Limits) -> int:
             )
         if not data:
             break
+        left = memoryview(data)
         try:
-            file.write(data)
-            file.flush()
+            while left:
+                left = left[os.write(descriptor, left) :]
         except OSError as error:
             raise _cannot_spool(shown, error) from error
-        size_bytes += len(data)
+        size_bytes += memoryview(data).nbytes
     if size_bytes == 0 and stream.seekable() and stream.tell() > 0:
         raise InputError(
             "input.empty",

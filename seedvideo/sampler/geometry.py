@@ -6,10 +6,12 @@ Units: ``_px`` are pixels, ``_tokens`` are visual tokens.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
+from seedvideo.arguments import check_int, check_kind, check_text
 from seedvideo.errors import PlanError
 from seedvideo.units import (
     BUDGET_TOKENS,
@@ -35,6 +37,7 @@ class TokenGeometry:
 
     Raises:
         ValueError: if a value is out of range or the levels do not fall.
+        OptionTypeError: ``config.type`` if one has a wrong type.
     """
 
     name: str
@@ -45,6 +48,12 @@ class TokenGeometry:
     min_frames: int = MIN_FRAMES
 
     def __post_init__(self) -> None:
+        check_text("name", self.name)
+        check_kind("levels_tokens", self.levels_tokens, Sequence, "a tuple of whole numbers")
+        for level in self.levels_tokens:
+            check_int("levels_tokens", level)
+        for name in ("token_px", "min_frame_tokens", "default_budget_tokens", "min_frames"):
+            check_int(name, getattr(self, name))
         if not self.name:
             raise ValueError("name is empty")
         if self.token_px < 1:

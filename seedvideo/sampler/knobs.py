@@ -5,10 +5,12 @@ Knows no video and no policy but by name. Times are exact seconds; ``_fps`` are 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
+from seedvideo.arguments import check_int, check_kind, check_number
 from seedvideo.errors import PlanError
 
 COVERAGE: Final = 0.5
@@ -31,6 +33,7 @@ class Knobs:
 
     Raises:
         PlanError: ``plan.invalid`` if a value is out of range, or two contradict each other.
+        OptionTypeError: ``config.type`` if one has a wrong type.
     """
 
     levels_tokens: tuple[int, ...] | None = None
@@ -42,6 +45,13 @@ class Knobs:
     max_fps: float | None = None
 
     def __post_init__(self) -> None:
+        check_int("max_frames", self.max_frames)
+        for name in ("start", "end", "coverage", "min_fps", "max_fps"):
+            check_number(name, getattr(self, name))
+        if self.levels_tokens is not None:
+            check_kind("levels_tokens", self.levels_tokens, Sequence, "a tuple of whole numbers")
+            for level in self.levels_tokens:
+                check_int("levels_tokens", level)
         if self.levels_tokens is not None and not self.levels_tokens:
             raise PlanError("plan.invalid", "levels_tokens is empty, expected at least one level")
         if self.max_frames is not None and self.max_frames < 1:

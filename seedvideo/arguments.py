@@ -1,0 +1,50 @@
+"""Checks of the arguments of public functions: a wrong type is an error that names the argument."""
+
+from collections.abc import Sequence
+from numbers import Real
+
+from seedvideo.errors import OptionTypeError
+
+
+def check_int(name: str, value: object) -> None:
+    """Raise `OptionTypeError` unless a value is a whole number or None."""
+    if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__")):
+        raise _wrong(name, value, "a whole number")
+
+
+def check_number(name: str, value: object) -> None:
+    """Raise `OptionTypeError` unless a value is a real number or None."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
+        raise _wrong(name, value, "a number")
+
+
+def check_text(name: str, value: object) -> None:
+    """Raise `OptionTypeError` unless a value is a text."""
+    if not isinstance(value, str):
+        raise _wrong(name, value, "a text")
+
+
+def check_texts(name: str, value: object) -> None:
+    """Raise `OptionTypeError` unless a value is a sequence of texts, and not one text."""
+    if (
+        isinstance(value, str | bytes)
+        or not isinstance(value, Sequence)
+        or not all(isinstance(each, str) for each in value)
+    ):
+        raise _wrong(name, value, "a list of texts")
+
+
+def check_kind(name: str, value: object, kind: type, what: str) -> None:
+    """Raise `OptionTypeError` unless a value is an instance of ``kind``, which is ``what``."""
+    if not isinstance(value, kind):
+        raise _wrong(name, value, what)
+
+
+def _wrong(name: str, value: object, expected: str) -> OptionTypeError:
+    shown = repr(value)
+    shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
+    return OptionTypeError(
+        "config.type",
+        f"{name} is {shown} ({type(value).__name__}), expected {expected}",
+        hint="help(seedvideo.plan) lists the arguments and their types",
+    )

@@ -1,0 +1,67 @@
+"""What pydantic found wrong, in our own words: the key, its value, and what was expected."""
+
+from typing import TYPE_CHECKING, Any, Final
+
+from seedvideo.sampler.plan_text import printable
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+_EXPECTED: Final = {
+    "int": "a whole number",
+    "float": "a number",
+    "finite": "a finite number",
+    "decimal": "a number",
+    "bool": "true or false",
+    "string": "a text",
+    "list": "a list",
+    "tuple": "a list",
+    "dict": "a table",
+    "model": "a table",
+    "dataclass": "a table",
+    "is": "an object",
+}
+"""By the first part of pydantic's error types, such as ``int_parsing``."""
+
+_LIMITS: Final = {"ge": "{} or more", "gt": "above {}", "le": "{} or less", "lt": "below {}"}
+_LONGEST_VALUE: Final = 80
+
+
+def explain(error: "ValidationError") -> str:
+    """Return the first fault of a validation as ``key is value, expected something``."""
+    first = error.errors(include_url=False)[0]
+    key = printable(".".join(str(part) for part in first["loc"])) or "the whole"
+    kind, context = first["type"], first.get("ctx", {})
+    if kind == "missing":
+        return f"{key} is missing"
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{key} is not a known key"
+    if kind in ("value_error", "assertion_error"):
+        # Our own validators raise these, in our own words.
+        return f"{key}: {printable(str(context.get('error', '')))}"
+    return f"{key} is {_shown(first['input'])}, expected {_expected(kind, context)}"
+
+
+def explain_value(error: "ValidationError") -> str:
+    """Return what is wrong with one value that has no key: ``'a', expected a whole number``."""
+    first = error.errors(include_url=False)[0]
+    context = first.get("ctx", {})
+    if first["type"] in ("value_error", "assertion_error"):
+        return printable(str(context.get("error", "")))
+    return f"{_shown(first['input'])}, expected {_expected(first['type'], context)}"
+
+
+def _expected(kind: str, context: dict[str, Any]) -> str:
+    if "expected" in context:
+        return str(context["expected"])
+    for name, words in _LIMITS.items():
+        if name in context:
+            return words.format(context[name])
+    if "min_length" in context:
+        return f"at least {context['min_length']} of them"
+    return _EXPECTED.get(kind.split("_")[0], "another value")
+
+
+def _shown(value: object) -> str:
+    text = printable(repr(value))
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."
