@@ -165,13 +165,14 @@ def test_more_options_of_a_wrong_type(clips: Clips) -> None:
 
 def test_a_record_of_others_is_refused_in_our_words() -> None:
     good = done_record().to_json()
-    for change, words in [
+    changes: list[tuple[dict[str, Any], str]] = [
         ({"text": 5}, "text is 5, expected a text"),
         ({"media": 1}, "media is 1, expected a table"),
         ({"colour": 1}, "colour is not a known key"),
         ({"status": "maybe"}, "status is 'maybe', expected 'done' or 'failed'"),
         ({"usage": {**good["usage"], "prompt_tokens": -1}}, "prompt_tokens is -1, expected 0 or"),
-    ]:
+    ]
+    for change, words in changes:
         with pytest.raises(seedvideo.InputError, match=words) as caught:
             Record.from_json({**good, **change})
         assert caught.value.code == "input.results" and "pydantic" not in str(caught.value)
