@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Final
 
+from seedvideo.batch.item import BadRow
 from seedvideo.batch.verdict import Counts
 
 LINE_EVERY_S: Final = 10.0
@@ -40,6 +41,12 @@ class Progress:
         self._began_s = time.monotonic()
         self._say_event("started", counts=asdict(counts), **facts)
 
+    def refused(self, row: BadRow) -> None:
+        """A row of a list makes no clip; its verdict is safe."""
+        message = f"{row.where}: {row.message}"
+        self._say_event("item", id=row.id, state="failed", code=row.code, message=message)
+        self._say_failure("failed", message, row.code)
+
     def item(
         self,
         item_id: str,
@@ -53,6 +60,7 @@ class Progress:
         """An item has its verdict, and the verdict is safe."""
         self._settled += 1
         self._tokens += visual_tokens
+        facts = {} if code is None else {"message": message}
         self._say_event(
             "item",
             id=item_id,
@@ -60,11 +68,11 @@ class Progress:
             code=code,
             visual_tokens=visual_tokens,
             seconds=round(spent_s, 3),
+            **facts,
         )
-        if code is not None and self._note is not None and self._event is None:
-            self._note(
-                f"{state}: {message if item_id in message else f'{item_id}: {message}'} [{code}]"
-            )
+        if code is not None:
+            named = message if item_id in message else f"{item_id}: {message}"
+            self._say_failure(state, named, code)
 
     def tick(self, counts: Counts) -> None:
         """Time has passed: says where the run stands, if it is time to."""
@@ -97,6 +105,10 @@ class Progress:
             "visual_tokens_per_s": round(self._tokens / spent_s, 1),
             "left_s": None if left_s is None else round(left_s, 1),
         }
+
+    def _say_failure(self, state: str, message: str, code: str) -> None:
+        if self._note is not None and self._event is None:
+            self._note(f"{state}: {message} [{code}]")
 
     def _say_event(self, kind: str, **values: Any) -> None:
         if self._event is not None:

@@ -4,6 +4,7 @@ Running a job is a file of its own, as it is the one that works.
 """
 
 import json
+from enum import Enum
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -14,6 +15,7 @@ from seedvideo.cli.batch_run import run
 from seedvideo.cli.options import Output, Overwrite, Quiet, Verbose
 from seedvideo.cli.sinks import ends_in_slash, open_result
 from seedvideo.cli.talk import COULD_NOT_START, SOME_FAILED, Talk, write_out
+from seedvideo.errors import suggestion
 from seedvideo.writers.files import refuse_unwritable
 from seedvideo.writers.inert import printable
 
@@ -24,6 +26,18 @@ if TYPE_CHECKING:
 Form = Literal["jsonl", "parquet", "csv", "srt", "vtt", "html"]
 AsObject = Annotated[bool, typer.Option("--json", help="Say it as one JSON object.")]
 Folder = Annotated[str, typer.Argument(metavar="OUT", help="The folder of a job.")]
+
+
+class StateChoice(Enum):
+    """States of clips, as ``--state`` takes them: typer reads lists of enumerations only."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    FILTERED = "filtered"
+    FAILED = "failed"
+    QUARANTINED = "quarantined"
+
 
 batch = typer.Typer(
     name="batch",
@@ -37,6 +51,10 @@ batch.command()(run)
 @batch.command()
 def status(
     folder: Folder,
+    failed: Annotated[
+        bool,
+        typer.Option("--failed", help="Name each clip that failed, with code, message and line."),
+    ] = False,
     as_json: AsObject = False,
     output: Output = None,
     overwrite: Overwrite = False,
@@ -50,13 +68,20 @@ def status(
     talk = Talk(quiet=quiet, verbose=verbose)
     with talk.guarded(COULD_NOT_START):
         sink = open_result(output, overwrite=overwrite)
+        from seedvideo.batch.listing import FAILED, listed, sentence_of, values_of
         from seedvideo.batch.status import status_of
 
         found = status_of(Path(folder))
+        failures = list(listed(Path(folder), states=FAILED)) if failed else []
     if as_json:
-        text = json.dumps(found.to_json(), ensure_ascii=True, allow_nan=False) + "\n"
+        values = found.to_json()
+        if failed:
+            values["failed_clips"] = [values_of(entry) for entry in failures]
+        text = json.dumps(values, ensure_ascii=True, allow_nan=False) + "\n"
     else:
         text = status_text(found, folder)
+        for entry in failures:
+            text += f"{entry.state:<12}{printable(sentence_of(entry))}\n"
     with talk.guarded(SOME_FAILED), sink:
         sink.put(0, text)
 
@@ -81,6 +106,70 @@ def status_text(found: "Status", folder: str) -> str:
     return "".join(f"{name:<10}{printable(fact)}\n" for name, fact in lines)
 
 
+@batch.command(name="list")
+def list_clips(
+    folder: Folder,
+    states: Annotated[
+        list[StateChoice] | None,
+        typer.Option("--state", help="Only clips in this state; may be given several times."),
+    ] = None,
+    code: Annotated[
+        str | None,
+        typer.Option("--code", metavar="CODE", help="Only failures with this code."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Say each clip as one JSON object a line.")
+    ] = False,
+    output: Output = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Name the clips of a job: state, id, code, line of the list and message, separated by tabs.
+
+    Works while the job runs.
+    """
+    talk = Talk(quiet=quiet, verbose=verbose)
+    with talk.guarded(COULD_NOT_START):
+        sink = open_result(output, overwrite=overwrite)
+        from seedvideo.batch.listing import cells_of, listed, values_of
+        from seedvideo.batch.verdict import STATES
+
+        named = {choice.value for choice in states or ()}
+        wanted = [state for state in STATES if state in named or not named]
+        if code is not None:
+            refuse_unknown(code, Path(folder))
+    with talk.guarded(COULD_NOT_START), sink:
+        for entry in listed(Path(folder), states=wanted, code=code):
+            if as_json:
+                line = json.dumps(values_of(entry), ensure_ascii=True, allow_nan=False)
+            else:
+                line = "\t".join(printable(cell) for cell in cells_of(entry))
+            sink.put(0, f"{line}\n")
+
+
+def refuse_unknown(code: str, folder: Path) -> None:
+    """Refuse a code that no failure has: neither one of ours, nor one in the journal.
+
+    Raises:
+        typer.BadParameter: with the nearest code.
+        BatchError: as `Journal.open` does.
+    """
+    from seedvideo.batch.codes import CODES
+    from seedvideo.batch.journal import Journal
+
+    with Journal.open(folder, write=False) as journal:
+        there = sorted({found for found, _, _ in journal.failures()})
+    if code in CODES or code in there:
+        return
+    nearest = suggestion(code, (*there, *CODES))
+    known = f"; failures here have {', '.join(there)}" if there else ""
+    raise typer.BadParameter(
+        f"--code is {code[:80]!r}, which is not an error code{known}"
+        + (f"; {nearest}" if nearest else "")
+    )
+
+
 @batch.command()
 def retry(
     folder: Folder,
@@ -101,6 +190,8 @@ def retry(
 
         # A writer would make a journal where there is none.
         Journal.open(Path(folder), write=False).close()
+        if code is not None:
+            refuse_unknown(code, Path(folder))
         with Journal.open(Path(folder), write=True) as journal:
             count = journal.retry(code=code)
     write_out(f"{count:,} clip{'s' * (count != 1)} to try again\n")

@@ -207,8 +207,10 @@ def run(
         job = _changed(base, given)
     with talk.guarded(COULD_NOT_START):
         from seedvideo.batch import inputs as batch_inputs
+        from seedvideo.batch.asked import refuse_unasked
 
         batch_inputs.refuse_wrong_lists(job.inputs, folder=job.folder)
+        refuse_unasked(job)
     with talk.guarded(COULD_NOT_START):
         from seedvideo.model import prices as prices_of
 
@@ -294,9 +296,9 @@ def _run(
             journal = Journal.open(folder, write=True)
         with journal:
             with talk.guarded(COULD_NOT_START):
-                _plan(journal, job, prices, again=again, talk=talk)
-            with talk.guarded(COULD_NOT_START):
                 progress = _progress(talk, json_events=json_events)
+                _plan(journal, job, prices, progress, again=again, talk=talk)
+            with talk.guarded(COULD_NOT_START):
                 is_whole = Runner(journal, job, prices, progress=progress).run()
                 counts, failures = journal.counts(), journal.failures()
     except KeyboardInterrupt:
@@ -307,10 +309,19 @@ def _run(
     if counts.failed or counts.quarantined:
         for code, _, count in failures:
             talk.note(f"{count:,} failed with {code}")
+        talk.note(f"which: seedvideo batch status {quote(str(folder))} --failed")
         raise typer.Exit(SOME_FAILED)
 
 
-def _plan(journal: "Journal", job: "Job", prices: "Prices", *, again: bool, talk: Talk) -> None:
+def _plan(
+    journal: "Journal",
+    job: "Job",
+    prices: "Prices",
+    progress: "Progress",
+    *,
+    again: bool,
+    talk: Talk,
+) -> None:
     """Read the inputs, and see what is to be done."""
     from seedvideo.batch import inputs
     from seedvideo.errors import BatchError
@@ -337,7 +348,7 @@ def _plan(journal: "Journal", job: "Job", prices: "Prices", *, again: bool, talk
     talk.status("reading the inputs")
     journal.note("planned", "in part")
     rows = inputs.read(job.inputs, folder=job.folder, stdin=sys.stdin.buffer)
-    journal.plan(rows, job, prices.sha256)
+    journal.plan(rows, job, prices.sha256, refused=progress.refused)
     journal.note("planned", "whole")
     talk.clear()
 

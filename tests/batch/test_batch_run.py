@@ -70,6 +70,27 @@ def test_some_failed(tmp_path: Path, made: Make) -> None:
     assert "media.corrupt" in entries["drawing"]
 
 
+def test_each_failure_is_printed_once(tmp_path: Path, made: Make) -> None:
+    made("a-red", "bug-red")
+    rows = [{"path": "a-red.mp4"}, {"path": 3}, {"path": "bug-red.mp4", "label": "x"}]
+    path, out = tmp_path / "m.jsonl", tmp_path / "out"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, _, err = finish(path, "-o", out)
+    assert code == 1
+    assert err.count("[batch.row_invalid]") == err.count("[internal.error]") == 1
+    assert f"failed: {path} line 2: path is not a text [batch.row_invalid]\n" in err
+    assert f"which: seedvideo batch status {out} --failed\n" in err
+    # Known from then on: the next run counts it, and prints only what is new.
+    with path.open("a") as file:
+        file.write('{"path": 4}\n')
+    code, _, err = finish("-o", out, "--json-events")
+    items = [each for each in events(err) if each["event"] == "item"]
+    assert code == 1
+    assert [(each["id"], each["code"]) for each in items] == [
+        (f"{path} line 4", "batch.row_invalid")
+    ]
+
+
 def test_a_bound_on_memory_is_for_each_run(tmp_path: Path, made: Make) -> None:
     made("a-red", "huge-red")
     out = tmp_path / "out"
