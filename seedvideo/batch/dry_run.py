@@ -86,7 +86,12 @@ class Estimate:
 
 
 def estimate(
-    rows: Iterable[Item | BadRow], job: Job, prices: Prices, *, planned: Callable[[int], None]
+    rows: Iterable[Item | BadRow],
+    job: Job,
+    prices: Prices,
+    *,
+    limit: int | None = None,
+    planned: Callable[[int], None],
 ) -> Estimate:
     """Plan every clip of a job.
 
@@ -94,18 +99,23 @@ def estimate(
         rows: of its inputs.
         job: what is asked.
         prices: of its model.
+        limit: plan only the first so many clips, bad rows not counted; None for all.
         planned: told after each row how many there were.
     """
     found = Estimate()
+    seen = 0
     for number, row in enumerate(rows, start=1):
         if isinstance(row, BadRow):
             found.failures[row.code] += 1
         elif job.shard is None or belongs(row.id, job.shard):
+            seen += 1
             try:
                 _count(found, job, row, prices)
             except SeedVideoError as error:
                 found.failures[error.code] += 1
         planned(number)
+        if seen == limit:
+            break
     return found
 
 

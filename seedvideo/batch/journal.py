@@ -5,13 +5,14 @@ number read. Order and decisions never depend on a clock. Knows nothing of model
 but their size and time of change.
 """
 
+import json
 import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from seedvideo.batch import journal_schema as schema
 from seedvideo.batch.fingerprint import Content
@@ -29,7 +30,7 @@ from seedvideo.batch.journal_rows import (
     problems,
 )
 from seedvideo.batch.lock import Lock
-from seedvideo.batch.verdict import STATES, Counts, Entry, State, Taken
+from seedvideo.batch.verdict import STATES, Counts, Entry, Process, State, Taken
 from seedvideo.writers.files import make_folder
 
 _ENTRY = (
@@ -38,6 +39,10 @@ _ENTRY = (
     " record_crc, {sheet} FROM items LEFT JOIN records ON state = 'done' AND"
     " records.fingerprint = items.fingerprint WHERE place IS NOT NULL {where} ORDER BY place"
 )
+
+
+NO_PLACE: Final = (1 << 63) - 1
+"""Behind all places."""
 
 
 class Journal:
@@ -127,6 +132,17 @@ class Journal:
         with self.transaction():
             self._connection.execute(schema.KEEP_NOTE, (key, plain(value)))
 
+    def restarted(self, process: Process) -> None:
+        """Count a process of the job that died, or had to be ended, and was started again."""
+        counts = self.restarts()
+        self.note("restarts", json.dumps({**counts, process: counts[process] + 1}))
+
+    def restarts(self) -> dict[Process, int]:
+        """How often processes were started again, in all runs of the job."""
+        noted = self.noted("restarts")
+        counts: dict[Process, int] = {"decode": 0, "model": 0}
+        return counts if noted is None else {**counts, **json.loads(noted)}
+
     def plan(
         self,
         rows: Iterable[Item | BadRow],
@@ -157,13 +173,36 @@ class Journal:
             self._counted = self._count()
         return self.counts()
 
-    def take(self, count: int) -> list[Taken]:
-        """The next items to do, in the order of the input; each counts as tried once more."""
+    def place_after(self, count: int) -> int:
+        """Where the first so many items of the input end; bad rows are not counted."""
+        with schema.guarded(self.folder):
+            found = self._connection.execute(
+                "SELECT COALESCE(MAX(place) + 1, 0) FROM (SELECT place FROM items WHERE place IS"
+                " NOT NULL AND settings <> '' ORDER BY place LIMIT ?)",
+                (count,),
+            ).fetchone()
+        return int(found[0])
+
+    def to_do(self, *, before: int) -> int:
+        """How many items are pending before a place in the input."""
+        with schema.guarded(self.folder):
+            found = self._connection.execute(
+                "SELECT COUNT(*) FROM items WHERE state = 'pending' AND place < ?", (before,)
+            ).fetchone()
+        return int(found[0])
+
+    def take(self, count: int, *, before: int = NO_PLACE) -> list[Taken]:
+        """The next items to do, in the order of the input; each counts as tried once more.
+
+        Args:
+            count: most items.
+            before: only items before this place in the input.
+        """
         with self.transaction():
             rows = self._connection.execute(
                 "SELECT number, id, spec, crc, tries, fingerprint FROM items WHERE"
-                " state = 'pending' AND place IS NOT NULL ORDER BY interrupted, place LIMIT ?",
-                (count,),
+                " state = 'pending' AND place < ? ORDER BY interrupted, place LIMIT ?",
+                (before, count),
             ).fetchall()
             taken = [
                 Taken(

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from seedvideo.batch.item import BadRow
-from seedvideo.batch.verdict import Counts
+from seedvideo.batch.verdict import Counts, Process
 
 LINE_EVERY_S: Final = 10.0
 """Time between two lines where there is no terminal."""
@@ -34,11 +34,18 @@ class Progress:
     ) -> None:
         self._note, self._status, self._event = note, status, event
         self._began_s = self._said_s = time.monotonic()
-        self._settled = self._told = self._tokens = 0
+        self._settled = self._tokens = self._later = 0
 
-    def started(self, counts: Counts, **facts: Any) -> None:
-        """The run begins."""
+    def started(self, counts: Counts, *, later: int = 0, **facts: Any) -> None:
+        """The run begins.
+
+        Args:
+            counts: of all clips.
+            later: pending clips that this run does not do.
+            facts: others to tell programs.
+        """
         self._began_s = time.monotonic()
+        self._later = later
         self._say_event("started", counts=asdict(counts), **facts)
 
     def refused(self, row: BadRow) -> None:
@@ -74,6 +81,14 @@ class Progress:
             named = message if item_id in message else f"{item_id}: {message}"
             self._say_failure(state, named, code)
 
+    def restarted(self, process: Process, how: str, item_id: str | None) -> None:
+        """A process died, or had to be ended; another takes its place."""
+        self._say_event("restarted", process=process, how=how, id=item_id)
+        if self._note is not None and self._event is None:
+            name = "the model's process" if process == "model" else "a decoding process"
+            where = "" if item_id is None else f" while it worked on {item_id}"
+            self._note(f"{name} {how}{where}; started again")
+
     def tick(self, counts: Counts) -> None:
         """Time has passed: says where the run stands, if it is time to."""
         every_s = LINE_EVERY_S if self._status is None or self._event else _STATUS_EVERY_S
@@ -98,7 +113,7 @@ class Progress:
     def rates(self, counts: Counts) -> dict[str, float | None]:
         """Clips a minute, visual tokens a second, and seconds that are left."""
         spent_s = max(time.monotonic() - self._began_s, 1e-9)
-        to_do = counts.pending + counts.running
+        to_do = counts.pending + counts.running - self._later
         left_s = to_do * spent_s / self._settled if self._settled else None
         return {
             "clips_per_min": round(60 * self._settled / spent_s, 2),

@@ -19,13 +19,14 @@ from seedvideo.batch.crew import START_TIMEOUT_S, Clip, Model, Worker
 from seedvideo.batch.faults import content_of, ended, rebuilt, told_of
 from seedvideo.batch.fingerprint import Content
 from seedvideo.batch.job import Job
-from seedvideo.batch.journal import Journal
+from seedvideo.batch.journal import NO_PLACE, Journal
 from seedvideo.batch.journal_schema import NAME
 from seedvideo.batch.line import LineError, Said
 from seedvideo.batch.order import Order
 from seedvideo.batch.parcel import sheet_of
 from seedvideo.batch.progress import Progress
 from seedvideo.batch.signals import Stops
+from seedvideo.batch.verdict import Process as ProcessKind
 from seedvideo.batch.work import OUR_HANDS, Hands, prompt_of
 from seedvideo.errors import DecodeError, ModelError, OutputError, SeedVideoError
 from seedvideo.model.backends import Prices
@@ -52,6 +53,8 @@ class Runner:
         prices: of its model.
         progress: told what happens.
         hands: who does the work.
+        limit: do only the first so many clips in the order of the input; those that are done count.
+            None for all.
     """
 
     def __init__(
@@ -62,11 +65,14 @@ class Runner:
         *,
         progress: Progress,
         hands: Hands = OUR_HANDS,
+        limit: int | None = None,
     ) -> None:
         self._journal, self._job, self._prices = journal, job, prices
         self._progress, self._hands = progress, hands
         self._settings = job.settings()
         self._order = Order(journal, job)
+        self._before = NO_PLACE if limit is None else journal.place_after(limit)
+        self._to_do = journal.to_do(before=self._before)
         self._workers: list[Worker] = []
         self._model: Model | None = None
         self._ready: deque[Clip] = deque()
@@ -92,7 +98,10 @@ class Runner:
         with Stops() as stops:
             try:
                 self._selector.register(stops, selectors.EVENT_READ)
-                self._progress.started(self._journal.counts(), workers=self._job.workers)
+                counts = self._journal.counts()
+                self._progress.started(
+                    counts, later=counts.pending - self._to_do, workers=self._job.workers
+                )
                 is_whole = self._loop(stops)
             finally:
                 self._end_processes()
@@ -112,7 +121,7 @@ class Runner:
         while True:
             if not stops.count:
                 self._feed()
-                if not self._under_way and not self._journal.counts().pending:
+                if not self._under_way and not self._to_do:
                     return True
             elif stop_at_s == float("inf"):
                 stop_at_s = time.monotonic() + GRACE_S
@@ -136,12 +145,13 @@ class Runner:
     def _feed(self) -> None:
         """Give everybody something to do."""
         busy = sum(worker.clip is not None for worker in self._workers)
-        wanted = min(self._job.workers, self._journal.counts().pending + busy)
+        wanted = min(self._job.workers, self._to_do + busy)
         while len(self._workers) < wanted:
             self._hire()
         for worker in self._workers:
             if worker.is_idle and len(self._under_way) < 2 + self._job.workers:
-                for taken in self._journal.take(1):
+                for taken in self._journal.take(1, before=self._before):
+                    self._to_do -= 1
                     clip = Clip(taken)
                     self._under_way[clip.id] = clip
                     self._order.begin(clip)
@@ -286,7 +296,9 @@ class Runner:
                 raise DecodeError(
                     "decode.crashed", f"decoding processes end unasked: one {how}{why}"
                 )
+            self._note_restart("decode", how, None)
         else:
+            self._note_restart("decode", how, worker.clip)
             fault = ended(code, f"the decoding process {how}", self._job.timeout_s)
             self._fail(worker.rest(), fault)
             self._release()
@@ -305,10 +317,15 @@ class Runner:
         if self._deaths >= MAX_DEATHS_IN_A_ROW:
             again = f", the {self._deaths}th time in a row"
             raise ModelError("model.crashed", f"the model's process {how}{again}")
+        self._note_restart("model", how, model.clips[0] if model.clips else None)
         if model.clips:
             began = model.clips.popleft()
             self._ready.extendleft(reversed(model.clips))
             self._fail(began, ended(code, f"the model's process {how}", self._job.timeout_s))
+
+    def _note_restart(self, process: ProcessKind, how: str, clip: Clip | None) -> None:
+        self._journal.restarted(process)
+        self._progress.restarted(process, how, None if clip is None else clip.id)
 
     def _fail(self, clip: Clip, values: dict[str, Any]) -> None:
         """An item has failed: it is tried again, or that is its verdict."""
@@ -317,6 +334,7 @@ class Runner:
         told = values["code"], values["stage"], values["message"], values["hint"]
         if values["retryable"] and clip.taken.tries < MAX_TRIES:
             self._journal.again(clip.id, *told)
+            self._to_do += 1
             self._order.again(clip)
             self._forget(clip)
             return

@@ -4,7 +4,7 @@ Reads the journal while another process writes it. Times of day are for people o
 jump; nothing is decided by them. Units: seconds, clips a minute.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +12,7 @@ from typing import Any, Final
 from seedvideo.batch import journal_schema
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.lock import Holder, holder_of
-from seedvideo.batch.verdict import Counts
+from seedvideo.batch.verdict import Counts, Process
 
 RECENT: Final = 200
 """Clips whose times tell the pace: enough to be even, few enough to be of now."""
@@ -28,6 +28,7 @@ class Status:
         pace: clips a minute lately, time in which nothing ran left out; None before the first.
         holder: the process that works on it now.
         about: what the job is, for people.
+        restarts: how often processes were started again, by kind.
     """
 
     counts: Counts
@@ -35,6 +36,7 @@ class Status:
     pace: float | None
     holder: Holder | None
     about: str
+    restarts: Mapping[Process, int]
 
     @property
     def left_s(self) -> float | None:
@@ -57,6 +59,7 @@ class Status:
                 {"code": code, "stage": stage, "count": count}
                 for code, stage, count in self.failures
             ],
+            "restarts": dict(self.restarts),
             "holder": None if self.holder is None else asdict(self.holder),
         }
 
@@ -74,6 +77,7 @@ def status_of(folder: Path) -> Status:
             pace=pace_of(folder),
             holder=holder_of(folder),
             about=about(journal),
+            restarts=journal.restarts(),
         )
 
 

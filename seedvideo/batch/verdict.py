@@ -7,6 +7,9 @@ from typing import Final, Literal, Self, TypeAlias, get_args
 from seedvideo.batch.item import Item
 
 State: TypeAlias = Literal["pending", "running", "done", "filtered", "failed", "quarantined"]
+Process: TypeAlias = Literal["decode", "model"]
+"""Kinds of processes of a job, by the stage of what they do."""
+
 STATES: Final[tuple[State, ...]] = get_args(State)
 
 

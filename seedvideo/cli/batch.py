@@ -101,6 +101,9 @@ def status_text(found: "Status", folder: str) -> str:
         lines.append(("pace", f"{found.pace:,.1f} clips a minute"))
     if rest and found.left_s is not None:
         lines.append(("left", f"about {duration(found.left_s)}"))
+    restarts = [f"{count:,} of {kind}" for kind, count in found.restarts.items() if count]
+    if restarts:
+        lines.append(("restarts", f"processes started again: {', '.join(restarts)}"))
     for code, stage, count in found.failures:
         lines.append(("failed", f"{count:,} with {code} (stage {stage})"))
     return "".join(f"{name:<10}{printable(fact)}\n" for name, fact in lines)

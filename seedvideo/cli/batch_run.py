@@ -69,7 +69,7 @@ _FIELDS: Final = {
 """Options whose field of the job has another name."""
 
 _OF_THE_RUN: Final = {"inputs", "output", "dry_run", "price", "as_json", "json_events", "quiet"}
-_OF_THE_RUN_TOO: Final = {"verbose", "no_sheets"}
+_OF_THE_RUN_TOO: Final = {"verbose", "no_sheets", "limit"}
 
 
 def run(
@@ -173,6 +173,15 @@ def run(
     no_sheets: Annotated[
         bool, typer.Option("--no-sheets", help="Keep no contact sheets for the report.")
     ] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            metavar="N",
+            min=1,
+            help="Try the job on its first N clips; run again without it to do the rest.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Plan every clip, and say what the job would cost.")
     ] = False,
@@ -217,10 +226,18 @@ def run(
         prices = prices_of(job.model)
     refuse_levels(job.levels_tokens or (), prices.geometry.levels_tokens)
     if dry_run:
-        _dry_run(job, prices, output=output, price=price, as_json=as_json, talk=talk)
+        _dry_run(job, prices, output=output, price=price, as_json=as_json, limit=limit, talk=talk)
         return
     assert output is not None
-    _run(job, prices, Path(output), again=not inputs, json_events=json_events, talk=talk)
+    _run(
+        job,
+        prices,
+        Path(output),
+        again=not inputs,
+        limit=limit,
+        json_events=json_events,
+        talk=talk,
+    )
 
 
 def _given(context: typer.Context) -> dict[str, Any]:
@@ -285,7 +302,14 @@ def _changed(job: "Job", given: dict[str, Any]) -> "Job":
 
 
 def _run(
-    job: "Job", prices: "Prices", folder: Path, *, again: bool, json_events: bool, talk: Talk
+    job: "Job",
+    prices: "Prices",
+    folder: Path,
+    *,
+    again: bool,
+    limit: int | None,
+    json_events: bool,
+    talk: Talk,
 ) -> None:
     from seedvideo.batch.journal import Journal
     from seedvideo.batch.runner import Runner
@@ -299,13 +323,16 @@ def _run(
                 progress = _progress(talk, json_events=json_events)
                 _plan(journal, job, prices, progress, again=again, talk=talk)
             with talk.guarded(COULD_NOT_START):
-                is_whole = Runner(journal, job, prices, progress=progress).run()
+                is_whole = Runner(journal, job, prices, progress=progress, limit=limit).run()
                 counts, failures = journal.counts(), journal.failures()
     except KeyboardInterrupt:
         pass  # Before the run has begun: said below, like any other stop.
     if not is_whole:
         talk.note(f"stopped; go on with: seedvideo batch run -o {quote(str(folder))}")
         raise typer.Exit(INTERRUPTED)
+    if limit is not None and counts.pending:
+        clips = f"{counts.pending:,} clip{'s are' if counts.pending > 1 else ' is'}"
+        talk.note(f"{clips} left for: seedvideo batch run -o {quote(str(folder))}")
     if counts.failed or counts.quarantined:
         for code, _, count in failures:
             talk.note(f"{count:,} failed with {code}")
@@ -369,6 +396,7 @@ def _dry_run(
     output: str | None,
     price: float | None,
     as_json: bool,
+    limit: int | None,
     talk: Talk,
 ) -> None:
     """Plan, and say what it would cost. Writes nothing."""
@@ -390,6 +418,7 @@ def _dry_run(
                 inputs.read(job.inputs, stdin=sys.stdin.buffer),
                 job,
                 prices,
+                limit=limit,
                 planned=lambda count: talk.status(f"planned {count:,}"),
             )
     talk.clear()

@@ -14,6 +14,7 @@ from typing import Any, Final
 import pytest
 
 from seedvideo.batch.journal import Journal
+from seedvideo.batch.status import status_of
 from seedvideo.batch.verdict import State
 from tests.batch.command import are_gone, below, events, finish, start
 from tests.batch.jobs import Make, told
@@ -347,3 +348,39 @@ def test_top_belongs_to_ground(tmp_path: Path, made: Make) -> None:
     assert code == 2
     assert "the task caption takes no top" in err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_limit_tries_the_first_clips_and_the_rest_comes_later(tmp_path: Path, made: Make) -> None:
+    made("a-red", "b-two", "c-red", "d-blue")
+    path, out = tmp_path / "m.jsonl", tmp_path / "out"
+    rows = [{"path": 1}, *({"path": f"{name}.mp4"} for name in ("c-red", "a-red", "b-two"))]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, _, err = finish(path, "-o", out, "--limit", "2", "--workers", "3")
+    assert code == 1  # the row that is none
+    assert f"1 clip is left for: seedvideo batch run -o {out}" in err
+    first = verdicts(out)
+    states = [(Path(name).name, told[0]) for name, told in first.items()]
+    assert states[1:] == [("c-red.mp4", "done"), ("a-red.mp4", "done"), ("b-two.mp4", "pending")]
+    # The same first clips: nothing more is done, and a larger limit does what is missing.
+    code, _, err = finish("-o", out, "--limit", "2", "--json-events")
+    assert [each["event"] for each in events(err)] == ["started", "finished"]
+    assert verdicts(out) == first
+    assert finish("-o", out, "--limit", "9")[0] == 1
+    whole = tmp_path / "whole"
+    finish(path, "-o", whole)
+    assert verdicts(out) == verdicts(whole)
+
+
+def test_a_process_that_is_started_again_is_said_and_counted(tmp_path: Path, made: Make) -> None:
+    made("a-red", "poison-red", "modeldeath-two", "once-blue")
+    code, _, err = finish(tmp_path, "-o", tmp_path / "out")
+    assert code == 1
+    lines = [line for line in err.splitlines() if line.endswith("; started again")]
+    path = tmp_path / "poison-red.mp4"
+    one = f"a decoding process ended by signal 9 (Killed) while it worked on {path}; started again"
+    assert lines.count(one) == 2
+    assert sum("the model's process" in line for line in lines) == 2
+    assert len(lines) == 5
+    found = status_of(tmp_path / "out")
+    assert found.restarts == {"decode": 3, "model": 2}
+    assert found.to_json()["restarts"] == {"decode": 3, "model": 2}
