@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import Any, Final
 
 from seedvideo import pipeline
+from seedvideo.batch.duplicates import EXACT, NEAR
 from seedvideo.batch.filters import by_header, by_pictures
 from seedvideo.batch.item import BadRow, Item
 from seedvideo.batch.job import Job
@@ -32,7 +33,7 @@ class Estimate:
 
     Args:
         clips: that were planned.
-        filtered: clips by the rule that leaves them out; duplicates are not looked for.
+        filtered: clips by the rule that leaves them out; duplicates are not, see `not_counted`.
         failures: clips by the code of what is wrong with them.
         video_s: seconds of video that are looked at.
         frames: planned.
@@ -72,6 +73,7 @@ class Estimate:
         return {
             "clips": self.clips,
             "filtered": dict(self.filtered),
+            "not_counted": not_counted(job),
             "failed": dict(self.failures),
             "video_s": round(self.video_s, 3),
             "frames": self.frames,
@@ -117,6 +119,16 @@ def estimate(
         if seen == limit:
             break
     return found
+
+
+def not_counted(job: Job) -> list[str]:
+    """Rules of the job that a dry run leaves out: clips are not compared with one another."""
+    rules = []
+    if job.filters.drops_exact:
+        rules.append(EXACT)
+    if job.filters.drops_near:
+        rules.append(NEAR)
+    return rules
 
 
 def known_speed(noted: str | None, job: Job, prices: Prices) -> float | None:

@@ -10,19 +10,19 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, BinaryIO, Final, Literal, TypeAlias, get_args
 
 from seedvideo.batch import parquet, report, table
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.page_files import writing_pages
 from seedvideo.batch.rows import record_of, row_of
+from seedvideo.batch.subtitle_names import SubtitleNames
 from seedvideo.batch.verdict import Entry, State
 from seedvideo.errors import ConfigError, OutputError
 from seedvideo.records import Record
 from seedvideo.writers import subtitles
 from seedvideo.writers.csv import name_cell
 from seedvideo.writers.files import (
-    lasting_name,
     refuse_existing,
     refuse_unwritable,
     sync_folder,
@@ -93,15 +93,8 @@ def export(
             ``output.too_large`` if one page cannot bear so many clips.
         BatchError: ``batch.journal_damaged``.
     """
-    job = journal.job()
-    task = _RECORD_TASKS["caption" if job is None else job.task]
+    task = _task_of(journal, form)
     if form in _SUBTITLES:
-        if task != "caption":
-            raise ConfigError(
-                "config.invalid",
-                f"-f {form} is for captions, and the task of this job is {task}",
-                hint="export -f jsonl, csv, parquet or html",
-            )
         return _export_subtitles(journal, form, output, overwrite=overwrite)
     if form == "html":
         several = pages or output.is_dir()
@@ -116,6 +109,62 @@ def export(
             hint=f"name a file: {printable(str(output / f'clips.{form}'))}",
         )
     refuse_unwritable(output)
+    with writing(output, overwrite=overwrite) as file:
+        clips = _write_table(journal, form, file, task=task, timings=timings)
+    return Exported(files=1, clips=clips)
+
+
+def export_to(file: BinaryIO, journal: Journal, form: Form, *, timings: bool = True) -> Exported:
+    """Write what a journal holds to a stream.
+
+    Args:
+        file: open to write; it need not seek.
+        journal: as for `export`.
+        form: one of `FORMS`; ``srt`` and ``vtt`` only where one clip is done.
+        timings: as for `export`.
+
+    Raises:
+        ConfigError: as `export` does, and ``config.invalid`` for subtitles of several clips.
+        OutputError: ``output.too_large`` if one page cannot bear so many clips.
+        BatchError: ``batch.journal_damaged``.
+    """
+    task = _task_of(journal, form)
+    if form in _SUBTITLES:
+        counts = journal.counts()
+        if counts.done > 1:
+            raise ConfigError(
+                "config.invalid",
+                f"-f {form} makes one file a clip, and {counts.done:,} clips are done",
+                hint="name a folder: -o subtitles/",
+            )
+        for entry in journal.entries(states=_DONE, sheets=False):
+            record = record_of(entry)
+            if record is not None:
+                file.write(_SUBTITLES[form](record).encode("utf-8", "backslashreplace"))
+        return Exported(files=1, clips=counts.done, left_out=counts.total - counts.done)
+    if form == "html":
+        clips = 0
+        for _, parts in report.pages(journal, timings=timings, single=True):
+            clips += _write_page(file.write, parts)
+        return Exported(files=1, clips=clips)
+    return Exported(files=1, clips=_write_table(journal, form, file, task=task, timings=timings))
+
+
+def _task_of(journal: Journal, form: Form) -> str:
+    """The task of the job's records, if they have a place in this format."""
+    job = journal.job()
+    task = _RECORD_TASKS["caption" if job is None else job.task]
+    if form in _SUBTITLES and task != "caption":
+        raise ConfigError(
+            "config.invalid",
+            f"-f {form} is for captions, and the task of this job is {task}",
+            hint="export -f jsonl, csv, parquet or html",
+        )
+    return task
+
+
+def _write_table(journal: Journal, form: Form, file: BinaryIO, *, task: str, timings: bool) -> int:
+    """Write a row a clip; returns how many."""
     told = 0
 
     def entries() -> Iterator[Entry]:
@@ -124,18 +173,17 @@ def export(
             told += 1
             yield entry
 
-    with writing(output, overwrite=overwrite) as file:
-        if form == "parquet":
-            rows = (row_of(entry, task=task, timings=timings) for entry in entries())
-            parquet.write_rows(file, rows, timings=timings)
-        elif form == "csv":
-            file.write(table.header(timings=timings).encode())
-            for entry in entries():
-                file.write(table.line_of(entry, task=task, timings=timings).encode())
-        else:
-            for entry in entries():
-                file.write(json_line(row_of(entry, task=task, timings=timings)))
-    return Exported(files=1, clips=told)
+    if form == "parquet":
+        rows = (row_of(entry, task=task, timings=timings) for entry in entries())
+        parquet.write_rows(file, rows, timings=timings)
+    elif form == "csv":
+        file.write(table.header(timings=timings).encode())
+        for entry in entries():
+            file.write(table.line_of(entry, task=task, timings=timings).encode())
+    else:
+        for entry in entries():
+            file.write(json_line(row_of(entry, task=task, timings=timings)))
+    return told
 
 
 def json_line(row: dict[str, Any]) -> bytes:
@@ -154,6 +202,8 @@ def _export_subtitles(journal: Journal, form: str, folder: Path, *, overwrite: b
     render = _SUBTITLES[form]
     # First of all, so that a folder of an earlier export is refused before anything is written.
     refuse_existing(folder / NAMES, overwrite=overwrite)
+    items = (entry.item for entry in journal.entries(sheets=False))
+    file_names = SubtitleNames(items, extension=f".{form}")
     done = 0
     # The list has its name last: where it is, all the files that it names are.
     with writing(folder / NAMES, overwrite=overwrite) as names:
@@ -162,7 +212,7 @@ def _export_subtitles(journal: Journal, form: str, folder: Path, *, overwrite: b
             record = record_of(entry)
             if record is None:
                 continue
-            name = lasting_name(entry.item.id, extension=f".{form}")
+            name = file_names.of(entry.item)
             data = render(record).encode("utf-8", "backslashreplace")
             write_file(folder / name, data, overwrite=overwrite, sync_name=False)
             names.write(_names_line(name, entry.item.id))

@@ -4,22 +4,24 @@ Running a job is a file of its own, as it is the one that works.
 """
 
 import json
+import sys
 from enum import Enum
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, cast
 
 import typer
 
 from seedvideo.cli.batch_run import run
 from seedvideo.cli.options import Output, Overwrite, Quiet, Verbose
 from seedvideo.cli.sinks import ends_in_slash, open_result
-from seedvideo.cli.talk import COULD_NOT_START, SOME_FAILED, Talk, write_out
+from seedvideo.cli.talk import COULD_NOT_START, SOME_FAILED, BytesOut, Talk, write_out
 from seedvideo.errors import suggestion
 from seedvideo.writers.files import refuse_unwritable
 from seedvideo.writers.inert import printable
 
 if TYPE_CHECKING:
+    from seedvideo.batch.export import Exported
     from seedvideo.batch.status import Status
     from seedvideo.batch.verdict import Counts
 
@@ -207,14 +209,15 @@ def export(
     folder: Folder,
     form: Annotated[Form, typer.Option("-f", "--format", help="What is written.")],
     output: Annotated[
-        str,
+        str | None,
         typer.Option(
             "-o",
             "--output",
             metavar="FILE|DIR",
-            help="Where to. srt and vtt want a folder; html takes either, DIR/ for many clips.",
+            help="Where to; - or nothing for stdout. srt and vtt want a folder for several clips;"
+            " html takes either, DIR/ for many clips.",
         ),
-    ],
+    ] = None,
     no_timings: Annotated[
         bool,
         typer.Option("--no-timings", help="Leave out seconds spent, which no two runs share."),
@@ -228,8 +231,11 @@ def export(
     A file appears when it is whole.
     """
     talk = Talk(quiet=quiet, verbose=verbose)
-    if not output:
+    if output == "":
         raise typer.BadParameter("-o is given an empty name")
+    if output is None or output == "-":
+        _export_to_stdout(folder, form, timings=not no_timings, talk=talk)
+        return
     path = Path(output)
     pages = ends_in_slash(output) or path.is_dir()
     with talk.guarded(COULD_NOT_START):
@@ -253,8 +259,30 @@ def export(
             )
     talk.clear()
     files = "" if made.files == 1 else f" in {made.files:,} files"
-    left_out = f"; {made.left_out:,} are not done and left out" if made.left_out else ""
-    talk.note(f"{made.clips:,} clip{'s' * (made.clips != 1)}{files}: {output}{left_out}")
+    talk.note(f"{_clips(made.clips)}{files}: {output}{_left_out(made)}")
+
+
+def _export_to_stdout(folder: str, form: Form, *, timings: bool, talk: Talk) -> None:
+    if form == "parquet" and sys.stdout.isatty():
+        raise typer.BadParameter("parquet is not for a terminal: name a file with -o")
+    with talk.guarded(SOME_FAILED):
+        from seedvideo.batch.export import export_to
+        from seedvideo.batch.journal import Journal
+
+        out = cast(BinaryIO, BytesOut())
+        with Journal.open(Path(folder), write=False) as journal:
+            made = export_to(out, journal, form, timings=timings)
+    if made.left_out:
+        talk.note(f"{_clips(made.clips)}{_left_out(made)}")
+
+
+def _clips(count: int) -> str:
+    return f"{count:,} clip{'s' * (count != 1)}"
+
+
+def _left_out(made: "Exported") -> str:
+    are = "is" if made.left_out == 1 else "are"
+    return f"; {made.left_out:,} {are} not done and left out" if made.left_out else ""
 
 
 @batch.command()

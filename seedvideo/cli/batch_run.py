@@ -429,6 +429,7 @@ def _dry_run(
     lines = [
         ("clips", f"{found.clips:,}, {duration(found.video_s)} of video"),
         *((f"{count:,} filtered", rule) for rule, count in sorted(found.filtered.items())),
+        *(("not counted", f"{rule}: all are planned here") for rule in told["not_counted"]),
         *((f"{count:,} fail", code) for code, count in sorted(found.failures.items())),
         ("frames", f"{found.frames:,}"),
         ("tokens", f"{found.tokens:,}, of which {found.visual_tokens:,} visual"),

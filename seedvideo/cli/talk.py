@@ -4,6 +4,7 @@ Everything said passes through `printable`, so a hostile file name stays inert. 
 videos.
 """
 
+import io
 import os
 import re
 import shutil
@@ -12,7 +13,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
@@ -234,6 +235,35 @@ def write_out(text: str) -> None:
         raise
     except OSError as error:
         raise _unwritable_stdout(error) from error
+
+
+class BytesOut(io.RawIOBase):
+    """stdout for results that are bytes: it need not seek, and fails as `write_out` does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        refuse_closed_stdout()
+        self._count = 0
+
+    def writable(self) -> bool:
+        """Says that it can be written."""
+        return True
+
+    def tell(self) -> int:
+        """Says how many bytes were written."""
+        return self._count
+
+    def write(self, data: Any) -> int:
+        """Write bytes at once."""
+        try:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise _unwritable_stdout(error) from error
+        self._count += len(data)
+        return len(data)
 
 
 def refuse_closed_stdout() -> None:

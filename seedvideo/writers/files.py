@@ -202,15 +202,15 @@ def output_names(sources: Sequence[str], *, extension: str) -> list[str]:
     """
     unique = list(dict.fromkeys(sources))
     stems = dict(zip(unique, _unique_stems(unique), strict=True))
-    taken = {_folded(stem) for stem in stems.values()}
+    taken = {folded(stem) for stem in stems.values()}
     met: set[str] = set()
     names = []
     for source in sources:
         stem = stems[source]
         if source in met:
             free = (f"{stem}-{number}" for number in count(2))
-            stem = next(each for each in free if _folded(each) not in taken)
-            taken.add(_folded(stem))
+            stem = next(each for each in free if folded(each) not in taken)
+            taken.add(folded(stem))
         met.add(source)
         names.append(stem + extension)
     return names
@@ -220,14 +220,14 @@ def _unique_stems(sources: Sequence[str]) -> list[str]:
     stems = [Path(source).stem for source in sources]
     parents = [Path(absolute(source)).parent.name for source in sources]
     hashes = [hashlib.sha256(os.fsencode(absolute(s))).hexdigest()[:8] for s in sources]
-    plain = [_safe_stem(stem) for stem in stems]
-    prefixed = [_safe_stem(f"{parent}-{stem}") for parent, stem in zip(parents, stems, strict=True)]
+    plain = [safe_stem(stem) for stem in stems]
+    prefixed = [safe_stem(f"{parent}-{stem}") for parent, stem in zip(parents, stems, strict=True)]
     hashed = [f"{stem}-{digest}" for stem, digest in zip(plain, hashes, strict=True)]
     names = plain
     for better in (prefixed, hashed):
-        counts = Counter(_folded(name) for name in names)
+        counts = Counter(folded(name) for name in names)
         names = [
-            name if counts[_folded(name)] == 1 else other
+            name if counts[folded(name)] == 1 else other
             for name, other in zip(names, better, strict=True)
         ]
     return names
@@ -242,7 +242,7 @@ def lasting_name(key: str, *, extension: str) -> str:
     """
     digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=15).digest()
     short = base64.b32hexencode(digest).decode("ascii").lower()[:20]
-    return f"{_safe_stem(PurePosixPath(key).stem)}-{short}{extension}"
+    return f"{safe_stem(PurePosixPath(key).stem)}-{short}{extension}"
 
 
 def absolute(path: str) -> str:
@@ -253,13 +253,15 @@ def absolute(path: str) -> str:
         return path
 
 
-def _safe_stem(stem: str) -> str:
+def safe_stem(stem: str) -> str:
+    """A stem that is a file name everywhere, and not too long."""
     clean = "".join("_" if printable(c) != c or c in '/\\:*?"<>|' else c for c in stem)
     clean = clean.lstrip(".") or "video"
     return clean.encode("utf-8", "ignore")[:_STEM_BYTES].decode("utf-8", "ignore")
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """A name as systems compare it to which upper and lower case are the same."""
     return normalize("NFC", name).casefold()
 
 

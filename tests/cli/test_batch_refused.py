@@ -50,3 +50,28 @@ def test_a_job_file_counts_too(folder: Path, run: Run) -> None:
     Path("job.toml").write_text('inputs = ["a.mp4"]\ntask = "ask"\n')
     assert run("batch", "run", "job.toml", "-o", "out").code == 2
     assert run("batch", "run", "job.toml", "--dry-run", "--question", "What?").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "rules"),
+    [
+        (["--drop-black"], []),
+        (["--drop-exact"], ["exact_duplicates"]),
+        (["--drop-near"], ["near_duplicates"]),
+        (["--drop-duplicates"], ["exact_duplicates", "near_duplicates"]),
+    ],
+)
+def test_a_dry_run_says_what_it_does_not_count(
+    folder: Path, run: Run, words: list[str], rules: list[str]
+) -> None:
+    told = run("batch", "run", "a.mp4", "--dry-run", *words)
+    assert told.out.count("not counted ") == len(rules)
+    assert all(f"not counted {rule}: " in told.out for rule in rules)
+    found = json.loads(run("batch", "run", "a.mp4", "--dry-run", "--json", *words).out)
+    assert found["not_counted"] == rules
+
+
+def test_a_dry_run_with_a_limit_plans_the_first_clips(folder: Path, run: Run) -> None:
+    words = ["empty.csv", "a.mp4", "b.mp4", "--dry-run", "--json", "--limit", "2"]
+    found = json.loads(run("batch", "run", *words).out)
+    assert found["failed"] == {"media.not_video": 1, "batch.id_repeated": 1, "input.not_found": 1}
