@@ -31,7 +31,7 @@ ASKING = DOCS / "guides" / "ask.md"
 ERRORS = DOCS / "reference" / "errors.md"
 
 CODE = re.compile(
-    r"(?:input|media|decode|plan|ask|ground|model|batch|output|config|internal)\.[a-z_]+"
+    r"(?:input|media|decode|plan|ask|ground|model|batch|output|config|internal|system)\.[a-z_]+"
 )
 # Texts of the form of a code that are none: a file, and modules that are imported by name.
 NOT_CODES = {"config.json", "plan.json", "plan.png", "model.backends", "media.info"}
