@@ -41,7 +41,7 @@ def check_kind(name: str, value: object, kind: type, what: str) -> None:
 
 
 def _wrong(name: str, value: object, expected: str) -> OptionTypeError:
-    shown = repr(value)
+    shown = " ".join(repr(value).split())  # Of an array it has several lines.
     shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
     return OptionTypeError(
         "config.type",

@@ -1,7 +1,9 @@
 """What a video and the options of public functions may be given as in Python."""
 
+import gzip
 import io
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,12 +83,39 @@ class Texts(io.RawIOBase):
         return "text"
 
 
+class OnlyRead:
+    """An object with nothing but a method to read."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = io.BytesIO(data)
+
+    def read(self, size: int) -> bytes:
+        return self._data.read(size)
+
+
+def test_an_object_needs_nothing_but_read(clips: Clips) -> None:
+    with seedvideo.open(OnlyRead(clips["plain"].read_bytes())) as video:  # type: ignore[arg-type]
+        assert len(video.times) == len(seedvideo.open(clips["plain"]).times)
+
+
+def damaged_member(data: bytes) -> Any:
+    """Return an open file of a ZIP archive in which one byte has been changed."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as written:
+        written.writestr("clip.mp4", data)
+    damaged = bytearray(archive.getvalue())
+    damaged[len(damaged) // 2] ^= 1
+    return zipfile.ZipFile(io.BytesIO(damaged)).open("clip.mp4")
+
+
 def test_files_that_cannot_be_read_say_why(clips: Clips, tmp_path: Path) -> None:
     written = io.BytesIO()
-    written.write(clips["plain"].read_bytes())
+    data = clips["plain"].read_bytes()
+    written.write(data)
+    cut = gzip.compress(data)[:-100]
     closed = io.BytesIO(b"x")
     closed.close()
-    with (tmp_path / "out").open("wb") as only_written:
+    with (tmp_path / "out").open("wb") as only_written, gzip.open(io.BytesIO(cut)) as archive:
         cases: list[tuple[Any, str, str]] = [
             (written, "input.empty", r"seek\(0\)"),
             (io.BytesIO(), "input.empty", "is empty"),
@@ -95,6 +124,9 @@ def test_files_that_cannot_be_read_say_why(clips: Clips, tmp_path: Path) -> None
             (closed, "input.unreadable", "closed"),
             (only_written, "input.unreadable", "rb"),
             (Texts(), "input.type", "binary mode"),
+            (OnlyRead(b""), "input.empty", "is empty"),
+            (archive, "input.unreadable", "ended before"),
+            (damaged_member(data), "input.unreadable", "clip.mp4.*bad crc"),
             ("https://example.org/a.mp4", "input.not_found", "download the video first"),
         ]
         for given, code, words in cases:
@@ -126,6 +158,7 @@ def test_a_geometry_in_place_of_a_model(clips: Clips) -> None:
         ("budget_tokens", 2e3, "a whole number"),
         ("budget_tokens", True, "a whole number"),
         ("fps", "1", "a number"),
+        ("fps", np.zeros((2, 2)), "a number"),
         ("policy", None, "a text"),
         ("task", 1, "a text"),
         ("analysis", ["fast"], "a text"),
@@ -161,6 +194,12 @@ def test_more_options_of_a_wrong_type(clips: Clips) -> None:
     for call in calls:
         with pytest.raises(OptionTypeError):
             call()
+
+
+@pytest.mark.parametrize("fps", [float("nan"), float("inf"), 0, -1.5])
+def test_a_frame_rate_is_above_zero_and_finite(clips: Clips, fps: Any) -> None:
+    with pytest.raises(seedvideo.ConfigError, match="a finite number above 0"):
+        seedvideo.open(clips["plain"], source_fps=fps)
 
 
 def test_a_record_of_others_is_refused_in_our_words() -> None:

@@ -26,7 +26,10 @@ _BY_SWSCALE: Final = (1, 2, 4, 5, 6, 7, 9)
 _RGB, _YCGCO, _BT2020_CL, _DERIVED, _DERIVED_CL, _YCGCO_RE, _YCGCO_RO = 0, 8, 10, 12, 13, 16, 17
 
 _GREY: Final = ("gray", "ya8", "ya16")
-"""How names of formats without chroma begin."""
+"""How names of formats without chroma begin, those of one bit left out."""
+
+_BLACK_AND_WHITE: Final = "mono"
+"""How names of formats of one bit begin: PNG and BMP files may have it."""
 
 _NAMES: Final = {
     0: "RGB",
@@ -95,7 +98,7 @@ def _choose(
     if name.startswith(_GREY) and not has_all_levels:
         # swscale takes the levels of every grey picture for all that there are.
         return Conversion(Colorspace.ITU601, ((1.0, 0.0, 0.0),) * 3)
-    if pixels.is_rgb or pixels.has_palette or name.startswith(_GREY):
+    if pixels.is_rgb or pixels.has_palette or name.startswith((*_GREY, _BLACK_AND_WHITE)):
         return Conversion(None if number in (_RGB, *_BY_SWSCALE) else Colorspace.ITU601)
     rows = _rows(number, primaries, pixels)
     if rows is not None and number != _DERIVED_CL:

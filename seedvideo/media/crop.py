@@ -73,7 +73,7 @@ def crop_to(window: StatedWindow, width_px: int, height_px: int) -> Crop | None:
         height_px: of the decoded pictures.
 
     Returns:
-        The cut; ``None`` if the window does not lie inside the picture.
+        The cut; ``None`` if the window does not lie inside the picture, or is below one pixel.
     """
     sides = _side(window.left_px, window.right_px, window.width_px, width_px)
     edges = _side(window.top_px, window.bottom_px, window.height_px, height_px)
@@ -87,7 +87,7 @@ def _side(
 ) -> tuple[int, int] | None:
     """Return how much to cut before and after a window along one side."""
     before_px, end_px = math.floor(first_px), math.floor(last_px)
-    if before_px < 0 or end_px > stated_px:
+    if before_px < 0 or end_px > stated_px or last_px - first_px < 1:
         return None
     # What the bitstream has cut off already need not be cut off once more.
     after_px = max(0, min(stated_px, decoded_px) - end_px)

@@ -5,6 +5,7 @@ are late, so a hostile or broken file costs an error and nothing else. All times
 from the video stream's own start. Knows nothing of tokens, plans or models.
 """
 
+import math
 import os
 import weakref
 from bisect import bisect_right
@@ -94,8 +95,8 @@ def open_video(
             f"decoder is {decoder!r}, expected one of {allowed}",
             hint=suggestion(decoder, get_args(DecoderName)),
         )
-    if fps is not None and fps <= 0:
-        raise ConfigError("config.invalid", f"fps is {fps}, expected above 0")
+    if fps is not None and not 0 < fps < math.inf:
+        raise ConfigError("config.invalid", f"fps is {fps}, expected a finite number above 0")
     if workers is not None and workers < 1:
         raise ConfigError("config.invalid", f"workers is {workers}, expected at least 1")
     if decoder == "decord":

@@ -234,12 +234,13 @@ def _copy(stream: BinaryIO, descriptor: int, shown: str, limits: Limits) -> int:
     while size_bytes <= limits.max_input_bytes:
         try:
             data = stream.read(min(_HASH_BYTES, limits.max_input_bytes + 1 - size_bytes))
-        except (OSError, ValueError) as error:
-            # A closed file, one that is open for writing only, one whose disk is gone.
+        except Exception as error:
+            # A closed file, one that is open for writing only, an archive that is cut or damaged:
+            # the object is the caller's, and may raise anything.
             raise InputError(
                 "input.unreadable",
                 f"{shown}: the file object cannot be read: {str(error).lower()}",
-                hint="open it with open(name, 'rb')",
+                hint="open it with open(name, 'rb'), and check that all of it can be read",
             ) from error
         if not isinstance(data, _BYTES):
             raise InputTypeError(
@@ -256,13 +257,21 @@ def _copy(stream: BinaryIO, descriptor: int, shown: str, limits: Limits) -> int:
         except OSError as error:
             raise _cannot_spool(shown, error) from error
         size_bytes += memoryview(data).nbytes
-    if size_bytes == 0 and stream.seekable() and stream.tell() > 0:
+    if size_bytes == 0 and (place := _place_in(stream)) > 0:
         raise InputError(
             "input.empty",
-            f"{shown}: nothing is left to read from byte {stream.tell():,} on",
+            f"{shown}: nothing is left to read from byte {place:,} on",
             hint="go back to its start first: file.seek(0)",
         )
     return size_bytes
+
+
+def _place_in(stream: BinaryIO) -> int:
+    """Return the byte at which a stream stands; 0 if it does not say."""
+    try:
+        return stream.tell()
+    except (AttributeError, OSError):
+        return 0  # Only `read` is asked of it.
 
 
 def _cannot_spool(shown: str, error: OSError) -> InputError:

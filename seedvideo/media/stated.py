@@ -69,7 +69,7 @@ class StatedWindow:
         if abs(aspect * high / wide - 1) > _SAME_ASPECT:
             return aspect
         window = (self.right_px - self.left_px) / (self.bottom_px - self.top_px)
-        return (wide / window).limit_denominator(_MOST_OF_AN_ASPECT)
+        return (wide / window).limit_denominator(_MOST_OF_AN_ASPECT) or aspect
 
     @property
     def is_whole(self) -> bool:

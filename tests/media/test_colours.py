@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange
+from PIL import Image
 
 from seedvideo.errors import MediaError
 from seedvideo.media import Target, open_video
@@ -186,6 +187,17 @@ def test_rgb_and_grey_need_no_matrix(
     assert np.array_equal(before.luma, after.luma)
     if pixels == "gbrp":
         assert distance(after.pixels, colours()) <= 1
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp"])
+def test_black_and_white_pictures_need_no_matrix(tmp_path: Path, suffix: str) -> None:
+    y, x = np.mgrid[0:HEIGHT_PX, 0:WIDTH_PX] // 8
+    white = (x + y) % 2 == 0
+    path = tmp_path / f"board.{suffix}"
+    Image.fromarray(white).save(path)
+    result = shown(path)
+    assert not result.warnings
+    assert np.array_equal(result.pixels, np.repeat(white[..., None] * np.uint8(255), 3, axis=-1))
 
 
 def test_rgb_stays_rgb_whatever_the_container_calls_it(clips: Clips, tmp_path: Path) -> None:

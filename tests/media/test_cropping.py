@@ -328,6 +328,33 @@ def test_an_aperture_that_makes_no_sense_is_left_out_with_a_warning(
     assert distance(part.pixels, scene()) <= 2
 
 
+@pytest.mark.parametrize(
+    ("stated_px", "clap"),
+    [
+        ((96, 0), aperture((90, 1), (1, 2), (0, 1), (1, 4))),
+        ((40, 30), aperture((0, 1), (0, 1), (0, 1), (0, 1))),
+        ((40, 30), aperture((-10, 1), (-8, 1), (0, 1), (0, 1))),
+        ((96, 64), aperture((96, 1), (1, 20_000), (0, 1), (0, 1))),
+    ],
+)
+def test_an_empty_aperture_is_left_out_whatever_size_the_header_states(
+    clips: Clips, tmp_path: Path, stated_px: tuple[int, int], clap: bytes
+) -> None:
+    source = encoded(clips, "444.mp4", f"{X264} yuv444p")
+    path = tmp_path / "empty.mp4"
+    # Without an aspect ratio of pixels, the track's own size counts.
+    edit_mp4(source, path, {b"avc1": lambda body: body.replace(b"pasp", b"free") + clap})
+    data = bytearray(path.read_bytes())
+    size_at = data.index(b"avc1", data.index(b"stsd")) + 28
+    assert data[size_at : size_at + 4] == struct.pack(">2H", WIDTH_PX, HEIGHT_PX)
+    data[size_at : size_at + 4] = struct.pack(">2H", *stated_px)
+    path.write_bytes(data)
+    with open_video(path) as reader:
+        info = reader.info
+    assert "media.crop_ignored" in {warning.code for warning in info.warnings}
+    assert (info.coded_width_px, info.coded_height_px) == (WIDTH_PX, HEIGHT_PX)
+
+
 @pytest.mark.parametrize("sides", [(96, 0, 0, 0), (50, 0, 50, 0), (0, 70, 0, 0)])
 def test_a_file_that_crops_all_away_is_refused(
     clips: Clips, tmp_path: Path, sides: tuple[int, int, int, int]
