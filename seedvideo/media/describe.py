@@ -169,7 +169,7 @@ class _Header:
         is_heif = heif.is_heif(container)
         warnings: list[MediaWarning] = []
         if is_heif:
-            warnings += heif.check_boxes(origin.descriptor, shown=origin.shown)
+            warnings += heif.check_boxes(origin.descriptor, origin.size_bytes, shown=origin.shown)
             warnings += heif.stream_warnings(container, stream)
         return cls(
             container=container.format.name,

@@ -6,7 +6,6 @@ file's own bytes. Nothing is decoded.
 
 import os
 import re
-from collections.abc import Iterator
 from fractions import Fraction
 from typing import Final
 
@@ -15,6 +14,7 @@ from av.container import InputContainer
 from av.stream import Stream
 from av.video.stream import VideoStream
 
+from seedvideo.media.boxes import HeaderFile, boxes, child, read_track_header, whole
 from seedvideo.media.container import Origin
 from seedvideo.media.extent import stated_bytes
 from seedvideo.media.packets import PacketTable
@@ -23,8 +23,6 @@ _DURATION_TAG: Final = re.compile(r"([0-9]{1,6}):([0-9]{2}):([0-9]{2}(?:\.[0-9]{
 _DURATION_ELEMENT: Final = re.compile(b"\x44\x89[\x84\x88]")
 """Of Matroska's header: the number of the element and its length (RFC 9559, section 5.1.2.10)."""
 _HEAD_BYTES: Final = 1 << 14
-_MOST_BOXES: Final = 10_000
-"""Of one parent, far above what real files hold."""
 
 
 def stated_duration(stream: Stream) -> Fraction | None:
@@ -76,42 +74,16 @@ def _track_end(origin: Origin, track: int) -> Fraction | None:
 
     Reads the headers of the movie and of its tracks (ISO/IEC 14496-12, sections 8.2.2 and 8.3.2).
     """
-    top = _boxes(origin, 0, origin.size_bytes)
-    movie = next((span for kind, *span in top if kind == b"moov"), (0, 0))
+    file = HeaderFile(origin.descriptor, origin.size_bytes)
+    movie = child(file, whole(origin.size_bytes), b"moov")
+    if movie is None:
+        return None
     ticks_a_second, end = 0, 0
-    for kind, place, box_end in _boxes(origin, *movie):
-        if kind == b"mvhd":
-            head = os.pread(origin.descriptor, 24, place)
-            ticks_a_second = int.from_bytes(
-                head[20:24] if head[:1] == b"\1" else head[12:16], "big"
-            )
-        elif kind == b"trak":
-            for inner, at, _ in _boxes(origin, place, box_end):
-                if inner == b"tkhd":
-                    number, length = _track_header(os.pread(origin.descriptor, 36, at))
-                    end = length if number == track else end
+    for box in boxes(file, movie):
+        if box.kind == b"mvhd":
+            head = file.read(box.first, 24)
+            ticks_a_second = int.from_bytes(head[20:24] if head[:1] == b"\1" else head[12:16])
+        elif box.kind == b"trak":
+            header = read_track_header(file, box)
+            end = header.duration if header is not None and header.number == track else end
     return Fraction(end, ticks_a_second) if end and ticks_a_second else None
-
-
-def _track_header(head: bytes) -> tuple[int, int]:
-    """Returns number and length of a track; a length of 0 is not known."""
-    first, width = (20, 8) if head[:1] == b"\1" else (12, 4)  # Times before are as wide.
-    number, length = head[first : first + 4], head[first + 8 : first + 8 + width]
-    is_known = not all(byte == 0xFF for byte in length)
-    return int.from_bytes(number, "big"), int.from_bytes(length, "big") if is_known else 0
-
-
-def _boxes(origin: Origin, place: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yields the boxes of a stretch of an MP4 file: kind, and where the content begins and ends."""
-    for _ in range(_MOST_BOXES):
-        head = os.pread(origin.descriptor, 16, place)
-        if place + 8 > end or len(head) < 8:
-            return
-        length, content = int.from_bytes(head[:4], "big"), place + 8
-        if length == 1:
-            length, content = int.from_bytes(head[8:16], "big"), place + 16
-        box_end = end if length == 0 else place + length
-        if not content <= box_end <= end:
-            return
-        yield head[4:8], content, box_end
-        place = box_end

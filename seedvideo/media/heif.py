@@ -5,8 +5,7 @@ track, be it a transparency mask, and reads on where another file has been appen
 decoding process only.
 """
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from av.container import InputContainer
@@ -14,6 +13,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from seedvideo.errors import MediaError
+from seedvideo.media.boxes import HeaderFile, boxes, whole
 from seedvideo.media.info import MediaWarning
 from seedvideo.media.stills import left_out_video
 
@@ -69,7 +69,7 @@ def stream_warnings(container: InputContainer, stream: VideoStream) -> list[Medi
     return found
 
 
-def check_boxes(descriptor: int, *, shown: str) -> list[MediaWarning]:
+def check_boxes(descriptor: int, size_bytes: int, *, shown: str) -> list[MediaWarning]:
     """Look for a video that a phone added to a photo.
 
     Returns:
@@ -78,30 +78,18 @@ def check_boxes(descriptor: int, *, shown: str) -> list[MediaWarning]:
     Raises:
         MediaError: if another file has been appended, which confuses FFmpeg.
     """
-    for kind, place, start in _boxes(descriptor):
-        if kind == b"mpvd":
-            return [left_out_video(start)]
-        if kind == b"ftyp" and place > 0:
+    # Of a file that is cut off, the last box goes on behind its end.
+    for box in boxes(HeaderFile(descriptor, size_bytes), whole(_MAX_BOX_BYTES)):
+        if box.kind == b"mpvd":
+            return [left_out_video(box.first)]
+        if box.kind == b"ftyp" and box.place > 0:
             raise MediaError(
                 "media.unreadable",
                 f"{shown}: is a photo with another file behind it",
-                hint=f"take them apart: head -c {place} PHOTO > photo.heic;"
-                f" tail -c +{place + 1} PHOTO > clip.mp4",
+                hint=f"take them apart: head -c {box.place} PHOTO > photo.heic;"
+                f" tail -c +{box.place + 1} PHOTO > clip.mp4",
             )
     return []
-
-
-def _boxes(descriptor: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield kind, offset, and offset of the content of each box that is in no other box."""
-    place = 0
-    while len(head := os.pread(descriptor, 16, place)) >= 8:
-        length, start = int.from_bytes(head[:4], "big"), 8
-        if length == 1:
-            length, start = int.from_bytes(head[8:], "big"), 16
-        yield head[4:8], place, place + start
-        if not start <= length < _MAX_BOX_BYTES:
-            return
-        place += length
 
 
 def _is_mask(stream: VideoStream) -> bool:

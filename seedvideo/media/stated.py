@@ -6,15 +6,13 @@ PixelCrop elements of Matroska (RFC 9559, section 5.1.4.1.28). Reads only header
 and a bounded number of them: a file that makes no sense gives `None`. Decodes nothing.
 """
 
-import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
-_MOST_READS: Final = 50_000
-"""Places of a file that are read: far above what real files need, and a tenth of a second."""
+from seedvideo.media.boxes import Box, HeaderFile, boxes, child, read_track_header, whole
 
 _SAME_ASPECT: Final = Fraction(1, 1000)
 """Relative difference up to which an aspect ratio is the one that FFmpeg worked out."""
@@ -78,25 +76,9 @@ class StatedWindow:
         return edges == [0, 0, self.width_px, self.height_px]
 
 
-@dataclass
-class _File:
-    """A file read at given places, a bounded number of them."""
-
-    descriptor: int
-    size_bytes: int
-    reads: int = 0
-
-    def read(self, place: int, count: int) -> bytes:
-        """Return so many bytes, fewer at the end of the file; none once there were too many."""
-        self.reads += 1
-        if not 0 <= place < self.size_bytes or self.reads > _MOST_READS:
-            return b""
-        return os.pread(self.descriptor, count, place)
-
-
 @dataclass(frozen=True)
 class _Element:
-    """A box or an EBML element: its type, and where its content begins and ends."""
+    """An EBML element: its identifier, and where its content begins and ends."""
 
     kind: int
     first: int
@@ -114,51 +96,39 @@ def read_mp4_window(descriptor: int, size_bytes: int, track: int) -> StatedWindo
     Returns:
         The window; ``None`` if the track states none or cannot be found.
     """
-    file = _File(descriptor, size_bytes)
-    movie = _child(file, _Element(0, 0, size_bytes), b"moov")
+    file = HeaderFile(descriptor, size_bytes)
+    movie = child(file, whole(size_bytes), b"moov")
     if movie is None:
         return None
-    for box in _boxes(file, movie):
-        if box.kind != _type(b"trak"):
-            continue
-        header = _child(file, box, b"tkhd")
-        if header is None:
-            continue
-        data = file.read(header.first, min(header.end - header.first, 128))
-        is_long = data[:1] == b"\x01"
-        at = 20 if is_long else 12  # Behind the version and two times of 4 or 8 bytes.
-        # The number of the track is followed by 60 or 64 bytes, then width and height.
-        size_at = at + (68 if is_long else 64)
-        if len(data) < size_at + 8 or int.from_bytes(data[at : at + 4]) != track:
-            continue
-        sides = struct.unpack(">2I", data[size_at : size_at + 8])
-        display = (Fraction(sides[0], 1 << 16), Fraction(sides[1], 1 << 16))
-        return _track_window(file, box, display if all(display) else None)
+    for box in boxes(file, movie):
+        header = read_track_header(file, box) if box.kind == b"trak" else None
+        if header is not None and header.number == track:
+            return _track_window(file, box, header.sides_px if all(header.sides_px) else None)
     return None
 
 
 def _track_window(
-    file: _File, track: _Element, display: tuple[Fraction, Fraction] | None
+    file: HeaderFile, track: Box, display: tuple[Fraction, Fraction] | None
 ) -> StatedWindow | None:
-    table: _Element | None = track
+    table: Box | None = track
     for name in (b"mdia", b"minf", b"stbl", b"stsd"):
-        table = None if table is None else _child(file, table, name)
+        table = None if table is None else child(file, table, name)
     if table is None:
         return None
     # Behind the version, the flags and the number of entries. Where a track has several kinds of
     # sample, the first one's aperture counts, as its size does.
-    entry = next(_boxes(file, _Element(0, table.first + 8, table.end)), None)
+    entry = next(boxes(file, table.behind(8)), None)
     if entry is None or entry.first + _SAMPLE_ENTRY_BYTES - 8 > entry.end:
         return None
     sides = file.read(entry.first + 24, 4)
     if len(sides) < 4:
         return None
     width_px, height_px = struct.unpack(">2H", sides)
-    inside = _Element(0, entry.first + _SAMPLE_ENTRY_BYTES - 8, entry.end)
-    aperture = _child(file, inside, b"clap")
+    inside = entry.behind(_SAMPLE_ENTRY_BYTES - 8)
+    aperture = child(file, inside, b"clap")
     if aperture is None:
         return None
-    if _child(file, inside, b"pasp") is not None:
+    if child(file, inside, b"pasp") is not None:
         display = None
     return _aperture_window(file, aperture, width_px, height_px, display)
 
@@ -173,23 +143,23 @@ def read_heif_window(descriptor: int, size_bytes: int) -> StatedWindow | None:
     Returns:
         The window; ``None`` if the item states none.
     """
-    file = _File(descriptor, size_bytes)
-    meta = _child(file, _Element(0, 0, size_bytes), b"meta")
+    file = HeaderFile(descriptor, size_bytes)
+    meta = child(file, whole(size_bytes), b"meta")
     if meta is None:
         return None
-    meta = _Element(meta.kind, meta.first + 4, meta.end)  # Behind the version and the flags.
-    primary, properties = _child(file, meta, b"pitm"), _child(file, meta, b"iprp")
+    meta = meta.behind(4)  # The version and the flags.
+    primary, properties = child(file, meta, b"pitm"), child(file, meta, b"iprp")
     if primary is None or properties is None:
         return None
     data = file.read(primary.first, 8)
     item = int.from_bytes(data[4:8] if data[:1] > b"\x00" else data[4:6])
-    container = _child(file, properties, b"ipco")
+    container = child(file, properties, b"ipco")
     if container is None:
         return None
-    every = list(_boxes(file, container))
+    every = list(boxes(file, container))
     own = [every[i - 1] for i in _properties_of(file, properties, item) if 0 < i <= len(every)]
-    aperture = next((box for box in own if box.kind == _type(b"clap")), None)
-    extent = next((box for box in own if box.kind == _type(b"ispe")), None)
+    aperture = next((box for box in own if box.kind == b"clap"), None)
+    extent = next((box for box in own if box.kind == b"ispe"), None)
     if aperture is None or extent is None:
         return None
     sides = file.read(extent.first + 4, 8)
@@ -199,11 +169,11 @@ def read_heif_window(descriptor: int, size_bytes: int) -> StatedWindow | None:
     return _aperture_window(file, aperture, width_px, height_px, None)
 
 
-def _properties_of(file: _File, properties: _Element, item: int) -> list[int]:
+def _properties_of(file: HeaderFile, properties: Box, item: int) -> list[int]:
     """Return the numbers of an item's properties, counted from 1 (ISO/IEC 23008-12, 9.3)."""
     found: list[int] = []
-    for box in _boxes(file, properties):
-        if box.kind != _type(b"ipma"):
+    for box in boxes(file, properties):
+        if box.kind != b"ipma":
             continue
         data = file.read(box.first, min(box.end - box.first, 1 << 20))
         id_bytes = 4 if data[:1] > b"\x00" else 2
@@ -225,8 +195,8 @@ def _properties_of(file: _File, properties: _Element, item: int) -> list[int]:
 
 
 def _aperture_window(
-    file: _File,
-    aperture: _Element,
+    file: HeaderFile,
+    aperture: Box,
     width_px: int,
     height_px: int,
     display: tuple[Fraction, Fraction] | None,
@@ -245,35 +215,6 @@ def _aperture_window(
     return StatedWindow(
         left_px, top_px, left_px + wide, top_px + high, width_px, height_px, display
     )
-
-
-def _child(file: _File, parent: _Element, name: bytes) -> _Element | None:
-    kind = _type(name)
-    return next((box for box in _boxes(file, parent) if box.kind == kind), None)
-
-
-def _boxes(file: _File, parent: _Element) -> Iterator[_Element]:
-    """Yield the child boxes of a box, as far as they make sense."""
-    place = parent.first
-    while True:
-        head = file.read(place, 16)
-        if len(head) < 8 or place + 8 > parent.end:
-            return
-        size, kind = struct.unpack(">II", head[:8])
-        first = place + 8
-        if size == 1:
-            if len(head) < 16:
-                return
-            size, first = struct.unpack(">Q", head[8:])[0], place + 16
-        end = parent.end if size == 0 else place + size
-        if end < first or end > parent.end:
-            return
-        yield _Element(kind, first, end)
-        place = end
-
-
-def _type(name: bytes) -> int:
-    return int.from_bytes(name)
 
 
 _SEGMENT: Final = 0x18538067
@@ -307,7 +248,7 @@ def read_matroska_window(descriptor: int, size_bytes: int, place: int) -> Stated
     Returns:
         The window; ``None`` if the track cannot be found.
     """
-    file = _File(descriptor, size_bytes)
+    file = HeaderFile(descriptor, size_bytes)
     whole = _Element(0, 0, size_bytes)
     segment = next((each for each in _elements(file, whole) if each.kind == _SEGMENT), None)
     tracks = None if segment is None else _find_tracks(file, segment)
@@ -326,7 +267,7 @@ def read_matroska_window(descriptor: int, size_bytes: int, place: int) -> Stated
     return None
 
 
-def _find_tracks(file: _File, segment: _Element) -> _Element | None:
+def _find_tracks(file: HeaderFile, segment: _Element) -> _Element | None:
     elsewhere: int | None = None
     for each in _elements(file, segment):
         if each.kind == _TRACKS:
@@ -342,7 +283,7 @@ def _find_tracks(file: _File, segment: _Element) -> _Element | None:
     return found if found is not None and found.kind == _TRACKS else None
 
 
-def _sought_tracks(file: _File, head: _Element) -> int | None:
+def _sought_tracks(file: HeaderFile, head: _Element) -> int | None:
     """Return where a seek head says that the tracks are, in bytes from the segment's content."""
     for seek in _elements(file, head):
         if seek.kind == _SEEK:
@@ -352,7 +293,7 @@ def _sought_tracks(file: _File, head: _Element) -> int | None:
     return None
 
 
-def _video_window(file: _File, video: _Element) -> StatedWindow:
+def _video_window(file: HeaderFile, video: _Element) -> StatedWindow:
     values = {each.kind: _number(file, each) or 0 for each in _elements(file, video)}
     width_px, height_px = values.get(_PIXEL_WIDTH, 0), values.get(_PIXEL_HEIGHT, 0)
     return StatedWindow(
@@ -365,13 +306,13 @@ def _video_window(file: _File, video: _Element) -> StatedWindow:
     )
 
 
-def _number(file: _File, element: _Element | None) -> int | None:
+def _number(file: HeaderFile, element: _Element | None) -> int | None:
     if element is None or not 0 < element.end - element.first <= 8:
         return None
     return int.from_bytes(file.read(element.first, element.end - element.first))
 
 
-def _elements(file: _File, parent: _Element) -> Iterator[_Element]:
+def _elements(file: HeaderFile, parent: _Element) -> Iterator[_Element]:
     """Yield the child elements of an EBML element, as far as they make sense."""
     place = parent.first
     while True:
