@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from seedvideo import dialogue, pipeline
-from seedvideo.arguments import check_text, check_texts
+from seedvideo.arguments import check_count, check_switch, check_text, check_texts
 from seedvideo.media.safety import VideoInput
 from seedvideo.model.backends import Backend, Usage
 from seedvideo.pipeline import TaskName
@@ -71,6 +71,7 @@ def ask(
     """
     check_text("question", question)
     check_texts("options", options)
+    check_switch("thinking", thinking)
     check_options(policy, budget_tokens, task, fps, knobs, analysis)
     check_model(model)
     asked = Question.of(question, options)
@@ -158,6 +159,8 @@ def ground(
         SeedVideoError: as `seedvideo.caption` does.
     """
     check_text("query", query)
+    check_count("top", top)
+    check_switch("thinking", thinking)
     check_options(policy, budget_tokens, task, fps, knobs, analysis)
     check_model(model)
     looked_for = clean_query(query)

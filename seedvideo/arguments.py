@@ -12,6 +12,19 @@ def check_int(name: str, value: object) -> None:
         raise _wrong(name, value, "a whole number")
 
 
+def check_count(name: str, value: object) -> None:
+    """Raise `OptionTypeError` unless a value is a whole number."""
+    if value is None:
+        raise _wrong(name, value, "a whole number")
+    check_int(name, value)
+
+
+def check_switch(name: str, value: object) -> None:
+    """Raise `OptionTypeError` unless a value is True or False."""
+    if not isinstance(value, bool):
+        raise _wrong(name, value, "True or False")
+
+
 def check_number(name: str, value: object) -> None:
     """Raise `OptionTypeError` unless a value is a real number or None."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
@@ -46,5 +59,5 @@ def _wrong(name: str, value: object, expected: str) -> OptionTypeError:
     return OptionTypeError(
         "config.type",
         f"{name} is {shown} ({type(value).__name__}), expected {expected}",
-        hint="help(seedvideo.plan) lists the arguments and their types",
+        hint="help() of the function lists its arguments and their types",
     )

@@ -12,7 +12,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Final, Literal, TypeAlias
 
-from seedvideo.arguments import check_kind, check_text
+from seedvideo.arguments import check_kind, check_switch, check_text
 from seedvideo.errors import ConfigError
 from seedvideo.media.safety import VideoInput, name_of, show_path
 from seedvideo.media.sharing import SharedLock, SharedSteps
@@ -213,6 +213,7 @@ def caption(
     """
     check_options(policy, budget_tokens, task, fps, knobs, analysis)
     check_model(model)
+    check_switch("dense", dense)
     backend = load(model) if isinstance(model, str) else model
     prepared = prepare(
         video,

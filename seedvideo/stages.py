@@ -75,7 +75,7 @@ def check_options(
 def check_model(model: object) -> None:
     """Raise `OptionTypeError` unless a value is a model, the name of one, or None."""
     if model is not None and not hasattr(model, "geometry"):
-        check_text("model", model)
+        check_kind("model", model, str, "a loaded model or the name of one")
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Final, Self, TypeAlias
 
 from seedvideo import notebook
+from seedvideo.arguments import check_number
 from seedvideo.errors import DecodeError, PlanError, SeedVideoError
 from seedvideo.limits import DEFAULT_LIMITS, Limits
 from seedvideo.media.frames import Frame
@@ -240,6 +241,7 @@ def open(
             a ``TypeError`` too, if a video is given as anything else.
         MediaError: if it is not a video that can be used.
     """
+    check_number("source_fps", source_fps)
     started = perf_counter()
     with ExitStack() as stack:
         reader = open_video(

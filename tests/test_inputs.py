@@ -163,7 +163,7 @@ def test_a_geometry_in_place_of_a_model(clips: Clips) -> None:
         ("task", 1, "a text"),
         ("analysis", ["fast"], "a text"),
         ("knobs", {"max_frames": 3}, "a seedvideo.Knobs"),
-        ("model", 5, "a text"),
+        ("model", 5, "a loaded model or the name of one"),
         ("geometry", "nano", "a seedvideo.TokenGeometry"),
     ],
 )
@@ -181,6 +181,11 @@ def test_more_options_of_a_wrong_type(clips: Clips) -> None:
         lambda: seedvideo.ask(path, "Which?", options="ab"),
         lambda: seedvideo.ask(path, "Which?", options=[1, 2]),  # type: ignore[list-item]
         lambda: seedvideo.ground(path, None),  # type: ignore[arg-type]
+        lambda: seedvideo.ground(path, "red", top=wrong),
+        lambda: seedvideo.ground(path, "red", top=None),  # type: ignore[arg-type]
+        lambda: seedvideo.ground(path, "red", thinking=wrong),
+        lambda: seedvideo.ask(path, "Which?", thinking=1),  # type: ignore[arg-type]
+        lambda: seedvideo.caption(path, dense=wrong),
         lambda: list(seedvideo.frames(path, path)),
         lambda: seedvideo.load(7),  # type: ignore[arg-type]
         lambda: seedvideo.Knobs(max_frames=wrong),
@@ -188,12 +193,13 @@ def test_more_options_of_a_wrong_type(clips: Clips) -> None:
         lambda: seedvideo.Knobs(start=wrong),
         lambda: seedvideo.TokenGeometry("x", wrong, (60,), 4, 700),
         lambda: seedvideo.open(path, workers=wrong),
-        lambda: seedvideo.open(path, source_fps=wrong),
         lambda: seedvideo.open(path, limits=wrong),
     ]
     for call in calls:
         with pytest.raises(OptionTypeError):
             call()
+    with pytest.raises(OptionTypeError, match=r"^source_fps is"):
+        seedvideo.open(path, source_fps=wrong)
 
 
 @pytest.mark.parametrize("fps", [float("nan"), float("inf"), 0, -1.5])

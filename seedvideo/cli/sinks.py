@@ -91,6 +91,8 @@ def open_sink(
 def open_result(output: str | None, *, overwrite: bool) -> Sink:
     """The sink of a command that has one result for all: stdout or the file after ``-o``.
 
+    An empty result is a result too: the file is written, unless an error ends the work.
+
     Raises:
         OutputError: as `open_sink` does.
         typer.BadParameter: if the name is empty.
@@ -100,7 +102,7 @@ def open_result(output: str | None, *, overwrite: bool) -> Sink:
     if output is None or output == "-":
         refuse_closed_stdout()
         return _Stream("")
-    return _File(Path(output), "", overwrite=overwrite)
+    return _File(Path(output), "", overwrite=overwrite, writes_empty=True)
 
 
 def ends_in_slash(output: str) -> bool:
@@ -189,10 +191,13 @@ class _Stream(_Joined):
 class _File(_Joined):
     """One file for all: it appears when the work ends, with every result that was finished."""
 
-    def __init__(self, path: Path, between: str, *, overwrite: bool) -> None:
+    def __init__(
+        self, path: Path, between: str, *, overwrite: bool, writes_empty: bool = False
+    ) -> None:
         super().__init__(between)
         self._path = path
         self._overwrite = overwrite
+        self._writes_empty = writes_empty
         self._parts: list[str] = []
         refuse_existing(path, overwrite=overwrite)
         refuse_unwritable(path)
@@ -205,7 +210,7 @@ class _File(_Joined):
     ) -> None:
         # Also after Ctrl-C: what was finished is worth keeping. Nothing finished leaves no file.
         data = "".join(self._parts).encode("utf-8", "backslashreplace")
-        if data:
+        if data or (self._writes_empty and error is None):
             write_file(self._path, data, overwrite=self._overwrite)
 
     def put(self, index: int, text: str) -> None:

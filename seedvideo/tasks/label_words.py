@@ -114,7 +114,7 @@ DENIED_AFTER: Final = re.compile(
     | \s*(?:can't|cannot|contradicts?|fails?|misses|ignores|lacks)\b
     | \s*[)\]:=\u2013\u2014-]*\s*(?:no|wrong|false|incorrect|not\s+\w+
                                   |[\u2717\u2718\u274c\u2716])(?=[ \t]*(?:[.,;!)\n]|\Z))
-    | \s*(?:项|項)?(?:不|是不|是?错|是?錯|有误)
+    | \s*(?:项|項)?(?:都|均)?(?:不|是不|是?错|是?錯|有误)
     | \s*[가이은는]?\s*(?:아니|아닙|틀)
     | \s*(?:ではな|じゃな|は(?:間違|誤|違))
     """,
@@ -143,7 +143,7 @@ DENIED_BEFORE: Final = re.compile(
       | n't\b
       | \b(?:other|wrong|incorrect|remaining|false|worst)\s+(?:answer|option|choice)s?
         (?:\s+(?:is|are|was|were))?\b
-      | (?:不是|并非|並非|不选|不選|而非|除了|排除)(?:选项|選項)?
+      | (?:不是|并非|並非|不选|不選|而非|除了|排除|比)(?:选项|選項)?
     )
     {_FILL}
     """,
@@ -183,8 +183,8 @@ ANNOUNCED: Final = re.compile(
 
 STATED: Final = re.compile(
     rf"""
-    (?:\b(?:(?<!so\ )is|it's|that's|be|so|gives|giving|thus|hence|therefore
-         |consequently|leaves|leaving|matches|match|fits|supports|suggests|indicates|think|believe|say|but|with)\b
+    (?:\b(?:(?<!so\ )is|it's|that's|(?<!could\ )(?<!might\ )(?<!may\ )be|so
+         |gives|giving|thus|hence|therefore|consequently|leaves|leaving|matches|match|fits|supports|suggests|indicates|think|believe|say|but|with)\b
       | \b(?:likely|probably|definitely|certainly|clearly|surely)\b)
     [\s,]*{_SURELY}
     """,
@@ -206,14 +206,15 @@ BEGINS: Final = re.compile(
 """All that stands before a label that the answer begins with."""
 
 CJK_BEFORE: Final = re.compile(
-    r"(?:答案|正解|정답|답|答え|回答|选|選|择|擇|项|項|지|肢|是|为|為|应|應|非|除了|排除|は|が|은|는"
-    r"|가|이|옵션|和|或|と|因此|所以|故)\Z"
+    r"(?:答案|正解|정답|답|答え|回答|选|選|择|擇|项|項|지|肢|是|为|為|应|應|非|除了|排除|比|は|が|なく|より|은|는"
+    r"|가|이|아니라|보다|옵션|和|或|と|因此|所以|故)\Z"
 )
 """Chinese, Japanese and Korean words that may touch a label from the left."""
 
 CJK_AFTER: Final = re.compile(
     r"(?:正|对|對|是|项|項|选|選|因|由|不|错|錯|有误|和|或|的|更|最|符|还是|還是|입|이|가|은|는|를|을|다"
-    r"|번|와|과|です|では|だ|が|は|を|と|じゃ|か)"
+    r"|번|와|과|예요|라고|로\b|です|では|だ|が|は|を|と|じゃ|か|の方|に(?:なり|し)"
+    r"|吧|都|均|才(?:是|对|對|正)|而(?:不|非)|比(?:其|[A-Za-z]))"
 )
 """Those that may touch it from the right: in other words, such as ``B队``, it is a name."""
 

@@ -87,6 +87,17 @@ def test_list_by_state_and_code(run: Run, job: Path, words: list[str], ids: list
     assert [json.loads(line)["id"] for line in lines] == found
 
 
+def test_a_list_without_a_clip_replaces_that_of_an_earlier_run(
+    run: Run, job: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "failed.tsv"
+    words = ("batch", "list", job, "--code", "decode.timeout", "-o", output)
+    assert run(*words).code == 0 and output.read_bytes() == b""
+    output.write_text("old")
+    assert run(*words).code == 3 and output.read_text() == "old"
+    assert run(*words, "--overwrite").code == 0 and output.read_bytes() == b""
+
+
 def test_a_line_of_the_list_has_five_cells_whatever_the_names(run: Run, from_a_list: Path) -> None:
     rows = [line.split("\t") for line in run("batch", "list", from_a_list).out.splitlines()]
     assert rows == [

@@ -216,6 +216,9 @@ CHOSEN = {
         "Option A is incorrect because no red car is seen. Option B is correct.",
         "A, C, D are wrong. B",
         "Not A; B.",
+        "It might be A, but B is more likely.",
+        "It could be A. But B is better.",
+        "It could be A or C, but I think B.",
     ],
     "other writing": [
         "\uff22",  # full width
@@ -236,10 +239,20 @@ CHOSEN = {
         "选项B是正确的",
         "不是A\uff0c答案是B",  # not A, the answer is B
         "B是对的\uff0cA是错的",  # B is right, A is wrong
+        "应该选B而不是A",  # choose B rather than A
+        "选B吧",  # let us choose B
+        "B才是正确答案",  # only B is the right answer
+        "B比A更好",  # B is better than A
+        "A和C都不对\uff0c选B",  # A and C are both wrong, choose B
         "정답은 B입니다",  # the right answer is B
         "정답은 B",
         "정답: B",
         "답은 B입니다.",
+        "정답은 B라고 생각합니다",  # I think that the answer is B
+        "정답은 B예요",
+        "B로 하겠습니다",  # I take B
+        "A가 아니라 B입니다",  # not A but B
+        "A보다 B가 맞습니다",  # B is right rather than A
         "B가 정답입니다",
         "答えはBです",  # the answer is B
         "正解はBです\u3002",
@@ -247,6 +260,9 @@ CHOSEN = {
         "Bです",
         "B번",  # number B
         "Bが正解です",
+        "答えはBになります",
+        "AではなくBです",  # not A but B
+        "Bの方が正しい",  # B is the right one of the two
         "La respuesta es B",
         "Die Antwort ist B.",
         "La r\u00e9ponse est B",
@@ -282,6 +298,8 @@ NOT_CHOSEN = {
         "a B-side",
         "It's the dog's",
         "B队赢了",  # team B won
+        "B比赛很精彩",  # match B is exciting
+        "B로봇",  # robot B
         "维生素B",  # vitamin B
     ],
     "several": [
@@ -313,6 +331,7 @@ NOT_CHOSEN = {
         "It shows (A) here and (C) there",
         "A shows a car, B shows a car.",
         "A或B",
+        "A、B都对",  # A and B are both right
         "答案是A和B",
     ],
     "denied": [
