@@ -108,6 +108,8 @@ def worth(demand: Demand, looks: Looks, *, event_worth_s: float = EVENT_WORTH_S)
             for tokens in (looks.fine_tokens, looks.coarse_tokens)
         )
         fine, coarse = np.asarray(looks.fine), np.asarray(looks.coarse)
+        if demand.is_blank:
+            return np.asarray(np.minimum(fine + coarse, 1.0))  # Nothing to read, at any size.
         if demand.still is not None:
             few = np.asarray(np.minimum(fine, 1.0))
             every = np.asarray(np.minimum(fine + coarse, 1.0))
