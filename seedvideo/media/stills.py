@@ -280,10 +280,11 @@ def _palette_bytes(flags: int) -> int:
 
 def _blocks_end(descriptor: int, place: int) -> int:
     """Return where a chain of data blocks ends, or -1 if the file ends first."""
-    data, at = b"", 0
+    data, at, most = b"", 0, _NEAR_BYTES
     while True:
         if at >= len(data):
-            place, data, at = place + at, os.pread(descriptor, _CHUNK_BYTES, place + at), 0
+            place, data, at = place + at, os.pread(descriptor, most, place + at), 0
+            most = _CHUNK_BYTES
             if not data:
                 return -1
         length = data[at]

@@ -3,6 +3,7 @@
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Callable
 from fractions import Fraction
@@ -14,6 +15,7 @@ from PIL import Image
 
 from seedvideo.errors import MediaError
 from seedvideo.media import Target, open_video
+from seedvideo.media.stills import gif_is_cut
 from tests.fixtures import Clips, coded_frame, coded_video, ffmpeg
 from tests.media.still_files import box, facts, pictures, png, png_chunks, saved, shown
 
@@ -276,6 +278,20 @@ def test_a_png_picture_in_passes_has_no_fields(tmp_path: Path) -> None:
     assert dict(png_chunks((tmp_path / "passes.png").read_bytes()))[b"IHDR"][-1] == 1
     info, _, numbers = shown(tmp_path / "passes.png")
     assert info.warnings == () and numbers == [77]
+
+
+def test_a_gif_picture_with_many_comments_is_read_at_once(tmp_path: Path) -> None:
+    data = FORMATS["gif"]()
+    palette_bytes = 3 << (data[10] & 7) + 1
+    assert data[10] & 0x80
+    start = 13 + palette_bytes
+    comments = b"\x21\xfe\x01a\x00" * 100_000
+    path = write(tmp_path / "comments.gif", data[:start] + comments + data[start:])
+    with path.open("rb") as file:
+        before_s = time.process_time()
+        assert not gif_is_cut(file.fileno(), 0)
+        assert time.process_time() - before_s < 4  # 22 s where each comment cost a large read.
+    assert not codes(path)
 
 
 def test_a_box_without_bounds_behind_a_photo(tmp_path: Path) -> None:
