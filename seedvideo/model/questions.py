@@ -171,7 +171,14 @@ _A_THING: Final = (
 _THING: Final = re.compile(rf"\b({'|'.join(COLOURS)}) ({'|'.join(SHAPES)})(?:e?s)?\b")
 _BE: Final = r"(?:is|are|was|were)"
 _THE: Final = r"(?:(?:the|this|that|these|those|his|her|their|its|a|an|any|some) )?"
-_WORD: Final = r"(?!(?:is|are|was|were|do|does|did|has|have|can|could|will|or|and|not|no)\b)[\w'-]+"
+_NO_PARTS: Final = (
+    "is|are|was|were|do|does|did|has|have|can|could|will|or|and|not|no"  # of another clause
+    "|than|more|less|fewer|most|enough|why|how|when|where|what|who|which|if|whether|because|to"
+    "|two|three|four|five|six|seven|eight|nine|ten|\\d+"  # a comparison, a reason, a number
+    "|it|he|she|they|him|them|you|we|anything|something|nothing|everything"  # names no thing
+)
+_WORD: Final = rf"(?!(?:{_NO_PARTS})\b)[\w'-]+"
+"""A word of the name of a thing."""
 _PHRASE: Final = rf"(?P<phrase>(?:{_WORD} )*?(?P<subject>{_WORD}))"
 _MORE: Final = rf"(?: (?:in|on|with|at|near|under|behind) {_WORD}(?: {_WORD})*?)?"
 _WHERE_SEEN: Final = r"(?: (?:in|on) (?:the|this|that) (?:video|clip|film|scene|picture|photo))?"
