@@ -15,6 +15,7 @@ import seedvideo
 from seedvideo.errors import InputTypeError, OptionTypeError
 from seedvideo.limits import Limits
 from seedvideo.media.reader import open_video
+from seedvideo.media.safety import Source
 from seedvideo.records import Record
 from tests.fixtures import Clips, clips
 from tests.records_made import done_record
@@ -81,6 +82,17 @@ class Texts(io.RawIOBase):
 
     def read(self, size: int = -1) -> Any:
         return "text"
+
+
+def test_a_copy_that_the_system_removed_does_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "copy"
+    path.write_bytes(b"x")
+    descriptor = os.open(path, os.O_RDONLY)
+    source = Source(descriptor, str(path), "<bytes>", "<bytes>", "mov", 1, owner_pid=os.getpid())
+    path.unlink()
+    source.close()
+    with pytest.raises(OSError, match="descriptor"):
+        os.fstat(descriptor)
 
 
 class OnlyRead:

@@ -13,6 +13,7 @@ import re
 import stat
 import tempfile
 import unicodedata
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
@@ -114,7 +115,8 @@ class Source:
         """Closes the descriptor, and removes the file if it is a copy of ours."""
         os.close(self.descriptor)
         if self.owner_pid == os.getpid():
-            os.unlink(self.real)
+            with suppress(FileNotFoundError):  # The system clears its temporary folder.
+                os.unlink(self.real)
 
 
 def name_of(video: object) -> str:
