@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from typing import Final
 
 from seedvideo.media.boxes import Box, HeaderFile, boxes, child, read_track_header, whole
@@ -18,6 +19,9 @@ _SAME_ASPECT: Final = Fraction(1, 1000)
 """Relative difference up to which an aspect ratio is the one that FFmpeg worked out."""
 
 _MOST_OF_AN_ASPECT: Final = 10_000
+
+_MOST_TABLES: Final = 4
+"""Of the properties of items: one for each version and width of numbers."""
 
 _SAMPLE_ENTRY_BYTES: Final = 86
 """Header of a video sample entry; its child boxes follow (ISO/IEC 14496-12, section 12.1.3)."""
@@ -172,9 +176,8 @@ def read_heif_window(descriptor: int, size_bytes: int) -> StatedWindow | None:
 def _properties_of(file: HeaderFile, properties: Box, item: int) -> list[int]:
     """Return the numbers of an item's properties, counted from 1 (ISO/IEC 23008-12, 9.3)."""
     found: list[int] = []
-    for box in boxes(file, properties):
-        if box.kind != b"ipma":
-            continue
+    tables = (box for box in boxes(file, properties) if box.kind == b"ipma")
+    for box in islice(tables, _MOST_TABLES):
         data = file.read(box.first, min(box.end - box.first, 1 << 20))
         id_bytes = 4 if data[:1] > b"\x00" else 2
         place_bytes = 2 if data[3:4] and data[3] & 1 else 1

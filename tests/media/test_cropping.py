@@ -10,6 +10,7 @@ import pytest
 
 from seedvideo.errors import MediaError
 from seedvideo.media import Target, open_video
+from seedvideo.media.stated import read_heif_window
 from tests.cropped import (
     aperture,
     aperture_of,
@@ -303,6 +304,22 @@ def test_a_cut_between_two_pixels_is_made_before_them(clips: Clips, tmp_path: Pa
     clap = aperture((75, 1), (47, 1), (0, 1), (1, 3))  # From 10.5 px and from 8.83 px on.
     path = edit_mp4(source, tmp_path / "half.mp4", {b"avc1": lambda body: body + clap})
     assert distance(shown(path).pixels, cut(scene(), (10, 8, 11, 9))) <= 2
+
+
+@pytest.mark.parametrize(("before", "found"), [(0, 1), (3, 1), (4, 0)])
+def test_a_photo_has_few_tables_of_properties(tmp_path: Path, before: int, found: int) -> None:
+    extent = box(b"ispe", struct.pack(">3I", 0, WIDTH_PX, HEIGHT_PX))
+    table = box(b"ipma", struct.pack(">2IHB2B", 0, 1, 1, 2, 1, 2))  # Of item 1, both properties.
+    tables = box(b"ipma", bytes(8)) * before + table
+    properties = box(b"iprp", box(b"ipco", extent + aperture_of(SIDES)) + tables)
+    data = box(b"meta", bytes(4) + box(b"pitm", struct.pack(">IH", 0, 1)) + properties)
+    path = tmp_path / "photo.heic"
+    path.write_bytes(data)
+    with path.open("rb") as file:
+        window = read_heif_window(file.fileno(), len(data))
+    assert (window is not None) == bool(found)
+    if window is not None:
+        assert (window.left_px, window.top_px, window.right_px, window.bottom_px) == (13, 7, 91, 55)
 
 
 # Where it cannot be done.
