@@ -1,5 +1,6 @@
 """Checks of the arguments of public functions: a wrong type is an error that names the argument."""
 
+import os
 from collections.abc import Sequence
 from numbers import Real
 
@@ -29,6 +30,19 @@ def check_number(name: str, value: object) -> None:
     """Raise `OptionTypeError` unless a value is a real number or None."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
         raise _wrong(name, value, "a number")
+
+
+def check_amount(name: str, value: object) -> None:
+    """Raise `OptionTypeError` unless a value is a real number."""
+    if value is None:
+        raise _wrong(name, value, "a number")
+    check_number(name, value)
+
+
+def check_path(name: str, value: object) -> None:
+    """Raise `OptionTypeError` unless a value is the name of a file or folder, or None."""
+    if value is not None and not isinstance(value, str | os.PathLike):
+        raise _wrong(name, value, "a name of a file or folder, or None")
 
 
 def check_text(name: str, value: object) -> None:

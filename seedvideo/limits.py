@@ -8,12 +8,15 @@ import math
 from dataclasses import dataclass, fields
 from typing import Final
 
+from seedvideo.arguments import check_amount
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """Ceilings for one video. Every value must be finite and above zero.
 
     Raises:
+        OptionTypeError: ``config.type`` if a value is no number.
         ValueError: if a value is not finite or not above zero.
     """
 
@@ -52,6 +55,7 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
+            check_amount(field.name, value)
             if not math.isfinite(value) or value <= 0:
                 raise ValueError(f"{field.name} is {value!r}, expected a finite value above 0")
 

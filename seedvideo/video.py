@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Final, Self, TypeAlias
 
 from seedvideo import notebook
-from seedvideo.arguments import check_number
+from seedvideo.arguments import check_kind, check_number, check_path, check_text
 from seedvideo.errors import DecodeError, PlanError, SeedVideoError
 from seedvideo.limits import DEFAULT_LIMITS, Limits
 from seedvideo.media.frames import Frame
@@ -104,6 +104,7 @@ class Video:
             DecodeError: if decoding takes too long or kills the decoding process.
             OutputError: if it cannot be kept where it should.
         """
+        check_text("method", method)
         # Threads that need the same analysis wait for it instead of stopping each other's.
         with self.reader.lock:
             if method not in self._analyses:
@@ -139,6 +140,7 @@ class Video:
             MediaError: if the file is too damaged.
             DecodeError: if decoding takes too long or kills the decoding process.
         """
+        check_kind("plan", plan, Plan, "a plan, as seedvideo.plan returns it")
         times = self.times
         for planned in plan.frames:
             place = bisect_left(times, planned.pts)
@@ -242,6 +244,8 @@ def open(
         MediaError: if it is not a video that can be used.
     """
     check_number("source_fps", source_fps)
+    check_path("root", root)
+    check_path("cache", cache)
     started = perf_counter()
     with ExitStack() as stack:
         reader = open_video(

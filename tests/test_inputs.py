@@ -198,6 +198,9 @@ def test_more_options_of_a_wrong_type(clips: Clips) -> None:
         lambda: seedvideo.ground(path, "red", thinking=wrong),
         lambda: seedvideo.ask(path, "Which?", thinking=1),  # type: ignore[arg-type]
         lambda: seedvideo.caption(path, dense=wrong),
+        lambda: seedvideo.open(path, cache=3),  # type: ignore[arg-type]
+        lambda: seedvideo.open(path, root=3),  # type: ignore[arg-type]
+        lambda: seedvideo.Limits(max_side_px=wrong),
         lambda: list(seedvideo.frames(path, path)),
         lambda: seedvideo.load(7),  # type: ignore[arg-type]
         lambda: seedvideo.Knobs(max_frames=wrong),
@@ -212,6 +215,11 @@ def test_more_options_of_a_wrong_type(clips: Clips) -> None:
             call()
     with pytest.raises(OptionTypeError, match=r"^source_fps is"):
         seedvideo.open(path, source_fps=wrong)
+    with seedvideo.open(path) as video:
+        with pytest.raises(OptionTypeError, match=r"^plan is"):
+            video.frames(wrong)
+        with pytest.raises(OptionTypeError, match=r"^method is"):
+            video.analysis(3)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("fps", [float("nan"), float("inf"), 0, -1.5])
