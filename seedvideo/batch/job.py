@@ -114,7 +114,10 @@ class Filters:
         if shortest is not None and longest is not None and shortest > longest:
             raise _invalid(f"min_duration_s is {shortest:g}, above max_duration_s {longest:g}")
         if self.near_distance_levels is not None and not self.drops_near:
-            raise _invalid("near_distance_levels is given without near_duplicates or duplicates")
+            raise _invalid(
+                "near_distance_levels (--near-distance) is given without near_duplicates"
+                " (--drop-near) or duplicates (--drop-duplicates)"
+            )
 
     @property
     def drops_exact(self) -> bool:

@@ -1,5 +1,6 @@
 """Clips of a job one by one, for people and programs: what became of each, and where it is from."""
 
+import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -55,9 +56,15 @@ def cells_of(entry: Entry) -> tuple[str, ...]:
     return (entry.state, entry.item.id, code, entry.item.origin, entry.message or "")
 
 
+def naming(item_id: str, message: str) -> str:
+    """Return a message that names its clip: with the id before it, unless it holds the id."""
+    held = re.search(rf"(?<![\w.-]){re.escape(item_id)}(?![\w.-])", message)
+    return message if held else f"{item_id}: {message}"
+
+
 def sentence_of(entry: Entry) -> str:
     """A failed clip on one line: its name, what went wrong, the code and the line."""
     message, origin = entry.message or "", entry.item.origin
-    named = message if entry.item.id in message else f"{entry.item.id}: {message}"
+    named = naming(entry.item.id, message)
     where = f" ({origin})" if origin and origin not in named else ""
     return f"{named} [{entry.code}]{where}"

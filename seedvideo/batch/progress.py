@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from seedvideo.batch.item import BadRow
+from seedvideo.batch.listing import naming
 from seedvideo.batch.verdict import Counts, Process
 
 LINE_EVERY_S: Final = 10.0
@@ -78,7 +79,7 @@ class Progress:
             **facts,
         )
         if code is not None:
-            named = message if item_id in message else f"{item_id}: {message}"
+            named = naming(item_id, message)
             self._say_failure(state, named, code)
 
     def restarted(self, process: Process, how: str, item_id: str | None) -> None:

@@ -96,7 +96,7 @@ def test_a_distance_needs_its_rule(run: Run, tmp_path: Path) -> None:
     for more in ((), ("--drop-exact",)):
         found = run(*words, *more)
         assert (found.code, found.out) == (2, "")
-        assert "near_distance_levels is given without near_duplicates" in found.err
+        assert "(--near-distance) is given without near_duplicates" in found.err
     assert f"Default: {NEAR_LEVELS:g}." in " ".join(run("batch", "run", "--help").out.split())
 
 

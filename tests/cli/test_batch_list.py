@@ -10,6 +10,7 @@ from seedvideo.batch.codes import CODES
 from seedvideo.batch.item import BadRow, Item
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
+from seedvideo.batch.listing import naming
 from tests.batch.told import MODEL, journal_of
 from tests.cli.conftest import Run
 from tests.test_docs import ERRORS
@@ -137,3 +138,16 @@ def test_a_code_that_no_clip_has_is_no_mistake(run: Run, job: Path) -> None:
 def test_the_codes_are_those_of_the_page() -> None:
     page = ERRORS.read_text(encoding="utf-8").partition("## Warnings")[0]
     assert set(CODES) == set(re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \|", page, re.M))
+
+
+@pytest.mark.parametrize(
+    ("item_id", "message", "named"),
+    [
+        ("a.mp4", "dir/a.mp4: no such file", "dir/a.mp4: no such file"),
+        ("1", "none1.mp4: no such file", "1: none1.mp4: no such file"),
+        ("clip", "clip.mp4: is empty", "clip: clip.mp4: is empty"),
+        ("a+b", "the row 'a+b' repeats an id", "the row 'a+b' repeats an id"),
+    ],
+)
+def test_a_failure_names_its_clip(item_id: str, message: str, named: str) -> None:
+    assert naming(item_id, message) == named
