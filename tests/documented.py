@@ -47,16 +47,16 @@ def table_after(page: Path, name: str) -> list[list[str]]:
 
 
 def documented_clip(path: Path) -> Path:
-    """A clip of 12 s, 1280x720: five seconds of red, then seven of blue."""
+    """A clip of 12 s, 1280x720: five seconds of red, then seven of blue, under moving bars."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=_FPS)
         stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
         stream.options = {"preset": "ultrafast"}
         for colour, seconds in (("red", 5), ("blue", 7)):
             picture = np.full((720, 1280, 3), COLOURS[colour], np.uint8)
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
-            for _ in range(seconds * _FPS):
-                frame.pts = None
-                container.mux(stream.encode(frame))
+            picture[80:640, np.arange(1280) % 80 < 16] //= 2
+            for number in range(seconds * _FPS):
+                shown = np.roll(picture, 4 * number, axis=1)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(shown, format="rgb24")))
         container.mux(stream.encode())
     return path
