@@ -10,15 +10,13 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
-import seedvideo
 from seedvideo.batch.item import Item
 from seedvideo.limits import DEFAULT_LIMITS, Limits
 from seedvideo.media.safety import changed, open_source
 from seedvideo.records import SCHEMA_VERSION
+from seedvideo.sampler.policies import SAMPLER_VERSION
 
 _CHUNK_BYTES: Final = 1 << 22
 _NOT_OF_RECORDS: Final = ("model", "filters", "question", "options", "query", "start_s", "end_s")
@@ -89,7 +87,7 @@ def of(
         "model": model_sha256,
         "prompt": prompt,
         "schema": SCHEMA_VERSION,
-        "sampler": sampler_version(),
+        "sampler": SAMPLER_VERSION,
     }
     return _digest(told)
 
@@ -110,7 +108,7 @@ class Verdicts:
                 "settings": {k: v for k, v in settings.items() if k not in left_out},
                 "model": model_sha256,
                 "schema": SCHEMA_VERSION,
-                "sampler": sampler_version(),
+                "sampler": SAMPLER_VERSION,
             }
         )
         self._mere_path = self._named(Item(id="-", source="-"))
@@ -121,15 +119,6 @@ class Verdicts:
 
     def _named(self, item: Item) -> str:
         return _digest([self._common, _asked(item, self._settings)])[:32]
-
-
-@cache
-def sampler_version() -> str:
-    """Names the code that chooses frames: the package's version and the sampler's source."""
-    hashed = hashlib.blake2b(seedvideo.__version__.encode(), digest_size=8)
-    for path in sorted(Path(seedvideo.__file__).parent.joinpath("sampler").glob("*.py")):
-        hashed.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return f"{seedvideo.__version__}-{hashed.hexdigest()}"
 
 
 def _asked(item: Item, settings: Mapping[str, Any]) -> list[object]:

@@ -240,6 +240,15 @@ POLICIES: Final[Mapping[str, Callable[[Request], Plan]]] = {
 }
 """Every policy by its name."""
 
+SAMPLER_VERSION: Final = "0.1.0-6c363b382e5d5ec2"
+"""Name of the rules by which frames are chosen; part of every fingerprint of a batch job.
+
+Raise it whenever the same video, options and analysis may give another plan, or the same video
+another analysis: with a new version, a job that goes on does its clips again. Leave it as it is
+for changes of comments, names, speed or the wording of reasons. The next version is free text,
+such as ``"0.2.0-1"``; it only has to differ from all earlier ones.
+"""
+
 
 def _refuse(option: str, value: object, allowed: Sequence[object]) -> NoReturn:
     listed = ", ".join(str(each) for each in allowed)
