@@ -1,0 +1,90 @@
+"""Jobs that an older version began are gone on with, and nothing of them is done again.
+
+`old_job` was written by the code of commit 911e8ab, with the model of `tests.batch.hands`: two jobs
+in a folder with their clips and lists. A job names the folder that it was begun in, and a file its
+time of change; git keeps neither, so both are set in a copy. Nothing else is changed.
+"""
+
+import json
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.batch.command import events, finish
+
+OLD: Final = Path(__file__).with_name("old_job")
+CHANGED_NS: Final = 1_750_000_000_123_456_789
+"""When the clips were last changed, as the journals have it."""
+
+JOBS: Final = ("captions", "ask")
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A copy of the old folder, at another place."""
+    folder = shutil.copytree(OLD, tmp_path / "old")
+    for clip in (folder / "clips").iterdir():
+        os.utime(clip, ns=(CHANGED_NS, CHANGED_NS))
+    for name in JOBS:
+        with closing(connect(folder / name)) as connection, connection:
+            (text,) = connection.execute("SELECT value FROM meta WHERE key = 'job'").fetchone()
+            moved = json.dumps({**json.loads(text), "folder": str(folder)})
+            connection.execute("UPDATE meta SET value = ? WHERE key = 'job'", (moved,))
+    return folder
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_an_old_job_is_gone_on_with_and_nothing_is_done_again(old: Path, name: str) -> None:
+    before = rows(old / name)
+    assert len(before["items"]) >= 5 and before["records"]
+    code, _, err = finish("-o", old / name, "--json-events")
+    assert code == 1, err  # Of each job, some clips failed when it was begun.
+    told = events(err)
+    assert [event["event"] for event in told if event["event"] != "progress"] == [
+        "started",
+        "finished",
+    ]
+    assert told[0]["counts"] == told[-1]["counts"]
+    # Every column of every row: states, tries, times, fingerprints, records and pictures.
+    assert rows(old / name) == before
+
+
+def test_a_new_clip_with_the_bytes_of_an_old_one_takes_over_its_record(old: Path) -> None:
+    shutil.copyfile(old / "clips" / "red.mp4", old / "clips" / "new.mp4")
+    with (old / "ask.jsonl").open("a") as file:
+        file.write('{"video": "clips/new.mp4"}\n')
+    before = rows(old / "ask")
+    code, _, err = finish("-o", old / "ask", "--json-events")
+    assert code == 1, err
+    assert [event["id"] for event in events(err) if event["event"] == "item"] == ["clips/new.mp4"]
+    after = rows(old / "ask")
+    # Only where the fingerprints are made as before are they equal.
+    assert after["records"] == before["records"]
+    assert after["items"][:-1] == before["items"]
+    new, red = after["items"][-1], before["items"][0]
+    assert (new["state"], new["shared"]) == ("done", 1)
+    assert new["fingerprint"] == red["fingerprint"]
+
+
+def connect(folder: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(folder / "journal.sqlite")
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def rows(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """All rows of a journal by table, but for the notes about the whole job."""
+    with closing(connect(folder)) as connection:
+        tables = connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'meta'"
+            " AND name NOT LIKE 'sqlite_%'"
+        ).fetchall()
+        return {
+            name: [dict(row) for row in connection.execute(f"SELECT * FROM {name} ORDER BY 1")]
+            for (name,) in tables
+        }
