@@ -11,7 +11,7 @@ import av
 import PIL
 
 import seedvideo.evaluate.flashbench as flashbench
-from seedvideo.evaluate.flashbench.cases import Case, budgets, cases
+from seedvideo.evaluate.flashbench.quick import Case, budgets, cases
 
 __all__ = ["Case", "budgets", "cases", "generator_hash", "in_order"]
 

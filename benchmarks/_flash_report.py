@@ -18,9 +18,9 @@ from _flash_plot import Line, Panel, draw
 from _flash_rules import Clip, uniform_at
 
 from seedvideo.evaluate.flashbench import Knobs, Score, Shown, TaskId, make_script, score, seeds
-from seedvideo.evaluate.flashbench.legibility import needs_by_table
-from seedvideo.evaluate.flashbench.stage import is_null
-from seedvideo.evaluate.statistics import Estimate, difference, mcnemar, share
+from seedvideo.evaluate.flashbench.layout import is_null
+from seedvideo.evaluate.flashbench.scoring import needs_by_table
+from seedvideo.evaluate.metrics.statistics import Estimate, difference, mcnemar, share
 from seedvideo.sampler.geometry import SEED
 
 DEV_SEEDS_FOR_LEVEL: Final = 12

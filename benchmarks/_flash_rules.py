@@ -19,8 +19,7 @@ from scenedetect import ContentDetector, FrameTimecode
 from scenedetect.common import Timecode
 
 from seedvideo.evaluate.flashbench import Shown
-from seedvideo.sampler.geometry import SEED
-from seedvideo.units import FRAME_TEXT_TOKENS
+from seedvideo.sampler.geometry import FRAME_TEXT_TOKENS, SEED
 
 LOOK_EVERY_S: Final = Fraction(1, 5)
 LOOK_PX: Final = (160, 90)

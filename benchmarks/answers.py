@@ -22,16 +22,14 @@ from pathlib import Path
 import _common
 
 import seedvideo
-from seedvideo.evaluate.blind import blind
-from seedvideo.evaluate.items import Item
-from seedvideo.evaluate.made import Synthetic
-from seedvideo.evaluate.measures import SEEN
-from seedvideo.evaluate.predictor import Pipeline, settings_of
+from seedvideo.evaluate.metrics.statistics import Estimate, share
+from seedvideo.evaluate.registry import Synthetic
 from seedvideo.evaluate.results import Outcome, Results
-from seedvideo.evaluate.run import run
-from seedvideo.evaluate.statistics import Estimate, share
-from seedvideo.evaluate.synthetic.case import FAMILIES, TEST_SEEDS
-from seedvideo.model.backends import Backend
+from seedvideo.evaluate.runner import Pipeline, blind, run, settings_of
+from seedvideo.evaluate.scoring import SEEN
+from seedvideo.evaluate.synthetic.dataset import FAMILIES, TEST_SEEDS
+from seedvideo.evaluate.types import Item
+from seedvideo.model.backends.base import Backend
 from seedvideo.sampler.policies import PolicyName
 
 BUDGETS = (512, 2_048)

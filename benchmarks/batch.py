@@ -27,8 +27,8 @@ from typing import Any
 
 from _common import in_child, machine, print_machine
 
-from seedvideo.batch.crew import allocator_variables
 from seedvideo.batch.journal import Journal
+from seedvideo.batch.processes import allocator_variables
 
 CLIPS = 500
 QUICK_CLIPS = 24
@@ -180,7 +180,7 @@ def batched(name: str, folder: str, output: Path, workers: int) -> dict[str, Any
     from seedvideo.batch.export import export
     from seedvideo.batch.job import Job
     from seedvideo.batch.progress import Progress
-    from seedvideo.batch.runner import Runner
+    from seedvideo.batch.scheduler import Runner
     from seedvideo.model import prices as prices_of
 
     job = Job(inputs=(folder,), model=name, workers=workers)

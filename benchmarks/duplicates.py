@@ -32,8 +32,13 @@ from _common import peak_mib, print_machine, print_table
 from seedvideo import pipeline
 from seedvideo.batch.duplicates import Duplicates, SeenClip
 from seedvideo.batch.job import Filters
-from seedvideo.batch.likeness import NEAR_LEVELS, Signature, near_distance, signature_of
-from seedvideo.batch.near_index import NearIndex
+from seedvideo.batch.similarity import (
+    NEAR_LEVELS,
+    NearIndex,
+    Signature,
+    near_distance,
+    signature_of,
+)
 from seedvideo.sampler.knobs import Knobs
 from seedvideo.stages import window_of
 

@@ -39,13 +39,12 @@ from seedvideo.evaluate.flashbench import (
     seeds,
 )
 from seedvideo.evaluate.flashbench.codes import CONTRASTS
-from seedvideo.evaluate.flashbench.generate import Made, middle
-from seedvideo.evaluate.flashbench.legibility import needs_by_table
 from seedvideo.evaluate.flashbench.quick import level_tokens
-from seedvideo.media.frames import Target
-from seedvideo.sampler.geometry import SEED
+from seedvideo.evaluate.flashbench.render import Made, middle
+from seedvideo.evaluate.flashbench.scoring import needs_by_table
+from seedvideo.media.types import Target
+from seedvideo.sampler.geometry import FRAME_TEXT_TOKENS, SEED
 from seedvideo.sampler.policies import POLICIES
-from seedvideo.units import FRAME_TEXT_TOKENS
 
 ROOT: Final = Path(__file__).parent.parent
 TABLE: Final = ROOT / "seedvideo/evaluate/flashbench/legibility.json"

@@ -37,13 +37,12 @@ import _common
 
 import seedvideo
 from seedvideo.answers import tell_answer
-from seedvideo.evaluate.synthetic.case import TEST_SEEDS, make_case, write_video
+from seedvideo.evaluate.synthetic.dataset import TEST_SEEDS, make_case, write_video
 from seedvideo.model import WEIGHTS
-from seedvideo.model.backends import Backend, Generation
+from seedvideo.model.backends.base import Backend, Generation, ImagePart, Part
 from seedvideo.model.backends.native import NativeBackend
-from seedvideo.model.packing import ImagePart, Part
 from seedvideo.pipeline import prepare
-from seedvideo.tasks.ask import Question
+from seedvideo.tasks.question_answering import Question
 
 DEMO: Final = Path(__file__).parent.parent / ".venv" / "bikes.mp4"
 SUFFIXES: Final = frozenset({".mp4", ".mkv", ".webm", ".mov", ".avi", ".gif"})

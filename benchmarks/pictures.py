@@ -18,7 +18,7 @@ from _common import make_clip, print_machine, print_table
 from PIL import Image
 
 import seedvideo
-from seedvideo.cli.pictures import Encoding, encoded
+from seedvideo.cli.output import Encoding, encoded
 
 FRAMES = 19
 Made = TypeVar("Made")

@@ -22,9 +22,9 @@ from _common import best_s, make_clip, print_machine, print_table
 
 import seedvideo
 from seedvideo.media import MediaInfo
-from seedvideo.sampler.demand import Demand, Peak
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import PolicyName, make_plan
+from seedvideo.sampler.utility import Demand, Peak
 
 HOUR_S = 3600
 FPS = 30

@@ -51,8 +51,7 @@ from _sampling_run import Environment, environment, measure
 from _sampling_scenes import FPS
 from _sampling_table import JOINED, KINDS, Kind, Table
 
-from seedvideo.sampler.geometry import SEED
-from seedvideo.units import BUDGET_TOKENS
+from seedvideo.sampler.geometry import BUDGET_TOKENS, SEED
 
 METHOD: Final = f"""\
 - Each measurement is a process of its own, begun after its imports and with the file in the page

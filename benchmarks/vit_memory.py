@@ -58,8 +58,8 @@ def measure(way: str, frames: int) -> dict[str, float]:
     from torch import Tensor, nn
     from torch.nn import functional
 
-    from seedvideo.model.rope import rotate
-    from seedvideo.model.vit import FrameAttention, Grid, SeedViT, VitBlock, VitConfig
+    from seedvideo.model.layers import rotate
+    from seedvideo.model.vision_encoder import FrameAttention, Grid, SeedViT, VitBlock, VitConfig
 
     class DenseAttention(nn.Module):
         """The same weights, one attention over all patches, a mask that keeps frames apart."""

@@ -33,14 +33,14 @@ from seedvideo.limits import Limits
 
 if TYPE_CHECKING:
     from seedvideo.answers import ask, ground
-    from seedvideo.media.info import MediaInfo
-    from seedvideo.model.backends import Backend
+    from seedvideo.media.types import MediaInfo
+    from seedvideo.model.backends.base import Backend
     from seedvideo.pipeline import caption, frames, load, plan
     from seedvideo.records import Event, Record
     from seedvideo.sampler.geometry import TokenGeometry
     from seedvideo.sampler.knobs import Knobs
-    from seedvideo.sampler.parts import PlannedFrame, Segment
     from seedvideo.sampler.plan import Plan
+    from seedvideo.sampler.types import PlannedFrame, Segment
     from seedvideo.video import Video, open
 
 __version__ = "0.1.0"
@@ -83,14 +83,14 @@ __all__ = [
 ]
 
 _HOMES: Final = {
-    "Backend": "model.backends",
+    "Backend": "model.backends.base",
     "Event": "records",
     "Knobs": "sampler.knobs",
-    "MediaInfo": "media.info",
+    "MediaInfo": "media.types",
     "Plan": "sampler.plan",
-    "PlannedFrame": "sampler.parts",
+    "PlannedFrame": "sampler.types",
     "Record": "records",
-    "Segment": "sampler.parts",
+    "Segment": "sampler.types",
     "TokenGeometry": "sampler.geometry",
     "Video": "video",
     "ask": "answers",

@@ -9,23 +9,17 @@ from dataclasses import dataclass
 
 from seedvideo import dialogue, pipeline
 from seedvideo.arguments import check_count, check_switch, check_text, check_texts
-from seedvideo.media.safety import VideoInput
-from seedvideo.model.backends import Backend, Usage
+from seedvideo.media.source import VideoInput
+from seedvideo.model.backends.base import Backend, Usage
 from seedvideo.pipeline import TaskName
 from seedvideo.prepared import Prepared, View
-from seedvideo.records import (
-    AnswerRecord,
-    GroundingRecord,
-    ModelRecord,
-    Record,
-    UsageRecord,
-)
+from seedvideo.records import AnswerRecord, GroundingRecord, ModelRecord, Record, UsageRecord
 from seedvideo.sampler.analysis import Method
 from seedvideo.sampler.knobs import NO_KNOBS, Knobs
 from seedvideo.sampler.policies import PolicyName
 from seedvideo.stages import Stopwatch, check_model, check_options
-from seedvideo.tasks.ask import Question
-from seedvideo.tasks.ground import NOT_FOUND, clean_query
+from seedvideo.tasks.grounding import NOT_FOUND, clean_query
+from seedvideo.tasks.question_answering import Question
 from seedvideo.video import Video
 
 __all__ = ["ask", "ground"]

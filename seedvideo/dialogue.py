@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from seedvideo.errors import AskError, GroundError
-from seedvideo.media.timeline import seconds
-from seedvideo.model.backends import (
+from seedvideo.model.backends.base import (
     Backend,
     Chooser,
     Chosen,
@@ -20,8 +19,8 @@ from seedvideo.model.backends import (
     Pointer,
     Skill,
     Usage,
+    pack,
 )
-from seedvideo.model.packing import pack
 from seedvideo.prepared import View
 from seedvideo.records import (
     AnswerMethod,
@@ -31,12 +30,11 @@ from seedvideo.records import (
     SpanRecord,
     Warned,
 )
-from seedvideo.tasks.ask import Question, read_open, read_option
-from seedvideo.tasks.caption import parse_caption
-from seedvideo.tasks.ground import NOT_FOUND, ground_prompt, weigh_spans
-from seedvideo.tasks.labels import LETTERS
-from seedvideo.tasks.spans import Moment, read_spans
-from seedvideo.tasks.think import split_thought
+from seedvideo.tasks.grounding import NOT_FOUND, Moment, ground_prompt, read_spans, weigh_spans
+from seedvideo.tasks.option_labels import LETTERS
+from seedvideo.tasks.prompts import parse_caption, split_thought
+from seedvideo.tasks.question_answering import Question, read_open, read_option
+from seedvideo.utils.timecode import seconds
 
 ANSWER_TOKENS: Final = 96
 """Most tokens of an answer that is written freely."""

@@ -14,20 +14,17 @@ from typing import Final, Literal, TypeAlias
 
 from seedvideo.arguments import check_kind, check_switch, check_text
 from seedvideo.errors import ConfigError
-from seedvideo.media.safety import VideoInput, name_of, show_path
 from seedvideo.media.sharing import SharedLock, SharedSteps
-from seedvideo.media.timeline import Span, seconds
-from seedvideo.model.backends import Backend, Generation, Prices
-from seedvideo.model.packing import pack
+from seedvideo.media.source import VideoInput, name_of, show_path
+from seedvideo.model.backends.base import Backend, Generation, Prices, pack
 from seedvideo.prepared import Prepared, View
 from seedvideo.records import Event, MediaRecord, ModelRecord, PlanRecord, Record, UsageRecord
 from seedvideo.sampler.analysis import Method
-from seedvideo.sampler.geometry import SEED, TokenGeometry
-from seedvideo.sampler.join import join_shots
+from seedvideo.sampler.geometry import SEED, TokenGeometry, assumed_text_tokens
 from seedvideo.sampler.knobs import NO_KNOBS, Knobs
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import PolicyName, make_plan
-from seedvideo.sampler.stamps import assumed_text_tokens
+from seedvideo.sampler.shots import join_shots
 from seedvideo.stages import (
     Stopwatch,
     changes_in,
@@ -42,7 +39,8 @@ from seedvideo.stages import (
     view_of,
     window_of,
 )
-from seedvideo.tasks.caption import CAPTION_PROMPT, parse_caption
+from seedvideo.tasks.prompts import CAPTION_PROMPT, parse_caption
+from seedvideo.utils.timecode import Span, seconds
 from seedvideo.video import Frames, Video, open
 
 __all__ = ["Video", "caption", "frames", "load", "open", "plan"]

@@ -13,8 +13,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from seedvideo.media.timeline import Span
 from seedvideo.records import MediaRecord, PlanRecord
+from seedvideo.utils.timecode import Span
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 """One frame: ``(height_px, width_px, 3)``, RGB."""
@@ -32,7 +32,7 @@ class View:
         window: the part of the video that they stand for.
         duration: of the whole video.
         bounds: moments that part the window among the frames, one more than there are frames: frame
-            ``i`` stands for ``[bounds[i], bounds[i + 1])`` (`seedvideo.sampler.bounds`).
+            ``i`` stands for ``[bounds[i], bounds[i + 1])`` (`seedvideo.sampler.boundaries`).
     """
 
     frames: Shown

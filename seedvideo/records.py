@@ -19,8 +19,8 @@ from seedvideo.errors import InputError, SeedVideoError
 from seedvideo.validation import explain
 
 if TYPE_CHECKING:
-    from seedvideo.media.info import MediaInfo, MediaWarning
-    from seedvideo.model.backends import Usage
+    from seedvideo.media.types import MediaInfo, MediaWarning
+    from seedvideo.model.backends.base import Usage
     from seedvideo.sampler.plan import Plan
 
 Task: TypeAlias = Literal["caption", "ask", "ground"]

@@ -10,16 +10,16 @@ from itertools import islice
 from time import perf_counter
 
 from seedvideo.arguments import check_int, check_kind, check_number, check_text
-from seedvideo.media.safety import VideoInput
-from seedvideo.media.timeline import Span
-from seedvideo.model.backends import Prices
+from seedvideo.media.source import VideoInput
+from seedvideo.model.backends.base import Prices
 from seedvideo.prepared import Shown, View
 from seedvideo.sampler.analysis import Analysis, Method
-from seedvideo.sampler.bounds import Change, changes_of, frame_bounds
-from seedvideo.sampler.costs import DecodeCosts, decode_costs
+from seedvideo.sampler.boundaries import Change, changes_of, frame_bounds
 from seedvideo.sampler.knobs import Knobs
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import PolicyName, make_plan
+from seedvideo.sampler.request import DecodeCosts, decode_costs
+from seedvideo.utils.timecode import Span
 from seedvideo.video import Video, open
 
 

@@ -17,19 +17,17 @@ from seedvideo import notebook
 from seedvideo.arguments import check_kind, check_number, check_path, check_text
 from seedvideo.errors import DecodeError, PlanError, SeedVideoError
 from seedvideo.limits import DEFAULT_LIMITS, Limits
-from seedvideo.media.frames import Frame
-from seedvideo.media.info import MediaInfo
 from seedvideo.media.reader import DecoderName, VideoReader, open_video
-from seedvideo.media.safety import VideoInput, show_path
 from seedvideo.media.sharing import SharedSteps, not_picklable
-from seedvideo.media.timeline import seconds
-from seedvideo.sampler.analysis import Analysis, Method, analyse
+from seedvideo.media.source import VideoInput, show_path
+from seedvideo.media.types import Frame, MediaInfo
+from seedvideo.sampler.analysis import Analysis, Method, analyse, kept_analysis
 from seedvideo.sampler.frames import planned_frames
-from seedvideo.sampler.keep import kept_analysis
 from seedvideo.sampler.knobs import Knobs
-from seedvideo.sampler.parts import PlannedFrame
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import make_plan
+from seedvideo.sampler.types import PlannedFrame
+from seedvideo.utils.timecode import seconds
 
 Frames: TypeAlias = Generator[tuple[PlannedFrame, Frame], None, None]
 """Planned frames, each beside the one that was decoded."""

@@ -13,7 +13,7 @@ import av
 import numpy as np
 
 from seedvideo.media import Frame, MediaInfo, Target, VideoReader, open_video
-from seedvideo.media.picture import Orientation, Resizer
+from seedvideo.media.resize import Orientation, Resizer
 from tests.fixtures import Pixels
 
 SIZE: Final = (96, 56)

@@ -7,11 +7,11 @@ import numpy as np
 
 from seedvideo.limits import DEFAULT_LIMITS
 from seedvideo.media import MediaInfo
-from seedvideo.media.container import Origin
-from seedvideo.media.decode import PyavDecoder
 from seedvideo.media.decoder import NO_END, LookSize, LookSpan, Tally, Wanted
-from seedvideo.media.describe import describe
-from seedvideo.media.safety import open_source
+from seedvideo.media.demuxer import Origin
+from seedvideo.media.probe import describe
+from seedvideo.media.pyav_decoder import PyavDecoder
+from seedvideo.media.source import open_source
 from tests.fixtures import Pixels
 
 

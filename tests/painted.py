@@ -15,8 +15,17 @@ from typing import Final
 import av
 import numpy as np
 
-from seedvideo.model.backends import Choice, Chosen, Generation, Pointed, Skill, Usage
-from seedvideo.model.packing import ImagePart, Part, TextPart
+from seedvideo.model.backends.base import (
+    Choice,
+    Chosen,
+    Generation,
+    ImagePart,
+    Part,
+    Pointed,
+    Skill,
+    TextPart,
+    Usage,
+)
 from seedvideo.sampler.geometry import TokenGeometry
 
 COLOURS: Final = {

@@ -12,12 +12,11 @@ import pytest
 from PIL import Image
 
 import seedvideo
-from seedvideo.evaluate.synthetic.case import make_case, write_video
-from seedvideo.media.timeline import Span
-from seedvideo.model.backends import Pointed
-from seedvideo.model.packing import ImagePart, Part, TextPart
+from seedvideo.evaluate.synthetic.dataset import make_case, write_video
+from seedvideo.model.backends.base import ImagePart, Part, Pointed, TextPart
 from seedvideo.records import Record
 from seedvideo.sampler.knobs import Knobs
+from seedvideo.utils.timecode import Span
 from tests.painted import COLOURS, ColourChooser, ColourModel, SayingModel, paint
 
 

@@ -15,7 +15,7 @@ PACKAGE = Path(seedvideo.__file__).parent
 
 # Imports go down, or sideways in one direction. A room that is new needs a floor here.
 FLOORS = (
-    ("units", "errors"),
+    ("errors", "utils"),
     ("environment", "arguments"),
     ("limits", "notebook"),
     ("media",),
@@ -23,12 +23,12 @@ FLOORS = (
     ("model", "validation", "video"),
     ("records",),
     ("prepared", "stages", "pipeline", "dialogue", "looks", "answers", "writers"),
-    ("batch", "serve", "evaluate", "train", "seedvideo"),
+    ("batch", "serve", "evaluate", "training", "seedvideo"),
     ("cli", "__main__"),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
-MAX_LINES = 500
+MAX_LINES = 520
 
 
 class Import(NamedTuple):
@@ -116,9 +116,9 @@ def test_modules_form_no_circle() -> None:
     assert_no_circle({(edge.source, edge.target) for edge in imports() if not edge.types_only})
 
 
-def test_nothing_imports_train() -> None:
-    users = {edge.source for edge in imports() if room(edge.target) == "train"}
-    assert {module for module in users if room(module) != "train"} == set()
+def test_nothing_imports_training() -> None:
+    users = {edge.source for edge in imports() if room(edge.target) == "training"}
+    assert {module for module in users if room(module) != "training"} == set()
 
 
 def test_files_stay_short() -> None:

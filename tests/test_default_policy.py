@@ -14,7 +14,7 @@ import seedvideo
 import seedvideo.video
 from seedvideo.limits import DEFAULT_LIMITS
 from seedvideo.media.reader import VideoReader
-from seedvideo.model.packing import TextPart
+from seedvideo.model.backends.base import TextPart
 from seedvideo.sampler.analysis import Analysis, Method, analyse
 from seedvideo.sampler.knobs import Knobs
 from seedvideo.sampler.policies import make_plan

@@ -12,12 +12,12 @@ import pytest
 import seedvideo
 from seedvideo import pipeline
 from seedvideo.limits import DEFAULT_LIMITS
-from seedvideo.media.timeline import Span
 from seedvideo.records import AnswerRecord, GroundingRecord, Record
 from seedvideo.sampler.geometry import SEED
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import make_plan
-from seedvideo.tasks.spans import read_spans
+from seedvideo.tasks.grounding import read_spans
+from seedvideo.utils.timecode import Span
 from seedvideo.writers import WRITERS
 from tests.documented import DOCS, README, ROOT, blocks, documented_clip, table_after
 from tests.painted import ColourChooser

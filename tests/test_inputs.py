@@ -15,7 +15,7 @@ import seedvideo
 from seedvideo.errors import InputTypeError, OptionTypeError
 from seedvideo.limits import Limits
 from seedvideo.media.reader import open_video
-from seedvideo.media.safety import Source
+from seedvideo.media.source import Source
 from seedvideo.records import Record
 from tests.fixtures import Clips, clips
 from tests.records_made import done_record

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import seedvideo
-from seedvideo.model.packing import ImagePart, TextPart
+from seedvideo.model.backends.base import ImagePart, TextPart
 from tests.leftovers import children
 from tests.painted import ColourModel, nearest, paint
 

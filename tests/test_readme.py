@@ -12,7 +12,7 @@ import pytest
 import seedvideo
 from seedvideo import pipeline
 from seedvideo.cli import main
-from seedvideo.cli.talk import COULD_NOT_START, INTERRUPTED, SOME_FAILED, WRONG_USAGE
+from seedvideo.cli.console import COULD_NOT_START, INTERRUPTED, SOME_FAILED, WRONG_USAGE
 from seedvideo.writers import WRITERS
 from tests.documented import README, ROOT, blocks, console_runs, documented_clip
 from tests.painted import ColourModel

@@ -13,15 +13,14 @@ from typing import Any, Final
 
 from seedvideo import pipeline
 from seedvideo.batch.duplicates import EXACT, NEAR
+from seedvideo.batch.execution import check_words, opened
 from seedvideo.batch.filters import by_header, by_pictures
-from seedvideo.batch.item import BadRow, Item
-from seedvideo.batch.job import Job
-from seedvideo.batch.shard import belongs
-from seedvideo.batch.work import check_words, opened
+from seedvideo.batch.inputs import BadRow, Item
+from seedvideo.batch.job import Job, belongs
 from seedvideo.errors import SeedVideoError
-from seedvideo.media.timeline import seconds
-from seedvideo.model.backends import Prices
+from seedvideo.model.backends.base import Prices
 from seedvideo.stages import window_of
+from seedvideo.utils.timecode import seconds
 
 CALIBRATED: Final = 5
 """Clips that are decoded to learn how long that takes."""

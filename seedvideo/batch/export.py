@@ -3,33 +3,73 @@
 An export needs no model and no video. It reads the journal as it stood at one moment, a clip at a
 time, so its memory does not grow with the job; and a file has its name only when all of it is safe
 on the disk. The same journal gives the same bytes.
+
+Names of subtitle files: as their clips are called, so that players find them.
+
+Clips that share a name get their id appended, and where that is not enough a hash of it. Names
+depend on all clips of a job, done or not: an export while the job runs gives the same ones.
 """
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Final, Literal, TypeAlias, get_args
 
-from seedvideo.batch import parquet, report, table
+from seedvideo import writers
+from seedvideo.batch import export_tables, report
+from seedvideo.batch.inputs import Item
 from seedvideo.batch.journal import Journal
+from seedvideo.batch.journal_rows import Entry, State, record_of, row_of
+from seedvideo.batch.manifest import Seen
 from seedvideo.batch.page_files import writing_pages
-from seedvideo.batch.rows import record_of, row_of
-from seedvideo.batch.subtitle_names import SubtitleNames
-from seedvideo.batch.verdict import Entry, State
 from seedvideo.errors import ConfigError, OutputError
 from seedvideo.records import Record
-from seedvideo.writers import subtitles
-from seedvideo.writers.csv import name_cell
-from seedvideo.writers.files import (
+from seedvideo.utils.files import (
+    folded,
+    lasting_name,
     refuse_existing,
     refuse_unwritable,
+    safe_stem,
     sync_folder,
     write_file,
     writing,
 )
-from seedvideo.writers.inert import printable
+from seedvideo.utils.text import printable
+from seedvideo.writers import name_cell
+
+
+class SubtitleNames:
+    """The names for the clips of one job; some 100 bytes of memory each.
+
+    Args:
+        items: all of the job.
+        extension: of the files, with the dot.
+    """
+
+    def __init__(self, items: Iterable[Item], *, extension: str) -> None:
+        self._extension = extension
+        self._met, self._repeated = Seen(), Seen()
+        for item in items:
+            for name in self._choices(item):
+                if not self._met.add(folded(name)):
+                    self._repeated.add(folded(name))
+
+    def of(self, item: Item) -> str:
+        """The file name of a clip."""
+        plain, with_id, hashed = self._choices(item)
+        for name in (plain, with_id):
+            if folded(name) not in self._repeated:
+                return name
+        return hashed
+
+    def _choices(self, item: Item) -> tuple[str, str, str]:
+        stem = safe_stem(PurePosixPath(item.source).stem)
+        with_id = safe_stem(f"{stem}-{item.id}")
+        hashed = lasting_name(item.id, extension=self._extension)
+        return f"{stem}{self._extension}", f"{with_id}{self._extension}", hashed
+
 
 Form: TypeAlias = Literal["jsonl", "parquet", "csv", "srt", "vtt", "html"]
 FORMS: Final[tuple[Form, ...]] = get_args(Form)
@@ -43,8 +83,8 @@ _RECORD_TASKS: Final = {"caption": "caption", "dense": "caption", "ask": "ask", 
 _DONE: Final[tuple[State, ...]] = ("done",)
 
 _SUBTITLES: Final[dict[str, Callable[[Record], str]]] = {
-    "srt": subtitles.render_srt,
-    "vtt": subtitles.render_vtt,
+    "srt": writers.render_srt,
+    "vtt": writers.render_vtt,
 }
 
 
@@ -101,7 +141,7 @@ def export(
         make = _export_pages if several else _export_page
         return make(journal, output, timings=timings, overwrite=overwrite)
     if form == "parquet":
-        parquet.require_package()
+        export_tables.require_package()
     if output.is_dir():
         raise OutputError(
             "output.exists",
@@ -175,11 +215,11 @@ def _write_table(journal: Journal, form: Form, file: BinaryIO, *, task: str, tim
 
     if form == "parquet":
         rows = (row_of(entry, task=task, timings=timings) for entry in entries())
-        parquet.write_rows(file, rows, timings=timings)
+        export_tables.write_rows(file, rows, timings=timings)
     elif form == "csv":
-        file.write(table.header(timings=timings).encode())
+        file.write(export_tables.header(timings=timings).encode())
         for entry in entries():
-            file.write(table.line_of(entry, task=task, timings=timings).encode())
+            file.write(export_tables.line_of(entry, task=task, timings=timings).encode())
     else:
         for entry in entries():
             file.write(json_line(row_of(entry, task=task, timings=timings)))

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from seedvideo.batch.job import Filters
-from seedvideo.media.frames import Target
-from seedvideo.media.timeline import Span, seconds
+from seedvideo.media.types import Target
+from seedvideo.utils.timecode import Span, seconds
 from seedvideo.video import Video
 
 MOMENTS: Final = 16

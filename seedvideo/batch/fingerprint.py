@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from seedvideo.batch.item import Item
+from seedvideo.batch.inputs import Item
 from seedvideo.limits import DEFAULT_LIMITS, Limits
-from seedvideo.media.safety import changed, open_source
+from seedvideo.media.source import changed, open_source
 from seedvideo.records import SCHEMA_VERSION
 from seedvideo.sampler.policies import SAMPLER_VERSION
 

@@ -2,25 +2,215 @@
 
 The order is the same in every run: inputs as given, folders and globs sorted by name. No video is
 opened here.
+
+One row of a job: a video and what is asked of it, or the reason why the row is none.
+
+Knows no job, no journal and no file. Times are exact seconds.
+
+The columns of a list that are not ours, as one JSON object: carried to the exports as they are.
+
+Types that JSON has are kept. Others, which parquet knows, become texts: times in ISO 8601, decimal
+numbers in digits, bytes in base64. Bounded, since they are kept for every row.
+
+Is anything asked at all? A job without a question anywhere would fail in every clip.
+
+Reads the lists of a job up to the first row that asks something. Opens no video.
 """
 
+import base64
+import datetime
 import glob
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Self
 
-from seedvideo.batch.extra import extra_json
-from seedvideo.batch.item import BadRow, Item
-from seedvideo.batch.manifest import SUFFIXES, RawRow, listed, read_manifest
+from seedvideo.batch.job import Job
+from seedvideo.batch.manifest import SUFFIXES, RawRow, Seen, listed, read_manifest
 from seedvideo.batch.manifest_check import refuse_wrong
-from seedvideo.batch.seen import Seen
-from seedvideo.errors import BatchError
-from seedvideo.media.timeline import read_moment
-from seedvideo.writers.inert import printable
+from seedvideo.errors import AskError, BatchError, GroundError
+from seedvideo.utils.text import printable
+from seedvideo.utils.timecode import read_moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """A video and the words that its row gives it; what a row leaves out, the job says.
+
+    Args:
+        id: names the item in its job, in every run: the manifest's id, or the source; rows that
+            repeat a source with other words are told apart by ``#2``, ``#3`` at the end.
+        source: the path as given; `Job.path_of` tells where it is opened.
+        question: for the task ``ask``.
+        options: answers to choose from, for the task ``ask``.
+        query: what is looked for, for the task ``ground``.
+        start_s: look only from here on.
+        end_s: look only before this.
+        extra: the other columns of its row as one JSON object; empty if there are none. They are
+            carried to the exports and change nothing else.
+        origin: for people, the line of the list that it is from; empty for a file that was named.
+
+    Raises:
+        ValueError: if it has no id or no source, or its window ends before it starts.
+    """
+
+    id: str
+    source: str
+    question: str = ""
+    options: tuple[str, ...] = ()
+    query: str = ""
+    start_s: Fraction | None = None
+    end_s: Fraction | None = None
+    extra: str = ""
+    origin: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.id or not self.source:
+            raise ValueError("an item needs an id and a source")
+        if self.end_s is not None and self.end_s <= (self.start_s or 0):
+            raise ValueError(
+                f"the window ends at {float(self.end_s):g} s,"
+                f" expected a time after its start at {float(self.start_s or 0):g} s"
+            )
+
+    @property
+    def words(self) -> tuple[object, ...]:
+        """Everything but its names, as plain JSON values; all empty for a mere path."""
+        return (
+            self.question,
+            list(self.options),
+            self.query,
+            None if self.start_s is None else str(self.start_s),
+            None if self.end_s is None else str(self.end_s),
+        )
+
+    @property
+    def has_words(self) -> bool:
+        """Whether the row says anything beyond its names."""
+        return (
+            bool(self.question or self.options or self.query)
+            or self.start_s is not None
+            or self.end_s is not None
+        )
+
+    def to_json(self) -> str:
+        """One line of ASCII JSON: the source and the words. Any bytes of a name survive.
+
+        It decides whether a verdict still holds, so the id, `extra` and `origin` are not in it.
+        """
+        if not self.has_words:
+            return f'{{"source": {json.dumps(self.source)}}}'
+        values: dict[str, Any] = {"source": self.source}
+        names = ("question", "options", "query", "start_s", "end_s")
+        told = zip(names, self.words, strict=True)
+        values |= {name: word for name, word in told if word not in ("", [], None)}
+        return json.dumps(values, ensure_ascii=True)
+
+    @classmethod
+    def from_json(cls, id: str, text: str) -> Self:  # noqa: A002  # as the field
+        """Read what `to_json` made.
+
+        Raises:
+            ValueError: if it is none.
+        """
+        try:
+            values = json.loads(text)
+            unknown = set(values) - _FIELDS
+            if unknown:
+                raise ValueError(f"unknown keys {sorted(unknown)}")
+            for name in ("start_s", "end_s"):
+                if name in values:
+                    values[name] = Fraction(values[name])
+            return cls(id=id, **{**values, "options": tuple(values.get("options", ()))})
+        except (TypeError, AttributeError, ZeroDivisionError, RecursionError) as error:
+            raise ValueError(f"not an item: {error}") from error
+
+
+_FIELDS: Final = {each.name for each in fields(Item)} - {"id", "extra", "origin"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadRow:
+    """A row of the input that makes no item; it fails at once and the job goes on.
+
+    Args:
+        id: names it in its job: the row's own id where it has a usable one, else where it is.
+        where: for people, such as ``list.csv line 7``.
+        code: ``batch.row_invalid``, ``batch.id_repeated``, or another code of the tree.
+        message: what is wrong with it.
+        is_repeat: whether an earlier row is the same word by word, so that nothing is lost.
+        extra: its other columns, where they could be read; see `Item`.
+    """
+
+    id: str
+    where: str
+    code: str
+    message: str
+    is_repeat: bool = False
+    extra: str = ""
+
+
+MAX_VALUE_BYTES: Final = 1 << 16
+"""Longest value, as JSON; a longer one is replaced by a text that says so."""
+
+MAX_BYTES: Final = 1 << 20
+"""Longest of all values of a row together, likewise."""
+
+_MAX_DEPTH: Final = 32
+
+
+def extra_json(columns: Mapping[str, Any]) -> str:
+    """One line of ASCII JSON, the columns in their order; empty if there are none."""
+    if not columns:
+        return ""
+    kept: list[str] = []
+    room_bytes = MAX_BYTES
+    for name, value in columns.items():
+        text = json.dumps(_plain(value, 0), ensure_ascii=True, allow_nan=False)
+        most_bytes = min(MAX_VALUE_BYTES, room_bytes)
+        if len(text) > most_bytes:
+            text = json.dumps(f"left out: {len(text):,} bytes, at most {most_bytes:,} are kept")
+        room_bytes = max(0, room_bytes - len(text))
+        kept.append(f"{json.dumps(str(name), ensure_ascii=True)}: {text}")
+    return f"{{{', '.join(kept)}}}"
+
+
+def extra_of(text: str) -> dict[str, Any]:
+    """Read what `extra_json` made."""
+    values: dict[str, Any] = json.loads(text) if text else {}
+    return values
+
+
+def shown_value(value: Any) -> str:
+    """A value as a text: a text as it is, any other as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _plain(value: Any, depth: int) -> Any:
+    """The value with the types that JSON has."""
+    if depth > _MAX_DEPTH:
+        return f"left out: more than {_MAX_DEPTH} levels deep"
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each, depth + 1) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each, depth + 1) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
+    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, datetime.timedelta):
+        return f"{value.total_seconds():.6f} s"
+    if value is None or isinstance(value, str | int | float):
+        return value
+    # Decimal, UUID and what else a reader of parquet may give.
+    return str(value)
+
 
 VIDEO_SUFFIXES: Final = frozenset(
     f".{name}"
@@ -268,3 +458,39 @@ def _moment(row: Mapping[str, Any], name: str) -> Fraction | None:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"{name} is not a time")
     return read_moment(str(value))
+
+
+def refuse_unasked(job: Job) -> None:
+    """Refuse a job whose task needs words that neither it nor a row of its lists has.
+
+    Raises:
+        AskError: ``ask.question_empty`` for the task ``ask``.
+        GroundError: ``ground.query_empty`` for the task ``ground``.
+        SeedVideoError: as `seedvideo.batch.inputs.read` does for lists.
+    """
+    if job.task == "ask" and not (job.question or _any_row_has(job, "question")):
+        raise AskError(
+            "ask.question_empty",
+            "there is no question: the job has none, nor has any row of its lists",
+            hint="give one with --question TEXT, or each row its own in a column `question`",
+        )
+    if job.task == "ground" and not (job.query or _any_row_has(job, "query")):
+        raise GroundError(
+            "ground.query_empty",
+            "there is nothing to look for: the job has no query, nor has any row of its lists",
+            hint="give one with --query TEXT, or each row its own in a column `query`",
+        )
+
+
+def _any_row_has(job: Job, word: str) -> bool:
+    """Whether a row has such a word; also where a list is a pipe, which can be read only once."""
+    lists = [one for one in lists_of(job.inputs, folder=job.folder) if not one.endswith(".txt")]
+    if any((Path(job.folder) / one).is_fifo() for one in lists):
+        return True
+    try:
+        rows = read(lists, folder=job.folder)
+        return any(isinstance(row, Item) and bool(getattr(row, word)) for row in rows)
+    except BatchError as error:
+        if error.code != "batch.no_input":
+            raise
+        return False

@@ -2,8 +2,12 @@
 
 Read from a TOML file or made by the command line. Knows no journal and opens no video. Units are in
 the names; a window is exact seconds.
+
+Which part of a job a machine does: the same split everywhere, whatever the order of the rows.
 """
 
+import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -17,15 +21,60 @@ from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from seedvideo.batch.likeness import NEAR_LEVELS, SIGNATURE_VERSION
-from seedvideo.batch.shard import Shard
+from seedvideo.batch.similarity import NEAR_LEVELS, SIGNATURE_VERSION
 from seedvideo.errors import BatchError, ConfigError, InputError, SeedVideoError, suggestion
-from seedvideo.media.timeline import read_moment
 from seedvideo.sampler.knobs import Knobs
-from seedvideo.tasks.ask import Question
-from seedvideo.tasks.ground import clean_query
+from seedvideo.tasks.grounding import clean_query
+from seedvideo.tasks.question_answering import Question
+from seedvideo.utils.text import printable
+from seedvideo.utils.timecode import read_moment
 from seedvideo.validation import explain
-from seedvideo.writers.inert import printable
+
+_WRITTEN: Final = re.compile(r"([0-9]{1,6})/([0-9]{1,6})", re.ASCII)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """Part ``index`` of ``of``, counted from 1.
+
+    Raises:
+        ConfigError: ``config.invalid`` if there is no such part.
+    """
+
+    index: int
+    of: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.index <= self.of:
+            raise ConfigError(
+                "config.invalid",
+                f"shard {self.index}/{self.of} does not exist",
+                hint="3/16 is the third of sixteen parts; the first is 1/16",
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``3/16``.
+
+        Raises:
+            ConfigError: ``config.invalid`` if it is no shard.
+        """
+        found = _WRITTEN.fullmatch(text)
+        if found is None:
+            raise ConfigError(
+                "config.invalid", f"{text[:40]!r} is no shard", hint="write it as 3/16"
+            )
+        return cls(int(found[1]), int(found[2]))
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.of}"
+
+
+def belongs(item_id: str, shard: Shard) -> bool:
+    """Whether an item is of this part: each is of exactly one."""
+    digest = hashlib.blake2b(item_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % shard.of == shard.index - 1
+
 
 JobTask: TypeAlias = Literal["caption", "dense", "ask", "ground"]
 

@@ -16,10 +16,15 @@ from typing import Any, Final, Self
 
 from seedvideo.batch import journal_schema as schema
 from seedvideo.batch.fingerprint import Content
-from seedvideo.batch.item import BadRow, Item
+from seedvideo.batch.inputs import BadRow, Item
 from seedvideo.batch.job import Job
-from seedvideo.batch.journal_plan import plan_rows
 from seedvideo.batch.journal_rows import (
+    STATES,
+    Counts,
+    Entry,
+    Process,
+    State,
+    Taken,
     checksum,
     entry_of,
     facts,
@@ -29,9 +34,9 @@ from seedvideo.batch.journal_rows import (
     plain,
     problems,
 )
-from seedvideo.batch.lock import Lock
-from seedvideo.batch.verdict import STATES, Counts, Entry, Process, State, Taken
-from seedvideo.writers.files import make_folder
+from seedvideo.batch.journal_schema import Lock
+from seedvideo.batch.journal_sync import plan_rows
+from seedvideo.utils.files import make_folder
 
 _ENTRY = (
     "SELECT id, spec, crc, state, tries, interrupted, items.fingerprint, shared, size, mtime_ns,"

@@ -1,20 +1,120 @@
 """Between a journal's rows and values: any name survives, and what changed on the disk is noticed.
 
 SQLite keeps no check sums of its own, so each row has one.
+
+What a journal tells: states, how many items are in each, and what is known of one item.
+
+One clip of a journal as a row: what JSON lines, parquet and CSV have in common.
+
+A done clip is its record with ``id`` and ``state`` before it; any other says why it has none. What
+its list said beyond our columns is ``extra``. Knows the journal's entries and the record, no file
+and no format.
 """
 
 import json
 import sqlite3
 import zlib
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, Self, TypeAlias, get_args
 
 from seedvideo.batch import journal_schema as schema
 from seedvideo.batch.fingerprint import Content
-from seedvideo.batch.item import Item
-from seedvideo.batch.verdict import STATES, Entry
+from seedvideo.batch.inputs import Item, extra_of
+from seedvideo.records import Record
+
+State: TypeAlias = Literal["pending", "running", "done", "filtered", "failed", "quarantined"]
+Process: TypeAlias = Literal["decode", "model"]
+"""Kinds of processes of a job, by the stage of what they do."""
+
+STATES: Final[tuple[State, ...]] = get_args(State)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """How many items of the input are in each state."""
+
+    pending: int = 0
+    running: int = 0
+    done: int = 0
+    filtered: int = 0
+    failed: int = 0
+    quarantined: int = 0
+
+    @classmethod
+    def of(cls, counted: Mapping[str, int]) -> Self:
+        """From a number a state; none is 0."""
+        return cls(**{state: counted.get(state, 0) for state in STATES})
+
+    @property
+    def total(self) -> int:
+        """All items."""
+        return sum(getattr(self, field.name) for field in fields(self))
+
+    @property
+    def settled(self) -> int:
+        """Items with a verdict."""
+        return self.total - self.pending - self.running
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """An item to do now.
+
+    Args:
+        item: what to do.
+        tries: how often it was begun, this time included.
+        fingerprint: of its last finish, if it had one.
+    """
+
+    item: Item
+    tries: int
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What is known of one item.
+
+    Args:
+        item: the row; of a bad row, its source says where it is.
+        state: where it stands.
+        tries: how often it was begun, deaths of the whole job not counted.
+        interrupted: how often the job died while it was under way.
+        fingerprint: of its record.
+        size: bytes of the file when the verdict was given, if it was read.
+        mtime_ns: when the file was last changed, likewise.
+        code: of the failure.
+        stage: in which it happened.
+        message: for people; also why it was filtered.
+        hint: what to do next.
+        retryable: whether another try could help.
+        rule: which filter left it out.
+        started_at: wall clock, seconds since 1970, for people only.
+        finished_at: likewise.
+        record: the record's JSON, if it is done.
+        sheet: its contact sheet, if there is one and it was asked for.
+    """
+
+    item: Item
+    state: State
+    tries: int = 0
+    interrupted: int = 0
+    fingerprint: str | None = None
+    size: int | None = None
+    mtime_ns: int | None = None
+    code: str | None = None
+    stage: str | None = None
+    message: str | None = None
+    hint: str | None = None
+    retryable: bool | None = None
+    rule: str | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    record: str | None = None
+    sheet: bytes | None = None
+
 
 _MOST_PROBLEMS: Final = 20
 
@@ -155,3 +255,39 @@ def failure(code: str, stage: str, message: str, hint: str, *, retryable: bool) 
         "hint": plain(hint),
         "retryable": int(retryable),
     }
+
+
+def row_of(entry: Entry, *, task: str, timings: bool) -> dict[str, Any]:
+    """Plain JSON values: ``id``, ``state``, ``extra``, the record, ``error`` or ``filtered``.
+
+    Args:
+        entry: a clip of the journal.
+        task: of the job's records, for clips that have none to say it.
+        timings: whether ``timing_s`` is kept, which no two runs share.
+    """
+    row: dict[str, Any] = {"id": entry.item.id, "state": entry.state}
+    if entry.item.extra:
+        row["extra"] = extra_of(entry.item.extra)
+    if entry.record is not None:
+        row |= json.loads(entry.record)
+        if not timings:
+            row.pop("timing_s", None)
+        return row
+    row |= {"source": entry.item.source, "task": task}
+    if entry.state in ("failed", "quarantined"):
+        row["error"] = {
+            "code": entry.code,
+            "stage": entry.stage,
+            "message": entry.message,
+            "hint": entry.hint,
+            "retryable": entry.retryable,
+            "tries": entry.tries,
+        }
+    elif entry.state == "filtered":
+        row["filtered"] = {"rule": entry.rule, "message": entry.message}
+    return row
+
+
+def record_of(entry: Entry) -> Record | None:
+    """The record of a done clip, checked; None for any other."""
+    return None if entry.record is None else Record.from_json(json.loads(entry.record))

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from seedvideo.batch.manifest import Fields, columns_of, read_manifest
 from seedvideo.errors import BatchError
-from seedvideo.writers.inert import printable
+from seedvideo.utils.text import printable
 
 _HEAD_BYTES: Final = 1 << 16
 _ROWS: Final = 100

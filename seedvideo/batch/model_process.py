@@ -8,12 +8,11 @@ from time import perf_counter
 from typing import Any
 
 from seedvideo.batch.child import Listener, be_quiet, told
-from seedvideo.batch.item import Item
+from seedvideo.batch.execution import named, unpack
+from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job
 from seedvideo.batch.line import Said
-from seedvideo.batch.parcel import unpack
-from seedvideo.batch.work import named
-from seedvideo.model.backends import Backend
+from seedvideo.model.backends.base import Backend
 
 _MEMORY = "model.out_of_memory"
 

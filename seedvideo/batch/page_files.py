@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from seedvideo.batch.report_page import INDEX, is_page
-from seedvideo.writers.files import make_folder, refuse_existing, sync_folder, unwritten
+from seedvideo.utils.files import make_folder, refuse_existing, sync_folder, unwritten
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def writing_pages(folder: Path, *, overwrite: bool) -> Iterator[Path]:
         overwrite: whether there may be an earlier report.
 
     Raises:
-        OutputError: as `seedvideo.writers.files.writing` does.
+        OutputError: as `seedvideo.utils.files.writing` does.
     """
     refuse_existing(folder / INDEX, overwrite=overwrite)
     make_folder(folder)

@@ -10,14 +10,12 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Final
 
-from seedvideo.batch.item import Item
+from seedvideo.batch.inputs import Item
 from seedvideo.batch.journal import Journal
-from seedvideo.batch.progress import duration
+from seedvideo.batch.journal_rows import Entry, record_of
+from seedvideo.batch.progress import about, duration, pace_of
 from seedvideo.batch.report_clip import render_clip, verdict
 from seedvideo.batch.report_page import Overview, Page, render_end, render_start
-from seedvideo.batch.rows import record_of
-from seedvideo.batch.status import about, pace_of
-from seedvideo.batch.verdict import Entry
 from seedvideo.errors import OutputError
 
 MAX_PAGE_CLIPS: Final = 500

@@ -12,21 +12,14 @@ from html import escape
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
-from seedvideo.batch.extra import extra_of, shown_value
+from seedvideo.batch.inputs import extra_of, shown_value
+from seedvideo.batch.journal_rows import record_of
 from seedvideo.batch.report_timeline import timeline
-from seedvideo.batch.rows import record_of
-from seedvideo.records import (
-    AnswerRecord,
-    Event,
-    GroundingRecord,
-    MediaRecord,
-    Record,
-    SpanRecord,
-)
-from seedvideo.writers.inert import one_line, printable, printable_lines
+from seedvideo.records import AnswerRecord, Event, GroundingRecord, MediaRecord, Record, SpanRecord
+from seedvideo.utils.text import one_line, printable, printable_lines
 
 if TYPE_CHECKING:
-    from seedvideo.batch.verdict import Entry
+    from seedvideo.batch.journal_rows import Entry
 
 GLYPHS: Final = {
     "done": "\u2713",

@@ -8,9 +8,9 @@ from io import BytesIO
 from math import ceil
 from typing import Final
 
-from seedvideo.media.timeline import seconds
 from seedvideo.prepared import Shown
-from seedvideo.sampler.spacing import thin
+from seedvideo.sampler.uniform import thin
+from seedvideo.utils.timecode import seconds
 
 MAX_THUMBNAILS: Final = 12
 MAX_BYTES: Final = 60_000

@@ -10,15 +10,14 @@ from typing import Any
 
 from seedvideo.batch import fingerprint
 from seedvideo.batch.child import Listener, be_quiet, told
+from seedvideo.batch.execution import named, pack
 from seedvideo.batch.filters import Refused
-from seedvideo.batch.item import Item
+from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job
-from seedvideo.batch.parcel import pack
-from seedvideo.batch.work import named
 from seedvideo.environment import address_space_bytes
 from seedvideo.errors import InputError
-from seedvideo.media.safety import show_path
-from seedvideo.model.backends import Prices
+from seedvideo.media.source import show_path
+from seedvideo.model.backends.base import Prices
 
 
 def main(descriptor: int) -> None:

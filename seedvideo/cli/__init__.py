@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import typer
 
 _INTERRUPTED: Final = 130
-"""As `seedvideo.cli.talk` has it, which may not be loaded yet."""
+"""As `seedvideo.cli.console` has it, which may not be loaded yet."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,25 +39,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     import typer
 
-    from seedvideo.cli import talk
+    from seedvideo.cli import console
 
-    talk.make_streams_safe()
+    console.make_streams_safe()
     try:
         code = _app()(args=arguments, prog_name="seedvideo", standalone_mode=False) or 0
     except typer.TyperException as error:
-        print(talk.usage_message(error), file=sys.stderr)
+        print(console.usage_message(error), file=sys.stderr)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        code = talk.INTERRUPTED
+        code = console.INTERRUPTED
     except Exception as error:  # noqa: BLE001
         # The outermost frame of all, for what lies outside a command's own guard.
-        voice = talk.Talk(verbose=not {"-v", "--verbose"}.isdisjoint(arguments))
-        shown = talk.of_help(error)
+        voice = console.Talk(verbose=not {"-v", "--verbose"}.isdisjoint(arguments))
+        shown = console.of_help(error)
         voice.error(shown)
-        is_closed = isinstance(shown, talk.ClosedStdoutError)
-        code = talk.COULD_NOT_START if is_closed else talk.SOME_FAILED
-    if code == talk.INTERRUPTED:
-        talk.Talk().interrupted()
+        is_closed = isinstance(shown, console.ClosedStdoutError)
+        code = console.COULD_NOT_START if is_closed else console.SOME_FAILED
+    if code == console.INTERRUPTED:
+        console.Talk().interrupted()
     return int(code)
 
 
@@ -66,19 +66,7 @@ def _app() -> "typer.Typer":
     import typer
 
     from seedvideo import __version__
-    from seedvideo.cli import (
-        ask,
-        batch,
-        caption,
-        doctor,
-        evaluate,
-        frames,
-        ground,
-        models,
-        plan,
-        shots,
-        talk,
-    )
+    from seedvideo.cli import ask, batch, caption, console, doctor, evaluate, plan
 
     app = typer.Typer(
         name="seedvideo",
@@ -91,11 +79,11 @@ def _app() -> "typer.Typer":
     for command in (
         caption.caption,
         ask.ask,
-        ground.ground,
+        ask.ground,
         plan.plan,
-        frames.frames,
-        shots.shots,
-        models.models,
+        plan.frames,
+        plan.shots,
+        doctor.models,
         doctor.doctor,
     ):
         app.command()(command)
@@ -110,7 +98,7 @@ def _app() -> "typer.Typer":
         ] = False,
     ) -> None:
         if version:
-            talk.write_out(f"seedvideo {__version__}\n")
+            console.write_out(f"seedvideo {__version__}\n")
             raise typer.Exit()
 
     return app

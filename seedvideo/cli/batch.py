@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, cast
 import typer
 
 from seedvideo.cli.batch_run import run
+from seedvideo.cli.console import COULD_NOT_START, SOME_FAILED, BytesOut, Talk, write_out
 from seedvideo.cli.options import Output, Overwrite, Quiet, Verbose
-from seedvideo.cli.sinks import ends_in_slash, open_result
-from seedvideo.cli.talk import COULD_NOT_START, SOME_FAILED, BytesOut, Talk, write_out
+from seedvideo.cli.output import ends_in_slash, open_result
 from seedvideo.errors import suggestion
-from seedvideo.writers.files import refuse_unwritable
-from seedvideo.writers.inert import printable
+from seedvideo.utils.files import refuse_unwritable
+from seedvideo.utils.text import printable
 
 if TYPE_CHECKING:
     from seedvideo.batch.export import Exported
-    from seedvideo.batch.status import Status
-    from seedvideo.batch.verdict import Counts
+    from seedvideo.batch.journal_rows import Counts
+    from seedvideo.batch.progress import Status
 
 Form = Literal["jsonl", "parquet", "csv", "srt", "vtt", "html"]
 AsObject = Annotated[bool, typer.Option("--json", help="Say it as one JSON object.")]
@@ -70,8 +70,7 @@ def status(
     talk = Talk(quiet=quiet, verbose=verbose)
     with talk.guarded(COULD_NOT_START):
         sink = open_result(output, overwrite=overwrite)
-        from seedvideo.batch.listing import FAILED, listed, sentence_of, values_of
-        from seedvideo.batch.status import status_of
+        from seedvideo.batch.progress import FAILED, listed, sentence_of, status_of, values_of
 
         found = status_of(Path(folder))
         failures = list(listed(Path(folder), states=FAILED)) if failed else []
@@ -137,8 +136,8 @@ def list_clips(
     talk = Talk(quiet=quiet, verbose=verbose)
     with talk.guarded(COULD_NOT_START):
         sink = open_result(output, overwrite=overwrite)
-        from seedvideo.batch.listing import cells_of, listed, values_of
-        from seedvideo.batch.verdict import STATES
+        from seedvideo.batch.journal_rows import STATES
+        from seedvideo.batch.progress import cells_of, listed, values_of
 
         named = {choice.value for choice in states or ()}
         wanted = [state for state in STATES if state in named or not named]
@@ -160,8 +159,8 @@ def refuse_unknown(code: str, folder: Path) -> None:
         typer.BadParameter: with the nearest code.
         BatchError: as `Journal.open` does.
     """
-    from seedvideo.batch.codes import CODES
     from seedvideo.batch.journal import Journal
+    from seedvideo.batch.maintenance import CODES
 
     with Journal.open(folder, write=False) as journal:
         there = sorted({found for found, _, _ in journal.failures()})
@@ -302,7 +301,7 @@ def doctor(
         sink = open_result(output, overwrite=overwrite)
     wrong = False
     with talk.guarded(SOME_FAILED), sink:
-        from seedvideo.batch.check import check
+        from seedvideo.batch.maintenance import check
 
         for finding in check(Path(folder)):
             wrong = wrong or finding.state == "wrong"
@@ -332,7 +331,7 @@ def merge(
     if not output:
         raise typer.BadParameter("-o is given an empty name")
     with talk.guarded(COULD_NOT_START):
-        from seedvideo.batch.merge import merge as merge_journals
+        from seedvideo.batch.maintenance import merge as merge_journals
 
         talk.status(f"merging into {output}")
         made = merge_journals([Path(folder) for folder in folders], Path(output))

@@ -10,6 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
+from seedvideo.cli.console import (
+    COULD_NOT_START,
+    INTERRUPTED,
+    SOME_FAILED,
+    WRONG_USAGE,
+    Talk,
+    write_out,
+)
 from seedvideo.cli.options import (
     AnalysisOption,
     Budget,
@@ -28,23 +36,15 @@ from seedvideo.cli.options import (
     Verbose,
     parse_levels,
     parse_options,
+    refuse_levels,
 )
-from seedvideo.cli.talk import (
-    COULD_NOT_START,
-    INTERRUPTED,
-    SOME_FAILED,
-    WRONG_USAGE,
-    Talk,
-    write_out,
-)
-from seedvideo.cli.wishes import refuse_levels
-from seedvideo.writers.inert import printable
+from seedvideo.utils.text import printable
 
 if TYPE_CHECKING:
     from seedvideo.batch.job import Job
     from seedvideo.batch.journal import Journal
     from seedvideo.batch.progress import Progress
-    from seedvideo.model.backends import Prices
+    from seedvideo.model.backends.base import Prices
 
 _FILTERS: Final = {
     "min_duration": "min_duration_s",
@@ -216,7 +216,7 @@ def run(
         job = _changed(base, given)
     with talk.guarded(COULD_NOT_START):
         from seedvideo.batch import inputs as batch_inputs
-        from seedvideo.batch.asked import refuse_unasked
+        from seedvideo.batch.inputs import refuse_unasked
 
         batch_inputs.refuse_wrong_lists(job.inputs, folder=job.folder)
         refuse_unasked(job)
@@ -289,7 +289,7 @@ def _base(inputs: list[str], output: str | None) -> "Job":
 
 
 def _changed(job: "Job", given: dict[str, Any]) -> "Job":
-    from seedvideo.batch.shard import Shard
+    from seedvideo.batch.job import Shard
 
     changes = dict(given)
     filters = {field: changes.pop(name) for name, field in _FILTERS.items() if name in changes}
@@ -312,7 +312,7 @@ def _run(
     talk: Talk,
 ) -> None:
     from seedvideo.batch.journal import Journal
-    from seedvideo.batch.runner import Runner
+    from seedvideo.batch.scheduler import Runner
 
     is_whole = False
     try:
@@ -406,11 +406,11 @@ def _dry_run(
         from seedvideo.batch import inputs
         from seedvideo.batch.dry_run import estimate, known_speed
         from seedvideo.batch.journal import Journal
-        from seedvideo.batch.journal_schema import NAME
+        from seedvideo.batch.journal_schema import JOURNAL_NAME
         from seedvideo.batch.progress import duration
 
         speed = None
-        if output is not None and (Path(output) / NAME).exists():
+        if output is not None and (Path(output) / JOURNAL_NAME).exists():
             with Journal.open(Path(output), write=False) as journal:
                 speed = known_speed(journal.noted("speed"), job, prices)
         with chdir(job.folder):

@@ -4,21 +4,22 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from seedvideo.batch.item import Item
+from seedvideo.batch.inputs import Item
+from seedvideo.cli.console import COULD_NOT_START, Talk
 from seedvideo.cli.options import (
     AsJson,
     OutputOrFolder,
     Overwrite,
     Quiet,
     Verbose,
+    Wishes,
     chosen_format,
+    with_wishes,
 )
-from seedvideo.cli.several import Videos, failed_record, name_of, read_rows, run_each
-from seedvideo.cli.sinks import open_sink
-from seedvideo.cli.talk import COULD_NOT_START, Talk
-from seedvideo.cli.wishes import Wishes, with_wishes
+from seedvideo.cli.output import open_sink
+from seedvideo.cli.sources import Videos, failed_record, name_of, read_rows, run_each
+from seedvideo.utils.text import one_line, printable
 from seedvideo.writers import WRITERS
-from seedvideo.writers.inert import one_line, printable
 
 if TYPE_CHECKING:
     from seedvideo.records import Record

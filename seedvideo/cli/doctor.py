@@ -1,6 +1,8 @@
 """``seedvideo doctor``: is everything here that is needed? Ready to paste into a bug report.
 
 Each check returns a line of facts or raises; nothing is guessed from version numbers alone.
+
+``seedvideo models``: which models can be used here, and what their licences say.
 """
 
 import contextlib
@@ -20,11 +22,11 @@ from typing import Annotated, Any, Final, Literal
 import typer
 
 from seedvideo import __version__
-from seedvideo.cli.options import Output, Overwrite, Quiet
-from seedvideo.cli.sinks import open_result
-from seedvideo.cli.talk import COULD_NOT_START, SOME_FAILED, Talk
+from seedvideo.cli.console import COULD_NOT_START, SOME_FAILED, Talk
+from seedvideo.cli.options import AsJson, Output, Overwrite, Quiet, Verbose, chosen_format
+from seedvideo.cli.output import open_result
 from seedvideo.errors import SeedVideoError
-from seedvideo.writers.inert import printable
+from seedvideo.utils.text import printable
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ def _decoding() -> str:
     import numpy as np
 
     from seedvideo import pipeline
-    from seedvideo.media.frames import Target
+    from seedvideo.media.types import Target
 
     started = perf_counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -255,3 +257,46 @@ CHECKS: Final[dict[str, Callable[[], str]]] = {
     "weights": _weights,
 }
 """What is looked at, in order."""
+
+
+def models(
+    output_format: Annotated[
+        Literal["text", "json"] | None,
+        typer.Option("-f", "--format", help="What is written. Default: text."),
+    ] = None,
+    as_json: AsJson = False,
+    output: Output = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """List the models that come with the package, their files checked."""
+    form = chosen_format(output_format, as_json=as_json)
+    talk = Talk(quiet=quiet, verbose=verbose)
+    with talk.guarded(COULD_NOT_START):
+        sink = open_result(output, overwrite=overwrite)
+        from seedvideo.model import available
+        from seedvideo.model.metadata import verify
+
+        listed = [(model, verify(model.folder)) for model in available()]
+    if not listed:
+        talk.note("no model comes with this package")
+    texts = []
+    for model, sha256 in listed:
+        if form == "json":
+            facts = {
+                "name": model.name,
+                "description": model.description,
+                "licence": model.licence,
+                "size_bytes": model.size_bytes,
+                "sha256": sha256,
+            }
+            texts.append(f"{json.dumps(facts)}\n")
+        else:
+            texts.append(
+                f"{model.name}  {model.size_bytes / 2**20:.1f} MiB  {model.licence}\n"
+                f"  {model.description}\n"
+                f"  sha256 {sha256}\n"
+            )
+    with talk.guarded(SOME_FAILED), sink:
+        sink.put(0, "".join(texts))

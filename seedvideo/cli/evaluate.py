@@ -5,18 +5,18 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
+from seedvideo.cli.console import COULD_NOT_START, SOME_FAILED, Talk, write_out
 from seedvideo.cli.options import Budget, Policy, PolicyOption, Quiet, Verbose
-from seedvideo.cli.talk import COULD_NOT_START, SOME_FAILED, Talk, write_out
-from seedvideo.writers.files import make_folder, refuse_unwritable, write_file
-from seedvideo.writers.inert import printable
+from seedvideo.utils.files import make_folder, refuse_unwritable, write_file
+from seedvideo.utils.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from seedvideo.evaluate.benches import Bench
-    from seedvideo.evaluate.items import Item
+    from seedvideo.evaluate.registry import Bench
     from seedvideo.evaluate.results import Outcome, Results
-    from seedvideo.model.backends import Backend
+    from seedvideo.evaluate.types import Item
+    from seedvideo.model.backends.base import Backend
 
 BenchName = Literal[
     "charades-sta", "video-mme", "activitynet-captions", "synthetic", "flashbench", "list"
@@ -154,7 +154,7 @@ def refuse_unused(context: typer.Context, bench: str, *, scores_only: bool) -> N
     Raises:
         typer.BadParameter: naming them, and why.
     """
-    from seedvideo.evaluate.adapters import ADAPTERS
+    from seedvideo.evaluate.datasets import ADAPTERS
 
     if bench == "flashbench":
         why = "flashbench scores plans, without a model"
@@ -179,7 +179,7 @@ def refuse_unused(context: typer.Context, bench: str, *, scores_only: bool) -> N
 
 def show_list() -> None:
     """Every benchmark, a line each."""
-    from seedvideo.evaluate.benches import told
+    from seedvideo.evaluate.registry import told
 
     for name, about in told():
         write_out(f"{name:22}{about}\n")
@@ -193,9 +193,9 @@ def flashbench(
         DEFAULT_BUDGET,
         quick_cases,
         refuse_too_little,
+        render,
         run_quick,
     )
-    from seedvideo.evaluate.flashbench.table import render
 
     budget_tokens = budget_tokens or DEFAULT_BUDGET
     chosen = quick_cases()[:limit]
@@ -225,8 +225,8 @@ def open_bench(
         typer.BadParameter: if it needs files that are not named.
         InputError: if a file is missing or is not in the published form.
     """
-    from seedvideo.evaluate.benches import published
-    from seedvideo.evaluate.run import videos_folder
+    from seedvideo.evaluate.registry import published
+    from seedvideo.evaluate.runner import videos_folder
 
     if not annotations:
         raise typer.BadParameter(f"{name} needs its --annotations FILE")
@@ -238,7 +238,7 @@ def open_bench(
 
 def open_synthetic(videos: str | None, annotations: list[str] | None, output: Path) -> "Bench":
     """The synthetic benchmark, its videos in the folder that is named or below the output."""
-    from seedvideo.evaluate.benches import synthetic
+    from seedvideo.evaluate.registry import synthetic
 
     if annotations:
         raise typer.BadParameter("synthetic makes its own questions, so no --annotations")
@@ -275,10 +275,9 @@ def measure(
     Returns:
         The table, and how many items have no answer.
     """
-    from seedvideo.evaluate.blind import blind as blinded
-    from seedvideo.evaluate.predictor import Pipeline, settings_of
-    from seedvideo.evaluate.report import report
-    from seedvideo.evaluate.run import run
+    from seedvideo.evaluate.reporting import report
+    from seedvideo.evaluate.runner import Pipeline, run, settings_of
+    from seedvideo.evaluate.runner import blind as blinded
 
     settings = settings_of(
         asked.name,
@@ -321,8 +320,8 @@ def score_file(path: Path, asked: "Bench", items: "Sequence[Item]") -> tuple[str
     Returns:
         The table, and how many items have no prediction.
     """
-    from seedvideo.evaluate.adapters.reading import read_json_lines
-    from seedvideo.evaluate.report import report
+    from seedvideo.evaluate.annotations import read_json_lines
+    from seedvideo.evaluate.reporting import report
     from seedvideo.evaluate.results import Outcome, Settings, no_predictions, read_predictions
 
     tasks = {item.id: item.task for item in asked.items}

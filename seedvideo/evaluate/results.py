@@ -14,9 +14,9 @@ from types import TracebackType
 from typing import IO, Any, Final, Self
 
 from seedvideo.errors import InputError, OutputError
-from seedvideo.evaluate.items import Item, Prediction, Task
-from seedvideo.evaluate.values import an_object, name_in, numbers, shown, spans, text, texts
-from seedvideo.writers.inert import printable
+from seedvideo.evaluate.annotations import an_object, name_in, numbers, shown, spans, text, texts
+from seedvideo.evaluate.types import Item, Prediction, Task
+from seedvideo.utils.text import printable
 
 MISSING_VIDEO: Final = "input.not_found"
 """Error code of an item whose video is not there."""

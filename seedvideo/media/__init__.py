@@ -4,10 +4,9 @@
 FFmpeg is never loaded into the calling process. Knows nothing of tokens, plans or models.
 """
 
-from seedvideo.media.frames import DecodeReport, Frame, Target
-from seedvideo.media.info import MediaInfo, MediaWarning
 from seedvideo.media.reader import DecoderName, StrategyName, VideoReader, open_video, probe
-from seedvideo.media.timeline import Span, seconds, strictly_increasing
+from seedvideo.media.types import DecodeReport, Frame, MediaInfo, MediaWarning, Target
+from seedvideo.utils.timecode import Span, seconds, strictly_increasing
 
 __all__ = [
     "DecodeReport",

@@ -14,7 +14,7 @@ from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from seedvideo.media.info import MediaWarning
+from seedvideo.media.types import MediaWarning
 
 Point = tuple[float, float, float]
 Rows = tuple[tuple[float, float, float], ...]

@@ -11,7 +11,7 @@ from typing import Final, Literal, Protocol
 
 from seedvideo.errors import DecodeError, MediaError
 from seedvideo.limits import Limits
-from seedvideo.media.info import MediaWarning
+from seedvideo.media.types import MediaWarning
 
 NO_END: Final = 1 << 62
 """Stands for the end of the file, in packets and in frames."""

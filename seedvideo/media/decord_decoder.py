@@ -25,10 +25,10 @@ from av.video.frame import VideoFrame
 
 from seedvideo.errors import ConfigError, MediaError
 from seedvideo.media.colours import conversion_of
-from seedvideo.media.container import Origin, choose_stream, open_container, prepare_decoder
 from seedvideo.media.decoder import Picture, Strategy, Tally, Wanted
-from seedvideo.media.describe import Opened, first_picture
-from seedvideo.media.picture import Orientation, Resizer
+from seedvideo.media.demuxer import Origin, choose_stream, open_container, prepare_decoder
+from seedvideo.media.probe import Opened, first_picture
+from seedvideo.media.resize import Orientation, Resizer
 
 _TOLERANCE_S: Final = 1e-3
 """How far decord's times may be off: its 32-bit floats resolve an hour to 0.25 ms."""

@@ -30,8 +30,8 @@ from statistics import median_low
 from typing import Final
 
 from seedvideo.errors import MediaError
-from seedvideo.media.info import MediaWarning
-from seedvideo.media.packets import NO_TIME, PacketTable
+from seedvideo.media.demuxer import NO_TIME, PacketTable
+from seedvideo.media.types import MediaWarning
 
 NOMINAL_DURATION: Final = Fraction(1, 25)
 """Seconds that a lone picture without a duration counts as, as in FFmpeg."""

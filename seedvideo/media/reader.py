@@ -21,19 +21,10 @@ from seedvideo.arguments import check_int, check_kind, check_number, check_text
 from seedvideo.errors import ConfigError, DecodeError, suggestion
 from seedvideo.limits import DEFAULT_LIMITS, Limits
 from seedvideo.media import wire
-from seedvideo.media.answers import (
+from seedvideo.media.decoder import LookSize, LookSpan, Strategy, is_too_damaged, too_damaged
+from seedvideo.media.protocol import (
     NONSENSE,
     Report,
-    read_facts,
-    read_looks,
-    read_packet_sizes,
-    read_shares,
-)
-from seedvideo.media.child import ENDINGS, open_request, start
-from seedvideo.media.decoder import LookSize, LookSpan, Strategy, is_too_damaged, too_damaged
-from seedvideo.media.frames import DecodeReport, Frame, Looks, Packets, Target
-from seedvideo.media.info import MediaInfo
-from seedvideo.media.passes import (
     ask_frames,
     ask_looks,
     ask_shares,
@@ -41,13 +32,19 @@ from seedvideo.media.passes import (
     check_targets,
     count,
     processors,
+    read_facts,
+    read_looks,
+    read_packet_sizes,
+    read_shares,
     share,
     worth_processes,
 )
-from seedvideo.media.safety import Source, VideoInput, digest, open_source
 from seedvideo.media.sharing import SharedLock, SharedSteps, not_picklable
-from seedvideo.media.team import Task, Team
+from seedvideo.media.source import Source, VideoInput, digest, open_source
+from seedvideo.media.types import DecodeReport, Frame, Looks, MediaInfo, Packets, Target
 from seedvideo.media.worker import looks_a_message
+from seedvideo.media.worker_client import ENDINGS, open_request, start
+from seedvideo.media.worker_pool import Task, Team
 
 _Read = TypeVar("_Read")
 DecoderName = Literal["pyav", "decord"]

@@ -1,9 +1,9 @@
 """The decoding process: opens one file, answers requests about it, and may die at any time.
 
-Started by `seedvideo.media.child` with three descriptors: requests in, answers out, the file. It
-writes no file, opens none by name, and its memory is bounded. It ends when the reader's end of the
-request pipe closes. Requests are ``open``, then any number of ``packets``, ``share``, ``pass`` and
-``looks``; ``stop`` ends one of the latter two early.
+Started by `seedvideo.media.worker_client` with three descriptors: requests in, answers out, the
+file. It writes no file, opens none by name, and its memory is bounded. It ends when the reader's
+end of the request pipe closes. Requests are ``open``, then any number of ``packets``, ``share``,
+``pass`` and ``looks``; ``stop`` ends one of the latter two early.
 """
 
 import os
@@ -27,9 +27,9 @@ from seedvideo.media import wire
 from seedvideo.media.decoder import out_of_memory
 
 if TYPE_CHECKING:
-    from seedvideo.media.decode import PyavDecoder
     from seedvideo.media.decoder import Decoder, Look, LookSize, LookSpan, Tally, Wanted
-    from seedvideo.media.describe import Opened
+    from seedvideo.media.probe import Opened
+    from seedvideo.media.pyav_decoder import PyavDecoder
 
 ALIVE_EVERY_S: Final = 0.5
 """Time after which a process without an answer says that it is still working."""
@@ -137,11 +137,11 @@ def _serve_file(line: _Line, file: int, request: dict[str, Any]) -> None:
     # Late, so that the clock of the reader covers these too.
     import av.logging
 
-    from seedvideo.media.container import Origin
-    from seedvideo.media.cursor import SeekNotTrusted
-    from seedvideo.media.decode import PyavDecoder
     from seedvideo.media.decoder import Tally
-    from seedvideo.media.describe import describe
+    from seedvideo.media.demuxer import Origin
+    from seedvideo.media.gop_decoder import SeekNotTrusted
+    from seedvideo.media.probe import describe
+    from seedvideo.media.pyav_decoder import PyavDecoder
 
     av.logging.set_level(None)
     limits = Limits(**request["limits"])

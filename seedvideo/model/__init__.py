@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from seedvideo.errors import ModelError, suggestion
-from seedvideo.model.backends import Backend, Prices
-from seedvideo.model.files import CONFIG, invalid, read_json
+from seedvideo.model.backends.base import Backend, Prices
+from seedvideo.model.metadata import CONFIG, invalid, read_json
 
 WEIGHTS: Final = Path(__file__).parent / "weights"
 """Where the checkpoints that come with the package lie, one folder a model."""
@@ -86,7 +86,7 @@ def prices(name_or_folder: str = DEFAULT_MODEL) -> Prices:
     Raises:
         ModelError: as `load` does, as far as it can be told without the weights.
     """
-    from seedvideo.model.checkpoint_prices import CheckpointPrices
+    from seedvideo.model.metadata import CheckpointPrices
 
     return CheckpointPrices.from_folder(_folder_of(name_or_folder))
 

@@ -19,15 +19,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seedvideo.model.adapter import Adapter
-from seedvideo.model.backends import SKILLS, Skill
-from seedvideo.model.decoder import Decoder, DecoderConfig
-from seedvideo.model.marks import IMAGE_ID
-from seedvideo.model.pointer import Pointer
-from seedvideo.model.reader import Reader
-from seedvideo.model.thumbnails import THUMBNAIL_VALUES, scaled, thumbnails
-from seedvideo.model.vit import SeedViT, VitConfig
-from seedvideo.units import POOL
+from seedvideo.model.backends.base import SKILLS, Skill
+from seedvideo.model.language_model import Decoder, DecoderConfig
+from seedvideo.model.layers import Adapter, Pointer, Reader
+from seedvideo.model.metadata import IMAGE_ID
+from seedvideo.model.vision_encoder import THUMBNAIL_VALUES, SeedViT, VitConfig, scaled, thumbnails
+from seedvideo.sampler.geometry import POOL
 
 
 @dataclass(frozen=True, kw_only=True)

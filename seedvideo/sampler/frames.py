@@ -7,9 +7,10 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from typing import Protocol
 
-from seedvideo.media.frames import Frame, Target
 from seedvideo.media.reader import StrategyName
-from seedvideo.sampler.plan import Plan, PlannedFrame
+from seedvideo.media.types import Frame, Target
+from seedvideo.sampler.plan import Plan
+from seedvideo.sampler.types import PlannedFrame
 
 
 class FrameSource(Protocol):

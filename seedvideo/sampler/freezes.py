@@ -4,7 +4,7 @@ A blank picture holds nothing to read: one colour, or a soft gradient, all over.
 shows one picture for a while, so that one frame of it shows everything. FFmpeg's ``blackdetect``
 and ``freezedetect`` answer the same two questions from full-size frames.
 
-Thumbnails come as the block states of `seedvideo.sampler.signals`: the mean of each block, then its
+Thumbnails come as the block states of `seedvideo.sampler.novelty`: the mean of each block, then its
 contrast (the mean distance of its pixels from that mean), in grey levels. Where the analysis skips
 frames because their packets are too small to change anything, the picture counts as unchanged until
 the next thumbnail. Elsewhere the frames between two thumbnails are not known: they belong to the

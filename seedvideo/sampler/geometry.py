@@ -3,24 +3,60 @@
 One visual token covers a square of ``token_px`` pixels a side, so a frame's sides are multiples of
 ``token_px`` and its cost is their product counted in squares. Knows nothing of time or of budgets.
 Units: ``_px`` are pixels, ``_tokens`` are visual tokens.
+
+The text that tells a model when a frame was shown, and what it is taken to cost.
+
+One function makes it for the plan and for the packed sequence, so the two cannot differ.
+Times are exact seconds. Knows no tokenizer: the caller brings one, or the assumed price is used.
+
+Constants of the domain, derived where they can be, each with its unit.
+
+Source: Seed1.5-VL technical report (arXiv 2505.07062), sections 2.1 and 2.2, and the official
+cookbook's sampler. Knows nothing of files, tensors or models other than the published one.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 from typing import Final
 
 from seedvideo.arguments import check_int, check_kind, check_text
 from seedvideo.errors import PlanError
-from seedvideo.units import (
-    BUDGET_TOKENS,
-    LEVELS_TOKENS,
-    MAX_ASPECT,
-    MIN_FRAME_TOKENS,
-    MIN_FRAMES,
-    TOKEN_PX,
-)
+
+PATCH_PX: Final = 14
+"""Side of one Seed-ViT patch, in pixels."""
+
+POOL: Final = 2
+"""Patches a side that 2x2 average pooling joins into one visual token."""
+
+TOKEN_PX: Final = PATCH_PX * POOL
+"""Side of the square that one visual token covers: 28 px."""
+
+TOKEN_AREA_PX: Final = TOKEN_PX * TOKEN_PX
+"""Pixels that one visual token covers: 784."""
+
+LEVELS_TOKENS: Final = (640, 512, 384, 256, 160, 128)
+"""Caps of visual tokens a frame, best first (report, section 2.2)."""
+
+MIN_FRAME_TOKENS: Final = 4
+"""Fewest visual tokens a frame may have in the official code."""
+
+BUDGET_TOKENS: Final = 81_920
+"""Visual tokens a video may cost (report, section 2.2)."""
+
+MIN_FRAMES: Final = 16
+"""Fewest frames the official code samples, while the video has them."""
+
+MAX_ASPECT: Final = 200
+"""Largest ratio of sides that the official resize accepts."""
+
+FRAME_TEXT_TOKENS: Final = 8
+"""Text tokens assumed for a frame's time and its two marks, where no tokenizer tells."""
+
+TASK_FPS: Final = {"general": 1.0, "detail": 2.0, "motion": 5.0}
+"""Frames a second by task (report, section 2.2)."""
 
 
 @dataclass(frozen=True)
@@ -160,3 +196,39 @@ SEED: Final = TokenGeometry(
     default_budget_tokens=BUDGET_TOKENS,
 )
 """The published geometry of Seed1.5-VL (report, section 2.2): 28 px a token, six levels."""
+
+
+def time_text(pts: Fraction) -> str:
+    """The text before a frame, in the published form: ``[12.5 second]``.
+
+    Args:
+        pts: time of the frame from the start of the video, in seconds.
+
+    Raises:
+        ValueError: if the time is below zero.
+    """
+    return f"[{stamp(pts)} second]"
+
+
+def stamp(pts: Fraction) -> str:
+    """The number in that text: ``12.5``. Prompts and answers write times like this too.
+
+    One decimal; exact halves go up, so that 0.25 s reads 0.3 on every machine.
+
+    Args:
+        pts: time of the frame from the start of the video, in seconds.
+
+    Raises:
+        ValueError: if the time is below zero.
+    """
+    if pts < 0:
+        raise ValueError(f"a frame's time is {pts}, expected 0 or later")
+    # floor(10 * pts + 1/2), in whole numbers.
+    tenths = (20 * pts.numerator + pts.denominator) // (2 * pts.denominator)
+    return f"{tenths // 10}.{tenths % 10}"
+
+
+def assumed_text_tokens(text: str) -> int:
+    """Price of a frame's time text and its two marks where no tokenizer tells: 8 tokens."""
+    del text
+    return FRAME_TEXT_TOKENS

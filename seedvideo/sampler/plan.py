@@ -14,12 +14,11 @@ from typing import Any, Final
 from seedvideo import notebook
 from seedvideo.errors import PlanError
 from seedvideo.limits import DEFAULT_LIMITS, Limits
-from seedvideo.media.frames import Target
-from seedvideo.media.info import MediaInfo
-from seedvideo.media.timeline import seconds
-from seedvideo.sampler import plan_json, plan_text
+from seedvideo.media.types import MediaInfo, Target
+from seedvideo.sampler import plan_text, serialization
 from seedvideo.sampler.geometry import TokenGeometry
-from seedvideo.sampler.parts import Decision, Needs, PlannedFrame, Segment, Totals
+from seedvideo.sampler.types import Decision, Needs, PlannedFrame, Segment, Totals
+from seedvideo.utils.timecode import seconds
 
 __all__ = ["SCHEMA_VERSION", "Decision", "Needs", "Plan", "PlannedFrame", "Segment", "Totals"]
 
@@ -185,15 +184,15 @@ class Plan:
             "schema_version": SCHEMA_VERSION,
             "source": self.source,
             "policy": self.policy,
-            "geometry": plan_json.geometry_to_json(self.geometry),
+            "geometry": serialization.geometry_to_json(self.geometry),
             "budget_tokens": self.budget_tokens,
             "charged_tokens": self.charged_tokens,
-            "media": plan_json.media_to_json(self.media),
-            "segments": [plan_json.segment_to_json(segment) for segment in self.segments],
-            "frames": [plan_json.frame_to_json(frame) for frame in self.frames],
+            "media": serialization.media_to_json(self.media),
+            "segments": [serialization.segment_to_json(segment) for segment in self.segments],
+            "frames": [serialization.frame_to_json(frame) for frame in self.frames],
             "totals": asdict(totals) | {"tokens": totals.tokens},
             "decision": (
-                None if self.decision is None else plan_json.decision_to_json(self.decision)
+                None if self.decision is None else serialization.decision_to_json(self.decision)
             ),
         }
 
@@ -208,7 +207,7 @@ class Plan:
         Raises:
             PlanError: ``plan.invalid`` or ``plan.over_budget``, naming the place in the data.
         """
-        at = plan_json.Place.at("plan", data)
+        at = serialization.Place.at("plan", data)
         version = at.integer("schema_version")
         if version != SCHEMA_VERSION:
             raise PlanError(
@@ -220,18 +219,18 @@ class Plan:
             lambda: cls(
                 source=at.text("source"),
                 policy=at.text("policy"),
-                geometry=plan_json.geometry_from_json(at.object("geometry")),
+                geometry=serialization.geometry_from_json(at.object("geometry")),
                 budget_tokens=at.integer("budget_tokens", least=1),
                 charged_tokens=at.integer("charged_tokens"),
-                media=plan_json.media_from_json(at.object("media")),
+                media=serialization.media_from_json(at.object("media")),
                 segments=tuple(
-                    plan_json.segment_from_json(item)
+                    serialization.segment_from_json(item)
                     for item in at.objects("segments", most=MAX_SEGMENTS)
                 ),
                 frames=tuple(
-                    plan_json.frame_from_json(item) for item in at.objects("frames", most=most)
+                    serialization.frame_from_json(item) for item in at.objects("frames", most=most)
                 ),
-                decision=at.optional("decision", plan_json.decision_from_json),
+                decision=at.optional("decision", serialization.decision_from_json),
             )
         )
         stated = at.object("totals")

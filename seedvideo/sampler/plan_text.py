@@ -8,9 +8,9 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from seedvideo.media.info import MediaInfo
-from seedvideo.media.timeline import seconds
-from seedvideo.sampler.parts import Decision, Decoding, PlannedFrame, Segment
+from seedvideo.media.types import MediaInfo
+from seedvideo.sampler.types import Decision, Decoding, PlannedFrame, Segment
+from seedvideo.utils.timecode import seconds
 
 MAX_SEGMENT_ROWS: Final = 8
 """Segments that a summary lists."""

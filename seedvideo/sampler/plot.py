@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from seedvideo.media.timeline import seconds
+from seedvideo.sampler.novelty import PEAK
 from seedvideo.sampler.plan_text import printable, share
-from seedvideo.sampler.signals import PEAK
+from seedvideo.utils.timecode import seconds
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw

@@ -13,25 +13,22 @@ from typing import Final, Literal, NoReturn, get_args
 
 from seedvideo.errors import PlanError, suggestion
 from seedvideo.limits import DEFAULT_LIMITS, Limits
-from seedvideo.media.info import MediaInfo
-from seedvideo.media.timeline import Span, seconds
+from seedvideo.media.types import MediaInfo
 from seedvideo.sampler.adaptive import adaptive
-from seedvideo.sampler.costs import DecodeCosts
-from seedvideo.sampler.fill import fill, fill_evenly
-from seedvideo.sampler.geometry import SEED, TokenGeometry
+from seedvideo.sampler.geometry import SEED, TASK_FPS, TokenGeometry, assumed_text_tokens
 from seedvideo.sampler.knobs import COVERAGE, NO_KNOBS, Knobs
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.request import (
     Analysis,
+    DecodeCosts,
     Request,
     TextPrice,
     assemble,
     wanted_frames,
     whole,
 )
-from seedvideo.sampler.spacing import spread, thin
-from seedvideo.sampler.stamps import assumed_text_tokens
-from seedvideo.units import TASK_FPS
+from seedvideo.sampler.uniform import fill, fill_evenly, spread, thin
+from seedvideo.utils.timecode import Span, seconds
 
 PolicyName = Literal["seed1.5", "uniform", "keyframes", "adaptive"]
 

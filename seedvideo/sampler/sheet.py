@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from seedvideo.media.frames import Frame
-from seedvideo.media.timeline import seconds
+from seedvideo.media.types import Frame
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.plan_text import printable, share
-from seedvideo.sampler.spacing import thin
+from seedvideo.sampler.uniform import thin
+from seedvideo.utils.timecode import seconds
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw

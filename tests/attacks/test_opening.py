@@ -13,7 +13,7 @@ import pytest
 from seedvideo.errors import ConfigError, InputError, MediaError, SeedVideoError
 from seedvideo.limits import DEFAULT_LIMITS, Limits
 from seedvideo.media import open_video, probe
-from seedvideo.media.container import Origin, open_container
+from seedvideo.media.demuxer import Origin, open_container
 from tests.fixtures import Clips
 
 _IN_ACCESS, _IN_OPEN = 0x1, 0x20

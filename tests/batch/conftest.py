@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from seedvideo.batch.item import Item
+from seedvideo.batch.inputs import Item
 from tests.batch.jobs import Make
 from tests.painted import paint
 

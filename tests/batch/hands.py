@@ -9,11 +9,11 @@ import signal
 import time
 from pathlib import Path
 
+from seedvideo.batch.execution import Hands, Ready, prepare_item, tell_item
 from seedvideo.batch.filters import Refused
-from seedvideo.batch.item import Item
+from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job
-from seedvideo.batch.work import Hands, Ready, prepare_item, tell_item
-from seedvideo.model.backends import Backend, Prices
+from seedvideo.model.backends.base import Backend, Prices
 from seedvideo.prepared import Prepared
 from seedvideo.records import Record
 from tests.painted import ColourModel, SayingModel

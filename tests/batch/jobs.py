@@ -4,13 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from seedvideo.batch.item import Item
+from seedvideo.batch.execution import Hands
+from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
+from seedvideo.batch.journal_rows import Entry
 from seedvideo.batch.progress import Progress
-from seedvideo.batch.runner import Runner
-from seedvideo.batch.verdict import Entry
-from seedvideo.batch.work import Hands
+from seedvideo.batch.scheduler import Runner
 from seedvideo.records import Record
 from tests.batch.hands import HANDS, load
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seedvideo.batch.fingerprint import Content
-from seedvideo.batch.item import BadRow, Item
+from seedvideo.batch.inputs import BadRow, Item
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
 

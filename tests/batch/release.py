@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from seedvideo.batch.journal import Journal
-from seedvideo.batch.verdict import State
+from seedvideo.batch.journal_rows import State
 from seedvideo.errors import BatchError
 from tests.batch.command import are_gone, below, events, export, finish, start
 from tests.painted import COLOURS, paint

@@ -14,8 +14,8 @@ from typing import Any, Final
 import pytest
 
 from seedvideo.batch.journal import Journal
-from seedvideo.batch.status import status_of
-from seedvideo.batch.verdict import State
+from seedvideo.batch.journal_rows import State
+from seedvideo.batch.progress import status_of
 from tests.batch.command import are_gone, below, events, finish, start
 from tests.batch.jobs import Make, told
 from tests.media.still_files import pictures, saved

@@ -12,13 +12,12 @@ import pytest
 
 from seedvideo import BatchError, ConfigError
 from seedvideo.batch import journal_schema
-from seedvideo.batch.duplicates import EXACT, SeenClip
+from seedvideo.batch.duplicates import EXACT, SeenClip, Signatures
 from seedvideo.batch.job import Filters, Job
 from seedvideo.batch.journal import Journal
-from seedvideo.batch.likeness import SIGNATURE_VERSION, Signature
-from seedvideo.batch.merge import merge
-from seedvideo.batch.signatures import Signatures
-from seedvideo.batch.verdict import State
+from seedvideo.batch.journal_rows import State
+from seedvideo.batch.maintenance import merge
+from seedvideo.batch.similarity import SIGNATURE_VERSION, Signature
 from tests.batch.made import CONTENT, MODEL, finish, items, planned
 
 OLD_FILTERS = {
@@ -58,7 +57,7 @@ def make_old(folder: Path, job: Job = BOTH) -> None:
         journal.filtered(taken[1].id, "duplicates", "looks like clip00000.mp4", CONTENT)
         told = json.loads(job.to_json())
         assert set(told["filters"]) == set(OLD_FILTERS)
-    with closing(sqlite3.connect(folder / journal_schema.NAME)) as tables:
+    with closing(sqlite3.connect(folder / journal_schema.JOURNAL_NAME)) as tables:
         for name in journal_schema.CARRIED.split(", "):
             tables.execute(f"ALTER TABLE items DROP COLUMN {name}")
         tables.executescript(f"DROP TABLE signatures; {OLD_TABLE} PRAGMA user_version = 1;")
@@ -126,7 +125,7 @@ def test_an_old_job_goes_on_and_is_compared_again(tmp_path: Path) -> None:
 
 def test_an_old_job_that_is_planned_again_is_compared_again(tmp_path: Path) -> None:
     make_old(tmp_path)
-    with closing(sqlite3.connect(tmp_path / journal_schema.NAME)) as tables:
+    with closing(sqlite3.connect(tmp_path / journal_schema.JOURNAL_NAME)) as tables:
         tables.execute("UPDATE items SET settings = 'as the old version named them'")
         tables.commit()
     with Journal.open(tmp_path, write=True) as journal:

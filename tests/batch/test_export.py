@@ -14,14 +14,14 @@ import pytest
 from pyarrow import parquet as arrow_parquet
 
 from seedvideo.batch import export as exporting
-from seedvideo.batch import parquet
+from seedvideo.batch import export_tables
 from seedvideo.batch.export import FORMS, Exported, Form, export
-from seedvideo.batch.item import Item
+from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
 from seedvideo.errors import ConfigError, OutputError
 from seedvideo.records import Record
-from seedvideo.writers import files
+from seedvideo.utils import files
 from tests.batch.told import HOSTILE, done_names, journal_of
 
 STATES = ["done"] * 3 + ["filtered", "failed", "quarantined", "pending", "failed"]
@@ -113,7 +113,7 @@ def test_parquet_has_the_fields_of_the_record(told: Path, tmp_path: Path) -> Non
 def test_parquet_is_written_in_groups(
     told: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parquet, "GROUP_ROWS", 3)
+    monkeypatch.setattr(export_tables, "GROUP_ROWS", 3)
     exported(told, "parquet", tmp_path / "a.parquet")
     assert arrow_parquet.ParquetFile(tmp_path / "a.parquet").num_row_groups == 3
 
@@ -124,7 +124,7 @@ def test_parquet_without_its_package(
     def missing(name: str) -> None:
         raise ImportError(name)
 
-    monkeypatch.setattr(parquet, "import_module", missing)
+    monkeypatch.setattr(export_tables, "import_module", missing)
     with pytest.raises(ConfigError) as caught:
         exported(told, "parquet", tmp_path / "a.parquet")
     assert caught.value.code == "config.package_missing"

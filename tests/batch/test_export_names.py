@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from seedvideo.batch.export import export
-from seedvideo.batch.item import Item
+from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
 from tests.batch.told import CONTENT, MODEL, journal_of, record_for

@@ -16,13 +16,19 @@ import pytest
 
 from seedvideo.batch import journal_schema
 from seedvideo.batch.export import Form, export
-from seedvideo.batch.extra import MAX_BYTES, MAX_VALUE_BYTES, extra_json, extra_of
-from seedvideo.batch.inputs import read
-from seedvideo.batch.item import BadRow, Item
+from seedvideo.batch.inputs import (
+    MAX_BYTES,
+    MAX_VALUE_BYTES,
+    BadRow,
+    Item,
+    extra_json,
+    extra_of,
+    read,
+)
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
-from seedvideo.batch.merge import merge
-from seedvideo.batch.verdict import Counts
+from seedvideo.batch.journal_rows import Counts
+from seedvideo.batch.maintenance import merge
 from tests.batch.made import CONTENT, MODEL
 from tests.batch.told import record_for
 
@@ -195,7 +201,7 @@ def test_another_value_does_nothing_again_and_is_in_the_next_export(tmp_path: Pa
 
 def to_version_2(folder: Path) -> None:
     """Make a journal what the version before wrote."""
-    with closing(sqlite3.connect(folder / journal_schema.NAME)) as connection:
+    with closing(sqlite3.connect(folder / journal_schema.JOURNAL_NAME)) as connection:
         for name in journal_schema.CARRIED.split(", "):
             connection.execute(f"ALTER TABLE items DROP COLUMN {name}")
         connection.execute("PRAGMA user_version = 2")
@@ -223,7 +229,7 @@ def test_a_flipped_byte_in_them_is_noticed_and_a_merge_keeps_the_verdict(tmp_pat
     path, folder = tmp_path / "m.csv", tmp_path / "job"
     path.write_text("path,label\na.mp4,cat\n")
     planned(folder, path)
-    with closing(sqlite3.connect(folder / journal_schema.NAME)) as connection:
+    with closing(sqlite3.connect(folder / journal_schema.JOURNAL_NAME)) as connection:
         connection.execute("UPDATE items SET extra = replace(extra, 'cat', 'car')")
         connection.commit()
     with Journal.open(folder, write=False) as journal:

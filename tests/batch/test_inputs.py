@@ -12,12 +12,10 @@ import pytest
 
 from seedvideo import BatchError, ConfigError, InputError
 from seedvideo.batch.fingerprint import Content
-from seedvideo.batch.inputs import read
-from seedvideo.batch.item import BadRow, Item
+from seedvideo.batch.inputs import BadRow, Item, read
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
-from seedvideo.batch.manifest import MAX_ROW_BYTES
-from seedvideo.batch.seen import Seen
+from seedvideo.batch.manifest import MAX_ROW_BYTES, Seen
 from tests.batch.made import MODEL, finish, planned
 
 

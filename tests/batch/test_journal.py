@@ -10,15 +10,13 @@ from pathlib import Path
 import pytest
 
 from seedvideo import BatchError, OutputError
-from seedvideo.batch import journal_plan
+from seedvideo.batch import journal_sync
 from seedvideo.batch.fingerprint import Content
-from seedvideo.batch.inputs import read
-from seedvideo.batch.item import BadRow, Item
-from seedvideo.batch.job import Filters, Job
+from seedvideo.batch.inputs import BadRow, Item, read
+from seedvideo.batch.job import Filters, Job, Shard, belongs
 from seedvideo.batch.journal import Journal
-from seedvideo.batch.lock import holder_of
-from seedvideo.batch.shard import Shard, belongs
-from seedvideo.batch.verdict import Counts, State
+from seedvideo.batch.journal_rows import Counts, State
+from seedvideo.batch.journal_schema import holder_of
 from tests.batch.made import CONTENT, MODEL, finish, items, planned, record_of
 
 FAILED: tuple[State, ...] = ("failed",)
@@ -164,7 +162,7 @@ def test_wrong_calls_are_told(tmp_path: Path) -> None:
 def test_ids_repeated_in_another_chunk_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_plan, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(journal_sync, "CHUNK_ROWS", 2)
     with (
         Journal.open(tmp_path, write=True) as journal,
         pytest.raises(ValueError, match="two rows"),
@@ -174,7 +172,7 @@ def test_ids_repeated_in_another_chunk_are_told(
 
 def test_many_rows_take_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All 20,000 rows at once take 17 MB; a chunk of 500 and the hashes of all take 2 MB."""
-    monkeypatch.setattr(journal_plan, "CHUNK_ROWS", 500)
+    monkeypatch.setattr(journal_sync, "CHUNK_ROWS", 500)
     manifest = tmp_path / "rows.txt"
     manifest.write_text("".join(f"clips/{number:06}.mp4\n" for number in range(20_000)))
     with Journal.open(tmp_path / "out", write=True) as journal:

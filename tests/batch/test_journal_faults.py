@@ -12,11 +12,10 @@ import pytest
 
 from seedvideo import BatchError, OutputError, SeedVideoError
 from seedvideo.batch import journal_schema
-from seedvideo.batch.job import Job
+from seedvideo.batch.job import Job, Shard
 from seedvideo.batch.journal import Journal
-from seedvideo.batch.merge import merge
-from seedvideo.batch.shard import Shard
-from seedvideo.batch.verdict import Counts, State
+from seedvideo.batch.journal_rows import Counts, State
+from seedvideo.batch.maintenance import merge
 from tests.batch.made import CONTENT, MODEL, finish, items, planned, record_of
 
 WORK = """
@@ -35,7 +34,7 @@ DONE: tuple[State, ...] = ("done",)
 
 def test_a_journal_that_was_only_begun_counts_as_none(tmp_path: Path) -> None:
     # What a process leaves that is killed between making the file and making its tables.
-    with sqlite3.connect(tmp_path / journal_schema.NAME) as connection:
+    with sqlite3.connect(tmp_path / journal_schema.JOURNAL_NAME) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
     with pytest.raises(BatchError) as told:
         Journal.open(tmp_path, write=False)
@@ -56,7 +55,7 @@ os._exit(0)
 
 
 def test_a_journal_whose_making_must_be_rolled_back_counts_as_none(tmp_path: Path) -> None:
-    path = tmp_path / journal_schema.NAME
+    path = tmp_path / journal_schema.JOURNAL_NAME
     subprocess.run([sys.executable, "-c", BEGUN, path], check=True)
     assert Path(f"{path}-journal").exists()
     with pytest.raises(BatchError) as told:
@@ -86,7 +85,7 @@ def test_nothing_told_done_is_lost_when_the_process_is_killed(tmp_path: Path) ->
         told += child.stdout.read().split()
         child.wait()
         child.stdout.close()
-        if not (tmp_path / journal_schema.NAME).exists():
+        if not (tmp_path / journal_schema.JOURNAL_NAME).exists():
             continue
         with Journal.open(tmp_path, write=True) as journal:
             assert journal.problems() == []
@@ -194,7 +193,7 @@ def finished(folder: Path, count: int) -> Path:
         while taken := journal.take(50):
             for each in taken:
                 finish(journal, each.item)
-    return folder / journal_schema.NAME
+    return folder / journal_schema.JOURNAL_NAME
 
 
 def test_flipped_bytes_are_refused_with_the_way_out_or_change_nothing(tmp_path: Path) -> None:
@@ -210,7 +209,7 @@ def test_flipped_bytes_are_refused_with_the_way_out_or_change_nothing(tmp_path: 
             spoiled[place] ^= 0xFF
         folder = tmp_path / str(trial)
         folder.mkdir()
-        (folder / journal_schema.NAME).write_bytes(spoiled)
+        (folder / journal_schema.JOURNAL_NAME).write_bytes(spoiled)
         try:
             with Journal.open(folder, write=True) as journal:
                 assert [(e.item, e.record) for e in journal.entries()] == truth
@@ -267,7 +266,7 @@ def test_an_older_journal_is_brought_up_to_date(
 
 
 def test_a_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / journal_schema.NAME) as connection:
+    with sqlite3.connect(tmp_path / journal_schema.JOURNAL_NAME) as connection:
         connection.execute("CREATE TABLE mine (x)")
     connection.close()
     with pytest.raises(BatchError) as caught:
@@ -309,10 +308,10 @@ def test_merge_keeps_the_best_verdict_and_refuses_what_does_not_fit(tmp_path: Pa
 
 def test_a_journal_left_by_a_dead_process_can_be_read(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", WORK + "os._exit(0)", str(tmp_path), "5"], cwd=ROOT)
-    assert (tmp_path / f"{journal_schema.NAME}-wal").exists()
+    assert (tmp_path / f"{journal_schema.JOURNAL_NAME}-wal").exists()
     with Journal.open(tmp_path, write=False) as journal:
         assert journal.counts() == Counts(done=5)
-    assert os.path.exists(tmp_path / journal_schema.NAME)
+    assert os.path.exists(tmp_path / journal_schema.JOURNAL_NAME)
 
 
 def test_records_are_kept_where_the_items_are_lost(tmp_path: Path) -> None:
@@ -328,6 +327,6 @@ def test_records_are_kept_where_the_items_are_lost(tmp_path: Path) -> None:
     merged = merge([tmp_path / "bad"], tmp_path / "new")
     assert merged.counts.total == 0
     assert merged.unreadable >= 1
-    new = sqlite3.connect(tmp_path / "new" / journal_schema.NAME)
+    new = sqlite3.connect(tmp_path / "new" / journal_schema.JOURNAL_NAME)
     assert new.execute("SELECT COUNT(*) FROM records").fetchone()[0] == 20
     new.close()

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from seedvideo.batch import crew, runner
+from seedvideo.batch import processes, scheduler
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.process import Process
 from seedvideo.errors import DecodeError, ModelError
-from seedvideo.model.backends import Prices
+from seedvideo.model.backends.base import Prices
 from tests.batch.hands import HANDS
 from tests.batch.jobs import Make, run
 from tests.painted import ColourModel
@@ -57,7 +57,7 @@ def test_a_model_that_does_not_load_is_not_waited_for(
     tmp_path: Path, made: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hands = replace(HANDS, load=f"{__name__}:sleep")
-    for module in (crew, runner):
+    for module in (processes, scheduler):
         monkeypatch.setattr(module, "START_TIMEOUT_S", 3.0)
     with pytest.raises(ModelError, match="had not loaded the model after 3 s") as told:
         run(tmp_path / "out", made("a-red"), hands=hands)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from seedvideo import pipeline
-from seedvideo.batch.likeness import (
+from seedvideo.batch.similarity import (
     NEAR_LEVELS,
     Signature,
     exposures_in,

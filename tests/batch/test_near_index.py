@@ -7,8 +7,7 @@ import pytest
 
 from seedvideo.batch.duplicates import EXACT, NEAR, Duplicates, Repeat, SeenClip
 from seedvideo.batch.job import Filters
-from seedvideo.batch.likeness import Signature, exposures_in, near_distance, step_of
-from seedvideo.batch.near_index import NearIndex
+from seedvideo.batch.similarity import NearIndex, Signature, exposures_in, near_distance, step_of
 
 LENGTHS_S = (
     0.3,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from seedvideo import pipeline
-from seedvideo.batch.parcel import pack, sheet_of, unpack
+from seedvideo.batch.execution import pack, sheet_of, unpack
 from tests.painted import ColourModel, paint
 
 

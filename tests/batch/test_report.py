@@ -14,12 +14,12 @@ import pytest
 
 from seedvideo.batch import report
 from seedvideo.batch.export import export
-from seedvideo.batch.item import Item
+from seedvideo.batch.inputs import Item
 from seedvideo.batch.journal import Journal
+from seedvideo.batch.journal_rows import State
 from seedvideo.batch.report_timeline import timeline
-from seedvideo.batch.verdict import State
 from seedvideo.errors import OutputError
-from seedvideo.writers import files
+from seedvideo.utils import files
 from tests.batch.told import CONTENT, HOSTILE, journal_of
 from tests.records_made import done_record
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from seedvideo.batch.item import Item
+from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Filters
 from seedvideo.batch.journal import Journal
-from seedvideo.batch.merge import merge
+from seedvideo.batch.maintenance import merge
 from seedvideo.batch.progress import Progress
-from seedvideo.batch.runner import Runner
+from seedvideo.batch.scheduler import Runner
 from seedvideo.errors import ModelError, OutputError
 from tests.batch.hands import HANDS, load
 from tests.batch.jobs import JOB, Make, record_of, run, told
@@ -194,7 +194,7 @@ def test_a_record_that_is_known_is_used_again(tmp_path: Path, made: Make) -> Non
     (item,) = made("a-red")
     copy = Item(id="copy", source=str(tmp_path / "copy.mp4"))
     shutil.copy(item.source, copy.source)
-    hands = replace(HANDS, prepare="seedvideo.batch.work:prepare_item")
+    hands = replace(HANDS, prepare="seedvideo.batch.execution:prepare_item")
     first = run(tmp_path / "out", [item], hands=hands)
     # A second look at the same bytes would find hands that know nothing.
     hands = replace(hands, prepare="tests.batch.hands:load")

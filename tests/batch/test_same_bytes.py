@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from seedvideo.batch.export import export as write_export
-from seedvideo.batch.item import Item
+from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Filters
 from seedvideo.batch.journal import Journal
 from tests.batch.command import export, finish

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from seedvideo.batch.fingerprint import Content
-from seedvideo.batch.item import BadRow, Item
+from seedvideo.batch.inputs import BadRow, Item
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
 from seedvideo.records import Event, Record, Warned

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from seedvideo.batch import check as checking
+from seedvideo.batch import maintenance as checking
 from seedvideo.batch.job import Filters, Job
 from seedvideo.batch.journal import Journal
-from seedvideo.batch.likeness import NEAR_LEVELS
-from seedvideo.batch.status import united
+from seedvideo.batch.progress import united
+from seedvideo.batch.similarity import NEAR_LEVELS
 from tests.batch.told import CONTENT, journal_of, record_for
 from tests.cli.conftest import Run
 
@@ -81,7 +81,7 @@ def test_rules_for_duplicates_are_options(
         def run(self) -> bool:
             return True
 
-    monkeypatch.setattr("seedvideo.batch.runner.Runner", NothingDone)
+    monkeypatch.setattr("seedvideo.batch.scheduler.Runner", NothingDone)
     (tmp_path / "clips.txt").write_text("gone.mp4\n")
     found = run("batch", "run", tmp_path / "clips.txt", "-o", tmp_path / "out", *words)
     assert (found.code, found.out) == (0, ""), found.err

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from seedvideo.batch.codes import CODES
-from seedvideo.batch.item import BadRow, Item
+from seedvideo.batch.inputs import BadRow, Item
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
-from seedvideo.batch.listing import naming
+from seedvideo.batch.maintenance import CODES
+from seedvideo.batch.progress import naming
 from tests.batch.told import MODEL, journal_of
 from tests.cli.conftest import Run
 from tests.test_docs import ERRORS

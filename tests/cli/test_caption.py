@@ -10,8 +10,7 @@ import pytest
 
 from seedvideo import pipeline
 from seedvideo.errors import ModelError
-from seedvideo.model.backends import Generation
-from seedvideo.model.packing import Part
+from seedvideo.model.backends.base import Generation, Part
 from tests.cli.conftest import Run
 from tests.painted import ColourModel, paint
 

@@ -11,7 +11,7 @@ import seedvideo.model
 from seedvideo import pipeline
 from seedvideo.cli import doctor
 from seedvideo.errors import ModelError
-from seedvideo.model import ModelInfo, files
+from seedvideo.model import ModelInfo, metadata
 from tests.cli.conftest import Run
 
 
@@ -53,7 +53,7 @@ def test_an_absent_option_is_not_broken(run: Run, monkeypatch: pytest.MonkeyPatc
 def test_models(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = ModelInfo("nano", "Captions.", "research only", Path("weights"), 3 * 2**20)
     monkeypatch.setattr(seedvideo.model, "available", lambda: (listed,))
-    monkeypatch.setattr(files, "verify", lambda folder: "ab" * 32)
+    monkeypatch.setattr(metadata, "verify", lambda folder: "ab" * 32)
     _, out, _ = run("models")
     assert out == f"nano  3.0 MiB  research only\n  Captions.\n  sha256 {'ab' * 32}\n"
     _, out, _ = run("models", "--json")

@@ -9,8 +9,8 @@ import pytest
 import seedvideo
 from seedvideo import pipeline
 from seedvideo.evaluate.flashbench import Knobs, quick
-from seedvideo.evaluate.flashbench.cases import Case
-from seedvideo.model.packing import TextPart
+from seedvideo.evaluate.flashbench.quick import Case
+from seedvideo.model.backends.base import TextPart
 from tests.cli.conftest import Run
 from tests.painted import ColourChooser, ColourModel, SayingModel
 

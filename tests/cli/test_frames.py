@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seedvideo.cli.frames import remove_pictures
-from seedvideo.cli.pictures import PNG, Encoding, ImageFormat, encoded
+from seedvideo.cli.output import PNG, Encoding, ImageFormat, encoded
+from seedvideo.cli.plan import remove_pictures
 from tests.cli.conftest import Run
 from tests.painted import nearest
 

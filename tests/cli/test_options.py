@@ -9,8 +9,8 @@ import typer
 from seedvideo import pipeline
 from seedvideo.cli import options
 from seedvideo.media.reader import DecoderName
+from seedvideo.sampler.geometry import TASK_FPS
 from seedvideo.sampler.policies import POLICIES
-from seedvideo.units import TASK_FPS
 
 
 @pytest.mark.parametrize(

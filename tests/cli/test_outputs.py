@@ -13,7 +13,7 @@ from seedvideo import pipeline
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
 from seedvideo.errors import OutputError
-from seedvideo.writers.files import make_folder, refuse_unwritable
+from seedvideo.utils.files import make_folder, refuse_unwritable
 from tests.cli.conftest import Run
 
 FILES = (

@@ -11,8 +11,8 @@ import pytest
 import typer
 
 from seedvideo import pipeline
-from seedvideo.cli.several import name_of, read_rows
-from seedvideo.cli.talk import Talk
+from seedvideo.cli.console import Talk
+from seedvideo.cli.sources import name_of, read_rows
 from tests.cli.conftest import Result, Run
 from tests.painted import paint
 

@@ -25,7 +25,7 @@ sys.exit(main(sys.argv[1:]))
 INTERRUPTED = """
 import sys
 from seedvideo.cli import main
-from seedvideo.cli.talk import Talk
+from seedvideo.cli.console import Talk
 
 told = Talk.looked
 

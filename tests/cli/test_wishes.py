@@ -7,8 +7,8 @@ import pytest
 import typer
 
 from seedvideo import answers, pipeline
-from seedvideo.cli import ask, caption, frames, ground, plan
-from seedvideo.cli.wishes import Wishes
+from seedvideo.cli import ask, caption, plan
+from seedvideo.cli.options import Wishes
 from seedvideo.sampler.knobs import NO_KNOBS
 
 
@@ -28,9 +28,7 @@ def test_defaults_are_those_of_the_public_functions() -> None:
     assert wishes.knobs == NO_KNOBS
 
 
-@pytest.mark.parametrize(
-    "command", [caption.caption, ask.ask, ground.ground, plan.plan, frames.frames]
-)
+@pytest.mark.parametrize("command", [caption.caption, ask.ask, ask.ground, plan.plan, plan.frames])
 def test_each_command_has_each_option_in_one_place(command: object) -> None:
     assert callable(command)
     names = list(inspect.signature(command).parameters)

@@ -14,13 +14,12 @@ import pytest
 from pyarrow import parquet
 
 from seedvideo.errors import ConfigError, InputError
-from seedvideo.evaluate.adapters import ADAPTERS, ActivityNetCaptions, CharadesSta, VideoMme
-from seedvideo.evaluate.adapters.reading import read_json_lines
-from seedvideo.evaluate.benches import published
-from seedvideo.evaluate.items import Adapter, Item, Prediction, Reference
-from seedvideo.evaluate.measures import MEASURES, scores_of
+from seedvideo.evaluate.annotations import read_json_lines
+from seedvideo.evaluate.datasets import ADAPTERS, ActivityNetCaptions, CharadesSta, VideoMme
+from seedvideo.evaluate.registry import published
 from seedvideo.evaluate.results import Outcome, read_predictions
-from seedvideo.evaluate.summary import Summary, summarise
+from seedvideo.evaluate.scoring import MEASURES, Summary, scores_of, summarise
+from seedvideo.evaluate.types import Adapter, Item, Prediction, Reference
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedvideo.evaluate.bleu import Bleu, bleu
+from seedvideo.evaluate.metrics.captioning import Bleu, bleu
 from tests.evaluate.corpus import CANDIDATES, REFERENCES
 
 CAPTIONS = st.lists(st.sampled_from(["a", "dog", "runs", "on", "grass"]), max_size=8).map(" ".join)

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from seedvideo.evaluate.blind import GREY, blind
-from seedvideo.model.packing import ImagePart, Part, TextPart, pack
+from seedvideo.evaluate.runner import GREY, blind
+from seedvideo.model.backends.base import ImagePart, Part, TextPart, pack
 from tests.painted import COLOURS, ColourModel
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedvideo.evaluate.cider import cider_d, cider_d_scores
+from seedvideo.evaluate.metrics.captioning import cider_d, cider_d_scores
 from tests.evaluate.corpus import CANDIDATES, REFERENCES
 
 CAPTIONS = st.lists(st.sampled_from(["a", "dog", "runs", "on", "grass"]), max_size=8).map(" ".join)

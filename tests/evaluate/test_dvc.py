@@ -2,7 +2,7 @@
 
 import pytest
 
-from seedvideo.evaluate.dvc import f1, localise, localise_all
+from seedvideo.evaluate.metrics.dense_captioning import f1, localise, localise_all
 
 TRUTH = [(0.0, 10.0), (10.0, 20.0), (20.0, 30.0), (30.0, 40.0)]
 

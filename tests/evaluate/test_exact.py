@@ -2,8 +2,8 @@
 
 import pytest
 
-from seedvideo.evaluate.exact import exact_match
-from seedvideo.tasks.comparing import normalised
+from seedvideo.evaluate.metrics.answers import exact_match
+from seedvideo.tasks.question_answering import normalised
 
 
 def test_exact_match() -> None:

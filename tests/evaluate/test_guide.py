@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from seedvideo.evaluate.benches import told
-from seedvideo.evaluate.items import Task
-from seedvideo.evaluate.measures import MEASURES, UNREAD
+from seedvideo.evaluate.registry import told
 from seedvideo.evaluate.results import read_predictions
+from seedvideo.evaluate.scoring import MEASURES, UNREAD
+from seedvideo.evaluate.types import Task
 from tests.documented import DOCS, blocks
 
 GUIDE = DOCS / "guides" / "evaluate.md"

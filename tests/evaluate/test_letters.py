@@ -5,8 +5,12 @@ Answers as models write them are read in tests/tasks/test_choice.py.
 
 import pytest
 
-from seedvideo.evaluate.circular import circular_accuracy, rotations
-from seedvideo.evaluate.letters import option_of, without_letter
+from seedvideo.evaluate.metrics.answers import (
+    circular_accuracy,
+    option_of,
+    rotations,
+    without_letter,
+)
 
 OPTIONS = ("a red car", "a blue car", "two dogs", "nothing")
 

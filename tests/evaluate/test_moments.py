@@ -2,7 +2,7 @@
 
 import pytest
 
-from seedvideo.evaluate.moments import THRESHOLDS, average_precision, best_first, moment_ap
+from seedvideo.evaluate.metrics.temporal import THRESHOLDS, average_precision, best_first, moment_ap
 
 TRUTH = [(0.0, 10.0), (20.0, 30.0)]
 

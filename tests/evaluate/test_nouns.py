@@ -1,6 +1,6 @@
 import pytest
 
-from seedvideo.evaluate.nouns import main_nouns, mentions, nouns, slideshow_score
+from seedvideo.evaluate.metrics.nouns import main_nouns, mentions, nouns, slideshow_score
 
 DOG = [
     "A brown dog runs on the beach .",

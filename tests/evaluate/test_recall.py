@@ -1,6 +1,12 @@
 import pytest
 
-from seedvideo.evaluate.recall import best_iou, false_positive_rate, mean_iou, one_of, recall_at
+from seedvideo.evaluate.metrics.temporal import (
+    best_iou,
+    false_positive_rate,
+    mean_iou,
+    one_of,
+    recall_at,
+)
 
 
 def test_recall_and_mean_by_hand() -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from seedvideo.evaluate.rouge import rouge_l, rouge_l_scores, similarity
+from seedvideo.evaluate.metrics.captioning import rouge_l, rouge_l_scores, similarity
 
 
 def test_by_hand() -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from seedvideo.errors import InputError, MediaError, OutputError
-from seedvideo.evaluate.items import Item, Prediction, Task
+from seedvideo.evaluate.reporting import render
 from seedvideo.evaluate.results import Outcome, Results, Settings, read_predictions
-from seedvideo.evaluate.run import by_video, in_folder, run
-from seedvideo.evaluate.summary import compare, summarise
-from seedvideo.evaluate.table import render
+from seedvideo.evaluate.runner import by_video, in_folder, run
+from seedvideo.evaluate.scoring import compare, summarise
+from seedvideo.evaluate.types import Item, Prediction, Task
 
 SETTINGS = Settings(
     "made-up", {"model": "fake", "policy": "uniform", "budget": 512, "blind": False}

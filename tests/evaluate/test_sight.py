@@ -5,10 +5,10 @@ from typing import Literal
 
 import pytest
 
-from seedvideo.evaluate.items import Item, Prediction
+from seedvideo.evaluate.reporting import render
 from seedvideo.evaluate.results import Outcome, Settings
-from seedvideo.evaluate.summary import compare, summarise
-from seedvideo.evaluate.table import render
+from seedvideo.evaluate.scoring import compare, summarise
+from seedvideo.evaluate.types import Item, Prediction
 
 SETTINGS = Settings("made-up", {"model": "fake"})
 

@@ -6,8 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedvideo.evaluate.rouge import similarity
-from seedvideo.evaluate.soda import Story, best_in_order, each_annotator, mean_f1, soda
+from seedvideo.evaluate.metrics.captioning import similarity
+from seedvideo.evaluate.metrics.dense_captioning import (
+    Story,
+    best_in_order,
+    each_annotator,
+    mean_f1,
+    soda,
+)
 
 TABLES = st.integers(1, 4).flatmap(
     lambda wide: st.lists(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedvideo.evaluate.spans import best_matching, iou, matched_iou, passes
+from seedvideo.evaluate.metrics.temporal import best_matching, iou, matched_iou, passes
 
 TABLES = st.integers(1, 4).flatmap(
     lambda wide: st.lists(

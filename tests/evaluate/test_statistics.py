@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from seedvideo.evaluate.statistics import combined, difference, mcnemar, share, wilson
+from seedvideo.evaluate.metrics.statistics import combined, difference, mcnemar, share, wilson
 
 
 def test_mcnemar_by_hand() -> None:

@@ -7,13 +7,30 @@ import numpy as np
 import pytest
 
 import seedvideo
-from seedvideo.evaluate.synthetic.case import FAMILIES, TEST_SEEDS, Family, make_case, write_video
-from seedvideo.evaluate.synthetic.picture import background, show
-from seedvideo.evaluate.synthetic.questions import ask_all
-from seedvideo.evaluate.synthetic.story import Event, Motion, draw_event, draw_things
-from seedvideo.evaluate.synthetic.things import COLOURS, HELD_OUT, SHAPES, Thing, all_things, sprite
-from seedvideo.media.frames import Target
-from seedvideo.media.timeline import Span
+from seedvideo.evaluate.synthetic.dataset import (
+    FAMILIES,
+    TEST_SEEDS,
+    Family,
+    ask_all,
+    make_case,
+    write_video,
+)
+from seedvideo.evaluate.synthetic.world import (
+    COLOURS,
+    HELD_OUT,
+    SHAPES,
+    Event,
+    Motion,
+    Thing,
+    all_things,
+    background,
+    draw_event,
+    draw_things,
+    show,
+    sprite,
+)
+from seedvideo.media.types import Target
+from seedvideo.utils.timecode import Span
 
 SEEDS = range(TEST_SEEDS + 500, TEST_SEEDS + 520)
 SPAN = Span(Fraction(0), Fraction(1))

@@ -1,6 +1,6 @@
 import pytest
 
-from seedvideo.evaluate.tokens import ngrams, tokenize, tokenize_pairs
+from seedvideo.evaluate.metrics.captioning import ngrams, tokenize, tokenize_pairs
 
 
 @pytest.mark.parametrize(

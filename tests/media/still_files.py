@@ -12,12 +12,12 @@ import numpy as np
 from PIL import Image
 
 from seedvideo.limits import DEFAULT_LIMITS
-from seedvideo.media.container import Origin
-from seedvideo.media.decode import PyavDecoder
 from seedvideo.media.decoder import Tally, Wanted
-from seedvideo.media.describe import describe
-from seedvideo.media.info import MediaInfo
-from seedvideo.media.safety import open_source
+from seedvideo.media.demuxer import Origin
+from seedvideo.media.probe import describe
+from seedvideo.media.pyav_decoder import PyavDecoder
+from seedvideo.media.source import open_source
+from seedvideo.media.types import MediaInfo
 from tests.fixtures import coded_frame, read_number
 
 Chunks = list[tuple[bytes, bytes]]

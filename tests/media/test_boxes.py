@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from seedvideo.media.boxes import HeaderFile, TrackHeader, boxes, child, read_track_header, whole
+from seedvideo.media.container_boxes import (
+    HeaderFile,
+    TrackHeader,
+    boxes,
+    child,
+    read_track_header,
+    whole,
+)
 from tests.cropped import box
 
 SIDES = struct.pack(">2I", 640 << 16, (360 << 16) + (1 << 15))

@@ -14,9 +14,9 @@ from PIL import Image
 
 from seedvideo.errors import MediaError
 from seedvideo.media import Target, open_video
-from seedvideo.media.crop import Crop
-from seedvideo.media.info import MediaWarning
-from seedvideo.media.picture import Orientation, Resizer
+from seedvideo.media.cropping import Crop
+from seedvideo.media.resize import Orientation, Resizer
+from seedvideo.media.types import MediaWarning
 from tests.fixtures import Clips, Pixels, ffmpeg
 from tests.in_process import shown
 

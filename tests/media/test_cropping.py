@@ -10,7 +10,7 @@ import pytest
 
 from seedvideo.errors import MediaError
 from seedvideo.media import Target, open_video
-from seedvideo.media.stated import read_heif_window
+from seedvideo.media.container_boxes import read_heif_window
 from tests.cropped import (
     aperture,
     aperture_of,

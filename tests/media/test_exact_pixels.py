@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from seedvideo.limits import DEFAULT_LIMITS
-from seedvideo.media import Frame, Target, VideoReader, decode, native, open_video
-from seedvideo.media.container import Origin
-from seedvideo.media.cursor import Cursor, SeekNotTrusted
+from seedvideo.media import Frame, Target, VideoReader, gop_decoder, open_video, pyav_decoder
 from seedvideo.media.decoder import Strategy, Tally, Wanted
-from seedvideo.media.describe import describe
-from seedvideo.media.safety import open_source
+from seedvideo.media.demuxer import Origin
+from seedvideo.media.gop_decoder import Cursor, SeekNotTrusted
+from seedvideo.media.probe import describe
+from seedvideo.media.source import open_source
 from tests.fixtures import DERIVED, RECIPES, Clips, coded_video
 
 SIZE = (80, 48)
@@ -76,7 +76,7 @@ def test_one_pass_never_seeks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     )
     data, path = whole.read_bytes(), tmp_path / "cut.ts"
     path.write_bytes(data[: 188 * 3] + data[188 * 8 :])
-    monkeypatch.setattr(native, "Cursor", Unseekable)
+    monkeypatch.setattr(gop_decoder, "Cursor", Unseekable)
     source = open_source(path, limits=DEFAULT_LIMITS, root=None)
     try:
         origin = Origin(
@@ -84,7 +84,7 @@ def test_one_pass_never_seeks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         )
         opened = describe(origin, lambda: None)
         assert opened.index.keys[0] > 200
-        decoder = decode.PyavDecoder(origin, opened.index, opened.table, opened.orientation)
+        decoder = pyav_decoder.PyavDecoder(origin, opened.index, opened.table, opened.orientation)
         wanted = [Wanted(rank, 8, 8) for rank in range(len(opened.index.times))]
 
         def pictures(strategy: Strategy) -> int:

@@ -7,7 +7,7 @@ import pytest
 
 from seedvideo.errors import DecodeError
 from seedvideo.limits import Limits
-from seedvideo.media import Target, child, open_video
+from seedvideo.media import Target, open_video, worker_client
 from seedvideo.media.decoder import LookSize, LookSpan
 from tests.fixtures import Clips, coded_video
 from tests.leftovers import children
@@ -57,7 +57,7 @@ OPENED = {
 
 
 def boots(monkeypatch: pytest.MonkeyPatch, evil: str) -> None:
-    monkeypatch.setattr(child, "_BOOT", BOOT.format(evil=evil))
+    monkeypatch.setattr(worker_client, "_BOOT", BOOT.format(evil=evil))
 
 
 def assert_refused(path: Path) -> None:
@@ -88,7 +88,7 @@ def answer(line, decoder, message, tally):
 worker._answer_pass = answer
 """
     boots(monkeypatch, evil)
-    monkeypatch.setattr(child, "STOP_GRACE_S", 1.0)
+    monkeypatch.setattr(worker_client, "STOP_GRACE_S", 1.0)
     with open_video(clips["plain"], workers=1) as reader:
         frames = reader.frames([Target(time, 4, 4) for time in reader.times])
         next(frames)
@@ -150,13 +150,13 @@ def test_a_process_that_dies_at_each_task_is_not_replaced_for_ever(
         tmp_path / "clip.mp4", "-c:v libx264 -pix_fmt yuv420p -g 30", frames=600, size=(64, 48)
     )
     boots(monkeypatch, "worker._answer_looks = lambda *_: sys.exit(3)")
-    started, start = [], child.Child.__init__
+    started, start = [], worker_client.Child.__init__
 
-    def counted(self: child.Child, *words: Any) -> None:
+    def counted(self: worker_client.Child, *words: Any) -> None:
         started.append(self)
         start(self, *words)
 
-    monkeypatch.setattr(child.Child, "__init__", counted)
+    monkeypatch.setattr(worker_client.Child, "__init__", counted)
     with open_video(path, workers=4) as reader:
         with pytest.raises(DecodeError) as caught:
             list(reader.looks([LookSpan(0, 600, "all")], LookSize(32, 24)))

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedvideo.errors import MediaError
+from seedvideo.media.demuxer import NO_TIME, PacketTable
 from seedvideo.media.index import Index, build_index, is_variable
-from seedvideo.media.packets import NO_TIME, PacketTable
 
 BASE = Fraction(1, 10)
 

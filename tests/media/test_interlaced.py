@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import seedvideo
 from seedvideo.media import Target, open_video
 from seedvideo.media.decoder import LookSize, LookSpan
-from seedvideo.media.fields import field_reader
+from seedvideo.media.interlacing import field_reader
 from tests.fixtures import coded_video
 from tests.interlaced import (
     Coded,

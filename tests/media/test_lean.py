@@ -14,7 +14,7 @@ import pytest
 
 from seedvideo.limits import Limits
 from seedvideo.media import Target, open_video
-from seedvideo.media.picture import Orientation, Resizer
+from seedvideo.media.resize import Orientation, Resizer
 from tests.fixtures import FRAMES, Clips, Pixels, coded_video, ffmpeg
 
 SIZE = (96, 56)

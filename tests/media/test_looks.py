@@ -8,8 +8,8 @@ import pytest
 
 from seedvideo.errors import ConfigError, DecodeError
 from seedvideo.media.decoder import LookSize, LookSpan
-from seedvideo.media.frames import Looks, Target
 from seedvideo.media.reader import VideoReader, open_video
+from seedvideo.media.types import Looks, Target
 from seedvideo.media.worker import looks_a_message
 from tests.fixtures import FRAMES, HEIGHT_PX, WIDTH_PX, X264_CBR, Clips, coded_video
 

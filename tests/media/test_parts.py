@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from seedvideo.errors import MediaError
 from seedvideo.media import wire
-from seedvideo.media.safety import HEAD_BYTES, show_path, sniff
+from seedvideo.media.source import HEAD_BYTES, show_path, sniff
 from tests.fixtures import Clips
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from PIL import Image
 
-from seedvideo.media.picture import Orientation, Resizer
+from seedvideo.media.resize import Orientation, Resizer
 from tests.fixtures import Clips, Pixels, coded_video
 
 SIZES = [(96, 56), (150, 90), (300, 7), (1, 1), (33, 71)]

@@ -15,7 +15,7 @@ from PIL import Image
 
 from seedvideo.errors import MediaError
 from seedvideo.media import Target, open_video
-from seedvideo.media.stills import gif_is_cut
+from seedvideo.media.still_images import gif_is_cut
 from tests.fixtures import Clips, coded_frame, coded_video, ffmpeg
 from tests.media.still_files import box, facts, pictures, png, png_chunks, saved, shown
 

@@ -14,7 +14,7 @@ import pytest
 
 from seedvideo.errors import ConfigError, DecodeError, InputError, MediaError
 from seedvideo.limits import Limits
-from seedvideo.media import Frame, Target, VideoReader, open_video, team
+from seedvideo.media import Frame, Target, VideoReader, open_video, worker_pool
 from seedvideo.media.decoder import Depth, LookSize, LookSpan
 from tests.fixtures import coded_video
 from tests.leftovers import children, descriptors
@@ -235,7 +235,7 @@ def test_a_process_that_dies_early_is_not_needed(h264: Path) -> None:
 
 
 def test_what_waits_for_its_turn_is_bounded(h264: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(team, "MAX_WAITING_BYTES", 1)
+    monkeypatch.setattr(worker_pool, "MAX_WAITING_BYTES", 1)
     with open_video(h264, workers=8) as reader:
         frames = list(reader.frames([Target(time, 64, 48) for time in reader.times]))
     assert [frame.pts for frame in frames] == list(reader.times)

@@ -12,11 +12,11 @@ from safetensors.torch import load_file, save_file
 
 from seedvideo.errors import ModelError
 from seedvideo.model.checkpoint import CheckpointConfig, load_checkpoint, save_checkpoint
-from seedvideo.model.decoder import DecoderConfig
-from seedvideo.model.familiarity import Familiarity
-from seedvideo.model.files import file_sha256, verify
+from seedvideo.model.language_model import DecoderConfig
+from seedvideo.model.metadata import file_sha256, verify
+from seedvideo.model.ood import Familiarity
 from seedvideo.model.seedvl import AnswerConfig, SeedVL, SeedVLConfig, initialise
-from seedvideo.model.vit import VitConfig
+from seedvideo.model.vision_encoder import VitConfig
 from seedvideo.sampler.geometry import TokenGeometry
 
 CONFIG = CheckpointConfig(

@@ -4,8 +4,7 @@ import math
 
 import pytest
 
-from seedvideo.model.consensus import most_agreed
-from seedvideo.model.generate import Written
+from seedvideo.model.generation import Written, most_agreed
 
 
 def answer(*ids: int, rank: float = -1.0) -> Written:

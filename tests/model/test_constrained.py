@@ -9,10 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from seedvideo.model.constrained import WIDTH, Scored, Trie, rank_candidates
-from seedvideo.model.decoder import Decoder, DecoderConfig, KVCache
-from seedvideo.model.generate import log_probabilities, write
-from seedvideo.model.marks import ANSWER_ID, END_ID, IMAGE_ID
+from seedvideo.model.generation import (
+    WIDTH,
+    Scored,
+    Trie,
+    log_probabilities,
+    rank_candidates,
+    write,
+)
+from seedvideo.model.language_model import Decoder, DecoderConfig, KVCache
+from seedvideo.model.metadata import ANSWER_ID, END_ID, IMAGE_ID
 
 CONFIG = DecoderConfig(vocabulary=40, width=32, depth=3, heads=4, kv_heads=2, hidden=48)
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from seedvideo.model.decoder import Decoder, DecoderConfig, KVCache
-from seedvideo.model.generate import write
-from seedvideo.model.marks import ANSWER_ID, END_ID, FRAME_END_ID, FRAME_ID, IMAGE_ID, PAD_ID
+from seedvideo.model.generation import write
+from seedvideo.model.language_model import Decoder, DecoderConfig, KVCache
+from seedvideo.model.metadata import ANSWER_ID, END_ID, FRAME_END_ID, FRAME_ID, IMAGE_ID, PAD_ID
 
 CONFIG = DecoderConfig(vocabulary=40, width=32, depth=3, heads=4, kv_heads=2, hidden=48)
 

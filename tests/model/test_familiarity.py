@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from seedvideo.model.familiarity import Familiarity
+from seedvideo.model.ood import Familiarity
 
 
 def pictures(count: int, seed: int) -> torch.Tensor:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seedvideo.model.int8 import dequantise, from_disk, quantise, to_disk
+from seedvideo.model.checkpoint import dequantise, from_disk, quantise, to_disk
 
 
 def test_by_hand() -> None:

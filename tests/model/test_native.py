@@ -9,22 +9,25 @@ import torch
 
 from seedvideo.errors import ConfigError, ModelError
 from seedvideo.model import load
-from seedvideo.model.backends import SKILLS, Choice, Chooser, Pointer
-from seedvideo.model.backends.native import NativeBackend
-from seedvideo.model.checkpoint import (
-    CheckpointConfig,
-    load_checkpoint,
-    save_checkpoint,
+from seedvideo.model.backends.base import (
+    SKILLS,
+    Choice,
+    Chooser,
+    ImagePart,
+    Part,
+    Pointer,
+    TextPart,
+    pack,
 )
-from seedvideo.model.decoder import DecoderConfig
-from seedvideo.model.generate import log_probabilities, write
-from seedvideo.model.packing import ImagePart, Part, TextPart, pack
+from seedvideo.model.backends.native import NativeBackend
+from seedvideo.model.checkpoint import CheckpointConfig, load_checkpoint, save_checkpoint
+from seedvideo.model.generation import MAX_THINKING_TOKENS, THINK, log_probabilities, write
+from seedvideo.model.language_model import DecoderConfig
+from seedvideo.model.metadata import Tokenizer
 from seedvideo.model.seedvl import AnswerConfig, SeedVL, SeedVLConfig, initialise
-from seedvideo.model.thinking import MAX_THINKING_TOKENS, THINK
-from seedvideo.model.tokenizer import Tokenizer
-from seedvideo.model.vit import VitConfig
+from seedvideo.model.vision_encoder import VitConfig
 from seedvideo.sampler.geometry import TokenGeometry
-from seedvideo.train.vocabulary import learn_vocabulary
+from seedvideo.training.export import learn_vocabulary
 from tests.model.made import picture
 from tests.painted import ColourModel
 

@@ -11,17 +11,15 @@ import pytest
 import seedvideo
 from seedvideo import pipeline
 from seedvideo.answers import tell_answer, tell_spans
-from seedvideo.evaluate.synthetic.picture import background, show
-from seedvideo.evaluate.synthetic.story import Event, Place
-from seedvideo.evaluate.synthetic.things import Thing
-from seedvideo.media.timeline import Span
-from seedvideo.model.backends import Backend
-from seedvideo.model.questions import things_in
+from seedvideo.evaluate.synthetic.world import Event, Place, Thing, background, show
+from seedvideo.model.backends.base import Backend
+from seedvideo.model.open_answers import things_in
 from seedvideo.pipeline import prepare
 from seedvideo.prepared import Prepared
 from seedvideo.records import Record
 from seedvideo.sampler.knobs import Knobs
-from seedvideo.tasks.ask import Question
+from seedvideo.tasks.question_answering import Question
+from seedvideo.utils.timecode import Span
 
 FPS = 10
 SHOWN: tuple[tuple[Thing, Place], ...] = (

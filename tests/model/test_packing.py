@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from seedvideo.model.packing import ImagePart, TextPart, pack
+from seedvideo.model.backends.base import ImagePart, TextPart, pack
 
 GREY = np.full((28, 56, 3), 127, dtype=np.uint8)
 

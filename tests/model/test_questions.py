@@ -5,10 +5,17 @@ from typing import Any
 
 import pytest
 
-from seedvideo.evaluate.synthetic import things
-from seedvideo.evaluate.synthetic.case import FAMILIES, make_case
-from seedvideo.model.open_answers import ANSWERS, action_in
-from seedvideo.model.questions import COLOURS, SHAPES, Asked, read_question, things_in
+from seedvideo.evaluate.synthetic import world
+from seedvideo.evaluate.synthetic.dataset import FAMILIES, make_case
+from seedvideo.model.open_answers import (
+    ANSWERS,
+    COLOURS,
+    SHAPES,
+    Asked,
+    action_in,
+    read_question,
+    things_in,
+)
 from tests.documented import ROOT
 
 
@@ -20,8 +27,8 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_the_made_world_is_the_one_of_the_scenes() -> None:
-    assert tuple(things.COLOURS) == COLOURS
-    assert things.SHAPES == SHAPES
+    assert tuple(world.COLOURS) == COLOURS
+    assert world.SHAPES == SHAPES
 
 
 def test_every_question_of_made_videos_has_its_kind_and_its_answer_among_those_known() -> None:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from seedvideo.model.decoder import DecoderConfig
-from seedvideo.model.reader import Reader
+from seedvideo.model.language_model import DecoderConfig
+from seedvideo.model.layers import Reader
 from seedvideo.model.seedvl import AnswerBranch, AnswerConfig
 
 WIDTH = 8

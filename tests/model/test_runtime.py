@@ -15,9 +15,8 @@ import torch
 
 from seedvideo.errors import ModelError
 from seedvideo.model import load, runtime
-from seedvideo.model.backends import Backend
+from seedvideo.model.backends.base import Backend, pack
 from seedvideo.model.backends.native import NativeBackend
-from seedvideo.model.packing import pack
 from tests.forks import forked
 from tests.model.made import picture
 from tests.model.test_native import save_tiny

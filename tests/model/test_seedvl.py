@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from seedvideo.model.backends import SKILLS
-from seedvideo.model.decoder import DecoderConfig
-from seedvideo.model.marks import (
+from seedvideo.model.backends.base import SKILLS
+from seedvideo.model.language_model import DecoderConfig
+from seedvideo.model.metadata import (
     ANSWER_ID,
     END_ID,
     FRAME_END_ID,
@@ -17,8 +17,8 @@ from seedvideo.model.marks import (
     SPECIAL_TOKENS,
 )
 from seedvideo.model.seedvl import AnswerConfig, SeedVL, SeedVLConfig, initialise
-from seedvideo.model.vit import VitConfig
-from seedvideo.units import TOKEN_PX
+from seedvideo.model.vision_encoder import VitConfig
+from seedvideo.sampler.geometry import TOKEN_PX
 
 DECODER = DecoderConfig(vocabulary=50, width=32, depth=2, heads=2, kv_heads=1, hidden=48)
 TINY = SeedVLConfig(vit=VitConfig(width=32, depth=1, heads=2), adapter_hidden=48, decoder=DECODER)

@@ -9,12 +9,11 @@ import torch
 from safetensors.torch import load_file
 
 from seedvideo.model import WEIGHTS, available, load
+from seedvideo.model.backends.base import pack
 from seedvideo.model.backends.native import NativeBackend
 from seedvideo.model.checkpoint import MAX_FILE_BYTES
-from seedvideo.model.consensus import most_agreed
-from seedvideo.model.files import verify
-from seedvideo.model.generate import write
-from seedvideo.model.packing import pack
+from seedvideo.model.generation import most_agreed, write
+from seedvideo.model.metadata import verify
 from tests.model.made import picture
 
 

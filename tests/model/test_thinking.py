@@ -3,11 +3,10 @@
 import pytest
 import torch
 
-from seedvideo.model.decoder import Decoder, DecoderConfig
-from seedvideo.model.marks import END_ID
-from seedvideo.model.thinking import THINK, THINK_END, think
-from seedvideo.model.tokenizer import Tokenizer
-from seedvideo.train.vocabulary import learn_vocabulary
+from seedvideo.model.generation import THINK, THINK_END, think
+from seedvideo.model.language_model import Decoder, DecoderConfig
+from seedvideo.model.metadata import END_ID, Tokenizer
+from seedvideo.training.export import learn_vocabulary
 
 WIDTH = 32
 

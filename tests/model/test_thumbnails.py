@@ -2,7 +2,7 @@
 
 import torch
 
-from seedvideo.model.thumbnails import THUMBNAIL_PX, scaled, thumbnails
+from seedvideo.model.vision_encoder import THUMBNAIL_PX, scaled, thumbnails
 
 
 def test_thumbnails_are_the_squares_of_their_tokens() -> None:

@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seedvideo.model.rope import angles_2d, rotate
+from seedvideo.model.layers import angles_2d, rotate
 from seedvideo.model.seedvl import SeedVLConfig
-from seedvideo.model.vit import FrameAttention, SeedViT, VitConfig, pool, runs
-from seedvideo.units import TOKEN_PX
+from seedvideo.model.vision_encoder import FrameAttention, SeedViT, VitConfig, pool, runs
+from seedvideo.sampler.geometry import TOKEN_PX
 
 TINY = VitConfig(width=64, depth=2, heads=2)
 

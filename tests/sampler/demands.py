@@ -7,12 +7,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from seedvideo.media.info import MediaWarning
-from seedvideo.media.timeline import Span
-from seedvideo.sampler.demand import Demand, Peak, Still
-from seedvideo.sampler.offers import Level
+from seedvideo.media.types import MediaWarning
+from seedvideo.sampler.allocation import Level
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import make_plan
+from seedvideo.sampler.utility import Demand, Peak, Still
+from seedvideo.utils.timecode import Span
 from tests.sampler.videos import video
 
 TICK = Fraction(1, 30)

@@ -14,13 +14,11 @@ from hypothesis import strategies as st
 
 from seedvideo.errors import PlanError
 from seedvideo.limits import Limits
-from seedvideo.sampler.geometry import SEED, TokenGeometry
+from seedvideo.sampler.geometry import SEED, TASK_FPS, TokenGeometry, time_text
 from seedvideo.sampler.knobs import Knobs
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import make_plan
-from seedvideo.sampler.stamps import time_text
 from seedvideo.sampler.utility import EVENT_WORTH_S, Looks, worth
-from seedvideo.units import TASK_FPS
 from tests.sampler.demands import Found, adaptive, demand, flash, founds, structured
 from tests.sampler.videos import even_times, info, text_price, video
 

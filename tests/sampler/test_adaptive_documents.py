@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from seedvideo.errors import PlanError
-from seedvideo.sampler.costs import decode_costs
 from seedvideo.sampler.plan import Plan
+from seedvideo.sampler.request import decode_costs
 from tests.sampler.demands import adaptive, structured
 
 

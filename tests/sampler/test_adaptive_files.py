@@ -11,11 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import seedvideo
-from seedvideo.sampler.geometry import SEED, TokenGeometry
+from seedvideo.sampler.geometry import SEED, TokenGeometry, assumed_text_tokens
 from seedvideo.sampler.knobs import Knobs
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import make_plan
-from seedvideo.sampler.stamps import assumed_text_tokens
 from tests.fixtures import Clips, clips, ffmpeg, read_number
 
 __all__ = ["clips"]

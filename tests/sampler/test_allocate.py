@@ -11,15 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seedvideo.sampler.allocate import (
+from seedvideo.sampler.allocation import (
     Allocation,
+    Level,
+    Lot,
     Sharing,
     allocate,
     coverage_share,
     even_worth,
+    ladder,
 )
-from seedvideo.sampler.offers import Level, Lot, ladder
-from seedvideo.sampler.spots import Spot, find_spots
+from seedvideo.sampler.utility import Spot, find_spots
 from tests.sampler.demands import LEVELS, demand, flash, segments
 from tests.sampler.videos import even_times
 

@@ -11,8 +11,8 @@ import pytest
 from seedvideo.errors import ConfigError
 from seedvideo.media.reader import open_video
 from seedvideo.sampler.analysis import Analysis, Method, analyse
-from seedvideo.sampler.demand import Peak
-from seedvideo.sampler.signals import PEAK, Watcher
+from seedvideo.sampler.novelty import PEAK, Watcher
+from seedvideo.sampler.utility import Peak
 from tests.fixtures import Clips, clips, coded_video, ffmpeg
 from tests.painted import paint
 from tests.sampler.filmed import CODECS, FLASH_S, SCENES, X264, filmed

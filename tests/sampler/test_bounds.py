@@ -8,11 +8,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedvideo.media.timeline import Span
 from seedvideo.sampler.analysis import Analysis, Method
-from seedvideo.sampler.bounds import Change, changes_of, frame_bounds
-from seedvideo.sampler.demand import Demand
-from seedvideo.sampler.signals import PEAK, Signals
+from seedvideo.sampler.boundaries import Change, changes_of, frame_bounds
+from seedvideo.sampler.novelty import PEAK, Signals
+from seedvideo.sampler.utility import Demand
+from seedvideo.utils.timecode import Span
 
 WINDOW = Span(Fraction(0), Fraction(10))
 TIMES = tuple(Fraction(number, 10) for number in range(100))

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedvideo.media.frames import Target
 from seedvideo.media.reader import VideoReader, open_video
-from seedvideo.sampler.costs import DecodeCosts, decode_costs
+from seedvideo.media.types import Target
+from seedvideo.sampler.request import DecodeCosts, decode_costs
 from tests.fixtures import FRAMES, Clips, clips
 
 __all__ = ["clips"]

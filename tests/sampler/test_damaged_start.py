@@ -9,8 +9,7 @@ import pytest
 from seedvideo.errors import MediaError
 from seedvideo.media import open_video
 from seedvideo.media.decoder import LookSize, LookSpan
-from seedvideo.sampler.analysis import Method, analyse
-from seedvideo.sampler.keep import kept_analysis
+from seedvideo.sampler.analysis import Method, analyse, kept_analysis
 from seedvideo.sampler.policies import make_plan
 from tests.fixtures import Clips, clips, coded_video
 

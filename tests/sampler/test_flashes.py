@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import seedvideo
-from seedvideo.sampler.flashes import FlashFinder, with_flashes
-from seedvideo.sampler.needs import trust
-from seedvideo.sampler.signals import Event
+from seedvideo.sampler.demand_estimation import trust
+from seedvideo.sampler.novelty import Event
+from seedvideo.sampler.shots import FlashFinder, with_flashes
 from tests.fixtures import ffmpeg
 
 SIDE_BLOCKS = 20

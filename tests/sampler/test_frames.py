@@ -4,8 +4,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from seedvideo.media.frames import Frame, Target
 from seedvideo.media.reader import StrategyName
+from seedvideo.media.types import Frame, Target
 from seedvideo.sampler.frames import planned_frames
 from seedvideo.sampler.knobs import Knobs
 from seedvideo.sampler.plan import Plan

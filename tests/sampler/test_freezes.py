@@ -11,8 +11,8 @@ import seedvideo
 from seedvideo.sampler.analysis import Method
 from seedvideo.sampler.freezes import Floats, Freeze, FreezeFinder
 from seedvideo.sampler.knobs import Knobs
-from seedvideo.sampler.parts import PlannedFrame
 from seedvideo.sampler.policies import PolicyName
+from seedvideo.sampler.types import PlannedFrame
 from tests.fixtures import ffmpeg
 
 SIZE = "640x360"

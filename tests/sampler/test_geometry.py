@@ -6,8 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from seedvideo.errors import PlanError
-from seedvideo.sampler.geometry import SEED, TokenGeometry
-from seedvideo.units import LEVELS_TOKENS
+from seedvideo.sampler.geometry import LEVELS_TOKENS, SEED, TokenGeometry
 
 NANO = TokenGeometry("nano", 64, (64, 48, 32, 16), 1, 2048)
 

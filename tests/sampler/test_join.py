@@ -6,8 +6,8 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedvideo.media.timeline import Span
-from seedvideo.sampler.join import inside, join_shots
+from seedvideo.sampler.shots import inside, join_shots
+from seedvideo.utils.timecode import Span
 
 SHORTEST = Fraction(1, 2)
 

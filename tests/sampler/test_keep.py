@@ -8,9 +8,8 @@ import pytest
 
 from seedvideo.errors import OutputError
 from seedvideo.media.reader import open_video
-from seedvideo.sampler import keep
-from seedvideo.sampler.analysis import Analysis, Method, analyse
-from seedvideo.sampler.keep import DAMAGED, kept_analysis
+from seedvideo.sampler import analysis
+from seedvideo.sampler.analysis import DAMAGED, Analysis, Method, analyse, kept_analysis
 from tests.painted import paint
 
 
@@ -38,7 +37,7 @@ def test_the_second_time_nothing_is_looked_at(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = kept(clip, tmp_path / "kept")
-    monkeypatch.delattr(keep, "analyse")
+    monkeypatch.delattr(analysis, "analyse")
     renamed = tmp_path / "other.mp4"
     shutil.copy(clip, renamed)
     again = kept(renamed, tmp_path / "kept")

@@ -7,11 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seedvideo.sampler.allocate import Grant
-from seedvideo.sampler.demand import Demand, Peak
-from seedvideo.sampler.offers import Level
-from seedvideo.sampler.place import FLOOR, Measure, Place, place
-from seedvideo.sampler.spots import find_spots
+from seedvideo.sampler.allocation import Grant, Level
+from seedvideo.sampler.placement import FLOOR, Measure, Place, place
+from seedvideo.sampler.utility import Demand, Peak, find_spots
 from tests.sampler.demands import LEVELS, TICK, demand, flash, segments
 from tests.sampler.videos import even_times
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from seedvideo.errors import PlanError
 from seedvideo.limits import Limits
-from seedvideo.media.frames import Target
-from seedvideo.media.info import MediaWarning
+from seedvideo.media.types import MediaWarning, Target
 from seedvideo.sampler.geometry import SEED
-from seedvideo.sampler.plan import Plan, PlannedFrame, Segment
+from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import make_plan
+from seedvideo.sampler.types import PlannedFrame, Segment
 from tests.sampler.videos import even_times, info, video
 
 

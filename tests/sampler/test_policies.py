@@ -8,11 +8,10 @@ from hypothesis import strategies as st
 
 from seedvideo.errors import PlanError
 from seedvideo.limits import Limits
-from seedvideo.sampler.geometry import SEED, TokenGeometry
+from seedvideo.sampler.geometry import SEED, TokenGeometry, time_text
 from seedvideo.sampler.knobs import Knobs
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import POLICIES, PolicyName, make_plan
-from seedvideo.sampler.stamps import time_text
 from tests.sampler.demands import Found, demand
 from tests.sampler.videos import even_times, info, text_price, video
 

@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 
 from seedvideo.errors import PlanError
 from seedvideo.limits import Limits
-from seedvideo.sampler.geometry import TokenGeometry
+from seedvideo.sampler.geometry import LEVELS_TOKENS, TokenGeometry
 from seedvideo.sampler.knobs import Knobs
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import make_plan
-from seedvideo.units import LEVELS_TOKENS
 from tests.sampler.videos import even_times, info, video
 
 # Last second that still gets each level, by rate, to a tenth of a second; after the last of them

@@ -9,10 +9,10 @@ from scenedetect import AdaptiveDetector, detect
 
 from seedvideo.media.reader import open_video
 from seedvideo.sampler.analysis import analyse
-from seedvideo.sampler.bumps import BUMP, view_packets
-from seedvideo.sampler.needs import busy_share, standing_out
-from seedvideo.sampler.segments import split_by_pace
-from seedvideo.sampler.signals import Event
+from seedvideo.sampler.demand_estimation import busy_share, standing_out
+from seedvideo.sampler.novelty import Event
+from seedvideo.sampler.packet_analysis import BUMP, view_packets
+from seedvideo.sampler.shots import split_by_pace
 from tests.fixtures import ffmpeg
 from tests.sampler.filmed import X264, scenery
 

@@ -5,7 +5,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from seedvideo.media.frames import Frame
+from seedvideo.media.types import Frame
 from seedvideo.sampler.knobs import Knobs
 from seedvideo.sampler.policies import make_plan
 from seedvideo.sampler.sheet import contact_sheet

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 
 import seedvideo
 from seedvideo.errors import PlanError
-from seedvideo.sampler.costs import DecodeCosts, decode_costs
-from seedvideo.sampler.demand import Demand
+from seedvideo.sampler.geometry import time_text
 from seedvideo.sampler.knobs import Knobs
-from seedvideo.sampler.parts import Decoding
+from seedvideo.sampler.placement import LEAST_SAVED
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import make_plan
-from seedvideo.sampler.snap import LEAST_SAVED
-from seedvideo.sampler.stamps import time_text
+from seedvideo.sampler.request import DecodeCosts, decode_costs
+from seedvideo.sampler.types import Decoding
+from seedvideo.sampler.utility import Demand
 from tests.fixtures import Clips, clips, ffmpeg
 from tests.sampler.demands import Found, adaptive, demand, founds
 from tests.sampler.videos import text_price

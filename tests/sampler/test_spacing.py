@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedvideo.sampler.spacing import spread, spread_in_time, thin
+from seedvideo.sampler.uniform import spread, spread_in_time, thin
 from tests.sampler.videos import even_times
 
 increasing = st.lists(st.integers(0, 10_000), min_size=1, max_size=60, unique=True).map(

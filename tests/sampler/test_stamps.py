@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedvideo.sampler.stamps import assumed_text_tokens, time_text
+from seedvideo.sampler.geometry import assumed_text_tokens, time_text
 
 
 @pytest.mark.parametrize(

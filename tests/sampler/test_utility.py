@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seedvideo.sampler.demand import Demand, Peak
 from seedvideo.sampler.utility import (
     EVENT_WORTH_S,
     MOMENT_S,
+    Demand,
     Looks,
+    Peak,
     chance_of_event,
     read,
     seen,

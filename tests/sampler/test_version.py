@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 from seedvideo.media.reader import open_video
-from seedvideo.media.timeline import Span
 from seedvideo.sampler.analysis import Method, analyse
-from seedvideo.sampler.costs import DecodeCosts, decode_costs
-from seedvideo.sampler.demand import Peak, Still
 from seedvideo.sampler.geometry import TokenGeometry
 from seedvideo.sampler.knobs import Knobs
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import POLICIES, SAMPLER_VERSION, make_plan
+from seedvideo.sampler.request import DecodeCosts, decode_costs
+from seedvideo.sampler.utility import Peak, Still
+from seedvideo.utils.timecode import Span
 from tests.sampler.demands import Found, adaptive, demand, flash, structured
 from tests.sampler.videos import info, text_price, video
 

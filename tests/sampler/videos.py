@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from fractions import Fraction
 
-from seedvideo.media.info import MediaInfo, MediaWarning
+from seedvideo.media.types import MediaInfo, MediaWarning
 
 
 def info(

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedvideo.errors import AskError, ModelError
-from seedvideo.tasks.ask import Question, read_open, read_option
-from seedvideo.tasks.labels import LETTERS
+from seedvideo.tasks.option_labels import LETTERS
+from seedvideo.tasks.question_answering import Question, read_open, read_option
 
 OPTIONS = ("red", "blue", "dark blue", "a dog")
 

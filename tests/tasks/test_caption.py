@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedvideo.errors import ModelError
-from seedvideo.tasks.caption import parse_caption
+from seedvideo.tasks.prompts import parse_caption
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedvideo.tasks.choice import option_meant
-from seedvideo.tasks.labels import LETTERS
+from seedvideo.tasks.option_labels import LETTERS
+from seedvideo.tasks.question_answering import option_meant
 
 OPTIONS = ("a red car", "a blue car", "two dogs", "nothing")
 NEUTRAL = tuple(f"thing number {n}" for n in range(100, 126))

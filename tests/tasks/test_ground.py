@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedvideo.errors import GroundError
-from seedvideo.tasks.ground import Weighed, clean_query, ground_prompt, weigh_spans
-from seedvideo.tasks.spans import Moment
+from seedvideo.tasks.grounding import Moment, Weighed, clean_query, ground_prompt, weigh_spans
 
 TIMES = [Fraction(0), Fraction(2), Fraction(4), Fraction(6)]
 BOUNDS = [Fraction(0), Fraction(1), Fraction(3), Fraction(5), Fraction(10)]

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedvideo.errors import ModelError
-from seedvideo.media.timeline import Span
-from seedvideo.tasks.spans import Moment, read_spans
+from seedvideo.tasks.grounding import Moment, read_spans
+from seedvideo.utils.timecode import Span
 
 WINDOW = Span(Fraction(0), Fraction(100))
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from seedvideo.tasks.think import inside_answer_marks, split_thought, with_thinking
+from seedvideo.tasks.prompts import inside_answer_marks, split_thought, with_thinking
 
 
 @pytest.mark.parametrize(

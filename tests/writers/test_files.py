@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedvideo.errors import OutputError
-from seedvideo.writers.files import output_names, refuse_existing, write_file
+from seedvideo.utils.files import output_names, refuse_existing, write_file
 
 
 def test_writes_and_makes_the_folder(tmp_path: Path) -> None:

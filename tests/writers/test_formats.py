@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from seedvideo.errors import MediaError
 from seedvideo.records import Event, Record
-from seedvideo.writers import WRITERS
-from seedvideo.writers.subtitles import clock
+from seedvideo.writers import WRITERS, clock
 from tests.fixtures import ffmpeg
 from tests.painted import paint
 from tests.records_made import answer_record, done_record, grounding_record

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedvideo.writers.inert import one_line, printable, printable_lines
+from seedvideo.utils.text import one_line, printable, printable_lines
 
 HOSTILE = ["\x1b[2J", "\x07", "\x00", "\x9b31m", "\u202e", "\u2066", "\udcff", "\u2028", "\x7f"]
 

@@ -8,20 +8,10 @@ find. It measures kept evidence, not understanding.
 could be kept. `benchmarks/flashbench.py` runs samplers over it and prints the table.
 """
 
-from seedvideo.evaluate.flashbench.encode import Groups
-from seedvideo.evaluate.flashbench.generate import Made, generate
-from seedvideo.evaluate.flashbench.oracle import oracle
-from seedvideo.evaluate.flashbench.score import Score, Shown, Unit, score
+from seedvideo.evaluate.flashbench.render import Groups, Made, generate
+from seedvideo.evaluate.flashbench.scoring import Score, Shown, Unit, oracle, score
+from seedvideo.evaluate.flashbench.spec import TASKS, Event, Item, Knobs, SeedSplit, TaskId, seeds
 from seedvideo.evaluate.flashbench.tasks import make_script
-from seedvideo.evaluate.flashbench.truth import (
-    TASKS,
-    Event,
-    Item,
-    Knobs,
-    SeedSplit,
-    TaskId,
-    seeds,
-)
 
 __all__ = [
     "TASKS",

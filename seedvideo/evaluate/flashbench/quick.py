@@ -3,30 +3,91 @@
 The marks are ``uniform`` of this package and the oracle, both at the same budget. What counts is as
 in the full benchmark (`benchmarks/flashbench.py`), which has longer videos, more of them and all
 rivals; legibility comes from the table. Videos are of dev seeds and are thrown away once planned.
+
+The lines of flashbench's tables: which tasks with which knobs, at full or quick length.
+
+What choosers of frames kept, as a Markdown table. Shares are printed times 100.
 """
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 import seedvideo
 from seedvideo.errors import PlanError
-from seedvideo.evaluate.flashbench.cases import Case, budgets, cases
-from seedvideo.evaluate.flashbench.encode import Groups
-from seedvideo.evaluate.flashbench.generate import generate
-from seedvideo.evaluate.flashbench.legibility import needs_by_table
-from seedvideo.evaluate.flashbench.oracle import oracle
-from seedvideo.evaluate.flashbench.score import Score, Shown, score
-from seedvideo.evaluate.flashbench.truth import Knobs, seeds
-from seedvideo.evaluate.items import Prediction
+from seedvideo.evaluate.flashbench.layout import is_null
+from seedvideo.evaluate.flashbench.render import Groups, generate
+from seedvideo.evaluate.flashbench.scoring import Score, Shown, needs_by_table, oracle, score
+from seedvideo.evaluate.flashbench.spec import Knobs, TaskId, seeds
+from seedvideo.evaluate.metrics.statistics import Estimate, share
+from seedvideo.evaluate.reporting import estimate_text
 from seedvideo.evaluate.results import Outcome, Results, Settings
-from seedvideo.evaluate.statistics import Estimate, share
-from seedvideo.sampler.geometry import SEED
+from seedvideo.evaluate.types import Prediction
+from seedvideo.sampler.geometry import FRAME_TEXT_TOKENS, SEED
 from seedvideo.sampler.policies import PolicyName
-from seedvideo.units import FRAME_TEXT_TOKENS
+
+BUDGETS: Final = (5_120, 10_240, 20_480, 40_960, 81_920)
+"""Tokens for twenty minutes."""
+
+QUICK_SHARE: Final = 10
+"""Quick videos and their budgets are so many times smaller."""
+
+QUICK_DURATION_S: Final = 120
+LENGTHS_S: Final = tuple(Fraction(2**power, 10) for power in range(6))  # 0.1 to 3.2 s
+
+_OTHERS: Final[tuple[TaskId, ...]] = ("T2", "T4", "T5", "T6", "T7", "T8", "T9")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A line of the tables.
+
+    Args:
+        name: of the line and of its folder.
+        task: which task.
+        knobs: how hard it is.
+        seeds: how many test videos a full run makes.
+    """
+
+    name: str
+    task: TaskId
+    knobs: Knobs
+    seeds: int
+
+
+def cases(*, quick: bool) -> tuple[Case, ...]:
+    """All cases; the quick ones are a tenth as long and have one video each."""
+    half = Fraction(1, 2)
+    found = [
+        Case("T1", "T1", Knobs(), 5),
+        Case("T1 busy", "T1", Knobs(distractor_share=half), 5),
+        Case("T3", "T3", Knobs(), 5),
+        Case("T3 busy", "T3", Knobs(distractor_share=half), 5),
+        *(
+            Case(f"T1 {style}", "T1", Knobs(backdrop=style), 2)
+            for style in ("pan", "flicker", "grain", "crowd")
+        ),
+        Case("T1 lengths", "T1", Knobs(event_s=LENGTHS_S, events=24), 3),
+        *(Case(task, task, Knobs(), 3) for task in get_args(TaskId) if is_null(task)),
+        *(Case(task, task, Knobs(), 2) for task in _OTHERS),
+    ]
+    return tuple(_quick(case) for case in found) if quick else tuple(found)
+
+
+def budgets(*, quick: bool) -> tuple[int, ...]:
+    """The budgets; those of a quick run are a tenth, for videos a tenth as long."""
+    return tuple(budget // QUICK_SHARE for budget in BUDGETS) if quick else BUDGETS
+
+
+def _quick(case: Case) -> Case:
+    events = {"T1 lengths": 6, "T8": 3, "T6": 3, "T2": 4, "T5": 6}.get(case.name, 6)
+    knobs = replace(case.knobs, duration_s=QUICK_DURATION_S, events=events)
+    return Case(case.name, case.task, knobs, 1)
+
 
 NAME: Final = "flashbench"
 Chooser: TypeAlias = PolicyName | Literal["oracle"]
@@ -216,3 +277,28 @@ def _truths(outcome: Outcome, measure: str) -> list[float]:
     """Counts as one number a question; which question it was does not matter here."""
     right, questions = int(outcome.scores[measure]), int(outcome.scores["questions"])
     return [1.0] * right + [0.0] * (questions - right)
+
+
+def render(found: Sequence[Row], *, budget_tokens: int) -> str:
+    """The table of a quick run.
+
+    Args:
+        found: rows with the same choosers.
+        budget_tokens: of every video.
+    """
+    columns = [
+        (name, measure) for measure in MEASURES for name, of in found[0].kept if of == measure
+    ]
+    titles = " | ".join(f"{measure}, {name}" for name, measure in columns)
+    lines = [
+        f"# flashbench, quick, budget {budget_tokens:,}",
+        "",
+        f"One video of two minutes a case, {found[0].questions:,} questions in all.",
+        "",
+        f"| case | questions | {titles} |",
+        f"| --- {'| ---: ' * (len(columns) + 1)}|",
+    ]
+    for row in found:
+        cells = " | ".join(estimate_text(row.kept[column]) for column in columns)
+        lines.append(f"| {row.name} | {row.questions} | {cells} |")
+    return "\n".join(lines) + "\n"

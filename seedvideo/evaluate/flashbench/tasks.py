@@ -12,9 +12,9 @@ from typing import Final
 import numpy as np
 
 from seedvideo.evaluate.flashbench.codes import Luma, draw_plate, random_code
-from seedvideo.evaluate.flashbench.script import Overlay, Script
-from seedvideo.evaluate.flashbench.stage import Stage, is_null
-from seedvideo.evaluate.flashbench.truth import TASKS, Event, Item, Knobs, TaskId
+from seedvideo.evaluate.flashbench.layout import Stage, is_null
+from seedvideo.evaluate.flashbench.scenes import Overlay, Script
+from seedvideo.evaluate.flashbench.spec import TASKS, Event, Item, Knobs, TaskId
 
 _LARGE: Final = (30,)
 _FINE: Final = (10, 11, 12, 13, 14)

@@ -23,32 +23,49 @@ import torch
 from torch import Tensor
 
 from seedvideo.errors import ModelError
-from seedvideo.model.backends import Choice, Chosen, Generation, Note, Pointed, Skill, Usage
+from seedvideo.model.backends.base import (
+    Choice,
+    Chosen,
+    Generation,
+    ImagePart,
+    Note,
+    Part,
+    Pointed,
+    Skill,
+    TextPart,
+    Usage,
+)
 from seedvideo.model.checkpoint import Checkpoint, load_checkpoint
-from seedvideo.model.consensus import most_agreed
-from seedvideo.model.constrained import rank_candidates
-from seedvideo.model.decoder import Decoder
-from seedvideo.model.familiarity import Familiarity
-from seedvideo.model.generate import Reading, as_it_is, write
-from seedvideo.model.marks import ANSWER_ID, FRAME_END_ID, FRAME_ID, IMAGE_ID, MARKS_A_FRAME
-from seedvideo.model.open_answers import answer_openly, finds
-from seedvideo.model.packing import ImagePart, Part, TextPart
-from seedvideo.model.questions import things_in
-from seedvideo.model.runtime import own_settings, set_threads
-from seedvideo.model.thinking import (
+from seedvideo.model.generation import (
     MAX_THINKING_TOKENS,
     STEP,
     THINK,
     THINK_END,
+    Reading,
     Thought,
+    as_it_is,
+    most_agreed,
+    rank_candidates,
     think,
     vectors,
+    write,
 )
-from seedvideo.model.tokenizer import Tokenizer
-from seedvideo.model.vit import ConvPatches
+from seedvideo.model.language_model import Decoder
+from seedvideo.model.metadata import (
+    ANSWER_ID,
+    FRAME_END_ID,
+    FRAME_ID,
+    IMAGE_ID,
+    MARKS_A_FRAME,
+    Tokenizer,
+)
+from seedvideo.model.ood import Familiarity
+from seedvideo.model.open_answers import answer_openly, finds, things_in
+from seedvideo.model.runtime import own_settings, set_threads
+from seedvideo.model.vision_encoder import ConvPatches
 from seedvideo.sampler.geometry import TokenGeometry
-from seedvideo.tasks.ask import open_question
-from seedvideo.tasks.think import without_thinking
+from seedvideo.tasks.prompts import without_thinking
+from seedvideo.tasks.question_answering import open_question
 
 CAPTION_BEAMS: Final = 32
 ANSWER_BEAMS: Final = 4

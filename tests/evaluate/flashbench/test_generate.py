@@ -21,11 +21,11 @@ from seedvideo.evaluate.flashbench import (
     seeds,
 )
 from seedvideo.evaluate.flashbench.codes import ALPHABET, draw_plate, ideal_reading, random_code
-from seedvideo.evaluate.flashbench.generate import box_at, unreadable
+from seedvideo.evaluate.flashbench.render import box_at, unreadable
 from seedvideo.evaluate.flashbench.scenes import Canvas, Scene, paint
-from seedvideo.evaluate.flashbench.truth import DEV_SEEDS, TEST_SEEDS, Style
-from seedvideo.media.frames import Target
+from seedvideo.evaluate.flashbench.spec import DEV_SEEDS, TEST_SEEDS, Style
 from seedvideo.media.reader import VideoReader, open_video
+from seedvideo.media.types import Target
 from tests.evaluate.flashbench.made import knobs
 
 STYLES: tuple[Style, ...] = get_args(Style)

@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 from seedvideo.errors import PlanError
-from seedvideo.evaluate.flashbench.cases import BUDGETS, Case, cases
-from seedvideo.evaluate.flashbench.quick import quick_cases, run_quick
-from seedvideo.evaluate.flashbench.table import render
+from seedvideo.evaluate.flashbench.quick import BUDGETS, Case, cases, quick_cases, render, run_quick
 from seedvideo.evaluate.results import Results
 from tests.evaluate.flashbench.made import knobs
 

@@ -5,14 +5,14 @@ from fractions import Fraction as F
 import pytest
 
 from seedvideo.evaluate.flashbench import Event, Item, Shown, oracle, score
-from seedvideo.evaluate.flashbench.legibility import (
+from seedvideo.evaluate.flashbench.scoring import (
+    counted,
     load_table,
     needs_by_table,
     read_table,
     table_need,
 )
-from seedvideo.evaluate.flashbench.score import counted
-from seedvideo.evaluate.statistics import difference, mcnemar, share
+from seedvideo.evaluate.metrics.statistics import difference, mcnemar, share
 from seedvideo.sampler.geometry import SEED
 from tests.evaluate.flashbench.made import code, item
 

@@ -1,0 +1,272 @@
+"""What is done with one clip, in two halves: prepared in one process, told by a model in another.
+
+Knows no journal, no queue and no process. The first half needs no weights, the second no file.
+
+A prepared video in a file without a name, on its way from the process that decoded to the model.
+
+The file is gone when the last process that holds it ends, so a killed job leaves nothing behind,
+and nobody copies pictures but the two that must. Layout: length of the header (8 bytes,
+big-endian), header (JSON), the contact sheet, the frames' pixels one after another.
+"""
+
+import importlib
+import json
+import mmap
+import os
+import struct
+import tempfile
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Final
+
+import numpy as np
+
+from seedvideo import answers, pipeline
+from seedvideo.batch.filters import Refused, by_header, by_pictures
+from seedvideo.batch.inputs import Item
+from seedvideo.batch.job import Job
+from seedvideo.batch.sheets import small_sheet
+from seedvideo.batch.similarity import Signature, signature_of
+from seedvideo.model.backends.base import Backend, Prices
+from seedvideo.prepared import Prepared, Shown, View
+from seedvideo.records import MediaRecord, PlanRecord, Record
+from seedvideo.stages import window_of
+from seedvideo.tasks.grounding import clean_query, ground_prompt
+from seedvideo.tasks.prompts import CAPTION_PROMPT
+from seedvideo.tasks.question_answering import Question
+from seedvideo.utils.timecode import Span
+from seedvideo.video import Video
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hands:
+    """Who does the work, as ``module:function``: processes are told by name.
+
+    Args:
+        prepare: as `prepare_item`.
+        tell: as `tell_item`.
+        prices: from a model's name to its `Prices`.
+        load: from a model's name to a `Backend`.
+    """
+
+    prepare: str = "seedvideo.batch.execution:prepare_item"
+    tell: str = "seedvideo.batch.execution:tell_item"
+    prices: str = "seedvideo.model:prices"
+    load: str = "seedvideo.model:load"
+
+
+OUR_HANDS: Final = Hands()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """A clip that passed the filters and is ready for a model.
+
+    Args:
+        prepared: what the model is shown.
+        sheet: a JPEG; empty where none is wanted.
+        signature: where the pictures of clips are compared.
+    """
+
+    prepared: Prepared
+    sheet: bytes = b""
+    signature: Signature | None = None
+
+
+def prepare_item(job: Job, item: Item, prices: Prices) -> Ready | Refused:
+    """Open, filter, plan and decode one clip.
+
+    Raises:
+        SeedVideoError: as `seedvideo.pipeline.prepare` does.
+    """
+    check_words(job, item)
+    with opened(job, item) as clip:
+        knobs = job.knobs(start_s=item.start_s, end_s=item.end_s)
+        window = window_of(clip, knobs)
+        refused = by_header(clip, window, job.filters)
+        if refused is not None:
+            return refused
+        refused = by_pictures(clip, window, job.filters)
+        if refused is not None:
+            return refused
+        signature = signature_of(clip, window) if job.filters.drops_near else None
+        prepared = pipeline.prepare(
+            clip,
+            model=prices,
+            dense=job.task == "dense",
+            policy=job.policy,
+            budget_tokens=job.budget_tokens,
+            task=job.sampling_task,
+            fps=job.fps,
+            knobs=knobs,
+            analysis=job.analysis,
+        )
+    return Ready(
+        prepared=prepared,
+        sheet=small_sheet(prepared.views[0].frames) if job.sheets else b"",
+        signature=signature,
+    )
+
+
+def tell_item(job: Job, item: Item, prepared: Prepared, model: Backend) -> Record:
+    """Let a model say what was asked about one clip.
+
+    Raises:
+        SeedVideoError: if it gives no usable answer.
+    """
+    if job.task == "ask":
+        return answers.tell_answer(
+            prepared, _question(job, item), model=model, thinking=job.thinking
+        )
+    if job.task == "ground":
+        query = clean_query(item.query or job.query)
+        return answers.tell_spans(prepared, query, model=model, top=job.top, thinking=job.thinking)
+    return pipeline.tell(prepared, model=model)
+
+
+def prompt_of(job: Job, item: Item) -> str:
+    """The words that go beside the frames; those that follow from the file stand for themselves."""
+    if job.task == "ask":
+        return _question(job, item).prompt(thinking=job.thinking)
+    if job.task == "ground":
+        query = clean_query(item.query or job.query)
+        return ground_prompt(query, duration=Fraction(0), thinking=job.thinking)
+    return CAPTION_PROMPT
+
+
+def check_words(job: Job, item: Item) -> None:
+    """Refuse what cannot be asked, before anything is opened.
+
+    Raises:
+        AskError: if there is no question, or its options cannot be chosen from.
+        GroundError: if there is no query.
+    """
+    prompt_of(job, item)
+
+
+def opened(job: Job, item: Item) -> Video:
+    """Open a clip as the job wishes, for one decoding process: other clips have theirs."""
+    return pipeline.open(
+        item.source,
+        decoder=job.decoder,
+        source_fps=None if job.source_fps is None else Fraction(str(job.source_fps)),
+        workers=1,
+    )
+
+
+def named(path: str) -> Any:
+    """The function of a name such as ``module:function``."""
+    module, _, function = path.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def _question(job: Job, item: Item) -> Question:
+    return Question.of(item.question or job.question, item.options or job.options)
+
+
+_LENGTH: Final = struct.Struct(">Q")
+
+
+def pack(prepared: Prepared, *, sheet: bytes = b"") -> int:
+    """Write a prepared video to a new file without a name.
+
+    Returns:
+        Its descriptor, the caller's to close.
+
+    Raises:
+        OSError: if there is no room for it.
+    """
+    header = {
+        "source": prepared.source,
+        "media": prepared.media.model_dump(mode="json"),
+        "plan": prepared.plan.model_dump(mode="json"),
+        "spent_s": dict(prepared.spent_s),
+        "views": [_plain(view) for view in prepared.views],
+        "sheet_bytes": len(sheet),
+    }
+    text = json.dumps(header, ensure_ascii=True, allow_nan=False).encode("ascii")
+    descriptor = _nameless()
+    try:
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            for part in (_LENGTH.pack(len(text)), text, sheet):
+                file.write(part)
+            for view in prepared.views:
+                for _, pixels in view.frames:
+                    file.write(np.ascontiguousarray(pixels).data)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """What was packed.
+
+    Args:
+        prepared: its pixels are read-only, and lie in the file.
+        sheet: the contact sheet; empty where there is none.
+    """
+
+    prepared: Prepared
+    sheet: bytes
+
+
+def unpack(descriptor: int) -> Parcel:
+    """Read what `pack` wrote; the descriptor may be closed afterwards.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    data = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+    header, place = _header(data)
+    sheet = bytes(data[place : place + header["sheet_bytes"]])
+    place += header["sheet_bytes"]
+    views = []
+    for plain in header["views"]:
+        frames: Shown = []
+        for time, height_px, width_px in plain["frames"]:
+            count = height_px * width_px * 3
+            pixels = np.frombuffer(data, np.uint8, count, place)
+            frames.append((Fraction(time), pixels.reshape(height_px, width_px, 3)))
+            place += count
+        start, end = map(Fraction, plain["window"])
+        bounds = tuple(map(Fraction, plain["bounds"]))
+        views.append(View(frames, Span(start, end), Fraction(plain["duration"]), bounds))
+    prepared = Prepared(
+        source=header["source"],
+        media=MediaRecord.model_validate(header["media"]),
+        plan=PlanRecord.model_validate(header["plan"]),
+        views=tuple(views),
+        spent_s=header["spent_s"],
+    )
+    return Parcel(prepared, sheet)
+
+
+def sheet_of(descriptor: int) -> bytes | None:
+    """The contact sheet alone; None where there is none."""
+    length = _LENGTH.unpack(os.pread(descriptor, _LENGTH.size, 0))[0]
+    header = json.loads(os.pread(descriptor, length, _LENGTH.size))
+    return os.pread(descriptor, header["sheet_bytes"], _LENGTH.size + length) or None
+
+
+def _header(data: mmap.mmap) -> tuple[dict[str, Any], int]:
+    start = _LENGTH.size
+    length = _LENGTH.unpack(data[:start])[0]
+    return json.loads(data[start : start + length]), start + length
+
+
+def _plain(view: View) -> dict[str, Any]:
+    return {
+        "window": [str(view.window.start), str(view.window.end)],
+        "duration": str(view.duration),
+        "bounds": [str(bound) for bound in view.bounds],
+        "frames": [[str(time), pixels.shape[0], pixels.shape[1]] for time, pixels in view.frames],
+    }
+
+
+def _nameless() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("seedvideo")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())

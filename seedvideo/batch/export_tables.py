@@ -1,0 +1,260 @@
+"""A clip as one line of CSV, for people with a spreadsheet: flat, short, and inert.
+
+Seconds to the millisecond. Knows one entry, no file.
+
+The rows of a batch as a parquet file, for data frames and warehouses: typed and nested.
+
+The columns are the fields of `seedvideo.records.Record`, read from the model itself so that the two
+cannot drift apart, with ``id``, ``state`` and ``extra`` before them and ``error`` and ``filtered``
+as the journal has them. ``extra`` is a map of texts; values that are no texts are JSON. Needs
+pyarrow, the extra ``parquet``, and loads it only when it is used.
+"""
+
+import csv
+import io
+import types
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from itertools import islice
+from typing import Any, BinaryIO, Final, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from seedvideo.batch.inputs import shown_value
+from seedvideo.batch.journal_rows import Entry, record_of
+from seedvideo.errors import ConfigError
+from seedvideo.records import GroundingRecord, Record
+from seedvideo.writers import cell, name_cell
+
+COLUMNS: Final = (
+    "id",
+    "state",
+    "source",
+    "task",
+    "text",
+    "confident",
+    "events",
+    "question",
+    "answer",
+    "query",
+    "found",
+    "duration_s",
+    "width_px",
+    "height_px",
+    "policy",
+    "frames",
+    "budget_tokens",
+    "charged_tokens",
+    "visual_tokens",
+    "prompt_tokens",
+    "output_tokens",
+    "warnings",
+    "code",
+    "stage",
+    "message",
+    "hint",
+    "retryable",
+    "tries",
+    "rule",
+    "extra",
+    "total_s",
+)
+"""Of the table; ``total_s`` only with timings."""
+
+
+def header(*, timings: bool) -> str:
+    """The line with the names of the columns."""
+    return _line(_kept(timings=timings))
+
+
+def line_of(entry: Entry, *, task: str, timings: bool) -> str:
+    """The line of one clip; what does not apply to it is empty."""
+    record = record_of(entry)
+    values = {
+        "id": name_cell(entry.item.id),
+        "state": entry.state,
+        "source": name_cell(entry.item.source),
+        "task": task,
+        # One line of ASCII that begins with a brace: inert as it is.
+        "extra": entry.item.extra,
+    }
+    if record is not None:
+        values |= _of_record(record)
+    else:
+        values |= {
+            "code": name_cell(entry.code or ""),
+            "stage": name_cell(entry.stage or ""),
+            "message": cell(entry.message or ""),
+            "hint": cell(entry.hint or ""),
+            "retryable": _yes(entry.retryable),
+            "rule": name_cell(entry.rule or ""),
+        }
+        if entry.state in ("failed", "quarantined"):
+            values["tries"] = str(entry.tries)
+    return _line([values.get(name, "") for name in _kept(timings=timings)])
+
+
+def _kept(*, timings: bool) -> Sequence[str]:
+    return COLUMNS if timings else COLUMNS[:-1]
+
+
+def _of_record(record: Record) -> dict[str, str]:
+    values = {
+        "text": cell(record.text or ""),
+        "confident": _yes(record.confident),
+        "events": cell(" | ".join(f"{_span(e.start_s, e.end_s)} {e.text}" for e in record.events)),
+    }
+    if record.answer is not None:
+        values["question"] = cell(record.answer.question)
+        values["answer"] = cell(record.answer.answer)
+    if record.grounding is not None:
+        values |= _of_grounding(record.grounding)
+    if record.media is not None:
+        values["duration_s"] = f"{record.media.duration_s:.3f}"
+        values["width_px"] = str(record.media.width_px)
+        values["height_px"] = str(record.media.height_px)
+        values["warnings"] = name_cell(" ".join(each.code for each in record.media.warnings))
+    if record.plan is not None:
+        values["policy"] = name_cell(record.plan.policy)
+        for name in ("frames", "budget_tokens", "charged_tokens"):
+            values[name] = str(getattr(record.plan, name))
+    if record.usage is not None:
+        for name in ("visual_tokens", "prompt_tokens", "output_tokens"):
+            values[name] = str(getattr(record.usage, name))
+    if "total" in record.timing_s:
+        values["total_s"] = f"{record.timing_s['total']:.3f}"
+    return values
+
+
+def _of_grounding(grounding: GroundingRecord) -> dict[str, str]:
+    spans = []
+    for span in grounding.spans:
+        score = "" if span.score is None else f" ({span.score:.3f})"
+        spans.append(f"{_span(span.start_s, span.end_s)}{score}")
+    return {
+        "query": cell(grounding.query),
+        "found": _yes(grounding.found),
+        "events": " | ".join(spans),
+    }
+
+
+def _span(start_s: float, end_s: float) -> str:
+    return f"{start_s:.3f}-{end_s:.3f}"
+
+
+def _yes(value: bool | None) -> str:  # noqa: FBT001  # the value itself
+    return "" if value is None else "true" if value else "false"
+
+
+def _line(cells: Sequence[str]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()
+
+
+GROUP_ROWS: Final = 1000
+"""Rows that are held in memory at a time, and that a reader can skip as one."""
+
+_ERROR: Final = {
+    "code": str,
+    "stage": str,
+    "message": str,
+    "hint": str,
+    "retryable": bool,
+    "tries": int,
+}
+_FILTERED: Final = {"rule": str, "message": str}
+
+
+def write_rows(file: BinaryIO, rows: Iterator[dict[str, Any]], *, timings: bool) -> None:
+    r"""Write rows of `seedvideo.batch.journal_rows.row_of`, a group at a time.
+
+    Bytes of a name that are no text are spelled out (``\udcff``): parquet's strings are UTF-8.
+
+    Raises:
+        ConfigError: ``config.package_missing`` without pyarrow.
+    """
+    arrow, parquet = _package("pyarrow"), _package("pyarrow.parquet")
+    schema = schema_of(arrow, timings=timings)
+    with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+        while group := list(islice(rows, GROUP_ROWS)):
+            plain = [_encodable(_with_texts(row)) for row in group]
+            table = arrow.Table.from_pylist(plain, schema=schema)
+            writer.write_table(table)
+
+
+def require_package() -> None:
+    """Say before any work that parquet cannot be written.
+
+    Raises:
+        ConfigError: ``config.package_missing`` without pyarrow.
+    """
+    _package("pyarrow")
+
+
+def _package(name: str) -> Any:  # pyarrow has no annotations
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ConfigError(
+            "config.package_missing",
+            "parquet needs the package pyarrow",
+            hint="pip install 'seedvideo[parquet]', or export -f jsonl",
+        ) from error
+
+
+def schema_of(arrow: Any, *, timings: bool) -> Any:
+    """The columns as pyarrow's schema."""
+    columns: list[tuple[str, Any]] = [
+        ("id", arrow.string()),
+        ("state", arrow.string()),
+        ("extra", arrow.map_(arrow.string(), arrow.string())),
+    ]
+    for name, field in Record.model_fields.items():
+        if name == "error" or (name == "timing_s" and not timings):
+            continue
+        columns.append((name, _arrow_type(arrow, field.annotation)))
+    for name, parts in (("error", _ERROR), ("filtered", _FILTERED)):
+        fields = [(part, _arrow_type(arrow, kind)) for part, kind in parts.items()]
+        columns.append((name, arrow.struct(fields)))
+    return arrow.schema(columns)
+
+
+def _arrow_type(arrow: Any, kind: Any) -> Any:
+    """The type of a field of a record. All are nullable: a failed clip has few of them."""
+    plain = {str: arrow.string(), int: arrow.int64(), float: arrow.float64(), bool: arrow.bool_()}
+    if kind in plain:
+        return plain[kind]
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return plain[type(inner[0])]
+    if origin in (Union, types.UnionType):
+        (only,) = (each for each in inner if each is not type(None))
+        return _arrow_type(arrow, only)
+    if origin is tuple:
+        return arrow.list_(_arrow_type(arrow, inner[0]))
+    if origin is dict:
+        return arrow.map_(_arrow_type(arrow, inner[0]), _arrow_type(arrow, inner[1]))
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        fields = kind.model_fields.items()
+        return arrow.struct([(name, _arrow_type(arrow, each.annotation)) for name, each in fields])
+    raise TypeError(f"no column type for {kind}")
+
+
+def _with_texts(row: dict[str, Any]) -> dict[str, Any]:
+    extra = row.get("extra")
+    if extra is None:
+        return row
+    texts = [(name, None if value is None else shown_value(value)) for name, value in extra.items()]
+    return {**row, "extra": texts}
+
+
+def _encodable(value: Any) -> Any:
+    """The same value with texts that UTF-8 can hold, and a map as pairs."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {key: _encodable(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_encodable(each) for each in value)
+    return value

@@ -1,0 +1,398 @@
+"""How alike two clips are: signatures of their pictures, and the rule for near duplicates.
+
+A signature is a row of exposures. Each is the mean picture of an eighth of a second, so that
+another frame rate or another container changes it little. In clips below 16 s exposures follow one
+another without a gap; longer clips have 64 to 127 of them, evenly spaced.
+
+Two clips are near duplicates where their lengths are nearly the same and
+
+- their distance, the mean difference of grey levels over cells and exposures, is at most so many
+  levels, and
+- nothing is seen in a cell of one clip that is not seen there in the other within a quarter of a
+  second: no grey level and no colour is further than `CELL_SHARE` times the allowed distance from
+  all that the other clip shows around that time. Only where a cell moves in both clips at that time
+  may it differ more, by `MOVED_SHARE` of the smaller movement: two frame rates show fast things at
+  other places. So what moves in one clip alone always tells the two apart, however small its part
+  in the mean.
+
+Finds the clips that may be near duplicates of one, without a look at all of them.
+
+Every mean of grey levels, with or without signs, differs between two clips by no more than the mean
+of the differences. So clips are kept in boxes by four signed means of their first exposures, and
+near duplicates lie in boxes nearby. What is found there must also be close in the means of sixteen
+regions, and reach what the other shows at most and at least in every cell. Each of these is implied
+by `likeness.near_distance`: no pair that it accepts is missed.
+
+Clips are grouped by octaves of their length, ``[2^n, 2^(n+1))`` seconds, in which exposures have
+one step and a number of them is sure to be there. A clip that may have partners in the next octave
+is in both. Memory is about 1 KiB a clip; the signatures stay in the journal.
+"""
+
+import math
+import zlib
+from array import array
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+from typing import Any, Final, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from seedvideo.media.types import Target
+from seedvideo.utils.timecode import Span, seconds
+from seedvideo.video import Video
+
+SIGNATURE_VERSION: Final = 2
+"""Of the signatures and of the rule; clips that an older one has compared are compared again."""
+
+NEAR_LEVELS: Final = 4.0
+"""Distance up to which clips are near duplicates, where nothing else is asked."""
+
+CELL_SHARE: Final = 1.5
+"""Times the allowed distance: what a single cell may differ by at any time."""
+
+MOVED_SHARE: Final = 0.75
+"""Share of the movement in both clips by which a cell may differ beyond that."""
+
+AROUND_S: Final = 0.25
+"""Time before and after, in which the other clip may show the same."""
+
+SAME_DURATION: Final = 0.05
+"""Share of the longer clip by which the lengths of near duplicates may differ."""
+
+SAME_DURATION_S: Final = 0.25
+"""Difference that is allowed in any case: another frame rate may move the end by some frames."""
+
+EXPOSURE_S: Final = 0.125
+"""Time of which a picture is the mean."""
+
+_LEAST_EXPOSURES: Final = 64
+"""Of clips that are long enough to have gaps between exposures."""
+
+_MOST_FRAMES: Final = 8
+"""Frames that are looked at for one exposure."""
+
+_SIDE_PX: Final = 32
+GREY_CELLS: Final = 16
+"""Rows and columns of mean grey levels."""
+COLOUR_CELLS: Final = 8
+"""Rows and columns of mean colours."""
+_VALUES: Final = GREY_CELLS**2 + 2 * COLOUR_CELLS**2
+
+
+@dataclass(frozen=True, eq=False)
+class Signature:
+    """What is seen in a clip.
+
+    Args:
+        duration_s: of the time that is looked at.
+        values: of each exposure, 0 to 255: grey levels of the cells, then two colours of larger
+            cells, ``(exposures, 384)``.
+    """
+
+    duration_s: float
+    values: npt.NDArray[np.uint8]
+
+    @property
+    def step_s(self) -> float:
+        """Time from the start of one exposure to that of the next."""
+        return step_of(self.duration_s)
+
+    def at(self, step_s: float) -> npt.NDArray[np.uint8]:
+        """The exposures at a step that is the own one or a multiple of it."""
+        return self.values[:: int(step_s / self.step_s)]
+
+    def to_bytes(self) -> bytes:
+        """Packed, the values as differences from one exposure to the next."""
+        change = np.diff(self.values, axis=0, prepend=np.zeros((1, _VALUES), np.uint8))
+        return zlib.compress(change.tobytes(), 1)
+
+    def to_values(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"duration_s": self.duration_s, "packed": self.to_bytes().hex()}
+
+    @classmethod
+    def from_values(cls, values: dict[str, Any]) -> Self:
+        """Read what `to_values` made."""
+        return cls.from_bytes(values["duration_s"], bytes.fromhex(values["packed"]))
+
+    @classmethod
+    def from_bytes(cls, duration_s: float, packed: bytes) -> Self:
+        """Read what `to_bytes` made.
+
+        Raises:
+            ValueError: if it is none.
+        """
+        try:
+            plain = zlib.decompress(packed)
+        except zlib.error as error:
+            raise ValueError(f"not a signature: {error}") from error
+        change = np.frombuffer(plain, np.uint8).reshape(-1, _VALUES)
+        return cls(duration_s, np.cumsum(change, axis=0, dtype=np.uint8))
+
+
+def step_of(duration_s: float) -> float:
+    """Time between exposures in clips of some length: a power of two, so that grids coincide."""
+    if duration_s < 2 * _LEAST_EXPOSURES * EXPOSURE_S:
+        return EXPOSURE_S
+    return math.ldexp(1.0, math.frexp(duration_s / _LEAST_EXPOSURES)[1] - 1)
+
+
+def exposures_in(duration_s: float, step_s: float) -> int:
+    """How many whole exposures there are in so much time, but at least one."""
+    return max(1, 1 + math.floor((duration_s - EXPOSURE_S) / step_s))
+
+
+def signature_of(clip: Video, window: Span) -> Signature:
+    """Look at a part of a clip; decodes it up to once."""
+    duration_s = seconds(window.end - window.start)
+    gap_s = step_of(duration_s)
+    count = exposures_in(duration_s, gap_s)
+    times = [each for each in clip.times if each < window.end]
+    starts = np.array([float(each) for each in times])
+    ends = np.append(starts[1:], float(window.end))
+    shares: dict[int, list[tuple[int, float]]] = {}
+    for number in range(count):
+        begin = float(window.start) + number * gap_s
+        end = min(begin + EXPOSURE_S, float(window.end))
+        first = max(0, int(np.searchsorted(starts, begin, "right")) - 1)
+        last = max(first + 1, int(np.searchsorted(starts, end, "left")))
+        shown = np.unique(np.linspace(first, last - 1, _MOST_FRAMES).round().astype(int))
+        spent = np.minimum(ends[shown], end) - np.maximum(starts[shown], begin)
+        spent = np.maximum(spent, 1e-6)
+        for rank, share in zip(shown.tolist(), (spent / spent.sum()).tolist(), strict=True):
+            shares.setdefault(rank, []).append((number, share))
+    sums = np.zeros((count, _VALUES))
+    ranks = sorted(shares)
+    targets = [Target(times[rank], _SIDE_PX, _SIDE_PX) for rank in ranks]
+    for rank, frame in zip(ranks, clip.reader.frames(targets), strict=True):
+        seen = _values(frame.pixels)
+        for number, share in shares[rank]:
+            sums[number] += share * seen
+    return Signature(duration_s, np.rint(sums).clip(0, 255).astype(np.uint8))
+
+
+def _values(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """Means of the cells of one picture."""
+    red, green, blue = np.moveaxis(pixels.astype(np.float64), -1, 0)
+    grey = 0.299 * red + 0.587 * green + 0.114 * blue
+    # Half the difference fits into a byte around 128.
+    colours = [128 + _means(each - grey, COLOUR_CELLS) / 2 for each in (red, blue)]
+    return np.concatenate([_means(grey, GREY_CELLS), *colours])
+
+
+def _means(plane: npt.NDArray[np.float64], cells: int) -> npt.NDArray[np.float64]:
+    side = _SIDE_PX // cells
+    means: npt.NDArray[np.float64] = plane.reshape(cells, side, cells, side).mean(axis=(1, 3))
+    return means.reshape(-1)
+
+
+def shortest_partner_s(duration_s: float) -> float:
+    """Length of the shortest clip that can be a near duplicate of one of this length."""
+    return duration_s - max(SAME_DURATION * duration_s, SAME_DURATION_S)
+
+
+def longest_partner_s(duration_s: float) -> float:
+    """Length of the longest clip that can be a near duplicate of one of this length."""
+    return max(duration_s / (1 - SAME_DURATION), duration_s + SAME_DURATION_S)
+
+
+def near_distance(one: Signature, other: Signature, levels: float) -> float | None:
+    """The distance of near duplicates; None where two clips are none.
+
+    Args:
+        one: a clip.
+        other: another one; the order does not matter.
+        levels: largest distance of near duplicates.
+    """
+    shorter_s, longer_s = sorted((one.duration_s, other.duration_s))
+    if shorter_s < shortest_partner_s(longer_s):
+        return None
+    step_s = max(one.step_s, other.step_s)
+    first, second = (each.at(step_s).astype(np.int16) for each in (one, other))
+    count = min(len(first), len(second))
+    grey = GREY_CELLS**2
+    distance = float(np.abs(first[:count, :grey] - second[:count, :grey]).mean())
+    if distance > levels or _unlike_levels(first, second, step_s) > CELL_SHARE * levels:
+        return None
+    return distance
+
+
+def _around(step_s: float) -> int:
+    """Exposures before and after one that are within `AROUND_S` of it, but at least one."""
+    return max(1, int(AROUND_S / step_s))
+
+
+def _unlike_levels(
+    one: npt.NDArray[np.int16], other: npt.NDArray[np.int16], step_s: float
+) -> float:
+    """How far a cell is at most from all that it shows around that time in the other clip."""
+    count = min(len(one), len(other))
+    high, low = _extremes(one, _around(step_s), count)
+    other_high, other_low = _extremes(other, _around(step_s), count)
+    one, other = one[:count], other[:count]
+    beyond = np.maximum.reduce([one - other_high, other_low - one, other - high, low - other])
+    moved = np.minimum(high - low, other_high - other_low)
+    return float((beyond - MOVED_SHARE * moved).max())
+
+
+def _extremes(
+    values: npt.NDArray[np.int16], reach: int, count: int
+) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int16]]:
+    """What cells show at most and at least around each of the first exposures."""
+    padded = np.pad(values, ((reach, reach), (0, 0)), mode="edge")
+    windows = np.stack([padded[start : start + count] for start in range(2 * reach + 1)])
+    return windows.max(axis=0), windows.min(axis=0)
+
+
+_GREY: Final = GREY_CELLS**2
+_REGIONS: Final = 4
+"""Rows and columns of regions."""
+
+_BOX: Final = 3.0
+"""Side of a box as a multiple of the allowed distance."""
+
+_SLACK_LEVELS: Final = 1e-3
+"""Room for rounding; far more than sums of some thousand bytes lose as floats."""
+
+_FIRST_ROWS: Final = 64
+_GROWTH: Final = 1.25
+
+_Box: TypeAlias = tuple[str, int, tuple[int, ...]]
+_Floats: TypeAlias = npt.NDArray[np.float32]
+
+# Of the sixteen regions: all, left against right, above against below, and both.
+_LEFT: Final = np.repeat([[1.0, 1.0, -1.0, -1.0]], _REGIONS, axis=0)
+_SIGNS: Final = np.stack([_LEFT**2, _LEFT, _LEFT.T, _LEFT * _LEFT.T]).reshape(4, -1) / _LEFT.size
+
+
+class NearIndex:
+    """Clips to be found again.
+
+    Args:
+        levels: largest distance of near duplicates.
+    """
+
+    def __init__(self, levels: float) -> None:
+        self._levels = levels
+        self._boxes: dict[_Box, array[int]] = {}
+        self._count = 0
+        self._places = np.zeros(_FIRST_ROWS, np.int64)
+        self._durations_s = np.zeros(_FIRST_ROWS)
+        self._regions = np.zeros((_FIRST_ROWS, _REGIONS**2), np.float32)
+        self._high = np.zeros((_FIRST_ROWS, _GREY), np.uint8)
+        self._low = np.zeros((_FIRST_ROWS, _GREY), np.uint8)
+
+    def add(self, place: int, asked: str, signature: Signature) -> None:
+        """Keep a clip.
+
+        Args:
+            place: names it.
+            asked: only clips with the same one are found.
+            signature: of its pictures.
+        """
+        grey = signature.values[:, :_GREY]
+        high, low = grey.max(axis=0), grey.min(axis=0)
+        for octave in _octaves(signature.duration_s):
+            if self._count == len(self._places):
+                self._grow()
+            row, self._count = self._count, self._count + 1
+            self._places[row], self._durations_s[row] = place, signature.duration_s
+            self._high[row], self._low[row] = high, low
+            self._regions[row] = regions = _regions(signature, octave)
+            box = tuple(math.floor(mean / self._side) for mean in _SIGNS @ regions)
+            self._boxes.setdefault((asked, octave, box), array("q")).append(row)
+
+    def candidates(self, asked: str, signature: Signature) -> list[int]:
+        """Places of all kept clips that may be near duplicates of one, in ascending order."""
+        found: set[int] = set()
+        for octave in _octaves(signature.duration_s):
+            # The mean over the exposures that are sure to be there is larger than that over all
+            # exposures that are compared by no more than the ratio of their numbers.
+            compared = len(signature.at(_step_s(octave)))
+            reach = self._levels * compared / _sure(octave) + _SLACK_LEVELS
+            regions = _regions(signature, octave)
+            rows = self._rows_near(asked, octave, _SIGNS @ regions, reach)
+            found.update(self._places[self._kept(rows, signature, regions, reach)].tolist())
+        return sorted(found)
+
+    @property
+    def _side(self) -> float:
+        return _BOX * self._levels
+
+    def _rows_near(
+        self, asked: str, octave: int, means: npt.NDArray[np.float64], reach: float
+    ) -> npt.NDArray[np.int64]:
+        """Rows in all boxes that a near duplicate may be in."""
+        ranges = [
+            range(
+                math.floor((mean - reach) / self._side), math.floor((mean + reach) / self._side) + 1
+            )
+            for mean in means.tolist()
+        ]
+        boxes = (self._boxes.get((asked, octave, box)) for box in product(*ranges))
+        found = [np.frombuffer(rows, np.int64) for rows in boxes if rows]
+        return np.concatenate(found) if found else np.empty(0, np.int64)
+
+    def _kept(
+        self, rows: npt.NDArray[np.int64], signature: Signature, regions: _Floats, reach: float
+    ) -> npt.NDArray[np.int64]:
+        """The rows that pass what every near duplicate passes."""
+        long_s = signature.duration_s
+        shortest_s, longest_s = shortest_partner_s(long_s), longest_partner_s(long_s)
+        lengths_s = self._durations_s[rows]
+        rows = rows[(lengths_s >= shortest_s - 1e-6) & (lengths_s <= longest_s + 1e-6)]
+        rows = rows[np.abs(self._regions[rows] - regions).mean(axis=1) <= reach]
+        if not len(rows):
+            return rows
+        # What this clip shows in exposures that are sure to be compared.
+        step_s = _step_s(_octaves(long_s)[-1])
+        shown = signature.at(step_s)[: exposures_in(shortest_s - 2e-6, step_s), :_GREY]
+        highest, lowest = shown.max(axis=0).astype(np.float32), shown.min(axis=0).astype(np.float32)
+        high, low = self._high[rows].astype(np.float32), self._low[rows].astype(np.float32)
+        allowed = CELL_SHARE * self._levels + MOVED_SHARE * (high - low) + _SLACK_LEVELS
+        beyond = np.maximum(highest - high, low - lowest)
+        kept: npt.NDArray[np.int64] = rows[(beyond <= allowed).all(axis=1)]
+        return kept
+
+    def _grow(self) -> None:
+        more = math.ceil(self._count * _GROWTH) - self._count
+        for name in ("_places", "_durations_s", "_regions", "_high", "_low"):
+            old = getattr(self, name)
+            added = np.zeros((more, *old.shape[1:]), old.dtype)
+            setattr(self, name, np.concatenate([old, added]))
+
+
+def _octave(duration_s: float) -> int:
+    """From 0 for lengths of 1 s; all that are shorter have one of their own."""
+    return max(-1, math.frexp(duration_s)[1] - 1)
+
+
+def _octaves(duration_s: float) -> range:
+    """That of a length, and the next one if it may have partners there."""
+    return range(_octave(duration_s), _octave(longest_partner_s(duration_s) + 1e-6) + 1)
+
+
+@cache
+def _step_s(octave: int) -> float:
+    """Of exposures in an octave."""
+    return step_of(2.0**octave)
+
+
+@cache
+def _sure(octave: int) -> int:
+    """Exposures that all clips that are kept for an octave have."""
+    return (
+        exposures_in(shortest_partner_s(2.0**octave) - 2e-6, _step_s(octave)) if octave >= 0 else 1
+    )
+
+
+def _regions(signature: Signature, octave: int) -> _Floats:
+    """Means of the regions over the exposures that are sure to be there."""
+    grey = signature.at(_step_s(octave))[: _sure(octave), :_GREY]
+    side = GREY_CELLS // _REGIONS
+    cells = grey.sum(axis=0, dtype=np.uint32).reshape(_REGIONS, side, _REGIONS, side)
+    sums = cells.sum(axis=(1, 3)).reshape(-1)
+    means: _Floats = (sums / (len(grey) * side**2)).astype(np.float32)
+    return means

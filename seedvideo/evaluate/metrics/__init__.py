@@ -1,0 +1,1 @@
+"""Metrics of captions, answers and times: numbers and strings only."""

@@ -1,0 +1,325 @@
+"""CIDEr-D: how much a caption says that the references of the same picture say, and few others.
+
+Vedantam, Zitnick and Parikh, "CIDEr: consensus-based image description evaluation", CVPR 2015,
+section 5 for the D variant. Agrees with the scorer that COCO caption evaluation uses. The scale is
+0 to 10; good COCO models reach about 1.2, which papers print as 120.
+
+ROUGE-L: how much of a caption's wording stands in a reference in the same order.
+
+Lin, "ROUGE: a package for automatic evaluation of summaries", 2004, by the longest common
+subsequence of tokens. Scores are shares from 0 to 1.
+
+From a caption to the words that the measures compare.
+
+The rule, close to the Penn Treebank tokens of COCO caption evaluation, without its Java program:
+
+1. Lower case; a typographic apostrophe counts as ``'``.
+2. A token is a run of letters, digits and combining marks. Hyphens between two runs bind them
+   (``tri-colored``), and so do ``.``, ``,`` and ``:`` between digits (``3.5``, ``10:30``,
+   ``3.5-inch``). Letters with marks are composed first (NFC).
+3. The second part of a contraction is a token of its own: ``dog's`` is ``dog`` and ``'s``,
+   ``don't`` is ``do`` and ``n't``. Written with a space, as in Flickr8k, it gives the same tokens.
+4. Everything else (punctuation, quotes, brackets, symbols) is dropped.
+
+Where COCO's tokens differ (37 of 17,505 captions of ActivityNet): it keeps the symbols ``#``,
+``&``, ``%`` and ``$``, joins ``black/white``, ``o'clock``, ``'90s``, ``u.s.a.``, ``a.m.`` and
+``mr.``, splits ``cannot`` and ``gonna``, and leaves ``-lrb-`` in the place of a bracket.
+
+BLEU over a corpus, as COCO caption evaluation computes it.
+
+Papineni et al., "BLEU: a method for automatic evaluation of machine translation", ACL 2002; without
+smoothing. Scores are shares from 0 to 1; papers print them times 100.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from seedvideo.tasks.question_answering import letters_only
+
+Tokens = tuple[str, ...]
+"""The words of one caption, in order."""
+
+_TOKEN: Final = re.compile(
+    r"""
+      \d+(?:[.,:]\d+)+(?:-[^\W_]+)*  # 3.5, 1,000, 10:30, 3.5-inch
+    | n't\b
+    | '(?:s|m|d|re|ve|ll)\b
+    | [^\W_]+?(?=n't\b)         # what stands before n't
+    | [^\W_]+(?:-[^\W_]+)*
+    """,
+    re.VERBOSE,
+)
+
+
+def tokenize(text: str) -> Tokens:
+    """Split a caption into its tokens by the rule above; without letters and digits, none."""
+    composed, shape = letters_only(text.lower().replace("\u2019", "'"))
+    return tuple(composed[match.start() : match.end()] for match in _TOKEN.finditer(shape))
+
+
+def ngrams(tokens: Tokens, order: int) -> list[Tokens]:
+    """All runs of ``order`` tokens, in order, with repeats."""
+    return [tokens[i : i + order] for i in range(len(tokens) - order + 1)]
+
+
+def tokenize_pairs(
+    candidates: Sequence[str], references: Sequence[Sequence[str]]
+) -> list[tuple[Tokens, list[Tokens]]]:
+    """Tokenize captions and, beside each, the references of the same item.
+
+    Args:
+        candidates: one caption an item.
+        references: for each item, in the same order, one or more captions by people.
+
+    Returns:
+        For each item the tokens of the caption and of each reference.
+
+    Raises:
+        ValueError: if there is no item, the two differ in length or an item has no reference.
+        TypeError: if an item's references are one string instead of a list of strings.
+    """
+    if len(candidates) != len(references):
+        raise ValueError(f"{len(candidates)} candidates but references for {len(references)} items")
+    if not candidates:
+        raise ValueError("no candidates to score")
+    for i, item in enumerate(references):
+        if isinstance(item, str):
+            raise TypeError(f"references of item {i} are one string, expected a list of strings")
+        if not item:
+            raise ValueError(f"item {i} has no references")
+    return [
+        (tokenize(candidate), [tokenize(reference) for reference in item])
+        for candidate, item in zip(candidates, references, strict=True)
+    ]
+
+
+MAX_ORDER: Final = 4
+"""Longest n-gram that counts."""
+
+SIGMA_TOKENS: Final = 6.0
+"""Width of the penalty for a difference in length."""
+
+SCALE: Final = 10.0
+"""Factor of the published score."""
+
+
+@dataclass(frozen=True)
+class _Vector:
+    """The n-grams of one caption, weighted: term frequency times inverse document frequency.
+
+    Attributes:
+        weights: for each order, the weight of each n-gram.
+        norms: for each order, the Euclidean length of the weights.
+        bigrams: the caption's length, counted in bigrams as the reference implementation does.
+    """
+
+    weights: tuple[dict[Tokens, float], ...]
+    norms: tuple[float, ...]
+    bigrams: int
+
+
+def cider_d(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """Mean CIDEr-D of captions; see :func:`cider_d_scores`."""
+    scores = cider_d_scores(candidates, references)
+    return math.fsum(scores) / len(scores)
+
+
+def cider_d_scores(
+    candidates: Sequence[str], references: Sequence[Sequence[str]]
+) -> tuple[float, ...]:
+    """CIDEr-D of each caption.
+
+    An n-gram weighs its count times ``log(items / items whose references have it)``, so document
+    frequencies come from these references alone: scores of different sets do not compare, and a
+    corpus of one item scores 0. For each order, a candidate and a reference compare by cosine, the
+    candidate's weights clipped to the reference's, times a Gaussian of their difference in length.
+    The score is the mean over orders and references, times 10.
+
+    Args:
+        candidates: one caption an item.
+        references: for each item, in the same order, one or more captions by people.
+
+    Raises:
+        ValueError: if there is no item, the two differ in length or an item has no reference.
+    """
+    pairs = tokenize_pairs(candidates, references)
+    counted = [(_count(own), [_count(reference) for reference in item]) for own, item in pairs]
+    document_frequency: Counter[Tokens] = Counter()
+    for _, item_counts in counted:
+        document_frequency.update({gram for counts in item_counts for gram in counts})
+
+    log_items = math.log(len(pairs))
+    rarity = {gram: log_items - math.log(items) for gram, items in document_frequency.items()}
+
+    def vector(counts: Counter[Tokens]) -> _Vector:
+        weights: tuple[dict[Tokens, float], ...] = tuple({} for _ in range(MAX_ORDER))
+        for gram, count in counts.items():
+            # What no reference says is as rare as what one item's references say.
+            weights[len(gram) - 1][gram] = count * rarity.get(gram, log_items)
+        return _Vector(
+            weights=weights,
+            norms=tuple(math.sqrt(sum(w * w for w in order.values())) for order in weights),
+            bigrams=sum(count for gram, count in counts.items() if len(gram) == 2),
+        )
+
+    scores = []
+    for own_counts, item_counts in counted:
+        own = vector(own_counts)
+        similarities = [_similarity(own, vector(counts)) for counts in item_counts]
+        scores.append(SCALE * math.fsum(similarities) / len(similarities))
+    return tuple(scores)
+
+
+def _count(tokens: Tokens) -> Counter[Tokens]:
+    counts: Counter[Tokens] = Counter()
+    for order in range(1, MAX_ORDER + 1):
+        counts.update(ngrams(tokens, order))
+    return counts
+
+
+def _similarity(candidate: _Vector, reference: _Vector) -> float:
+    total = 0.0
+    for own, own_norm, theirs, their_norm in zip(
+        candidate.weights, candidate.norms, reference.weights, reference.norms, strict=True
+    ):
+        if own_norm > 0 and their_norm > 0:
+            dot = sum(
+                min(w, theirs[gram]) * theirs[gram] for gram, w in own.items() if gram in theirs
+            )
+            total += dot / (own_norm * their_norm)
+    difference = candidate.bigrams - reference.bigrams
+    return total / MAX_ORDER * math.exp(-(difference**2) / (2 * SIGMA_TOKENS**2))
+
+
+BETA: Final = 1.2
+"""How much more recall counts than precision in COCO caption evaluation; 1 is the plain F1."""
+
+Maxima: TypeAlias = Literal["apart", "together"]
+"""With several references: COCO takes the best precision and the best recall apart, even of two
+different references; others take the one reference with the best F."""
+
+
+def rouge_l(
+    candidates: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    beta: float = BETA,
+    maxima: Maxima = "apart",
+) -> float:
+    """Mean ROUGE-L of captions; see `rouge_l_scores`."""
+    scores = rouge_l_scores(candidates, references, beta=beta, maxima=maxima)
+    return math.fsum(scores) / len(scores)
+
+
+def rouge_l_scores(
+    candidates: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    beta: float = BETA,
+    maxima: Maxima = "apart",
+) -> tuple[float, ...]:
+    """ROUGE-L of each caption.
+
+    Args:
+        candidates: one caption an item.
+        references: for each item, in the same order, one or more captions by people.
+        beta: weight of recall.
+        maxima: how several references count.
+
+    Raises:
+        ValueError: if there is no item, the two differ in length or an item has no reference.
+    """
+    found = []
+    for own, item in tokenize_pairs(candidates, references):
+        pairs = [_shares(own, reference) for reference in item]
+        if maxima == "apart":
+            pairs = [(max(p for p, _ in pairs), max(r for _, r in pairs))]
+        found.append(max(_f(precision, recall, beta=beta) for precision, recall in pairs))
+    return tuple(found)
+
+
+def similarity(candidate: str, reference: str) -> float:
+    """ROUGE-L F1 of two captions, the same both ways: needs no corpus, so it can weigh pairs."""
+    return _f(*_shares(tokenize(candidate), tokenize(reference)), beta=1.0)
+
+
+def _shares(candidate: Tokens, reference: Tokens) -> tuple[float, float]:
+    """Precision and recall: the common subsequence over either length."""
+    if not candidate or not reference:
+        return 0.0, 0.0
+    common = _longest_common(candidate, reference)
+    return common / len(candidate), common / len(reference)
+
+
+def _longest_common(one: Tokens, other: Tokens) -> int:
+    before = [0] * (len(other) + 1)
+    for token in one:
+        now = [0]
+        for place, theirs in enumerate(other):
+            longer = before[place] + 1 if token == theirs else max(before[place + 1], now[place])
+            now.append(longer)
+        before = now
+    return before[-1]
+
+
+def _f(precision: float, recall: float, *, beta: float) -> float:
+    if precision == 0 or recall == 0:
+        return 0.0
+    return (1 + beta**2) * precision * recall / (recall + beta**2 * precision)
+
+
+@dataclass(frozen=True)
+class Bleu:
+    """BLEU-1 to BLEU-4 of one corpus, each a share from 0 to 1."""
+
+    bleu1: float
+    bleu2: float
+    bleu3: float
+    bleu4: float
+
+
+def bleu(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> Bleu:
+    """Score captions against references, over the whole corpus.
+
+    For each order, the n-grams that are also in a reference (each counted at most as often as in
+    the reference that has it most) are divided by all n-grams, summed over the corpus. BLEU-n is
+    the geometric mean of the first n shares times ``exp(1 - r / c)`` if the candidates' length c
+    is below r, the sum of the reference lengths closest to each candidate's (of two, the shorter).
+
+    Args:
+        candidates: one caption an item.
+        references: for each item, in the same order, one or more captions by people.
+
+    Raises:
+        ValueError: if there is no item, the two differ in length or an item has no reference.
+    """
+    matched = [0] * MAX_ORDER
+    possible = [0] * MAX_ORDER
+    length = closest_length = 0
+    for candidate, item in tokenize_pairs(candidates, references):
+        length += len(candidate)
+        closest_length += min((abs(len(r) - len(candidate)), len(r)) for r in item)[1]
+        for i in range(MAX_ORDER):
+            matched[i] += _matches(candidate, item, order=i + 1)
+            possible[i] += max(0, len(candidate) - i)
+
+    penalty = 1.0 if length >= closest_length else math.exp(1 - closest_length / max(length, 1))
+    scores = []
+    for order in range(1, MAX_ORDER + 1):
+        if min(matched[:order]) == 0:
+            scores.append(0.0)
+            continue
+        logs = (math.log(m / p) for m, p in zip(matched[:order], possible[:order], strict=True))
+        scores.append(penalty * math.exp(sum(logs) / order))
+    return Bleu(*scores)
+
+
+def _matches(candidate: Tokens, item: list[Tokens], *, order: int) -> int:
+    most: Counter[Tokens] = Counter()
+    for reference in item:
+        most |= Counter(ngrams(reference, order))
+    return (Counter(ngrams(candidate, order)) & most).total()

@@ -1,0 +1,451 @@
+"""The boxes of MP4, QuickTime and HEIF files (ISO/IEC 14496-12, section 4.2).
+
+Reads only headers, at given places and a bounded number of them, so that a hostile file costs no
+more than a tenth of a second. Knows nothing of FFmpeg, and decodes nothing.
+
+What a container states about the shown part of its pictures, read from the file's own bytes.
+
+FFmpeg reads these fields, but PyAV 18 does not expose them: the clean aperture of MP4 and
+QuickTime tracks (ISO/IEC 14496-12, section 12.1.4) and of HEIF items (ISO/IEC 23008-12), and the
+PixelCrop elements of Matroska (RFC 9559, section 5.1.4.1.28). Reads only headers, a few bytes each,
+and a bounded number of them: a file that makes no sense gives `None`. Decodes nothing.
+"""
+
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from typing import Final
+
+_MOST_READS: Final = 50_000
+"""Places of a file that are read: far above what real files need, and a tenth of a second."""
+
+_TRACK_HEADER_BYTES: Final = 96
+"""Length of the longer of the two versions of a track header."""
+
+
+@dataclass
+class HeaderFile:
+    """An open file that is read at given places, a bounded number of them.
+
+    Args:
+        descriptor: the open file.
+        size_bytes: size of the file.
+    """
+
+    descriptor: int
+    size_bytes: int
+    reads: int = 0
+
+    def read(self, place: int, count: int) -> bytes:
+        """Return so many bytes, fewer at the end of the file; none once there were too many."""
+        self.reads += 1
+        if not 0 <= place < self.size_bytes or self.reads > _MOST_READS:
+            return b""
+        return os.pread(self.descriptor, count, place)
+
+
+@dataclass(frozen=True)
+class Box:
+    """One box: its type, and offsets in the file.
+
+    Args:
+        kind: four bytes; empty for all of a file.
+        place: where the box begins.
+        first: where its content begins.
+        end: where its content ends.
+    """
+
+    kind: bytes
+    place: int
+    first: int
+    end: int
+
+    def behind(self, count: int) -> "Box":
+        """Return the same box without the first bytes of its content."""
+        return Box(self.kind, self.place, self.first + count, self.end)
+
+
+@dataclass(frozen=True)
+class TrackHeader:
+    """What the header of a track states (ISO/IEC 14496-12, section 8.3.2).
+
+    Args:
+        number: of the track.
+        duration: in ticks of the movie; 0 if it is not known.
+        sides_px: width and height at which the track is shown.
+    """
+
+    number: int
+    duration: int
+    sides_px: tuple[Fraction, Fraction]
+
+
+def whole(size_bytes: int) -> Box:
+    """Return all of a file as the parent of its outermost boxes."""
+    return Box(b"", 0, 0, size_bytes)
+
+
+def boxes(file: HeaderFile, parent: Box) -> Iterator[Box]:
+    """Yield the child boxes of a box, as far as they make sense."""
+    place = parent.first
+    while True:
+        head = file.read(place, 16)
+        if len(head) < 8 or place + 8 > parent.end:
+            return
+        size, kind = struct.unpack(">I4s", head[:8])
+        first = place + 8
+        if size == 1:
+            if len(head) < 16:
+                return
+            size, first = struct.unpack(">Q", head[8:])[0], place + 16
+        end = parent.end if size == 0 else place + size
+        if end < first or end > parent.end:
+            return
+        yield Box(kind, place, first, end)
+        place = end
+
+
+def child(file: HeaderFile, parent: Box, kind: bytes) -> Box | None:
+    """Return the first child box of a type; None if there is none."""
+    return next((box for box in boxes(file, parent) if box.kind == kind), None)
+
+
+def read_track_header(file: HeaderFile, track: Box) -> TrackHeader | None:
+    """Read the header of a track; None if it has none, or a part of one."""
+    header = child(file, track, b"tkhd")
+    if header is None:
+        return None
+    data = file.read(header.first, min(header.end - header.first, _TRACK_HEADER_BYTES))
+    # Version, flags, two times, number, four bytes, duration, 52 bytes, width and height.
+    layout = ">4x16xI4xQ52x2I" if data[:1] == b"\x01" else ">4x8xI4xI52x2I"
+    if len(data) < struct.calcsize(layout):
+        return None
+    number, duration, *sides = struct.unpack_from(layout, data)
+    width_px, height_px = (Fraction(side, 1 << 16) for side in sides)
+    unknown = (1 << 64) - 1 if data[:1] == b"\x01" else (1 << 32) - 1
+    return TrackHeader(number, 0 if duration == unknown else duration, (width_px, height_px))
+
+
+_SAME_ASPECT: Final = Fraction(1, 1000)
+"""Relative difference up to which an aspect ratio is the one that FFmpeg worked out."""
+
+_MOST_OF_AN_ASPECT: Final = 10_000
+
+_MOST_TABLES: Final = 4
+"""Of the properties of items: one for each version and width of numbers."""
+
+_SAMPLE_ENTRY_BYTES: Final = 86
+"""Header of a video sample entry; its child boxes follow (ISO/IEC 14496-12, section 12.1.3)."""
+
+
+@dataclass(frozen=True)
+class StatedWindow:
+    """The part of the stored picture that a container says to show; sides may be fractions.
+
+    Args:
+        left_px: of the window's left edge, from the left edge of the stored picture.
+        top_px: likewise from its top edge.
+        right_px: of the window's right edge, from the left edge of the stored picture.
+        bottom_px: likewise from its top edge.
+        width_px: of the stored picture, as the container states it.
+        height_px: of the stored picture, as the container states it.
+        display: width and height that the MP4 track header states, ``None`` if it does not say or
+            the aspect ratio of a pixel is stated elsewhere.
+    """
+
+    left_px: Fraction
+    top_px: Fraction
+    right_px: Fraction
+    bottom_px: Fraction
+    width_px: int
+    height_px: int
+    display: tuple[Fraction, Fraction] | None = None
+
+    def __str__(self) -> str:
+        sides = (self.right_px - self.left_px, self.bottom_px - self.top_px)
+        numbers = [f"{float(n):g}" for n in (*sides, self.left_px, self.top_px)]
+        return "the stated window of {}x{} px at ({}, {})".format(*numbers)
+
+    def mend_aspect(self, aspect: Fraction) -> Fraction:
+        """Return the width of a stored pixel over its height.
+
+        Where an MP4 file states no aspect ratio, FFmpeg divides the size at which the track is
+        shown by that of all of the stored picture. It is the size of the window (ISO/IEC 14496-12,
+        section 8.3.2), unless it is that of the stored picture itself.
+
+        Args:
+            aspect: as FFmpeg gives it.
+        """
+        if self.display is None or list(self.display) == [self.width_px, self.height_px]:
+            return aspect
+        wide, high = self.display[0] / self.display[1], Fraction(self.width_px, self.height_px)
+        if abs(aspect * high / wide - 1) > _SAME_ASPECT:
+            return aspect
+        window = (self.right_px - self.left_px) / (self.bottom_px - self.top_px)
+        return (wide / window).limit_denominator(_MOST_OF_AN_ASPECT) or aspect
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the window is all of the picture."""
+        edges = [self.left_px, self.top_px, self.right_px, self.bottom_px]
+        return edges == [0, 0, self.width_px, self.height_px]
+
+
+@dataclass(frozen=True)
+class _Element:
+    """An EBML element: its identifier, and where its content begins and ends."""
+
+    kind: int
+    first: int
+    end: int
+
+
+def read_mp4_window(descriptor: int, size_bytes: int, track: int) -> StatedWindow | None:
+    """Read the clean aperture of an MP4 or QuickTime track.
+
+    Args:
+        descriptor: the open file.
+        size_bytes: size of the file.
+        track: number of the track, as its header states it.
+
+    Returns:
+        The window; ``None`` if the track states none or cannot be found.
+    """
+    file = HeaderFile(descriptor, size_bytes)
+    movie = child(file, whole(size_bytes), b"moov")
+    if movie is None:
+        return None
+    for box in boxes(file, movie):
+        header = read_track_header(file, box) if box.kind == b"trak" else None
+        if header is not None and header.number == track:
+            return _track_window(file, box, header.sides_px if all(header.sides_px) else None)
+    return None
+
+
+def _track_window(
+    file: HeaderFile, track: Box, display: tuple[Fraction, Fraction] | None
+) -> StatedWindow | None:
+    table: Box | None = track
+    for name in (b"mdia", b"minf", b"stbl", b"stsd"):
+        table = None if table is None else child(file, table, name)
+    if table is None:
+        return None
+    # Behind the version, the flags and the number of entries. Where a track has several kinds of
+    # sample, the first one's aperture counts, as its size does.
+    entry = next(boxes(file, table.behind(8)), None)
+    if entry is None or entry.first + _SAMPLE_ENTRY_BYTES - 8 > entry.end:
+        return None
+    sides = file.read(entry.first + 24, 4)
+    if len(sides) < 4:
+        return None
+    width_px, height_px = struct.unpack(">2H", sides)
+    inside = entry.behind(_SAMPLE_ENTRY_BYTES - 8)
+    aperture = child(file, inside, b"clap")
+    if aperture is None:
+        return None
+    if child(file, inside, b"pasp") is not None:
+        display = None
+    return _aperture_window(file, aperture, width_px, height_px, display)
+
+
+def read_heif_window(descriptor: int, size_bytes: int) -> StatedWindow | None:
+    """Read the clean aperture of the primary item of a HEIF file, such as AVIF.
+
+    Args:
+        descriptor: the open file.
+        size_bytes: size of the file.
+
+    Returns:
+        The window; ``None`` if the item states none.
+    """
+    file = HeaderFile(descriptor, size_bytes)
+    meta = child(file, whole(size_bytes), b"meta")
+    if meta is None:
+        return None
+    meta = meta.behind(4)  # The version and the flags.
+    primary, properties = child(file, meta, b"pitm"), child(file, meta, b"iprp")
+    if primary is None or properties is None:
+        return None
+    data = file.read(primary.first, 8)
+    item = int.from_bytes(data[4:8] if data[:1] > b"\x00" else data[4:6])
+    container = child(file, properties, b"ipco")
+    if container is None:
+        return None
+    every = list(boxes(file, container))
+    own = [every[i - 1] for i in _properties_of(file, properties, item) if 0 < i <= len(every)]
+    aperture = next((box for box in own if box.kind == b"clap"), None)
+    extent = next((box for box in own if box.kind == b"ispe"), None)
+    if aperture is None or extent is None:
+        return None
+    sides = file.read(extent.first + 4, 8)
+    if len(sides) < 8:
+        return None
+    width_px, height_px = struct.unpack(">2I", sides)
+    return _aperture_window(file, aperture, width_px, height_px, None)
+
+
+def _properties_of(file: HeaderFile, properties: Box, item: int) -> list[int]:
+    """Return the numbers of an item's properties, counted from 1 (ISO/IEC 23008-12, 9.3)."""
+    found: list[int] = []
+    tables = (box for box in boxes(file, properties) if box.kind == b"ipma")
+    for box in islice(tables, _MOST_TABLES):
+        data = file.read(box.first, min(box.end - box.first, 1 << 20))
+        id_bytes = 4 if data[:1] > b"\x00" else 2
+        place_bytes = 2 if data[3:4] and data[3] & 1 else 1
+        place = 8
+        while place < len(data):
+            number = int.from_bytes(data[place : place + id_bytes])
+            place += id_bytes
+            count = int.from_bytes(data[place : place + 1])
+            place += 1
+            if number == item:
+                # The highest bit only says that the property must be understood.
+                mask = (1 << (8 * place_bytes - 1)) - 1
+                for k in range(count):
+                    at = place + k * place_bytes
+                    found.append(int.from_bytes(data[at : at + place_bytes]) & mask)
+            place += count * place_bytes
+    return found
+
+
+def _aperture_window(
+    file: HeaderFile,
+    aperture: Box,
+    width_px: int,
+    height_px: int,
+    display: tuple[Fraction, Fraction] | None,
+) -> StatedWindow | None:
+    data = file.read(aperture.first, min(32, aperture.end - aperture.first))
+    if len(data) < 32:
+        return None
+    numbers = struct.unpack(">iiiiiiii", data)
+    if 0 in numbers[1::2]:
+        return None
+    ratios = zip(numbers[::2], numbers[1::2], strict=True)
+    wide, high, right_of, below = (Fraction(over, under) for over, under in ratios)
+    # The centre of the aperture is stated as a distance from the centre of the picture.
+    left_px = Fraction(width_px, 2) + right_of - wide / 2
+    top_px = Fraction(height_px, 2) + below - high / 2
+    return StatedWindow(
+        left_px, top_px, left_px + wide, top_px + high, width_px, height_px, display
+    )
+
+
+_SEGMENT: Final = 0x18538067
+_SEEK_HEAD: Final = 0x114D9B74
+_SEEK: Final = 0x4DBB
+_SEEK_ID: Final = 0x53AB
+_SEEK_POSITION: Final = 0x53AC
+_CLUSTER: Final = 0x1F43B675
+_TRACKS: Final = 0x1654AE6B
+_TRACK: Final = 0xAE
+_TRACK_TYPE: Final = 0x83
+_CODEC: Final = 0x86
+_VIDEO: Final = 0xE0
+_PIXEL_WIDTH: Final = 0xB0
+_PIXEL_HEIGHT: Final = 0xBA
+_CROP_BOTTOM: Final = 0x54AA
+_CROP_TOP: Final = 0x54BB
+_CROP_LEFT: Final = 0x54CC
+_CROP_RIGHT: Final = 0x54DD
+_VIDEO_TYPE: Final = 1
+
+
+def read_matroska_window(descriptor: int, size_bytes: int, place: int) -> StatedWindow | None:
+    """Read the cropping of a Matroska or WebM track.
+
+    Args:
+        descriptor: the open file.
+        size_bytes: size of the file.
+        place: of the track among the video tracks, from 0 on.
+
+    Returns:
+        The window; ``None`` if the track cannot be found.
+    """
+    file = HeaderFile(descriptor, size_bytes)
+    whole = _Element(0, 0, size_bytes)
+    segment = next((each for each in _elements(file, whole) if each.kind == _SEGMENT), None)
+    tracks = None if segment is None else _find_tracks(file, segment)
+    if tracks is None:
+        return None
+    for track in _elements(file, tracks):
+        if track.kind != _TRACK:
+            continue
+        values = {each.kind: each for each in _elements(file, track)}
+        # FFmpeg makes no stream of a track without a codec.
+        if _number(file, values.get(_TRACK_TYPE)) != _VIDEO_TYPE or _CODEC not in values:
+            continue
+        if place == 0:
+            return _video_window(file, values[_VIDEO]) if _VIDEO in values else None
+        place -= 1
+    return None
+
+
+def _find_tracks(file: HeaderFile, segment: _Element) -> _Element | None:
+    elsewhere: int | None = None
+    for each in _elements(file, segment):
+        if each.kind == _TRACKS:
+            return each
+        if each.kind == _SEEK_HEAD:
+            elsewhere = _sought_tracks(file, each)
+        if each.kind == _CLUSTER and elsewhere is not None:
+            break
+    if elsewhere is None:
+        return None
+    there = _Element(0, segment.first + elsewhere, segment.end)
+    found = next(_elements(file, there), None)
+    return found if found is not None and found.kind == _TRACKS else None
+
+
+def _sought_tracks(file: HeaderFile, head: _Element) -> int | None:
+    """Return where a seek head says that the tracks are, in bytes from the segment's content."""
+    for seek in _elements(file, head):
+        if seek.kind == _SEEK:
+            values = {each.kind: each for each in _elements(file, seek)}
+            if _number(file, values.get(_SEEK_ID)) == _TRACKS:
+                return _number(file, values.get(_SEEK_POSITION))
+    return None
+
+
+def _video_window(file: HeaderFile, video: _Element) -> StatedWindow:
+    values = {each.kind: _number(file, each) or 0 for each in _elements(file, video)}
+    width_px, height_px = values.get(_PIXEL_WIDTH, 0), values.get(_PIXEL_HEIGHT, 0)
+    return StatedWindow(
+        left_px=Fraction(values.get(_CROP_LEFT, 0)),
+        top_px=Fraction(values.get(_CROP_TOP, 0)),
+        right_px=Fraction(width_px - values.get(_CROP_RIGHT, 0)),
+        bottom_px=Fraction(height_px - values.get(_CROP_BOTTOM, 0)),
+        width_px=width_px,
+        height_px=height_px,
+    )
+
+
+def _number(file: HeaderFile, element: _Element | None) -> int | None:
+    if element is None or not 0 < element.end - element.first <= 8:
+        return None
+    return int.from_bytes(file.read(element.first, element.end - element.first))
+
+
+def _elements(file: HeaderFile, parent: _Element) -> Iterator[_Element]:
+    """Yield the child elements of an EBML element, as far as they make sense."""
+    place = parent.first
+    while True:
+        head = file.read(place, 12)
+        if len(head) < 2 or place >= parent.end:
+            return
+        id_bytes = 9 - head[0].bit_length()
+        if id_bytes > 4 or len(head) <= id_bytes:
+            return
+        size_bytes = 9 - head[id_bytes].bit_length()
+        if size_bytes > 8 or len(head) < id_bytes + size_bytes:
+            return
+        bits = 7 * size_bytes
+        size = int.from_bytes(head[id_bytes : id_bytes + size_bytes]) & ((1 << bits) - 1)
+        first = place + id_bytes + size_bytes
+        # A live recording does not know how long its segment or a cluster is.
+        end = parent.end if size == (1 << bits) - 1 else min(first + size, parent.end)
+        yield _Element(int.from_bytes(head[:id_bytes]), first, end)
+        place = end

@@ -1,0 +1,235 @@
+"""Cutting native frames to the part of the stored picture that a container says to show.
+
+What a bitstream crops is cropped by the decoder already. Frames are cut before they are scaled, so
+what is cut off has no part in any pixel, with one exception: where chroma is stored for pairs of
+pixels, an odd cut leaves half a pair. Runs in the decoding process only.
+
+Which part of the stored picture is shown, and how large: what container and stream say together.
+
+Runs in the decoding process only.
+"""
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, cast
+
+from av.container import InputContainer
+from av.video.format import VideoFormat
+from av.video.frame import VideoFrame
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
+from av.video.stream import VideoStream
+
+from seedvideo.errors import MediaError
+from seedvideo.media.container_boxes import (
+    StatedWindow,
+    read_heif_window,
+    read_matroska_window,
+    read_mp4_window,
+)
+from seedvideo.media.demuxer import Origin
+from seedvideo.media.types import MediaWarning
+
+if TYPE_CHECKING:
+    from av.filter.graph import Graph
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Pixels to cut from the sides of stored pictures of one size.
+
+    Args:
+        left_px: to cut from the left side.
+        top_px: to cut from the top.
+        right_px: to cut from the right side.
+        bottom_px: to cut from the bottom.
+        width_px: of the stored picture, before it is cut.
+        height_px: of the stored picture, before it is cut.
+    """
+
+    left_px: int
+    top_px: int
+    right_px: int
+    bottom_px: int
+    width_px: int
+    height_px: int
+
+    @property
+    def shown_width_px(self) -> int:
+        """Width of what is left."""
+        return self.width_px - self.left_px - self.right_px
+
+    @property
+    def shown_height_px(self) -> int:
+        """Height of what is left."""
+        return self.height_px - self.top_px - self.bottom_px
+
+    def scaled_to(self, width_px: int, height_px: int) -> "Crop":
+        """Return the cut of pictures of another size; rather too much is cut than too little."""
+        if (width_px, height_px) == (self.width_px, self.height_px):
+            return self
+        left_px, right_px = _scaled(self.left_px, self.right_px, self.width_px, width_px)
+        top_px, bottom_px = _scaled(self.top_px, self.bottom_px, self.height_px, height_px)
+        return Crop(left_px, top_px, right_px, bottom_px, width_px, height_px)
+
+
+def _scaled(before_px: int, after_px: int, side_px: int, new_side_px: int) -> tuple[int, int]:
+    first = min(math.ceil(before_px * new_side_px / side_px), new_side_px - 1)
+    return first, min(math.ceil(after_px * new_side_px / side_px), new_side_px - 1 - first)
+
+
+def crop_to(window: StatedWindow, width_px: int, height_px: int) -> Crop | None:
+    """Return how decoded pictures are cut to what their container says to show.
+
+    Args:
+        window: as stated.
+        width_px: of the decoded pictures.
+        height_px: of the decoded pictures.
+
+    Returns:
+        The cut; ``None`` if the window does not lie inside the picture, or is below one pixel.
+    """
+    sides = _side(window.left_px, window.right_px, window.width_px, width_px)
+    edges = _side(window.top_px, window.bottom_px, window.height_px, height_px)
+    if sides is None or edges is None:
+        return None
+    return Crop(sides[0], edges[0], sides[1], edges[1], width_px, height_px)
+
+
+def _side(
+    first_px: Fraction, last_px: Fraction, stated_px: int, decoded_px: int
+) -> tuple[int, int] | None:
+    """Return how much to cut before and after a window along one side."""
+    before_px, end_px = math.floor(first_px), math.floor(last_px)
+    if before_px < 0 or end_px > stated_px or last_px - first_px < 1:
+        return None
+    # What the bitstream has cut off already need not be cut off once more.
+    after_px = max(0, min(stated_px, decoded_px) - end_px)
+    return None if before_px + after_px >= decoded_px else (before_px, after_px)
+
+
+class Cropper:
+    """Cuts frames; keeps FFmpeg's filter between frames of one kind."""
+
+    def __init__(self, crop: Crop | None) -> None:
+        self._crop = crop
+        self._widener = VideoReformatter()
+        self._kind: tuple[str, int, int] | None = None
+        self._graph: Graph | None = None
+
+    def cut(self, frame: VideoFrame, matrix: Colorspace | None) -> VideoFrame:
+        """Return the shown part of a frame; its samples are shared, not copied, where possible.
+
+        Args:
+            frame: as decoded.
+            matrix: the matrix that swscale is to take the frame's own for; ``None`` if it knows it.
+        """
+        if self._crop is None:
+            return frame
+        crop = self._crop.scaled_to(frame.width, frame.height)
+        if (crop.shown_width_px, crop.shown_height_px) == (frame.width, frame.height):
+            return frame
+        pair = VideoFormat(frame.format.name)
+        wide, high = 4 // pair.chroma_width(4), 4 // pair.chroma_height(4)
+        if crop.left_px % wide or crop.top_px % high:
+            # The samples of chroma would lie half a pair off.
+            deep = pair.components[0].bits > 8
+            frame = self._widener.reformat(
+                frame,
+                format="yuv444p16le" if deep else "yuv444p",
+                src_colorspace=matrix,
+                dst_colorspace=matrix,
+                interpolation=Interpolation.BICUBIC,
+                threads=1,
+            )
+        return self._cut(frame, crop)
+
+    def _cut(self, frame: VideoFrame, crop: Crop) -> VideoFrame:
+        from av.filter.graph import Graph  # Most videos do not need it.
+
+        kind = (frame.format.name, frame.width, frame.height)
+        if self._graph is None or self._kind != kind:
+            graph = Graph()
+            graph.threads = 1
+            size = f"{crop.shown_width_px}:{crop.shown_height_px}"
+            graph.link_nodes(
+                graph.add_buffer(
+                    width=frame.width,
+                    height=frame.height,
+                    format=frame.format,
+                    time_base=Fraction(1, 1000),
+                ),
+                graph.add("crop", f"{size}:{crop.left_px}:{crop.top_px}:exact=1"),
+                graph.add("buffersink"),
+            ).configure()
+            self._graph, self._kind = graph, kind
+        self._graph.push(frame)
+        return cast(VideoFrame, self._graph.pull())
+
+
+@dataclass(frozen=True)
+class ShownPart:
+    """The part of the stored picture that is shown.
+
+    Args:
+        width_px: of that part, in stored pixels.
+        height_px: of that part, in stored pixels.
+        aspect: width over height of a stored pixel.
+        crop: how the decoder's pictures are cut to it, ``None`` if they are shown as they are.
+        warnings: what a person should know.
+    """
+
+    width_px: int
+    height_px: int
+    aspect: Fraction
+    crop: Crop | None
+    warnings: tuple[MediaWarning, ...] = ()
+
+
+def shown_part(
+    stream: VideoStream, first: VideoFrame | None, origin: Origin, *, is_item: bool
+) -> ShownPart:
+    """Find out which part of the pictures is shown.
+
+    Args:
+        stream: the chosen one, whose first picture has been decoded.
+        first: that picture, if there is one.
+        origin: the open file.
+        is_item: whether the stream is a still picture of a HEIF file and not a track.
+
+    Raises:
+        MediaError: if the size of the pictures is unknown.
+    """
+    context = stream.codec_context
+    width_px = context.width or (first.width if first else 0)
+    height_px = context.height or (first.height if first else 0)
+    if not width_px or not height_px:
+        raise MediaError("media.unreadable", f"{origin.shown}: the size of its pictures is unknown")
+    aspect = stream.sample_aspect_ratio or context.sample_aspect_ratio or Fraction(1)
+    aspect = aspect if aspect > 0 else Fraction(1)
+    window = _stated_window(stream, origin, is_item=is_item)
+    if window is None or window.is_whole:
+        return ShownPart(width_px, height_px, aspect, None)
+    crop = crop_to(window, width_px, height_px)
+    if crop is None:
+        message = (
+            f"{window} does not lie inside pictures of {width_px}x{height_px} px; all is shown"
+        )
+        warning = MediaWarning("media.crop_ignored", message)
+        return ShownPart(width_px, height_px, aspect, None, (warning,))
+    return ShownPart(crop.shown_width_px, crop.shown_height_px, window.mend_aspect(aspect), crop)
+
+
+def _stated_window(stream: VideoStream, origin: Origin, *, is_item: bool) -> StatedWindow | None:
+    container = stream.container
+    if not isinstance(container, InputContainer):
+        return None
+    kinds = container.format.name.split(",")
+    if "matroska" in kinds:
+        place = [each.index for each in container.streams.video].index(stream.index)
+        return read_matroska_window(origin.descriptor, origin.size_bytes, place)
+    if "mp4" not in kinds:
+        return None
+    if is_item:
+        return read_heif_window(origin.descriptor, origin.size_bytes)
+    return read_mp4_window(origin.descriptor, origin.size_bytes, stream.id)

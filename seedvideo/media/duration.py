@@ -1,0 +1,135 @@
+"""What a container states about where its video ends.
+
+FFmpeg fills a duration in where the file has none, so what is read here is checked against the
+file's own bytes. Nothing is decoded.
+
+How many bytes a video file says that it has, in the formats whose header states it.
+"""
+
+import os
+import re
+from fractions import Fraction
+from typing import Final
+
+import av
+from av.container import InputContainer
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from seedvideo.media.container_boxes import HeaderFile, boxes, child, read_track_header, whole
+from seedvideo.media.demuxer import Origin, PacketTable
+
+_MATROSKA_SEGMENT: Final = b"\x18\x53\x80\x67"
+_ASF_PROPERTIES: Final = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+"""Identifier of the object that states the size of an ASF file (ASF specification, section 3.2)."""
+
+_ASF_BROADCAST: Final = 1
+"""Flag of a recorded broadcast, whose size was not known when its header was written."""
+
+_HEAD_BYTES: Final = 1 << 14
+
+
+def stated_bytes(descriptor: int, kind: str) -> int:
+    """Return the size of the file as its header states it, or 0 where it does not.
+
+    Args:
+        descriptor: the open file.
+        kind: what its first bytes say.
+    """
+    if kind not in _READERS:
+        return 0
+    return _READERS[kind](os.pread(descriptor, _HEAD_BYTES, 0))
+
+
+def _avi_bytes(head: bytes) -> int:
+    # Files above 1 GiB are made of several such parts; the first is missing nothing then.
+    return 8 + int.from_bytes(head[4:8], "little")
+
+
+def _asf_bytes(head: bytes) -> int:
+    at = head.find(_ASF_PROPERTIES)
+    if at < 0 or int.from_bytes(head[at + 88 : at + 92], "little") & _ASF_BROADCAST:
+        return 0
+    return int.from_bytes(head[at + 40 : at + 48], "little")
+
+
+def _matroska_bytes(head: bytes) -> int:
+    """Read the size of the segment (RFC 8794, section 4): all bits set stands for unknown."""
+    at = head.find(_MATROSKA_SEGMENT)
+    if at < 0 or len(head) <= at + 12 or not head[at + 4]:
+        return 0
+    length = 9 - head[at + 4].bit_length()
+    value = int.from_bytes(head[at + 4 : at + 4 + length], "big") & (1 << 7 * length) - 1
+    return 0 if value == (1 << 7 * length) - 1 else at + 4 + length + value
+
+
+_READERS: Final = {"avi": _avi_bytes, "asf": _asf_bytes, "matroska": _matroska_bytes}
+
+
+_DURATION_TAG: Final = re.compile(r"([0-9]{1,6}):([0-9]{2}):([0-9]{2}(?:\.[0-9]{1,9})?)", re.ASCII)
+_DURATION_ELEMENT: Final = re.compile(b"\x44\x89[\x84\x88]")
+"""Of Matroska's header: the number of the element and its length (RFC 9559, section 5.1.2.10)."""
+
+
+def stated_duration(stream: Stream) -> Fraction | None:
+    """Returns how many seconds a stream lasts, as the header says."""
+    if stream.duration is None or stream.time_base is None:
+        return None
+    return stream.duration * stream.time_base
+
+
+def longest_other(container: InputContainer, stream: VideoStream) -> Fraction:
+    """Returns how many seconds the longest other stream lasts, as the header says."""
+    others = [stated_duration(each) for each in container.streams if each is not stream]
+    return max((each for each in others if each is not None), default=Fraction(0))
+
+
+def last_byte(stream: VideoStream) -> int:
+    """Returns where the last packet ends that the header knows of."""
+    entries = stream.index_entries
+    return max((e.pos + e.size for e in entries[-64:]), default=0) if len(entries) else 0
+
+
+def stated_end(
+    container: InputContainer, stream: VideoStream, table: PacketTable, origin: Origin
+) -> Fraction | None:
+    """Returns when the container says that the video ends, in seconds of its clock.
+
+    None where it says nothing of it, or where the file is cut off: it speaks of the whole file.
+    """
+    if table.cut_off or stated_bytes(origin.descriptor, origin.kind) > origin.size_bytes:
+        return None
+    if origin.kind == "avi":
+        return stated_duration(stream)  # Chunks without data behind the last picture count there.
+    if origin.kind == "matroska":
+        tag = _DURATION_TAG.fullmatch(stream.metadata.get("DURATION", ""))
+        if tag is not None:
+            return 3600 * int(tag[1]) + 60 * int(tag[2]) + Fraction(tag[3])
+        if not _DURATION_ELEMENT.search(os.pread(origin.descriptor, _HEAD_BYTES, 0)):
+            return None
+        end = Fraction(container.duration or 0, av.time_base)
+        # The file lasts as long as its longest stream, which may be another one.
+        return end if end > table.other_end else None
+    if origin.kind == "mov" and last_byte(stream) <= origin.size_bytes:
+        return _track_end(origin, stream.id)
+    return None
+
+
+def _track_end(origin: Origin, track: int) -> Fraction | None:
+    """Returns when a track of MP4 ends as it is presented; FFmpeg counts by decoding times.
+
+    Reads the headers of the movie and of its tracks (ISO/IEC 14496-12, sections 8.2.2 and 8.3.2).
+    """
+    file = HeaderFile(origin.descriptor, origin.size_bytes)
+    movie = child(file, whole(origin.size_bytes), b"moov")
+    if movie is None:
+        return None
+    ticks_a_second, end = 0, 0
+    for box in boxes(file, movie):
+        if box.kind == b"mvhd":
+            head = file.read(box.first, 24)
+            ticks_a_second = int.from_bytes(head[20:24] if head[:1] == b"\1" else head[12:16])
+        elif box.kind == b"trak":
+            header = read_track_header(file, box)
+            end = header.duration if header is not None and header.number == track else end
+    return Fraction(end, ticks_a_second) if end and ticks_a_second else None

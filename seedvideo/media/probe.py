@@ -1,0 +1,480 @@
+"""The facts of one file, as the decoding process finds them: header, packets, first picture.
+
+One picture is decoded, because FFmpeg hands out how a picture must be turned, and whether it is
+interlaced or transparent, only with decoded frames. Where header and packets disagree the packets
+are right. Runs in the decoding process only.
+
+The header of uncompressed YUV4MPEG2 files, as far as FFmpeg does not report it.
+"""
+
+import os
+import re
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final
+
+import av
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from seedvideo.errors import MediaError
+from seedvideo.media import still_images
+from seedvideo.media.colours import conversion_of
+from seedvideo.media.cropping import Crop, ShownPart, shown_part
+from seedvideo.media.decoder import out_of_memory
+from seedvideo.media.demuxer import (
+    CLOCKS_THAT_JUMP,
+    NO_DURATION_STATED,
+    RAW_FORMATS,
+    Origin,
+    PacketTable,
+    check_size,
+    check_stream,
+    choose_stream,
+    is_attached_picture,
+    open_container,
+    prepare_decoder,
+    read_packets,
+    tabulate,
+)
+from seedvideo.media.duration import (
+    last_byte,
+    longest_other,
+    stated_bytes,
+    stated_duration,
+    stated_end,
+)
+from seedvideo.media.index import Index, build_index
+from seedvideo.media.resize import (
+    Orientation,
+    read_orientation,
+    read_photo_orientation,
+    read_photo_size,
+    read_rotation,
+    shows_through,
+)
+from seedvideo.media.source import IMAGE_KINDS
+from seedvideo.media.still_images import StillLayout, examine, gif_is_cut
+from seedvideo.media.types import MediaInfo, MediaWarning
+
+_HEADER_BYTES: Final = 256
+_RATE: Final = re.compile(rb" F([1-9]\d*):([1-9]\d*)(?= |$)")
+
+
+def states_rate(descriptor: int) -> bool:
+    """Tell whether the header states a frame rate; FFmpeg assumes 25 where it does not."""
+    header, _, _ = os.pread(descriptor, _HEADER_BYTES, 0).partition(b"\n")
+    return _RATE.search(header) is not None
+
+
+_TRANSFERS: Final = {
+    1: "bt709",
+    4: "gamma22",
+    5: "gamma28",
+    6: "smpte170m",
+    7: "smpte240m",
+    8: "linear",
+    9: "log100",
+    10: "log316",
+    11: "iec61966-2-4",
+    12: "bt1361e",
+    13: "srgb",
+    14: "bt2020-10",
+    15: "bt2020-12",
+    16: "pq",
+    17: "smpte428",
+    18: "hlg",
+}
+"""Transfer characteristics by number (ITU-T H.273)."""
+
+_PROGRESSIVE_FIELD_ORDERS: Final = (0, 1)
+_MAX_PACKETS_TO_A_PICTURE: Final = 600
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A file that is ready to be decoded."""
+
+    info: MediaInfo
+    index: Index
+    table: PacketTable
+    orientation: Orientation
+    crop: Crop | None
+
+
+def describe(origin: Origin, alive: Callable[[], None]) -> Opened:
+    """Opens a file, reads its packets and its first picture.
+
+    Args:
+        origin: the open file and its limits.
+        alive: called often; may raise to stop.
+
+    Raises:
+        MediaError: if the file is not a video that may be used.
+    """
+    layout = StillLayout()
+    if origin.kind in (*IMAGE_KINDS, "apng"):
+        # Of a picture over its bound FFmpeg says nothing, not even the size.
+        check_size(*read_photo_size(origin.descriptor), origin)
+        layout = examine(
+            origin.descriptor,
+            kind=origin.kind,
+            size_bytes=origin.size_bytes,
+            shown=origin.shown,
+            alive=alive,
+        )
+    with open_container(origin) as container:
+        stream = choose_stream(container, origin)
+        check_stream(stream, origin)
+        _check_stated_duration(container, origin)
+        alive()
+        table = tabulate(container, stream, origin, alive)
+        index = _index(container, stream, table, origin, is_sequence=layout.is_sequence)
+        _check_duration(index.duration, origin)
+        header = _Header.read(container, stream, origin)
+    is_cut = layout.is_cut or _is_cut(header, table, origin)
+    is_image = len(index.times) == 1 and (
+        origin.kind in (*IMAGE_KINDS, "gif", "apng") or header.is_heif
+    )
+    # The decoder paints over damage in a JPEG file silently, unless it is told to fail.
+    is_strict = is_image and origin.kind == "jpeg"
+    with ExitStack() as stack:
+        stream, first = _decode_first(stack, index, origin, alive, is_strict=is_strict)
+        is_painted = first is None and is_strict
+        if is_painted:
+            stream, first = _decode_first(stack, index, origin, alive)
+        if is_image and first is None:
+            raise _no_picture(origin, is_cut=is_cut)
+        orientation = _orientation(stream, first, origin)
+        found = [
+            *_header_warnings(header, index, table, is_cut=is_cut, is_image=is_image),
+            *header.warnings,
+            *layout.warnings,
+        ]
+        if is_image:
+            found += _damage_warnings(first, is_painted=is_painted, is_cut=is_cut)
+        part = shown_part(stream, first, origin, is_item=header.is_heif and is_image)
+        found += part.warnings
+        info = _info(
+            header, stream, first, index, orientation, part, origin, found, is_image=is_image
+        )
+    check_size(info.width_px, info.height_px, origin)
+    return Opened(info, index, table, orientation, part.crop)
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What the header claims, kept for comparison."""
+
+    container: str
+    is_heif: bool
+    stream_duration: Fraction | None
+    file_duration: Fraction | None
+    others_duration: Fraction
+    last_byte: int
+    video_streams: int
+    pictures: int
+    warnings: tuple[MediaWarning, ...]
+
+    @classmethod
+    def read(cls, container: InputContainer, stream: VideoStream, origin: Origin) -> "_Header":
+        file_duration = None
+        if container.duration is not None:
+            file_duration = Fraction(container.duration, av.time_base)
+        attached = sum(is_attached_picture(s) for s in container.streams.video)
+        is_heif = still_images.is_heif(container)
+        warnings: list[MediaWarning] = []
+        if is_heif:
+            warnings += still_images.check_boxes(
+                origin.descriptor, origin.size_bytes, shown=origin.shown
+            )
+            warnings += still_images.stream_warnings(container, stream)
+        return cls(
+            container=container.format.name,
+            is_heif=is_heif,
+            stream_duration=stated_duration(stream),
+            file_duration=file_duration,
+            others_duration=longest_other(container, stream),
+            last_byte=last_byte(stream),
+            video_streams=1 if is_heif else len(container.streams.video) - attached,
+            pictures=attached,
+            warnings=tuple(warnings),
+        )
+
+
+def _index(
+    container: InputContainer,
+    stream: VideoStream,
+    table: PacketTable,
+    origin: Origin,
+    *,
+    is_sequence: bool,
+) -> Index:
+    raw, fps = container.format.name in RAW_FORMATS, origin.fps
+    if origin.kind == "y4m":
+        raw = not states_rate(origin.descriptor)
+    is_still = origin.kind in IMAGE_KINDS and not (is_sequence and len(table) > 1)
+    if is_still:
+        table.keep_first()  # What lies behind a picture is not part of it.
+    elif origin.kind in IMAGE_KINDS:
+        raw = True
+    return build_index(
+        table,
+        time_base=stream.time_base or Fraction(1, 1000),
+        shown=origin.shown,
+        reorders=bool(stream.codec_context.has_b_frames),
+        clock_may_jump=container.format.name in CLOCKS_THAT_JUMP,
+        raw=raw,
+        pts_guessed=container.format.name == "avi",
+        numbered=is_still or origin.kind == "y4m",
+        fps=fps,
+        stated_end=stated_end(container, stream, table, origin),
+    )
+
+
+def _is_cut(header: _Header, table: PacketTable, origin: Origin) -> bool:
+    """Tells whether the file ends before its last frame does."""
+    if table.cut_off:
+        return True
+    if origin.kind == "mov":
+        return header.last_byte > origin.size_bytes
+    if origin.kind == "gif":
+        return gif_is_cut(origin.descriptor, table.last_place)
+    if origin.kind == "y4m":
+        return table.last_place + table.size[-1] < origin.size_bytes
+    return stated_bytes(origin.descriptor, origin.kind) > origin.size_bytes
+
+
+def _decode_first(
+    stack: ExitStack,
+    index: Index,
+    origin: Origin,
+    alive: Callable[[], None],
+    *,
+    is_strict: bool = False,
+) -> tuple[VideoStream, VideoFrame | None]:
+    """Opens the file until the stack closes it; returns its stream and first picture, if any."""
+    container = stack.enter_context(open_container(origin))
+    stream = choose_stream(container, origin)
+    prepare_decoder(stream, origin, is_strict=is_strict)
+    return stream, first_picture(container, stream, index, origin, alive)
+
+
+def _orientation(stream: VideoStream, first: VideoFrame | None, origin: Origin) -> Orientation:
+    if origin.kind in (*IMAGE_KINDS, "apng"):
+        return read_photo_orientation(origin.descriptor)
+    if first is None:
+        return Orientation()
+    is_png = stream.codec_context.codec.canonical_name == "png"
+    return read_rotation(first) if is_png else read_orientation(first)
+
+
+def _no_picture(origin: Origin, *, is_cut: bool) -> MediaError:
+    why = "the file is cut off" if is_cut else "the file is damaged"
+    return MediaError(
+        "media.corrupt",
+        f"{origin.shown}: its picture cannot be decoded: {why}",
+        hint="copy it again",
+    )
+
+
+def _damage_warnings(
+    first: VideoFrame | None, *, is_painted: bool, is_cut: bool
+) -> list[MediaWarning]:
+    if is_cut or not (is_painted or (first is not None and first.is_corrupt)):
+        return []
+    message = "parts of the picture could not be decoded and are made up"
+    return [MediaWarning("media.damaged", message)]
+
+
+def first_picture(
+    container: InputContainer,
+    stream: VideoStream,
+    index: Index,
+    origin: Origin,
+    alive: Callable[[], None],
+) -> VideoFrame | None:
+    """Decodes the first picture of a stream; None if there is none.
+
+    Args:
+        container: freshly opened.
+        stream: the chosen one, its decoder set up.
+        index: of the stream.
+        origin: the open file.
+        alive: called often; may raise to stop.
+    """
+    first_key = index.keys[0]
+    # Of a still picture's file the index holds the first packet only.
+    end = min(len(index.rank_of), first_key + _MAX_PACKETS_TO_A_PICTURE + 1)
+    for number, packet in enumerate(read_packets(container, stream, shown=origin.shown)):
+        alive()
+        if number < first_key:
+            continue
+        if packet is None or number >= end:
+            break
+        try:
+            frames = stream.codec_context.decode(packet)
+        except av.error.MemoryError as error:
+            raise out_of_memory(origin.shown) from error
+        except av.error.FFmpegError:
+            continue
+        if frames:
+            return frames[0]
+    try:
+        return next(iter(stream.codec_context.decode(None)), None)
+    except av.error.FFmpegError:
+        return None
+
+
+def _info(
+    header: _Header,
+    stream: VideoStream,
+    first: VideoFrame | None,
+    index: Index,
+    orientation: Orientation,
+    part: ShownPart,
+    origin: Origin,
+    found: list[MediaWarning],
+    *,
+    is_image: bool,
+) -> MediaInfo:
+    context = stream.codec_context
+    width_px, height_px = max(1, round(part.width_px * part.aspect)), part.height_px
+    if orientation.swaps_sides:
+        width_px, height_px = height_px, width_px
+    is_vfr = index.is_variable
+    transfer = _TRANSFERS.get(context.color_trc, "")
+    if not transfer and first is not None:
+        transfer = _TRANSFERS.get(first.color_trc, "")
+    warnings = (
+        *found,
+        *([] if is_image else index.warnings),
+        *_picture_warnings(stream, first, orientation, transfer, has_fields=index.has_fields),
+    )
+    if is_vfr:
+        message = "the frame rate changes; frames are taken by their true times"
+        warnings += (MediaWarning("media.vfr", message),)
+    return MediaInfo(
+        path=origin.shown,
+        size_bytes=origin.size_bytes,
+        container=header.container,
+        codec=context.codec.canonical_name,
+        pix_fmt=context.pix_fmt or (first.format.name if first else ""),
+        width_px=width_px,
+        height_px=height_px,
+        coded_width_px=part.width_px,
+        coded_height_px=part.height_px,
+        rotation_deg=orientation.rotation_deg,
+        flipped=orientation.flipped,
+        sample_aspect=part.aspect,
+        duration=index.duration,
+        start=index.start * index.time_base,
+        fps_avg=_average_rate(stream, index, is_vfr=is_vfr),
+        is_vfr=is_vfr,
+        is_image=is_image,
+        transfer=transfer,
+        warnings=warnings,
+    )
+
+
+def _average_rate(stream: VideoStream, index: Index, *, is_vfr: bool) -> Fraction | None:
+    if len(index.times) < 2:
+        return None
+    span = (index.times[-1] - index.times[0]) * index.time_base
+    measured = (len(index.times) - 1) / span
+    stated = stream.average_rate
+    # Rounded times hide the exact rate (30000/1001) that the header may still know.
+    if not is_vfr and stated and abs(measured / stated - 1) < Fraction(1, 100):
+        return stated
+    return measured
+
+
+def _header_warnings(
+    header: _Header, index: Index, table: PacketTable, *, is_cut: bool, is_image: bool
+) -> list[MediaWarning]:
+    found: list[MediaWarning] = []
+    if header.pictures:
+        found.append(MediaWarning("media.cover_art", "cover pictures are left out"))
+    if header.video_streams > 1:
+        message = f"{header.video_streams} video streams; the best one by FFmpeg's rule is used"
+        found.append(MediaWarning("media.several_video_streams", message))
+    if is_cut:
+        left = (
+            "part of the picture is missing" if is_image else f"{len(index.times)} frames are left"
+        )
+        found.append(MediaWarning("media.truncated", f"the file is cut off; {left}"))
+    if is_image or header.container in NO_DURATION_STATED:
+        return found
+    # A file lasts as long as its longest stream, be it one without pictures.
+    others_end = table.other_end - index.start * index.time_base
+    longest = max(index.duration, header.others_duration, others_end)
+    # Headers often count by decoding times, which lag by a few frames, or estimate.
+    step = (index.times[-1] - index.times[-2]) * index.time_base if len(index.times) > 1 else 0
+    slack = max(Fraction(1, 4), 4 * step, 4 * index.duration / len(index.times))
+    for claim, truth in (
+        (header.stream_duration, index.duration),
+        (header.file_duration, longest),
+    ):
+        if claim is not None and abs(claim - truth) > slack:
+            message = (
+                f"the header says {float(claim):.3f} s, "
+                f"the frames last {float(index.duration):.3f} s"
+            )
+            found.append(MediaWarning("media.duration_differs", message))
+            break
+    return found
+
+
+def _picture_warnings(
+    stream: VideoStream,
+    first: VideoFrame | None,
+    orientation: Orientation,
+    transfer: str,
+    *,
+    has_fields: bool,
+) -> list[MediaWarning]:
+    found: list[MediaWarning] = []
+    if orientation != Orientation():
+        mirrored = " and mirrored" if orientation.flipped else ""
+        message = f"stored turned by {orientation.rotation_deg} degrees{mirrored}; made upright"
+        found.append(MediaWarning("media.rotated", message))
+    if transfer in ("pq", "hlg"):
+        message = f"high dynamic range ({transfer}); shown without tone mapping, colours look flat"
+        found.append(MediaWarning("media.hdr", message))
+    order = stream.codec_context.field_order
+    codec = stream.codec_context.codec.canonical_name
+    # A PNG picture that comes in seven passes is called interlaced too, and has no fields.
+    is_png = codec in ("png", "apng")
+    is_interlaced = first is not None and first.interlaced_frame and not is_png
+    if is_interlaced and codec == "hevc":
+        # What HEVC codes as a frame of two fields, FFmpeg does not call interlaced.
+        message = "interlaced; each field is a picture of its own, of half the height"
+        found.append(MediaWarning("media.interlaced", message))
+    elif is_interlaced or has_fields or order not in _PROGRESSIVE_FIELD_ORDERS:
+        message = "interlaced; the two fields are not separated, moving edges look combed"
+        found.append(MediaWarning("media.interlaced", message))
+    conversion = None if first is None else conversion_of(first)
+    if conversion is not None and conversion.warning is not None:
+        found.append(conversion.warning)
+    alpha_track = stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1"
+    if alpha_track or (first is not None and shows_through(first)):
+        found.append(MediaWarning("media.alpha", "transparency is ignored"))
+    return found
+
+
+def _check_stated_duration(container: InputContainer, origin: Origin) -> None:
+    if container.duration is not None and container.format.name not in NO_DURATION_STATED:
+        _check_duration(Fraction(container.duration, av.time_base), origin)
+
+
+def _check_duration(duration: Fraction, origin: Origin) -> None:
+    if duration > origin.limits.max_duration_s:
+        raise MediaError(
+            "media.too_long",
+            f"{origin.shown}: lasts {float(duration):.0f} s, "
+            f"the limit is {origin.limits.max_duration_s:.0f} s",
+            hint="cut it, or raise the limit from Python",
+        )

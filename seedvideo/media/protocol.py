@@ -1,0 +1,304 @@
+"""What the decoding process says, read as facts; nothing that it says is taken on trust.
+
+Each reader raises one of `NONSENSE` for an answer that is none to the request.
+
+What is asked of the decoding processes in one pass over frames or looks, and who is asked.
+
+Knows requests, not answers.
+"""
+
+import os
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any, Final
+
+from seedvideo.errors import ConfigError
+from seedvideo.limits import Limits
+from seedvideo.media import wire
+from seedvideo.media.decoder import DEPTHS, NO_END, LookSize, LookSpan, Strategy
+from seedvideo.media.types import DecodeReport, Looks, MediaInfo, MediaWarning, Packets, Target
+from seedvideo.media.worker_pool import Task
+
+NONSENSE: Final = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    wire.WireError,
+)
+"""What an answer raises that is no answer to the request."""
+
+_MOST: Final = (1 << 63) - 1
+"""Largest number of ticks, of FFmpeg's own kind."""
+
+_MOST_WARNINGS: Final = 32
+_MOST_WORDS: Final = 1_000
+"""Characters of a warning."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The answer to ``open``."""
+
+    info: MediaInfo
+    times: tuple[Fraction, ...]
+    keyframes: tuple[int, ...]
+
+
+def read_facts(message: wire.Message, *, path: str, limits: Limits) -> Facts:
+    """Reads the answer to ``open``."""
+    header = message.header
+    ticks = wire.unpack_integers(message.body)
+    count, start, base = header["frames"], header["start"], exact(header["time_base"])
+    times, keyframes = ticks[:count], ticks[count:]
+    if message.type != "opened" or not 0 < count <= len(ticks) or base <= 0:
+        raise wire.WireError("facts of no file")
+    if any(a >= b for a, b in pairwise(times)) or abs(start) > _MOST:
+        raise wire.WireError("times out of order")
+    if any(a >= b for a, b in pairwise([-1, *keyframes, count])):
+        raise wire.WireError("keyframes out of order")
+    info = read_info(header["info"], path=path)
+    sides = (info.width_px, info.height_px)
+    if any(type(side) is not int or not 0 < side <= limits.max_frame_pixels for side in sides):
+        raise wire.WireError("a picture without a size")
+    return Facts(
+        info=info,
+        times=tuple((tick - start) * base for tick in times),
+        keyframes=tuple(keyframes),
+    )
+
+
+def read_packet_sizes(message: wire.Message, *, frames: int) -> Packets:
+    """Reads the answer to ``packets``."""
+    numbers = wire.unpack_integers(message.body)
+    if message.type != "packets" or len(numbers) != 2 * frames:
+        raise wire.WireError("packets of another number than frames")
+    return Packets(array("q", numbers[:frames]), array("q", numbers[frames:]))
+
+
+def read_looks(message: wire.Message, size: LookSize, *, after: int, frames: int) -> Looks:
+    """Reads one answer to ``looks``: ranks rise from above ``after``, and stay below ``frames``."""
+    import numpy as np  # Late: the decoding process imports this package and needs none.
+
+    count = int(message.header["count"])
+    width_px, height_px = size.width_px, size.height_px
+    shape = (count, height_px * 3 // 2, width_px)
+    if count < 1 or len(message.body) != count * (8 + width_px * height_px * 3 // 2):
+        raise wire.WireError("looks of another size than asked for")
+    ranks = wire.unpack_integers(message.body[: 8 * count])
+    if any(a >= b for a, b in pairwise([after, *ranks, frames])):
+        raise wire.WireError("looks out of order")
+    planes = np.frombuffer(message.body, np.uint8, offset=8 * count).reshape(shape)
+    return Looks(tuple(ranks), planes)
+
+
+@dataclass(frozen=True)
+class Shares:
+    """The answer to ``share``: how a pass can be cut.
+
+    Args:
+        ends: what was asked for below this place is in a share or in those before.
+        untils: rank from which the next share gives frames.
+        packets: to decode, in all.
+        spans: of looks, as they must be asked for.
+    """
+
+    ends: tuple[int, ...]
+    untils: tuple[int, ...]
+    packets: int
+    spans: tuple[LookSpan, ...]
+
+
+def read_shares(message: wire.Message, *, asked: int | None) -> Shares:
+    """Reads the answer to ``share``; for looks, which come with it, how many were asked is None."""
+    numbers = wire.unpack_integers(message.body)
+    end = 3 * int(message.header["count"])
+    ends, untils, packets = numbers[0:end:3], numbers[1:end:3], numbers[2:end:3]
+    spans = tuple(
+        LookSpan(first, last, DEPTHS[depth])
+        for first, last, depth in zip(*(numbers[end + i :: 3] for i in range(3)), strict=True)
+    )
+    last = len(spans) if asked is None else asked
+    if message.type != "shares" or [0, *ends][-1] != last:
+        raise wire.WireError("shares of something else")
+    if any(a >= b for a, b in pairwise([0, *ends])) or any(each < 0 for each in packets):
+        raise wire.WireError("shares out of order")
+    return Shares(tuple(ends), tuple(untils), sum(packets), spans)
+
+
+@dataclass
+class Report:
+    """What the parts of a pass have met so far."""
+
+    decoded_frames: int = 0
+    damaged_packets: int = 0
+    patched_frames: int = 0
+    lost_frames: int = 0
+    warnings: dict[str, MediaWarning] = field(default_factory=dict)
+    is_trusted: bool = True
+    """Whether seeks have led to where they should."""
+
+    def add(self, message: wire.Message) -> None:
+        """Reads the answer that ends a part of a pass."""
+        header = message.header
+        self.decoded_frames += int(header["decoded_frames"])
+        if message.type == "untrusted":
+            # A pass from the start of the file follows, which meets all damage again.
+            self.is_trusted = False
+            self.damaged_packets = self.patched_frames = 0
+            return
+        self.damaged_packets += int(header["damaged_packets"])
+        self.patched_frames += int(header["patched_frames"])
+        self.lost_frames += int(header["lost_frames"])
+        for code, text in header["warnings"]:
+            if len(self.warnings) < _MOST_WARNINGS:
+                self.warnings.setdefault(_words(code), MediaWarning(_words(code), _words(text)))
+
+    def result(self) -> DecodeReport:
+        """What people are told."""
+        warnings = list(self.warnings.values())
+        if self.damaged_packets or self.patched_frames or self.lost_frames:
+            text = (
+                f"{self.damaged_packets} damaged packets, "
+                f"{self.patched_frames} frames patched up by the decoder, "
+                f"{self.lost_frames} wanted frames lost (a neighbour stands in)"
+            )
+            warnings.append(MediaWarning("media.damaged", text))
+        return DecodeReport(self.decoded_frames, self.damaged_packets, tuple(warnings))
+
+
+def exact(text: str) -> Fraction:
+    """Reads what ``str`` makes of a fraction and nothing else: "1e999999999" would fill memory."""
+    numerator, denominator = (int(part) for part in (*text.split("/"), "1")[:2])
+    if abs(numerator) > _MOST or not 0 < denominator <= _MOST:
+        raise wire.WireError("a number of more than 63 bits")
+    return Fraction(numerator, denominator)
+
+
+def _words(text: Any) -> str:
+    if not isinstance(text, str):
+        raise wire.WireError("a warning that is no text")
+    return text[:_MOST_WORDS]
+
+
+def read_info(plain: dict[str, Any], *, path: str) -> MediaInfo:
+    """Reads the facts of a file."""
+    values = {**plain, "path": path}
+    for name in ("sample_aspect", "duration", "start"):
+        values[name] = exact(values[name])
+    if values["fps_avg"] is not None:
+        values["fps_avg"] = exact(values["fps_avg"])
+    values["warnings"] = tuple(MediaWarning(code, text) for code, text in values["warnings"])
+    return MediaInfo(**values)
+
+
+_MOST_BY_DEFAULT: Final = 8
+"""Processes for one video where nobody says how many; each needs some tens of megabytes."""
+
+_WORTH_A_PROCESS_PIXELS: Final = 200_000_000
+"""Pixels to decode for which another process pays: about half a second, its start a quarter."""
+
+_BYTES_EACH: Final = 24
+"""Of the three numbers by which a frame or a span is asked for."""
+
+
+def processors() -> int:
+    """How many processes may decode at the same time where nobody says how many."""
+    try:
+        usable = len(os.sched_getaffinity(0))
+    except AttributeError:  # Not on every system.
+        usable = os.cpu_count() or 1
+    return min(usable, _MOST_BY_DEFAULT)
+
+
+def worth_processes(packets: int, *, frame_pixels: int) -> int:
+    """How many processes pay for decoding so many packets."""
+    return 1 + packets * frame_pixels // _WORTH_A_PROCESS_PIXELS
+
+
+def check_targets(targets: Sequence[Target], limits: Limits) -> None:
+    """Sees to it that frames can be asked for.
+
+    Raises:
+        ConfigError: if they are out of order, or too large.
+    """
+    if any(a.pts > b.pts for a, b in pairwise(targets)):
+        raise ConfigError("config.invalid", "targets are not in order of time")
+    for target in targets:
+        pixels = target.width_px * target.height_px
+        if max(target.width_px, target.height_px) > limits.max_side_px or (
+            pixels > limits.max_frame_pixels
+        ):
+            size = f"{target.width_px}x{target.height_px}"
+            raise ConfigError("config.invalid", f"target size {size} is over the limits")
+
+
+def check_spans(spans: Sequence[LookSpan], size: LookSize, *, frames: int, limits: Limits) -> None:
+    """Sees to it that looks can be asked for.
+
+    Raises:
+        ConfigError: if spans are out of order or go beyond the last frame, or looks are too large.
+    """
+    if any(a.end > b.first for a, b in pairwise(spans)) or (spans and spans[-1].end > frames):
+        raise ConfigError("config.invalid", "spans of looks are not in order of time")
+    if size.width_px * size.height_px > limits.max_frame_pixels:
+        raise ConfigError("config.invalid", "size of looks is over the limits")
+
+
+def ask_frames(wanted: Sequence[tuple[int, int, int]], strategy: Strategy) -> Task:
+    """The request for frames: rank and size of each."""
+    numbers = [number for each in wanted for number in each]
+    header = {"type": "pass", "strategy": strategy, "planned_packets": 0}
+    return Task(header, wire.pack_integers(numbers))
+
+
+def ask_looks(
+    spans: Sequence[LookSpan], size: LookSize, strategy: Strategy, *, after: int = -1
+) -> Task:
+    """The request for looks; ``after`` is the rank of the last one that is known already."""
+    header = {
+        "type": "looks",
+        "width_px": size.width_px,
+        "height_px": size.height_px,
+        "every": str(size.every),
+        "strategy": strategy,
+        "is_rough": any(span.depth == "references" for span in spans),
+        "after": after,
+        "until": NO_END,
+        "planned_packets": 0,
+    }
+    return Task(header, wire.pack_integers(_numbers(spans)))
+
+
+def ask_shares(task: Task) -> Task:
+    """The request for how a pass can be cut."""
+    return Task({**task.header, "type": "share", "of": task.header["type"]}, task.body)
+
+
+def count(task: Task) -> int:
+    """How many frames, or spans of looks, a request is for."""
+    return len(task.body) // _BYTES_EACH
+
+
+def share(task: Task, shares: Shares) -> Iterator[Task]:
+    """Cuts the request for a pass; the parts together give what the whole would."""
+    whole = _numbers(shares.spans) if shares.spans else wire.unpack_integers(task.body)
+    starts = (0, *shares.ends)
+    for first, end, until in zip(starts, shares.ends, shares.untils, strict=False):
+        header: dict[str, Any] = {**task.header, "planned_packets": shares.packets}
+        if "until" in header:
+            header["until"] = until
+        yield Task(header, wire.pack_integers(whole[3 * first : 3 * end]))
+
+
+def _numbers(spans: Sequence[LookSpan]) -> list[int]:
+    """Spans as they are written in requests and answers."""
+    numbers: list[int] = []
+    for span in spans:
+        numbers += (span.first, span.end, DEPTHS.index(span.depth))
+    return numbers

@@ -1,0 +1,424 @@
+"""The safe way from a name to an open file: regular files only, looked at before a demuxer is.
+
+The name that a person or a manifest gives is only ever a file name here: it is resolved, checked
+and opened by us, and what goes on from here is a descriptor. So ``concat:a|b``, ``http://...`` and
+``-i`` name files, which do not exist. The first bytes tell text (playlists, scripts, SDP, XML) from
+media before any demuxer sees them. Knows nothing of demuxers, streams or pictures.
+"""
+
+import hashlib
+import io
+import os
+import re
+import stat
+import tempfile
+import unicodedata
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final, TypeAlias
+
+from seedvideo.errors import InputError, InputTypeError, MediaError
+from seedvideo.limits import Limits
+from seedvideo.media.still_images import is_moving_png, moving_webp
+
+VideoInput: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
+"""What a video may be given as: a file name, its bytes, or a file that is open in binary mode."""
+
+_BYTES: Final = (bytes, bytearray, memoryview)
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+HEAD_BYTES: Final = 4096
+"""How much of a file is looked at."""
+
+_HASH_BYTES: Final = 1 << 22
+_MAX_SHOWN_CHARS: Final = 200
+_PLAYLISTS: Final = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"<smil", b"v=0", b"[playlist]")
+_MAGIC: Final = (
+    # offset, bytes, kind
+    (0, rb"\x89PNG\r\n\x1a\n", "png"),
+    (0, rb"\xff\xd8\xff", "jpeg"),
+    (0, rb"RIFF....WEBP", "webp"),
+    (0, rb"BM.{8}....[\x0c-\x7c]\x00\x00\x00", "bmp"),
+    (0, rb"GIF8[79]a", "gif"),
+    (4, rb"(?:ftyp|moov|mdat|free|skip|wide|pnot|styp|moof|sidx|uuid)", "mov"),
+    (0, rb"\x1a\x45\xdf\xa3", "matroska"),
+    (0, rb"RIFF....AVI ", "avi"),
+    (0, rb"FLV\x01", "flv"),
+    (0, rb"OggS", "ogg"),
+    (0, rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
+    (0, rb"DKIF", "ivf"),
+    (0, rb"\x00\x00\x01\xba", "mpeg"),
+    (0, rb"\x47.{187}\x47.{187}\x47", "mpegts"),
+    (4, rb"\x47.{191}\x47.{191}\x47", "mpegts"),
+    (0, rb"ID3|fLaC|RIFF....WAVE|FORM....AIF|\xff[\xfb\xf3\xf2\xf1\xf9]", "audio"),
+)
+_Y4M: Final = b"YUV4MPEG2 "
+"""Start of an uncompressed video, whose header is text and whose pictures may look like text."""
+
+_WEBP_MOVES: Final = 0x02
+"""The animation flag of a WebP file (RFC 9649, section 2.7)."""
+
+IMAGE_KINDS: Final = ("png", "jpeg", "webp", "bmp")
+"""Kinds of still picture, read as a video of one frame."""
+
+
+_REPLACED: Final = "was replaced while being opened"
+_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+"""NONBLOCK: should the file have become a pipe since it was checked, opening must not hang."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An open, regular file that looks like media.
+
+    Args:
+        descriptor: ours to close.
+        real: name with every link followed.
+        name: as it was given.
+        shown: the name, made safe to print.
+        kind: what the first bytes say: a container, a still picture, ``audio`` or ``unknown``.
+        size_bytes: size of the file.
+        owner_pid: the process that removes ``real``, a copy of ours, with the source; 0 if there is
+            nothing to remove.
+    """
+
+    descriptor: int
+    real: str
+    name: str
+    shown: str
+    kind: str
+    size_bytes: int
+    owner_pid: int = 0
+
+    def again(self) -> int:
+        """Opens the very same file once more, to be read at a place of its own.
+
+        Returns:
+            A descriptor, the caller's to close.
+
+        Raises:
+            OSError: if it cannot be opened.
+            InputError: ``input.changed`` if there is another file in its place.
+        """
+        same = f"/proc/self/fd/{self.descriptor}"
+        if os.path.exists(same):  # On Linux, where this is the file itself, moved or not.
+            return os.open(same, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(self.real, _FLAGS)
+        mine, its = os.fstat(self.descriptor), os.fstat(descriptor)
+        if (mine.st_dev, mine.st_ino) != (its.st_dev, its.st_ino):
+            os.close(descriptor)
+            raise changed(self.shown, _REPLACED)
+        return descriptor
+
+    def close(self) -> None:
+        """Closes the descriptor, and removes the file if it is a copy of ours."""
+        os.close(self.descriptor)
+        if self.owner_pid == os.getpid():
+            with suppress(FileNotFoundError):  # The system clears its temporary folder.
+                os.unlink(self.real)
+
+
+def name_of(video: object) -> str:
+    """Return the name under which a video is opened and reported.
+
+    Args:
+        video: a file name; or the bytes of a video file, or a binary file that is open for reading.
+
+    Raises:
+        InputTypeError: ``input.type`` if it is neither.
+    """
+    if isinstance(video, str | os.PathLike):
+        return os.fsdecode(video)
+    if isinstance(video, _BYTES):
+        return "<bytes>"
+    if callable(getattr(video, "read", None)) and not isinstance(video, io.TextIOBase):
+        name = getattr(video, "name", None)
+        return name if isinstance(name, str) and name else "<file>"
+    kind = type(video)
+    raise InputTypeError(
+        "input.type",
+        f"a video is given as {kind.__module__}.{kind.__qualname__}, expected a file name, bytes,"
+        " io.BytesIO or a file opened in binary mode",
+        hint="write arrays and tensors to a video file first, for example with PyAV or ffmpeg",
+    )
+
+
+def open_source(video: VideoInput, *, limits: Limits, root: Path | None) -> Source:
+    """Opens a file for decoding, or says why not.
+
+    Args:
+        video: a file name, whatever it looks like; or the bytes of a video file, or a binary file
+            that is read from where it stands to its end. Bytes are copied to a temporary file
+            without a name first.
+        limits: bounds the size.
+        root: if given, the file must lie in this folder once every symbolic link is followed; bytes
+            lie in none.
+
+    Raises:
+        InputError: if the name is not that of a regular, non-empty file inside the bounds, or
+            ``input.type`` for other types.
+        MediaError: if the file is text, such as a playlist, or is known not to be video.
+    """
+    name = name_of(video)
+    shown = show_path(name)
+    if not isinstance(video, str | os.PathLike):
+        return _spooled(video, name, limits=limits, root=root)
+    try:
+        # An empty name would resolve to the current folder.
+        real = os.path.realpath(name or "\0", strict=True)
+        facts = os.stat(real)
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        if _is_stream(name):
+            raise _not_a_file(shown, "a pipe, socket or device") from error
+        hint = "check the name and the folder"
+        if _URL.match(name):
+            hint = f"a URL counts as a file name; download the video first: curl -LO {shown}"
+        raise InputError("input.not_found", f"{shown}: no such file", hint=hint) from error
+    except OSError as error:
+        # Loops of links, names that are too long, folders that may not be searched.
+        raise InputError("input.not_found", f"{shown}: {_reason(error)}") from error
+    _check_inside(real, root, shown)
+    _check_regular(facts, shown)
+    try:
+        descriptor = os.open(real, _FLAGS)
+    except OSError as error:
+        raise InputError("input.unreadable", f"{shown}: {_reason(error)}") from error
+    try:
+        opened = os.fstat(descriptor)
+        _check_regular(opened, shown)
+        if (opened.st_dev, opened.st_ino) != (facts.st_dev, facts.st_ino):
+            raise changed(shown, _REPLACED)
+        _check_size(opened.st_size, shown, limits)
+        # A folder on the way may have become a link since the first check.
+        _check_inside(_place(descriptor, real), root, shown)
+        return Source(descriptor, real, name, shown, _kind_of(descriptor, shown), opened.st_size)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _spooled(
+    video: bytes | bytearray | memoryview | BinaryIO,
+    name: str,
+    *,
+    limits: Limits,
+    root: Path | None,
+) -> Source:
+    """Copy bytes to a temporary file and open that: it is regular, and ours alone."""
+    shown = show_path(name)
+    if root is not None:
+        _check_inside("/", root, shown)
+    stream = io.BytesIO(video) if isinstance(video, _BYTES) else video
+    try:
+        descriptor, real = tempfile.mkstemp(prefix="seedvideo-")
+    except OSError as error:
+        raise _cannot_spool(shown, error) from error
+    # Without /proc another process can open the file by its name only.
+    owner_pid = 0 if os.path.exists("/proc/self/fd") else os.getpid()
+    if not owner_pid:
+        os.unlink(real)
+    try:
+        size_bytes = _copy(stream, descriptor, shown, limits)
+        _check_size(size_bytes, shown, limits)
+        kind = _kind_of(descriptor, shown)
+        return Source(descriptor, real, name, shown, kind, size_bytes, owner_pid)
+    except BaseException:
+        os.close(descriptor)
+        if owner_pid:
+            os.unlink(real)
+        raise
+
+
+def _copy(stream: BinaryIO, descriptor: int, shown: str, limits: Limits) -> int:
+    """Copy what is left of a stream, up to one byte beyond the limit; return the bytes."""
+    size_bytes = 0
+    while size_bytes <= limits.max_input_bytes:
+        try:
+            data = stream.read(min(_HASH_BYTES, limits.max_input_bytes + 1 - size_bytes))
+        except Exception as error:
+            # A closed file, one that is open for writing only, an archive that is cut or damaged:
+            # the object is the caller's, and may raise anything.
+            raise InputError(
+                "input.unreadable",
+                f"{shown}: the file object cannot be read: {str(error).lower()}",
+                hint="open it with open(name, 'rb'), and check that all of it can be read",
+            ) from error
+        if not isinstance(data, _BYTES):
+            raise InputTypeError(
+                "input.type",
+                f"{shown}: its read() returned {type(data).__name__}, expected bytes",
+                hint="open the file in binary mode: open(name, 'rb')",
+            )
+        if not data:
+            break
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[os.write(descriptor, left) :]
+        except OSError as error:
+            raise _cannot_spool(shown, error) from error
+        size_bytes += memoryview(data).nbytes
+    if size_bytes == 0 and (place := _place_in(stream)) > 0:
+        raise InputError(
+            "input.empty",
+            f"{shown}: nothing is left to read from byte {place:,} on",
+            hint="go back to its start first: file.seek(0)",
+        )
+    return size_bytes
+
+
+def _place_in(stream: BinaryIO) -> int:
+    """Return the byte at which a stream stands; 0 if it does not say."""
+    try:
+        return stream.tell()
+    except (AttributeError, OSError):
+        return 0  # Only `read` is asked of it.
+
+
+def _cannot_spool(shown: str, error: OSError) -> InputError:
+    return InputError(
+        "input.unreadable",
+        f"{shown}: cannot be copied to a temporary file in {tempfile.gettempdir()}:"
+        f" {_reason(error)}",
+        hint="set TMPDIR to a folder with room, or give a file name",
+    )
+
+
+def _kind_of(descriptor: int, shown: str) -> str:
+    kind = sniff(os.pread(descriptor, HEAD_BYTES, 0), shown=shown)
+    return "apng" if kind == "png" and is_moving_png(descriptor) else kind
+
+
+def digest(descriptor: int) -> str:
+    """Hash all bytes of an open file, in hexadecimal: BLAKE2b of 32 bytes."""
+    done, hashed = 0, hashlib.blake2b(digest_size=32)
+    while data := os.pread(descriptor, _HASH_BYTES, done):
+        hashed.update(data)
+        done += len(data)
+    return hashed.hexdigest()
+
+
+def sniff(head: bytes, *, shown: str) -> str:
+    """Tells from the first bytes what a file may be.
+
+    Args:
+        head: the first `HEAD_BYTES` of the file, or all of it.
+        shown: the file's name for messages.
+
+    Raises:
+        MediaError: if it is text, or audio in a format that holds no video.
+    """
+    if head.startswith(_Y4M):
+        return "y4m"
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start[:12].lower().startswith(tuple(mark.lower() for mark in _PLAYLISTS)):
+        raise MediaError(
+            "media.not_video",
+            f"{shown}: is a playlist or a description, not a video",
+            hint="give the video file itself; lists that point to other files are never followed",
+        )
+    if _is_text(head):
+        raise MediaError("media.not_video", f"{shown}: is a text file, not a video")
+    if head[8:16] == b"WEBPVP8X" and len(head) > 20 and head[20] & _WEBP_MOVES:
+        raise moving_webp(shown)
+    for offset, pattern, kind in _MAGIC:
+        if re.compile(pattern, re.DOTALL).match(head, offset):
+            if kind == "audio":
+                raise MediaError("media.no_video", f"{shown}: is an audio file")
+            return kind
+    return "unknown"
+
+
+def show_path(name: str) -> str:
+    """Returns a file name that is safe to print: one line, no control characters, not too long."""
+    text = name
+    if len(text) > _MAX_SHOWN_CHARS:
+        half = _MAX_SHOWN_CHARS // 2
+        text = f"{text[:half]}...{text[-half:]}"
+    return "".join(
+        c if unicodedata.category(c)[0] not in "CZ" or c == " " else ascii(c)[1:-1] for c in text
+    )
+
+
+def _is_text(head: bytes) -> bool:
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) and not head.startswith(b"\xff\xfe\x00"):
+        return True
+    part = head[:512]
+    if b"\x00" in part:
+        return False
+    try:
+        text = part.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(part) - 3:
+            return False
+        text = part[: error.start].decode("utf-8")
+    printable = sum(c.isprintable() or c in "\t\r\n\f\x1b" for c in text)
+    return printable >= 0.95 * len(text)
+
+
+def _check_inside(real: str, root: Path | None, shown: str) -> None:
+    if root is not None and not Path(real).is_relative_to(os.path.realpath(root)):
+        raise InputError(
+            "input.outside_root",
+            f"{shown}: lies outside the allowed folder",
+            hint="move the file, or allow another folder",
+        )
+
+
+def changed(shown: str, how: str) -> InputError:
+    """Returns the error for a file that is not what it was a moment ago."""
+    return InputError(
+        "input.changed",
+        f"{shown}: {how}",
+        hint="wait until it is whole, then try again",
+        retryable=True,
+    )
+
+
+def _place(descriptor: int, real: str) -> str:
+    """Returns where an open file lies: Linux knows, elsewhere its name is looked up again."""
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+    except OSError:
+        return os.path.realpath(real)
+
+
+def _check_regular(facts: os.stat_result, shown: str) -> None:
+    if not stat.S_ISREG(facts.st_mode):
+        is_folder = stat.S_ISDIR(facts.st_mode)
+        raise _not_a_file(shown, "a folder" if is_folder else "a pipe, socket or device")
+
+
+def _is_stream(name: str) -> bool:
+    """Whether a name is that of a pipe, socket or device: `/dev/stdin`, `/dev/fd/3`, a FIFO.
+
+    `/proc` links pipes and sockets to names that no file has, so they cannot be resolved.
+    """
+    try:
+        mode = os.stat(name).st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _not_a_file(shown: str, what: str) -> InputError:
+    hint = "give the video file itself"
+    if what != "a folder":
+        hint = f"save what comes out of it first: cat {shown} > video.mp4"
+    return InputError("input.not_a_file", f"{shown}: is {what}, not a regular file", hint=hint)
+
+
+def _check_size(size_bytes: int, shown: str, limits: Limits) -> None:
+    if size_bytes == 0:
+        raise InputError("input.empty", f"{shown}: is empty", hint="copy it again")
+    if size_bytes > limits.max_input_bytes:
+        raise InputError(
+            "input.too_large",
+            f"{shown}: has {size_bytes} bytes, the limit is {limits.max_input_bytes}",
+            hint="cut the file, or raise the limit from Python",
+        )
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or "cannot be opened").lower()

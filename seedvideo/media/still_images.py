@@ -1,0 +1,383 @@
+"""Where the picture in a still picture's file ends, whether all of it is there, and what follows.
+
+Demuxers for still pictures read one picture, whatever else the file holds: a cut file passes for a
+whole one, a moving picture for a still, and the video behind a phone's photo goes unnoticed. So the
+file's own structure is read here: segments of JPEG, chunks of PNG and WebP, blocks of GIF. No pixel
+is decoded. Everything is read at given offsets, from an open descriptor.
+
+AVIF and HEIC files: pictures, image sequences, and what else such a file holds.
+
+They share the boxes of MP4 (ISO/IEC 23008-12). FFmpeg makes a stream of every picture and of every
+track, be it a transparency mask, and reads on where another file has been appended. Runs in the
+decoding process only.
+"""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from seedvideo.errors import MediaError
+from seedvideo.media.container_boxes import HeaderFile, boxes, whole
+from seedvideo.media.types import MediaWarning
+
+_NEAR_BYTES, _CHUNK_BYTES = 1 << 12, 1 << 20
+"""Bytes read at once: first what is near, then more."""
+
+_MAX_TAIL_BYTES: Final = 1 << 28
+"""How far behind a photo a video or further pictures are searched for: phones add some 10 MB."""
+
+_MAX_STARTS: Final = 64
+"""Byte sequences behind a photo that are examined as possible starts of another picture."""
+
+_MAX_CHUNKS: Final = 10_000
+"""Chunks of a PNG file that may precede its first picture data."""
+
+_PNG_MARK: Final = b"\x89PNG\r\n\x1a\n"
+_VIDEO_START: Final = re.compile(rb"\x00\x00\x00[\x08-\x80]ftyp")
+_JPEG_START: Final = re.compile(rb"\xff\xd8\xff[^\x00\xff]")
+_JPEG_MARKER: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+"""A marker of a JPEG file that is neither a restart marker nor part of entropy-coded data."""
+
+_NOT_PADDING: Final = re.compile(rb"[^\x00\xff]|\xff(?=\xd8)")
+_SOI, _EOI, _TEM, _APP2 = 0xD8, 0xD9, 0x01, 0xE2
+_SOF: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""Markers of the segments that state the size (ITU-T T.81, table B.1)."""
+
+_MULTI_PICTURE: Final = b"MPF\x00"
+"""Mark of a JPEG file that holds several pictures of one shot (CIPA DC-007)."""
+
+
+@dataclass(frozen=True)
+class StillLayout:
+    """What the structure of a file says.
+
+    Args:
+        is_cut: whether the file ends before its picture does.
+        is_sequence: whether pictures of the same format and size follow directly, as in a bare
+            stream of Motion JPEG.
+        warnings: what lies behind the picture and is not read.
+    """
+
+    is_cut: bool = False
+    is_sequence: bool = False
+    warnings: tuple[MediaWarning, ...] = ()
+
+
+@dataclass(frozen=True)
+class _File:
+    """Bytes at given places of an open file."""
+
+    descriptor: int
+    size_bytes: int
+    alive: Callable[[], None]
+
+    def at(self, place: int, count: int) -> bytes:
+        """Return up to ``count`` bytes."""
+        return os.pread(self.descriptor, count, place)
+
+    def find(self, pattern: re.Pattern[bytes], start: int, stop: int) -> int | None:
+        """Return where a pattern of at most 8 bytes first matches between two offsets."""
+        place, most = start, _NEAR_BYTES
+        while place < stop:
+            self.alive()
+            data = self.at(place, min(most, stop - place))
+            most = _CHUNK_BYTES
+            if match := pattern.search(data):
+                return place + match.start()
+            if len(data) < 8:
+                return None
+            place += len(data) if place + len(data) >= stop else len(data) - 7
+        return None
+
+
+def is_moving_png(descriptor: int) -> bool:
+    """Tell whether a PNG file says that it moves: ``acTL`` comes before the first picture data."""
+    place = len(_PNG_MARK)
+    for _ in range(_MAX_CHUNKS):
+        head = os.pread(descriptor, 8, place)
+        if head[4:] == b"acTL":
+            return True
+        if len(head) < 8 or head[4:] in (b"IDAT", b"IEND"):
+            break
+        place += 12 + int.from_bytes(head[:4], "big")
+    return False
+
+
+def examine(
+    descriptor: int, *, kind: str, size_bytes: int, shown: str, alive: Callable[[], None]
+) -> StillLayout:
+    """Read the structure of a still picture's file.
+
+    Args:
+        descriptor: the open file.
+        kind: ``jpeg``, ``png``, ``apng``, ``webp`` or ``bmp``.
+        size_bytes: size of the file.
+        shown: the file's name for messages.
+        alive: called often; may raise to stop.
+
+    Raises:
+        MediaError: if it is a moving picture that can be read neither as a video nor as a still.
+    """
+    file = _File(descriptor, size_bytes, alive)
+    if kind == "jpeg":
+        return _examine_jpeg(file)
+    if kind == "apng":
+        return StillLayout(is_cut=_png_end(file) is None)
+    end = {"png": _still_png_end, "webp": _webp_end, "bmp": _bmp_end}[kind](file, shown)
+    if end is None:
+        return StillLayout(is_cut=True)
+    starts = {"png": rb"\x89PNG\r\n\x1a\n", "webp": rb"RIFF....WEBP", "bmp": rb"BM.{8}"}[kind]
+    if re.compile(starts, re.DOTALL).match(file.at(end, 16)):
+        return StillLayout(is_sequence=True)
+    return StillLayout(warnings=_video_behind(file, end))
+
+
+def gif_is_cut(descriptor: int, last_packet: int) -> bool:
+    """Tell whether a GIF file ends inside its last picture.
+
+    Args:
+        descriptor: the open file.
+        last_packet: offset of the packet that holds the last picture.
+    """
+    place = last_packet
+    if head := re.match(rb"GIF8[79]a.{4}(.)", os.pread(descriptor, 13, place), re.DOTALL):
+        place += 13 + _palette_bytes(head[1][0])
+    while introducer := os.pread(descriptor, 10, place):
+        if introducer[0] == 0x2C:
+            if len(introducer) < 10:
+                return True
+            # The picture's own palette and the least size of its codes come before its data.
+            place = _blocks_end(descriptor, place + 11 + _palette_bytes(introducer[9]))
+            return place < 0
+        if introducer[0] != 0x21:
+            return False  # The end mark, or something that only the decoder can judge.
+        place = _blocks_end(descriptor, place + 2)
+        if place < 0:
+            return True
+    return True
+
+
+def left_out_video(place: int) -> MediaWarning:
+    """Return the warning about a video that begins at an offset behind a photo."""
+    message = (
+        "a video lies behind the photo (a motion photo) and is not read; "
+        f"tail -c +{place + 1} PHOTO > clip.mp4 takes it out"
+    )
+    return MediaWarning("media.other_pictures", message)
+
+
+def _video_behind(file: _File, end: int) -> tuple[MediaWarning, ...]:
+    place = file.find(_VIDEO_START, end, min(file.size_bytes, end + _MAX_TAIL_BYTES))
+    return () if place is None else (left_out_video(place),)
+
+
+@dataclass(frozen=True)
+class _Jpeg:
+    """One JPEG picture: where it ends, if it does, and its size as its header says it."""
+
+    end: int | None
+    size_px: tuple[int, int] | None
+    is_one_of_several: bool
+
+
+def _examine_jpeg(file: _File) -> StillLayout:
+    photo = _read_jpeg(file, 0, file.size_bytes)
+    if photo.end is None:
+        return StillLayout(is_cut=True)
+    stop = min(file.size_bytes, photo.end + _MAX_TAIL_BYTES)
+    follows = file.find(_NOT_PADDING, photo.end, stop)
+    if follows is not None and not photo.is_one_of_several:
+        second = _read_jpeg(file, follows, stop) if file.at(follows, 2) == b"\xff\xd8" else None
+        if second is not None and second.size_px == photo.size_px:
+            return StillLayout(is_sequence=True)
+    warnings = _video_behind(file, photo.end)
+    video = file.find(_VIDEO_START, photo.end, stop)
+    others = _count_pictures(file, photo, stop if video is None else video)
+    if others and not warnings:
+        message = f"behind the photo lie more pictures of its size ({others}), which are not read"
+        warnings = (MediaWarning("media.other_pictures", message),)
+    return StillLayout(warnings=warnings)
+
+
+def _count_pictures(file: _File, photo: _Jpeg, stop: int) -> int:
+    """Count the whole JPEG pictures behind a photo that have its size: not thumbnails or maps."""
+    place, count = photo.end, 0
+    for _ in range(_MAX_STARTS):
+        if place is None or (start := file.find(_JPEG_START, place, stop)) is None:
+            break
+        other = _read_jpeg(file, start, stop)
+        count += other.end is not None and other.size_px == photo.size_px
+        place = other.end or start + 2
+    return count
+
+
+def _read_jpeg(file: _File, start: int, stop: int) -> _Jpeg:
+    """Walk from segment to segment (ITU-T T.81, annex B)."""
+    place, size_px, is_one_of_several = start + 2, None, False
+    while (marker := file.find(_JPEG_MARKER, place, stop)) is not None:
+        head = file.at(marker, 9)
+        kind, place = head[1], marker + 2
+        if kind == _EOI:
+            return _Jpeg(place, size_px, is_one_of_several)
+        if kind in (_SOI, _TEM):
+            continue
+        if kind in _SOF and len(head) == 9:
+            size_px = (int.from_bytes(head[7:9], "big"), int.from_bytes(head[5:7], "big"))
+        is_one_of_several |= kind == _APP2 and head[4:8] == _MULTI_PICTURE
+        place += max(2, int.from_bytes(head[2:4], "big"))
+    return _Jpeg(None, size_px, is_one_of_several)
+
+
+def _still_png_end(file: _File, shown: str) -> int | None:
+    return _png_end(
+        file,
+        late_animation=MediaError(
+            "media.unreadable",
+            f"{shown}: is a moving PNG whose control chunk is not before its first picture",
+            hint="write it again with a current tool, such as ffmpeg -f apng",
+        ),
+    )
+
+
+def _png_end(file: _File, *, late_animation: MediaError | None = None) -> int | None:
+    """Walk from chunk to chunk; raise the error at a chunk that only a moving picture has."""
+    place = len(_PNG_MARK)
+    while len(head := file.at(place, 8)) == 8:
+        file.alive()
+        if late_animation is not None and head[4:] in (b"acTL", b"fdAT"):
+            raise late_animation
+        place += 12 + int.from_bytes(head[:4], "big")
+        if head[4:] == b"IEND":
+            return place if place <= file.size_bytes else None
+    return None
+
+
+def _webp_end(file: _File, shown: str) -> int | None:
+    end = 8 + int.from_bytes(file.at(4, 4), "little")
+    place = 12
+    while place < end and len(head := file.at(place, 8)) == 8:
+        file.alive()
+        if head[:4] in (b"ANIM", b"ANMF"):
+            raise moving_webp(shown)
+        length = int.from_bytes(head[4:], "little")
+        place += 8 + length + length % 2
+    return end if end <= file.size_bytes else None
+
+
+def moving_webp(shown: str) -> MediaError:
+    """Return the error for a WebP file that moves, which FFmpeg cannot decode."""
+    return MediaError(
+        "media.codec_not_allowed",
+        f"{shown}: is a moving WebP, which is not supported",
+        hint="convert it to MP4 or GIF",
+    )
+
+
+def _bmp_end(file: _File, shown: str) -> int | None:
+    del shown  # BMP knows no moving pictures.
+    end = int.from_bytes(file.at(2, 4), "little")
+    return end if end <= file.size_bytes else None
+
+
+def _palette_bytes(flags: int) -> int:
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+def _blocks_end(descriptor: int, place: int) -> int:
+    """Return where a chain of data blocks ends, or -1 if the file ends first."""
+    data, at, most = b"", 0, _NEAR_BYTES
+    while True:
+        if at >= len(data):
+            place, data, at = place + at, os.pread(descriptor, most, place + at), 0
+            most = _CHUNK_BYTES
+            if not data:
+                return -1
+        length = data[at]
+        at += 1 + length
+        if length == 0:
+            return place + at
+
+
+_PHOTO_BRANDS: Final = ("avif", "heic", "heix", "heim", "heis", "mif1", "mif2", "miaf")
+_SEQUENCE_BRANDS: Final = ("avis", "hevc", "hevx", "hevm", "hevs", "msf1")
+_BRANDS: Final = (*_PHOTO_BRANDS, *_SEQUENCE_BRANDS)
+"""Major brands of files that hold pictures, or sequences of them."""
+
+_MAX_BOX_BYTES: Final = 1 << 62
+"""Size from which a box cannot lie in any file."""
+
+
+def is_heif(container: InputContainer) -> bool:
+    """Tell whether a file says that it holds pictures, or sequences of them."""
+    return container.metadata.get("major_brand") in _BRANDS
+
+
+def colour_streams(streams: Sequence[VideoStream], *, shown: str) -> list[VideoStream]:
+    """Return the streams that are pictures to be shown: transparency masks are left out.
+
+    Raises:
+        MediaError: if the streams are tiles of one picture, or there are none.
+    """
+    if any(stream.disposition & Disposition.dependent for stream in streams):
+        # Phones store photos so. Each tile is a stream, and would pass for the whole picture.
+        raise MediaError(
+            "media.codec_not_allowed",
+            f"{shown}: is a photo stored in tiles, which is not supported",
+            hint="convert it to JPEG",
+        )
+    if not streams:
+        raise MediaError(
+            "media.corrupt",
+            f"{shown}: holds no picture that can be found: the file is cut off or damaged",
+            hint="copy it again",
+        )
+    return [stream for stream in streams if not _is_mask(stream)] or list(streams)
+
+
+def stream_warnings(container: InputContainer, stream: VideoStream) -> list[MediaWarning]:
+    """Return warnings about the streams beside the chosen one."""
+    others = [each for each in container.streams.video if each is not stream]
+    found: list[MediaWarning] = []
+    if any(_is_mask(each) for each in others):
+        found.append(MediaWarning("media.alpha", "transparency is ignored"))
+    size_px = (stream.width, stream.height)
+    # The first picture of a sequence is stored once more, for programs that show one only.
+    alike = [each for each in others if not _is_mask(each) and each.frames >= stream.frames]
+    count = sum((each.width, each.height) == size_px for each in alike)
+    if count:
+        message = f"the file holds more pictures of this size ({count}), which are not read"
+        found.append(MediaWarning("media.other_pictures", message))
+    return found
+
+
+def check_boxes(descriptor: int, size_bytes: int, *, shown: str) -> list[MediaWarning]:
+    """Look for a video that a phone added to a photo.
+
+    Returns:
+        A warning if there is one, in a box of its own.
+
+    Raises:
+        MediaError: if another file has been appended, which confuses FFmpeg.
+    """
+    # Of a file that is cut off, the last box goes on behind its end.
+    for box in boxes(HeaderFile(descriptor, size_bytes), whole(_MAX_BOX_BYTES)):
+        if box.kind == b"mpvd":
+            return [left_out_video(box.first)]
+        if box.kind == b"ftyp" and box.place > 0:
+            raise MediaError(
+                "media.unreadable",
+                f"{shown}: is a photo with another file behind it",
+                hint=f"take them apart: head -c {box.place} PHOTO > photo.heic;"
+                f" tail -c +{box.place + 1} PHOTO > clip.mp4",
+            )
+    return []
+
+
+def _is_mask(stream: VideoStream) -> bool:
+    return (stream.codec_context.pix_fmt or "").startswith("gray")

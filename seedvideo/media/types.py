@@ -1,0 +1,184 @@
+"""What is asked of a reader and what it gives: targets, frames and the report of a pass.
+
+Times are exact seconds from the video stream's own start. Knows nothing of how frames are decoded.
+
+What is known of a file before its pictures are decoded, as one frozen value.
+
+Times are exact seconds, sizes are pixels. ``width_px`` and ``height_px`` are those of the picture
+as people see it: turned upright, with square pixels. Knows nothing of how the facts are found.
+"""
+
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Self
+
+from seedvideo.utils.timecode import seconds
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class MediaWarning:
+    """Something that a person should know of a file that can be used all the same.
+
+    Args:
+        code: stable, ``media.what``.
+        message: one line without a full stop.
+    """
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MediaInfo:
+    """Facts of one video stream, from its header, its packets and its first picture.
+
+    Args:
+        path: the file as it was named.
+        size_bytes: size of the file.
+        container: the demuxer's name, such as ``mov,mp4,m4a,3gp,3g2,mj2``.
+        codec: such as ``h264``.
+        pix_fmt: the decoder's pixel format, such as ``yuv420p``; empty if it is not known.
+        width_px: of the displayed picture.
+        height_px: of the displayed picture.
+        coded_width_px: of the stored picture, cropped as stream and container say.
+        coded_height_px: of the stored picture, cropped as stream and container say.
+        rotation_deg: 0, 90, 180 or 270 degrees, clockwise, that make the stored picture upright.
+        flipped: whether the stored picture is mirrored left to right before it is turned.
+        sample_aspect: width over height of a stored pixel.
+        duration: from the stream's start to the end of its last presented frame.
+        start: the stream's own first time, subtracted from every time that is reported.
+        fps_avg: average frame rate, ``None`` for a single frame.
+        is_vfr: whether the spacing of the frames changes by more than the container's rounding.
+        is_image: whether this is a still picture; its duration is nominal.
+        transfer: name of the transfer characteristic, such as ``bt709``; empty if it is not stated.
+        warnings: what a person should know.
+    """
+
+    path: str
+    size_bytes: int
+    container: str
+    codec: str
+    pix_fmt: str
+    width_px: int
+    height_px: int
+    coded_width_px: int
+    coded_height_px: int
+    rotation_deg: int
+    flipped: bool
+    sample_aspect: Fraction
+    duration: Fraction
+    start: Fraction
+    fps_avg: Fraction | None
+    is_vfr: bool
+    is_image: bool
+    transfer: str
+    warnings: tuple[MediaWarning, ...] = ()
+
+    def with_warnings(self, added: Iterable[MediaWarning]) -> Self:
+        """Return these facts with warnings of further codes."""
+        known = {warning.code for warning in self.warnings}
+        new = {warning.code: warning for warning in added if warning.code not in known}
+        return replace(self, warnings=(*self.warnings, *new.values()))
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the facts that results carry, times as float seconds."""
+        return {
+            "duration_s": seconds(self.duration),
+            "start_s": seconds(self.start),
+            "width_px": self.width_px,
+            "height_px": self.height_px,
+            "fps_avg": None if self.fps_avg is None else seconds(self.fps_avg),
+            "is_vfr": self.is_vfr,
+            "rotation_deg": self.rotation_deg,
+            "codec": self.codec,
+            "pix_fmt": self.pix_fmt,
+            "warnings": [{"code": w.code, "message": w.message} for w in self.warnings],
+        }
+
+
+@dataclass(frozen=True)
+class Target:
+    """A wanted picture: the one presented at ``pts``, in display orientation and square pixels.
+
+    Raises:
+        ValueError: if a side is not at least one pixel.
+    """
+
+    pts: Fraction
+    width_px: int
+    height_px: int
+
+    def __post_init__(self) -> None:
+        if self.width_px < 1 or self.height_px < 1:
+            size = f"{self.width_px}x{self.height_px}"
+            raise ValueError(f"target size is {size}, expected at least 1x1")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Frame:
+    """A decoded picture and the time at which the video really presents it.
+
+    ``pixels`` is ``(H, W, 3)``, RGB, 8 bits a channel.
+    """
+
+    pts: Fraction
+    pixels: "npt.NDArray[np.uint8]"
+
+    def __repr__(self) -> str:
+        return f"Frame(pts={self.pts!s}, pixels={self.pixels.shape} {self.pixels.dtype})"
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Looks:
+    """Small frames as they are stored: not turned, pixels not made square.
+
+    ``planes`` is ``(N, H * 3 // 2, W)``, 8-bit I420: ``H`` rows of luma above the chroma, which has
+    half of both sides.
+
+    Args:
+        ranks: place of each among the presented frames, rising.
+        planes: their pixels.
+    """
+
+    ranks: tuple[int, ...]
+    planes: "npt.NDArray[np.uint8]"
+
+    def __repr__(self) -> str:
+        return f"Looks({len(self.ranks)} frames, {self.planes.shape} {self.planes.dtype})"
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Packets:
+    """What the container says of the packets that hold the frames, in order of time.
+
+    Args:
+        sizes_bytes: of each frame's packet, padding left out.
+        places: of each frame's packet among those of the stream: they are stored in this order.
+    """
+
+    sizes_bytes: "array[int]"
+    places: "array[int]"
+
+    def __repr__(self) -> str:
+        return f"Packets({len(self.sizes_bytes)} frames)"
+
+
+@dataclass(frozen=True)
+class DecodeReport:
+    """What one pass over a file met.
+
+    Args:
+        decoded_frames: pictures that the decoder gave, wanted or not.
+        damaged_packets: packets that it could not decode.
+        warnings: what the pass found out beyond the probe.
+    """
+
+    decoded_frames: int = 0
+    damaged_packets: int = 0
+    warnings: tuple[MediaWarning, ...] = ()

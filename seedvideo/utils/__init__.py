@@ -1,0 +1,1 @@
+"""Exact time, text made safe to print, atomic files, child processes."""

@@ -1,0 +1,24 @@
+"""What a frame is told to show: the thing, how many of it, and where."""
+
+from fractions import Fraction
+
+from seedvideo.evaluate.synthetic.world import Event, Thing
+from seedvideo.training.auxiliary_tasks import NOTHING, sight_of
+from seedvideo.utils.timecode import Span
+
+
+def test_a_frame_of_an_event_is_told_by_its_thing_its_number_and_its_place() -> None:
+    event = Event(
+        thing=Thing("blue", "star"),
+        motion="right",
+        place=None,
+        count=1,
+        size=0.3,
+        shift=(0, 0),
+        span=Span(Fraction(0), Fraction(1)),
+    )
+    early, late = sight_of(event, 0.05), sight_of(event, 0.95)
+    assert early.labels is not None and late.labels is not None
+    assert early.labels[:3] == late.labels[:3]
+    assert (early.labels[3], late.labels[3]) == (0, 2)
+    assert NOTHING.labels is not None and NOTHING.labels[:3] != early.labels[:3]
