@@ -23,7 +23,6 @@ from seedvideo.batch.inputs import Item
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import Entry, State, record_of, row_of
 from seedvideo.batch.manifest import Seen
-from seedvideo.batch.page_files import writing_pages
 from seedvideo.errors import ConfigError, OutputError
 from seedvideo.records import Record
 from seedvideo.utils.files import (
@@ -184,8 +183,8 @@ def export_to(file: BinaryIO, journal: Journal, form: Form, *, timings: bool = T
         return Exported(files=1, clips=counts.done, left_out=counts.total - counts.done)
     if form == "html":
         clips = 0
-        for _, parts in report.pages(journal, timings=timings, single=True):
-            clips += _write_page(file.write, parts)
+        for page in report.pages(journal, timings=timings, single=True):
+            clips += _write_page(file, page)
         return Exported(files=1, clips=clips)
     return Exported(files=1, clips=_write_table(journal, form, file, task=task, timings=timings))
 
@@ -271,25 +270,23 @@ def _export_page(journal: Journal, path: Path, *, timings: bool, overwrite: bool
     refuse_unwritable(path)
     clips = 0
     with writing(path, overwrite=overwrite) as file:
-        for _, parts in report.pages(journal, timings=timings, single=True):
-            clips += _write_page(file.write, parts)
+        for page in report.pages(journal, timings=timings, single=True):
+            clips += _write_page(file, page)
     return Exported(files=1, clips=clips)
 
 
 def _export_pages(journal: Journal, folder: Path, *, timings: bool, overwrite: bool) -> Exported:
     clips = 0
-    with writing_pages(folder, overwrite=overwrite) as made:
-        for name, parts in report.pages(journal, timings=timings):
-            with writing(made / name, sync_name=False) as file:
-                clips += _write_page(file.write, parts)
+    with report.writing_pages(folder, overwrite=overwrite) as made:
+        for page in report.pages(journal, timings=timings):
+            with writing(made / page.name, sync_name=False) as file:
+                clips += _write_page(file, page)
         files = len(os.listdir(made))
     return Exported(files=files, clips=clips)
 
 
-def _write_page(write: Callable[[bytes], int], parts: Iterator[str]) -> int:
-    """Write the parts of a page; returns how many of them are clips: all but the two ends."""
-    count = 0
-    for part in parts:
-        write(part.encode("utf-8"))
-        count += 1
-    return count - 2
+def _write_page(file: BinaryIO, page: report.ReportPage) -> int:
+    """Write one page of the report and return its number of clips."""
+    for part in page.parts:
+        file.write(part.encode("utf-8"))
+    return page.clips

@@ -1,25 +1,35 @@
-"""The HTML report of a job: pages made from its journal, a clip at a time.
+"""The HTML report of a job: pages made from its journal, one clip at a time, and their files.
 
-A page bears `MAX_PAGE_CLIPS`, with all their pictures in it; a longer job has more pages, each
-whole in itself. The head needs the totals, so the journal is read twice, both times as it stood at
-one moment. Knows the journal; how things look is `report_page` and `report_clip`.
+A page holds up to `MAX_PAGE_CLIPS` clips with all their pictures; a longer job has more pages, each
+complete in itself. The head needs the totals, so the journal is read twice, both times as of one
+moment. `report_html` renders the pages.
+
+Several pages appear in their folder together or not at all. They are written to a temporary folder
+inside it first. Only when all are safely on disk do they get their names, the index last; the index
+of an earlier report is removed before that. So where there is an index, its pages exist.
 """
 
+import os
+import re
+import secrets
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
+from pathlib import Path
 from typing import Final
 
 from seedvideo.batch.inputs import Item
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import Entry, record_of
 from seedvideo.batch.progress import about, duration, pace_of
-from seedvideo.batch.report_clip import render_clip, verdict
-from seedvideo.batch.report_page import Overview, Page, render_end, render_start
+from seedvideo.batch.report_html import INDEX, Overview, Page, render_page, verdict
 from seedvideo.errors import OutputError
+from seedvideo.utils.files import make_folder, refuse_existing, sync_folder, unwritten
 
 MAX_PAGE_CLIPS: Final = 500
-"""Clips on one page: with contact sheets of some 50 kB each it has 35 MB."""
+"""Maximum clips on one page: with contact sheets of about 50 kB each, a full page has 35 MB."""
 
 _TITLES: Final = {
     "caption": "Captions",
@@ -27,12 +37,27 @@ _TITLES: Final = {
     "ask": "Answers",
     "ground": "Moments",
 }
-"""Of a report, by the task of its job."""
+"""Title of a report, by the task of its job."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportPage:
+    """One page of a report.
+
+    Args:
+        name: its file name.
+        clips: number of clips on it.
+        parts: its HTML, piece by piece.
+    """
+
+    name: str
+    clips: int
+    parts: Iterator[str]
 
 
 @dataclass
 class _Sums:
-    """What the clips come to."""
+    """Totals over the clips."""
 
     clips: int = 0
     counts: dict[str, int] = field(default_factory=dict)
@@ -67,20 +92,18 @@ class _Sums:
 
 
 def _looked_at_s(item: Item, duration_s: float) -> float:
-    """Seconds of a video that its row asks about."""
+    """Return the seconds of a video that its row asks about."""
     end_s = duration_s if item.end_s is None else min(float(item.end_s), duration_s)
     return max(0.0, end_s - float(item.start_s or 0))
 
 
-def pages(
-    journal: Journal, *, timings: bool, single: bool = False
-) -> Iterator[tuple[str, Iterator[str]]]:
-    """The pages of a report, each a file name and its parts: the start, the clips, the end.
+def pages(journal: Journal, *, timings: bool, single: bool = False) -> Iterator[ReportPage]:
+    """Yield the pages of a report; write each one before asking for the next.
 
     Args:
         journal: open to read.
-        timings: whether seconds spent and the pace are told.
-        single: refuse a job that one page cannot bear.
+        timings: whether to show processing times, numbers of tries and the pace.
+        single: refuse a job that does not fit on one page.
 
     Raises:
         OutputError: ``output.too_large``.
@@ -94,30 +117,72 @@ def pages(
     if single and sums.clips > MAX_PAGE_CLIPS:
         raise OutputError(
             "output.too_large",
-            f"one page bears {MAX_PAGE_CLIPS} clips, and the job has {sums.clips:,}",
+            f"one page holds {MAX_PAGE_CLIPS} clips, and the job has {sums.clips:,}",
             hint="name a folder for several pages: -f html -o report/",
         )
     overview = _overview(journal, sums, pace=pace_of(journal.folder) if timings else None)
-    whole = enumerate(chain([] if first is None else [first], entries), start=1)
+    numbered = enumerate(chain([] if first is None else [first], entries), start=1)
     count = max(1, -(-sums.clips // MAX_PAGE_CLIPS))
     for number in range(1, count + 1):
+        before = (number - 1) * MAX_PAGE_CLIPS
         page = Page(
             number=number,
             of=count,
-            first=min(sums.clips, (number - 1) * MAX_PAGE_CLIPS + 1),
-            last=min(sums.clips, number * MAX_PAGE_CLIPS),
+            first=min(sums.clips, before + 1),
+            last=min(sums.clips, before + MAX_PAGE_CLIPS),
             total=sums.clips,
         )
-        yield page.name(), _parts(overview, page, islice(whole, MAX_PAGE_CLIPS), timings=timings)
+        clips = islice(numbered, MAX_PAGE_CLIPS)
+        parts = render_page(overview, page, clips, timings=timings)
+        yield ReportPage(name=page.name(), clips=page.last - before, parts=parts)
 
 
-def _parts(
-    overview: Overview, page: Page, clips: Iterator[tuple[int, Entry]], *, timings: bool
-) -> Iterator[str]:
-    yield render_start(overview, page)
-    for number, entry in clips:
-        yield render_clip(entry, number=number, timings=timings)
-    yield render_end(page)
+@contextmanager
+def writing_pages(folder: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Yield a temporary folder for the pages; when the block ends, move them to ``folder``.
+
+    An error inside the block leaves ``folder`` as it was. Pages of an earlier report that the new
+    one does not replace are removed; other files stay.
+
+    Args:
+        folder: created if it is missing.
+        overwrite: whether to replace an earlier report.
+
+    Raises:
+        OutputError: as `seedvideo.utils.files.writing` does.
+    """
+    refuse_existing(folder / INDEX, overwrite=overwrite)
+    make_folder(folder)
+    try:
+        earlier = sorted(name for name in os.listdir(folder) if _is_page(name))
+        for name in earlier:
+            refuse_existing(folder / name, overwrite=overwrite)
+        made = folder / f".seedvideo-{secrets.token_hex(8)}.tmp"
+        made.mkdir()
+        try:
+            yield made
+            _move(made, folder, earlier)
+        finally:
+            shutil.rmtree(made)
+    except OSError as error:
+        raise unwritten(folder, error) from error
+
+
+def _move(made: Path, folder: Path, earlier: list[str]) -> None:
+    # In reverse order the index comes last.
+    names = sorted(os.listdir(made), reverse=True)
+    for name in (INDEX, *earlier):
+        (folder / name).unlink(missing_ok=True)
+    for name in names:
+        if name == INDEX:
+            sync_folder(folder)
+        (made / name).replace(folder / name)
+    sync_folder(folder)
+
+
+def _is_page(name: str) -> bool:
+    """Return whether a file name is that of a page of a report."""
+    return name == INDEX or re.fullmatch(r"page-\d{4,}\.html", name, re.ASCII) is not None
 
 
 def _overview(journal: Journal, sums: _Sums, *, pace: float | None) -> Overview:

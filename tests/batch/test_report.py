@@ -17,7 +17,7 @@ from seedvideo.batch.export import export
 from seedvideo.batch.inputs import Item
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import State
-from seedvideo.batch.report_timeline import timeline
+from seedvideo.batch.report_html import timeline
 from seedvideo.errors import OutputError
 from seedvideo.utils import files
 from tests.batch.told import CONTENT, HOSTILE, journal_of
@@ -264,32 +264,45 @@ def test_where_an_index_is_its_pages_are(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_events_stand_where_they_are() -> None:
     picture = timeline(
-        [(0.0, 2.5), (5.0, 10.0), (2.0, 6.0)],
-        faded=[False, False, True],
-        media=done_record(duration_s=10.0).media,
+        [(0.0, 2.5), (5.0, 10.0), (2.0, 6.0)], faded=[False, False, True], duration_s=10.0
     )
-    assert re.findall(
-        r'<rect class="(one|other)[ a-z]*" x="([\d.]+)%" y="(\d+)" width="([\d.]+)%"', picture
-    ) == [
-        ("one", "0.000", "3", "25.000"),
-        ("other", "50.000", "3", "50.000"),
-        # It meets both others, so it has a lane of its own.
-        ("one", "20.000", "29", "40.000"),
+    assert picture is not None
+    assert [(bar.style, bar.left, bar.top_px, bar.width) for bar in picture.bars] == [
+        ("one", 0, 3, 25),
+        ("other", 50, 3, 50),
+        # It overlaps both others, so it has a lane of its own.
+        ("one faded", 20, 29, 40),
     ]
-    assert "3 spans over 10.0 seconds" in picture
-    assert timeline([], faded=[], media=None) == ""
+    assert picture.label == "3 spans over 10.0 seconds"
+    assert timeline([], faded=[], duration_s=0.0) is None
 
 
 def test_numbers_of_the_time_line_have_room() -> None:
-    media = done_record(duration_s=139.4).media
-    picture = timeline([(0, 1)], faded=[False], media=media)
-    assert re.findall(r">([\d.]+(?: s)?)</text>", picture)[-5:] == [
-        "0",
-        "30",
-        "60",
-        "90",
-        "139.4 s",
+    picture = timeline([(0, 1)], faded=[False], duration_s=139.4)
+    assert picture is not None
+    assert not picture.bars[0].is_numbered
+    assert [(tick.text, tick.anchor) for tick in picture.ticks] == [
+        ("0", "start"),
+        ("30", "middle"),
+        ("60", "middle"),
+        ("90", "middle"),
+        ("139.4 s", "end"),
     ]
+
+
+def test_the_time_line_is_drawn(told: Page) -> None:
+    assert {rect.get("class") for rect in told.all("rect")} >= {"band", "one", "other faded"}
+    assert "1: 0.0 to 4.0 s" in told.text
+
+
+def test_no_template_switches_escaping_off() -> None:
+    templates = sorted(Path(report.__file__).with_name("templates").iterdir())
+    assert [path.name for path in templates] == ["clip.html.j2", "page.html.j2"]
+    for path in templates:
+        text = re.sub(r"\{#.*?#\}", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        assert not re.search(r"\bsafe\b|autoescape|Markup|style=", text), path.name
+        # An attribute without quotes could be ended by a space.
+        assert not re.search(r"=\{\{|=\{%", text), path.name
 
 
 def test_the_totals_count_what_a_row_asks_about() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("torch", "av", "cv2", "decord", "scenedetect", "numpy", "PIL")
+HEAVY = ("torch", "av", "cv2", "decord", "scenedetect", "numpy", "PIL", "jinja2")
 
 
 @pytest.mark.parametrize(
