@@ -11,7 +11,7 @@ from PIL import Image
 
 import seedvideo
 from seedvideo.evaluate.flashbench import Knobs, generate, seeds
-from seedvideo.sampler.plot import plot
+from seedvideo.sampler.visualize import plot
 
 IMAGES = Path(__file__).parent / "images"
 BUDGET_TOKENS = 12_000

@@ -188,7 +188,7 @@ class Video:
         )
 
     def _sheet(self) -> str:
-        from seedvideo.sampler.sheet import contact_sheet  # Heavy: draws a picture.
+        from seedvideo.sampler.contact_sheet import contact_sheet  # Heavy: draws a picture.
 
         few = make_plan(
             self.info,

@@ -25,11 +25,12 @@ from seedvideo import answers, pipeline
 from seedvideo.batch.filters import Refused, by_header, by_pictures
 from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job
-from seedvideo.batch.sheets import small_sheet
 from seedvideo.batch.similarity import Signature, signature_of
+from seedvideo.media.types import Frame
 from seedvideo.model.backends.base import Backend, Prices
 from seedvideo.prepared import Prepared, Shown, View
 from seedvideo.records import MediaRecord, PlanRecord, Record
+from seedvideo.sampler.contact_sheet import small_contact_sheet
 from seedvideo.stages import window_of
 from seedvideo.tasks.grounding import clean_query, ground_prompt
 from seedvideo.tasks.prompts import CAPTION_PROMPT
@@ -56,6 +57,9 @@ class Hands:
 
 
 OUR_HANDS: Final = Hands()
+
+MAX_SHEET_BYTES: Final = 60_000
+"""Maximum size of a contact sheet in the journal; noise all over may take more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +105,13 @@ def prepare_item(job: Job, item: Item, prices: Prices) -> Ready | Refused:
             knobs=knobs,
             analysis=job.analysis,
         )
+    sheet = b""
+    if job.sheets:
+        frames = [Frame(pts, pixels) for pts, pixels in prepared.views[0].frames]
+        sheet = small_contact_sheet(frames, max_bytes=MAX_SHEET_BYTES)
     return Ready(
         prepared=prepared,
-        sheet=small_sheet(prepared.views[0].frames) if job.sheets else b"",
+        sheet=sheet,
         signature=signature,
     )
 

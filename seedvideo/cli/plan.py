@@ -139,12 +139,12 @@ def frames(
                 if not no_sheets:
                     shown.append(frame)
             if made.decision is not None and not no_sheets:
-                from seedvideo.sampler.plot import plot as draw_plan
+                from seedvideo.sampler.visualize import plot as draw_plan
 
                 picture = draw_plan(made, clip.analysis(wishes.analysis))
                 write_file(folder / _PLOT, encoded(picture, PNG))
         if not no_sheets:
-            from seedvideo.sampler.sheet import contact_sheet
+            from seedvideo.sampler.contact_sheet import contact_sheet
 
             write_file(folder / _SHEET, encoded(contact_sheet(shown, made), PNG))
         listed = {"schema_version": 1, "source": item.source, "frames": written}
@@ -286,7 +286,7 @@ def plan(
         with wishes.open(item.source, progress=talk.looked) as clip:
             made = wishes.plan(clip, item, model=prices)
             if plots is not None:
-                from seedvideo.sampler.plot import plot as draw_plan
+                from seedvideo.sampler.visualize import plot as draw_plan
 
                 # Drawn for any policy: what an even plan misses is worth seeing too.
                 picture = draw_plan(made, clip.analysis(wishes.analysis))

@@ -97,7 +97,7 @@ class Plan:
 
     def _repr_html_(self) -> str:
         """Show the plan in a notebook: frames over time, then their times and tokens."""
-        from seedvideo.sampler.plot import plot  # Heavy: draws a picture.
+        from seedvideo.sampler.visualize import plot  # Heavy: draws a picture.
 
         totals = self.totals
         rows = [

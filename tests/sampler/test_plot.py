@@ -11,8 +11,8 @@ from seedvideo.sampler.analysis import Analysis
 from seedvideo.sampler.knobs import Knobs
 from seedvideo.sampler.novelty import Signals
 from seedvideo.sampler.plan import Plan
-from seedvideo.sampler.plot import plot
 from seedvideo.sampler.policies import make_plan
+from seedvideo.sampler.visualize import plot
 from tests.sampler.demands import Found, demand, flash
 from tests.sampler.videos import video
 

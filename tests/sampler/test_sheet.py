@@ -6,9 +6,9 @@ import numpy.typing as npt
 import pytest
 
 from seedvideo.media.types import Frame
+from seedvideo.sampler.contact_sheet import contact_sheet
 from seedvideo.sampler.knobs import Knobs
 from seedvideo.sampler.policies import make_plan
-from seedvideo.sampler.sheet import contact_sheet
 from tests.sampler.videos import video
 
 

@@ -1,9 +1,8 @@
-"""A plan as one picture: what happens in the video, and what is shown of it, over one time line.
+"""Plot a plan over time: what happens in the video, and which frames the plan shows of it.
 
-For people, to see at a glance why the frames are where they are. Three bands share the time axis:
-what happens, how many frames a second that earns, and the frames themselves, as high as they are
-dear. Knows the plan and its analysis, no file. Sizes are pixels of the finished picture; it is
-drawn at twice that and reduced, so that thin lines stay even.
+Three bands share the time axis: what happens, how many frames per second that earns, and the frames
+themselves, with heights in proportion to their tokens. Sizes are pixels of the finished picture; it
+is drawn at twice that size and reduced, so that thin lines stay even.
 """
 
 from pathlib import PurePath
