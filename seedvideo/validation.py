@@ -1,8 +1,7 @@
-"""What pydantic found wrong, in our own words: the key, its value, and what was expected."""
+"""Describe pydantic's errors in plain words: the key, its value, and what was expected."""
 
+import reprlib
 from typing import TYPE_CHECKING, Any, Final
-
-from seedvideo.sampler.plan_text import printable
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -25,12 +24,23 @@ _EXPECTED: Final = {
 
 _LIMITS: Final = {"ge": "{} or more", "gt": "above {}", "le": "{} or less", "lt": "below {}"}
 _LONGEST_VALUE: Final = 80
+_REPR: Final = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = _LONGEST_VALUE
 
 
-def explain(error: "ValidationError") -> str:
-    """Return the first fault of a validation as ``key is value, expected something``."""
+def explain(error: "ValidationError", *, root: str = "") -> str:
+    """Return the first fault of a validation as ``key is value, expected something``.
+
+    Args:
+        error: raised by pydantic.
+        root: name of the document; keys are then written as ``root.list[3].key``.
+    """
     first = error.errors(include_url=False)[0]
-    key = printable(".".join(str(part) for part in first["loc"])) or "the whole"
+    if root:
+        parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+        key = _printable(root + "".join(parts))
+    else:
+        key = _printable(".".join(str(part) for part in first["loc"])) or "the whole"
     kind, context = first["type"], first.get("ctx", {})
     if kind == "missing":
         return f"{key} is missing"
@@ -38,7 +48,7 @@ def explain(error: "ValidationError") -> str:
         return f"{key} is not a known key"
     if kind in ("value_error", "assertion_error"):
         # Our own validators raise these, in our own words.
-        return f"{key}: {printable(str(context.get('error', '')))}"
+        return f"{key}: {_printable(str(context.get('error', '')))}"
     return f"{key} is {_shown(first['input'])}, expected {_expected(kind, context)}"
 
 
@@ -47,7 +57,7 @@ def explain_value(error: "ValidationError") -> str:
     first = error.errors(include_url=False)[0]
     context = first.get("ctx", {})
     if first["type"] in ("value_error", "assertion_error"):
-        return printable(str(context.get("error", "")))
+        return _printable(str(context.get("error", "")))
     return f"{_shown(first['input'])}, expected {_expected(first['type'], context)}"
 
 
@@ -63,5 +73,15 @@ def _expected(kind: str, context: dict[str, Any]) -> str:
 
 
 def _shown(value: object) -> str:
-    text = printable(repr(value))
+    try:
+        # Of a list or an object only the beginning is written: it may be as long as the document.
+        text = _REPR.repr(value) if isinstance(value, list | tuple | dict) else repr(value)
+    except ValueError:
+        # Python refuses to write a whole number of more than a few thousand digits.
+        text = "a value that is too long to show"
+    text = _printable(text)
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)

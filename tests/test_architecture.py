@@ -17,10 +17,10 @@ PACKAGE = Path(seedvideo.__file__).parent
 FLOORS = (
     ("errors", "utils"),
     ("environment", "arguments"),
-    ("limits", "notebook"),
+    ("limits", "notebook", "validation"),
     ("media",),
     ("sampler", "tasks"),
-    ("model", "validation", "video"),
+    ("model", "video"),
     ("records",),
     ("prepared", "stages", "pipeline", "dialogue", "looks", "answers", "writers"),
     ("batch", "serve", "evaluate", "training", "seedvideo"),

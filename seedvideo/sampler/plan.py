@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import PurePath
-from typing import Any, Final
+from typing import Any
 
 from seedvideo import notebook
 from seedvideo.errors import PlanError
@@ -17,16 +17,11 @@ from seedvideo.limits import DEFAULT_LIMITS, Limits
 from seedvideo.media.types import MediaInfo, Target
 from seedvideo.sampler import plan_text, serialization
 from seedvideo.sampler.geometry import TokenGeometry
+from seedvideo.sampler.serialization import SCHEMA_VERSION
 from seedvideo.sampler.types import Decision, Needs, PlannedFrame, Segment, Totals
 from seedvideo.utils.timecode import seconds
 
 __all__ = ["SCHEMA_VERSION", "Decision", "Needs", "Plan", "PlannedFrame", "Segment", "Totals"]
-
-SCHEMA_VERSION: Final = 1
-"""Version of a plan's JSON form."""
-
-MAX_SEGMENTS: Final = 65_536
-"""Most segments of a plan that is read: three a second in the longest video there may be."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -207,37 +202,15 @@ class Plan:
         Raises:
             PlanError: ``plan.invalid`` or ``plan.over_budget``, naming the place in the data.
         """
-        at = serialization.Place.at("plan", data)
-        version = at.integer("schema_version")
-        if version != SCHEMA_VERSION:
-            raise PlanError(
-                "plan.invalid",
-                f"plan.schema_version is {version}, this version reads {SCHEMA_VERSION}",
-            )
-        most = limits.max_sampled_frames
-        plan = at.build(
-            lambda: cls(
-                source=at.text("source"),
-                policy=at.text("policy"),
-                geometry=serialization.geometry_from_json(at.object("geometry")),
-                budget_tokens=at.integer("budget_tokens", least=1),
-                charged_tokens=at.integer("charged_tokens"),
-                media=serialization.media_from_json(at.object("media")),
-                segments=tuple(
-                    serialization.segment_from_json(item)
-                    for item in at.objects("segments", most=MAX_SEGMENTS)
-                ),
-                frames=tuple(
-                    serialization.frame_from_json(item) for item in at.objects("frames", most=most)
-                ),
-                decision=at.optional("decision", serialization.decision_from_json),
-            )
-        )
-        stated = at.object("totals")
+        document = serialization.PlanDocument.read(data, max_frames=limits.max_sampled_frames)
+        parts = document.parts("plan")
+        del parts["schema_version"]
+        stated = parts.pop("totals")
+        plan = serialization.built("plan", lambda: cls(**parts))
         for name, value in (asdict(plan.totals) | {"tokens": plan.totals.tokens}).items():
-            if stated.integer(name) != value:
+            if stated[name] != value:
                 raise PlanError(
                     "plan.invalid",
-                    f"plan.totals.{name} is {stated.integer(name)}, its frames give {value}",
+                    f"plan.totals.{name} is {stated[name]}, its frames give {value}",
                 )
         return plan

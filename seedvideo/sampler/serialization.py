@@ -1,22 +1,42 @@
-"""The parts of a plan as plain JSON values, and back, with every value checked.
+"""The parts of a plan as plain JSON values, and back, with every value checked by pydantic.
 
 A time is written twice: rounded for people (``pts_s``) and exact for programs (``pts``, a string
 ``"num/den"``). Reading trusts nothing: a damaged or hostile document gives one `PlanError` that
-names the place in it. Knows no policy and does not put the parts together; `plan` does.
+names the place in it. `plan.Plan` puts the parts together.
 """
 
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from fractions import Fraction
-from typing import Any, Final, NoReturn, TypeVar, cast
+from typing import Annotated, Any, ClassVar, Final, TypeAlias, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from seedvideo.errors import PlanError
 from seedvideo.media.types import MediaInfo, MediaWarning
 from seedvideo.sampler.geometry import TokenGeometry
-from seedvideo.sampler.types import Decision, Decoding, Needs, PlannedFrame, Role, Segment
+from seedvideo.sampler.types import Decision, Decoding, Needs, PlannedFrame, Segment
 from seedvideo.utils.timecode import seconds
+from seedvideo.validation import explain
+
+SCHEMA_VERSION: Final = 1
+"""Version of a plan's JSON form."""
+
+MAX_SEGMENTS: Final = 65_536
+"""Maximum segments of a plan that is read: three a second in the longest accepted video."""
 
 _EXACT: Final = re.compile(r"(-?[0-9]{1,40})/([0-9]{1,40})")
 _MAX_INT: Final = 2**53
@@ -31,146 +51,260 @@ T = TypeVar("T")
 
 
 def exact(value: Fraction) -> str:
-    """A rational number as ``"num/den"``."""
+    """Return a rational number as ``"num/den"``."""
     return f"{value.numerator}/{value.denominator}"
 
 
-@dataclass(frozen=True)
-class Place:
-    """A JSON object and where it stands in its document, for messages.
+def _expected(words: str) -> PydanticCustomError:
+    return PydanticCustomError("not_expected", "expected {expected}", {"expected": words})
 
-    Every reader returns a value of the right type and range, or raises ``plan.invalid``.
-    """
 
-    where: str
-    values: Mapping[str, Any]
+def _as_text(value: object) -> str:
+    # Not pydantic's own check, which refuses the surrogates of undecodable file names.
+    if not isinstance(value, str) or len(value) > _MAX_TEXT:
+        raise _expected(f"a text of at most {_MAX_TEXT} characters")
+    return value
+
+
+def _as_number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _expected("a number")
+    # The bound comes first: a whole number of JSON may be too long for a float.
+    if not (-_MAX_INT <= value <= _MAX_INT and math.isfinite(value)):
+        raise _expected("a finite number")
+    return float(value)
+
+
+def _as_fraction(value: object) -> Fraction:
+    found = _EXACT.fullmatch(value) if isinstance(value, str) else None
+    if found is None or int(found[2]) == 0:
+        raise _expected('an exact number such as "25/2"')
+    return Fraction(int(found[1]), int(found[2]))
+
+
+def _at_most(limit: int | str) -> BeforeValidator:
+    """Accept a list with up to ``limit`` entries, or up to the context's value of that name."""
+
+    def check(value: object, info: ValidationInfo) -> tuple[object, ...]:
+        if not isinstance(value, list | tuple):
+            raise _expected("a list")
+        most = limit if isinstance(limit, int) else info.context[limit]  # type: ignore[index]
+        if len(value) > most:
+            raise ValueError(f"it has {len(value)} entries, at most {most} go")
+        return tuple(value)
+
+    return BeforeValidator(check)
+
+
+def _check_version(value: int) -> int:
+    if value != SCHEMA_VERSION:
+        raise ValueError(f"it is {value}, this version reads {SCHEMA_VERSION}")
+    return value
+
+
+_Text: TypeAlias = Annotated[str, PlainValidator(_as_text)]
+_Number: TypeAlias = Annotated[float, PlainValidator(_as_number)]
+_Fraction: TypeAlias = Annotated[Fraction, PlainValidator(_as_fraction)]
+_Count: TypeAlias = Annotated[int, Field(ge=0, le=_MAX_INT)]
+_Positive: TypeAlias = Annotated[int, Field(ge=1, le=_MAX_INT)]
+
+
+class _Document(BaseModel):
+    """A JSON object; keys that are not read are ignored."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+    makes: ClassVar[Callable[..., Any]]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_mapping(cls, value: object) -> object:
+        if not isinstance(value, Mapping):
+            raise _expected("an object")
+        return dict(value)
+
+    def build(self, where: str) -> Any:
+        """Return the value object that this document describes, an instance of ``makes``."""
+        return built(where, lambda: self.makes(**self.parts(where)))
+
+    def parts(self, where: str) -> dict[str, Any]:
+        """Return the values by name: inner documents built, rounded times checked and left out."""
+        parts = {}
+        for name, value in self:
+            exact_name = name.removesuffix("_s")
+            if exact_name != name and exact_name in type(self).model_fields:
+                _check_times(where, name, value, getattr(self, exact_name))
+            else:
+                parts[name] = _built_inside(f"{where}.{name}", value)
+        return parts
+
+
+def _check_times(where: str, name: str, rounded: float, value: Fraction) -> None:
+    if abs(float(value) - rounded) > _TIME_TOLERANCE_S:
+        key = name.removesuffix("_s")
+        raise PlanError(
+            "plan.invalid",
+            f"{where}.{name} is {rounded}, but {where}.{key} is {exact(value)}",
+            hint=f"{key} is the exact time; {name} repeats it for people",
+        )
+
+
+def _built_inside(where: str, value: Any) -> Any:
+    if isinstance(value, _Document):
+        return value.build(where)
+    if isinstance(value, tuple):
+        return tuple(_built_inside(f"{where}[{index}]", one) for index, one in enumerate(value))
+    return value
+
+
+class _Frame(_Document):
+    makes = PlannedFrame
+    pts: _Fraction
+    pts_s: _Number
+    width_px: _Positive
+    height_px: _Positive
+    tokens: _Positive
+    text_tokens: _Count
+    reason: _Text
+    role: _Text | None = None  # The frame itself checks which roles exist.
+
+
+class _Needs(_Document):
+    makes = Needs
+    events_per_s: _Number
+    event_s: _Number
+    change_s: _Number
+    detail_tokens: _Number
+    peaks: _Count
+    starts_shot: bool
+
+
+class _Segment(_Document):
+    makes = Segment
+    start: _Fraction
+    start_s: _Number
+    end: _Fraction
+    end_s: _Number
+    fps: _Number
+    level_tokens: _Positive
+    needs: _Needs | None = None
+
+
+class _Decoding(_Document):
+    makes = Decoding
+    pictures: _Positive
+    video_pictures: _Positive
+    moved_frames: _Count
+    saved_pictures: _Count
+
+
+class _Decision(_Document):
+    makes = Decision
+    analysis: _Text
+    notes: Annotated[tuple[_Text, ...], _at_most(_MAX_NOTES)]
+    busy_share: _Number
+    coverage_share: _Number
+    coverage_frames: _Positive
+    coverage_level_tokens: _Positive
+    is_even: bool
+    worth_s: _Number
+    bound_s: _Number
+    even_worth_s: _Number
+    is_exact: bool
+    decoding: _Decoding | None = None
+
+
+class _Geometry(_Document):
+    makes = TokenGeometry
+    name: _Text
+    token_px: _Positive
+    levels_tokens: Annotated[tuple[_Count, ...], _at_most(_MAX_LEVELS)]
+    min_frame_tokens: _Positive
+    default_budget_tokens: _Positive
+    min_frames: _Positive
+
+
+class _Warning(_Document):
+    makes = MediaWarning
+    code: _Text
+    message: _Text
+
+
+class _Media(_Document):
+    makes = MediaInfo
+    path: _Text
+    size_bytes: _Count
+    container: _Text
+    codec: _Text
+    pix_fmt: _Text
+    width_px: _Positive
+    height_px: _Positive
+    coded_width_px: _Positive
+    coded_height_px: _Positive
+    rotation_deg: _Count
+    flipped: bool
+    sample_aspect: _Fraction
+    duration: _Fraction
+    duration_s: _Number
+    start: _Fraction
+    start_s: _Number
+    # The key ``fps_avg`` repeats it, rounded, and is not read.
+    fps_avg: _Fraction | None = Field(validation_alias="fps_avg_exact")
+    is_vfr: bool
+    is_image: bool
+    transfer: _Text
+    warnings: Annotated[tuple[_Warning, ...], _at_most(_MAX_WARNINGS)]
+
+
+class _Totals(_Document):
+    makes = dict
+    frames: _Count
+    visual_tokens: _Count
+    text_tokens: _Count
+    tokens: _Count
+
+
+class PlanDocument(_Document):
+    """A plan's JSON form; `parts` returns the fields of a plan, its totals and its version."""
+
+    schema_version: Annotated[_Count, AfterValidator(_check_version)]
+    source: _Text
+    policy: _Text
+    geometry: _Geometry
+    budget_tokens: _Positive
+    charged_tokens: _Count
+    media: _Media
+    segments: Annotated[tuple[_Segment, ...], _at_most(MAX_SEGMENTS)]
+    frames: Annotated[tuple[_Frame, ...], _at_most("max_frames")]
+    decision: _Decision | None = None
+    totals: _Totals
 
     @classmethod
-    def at(cls, where: str, value: object) -> "Place":
-        """Take a value as a JSON object."""
-        if not isinstance(value, Mapping):
-            _fail(where, "an object", value)
-        return cls(where, value)
+    def read(cls, data: object, *, max_frames: int) -> "PlanDocument":
+        """Check types and ranges of a document.
 
-    def get(self, key: str) -> object:
-        """The value under a key that must be there."""
-        if key not in self.values:
-            raise PlanError("plan.invalid", f"{self.where}.{key} is missing")
-        return self.values[key]
-
-    def integer(self, key: str, *, least: int = 0) -> int:
-        """A whole number of at least ``least``."""
-        value = self.get(key)
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _MAX_INT:
-            _fail(f"{self.where}.{key}", f"a whole number from {least}", value)
-        return value
-
-    def number(self, key: str) -> float:
-        """A finite number."""
-        value = self.get(key)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            _fail(f"{self.where}.{key}", "a number", value)
-        # The bound comes first: a whole number of JSON may be too long for a float.
-        if not (-_MAX_INT <= value <= _MAX_INT and math.isfinite(value)):
-            _fail(f"{self.where}.{key}", "a finite number", value)
-        return float(value)
-
-    def text(self, key: str) -> str:
-        """A string of reasonable length."""
-        value = self.get(key)
-        if not isinstance(value, str) or len(value) > _MAX_TEXT:
-            _fail(f"{self.where}.{key}", f"a text of at most {_MAX_TEXT} characters", value)
-        return value
-
-    def flag(self, key: str) -> bool:
-        """True or false."""
-        value = self.get(key)
-        if not isinstance(value, bool):
-            _fail(f"{self.where}.{key}", "true or false", value)
-        return value
-
-    def rational(self, key: str) -> Fraction:
-        """A rational number written as ``"num/den"``."""
-        value = self.get(key)
-        found = _EXACT.fullmatch(value) if isinstance(value, str) else None
-        if found is None or int(found[2]) == 0:
-            _fail(f"{self.where}.{key}", 'an exact number such as "25/2"', value)
-        return Fraction(int(found[1]), int(found[2]))
-
-    def time(self, key: str) -> Fraction:
-        """An exact time, whose rounded twin under ``key + "_s"`` must agree with it."""
-        value = self.rational(key)
-        rounded = self.number(f"{key}_s")
-        if abs(float(value) - rounded) > _TIME_TOLERANCE_S:
-            raise PlanError(
-                "plan.invalid",
-                f"{self.where}.{key}_s is {rounded}, but {self.where}.{key} is {exact(value)}",
-                hint=f"{key} is the exact time; {key}_s repeats it for people",
-            )
-        return value
-
-    def object(self, key: str) -> "Place":
-        """The object under a key."""
-        return Place.at(f"{self.where}.{key}", self.get(key))
-
-    def objects(self, key: str, *, most: int) -> tuple["Place", ...]:
-        """A list of at most ``most`` objects."""
-        where = f"{self.where}.{key}"
-        items = self._list(key, most=most)
-        return tuple(Place.at(f"{where}[{index}]", item) for index, item in enumerate(items))
-
-    def integers(self, key: str, *, most: int) -> tuple[int, ...]:
-        """A list of at most ``most`` whole numbers."""
-        return self._each(key, Place.integer, most=most)
-
-    def texts(self, key: str, *, most: int) -> tuple[str, ...]:
-        """A list of at most ``most`` strings."""
-        return self._each(key, Place.text, most=most)
-
-    def optional(self, key: str, read: Callable[["Place"], T]) -> T | None:
-        """What ``read`` makes of the object under a key; None where there is none, or null."""
-        return None if self.values.get(key) is None else read(self.object(key))
-
-    def _each(self, key: str, read: Callable[["Place", str], T], *, most: int) -> tuple[T, ...]:
-        items = enumerate(self._list(key, most=most))
-        place = Place(f"{self.where}.{key}", {str(index): value for index, value in items})
-        return tuple(read(place, index) for index in place.values)
-
-    def _list(self, key: str, *, most: int) -> list[Any] | tuple[Any, ...]:
-        value = self.get(key)
-        if not isinstance(value, list | tuple):
-            _fail(f"{self.where}.{key}", "a list", value)
-        if len(value) > most:
-            raise PlanError(
-                "plan.invalid", f"{self.where}.{key} has {len(value)} entries, at most {most} go"
-            )
-        return value
-
-    def build(self, make: Callable[[], T]) -> T:
-        """Make a value object; what it refuses is reported with this place's name."""
+        Raises:
+            PlanError: ``plan.invalid``, naming the place in the document.
+        """
         try:
-            return make()
-        except PlanError as error:
-            if error.message.startswith(self.where):
-                raise
-            raise PlanError(
-                error.code, f"{self.where}: {error.message}", hint=error.hint
-            ) from error
-        except ValueError as error:
-            raise PlanError("plan.invalid", f"{self.where}: {error}") from error
+            return cls.model_validate(data, context={"max_frames": max_frames})
+        except ValidationError as error:
+            raise PlanError("plan.invalid", explain(error, root="plan")) from error
 
 
-def _fail(where: str, expected: str, value: object) -> NoReturn:
-    # Only plain values are shown: the text of a nested one may be as long as the document.
-    shown = type(value).__name__
-    is_short = not isinstance(value, int) or abs(value) <= _MAX_INT
-    if value is None or (isinstance(value, int | float | str) and is_short):
-        shown = repr(value[:40] if isinstance(value, str) else value)
-    raise PlanError("plan.invalid", f"{where} is {shown}, expected {expected}")
+def built(where: str, make: Callable[[], T]) -> T:
+    """Make a value object; prefix the errors of its own checks with the place in the document."""
+    try:
+        return make()
+    except PlanError as error:
+        if error.message.startswith(where):
+            raise
+        raise PlanError(error.code, f"{where}: {error.message}", hint=error.hint) from error
+    except ValueError as error:
+        raise PlanError("plan.invalid", f"{where}: {error}") from error
 
 
 def frame_to_json(frame: PlannedFrame) -> dict[str, Any]:
-    """One planned frame."""
+    """Return one planned frame as JSON values."""
     return {
         "pts_s": seconds(frame.pts),
         "pts": exact(frame.pts),
@@ -183,24 +317,8 @@ def frame_to_json(frame: PlannedFrame) -> dict[str, Any]:
     }
 
 
-def frame_from_json(at: Place) -> PlannedFrame:
-    """One planned frame, checked."""
-    return at.build(
-        lambda: PlannedFrame(
-            pts=at.time("pts"),
-            width_px=at.integer("width_px", least=1),
-            height_px=at.integer("height_px", least=1),
-            tokens=at.integer("tokens", least=1),
-            text_tokens=at.integer("text_tokens"),
-            reason=at.text("reason"),
-            # The frame itself knows which roles there are.
-            role=None if at.values.get("role") is None else cast(Role, at.text("role")),
-        )
-    )
-
-
 def segment_to_json(segment: Segment) -> dict[str, Any]:
-    """One segment."""
+    """Return one segment as JSON values."""
     return {
         "start_s": seconds(segment.start),
         "end_s": seconds(segment.end),
@@ -212,96 +330,18 @@ def segment_to_json(segment: Segment) -> dict[str, Any]:
     }
 
 
-def segment_from_json(at: Place) -> Segment:
-    """One segment, checked."""
-    return at.build(
-        lambda: Segment(
-            start=at.time("start"),
-            end=at.time("end"),
-            fps=at.number("fps"),
-            level_tokens=at.integer("level_tokens", least=1),
-            needs=at.optional("needs", _needs_from_json),
-        )
-    )
-
-
-def _needs_from_json(at: Place) -> Needs:
-    return at.build(
-        lambda: Needs(
-            events_per_s=at.number("events_per_s"),
-            event_s=at.number("event_s"),
-            change_s=at.number("change_s"),
-            detail_tokens=at.number("detail_tokens"),
-            peaks=at.integer("peaks"),
-            starts_shot=at.flag("starts_shot"),
-        )
-    )
-
-
 def decision_to_json(decision: Decision) -> dict[str, Any]:
-    """How a plan came about."""
+    """Return how a plan came about as JSON values."""
     return asdict(decision) | {"notes": list(decision.notes)}
 
 
-def decision_from_json(at: Place) -> Decision:
-    """How a plan came about, checked."""
-    return at.build(
-        lambda: Decision(
-            analysis=at.text("analysis"),
-            notes=at.texts("notes", most=_MAX_NOTES),
-            busy_share=at.number("busy_share"),
-            coverage_share=at.number("coverage_share"),
-            coverage_frames=at.integer("coverage_frames", least=1),
-            coverage_level_tokens=at.integer("coverage_level_tokens", least=1),
-            is_even=at.flag("is_even"),
-            worth_s=at.number("worth_s"),
-            bound_s=at.number("bound_s"),
-            even_worth_s=at.number("even_worth_s"),
-            is_exact=at.flag("is_exact"),
-            decoding=at.optional("decoding", _decoding_from_json),
-        )
-    )
-
-
-def _decoding_from_json(at: Place) -> Decoding:
-    return at.build(
-        lambda: Decoding(
-            pictures=at.integer("pictures", least=1),
-            video_pictures=at.integer("video_pictures", least=1),
-            moved_frames=at.integer("moved_frames"),
-            saved_pictures=at.integer("saved_pictures"),
-        )
-    )
-
-
 def geometry_to_json(geometry: TokenGeometry) -> dict[str, Any]:
-    """A token geometry."""
-    return {
-        "name": geometry.name,
-        "token_px": geometry.token_px,
-        "levels_tokens": list(geometry.levels_tokens),
-        "min_frame_tokens": geometry.min_frame_tokens,
-        "default_budget_tokens": geometry.default_budget_tokens,
-        "min_frames": geometry.min_frames,
-    }
-
-
-def geometry_from_json(at: Place) -> TokenGeometry:
-    """A token geometry, checked."""
-    return at.build(
-        lambda: TokenGeometry(
-            name=at.text("name"),
-            token_px=at.integer("token_px", least=1),
-            levels_tokens=at.integers("levels_tokens", most=_MAX_LEVELS),
-            min_frame_tokens=at.integer("min_frame_tokens", least=1),
-            default_budget_tokens=at.integer("default_budget_tokens", least=1),
-            min_frames=at.integer("min_frames", least=1),
-        )
-    )
+    """Return a token geometry as JSON values."""
+    return asdict(geometry) | {"levels_tokens": list(geometry.levels_tokens)}
 
 
 def media_to_json(media: MediaInfo) -> dict[str, Any]:
-    """The header facts, as `MediaInfo.to_json` gives them, and the exact values beside them."""
+    """Return the header facts, as `MediaInfo.to_json` does, with their exact values added."""
     return media.to_json() | {
         "path": media.path,
         "size_bytes": media.size_bytes,
@@ -316,33 +356,3 @@ def media_to_json(media: MediaInfo) -> dict[str, Any]:
         "start": exact(media.start),
         "fps_avg_exact": None if media.fps_avg is None else exact(media.fps_avg),
     }
-
-
-def media_from_json(at: Place) -> MediaInfo:
-    """The header facts, checked."""
-    return at.build(
-        lambda: MediaInfo(
-            path=at.text("path"),
-            size_bytes=at.integer("size_bytes"),
-            container=at.text("container"),
-            codec=at.text("codec"),
-            pix_fmt=at.text("pix_fmt"),
-            width_px=at.integer("width_px", least=1),
-            height_px=at.integer("height_px", least=1),
-            coded_width_px=at.integer("coded_width_px", least=1),
-            coded_height_px=at.integer("coded_height_px", least=1),
-            rotation_deg=at.integer("rotation_deg"),
-            flipped=at.flag("flipped"),
-            sample_aspect=at.rational("sample_aspect"),
-            duration=at.time("duration"),
-            start=at.time("start"),
-            fps_avg=(None if at.get("fps_avg_exact") is None else at.rational("fps_avg_exact")),
-            is_vfr=at.flag("is_vfr"),
-            is_image=at.flag("is_image"),
-            transfer=at.text("transfer"),
-            warnings=tuple(
-                MediaWarning(code=warning.text("code"), message=warning.text("message"))
-                for warning in at.objects("warnings", most=_MAX_WARNINGS)
-            ),
-        )
-    )
