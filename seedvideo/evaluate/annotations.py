@@ -1,6 +1,6 @@
-"""Values out of JSON that others wrote: each is what it should be, or a `ValueError` says why not.
+"""JSON that others wrote, checked by pydantic: a `ValueError` names the key that is wrong.
 
-The messages are for people and name the key. Knows neither files nor benchmarks.
+A benchmark declares a `Row` with the keys that it reads and calls `read`.
 
 Annotation files as text, JSON or JSON lines, and one error for all that is wrong in them.
 
@@ -8,23 +8,33 @@ Knows no benchmark.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainValidator,
+    StrictStr,
+    ValidationError,
+)
 
 from seedvideo.errors import InputError
 from seedvideo.evaluate.metrics.temporal import Span
 from seedvideo.utils.text import printable
+from seedvideo.validation import explain
 
 _MOST_SHOWN: Final = 60
 """Characters of a value that a message shows."""
 
 
 def parsed(text: str) -> Any:
-    """The value of a JSON text.
+    """Parse a JSON text.
 
     Raises:
-        ValueError: if it is none, or an object holds a key twice, of which one would be lost.
+        ValueError: if it is not valid JSON, or an object has the same key twice.
     """
     try:
         return json.loads(text, object_pairs_hook=_object, parse_int=_whole)
@@ -36,75 +46,74 @@ def parsed(text: str) -> Any:
         raise ValueError("is no JSON that can be read: it is nested too deeply") from error
 
 
-def an_object(value: Any) -> dict[str, Any]:
-    """A JSON object."""
-    if not isinstance(value, dict):
-        raise ValueError(f"it is no JSON object: {shown(value)}")
-    return value
+def _as_name(value: object) -> object:
+    return str(value) if isinstance(value, int) else value
 
 
-def needed(row: Mapping[str, Any], key: str) -> Any:
-    """The value of a key that must be there."""
-    if key not in row:
-        raise ValueError(f"the key {shown(key)} is missing")
-    return row[key]
-
-
-def name_in(row: Mapping[str, Any], key: str) -> str:
-    """A text that must be there; a whole number will do."""
-    value = needed(row, key)
-    return str(value) if isinstance(value, int) else text(value, key)
-
-
-def text(value: Any, key: str) -> str:
-    """A text; ``null`` would else read as the word None."""
-    if not isinstance(value, str):
-        raise ValueError(f"{key} is no text: {shown(value)}")
-    return value
-
-
-def number(value: Any, key: str) -> float:
-    """A number, or a text that holds one."""
+def _as_number(value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{key} is no number: {shown(value)}") from error
+        raise ValueError(f"{shown(value)} is not a number") from error
     except OverflowError as error:
-        raise ValueError(f"{key} is too large: {shown(value)}") from error
+        raise ValueError(f"{shown(value)} is too large") from error
 
 
-def listed(value: Any, key: str) -> list[Any]:
-    """A list."""
+def _as_tuple(value: object) -> tuple[object, ...]:
     if not isinstance(value, list):
-        raise ValueError(f"{key} is no list: {shown(value)}")
-    return value
+        raise ValueError(f"{shown(value)} is not a list")
+    return tuple(value)
 
 
-def texts(value: Any, key: str) -> tuple[str, ...]:
-    """A list of texts."""
-    return tuple(text(one, f"one of {key}") for one in listed(value, key))
+def _as_span(value: object) -> Span:
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError(f"{shown(value)} is not a pair of start and end")
+    return _as_number(value[0]), _as_number(value[1])
 
 
-def numbers(value: Any, key: str) -> tuple[float, ...]:
-    """A list of numbers."""
-    return tuple(number(one, f"one of {key}") for one in listed(value, key))
+Name: TypeAlias = Annotated[StrictStr, BeforeValidator(_as_name)]
+"""A text; a whole number is read as its digits."""
+
+Number: TypeAlias = Annotated[float, PlainValidator(_as_number)]
+"""A number, or a text that holds one."""
+
+Texts: TypeAlias = Annotated[tuple[StrictStr, ...], BeforeValidator(_as_tuple)]
+Numbers: TypeAlias = Annotated[tuple[Number, ...], BeforeValidator(_as_tuple)]
+Spans: TypeAlias = Annotated[
+    tuple[Annotated[Span, PlainValidator(_as_span)], ...], BeforeValidator(_as_tuple)
+]
+"""A list of spans, each a pair of seconds."""
 
 
-def spans(value: Any, key: str) -> tuple[Span, ...]:
-    """A list of spans, each a pair of seconds."""
-    return tuple(_span(pair, f"one of {key}") for pair in listed(value, key))
+class Row(BaseModel):
+    """A JSON object; keys that are not declared are ignored."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+R = TypeVar("R", bound=Row)
+
+
+def read(kind: type[R], value: object) -> R:
+    """Check a JSON object.
+
+    Raises:
+        ValueError: if it is another value, or a key is missing or wrong.
+    """
+    if not isinstance(value, dict):
+        raise ValueError(f"it is not a JSON object: {shown(value)}")
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        raise ValueError(explain(error)) from error
 
 
 def shown(value: Any) -> str:
-    """A value as JSON writes it, for a message: cut where it is long."""
+    """Return a value as JSON, shortened for a message."""
     written = json.dumps(value, ensure_ascii=False, default=str)
+    # Pydantic cannot report a text with lone surrogates.
+    written = written.encode("utf-8", "backslashreplace").decode("utf-8")
     return written if len(written) <= _MOST_SHOWN else f"{written[:_MOST_SHOWN]}..."
-
-
-def _span(pair: Any, key: str) -> Span:
-    if not isinstance(pair, list) or len(pair) != 2:
-        raise ValueError(f"{key} is no pair of start and end: {shown(pair)}")
-    return number(pair[0], f"the start of {key}"), number(pair[1], f"the end of {key}")
 
 
 def _whole(digits: str) -> int:

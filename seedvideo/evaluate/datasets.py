@@ -36,26 +36,34 @@ from typing import Any, Final
 
 from seedvideo.errors import ConfigError
 from seedvideo.evaluate.annotations import (
-    an_object,
+    Name,
+    Number,
+    Row,
+    Spans,
+    Texts,
     lines_of,
-    name_in,
-    needed,
     not_published,
-    number,
+    read,
     read_bytes,
     read_json,
     read_json_lines,
     read_text,
     refuse_more,
     shown,
-    spans,
-    texts,
 )
 from seedvideo.evaluate.metrics.answers import without_letter
 from seedvideo.evaluate.types import Adapter, Item, Reference, Task
 from seedvideo.tasks.option_labels import LETTERS
 
 _GROUPS: Final = ("duration", "domain", "sub_category", "task_type")
+
+
+class _Question(Row):
+    options: Texts
+    answer: Name
+    question_id: Name
+    videoID: Name
+    question: Name
 
 
 class VideoMme:
@@ -81,16 +89,16 @@ class VideoMme:
 
 
 def _item(row: Mapping[str, Any]) -> Item:
-    given = texts(needed(row, "options"), "options")
-    options = tuple(without_letter(option, place) for place, option in enumerate(given))
-    letter = name_in(row, "answer").strip()
+    asked = read(_Question, dict(row))
+    options = tuple(without_letter(option, place) for place, option in enumerate(asked.options))
+    letter = asked.answer.strip()
     if len(letter) != 1 or letter not in LETTERS[: len(options)]:
-        raise ValueError(f"answer {shown(letter)} is no letter of {len(options)} options")
+        raise ValueError(f"answer {shown(letter)} is not a letter of {len(options)} options")
     return Item(
-        id=name_in(row, "question_id"),
+        id=asked.question_id,
         task="ask",
-        video=f"{name_in(row, 'videoID')}.mp4",
-        question=name_in(row, "question").strip(),
+        video=f"{asked.videoID}.mp4",
+        question=asked.question.strip(),
         options=options,
         answer=options[LETTERS.index(letter)],
         group={name: str(row[name]) for name in _GROUPS if row.get(name)},
@@ -145,6 +153,11 @@ _LINE: Final = re.compile(
 )
 
 
+class _Moment(Row):
+    start: Number
+    end: Number
+
+
 class CharadesSta:
     """The test split has 3,720 queries over 1,334 videos."""
 
@@ -173,13 +186,14 @@ class CharadesSta:
                     raise ValueError("it does not read VIDEO START END##SENTENCE")
                 video = found["video"]
                 queries[video] += 1
+                moment = read(_Moment, found.groupdict())
                 item = Item(
                     id=f"{video}#{queries[video]}",
                     task="ground",
                     video=f"{video}.mp4",
                     duration_s=lengths_s.get(video),
                     question=found["sentence"].strip(),
-                    spans=((number(found["start"], "START"), number(found["end"], "END")),),
+                    spans=((moment.start, moment.end),),
                 )
             except ValueError as error:
                 raise not_published(annotations, f"line {place}: {error}") from error
@@ -200,6 +214,19 @@ def _lengths(path: Path) -> dict[str, float]:
         raise not_published(path, f"line {rows.line_num} is no CSV: {error}") from error
 
 
+class _Video(Row):
+    timestamps: Spans
+    sentences: Texts
+    duration: Number
+
+    def reference(self) -> Reference:
+        if len(self.timestamps) != len(self.sentences):
+            raise ValueError(
+                f"{len(self.sentences)} sentences for {len(self.timestamps)} timestamps"
+            )
+        return Reference(self.timestamps, tuple(each.strip() for each in self.sentences))
+
+
 class ActivityNetCaptions:
     """The validation split has 4,917 videos."""
 
@@ -216,9 +243,9 @@ class ActivityNetCaptions:
         for path in (annotations, *more):
             for video, entry in _videos(path).items():
                 try:
-                    told.setdefault(video, []).append(_reference(an_object(entry)))
-                    length_s = number(needed(entry, "duration"), "duration")
-                    duration_s.setdefault(video, length_s)
+                    row = read(_Video, entry)
+                    told.setdefault(video, []).append(row.reference())
+                    duration_s.setdefault(video, row.duration)
                 except ValueError as error:
                     raise not_published(path, f"video {video!r}: {error}") from error
         items = []
@@ -242,16 +269,8 @@ class ActivityNetCaptions:
 def _videos(path: Path) -> Mapping[str, Any]:
     value = read_json(path)
     if not isinstance(value, dict) or not value:
-        raise not_published(path, "it is no JSON object with a video a key")
+        raise not_published(path, "it is not a JSON object with one key per video")
     return value
-
-
-def _reference(entry: Mapping[str, Any]) -> Reference:
-    times = spans(needed(entry, "timestamps"), "timestamps")
-    sentences = texts(needed(entry, "sentences"), "sentences")
-    if len(times) != len(sentences):
-        raise ValueError(f"{len(sentences)} sentences for {len(times)} timestamps")
-    return Reference(times, tuple(sentence.strip() for sentence in sentences))
 
 
 _ALL: Final[tuple[Adapter, ...]] = (CharadesSta(), VideoMme(), ActivityNetCaptions())

@@ -13,8 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
+from pydantic import StrictStr
+
 from seedvideo.errors import InputError, OutputError
-from seedvideo.evaluate.annotations import an_object, name_in, numbers, shown, spans, text, texts
+from seedvideo.evaluate.annotations import Name, Numbers, Row, Spans, Texts, read, shown
 from seedvideo.evaluate.types import Item, Prediction, Task
 from seedvideo.utils.text import printable
 
@@ -203,6 +205,18 @@ class Results:
             raise _unwritable(self.path, error) from error
 
 
+class _Prediction(Row):
+    answer: StrictStr = ""
+    spans: Spans = ()
+    scores: Numbers = ()
+    captions: Texts = ()
+    shown_s: Numbers | None = None
+
+
+class _Named(Row):
+    id: Name
+
+
 def prediction_of(value: Mapping[str, Any]) -> Prediction:
     """Read a prediction from its JSON form; `Prediction` names the keys.
 
@@ -212,14 +226,7 @@ def prediction_of(value: Mapping[str, Any]) -> Prediction:
     known = [one.name for one in fields(Prediction)]
     if unknown := [key for key in value if key not in known]:
         raise ValueError(f"the key {shown(unknown[0])} is unknown, expected {', '.join(known)}")
-    made = dict(value)
-    made["spans"] = spans(made.get("spans", []), "spans")
-    made["scores"] = numbers(made.get("scores", []), "scores")
-    made["captions"] = texts(made.get("captions", []), "captions")
-    if made.get("shown_s") is not None:
-        made["shown_s"] = numbers(made["shown_s"], "shown_s")
-    made["answer"] = text(made.get("answer", ""), "answer")
-    return Prediction(**made)
+    return Prediction(**dict(value) | dict(read(_Prediction, dict(value))))
 
 
 def read_predictions(
@@ -240,9 +247,8 @@ def read_predictions(
     found: dict[str, Prediction] = {}
     for number, value in lines.items():
         try:
-            told = dict(an_object(value))
-            name = name_in(told, "id")
-            del told["id"]
+            name = read(_Named, value).id
+            told = {key: each for key, each in value.items() if key != "id"}
             if name in found:
                 raise ValueError(f"{name!r} was there before")
             needed = ANSWERED_BY[tasks[name]] if name in tasks else ()
