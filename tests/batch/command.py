@@ -13,12 +13,12 @@ import os, resource, signal, sys
 from functools import partial
 import seedvideo.model
 from seedvideo import cli
-from seedvideo.batch import runner
+from seedvideo.batch import scheduler
 from tests.batch.hands import HANDS, load
 
 # Under a shell that runs the tests in its background, Ctrl-C starts out ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-runner.Runner = partial(runner.Runner, hands=HANDS)
+scheduler.Runner = partial(scheduler.Runner, hands=HANDS)
 seedvideo.model.prices = load
 if size := os.environ.get("TEST_FILE_BYTES"):
     # The soft limit only: the hands lift it in their own processes.
