@@ -22,15 +22,15 @@ from pathlib import Path
 import _common
 
 import seedvideo
+from seedvideo.config import PolicyName, SamplingConfig
 from seedvideo.evaluate.metrics.statistics import Estimate, share
 from seedvideo.evaluate.registry import Synthetic
 from seedvideo.evaluate.results import Outcome, Results
-from seedvideo.evaluate.runner import Pipeline, blind, run, settings_of
+from seedvideo.evaluate.runner import ModelPredictor, blind, run, settings_of
 from seedvideo.evaluate.scoring import SEEN
 from seedvideo.evaluate.synthetic.dataset import FAMILIES, TEST_SEEDS
 from seedvideo.evaluate.types import Item
 from seedvideo.model.backends.base import Backend
-from seedvideo.sampler.policies import PolicyName
 
 BUDGETS = (512, 2_048)
 POLICY_OF: dict[str, PolicyName] = {
@@ -73,11 +73,11 @@ def answered(
 ) -> Outcomes:
     """Ask everything under one condition."""
     is_blind, policy = condition == "blind", POLICY_OF[condition]
+    sampling = SamplingConfig(policy=policy, budget_tokens=budget)
     settings = settings_of(
         "synthetic",
         backend,
-        policy=policy,
-        budget_tokens=budget,
+        sampling=sampling,
         thinking=False,
         blind=is_blind,
         generator=bench.generator,
@@ -87,7 +87,7 @@ def answered(
     shown = blind(backend) if is_blind else backend
     with (
         Results(work / "results.jsonl") as results,
-        Pipeline(shown, policy=policy, budget_tokens=budget) as predict,
+        ModelPredictor(shown, sampling=sampling) as predict,
     ):
         outcomes = run(
             items, predict=predict, path_of=bench.path_of, results=results, settings=settings

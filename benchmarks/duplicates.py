@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 from _common import peak_mib, print_machine, print_table
 
-from seedvideo import pipeline
+from seedvideo import api
 from seedvideo.batch.duplicates import Duplicates, SeenClip
 from seedvideo.batch.job import Filters
 from seedvideo.batch.similarity import (
@@ -39,8 +39,8 @@ from seedvideo.batch.similarity import (
     near_distance,
     signature_of,
 )
-from seedvideo.sampler.knobs import Knobs
-from seedvideo.stages import window_of
+from seedvideo.config import SamplingConfig
+from seedvideo.pipeline import clip_window
 
 EVENT_LEVELS = 24.0
 """A tenth of the range of grey levels."""
@@ -114,15 +114,15 @@ def ffmpeg(*words: str | Path, stdin: bytes = b"") -> None:
 
 def signed(path: Path) -> Signature:
     """The signature of a whole clip."""
-    with pipeline.open(str(path), workers=1) as clip:
-        return signature_of(clip, window_of(clip, Knobs()))
+    with api.open(str(path), workers=1) as clip:
+        return signature_of(clip, clip_window(clip, SamplingConfig()))
 
 
 def cut(videos: Path, folder: Path, long_s: float) -> list[Path]:
     """Cut all videos into clips; what is left at their ends is left out."""
     clips = []
     for video in sorted(each for each in videos.iterdir() if each.is_file()):
-        with pipeline.open(str(video), workers=1) as opened:
+        with api.open(str(video), workers=1) as opened:
             duration_s = float(opened.info.duration or 0)
         for number in range(max(1, int((duration_s + 0.05) // long_s))):
             path = folder / f"{video.stem}-{number:04}.mp4"

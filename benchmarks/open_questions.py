@@ -36,13 +36,12 @@ from typing import Any, ClassVar, Final
 import _common
 
 import seedvideo
-from seedvideo.answers import tell_answer
 from seedvideo.evaluate.synthetic.dataset import TEST_SEEDS, make_case, write_video
 from seedvideo.model import WEIGHTS
 from seedvideo.model.backends.base import Backend, Generation, ImagePart, Part
 from seedvideo.model.backends.native import NativeBackend
+from seedvideo.model_tasks import QuestionAnswering
 from seedvideo.pipeline import prepare
-from seedvideo.tasks.question_answering import Question
 
 DEMO: Final = Path(__file__).parent.parent / ".venv" / "bikes.mp4"
 SUFFIXES: Final = frozenset({".mp4", ".mkv", ".webm", ".mov", ".avi", ".gif"})
@@ -265,7 +264,7 @@ def ask_all(backend: Backend, clip: Path, questions: Sequence[str]) -> list[Said
     prepared = prepare(str(clip), model=backend)
     for question in questions:
         try:
-            answer: Any = tell_answer(prepared, Question.of(question), model=backend).answer
+            answer: Any = QuestionAnswering.of(question).run(prepared, backend).answer
         except seedvideo.ModelError as error:
             told.append(Said(clip.name, question, "", False, error.code))
         else:

@@ -39,9 +39,7 @@ def main() -> None:
 def show(clip: Path) -> None:
     """Print the table of one clip."""
     with seedvideo.open(clip) as video:
-        plan = seedvideo.plan(
-            video, policy="uniform", knobs=seedvideo.Knobs(max_frames=FRAMES), fps=5
-        )
+        plan = seedvideo.plan(video, policy="uniform", max_frames=FRAMES, fps=5)
         frames, decode_s = timed(lambda: [frame.pixels for _, frame in video.frames(plan)])
     files = {
         "png, Pillow's default": lambda: [default_png(pixels) for pixels in frames],

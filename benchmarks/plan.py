@@ -21,9 +21,10 @@ from time import perf_counter
 from _common import best_s, make_clip, print_machine, print_table
 
 import seedvideo
+from seedvideo.config import PolicyName, SamplingConfig
 from seedvideo.media import MediaInfo
 from seedvideo.sampler.plan import Plan
-from seedvideo.sampler.policies import PolicyName, make_plan
+from seedvideo.sampler.policies import make_plan
 from seedvideo.sampler.utility import Demand, Peak
 
 HOUR_S = 3600
@@ -69,13 +70,26 @@ def plan_an_hour() -> None:
     times = tuple(Fraction(number, FPS) for number in range(HOUR_S * FPS))
     keyframes = range(0, len(times), KEYFRAME_EVERY)
     planned: dict[str, Callable[[], Plan]] = {
-        "seed1.5, general": partial(make_plan, info, times, source="hour.mp4", policy="seed1.5"),
-        "seed1.5, motion": partial(
-            make_plan, info, times, source="hour.mp4", policy="seed1.5", task="motion"
+        "seed1.5, general": partial(
+            make_plan, info, times, source="hour.mp4", sampling=SamplingConfig(policy="seed1.5")
         ),
-        "uniform": partial(make_plan, info, times, source="hour.mp4", policy="uniform"),
+        "seed1.5, motion": partial(
+            make_plan,
+            info,
+            times,
+            source="hour.mp4",
+            sampling=SamplingConfig(policy="seed1.5", rate_preset="motion"),
+        ),
+        "uniform": partial(
+            make_plan, info, times, source="hour.mp4", sampling=SamplingConfig(policy="uniform")
+        ),
         "keyframes": partial(
-            make_plan, info, times, keyframes, source="hour.mp4", policy="keyframes"
+            make_plan,
+            info,
+            times,
+            keyframes,
+            source="hour.mp4",
+            sampling=SamplingConfig(policy="keyframes"),
         ),
     }
     for shots in (10, 100, 720):
@@ -84,7 +98,7 @@ def plan_an_hour() -> None:
             info,
             times,
             source="hour.mp4",
-            policy="adaptive",
+            sampling=SamplingConfig(policy="adaptive"),
             analysis=made_analysis(shots),
         )
     rows = []

@@ -11,7 +11,10 @@ imported when it is first used.
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
+from warnings import warn
 
+from seedvideo.config import Limits, SamplingConfig
+from seedvideo.environment import __version__
 from seedvideo.errors import (
     AskError,
     BatchError,
@@ -29,33 +32,30 @@ from seedvideo.errors import (
     ResourceError,
     SeedVideoError,
 )
-from seedvideo.limits import Limits
 
 if TYPE_CHECKING:
-    from seedvideo.answers import ask, ground
+    from seedvideo.api import ask, caption, frames, ground, load, plan, run_batch, shots
+    from seedvideo.batch.run_job import BatchResult
     from seedvideo.media.types import MediaInfo
     from seedvideo.model.backends.base import Backend
-    from seedvideo.pipeline import caption, frames, load, plan
     from seedvideo.records import Event, Record
     from seedvideo.sampler.geometry import TokenGeometry
-    from seedvideo.sampler.knobs import Knobs
     from seedvideo.sampler.plan import Plan
     from seedvideo.sampler.types import PlannedFrame, Segment
     from seedvideo.video import Video, open
-
-__version__ = "0.1.0"
+    from seedvideo.writers import ShotList
 
 __all__ = [
     "AskError",
     "Backend",
     "BatchError",
+    "BatchResult",
     "ConfigError",
     "DecodeError",
     "Event",
     "GroundError",
     "InputError",
     "InputTypeError",
-    "Knobs",
     "Limits",
     "MediaError",
     "MediaInfo",
@@ -68,8 +68,10 @@ __all__ = [
     "PlannedFrame",
     "Record",
     "ResourceError",
+    "SamplingConfig",
     "SeedVideoError",
     "Segment",
+    "ShotList",
     "TokenGeometry",
     "Video",
     "__version__",
@@ -80,31 +82,44 @@ __all__ = [
     "load",
     "open",
     "plan",
+    "run_batch",
+    "shots",
 ]
 
 _HOMES: Final = {
     "Backend": "model.backends.base",
+    "BatchResult": "batch.run_job",
     "Event": "records",
-    "Knobs": "sampler.knobs",
     "MediaInfo": "media.types",
     "Plan": "sampler.plan",
     "PlannedFrame": "sampler.types",
     "Record": "records",
     "Segment": "sampler.types",
+    "ShotList": "writers",
     "TokenGeometry": "sampler.geometry",
     "Video": "video",
-    "ask": "answers",
-    "caption": "pipeline",
-    "frames": "pipeline",
-    "ground": "answers",
-    "load": "pipeline",
-    "open": "video",
-    "plan": "pipeline",
+    "ask": "api",
+    "caption": "api",
+    "frames": "api",
+    "ground": "api",
+    "load": "api",
+    "open": "api",
+    "plan": "api",
+    "run_batch": "api",
+    "shots": "api",
 }
 """Where each lazily imported name lives."""
 
 
 def __getattr__(name: str) -> Any:
+    if name == "Knobs":
+        warn(
+            "seedvideo.Knobs is deprecated and goes with the next release: use"
+            " seedvideo.SamplingConfig, or give its fields to the function itself",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return import_module(f"{__name__}.config").make_knobs
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

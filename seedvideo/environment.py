@@ -12,6 +12,8 @@ from typing import Final
 
 from seedvideo.errors import OutputError, ResourceError, SeedVideoError
 
+__version__ = "0.1.0"
+
 DECODER_BYTES: Final = 450 << 20
 """Address space that planning and decoding need; measured with numpy 2.4, OpenCV 5 and PyAV 18."""
 

@@ -5,25 +5,23 @@ Knows no model and no task. Times are exact seconds.
 
 import os
 from bisect import bisect_left
-from collections.abc import Callable, Generator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing
 from fractions import Fraction
 from pathlib import Path, PurePath
 from time import perf_counter
 from types import TracebackType
-from typing import Final, Self, TypeAlias
+from typing import Final, Protocol, Self, TypeAlias
 
 from seedvideo import notebook
 from seedvideo.arguments import check_kind, check_number, check_path, check_text
+from seedvideo.config import DEFAULT_LIMITS, AnalysisMethod, Limits, SamplingConfig
 from seedvideo.errors import DecodeError, PlanError, SeedVideoError
-from seedvideo.limits import DEFAULT_LIMITS, Limits
-from seedvideo.media.reader import DecoderName, VideoReader, open_video
+from seedvideo.media.reader import DecoderName, StrategyName, VideoReader, open_video
 from seedvideo.media.sharing import SharedSteps, not_picklable
 from seedvideo.media.source import VideoInput, show_path
-from seedvideo.media.types import Frame, MediaInfo
-from seedvideo.sampler.analysis import Analysis, Method, analyse, kept_analysis
-from seedvideo.sampler.frames import planned_frames
-from seedvideo.sampler.knobs import Knobs
+from seedvideo.media.types import Frame, MediaInfo, Target
+from seedvideo.sampler.analysis import Analysis, analyse, kept_analysis
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import make_plan
 from seedvideo.sampler.types import PlannedFrame
@@ -73,7 +71,7 @@ class Video:
         self.open_s = open_s
         self.cache = cache
         self.progress = progress
-        self._analyses: dict[Method, Analysis] = {}
+        self._analyses: dict[AnalysisMethod, Analysis] = {}
 
     @property
     def info(self) -> MediaInfo:
@@ -90,7 +88,7 @@ class Video:
         """Indices into `times` of the frames from which decoding may begin."""
         return self.reader.keyframes
 
-    def analysis(self, method: Method = "fast") -> Analysis:
+    def analysis(self, method: AnalysisMethod = "fast") -> Analysis:
         """What happens in the video, looked at once and remembered.
 
         Args:
@@ -109,7 +107,7 @@ class Video:
                 self._analyses[method] = self._analysed(method)
             return self._analyses[method]
 
-    def _analysed(self, method: Method) -> Analysis:
+    def _analysed(self, method: AnalysisMethod) -> Analysis:
         reader, cache, progress = self.reader, self.cache, self.progress
         try:
             if cache is None:
@@ -147,8 +145,12 @@ class Video:
                     "plan.invalid",
                     f"the plan is of another video: this one has no frame at {planned.pts} s",
                 )
-        steps = planned_frames(self.reader, plan)
-        return SharedSteps(steps, self.reader.lock, show_path(self.source))
+        return SharedSteps(self._frames(plan), self.reader.lock, show_path(self.source))
+
+    def _frames(self, plan: Plan) -> Frames:
+        with closing(iter_planned_frames(self.reader, [plan])) as steps:
+            for _, planned, frame in steps:
+                yield planned, frame
 
     def close(self) -> None:
         """End the decoding processes. Closing twice is fine."""
@@ -194,8 +196,7 @@ class Video:
             self.info,
             self.times,
             source=self.source,
-            policy="uniform",
-            knobs=Knobs(max_frames=_SHEET_FRAMES),
+            sampling=SamplingConfig(policy="uniform", max_frames=_SHEET_FRAMES),
         )
         frames = [frame for _, frame in self.frames(few)]
         return notebook.picture(contact_sheet(frames, few), alt="frames of the video")
@@ -262,3 +263,41 @@ def open(
         cache=folder,
         progress=progress,
     )
+
+
+class FrameSource(Protocol):
+    """An open video, such as a `seedvideo.media.VideoReader`."""
+
+    def frames(
+        self, targets: Sequence[Target], *, strategy: StrategyName = "auto"
+    ) -> Generator[Frame, None, None]:
+        """Decode one frame for each target, in order."""
+        ...
+
+
+def iter_planned_frames(
+    reader: FrameSource, plans: Sequence[Plan], *, strategy: StrategyName = "auto"
+) -> Generator[tuple[int, PlannedFrame, Frame], None, None]:
+    """Decode the frames of one or several plans of a video in one pass, in order of time.
+
+    The frame's own ``pts`` is the truth: it differs from the planned one where damage took the
+    planned frame and a neighbour stands in. A neighbour that already stood in for another frame of
+    the same plan is not given again, so the times of a plan are strictly increasing, and there may
+    be fewer frames than planned, never more.
+
+    Args:
+        reader: an open video.
+        plans: of that video; their times must follow one another.
+        strategy: how the reader reaches the frames; the result is the same.
+
+    Yields:
+        The index of the plan, the planned frame and the decoded one.
+    """
+    wanted = [(index, planned) for index, plan in enumerate(plans) for planned in plan.frames]
+    targets = [target for plan in plans for target in plan.targets()]
+    last: tuple[int, Fraction] | None = None
+    with closing(reader.frames(targets, strategy=strategy)) as decoded:
+        for (index, planned), frame in zip(wanted, decoded, strict=True):
+            if last is None or index != last[0] or frame.pts > last[1]:
+                last = index, frame.pts
+                yield index, planned, frame

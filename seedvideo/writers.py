@@ -39,7 +39,7 @@ import io
 import json
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
@@ -257,6 +257,12 @@ class ShotList:
     shots: Sequence[Span]
     times: Sequence[Fraction]
     notes: Sequence[str] = ()
+
+    def __len__(self) -> int:
+        return len(self.shots)
+
+    def __iter__(self) -> Iterator[Span]:
+        return iter(self.shots)
 
     def frames(self, shot: Span) -> tuple[int, int]:
         """Places ``[first, end)`` of a shot's frames, from 0."""

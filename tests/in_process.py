@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seedvideo.limits import DEFAULT_LIMITS
+from seedvideo.config import DEFAULT_LIMITS
 from seedvideo.media import MediaInfo
 from seedvideo.media.decoder import NO_END, LookSize, LookSpan, Tally, Wanted
 from seedvideo.media.demuxer import Origin

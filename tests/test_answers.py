@@ -15,7 +15,6 @@ import seedvideo
 from seedvideo.evaluate.synthetic.dataset import make_case, write_video
 from seedvideo.model.backends.base import ImagePart, Part, Pointed, TextPart
 from seedvideo.records import Record
-from seedvideo.sampler.knobs import Knobs
 from seedvideo.utils.timecode import Span
 from tests.painted import COLOURS, ColourChooser, ColourModel, SayingModel, paint
 
@@ -153,8 +152,7 @@ def test_words_that_take_too_many_tokens_are_refused(clip: Path) -> None:
 
 def test_a_moment_ends_where_the_video_was_seen_to_change(clip: Path) -> None:
     """Seven frames of twelve seconds, and yet the span is exact: the analysis saw both cuts."""
-    knobs = Knobs(max_frames=7)
-    record = seedvideo.ground(clip, "it is green", model=ColourChooser(), knobs=knobs)
+    record = seedvideo.ground(clip, "it is green", model=ColourChooser(), max_frames=7)
     assert record.grounding is not None and record.plan is not None
     assert record.plan.frames <= 7
     assert [(span.start_s, span.end_s) for span in record.grounding.spans] == [(3.0, 5.0)]
@@ -242,12 +240,12 @@ def test_what_tells_no_time_is_an_error_with_the_raw_text(clip: Path, says: str)
 
 
 def test_a_window_bounds_what_is_found(clip: Path) -> None:
-    knobs = seedvideo.Knobs(start=Fraction(4), end=Fraction(7))
-    record = seedvideo.ground(clip, "green", model=ColourChooser(), knobs=knobs)
+    part = seedvideo.SamplingConfig(start_s=Fraction(4), end_s=Fraction(7))
+    record = seedvideo.ground(clip, "green", model=ColourChooser(), sampling=part)
     assert record.grounding is not None
     assert record.grounding.spans[0].start_s == 4.0
     with pytest.raises(seedvideo.ModelError, match="outside what was looked at, 4 to 7 s"):
-        seedvideo.ground(clip, "green", model=SayingModel("0 - 2"), knobs=knobs)
+        seedvideo.ground(clip, "green", model=SayingModel("0 - 2"), sampling=part)
 
 
 def test_a_bad_question_is_refused_before_anything_is_opened() -> None:

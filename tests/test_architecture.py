@@ -17,13 +17,13 @@ PACKAGE = Path(seedvideo.__file__).parent
 FLOORS = (
     ("errors", "utils"),
     ("environment", "arguments"),
-    ("limits", "notebook", "validation"),
+    ("config", "notebook", "validation"),
     ("media",),
     ("sampler", "tasks"),
     ("model", "video"),
     ("records",),
-    ("prepared", "stages", "pipeline", "dialogue", "looks", "answers", "writers"),
-    ("batch", "serve", "evaluate", "training", "seedvideo"),
+    ("inference", "model_tasks", "pipeline", "writers"),
+    ("api", "batch", "evaluate", "training", "seedvideo"),
     ("cli", "__main__"),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

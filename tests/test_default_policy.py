@@ -12,13 +12,12 @@ from PIL import Image
 
 import seedvideo
 import seedvideo.video
-from seedvideo.limits import DEFAULT_LIMITS
+from seedvideo.config import DEFAULT_LIMITS, AnalysisMethod
 from seedvideo.media.reader import VideoReader
 from seedvideo.model.backends.base import TextPart
-from seedvideo.sampler.analysis import Analysis, Method, analyse
-from seedvideo.sampler.knobs import Knobs
-from seedvideo.sampler.policies import make_plan
+from seedvideo.sampler.analysis import Analysis, analyse
 from tests.painted import COLOURS, ColourModel, paint
+from tests.sampler.plans import make_plan
 
 FPS = 10
 EVENT = range(311, 315)
@@ -49,12 +48,12 @@ def photo(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def analysed(monkeypatch: pytest.MonkeyPatch) -> list[Method]:
+def analysed(monkeypatch: pytest.MonkeyPatch) -> list[AnalysisMethod]:
     """How files were analysed since the test began."""
-    methods: list[Method] = []
+    methods: list[AnalysisMethod] = []
 
     def counted(
-        video: VideoReader, *, method: Method, progress: Callable[[float], None] | None
+        video: VideoReader, *, method: AnalysisMethod, progress: Callable[[float], None] | None
     ) -> Analysis:
         methods.append(method)
         return analyse(video, method=method, progress=progress)
@@ -73,7 +72,7 @@ def sees_the_event(shown_s: list[float]) -> bool:
     return any(EVENT.start / FPS <= time_s < EVENT.stop / FPS for time_s in shown_s)
 
 
-def test_plans_and_captions_follow_the_content(clip: Path, analysed: list[Method]) -> None:
+def test_plans_and_captions_follow_the_content(clip: Path, analysed: list[AnalysisMethod]) -> None:
     for model in (None, ColourModel()):
         plan = seedvideo.plan(clip, model=model)
         assert plan.decision is not None
@@ -86,7 +85,9 @@ def test_plans_and_captions_follow_the_content(clip: Path, analysed: list[Method
     assert analysed == ["fast"] * 5
 
 
-def test_dense_looks_once_and_plans_the_shots_from_it(clip: Path, analysed: list[Method]) -> None:
+def test_dense_looks_once_and_plans_the_shots_from_it(
+    clip: Path, analysed: list[AnalysisMethod]
+) -> None:
     seen = {}
     for policy in ("adaptive", "uniform"):
         model = ColourModel()
@@ -101,24 +102,23 @@ def test_dense_looks_once_and_plans_the_shots_from_it(clip: Path, analysed: list
     assert analysed == ["full"] * 2
 
 
-def test_shots_keep_the_knobs_that_they_can(clip: Path) -> None:
+def test_shots_keep_the_bounds_that_they_can(clip: Path) -> None:
     model = ColourModel()
     # The whole budget bears this rate over the clip, a shot's share does not.
-    knobs = Knobs(min_fps=1.0, max_fps=1.2, levels_tokens=(8,))
-    seedvideo.caption(clip, model=model, dense=True, knobs=knobs)
+    sampling = seedvideo.SamplingConfig(min_fps=1.0, max_fps=1.2, levels_tokens=(8,))
+    seedvideo.caption(clip, model=model, dense=True, sampling=sampling)
     whole, *shots = times_s(model)
     assert 40 <= len(whole) <= 48
     assert all(0 < len(shot) <= 24 for shot in shots)
 
 
 def test_a_window_is_planned_from_the_analysis_of_all(clip: Path) -> None:
-    knobs = Knobs(start=Fraction(30), end=Fraction(33))
-    plan = seedvideo.plan(clip, knobs=knobs, budget_tokens=1_000)
+    plan = seedvideo.plan(clip, start_s=Fraction(30), end_s=Fraction(33), budget_tokens=1_000)
     assert plan.decision is not None
     assert all(30 <= frame.pts < 33 for frame in plan.frames)
 
 
-def test_uniform_is_what_it_was_and_never_looks(clip: Path, analysed: list[Method]) -> None:
+def test_uniform_is_what_it_was_and_never_looks(clip: Path, analysed: list[AnalysisMethod]) -> None:
     model = ColourModel()
     with seedvideo.open(clip) as video:
         assert seedvideo.plan(video, policy="uniform") == make_plan(
@@ -131,7 +131,9 @@ def test_uniform_is_what_it_was_and_never_looks(clip: Path, analysed: list[Metho
     assert analysed == []
 
 
-def test_a_photo_is_shown_as_ever_and_not_looked_at(photo: Path, analysed: list[Method]) -> None:
+def test_a_photo_is_shown_as_ever_and_not_looked_at(
+    photo: Path, analysed: list[AnalysisMethod]
+) -> None:
     models = ColourModel(), ColourModel()
     for dense in (False, True):
         adaptive = seedvideo.caption(photo, model=models[0], dense=dense)

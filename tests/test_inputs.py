@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import seedvideo
+from seedvideo.config import Limits
 from seedvideo.errors import InputTypeError, OptionTypeError
-from seedvideo.limits import Limits
 from seedvideo.media.reader import open_video
 from seedvideo.media.source import Source
 from seedvideo.records import Record
@@ -172,9 +172,9 @@ def test_a_geometry_in_place_of_a_model(clips: Clips) -> None:
         ("fps", "1", "a number"),
         ("fps", np.zeros((2, 2)), "a number"),
         ("policy", None, "a text"),
-        ("task", 1, "a text"),
+        ("rate_preset", 1, "a text"),
         ("analysis", ["fast"], "a text"),
-        ("knobs", {"max_frames": 3}, "a seedvideo.Knobs"),
+        ("sampling", {"max_frames": 3}, "a seedvideo.SamplingConfig"),
         ("model", 5, "a loaded model or the name of one"),
         ("geometry", "nano", "a seedvideo.TokenGeometry"),
     ],
@@ -203,9 +203,9 @@ def test_more_options_of_a_wrong_type(clips: Clips) -> None:
         lambda: seedvideo.Limits(max_side_px=wrong),
         lambda: list(seedvideo.frames(path, path)),
         lambda: seedvideo.load(7),  # type: ignore[arg-type]
-        lambda: seedvideo.Knobs(max_frames=wrong),
-        lambda: seedvideo.Knobs(levels_tokens=wrong),
-        lambda: seedvideo.Knobs(start=wrong),
+        lambda: seedvideo.SamplingConfig(max_frames=wrong),
+        lambda: seedvideo.SamplingConfig(levels_tokens=wrong),
+        lambda: seedvideo.SamplingConfig(start_s=wrong),
         lambda: seedvideo.TokenGeometry("x", wrong, (60,), 4, 700),
         lambda: seedvideo.open(path, workers=wrong),
         lambda: seedvideo.open(path, limits=wrong),

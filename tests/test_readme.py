@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import seedvideo
-from seedvideo import pipeline
+from seedvideo import api
 from seedvideo.cli import main
 from seedvideo.cli.console import COULD_NOT_START, INTERRUPTED, SOME_FAILED, WRONG_USAGE
 from seedvideo.writers import WRITERS
@@ -42,8 +42,8 @@ def beside_the_clip(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def model(monkeypatch: pytest.MonkeyPatch) -> ColourModel:
     """Every name of a model gives one that needs no weights."""
     loaded = ColourModel()
-    # This order: the package takes its lazy name from the pipeline, which must still have its own.
-    for home in (seedvideo, pipeline):
+    # This order: the package takes its lazy name from the api, which must still have its own.
+    for home in (seedvideo, api):
         monkeypatch.setattr(home, "load", lambda name="nano": loaded)
     return loaded
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 import seedvideo
+from seedvideo.config import PolicyName
 from seedvideo.model.backends.base import pack
 from seedvideo.model.checkpoint import CheckpointConfig, save_checkpoint
 from seedvideo.model.language_model import DecoderConfig
 from seedvideo.model.seedvl import SeedVL, SeedVLConfig, initialise
 from seedvideo.model.vision_encoder import VitConfig
 from seedvideo.sampler.geometry import TokenGeometry
-from seedvideo.sampler.policies import PolicyName
 from seedvideo.tasks.prompts import CAPTION_PROMPT
 from seedvideo.training.export import learn_vocabulary
 from tests.painted import paint

@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Final
 
-from seedvideo import pipeline
 from seedvideo.batch.duplicates import EXACT, NEAR
-from seedvideo.batch.execution import check_words, opened
+from seedvideo.batch.execution import opened, task_of
 from seedvideo.batch.filters import by_header, by_pictures
 from seedvideo.batch.inputs import BadRow, Item
 from seedvideo.batch.job import Job, belongs
+from seedvideo.config import resolve_sampling
 from seedvideo.errors import SeedVideoError
 from seedvideo.model.backends.base import Prices
-from seedvideo.stages import window_of
+from seedvideo.pipeline import clip_window, plan_for_model
 from seedvideo.utils.timecode import seconds
 
 CALIBRATED: Final = 5
@@ -141,27 +141,20 @@ def known_speed(noted: str | None, job: Job, prices: Prices) -> float | None:
 
 
 def _count(found: Estimate, job: Job, item: Item, prices: Prices) -> None:
-    check_words(job, item)
+    task = task_of(job, item)
     started = perf_counter()
-    knobs = job.knobs(start_s=item.start_s, end_s=item.end_s)
+    sampling = job.sampling_for(item)
+    if task.dense:
+        sampling = resolve_sampling(sampling, analysis="full")
     with opened(job, item) as clip:
-        window = window_of(clip, knobs)
+        window = clip_window(clip, sampling)
         refused = by_header(clip, window, job.filters)
         if refused is None:
             refused = by_pictures(clip, window, job.filters)
         if refused is not None:
             found.filtered[refused.rule] += 1
             return
-        plan = pipeline.plan(
-            clip,
-            policy=job.policy,
-            budget_tokens=job.budget_tokens,
-            task=job.sampling_task,
-            fps=job.fps,
-            knobs=knobs,
-            analysis="full" if job.task == "dense" else job.analysis,
-            model=prices,
-        )
+        plan = plan_for_model(clip, sampling, prices)
         found.plan_s += perf_counter() - started
         if found.clips < CALIBRATED:
             started = perf_counter()

@@ -21,22 +21,19 @@ from typing import Any, Final
 
 import numpy as np
 
-from seedvideo import answers, pipeline
 from seedvideo.batch.filters import Refused, by_header, by_pictures
 from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job
 from seedvideo.batch.similarity import Signature, signature_of
+from seedvideo.inference import FrameSet, ModelInput
 from seedvideo.media.types import Frame
 from seedvideo.model.backends.base import Backend, Prices
-from seedvideo.prepared import Prepared, Shown, View
+from seedvideo.model_tasks import Task, make_task
+from seedvideo.pipeline import clip_window, prepare
 from seedvideo.records import MediaRecord, PlanRecord, Record
 from seedvideo.sampler.contact_sheet import small_contact_sheet
-from seedvideo.stages import window_of
-from seedvideo.tasks.grounding import clean_query, ground_prompt
-from seedvideo.tasks.prompts import CAPTION_PROMPT
-from seedvideo.tasks.question_answering import Question
 from seedvideo.utils.timecode import Span
-from seedvideo.video import Video
+from seedvideo.video import Video, open
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +69,7 @@ class Ready:
         signature: where the pictures of clips are compared.
     """
 
-    prepared: Prepared
+    prepared: ModelInput
     sheet: bytes = b""
     signature: Signature | None = None
 
@@ -83,10 +80,10 @@ def prepare_item(job: Job, item: Item, prices: Prices) -> Ready | Refused:
     Raises:
         SeedVideoError: as `seedvideo.pipeline.prepare` does.
     """
-    check_words(job, item)
+    task = task_of(job, item)
     with opened(job, item) as clip:
-        knobs = job.knobs(start_s=item.start_s, end_s=item.end_s)
-        window = window_of(clip, knobs)
+        sampling = job.sampling_for(item)
+        window = clip_window(clip, sampling)
         refused = by_header(clip, window, job.filters)
         if refused is not None:
             return refused
@@ -94,21 +91,15 @@ def prepare_item(job: Job, item: Item, prices: Prices) -> Ready | Refused:
         if refused is not None:
             return refused
         signature = signature_of(clip, window) if job.filters.drops_near else None
-        prepared = pipeline.prepare(
+        prepared = prepare(
             clip,
             model=prices,
-            dense=job.task == "dense",
-            policy=job.policy,
-            budget_tokens=job.budget_tokens,
-            task=job.sampling_task,
-            fps=job.fps,
-            knobs=knobs,
-            analysis=job.analysis,
+            dense=task.dense,
+            sampling=sampling,
         )
     sheet = b""
     if job.sheets:
-        frames = [Frame(pts, pixels) for pts, pixels in prepared.views[0].frames]
-        sheet = small_contact_sheet(frames, max_bytes=MAX_SHEET_BYTES)
+        sheet = small_contact_sheet(prepared.frame_sets[0].frames, max_bytes=MAX_SHEET_BYTES)
     return Ready(
         prepared=prepared,
         sheet=sheet,
@@ -116,45 +107,40 @@ def prepare_item(job: Job, item: Item, prices: Prices) -> Ready | Refused:
     )
 
 
-def tell_item(job: Job, item: Item, prepared: Prepared, model: Backend) -> Record:
-    """Let a model say what was asked about one clip.
+def tell_item(job: Job, item: Item, prepared: ModelInput, model: Backend) -> Record:
+    """Ask a model what was asked about one clip.
 
     Raises:
         SeedVideoError: if it gives no usable answer.
     """
-    if job.task == "ask":
-        return answers.tell_answer(
-            prepared, _question(job, item), model=model, thinking=job.thinking
-        )
-    if job.task == "ground":
-        query = clean_query(item.query or job.query)
-        return answers.tell_spans(prepared, query, model=model, top=job.top, thinking=job.thinking)
-    return pipeline.tell(prepared, model=model)
+    return task_of(job, item).run(prepared, model)
 
 
-def prompt_of(job: Job, item: Item) -> str:
-    """The words that go beside the frames; those that follow from the file stand for themselves."""
-    if job.task == "ask":
-        return _question(job, item).prompt(thinking=job.thinking)
-    if job.task == "ground":
-        query = clean_query(item.query or job.query)
-        return ground_prompt(query, duration=Fraction(0), thinking=job.thinking)
-    return CAPTION_PROMPT
-
-
-def check_words(job: Job, item: Item) -> None:
-    """Refuse what cannot be asked, before anything is opened.
+def task_of(job: Job, item: Item) -> Task:
+    """Make the task of an item, whose own words override those of the job.
 
     Raises:
         AskError: if there is no question, or its options cannot be chosen from.
         GroundError: if there is no query.
     """
-    prompt_of(job, item)
+    return make_task(
+        job.task,
+        question=item.question or job.question,
+        options=item.options or job.options,
+        query=item.query or job.query,
+        top=job.top,
+        thinking=job.thinking,
+    )
+
+
+def prompt_of(job: Job, item: Item) -> str:
+    """Return the text that goes with the frames, but for what follows from the file."""
+    return task_of(job, item).prompt()
 
 
 def opened(job: Job, item: Item) -> Video:
     """Open a clip as the job wishes, for one decoding process: other clips have theirs."""
-    return pipeline.open(
+    return open(
         item.source,
         decoder=job.decoder,
         source_fps=None if job.source_fps is None else Fraction(str(job.source_fps)),
@@ -168,14 +154,10 @@ def named(path: str) -> Any:
     return getattr(importlib.import_module(module), function)
 
 
-def _question(job: Job, item: Item) -> Question:
-    return Question.of(item.question or job.question, item.options or job.options)
-
-
 _LENGTH: Final = struct.Struct(">Q")
 
 
-def pack(prepared: Prepared, *, sheet: bytes = b"") -> int:
+def pack(prepared: ModelInput, *, sheet: bytes = b"") -> int:
     """Write a prepared video to a new file without a name.
 
     Returns:
@@ -189,7 +171,7 @@ def pack(prepared: Prepared, *, sheet: bytes = b"") -> int:
         "media": prepared.media.model_dump(mode="json"),
         "plan": prepared.plan.model_dump(mode="json"),
         "spent_s": dict(prepared.spent_s),
-        "views": [_plain(view) for view in prepared.views],
+        "frame_sets": [_plain(each) for each in prepared.frame_sets],
         "sheet_bytes": len(sheet),
     }
     text = json.dumps(header, ensure_ascii=True, allow_nan=False).encode("ascii")
@@ -198,9 +180,9 @@ def pack(prepared: Prepared, *, sheet: bytes = b"") -> int:
         with os.fdopen(os.dup(descriptor), "wb") as file:
             for part in (_LENGTH.pack(len(text)), text, sheet):
                 file.write(part)
-            for view in prepared.views:
-                for _, pixels in view.frames:
-                    file.write(np.ascontiguousarray(pixels).data)
+            for each in prepared.frame_sets:
+                for frame in each.frames:
+                    file.write(np.ascontiguousarray(frame.pixels).data)
     except BaseException:
         os.close(descriptor)
         raise
@@ -216,7 +198,7 @@ class Parcel:
         sheet: the contact sheet; empty where there is none.
     """
 
-    prepared: Prepared
+    prepared: ModelInput
     sheet: bytes
 
 
@@ -230,22 +212,22 @@ def unpack(descriptor: int) -> Parcel:
     header, place = _header(data)
     sheet = bytes(data[place : place + header["sheet_bytes"]])
     place += header["sheet_bytes"]
-    views = []
-    for plain in header["views"]:
-        frames: Shown = []
+    frame_sets = []
+    for plain in header["frame_sets"]:
+        frames: list[Frame] = []
         for time, height_px, width_px in plain["frames"]:
             count = height_px * width_px * 3
             pixels = np.frombuffer(data, np.uint8, count, place)
-            frames.append((Fraction(time), pixels.reshape(height_px, width_px, 3)))
+            frames.append(Frame(Fraction(time), pixels.reshape(height_px, width_px, 3)))
             place += count
         start, end = map(Fraction, plain["window"])
         bounds = tuple(map(Fraction, plain["bounds"]))
-        views.append(View(frames, Span(start, end), Fraction(plain["duration"]), bounds))
-    prepared = Prepared(
+        frame_sets.append(FrameSet(frames, Span(start, end), Fraction(plain["duration"]), bounds))
+    prepared = ModelInput(
         source=header["source"],
         media=MediaRecord.model_validate(header["media"]),
         plan=PlanRecord.model_validate(header["plan"]),
-        views=tuple(views),
+        frame_sets=tuple(frame_sets),
         spent_s=header["spent_s"],
     )
     return Parcel(prepared, sheet)
@@ -264,12 +246,13 @@ def _header(data: mmap.mmap) -> tuple[dict[str, Any], int]:
     return json.loads(data[start : start + length]), start + length
 
 
-def _plain(view: View) -> dict[str, Any]:
+def _plain(frame_set: FrameSet) -> dict[str, Any]:
+    window = frame_set.window
     return {
-        "window": [str(view.window.start), str(view.window.end)],
-        "duration": str(view.duration),
-        "bounds": [str(bound) for bound in view.bounds],
-        "frames": [[str(time), pixels.shape[0], pixels.shape[1]] for time, pixels in view.frames],
+        "window": [str(window.start), str(window.end)],
+        "duration": str(frame_set.duration),
+        "bounds": [str(bound) for bound in frame_set.bounds],
+        "frames": [[str(f.pts), f.pixels.shape[0], f.pixels.shape[1]] for f in frame_set.frames],
     }
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from seedvideo.batch.inputs import Item
-from seedvideo.limits import DEFAULT_LIMITS, Limits
+from seedvideo.config import DEFAULT_LIMITS, Limits
 from seedvideo.media.source import changed, open_source
 from seedvideo.records import SCHEMA_VERSION
 from seedvideo.sampler.policies import SAMPLER_VERSION

@@ -13,17 +13,27 @@ import math
 import os
 import re
 import tomllib
-from dataclasses import field, fields
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import field, fields, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, TypeAlias
+from typing import Annotated, Any, Final, Literal, Self, Unpack
 
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from seedvideo.batch.inputs import Item
 from seedvideo.batch.similarity import NEAR_LEVELS, SIGNATURE_VERSION
+from seedvideo.config import (
+    DEFAULT_SAMPLING,
+    SamplingConfig,
+    SamplingConflictError,
+    SamplingOverrides,
+    resolve_sampling,
+)
 from seedvideo.errors import BatchError, ConfigError, InputError, SeedVideoError, suggestion
-from seedvideo.sampler.knobs import Knobs
+from seedvideo.model_tasks import DEFAULT_TOP, TaskKind
 from seedvideo.tasks.grounding import clean_query
 from seedvideo.tasks.question_answering import Question
 from seedvideo.utils.text import printable
@@ -76,8 +86,6 @@ def belongs(item_id: str, shard: Shard) -> bool:
     return int.from_bytes(digest, "big") % shard.of == shard.index - 1
 
 
-JobTask: TypeAlias = Literal["caption", "dense", "ask", "ground"]
-
 _CHECKED: Final = ConfigDict(extra="forbid", allow_inf_nan=False)
 _NO_RESULT: Final = (
     "inputs",
@@ -101,10 +109,6 @@ def _moment(value: object) -> object:
 
 def _shard(value: object) -> object:
     return Shard.parse(value) if isinstance(value, str) else value
-
-
-Moment: TypeAlias = Annotated[Fraction, BeforeValidator(_moment)]
-"""Exact seconds; ``12.5`` and ``"1:30"`` are read."""
 
 
 def working_folder() -> str:
@@ -191,7 +195,6 @@ class Filters:
 
 
 NO_FILTERS: Final = Filters()
-DEFAULT_TOP: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
@@ -209,18 +212,7 @@ class Job:
         top: most spans of ``ground``.
         thinking: let the model think first; not for captions.
         model: name of a model, or a folder that holds one.
-        policy: how frames are chosen.
-        budget_tokens: what a video may cost.
-        sampling_task: names a rate: 1, 2 or 5 frames a second.
-        fps: another rate.
-        analysis: how closely ``adaptive`` looks.
-        levels_tokens: levels that may be used.
-        max_frames: most frames.
-        start_s: look only from here on, where a row says nothing else.
-        end_s: look only before this, likewise.
-        coverage: see `seedvideo.Knobs`.
-        min_fps: see `seedvideo.Knobs`.
-        max_fps: see `seedvideo.Knobs`.
+        sampling: how frames are sampled; a row's own window overrides that of the config.
         source_fps: frames a second of raw streams that carry no times.
         decoder: what reads the files.
         filters: which clips are left out.
@@ -235,30 +227,18 @@ class Job:
         ConfigError: ``config.invalid`` if a value cannot be, or two contradict each other.
         AskError: if the question or its options cannot be asked.
         GroundError: if the query cannot be looked for.
-        PlanError: ``plan.invalid`` if a knob cannot be.
     """
 
     inputs: tuple[str, ...] = ()
     folder: str = field(default_factory=working_folder)
-    task: JobTask = "caption"
+    task: TaskKind = "caption"
     question: str = ""
     options: tuple[str, ...] = ()
     query: str = ""
     top: int = DEFAULT_TOP
     thinking: bool = False
     model: str = "nano"
-    policy: Literal["seed1.5", "uniform", "keyframes", "adaptive"] = "adaptive"
-    budget_tokens: int | None = None
-    sampling_task: Literal["general", "detail", "motion"] = "general"
-    fps: float | None = None
-    analysis: Literal["packets", "fast", "full"] = "fast"
-    levels_tokens: tuple[int, ...] | None = None
-    max_frames: int | None = None
-    start_s: Moment | None = None
-    end_s: Moment | None = None
-    coverage: float | None = None
-    min_fps: float | None = None
-    max_fps: float | None = None
+    sampling: SamplingConfig = DEFAULT_SAMPLING
     source_fps: float | None = None
     decoder: Literal["pyav", "decord"] = "pyav"
     filters: Filters = NO_FILTERS
@@ -269,29 +249,12 @@ class Job:
     sheets: bool = True
 
     def __post_init__(self) -> None:
-        above_0 = (
-            "top",
-            "budget_tokens",
-            "fps",
-            "source_fps",
-            "workers",
-            "memory_gib",
-            "timeout_s",
-        )
-        for name in above_0:
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise _invalid(f"{name} is {value}, expected a value above 0")
+        for name in ("top", "source_fps", "workers", "memory_gib", "timeout_s"):
+            _check_above_0(name, getattr(self, name))
+        _check_above_0("budget_tokens", self.sampling.budget_tokens)
         if not os.path.isabs(self.folder):
             raise _invalid(f"folder is {self.folder[:200]!r}, expected a whole path")
         self._check_words()
-        adaptive_only = self.knobs().only_adaptive()
-        if self.policy != "adaptive" and adaptive_only:
-            raise _invalid(f"policy {self.policy} takes no {', '.join(adaptive_only)}")
-        if self.policy == "keyframes" and self.fps is not None:
-            raise _invalid("policy keyframes takes the keyframes there are, so no fps")
-        if self.policy == "seed1.5" and self.levels_tokens is not None:
-            raise _invalid("policy seed1.5 chooses its level itself, so no levels_tokens")
 
     def _check_words(self) -> None:
         """Words must fit the task; a row may still bring the question or the query."""
@@ -314,21 +277,23 @@ class Job:
         """Where the video of an item is opened."""
         return os.path.join(self.folder, source)
 
-    def knobs(self, *, start_s: Fraction | None = None, end_s: Fraction | None = None) -> Knobs:
-        """What plans are asked; a row's own window goes before the job's.
+    def sampling_for(self, item: Item) -> SamplingConfig:
+        """Return the config of one item, whose own window overrides that of the job.
 
         Raises:
-            PlanError: ``plan.invalid`` if a value cannot be.
+            PlanError: ``plan.invalid`` if the window ends before it starts.
         """
-        return Knobs(
-            levels_tokens=self.levels_tokens,
-            max_frames=self.max_frames,
-            start=self.start_s if start_s is None else start_s,
-            end=self.end_s if end_s is None else end_s,
-            coverage=self.coverage,
-            min_fps=self.min_fps,
-            max_fps=self.max_fps,
-        )
+        return self.sampling.with_window(start_s=item.start_s, end_s=item.end_s)
+
+    def with_sampling(self, **overrides: Unpack[SamplingOverrides]) -> Self:
+        """Return the job with other sampling options.
+
+        Raises:
+            ConfigError: ``config.invalid`` if the policy does not take an option.
+            PlanError: ``plan.invalid`` if a value is out of range.
+        """
+        with _conflicts_as_invalid():
+            return replace(self, sampling=resolve_sampling(self.sampling, **overrides))
 
     def settings(self) -> dict[str, Any]:
         """Everything that changes a verdict, as plain JSON values: not the inputs, not the speed.
@@ -347,7 +312,16 @@ class Job:
         return json.dumps(self._plain(), ensure_ascii=True, allow_nan=False)
 
     def _plain(self) -> dict[str, Any]:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values: dict[str, Any] = {}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, SamplingConfig):
+                # Stored flat: jobs are older than the config.
+                values |= {
+                    _stored_key(part.name): getattr(value, part.name) for part in fields(value)
+                }
+            else:
+                values[each.name] = value
         for name in ("start_s", "end_s", "shard"):
             values[name] = None if values[name] is None else str(values[name])
         values["filters"] = self.filters.to_values()
@@ -395,13 +369,20 @@ class Job:
         Raises:
             SeedVideoError: ``config.invalid`` naming the key, or as `Job` does.
         """
+        if not isinstance(values, dict):
+            shown = printable(repr(values)[:80])
+            raise _invalid(f"{where}: the whole is {shown}, expected a table")
+        if "sampling" in values:
+            raise _invalid(f"{where}: sampling is not a known key")
         try:
-            return TypeAdapter(cls).validate_python(values)
+            with _conflicts_as_invalid():
+                sampling, rest = _split_sampling(values, where=where)
+            return TypeAdapter(cls).validate_python({**rest, "sampling": sampling})
         except SeedVideoError:
             raise
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            key = ".".join(str(part) for part in first["loc"]) or "the whole"
+            key = ".".join(_stored_key(str(part)) for part in first["loc"]) or "the whole"
             if first["type"] == "literal_error":
                 value, allowed = first["input"], first["ctx"]["expected"]
                 raise _invalid(
@@ -410,6 +391,43 @@ class Job:
                     nearest=suggestion(value, re.findall("'([^']*)'", allowed)),
                 ) from error
             raise _invalid(f"{where}: {explain(error)}") from error
+
+
+def _split_sampling(
+    values: Mapping[str, Any], *, where: str
+) -> tuple[SamplingConfig, dict[str, Any]]:
+    """Read the config from the flat keys of a job; the second part is the keys that are left."""
+    part, rest = {}, dict(values)
+    for name in (each.name for each in fields(SamplingConfig)):
+        key = _stored_key(name)
+        if key in rest:
+            part[name] = rest.pop(key)
+    for name in ("start_s", "end_s"):
+        try:
+            part |= {name: _moment(part[name])} if name in part else {}
+        except ValueError as error:
+            raise _invalid(f"{where}: {name}: {printable(str(error))}") from error
+    if isinstance(part.get("fps"), int | float):
+        _check_above_0("fps", part["fps"])
+    return TypeAdapter(SamplingConfig).validate_python(part), rest
+
+
+def _stored_key(name: str) -> str:
+    """Return the key of a config's field in a job file and a journal."""
+    return "sampling_task" if name == "rate_preset" else name
+
+
+@contextmanager
+def _conflicts_as_invalid() -> Iterator[None]:
+    try:
+        yield
+    except SamplingConflictError as error:
+        raise _invalid(error.message) from error
+
+
+def _check_above_0(name: str, value: float | None) -> None:
+    if value is not None and not value > 0:
+        raise _invalid(f"{name} is {value}, expected a value above 0")
 
 
 def _invalid(message: str, *, nearest: str = "") -> ConfigError:

@@ -20,7 +20,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from seedvideo import __version__
 from seedvideo.batch import journal_schema
 from seedvideo.batch import journal_schema as schema
 from seedvideo.batch.job import Job
@@ -28,6 +27,7 @@ from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import Counts, are_carried, checksum
 from seedvideo.batch.journal_schema import LOCK_NAME as LOCK
 from seedvideo.batch.journal_schema import Holder, holder_of
+from seedvideo.environment import __version__
 from seedvideo.errors import BatchError, ConfigError, OutputError, SeedVideoError
 from seedvideo.utils.text import printable
 

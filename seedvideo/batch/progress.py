@@ -159,9 +159,9 @@ def about(journal: Journal) -> str:
     if job is None:
         return "not planned yet"
     what = {"caption": "captions", "dense": "dense captions", "ask": "answers", "ground": "moments"}
-    words = [f"{what[job.task]} by {job.model}", f"policy {job.policy}"]
-    if job.budget_tokens is not None:
-        words.append(f"{job.budget_tokens:,} tokens a clip")
+    words = [f"{what[job.task]} by {job.model}", f"policy {job.sampling.policy}"]
+    if job.sampling.budget_tokens is not None:
+        words.append(f"{job.sampling.budget_tokens:,} tokens a clip")
     if job.shard is not None:
         words.append(f"shard {job.shard}")
     return ", ".join(words)

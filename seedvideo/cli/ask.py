@@ -2,7 +2,9 @@
 
 ``seedvideo ground``: when something happens in videos. That it does not is a result too.
 
-What ``ask`` and ``ground`` share: words about videos, one record each. Imports nothing heavy.
+What ``caption``, ``ask`` and ``ground`` share: one model, many videos, one record each.
+
+Imports nothing heavy.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from seedvideo.batch.inputs import Item
-from seedvideo.cli.caption import comment
 from seedvideo.cli.console import COULD_NOT_START, WRONG_USAGE, Talk
 from seedvideo.cli.options import (
     AnsweringModel,
@@ -19,12 +20,12 @@ from seedvideo.cli.options import (
     OutputOrFolder,
     Overwrite,
     Quiet,
+    SamplingOptions,
     Think,
     Verbose,
-    Wishes,
     chosen_format,
     parse_options,
-    with_wishes,
+    with_sampling_options,
 )
 from seedvideo.cli.output import open_sink
 from seedvideo.cli.sources import Row, VideoOrList, failed_record, name_of, read_rows, run_each
@@ -34,36 +35,45 @@ from seedvideo.utils.text import one_line, printable
 from seedvideo.writers import WRITERS
 
 if TYPE_CHECKING:
-    from seedvideo.model.backends.base import Backend
-    from seedvideo.records import Record, Task
-    from seedvideo.video import Video
+    from seedvideo.model_tasks import Task
+    from seedvideo.records import Record
+    from seedvideo.records import Task as TaskName
 
 
-def answer_each(
+def run_tasks(
     rows: Sequence[Row],
-    put: Callable[["Video", Item, "Backend"], "Record"],
+    task_for: Callable[[Item], "Task"],
     *,
-    task: "Task",
+    task_name: "TaskName",
     talk: Talk,
-    wishes: Wishes,
+    sampling: SamplingOptions,
     model: str,
-    output_format: str | None,
-    as_json: bool,
+    form: str,
     output: str | None,
     overwrite: bool,
+    names_videos: bool = False,
 ) -> None:
-    """Load the model, and for each video put the question and write the record.
+    """Load the model, run the task of each video and write its record.
 
-    As text the answers of several videos have the video's name above them.
+    Args:
+        rows: the videos.
+        task_for: makes the task of a video.
+        task_name: of the records.
+        talk: the console of the command.
+        sampling: options of the command line.
+        model: its name, or a folder that holds one.
+        form: format of the records.
+        output: file or folder; stdout if None.
+        overwrite: whether files may be replaced.
+        names_videos: whether the text of each of several videos has the video's name above it.
 
     Raises:
         typer.Exit: with 1 if a video gave no result, 2 for wrong usage, 3 if the work could not
             start.
     """
-    form = chosen_format(output_format, as_json=as_json)
     writer = WRITERS[form]
     with talk.guarded(COULD_NOT_START):
-        wishes.refuse_outputs()
+        sampling.refuse_outputs()
         sink = open_sink(
             output,
             form=form,
@@ -72,33 +82,68 @@ def answer_each(
             sources=[name_of(row) for row in rows],
             overwrite=overwrite,
         )
-    wishes.refuse_levels(model, talk=talk)
+    sampling.refuse_levels(model, talk=talk)
     backend = talk.loaded(model)
+    has_heads = names_videos and form == "text" and len(rows) > 1
 
     def work(index: int, item: Item) -> str:
-        with wishes.open(item.source, progress=talk.looked) as video:
-            record = put(video, item, backend)
+        from seedvideo.pipeline import run_task
+
+        with sampling.open(item.source, progress=talk.looked) as video:
+            record = run_task(
+                video, task_for(item), model=backend, sampling=sampling.config_for(item)
+            )
         if form != "json":
             _show_thought(talk, record)
-        comment(talk, record)
-        head = f"{printable(item.source)}\n" if form == "text" and len(rows) > 1 else ""
+        report_notes(talk, record)
+        head = f"{printable(item.source)}\n" if has_heads else ""
         return head + writer.render(record)
 
     def failed(name: str, error: Exception, spent_s: float) -> str:
         if not writer.shows_failed:
             return ""
-        return writer.render(failed_record(name, error, spent_s=spent_s, task=task))
+        return writer.render(failed_record(name, error, spent_s=spent_s, task=task_name))
 
     run_each(talk, rows, work, sink=sink, failed=failed)
 
 
 def _show_thought(talk: Talk, record: "Record") -> None:
-    told = record.answer or record.grounding
-    if told is not None and told.thinking is not None:
-        talk.note(f"thought: {one_line(told.thinking)}")
+    result = record.answer or record.grounding
+    if result is not None and result.thinking is not None:
+        talk.note(f"thought: {one_line(result.thinking)}")
 
 
-@with_wishes
+def report_notes(talk: Talk, record: "Record") -> None:
+    """Print on stderr what a reader of the result should know."""
+    name = printable(record.source)
+    unsure = sum(not event.confident for event in record.events)
+    result = record.answer or record.grounding
+    notes = () if result is None else result.notes
+    doubts = [note for note in notes if note.code.startswith("answer.")]
+    for note in notes:
+        kind = "not sure" if note in doubts else "note"
+        talk.note(f"{kind}: {name}: {one_line(note.message)} [{note.code}]")
+    if record.confident is False and not doubts:
+        talk.note(
+            f"not sure: the frames of {name} look unlike anything that the model was trained on"
+        )
+    elif unsure:
+        talk.note(
+            f"not sure: {unsure} of {len(record.events)} shots of {name} look unlike anything"
+            " that the model was trained on"
+        )
+    if record.media is not None:
+        for warning in record.media.warnings:
+            talk.note(f"warning: {name}: {warning.message} [{warning.code}]")
+    if record.plan is not None:
+        spent = ", ".join(f"{stage} {spent_s:.2f} s" for stage, spent_s in record.timing_s.items())
+        talk.detail(
+            f"{name}: {record.plan.frames} frames, {record.plan.tokens} of"
+            f" {record.plan.budget_tokens} tokens; {spent}"
+        )
+
+
+@with_sampling_options
 def ask(
     video: VideoOrList,
     question: Annotated[
@@ -124,7 +169,7 @@ def ask(
     think: Think = False,
     model: AnsweringModel = "nano",
     *,
-    wishes: Wishes,
+    sampling: SamplingOptions,
     output_format: Annotated[
         Literal["text", "json"] | None,
         typer.Option("-f", "--format", help="What is written. Default: text."),
@@ -150,38 +195,27 @@ def ask(
     if question is None and any(isinstance(row, Item) and not row.question for row in rows):
         raise typer.BadParameter("missing argument 'QUESTION': the video has none of its own")
 
-    def put(clip: "Video", item: Item, backend: "Backend") -> "Record":
-        from seedvideo import answers
+    def task_for(item: Item) -> "Task":
+        from seedvideo.model_tasks import QuestionAnswering
 
-        return answers.ask(
-            clip,
-            item.question or question or "",
-            options=item.options or listed,
-            thinking=think,
-            model=backend,
-            policy=wishes.policy,
-            budget_tokens=wishes.budget_tokens,
-            task=wishes.task,
-            fps=wishes.fps,
-            knobs=wishes.knobs_of(item),
-            analysis=wishes.analysis,
-        )
+        words = item.question or question or ""
+        return QuestionAnswering.of(words, item.options or listed, thinking=think)
 
-    answer_each(
+    run_tasks(
         rows,
-        put,
-        task="ask",
+        task_for,
+        task_name="ask",
         talk=talk,
-        wishes=wishes,
+        sampling=sampling,
         model=model,
-        output_format=output_format,
-        as_json=as_json,
+        form=chosen_format(output_format, as_json=as_json),
         output=output,
         overwrite=overwrite,
+        names_videos=True,
     )
 
 
-@with_wishes
+@with_sampling_options
 def ground(
     video: VideoOrList,
     query: Annotated[
@@ -197,7 +231,7 @@ def ground(
     think: Think = False,
     model: AnsweringModel = "nano",
     *,
-    wishes: Wishes,
+    sampling: SamplingOptions,
     output_format: Annotated[
         Literal["text", "json"] | None,
         typer.Option("-f", "--format", help="What is written. Default: text."),
@@ -220,32 +254,20 @@ def ground(
     if query is None and any(isinstance(row, Item) and not row.query for row in rows):
         raise typer.BadParameter("missing argument 'QUERY': the video has none of its own")
 
-    def put(clip: "Video", item: Item, backend: "Backend") -> "Record":
-        from seedvideo import answers
+    def task_for(item: Item) -> "Task":
+        from seedvideo.model_tasks import Grounding
 
-        return answers.ground(
-            clip,
-            item.query or query or "",
-            top=top,
-            thinking=think,
-            model=backend,
-            policy=wishes.policy,
-            budget_tokens=wishes.budget_tokens,
-            task=wishes.task,
-            fps=wishes.fps,
-            knobs=wishes.knobs_of(item),
-            analysis=wishes.analysis,
-        )
+        return Grounding.of(item.query or query or "", top=top, thinking=think)
 
-    answer_each(
+    run_tasks(
         rows,
-        put,
-        task="ground",
+        task_for,
+        task_name="ground",
         talk=talk,
-        wishes=wishes,
+        sampling=sampling,
         model=model,
-        output_format=output_format,
-        as_json=as_json,
+        form=chosen_format(output_format, as_json=as_json),
         output=output,
         overwrite=overwrite,
+        names_videos=True,
     )

@@ -2,8 +2,7 @@
 
 import json
 import sys
-from dataclasses import replace
-from fractions import Fraction
+from dataclasses import fields, replace
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -31,18 +30,20 @@ from seedvideo.cli.options import (
     MinFps,
     PolicyOption,
     Quiet,
+    RatePreset,
+    RatePresetOption,
     SourceFps,
     Start,
     Verbose,
     parse_levels,
     parse_options,
     refuse_levels,
+    resolve_rate_preset,
 )
 from seedvideo.utils.text import printable
 
 if TYPE_CHECKING:
     from seedvideo.batch.job import Job
-    from seedvideo.batch.journal import Journal
     from seedvideo.batch.progress import Progress
     from seedvideo.model.backends.base import Prices
 
@@ -58,7 +59,6 @@ _FILTERS: Final = {
     "near_distance": "near_distance_levels",
 }
 _FIELDS: Final = {
-    "sampling": "sampling_task",
     "levels": "levels_tokens",
     "start": "start_s",
     "end": "end_s",
@@ -105,10 +105,8 @@ def run(
     ] = "nano",
     budget_tokens: Budget = None,
     policy: PolicyOption = "adaptive",
-    sampling: Annotated[
-        Literal["general", "detail", "motion"],
-        typer.Option(help="Frames a second to ask for, unless --fps says: 1, 2 or 5."),
-    ] = "general",
+    rate_preset: RatePresetOption = "general",
+    sampling: Annotated[RatePreset | None, typer.Option("--sampling", hidden=True)] = None,
     fps: Fps = None,
     levels: Levels = None,
     max_frames: MaxFrames = None,
@@ -215,16 +213,14 @@ def run(
     with talk.guarded(WRONG_USAGE):
         job = _changed(base, given)
     with talk.guarded(COULD_NOT_START):
-        from seedvideo.batch import inputs as batch_inputs
-        from seedvideo.batch.inputs import refuse_unasked
+        from seedvideo.batch.run_job import check_job
 
-        batch_inputs.refuse_wrong_lists(job.inputs, folder=job.folder)
-        refuse_unasked(job)
+        check_job(job)
     with talk.guarded(COULD_NOT_START):
         from seedvideo.model import prices as prices_of
 
         prices = prices_of(job.model)
-    refuse_levels(job.levels_tokens or (), prices.geometry.levels_tokens)
+    refuse_levels(job.sampling.levels_tokens or (), prices.geometry.levels_tokens)
     if dry_run:
         _dry_run(job, prices, output=output, price=price, as_json=as_json, limit=limit, talk=talk)
         return
@@ -253,6 +249,10 @@ def _given(context: typer.Context) -> dict[str, Any]:
         written.pop(name, None)
     if "levels" in written:
         written["levels"] = parse_levels(written["levels"])
+    if "sampling" in written:  # Former name of the preset, for one release.
+        written["rate_preset"] = resolve_rate_preset(
+            written.get("rate_preset", "general"), written.pop("sampling"), former_name="--sampling"
+        )
     if "options" in written:
         written["options"] = tuple(parse_options(written["options"]))
     return {_FIELDS.get(name, name): value for name, value in written.items()}
@@ -295,9 +295,8 @@ def _changed(job: "Job", given: dict[str, Any]) -> "Job":
     filters = {field: changes.pop(name) for name, field in _FILTERS.items() if name in changes}
     if "shard" in changes:
         changes["shard"] = Shard.parse(changes["shard"])
-    for name in ("start_s", "end_s"):
-        if name in changes:
-            changes[name] = Fraction(changes[name])
+    sampling = {each.name for each in fields(job.sampling)} & changes.keys()
+    job = job.with_sampling(**{name: changes.pop(name) for name in sampling})
     return replace(job, **changes, filters=replace(job.filters, **filters))
 
 
@@ -312,72 +311,39 @@ def _run(
     talk: Talk,
 ) -> None:
     from seedvideo.batch.journal import Journal
-    from seedvideo.batch.scheduler import Runner
+    from seedvideo.batch.run_job import changed_settings, plan_job, run_planned
 
-    is_whole = False
+    result = None
     try:
         with talk.guarded(COULD_NOT_START):
             journal = Journal.open(folder, write=True)
-        with journal:
-            with talk.guarded(COULD_NOT_START):
-                progress = _progress(talk, json_events=json_events)
-                _plan(journal, job, prices, progress, again=again, talk=talk)
-            with talk.guarded(COULD_NOT_START):
-                is_whole = Runner(journal, job, prices, progress=progress, limit=limit).run()
-                counts, failures = journal.counts(), journal.failures()
+        with journal, talk.guarded(COULD_NOT_START):
+            progress = _progress(talk, json_events=json_events)
+            changed = changed_settings(journal, job)
+            if changed:
+                talk.note(
+                    f"other settings than in the run before: {', '.join(changed)};"
+                    " what they touch is done again"
+                )
+            talk.status("reading the inputs")
+            stdin = sys.stdin.buffer
+            plan_job(journal, job, prices, progress, resume=again, stdin=stdin)
+            talk.clear()
+            result = run_planned(journal, job, prices, progress, limit=limit)
     except KeyboardInterrupt:
-        pass  # Before the run has begun: said below, like any other stop.
-    if not is_whole:
+        pass  # Before the run has begun: reported below, like any other stop.
+    if result is None or not result.is_complete:
         talk.note(f"stopped; go on with: seedvideo batch run -o {quote(str(folder))}")
         raise typer.Exit(INTERRUPTED)
+    counts = result.counts
     if limit is not None and counts.pending:
         clips = f"{counts.pending:,} clip{'s are' if counts.pending > 1 else ' is'}"
         talk.note(f"{clips} left for: seedvideo batch run -o {quote(str(folder))}")
     if counts.failed or counts.quarantined:
-        for code, _, count in failures:
+        for code, _, count in result.failures:
             talk.note(f"{count:,} failed with {code}")
         talk.note(f"which: seedvideo batch status {quote(str(folder))} --failed")
         raise typer.Exit(SOME_FAILED)
-
-
-def _plan(
-    journal: "Journal",
-    job: "Job",
-    prices: "Prices",
-    progress: "Progress",
-    *,
-    again: bool,
-    talk: Talk,
-) -> None:
-    """Read the inputs, and see what is to be done."""
-    from seedvideo.batch import inputs
-    from seedvideo.errors import BatchError
-
-    if again and "-" in job.inputs:
-        # The list came through a pipe, and is in the journal.
-        if journal.noted("planned") != "whole":
-            raise BatchError(
-                "batch.no_input",
-                "the job was stopped before all of its list was read",
-                hint="give the list again",
-            )
-        if journal.job() == job:
-            return
-    old = journal.job()
-    if old is not None:
-        before, now = old.settings(), job.settings()
-        other = [name for name in now if now[name] != before.get(name)]
-        if other:
-            talk.note(
-                f"other settings than in the run before: {', '.join(other)};"
-                " what they touch is done again"
-            )
-    talk.status("reading the inputs")
-    journal.note("planned", "in part")
-    rows = inputs.read(job.inputs, folder=job.folder, stdin=sys.stdin.buffer)
-    journal.plan(rows, job, prices.sha256, refused=progress.refused)
-    journal.note("planned", "whole")
-    talk.clear()
 
 
 def _progress(talk: Talk, *, json_events: bool) -> "Progress":

@@ -175,9 +175,9 @@ class Talk:
             # OpenMP's threads spin while they wait, and two commands side by side on two cores then
             # take three times as long. It is read once, when torch is loaded.
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-            from seedvideo import pipeline
+            from seedvideo import api
 
-            backend = pipeline.load(model)
+            backend = api.load(model)
         self.clear()
         return backend
 

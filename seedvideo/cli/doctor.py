@@ -161,7 +161,7 @@ def _decoding() -> str:
     import av
     import numpy as np
 
-    from seedvideo import pipeline
+    from seedvideo import api
     from seedvideo.media.types import Target
 
     started = perf_counter()
@@ -174,7 +174,7 @@ def _decoding() -> str:
             for _ in range(5):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
             container.mux(stream.encode())
-        with pipeline.open(path) as video:
+        with api.open(path) as video:
             targets = [Target(pts=time, width_px=28, height_px=28) for time in video.times]
             decoded = sum(1 for _ in video.reader.frames(targets))
     if decoded != 5:
@@ -238,10 +238,10 @@ def _decord() -> str:
 
 
 def _weights() -> str:
-    from seedvideo import pipeline
+    from seedvideo import api
 
     started = perf_counter()
-    backend = pipeline.load("nano")
+    backend = api.load("nano")
     return f"{backend.name} {backend.sha256[:12]}, loaded in {perf_counter() - started:.1f} s"
 
 

@@ -7,6 +7,7 @@ import typer
 
 from seedvideo.cli.console import COULD_NOT_START, SOME_FAILED, Talk, write_out
 from seedvideo.cli.options import Budget, Policy, PolicyOption, Quiet, Verbose
+from seedvideo.config import SamplingConfig, resolve_sampling
 from seedvideo.utils.files import make_folder, refuse_unwritable, write_file
 from seedvideo.utils.text import printable
 
@@ -130,8 +131,10 @@ def evaluate(
                     items,
                     results,
                     backend,
-                    policy=policy,
-                    budget_tokens=budget_tokens or backend.geometry.default_budget_tokens,
+                    sampling=resolve_sampling(
+                        policy=policy,
+                        budget_tokens=budget_tokens or backend.geometry.default_budget_tokens,
+                    ),
                     thinking=think,
                     blind=blind,
                 )
@@ -265,8 +268,7 @@ def measure(
     results: "Results",
     backend: "Backend",
     *,
-    policy: Policy,
-    budget_tokens: int,
+    sampling: SamplingConfig,
     thinking: bool,
     blind: bool,
 ) -> tuple[str, int]:
@@ -276,14 +278,13 @@ def measure(
         The table, and how many items have no answer.
     """
     from seedvideo.evaluate.reporting import report
-    from seedvideo.evaluate.runner import Pipeline, run, settings_of
+    from seedvideo.evaluate.runner import ModelPredictor, run, settings_of
     from seedvideo.evaluate.runner import blind as blinded
 
     settings = settings_of(
         asked.name,
         backend,
-        policy=policy,
-        budget_tokens=budget_tokens,
+        sampling=sampling,
         thinking=thinking,
         blind=blind,
         generator=asked.generator,
@@ -301,7 +302,7 @@ def measure(
                 talk.note(f"further failures stand in {printable(str(results.path))} only")
 
     seen = blinded(backend) if blind else backend
-    with Pipeline(seen, policy=policy, budget_tokens=budget_tokens, thinking=thinking) as predict:
+    with ModelPredictor(seen, sampling=sampling, thinking=thinking) as predict:
         outcomes = run(
             items,
             predict=predict,

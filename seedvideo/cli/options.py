@@ -1,26 +1,32 @@
 """Options that several commands share, and how their words are read. Imports nothing heavy.
 
-What a user wishes of a plan: the options that ``plan``, ``frames`` and ``caption`` share.
+Sampling options of the command line, shared by all commands that plan a video.
 
-Typer reads a command's options from its signature; `with_wishes` writes them there, so that they
-stand in one place. Imports nothing heavy before a video is opened.
+Typer reads a command's options from its signature; `with_sampling_options` writes them there, so
+that they are declared once. Imports nothing heavy before a video is opened.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from functools import cached_property, wraps
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack, get_type_hints
 
 import typer
 
 from seedvideo.batch.inputs import Item
 from seedvideo.cli.console import Talk
+from seedvideo.config import (
+    SamplingConfig,
+    SamplingConflictError,
+    SamplingOverrides,
+    find_unsupported,
+    resolve_sampling,
+)
 from seedvideo.environment import DECODER_BYTES, check_address_space
 from seedvideo.errors import PlanError
-from seedvideo.sampler.knobs import Knobs
 from seedvideo.utils.files import refuse_unwritable
 
 if TYPE_CHECKING:
@@ -29,7 +35,7 @@ if TYPE_CHECKING:
     from seedvideo.video import Progress, Video
 
 Policy = Literal["seed1.5", "uniform", "keyframes", "adaptive"]
-Task = Literal["general", "detail", "motion"]
+RatePreset = Literal["general", "detail", "motion"]
 Decoder = Literal["pyav", "decord"]
 Analysis = Literal["packets", "fast", "full"]
 
@@ -109,8 +115,12 @@ Budget = Annotated[
     ),
 ]
 PolicyOption = Annotated[Policy, typer.Option(help="How frames are chosen.")]
-TaskOption = Annotated[
-    Task, typer.Option(help="Frames a second to ask for, unless --fps says: 1, 2 or 5.")
+RatePresetOption = Annotated[
+    RatePreset,
+    typer.Option(
+        "--rate-preset",
+        help="Sampling rate: general is 1, detail 2, motion 5 frames per second; --fps overrides.",
+    ),
 ]
 Fps = Annotated[
     float | None,
@@ -231,6 +241,28 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but erro
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more; show tracebacks.")]
 
 
+def resolve_rate_preset(
+    preset: RatePreset, former: RatePreset | None, *, former_name: str
+) -> RatePreset:
+    """Return the preset that was given, by the former name of its option too.
+
+    Args:
+        preset: value of ``--rate-preset``.
+        former: value of the hidden option of the former name; None if it was not given.
+        former_name: name of that option.
+
+    Raises:
+        typer.BadParameter: if both are given and differ.
+    """
+    if former is None:
+        return preset
+    if preset not in ("general", former):
+        raise typer.BadParameter(
+            f"--rate-preset {preset} and {former_name} {former} are the same option: leave one out"
+        )
+    return former
+
+
 def chosen_format(given: str | None, *, as_json: bool, default: str = "text") -> str:
     """The format that ``-f`` and ``--json`` ask for together."""
     if as_json and given not in (None, "json"):
@@ -247,17 +279,19 @@ Command = Callable[..., None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wishes:
-    """The shared options of one command line; each field is an option of its name.
+class SamplingOptions:
+    """The sampling options of one command line; each field is an option of its name.
 
     Raises:
-        typer.BadParameter: if two contradict each other, or one would mean nothing to the policy:
-            said once, and not for every video again.
+        typer.BadParameter: if two contradict each other, or the policy does not take one: reported
+            once, and not for every video again.
     """
 
     budget_tokens: Budget = None
     policy: PolicyOption = "adaptive"
-    task: TaskOption = "general"
+    rate_preset: RatePresetOption = "general"
+    task: Annotated[RatePreset | None, typer.Option("--task", hidden=True)] = None
+    """Former name of the preset, for one release."""
     fps: Fps = None
     levels: Levels = None
     max_frames: MaxFrames = None
@@ -272,44 +306,33 @@ class Wishes:
     decoder: DecoderOption = "pyav"
 
     def __post_init__(self) -> None:
-        only_adaptive = self.knobs.only_adaptive()
-        if self.policy == "keyframes" and self.fps is not None:
-            raise typer.BadParameter(
-                "--policy keyframes takes the keyframes there are, so no --fps"
-            )
-        if self.policy != "adaptive" and only_adaptive:
-            words = ", ".join(f"--{name.replace('_', '-')}" for name in only_adaptive)
-            raise typer.BadParameter(f"--policy {self.policy} takes no {words}: only adaptive does")
-        if self.policy == "seed1.5" and self.knobs.levels_tokens is not None:
-            raise typer.BadParameter("--policy seed1.5 chooses its level itself, so no --levels")
+        _ = self.config  # Made now, so that wrong options are refused before any work.
 
     @cached_property
-    def knobs(self) -> Knobs:
-        """What `seedvideo.plan` and `seedvideo.caption` take as knobs."""
-        try:
-            return Knobs(
-                levels_tokens=None if self.levels is None else parse_levels(self.levels),
-                max_frames=self.max_frames,
-                start=self.start,
-                end=self.end,
-                coverage=self.coverage,
-                min_fps=self.min_fps,
-                max_fps=self.max_fps,
-            )
-        except PlanError as error:
-            raise typer.BadParameter(error.message) from error
+    def config(self) -> SamplingConfig:
+        """The config that these options describe."""
+        return make_config(
+            policy=self.policy,
+            budget_tokens=self.budget_tokens,
+            rate_preset=resolve_rate_preset(self.rate_preset, self.task, former_name="--task"),
+            fps=self.fps,
+            analysis=self.analysis,
+            levels_tokens=None if self.levels is None else parse_levels(self.levels),
+            max_frames=self.max_frames,
+            start_s=self.start,
+            end_s=self.end,
+            coverage=self.coverage,
+            min_fps=self.min_fps,
+            max_fps=self.max_fps,
+        )
 
-    def knobs_of(self, item: Item) -> Knobs:
-        """The knobs of one video, whose own window goes before that of the command line.
+    def config_for(self, item: Item) -> SamplingConfig:
+        """Return the config of one video, whose own window overrides that of the command line.
 
         Raises:
             PlanError: ``plan.invalid`` if the window ends before it starts.
         """
-        return replace(
-            self.knobs,
-            start=self.start if item.start_s is None else item.start_s,
-            end=self.end if item.end_s is None else item.end_s,
-        )
+        return self.config.with_window(start_s=item.start_s, end_s=item.end_s)
 
     def refuse_outputs(self) -> None:
         """Refuse, before any work, a folder of analyses that could not be used.
@@ -325,25 +348,25 @@ class Wishes:
 
         Args:
             model: its name, or None for the published geometry.
-            talk: the command's voice.
+            talk: the console of the command.
 
         Raises:
             typer.BadParameter: naming the level and those that there are.
             typer.Exit: if there is no such model.
         """
-        if self.knobs.levels_tokens is None:
+        if self.config.levels_tokens is None:
             return
         from seedvideo.sampler.geometry import SEED
 
         geometry = SEED if model is None else talk.prices(model).geometry
-        refuse_levels(self.knobs.levels_tokens, geometry.levels_tokens)
+        refuse_levels(self.config.levels_tokens, geometry.levels_tokens)
 
     def open(self, video: str, *, progress: "Progress") -> "Video":
-        """Open a video as was wished."""
+        """Open a video with the options of its reader."""
         check_address_space(DECODER_BYTES)
-        from seedvideo import pipeline
+        from seedvideo import api
 
-        return pipeline.open(
+        return api.open(
             video,
             decoder=self.decoder,
             source_fps=exact_rate(self.source_fps),
@@ -352,19 +375,10 @@ class Wishes:
         )
 
     def plan(self, clip: "Video", item: Item, *, model: "Prices | None") -> "Plan":
-        """Plan an open video as was wished."""
-        from seedvideo import pipeline
+        """Plan an open video."""
+        from seedvideo import api
 
-        return pipeline.plan(
-            clip,
-            policy=self.policy,
-            budget_tokens=self.budget_tokens,
-            task=self.task,
-            fps=self.fps,
-            knobs=self.knobs_of(item),
-            analysis=self.analysis,
-            model=model,
-        )
+        return api.plan(clip, model=model, sampling=self.config_for(item))
 
 
 def refuse_levels(asked: Iterable[int], known: Sequence[int]) -> None:
@@ -379,10 +393,27 @@ def refuse_levels(asked: Iterable[int], known: Sequence[int]) -> None:
             raise typer.BadParameter(f"--levels: a level is {level}, expected one of {listed}")
 
 
-def with_wishes(command: Command) -> Command:
-    """A command with an option for each wish in the place of its parameter ``wishes``."""
-    names = [field.name for field in fields(Wishes)]
-    types = get_type_hints(Wishes, include_extras=True)
+def make_config(**options: Unpack[SamplingOverrides]) -> SamplingConfig:
+    """Build a config from the options of a command line.
+
+    Raises:
+        typer.BadParameter: if a value is out of range, or the policy does not take an option.
+    """
+    try:
+        return resolve_sampling(**options)
+    except SamplingConflictError as error:
+        policy = options["policy"]
+        names = [name.removesuffix("_tokens") for name in find_unsupported(policy, options)]
+        words = ", ".join(f"--{name.replace('_', '-')}" for name in names)
+        raise typer.BadParameter(f"--policy {policy} takes no {words}: {error.hint}") from error
+    except PlanError as error:
+        raise typer.BadParameter(error.message) from error
+
+
+def with_sampling_options(command: Command) -> Command:
+    """Give a command an option for each field in the place of its parameter ``sampling``."""
+    names = [field.name for field in fields(SamplingOptions)]
+    types = get_type_hints(SamplingOptions, include_extras=True)
     options = [
         Parameter(
             field.name,
@@ -390,20 +421,20 @@ def with_wishes(command: Command) -> Command:
             default=field.default,
             annotation=types[field.name],
         )
-        for field in fields(Wishes)
+        for field in fields(SamplingOptions)
     ]
 
     @wraps(command)
-    def wished(**words: Any) -> None:
-        wishes = Wishes(**{name: words.pop(name) for name in names})
-        command(**words, wishes=wishes)
+    def with_options(**words: Any) -> None:
+        sampling = SamplingOptions(**{name: words.pop(name) for name in names})
+        command(**words, sampling=sampling)
 
-    told = signature(command)
+    declared = signature(command)
     parameters: list[Parameter] = []
-    for parameter in told.parameters.values():
-        is_wishes = parameter.name == "wishes"
-        parameters += options if is_wishes else [parameter.replace(kind=Parameter.KEYWORD_ONLY)]
-    # Typer asks for both; the types are told by the second.
-    vars(wished)["__signature__"] = told.replace(parameters=parameters)
-    wished.__annotations__ = {each.name: each.annotation for each in parameters}
-    return wished
+    for parameter in declared.parameters.values():
+        is_sampling = parameter.name == "sampling"
+        parameters += options if is_sampling else [parameter.replace(kind=Parameter.KEYWORD_ONLY)]
+    # Typer asks for both; it takes the types from the second.
+    vars(with_options)["__signature__"] = declared.replace(parameters=parameters)
+    with_options.__annotations__ = {each.name: each.annotation for each in parameters}
+    return with_options

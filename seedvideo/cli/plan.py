@@ -23,12 +23,12 @@ from seedvideo.cli.options import (
     OutputOrFolder,
     Overwrite,
     Quiet,
+    SamplingOptions,
     SourceFps,
     Verbose,
-    Wishes,
     chosen_format,
     exact_rate,
-    with_wishes,
+    with_sampling_options,
 )
 from seedvideo.cli.output import (
     DEFAULT_QUALITY,
@@ -64,7 +64,7 @@ _OURS: Final = re.compile(
 )
 
 
-@with_wishes
+@with_sampling_options
 def frames(
     videos: Videos,
     output: Annotated[
@@ -76,7 +76,7 @@ def frames(
             help="Folder for the pictures; of several videos each gets its own in there.",
         ),
     ],
-    wishes: Wishes,
+    sampling: SamplingOptions,
     model: ModelOption = None,
     image_format: Annotated[
         ImageFormat, typer.Option("--image-format", help="Format of the frames' pictures.")
@@ -114,21 +114,21 @@ def frames(
     rows = read_rows(videos, talk=talk)
     whole = Path(output)
     with talk.guarded(COULD_NOT_START):
-        wishes.refuse_outputs()
+        sampling.refuse_outputs()
         refuse_unwritable(whole, is_folder=True)
         folders = folders_of(whole, rows, videos)
         for folder in folders:
             refuse_used(folder, overwrite=overwrite)
             refuse_inputs(pictures_in(folder), [name_of(row) for row in rows])
-    wishes.refuse_levels(model, talk=talk)
+    sampling.refuse_levels(model, talk=talk)
     prices = None if model is None else talk.prices(model)
 
     def work(index: int, item: Item) -> str:
         folder = folders[index]
         written: list[dict[str, Any]] = []
         shown: list[Frame] = []
-        with wishes.open(item.source, progress=talk.looked) as clip:
-            made = wishes.plan(clip, item, model=prices)
+        with sampling.open(item.source, progress=talk.looked) as clip:
+            made = sampling.plan(clip, item, model=prices)
             make_folder(whole)
             make_folder(folder)
             remove_pictures(folder)
@@ -141,7 +141,7 @@ def frames(
             if made.decision is not None and not no_sheets:
                 from seedvideo.sampler.visualize import plot as draw_plan
 
-                picture = draw_plan(made, clip.analysis(wishes.analysis))
+                picture = draw_plan(made, clip.analysis(sampling.analysis))
                 write_file(folder / _PLOT, encoded(picture, PNG))
         if not no_sheets:
             from seedvideo.sampler.contact_sheet import contact_sheet
@@ -232,10 +232,10 @@ _EXTENSIONS: Final = {"text": ".txt", "json": ".json"}
 _BETWEEN: Final = {"text": "\n", "json": ""}
 
 
-@with_wishes
+@with_sampling_options
 def plan(
     videos: Videos,
-    wishes: Wishes,
+    sampling: SamplingOptions,
     model: ModelOption = None,
     output_format: Annotated[
         Literal["text", "json"] | None,
@@ -269,7 +269,7 @@ def plan(
     rows = read_rows(videos, talk=talk)
     sources = [name_of(row) for row in rows]
     with talk.guarded(COULD_NOT_START):
-        wishes.refuse_outputs()
+        sampling.refuse_outputs()
         plots = None if plot is None else _plot_paths(plot, sources, overwrite=overwrite)
         sink = open_sink(
             output,
@@ -279,17 +279,17 @@ def plan(
             sources=sources,
             overwrite=overwrite,
         )
-    wishes.refuse_levels(model, talk=talk)
+    sampling.refuse_levels(model, talk=talk)
     prices = None if model is None else talk.prices(model)
 
     def work(index: int, item: Item) -> str:
-        with wishes.open(item.source, progress=talk.looked) as clip:
-            made = wishes.plan(clip, item, model=prices)
+        with sampling.open(item.source, progress=talk.looked) as clip:
+            made = sampling.plan(clip, item, model=prices)
             if plots is not None:
                 from seedvideo.sampler.visualize import plot as draw_plan
 
                 # Drawn for any policy: what an even plan misses is worth seeing too.
-                picture = draw_plan(made, clip.analysis(wishes.analysis))
+                picture = draw_plan(made, clip.analysis(sampling.analysis))
                 write_file(plots[index], encoded(picture, PNG), overwrite=overwrite)
         if form == "json":
             text = json.dumps(made.to_json(), ensure_ascii=True, allow_nan=False)
@@ -367,24 +367,18 @@ def shots(
         )
 
     def work(index: int, item: Item) -> str:
-        from seedvideo import pipeline
+        from seedvideo import api
         from seedvideo.sampler.analysis import DAMAGED
-        from seedvideo.writers import (
-            ShotList,
-            render_shots_csv,
-            render_shots_json,
-            render_shots_text,
-        )
+        from seedvideo.writers import render_shots_csv, render_shots_json, render_shots_text
 
         if item.start_s is not None or item.end_s is not None:
             talk.note(
                 f"{printable(item.id)}: shots are those of the whole video, not of the window"
             )
         rate = exact_rate(source_fps)
-        with pipeline.open(item.source, source_fps=rate, cache=cache, progress=talk.looked) as clip:
-            found = clip.analysis(analysis)
-            listed = ShotList(item.source, found.method, found.shots, clip.times, found.notes)
-        for note in found.notes:
+        with api.open(item.source, source_fps=rate, cache=cache, progress=talk.looked) as clip:
+            listed = api.shots(clip, analysis=analysis)
+        for note in listed.notes:
             (talk.note if note == DAMAGED else talk.detail)(note)
         render = {"text": render_shots_text, "json": render_shots_json, "csv": render_shots_csv}[
             form

@@ -16,7 +16,7 @@ belongs beside every other. One thing is left to it: the times of the frames. A 
 the video puts frames where something happens, so the fair blind run uses ``uniform``.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
@@ -27,33 +27,29 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 import numpy as np
 
 import seedvideo
-from seedvideo.answers import tell_answer, tell_spans
+from seedvideo.config import SamplingConfig
 from seedvideo.errors import InputError
 from seedvideo.evaluate.results import MISSING_VIDEO, Outcome, Results, Settings
 from seedvideo.evaluate.scoring import scores_of
 from seedvideo.evaluate.types import Item, Predict, Prediction
 from seedvideo.model.backends.base import Backend, Chooser, ImagePart, Part, Pointer
+from seedvideo.model_tasks import make_task
 from seedvideo.pipeline import prepare
 from seedvideo.records import error_record
 from seedvideo.sampler.geometry import TokenGeometry
-from seedvideo.sampler.knobs import NO_KNOBS, Knobs
-from seedvideo.tasks.grounding import clean_query
-from seedvideo.tasks.question_answering import Question
 from seedvideo.utils.text import printable
 from seedvideo.video import Video
 
 if TYPE_CHECKING:
     from seedvideo.records import Record
-    from seedvideo.sampler.policies import PolicyName
 
 
-class Pipeline:
+class ModelPredictor:
     """Answers items; a `Predict`. Close it, or use it in a ``with`` statement.
 
     Args:
         backend: a loaded model, or a blind one.
-        policy: how frames are chosen.
-        budget_tokens: what one pass may cost; the model's own default when None.
+        sampling: how frames are sampled; the part of a video that an item is about is its window.
         thinking: whether the model thinks before it answers.
     """
 
@@ -61,16 +57,11 @@ class Pipeline:
         self,
         backend: Backend,
         *,
-        policy: "PolicyName" = "adaptive",
-        budget_tokens: int | None = None,
+        sampling: SamplingConfig,
         thinking: bool = False,
     ) -> None:
         self._backend = backend
-        self._shared: dict[str, Any] = {
-            "model": backend,
-            "policy": policy,
-            "budget_tokens": budget_tokens,
-        }
+        self._sampling = sampling
         self._thinking = thinking
         self._path: Path | None = None
         self._video: Video | None = None
@@ -78,19 +69,21 @@ class Pipeline:
     def __call__(self, item: Item, path: Path) -> Prediction:
         """Answer one item; see `Predict`."""
         video = self._opened(path)
-        shared = {**self._shared, "knobs": _knobs(item)}
-        if item.task == "dense":
-            return _told(seedvideo.caption(video, dense=True, **shared))
-        asked: dict[str, Any] = {"model": self._backend, "thinking": self._thinking}
-        prepared = prepare(video, **shared)
-        if item.task == "ask":
-            question = Question.of(item.question, item.options)
-            given = _answered(tell_answer(prepared, question, **asked))
-        else:
-            query = clean_query(item.question)
-            given = _grounded(tell_spans(prepared, query, **asked))
-        shown_s = tuple(float(time) for time, _ in prepared.views[0].frames)
-        return replace(given, shown_s=shown_s)
+        task = make_task(
+            item.task,
+            question=item.question,
+            options=item.options,
+            query=item.question,
+            thinking=self._thinking,
+        )
+        sampling = _with_window(self._sampling, item)
+        prepared = prepare(video, model=self._backend, dense=task.dense, sampling=sampling)
+        record = task.run(prepared, self._backend)
+        prediction = _PREDICTIONS[record.task](record)
+        if task.dense:
+            return prediction
+        frames = prepared.frame_sets[0].frames
+        return replace(prediction, shown_s=tuple(float(frame.pts) for frame in frames))
 
     def close(self) -> None:
         """Close the video that is open. Closing twice is fine."""
@@ -121,20 +114,19 @@ def settings_of(
     bench: str,
     backend: Backend,
     *,
-    policy: "PolicyName",
-    budget_tokens: int,
+    sampling: SamplingConfig,
     thinking: bool,
     blind: bool,
     generator: str = "",
 ) -> Settings:
-    """Everything that the predictions of a `Pipeline` depend on."""
+    """Everything that the predictions of a `ModelPredictor` depend on."""
     return Settings(
         bench,
         {
             "model": backend.name,
             "weights": backend.sha256[:12],
-            "policy": policy,
-            "budget": budget_tokens,
+            "policy": sampling.policy,
+            "budget": sampling.budget_tokens,
             "thinking": thinking,
             "blind": blind,
             "generator": generator,
@@ -143,19 +135,19 @@ def settings_of(
     )
 
 
-def _knobs(item: Item) -> Knobs:
-    """The part of the video that counts, in the seconds that were written."""
+def _with_window(sampling: SamplingConfig, item: Item) -> SamplingConfig:
+    """The config for the part of the video that counts, in the seconds that were written."""
     if item.clip is None:
-        return NO_KNOBS
+        return sampling
     start, end = (Fraction(str(time)) for time in item.clip)
-    return Knobs(start=start, end=end)
+    return sampling.with_window(start_s=start, end_s=end)
 
 
-def _answered(record: Any) -> Prediction:
+def _predict_answer(record: Any) -> Prediction:
     return Prediction(answer=record.answer.answer, raw=record.answer.raw, **_costs(record))
 
 
-def _grounded(record: Any) -> Prediction:
+def _predict_spans(record: Any) -> Prediction:
     found = record.grounding.spans if record.grounding.found else ()
     scores = [span.score for span in found]
     return Prediction(
@@ -166,7 +158,7 @@ def _grounded(record: Any) -> Prediction:
     )
 
 
-def _told(record: "Record") -> Prediction:
+def _predict_events(record: "Record") -> Prediction:
     return Prediction(
         spans=tuple((event.start_s, event.end_s) for event in record.events),
         captions=tuple(event.text for event in record.events),
@@ -181,6 +173,14 @@ def _costs(record: "Record") -> dict[str, Any]:
         "frames": None if plan is None else plan.frames,
         "tokens": None if plan is None else plan.tokens,
     }
+
+
+_PREDICTIONS: Final[Mapping[str, Callable[["Record"], Prediction]]] = {
+    "caption": _predict_events,
+    "ask": _predict_answer,
+    "ground": _predict_spans,
+}
+"""What becomes a prediction, by the task of the record."""
 
 
 SUFFIXES: Final = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".MP4", ".m4v")

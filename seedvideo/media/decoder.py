@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, Literal, Protocol
 
+from seedvideo.config import Limits
 from seedvideo.errors import DecodeError, MediaError
-from seedvideo.limits import Limits
 from seedvideo.media.types import MediaWarning
 
 NO_END: Final = 1 << 62

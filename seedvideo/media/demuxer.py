@@ -29,8 +29,8 @@ from av.packet import Packet
 from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
+from seedvideo.config import Limits
 from seedvideo.errors import MediaError
-from seedvideo.limits import Limits
 from seedvideo.media import still_images
 from seedvideo.media.decoder import out_of_memory
 from seedvideo.media.interlacing import Field, FieldReader, field_reader

@@ -15,8 +15,8 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any, Final
 
+from seedvideo.config import Limits
 from seedvideo.errors import ConfigError
-from seedvideo.limits import Limits
 from seedvideo.media import wire
 from seedvideo.media.decoder import DEPTHS, NO_END, LookSize, LookSpan, Strategy
 from seedvideo.media.types import DecodeReport, Looks, MediaInfo, MediaWarning, Packets, Target

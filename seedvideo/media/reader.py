@@ -18,8 +18,8 @@ from types import TracebackType
 from typing import Final, Literal, Self, TypeVar, get_args
 
 from seedvideo.arguments import check_int, check_kind, check_number, check_text
+from seedvideo.config import DEFAULT_LIMITS, Limits
 from seedvideo.errors import ConfigError, DecodeError, suggestion
-from seedvideo.limits import DEFAULT_LIMITS, Limits
 from seedvideo.media import wire
 from seedvideo.media.decoder import LookSize, LookSpan, Strategy, is_too_damaged, too_damaged
 from seedvideo.media.protocol import (

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
 
+from seedvideo.config import Limits
 from seedvideo.errors import InputError, InputTypeError, MediaError
-from seedvideo.limits import Limits
 from seedvideo.media.still_images import is_moving_png, moving_webp
 
 VideoInput: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO

@@ -15,6 +15,7 @@ import traceback
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from seedvideo.config import Limits
 from seedvideo.environment import (
     DECODER_BYTES,
     address_space_bytes,
@@ -22,7 +23,6 @@ from seedvideo.environment import (
     is_out_of_memory,
 )
 from seedvideo.errors import SeedVideoError
-from seedvideo.limits import Limits
 from seedvideo.media import wire
 from seedvideo.media.decoder import out_of_memory
 

@@ -25,8 +25,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from seedvideo.config import Limits
 from seedvideo.errors import DecodeError, InputError, MediaError, SeedVideoError
-from seedvideo.limits import Limits
 from seedvideo.media import wire
 from seedvideo.media.decoder import out_of_memory
 from seedvideo.media.source import Source

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from seedvideo.config import Limits
 from seedvideo.errors import DecodeError, InputError, SeedVideoError
-from seedvideo.limits import Limits
 from seedvideo.media import wire
 from seedvideo.media.sharing import SharedLock, at_fork
 from seedvideo.media.source import changed

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
+from seedvideo.config import PRESET_FPS
 from seedvideo.errors import PlanError
 from seedvideo.sampler.allocation import (
     Allocation,
@@ -32,7 +33,7 @@ from seedvideo.sampler.allocation import (
     coverage_share,
     even_worth,
 )
-from seedvideo.sampler.geometry import TASK_FPS, TOKEN_AREA_PX, TOKEN_PX, TokenGeometry, time_text
+from seedvideo.sampler.geometry import TOKEN_AREA_PX, TOKEN_PX, TokenGeometry, time_text
 from seedvideo.sampler.placement import Place, decoding_of, middle_of_core, place, to_keyframes
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.request import Analysis, Request, end_reasons, wanted_frames
@@ -149,7 +150,7 @@ GAPS_AN_EVENT: Final = 2.0
 """Coverage gaps that an event is worth, at least: with few frames each of them stands for much, but
 none for more than what is known to be new."""
 
-_MOST_FPS: Final = max(TASK_FPS.values())
+_MOST_FPS: Final = max(PRESET_FPS.values())
 """Frames a second that no segment exceeds where the caller doesn't say: the published rates end
 there."""
 
@@ -239,7 +240,7 @@ class _Planner:
             draft = self._even_draft(even, draft.allocation)
         places = draft.places
         # Who asks for even frames, or for a rate, gets them exactly.
-        if self.share < 1 and request.min_fps is None:
+        if self.share < 1 and request.sampling.min_fps is None:
             places = to_keyframes(request, places, demands=self.demands, spans=self.spans)
         decision = Decision(
             analysis=self.analysis.method,
@@ -268,14 +269,14 @@ class _Planner:
         request = self.request
         wanted, why = wanted_frames(request)
         duration_s = float(request.window.duration)
-        if request.max_fps is not None:
-            wanted = min(wanted, max(1, math.floor(duration_s * request.max_fps)))
+        if request.sampling.max_fps is not None:
+            wanted = min(wanted, max(1, math.floor(duration_s * request.sampling.max_fps)))
         if request.coverage != 1:
             fewest = min(wanted, request.geometry.min_frames)
             wanted = max(fewest, min(wanted, self._frames_of_best_even()))
         needed = 0
-        if request.min_fps is not None:
-            needed = min(len(request.times), math.ceil(duration_s * request.min_fps))
+        if request.sampling.min_fps is not None:
+            needed = min(len(request.times), math.ceil(duration_s * request.sampling.min_fps))
             wanted = max(wanted, needed)
         least = max(needed, min(wanted, request.geometry.min_frames))
         lowest = self.levels[-1].tokens
@@ -287,9 +288,9 @@ class _Planner:
         if needed and len(coverage.frames) < len(even_positions(request, needed)):
             raise PlanError(
                 "plan.over_budget",
-                f"{request.min_fps:g} frames a second are {needed:,} frames of at least {lowest:,}"
-                f" tokens; {len(coverage.frames):,} fit the budget of {request.budget_tokens:,}"
-                f" tokens and {request.max_frames:,} frames",
+                f"{request.sampling.min_fps:g} frames a second are {needed:,} frames of at least"
+                f" {lowest:,} tokens; {len(coverage.frames):,} fit the budget of"
+                f" {request.budget_tokens:,} tokens and {request.max_frames:,} frames",
                 hint="ask for fewer frames a second or give a larger budget",
             )
         return coverage
@@ -338,10 +339,14 @@ class _Planner:
     def _room(self, span: range, demand: Demand, coverage: int) -> int:
         """Most frames of a segment: those it has, at the rate that the task or its motion asks."""
         request = self.request
-        asked_fps = TASK_FPS[request.task] if request.fps is None else request.fps
-        bound_fps = max(_MOST_FPS, asked_fps) if request.max_fps is None else request.max_fps
+        asked_fps = request.sampling.rate_fps
+        bound_fps = (
+            max(_MOST_FPS, asked_fps)
+            if request.sampling.max_fps is None
+            else request.sampling.max_fps
+        )
         most_fps = min(max(asked_fps, _FRAMES_A_CHANGE / demand.picture_s), bound_fps)
-        most_fps = max(most_fps, request.min_fps or 0.0)
+        most_fps = max(most_fps, request.sampling.min_fps or 0.0)
         return min(len(span), max(coverage, 1, math.ceil(demand.length_s * most_fps)))
 
     def _lot(

@@ -24,12 +24,13 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from seedvideo.errors import ConfigError, MediaError, OutputError, suggestion
+from seedvideo.config import AnalysisMethod, analysis_error
+from seedvideo.errors import MediaError, OutputError
 from seedvideo.media.decoder import Depth, LookSize, LookSpan
 from seedvideo.media.reader import VideoReader
 from seedvideo.media.types import Looks, MediaWarning
@@ -64,8 +65,6 @@ from seedvideo.sampler.shots import CutFinder, FlashFinder, with_flashes
 from seedvideo.sampler.utility import Demand, Peak, Still
 from seedvideo.utils.timecode import Span
 
-Method = Literal["packets", "fast", "full"]
-
 LOOK_EVERY: Final = Fraction(1, 10)
 """Least time between two looks of `fast`: at least three of them see an event of 0.4 s."""
 
@@ -91,7 +90,7 @@ class Analysis:
         warnings: what decoding met on the way, such as damage; one of each code.
     """
 
-    method: Method
+    method: AnalysisMethod
     demands: tuple[Demand, ...]
     busy_share: float
     cuts: tuple[Fraction, ...]
@@ -109,7 +108,7 @@ class Analysis:
 def analyse(
     video: VideoReader,
     *,
-    method: Method = "fast",
+    method: AnalysisMethod = "fast",
     progress: Callable[[float], None] | None = None,
 ) -> Analysis:
     """Find out what each part of a video asks for.
@@ -125,13 +124,8 @@ def analyse(
         MediaError: if the file is too damaged, or no frame of it can be decoded.
         DecodeError: if decoding takes too long or kills the decoding process.
     """
-    if method not in get_args(Method):
-        allowed = ", ".join(get_args(Method))
-        raise ConfigError(
-            "config.invalid",
-            f"analysis is {method!r}, expected one of {allowed}",
-            hint=suggestion(method, get_args(Method)),
-        )
+    if method not in get_args(AnalysisMethod):
+        raise analysis_error(method)
     return _Work(video, method, progress).analysis()
 
 
@@ -139,7 +133,7 @@ class _Work:
     """One analysis on its way."""
 
     def __init__(
-        self, video: VideoReader, method: Method, progress: Callable[[float], None] | None
+        self, video: VideoReader, method: AnalysisMethod, progress: Callable[[float], None] | None
     ) -> None:
         self.video = video
         self.method = method
@@ -377,7 +371,7 @@ _UNREADABLE: Final = (
 def kept_analysis(
     video: VideoReader,
     *,
-    method: Method,
+    method: AnalysisMethod,
     folder: Path,
     progress: Callable[[float], None] | None = None,
 ) -> Analysis:
@@ -446,7 +440,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _read(path: Path, *, method: Method, frames: int) -> Analysis:
+def _read(path: Path, *, method: AnalysisMethod, frames: int) -> Analysis:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         head = json.loads(archive["head"].tobytes())
         arrays = {name: archive[name] for name in _DTYPES}

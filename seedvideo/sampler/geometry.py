@@ -55,9 +55,6 @@ MAX_ASPECT: Final = 200
 FRAME_TEXT_TOKENS: Final = 8
 """Text tokens assumed for a frame's time and its two marks, where no tokenizer tells."""
 
-TASK_FPS: Final = {"general": 1.0, "detail": 2.0, "motion": 5.0}
-"""Frames a second by task (report, section 2.2)."""
-
 
 @dataclass(frozen=True)
 class TokenGeometry:

@@ -12,8 +12,8 @@ from pathlib import PurePath
 from typing import Any
 
 from seedvideo import notebook
+from seedvideo.config import DEFAULT_LIMITS, Limits
 from seedvideo.errors import PlanError
-from seedvideo.limits import DEFAULT_LIMITS, Limits
 from seedvideo.media.types import MediaInfo, Target
 from seedvideo.sampler import plan_text, serialization
 from seedvideo.sampler.geometry import TokenGeometry

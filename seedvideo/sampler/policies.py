@@ -5,18 +5,16 @@ in. They see header facts and frame times, never a picture, and know a model onl
 and the price of a time text. Times are exact seconds; ``_tokens`` are tokens in the sequence.
 """
 
-import math
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from typing import Final, Literal, NoReturn, get_args
+from typing import Final
 
-from seedvideo.errors import PlanError, suggestion
-from seedvideo.limits import DEFAULT_LIMITS, Limits
+from seedvideo.config import DEFAULT_LIMITS, Limits, PolicyName, SamplingConfig
+from seedvideo.errors import PlanError
 from seedvideo.media.types import MediaInfo
 from seedvideo.sampler.adaptive import adaptive
-from seedvideo.sampler.geometry import SEED, TASK_FPS, TokenGeometry, assumed_text_tokens
-from seedvideo.sampler.knobs import COVERAGE, NO_KNOBS, Knobs
+from seedvideo.sampler.geometry import SEED, TokenGeometry, assumed_text_tokens
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.request import (
     Analysis,
@@ -30,8 +28,6 @@ from seedvideo.sampler.request import (
 from seedvideo.sampler.uniform import fill, fill_evenly, spread, thin
 from seedvideo.utils.timecode import Span, seconds
 
-PolicyName = Literal["seed1.5", "uniform", "keyframes", "adaptive"]
-
 
 def make_plan(
     info: MediaInfo,
@@ -39,12 +35,8 @@ def make_plan(
     keyframes: Sequence[int] = (),
     *,
     source: str,
-    policy: PolicyName = "uniform",
+    sampling: SamplingConfig,
     geometry: TokenGeometry = SEED,
-    budget_tokens: int | None = None,
-    task: str = "general",
-    fps: float | Fraction | None = None,
-    knobs: Knobs = NO_KNOBS,
     analysis: Analysis | None = None,
     costs: DecodeCosts | None = None,
     text_tokens: TextPrice = assumed_text_tokens,
@@ -59,14 +51,10 @@ def make_plan(
         times: times of all presented frames, strictly increasing.
         keyframes: positions of the keyframes in ``times``; only ``keyframes`` needs them.
         source: name of the video for the plan.
-        policy: ``seed1.5`` is the published rule, ``uniform`` packs the budget tightly with evenly
-            spaced frames, ``keyframes`` takes the frames that are cheapest to decode, ``adaptive``
-            looks at the analysis.
+        sampling: policy, budget, rate and bounds. The policy ``seed1.5`` is the published rule,
+            ``uniform`` packs the budget tightly with evenly spaced frames, ``keyframes`` takes the
+            frames that are cheapest to decode, ``adaptive`` uses the analysis.
         geometry: sizes and tokens of the model family.
-        budget_tokens: what the plan may charge; the geometry's default where none is given.
-        task: ``general``, ``detail`` or ``motion``: 1, 2 or 5 frames a second.
-        fps: frames a second; overrides the task's.
-        knobs: levels, window, rates and other wishes.
         analysis: what happens in the video; only ``adaptive`` needs it, for two frames or more.
         costs: what the frames in ``times`` cost to decode; where they are known, ``adaptive`` says
             what its plan costs, and takes keyframes near by where nothing happens.
@@ -74,27 +62,15 @@ def make_plan(
         limits: ``max_sampled_frames`` bounds the frames of a plan; more are thinned evenly.
 
     Raises:
-        PlanError: ``plan.over_budget`` if not even one frame fits; ``plan.invalid`` if an option
-            has a value that it cannot have or that the policy does not take.
+        PlanError: ``plan.over_budget`` if not even one frame fits; ``plan.invalid`` if no frame is
+            in the window, or the geometry has no such level.
     """
-    if policy not in POLICIES:
-        _refuse("policy", policy, get_args(PolicyName))
-    if task not in TASK_FPS:
-        _refuse("task", task, tuple(TASK_FPS))
-    if fps is not None and not (math.isfinite(fps) and fps > 0):
-        raise PlanError("plan.invalid", f"fps is {fps}, expected a finite value above 0")
-    if policy != "adaptive" and knobs.only_adaptive():
-        raise PlanError(
-            "plan.invalid",
-            f"policy {policy} takes no {' and no '.join(knobs.only_adaptive())}",
-            hint="only the policy adaptive does",
-        )
     if not times:
         raise PlanError("plan.invalid", f"{source} has no frames to plan")
-    inside = _inside(times, knobs, source=source)
+    inside = _inside(times, sampling, source=source)
     end = whole(info, times).end
-    window = Span(knobs.start or Fraction(0), min(knobs.end or end, end))
-    most = int(limits.max_sampled_frames)
+    window = Span(sampling.start_s or Fraction(0), min(sampling.end_s or end, end))
+    most, budget = int(limits.max_sampled_frames), sampling.budget_tokens
     request = Request(
         source=source,
         info=info if analysis is None else info.with_warnings(analysis.warnings),
@@ -102,19 +78,15 @@ def make_plan(
         keyframes=keyframes if len(inside) == len(times) else _shifted(keyframes, inside),
         window=window,
         geometry=geometry,
-        budget_tokens=geometry.default_budget_tokens if budget_tokens is None else budget_tokens,
-        task=task,
-        fps=None if fps is None else float(fps),
-        levels_tokens=_levels(knobs, geometry),
+        budget_tokens=geometry.default_budget_tokens if budget is None else budget,
+        levels_tokens=_levels(sampling, geometry),
         text_tokens=text_tokens,
-        max_frames=most if knobs.max_frames is None else min(most, knobs.max_frames),
+        max_frames=most if sampling.max_frames is None else min(most, sampling.max_frames),
         analysis=analysis,
         costs=None if costs is None else costs.within(inside),
-        coverage=COVERAGE if knobs.coverage is None else knobs.coverage,
-        min_fps=knobs.min_fps,
-        max_fps=knobs.max_fps,
+        sampling=sampling,
     )
-    return POLICIES[policy](request)
+    return POLICIES[sampling.policy](request)
 
 
 def seed15(request: Request) -> Plan:
@@ -125,8 +97,6 @@ def seed15(request: Request) -> Plan:
     cap and a size are left out, as in the official code; the plan's totals state the real count.
     Unlike the official code the plan tells true times, not positions divided by the average rate.
     """
-    if request.levels_tokens != request.geometry.levels_tokens:
-        raise PlanError("plan.invalid", "policy seed1.5 chooses its level itself")
     wanted, why = wanted_frames(request)
     positions = spread(len(request.times), wanted)
     levels, budget = request.geometry.levels_tokens, request.budget_tokens
@@ -173,8 +143,6 @@ def keyframes(request: Request) -> Plan:
     Thinned evenly where they do not fit at the lowest level; the level is chosen as in `uniform`.
     A video that marks no keyframe gives its first frame.
     """
-    if request.fps is not None:
-        raise PlanError("plan.invalid", "policy keyframes takes no fps")
     marked = sorted(set(request.keyframes)) or [0]
     if marked[0] < 0 or marked[-1] >= len(request.times):
         raise PlanError(
@@ -198,14 +166,14 @@ def _adaptive(request: Request) -> Plan:
     return adaptive(request)
 
 
-def _inside(times: Sequence[Fraction], knobs: Knobs, *, source: str) -> range:
+def _inside(times: Sequence[Fraction], sampling: SamplingConfig, *, source: str) -> range:
     """Positions of the frames in the window that was asked for."""
-    first = 0 if knobs.start is None else bisect_left(times, knobs.start)
-    after = len(times) if knobs.end is None else bisect_left(times, knobs.end)
+    first = 0 if sampling.start_s is None else bisect_left(times, sampling.start_s)
+    after = len(times) if sampling.end_s is None else bisect_left(times, sampling.end_s)
     if first >= after:
-        asked = f"from {seconds(knobs.start or Fraction(0)):g} s on"
-        if knobs.end is not None:
-            asked += f" and before {seconds(knobs.end):g} s"
+        asked = f"from {seconds(sampling.start_s or Fraction(0)):g} s on"
+        if sampling.end_s is not None:
+            asked += f" and before {seconds(sampling.end_s):g} s"
         raise PlanError(
             "plan.invalid",
             f"no frame of {source} begins {asked}",
@@ -219,17 +187,18 @@ def _shifted(keyframes: Sequence[int], inside: range) -> list[int]:
     return [position - inside.start for position in keyframes if position in inside]
 
 
-def _levels(knobs: Knobs, geometry: TokenGeometry) -> tuple[int, ...]:
+def _levels(sampling: SamplingConfig, geometry: TokenGeometry) -> tuple[int, ...]:
     """The levels that may be used, best first."""
-    if knobs.levels_tokens is None:
+    if sampling.levels_tokens is None:
         return geometry.levels_tokens
-    for level in knobs.levels_tokens:
+    for level in sampling.levels_tokens:
         if level not in geometry.levels_tokens:
-            _refuse("a level", level, geometry.levels_tokens)
-    return tuple(sorted(set(knobs.levels_tokens), reverse=True))
+            listed = ", ".join(str(each) for each in geometry.levels_tokens)
+            raise PlanError("plan.invalid", f"a level is {level!r}, expected one of {listed}")
+    return tuple(sorted(set(sampling.levels_tokens), reverse=True))
 
 
-POLICIES: Final[Mapping[str, Callable[[Request], Plan]]] = {
+POLICIES: Final[Mapping[PolicyName, Callable[[Request], Plan]]] = {
     "seed1.5": seed15,
     "uniform": uniform,
     "keyframes": keyframes,
@@ -245,12 +214,3 @@ another analysis: with a new version, a job that goes on does its clips again. L
 for changes of comments, names, speed or the wording of reasons. The next version is free text,
 such as ``"0.2.0-1"``; it only has to differ from all earlier ones.
 """
-
-
-def _refuse(option: str, value: object, allowed: Sequence[object]) -> NoReturn:
-    listed = ", ".join(str(each) for each in allowed)
-    raise PlanError(
-        "plan.invalid",
-        f"{option} is {value!r}, expected one of {listed}",
-        hint=suggestion(value, allowed),
-    )

@@ -21,9 +21,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from seedvideo.config import DEFAULT_COVERAGE, SamplingConfig
 from seedvideo.media.types import MediaInfo, MediaWarning
-from seedvideo.sampler.geometry import TASK_FPS, TokenGeometry, time_text
-from seedvideo.sampler.knobs import COVERAGE
+from seedvideo.sampler.geometry import TokenGeometry, time_text
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.types import PlannedFrame, Segment
 from seedvideo.sampler.utility import Demand
@@ -151,16 +151,12 @@ class Request:
         window: the part of the video that is planned; the whole of it where nothing else is asked.
         geometry: sizes and tokens of the model family.
         budget_tokens: what the plan may charge.
-        task: names a usual rate (`seedvideo.sampler.geometry.TASK_FPS`).
-        fps: frames a second; overrides the task's.
         levels_tokens: the geometry's levels that may be used, best first.
         text_tokens: price of a time text.
         max_frames: most frames that a plan may hold.
+        sampling: the config that the values above come from; also says the rates and the coverage.
         analysis: what happens in the video; only ``adaptive`` needs it.
         costs: what the frames in ``times`` cost to decode, where that is known.
-        coverage: share of the budget that ``adaptive`` spreads evenly, whatever the analysis says.
-        min_fps: frames a second that ``adaptive`` takes everywhere.
-        max_fps: most frames a second that it takes anywhere.
     """
 
     source: str
@@ -170,16 +166,18 @@ class Request:
     window: Span
     geometry: TokenGeometry
     budget_tokens: int
-    task: str
-    fps: float | None
     levels_tokens: tuple[int, ...]
     text_tokens: TextPrice
     max_frames: int
+    sampling: SamplingConfig
     analysis: Analysis | None = None
     costs: DecodeCosts | None = None
-    coverage: float = COVERAGE
-    min_fps: float | None = None
-    max_fps: float | None = None
+
+    @property
+    def coverage(self) -> float:
+        """Fraction of the budget that ``adaptive`` spreads evenly, whatever the analysis says."""
+        coverage = self.sampling.coverage
+        return DEFAULT_COVERAGE if coverage is None else coverage
 
     def size(self, level_tokens: int) -> tuple[int, int]:
         """Width and height of this video's frames under a cap."""
@@ -204,7 +202,7 @@ def wanted_frames(request: Request) -> tuple[int, str]:
     span stands in for ``N / vfps``.
     """
     count = len(request.times)
-    fps = TASK_FPS[request.task] if request.fps is None else request.fps
+    fps = request.sampling.rate_fps
     average = request.info.fps_avg
     if average is not None and average > 0:
         duration_s = count / float(average)

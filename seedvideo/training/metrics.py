@@ -26,15 +26,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seedvideo.dialogue import sight
 from seedvideo.evaluate.metrics.captioning import bleu, cider_d
 from seedvideo.evaluate.metrics.nouns import slideshow_score
 from seedvideo.evaluate.metrics.temporal import iou
+from seedvideo.inference import FrameSet, locate
+from seedvideo.media.types import Frame
 from seedvideo.model.backends.base import Backend, pack
 from seedvideo.model.generation import most_agreed, write
 from seedvideo.model.metadata import ANSWER_ID, Tokenizer
 from seedvideo.model.seedvl import SeedVL
-from seedvideo.prepared import View
 from seedvideo.sampler.boundaries import frame_bounds
 from seedvideo.tasks.prompts import CAPTION_PROMPT, parse_caption
 from seedvideo.training.answer_data import Told
@@ -208,17 +208,17 @@ def measure_moments(
         first = number * group
         shown = [plain(pictures[first + place], size_px) for place in range(PHOTOS)]
         frames = [
-            (SPACING_S * (place * FRAMES_A_PHOTO + turn), shown[place])
+            Frame(SPACING_S * (place * FRAMES_A_PHOTO + turn), shown[place])
             for place in range(PHOTOS)
             for turn in range(FRAMES_A_PHOTO)
         ]
         window = Span(Fraction(0), duration)
-        bounds = frame_bounds([time for time, _ in frames], window)
-        view = View(frames=frames, window=window, duration=duration, bounds=bounds)
+        bounds = frame_bounds([frame.pts for frame in frames], window)
+        frame_set = FrameSet(frames=frames, window=window, duration=duration, bounds=bounds)
         for place in range(group):
             told = Told.of(photos[first + place])
             text = told.captions[number % len(told.captions)]
-            found = sight(backend, view, text, top=1, thinking=False).moments
+            found = locate(backend, frame_set, text, top=1, thinking=False).moments
             if place == PHOTOS:
                 falsely.append(bool(found))
                 continue

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from seedvideo.config import Limits
 from seedvideo.errors import SeedVideoError
-from seedvideo.limits import Limits
 from seedvideo.media import Target, open_video, strictly_increasing
 from tests.fixtures import Clips
 

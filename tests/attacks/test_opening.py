@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from seedvideo.config import DEFAULT_LIMITS, Limits
 from seedvideo.errors import ConfigError, InputError, MediaError, SeedVideoError
-from seedvideo.limits import DEFAULT_LIMITS, Limits
 from seedvideo.media import open_video, probe
 from seedvideo.media.demuxer import Origin, open_container
 from tests.fixtures import Clips

@@ -13,8 +13,8 @@ from seedvideo.batch.execution import Hands, Ready, prepare_item, tell_item
 from seedvideo.batch.filters import Refused
 from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job
+from seedvideo.inference import ModelInput
 from seedvideo.model.backends.base import Backend, Prices
-from seedvideo.prepared import Prepared
 from seedvideo.records import Record
 from tests.painted import ColourModel, SayingModel
 
@@ -56,7 +56,7 @@ def prepare(job: Job, item: Item, prices: Prices) -> Ready | Refused:
     return prepare_item(job, item, prices)
 
 
-def tell(job: Job, item: Item, prepared: Prepared, model: Backend) -> Record:
+def tell(job: Job, item: Item, prepared: ModelInput, model: Backend) -> Record:
     """As the real one, but for clips whose name says what they do to a model."""
     name = Path(item.source).stem
     if name.startswith("modelhang"):

@@ -208,7 +208,7 @@ def test_the_same_job_again_changes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("job", "model"),
     [
-        (Job(budget_tokens=500), MODEL),
+        (Job().with_sampling(budget_tokens=500), MODEL),
         (Job(filters=Filters(black=True)), MODEL),
         (Job(), "c" * 64),
     ],

@@ -300,7 +300,7 @@ def test_merge_keeps_the_best_verdict_and_refuses_what_does_not_fit(tmp_path: Pa
     with pytest.raises(OutputError) as exists:
         merge([tmp_path / "a"], tmp_path / "c")
     assert exists.value.code == "output.exists"
-    planned(tmp_path / "d", rows, Job(budget_tokens=9)).close()
+    planned(tmp_path / "d", rows, Job().with_sampling(budget_tokens=9)).close()
     with pytest.raises(BatchError) as differs:
         merge([tmp_path / "a", tmp_path / "d"], tmp_path / "e")
     assert differs.value.code == "batch.merge_differs"

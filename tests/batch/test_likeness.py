@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import pytest
 
-from seedvideo import pipeline
+from seedvideo import api
 from seedvideo.batch.similarity import (
     NEAR_LEVELS,
     Signature,
@@ -18,8 +18,8 @@ from seedvideo.batch.similarity import (
     signature_of,
     step_of,
 )
-from seedvideo.sampler.knobs import Knobs
-from seedvideo.stages import window_of
+from seedvideo.config import SamplingConfig
+from seedvideo.pipeline import clip_window
 from tests.fixtures import Pixels, ffmpeg
 
 WIDTH_PX, HEIGHT_PX, FPS, FRAMES = 256, 144, 24, 48
@@ -137,9 +137,9 @@ def film(path: Path, draw: Draw, *, frames: int = FRAMES, first: int = 0) -> Pat
     return path
 
 
-def seen(path: Path, window: Knobs = Knobs()) -> Signature:  # noqa: B008  # never changes
-    with pipeline.open(path, workers=1) as clip:
-        return signature_of(clip, window_of(clip, window))
+def seen(path: Path, window: SamplingConfig = SamplingConfig()) -> Signature:  # noqa: B008  # never changes
+    with api.open(path, workers=1) as clip:
+        return signature_of(clip, clip_window(clip, window))
 
 
 @pytest.fixture(scope="module")
@@ -190,10 +190,16 @@ def test_copies_are_found(
 def test_a_part_is_no_duplicate_of_the_whole(tmp_path: Path) -> None:
     whole = film(tmp_path / "whole.mp4", thrown)
     zero, middle, end = Fraction(0), Fraction(1), Fraction(2)
-    first, second = Knobs(start=zero, end=middle), Knobs(start=middle, end=end)
+    first = SamplingConfig(start_s=zero, end_s=middle)
+    second = SamplingConfig(start_s=middle, end_s=end)
     assert near_distance(seen(whole), seen(whole, first), NEAR_LEVELS) is None
     assert near_distance(seen(whole, first), seen(whole, second), NEAR_LEVELS) is None
-    assert near_distance(seen(whole, Knobs(start=zero, end=end)), seen(whole), NEAR_LEVELS) == 0
+    assert (
+        near_distance(
+            seen(whole, SamplingConfig(start_s=zero, end_s=end)), seen(whole), NEAR_LEVELS
+        )
+        == 0
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from tests.painted import ColourModel, paint
 def test_what_arrives_is_what_was_sent(tmp_path: Path, sheet: bytes) -> None:
     clip = paint(tmp_path / "clip.mp4", ["red", "green", "blue"], shot_s=2.0)
     sent = pipeline.prepare(clip, model=ColourModel(), dense=True)
-    assert len(sent.views) > 2
+    assert len(sent.frame_sets) > 2
     descriptor = pack(sent, sheet=sheet)
     try:
         assert sheet_of(descriptor) == (sheet or None)
@@ -26,12 +26,12 @@ def test_what_arrives_is_what_was_sent(tmp_path: Path, sheet: bytes) -> None:
     assert parcel.sheet == sheet
     assert (come.source, come.media, come.plan) == (sent.source, sent.media, sent.plan)
     assert come.spent_s == sent.spent_s
-    for one, other in zip(come.views, sent.views, strict=True):
+    for one, other in zip(come.frame_sets, sent.frame_sets, strict=True):
         assert (one.window, one.duration, one.bounds) == (
             other.window,
             other.duration,
             other.bounds,
         )
-        for (time, pixels), (sent_time, sent_pixels) in zip(one.frames, other.frames, strict=True):
-            assert time == sent_time
-            assert np.array_equal(pixels, sent_pixels)
+        for frame, sent_frame in zip(one.frames, other.frames, strict=True):
+            assert frame.pts == sent_frame.pts
+            assert np.array_equal(frame.pixels, sent_frame.pixels)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from seedvideo import pipeline
+from seedvideo import api, pipeline
 from seedvideo.cli import main
 from tests.painted import ColourModel, paint
 
@@ -37,7 +37,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 def model(monkeypatch: pytest.MonkeyPatch) -> ColourModel:
     """Every name of a model gives the one that names colours."""
     loaded = ColourModel()
-    monkeypatch.setattr(pipeline, "load", lambda name="nano": loaded)
+    monkeypatch.setattr(api, "load", lambda name="nano": loaded)
     monkeypatch.setattr(pipeline, "prices", lambda name="nano": loaded)
     return loaded
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from seedvideo import pipeline
+from seedvideo import api
 from seedvideo.cli.options import parse_options
 from tests.cli.conftest import Run
 from tests.painted import ColourChooser, ColourModel, SayingModel
@@ -16,12 +16,12 @@ from tests.painted import ColourChooser, ColourModel, SayingModel
 def chooser(monkeypatch: pytest.MonkeyPatch) -> ColourChooser:
     """Every name of a model gives the one that chooses among colours."""
     loaded = ColourChooser()
-    monkeypatch.setattr(pipeline, "load", lambda name="nano": loaded)
+    monkeypatch.setattr(api, "load", lambda name="nano": loaded)
     return loaded
 
 
 def say(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setattr(pipeline, "load", lambda name="nano": SayingModel(text))
+    monkeypatch.setattr(api, "load", lambda name="nano": SayingModel(text))
 
 
 @pytest.mark.usefixtures("chooser")
@@ -148,7 +148,7 @@ def test_an_answer_that_cannot_be_read(
 def test_wrong_usage_stops_before_the_model_loads(
     run: Run, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], code: str, told: str
 ) -> None:
-    monkeypatch.setattr(pipeline, "load", lambda name: pytest.fail("loaded"))
+    monkeypatch.setattr(api, "load", lambda name: pytest.fail("loaded"))
     done = run(*words)
     assert (done.code, done.out) == (2, "")
     assert code in done.err

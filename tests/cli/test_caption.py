@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from seedvideo import pipeline
+from seedvideo import api
 from seedvideo.errors import ModelError
 from seedvideo.model.backends.base import Generation, Part
 from tests.cli.conftest import Run
@@ -93,7 +93,7 @@ def test_an_existing_file_stops_before_the_model_loads(
 ) -> None:
     path = tmp_path / "all.txt"
     path.write_text("precious")
-    monkeypatch.setattr(pipeline, "load", lambda name: pytest.fail("loaded"))
+    monkeypatch.setattr(api, "load", lambda name: pytest.fail("loaded"))
     code, _, err = run("caption", clips / "two.mp4", "-o", path)
     assert code == 3
     assert "[output.exists]" in err
@@ -125,7 +125,7 @@ def test_a_video_is_never_overwritten_by_its_caption(
 def test_outputs_that_cannot_be_stop_before_the_model_loads(
     run: Run, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "load", lambda name: pytest.fail("loaded"))
+    monkeypatch.setattr(api, "load", lambda name: pytest.fail("loaded"))
     (tmp_path / "file").write_text("precious")
     code, _, err = run("caption", clips / "red.mp4", "-o", f"{tmp_path}/file/", "--overwrite")
     assert (code, "is not a folder" in err) == (3, True)
@@ -177,7 +177,7 @@ def test_a_model_that_cannot_load(run: Run, clips: Path, monkeypatch: pytest.Mon
     def refuse(name: str) -> None:
         raise ModelError("model.unknown", f"there is no model {name}", hint="seedvideo models")
 
-    monkeypatch.setattr(pipeline, "load", refuse)
+    monkeypatch.setattr(api, "load", refuse)
     code, out, err = run("caption", clips / "red.mp4", "--model", "none\x1b[2J")
     assert (code, out) == (3, "")
     assert err == (
@@ -295,7 +295,7 @@ def test_a_name_is_only_a_name(run: Run, name: str) -> None:
     ("words", "allowed"),
     [
         (("--policy", "best"), "'uniform'"),
-        (("--task", "x"), "'motion'"),
+        (("--rate-preset", "x"), "'motion'"),
         (("-f", "xml"), "'vtt'"),
         (("--decoder", "x"), "'decord'"),
         (("--budget", "lots"), "8k"),

@@ -52,7 +52,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory, coded_clips: Clips) -> dict
 
 def use(monkeypatch: pytest.MonkeyPatch, entry: str) -> None:
     model = {"ask": ColourChooser(), "ground": SayingModel("0.0-0.04")}.get(entry, ColourModel())
-    monkeypatch.setattr(seedvideo.pipeline, "load", lambda name="nano": model)
+    monkeypatch.setattr(seedvideo.api, "load", lambda name="nano": model)
 
 
 @pytest.mark.parametrize("entry", FEW)

@@ -8,7 +8,7 @@ import pytest
 
 import seedvideo
 import seedvideo.model
-from seedvideo import pipeline
+from seedvideo import api
 from seedvideo.cli import doctor
 from seedvideo.errors import ModelError
 from seedvideo.model import ModelInfo, metadata
@@ -31,7 +31,7 @@ def test_broken_weights(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(name: str) -> None:
         raise ModelError("model.checkpoint_invalid", "weights are damaged\x1b[2J")
 
-    monkeypatch.setattr(pipeline, "load", refuse)
+    monkeypatch.setattr(api, "load", refuse)
     code, out, _ = run("doctor")
     assert code == 1
     (line,) = [line for line in out.splitlines() if line.startswith("broken")]
@@ -71,7 +71,7 @@ def test_json_has_stable_keys(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
     def refuse(name: str) -> None:
         raise ModelError("model.checkpoint_invalid", "weights are damaged")
 
-    monkeypatch.setattr(pipeline, "load", refuse)
+    monkeypatch.setattr(api, "load", refuse)
     monkeypatch.setattr(doctor, "_version", lambda package: None)
     code, out, err = run("doctor", "--json")
     facts = json.loads(out)

@@ -6,10 +6,10 @@ from typing import get_args
 import pytest
 import typer
 
-from seedvideo import pipeline
+from seedvideo import config
 from seedvideo.cli import options
+from seedvideo.config import PRESET_FPS
 from seedvideo.media.reader import DecoderName
-from seedvideo.sampler.geometry import TASK_FPS
 from seedvideo.sampler.policies import POLICIES
 
 
@@ -76,5 +76,5 @@ def test_a_rate_is_meant_in_decimals() -> None:
 
 def test_choices_are_those_of_the_public_functions() -> None:
     assert set(get_args(options.Policy)) == set(POLICIES)
-    assert set(get_args(options.Task)) == set(TASK_FPS) == set(get_args(pipeline.TaskName))
+    assert set(get_args(options.RatePreset)) == set(PRESET_FPS) == set(get_args(config.RatePreset))
     assert get_args(options.Decoder) == get_args(DecoderName)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import seedvideo.model
-from seedvideo import pipeline
+from seedvideo import api
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
 from seedvideo.errors import OutputError
@@ -66,8 +66,8 @@ def test_a_missing_folder_is_refused_before_any_work(
     monkeypatch: pytest.MonkeyPatch,
     line: str,
 ) -> None:
-    monkeypatch.setattr(pipeline, "load", lambda name: pytest.fail("loaded"))
-    monkeypatch.setattr(pipeline, "open", lambda *_, **__: pytest.fail("opened"))
+    monkeypatch.setattr(api, "load", lambda name: pytest.fail("loaded"))
+    monkeypatch.setattr(api, "open", lambda *_, **__: pytest.fail("opened"))
     done = run(*places(line))
     assert (done.code, done.out) == (3, "")
     assert "[output.unwritable]" in done.err.splitlines()[0]
@@ -137,8 +137,8 @@ def test_a_folder_of_results_may_be_made_but_none_above_it(tmp_path: Path) -> No
 def test_levels_of_no_model_are_wrong_usage(
     run: Run, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    monkeypatch.setattr(pipeline, "load", lambda name: pytest.fail("loaded"))
-    monkeypatch.setattr(pipeline, "open", lambda *_, **__: pytest.fail("opened"))
+    monkeypatch.setattr(api, "load", lambda name: pytest.fail("loaded"))
+    monkeypatch.setattr(api, "open", lambda *_, **__: pytest.fail("opened"))
     more = {"ask": ["what"], "ground": ["red"], "frames": ["-o", str(tmp_path / "out")]}
     words = [str(clips / "red.mp4"), *more.get(command, []), "--levels", "5"]
     done = run(command, *words, "--model", "nano")

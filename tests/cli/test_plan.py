@@ -74,7 +74,7 @@ def test_a_window_at_chosen_levels(run: Run, clips: Path) -> None:
     ("words", "told"),
     [
         (("--policy", "uniform", "--max-fps", "2"), "--policy uniform takes no --max-fps"),
-        (("--policy", "seed1.5", "--levels", "640"), "so no --levels"),
+        (("--policy", "seed1.5", "--levels", "640"), "takes no --levels"),
         (("--min-fps", "3", "--max-fps", "2"), "min_fps is 3, above max_fps 2"),
         (("--start", "5", "--end", "4"), "the window ends at 4 s"),
         (("--coverage", "2"), "not a share from 0 to 1"),

@@ -69,7 +69,7 @@ PYTHON = quote(sys.executable)
 
 SLOW_MODEL = """
 import signal, sys, time
-from seedvideo import pipeline
+from seedvideo import api
 from seedvideo.cli import main
 from tests.painted import ColourModel
 
@@ -81,7 +81,7 @@ class SlowModel(ColourModel):
         print("working", flush=True)
         time.sleep(60)
 
-pipeline.load = lambda name: SlowModel()
+api.load = lambda name: SlowModel()
 sys.exit(main(sys.argv[1:]))
 """
 

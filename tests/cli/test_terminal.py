@@ -13,11 +13,11 @@ from tests.painted import paint
 
 COLOUR_MODEL = """
 import sys
-from seedvideo import pipeline
+from seedvideo import api
 from seedvideo.cli import main
 from tests.painted import ColourModel
 
-pipeline.load = lambda name: ColourModel()
+api.load = lambda name: ColourModel()
 sys.exit(main(sys.argv[1:]))
 """
 

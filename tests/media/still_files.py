@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from seedvideo.limits import DEFAULT_LIMITS
+from seedvideo.config import DEFAULT_LIMITS
 from seedvideo.media.decoder import Tally, Wanted
 from seedvideo.media.demuxer import Origin
 from seedvideo.media.probe import describe

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from seedvideo.config import Limits
 from seedvideo.errors import DecodeError
-from seedvideo.limits import Limits
 from seedvideo.media import Target, VideoReader, open_video
 from tests.fixtures import Clips, coded_video, ffmpeg, read_number
 from tests.leftovers import children, descriptors

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seedvideo.limits import DEFAULT_LIMITS
+from seedvideo.config import DEFAULT_LIMITS
 from seedvideo.media import Frame, Target, VideoReader, gop_decoder, open_video, pyav_decoder
 from seedvideo.media.decoder import Strategy, Tally, Wanted
 from seedvideo.media.demuxer import Origin

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from seedvideo.config import DEFAULT_LIMITS, Limits
 from seedvideo.errors import InputError, MediaError, SeedVideoError
-from seedvideo.limits import DEFAULT_LIMITS, Limits
 from seedvideo.media import Frame, MediaInfo, Target, open_video, probe
 from seedvideo.media.decoder import LookSize, LookSpan
 from tests.fixtures import Clips, coded_video, ffmpeg, read_number

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from seedvideo.config import Limits
 from seedvideo.errors import DecodeError
-from seedvideo.limits import Limits
 from seedvideo.media import Target, open_video, worker_client
 from seedvideo.media.decoder import LookSize, LookSpan
 from tests.fixtures import Clips, coded_video

@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 
-from seedvideo.limits import Limits
+from seedvideo.config import Limits
 from seedvideo.media import Target, open_video
 from seedvideo.media.resize import Orientation, Resizer
 from tests.fixtures import FRAMES, Clips, Pixels, coded_video, ffmpeg

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seedvideo.config import Limits
 from seedvideo.errors import ConfigError, DecodeError, InputError, MediaError
-from seedvideo.limits import Limits
 from seedvideo.media import Frame, Target, VideoReader, open_video, worker_pool
 from seedvideo.media.decoder import Depth, LookSize, LookSpan
 from tests.fixtures import coded_video

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seedvideo.config import Limits
 from seedvideo.errors import InputError, MediaError
-from seedvideo.limits import Limits
 from seedvideo.media import Target, open_video
 from tests.fixtures import coded_frame, read_number
 from tests.media.still_files import facts, shown

@@ -9,16 +9,14 @@ import numpy as np
 import pytest
 
 import seedvideo
-from seedvideo import pipeline
-from seedvideo.answers import tell_answer, tell_spans
+from seedvideo.config import SamplingConfig
 from seedvideo.evaluate.synthetic.world import Event, Place, Thing, background, show
+from seedvideo.inference import ModelInput
 from seedvideo.model.backends.base import Backend
 from seedvideo.model.open_answers import things_in
+from seedvideo.model_tasks import Captioning, Grounding, QuestionAnswering
 from seedvideo.pipeline import prepare
-from seedvideo.prepared import Prepared
 from seedvideo.records import Record
-from seedvideo.sampler.knobs import Knobs
-from seedvideo.tasks.question_answering import Question
 from seedvideo.utils.timecode import Span
 
 FPS = 10
@@ -64,17 +62,17 @@ def write(path: Path, seconds: list[np.ndarray]) -> None:
 
 
 @pytest.fixture(scope="module")
-def made(folder: Path, nano: Backend) -> Prepared:
+def made(folder: Path, nano: Backend) -> ModelInput:
     return prepare(str(folder / "made.mp4"), model=nano)
 
 
 @pytest.fixture(scope="module")
-def plain(folder: Path, nano: Backend) -> Prepared:
+def plain(folder: Path, nano: Backend) -> ModelInput:
     return prepare(str(folder / "plain.mp4"), model=nano)
 
 
-def asked(nano: Backend, prepared: Prepared, question: str, *, thinking: bool = False) -> Any:
-    record = tell_answer(prepared, Question.of(question), model=nano, thinking=thinking)
+def asked(nano: Backend, prepared: ModelInput, question: str, *, thinking: bool = False) -> Any:
+    record = QuestionAnswering.of(question, thinking=thinking).run(prepared, nano)
     # What was told is what is read again.
     assert Record.from_json(record.to_json()) == record
     assert record.answer is not None
@@ -83,10 +81,10 @@ def asked(nano: Backend, prepared: Prepared, question: str, *, thinking: bool = 
 
 
 def test_what_happens_is_told_by_the_caption_of_the_window(nano: Backend, folder: Path) -> None:
-    knobs = Knobs(start=Fraction(1), end=Fraction(2))
-    window = prepare(str(folder / "made.mp4"), model=nano, knobs=knobs)
+    part = SamplingConfig(start_s=Fraction(1), end_s=Fraction(2))
+    window = prepare(str(folder / "made.mp4"), model=nano, sampling=part)
     told = asked(nano, window, "Please describe this clip.", thinking=True)
-    described = pipeline.tell(window, model=nano)
+    described = Captioning().run(window, nano)
     assert (told.answer, told.method) == (described.text, "description")
     assert (told.confident, told.probability) == (described.confident, None)
     assert told.thinking is None
@@ -104,7 +102,7 @@ def test_what_happens_is_told_by_the_caption_of_the_window(nano: Backend, folder
     ],
 )
 def test_what_the_made_scenes_taught_is_answered_and_sure(
-    nano: Backend, made: Prepared, question: str, answer: str
+    nano: Backend, made: ModelInput, question: str, answer: str
 ) -> None:
     told = asked(nano, made, question)
     assert (told.answer, told.method, told.notes) == (answer, "known_answers", ())
@@ -121,7 +119,7 @@ def test_what_the_made_scenes_taught_is_answered_and_sure(
     ],
 )
 def test_no_coloured_shape_is_told_of_frames_that_show_none(
-    nano: Backend, plain: Prepared, question: str, message: str
+    nano: Backend, plain: ModelInput, question: str, message: str
 ) -> None:
     with pytest.raises(seedvideo.ModelError, match=message) as caught:
         asked(nano, plain, question)
@@ -140,7 +138,7 @@ def test_no_coloured_shape_is_told_of_frames_that_show_none(
     ],
 )
 def test_what_was_never_learned_has_no_answer_and_a_way_on(
-    nano: Backend, made: Prepared, question: str, hint: str
+    nano: Backend, made: ModelInput, question: str, hint: str
 ) -> None:
     with pytest.raises(seedvideo.ModelError, match="did not learn to answer") as caught:
         asked(nano, made, question)
@@ -148,12 +146,12 @@ def test_what_was_never_learned_has_no_answer_and_a_way_on(
     assert hint in caught.value.hint
     assert len(caught.value.message) < 200
     # With options the same words are answered as before.
-    record = tell_answer(made, Question.of("Why does he run?", ["no", "yes"]), model=nano)
+    record = QuestionAnswering.of("Why does he run?", ["no", "yes"]).run(made, nano)
     assert record.answer is not None
     assert record.answer.method == "options"
 
 
-def test_an_answer_that_is_improbable_says_so(nano: Backend, plain: Prepared) -> None:
+def test_an_answer_that_is_improbable_says_so(nano: Backend, plain: ModelInput) -> None:
     told = asked(nano, plain, "What colour is the truck?")
     assert not told.confident
     assert [note.code for note in told.notes] == ["answer.unsure"] * 2
@@ -161,24 +159,24 @@ def test_an_answer_that_is_improbable_says_so(nano: Backend, plain: Prepared) ->
     assert told.notes[1].message.startswith(f"{told.answer!r} has a probability of")
 
 
-def test_what_the_description_does_not_say_is_not_made_up(nano: Backend, plain: Prepared) -> None:
+def test_what_the_description_does_not_say_is_not_made_up(nano: Backend, plain: ModelInput) -> None:
     with pytest.raises(seedvideo.ModelError, match="does not say what the elephant does") as caught:
         asked(nano, plain, "What is the elephant doing?")
     assert caught.value.code == "model.no_answer"
 
 
 def test_a_thought_is_kept_as_far_as_its_things_are_found(
-    nano: Backend, made: Prepared, plain: Prepared
+    nano: Backend, made: ModelInput, plain: ModelInput
 ) -> None:
     told = asked(nano, made, "How many different things appear?", thinking=True)
     assert set(things_in(told.thinking)) <= {thing.name for thing, _ in SHOWN}
     assert things_in(told.thinking)
     all_told: tuple[Any, ...] = (
         asked(nano, plain, "Does a red ball appear?", thinking=True),
-        tell_answer(
-            plain, Question.of("What moves?", ["a dog", "a cat"]), model=nano, thinking=True
-        ).answer,
-        tell_spans(plain, "a dog runs", model=nano, thinking=True).grounding,
+        QuestionAnswering.of("What moves?", ["a dog", "a cat"], thinking=True)
+        .run(plain, nano)
+        .answer,
+        Grounding.of("a dog runs", thinking=True).run(plain, nano).grounding,
     )
     for told in all_told:
         assert told.thinking is None

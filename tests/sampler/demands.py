@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from seedvideo.media.types import MediaWarning
 from seedvideo.sampler.allocation import Level
 from seedvideo.sampler.plan import Plan
-from seedvideo.sampler.policies import make_plan
 from seedvideo.sampler.utility import Demand, Peak, Still
 from seedvideo.utils.timecode import Span
+from tests.sampler.plans import make_plan
 from tests.sampler.videos import video
 
 TICK = Fraction(1, 30)

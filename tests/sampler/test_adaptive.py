@@ -12,14 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seedvideo.config import PRESET_FPS, Limits
 from seedvideo.errors import PlanError
-from seedvideo.limits import Limits
-from seedvideo.sampler.geometry import SEED, TASK_FPS, TokenGeometry, time_text
-from seedvideo.sampler.knobs import Knobs
+from seedvideo.sampler.geometry import SEED, TokenGeometry, time_text
 from seedvideo.sampler.plan import Plan
-from seedvideo.sampler.policies import make_plan
 from seedvideo.sampler.utility import EVENT_WORTH_S, Looks, worth
 from tests.sampler.demands import Found, adaptive, demand, flash, founds, structured
+from tests.sampler.plans import make_plan
 from tests.sampler.videos import even_times, info, text_price, video
 
 NANO = TokenGeometry("nano", 64, (48, 30, 16), 12, 384, min_frames=8)
@@ -49,13 +48,11 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
         "analysis": found,
         "geometry": draw(st.sampled_from([SEED, NANO])),
         "budget_tokens": draw(st.integers(700, 100_000)),
-        "task": draw(st.sampled_from(["general", "detail", "motion"])),
+        "rate_preset": draw(st.sampled_from(["general", "detail", "motion"])),
         "text_tokens": text_price,
-        "knobs": Knobs(
-            coverage=draw(st.none() | st.floats(0, 1)),
-            max_frames=draw(st.none() | st.integers(1, 200)),
-            max_fps=draw(st.none() | st.floats(0.05, 60)),
-        ),
+        "coverage": draw(st.none() | st.floats(0, 1)),
+        "max_frames": draw(st.none() | st.integers(1, 200)),
+        "max_fps": draw(st.none() | st.floats(0.05, 60)),
     }
 
 
@@ -66,7 +63,7 @@ def test_what_every_plan_promises(request: dict[str, Any]) -> None:
     assert plan.charged_tokens == plan.totals.tokens <= plan.budget_tokens
     assert all(earlier.pts < later.pts for earlier, later in pairwise(plan.frames))
     assert {frame.pts for frame in plan.frames} <= set(request["times"])
-    assert len(plan.frames) <= (request["knobs"].max_frames or 4096)
+    assert len(plan.frames) <= (request["max_frames"] or 4096)
     for frame in plan.frames:
         assert frame.text_tokens == text_price(time_text(frame.pts))
         assert "; level " in frame.reason
@@ -93,8 +90,8 @@ def test_the_coverage_grid_is_never_given_up(request: dict[str, Any]) -> None:
     # What `uniform` makes of the same share is in the plan, frame by frame, at its size or larger;
     # unless the best even plan of all has fewer frames.
     share, budget = decision.coverage_share, request["budget_tokens"]
-    facts, knobs = request["info"], request["knobs"]
-    if int(share * budget) < 1 or knobs.max_fps is not None or knobs.max_frames is not None:
+    facts, bounds = request["info"], (request["max_fps"], request["max_frames"])
+    if int(share * budget) < 1 or bounds != (None, None):
         return
     lowest = request["geometry"].levels_tokens[-1]
     if int(share * budget) < (lowest + 20) * request["geometry"].min_frames:
@@ -106,7 +103,7 @@ def test_the_coverage_grid_is_never_given_up(request: dict[str, Any]) -> None:
         policy="uniform",
         geometry=request["geometry"],
         budget_tokens=int(share * budget),
-        task=request["task"],
+        rate_preset=request["rate_preset"],
         text_tokens=text_price,
     )
     shown = {frame.pts: frame.tokens for frame in plan.frames}
@@ -128,7 +125,7 @@ def test_no_gap_exceeds_that_of_the_grid(
     frames: int, budget: int, share: float, data: st.DataObject
 ) -> None:
     found = replace(data.draw(founds(frames)), busy_share=0.0)
-    plan = adaptive(found, frames, budget_tokens=budget, knobs=Knobs(coverage=share))
+    plan = adaptive(found, frames, budget_tokens=budget, coverage=share)
     # As many as its share pays for at the lowest level, one a second at most; or as many as all of
     # it pays for at the highest.
     count = min(int(share * budget) // 128, -(-frames // 30), budget // (640 + 20))
@@ -144,7 +141,7 @@ def test_full_coverage_is_the_even_plan(frames: int, budget: int, data: st.DataO
     found = data.draw(founds(frames))
     facts, times = video(frames)
     even = make_plan(facts, times, source="x", policy="uniform", budget_tokens=budget)
-    asked = adaptive(found, frames, budget_tokens=budget, knobs=Knobs(coverage=1.0))
+    asked = adaptive(found, frames, budget_tokens=budget, coverage=1.0)
     # Blank and frozen stretches stay small in it: see test_freezes.
     moving = tuple(replace(each, still=None) for each in found.demands)
     busy = replace(found, busy_share=1.0, demands=moving)
@@ -190,7 +187,7 @@ def test_no_even_plan_with_the_frames_of_the_grid_is_worth_more(
     geometry = request["geometry"] = SEED
     cap = geometry.levels_tokens[seed % len(geometry.levels_tokens)]
     facts, times = request["info"], request["times"]
-    request |= {"text_tokens": lambda _: 8, "knobs": Knobs()}
+    request |= {"text_tokens": lambda _: 8, "coverage": None, "max_frames": None, "max_fps": None}
     plan = make_plan(**request)
     decision = plan.decision
     assert decision is not None
@@ -202,7 +199,7 @@ def test_no_even_plan_with_the_frames_of_the_grid_is_worth_more(
     room = 0
     for need in request["analysis"].demands:
         inside = sum(need.start <= moment < need.end for moment in times)
-        most_fps = min(max(TASK_FPS[request["task"]], 2 / need.picture_s), 5)
+        most_fps = min(max(PRESET_FPS[request["rate_preset"]], 2 / need.picture_s), 5)
         room += min(inside, max(1, math.ceil(need.length_s * most_fps)))
     count = min(room, plan.budget_tokens // (tokens + 8))
     if count < max(decision.coverage_frames, 2) or decision.coverage_share == 1:
@@ -216,7 +213,8 @@ def test_no_even_plan_with_the_frames_of_the_grid_is_worth_more(
         budget_tokens=count * (tokens + 8),
         fps=1000,
         text_tokens=lambda _: 8,
-        knobs=Knobs(levels_tokens=(cap,), max_frames=count),
+        levels_tokens=(cap,),
+        max_frames=count,
     )
     gap_s = float(facts.duration) / decision.coverage_frames
     total = 0.0
@@ -288,12 +286,11 @@ def test_detail_is_a_matter_of_pixels_not_of_tokens() -> None:
     assert f"reads {100 * (1 - np.exp(-shown.tokens / 10)):.0f} % of the detail" in shown.reason
 
 
-# Knobs
+# Bounds
 
 
 def test_a_window_is_planned_alone() -> None:
-    knobs = Knobs(start=Fraction(100), end=Fraction(320))
-    plan = adaptive(structured(), 600 * 30, knobs=knobs)
+    plan = adaptive(structured(), 600 * 30, start_s=Fraction(100), end_s=Fraction(320))
     assert plan.frames[0].pts == 100
     assert plan.frames[-1].pts == 320 - Fraction(1, 30)
     assert plan.segments[0].start == 100
@@ -303,22 +300,22 @@ def test_a_window_is_planned_alone() -> None:
 
 
 def test_rates_are_bounds() -> None:
-    fast = adaptive(structured(60), 60 * 30, knobs=Knobs(max_fps=0.5))
+    fast = adaptive(structured(60), 60 * 30, max_fps=0.5)
     assert all(segment.fps <= 0.55 for segment in fast.segments)
-    slow = adaptive(structured(), 600 * 30, knobs=Knobs(min_fps=1))
+    slow = adaptive(structured(), 600 * 30, min_fps=1)
     gaps = [later.pts - earlier.pts for earlier, later in pairwise(slow.frames)]
     assert max(gaps) <= Fraction(31, 30)
 
 
 def test_levels_and_frames_are_bounds() -> None:
-    plan = adaptive(structured(), 600 * 30, knobs=Knobs(levels_tokens=(160, 512), max_frames=50))
+    plan = adaptive(structured(), 600 * 30, levels_tokens=(160, 512), max_frames=50)
     assert {frame.tokens for frame in plan.frames} <= {480, 144}
     assert 45 <= len(plan.frames) <= 50
 
 
 def test_what_cannot_be_had() -> None:
     with pytest.raises(PlanError, match="3 frames a second are 1,800 frames of at least 120") as e:
-        adaptive(structured(), 600 * 30, knobs=Knobs(min_fps=3))
+        adaptive(structured(), 600 * 30, min_fps=3)
     assert e.value.code == "plan.over_budget"
     with pytest.raises(PlanError, match="one frame at level 128 costs 128"):
         adaptive(structured(), 600 * 30, budget_tokens=127)
@@ -332,12 +329,10 @@ def test_what_cannot_be_had() -> None:
             source="x",
             policy="adaptive",
             analysis=Found((demand(0, 5),)),
-            knobs=Knobs(start=Fraction(6)),
+            start_s=Fraction(6),
         )
     with pytest.raises(PlanError, match="uniform takes no coverage and no max_fps"):
-        make_plan(
-            facts, times, source="x", policy="uniform", knobs=Knobs(coverage=0.1, max_fps=3.0)
-        )
+        make_plan(facts, times, source="x", policy="uniform", coverage=0.1, max_fps=3.0)
 
 
 def test_the_limit_on_frames_holds() -> None:
@@ -363,7 +358,7 @@ def test_the_summary_says_how_good_the_plan_is() -> None:
     assert "policy    adaptive, seed geometry" in lines
     assert "analysis  by hand, 0 % of the time busy" in lines
     assert any(line.startswith("worth ") and "over the best even plan" in line for line in lines)
-    even = adaptive(structured(), 600 * 30, knobs=Knobs(coverage=1.0)).summary()
+    even = adaptive(structured(), 600 * 30, coverage=1.0).summary()
     assert "evenly spread" in even
 
 

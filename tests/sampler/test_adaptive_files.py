@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 import seedvideo
 from seedvideo.sampler.geometry import SEED, TokenGeometry, assumed_text_tokens
-from seedvideo.sampler.knobs import Knobs
 from seedvideo.sampler.plan import Plan
-from seedvideo.sampler.policies import make_plan
 from tests.fixtures import Clips, clips, ffmpeg, read_number
+from tests.sampler.plans import make_plan
 
 __all__ = ["clips"]
 
@@ -42,7 +41,7 @@ def planned(
         policy="adaptive",
         geometry=geometry,
         budget_tokens=budget,
-        knobs=Knobs(coverage=coverage),
+        coverage=coverage,
         analysis=video.analysis("fast"),
         text_tokens=assumed_text_tokens,
     )

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seedvideo.config import AnalysisMethod
 from seedvideo.errors import ConfigError
 from seedvideo.media.reader import open_video
-from seedvideo.sampler.analysis import Analysis, Method, analyse
+from seedvideo.sampler.analysis import Analysis, analyse
 from seedvideo.sampler.novelty import PEAK, Watcher
 from seedvideo.sampler.utility import Peak
 from tests.fixtures import Clips, clips, coded_video, ffmpeg
@@ -38,7 +39,7 @@ def film(films: Clips, scene: str, codec: str, *, is_null: bool = False) -> Path
     )
 
 
-def looked_at(path: Path, method: Method = "fast") -> Analysis:
+def looked_at(path: Path, method: AnalysisMethod = "fast") -> Analysis:
     with open_video(path) as reader:
         return analyse(reader, method=method)
 
@@ -57,7 +58,7 @@ def covers(analysis: Analysis, end: Fraction) -> bool:
 @pytest.mark.parametrize("method", ["fast", "full"])
 @pytest.mark.parametrize(("scene", "codec"), FILES)
 def test_a_flash_of_small_print_is_found(
-    films: Clips, scene: str, codec: str, method: Method, request: pytest.FixtureRequest
+    films: Clips, scene: str, codec: str, method: AnalysisMethod, request: pytest.FixtureRequest
 ) -> None:
     if (scene, codec, method) == ("flicker", "crf36", "fast"):
         # Coarse pictures of a flicker, few of which are seen, hide it: a known limit.
@@ -75,7 +76,7 @@ def test_a_flash_of_small_print_is_found(
 @pytest.mark.parametrize("method", ["fast", "full"])
 @pytest.mark.parametrize("scene", list(SCENES))
 def test_where_nothing_appears_next_to_nothing_is_found(
-    films: Clips, scene: str, method: Method
+    films: Clips, scene: str, method: AnalysisMethod
 ) -> None:
     found = looked_at(film(films, scene, "crf28", is_null=True), method)
     assert len(peaks(found)) <= 4
@@ -131,7 +132,7 @@ def test_one_event_in_ten_calm_minutes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["packets", "fast", "full"])
-def test_a_still_picture_is_one_segment(tmp_path: Path, method: Method) -> None:
+def test_a_still_picture_is_one_segment(tmp_path: Path, method: AnalysisMethod) -> None:
     path = tmp_path / "one.png"
     ffmpeg("-f", "lavfi", "-i", "testsrc=s=320x240", "-frames:v", "1", path)
     found = looked_at(path, method)
@@ -141,7 +142,7 @@ def test_a_still_picture_is_one_segment(tmp_path: Path, method: Method) -> None:
 
 @pytest.mark.parametrize("method", ["packets", "fast", "full"])
 @pytest.mark.parametrize("frames", [1, 2, 3])
-def test_very_short_videos(tmp_path: Path, method: Method, frames: int) -> None:
+def test_very_short_videos(tmp_path: Path, method: AnalysisMethod, frames: int) -> None:
     path = coded_video(tmp_path / "short.mp4", X264, frames=frames)
     assert covers(looked_at(path, method), Fraction(frames, 30))
 
@@ -150,7 +151,7 @@ def test_very_short_videos(tmp_path: Path, method: Method, frames: int) -> None:
 @pytest.mark.parametrize(
     "name", ["vfr", "vfr_mkv", "mpeg4_b_avi", "gif", "ts_late", "intra_refresh", "cut_open_gop"]
 )
-def test_odd_files_have_their_true_times(clips: Clips, name: str, method: Method) -> None:
+def test_odd_files_have_their_true_times(clips: Clips, name: str, method: AnalysisMethod) -> None:
     with open_video(clips[name]) as reader:
         found = analyse(reader, method=method)
         assert covers(found, reader.info.duration)
@@ -162,7 +163,9 @@ def test_odd_files_have_their_true_times(clips: Clips, name: str, method: Method
 
 
 @pytest.mark.parametrize("method", ["fast", "full"])
-def test_damage_in_the_middle_is_stepped_over(films: Clips, tmp_path: Path, method: Method) -> None:
+def test_damage_in_the_middle_is_stepped_over(
+    films: Clips, tmp_path: Path, method: AnalysisMethod
+) -> None:
     path = tmp_path / "damaged.mp4"
     data = bytearray(film(films, "grain", "crf18").read_bytes())
     middle = len(data) // 2

@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedvideo.sampler.analysis import Analysis, Method
+from seedvideo.config import AnalysisMethod
+from seedvideo.sampler.analysis import Analysis
 from seedvideo.sampler.boundaries import Change, changes_of, frame_bounds
 from seedvideo.sampler.novelty import PEAK, Signals
 from seedvideo.sampler.utility import Demand
@@ -24,7 +25,7 @@ def at(tenths: int, strength: float = STRONG) -> Change:
 
 
 def analysis(
-    steps: dict[int, float], *, cuts: tuple[int, ...] = (), method: Method = "fast"
+    steps: dict[int, float], *, cuts: tuple[int, ...] = (), method: AnalysisMethod = "fast"
 ) -> Analysis:
     """Looks at frames of `TIMES`, each with its novelty."""
     ranks = np.array(sorted(steps), np.int64)

@@ -6,12 +6,13 @@ from pathlib import Path
 import av
 import pytest
 
+from seedvideo.config import AnalysisMethod
 from seedvideo.errors import MediaError
 from seedvideo.media import open_video
 from seedvideo.media.decoder import LookSize, LookSpan
-from seedvideo.sampler.analysis import Method, analyse, kept_analysis
-from seedvideo.sampler.policies import make_plan
+from seedvideo.sampler.analysis import analyse, kept_analysis
 from tests.fixtures import Clips, clips, coded_video
+from tests.sampler.plans import make_plan
 
 __all__ = ["clips"]
 
@@ -45,7 +46,7 @@ def damaged(clips: Clips, name: str) -> Path:
 @pytest.mark.parametrize("name", KINDS)
 def test_a_damaged_only_keyframe(clips: Clips, name: str) -> None:
     with open_video(damaged(clips, name)) as reader:
-        methods: tuple[Method, ...] = ("fast", "full", "packets")
+        methods: tuple[AnalysisMethod, ...] = ("fast", "full", "packets")
         outcomes: set[str] = set()
         for method in methods:
             try:

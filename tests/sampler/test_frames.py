@@ -6,10 +6,10 @@ import pytest
 
 from seedvideo.media.reader import StrategyName
 from seedvideo.media.types import Frame, Target
-from seedvideo.sampler.frames import planned_frames
-from seedvideo.sampler.knobs import Knobs
 from seedvideo.sampler.plan import Plan
-from seedvideo.sampler.policies import make_plan
+from seedvideo.sampler.types import PlannedFrame
+from seedvideo.video import iter_planned_frames
+from tests.sampler.plans import make_plan
 from tests.sampler.videos import video
 
 
@@ -30,15 +30,23 @@ class FakeReader:
             yield Frame(self.moved.get(index, target.pts), pixels)
 
 
+def planned_frames(
+    reader: FakeReader, *plans: Plan, strategy: StrategyName = "auto"
+) -> list[tuple[PlannedFrame, Frame]]:
+    """Pairs of planned and decoded frames of one or several plans."""
+    steps = iter_planned_frames(reader, plans, strategy=strategy)
+    return [(planned, frame) for _, planned, frame in steps]
+
+
 @pytest.fixture
 def plan() -> Plan:
     facts, times = video(300)
-    return make_plan(facts, times, source="x", policy="uniform", knobs=Knobs(levels_tokens=(128,)))
+    return make_plan(facts, times, source="x", policy="uniform", levels_tokens=(128,))
 
 
 def test_each_planned_frame_comes_with_its_picture(plan: Plan) -> None:
     reader = FakeReader()
-    pairs = list(planned_frames(reader, plan, strategy="seek"))
+    pairs = planned_frames(reader, plan, strategy="seek")
     assert reader.strategy == "seek"
     assert [planned for planned, _ in pairs] == list(plan.frames)
     for planned, frame in pairs:
@@ -48,7 +56,7 @@ def test_each_planned_frame_comes_with_its_picture(plan: Plan) -> None:
 
 def test_the_decoded_time_is_the_truth(plan: Plan) -> None:
     other = plan.frames[3].pts - Fraction(1, 30)
-    pairs = list(planned_frames(FakeReader({3: other}), plan))
+    pairs = planned_frames(FakeReader({3: other}), plan)
     assert len(pairs) == len(plan.frames)
     assert pairs[3][0].pts == plan.frames[3].pts
     assert pairs[3][1].pts == other
@@ -56,7 +64,7 @@ def test_the_decoded_time_is_the_truth(plan: Plan) -> None:
 
 def test_a_frame_that_stands_in_twice_is_given_once(plan: Plan) -> None:
     stands_in = plan.frames[2].pts
-    pairs = list(planned_frames(FakeReader({3: stands_in, 4: stands_in}), plan))
+    pairs = planned_frames(FakeReader({3: stands_in, 4: stands_in}), plan)
     times = [frame.pts for _, frame in pairs]
     assert times == sorted(set(times))
     assert len(pairs) == len(plan.frames) - 2
@@ -64,4 +72,14 @@ def test_a_frame_that_stands_in_twice_is_given_once(plan: Plan) -> None:
 
 def test_a_reader_that_gives_too_few_is_not_believed(plan: Plan) -> None:
     with pytest.raises(ValueError, match="shorter"):
-        list(planned_frames(FakeReader(missing=1), plan))
+        planned_frames(FakeReader(missing=1), plan)
+
+
+def test_a_frame_that_stands_in_for_two_plans_is_given_to_both(plan: Plan) -> None:
+    stands_in = plan.frames[-1].pts
+    count = len(plan.frames)
+    steps = list(
+        iter_planned_frames(FakeReader({count: stands_in, count + 1: stands_in}), [plan, plan])
+    )
+    assert [index for index, _, _ in steps] == [0] * count + [1]
+    assert steps[count][2].pts == stands_in

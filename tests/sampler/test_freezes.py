@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 
 import seedvideo
-from seedvideo.sampler.analysis import Method
+from seedvideo.config import AnalysisMethod, PolicyName
 from seedvideo.sampler.freezes import Floats, Freeze, FreezeFinder
-from seedvideo.sampler.knobs import Knobs
-from seedvideo.sampler.policies import PolicyName
 from seedvideo.sampler.types import PlannedFrame
 from tests.fixtures import ffmpeg
 
@@ -43,7 +41,7 @@ def planned(
     budget_tokens: int,
     *,
     policy: PolicyName = "adaptive",
-    analysis: Method = "fast",
+    analysis: AnalysisMethod = "fast",
     coverage: float | None = None,
 ) -> seedvideo.Plan:
     return seedvideo.plan(
@@ -51,7 +49,7 @@ def planned(
         policy=policy,
         budget_tokens=budget_tokens,
         analysis=analysis,
-        knobs=Knobs(coverage=coverage),
+        coverage=coverage,
     )
 
 
@@ -109,7 +107,7 @@ BLANKS = {
 def test_blank_pictures_of_every_kind_are_small(tmp_path: Path, kind: str) -> None:
     path = joined(tmp_path / "clip.mp4", BLANKS[kind], f"{X264} -crf 23")
     start_s, end_s = (0, 3) if kind == "white at both ends" else (5.2, 8)
-    methods: tuple[Method, ...] = ("fast", "full")
+    methods: tuple[AnalysisMethod, ...] = ("fast", "full")
     for analysis in methods:
         plan = planned(path, 81_920, analysis=analysis, coverage=0.9)
         blank = between(plan, start_s, end_s)

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seedvideo.config import AnalysisMethod
 from seedvideo.errors import OutputError
 from seedvideo.media.reader import open_video
 from seedvideo.sampler import analysis
-from seedvideo.sampler.analysis import DAMAGED, Analysis, Method, analyse, kept_analysis
+from seedvideo.sampler.analysis import DAMAGED, Analysis, analyse, kept_analysis
 from tests.painted import paint
 
 
@@ -18,7 +19,7 @@ def clip(tmp_path: Path) -> Path:
     return paint(tmp_path / "clip.mp4", ["red", "blue"], shot_s=2)
 
 
-def kept(path: Path, folder: Path, method: Method = "fast") -> Analysis:
+def kept(path: Path, folder: Path, method: AnalysisMethod = "fast") -> Analysis:
     with open_video(path) as reader:
         return kept_analysis(reader, method=method, folder=folder)
 

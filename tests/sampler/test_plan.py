@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seedvideo.config import Limits
 from seedvideo.errors import PlanError
-from seedvideo.limits import Limits
 from seedvideo.media.types import MediaWarning, Target
 from seedvideo.sampler.geometry import SEED
 from seedvideo.sampler.plan import Plan
-from seedvideo.sampler.policies import make_plan
 from seedvideo.sampler.types import PlannedFrame, Segment
+from tests.sampler.plans import make_plan
 from tests.sampler.videos import even_times, info, video
 
 

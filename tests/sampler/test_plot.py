@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 from seedvideo.sampler.analysis import Analysis
-from seedvideo.sampler.knobs import Knobs
 from seedvideo.sampler.novelty import Signals
 from seedvideo.sampler.plan import Plan
-from seedvideo.sampler.policies import make_plan
 from seedvideo.sampler.visualize import plot
 from tests.sampler.demands import Found, demand, flash
+from tests.sampler.plans import make_plan
 from tests.sampler.videos import video
 
 ORANGE = (214, 96, 30)
@@ -86,8 +85,8 @@ def test_what_happens_is_drawn_where_it_happens() -> None:
 
 def test_a_window_fills_the_time_line() -> None:
     found = seen()
-    knobs = Knobs(start=Fraction(50), end=Fraction(100))
-    picture = drawn(made(found, budget_tokens=5000, knobs=knobs), found)
+    part = {"start_s": Fraction(50), "end_s": Fraction(100)}
+    picture = drawn(made(found, budget_tokens=5000, **part), found)
     assert columns_of(picture, BLUE, slice(155, 335)).min() < 0.01
     new = columns_of(picture, ORANGE, slice(155, 335))
     assert (new < 0).all()

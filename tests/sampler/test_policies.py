@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seedvideo.config import Limits, PolicyName, SamplingConfig
 from seedvideo.errors import PlanError
-from seedvideo.limits import Limits
 from seedvideo.sampler.geometry import SEED, TokenGeometry, time_text
-from seedvideo.sampler.knobs import Knobs
 from seedvideo.sampler.plan import Plan
-from seedvideo.sampler.policies import POLICIES, PolicyName, make_plan
+from seedvideo.sampler.policies import POLICIES
 from tests.sampler.demands import Found, demand
+from tests.sampler.plans import make_plan
 from tests.sampler.videos import even_times, info, text_price, video
 
 NANO = TokenGeometry("nano", 64, (64, 48, 32, 16), 1, 2048)
@@ -38,7 +38,7 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
         "policy": draw(st.sampled_from(sorted(set(POLICIES) - {"adaptive"}))),
         "geometry": draw(st.sampled_from([SEED, NANO])),
         "budget_tokens": draw(st.integers(700, 100_000)),
-        "task": draw(st.sampled_from(["general", "detail", "motion"])),
+        "rate_preset": draw(st.sampled_from(["general", "detail", "motion"])),
         "source": "any.mp4",
         "text_tokens": text_price,
     }
@@ -126,9 +126,9 @@ def test_uniform_fills_the_budget_to_the_last_frame() -> None:
 
 
 def test_uniform_at_a_given_level() -> None:
-    plan = uniform(60 * 30, knobs=Knobs(levels_tokens=(128,)))
+    plan = uniform(60 * 30, levels_tokens=(128,))
     assert (plan.totals.frames, plan.frames[0].tokens) == (60, 120)
-    plan = uniform(3600 * 30, knobs=Knobs(levels_tokens=(640,)))
+    plan = uniform(3600 * 30, levels_tokens=(640,))
     assert plan.totals.frames == 81_920 // 602
     assert plan.frames[5].reason == "1 fps grid, thinned, level 640"
 
@@ -163,7 +163,7 @@ def test_reasons_say_why() -> None:
     assert plan.frames[1].reason == "1 fps grid, level 640"
     assert plan.frames[-1].reason == "last frame, level 640"
     assert uniform(300).frames[1].reason == "16-frame floor, level 640"
-    assert uniform(1800, task="detail").frames[1].reason == "2 fps grid, level 640"
+    assert uniform(1800, rate_preset="detail").frames[1].reason == "2 fps grid, level 640"
 
 
 def test_keyframes() -> None:
@@ -202,7 +202,7 @@ def test_not_even_one_frame(policy: PolicyName) -> None:
             source="x",
             policy=policy,
             budget_tokens=127,
-            knobs=Knobs(levels_tokens=(640,)),
+            levels_tokens=(640,),
         )
     assert caught.value.hint == "give a budget of at least 602 tokens or a lower level"
 
@@ -235,18 +235,18 @@ def test_the_ceiling_on_frames(policy: PolicyName) -> None:
     ("options", "words"),
     [
         ({"policy": "best"}, "expected one of seed1.5, uniform, keyframes, adaptive"),
-        ({"task": "speed"}, "expected one of general, detail, motion"),
+        ({"rate_preset": "speed"}, "expected one of general, detail, motion"),
         ({"fps": 0}, "above 0"),
         ({"fps": -1.0}, "above 0"),
         ({"fps": float("nan")}, "finite"),
         ({"fps": float("inf")}, "finite"),
-        ({"knobs": Knobs(levels_tokens=(600,))}, "expected one of 640, 512"),
-        ({"knobs": Knobs(start=Fraction(10))}, "no frame of x begins from 10 s on"),
+        ({"levels_tokens": (600,)}, "expected one of 640, 512"),
+        ({"start_s": Fraction(10)}, "no frame of x begins from 10 s on"),
         (
-            {"knobs": Knobs(start=Fraction("1.01"), end=Fraction("1.02"))},
+            {"start_s": Fraction("1.01"), "end_s": Fraction("1.02")},
             "begins from 1.01 s on and before 1.02 s",
         ),
-        ({"knobs": Knobs(min_fps=1.0)}, "policy uniform takes no min_fps"),
+        ({"min_fps": 1.0}, "policy uniform takes no min_fps"),
         ({"policy": "keyframes", "fps": 1}, "takes no fps"),
         ({"policy": "keyframes", "keyframes": (300,)}, "300 frames"),
         ({"policy": "keyframes", "keyframes": (-1, 5)}, "300 frames"),
@@ -271,22 +271,22 @@ def test_options_that_cannot_be(options: dict[str, Any], words: str) -> None:
         ({"min_fps": 0.0}, "min_fps is 0.0"),
         ({"max_fps": float("inf")}, "max_fps is inf"),
         ({"min_fps": 3.0, "max_fps": 2.0}, "min_fps is 3, above max_fps 2"),
-        ({"start": Fraction(-1)}, "0 or later"),
-        ({"start": Fraction(5), "end": Fraction(5)}, "ends at 5 s"),
-        ({"end": Fraction(0)}, "after its start at 0 s"),
+        ({"start_s": Fraction(-1)}, "0 or later"),
+        ({"start_s": Fraction(5), "end_s": Fraction(5)}, "ends at 5 s"),
+        ({"end_s": Fraction(0)}, "after its start at 0 s"),
     ],
 )
-def test_knobs_that_cannot_be(options: dict[str, Any], words: str) -> None:
+def test_a_config_that_cannot_be(options: dict[str, Any], words: str) -> None:
     with pytest.raises(PlanError, match=words) as caught:
-        Knobs(**options)
+        SamplingConfig(**options)
     assert caught.value.code == "plan.invalid"
 
 
 @pytest.mark.parametrize("policy", ["seed1.5", "uniform", "keyframes"])
 def test_a_window_holds_for_every_policy(policy: PolicyName) -> None:
     facts, times = video(3000)
-    knobs = Knobs(start=Fraction(20), end=Fraction(61), max_frames=9)
-    plan = make_plan(facts, times, range(0, 3000, 30), source="x", policy=policy, knobs=knobs)
+    bounds = {"start_s": Fraction(20), "end_s": Fraction(61), "max_frames": 9}
+    plan = make_plan(facts, times, range(0, 3000, 30), source="x", policy=policy, **bounds)
     assert plan.totals.frames == 9
     assert plan.frames[0].pts == 20
     assert 59 < plan.frames[-1].pts < 61

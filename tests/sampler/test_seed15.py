@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seedvideo.config import Limits
 from seedvideo.errors import PlanError
-from seedvideo.limits import Limits
 from seedvideo.sampler.geometry import LEVELS_TOKENS, TokenGeometry
-from seedvideo.sampler.knobs import Knobs
 from seedvideo.sampler.plan import Plan
-from seedvideo.sampler.policies import make_plan
+from tests.sampler.plans import make_plan
 from tests.sampler.videos import even_times, info, video
 
 # Last second that still gets each level, by rate, to a tenth of a second; after the last of them
@@ -116,9 +115,9 @@ def test_a_rounding_error_of_the_official_code_is_kept() -> None:
 @pytest.mark.parametrize(("task", "frames"), [("general", 60), ("detail", 120), ("motion", 300)])
 def test_tasks_name_rates(task: str, frames: int) -> None:
     facts, times = video(1800)
-    plan = make_plan(facts, times, source="x", policy="seed1.5", task=task)
+    plan = make_plan(facts, times, source="x", policy="seed1.5", rate_preset=task)
     assert plan.totals.frames == frames
-    faster = make_plan(facts, times, source="x", policy="seed1.5", task=task, fps=3)
+    faster = make_plan(facts, times, source="x", policy="seed1.5", rate_preset=task, fps=3)
     assert faster.totals.frames == 180, "a given rate goes before the task's"
 
 
@@ -183,5 +182,5 @@ def test_the_plan_tells_that_the_real_total_differs() -> None:
 
 
 def test_a_level_cannot_be_given() -> None:
-    with pytest.raises(PlanError, match="chooses its level itself"):
-        seed15(300, knobs=Knobs(levels_tokens=(640,)))
+    with pytest.raises(PlanError, match="takes no levels_tokens"):
+        seed15(300, levels_tokens=(640,))

@@ -7,8 +7,7 @@ import pytest
 
 from seedvideo.media.types import Frame
 from seedvideo.sampler.contact_sheet import contact_sheet
-from seedvideo.sampler.knobs import Knobs
-from seedvideo.sampler.policies import make_plan
+from tests.sampler.plans import make_plan
 from tests.sampler.videos import video
 
 
@@ -38,7 +37,7 @@ def is_red(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     ("count", "columns"), [(1, 1), (3, 3), (4, 4), (16, 4), (20, 5), (36, 6), (64, 8), (500, 8)]
 )
 def test_frames_stand_in_a_grid(count: int, columns: int) -> None:
-    picture = sheet(count, knobs=Knobs(levels_tokens=(128,)))
+    picture = sheet(count, levels_tokens=(128,))
     assert picture.dtype == np.uint8
     assert picture.shape[1] == 1800
     assert picture.shape[0] < 2200
@@ -51,7 +50,7 @@ def test_frames_stand_in_a_grid(count: int, columns: int) -> None:
 @pytest.mark.parametrize(("width", "height"), [(720, 1280), (3000, 40), (40, 3000), (64, 64)])
 def test_any_shape_keeps_the_sheet_bounded(width: int, height: int) -> None:
     for count in (1, 7, 64):
-        picture = sheet(count, width_px=width, height_px=height, knobs=Knobs(levels_tokens=(128,)))
+        picture = sheet(count, width_px=width, height_px=height, levels_tokens=(128,))
         assert picture.shape[1] == 1800
         assert picture.shape[0] < 2400
         assert is_red(picture).any()

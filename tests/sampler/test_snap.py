@@ -16,15 +16,14 @@ from hypothesis import strategies as st
 import seedvideo
 from seedvideo.errors import PlanError
 from seedvideo.sampler.geometry import time_text
-from seedvideo.sampler.knobs import Knobs
 from seedvideo.sampler.placement import LEAST_SAVED
 from seedvideo.sampler.plan import Plan
-from seedvideo.sampler.policies import make_plan
 from seedvideo.sampler.request import DecodeCosts, decode_costs
 from seedvideo.sampler.types import Decoding
 from seedvideo.sampler.utility import Demand
 from tests.fixtures import Clips, clips, ffmpeg
 from tests.sampler.demands import Found, adaptive, demand, founds
+from tests.sampler.plans import make_plan
 from tests.sampler.videos import text_price
 
 __all__ = ["clips"]
@@ -108,7 +107,7 @@ def test_what_moving_promises(frames: int, budget: int, share: float, data: st.D
     found, costs = data.draw(founds(frames)), data.draw(stored(frames))
     options: dict[str, Any] = {
         "budget_tokens": budget,
-        "knobs": Knobs(coverage=share),
+        "coverage": share,
         "text_tokens": text_price,
     }
     plain = adaptive(found, frames, **options)
@@ -125,7 +124,7 @@ def test_no_choice_of_moves_decodes_less(gop: int, first: int, calm_s: float) ->
     keyframes = sorted({0, *range(first, frames, gop)})
     costs = decode_costs(range(frames), keyframes)
     found = Found((demand(0, 60, change_s=calm_s),))
-    options: dict[str, Any] = {"budget_tokens": 7 * 128, "knobs": Knobs(max_frames=7)}
+    options: dict[str, Any] = {"budget_tokens": 7 * 128, "max_frames": 7}
     plain = adaptive(found, frames, **options)
     plan = adaptive(found, frames, costs=costs, **options)
     check(plain, plan, found.demands, costs, 30)
@@ -157,9 +156,9 @@ def test_whoever_asks_for_an_even_plan_or_a_rate_gets_it() -> None:
     free = adaptive(found, 3600, costs=costs, budget_tokens=3000)
     assert free.decision is not None and free.decision.decoding is not None
     assert free.decision.decoding.moved_frames > 2
-    for knobs in (Knobs(coverage=1.0), Knobs(min_fps=0.1)):
-        plain = adaptive(found, 3600, budget_tokens=3000, knobs=knobs)
-        plan = adaptive(found, 3600, budget_tokens=3000, knobs=knobs, costs=costs)
+    for bound in ({"coverage": 1.0}, {"min_fps": 0.1}):
+        plain = adaptive(found, 3600, budget_tokens=3000, **bound)
+        plan = adaptive(found, 3600, budget_tokens=3000, **bound, costs=costs)
         assert plan.frames == plain.frames
         assert plan.decision is not None and plan.decision.decoding is not None
         assert plan.decision.decoding.moved_frames == 0
@@ -170,9 +169,9 @@ def test_whoever_asks_for_an_even_plan_or_a_rate_gets_it() -> None:
 
 def test_a_window_counts_what_lies_before_it() -> None:
     found, costs = calm_minutes()
-    knobs = Knobs(start=Fraction(50), end=Fraction(100))
-    plain = adaptive(found, 3600, budget_tokens=1500, knobs=knobs)
-    plan = adaptive(found, 3600, costs=costs, budget_tokens=1500, knobs=knobs)
+    part = {"start_s": Fraction(50), "end_s": Fraction(100)}
+    plain = adaptive(found, 3600, budget_tokens=1500, **part)
+    plan = adaptive(found, 3600, costs=costs, budget_tokens=1500, **part)
     assert check(plain, plan, found.demands, costs, 30)
     # The first frame, at 50 s, needs all from the keyframe at 48 s on.
     assert plan.frames[0].pts == 50

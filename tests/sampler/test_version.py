@@ -20,16 +20,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, get_args
 
+from seedvideo.config import AnalysisMethod
 from seedvideo.media.reader import open_video
-from seedvideo.sampler.analysis import Method, analyse
+from seedvideo.sampler.analysis import analyse
 from seedvideo.sampler.geometry import TokenGeometry
-from seedvideo.sampler.knobs import Knobs
 from seedvideo.sampler.plan import Plan
-from seedvideo.sampler.policies import POLICIES, SAMPLER_VERSION, make_plan
+from seedvideo.sampler.policies import POLICIES, SAMPLER_VERSION
 from seedvideo.sampler.request import DecodeCosts, decode_costs
 from seedvideo.sampler.utility import Peak, Still
 from seedvideo.utils.timecode import Span
 from tests.sampler.demands import Found, adaptive, demand, flash, structured
+from tests.sampler.plans import make_plan
 from tests.sampler.videos import info, text_price, video
 
 KEPT: Final = Path(__file__).with_name("version.json")
@@ -77,7 +78,7 @@ def cases() -> dict[str, Callable[[], Plan]]:
             f"{policy}, an hour": partial(even, policy, 90_000, fps=25, every=250),
             f"{policy}, a tight budget": partial(even, policy, 3_000, budget_tokens=4_000),
             f"{policy}, a window": partial(
-                even, policy, 900, knobs=Knobs(start=Fraction(7, 2), end=Fraction(12))
+                even, policy, 900, start_s=Fraction(7, 2), end_s=Fraction(12)
             ),
             f"{policy}, a portrait for a small model": partial(
                 even, policy, 400, fps=Fraction(30_000, 1001), size=(360, 640), geometry=NANO
@@ -85,10 +86,10 @@ def cases() -> dict[str, Callable[[], Plan]]:
             f"{policy}, a screen at rest": partial(at_rest, policy),
         }
     made |= {
-        "uniform, motion": partial(even, "uniform", 900, task="motion", budget_tokens=20_000),
-        "seed1.5, at most 20": partial(
-            even, "seed1.5", 900, task="motion", knobs=Knobs(max_frames=20)
+        "uniform, motion": partial(
+            even, "uniform", 900, rate_preset="motion", budget_tokens=20_000
         ),
+        "seed1.5, at most 20": partial(even, "seed1.5", 900, rate_preset="motion", max_frames=20),
         "adaptive, a photo": partial(even, "adaptive", 1),
         "adaptive, flashes, then detail": partial(adaptive, structured(), 18_000),
         "adaptive, tight": partial(adaptive, structured(60), 1_800, budget_tokens=3_000),
@@ -96,17 +97,15 @@ def cases() -> dict[str, Callable[[], Plan]]:
             adaptive, structured(60), 1_800, budget_tokens=6_000, costs=costs(1_800)
         ),
         "adaptive, no coverage": partial(
-            adaptive, structured(60), 1_800, budget_tokens=5_000, knobs=Knobs(coverage=0)
+            adaptive, structured(60), 1_800, budget_tokens=5_000, coverage=0
         ),
         "adaptive, rates": partial(
-            adaptive, structured(60), 1_800, knobs=Knobs(min_fps=0.5, max_fps=2, max_frames=60)
+            adaptive, structured(60), 1_800, min_fps=0.5, max_fps=2, max_frames=60
         ),
         "adaptive, a window": partial(
-            adaptive, structured(60), 1_800, knobs=Knobs(start=Fraction(10), end=Fraction(45))
+            adaptive, structured(60), 1_800, start_s=Fraction(10), end_s=Fraction(45)
         ),
-        "adaptive, levels": partial(
-            adaptive, structured(60), 1_800, knobs=Knobs(levels_tokens=(384, 128))
-        ),
+        "adaptive, levels": partial(adaptive, structured(60), 1_800, levels_tokens=(384, 128)),
         "adaptive, a small model": partial(
             adaptive, structured(60), 1_800, geometry=NANO, text_tokens=text_price
         ),
@@ -119,7 +118,7 @@ def cases() -> dict[str, Callable[[], Plan]]:
         ),
     }
     for clip in ("two", "three", "black"):
-        for method in get_args(Method):
+        for method in get_args(AnalysisMethod):
             made[f"adaptive, clip {clip}, {method}"] = partial(analysed, f"{clip}.mp4", method)
     assert {name.partition(",")[0] for name in made} == set(POLICIES)
     return made
@@ -172,7 +171,7 @@ def costs(count: int, *, every: int = 100) -> DecodeCosts:
     return decode_costs(range(count), range(0, count, every))
 
 
-def analysed(name: str, method: Method) -> Plan:
+def analysed(name: str, method: AnalysisMethod) -> Plan:
     """A plan of a clip that is there as a file, for the small model."""
     with open_video(CLIPS / name) as reader:
         return make_plan(

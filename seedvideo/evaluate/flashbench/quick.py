@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Final, Literal, TypeAlias, get_args
 
 import seedvideo
+from seedvideo.config import PolicyName
 from seedvideo.errors import PlanError
 from seedvideo.evaluate.flashbench.layout import is_null
 from seedvideo.evaluate.flashbench.render import Groups, generate
@@ -28,7 +29,6 @@ from seedvideo.evaluate.reporting import estimate_text
 from seedvideo.evaluate.results import Outcome, Results, Settings
 from seedvideo.evaluate.types import Prediction
 from seedvideo.sampler.geometry import FRAME_TEXT_TOKENS, SEED
-from seedvideo.sampler.policies import PolicyName
 
 BUDGETS: Final = (5_120, 10_240, 20_480, 40_960, 81_920)
 """Tokens for twenty minutes."""

@@ -1,32 +1,39 @@
-"""One exchange with a model: frames and a question go in, a checked answer comes out.
+"""What a model is given of a video (`ModelInput`), and one exchange with it.
 
-A `Chooser` chooses among the options and says how probable each is, a `Pointer` says of each frame
-how likely it is the one; what any other model writes is read by the task's parser. Knows no file
-and no plan. Times are exact seconds.
+`ModelInput` is the seam between the two halves of every task. The first half opens, plans and
+decodes, and needs of a model only its token costs; the second needs a model, and no file. They may
+run in two processes: a `ModelInput` holds nothing that is open.
+
+A `Chooser` gives each option a probability, a `Pointer` gives each frame one; what any other model
+writes is parsed. Times are exact seconds, ``_s`` float seconds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Final
 
 from seedvideo.errors import AskError, GroundError
+from seedvideo.media.types import Frame
 from seedvideo.model.backends.base import (
     Backend,
     Chooser,
     Chosen,
     Note,
     OpenMethod,
+    Part,
     Pointer,
     Skill,
     Usage,
     pack,
 )
-from seedvideo.prepared import View
 from seedvideo.records import (
     AnswerMethod,
     AnswerRecord,
     GroundingRecord,
+    MediaRecord,
     Option,
+    PlanRecord,
     SpanRecord,
     Warned,
 )
@@ -34,7 +41,7 @@ from seedvideo.tasks.grounding import NOT_FOUND, Moment, ground_prompt, read_spa
 from seedvideo.tasks.option_labels import LETTERS
 from seedvideo.tasks.prompts import parse_caption, split_thought
 from seedvideo.tasks.question_answering import Question, read_open, read_option
-from seedvideo.utils.timecode import seconds
+from seedvideo.utils.timecode import Span, seconds
 
 ANSWER_TOKENS: Final = 96
 """Most tokens of an answer that is written freely."""
@@ -51,15 +58,63 @@ _SHORTER: Final = "ask in fewer words"
 
 
 @dataclass(frozen=True)
-class Sighting:
-    """When a model says that something happens.
+class FrameSet:
+    """The frames of a window, as a model is given them.
 
     Args:
-        moments: the best first; none where it says that there are none.
-        scores: how probable each is; none where the model does not tell.
-        not_found_probability: None where the model does not tell.
+        frames: decoded, in order of time.
+        window: the part of the video that they stand for.
+        duration: of the whole video.
+        bounds: times that split the window among the frames, one more than there are frames: frame
+            ``i`` stands for ``[bounds[i], bounds[i + 1])`` (`seedvideo.sampler.boundaries`).
+    """
+
+    frames: Sequence[Frame]
+    window: Span
+    duration: Fraction
+    bounds: tuple[Fraction, ...]
+
+    def with_prompt(self, prompt: str) -> list[Part]:
+        """Interleave the frames with their times, then the prompt."""
+        return pack([(frame.pts, frame.pixels) for frame in self.frames], prompt)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInput:
+    """One video, decoded and ready for a model.
+
+    Args:
+        source: the path as it was given.
+        media: the facts of the file, with what decoding met.
+        plan: totals of the plan of the first frame set.
+        frame_sets: that of the window first, then one per shot where shots are captioned too.
+        spent_s: wall seconds by stage; ``total`` is of them all.
+    """
+
+    source: str
+    media: MediaRecord
+    plan: PlanRecord
+    frame_sets: tuple[FrameSet, ...]
+    spent_s: Mapping[str, float]
+
+    def timing_s(self, *, model_s: float) -> dict[str, float]:
+        """Return wall seconds by stage, those of the model included."""
+        stages = dict(self.spent_s)
+        total_s = stages.pop("total")
+        stages["model"] = round(stages.get("model", 0.0) + model_s, 4)
+        return {**stages, "total": round(total_s + model_s, 4)}
+
+
+@dataclass(frozen=True)
+class GroundingResult:
+    """The spans that a model found.
+
+    Args:
+        moments: the best first; empty if it found none.
+        scores: probability of each; empty if the model gives none.
+        not_found_probability: None if the model gives none.
         confident: as in `Generation`.
-        thinking: what it thought.
+        thinking: the reasoning before the answer.
         raw: the answer as the model gave it.
         usage: tokens spent.
         notes: as in `Generation`.
@@ -75,7 +130,7 @@ class Sighting:
     notes: tuple[Note, ...] = ()
 
     def record(self, query: str, *, thinking: bool) -> GroundingRecord:
-        """The record of it, with the thought if it was asked for."""
+        """Make the record, with the reasoning if it was asked for."""
         scores = self.scores or (None,) * len(self.moments)
         return GroundingRecord(
             query=query,
@@ -88,14 +143,14 @@ class Sighting:
             confident=self.confident,
             thinking=self.thinking if thinking else None,
             raw=self.raw,
-            notes=_noted(self.notes),
+            notes=_note_records(self.notes),
         )
 
 
 def answer(
-    backend: Backend, view: View, question: Question, *, thinking: bool
+    backend: Backend, frame_set: FrameSet, question: Question, *, thinking: bool
 ) -> tuple[AnswerRecord, Usage]:
-    """Ask a question about what is shown.
+    """Ask a model a question about frames.
 
     Raises:
         AskError: ``ask.options_unfit`` if the model cannot tell two options apart;
@@ -106,7 +161,7 @@ def answer(
     """
     prompt = question.prompt(thinking=thinking)
     options = question.options
-    fault = _too_long(backend, prompt)
+    fault = _find_excess(backend, prompt)
     if fault is not None:
         whole = "the question with its options" if options else "the question"
         raise AskError("ask.question_invalid", f"{whole} {fault}", hint=_SHORTER)
@@ -114,13 +169,15 @@ def answer(
     probability: float | None = None
     method: AnswerMethod = "words"
     if options and isinstance(backend, Chooser):
-        chosen = _choose_option(backend, view, prompt, options, thinking=thinking)
-        probabilities = {choice.index: _share(choice.probability) for choice in chosen.ranked}
+        chosen = _choose_option(backend, frame_set, prompt, options, thinking=thinking)
+        probabilities = {
+            choice.index: _clamp_probability(choice.probability) for choice in chosen.ranked
+        }
         text = raw = options[chosen.ranked[0].index]
         thought, confident, usage = chosen.thinking, chosen.confident, chosen.usage
         notes, method = chosen.notes, "options"
     else:
-        written = _write(backend, view, prompt, skill="ask", thinking=thinking)
+        written = _generate(backend, frame_set, prompt, skill="ask", thinking=thinking)
         raw, thought = written.raw, written.thinking
         confident, usage, notes = written.confident, written.usage, written.notes
         probability = written.probability
@@ -138,18 +195,18 @@ def answer(
         ),
         confident=confident,
         method=method,
-        probability=None if probability is None else _share(probability),
+        probability=None if probability is None else _clamp_probability(probability),
         thinking=thought if thinking else None,
         raw=raw,
-        notes=_noted(notes),
+        notes=_note_records(notes),
     )
     return record, usage
 
 
 def _choose_option(
-    backend: Chooser, view: View, prompt: str, options: Sequence[str], *, thinking: bool
+    backend: Chooser, frame_set: FrameSet, prompt: str, options: Sequence[str], *, thinking: bool
 ) -> Chosen:
-    parts = pack(view.frames, prompt)
+    parts = frame_set.with_prompt(prompt)
     try:
         return backend.choose(
             parts,
@@ -169,29 +226,31 @@ def _choose_option(
         ) from error
 
 
-def sight(backend: Backend, view: View, query: str, *, top: int, thinking: bool) -> Sighting:
-    """Ask when something happens in what is shown.
+def locate(
+    backend: Backend, frame_set: FrameSet, query: str, *, top: int, thinking: bool
+) -> GroundingResult:
+    """Ask a model when something happens in frames.
 
     Args:
         backend: the model.
-        view: what is shown.
-        query: what is looked for.
-        top: most spans that are wanted.
-        thinking: whether the model shall think first.
+        frame_set: the frames.
+        query: text that describes the event.
+        top: maximum number of spans.
+        thinking: whether the model reasons first.
 
     Raises:
         GroundError: ``ground.query_invalid`` if the query takes too many of the model's tokens.
         ModelError: ``model.answer_unparsable`` if no span can be read from what it wrote.
     """
-    prompt = ground_prompt(query, duration=view.duration, thinking=thinking)
-    fault = _too_long(backend, prompt)
+    prompt = ground_prompt(query, duration=frame_set.duration, thinking=thinking)
+    fault = _find_excess(backend, prompt)
     if fault is not None:
         raise GroundError("ground.query_invalid", f"the query {fault}", hint=_SHORTER)
     if isinstance(backend, Pointer) and backend.points:
-        return _point_at_spans(backend, view, prompt, top=top, thinking=thinking)
-    written = _write(backend, view, prompt, skill="ground", thinking=thinking)
-    return Sighting(
-        moments=read_spans(written.raw, window=view.window)[:top],
+        return _point_at_spans(backend, frame_set, prompt, top=top, thinking=thinking)
+    written = _generate(backend, frame_set, prompt, skill="ground", thinking=thinking)
+    return GroundingResult(
+        moments=read_spans(written.raw, window=frame_set.window)[:top],
         scores=(),
         not_found_probability=None,
         confident=written.confident,
@@ -202,8 +261,8 @@ def sight(backend: Backend, view: View, query: str, *, top: int, thinking: bool)
     )
 
 
-def _too_long(backend: Backend, prompt: str) -> str | None:
-    """What is wrong with a prompt, as the end of a sentence; None where nothing is."""
+def _find_excess(backend: Backend, prompt: str) -> str | None:
+    """Return why a prompt is too long, as the end of a sentence; None if it is not."""
     tokens = backend.count_text_tokens(prompt)
     if tokens <= PROMPT_TOKENS:
         return None
@@ -211,19 +270,19 @@ def _too_long(backend: Backend, prompt: str) -> str | None:
 
 
 def _point_at_spans(
-    backend: Pointer, view: View, prompt: str, *, top: int, thinking: bool
-) -> Sighting:
-    """Spans by the probabilities of frames; "not found" where no frame is likelier than not."""
+    backend: Pointer, frame_set: FrameSet, prompt: str, *, top: int, thinking: bool
+) -> GroundingResult:
+    """Find spans by the probabilities of frames; none where no frame is likelier than not."""
     pointed = backend.point(
-        pack(view.frames, prompt),
+        frame_set.with_prompt(prompt),
         skill="ground",
         thinking=thinking,
         max_thinking_tokens=THINKING_TOKENS,
     )
-    times = [time for time, _ in view.frames]
-    weighed = weigh_spans(times, pointed.probabilities, bounds=view.bounds, top=top)
+    times = [frame.pts for frame in frame_set.frames]
+    weighed = weigh_spans(times, pointed.probabilities, bounds=frame_set.bounds, top=top)
     is_found = weighed.not_found < 0.5
-    return Sighting(
+    return GroundingResult(
         moments=weighed.moments if is_found else (),
         scores=tuple(round(min(score, 1.0), 6) for score in weighed.scores) if is_found else (),
         not_found_probability=round(weighed.not_found, 6),
@@ -235,18 +294,18 @@ def _point_at_spans(
     )
 
 
-def _share(probability: float) -> float:
-    """A probability as a record keeps it: sums of floats may end a hair above 1."""
+def _clamp_probability(probability: float) -> float:
+    """Round a probability for a record: sums of floats may end a hair above 1."""
     return round(min(max(probability, 0.0), 1.0), 6)
 
 
-def _noted(notes: Sequence[Note]) -> tuple[Warned, ...]:
+def _note_records(notes: Sequence[Note]) -> tuple[Warned, ...]:
     return tuple(Warned(code=note.code, message=note.message) for note in notes)
 
 
 @dataclass(frozen=True)
-class _Written:
-    """What a model wrote freely, its thought apart."""
+class _FreeText:
+    """A freely written answer, its reasoning apart."""
 
     raw: str
     thinking: str | None
@@ -257,16 +316,18 @@ class _Written:
     notes: tuple[Note, ...]
 
 
-def _write(backend: Backend, view: View, prompt: str, *, skill: Skill, thinking: bool) -> _Written:
+def _generate(
+    backend: Backend, frame_set: FrameSet, prompt: str, *, skill: Skill, thinking: bool
+) -> _FreeText:
     made = backend.generate(
-        pack(view.frames, prompt),
+        frame_set.with_prompt(prompt),
         skill=skill,
         thinking=thinking,
         max_new_tokens=ANSWER_TOKENS,
     )
     # A model may think unasked, and a backend may leave the marks where they are.
     thought, text = split_thought(made.text)
-    return _Written(
+    return _FreeText(
         raw=text,
         thinking=made.thinking if made.thinking is not None else thought,
         confident=made.confident,

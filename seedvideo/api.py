@@ -1,0 +1,335 @@
+"""The public functions, from `open` and `plan` to `caption` and `run_batch`.
+
+Each checks its arguments and hands over to `seedvideo.pipeline`. Times are float seconds in the
+results, exact fractions in a `Video` and a `Plan`.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+from seedvideo import pipeline
+from seedvideo.arguments import check_count, check_kind, check_switch, check_text, check_texts
+from seedvideo.config import (
+    AnalysisMethod,
+    SamplingConfig,
+    SamplingFields,
+    SamplingOverrides,
+    resolve_sampling,
+)
+from seedvideo.errors import ConfigError
+from seedvideo.media.sharing import SharedLock, SharedSteps
+from seedvideo.media.source import VideoInput, name_of, show_path
+from seedvideo.model.backends.base import Backend, Prices
+from seedvideo.model_tasks import DEFAULT_TOP, Captioning, Grounding, QuestionAnswering, TaskKind
+from seedvideo.pipeline import as_video, check_model, plan_window, run_task
+from seedvideo.records import Record
+from seedvideo.sampler.geometry import SEED, TokenGeometry, assumed_text_tokens
+from seedvideo.sampler.plan import Plan
+from seedvideo.video import Frames, Video, open
+from seedvideo.writers import ShotList
+
+if TYPE_CHECKING:
+    from seedvideo.batch.run_job import BatchResult
+
+__all__ = ["ask", "caption", "frames", "ground", "load", "open", "plan", "run_batch", "shots"]
+
+
+def load(name_or_folder: str = "nano") -> Backend:
+    """Load a model: ``nano``, which comes with the package, or a folder with a checkpoint.
+
+    Raises:
+        ModelError: ``model.unknown`` or ``model.checkpoint_invalid``.
+    """
+    check_text("model", name_or_folder)
+    from seedvideo.model import load as load_model
+
+    return load_model(name_or_folder)
+
+
+def plan(
+    video: Video | VideoInput,
+    *,
+    model: Prices | str | None = None,
+    geometry: TokenGeometry | None = None,
+    sampling: SamplingConfig | None = None,
+    **overrides: Unpack[SamplingOverrides],
+) -> Plan:
+    """Select frames, their times and their sizes within a budget, before they are decoded.
+
+    Args:
+        video: an open video, or a path that is opened for this call.
+        model: its geometry, levels, tokenizer and default budget count; the published ones of
+            Seed1.5-VL if None.
+        geometry: sizes, levels and default budget of another family of models, in place of a model;
+            time texts then cost what they cost the published model.
+        sampling: how frames are sampled.
+        overrides: fields of `seedvideo.SamplingConfig`, such as ``policy``, ``budget_tokens``,
+            ``rate_preset``, ``fps``, ``analysis``, ``max_frames``, ``start_s`` and ``end_s``; they
+            override those of ``sampling``.
+
+    Raises:
+        ConfigError: if both ``model`` and ``geometry`` are given; an `OptionTypeError`, which is a
+            ``TypeError`` too, if an option has a wrong type.
+        PlanError: if an option has a value that it cannot have, or nothing fits the budget.
+    """
+    config = resolve_sampling(sampling, **overrides)
+    if geometry is not None:
+        check_kind("geometry", geometry, TokenGeometry, "a seedvideo.TokenGeometry")
+        if model is not None:
+            raise ConfigError(
+                "config.invalid",
+                "both model and geometry are given, expected one of them",
+                hint="a model brings its own geometry: leave geometry out",
+            )
+    check_model(model)
+    priced = pipeline.prices(model) if isinstance(model, str) else model
+    if geometry is None:
+        geometry = SEED if priced is None else priced.geometry
+    text_tokens = assumed_text_tokens if priced is None else priced.frame_text_tokens
+    with as_video(video) as clip:
+        return plan_window(clip, config, geometry=geometry, text_tokens=text_tokens)
+
+
+def frames(video: Video | VideoInput, plan: Plan) -> Frames:
+    """Decode a plan's frames, in order of time, each with its planned frame; see `Video.frames`.
+
+    Args:
+        video: an open video, or a path that is opened for the first frame and closed after the
+            last one.
+        plan: of this video.
+
+    Raises:
+        PlanError: ``plan.invalid`` if the plan is of another video.
+        MediaError: if the file is too damaged.
+        DecodeError: if decoding takes too long or kills the decoding process.
+    """
+    check_kind("plan", plan, Plan, "a plan, as seedvideo.plan returns it")
+    if isinstance(video, Video):
+        lock, shown = video.reader.lock, show_path(video.source)
+    else:
+        lock, shown = SharedLock(), show_path(name_of(video))
+    return SharedSteps(_frames(video, plan), lock, shown)
+
+
+def _frames(video: Video | VideoInput, plan: Plan) -> Frames:
+    with as_video(video) as clip, closing(clip.frames(plan)) as decoded:
+        yield from decoded
+
+
+def caption(
+    video: Video | VideoInput,
+    *,
+    model: Backend | str = "nano",
+    dense: bool = False,
+    sampling: SamplingConfig | None = None,
+    **overrides: Unpack[SamplingOverrides],
+) -> Record:
+    """Caption a video in one sentence, and with ``dense`` each of its shots in one more.
+
+    Args:
+        video: an open video, or a path that is opened for this call.
+        model: a loaded model, or the name of one that is loaded for this call.
+        dense: also find the shots and caption each, which analyses every frame. The shots share the
+            budget once more, but each gets a quarter of it at least.
+        sampling: how frames are sampled. The frames of a shot are chosen by ``adaptive`` too, or
+            spread evenly with any other policy; all bounds but ``min_fps`` hold for the shots too.
+            With ``dense`` the analysis is ``full``, which the shots need.
+        overrides: see `plan`.
+
+    Returns:
+        A record with ``status: done``. Its ``plan`` is that of the clip's own caption; its
+        ``usage`` counts every answer.
+
+    Raises:
+        SeedVideoError: if the file cannot be used, nothing fits the budget, the model cannot be
+            loaded or gives no answer. `Record.failed` makes a record of it.
+    """
+    config = resolve_sampling(sampling, **overrides)
+    check_model(model)
+    check_switch("dense", dense)
+    backend = load(model) if isinstance(model, str) else model
+    return run_task(video, Captioning(dense=dense), model=backend, sampling=config)
+
+
+def ask(
+    video: Video | VideoInput,
+    question: str,
+    *,
+    options: Sequence[str] = (),
+    thinking: bool = False,
+    model: Backend | str = "nano",
+    sampling: SamplingConfig | None = None,
+    **overrides: Unpack[SamplingOverrides],
+) -> Record:
+    """Answer a question about a video, freely or with one of several options.
+
+    Args:
+        video: an open video, or a path that is opened for this call.
+        question: sent as it is, without white space around it.
+        options: none, or 2 to 26 to choose from. A model that can weigh them gives each a
+            probability; the words of any other are read.
+        thinking: let the model reason before it answers; the record keeps the reasoning.
+        model: a loaded model, or the name of one that is loaded for this call.
+        sampling: how frames are sampled.
+        overrides: see `plan`.
+
+    Returns:
+        A record with ``task: ask``; its ``text`` is the answer, its ``answer`` says more.
+
+    Raises:
+        AskError: if there is no question, or the options cannot be chosen from.
+        ModelError: if the answer means no option (``model.answer_unparsable``), or is empty.
+        SeedVideoError: as `caption` does.
+    """
+    check_text("question", question)
+    check_texts("options", options)
+    check_switch("thinking", thinking)
+    config = resolve_sampling(sampling, **overrides)
+    check_model(model)
+    task = QuestionAnswering.of(question, options, thinking=thinking)
+    backend = load(model) if isinstance(model, str) else model
+    return run_task(video, task, model=backend, sampling=config)
+
+
+def ground(
+    video: Video | VideoInput,
+    query: str,
+    *,
+    top: int = DEFAULT_TOP,
+    thinking: bool = False,
+    model: Backend | str = "nano",
+    sampling: SamplingConfig | None = None,
+    **overrides: Unpack[SamplingOverrides],
+) -> Record:
+    """Find when something happens in a video.
+
+    A span is half-open and inside of the window. A still image, or a clip of one frame, is found as
+    a whole or not at all. That nothing was found is a result, not an error.
+
+    Args:
+        video: an open video, or a path that is opened for this call.
+        query: text that describes the event, such as "the dog jumps".
+        top: maximum number of spans, the best first.
+        thinking: see `ask`.
+        model: see `ask`.
+        sampling: how frames are sampled.
+        overrides: see `plan`.
+
+    Returns:
+        A record with ``task: ground``; its ``text`` is the first span or "not found", its
+        ``grounding`` says more.
+
+    Raises:
+        GroundError: ``ground.query_empty`` or ``ground.query_invalid``.
+        ModelError: ``model.answer_unparsable`` if the answer holds no time.
+        ValueError: if ``top`` is below 1.
+        SeedVideoError: as `caption` does.
+    """
+    check_text("query", query)
+    check_count("top", top)
+    check_switch("thinking", thinking)
+    config = resolve_sampling(sampling, **overrides)
+    check_model(model)
+    task = Grounding.of(query, top=top, thinking=thinking)
+    if top < 1:
+        raise ValueError(f"top is {top}, expected at least 1")
+    backend = load(model) if isinstance(model, str) else model
+    return run_task(video, task, model=backend, sampling=config)
+
+
+def shots(video: Video | VideoInput, *, analysis: AnalysisMethod = "fast") -> ShotList:
+    """Find the shots of a video.
+
+    Args:
+        video: an open video, or a path that is opened for this call.
+        analysis: ``packets`` guesses from sizes in the index, ``fast`` decodes where they are
+            inconclusive, ``full`` decodes every frame; then the cuts are those of PySceneDetect's
+            adaptive detector.
+
+    Returns:
+        The shots: spans with a ``start`` and an ``end`` in exact seconds, one after another.
+
+    Raises:
+        ConfigError: if the analysis is none of the three.
+        SeedVideoError: if the file cannot be used.
+    """
+    with as_video(video) as clip:
+        found = clip.analysis(analysis)
+        return ShotList(clip.source, found.method, found.shots, clip.times, found.notes)
+
+
+def run_batch(
+    inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    *,
+    task: TaskKind = "caption",
+    question: str = "",
+    options: Sequence[str] = (),
+    query: str = "",
+    top: int = DEFAULT_TOP,
+    thinking: bool = False,
+    model: str = "nano",
+    workers: int = 1,
+    filters: Mapping[str, Any] | None = None,
+    shard: str | None = None,
+    timeout_s: float = 120.0,
+    limit: int | None = None,
+    sampling: SamplingConfig | None = None,
+    **overrides: Unpack[SamplingFields],
+) -> "BatchResult":
+    """Run a task on many videos, as ``seedvideo batch run`` does.
+
+    Every clip gets a verdict, a failure stops no other clip, and what is done is on disk: the same
+    call again does only what is left. ``seedvideo batch export`` writes the results.
+
+    Args:
+        inputs: videos, folders, globs and lists (``.txt``, ``.csv``, ``.jsonl``, ``.parquet``).
+        out: folder of the job.
+        task: ``caption``, ``dense``, which captions each shot too, ``ask`` or ``ground``.
+        question: for ``ask``, where a row of a list has none of its own.
+        options: for ``ask``, answers to choose from.
+        query: for ``ground``, where a row has none of its own.
+        top: for ``ground``, maximum number of spans.
+        thinking: let the model reason before it answers.
+        model: name of a model, or a folder that holds one.
+        workers: processes that decode.
+        filters: rules that leave clips out, such as ``{"min_duration_s": 2, "black": True}``; the
+            keys of the table ``filters`` of a job file.
+        shard: part of the inputs, such as ``"3/16"``; all if None.
+        timeout_s: maximum time of a clip in one stage.
+        limit: run only the first so many clips.
+        sampling: how frames are sampled.
+        overrides: see `plan`.
+
+    Returns:
+        The state of the job. Ctrl-C ends the run, not the program: ``is_complete`` is then False.
+
+    Raises:
+        SeedVideoError: if an option is wrong, the inputs or the folder cannot be used, or the model
+            cannot be loaded. A clip that fails is counted, and raises nothing.
+    """
+    from seedvideo.batch.job import Job
+    from seedvideo.batch.run_job import run_job
+
+    config = resolve_sampling(sampling, **overrides)
+    named = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
+    values = {
+        "inputs": [os.fspath(name) for name in named],
+        "task": task,
+        "question": question,
+        "options": list(options),
+        "query": query,
+        "top": top,
+        "thinking": thinking,
+        "model": model,
+        "workers": workers,
+        "filters": dict(filters or {}),
+        "shard": shard,
+        "timeout_s": timeout_s,
+    }
+    job = replace(Job.from_values(values, where="run_batch"), sampling=config)
+    return run_job(job, Path(out), pipeline.prices(model), limit=limit)

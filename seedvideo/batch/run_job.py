@@ -1,0 +1,167 @@
+"""Start a job in a folder, or resume it: read its inputs, and run it to its end.
+
+The command line and `seedvideo.run_batch` share it. Prints nothing: what happens is reported to a
+`Progress`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from seedvideo.batch import inputs, scheduler
+from seedvideo.batch.inputs import Item, lists_of, read
+from seedvideo.batch.job import Job
+from seedvideo.batch.journal import Journal
+from seedvideo.batch.journal_rows import Counts
+from seedvideo.batch.progress import Progress
+from seedvideo.errors import AskError, BatchError, GroundError
+from seedvideo.model.backends.base import Prices
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """State of a job after a run.
+
+    Args:
+        is_complete: whether everything that was to be done was done; False if Ctrl-C or SIGTERM
+            stopped the run, which the same call resumes.
+        counts: clips by state.
+        failures: code, stage and number of the clips that failed.
+    """
+
+    is_complete: bool
+    counts: Counts
+    failures: Sequence[tuple[str, str, int]]
+
+
+def check_job(job: Job) -> None:
+    """Refuse a job that can only fail, before its model is read.
+
+    Raises:
+        SeedVideoError: if a list of its inputs is wrong as a whole, or its task needs words that
+            neither it nor a row has.
+    """
+    inputs.refuse_wrong_lists(job.inputs, folder=job.folder)
+    _refuse_unasked(job)
+
+
+def changed_settings(journal: Journal, job: Job) -> list[str]:
+    """Return the names of the settings that differ from those of the run before."""
+    before = journal.job()
+    if before is None:
+        return []
+    old, new = before.settings(), job.settings()
+    return [name for name in new if new[name] != old.get(name)]
+
+
+def plan_job(
+    journal: Journal,
+    job: Job,
+    prices: Prices,
+    progress: Progress,
+    *,
+    resume: bool,
+    stdin: IO[bytes] | None,
+) -> None:
+    """Read the inputs of a job, and note in the journal what is to be done.
+
+    Args:
+        journal: opened to write.
+        job: what is asked.
+        prices: of its model.
+        progress: receives the rows that are no clip.
+        resume: whether the inputs are those of the run before: a list from stdin is not read again.
+        stdin: where the input ``-`` is read.
+
+    Raises:
+        BatchError: ``batch.no_input`` if a job is resumed whose list from stdin was not read whole.
+        SeedVideoError: if the inputs cannot be read.
+    """
+    if resume and "-" in job.inputs:
+        # The list came through a pipe, and is in the journal.
+        if journal.noted("planned") != "whole":
+            raise BatchError(
+                "batch.no_input",
+                "the job was stopped before all of its list was read",
+                hint="give the list again",
+            )
+        if journal.job() == job:
+            return
+    journal.note("planned", "in part")
+    rows = inputs.read(job.inputs, folder=job.folder, stdin=stdin)
+    journal.plan(rows, job, prices.sha256, refused=progress.refused)
+    journal.note("planned", "whole")
+
+
+def run_planned(
+    journal: Journal,
+    job: Job,
+    prices: Prices,
+    progress: Progress,
+    *,
+    limit: int | None = None,
+) -> BatchResult:
+    """Run what `plan_job` noted.
+
+    Raises:
+        SeedVideoError: as `Runner.run` does.
+    """
+    is_complete = scheduler.Runner(journal, job, prices, progress=progress, limit=limit).run()
+    return BatchResult(is_complete, journal.counts(), journal.failures())
+
+
+def run_job(
+    job: Job,
+    folder: Path,
+    prices: Prices,
+    *,
+    progress: Progress | None = None,
+    limit: int | None = None,
+) -> BatchResult:
+    """Run a job in a folder; what an earlier run has done there is not done again.
+
+    Raises:
+        SeedVideoError: if the inputs or the journal cannot be used, or the model cannot be loaded.
+    """
+    said = Progress() if progress is None else progress
+    check_job(job)
+    with Journal.open(folder, write=True) as journal:
+        plan_job(journal, job, prices, said, resume=False, stdin=None)
+        return run_planned(journal, job, prices, said, limit=limit)
+
+
+def _refuse_unasked(job: Job) -> None:
+    """Refuse a job whose task needs words that neither it nor a row of its lists has.
+
+    Raises:
+        AskError: ``ask.question_empty`` for the task ``ask``.
+        GroundError: ``ground.query_empty`` for the task ``ground``.
+        SeedVideoError: as `seedvideo.batch.inputs.read` does for lists.
+    """
+    if job.task == "ask" and not (job.question or _any_row_has(job, "question")):
+        raise AskError(
+            "ask.question_empty",
+            "there is no question: the job has none, nor has any row of its lists",
+            hint="give one with --question TEXT, or each row its own in a column `question`",
+        )
+    if job.task == "ground" and not (job.query or _any_row_has(job, "query")):
+        raise GroundError(
+            "ground.query_empty",
+            "there is nothing to look for: the job has no query, nor has any row of its lists",
+            hint="give one with --query TEXT, or each row its own in a column `query`",
+        )
+
+
+def _any_row_has(job: Job, word: str) -> bool:
+    """Whether a row has such a word; also where a list is a pipe, which can be read only once."""
+    lists = [one for one in lists_of(job.inputs, folder=job.folder) if not one.endswith(".txt")]
+    if any((Path(job.folder) / one).is_fifo() for one in lists):
+        return True
+    try:
+        rows = read(lists, folder=job.folder)
+        return any(isinstance(row, Item) and bool(getattr(row, word)) for row in rows)
+    except BatchError as error:
+        if error.code != "batch.no_input":
+            raise
+        return False

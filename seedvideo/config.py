@@ -1,0 +1,353 @@
+"""Configuration of a call: how frames are sampled (`SamplingConfig`), and ceilings (`Limits`).
+
+Both are frozen and checked once, when they are made. Nothing here is heavy to import: the decoding
+process imports it too. ``_s`` are seconds, exact where they are fractions; ``_fps`` are frames per
+second; ``_tokens`` of a level are visual tokens per frame.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from fractions import Fraction
+from typing import Any, Final, Literal, NoReturn, TypeAlias, TypedDict, Unpack, get_args
+from warnings import warn
+
+from seedvideo.arguments import check_amount, check_int, check_kind, check_number, check_text
+from seedvideo.errors import ConfigError, PlanError, suggestion
+
+PolicyName: TypeAlias = Literal["seed1.5", "uniform", "keyframes", "adaptive"]
+RatePreset: TypeAlias = Literal["general", "detail", "motion"]
+AnalysisMethod: TypeAlias = Literal["packets", "fast", "full"]
+
+PRESET_FPS: Final = {"general": 1.0, "detail": 2.0, "motion": 5.0}
+"""Frames per second of each rate preset (Seed1.5-VL report, section 2.2)."""
+
+DEFAULT_COVERAGE: Final = 0.5
+"""Fraction of the budget that is spread evenly: what a wrong estimate cannot lose."""
+
+_ADAPTIVE_ONLY: Final = ("coverage", "min_fps", "max_fps")
+
+UNSUPPORTED_OPTIONS: Final[Mapping[PolicyName, tuple[str, ...]]] = {
+    "adaptive": (),
+    "uniform": _ADAPTIVE_ONLY,
+    "seed1.5": (*_ADAPTIVE_ONLY, "levels_tokens"),
+    "keyframes": (*_ADAPTIVE_ONLY, "fps"),
+}
+"""Fields of `SamplingConfig` that a policy does not take: it chooses the level or the rate itself,
+or never looks at what they bound."""
+
+
+class SamplingConflictError(PlanError):
+    """An option is set that the policy does not take."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """How the frames of a video are sampled. None leaves the choice to the policy or the model.
+
+    Args:
+        policy: the rule that chooses. ``adaptive`` analyses the video first, which can take as long
+            as decoding all of it; the others read only its times.
+        budget_tokens: maximum visual and text tokens of one pass; the model's own default if None.
+        rate_preset: sampling rate before any budget: ``general`` is 1, ``detail`` 2 and ``motion``
+            5 frames per second.
+        fps: another rate, which overrides the preset.
+        analysis: depth of the analysis of ``adaptive``: ``packets`` decodes nothing, ``fast``
+            decodes where packet sizes are inconclusive, ``full`` decodes every frame.
+        levels_tokens: the levels that may be used, out of those of the model.
+        max_frames: maximum number of frames.
+        start_s: start of the window, in seconds. A float is taken as it is written: 0.1 is 1/10.
+        end_s: end of the window, in seconds; a frame at this time is outside.
+        coverage: fraction of the budget that is spread evenly whatever the analysis finds, from 0
+            to 1, at which the plan is the even one; `DEFAULT_COVERAGE` if None. ``adaptive`` only.
+        min_fps: minimum rate everywhere. ``adaptive`` only.
+        max_fps: maximum rate anywhere. ``adaptive`` only.
+
+    Raises:
+        PlanError: ``plan.invalid`` if a value is out of range, two contradict each other, or the
+            policy does not take one (`UNSUPPORTED_OPTIONS`).
+        ConfigError: ``config.invalid`` if the analysis is unknown; an `OptionTypeError`
+            (``config.type``), which is a ``TypeError`` too, if a value has a wrong type.
+    """
+
+    # How pydantic reads one from plain values, as those of a job file.
+    __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}  # noqa: RUF012
+
+    policy: PolicyName = "adaptive"
+    budget_tokens: int | None = None
+    rate_preset: RatePreset = "general"
+    fps: float | None = None
+    analysis: AnalysisMethod = "fast"
+    levels_tokens: tuple[int, ...] | None = None
+    max_frames: int | None = None
+    start_s: Fraction | None = None
+    end_s: Fraction | None = None
+    coverage: float | None = None
+    min_fps: float | None = None
+    max_fps: float | None = None
+
+    def __post_init__(self) -> None:
+        self._check_types()
+        self._check_choices()
+        self._check_ranges()
+        for name in ("start_s", "end_s"):
+            object.__setattr__(self, name, _exact_s(name, getattr(self, name)))
+        self._check_window()
+        unsupported = find_unsupported(self.policy, vars(self))
+        if unsupported:
+            raise SamplingConflictError(
+                "plan.invalid",
+                f"policy {self.policy} takes no {' and no '.join(unsupported)}",
+                hint=_supporting_hint(unsupported),
+            )
+
+    @property
+    def rate_fps(self) -> float:
+        """Frames per second that are asked for before any budget."""
+        return PRESET_FPS[self.rate_preset] if self.fps is None else float(self.fps)
+
+    def with_window(
+        self, *, start_s: Fraction | None = None, end_s: Fraction | None = None
+    ) -> "SamplingConfig":
+        """Return the config with the window of one video; an end that is None stays as it is.
+
+        Raises:
+            PlanError: ``plan.invalid`` if the window ends before it starts.
+        """
+        return replace(
+            self,
+            start_s=self.start_s if start_s is None else start_s,
+            end_s=self.end_s if end_s is None else end_s,
+        )
+
+    def _check_types(self) -> None:
+        for name in ("policy", "rate_preset", "analysis"):
+            check_text(name, getattr(self, name))
+        for name in ("budget_tokens", "max_frames"):
+            check_int(name, getattr(self, name))
+        for name in ("fps", "start_s", "end_s", *_ADAPTIVE_ONLY):
+            check_number(name, getattr(self, name))
+        if self.levels_tokens is not None:
+            check_kind("levels_tokens", self.levels_tokens, Sequence, "a tuple of whole numbers")
+            for level in self.levels_tokens:
+                check_int("levels_tokens", level)
+
+    def _check_choices(self) -> None:
+        _check_choice("policy", self.policy, get_args(PolicyName))
+        _check_choice("rate_preset", self.rate_preset, get_args(RatePreset))
+        methods = get_args(AnalysisMethod)
+        if self.analysis not in methods:
+            raise analysis_error(self.analysis)
+
+    def _check_ranges(self) -> None:
+        if self.levels_tokens is not None and not self.levels_tokens:
+            _refuse("levels_tokens is empty, expected at least one level")
+        if self.max_frames is not None and self.max_frames < 1:
+            _refuse(f"max_frames is {self.max_frames}, expected at least 1")
+        if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
+            _refuse(f"fps is {self.fps}, expected a finite value above 0")
+        if self.coverage is not None and not 0 <= self.coverage <= 1:
+            _refuse(f"coverage is {self.coverage}, expected 0 to 1")
+        for name in ("min_fps", "max_fps"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                _refuse(f"{name} is {value}, expected a value above 0")
+        if self.min_fps is not None and self.max_fps is not None and self.min_fps > self.max_fps:
+            _refuse(f"min_fps is {self.min_fps:g}, above max_fps {self.max_fps:g}")
+
+    def _check_window(self) -> None:
+        if self.start_s is not None and self.start_s < 0:
+            _refuse(f"start is {self.start_s} s, expected 0 or later")
+        if self.end_s is not None and self.end_s <= (self.start_s or 0):
+            _refuse(
+                f"the window ends at {float(self.end_s):g} s,"
+                f" expected a time after its start at {float(self.start_s or 0):g} s"
+            )
+
+
+class SamplingFields(TypedDict, total=False):
+    """The fields of `SamplingConfig` as keywords of a function; those given override a config."""
+
+    policy: PolicyName
+    budget_tokens: int | None
+    rate_preset: RatePreset
+    fps: float | None
+    analysis: AnalysisMethod
+    levels_tokens: tuple[int, ...] | None
+    max_frames: int | None
+    start_s: Fraction | float | None
+    end_s: Fraction | float | None
+    coverage: float | None
+    min_fps: float | None
+    max_fps: float | None
+
+
+class SamplingOverrides(SamplingFields, total=False):
+    """The fields of `SamplingConfig` as keywords, and two former names, for one release."""
+
+    task: RatePreset
+    knobs: SamplingConfig
+
+
+_FIELDS: Final = frozenset(each.name for each in fields(SamplingConfig))
+_KNOBS: Final = ("levels_tokens", "max_frames", "start_s", "end_s", *_ADAPTIVE_ONLY)
+
+
+def resolve_sampling(
+    sampling: SamplingConfig | None = None, /, **overrides: Unpack[SamplingOverrides]
+) -> SamplingConfig:
+    """Build the config of a call: one that was given, the defaults otherwise, and its overrides.
+
+    The public functions, the command line, batch jobs and the evaluation all build theirs here.
+
+    Args:
+        sampling: the config that the options change; the defaults if None.
+        overrides: fields of `SamplingConfig`. ``task`` is the former name of ``rate_preset``;
+            ``knobs`` is a config of which only the fields count that `make_knobs` takes. Both warn.
+
+    Raises:
+        TypeError: if an option is unknown.
+        SeedVideoError: as `SamplingConfig` does.
+    """
+    if sampling is not None:
+        check_kind("sampling", sampling, SamplingConfig, "a seedvideo.SamplingConfig")
+    given: dict[str, Any] = dict(overrides)
+    if "knobs" in given:
+        _warn("knobs= is deprecated: give a config as sampling=, or its fields as keywords")
+        knobs = given.pop("knobs")
+        check_kind("knobs", knobs, SamplingConfig, "a seedvideo.SamplingConfig")
+        set_knobs = {name: getattr(knobs, name) for name in _KNOBS}
+        given = {**{n: value for n, value in set_knobs.items() if value is not None}, **given}
+    if "task" in given:
+        _warn("task= is deprecated: the rate preset is now rate_preset=")
+        given.setdefault("rate_preset", given.pop("task"))
+    for name in given:
+        if name not in _FIELDS:
+            raise TypeError(f"got an unexpected keyword argument {name!r}")
+    return replace(SamplingConfig() if sampling is None else sampling, **given)
+
+
+def _warn(message: str) -> None:
+    warn(f"{message}; the former name goes with the next release", DeprecationWarning, stacklevel=4)
+
+
+def make_knobs(
+    *,
+    levels_tokens: tuple[int, ...] | None = None,
+    max_frames: int | None = None,
+    start: Fraction | None = None,
+    end: Fraction | None = None,
+    coverage: float | None = None,
+    min_fps: float | None = None,
+    max_fps: float | None = None,
+) -> SamplingConfig:
+    """Build a `SamplingConfig` from the arguments of the former class ``seedvideo.Knobs``."""
+    return SamplingConfig(
+        levels_tokens=levels_tokens,
+        max_frames=max_frames,
+        start_s=start,
+        end_s=end,
+        coverage=coverage,
+        min_fps=min_fps,
+        max_fps=max_fps,
+    )
+
+
+def find_unsupported(policy: PolicyName, values: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the names of the options that are set and that a policy does not take.
+
+    Args:
+        policy: name of the policy.
+        values: values of `SamplingConfig` by field name; None is not set.
+    """
+    return tuple(n for n in UNSUPPORTED_OPTIONS[policy] if values.get(n) is not None)
+
+
+def analysis_error(method: object) -> ConfigError:
+    """Make the error of an unknown analysis."""
+    allowed = get_args(AnalysisMethod)
+    return ConfigError(
+        "config.invalid",
+        f"analysis is {method!r}, expected one of {', '.join(allowed)}",
+        hint=suggestion(method, allowed),
+    )
+
+
+def _exact_s(name: str, value: Fraction | float | None) -> Fraction | None:
+    if value is None or isinstance(value, Fraction):
+        return value
+    if not math.isfinite(value):
+        _refuse(f"{name} is {value}, expected finite seconds")
+    return Fraction(str(value))
+
+
+def _supporting_hint(unsupported: Sequence[str]) -> str:
+    policies = [name for name, no in UNSUPPORTED_OPTIONS.items() if not {*no} & {*unsupported}]
+    if policies == ["adaptive"]:
+        return "only the policy adaptive does"
+    return f"policies that do: {', '.join(policies)}"
+
+
+def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        _refuse(
+            f"{name} is {value!r}, expected one of {', '.join(allowed)}",
+            hint=suggestion(value, allowed),
+        )
+
+
+def _refuse(message: str, *, hint: str = "") -> NoReturn:
+    raise PlanError("plan.invalid", message, hint=hint)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Ceilings for one video. Every value must be finite and above zero.
+
+    Raises:
+        OptionTypeError: ``config.type`` if a value is no number.
+        ValueError: if a value is not finite or not above zero.
+    """
+
+    max_input_bytes: int = 8 * 1024**3
+    """Size of the file."""
+    max_duration_s: float = 6 * 3600.0
+    """Duration, as the header says and as the decoded times show."""
+    max_frame_pixels: int = 40_000_000
+    """Pixels of one native frame: just over 8K UHD."""
+    max_side_px: int = 16_384
+    """Either side of one native frame."""
+    max_aspect: float = 64.0
+    """Longer side over shorter side."""
+    max_streams: int = 64
+    """Streams of all kinds in the container."""
+    max_packets: int = 3_000_000
+    """Packets read from one file: six hours at 120 frames a second need 2.6 million."""
+    max_error_share: float = 0.05
+    """Share of packets that may fail to decode before the file counts as corrupt.
+
+    Counts from 100 packets on, so that one bad packet can't condemn a short clip.
+    """
+    max_errors_in_a_row: int = 200
+    """Packets in a row that may fail to decode."""
+    max_sampled_frames: int = 4_096
+    """Frames that one plan may hold."""
+    open_timeout_s: float = 30.0
+    """Time to open a file and read its header."""
+    stall_timeout_s: float = 60.0
+    """Time between two signs of life from the decoder."""
+    item_timeout_s: float = 900.0
+    """Time for all the decoding of one video."""
+    worker_memory_bytes: int = 4 * 1024**3
+    """Address space that the decoding process may add to what it starts with."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            check_amount(field.name, value)
+            if not math.isfinite(value) or value <= 0:
+                raise ValueError(f"{field.name} is {value!r}, expected a finite value above 0")
+
+
+DEFAULT_LIMITS: Final = Limits()
+DEFAULT_SAMPLING: Final = SamplingConfig()
