@@ -5,17 +5,25 @@
 PYTHON ?= python3
 # Small models on few cores: more threads than cores make torch much slower.
 export OMP_NUM_THREADS ?= 2
+# Threads without work sleep instead of keeping a core busy.
+export OMP_WAIT_POLICY ?= PASSIVE
+# Tests start many Python processes: each would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Relative on purpose: the path of the checkout may hold spaces.
 ENV := .venv
 RUN := $(ENV)/bin/python
 PIP := $(RUN) -m pip install --disable-pip-version-check --no-input --constraint constraints.txt
 CLIP := $(ENV)/bikes.mp4
+# A process of tests for each core; whoever has none left takes over from the others.
+PARALLEL := -n auto --dist worksteal
+# The tests of the quick tier: tests/tiers.py.
+QUICK := -m 'not exhaustive and not slow' --hypothesis-profile quick
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo test check bench release-check
+.PHONY: help install demo test test-all coverage check bench release-check
 
 help: ## list the verbs
 	@echo 'Usage: make VERB'
@@ -30,9 +38,18 @@ demo: $(CLIP) ## plan and caption a real clip of people on bikes
 	$(ENV)/bin/seedvideo caption $(CLIP)
 	$(ENV)/bin/seedvideo caption --dense $(CLIP)
 
-test: $(ENV)/.installed-dev ## run the tests
-	@echo 'Running the tests'
-	$(RUN) -m pytest
+test: $(ENV)/.installed-dev ## run the quick tier of the tests (5 minutes on 2 cores)
+	@echo 'Running the quick tier of the tests'
+	$(RUN) -m pytest $(PARALLEL) $(QUICK) --durations 25
+
+test-all: $(ENV)/.installed-dev ## run all tests (20 minutes on 2 cores)
+	@echo 'Running all tests'
+	$(RUN) -m pytest $(PARALLEL) --durations 25
+
+coverage: $(ENV)/.installed-dev ## show which lines of the package the quick tier runs
+	@echo 'Running the quick tier of the tests in one process, with coverage'
+	$(RUN) -m coverage run -m pytest $(QUICK)
+	$(RUN) -m coverage report
 
 check: $(ENV)/.installed-dev ## check format, lint and types
 	@echo 'Checking format, lint and types'

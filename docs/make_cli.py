@@ -3,11 +3,14 @@
 The page is a copy, never edited by hand; a test says when it is out of date.
 """
 
+import io
 import os
-import subprocess
-import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Final
+from unittest.mock import patch
+
+from seedvideo.cli import main
 
 PAGE: Final = Path(__file__).parent / "reference" / "cli.md"
 COMMANDS: Final = (
@@ -54,14 +57,9 @@ def render() -> str:
 
 def help_of(*words: str) -> str:
     """What one command says of itself, at a fixed width."""
-    done = subprocess.run(
-        [sys.executable, "-m", "seedvideo", *words, "--help"],
-        env={**os.environ, "COLUMNS": _COLUMNS},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.strip()
+    with patch.dict(os.environ, COLUMNS=_COLUMNS), redirect_stdout(io.StringIO()) as printed:
+        main([*words, "--help"])
+    return printed.getvalue().strip()
 
 
 if __name__ == "__main__":

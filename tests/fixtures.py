@@ -5,15 +5,20 @@ pixels which frame it was given, whatever label came with it. Below the blocks a
 that encoders use B-frames and motion. Sizes are small: a clip takes a tenth of a second to make.
 """
 
+import fcntl
+import hashlib
+import re
 import subprocess
+import sys
 from collections.abc import Callable
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
 import imageio_ffmpeg
 import numpy as np
 import numpy.typing as npt
-import pytest
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -152,11 +157,27 @@ DERIVED: Final[dict[str, tuple[str, str, str, str]]] = {
 """Sound clips made of others without encoding."""
 
 
+KINDS: Final = (
+    *("plain", "open_gop", "open_gop_ts", "intra_refresh", "hevc", "vfr", "vfr_mkv", "ts_late"),
+    *("vp8", "vp9", "av1", "mpeg2_ps", "mpeg4_b_avi", "h264_avi", "mjpeg_avi", "flv", "theora"),
+    *("prores", "ffv1", "wmv", "gif", "cut_hevc", "shifted"),
+)
+"""Sound clips of each codec, container and structure, for the quick tier."""
+
+
 class Clips:
-    """Makes each clip once a session, when it is first asked for."""
+    """Makes each clip when it is first asked for, and keeps it for later sessions.
+
+    A kept clip is found by its name and by what it depends on: this module, the module that makes
+    it with what that imports of the tests, and the versions of the libraries. Processes of one
+    session share the clips. Tests read them and write to copies.
+
+    Args:
+        folder: where clips are kept.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self._folder = folder
 
     def __getitem__(self, name: str) -> Path:
         """Returns the path of a clip of `RECIPES` or `DERIVED`."""
@@ -171,17 +192,38 @@ class Clips:
 
     def made(self, file_name: str, make: Callable[[Path], object]) -> Path:
         """Returns the path of a file that ``make`` writes if it is not there yet."""
-        path = self.folder / file_name
+        folder = self._folder / _key(make.__module__)
+        path = folder / file_name
         if not path.exists():
-            partial = path.with_name(f"partial-{file_name}")
-            make(partial)
-            partial.rename(path)
+            folder.mkdir(parents=True, exist_ok=True)
+            with open(folder / f"{file_name}.lock", "w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not path.exists():  # Another process may have made it meanwhile.
+                    partial = path.with_name(f"partial-{file_name}")
+                    make(partial)
+                    partial.rename(path)
         return path
 
 
-@pytest.fixture(scope="session")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
-    """Clips in one folder for the whole session, wherever this fixture is imported."""
-    folder = tmp_path_factory.getbasetemp() / "clips"
-    folder.mkdir(exist_ok=True)
-    return Clips(folder)
+@cache
+def _key(module: str) -> str:
+    """Returns what the clips of a module depend on, as the name of a folder."""
+    digest = hashlib.sha256()
+    for name in sorted(_imported(module, {__name__})):
+        digest.update(_source(name))
+    for library in ("av", "imageio-ffmpeg", "numpy", "pillow"):
+        digest.update(f"{library} {version(library)}\n".encode())
+    return f"{module.rpartition('.')[2]}-{digest.hexdigest()[:16]}"
+
+
+def _imported(module: str, found: set[str]) -> set[str]:
+    """Adds a module and the modules of the tests that it imports to those found; returns all."""
+    if module not in found:
+        found.add(module)
+        for name in re.findall(rb"^from (tests[.\w]*) import", _source(module), re.MULTILINE):
+            _imported(name.decode(), found)
+    return found
+
+
+def _source(module: str) -> bytes:
+    return Path(str(sys.modules[module].__file__)).read_bytes()

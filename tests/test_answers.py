@@ -16,7 +16,7 @@ from seedvideo.evaluate.synthetic.dataset import make_case, write_video
 from seedvideo.model.backends.base import ImagePart, Part, Pointed, TextPart
 from seedvideo.records import Record
 from seedvideo.utils.timecode import Span
-from tests.painted import COLOURS, ColourChooser, ColourModel, SayingModel, paint
+from tests.synthetic_clips import COLOURS, ColourChooser, ColourModel, SayingModel, paint
 
 
 @pytest.fixture(scope="module")

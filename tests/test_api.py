@@ -11,8 +11,8 @@ import seedvideo
 from seedvideo import pipeline
 from seedvideo.batch import scheduler
 from seedvideo.batch.journal import Journal
-from tests.batch.hands import HANDS
-from tests.painted import ColourModel, paint
+from tests.batch.stage_doubles import HANDS
+from tests.synthetic_clips import ColourModel, paint
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from seedvideo.config import DEFAULT_LIMITS, AnalysisMethod
 from seedvideo.media.reader import VideoReader
 from seedvideo.model.backends.base import TextPart
 from seedvideo.sampler.analysis import Analysis, analyse
-from tests.painted import COLOURS, ColourModel, paint
 from tests.sampler.plans import make_plan
+from tests.synthetic_clips import COLOURS, ColourModel, paint
 
 FPS = 10
 EVENT = range(311, 315)

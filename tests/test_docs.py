@@ -18,11 +18,11 @@ from seedvideo.sampler.plan import Plan
 from seedvideo.tasks.grounding import read_spans
 from seedvideo.utils.timecode import Span
 from seedvideo.writers import WRITERS
-from tests.documented import DOCS, README, ROOT, blocks, documented_clip, table_after
-from tests.painted import ColourChooser
-from tests.records_made import answer_record, grounding_record
+from tests.doc_examples import DOCS, README, ROOT, blocks, documented_clip, table_after
+from tests.sample_records import answer_record, grounding_record
 from tests.sampler.plans import make_plan
 from tests.sampler.videos import video
+from tests.synthetic_clips import ColourChooser
 
 PAGES = sorted([README, *DOCS.rglob("*.md")])
 SAMPLING = DOCS / "concepts" / "sampling.md"

@@ -18,7 +18,8 @@ from seedvideo.environment import DECODER_BYTES, address_space_left_bytes, blame
 from seedvideo.errors import InputError
 from seedvideo.media import open_video
 from seedvideo.records import error_record
-from tests.painted import paint
+from tests.synthetic_clips import paint
+from tests.tiers import exhaustive
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -66,11 +67,11 @@ def test_errors_of_libraries_get_the_code_of_their_cause(code: str) -> None:
     ("limit_kib", "command", "code", "status"),
     [
         (120_000, "plan", "system.out_of_memory", 1),
-        (300_000, "plan", "system.out_of_memory", 1),
-        (300_000, "frames -o out", "system.out_of_memory", 1),
+        pytest.param(300_000, "plan", "system.out_of_memory", 1, marks=exhaustive),
+        pytest.param(300_000, "frames -o out", "system.out_of_memory", 1, marks=exhaustive),
         (400_000, "caption", "model.out_of_memory", 3),
-        (1_050_000, "caption", "model.out_of_memory", 3),
-        (600_000, "batch run -o job", "model.out_of_memory", 3),
+        pytest.param(1_050_000, "caption", "model.out_of_memory", 3, marks=exhaustive),
+        pytest.param(600_000, "batch run -o job", "model.out_of_memory", 3, marks=exhaustive),
     ],
 )
 def test_little_address_space(

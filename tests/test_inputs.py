@@ -17,10 +17,8 @@ from seedvideo.errors import InputTypeError, OptionTypeError
 from seedvideo.media.reader import open_video
 from seedvideo.media.source import Source
 from seedvideo.records import Record
-from tests.fixtures import Clips, clips
-from tests.records_made import done_record
-
-__all__ = ["clips"]
+from tests.fixtures import Clips
+from tests.sample_records import done_record
 
 FORMS: dict[str, Callable[[Path], Any]] = {
     "bytes": Path.read_bytes,

@@ -12,10 +12,8 @@ from PIL import Image
 import seedvideo
 from seedvideo import notebook
 from seedvideo.records import Record
-from tests.fixtures import Clips, clips
-from tests.records_made import answer_record, done_record, grounding_record
-
-__all__ = ["clips"]
+from tests.fixtures import Clips
+from tests.sample_records import answer_record, done_record, grounding_record
 
 OUTSIDE = re.compile(r"(?:src|href)=\"(?!data:)|url\(|@import|<script|<link|<iframe", re.IGNORECASE)
 

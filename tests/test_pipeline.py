@@ -8,8 +8,8 @@ import pytest
 
 import seedvideo
 from seedvideo.model.backends.base import ImagePart, TextPart
-from tests.leftovers import children
-from tests.painted import ColourModel, nearest, paint
+from tests.resource_checks import children
+from tests.synthetic_clips import ColourModel, nearest, paint
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_a_budget_too_small_is_a_plan_error(clip: Path) -> None:
 
 
 def test_an_empty_answer_is_a_model_error(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.painted.nearest", lambda picture: " . ")
+    monkeypatch.setattr("tests.synthetic_clips.nearest", lambda picture: " . ")
     with pytest.raises(seedvideo.ModelError) as caught:
         seedvideo.caption(clip, model=ColourModel())
     assert caught.value.code == "model.empty_answer"

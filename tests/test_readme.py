@@ -14,8 +14,9 @@ from seedvideo import api
 from seedvideo.cli import main
 from seedvideo.cli.console import COULD_NOT_START, INTERRUPTED, SOME_FAILED, WRONG_USAGE
 from seedvideo.writers import WRITERS
-from tests.documented import README, ROOT, blocks, console_runs, documented_clip
-from tests.painted import ColourModel
+from tests.doc_examples import README, ROOT, blocks, console_runs, documented_clip
+from tests.synthetic_clips import ColourModel
+from tests.tiers import slow
 
 PYTHON = blocks(README, "python")
 SHELL = [console_runs(block) for block in blocks(README, "shell-session")]
@@ -77,6 +78,7 @@ def test_commands_print_what_is_shown(
     assert (printed.out or printed.err) == output
 
 
+@slow
 @pytest.mark.parametrize("runs", SHELL)
 def test_a_session_in_a_shell(
     runs: list[tuple[str, str]], beside_the_clip: Path, tmp_path_factory: pytest.TempPathFactory

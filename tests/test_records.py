@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from seedvideo.errors import InputError, MediaError
 from seedvideo.records import Event, Record, SpanRecord
-from tests.records_made import answer_record, done_record, grounding_record
+from tests.sample_records import answer_record, done_record, grounding_record
 
 
 def test_a_done_record_has_the_keys_that_programs_rely_on() -> None:

@@ -14,7 +14,7 @@ from seedvideo.model.vision_encoder import VitConfig
 from seedvideo.sampler.geometry import TokenGeometry
 from seedvideo.tasks.prompts import CAPTION_PROMPT
 from seedvideo.training.export import learn_vocabulary
-from tests.painted import paint
+from tests.synthetic_clips import paint
 
 GEOMETRY = TokenGeometry(
     name="tiny",

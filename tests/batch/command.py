@@ -14,11 +14,12 @@ from functools import partial
 import seedvideo.model
 from seedvideo import cli
 from seedvideo.batch import scheduler
-from tests.batch.hands import HANDS, load
+from tests.batch.stage_doubles import HANDS, load
 
 # Under a shell that runs the tests in its background, Ctrl-C starts out ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 scheduler.Runner = partial(scheduler.Runner, hands=HANDS)
+scheduler.GRACE_S = float(os.environ.get("TEST_GRACE_S", scheduler.GRACE_S))
 seedvideo.model.prices = load
 if size := os.environ.get("TEST_FILE_BYTES"):
     # The soft limit only: the hands lift it in their own processes.
@@ -31,18 +32,28 @@ ROOT = Path(__file__).parents[2]
 
 
 def start(
-    *words: str | Path, file_bytes: int | None = None, **options: Any
+    *words: str | Path,
+    file_bytes: int | None = None,
+    grace_s: float | None = None,
+    **options: Any,
 ) -> "subprocess.Popen[str]":
     """Start ``batch run``; what it says can be read.
 
-    No file of the supervisor's may outgrow ``file_bytes``.
+    Args:
+        words: of the command.
+        file_bytes: size that no file of the supervisor's may outgrow.
+        grace_s: time that the model has to finish its clip once the job shall stop.
+        options: of the process.
     """
+    variables = {"PYTHONPATH": str(ROOT), "TEST_FILE_BYTES": str(file_bytes or "")}
+    if grace_s is not None:
+        variables["TEST_GRACE_S"] = str(grace_s)
     return subprocess.Popen(
         [sys.executable, "-c", _SCRIPT, "batch", "run", *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TEST_FILE_BYTES": str(file_bytes or "")},
+        env={**os.environ, **variables},
         **{"stdin": subprocess.DEVNULL, **options},
     )
 

@@ -6,7 +6,7 @@ import pytest
 
 from seedvideo.batch.inputs import Item
 from tests.batch.jobs import Make
-from tests.painted import paint
+from tests.synthetic_clips import paint
 
 
 @pytest.fixture(scope="session")

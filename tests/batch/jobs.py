@@ -12,7 +12,7 @@ from seedvideo.batch.journal_rows import Entry
 from seedvideo.batch.progress import Progress
 from seedvideo.batch.scheduler import Runner
 from seedvideo.records import Record
-from tests.batch.hands import HANDS, load
+from tests.batch.stage_doubles import HANDS, load
 
 Make: TypeAlias = Callable[..., list[Item]]
 

@@ -23,7 +23,7 @@ from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import State
 from seedvideo.errors import BatchError
 from tests.batch.command import are_gone, below, events, export, finish, start
-from tests.painted import COLOURS, paint
+from tests.synthetic_clips import COLOURS, paint
 
 CLIPS: Final = 20
 PAGE_BYTES: Final = 4096

@@ -18,7 +18,7 @@ from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import State
 from seedvideo.batch.maintenance import merge
 from seedvideo.batch.similarity import SIGNATURE_VERSION, Signature
-from tests.batch.made import CONTENT, MODEL, finish, items, planned
+from tests.batch.journal_rows import CONTENT, MODEL, finish, items, planned
 
 OLD_FILTERS = {
     "min_duration_s": None,

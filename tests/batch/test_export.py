@@ -22,7 +22,7 @@ from seedvideo.batch.journal import Journal
 from seedvideo.errors import ConfigError, OutputError
 from seedvideo.records import Record
 from seedvideo.utils import files
-from tests.batch.told import HOSTILE, done_names, journal_of
+from tests.batch.sample_journal import HOSTILE, done_names, journal_of
 
 STATES = ["done"] * 3 + ["filtered", "failed", "quarantined", "pending", "failed"]
 

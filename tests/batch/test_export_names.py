@@ -14,7 +14,7 @@ from seedvideo.batch.export import export
 from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
-from tests.batch.told import CONTENT, MODEL, journal_of, record_for
+from tests.batch.sample_journal import CONTENT, MODEL, journal_of, record_for
 from tests.cli.conftest import Run, run
 
 __all__ = ["run"]

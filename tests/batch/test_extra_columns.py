@@ -29,8 +29,8 @@ from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import Counts
 from seedvideo.batch.maintenance import merge
-from tests.batch.made import CONTENT, MODEL
-from tests.batch.told import record_for
+from tests.batch.journal_rows import CONTENT, MODEL
+from tests.batch.sample_journal import record_for
 
 NESTED = {"path": "fake", "tags": ["a", None, 1.5], "deep": {"x": {"y": [True]}}}
 ROWS: list[dict[str, Any]] = [

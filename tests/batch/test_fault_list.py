@@ -11,11 +11,10 @@ from pyarrow import parquet
 
 from seedvideo.batch.journal import Journal
 from tests.batch.command import export, finish
-from tests.batch.faulty import DONE, make_faults
+from tests.batch.fault_injection import DONE, make_faults
 from tests.batch.test_report import Page
-from tests.fixtures import Clips, clips
-
-__all__ = ["clips"]
+from tests.fixtures import Clips
+from tests.tiers import exhaustive
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +68,7 @@ def test_a_second_run_has_nothing_to_do(
     assert export(out, "jsonl", tmp_path / "after.jsonl") == before
 
 
+@exhaustive
 def test_every_export_holds_every_clip(
     expected: tuple[Path, dict[str, str]], out: Path, tmp_path: Path
 ) -> None:

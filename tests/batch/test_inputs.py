@@ -16,7 +16,8 @@ from seedvideo.batch.inputs import BadRow, Item, read
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.manifest import MAX_ROW_BYTES, Seen
-from tests.batch.made import MODEL, finish, planned
+from tests.batch.journal_rows import MODEL, finish, planned
+from tests.tiers import by_tier
 
 
 @pytest.fixture
@@ -152,7 +153,7 @@ def test_csv_rows_that_are_none_fail_alone(folder: Path) -> None:
     assert len([row for row in found if isinstance(row, BadRow)]) == 3
 
 
-@pytest.mark.parametrize("count", [3, 100_000])
+@pytest.mark.parametrize("count", [3, by_tier(100_000, quick=20_000)])
 def test_a_quote_left_open_costs_its_own_row_only(folder: Path, count: int) -> None:
     after = "".join(f"clip{number:06}.mp4,{number}\n" for number in range(count))
     Path("m.csv").write_text('path,id\na.mp4,a\nb.mp4,"b\n' + after)

@@ -17,7 +17,8 @@ from seedvideo.batch.job import Filters, Job, Shard, belongs
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import Counts, State
 from seedvideo.batch.journal_schema import holder_of
-from tests.batch.made import CONTENT, MODEL, finish, items, planned, record_of
+from tests.batch.journal_rows import CONTENT, MODEL, finish, items, planned, record_of
+from tests.tiers import by_tier
 
 FAILED: tuple[State, ...] = ("failed",)
 
@@ -172,9 +173,10 @@ def test_ids_repeated_in_another_chunk_are_told(
 
 def test_many_rows_take_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All 20,000 rows at once take 17 MB; a chunk of 500 and the hashes of all take 2 MB."""
+    rows = by_tier(20_000, quick=6_000)
     monkeypatch.setattr(journal_sync, "CHUNK_ROWS", 500)
     manifest = tmp_path / "rows.txt"
-    manifest.write_text("".join(f"clips/{number:06}.mp4\n" for number in range(20_000)))
+    manifest.write_text("".join(f"clips/{number:06}.mp4\n" for number in range(rows)))
     with Journal.open(tmp_path / "out", write=True) as journal:
         tracemalloc.start()
         try:
@@ -182,7 +184,7 @@ def test_many_rows_take_little_memory(tmp_path: Path, monkeypatch: pytest.Monkey
             most_bytes = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
-    assert counts == Counts(pending=20_000)
+    assert counts == Counts(pending=rows)
     assert most_bytes < 4_000_000
 
 

@@ -16,12 +16,13 @@ from seedvideo.batch.job import Job, Shard
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import Counts, State
 from seedvideo.batch.maintenance import merge
-from tests.batch.made import CONTENT, MODEL, finish, items, planned, record_of
+from tests.batch.journal_rows import CONTENT, MODEL, finish, items, planned, record_of
+from tests.tiers import by_tier
 
 WORK = """
 import os, sys
 from pathlib import Path
-from tests.batch.made import finish, items, planned
+from tests.batch.journal_rows import finish, items, planned
 journal = planned(Path(sys.argv[1]), items(int(sys.argv[2])))
 while taken := journal.take(3):
     for each in taken:
@@ -69,7 +70,8 @@ def test_nothing_told_done_is_lost_when_the_process_is_killed(tmp_path: Path) ->
     chance = random.Random(6)
     told: list[str] = []
     count = 150
-    for _ in range(20):
+    rounds = by_tier(20, quick=6)
+    for _ in range(rounds):
         child = subprocess.Popen(
             [sys.executable, "-c", WORK, str(tmp_path), str(count)],
             stdout=subprocess.PIPE,
@@ -91,7 +93,7 @@ def test_nothing_told_done_is_lost_when_the_process_is_killed(tmp_path: Path) ->
             assert journal.problems() == []
             done = {entry.item.id for entry in journal.entries(states=DONE)}
             assert set(told) <= done
-    assert len(told) == len(set(told)) > 20
+    assert len(told) == len(set(told)) > rounds
     subprocess.run([sys.executable, "-c", WORK, str(tmp_path), str(count)], check=True, cwd=ROOT)
     with Journal.open(tmp_path, write=False) as journal:
         entries = [(entry.item, entry.record) for entry in journal.entries()]
@@ -123,7 +125,8 @@ def test_another_process_is_named_and_its_lock_ends_with_it(tmp_path: Path) -> N
 def test_a_full_disk_at_any_write_loses_nothing(tmp_path: Path) -> None:
     """SQLite's own limit on pages stands for the disk: every n-th page is the one too many."""
     codes = []
-    for pages in range(12, 40):
+    sizes_pages = range(12, 40, by_tier(1, quick=4))
+    for pages in sizes_pages:
         folder = tmp_path / str(pages)
         done = []
         with Journal.open(folder, write=True) as journal:
@@ -144,14 +147,14 @@ def test_a_full_disk_at_any_write_loses_nothing(tmp_path: Path) -> None:
                 for each in taken:
                     finish(journal, each.item)
             assert journal.counts() == Counts(done=40)
-    assert codes == ["output.disk_full"] * 28
+    assert codes == ["output.disk_full"] * len(sizes_pages)
 
 
 def test_a_file_that_may_not_grow_is_a_full_disk(tmp_path: Path) -> None:
     code = (
         "import resource, sys; from pathlib import Path\n"
         "from seedvideo import OutputError\n"
-        "from tests.batch.made import finish, items, planned\n"
+        "from tests.batch.journal_rows import finish, items, planned\n"
         "journal = planned(Path(sys.argv[1]), items(500))\n"
         "size = int(sys.argv[2]); resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))\n"
         "try:\n"
@@ -202,7 +205,8 @@ def test_flipped_bytes_are_refused_with_the_way_out_or_change_nothing(tmp_path: 
     truth = [(item, record_of(item)) for item in items(60)]
     chance = random.Random(13)
     codes, hints = [], set()
-    for trial in range(60):
+    trials = by_tier(60, quick=20)
+    for trial in range(trials):
         spoiled = bytearray(whole)
         start = chance.randrange(len(spoiled) - 64)
         for place in range(start, start + 64):
@@ -216,7 +220,7 @@ def test_flipped_bytes_are_refused_with_the_way_out_or_change_nothing(tmp_path: 
         except SeedVideoError as error:
             codes.append(error.code)
             hints.add(error.hint.split("/")[0])
-    assert len(codes) > 20
+    assert len(codes) > trials // 3
     assert set(codes) <= {"batch.journal_damaged", "batch.journal_newer"}
     assert "keep what can be read: seedvideo batch merge " in hints
 

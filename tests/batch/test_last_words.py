@@ -12,9 +12,9 @@ from seedvideo.batch.journal import Journal
 from seedvideo.batch.process import Process
 from seedvideo.errors import DecodeError, ModelError
 from seedvideo.model.backends.base import Prices
-from tests.batch.hands import HANDS
 from tests.batch.jobs import Make, run
-from tests.painted import ColourModel
+from tests.batch.stage_doubles import HANDS
+from tests.synthetic_clips import ColourModel
 
 
 def test_a_process_that_cannot_start_says_why() -> None:

@@ -21,6 +21,7 @@ from seedvideo.batch.similarity import (
 from seedvideo.config import SamplingConfig
 from seedvideo.pipeline import clip_window
 from tests.fixtures import Pixels, ffmpeg
+from tests.tiers import quick_first
 
 WIDTH_PX, HEIGHT_PX, FPS, FRAMES = 256, 144, 24, 48
 H264: Final = "-c:v libx264 -preset veryfast -pix_fmt yuv420p -crf 20"
@@ -170,7 +171,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: film(folder / f"{name}.mp4", SCENES[name]) for name in ("thrown", "hand")}
 
 
-@pytest.mark.parametrize("how", COPIES)
+@pytest.mark.parametrize("how", quick_first(COPIES, 4))
 def test_copies_are_found(
     how: str, originals: dict[str, Path], scenes: dict[str, Signature], tmp_path: Path
 ) -> None:

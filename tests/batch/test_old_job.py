@@ -1,8 +1,8 @@
 """Jobs that an older version began are gone on with, and nothing of them is done again.
 
-`old_job` was written by the code of commit 911e8ab, with the model of `tests.batch.hands`: two jobs
-in a folder with their clips and lists. A job names the folder that it was begun in, and a file its
-time of change; git keeps neither, so both are set in a copy. Nothing else is changed.
+`old_job` was written by the code of commit 911e8ab, with the model of `tests.batch.stage_doubles`:
+two jobs in a folder with their clips and lists. A job names the folder that it was begun in, and a
+file its time of change; git keeps neither, so both are set in a copy. Nothing else is changed.
 """
 
 import json

@@ -8,7 +8,7 @@ import pytest
 
 from seedvideo import pipeline
 from seedvideo.batch.execution import pack, sheet_of, unpack
-from tests.painted import ColourModel, paint
+from tests.synthetic_clips import ColourModel, paint
 
 
 @pytest.mark.parametrize("sheet", [b"", b"a picture"])

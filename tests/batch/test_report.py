@@ -20,8 +20,8 @@ from seedvideo.batch.journal_rows import State
 from seedvideo.batch.report_html import timeline
 from seedvideo.errors import OutputError
 from seedvideo.utils import files
-from tests.batch.told import CONTENT, HOSTILE, journal_of
-from tests.records_made import done_record
+from tests.batch.sample_journal import CONTENT, HOSTILE, journal_of
+from tests.sample_records import done_record
 
 ALLOWED_LINKS = re.compile(r"#[\w-]+|(?:index|page-\d{4})\.html")
 

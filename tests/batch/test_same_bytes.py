@@ -17,6 +17,7 @@ from seedvideo.batch.job import Filters
 from seedvideo.batch.journal import Journal
 from tests.batch.command import export, finish
 from tests.batch.jobs import JOB, Make, run
+from tests.tiers import exhaustive
 
 NAMES = ("a-red", "b-two", "c-black", "d-green", "e-red", "bug-red", "f-blue")
 
@@ -26,6 +27,7 @@ def exported(folder: Path) -> dict[str, bytes]:
     return {form: export(folder, form, folder / f"all.{form}") for form in ("jsonl", "csv", "html")}
 
 
+@exhaustive
 def test_one_two_and_four_workers(tmp_path: Path, made: Make) -> None:
     made(*NAMES)
     (tmp_path / "text.mp4").write_text("no video\n")
@@ -39,6 +41,7 @@ def test_one_two_and_four_workers(tmp_path: Path, made: Make) -> None:
     assert found[0] == found[1] == found[2]
 
 
+@exhaustive
 def test_zones_and_languages(tmp_path: Path, made: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     made("a-red", "bug-red")
     found = []
@@ -86,6 +89,7 @@ def exported_here(folder: Path, items: list[Item]) -> list[bytes]:
     return made
 
 
+@exhaustive
 def test_a_decimal_comma(tmp_path: Path, made: Make, request: pytest.FixtureRequest) -> None:
     items = made("a-red", "bug-red", "b-two")
     truth = exported_here(tmp_path / "point", items)

@@ -8,7 +8,7 @@ import pytest
 
 from seedvideo import api, pipeline
 from seedvideo.cli import main
-from tests.painted import ColourModel, paint
+from tests.synthetic_clips import ColourModel, paint
 
 
 class Result(NamedTuple):

@@ -9,7 +9,7 @@ import pytest
 from seedvideo import api
 from seedvideo.cli.options import parse_options
 from tests.cli.conftest import Run
-from tests.painted import ColourChooser, ColourModel, SayingModel
+from tests.synthetic_clips import ColourChooser, ColourModel, SayingModel
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from seedvideo.batch.job import Filters, Job
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.progress import united
 from seedvideo.batch.similarity import NEAR_LEVELS
-from tests.batch.told import CONTENT, journal_of, record_for
+from tests.batch.sample_journal import CONTENT, journal_of, record_for
 from tests.cli.conftest import Run
 
 

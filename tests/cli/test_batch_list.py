@@ -11,7 +11,7 @@ from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.maintenance import CODES
 from seedvideo.batch.progress import naming
-from tests.batch.told import MODEL, journal_of
+from tests.batch.sample_journal import MODEL, journal_of
 from tests.cli.conftest import Run
 from tests.test_docs import ERRORS
 

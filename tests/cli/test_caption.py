@@ -12,7 +12,7 @@ from seedvideo import api
 from seedvideo.errors import ModelError
 from seedvideo.model.backends.base import Generation, Part
 from tests.cli.conftest import Run
-from tests.painted import ColourModel, paint
+from tests.synthetic_clips import ColourModel, paint
 
 pytestmark = pytest.mark.usefixtures("model")
 

@@ -10,12 +10,9 @@ import seedvideo
 from seedvideo.errors import SeedVideoError
 from tests.cli.conftest import Run
 from tests.fixtures import Clips
-from tests.fixtures import clips as coded_clips
 from tests.media.still_files import pictures, png, png_chunks, saved
-from tests.painted import ColourChooser, ColourModel, SayingModel
 from tests.sampler.test_damaged_start import damaged
-
-__all__ = ["coded_clips"]
+from tests.synthetic_clips import ColourChooser, ColourModel, SayingModel
 
 _Words = Callable[[Path, Path], tuple[str | Path, ...]]
 ENTRIES: dict[str, _Words] = {

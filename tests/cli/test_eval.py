@@ -12,7 +12,7 @@ from seedvideo.evaluate.flashbench import Knobs, quick
 from seedvideo.evaluate.flashbench.quick import Case
 from seedvideo.model.backends.base import TextPart
 from tests.cli.conftest import Run
-from tests.painted import ColourChooser, ColourModel, SayingModel
+from tests.synthetic_clips import ColourChooser, ColourModel, SayingModel
 
 FIXTURES = Path(__file__).parent.parent / "evaluate" / "fixtures"
 

@@ -13,7 +13,7 @@ from PIL import Image
 from seedvideo.cli.output import PNG, Encoding, ImageFormat, encoded
 from seedvideo.cli.plan import remove_pictures
 from tests.cli.conftest import Run
-from tests.painted import nearest
+from tests.synthetic_clips import nearest
 
 LIGHT = ("--policy", "uniform", "--budget", "300")
 

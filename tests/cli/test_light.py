@@ -6,12 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.tiers import quick_first
+
 HEAVY = ("torch", "av", "cv2", "decord", "scenedetect", "numpy", "PIL", "jinja2")
 
 
 @pytest.mark.parametrize(
     "command",
-    ["caption", "ask", "ground", "plan", "frames", "shots", "models", "doctor", "eval", "batch"],
+    quick_first(
+        ["caption", "ask", "ground", "plan", "frames", "shots", "models", "doctor", "eval", "batch"]
+    ),
 )
 def test_help_of_a_command_is_light(command: str) -> None:
     assert heavy_after([command, "--help"]) == "[]"

@@ -10,7 +10,7 @@ from PIL import Image
 
 from seedvideo.sampler.plan import Plan
 from tests.cli.conftest import Run
-from tests.painted import nearest
+from tests.synthetic_clips import nearest
 
 
 def test_plan_without_a_model(run: Run, clips: Path) -> None:

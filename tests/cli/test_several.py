@@ -14,7 +14,7 @@ from seedvideo import api
 from seedvideo.cli.console import Talk
 from seedvideo.cli.sources import name_of, read_rows
 from tests.cli.conftest import Result, Run
-from tests.painted import paint
+from tests.synthetic_clips import paint
 
 LIGHT = ("--policy", "uniform", "--budget", "300")
 

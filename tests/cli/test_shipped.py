@@ -1,4 +1,4 @@
-"""The command line with the model that is shipped, as a process of its own, on a real clip."""
+"""The command line with the model that is shipped, on a real clip: once as a process of its own."""
 
 import json
 import os
@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 from seedvideo.model import load
+from tests.cli.conftest import Run
 
 
-def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
+def run_process(*words: str | Path) -> subprocess.CompletedProcess[str]:
     """One ``seedvideo`` command in a fresh process."""
     return subprocess.run(
         [sys.executable, "-m", "seedvideo", *map(str, words)],
@@ -22,7 +23,7 @@ def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_dense_captions_of_a_real_clip(clips: Path) -> None:
-    done = run("caption", clips / "two.mp4", "--dense", "-f", "json")
+    done = run_process("caption", clips / "two.mp4", "--dense", "-f", "json")
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
     assert record["status"] == "done"
@@ -35,26 +36,26 @@ def test_dense_captions_of_a_real_clip(clips: Path) -> None:
     assert ("not sure" in done.stderr) != is_sure
 
 
-def test_a_plan_for_the_model_is_what_it_reads(clips: Path) -> None:
+def test_a_plan_for_the_model_is_what_it_reads(clips: Path, run: Run) -> None:
     planned = run("plan", clips / "two.mp4", "--model", "nano", "--json")
     captioned = run("caption", clips / "two.mp4", "--json")
-    plan, record = json.loads(planned.stdout), json.loads(captioned.stdout)
+    plan, record = json.loads(planned.out), json.loads(captioned.out)
     assert plan["policy"] == record["plan"]["policy"] == "adaptive"
     assert plan["geometry"]["name"] == "nano"
     assert plan["charged_tokens"] <= plan["budget_tokens"] == 384
     assert record["usage"]["visual_tokens"] == plan["totals"]["visual_tokens"]
 
 
-def test_an_answer_about_a_real_clip(clips: Path) -> None:
+def test_an_answer_about_a_real_clip(clips: Path, run: Run) -> None:
     done = run("ask", clips / "two.mp4", "What is seen?", "-f", "json")
-    assert done.returncode == 0, done.stderr
-    record = json.loads(done.stdout)
+    assert done.code == 0, done.err
+    record = json.loads(done.out)
     assert (record["task"], record["status"]) == ("ask", "done")
     assert record["text"] == record["answer"]["answer"] != ""
 
 
-def test_models_and_doctor_know_it() -> None:
+def test_models_and_doctor_know_it(run: Run) -> None:
     models = run("models")
-    assert models.returncode == 0 and "nano" in models.stdout
+    assert models.code == 0 and "nano" in models.out
     doctor = run("doctor")
-    assert doctor.returncode == 0, doctor.stdout + doctor.stderr
+    assert doctor.code == 0, doctor.out + doctor.err

@@ -9,7 +9,7 @@ from scenedetect import AdaptiveDetector, detect
 from scenedetect.output import write_scene_list
 
 from tests.cli.conftest import Run
-from tests.painted import paint
+from tests.synthetic_clips import paint
 
 
 @pytest.fixture

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.painted import paint
+from tests.synthetic_clips import paint
+from tests.tiers import quick_first
 
 COLOUR_MODEL = """
 import sys
 from seedvideo import api
 from seedvideo.cli import main
-from tests.painted import ColourModel
+from tests.synthetic_clips import ColourModel
 
 api.load = lambda name: ColourModel()
 sys.exit(main(sys.argv[1:]))
@@ -90,7 +91,7 @@ def test_a_hostile_name_stays_inert(tmp_path: Path) -> None:
     assert "\x07" not in received
 
 
-@pytest.mark.parametrize("command", ["caption", "plan", "frames", "shots"])
+@pytest.mark.parametrize("command", quick_first(["caption", "plan", "frames", "shots"]))
 def test_how_much_was_looked_at_is_shown_and_taken_away(tmp_path: Path, command: str) -> None:
     video = paint(tmp_path / "video.mp4", ["red", "blue", "green"], shot_s=4)
     words = ("-o", tmp_path / "out") if command == "frames" else ()

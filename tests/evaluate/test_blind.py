@@ -8,7 +8,7 @@ import numpy as np
 
 from seedvideo.evaluate.runner import GREY, blind
 from seedvideo.model.backends.base import ImagePart, Part, TextPart, pack
-from tests.painted import COLOURS, ColourModel
+from tests.synthetic_clips import COLOURS, ColourModel
 
 
 def frame(colour: str, height_px: int) -> np.ndarray[Any, Any]:

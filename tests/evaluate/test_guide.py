@@ -11,7 +11,7 @@ from seedvideo.evaluate.registry import told
 from seedvideo.evaluate.results import read_predictions
 from seedvideo.evaluate.scoring import MEASURES, UNREAD
 from seedvideo.evaluate.types import Task
-from tests.documented import DOCS, blocks
+from tests.doc_examples import DOCS, blocks
 
 GUIDE = DOCS / "guides" / "evaluate.md"
 TEXT = GUIDE.read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from seedvideo.media.container_boxes import (
     read_track_header,
     whole,
 )
-from tests.cropped import box
+from tests.cropped_files import box
 
 SIDES = struct.pack(">2I", 640 << 16, (360 << 16) + (1 << 15))
 SHORT = bytes(12) + struct.pack(">2I", 7, 0)

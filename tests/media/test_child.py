@@ -16,7 +16,7 @@ from seedvideo.config import Limits
 from seedvideo.errors import DecodeError
 from seedvideo.media import Target, VideoReader, open_video
 from tests.fixtures import Clips, coded_video, ffmpeg, read_number
-from tests.leftovers import children, descriptors
+from tests.resource_checks import children, descriptors
 
 ROOT = Path(__file__).resolve().parents[2]
 

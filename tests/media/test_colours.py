@@ -18,7 +18,7 @@ from seedvideo.media.cropping import Crop
 from seedvideo.media.resize import Orientation, Resizer
 from seedvideo.media.types import MediaWarning
 from tests.fixtures import Clips, Pixels, ffmpeg
-from tests.in_process import shown
+from tests.in_process_decode import shown
 
 WIDTH_PX, HEIGHT_PX = 96, 64
 

@@ -11,7 +11,7 @@ import pytest
 from seedvideo.errors import MediaError
 from seedvideo.media import Target, open_video
 from seedvideo.media.container_boxes import read_heif_window
-from tests.cropped import (
+from tests.cropped_files import (
     aperture,
     aperture_of,
     box,
@@ -22,7 +22,7 @@ from tests.cropped import (
     turned,
 )
 from tests.fixtures import Clips, Pixels, ffmpeg
-from tests.in_process import Shown, shown
+from tests.in_process_decode import Shown, shown
 
 WIDTH_PX, HEIGHT_PX = 96, 64
 SIDES: Final = (13, 7, 5, 9)

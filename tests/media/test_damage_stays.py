@@ -8,6 +8,7 @@ is not its own.
 import random
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Final, get_args
 
@@ -17,8 +18,9 @@ import pytest
 
 from seedvideo.media import VideoReader
 from seedvideo.media.decoder import Strategy
-from tests.exactness import WORKERS, choices, is_frame, opened, plain_decode, targets_of
 from tests.fixtures import Clips, Pixels, coded_video
+from tests.frame_reference import WORKERS, choices, is_frame, opened, plain_decode, targets_of
+from tests.tiers import quick_first
 
 MADE: Final[dict[str, tuple[str, str]]] = {
     # name: (file name, ffmpeg's options)
@@ -64,6 +66,7 @@ class Sound:
         return range(self.keys[DAMAGED], self.keys[DAMAGED + 1])
 
 
+@cache
 def sound(clips: Clips, name: str) -> Sound:
     file_name, arguments = MADE[name]
     path = clips.made(file_name, lambda made: coded_video(made, arguments))
@@ -120,7 +123,7 @@ def check_damaged(whole: Sound, reader: VideoReader, draw: random.Random, *, set
 
 
 @pytest.mark.parametrize("workers", WORKERS)
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", quick_first(range(4)))
 @pytest.mark.parametrize("where", ["keyframe", "between", "headers"])
 @pytest.mark.parametrize("name", [*MADE])
 def test_all_other_groups_are_as_they_were(

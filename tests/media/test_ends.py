@@ -7,7 +7,7 @@ import pytest
 
 from seedvideo.media import MediaInfo, open_video
 from tests.fixtures import coded_video, ffmpeg
-from tests.interlaced import jpeg, write_avi
+from tests.interlaced_streams import jpeg, write_avi
 
 TWO_RATES = "-vf setpts='if(lt(N,8),N,60)/30/TB' -fps_mode passthrough -enc_time_base 1:1000"
 """Nine frames: eight of 1/30 s, then one at 2 s."""

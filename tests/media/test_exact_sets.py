@@ -15,8 +15,9 @@ import av
 import pytest
 
 from seedvideo.media.decoder import Strategy
-from tests.exactness import WORKERS, choices, is_frame, opened, plain_decode, targets_of
 from tests.fixtures import FRAMES, Clips, coded_video, ffmpeg
+from tests.frame_reference import WORKERS, choices, is_frame, opened, plain_decode, targets_of
+from tests.tiers import by_tier, quick_among
 
 X264: Final = "-c:v libx264 -pix_fmt yuv420p -preset veryfast"
 X265: Final = (
@@ -111,7 +112,7 @@ def check_sets(path: Path, workers: int | None, *, sets: int = 8, clock_jumps: b
         assert len(times) == len(reader.times)
         if not clock_jumps:
             assert times == list(reader.times)
-        for ranks in choices(draw, len(times), sets=sets):
+        for ranks in choices(draw, len(times), sets=by_tier(sets, quick=3)):
             for strategy in get_args(Strategy):
                 frames = list(reader.frames(targets_of(reader, ranks), strategy=strategy))
                 assert len(frames) == len(ranks)
@@ -122,7 +123,7 @@ def check_sets(path: Path, workers: int | None, *, sets: int = 8, clock_jumps: b
 
 
 @pytest.mark.parametrize("workers", WORKERS)
-@pytest.mark.parametrize("name", [*MADE, *KNOWN])
+@pytest.mark.parametrize("name", quick_among([*MADE, *KNOWN], MADE))
 def test_any_set_reached_in_any_way_is_as_in_a_plain_decode(
     clips: Clips, name: str, workers: int | None
 ) -> None:

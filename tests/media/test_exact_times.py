@@ -1,19 +1,22 @@
 """Times from packets alone equal those of a full decode, and each label has its own picture."""
 
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import av
 import pytest
 
 from seedvideo.media import Target, open_video, strictly_increasing
-from tests.fixtures import DERIVED, RECIPES, Clips, read_number
+from tests.fixtures import DERIVED, KINDS, RECIPES, Clips, read_number
+from tests.tiers import quick_among
 
 SOUND = [*RECIPES, *DERIVED]
 WITHOUT_PRESENTATION_TIMES = ("mpeg4_b_avi", "h264_avi")
 """AVI stores no presentation times; FFmpeg makes them up, wrongly, for reordered pictures."""
 
 
+@cache
 def full_decode(path: Path) -> tuple[list[Fraction], list[int]]:
     """Decodes all of a file in this process: times in seconds, and the numbers in the pictures."""
     times, numbers = [], []
@@ -25,7 +28,7 @@ def full_decode(path: Path) -> tuple[list[Fraction], list[int]]:
     return times, numbers
 
 
-@pytest.mark.parametrize("name", SOUND)
+@pytest.mark.parametrize("name", quick_among(SOUND, KINDS))
 def test_times_equal_those_of_a_full_decode(clips: Clips, name: str) -> None:
     times, _ = full_decode(clips[name])
     with open_video(clips[name]) as reader:
@@ -37,7 +40,7 @@ def test_times_equal_those_of_a_full_decode(clips: Clips, name: str) -> None:
             assert list(reader.times) == [time - reader.info.start for time in times]
 
 
-@pytest.mark.parametrize("name", SOUND)
+@pytest.mark.parametrize("name", quick_among(SOUND, KINDS))
 def test_every_label_has_its_own_picture(clips: Clips, name: str) -> None:
     _, numbers = full_decode(clips[name])
     with open_video(clips[name]) as reader:

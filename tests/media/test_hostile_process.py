@@ -10,7 +10,8 @@ from seedvideo.errors import DecodeError
 from seedvideo.media import Target, open_video, worker_client
 from seedvideo.media.decoder import LookSize, LookSpan
 from tests.fixtures import Clips, coded_video
-from tests.leftovers import children
+from tests.resource_checks import children
+from tests.tiers import quick_first
 
 BOOT = """
 import json, sys
@@ -96,7 +97,7 @@ worker._answer_pass = answer
     assert children() == []
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", quick_first([1, 2]))
 @pytest.mark.parametrize("does", PASSES)
 def test_a_pass_of_nonsense(
     clips: Clips, monkeypatch: pytest.MonkeyPatch, does: str, workers: int

@@ -13,7 +13,7 @@ from seedvideo.media import Target, open_video
 from seedvideo.media.decoder import LookSize, LookSpan
 from seedvideo.media.interlacing import field_reader
 from tests.fixtures import coded_video
-from tests.interlaced import (
+from tests.interlaced_streams import (
     Coded,
     group,
     jpeg,

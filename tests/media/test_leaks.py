@@ -13,11 +13,12 @@ import pytest
 
 from seedvideo.errors import SeedVideoError
 from seedvideo.media import Target, VideoReader
-from tests.exactness import WORKERS, opened
 from tests.fixtures import Clips, read_number
-from tests.leftovers import children, held, resident_bytes
+from tests.frame_reference import WORKERS, opened
+from tests.resource_checks import children, held, resident_bytes
+from tests.tiers import by_tier
 
-OPENS: Final = int(os.environ.get("SEEDVIDEO_LEAK_OPENS", "40"))
+OPENS: Final = int(os.environ.get("SEEDVIDEO_LEAK_OPENS", by_tier(40, quick=8)))
 WARM_UP: Final = 10
 """Openings until caches are filled."""
 
@@ -26,10 +27,9 @@ SLACK_BYTES: Final = 6_000_000
 even the fewest openings hand out."""
 
 
-def broken(clips: Clips) -> Path:
+def broken(clips: Clips, path: Path) -> Path:
     data = bytearray(clips["no_b_frames"].read_bytes())
     data[len(data) // 2 : len(data) // 2 + 2000] = bytes(2000)
-    path = clips.folder / "leaks-broken.mp4"
     path.write_bytes(data)
     return path
 
@@ -54,7 +54,13 @@ def use(reader: VideoReader, turn: int) -> None:
 def test_openings_leave_nothing_behind(clips: Clips, tmp_path: Path, workers: int | None) -> None:
     text = tmp_path / "text.mp4"
     text.write_bytes(b"\0\0\0\x18ftypmp42 and no more")
-    files = [clips["plain"], clips["hevc"], clips["ts"], broken(clips), text]
+    files = [
+        clips["plain"],
+        clips["hevc"],
+        clips["ts"],
+        broken(clips, tmp_path / "broken.mp4"),
+        text,
+    ]
     before, memory = held(), 0
     for turn in range(WARM_UP + OPENS):
         if turn == WARM_UP:
@@ -83,7 +89,7 @@ def test_a_pass_left_early_frees_what_it_holds(clips: Clips, way: str, workers: 
     with opened(clips["plain"], workers) as reader:
         targets = [Target(time, 600, 350) for time in reader.times]
         running, memory = 0, 0
-        for turn in range(25):
+        for turn in range(by_tier(25, quick=6)):
             frames = reader.frames(targets[turn % 3 :])
             first = next(frames)
             assert read_number(first.pixels) == turn % 3
@@ -110,7 +116,7 @@ def test_a_reader_closed_in_mid_pass_leaves_nothing_behind(
     clips: Clips, workers: int | None
 ) -> None:
     before = held()
-    for _ in range(15):
+    for _ in range(by_tier(15, quick=4)):
         reader = opened(clips["plain"], workers)
         frames = reader.frames([Target(time, 600, 350) for time in reader.times])
         next(frames)

@@ -16,6 +16,7 @@ from seedvideo.config import Limits
 from seedvideo.media import Target, open_video
 from seedvideo.media.resize import Orientation, Resizer
 from tests.fixtures import FRAMES, Clips, Pixels, coded_video, ffmpeg
+from tests.tiers import quick_among
 
 SIZE = (96, 56)
 X264 = "-c:v libx264 -pix_fmt yuv420p -preset veryfast"
@@ -47,6 +48,10 @@ OTHERS = ["b_pyramid", "open_gop_ts", "intra_refresh", "hevc_mkv", "vfr_mkv", "t
 OTHERS += ["cut", "cut_open_gop", "cut_hevc", "fragmented", "flv", "h264_avi"]
 
 
+FEW = [*MADE, "open_gop", "hevc", "vp9", "mpeg2_ts", "cut_open_gop"]
+"""Those of the quick tier."""
+
+
 def clip(clips: Clips, name: str) -> Path:
     if name not in MADE:
         return clips[name]
@@ -67,7 +72,7 @@ def every_picture(path: Path) -> list[Pixels]:
         ]
 
 
-@pytest.mark.parametrize("name", [*SAVES, *SAVES_NOTHING, *OTHERS])
+@pytest.mark.parametrize("name", quick_among([*SAVES, *SAVES_NOTHING, *OTHERS], FEW))
 def test_any_choice_of_frames_is_as_in_a_full_decode(clips: Clips, name: str) -> None:
     path, draw = clip(clips, name), random.Random(name)
     whole = every_picture(path)
@@ -81,7 +86,7 @@ def test_any_choice_of_frames_is_as_in_a_full_decode(clips: Clips, name: str) ->
                 assert np.array_equal(frame.pixels, whole[rank])
 
 
-@pytest.mark.parametrize("name", [*SAVES, *SAVES_NOTHING])
+@pytest.mark.parametrize("name", quick_among([*SAVES, *SAVES_NOTHING], FEW))
 def test_what_nobody_needs_is_left_out_where_the_stream_says_so(clips: Clips, name: str) -> None:
     with open_video(clip(clips, name)) as reader:
         targets = [Target(reader.times[rank], *SIZE) for rank in (3, FRAMES - 4)]

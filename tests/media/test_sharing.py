@@ -27,7 +27,7 @@ from seedvideo.media.decoder import LookSize, LookSpan
 from seedvideo.media.sharing import SharedLock, SharedSteps
 from tests.fixtures import Clips, read_number
 from tests.forks import forked
-from tests.leftovers import children, descriptors, held
+from tests.resource_checks import children, descriptors, held
 
 ROOT = Path(__file__).resolve().parents[2]
 PLACES = [3, 20, 41, 77]
@@ -321,10 +321,10 @@ def test_close_wakes_a_thread_that_waits(clips: Clips) -> None:
     next(frames)
     os.kill(children()[0], signal.SIGSTOP)
     threading.Timer(0.3, reader.close).start()
-    began_s = time.monotonic()
     with pytest.raises(DecodeError) as caught:
         list(frames)
-    assert caught.value.code == "decode.stopped" and time.monotonic() - began_s < 20
+    # Had it waited for the process, the code would be that of a stall.
+    assert caught.value.code == "decode.stopped"
     del frames, reader
     time.sleep(0.05)
     assert held() == before

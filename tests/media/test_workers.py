@@ -17,7 +17,8 @@ from seedvideo.errors import ConfigError, DecodeError, InputError, MediaError
 from seedvideo.media import Frame, Target, VideoReader, open_video, worker_pool
 from seedvideo.media.decoder import Depth, LookSize, LookSpan
 from tests.fixtures import coded_video
-from tests.leftovers import children, descriptors
+from tests.resource_checks import children, descriptors
+from tests.tiers import by_tier, quick_among, quick_first
 
 SIZE = LookSize(32, 24, every=Fraction(1, 10))
 CODECS = {
@@ -35,8 +36,11 @@ CODECS = {
     "false.mp4": "-c:v mpeg4 -bf 2 -g 30 -pix_fmt yuv420p",
 }
 
+MORE = (2, 8)[: by_tier(2, quick=1)]
+"""Numbers of processes that are compared with one."""
 
-@pytest.fixture(scope="module", params=CODECS)
+
+@pytest.fixture(scope="module", params=quick_among(CODECS, ("open.mp4", "false.mp4")))
 def clip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path: Path = tmp_path_factory.mktemp("workers") / request.param
     coded_video(path, CODECS[request.param], frames=600, size=(64, 48))
@@ -78,23 +82,23 @@ def some_spans(dice: random.Random, frames: int) -> list[LookSpan]:
     ]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", quick_first(range(3)))
 def test_frames_are_the_same_from_any_number_of_processes(clip: Path, seed: int) -> None:
     dice = random.Random(seed)
     numbers = sorted(dice.sample(range(600), (500, 90, 12)[seed]))
     one = fetch(clip, 1, numbers)
     assert len(one) == len(numbers)
-    assert fetch(clip, 2, numbers) == one
-    assert fetch(clip, 8, numbers) == one
+    for workers in MORE:
+        assert fetch(clip, workers, numbers) == one
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", quick_first(range(2)))
 def test_looks_are_the_same_from_any_number_of_processes(clip: Path, seed: int) -> None:
     spans = some_spans(random.Random(seed), 600)
     one = look(clip, 1, spans)
     assert one
-    assert look(clip, 2, spans) == one
-    assert look(clip, 8, spans) == one
+    for workers in MORE:
+        assert look(clip, workers, spans) == one
 
 
 def test_all_frames_are_looked_at_once(clip: Path) -> None:
@@ -126,11 +130,11 @@ def looked(path: Path, workers: int) -> object:
         return error.code
 
 
-@pytest.mark.parametrize("name", ["h264.mp4", "open.mp4", "hevc.mkv", "vp9.webm"])
+@pytest.mark.parametrize("name", quick_first(["h264.mp4", "open.mp4", "hevc.mkv", "vp9.webm"]))
 def test_damaged_files_too(name: str, tmp_path: Path) -> None:
     whole = coded_video(tmp_path / name, CODECS[name], frames=600, size=(64, 48)).read_bytes()
     sound = 0
-    for seed in range(4):
+    for seed in range(by_tier(4, quick=1)):
         dice, data = random.Random(f"{name} {seed}"), bytearray(whole)
         for _ in range(4):
             place = dice.randrange(len(data) // 8, len(data) * 7 // 8)
@@ -139,8 +143,8 @@ def test_damaged_files_too(name: str, tmp_path: Path) -> None:
         path.write_bytes(data)
         numbers = sorted(dice.sample(range(600), 200))
         one = told(path, 1, numbers)
-        assert told(path, 2, numbers) == one
-        assert told(path, 8, numbers) == one
+        for workers in MORE:
+            assert told(path, workers, numbers) == one
         sound += isinstance(one, tuple)
         assert looked(path, 2) == looked(path, 1)
     assert sound  # Some at least could be decoded.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -19,6 +19,7 @@ from seedvideo.model.generation import (
 )
 from seedvideo.model.language_model import Decoder, DecoderConfig, KVCache
 from seedvideo.model.metadata import ANSWER_ID, END_ID, IMAGE_ID
+from tests.tiers import examples
 
 CONFIG = DecoderConfig(vocabulary=40, width=32, depth=3, heads=4, kv_heads=2, hidden=48)
 
@@ -64,7 +65,7 @@ def assert_is_exact(found: Sequence[Scored], expected: Sequence[float]) -> None:
     assert scores == sorted(scores, reverse=True)
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(
     candidates=st.lists(
         st.lists(TEXT_IDS, min_size=1, max_size=6), min_size=1, max_size=WIDTH, unique_by=tuple
@@ -79,7 +80,7 @@ def test_as_many_candidates_as_are_kept_are_scored_exactly(
     assert_is_exact(found, one_by_one(decoder, prompt, candidates))
 
 
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(
     candidates=st.lists(
         # Three tokens alone: most candidates begin alike, and many are another's beginning.

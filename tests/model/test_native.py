@@ -28,8 +28,8 @@ from seedvideo.model.seedvl import AnswerConfig, SeedVL, SeedVLConfig, initialis
 from seedvideo.model.vision_encoder import VitConfig
 from seedvideo.sampler.geometry import TokenGeometry
 from seedvideo.training.export import learn_vocabulary
-from tests.model.made import picture
-from tests.painted import ColourModel
+from tests.model.pictures import picture
+from tests.synthetic_clips import ColourModel
 
 TEXTS = ["a man rides a bike", "two dogs run", "[12.5 second]", "Describe the video."]
 GEOMETRY = TokenGeometry("linear", 28, (16, 8), 4, 256)

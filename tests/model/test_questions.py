@@ -16,7 +16,7 @@ from seedvideo.model.open_answers import (
     read_question,
     things_in,
 )
-from tests.documented import ROOT
+from tests.doc_examples import ROOT
 
 
 @pytest.fixture

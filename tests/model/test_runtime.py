@@ -18,7 +18,7 @@ from seedvideo.model import load, runtime
 from seedvideo.model.backends.base import Backend, pack
 from seedvideo.model.backends.native import NativeBackend
 from tests.forks import forked
-from tests.model.made import picture
+from tests.model.pictures import picture
 from tests.model.test_native import save_tiny
 
 ROOT = Path(__file__).resolve().parents[2]

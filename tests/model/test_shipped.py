@@ -14,7 +14,7 @@ from seedvideo.model.backends.native import NativeBackend
 from seedvideo.model.checkpoint import MAX_FILE_BYTES
 from seedvideo.model.generation import most_agreed, write
 from seedvideo.model.metadata import verify
-from tests.model.made import picture
+from tests.model.pictures import picture
 
 
 def test_the_shipped_model_is_whole_and_small() -> None:

@@ -2,13 +2,14 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from seedvideo.model.layers import angles_2d, rotate
 from seedvideo.model.seedvl import SeedVLConfig
 from seedvideo.model.vision_encoder import FrameAttention, SeedViT, VitConfig, pool, runs
 from seedvideo.sampler.geometry import TOKEN_PX
+from tests.tiers import examples
 
 TINY = VitConfig(width=64, depth=2, heads=2)
 
@@ -45,7 +46,7 @@ def test_a_frame_does_not_see_its_neighbours() -> None:
     torch.testing.assert_close(first, second, atol=TOLERANCE, rtol=TOLERANCE)
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(height=st.integers(1, 9), width=st.integers(1, 9))
 def test_any_multiple_of_28_px_works(height: int, width: int) -> None:
     with torch.inference_mode():

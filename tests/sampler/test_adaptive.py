@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from seedvideo.config import PRESET_FPS, Limits
@@ -20,6 +20,7 @@ from seedvideo.sampler.utility import EVENT_WORTH_S, Looks, worth
 from tests.sampler.demands import Found, adaptive, demand, flash, founds, structured
 from tests.sampler.plans import make_plan
 from tests.sampler.videos import even_times, info, text_price, video
+from tests.tiers import examples
 
 NANO = TokenGeometry("nano", 64, (48, 30, 16), 12, 384, min_frames=8)
 TIGHT = 1 + 1e-9
@@ -57,7 +58,7 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @given(requests())
-@settings(max_examples=500, deadline=None)
+@examples(500)
 def test_what_every_plan_promises(request: dict[str, Any]) -> None:
     plan = make_plan(**request)
     assert plan.charged_tokens == plan.totals.tokens <= plan.budget_tokens
@@ -79,7 +80,7 @@ def test_what_every_plan_promises(request: dict[str, Any]) -> None:
 
 
 @given(requests())
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_the_coverage_grid_is_never_given_up(request: dict[str, Any]) -> None:
     plan = make_plan(**request)
     decision = plan.decision
@@ -120,7 +121,7 @@ def test_the_coverage_grid_is_never_given_up(request: dict[str, Any]) -> None:
     share=st.floats(0.2, 1),
     data=st.data(),
 )
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_no_gap_exceeds_that_of_the_grid(
     frames: int, budget: int, share: float, data: st.DataObject
 ) -> None:
@@ -136,7 +137,7 @@ def test_no_gap_exceeds_that_of_the_grid(
 
 
 @given(frames=st.integers(1, 5000), budget=st.integers(700, 100_000), data=st.data())
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_full_coverage_is_the_even_plan(frames: int, budget: int, data: st.DataObject) -> None:
     found = data.draw(founds(frames))
     facts, times = video(frames)
@@ -179,7 +180,7 @@ def test_content_without_structure_is_sampled_evenly(
 
 
 @given(requests(), st.sampled_from(SEED.levels_tokens), st.integers(0, 2**32))
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_no_even_plan_with_the_frames_of_the_grid_is_worth_more(
     request: dict[str, Any], cap: int, seed: int
 ) -> None:

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 import seedvideo
 from seedvideo.sampler.geometry import SEED, TokenGeometry, assumed_text_tokens
 from seedvideo.sampler.plan import Plan
-from tests.fixtures import Clips, clips, ffmpeg, read_number
+from tests.fixtures import Clips, ffmpeg, read_number
 from tests.sampler.plans import make_plan
-
-__all__ = ["clips"]
+from tests.tiers import examples
 
 NAMES = ["plain", "vfr", "open_gop", "ts_late", "hevc", "vp9", "av1", "short_gops"]
 TINY = TokenGeometry("tiny", 16, (60, 40, 20, 12), 1, 600, min_frames=4)
@@ -53,7 +52,7 @@ def planned(
     coverage=st.sampled_from([0.0, 0.3, 0.5, 1.0]),
     geometry=st.sampled_from([SEED, TINY]),
 )
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_frame_is_the_one_that_was_planned(
     opened: dict[str, seedvideo.Video],
     name: str,

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from seedvideo.sampler.allocation import (
@@ -24,8 +24,9 @@ from seedvideo.sampler.allocation import (
 from seedvideo.sampler.utility import Spot, find_spots
 from tests.sampler.demands import LEVELS, demand, flash, segments
 from tests.sampler.videos import even_times
+from tests.tiers import examples
 
-many = settings(max_examples=1000, deadline=None)
+many = examples(1000)
 LOWEST = LEVELS[-1]
 TIGHT = 1 + 1e-9
 
@@ -72,7 +73,7 @@ def added(some: Sequence[Lot], made: Allocation) -> int:
 
 
 @given(some_lots, budgets, st.integers(0, 60))
-@settings(max_examples=1000, deadline=None)
+@examples(1000)
 def test_every_grant_keeps_to_its_limits(some: list[Lot], budget: int, most: int) -> None:
     made = share(some, budget, most=most)
     assert made.tokens == sum(grant.tokens for grant in made.grants) <= budget
@@ -94,7 +95,7 @@ def test_every_grant_keeps_to_its_limits(some: list[Lot], budget: int, most: int
 
 
 @given(some_lots, budgets, budgets)
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_more_budget_is_worth_no_less(some: list[Lot], one: int, other: int) -> None:
     sharing = Sharing(some, levels=LEVELS)
     less, more = (sharing.of(budget, max_added=10**6) for budget in sorted((one, other)))
@@ -103,7 +104,7 @@ def test_more_budget_is_worth_no_less(some: list[Lot], one: int, other: int) -> 
 
 
 @given(some_lots, budgets, st.sampled_from(LEVELS))
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_no_even_plan_over_the_grid_is_worth_more(
     some: list[Lot], budget: int, level: Level
 ) -> None:
@@ -124,7 +125,7 @@ def test_no_even_plan_over_the_grid_is_worth_more(
 
 
 @given(some_lots, budgets, st.randoms(use_true_random=False))
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_the_order_of_segments_changes_nothing(some: list[Lot], budget: int, dice: object) -> None:
     order = list(range(len(some)))
     dice.shuffle(order)  # type: ignore[attr-defined]
@@ -143,7 +144,7 @@ def test_segments_that_differ_get_the_same_in_any_order() -> None:
 
 
 @given(budgets, st.integers(1, 8))
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_what_is_calm_scales_with_its_base(budget: int, power: int) -> None:
     calm = [Lot(demand(0, 10, change_s=1.0 + place), LOWEST, 2, 60, 8) for place in range(3)]
     heavy = [replace(lot, demand=replace(lot.demand, base=2.0**power)) for lot in calm]

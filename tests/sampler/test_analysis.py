@@ -14,26 +14,24 @@ from seedvideo.media.reader import open_video
 from seedvideo.sampler.analysis import Analysis, analyse
 from seedvideo.sampler.novelty import PEAK, Watcher
 from seedvideo.sampler.utility import Peak
-from tests.fixtures import Clips, clips, coded_video, ffmpeg
-from tests.painted import paint
-from tests.sampler.filmed import CODECS, FLASH_S, SCENES, X264, filmed
-
-__all__ = ["clips"]
+from tests.fixtures import Clips, coded_video, ffmpeg
+from tests.sampler.event_clips import CODECS, FLASH_S, SCENES, X264, filmed
+from tests.synthetic_clips import paint
+from tests.tiers import exhaustive, quick_first, slow
 
 FILES = [("still", codec) for codec in CODECS] + [
     (scene, codec) for scene in SCENES if scene != "still" for codec in ("crf18", "crf36")
 ]
 
+FEW = [("still", codec) for codec in ("crf28", "hevc", "vp9", "av1")]
+FEW += [(scene, "crf36") for scene in SCENES if scene != "still"]
+"""Those of the quick tier."""
 
-@pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Clips:
-    return Clips(tmp_path_factory.mktemp("films"))
 
-
-def film(films: Clips, scene: str, codec: str, *, is_null: bool = False) -> Path:
+def film(clips: Clips, scene: str, codec: str, *, is_null: bool = False) -> Path:
     suffix, options = CODECS[codec]
     flash_s = None if is_null else FLASH_S
-    return films.made(
+    return clips.made(
         f"{scene}-{codec}{'-null' * is_null}.{suffix}",
         lambda path: filmed(path, SCENES[scene], options, flash_s=flash_s),
     )
@@ -56,14 +54,17 @@ def covers(analysis: Analysis, end: Fraction) -> bool:
 
 
 @pytest.mark.parametrize("method", ["fast", "full"])
-@pytest.mark.parametrize(("scene", "codec"), FILES)
+@pytest.mark.parametrize(
+    ("scene", "codec"),
+    [file if file in FEW else pytest.param(*file, marks=exhaustive) for file in FILES],
+)
 def test_a_flash_of_small_print_is_found(
-    films: Clips, scene: str, codec: str, method: AnalysisMethod, request: pytest.FixtureRequest
+    clips: Clips, scene: str, codec: str, method: AnalysisMethod, request: pytest.FixtureRequest
 ) -> None:
     if (scene, codec, method) == ("flicker", "crf36", "fast"):
         # Coarse pictures of a flicker, few of which are seen, hide it: a known limit.
         request.applymarker(pytest.mark.xfail(strict=True, raises=AssertionError))
-    found = looked_at(film(films, scene, codec), method)
+    found = looked_at(film(clips, scene, codec), method)
     assert covers(found, Fraction(8))
     hits = [peak for peak in peaks(found) if FLASH_S[0] - 0.01 <= peak.time < FLASH_S[1]]
     assert hits, [(float(peak.time), peak.strength) for peak in peaks(found)]
@@ -73,25 +74,25 @@ def test_a_flash_of_small_print_is_found(
         assert hits[0].end <= FLASH_S[1] + 0.13
 
 
-@pytest.mark.parametrize("method", ["fast", "full"])
+@pytest.mark.parametrize("method", quick_first(["fast", "full"]))
 @pytest.mark.parametrize("scene", list(SCENES))
 def test_where_nothing_appears_next_to_nothing_is_found(
-    films: Clips, scene: str, method: AnalysisMethod
+    clips: Clips, scene: str, method: AnalysisMethod
 ) -> None:
-    found = looked_at(film(films, scene, "crf28", is_null=True), method)
+    found = looked_at(film(clips, scene, "crf28", is_null=True), method)
     assert len(peaks(found)) <= 4
     assert found.busy_share == 0
     assert found.cuts == ()
 
 
 @pytest.mark.parametrize("codec", ["crf28", "hevc", "vp9"])
-def test_packets_alone_find_it_in_a_calm_picture(films: Clips, codec: str) -> None:
-    found = looked_at(film(films, "still", codec), "packets")
+def test_packets_alone_find_it_in_a_calm_picture(clips: Clips, codec: str) -> None:
+    found = looked_at(film(clips, "still", codec), "packets")
     assert any(FLASH_S[0] - 0.2 <= peak.time < FLASH_S[1] for peak in peaks(found))
 
 
-def test_an_event_of_a_calm_scene_is_a_segment_of_its_own(films: Clips) -> None:
-    found = looked_at(film(films, "still", "crf28"), "full")
+def test_an_event_of_a_calm_scene_is_a_segment_of_its_own(clips: Clips) -> None:
+    found = looked_at(film(clips, "still", "crf28"), "full")
     event = next(demand for demand in found.demands if demand.peaks)
     before = found.demands[found.demands.index(event) - 1]
     assert (event.start, event.end) == (Fraction(4), Fraction(22, 5))
@@ -101,14 +102,15 @@ def test_an_event_of_a_calm_scene_is_a_segment_of_its_own(films: Clips) -> None:
     assert before.events_per_s == 0
 
 
-def test_a_moving_picture_changes_sooner_than_a_still_one(films: Clips) -> None:
+def test_a_moving_picture_changes_sooner_than_a_still_one(clips: Clips) -> None:
     calm, busy = (
-        looked_at(film(films, scene, "crf28", is_null=True), "full").demands[0].event_s
+        looked_at(film(clips, scene, "crf28", is_null=True), "full").demands[0].event_s
         for scene in ("grain", "pan")
     )
     assert busy < 4 < 20 < calm
 
 
+@slow
 def test_one_event_in_ten_calm_minutes(tmp_path: Path) -> None:
     # A hundred and twenty pieces of five seconds: one film of that length takes long to encode.
     for name, flash_s in (("calm", None), ("flash", (2.2, 2.6))):
@@ -147,7 +149,7 @@ def test_very_short_videos(tmp_path: Path, method: AnalysisMethod, frames: int) 
     assert covers(looked_at(path, method), Fraction(frames, 30))
 
 
-@pytest.mark.parametrize("method", ["packets", "fast", "full"])
+@pytest.mark.parametrize("method", quick_first(["fast", "packets", "full"]))
 @pytest.mark.parametrize(
     "name", ["vfr", "vfr_mkv", "mpeg4_b_avi", "gif", "ts_late", "intra_refresh", "cut_open_gop"]
 )
@@ -164,18 +166,18 @@ def test_odd_files_have_their_true_times(clips: Clips, name: str, method: Analys
 
 @pytest.mark.parametrize("method", ["fast", "full"])
 def test_damage_in_the_middle_is_stepped_over(
-    films: Clips, tmp_path: Path, method: AnalysisMethod
+    clips: Clips, tmp_path: Path, method: AnalysisMethod
 ) -> None:
     path = tmp_path / "damaged.mp4"
-    data = bytearray(film(films, "grain", "crf18").read_bytes())
+    data = bytearray(film(clips, "grain", "crf18").read_bytes())
     middle = len(data) // 2
     data[middle : middle + 3000] = bytes(3000)
     path.write_bytes(data)
     assert covers(looked_at(path, method), Fraction(8))
 
 
-def test_the_same_file_gives_the_same_analysis(films: Clips) -> None:
-    path = film(films, "crowd", "crf36")
+def test_the_same_file_gives_the_same_analysis(clips: Clips) -> None:
+    path = film(clips, "crowd", "crf36")
     first, second = looked_at(path), looked_at(path)
     assert first.demands == second.demands
     assert np.array_equal(first.signals.novelty, second.signals.novelty)
@@ -189,9 +191,9 @@ def test_shots_follow_one_another(tmp_path: Path) -> None:
     assert starts == [2, 4]
 
 
-def test_an_unknown_method_is_refused(films: Clips) -> None:
+def test_an_unknown_method_is_refused(clips: Clips) -> None:
     with (
-        open_video(film(films, "still", "crf28")) as reader,
+        open_video(film(clips, "still", "crf28")) as reader,
         pytest.raises(ConfigError, match="packets, fast, full"),
     ):
         analyse(reader, method="slow")  # type: ignore[arg-type]

@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 from seedvideo.media.reader import VideoReader, open_video
 from seedvideo.media.types import Target
 from seedvideo.sampler.request import DecodeCosts, decode_costs
-from tests.fixtures import FRAMES, Clips, clips
-
-__all__ = ["clips"]
+from tests.fixtures import FRAMES, Clips
 
 
 def costs_of(reader: VideoReader) -> DecodeCosts:

@@ -11,10 +11,8 @@ from seedvideo.errors import MediaError
 from seedvideo.media import open_video
 from seedvideo.media.decoder import LookSize, LookSpan
 from seedvideo.sampler.analysis import analyse, kept_analysis
-from tests.fixtures import Clips, clips, coded_video
+from tests.fixtures import Clips, coded_video
 from tests.sampler.plans import make_plan
-
-__all__ = ["clips"]
 
 _X264 = "-c:v libx264 -preset veryfast -g 600 -bf 2 -pix_fmt yuv420p"
 _X265 = "-c:v libx265 -preset ultrafast -pix_fmt yuv420p -x265-params"

@@ -11,7 +11,7 @@ from seedvideo.errors import OutputError
 from seedvideo.media.reader import open_video
 from seedvideo.sampler import analysis
 from seedvideo.sampler.analysis import DAMAGED, Analysis, analyse, kept_analysis
-from tests.painted import paint
+from tests.synthetic_clips import paint
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from seedvideo.sampler.knapsack import (
@@ -19,8 +19,9 @@ from seedvideo.sampler.knapsack import (
     solve,
     walk,
 )
+from tests.tiers import examples
 
-many = settings(max_examples=1000, deadline=None)
+many = examples(1000)
 TIGHT = 1 + 1e-9
 
 
@@ -80,7 +81,7 @@ def test_the_walk_certifies_itself(some: list[Item], budget: int) -> None:
 
 
 @given(st.lists(items, min_size=MAX_EXACT_ITEMS + 1, max_size=40), st.integers(0, 600))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_many_items_stay_within_the_certificate(some: list[Item], budget: int) -> None:
     hulls = prepare(some)
     solution = solve(hulls, budget)

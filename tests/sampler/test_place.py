@@ -4,7 +4,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from seedvideo.sampler.allocation import Grant, Level
@@ -12,9 +12,10 @@ from seedvideo.sampler.placement import FLOOR, Measure, Place, place
 from seedvideo.sampler.utility import Demand, Peak, find_spots
 from tests.sampler.demands import LEVELS, TICK, demand, flash, segments
 from tests.sampler.videos import even_times
+from tests.tiers import examples
 
 HIGH, LOW = LEVELS[0], LEVELS[-1]
-many = settings(max_examples=1000, deadline=None)
+many = examples(1000)
 
 
 def placed(

@@ -3,7 +3,7 @@ from itertools import pairwise
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from seedvideo.config import Limits, PolicyName, SamplingConfig
@@ -14,6 +14,7 @@ from seedvideo.sampler.policies import POLICIES
 from tests.sampler.demands import Found, demand
 from tests.sampler.plans import make_plan
 from tests.sampler.videos import even_times, info, text_price, video
+from tests.tiers import examples
 
 NANO = TokenGeometry("nano", 64, (64, 48, 32, 16), 1, 2048)
 rising_times = st.lists(st.integers(0, 60_000), min_size=1, max_size=300, unique=True).map(
@@ -45,7 +46,7 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @given(requests())
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_what_every_plan_promises(request: dict[str, Any]) -> None:
     plan = make_plan(**request)
     unit = plan.geometry.token_px
@@ -72,7 +73,7 @@ def test_what_every_plan_promises(request: dict[str, Any]) -> None:
     width=st.integers(100, 2000),
     height=st.integers(100, 2000),
 )
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_more_budget_never_buys_less(
     count: int, budgets: list[int], width: int, height: int
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from seedvideo.config import Limits
@@ -15,6 +15,7 @@ from seedvideo.sampler.geometry import LEVELS_TOKENS, TokenGeometry
 from seedvideo.sampler.plan import Plan
 from tests.sampler.plans import make_plan
 from tests.sampler.videos import even_times, info, video
+from tests.tiers import examples
 
 # Last second that still gets each level, by rate, to a tenth of a second; after the last of them
 # 640 frames at the lowest level.
@@ -96,7 +97,7 @@ def test_published_examples(seconds: int, frames: int, level: int, charged: int)
     ),
     fps=st.sampled_from([0.2, 1, 2, 3, 5, 30]),
 )
-@settings(max_examples=60)
+@examples(60)
 def test_positions_equal_the_official_code(count: int, vfps: Fraction, fps: float) -> None:
     plan = seed15(count, fps=fps, source_fps=vfps)
     positions, level = official(count, float(vfps), fps)

@@ -14,7 +14,7 @@ from seedvideo.sampler.novelty import Event
 from seedvideo.sampler.packet_analysis import BUMP, view_packets
 from seedvideo.sampler.shots import split_by_pace
 from tests.fixtures import ffmpeg
-from tests.sampler.filmed import X264, scenery
+from tests.sampler.event_clips import X264, scenery
 
 LENGTHS = (30, 22, 41, 60, 25, 18, 34)
 """Frames of each shot."""

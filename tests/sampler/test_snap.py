@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import seedvideo
@@ -21,12 +21,11 @@ from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.request import DecodeCosts, decode_costs
 from seedvideo.sampler.types import Decoding
 from seedvideo.sampler.utility import Demand
-from tests.fixtures import Clips, clips, ffmpeg
+from tests.fixtures import Clips, ffmpeg
 from tests.sampler.demands import Found, adaptive, demand, founds
 from tests.sampler.plans import make_plan
 from tests.sampler.videos import text_price
-
-__all__ = ["clips"]
+from tests.tiers import examples
 
 
 def check(
@@ -102,7 +101,7 @@ def stored(draw: st.DrawFn, frames: int) -> DecodeCosts:
     share=st.sampled_from([0.0, 0.5, 0.9]),
     data=st.data(),
 )
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_what_moving_promises(frames: int, budget: int, share: float, data: st.DataObject) -> None:
     found, costs = data.draw(founds(frames)), data.draw(stored(frames))
     options: dict[str, Any] = {
@@ -118,7 +117,7 @@ def test_what_moving_promises(frames: int, budget: int, share: float, data: st.D
 
 
 @given(gop=st.integers(20, 400), first=st.integers(0, 400), calm_s=st.floats(0.2, 60))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_no_choice_of_moves_decodes_less(gop: int, first: int, calm_s: float) -> None:
     frames = 1800
     keyframes = sorted({0, *range(first, frames, gop)})

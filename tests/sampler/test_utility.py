@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from seedvideo.sampler.utility import (
@@ -21,8 +21,9 @@ from seedvideo.sampler.utility import (
     worth,
 )
 from tests.sampler.demands import LEVELS, TICK, demand, flash, segments
+from tests.tiers import examples
 
-many = settings(max_examples=1000, deadline=None)
+many = examples(1000)
 lengths = st.floats(0.1, 1000)
 lasting = st.floats(0.02, 1000)
 TOKENS = np.array([level.tokens for level in LEVELS])

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 import seedvideo
 from seedvideo.model.backends.base import Pointer
 from seedvideo.training.answer_cli import app
-from tests.painted import paint
-from tests.training.made import make_data
+from tests.synthetic_clips import paint
+from tests.training.sample_data import make_data
 
 SPLITS = ["train"] * 6 + ["dev"] * 6 + ["test"] * 5
 

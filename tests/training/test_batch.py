@@ -9,7 +9,7 @@ from seedvideo.model.metadata import ANSWER_ID, END_ID, IMAGE_ID
 from seedvideo.model.seedvl import SeedVL
 from seedvideo.training.collate import Batch, attention_mask, collate
 from seedvideo.training.data import Row
-from tests.training.made import VOCABULARY, encode, make_model, make_views
+from tests.training.sample_data import VOCABULARY, encode, make_model, make_views
 
 VIEWS = make_views(4, [(64, 128)])
 PICTURES = torch.randint(0, 256, (4, 64, 128, 3), generator=torch.Generator().manual_seed(1)).to(

@@ -13,7 +13,7 @@ import torch
 
 from seedvideo.training.data import Sampler
 from seedvideo.training.trainer import Recipe, Run, Team, read_averaged
-from tests.training.made import (
+from tests.training.sample_data import (
     VOCABULARY,
     encode,
     make_model,
@@ -136,7 +136,7 @@ import json, sys, torch
 from pathlib import Path
 from seedvideo.training.trainer import Run
 from seedvideo.training.trainer import Team
-from tests.training.made import VOCABULARY, make_model
+from tests.training.sample_data import VOCABULARY, make_model
 from tests.training.test_fit import CPU, RECIPE, train
 torch.set_num_threads(1)
 team = Team.join(CPU)

@@ -6,7 +6,7 @@ import pytest
 
 from seedvideo.tasks.prompts import THEN
 from seedvideo.training.data import NAME_PROMPT, Sampler, clean, mirror
-from tests.training.made import make_photos, make_views
+from tests.training.sample_data import make_photos, make_views
 
 SIZES = [(64, 64), (64, 128), (64, 128), (64, 128)]
 

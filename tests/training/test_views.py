@@ -18,7 +18,7 @@ from seedvideo.training.data import (
     read_pixels,
 )
 from seedvideo.training.export import calibrate, learn_familiarity, mean_features
-from tests.training.made import make_data
+from tests.training.sample_data import make_data
 
 CPU = torch.device("cpu")
 

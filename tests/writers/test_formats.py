@@ -15,8 +15,8 @@ from seedvideo.errors import MediaError
 from seedvideo.records import Event, Record
 from seedvideo.writers import WRITERS, clock
 from tests.fixtures import ffmpeg
-from tests.painted import paint
-from tests.records_made import answer_record, done_record, grounding_record
+from tests.sample_records import answer_record, done_record, grounding_record
+from tests.synthetic_clips import paint
 
 SHOTS = (
     Event(start_s=0.0, end_s=4.2, text="A man rides a bike."),

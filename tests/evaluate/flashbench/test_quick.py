@@ -9,7 +9,8 @@ import pytest
 from seedvideo.errors import PlanError
 from seedvideo.evaluate.flashbench.quick import BUDGETS, Case, cases, quick_cases, render, run_quick
 from seedvideo.evaluate.results import Results
-from tests.evaluate.flashbench.made import knobs
+from tests.evaluate.flashbench.small_items import knobs
+from tests.tiers import slow
 
 # Large enough, and print of a size, that the table of legibility knows them.
 PRINT = knobs(cap_heights_px=(30,), width_px=960, height_px=540)
@@ -26,6 +27,7 @@ def test_a_quick_run_has_every_line_of_the_full_one() -> None:
     assert BUDGETS[-1] == 81_920
 
 
+@slow
 def test_counts_are_kept_and_the_ceiling_is_one(tmp_path: Path) -> None:
     told: list[str] = []
 

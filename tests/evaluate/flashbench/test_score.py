@@ -14,7 +14,7 @@ from seedvideo.evaluate.flashbench.scoring import (
 )
 from seedvideo.evaluate.metrics.statistics import difference, mcnemar, share
 from seedvideo.sampler.geometry import SEED
-from tests.evaluate.flashbench.made import code, item
+from tests.evaluate.flashbench.small_items import code, item
 
 
 def shown(*pairs: tuple[F | int, int]) -> list[Shown]:

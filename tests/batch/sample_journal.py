@@ -7,7 +7,7 @@ from seedvideo.batch.inputs import BadRow, Item
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
 from seedvideo.records import Event, Record, Warned
-from tests.records_made import answer_record, done_record, grounding_record
+from tests.sample_records import answer_record, done_record, grounding_record
 
 CONTENT = Content(size=10, mtime_ns=1_000, sha256="b" * 64)
 MODEL = "a" * 64

@@ -13,7 +13,7 @@ from typing import Final
 
 from PIL import Image
 
-from tests.batch.told import HOSTILE
+from tests.batch.sample_journal import HOSTILE
 from tests.fixtures import Clips, coded_frame, coded_video, ffmpeg
 
 DONE: Final = "done"

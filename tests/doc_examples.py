@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import av
 import numpy as np
 
-from tests.painted import COLOURS
+from tests.synthetic_clips import COLOURS
 
 ROOT: Final = Path(__file__).parent.parent
 README: Final = ROOT / "README.md"

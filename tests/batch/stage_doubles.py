@@ -1,6 +1,6 @@
 """Hands for the processes of a test's job: a model without weights, and clips that do harm by name.
 
-Processes are told of these by name, as ``tests.batch.hands:load``.
+Processes are told of these by name, as ``tests.batch.stage_doubles:load``.
 """
 
 import os
@@ -16,13 +16,13 @@ from seedvideo.batch.job import Job
 from seedvideo.inference import ModelInput
 from seedvideo.model.backends.base import Backend, Prices
 from seedvideo.records import Record
-from tests.painted import ColourModel, SayingModel
+from tests.synthetic_clips import ColourModel, SayingModel
 
 HANDS = Hands(
-    prepare="tests.batch.hands:prepare",
-    tell="tests.batch.hands:tell",
-    prices="tests.batch.hands:load",
-    load="tests.batch.hands:load",
+    prepare="tests.batch.stage_doubles:prepare",
+    tell="tests.batch.stage_doubles:tell",
+    prices="tests.batch.stage_doubles:load",
+    load="tests.batch.stage_doubles:load",
 )
 
 # A test may bound the files of the supervisor; what its processes write is no matter of that test.

@@ -6,6 +6,7 @@ Of the package only the scaler is used. Tests compare with this, bit for bit.
 import random
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -15,10 +16,11 @@ import numpy as np
 from seedvideo.media import Frame, MediaInfo, Target, VideoReader, open_video
 from seedvideo.media.resize import Orientation, Resizer
 from tests.fixtures import Pixels
+from tests.tiers import quick_first
 
 SIZE: Final = (96, 56)
 
-WORKERS: Final[tuple[int | None, ...]] = (1, 3)
+WORKERS: Final = quick_first((1, 3))
 """Numbers of decoding processes that must all give the same frames."""
 
 
@@ -29,15 +31,25 @@ def opened(path: Path, workers: int | None) -> VideoReader:
 
 def plain_decode(path: Path, info: MediaInfo) -> tuple[list[Fraction], list[Pixels]]:
     """Returns times and upright pictures, in the order in which the decoder gives them."""
+    state = path.stat()
+    orientation = Orientation(info.rotation_deg, info.flipped)
+    return _decoded(path, (state.st_mtime_ns, state.st_size), info.start, orientation)
+
+
+@lru_cache(maxsize=4)
+def _decoded(
+    path: Path, state: tuple[int, int], start: Fraction, orientation: Orientation
+) -> tuple[list[Fraction], list[Pixels]]:
+    """The same of a file in this state: tests in a row compare with one truth."""
+    del state
     times: list[Fraction] = []
     pictures: list[Pixels] = []
-    orientation = Orientation(info.rotation_deg, info.flipped)
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
         for frame in container.decode(stream):
             assert frame.pts is not None and stream.time_base is not None
-            times.append(frame.pts * stream.time_base - info.start)
+            times.append(frame.pts * stream.time_base - start)
             # A new scaler for each: nothing that it keeps between frames can make a difference.
             packed = Resizer(orientation).resize(frame, *SIZE)
             pictures.append(np.frombuffer(packed, np.uint8).reshape(SIZE[1], SIZE[0], 3))

@@ -1,5 +1,0 @@
-"""Clips for the tests of this folder."""
-
-from tests.fixtures import clips
-
-__all__ = ["clips"]
