@@ -21,6 +21,7 @@ from _common import print_machine, print_table
 
 import seedvideo
 from seedvideo.evaluate.flashbench import Groups, Knobs, Made, TaskId, generate, seeds
+from seedvideo.utils import fork_server
 
 METHODS: Final = ("packets", "fast", "full")
 CONTENT: Final[dict[str, tuple[TaskId, Knobs]]] = {
@@ -103,6 +104,7 @@ def _spent(path: Path, work: Callable[[seedvideo.Video], object]) -> float:
 
 
 def _processor_s() -> float:
+    fork_server.end_servers()  # Processes count once they have ended.
     both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in both)
 

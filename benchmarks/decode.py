@@ -21,6 +21,7 @@ import seedvideo
 from seedvideo.errors import SeedVideoError
 from seedvideo.media import Target, open_video
 from seedvideo.media.reader import DecoderName, StrategyName
+from seedvideo.utils import fork_server
 
 WIDTH_PX, HEIGHT_PX = 420, 224
 WAYS: tuple[tuple[DecoderName, StrategyName], ...] = (
@@ -118,6 +119,7 @@ def measure_memory(clip: str, decoder: DecoderName) -> dict[str, float]:
                 pass
     except seedvideo.ConfigError:
         return {}  # decord is not installed
+    fork_server.end_servers()  # Processes count once they have ended.
     return {"peak_mib": peak_mib(of_children=True)}
 
 

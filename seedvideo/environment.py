@@ -8,6 +8,7 @@ checked before.
 import errno
 import os
 import resource
+import sys
 from typing import Final
 
 from seedvideo.errors import OutputError, ResourceError, SeedVideoError
@@ -52,6 +53,19 @@ def address_space_bytes() -> int:
             return int(file.read().split()[0]) * resource.getpagesize()
     except OSError:
         return 0
+
+
+def set_limit(kind: int, value: int) -> None:
+    """Set a resource limit of this process, soft and hard; never above the present hard limit."""
+    _, hard = resource.getrlimit(kind)
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (value, value))
+
+
+def limit_memory(extra_bytes: int) -> None:
+    """Bound the address space that this process may add to what it has now."""
+    if sys.platform == "linux":  # macOS knows this limit but does not hold to it.
+        set_limit(resource.RLIMIT_AS, address_space_bytes() + extra_bytes)
 
 
 def check_address_space(needed_bytes: int) -> None:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from seedvideo import notebook
-from seedvideo.environment import blamed
-from seedvideo.errors import InputError, SeedVideoError
+from seedvideo.errors import InputError
+from seedvideo.utils.ipc import error_to_dict
 from seedvideo.validation import explain
 
 if TYPE_CHECKING:
@@ -360,14 +360,6 @@ class Record(_Part):
 
 def error_record(error: Exception) -> ErrorRecord:
     """The JSON face of an error; one that was not raised on purpose becomes ``internal.error``."""
-    error = blamed(error)
-    if isinstance(error, SeedVideoError):
-        return ErrorRecord(
-            code=error.code, stage=error.stage, message=error.message, retryable=error.retryable
-        )
-    return ErrorRecord(
-        code="internal.error",
-        stage="internal",
-        message=f"{type(error).__name__}: {error}",
-        retryable=False,
-    )
+    values = error_to_dict(error)
+    del values["hint"]
+    return ErrorRecord(**values)

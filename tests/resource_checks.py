@@ -7,6 +7,8 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from seedvideo.utils import fork_server
+
 
 @dataclass(frozen=True)
 class Held:
@@ -24,16 +26,25 @@ def held() -> Held:
 
 
 def children() -> list[int]:
-    """Returns the process ids of this process's children."""
+    """Returns the process ids of this process's children; of a fork server's, not of the server."""
+    servers = {server.pid for server in fork_server.servers()}
     found: list[int] = []
-    for task in Path("/proc/self/task").iterdir():
+    for pid in direct_children("self"):
+        found += direct_children(str(pid)) if pid in servers else [pid]
+    return found
+
+
+def direct_children(process: str) -> list[int]:
+    """Returns the process ids of the children that a process has started itself."""
+    found: list[int] = []
+    for task in Path(f"/proc/{process}/task").iterdir():
         found += map(int, (task / "children").read_text().split())
     return found
 
 
 def descriptors() -> int:
-    """Counts open descriptors."""
-    return len(os.listdir("/proc/self/fd"))
+    """Counts open descriptors, without the one for each fork server."""
+    return len(os.listdir("/proc/self/fd")) - len(fork_server.servers())
 
 
 def resident_bytes() -> int:

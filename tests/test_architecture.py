@@ -15,8 +15,8 @@ PACKAGE = Path(seedvideo.__file__).parent
 
 # Imports go down, or sideways in one direction. A room that is new needs a floor here.
 FLOORS = (
-    ("errors", "utils"),
-    ("environment", "arguments"),
+    ("errors",),
+    ("environment", "arguments", "utils"),
     ("config", "notebook", "validation"),
     ("media",),
     ("sampler", "tasks"),

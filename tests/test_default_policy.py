@@ -193,8 +193,8 @@ def test_an_analysis_can_be_broken_off(clip: Path) -> None:
 def test_an_analysis_that_takes_too_long_says_what_takes_less(clip: Path) -> None:
     limits = replace(DEFAULT_LIMITS, item_timeout_s=100.0)
     with seedvideo.open(clip, limits=limits) as video:
-        assert video.reader._team.first is not None
-        video.reader._team.patience.waited_s = 100.0
+        assert video.reader._pool.first is not None
+        video.reader._pool.budget.waited_s = 100.0
         with pytest.raises(seedvideo.DecodeError) as caught:
             seedvideo.plan(video)
     assert caught.value.code == "decode.timeout" and caught.value.retryable

@@ -1,7 +1,7 @@
-"""What the processes of a job share on their own side: how they listen, and how they tell errors.
+"""The worker side of a job's processes: how they listen, and how they report errors.
 
-A thread reads the supervisor's lines. It ends the process at once when the supervisor is gone, in
-whatever the process is stuck, so that a killed job leaves nobody behind.
+A thread reads the supervisor's messages. It ends the process at once when the supervisor is gone,
+whatever the process is stuck in, so that a killed job leaves no process behind.
 """
 
 import os
@@ -13,87 +13,88 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from seedvideo.batch.faults import told_of
-from seedvideo.batch.line import Line, LineError, Said
 from seedvideo.environment import is_out_of_memory
 from seedvideo.errors import SeedVideoError
+from seedvideo.utils.ipc import Message, MessageSocket, ProtocolError, error_to_dict
 
 _MAX_TRACE_CHARS: Final = 20_000
-_GONE: Final = 3
+_EXIT_NO_SUPERVISOR: Final = 3
 """Exit status of a process whose supervisor is gone."""
 
 
-class Listener:
-    """The process's end of its line.
+class SupervisorChannel:
+    """The worker's end of its connection to the supervisor.
 
     Args:
         descriptor: of the socket that it was given.
     """
 
     def __init__(self, descriptor: int) -> None:
-        self._line = Line(socket.socket(fileno=descriptor))
-        self._lines: queue.SimpleQueue[Said] = queue.SimpleQueue()
+        self._socket = MessageSocket(socket.socket(fileno=descriptor))
+        self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def next(self) -> Said:
-        """The next line, waited for."""
-        return self._lines.get()
+    def next(self) -> Message:
+        """Wait for the next message."""
+        return self._messages.get()
 
-    def say(self, type: str, *, file: int | None = None, **values: Any) -> None:  # noqa: A002
-        """Say a line."""
+    def send(self, type: str, *, file: int | None = None, **values: Any) -> None:  # noqa: A002
+        """Send a message."""
         try:
-            self._line.send(type, file=file, **values)
+            self._socket.send(type, file=file, **values)
         except OSError:
-            os._exit(_GONE)
+            os._exit(_EXIT_NO_SUPERVISOR)
 
     def _listen(self) -> None:
         while True:
             try:
-                for said in self._line.read():
-                    self._lines.put(said)
-            except (EOFError, OSError, LineError):
-                os._exit(_GONE)
+                for message in self._socket.read():
+                    self._messages.put(message)
+            except (EOFError, OSError, ProtocolError):
+                os._exit(_EXIT_NO_SUPERVISOR)
 
 
 @contextmanager
-def told(listener: Listener, *, out_of_memory: str, **values: Any) -> Iterator[None]:
-    """Tell the supervisor what goes wrong inside, with the values; the process goes on.
+def report_errors(
+    channel: SupervisorChannel, *, out_of_memory: str, **values: Any
+) -> Iterator[None]:
+    """Report the errors of the block to the supervisor, with the values; the process goes on.
 
     Args:
-        listener: whom to tell.
-        out_of_memory: the code of an error for want of memory.
+        channel: to the supervisor.
+        out_of_memory: the code of an error for lack of memory.
         values: go with the error.
     """
     try:
         yield
     except MemoryError:
-        _say_memory(listener, out_of_memory, values)
+        _report_out_of_memory(channel, out_of_memory, values)
     except SeedVideoError as error:
-        listener.say("error", **told_of(error), **values)
+        channel.send("error", **error_to_dict(error), **values)
     except Exception as error:  # noqa: BLE001
-        # A bug, or a library's: of this clip, and told with it.
+        # A bug, or a library's: of this clip, and reported with it.
         if is_out_of_memory(error):
-            _say_memory(listener, out_of_memory, values)
+            _report_out_of_memory(channel, out_of_memory, values)
             return
         trace = "".join(traceback.format_exception(error))[-_MAX_TRACE_CHARS:]
         hint = "a bug of seedvideo: report it with the file"
-        listener.say("error", **{**told_of(error), "hint": hint}, trace=trace, **values)
+        channel.send("error", **{**error_to_dict(error), "hint": hint}, trace=trace, **values)
 
 
-def _say_memory(listener: Listener, code: str, told: dict[str, Any]) -> None:
-    listener.say(
+def _report_out_of_memory(channel: SupervisorChannel, code: str, values: dict[str, Any]) -> None:
+    channel.send(
         "error",
         code=code,
         stage=code.partition(".")[0],
         message="more memory is needed than there is, or is allowed",
         hint="use fewer workers, a smaller budget or smaller videos",
         retryable=False,
-        **told,
+        **values,
     )
 
 
-def be_quiet() -> None:
-    """Write nothing to stderr any more: what goes wrong from now on is told in lines."""
+def silence_stderr() -> None:
+    """Write nothing to stderr from now on: errors are reported in messages."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     os.close(nowhere)

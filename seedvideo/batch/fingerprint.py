@@ -38,6 +38,16 @@ class Content:
     sha256: str
 
 
+def content_from_dict(values: Mapping[str, Any]) -> Content | None:
+    """Return the file that a reported error is about, if it was found but not read to its end.
+
+    It has no hash. It tells a later run whether the file is another one by then.
+    """
+    if "mtime_ns" not in values:
+        return None
+    return Content(size=values["size"], mtime_ns=values["mtime_ns"], sha256="")
+
+
 def content(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) -> Content:
     """Read all of a file, in constant memory, as safely as a video is opened.
 

@@ -7,31 +7,31 @@ import os
 from time import perf_counter
 from typing import Any
 
-from seedvideo.batch.child import Listener, be_quiet, told
+from seedvideo.batch.child import SupervisorChannel, report_errors, silence_stderr
 from seedvideo.batch.execution import named, unpack
 from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job
-from seedvideo.batch.line import Said
 from seedvideo.model.backends.base import Backend
+from seedvideo.utils.ipc import Message
 
 _MEMORY = "model.out_of_memory"
 
 
 def main(descriptor: int) -> None:
     """Serve the supervisor until it goes away."""
-    listener = Listener(descriptor)
-    setup = listener.next().values
+    channel = SupervisorChannel(descriptor)
+    setup = channel.next().header
     model = None
-    with told(listener, out_of_memory=_MEMORY):
+    with report_errors(channel, out_of_memory=_MEMORY):
         model = _Model(setup)
     if model is None:
         return
-    be_quiet()
-    listener.say("ready", name=model.backend.name, sha256=model.backend.sha256)
+    silence_stderr()
+    channel.send("ready", name=model.backend.name, sha256=model.backend.sha256)
     while True:
-        said = listener.next()
-        with told(listener, out_of_memory=_MEMORY, id=said.values["id"]):
-            model.work(listener, said)
+        message = channel.next()
+        with report_errors(channel, out_of_memory=_MEMORY, id=message.header["id"]):
+            model.work(channel, message)
 
 
 class _Model:
@@ -43,17 +43,17 @@ class _Model:
         self.tell = named(setup["tell"])
         self.backend: Backend = named(setup["load"])(self.job.model)
 
-    def work(self, listener: Listener, said: Said) -> None:
+    def work(self, channel: SupervisorChannel, message: Message) -> None:
         """Answer about one clip."""
         started = perf_counter()
-        item = Item.from_json(said.values["id"], said.values["spec"])
-        assert said.file is not None
+        item = Item.from_json(message.header["id"], message.header["spec"])
+        assert message.file is not None
         try:
-            parcel = unpack(said.file)
+            parcel = unpack(message.file)
         finally:
-            os.close(said.file)
+            os.close(message.file)
         record = self.tell(self.job, item, parcel.prepared, self.backend)
-        listener.say(
+        channel.send(
             "record",
             id=item.id,
             record=record.json_line(),

@@ -19,7 +19,7 @@ from seedvideo.batch.fingerprint import Content
 from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal_rows import Taken
-from seedvideo.batch.process import Process
+from seedvideo.utils.ipc import ChildProcess
 
 START_TIMEOUT_S: Final = 300.0
 """Time for a process to load what it needs: a model on a slow disk takes minutes."""
@@ -93,7 +93,7 @@ class Worker:
 
     def __init__(self, job: Job, hands: Hands) -> None:
         setup = {"job": job.to_json(), **asdict(hands)}
-        self.process = Process("seedvideo.batch.workers", setup)
+        self.process = ChildProcess("seedvideo.batch.workers", setup)
         self.is_ready = False
         self.clip: Clip | None = None
         self.deadline_s = time.monotonic() + START_TIMEOUT_S
@@ -130,7 +130,7 @@ class Model:
     def __init__(self, job: Job, hands: Hands) -> None:
         setup = {"job": job.to_json(), **asdict(hands)}
         environment = allocator_variables(os.environ)
-        self.process = Process("seedvideo.batch.model_process", setup, environment=environment)
+        self.process = ChildProcess("seedvideo.batch.model_process", setup, environment=environment)
         self.is_ready = False
         self.clips: deque[Clip] = deque()
         self.deadline_s = time.monotonic() + START_TIMEOUT_S

@@ -17,17 +17,22 @@ from typing import Any, Final
 from seedvideo.batch import fingerprint
 from seedvideo.batch.duplicates import Order
 from seedvideo.batch.execution import OUR_HANDS, Hands, prompt_of, sheet_of
-from seedvideo.batch.faults import content_of, ended, rebuilt, told_of
-from seedvideo.batch.fingerprint import Content
+from seedvideo.batch.fingerprint import Content, content_from_dict
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import NO_PLACE, Journal
 from seedvideo.batch.journal_rows import Process as ProcessKind
 from seedvideo.batch.journal_schema import JOURNAL_NAME
-from seedvideo.batch.line import LineError, Said
 from seedvideo.batch.processes import START_TIMEOUT_S, Clip, Model, Stops, Worker
 from seedvideo.batch.progress import Progress
 from seedvideo.errors import DecodeError, ModelError, OutputError, SeedVideoError
 from seedvideo.model.backends.base import Prices
+from seedvideo.utils.ipc import (
+    Message,
+    ProtocolError,
+    error_from_dict,
+    error_to_dict,
+    process_death_error,
+)
 from seedvideo.utils.text import printable
 
 MAX_TRIES: Final = 2
@@ -177,24 +182,24 @@ class Runner:
     def _hear_worker(self, worker: Worker) -> None:
         try:
             said = worker.process.read()
-        except (EOFError, LineError) as error:
-            is_gone = isinstance(error, EOFError)
-            self._lose_worker(worker, "decode.crashed", is_gone=is_gone)
+        except (EOFError, ProtocolError) as error:
+            has_exited = isinstance(error, EOFError)
+            self._lose_worker(worker, "decode.crashed", has_exited=has_exited)
             return
         for each in said:
             if each.type == "ready":
                 worker.is_ready, worker.deadline_s = True, float("inf")
             elif each.type == "error" and not worker.is_ready:
-                raise rebuilt(each.values)
+                raise error_from_dict(each.header)
             elif each.type == "content":
                 self._on_content(worker, each)
             else:
                 self._on_prepared(worker.rest(), each)
 
-    def _on_content(self, worker: Worker, said: Said) -> None:
+    def _on_content(self, worker: Worker, said: Message) -> None:
         clip = worker.clip
         assert clip is not None
-        values = {name: said.values[name] for name in ("size", "mtime_ns", "sha256")}
+        values = {name: said.header[name] for name in ("size", "mtime_ns", "sha256")}
         clip.content = Content(**values)
         try:
             clip.fingerprint = fingerprint.of(
@@ -207,7 +212,7 @@ class Runner:
         except SeedVideoError as error:
             worker.process.send("skip")
             worker.rest()
-            self._fail(clip, told_of(error))
+            self._fail(clip, error_to_dict(error))
             return
         refused = self._order.repeats_bytes(clip)
         if refused is not None:
@@ -223,15 +228,15 @@ class Runner:
         else:
             worker.process.send("go")
 
-    def _on_prepared(self, clip: Clip, said: Said) -> None:
+    def _on_prepared(self, clip: Clip, said: Message) -> None:
         """A decoding process is done with a clip."""
         if said.type == "error":
-            self._fail(clip, said.values)
+            self._fail(clip, said.header)
         elif said.type == "refused":
-            self._settle_filtered(clip, said.values["rule"], said.values["message"])
+            self._settle_filtered(clip, said.header["rule"], said.header["message"])
         else:
             self._unasked_ends = 0
-            clip.file, clip.prepared = said.file, said.values
+            clip.file, clip.prepared = said.file, said.header
             self._order.hold(clip)
         self._release()
 
@@ -249,13 +254,13 @@ class Runner:
     def _hear_model(self, model: Model) -> None:
         try:
             said = model.process.read()
-        except (EOFError, LineError) as error:
-            is_gone = isinstance(error, EOFError)
-            self._lose_model(model, "model.crashed", is_gone=is_gone)
+        except (EOFError, ProtocolError) as error:
+            has_exited = isinstance(error, EOFError)
+            self._lose_model(model, "model.crashed", has_exited=has_exited)
             return
         for each in said:
             if each.type == "ready":
-                if each.values["sha256"] != self._prices.sha256:
+                if each.header["sha256"] != self._prices.sha256:
                     raise ModelError(
                         "model.checkpoint_invalid",
                         f"the model {printable(self._job.model)} changed while the job ran",
@@ -263,17 +268,17 @@ class Runner:
                     )
                 model.ready()
             elif not model.is_ready:
-                raise rebuilt(each.values)
+                raise error_from_dict(each.header)
             else:
                 clip = model.end(timeout_s=self._job.timeout_s)
                 self._deaths = 0
                 self._answered += 1
                 if each.type == "record":
-                    self._busy_s += each.values["spent_s"]
-                    self._visual_tokens += each.values["visual_tokens"]
-                    self._settle_done(clip, each.values)
+                    self._busy_s += each.header["spent_s"]
+                    self._visual_tokens += each.header["visual_tokens"]
+                    self._settle_done(clip, each.header)
                 else:
-                    self._fail(clip, each.values)
+                    self._fail(clip, each.header)
 
     def _check_deadlines(self) -> None:
         now_s = time.monotonic()
@@ -282,36 +287,36 @@ class Runner:
         if self._model is not None and self._model.deadline_s <= now_s:
             self._lose_model(self._model, "model.timeout")
 
-    def _lose_worker(self, worker: Worker, code: str, *, is_gone: bool = False) -> None:
+    def _lose_worker(self, worker: Worker, code: str, *, has_exited: bool = False) -> None:
         """A decoding process is dead, or is made so."""
         self._selector.unregister(worker.process)
         self._workers.remove(worker)
-        how = worker.process.kill(is_gone=is_gone)
+        how = worker.process.kill(has_exited=has_exited)
         if worker.clip is None:
             self._unasked_ends += 1
             if self._unasked_ends >= MAX_DEATHS_IN_A_ROW:
-                why = _why(worker.process.last_words)
+                why = _why(worker.process.stderr_tail)
                 raise DecodeError(
                     "decode.crashed", f"decoding processes end unasked: one {how}{why}"
                 )
             self._note_restart("decode", how, None)
         else:
             self._note_restart("decode", how, worker.clip)
-            fault = ended(code, f"the decoding process {how}", self._job.timeout_s)
+            fault = process_death_error(code, f"the decoding process {how}", self._job.timeout_s)
             self._fail(worker.rest(), fault)
             self._release()
 
-    def _lose_model(self, model: Model, code: str, *, is_gone: bool = False) -> None:
+    def _lose_model(self, model: Model, code: str, *, has_exited: bool = False) -> None:
         """The model's process is dead, or is made so; what it had not begun is for the next."""
         self._selector.unregister(model.process)
-        how = model.process.kill(is_gone=is_gone)
+        how = model.process.kill(has_exited=has_exited)
         self._idle_s += model.idle_s
         self._model = None
         self._deaths += 1
         if not model.is_ready:
             if code == "model.timeout":
                 how = f"had not loaded the model after {START_TIMEOUT_S:g} s and {how}"
-            raise ModelError(code, f"the model's process {how}{_why(model.process.last_words)}")
+            raise ModelError(code, f"the model's process {how}{_why(model.process.stderr_tail)}")
         if self._deaths >= MAX_DEATHS_IN_A_ROW:
             again = f", the {self._deaths}th time in a row"
             raise ModelError("model.crashed", f"the model's process {how}{again}")
@@ -319,7 +324,9 @@ class Runner:
         if model.clips:
             began = model.clips.popleft()
             self._ready.extendleft(reversed(model.clips))
-            self._fail(began, ended(code, f"the model's process {how}", self._job.timeout_s))
+            self._fail(
+                began, process_death_error(code, f"the model's process {how}", self._job.timeout_s)
+            )
 
     def _note_restart(self, process: ProcessKind, how: str, clip: Clip | None) -> None:
         self._journal.restarted(process)
@@ -336,7 +343,7 @@ class Runner:
             self._order.again(clip)
             self._forget(clip)
             return
-        content = clip.content or content_of(values)
+        content = clip.content or content_from_dict(values)
         state = "failed"
         if values.get("is_deadly"):
             state = "quarantined"
@@ -413,5 +420,5 @@ class Runner:
             self._journal.note("speed", json.dumps(speed))
 
 
-def _why(last_words: str) -> str:
-    return f": {printable(last_words[:300])}" if last_words else ""
+def _why(stderr_tail: str) -> str:
+    return f": {printable(stderr_tail[:300])}" if stderr_tail else ""

@@ -5,37 +5,39 @@ what it made back in a file without a name. It imports no torch.
 """
 
 import os
-import resource
 from typing import Any
 
 from seedvideo.batch import fingerprint
-from seedvideo.batch.child import Listener, be_quiet, told
+from seedvideo.batch.child import SupervisorChannel, report_errors, silence_stderr
 from seedvideo.batch.execution import named, pack
 from seedvideo.batch.filters import Refused
 from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job
-from seedvideo.environment import address_space_bytes
+from seedvideo.environment import limit_memory
 from seedvideo.errors import InputError
 from seedvideo.media.source import show_path
+from seedvideo.media.worker_client import WORKER
 from seedvideo.model.backends.base import Prices
+from seedvideo.utils.fork_server import start_server
 
 
 def main(descriptor: int) -> None:
     """Serve the supervisor until it goes away."""
-    listener = Listener(descriptor)
-    setup = listener.next().values
+    channel = SupervisorChannel(descriptor)
+    setup = channel.next().header
     worker = None
-    with told(listener, out_of_memory=_MEMORY):
+    with report_errors(channel, out_of_memory=_MEMORY):
         worker = _Worker(setup)
     if worker is None:
         return
-    be_quiet()
-    listener.say("ready")
+    silence_stderr()
+    channel.send("ready")
+    start_server(WORKER)  # Beside the first clip's hashing; after that, clips need only forks.
     while True:
-        said = listener.next()
-        item = Item.from_json(said.values["id"], said.values["spec"])
-        with told(listener, out_of_memory=_MEMORY, **_facts(item.source)):
-            worker.work(listener, item)
+        message = channel.next()
+        item = Item.from_json(message.header["id"], message.header["spec"])
+        with report_errors(channel, out_of_memory=_MEMORY, **_facts(item.source)):
+            worker.work(channel, item)
 
 
 _MEMORY = "decode.out_of_memory"
@@ -51,19 +53,18 @@ class _Worker:
         self.prices: Prices = named(setup["prices"])(self.job.model)
         self.prepare = named(setup["prepare"])
         if self.job.memory_gib is not None:
-            most = int(self.job.memory_gib * 2**30) + address_space_bytes()
-            resource.setrlimit(resource.RLIMIT_AS, (most, most))
+            limit_memory(int(self.job.memory_gib * 2**30))
 
-    def work(self, listener: Listener, item: Item) -> None:
+    def work(self, channel: SupervisorChannel, item: Item) -> None:
         """Hash one clip, and prepare it if that is still wanted."""
         content = fingerprint.content(item.source)
-        listener.say("content", size=content.size, mtime_ns=content.mtime_ns, sha256=content.sha256)
-        if listener.next().type == "skip":
+        channel.send("content", size=content.size, mtime_ns=content.mtime_ns, sha256=content.sha256)
+        if channel.next().type == "skip":
             return
         result = self.prepare(self.job, item, self.prices)
         _check_unchanged(item.source, content)
         if isinstance(result, Refused):
-            listener.say("refused", rule=result.rule, message=result.message)
+            channel.send("refused", rule=result.rule, message=result.message)
             return
         try:
             file = pack(result.prepared, sheet=result.sheet)
@@ -71,7 +72,7 @@ class _Worker:
             # The file lies in memory, or in a folder for temporary files.
             raise MemoryError from error
         try:
-            listener.say(
+            channel.send(
                 "prepared",
                 file=file,
                 signature=None if result.signature is None else result.signature.to_values(),

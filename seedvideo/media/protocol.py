@@ -1,10 +1,8 @@
-"""What the decoding process says, read as facts; nothing that it says is taken on trust.
+"""Parsers of what the decoding process sends; none of it is taken on trust.
 
-Each reader raises one of `NONSENSE` for an answer that is none to the request.
+Each parser raises one of `MALFORMED` for a reply that does not answer the request.
 
-What is asked of the decoding processes in one pass over frames or looks, and who is asked.
-
-Knows requests, not answers.
+Requests to the decoding processes for one pass over frames or thumbnails, and their split.
 """
 
 import os
@@ -17,32 +15,32 @@ from typing import Any, Final
 
 from seedvideo.config import Limits
 from seedvideo.errors import ConfigError
-from seedvideo.media import wire
 from seedvideo.media.decoder import DEPTHS, NO_END, LookSize, LookSpan, Strategy
 from seedvideo.media.types import DecodeReport, Looks, MediaInfo, MediaWarning, Packets, Target
 from seedvideo.media.worker_pool import Task
+from seedvideo.utils import ipc
 
-NONSENSE: Final = (
+MALFORMED: Final = (
     ArithmeticError,
     AttributeError,
     LookupError,
     RecursionError,
     TypeError,
     ValueError,
-    wire.WireError,
+    ipc.ProtocolError,
 )
-"""What an answer raises that is no answer to the request."""
+"""Exceptions raised while parsing a malformed reply."""
 
-_MOST: Final = (1 << 63) - 1
+_MAX_TICKS: Final = (1 << 63) - 1
 """Largest number of ticks, of FFmpeg's own kind."""
 
-_MOST_WARNINGS: Final = 32
-_MOST_WORDS: Final = 1_000
+_MAX_WARNINGS: Final = 32
+_MAX_TEXT_CHARS: Final = 1_000
 """Characters of a warning."""
 
 
 @dataclass(frozen=True)
-class Facts:
+class OpenReply:
     """The answer to ``open``."""
 
     info: MediaInfo
@@ -50,38 +48,38 @@ class Facts:
     keyframes: tuple[int, ...]
 
 
-def read_facts(message: wire.Message, *, path: str, limits: Limits) -> Facts:
+def parse_open_reply(message: ipc.Message, *, path: str, limits: Limits) -> OpenReply:
     """Reads the answer to ``open``."""
     header = message.header
-    ticks = wire.unpack_integers(message.body)
+    ticks = ipc.unpack_integers(message.body)
     count, start, base = header["frames"], header["start"], exact(header["time_base"])
     times, keyframes = ticks[:count], ticks[count:]
     if message.type != "opened" or not 0 < count <= len(ticks) or base <= 0:
-        raise wire.WireError("facts of no file")
-    if any(a >= b for a, b in pairwise(times)) or abs(start) > _MOST:
-        raise wire.WireError("times out of order")
+        raise ipc.ProtocolError("facts of no file")
+    if any(a >= b for a, b in pairwise(times)) or abs(start) > _MAX_TICKS:
+        raise ipc.ProtocolError("times out of order")
     if any(a >= b for a, b in pairwise([-1, *keyframes, count])):
-        raise wire.WireError("keyframes out of order")
-    info = read_info(header["info"], path=path)
+        raise ipc.ProtocolError("keyframes out of order")
+    info = parse_info(header["info"], path=path)
     sides = (info.width_px, info.height_px)
     if any(type(side) is not int or not 0 < side <= limits.max_frame_pixels for side in sides):
-        raise wire.WireError("a picture without a size")
-    return Facts(
+        raise ipc.ProtocolError("a picture without a size")
+    return OpenReply(
         info=info,
         times=tuple((tick - start) * base for tick in times),
         keyframes=tuple(keyframes),
     )
 
 
-def read_packet_sizes(message: wire.Message, *, frames: int) -> Packets:
+def parse_packet_sizes(message: ipc.Message, *, frames: int) -> Packets:
     """Reads the answer to ``packets``."""
-    numbers = wire.unpack_integers(message.body)
+    numbers = ipc.unpack_integers(message.body)
     if message.type != "packets" or len(numbers) != 2 * frames:
-        raise wire.WireError("packets of another number than frames")
+        raise ipc.ProtocolError("packets of another number than frames")
     return Packets(array("q", numbers[:frames]), array("q", numbers[frames:]))
 
 
-def read_looks(message: wire.Message, size: LookSize, *, after: int, frames: int) -> Looks:
+def parse_thumbnails(message: ipc.Message, size: LookSize, *, after: int, frames: int) -> Looks:
     """Reads one answer to ``looks``: ranks rise from above ``after``, and stay below ``frames``."""
     import numpy as np  # Late: the decoding process imports this package and needs none.
 
@@ -89,10 +87,10 @@ def read_looks(message: wire.Message, size: LookSize, *, after: int, frames: int
     width_px, height_px = size.width_px, size.height_px
     shape = (count, height_px * 3 // 2, width_px)
     if count < 1 or len(message.body) != count * (8 + width_px * height_px * 3 // 2):
-        raise wire.WireError("looks of another size than asked for")
-    ranks = wire.unpack_integers(message.body[: 8 * count])
+        raise ipc.ProtocolError("looks of another size than asked for")
+    ranks = ipc.unpack_integers(message.body[: 8 * count])
     if any(a >= b for a, b in pairwise([after, *ranks, frames])):
-        raise wire.WireError("looks out of order")
+        raise ipc.ProtocolError("looks out of order")
     planes = np.frombuffer(message.body, np.uint8, offset=8 * count).reshape(shape)
     return Looks(tuple(ranks), planes)
 
@@ -114,9 +112,9 @@ class Shares:
     spans: tuple[LookSpan, ...]
 
 
-def read_shares(message: wire.Message, *, asked: int | None) -> Shares:
+def parse_shares(message: ipc.Message, *, asked: int | None) -> Shares:
     """Reads the answer to ``share``; for looks, which come with it, how many were asked is None."""
-    numbers = wire.unpack_integers(message.body)
+    numbers = ipc.unpack_integers(message.body)
     end = 3 * int(message.header["count"])
     ends, untils, packets = numbers[0:end:3], numbers[1:end:3], numbers[2:end:3]
     spans = tuple(
@@ -125,14 +123,14 @@ def read_shares(message: wire.Message, *, asked: int | None) -> Shares:
     )
     last = len(spans) if asked is None else asked
     if message.type != "shares" or [0, *ends][-1] != last:
-        raise wire.WireError("shares of something else")
+        raise ipc.ProtocolError("shares of something else")
     if any(a >= b for a, b in pairwise([0, *ends])) or any(each < 0 for each in packets):
-        raise wire.WireError("shares out of order")
+        raise ipc.ProtocolError("shares out of order")
     return Shares(tuple(ends), tuple(untils), sum(packets), spans)
 
 
 @dataclass
-class Report:
+class PassStats:
     """What the parts of a pass have met so far."""
 
     decoded_frames: int = 0
@@ -143,7 +141,7 @@ class Report:
     is_trusted: bool = True
     """Whether seeks have led to where they should."""
 
-    def add(self, message: wire.Message) -> None:
+    def add(self, message: ipc.Message) -> None:
         """Reads the answer that ends a part of a pass."""
         header = message.header
         self.decoded_frames += int(header["decoded_frames"])
@@ -156,8 +154,10 @@ class Report:
         self.patched_frames += int(header["patched_frames"])
         self.lost_frames += int(header["lost_frames"])
         for code, text in header["warnings"]:
-            if len(self.warnings) < _MOST_WARNINGS:
-                self.warnings.setdefault(_words(code), MediaWarning(_words(code), _words(text)))
+            if len(self.warnings) < _MAX_WARNINGS:
+                self.warnings.setdefault(
+                    _parse_text(code), MediaWarning(_parse_text(code), _parse_text(text))
+                )
 
     def result(self) -> DecodeReport:
         """What people are told."""
@@ -175,18 +175,18 @@ class Report:
 def exact(text: str) -> Fraction:
     """Reads what ``str`` makes of a fraction and nothing else: "1e999999999" would fill memory."""
     numerator, denominator = (int(part) for part in (*text.split("/"), "1")[:2])
-    if abs(numerator) > _MOST or not 0 < denominator <= _MOST:
-        raise wire.WireError("a number of more than 63 bits")
+    if abs(numerator) > _MAX_TICKS or not 0 < denominator <= _MAX_TICKS:
+        raise ipc.ProtocolError("a number of more than 63 bits")
     return Fraction(numerator, denominator)
 
 
-def _words(text: Any) -> str:
+def _parse_text(text: Any) -> str:
     if not isinstance(text, str):
-        raise wire.WireError("a warning that is no text")
-    return text[:_MOST_WORDS]
+        raise ipc.ProtocolError("a warning that is no text")
+    return text[:_MAX_TEXT_CHARS]
 
 
-def read_info(plain: dict[str, Any], *, path: str) -> MediaInfo:
+def parse_info(plain: dict[str, Any], *, path: str) -> MediaInfo:
     """Reads the facts of a file."""
     values = {**plain, "path": path}
     for name in ("sample_aspect", "duration", "start"):
@@ -197,32 +197,32 @@ def read_info(plain: dict[str, Any], *, path: str) -> MediaInfo:
     return MediaInfo(**values)
 
 
-_MOST_BY_DEFAULT: Final = 8
-"""Processes for one video where nobody says how many; each needs some tens of megabytes."""
+_MAX_DEFAULT_WORKERS: Final = 8
+"""Processes for one video; each needs some tens of megabytes."""
 
-_WORTH_A_PROCESS_PIXELS: Final = 200_000_000
-"""Pixels to decode for which another process pays: about half a second, its start a quarter."""
+_MIN_PIXELS_PER_WORKER: Final = 200_000_000
+"""Pixels to decode for which another process pays: about half a second of work."""
 
-_BYTES_EACH: Final = 24
+_BYTES_PER_ENTRY: Final = 24
 """Of the three numbers by which a frame or a span is asked for."""
 
 
-def processors() -> int:
-    """How many processes may decode at the same time where nobody says how many."""
+def available_cpus() -> int:
+    """Return how many processes may decode at the same time by default."""
     try:
         usable = len(os.sched_getaffinity(0))
     except AttributeError:  # Not on every system.
         usable = os.cpu_count() or 1
-    return min(usable, _MOST_BY_DEFAULT)
+    return min(usable, _MAX_DEFAULT_WORKERS)
 
 
-def worth_processes(packets: int, *, frame_pixels: int) -> int:
-    """How many processes pay for decoding so many packets."""
-    return 1 + packets * frame_pixels // _WORTH_A_PROCESS_PIXELS
+def useful_workers(packets: int, *, frame_pixels: int) -> int:
+    """Return how many processes are worth their start for decoding so many packets."""
+    return 1 + packets * frame_pixels // _MIN_PIXELS_PER_WORKER
 
 
 def check_targets(targets: Sequence[Target], limits: Limits) -> None:
-    """Sees to it that frames can be asked for.
+    """Validate frame requests: order and size limits.
 
     Raises:
         ConfigError: if they are out of order, or too large.
@@ -239,7 +239,7 @@ def check_targets(targets: Sequence[Target], limits: Limits) -> None:
 
 
 def check_spans(spans: Sequence[LookSpan], size: LookSize, *, frames: int, limits: Limits) -> None:
-    """Sees to it that looks can be asked for.
+    """Validate thumbnail requests: order, last frame and size limits.
 
     Raises:
         ConfigError: if spans are out of order or go beyond the last frame, or looks are too large.
@@ -250,17 +250,17 @@ def check_spans(spans: Sequence[LookSpan], size: LookSize, *, frames: int, limit
         raise ConfigError("config.invalid", "size of looks is over the limits")
 
 
-def ask_frames(wanted: Sequence[tuple[int, int, int]], strategy: Strategy) -> Task:
-    """The request for frames: rank and size of each."""
+def frames_request(wanted: Sequence[tuple[int, int, int]], strategy: Strategy) -> Task:
+    """Return the request for frames: rank and size of each."""
     numbers = [number for each in wanted for number in each]
     header = {"type": "pass", "strategy": strategy, "planned_packets": 0}
-    return Task(header, wire.pack_integers(numbers))
+    return Task(header, ipc.pack_integers(numbers))
 
 
-def ask_looks(
+def thumbnails_request(
     spans: Sequence[LookSpan], size: LookSize, strategy: Strategy, *, after: int = -1
 ) -> Task:
-    """The request for looks; ``after`` is the rank of the last one that is known already."""
+    """Return the request for thumbnails; ``after`` is the rank of the last one that is known."""
     header = {
         "type": "looks",
         "width_px": size.width_px,
@@ -272,32 +272,32 @@ def ask_looks(
         "until": NO_END,
         "planned_packets": 0,
     }
-    return Task(header, wire.pack_integers(_numbers(spans)))
+    return Task(header, ipc.pack_integers(_span_numbers(spans)))
 
 
-def ask_shares(task: Task) -> Task:
-    """The request for how a pass can be cut."""
+def shares_request(task: Task) -> Task:
+    """Return the request for how a pass can be cut."""
     return Task({**task.header, "type": "share", "of": task.header["type"]}, task.body)
 
 
 def count(task: Task) -> int:
-    """How many frames, or spans of looks, a request is for."""
-    return len(task.body) // _BYTES_EACH
+    """Return how many frames, or spans of thumbnails, a request is for."""
+    return len(task.body) // _BYTES_PER_ENTRY
 
 
-def share(task: Task, shares: Shares) -> Iterator[Task]:
-    """Cuts the request for a pass; the parts together give what the whole would."""
-    whole = _numbers(shares.spans) if shares.spans else wire.unpack_integers(task.body)
+def split_task(task: Task, shares: Shares) -> Iterator[Task]:
+    """Split the request for a pass; the parts together give what the whole would."""
+    whole = _span_numbers(shares.spans) if shares.spans else ipc.unpack_integers(task.body)
     starts = (0, *shares.ends)
     for first, end, until in zip(starts, shares.ends, shares.untils, strict=False):
         header: dict[str, Any] = {**task.header, "planned_packets": shares.packets}
         if "until" in header:
             header["until"] = until
-        yield Task(header, wire.pack_integers(whole[3 * first : 3 * end]))
+        yield Task(header, ipc.pack_integers(whole[3 * first : 3 * end]))
 
 
-def _numbers(spans: Sequence[LookSpan]) -> list[int]:
-    """Spans as they are written in requests and answers."""
+def _span_numbers(spans: Sequence[LookSpan]) -> list[int]:
+    """Return spans as requests and answers hold them."""
     numbers: list[int] = []
     for span in spans:
         numbers += (span.first, span.end, DEPTHS.index(span.depth))

@@ -20,31 +20,31 @@ from typing import Final, Literal, Self, TypeVar, get_args
 from seedvideo.arguments import check_int, check_kind, check_number, check_text
 from seedvideo.config import DEFAULT_LIMITS, Limits
 from seedvideo.errors import ConfigError, DecodeError, suggestion
-from seedvideo.media import wire
 from seedvideo.media.decoder import LookSize, LookSpan, Strategy, is_too_damaged, too_damaged
 from seedvideo.media.protocol import (
-    NONSENSE,
-    Report,
-    ask_frames,
-    ask_looks,
-    ask_shares,
+    MALFORMED,
+    PassStats,
+    available_cpus,
     check_spans,
     check_targets,
     count,
-    processors,
-    read_facts,
-    read_looks,
-    read_packet_sizes,
-    read_shares,
-    share,
-    worth_processes,
+    frames_request,
+    parse_open_reply,
+    parse_packet_sizes,
+    parse_shares,
+    parse_thumbnails,
+    shares_request,
+    split_task,
+    thumbnails_request,
+    useful_workers,
 )
 from seedvideo.media.sharing import SharedLock, SharedSteps, not_picklable
 from seedvideo.media.source import Source, VideoInput, digest, open_source
 from seedvideo.media.types import DecodeReport, Frame, Looks, MediaInfo, Packets, Target
-from seedvideo.media.worker import looks_a_message
-from seedvideo.media.worker_client import ENDINGS, open_request, start
-from seedvideo.media.worker_pool import Task, Team
+from seedvideo.media.worker import thumbnails_per_message
+from seedvideo.media.worker_client import FINAL_MESSAGES, open_request, start
+from seedvideo.media.worker_pool import Task, WorkerPool
+from seedvideo.utils import ipc
 
 _Read = TypeVar("_Read")
 DecoderName = Literal["pyav", "decord"]
@@ -141,7 +141,7 @@ class VideoReader:
         request = open_request(
             source, limits=limits, decoder=decoder, fps=None if fps is None else str(fps)
         )
-        self._team = Team(
+        self._pool = WorkerPool(
             partial(start, source, limits, request),
             self._release,
             limits=limits,
@@ -157,7 +157,7 @@ class VideoReader:
     @property
     def lock(self) -> SharedLock:
         """Held during each call and each step; hold it to keep other threads out for longer."""
-        return self._team.lock
+        return self._pool.lock
 
     def __enter__(self) -> Self:
         return self
@@ -255,7 +255,7 @@ class VideoReader:
                     max_body_bytes=_BYTES_PER_FRAME * self._limits.max_packets,
                 )
                 frames = len(self._times)
-                self._packets = self._read(partial(read_packet_sizes, message, frames=frames))
+                self._packets = self._read(partial(parse_packet_sizes, message, frames=frames))
             return self._packets
 
     def looks(self, spans: Sequence[LookSpan], size: LookSize) -> Generator[Looks, None, None]:
@@ -294,7 +294,7 @@ class VideoReader:
 
     def close(self) -> None:
         """Ends the decoding processes, whatever they are doing, and closes the file."""
-        self._team.close()
+        self._pool.close()
 
     def _shared(self, steps: Generator[_Read, None, None]) -> SharedSteps[_Read]:
         return SharedSteps(steps, self.lock, self._source.shown)
@@ -308,52 +308,52 @@ class VideoReader:
         wanted = [
             (max(bisect_right(times, t.pts) - 1, 0), t.width_px, t.height_px) for t in targets
         ]
-        task = ask_frames(wanted, strategy)
+        task = frames_request(wanted, strategy)
         tasks, workers = [task], 1
         # In one pass there is nothing to share, and decord is read in one pass only.
         if strategy != "sequential" and self._decoder == "pyav":
-            tasks, workers = self._cut(task, asked=len(targets))
+            tasks, workers = self._split(task, asked=len(targets))
         most_bytes = 3 * max(t.width_px * t.height_px for t in targets)
-        report, done = Report(), 0
+        report, done = PassStats(), 0
         while done < len(targets):
-            with closing(self._given(tasks, workers, most_bytes, report, "picture")) as given:
-                for message in given:
+            with closing(self._replies(tasks, workers, most_bytes, report, "picture")) as replies:
+                for message in replies:
                     yield self._frame(message, targets[done])
                     done += 1
             # The rest, from the start of the file on, if seeks led astray.
-            tasks, workers = [ask_frames(wanted[done:], "sequential")], 1
+            tasks, workers = [frames_request(wanted[done:], "sequential")], 1
         self._report = report.result()
 
     def _looks(self, spans: Sequence[LookSpan], size: LookSize) -> Generator[Looks, None, None]:
         if not spans:
             return
-        tasks, workers = self._cut(ask_looks(spans, size, "auto"), asked=None)
-        most = looks_a_message(size.width_px, size.height_px)
+        tasks, workers = self._split(thumbnails_request(spans, size, "auto"), asked=None)
+        most = thumbnails_per_message(size.width_px, size.height_px)
         most_bytes = most * (8 + size.width_px * size.height_px * 3 // 2)
-        report, last, is_done = Report(), -1, False
+        report, last, is_done = PassStats(), -1, False
         while not is_done:
-            with closing(self._given(tasks, workers, most_bytes, report, "looks")) as given:
-                for message in given:
+            with closing(self._replies(tasks, workers, most_bytes, report, "looks")) as replies:
+                for message in replies:
                     frames = len(self._times)
-                    read = partial(read_looks, message, size, after=last, frames=frames)
+                    read = partial(parse_thumbnails, message, size, after=last, frames=frames)
                     looks = self._read(read)
                     last = looks.ranks[-1]
                     yield looks
             is_done, report.is_trusted = report.is_trusted, True
-            tasks, workers = [ask_looks(spans, size, "sequential", after=last)], 1
+            tasks, workers = [thumbnails_request(spans, size, "sequential", after=last)], 1
         self._report = report.result()
 
-    def _given(
+    def _replies(
         self,
         tasks: Sequence[Task],
         workers: int,
         max_body_bytes: int,
-        report: Report,
+        report: PassStats,
         kind: str,
-    ) -> Generator[wire.Message, None, None]:
-        """Yields what tasks give, up to their end or to where seeks lead astray."""
+    ) -> Generator[ipc.Message, None, None]:
+        """Yield the replies to tasks, up to their end or to where seeks lead astray."""
         self._ready()
-        running = self._team.run(tasks, workers=workers, max_body_bytes=max_body_bytes)
+        running = self._pool.run(tasks, workers=workers, max_body_bytes=max_body_bytes)
         with closing(running) as answers:
             for task in tasks:
                 given = 0
@@ -365,35 +365,35 @@ class VideoReader:
                 is_whole = kind != "picture" or given == count(task)
                 if message.type == "untrusted":
                     is_whole = task.header["strategy"] != "sequential"
-                if not is_whole or message.type not in ENDINGS:
-                    self._team.reset()
-                    raise self._nonsense()
+                if not is_whole or message.type not in FINAL_MESSAGES:
+                    self._pool.reset()
+                    raise self._protocol_error()
                 self._add(report, message, task)
                 if message.type == "untrusted":
                     return
 
-    def _cut(self, task: Task, *, asked: int | None) -> tuple[list[Task], int]:
-        """Cuts a pass into tasks if several processes pay; says how many of these."""
+    def _split(self, task: Task, *, asked: int | None) -> tuple[list[Task], int]:
+        """Split a pass into tasks if several processes pay; return how many of these."""
         info = self.info
-        most = self._workers or processors()
+        most = self._workers or available_cpus()
         if most == 1 or asked == 1:
             return [task], 1
         # Three numbers for a share or a span; there are no more of them than frames.
-        message = self._ask(ask_shares(task), max_body_bytes=48 * len(self._times) + 48)
-        shares = self._read(partial(read_shares, message, asked=asked))
+        message = self._ask(shares_request(task), max_body_bytes=48 * len(self._times) + 48)
+        shares = self._read(partial(parse_shares, message, asked=asked))
         if self._workers is None:
             pixels = info.width_px * info.height_px
-            most = min(most, worth_processes(shares.packets, frame_pixels=pixels))
+            most = min(most, useful_workers(shares.packets, frame_pixels=pixels))
         if most == 1 or len(shares.ends) <= 1:
             return [task], 1
-        return list(share(task, shares)), most
+        return list(split_task(task, shares)), most
 
-    def _ask(self, task: Task, *, max_body_bytes: int) -> wire.Message:
+    def _ask(self, task: Task, *, max_body_bytes: int) -> ipc.Message:
         with self.lock:
             self._ready()
-            return self._team.ask(task, max_body_bytes=max_body_bytes)
+            return self._pool.ask(task, max_body_bytes=max_body_bytes)
 
-    def _frame(self, message: wire.Message, target: Target) -> Frame:
+    def _frame(self, message: ipc.Message, target: Target) -> Frame:
         import numpy as np  # Late: the decoding process imports this package and needs none.
 
         rank = message.header.get("rank")
@@ -403,13 +403,13 @@ class VideoReader:
             or not 0 <= rank < len(self._times)
             or len(message.body) != shape[0] * shape[1] * 3
         ):
-            self._team.reset()
-            raise self._nonsense()
+            self._pool.reset()
+            raise self._protocol_error()
         pixels = np.frombuffer(message.body, np.uint8).reshape(shape)
         return Frame(self._times[rank], pixels)
 
-    def _add(self, report: Report, message: wire.Message, task: Task) -> None:
-        """Notes what a task has met; what is too much for a whole pass ends it."""
+    def _add(self, report: PassStats, message: ipc.Message, task: Task) -> None:
+        """Record what a task has met; too much damage ends the pass."""
         self._read(partial(report.add, message))
         planned_packets = task.header["planned_packets"]
         if is_too_damaged(report.damaged_packets, planned_packets, self._limits):
@@ -418,34 +418,34 @@ class VideoReader:
     def _read(self, read: Callable[[], _Read]) -> _Read:
         try:
             return read()
-        except NONSENSE as error:
-            self._team.reset()
-            raise self._nonsense() from error
+        except MALFORMED as error:
+            self._pool.reset()
+            raise self._protocol_error() from error
 
     def _opened(self) -> MediaInfo:
         if self._info is None:
             self._ready()
         if self._info is None:
-            raise self._nonsense()
+            raise self._protocol_error()
         return self._info
 
     def _ready(self) -> None:
-        """Sees to it that a process has opened the file."""
+        """Ensure that a process has opened the file."""
         with self.lock:
             self._check_open()
-            if self._team.first is not None:
+            if self._pool.first is not None:
                 return
-            answer = self._team.open()
-            read = partial(read_facts, answer, path=self._source.name, limits=self._limits)
+            answer = self._pool.open()
+            read = partial(parse_open_reply, answer, path=self._source.name, limits=self._limits)
             facts = self._read(read)
             if self._info is None:
                 self._times, self._keyframes = facts.times, facts.keyframes
                 self._info = facts.info  # Last: other threads take it for the sign of the rest.
 
     def _check_open(self) -> None:
-        if self._team.is_closed:
+        if self._pool.is_closed:
             raise DecodeError("decode.stopped", f"{self._source.shown}: the reader is closed")
 
-    def _nonsense(self) -> DecodeError:
-        text = f"{self._source.shown}: the decoding process sent nonsense"
+    def _protocol_error(self) -> DecodeError:
+        text = f"{self._source.shown}: the decoding process sent an invalid message"
         return DecodeError("decode.crashed", text, hint="report the file")

@@ -1,9 +1,9 @@
 """The decoding process: opens one file, answers requests about it, and may die at any time.
 
-Started by `seedvideo.media.worker_client` with three descriptors: requests in, answers out, the
-file. It writes no file, opens none by name, and its memory is bounded. It ends when the reader's
-end of the request pipe closes. Requests are ``open``, then any number of ``packets``, ``share``,
-``pass`` and ``looks``; ``stop`` ends one of the latter two early.
+Forked by a fork server, or started, for `seedvideo.media.worker_client`, with three descriptors:
+requests in, answers out, the file. It writes no file, opens none by name, and its memory is
+bounded. It ends when the reader's end of the request pipe closes. Requests are ``open``, then any
+number of ``packets``, ``share``, ``pass`` and ``looks``; ``stop`` ends one of the latter two early.
 """
 
 import os
@@ -18,93 +18,109 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from seedvideo.config import Limits
 from seedvideo.environment import (
     DECODER_BYTES,
-    address_space_bytes,
     address_space_left_bytes,
     is_out_of_memory,
+    limit_memory,
+    set_limit,
 )
 from seedvideo.errors import SeedVideoError
-from seedvideo.media import wire
 from seedvideo.media.decoder import out_of_memory
+from seedvideo.utils import ipc
 
 if TYPE_CHECKING:
     from seedvideo.media.decoder import Decoder, Look, LookSize, LookSpan, Tally, Wanted
     from seedvideo.media.probe import Opened
     from seedvideo.media.pyav_decoder import PyavDecoder
 
-ALIVE_EVERY_S: Final = 0.5
+HEARTBEAT_INTERVAL_S: Final = 0.5
 """Time after which a process without an answer says that it is still working."""
 
 EXIT_OUT_OF_MEMORY: Final = 87
 """Exit status of a process that had no memory left even to say so."""
 
-_LOOKS_A_MESSAGE: Final = 32
-_LOOK_BYTES_A_MESSAGE: Final = 2 << 20
+_MAX_THUMBNAILS_PER_MESSAGE: Final = 32
+_MAX_THUMBNAIL_BYTES_PER_MESSAGE: Final = 2 << 20
 
 _MAX_REQUEST_BYTES: Final = 1 << 26
 _MAX_OPEN_FILES: Final = 64
 _MAX_TRACE_CHARS: Final = 20_000
 
 
-def looks_a_message(width_px: int, height_px: int) -> int:
+def thumbnails_per_message(width_px: int, height_px: int) -> int:
     """Most small frames in one answer: a few, and small enough that none takes much memory."""
     look_bytes = width_px * height_px * 3 // 2
-    return max(1, min(_LOOKS_A_MESSAGE, _LOOK_BYTES_A_MESSAGE // look_bytes))
+    return max(1, min(_MAX_THUMBNAILS_PER_MESSAGE, _MAX_THUMBNAIL_BYTES_PER_MESSAGE // look_bytes))
 
 
 class _Stopped(Exception):
-    """The reader wants no more of this pass."""
+    """The reader has asked to stop this pass."""
 
 
-class _Line:
-    """Both ends of the conversation with the reader."""
+class _Channel:
+    """Both pipes to the reader."""
 
     def __init__(self, requests: int, answers: int) -> None:
-        self._requests = requests
         self._answers = answers
-        self._last_word_s = time.monotonic()
+        self._last_message_s = time.monotonic()
         # Not select(), which fails on the high numbers that a busy reader's descriptors have.
         self._waiting = select.poll()
         self._waiting.register(requests, select.POLLIN)
+        self._reader = ipc.MessageReader.from_descriptor(requests)
 
-    def receive(self) -> wire.Message | None:
-        """Waits for the next request; None once the reader is gone."""
-        return wire.receive(self._read_into, max_body_bytes=_MAX_REQUEST_BYTES)
+    def receive(self) -> ipc.Message | None:
+        """Wait for the next request; None once the reader has closed its end."""
+        try:
+            return self._reader.poll(max_body_bytes=_MAX_REQUEST_BYTES)
+        except EOFError:
+            return None
 
     def send(self, header: dict[str, Any], body: bytes = b"") -> None:
         """Sends an answer, waiting until the reader takes it."""
-        wire.send(self._answers, header, body)
-        self._last_word_s = time.monotonic()
+        ipc.send(self._answers, header, body)
+        self._last_message_s = time.monotonic()
 
-    def alive(self) -> None:
-        """Stops if the reader says so; tells it now and then that work goes on."""
+    def heartbeat(self) -> None:
+        """Stop if the reader asks for it; send a sign of life now and then."""
         if self._waiting.poll(0):
             message = self.receive()
             if message is None:
                 sys.exit(0)
             raise _Stopped
-        if time.monotonic() - self._last_word_s > ALIVE_EVERY_S:
+        if time.monotonic() - self._last_message_s > HEARTBEAT_INTERVAL_S:
             self.send({"type": "alive"})
 
-    def _read_into(self, buffer: memoryview) -> bool:
-        while buffer:
-            count = os.readv(self._requests, [buffer])
-            if not count:
-                return False
-            buffer = buffer[count:]
-        return True
+
+def preload() -> None:
+    """Import what every decoding process needs: a fork server does this once for all of them.
+
+    Does nothing where the address space may be too small: each process then says so itself.
+    """
+    if not _has_room():
+        return
+    import av.logging
+
+    from seedvideo.media import decoder, demuxer, gop_decoder, probe, pyav_decoder  # noqa: F401
+
+    av.logging.set_level(None)
+
+
+def _has_room() -> bool:
+    """Whether the libraries can be loaded, or are; with less address space they may crash."""
+    left_bytes = address_space_left_bytes()
+    return left_bytes is None or left_bytes >= DECODER_BYTES // 2 or "av.logging" in sys.modules
 
 
 def main(requests: int, answers: int, file: int) -> None:
     """Serves one reader until it goes away."""
-    line = _Line(requests, answers)
+    channel = _Channel(requests, answers)
     try:
-        _serve(line, file)
+        _serve(channel, file)
     except BrokenPipeError:
         return
     except MemoryError:
-        _die_of_memory()
+        _exit_out_of_memory()
     except SeedVideoError as error:
-        line.send(
+        channel.send(
             {
                 "type": "error",
                 "code": error.code,
@@ -114,27 +130,26 @@ def main(requests: int, answers: int, file: int) -> None:
             }
         )
     except Exception:  # noqa: BLE001  # A fault of ours: the reader must hear of it, wherever it is from.
-        line.send({"type": "fault", "trace": traceback.format_exc()[-_MAX_TRACE_CHARS:]})
+        channel.send({"type": "fault", "trace": traceback.format_exc()[-_MAX_TRACE_CHARS:]})
 
 
-def _serve(line: _Line, file: int) -> None:
-    request = line.receive()
+def _serve(channel: _Channel, file: int) -> None:
+    request = channel.receive()
     if request is None:
         return
     shown = str(request.header["shown"])
     try:
-        left_bytes = address_space_left_bytes()
-        if left_bytes is not None and left_bytes < DECODER_BYTES // 2:
-            raise MemoryError  # Libraries that are loaded with less may crash.
-        _serve_file(line, file, request.header)
+        if not _has_room():
+            raise MemoryError
+        _serve_file(channel, file, request.header)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
         raise out_of_memory(shown) from error
 
 
-def _serve_file(line: _Line, file: int, request: dict[str, Any]) -> None:
-    # Late, so that the clock of the reader covers these too.
+def _serve_file(channel: _Channel, file: int, request: dict[str, Any]) -> None:
+    # Late, so that the clock of the reader covers these too where they are not preloaded.
     import av.logging
 
     from seedvideo.media.decoder import Tally
@@ -157,7 +172,7 @@ def _serve_file(line: _Line, file: int, request: dict[str, Any]) -> None:
         limits=limits,
         fps=None if request["fps"] is None else Fraction(request["fps"]),
     )
-    opened = describe(origin, line.alive)
+    opened = describe(origin, channel.heartbeat)
     looker = PyavDecoder(origin, opened.index, opened.table, opened.orientation, opened.crop)
     decoder: Decoder = looker
     if use_decord:
@@ -165,34 +180,34 @@ def _serve_file(line: _Line, file: int, request: dict[str, Any]) -> None:
 
         decoder = DecordDecoder(origin, opened)
     index = opened.index
-    line.send(
+    channel.send(
         {
             "type": "opened",
-            "info": _plain(opened.info),
+            "info": _to_json(opened.info),
             "time_base": str(index.time_base),
             "start": index.start,
             "frames": len(index.times),
         },
-        wire.pack_integers([*index.times, *index.keyframes]),
+        ipc.pack_integers([*index.times, *index.keyframes]),
     )
-    while (message := line.receive()) is not None:
+    while (message := channel.receive()) is not None:
         if message.type == "packets":
-            _answer_packets(line, opened)
+            _answer_packets(channel, opened)
         if message.type == "share":
-            _answer_share(line, looker, message)
+            _answer_share(channel, looker, message)
         if message.type not in ("pass", "looks"):
             continue
         tally, ending = Tally(planned_packets=int(message.header["planned_packets"])), "done"
         try:
             if message.type == "pass":
-                _answer_pass(line, decoder, message, tally)
+                _answer_pass(channel, decoder, message, tally)
             else:
-                _answer_looks(line, looker, message, tally)
+                _answer_looks(channel, looker, message, tally)
         except _Stopped:
             pass  # Its generator closes what must not be used again.
         except SeekNotTrusted:
             ending = "untrusted"
-        line.send(
+        channel.send(
             {
                 "type": ending,
                 "decoded_frames": tally.decoded_frames,
@@ -204,14 +219,18 @@ def _serve_file(line: _Line, file: int, request: dict[str, Any]) -> None:
         )
 
 
-def _answer_pass(line: _Line, decoder: "Decoder", message: wire.Message, tally: "Tally") -> None:
+def _answer_pass(
+    channel: _Channel, decoder: "Decoder", message: ipc.Message, tally: "Tally"
+) -> None:
     wanted, strategy = _wanted(message), message.header["strategy"]
-    for picture in decoder.pictures(wanted, strategy=strategy, alive=line.alive, tally=tally):
-        line.send({"type": "picture", "rank": picture.rank}, picture.rgb)
-        line.alive()
+    for picture in decoder.pictures(
+        wanted, strategy=strategy, alive=channel.heartbeat, tally=tally
+    ):
+        channel.send({"type": "picture", "rank": picture.rank}, picture.rgb)
+        channel.heartbeat()
 
 
-def _answer_share(line: _Line, looker: "PyavDecoder", message: wire.Message) -> None:
+def _answer_share(channel: _Channel, looker: "PyavDecoder", message: ipc.Message) -> None:
     from seedvideo.media.decoder import DEPTHS
 
     if message.header["of"] == "pass":
@@ -222,17 +241,17 @@ def _answer_share(line: _Line, looker: "PyavDecoder", message: wire.Message) -> 
     numbers = [number for each in shares for number in (each.end, each.until, each.packets)]
     for span in spans:
         numbers += (span.first, span.end, DEPTHS.index(span.depth))
-    line.send({"type": "shares", "count": len(shares)}, wire.pack_integers(numbers))
+    channel.send({"type": "shares", "count": len(shares)}, ipc.pack_integers(numbers))
 
 
-def _answer_packets(line: _Line, opened: "Opened") -> None:
+def _answer_packets(channel: _Channel, opened: "Opened") -> None:
     index, payload = opened.index, opened.table.payload
     sizes = [payload[number] for number in index.packet_of]
-    line.send({"type": "packets"}, wire.pack_integers([*sizes, *index.packet_of]))
+    channel.send({"type": "packets"}, ipc.pack_integers([*sizes, *index.packet_of]))
 
 
 def _answer_looks(
-    line: _Line, looker: "PyavDecoder", message: wire.Message, tally: "Tally"
+    channel: _Channel, looker: "PyavDecoder", message: ipc.Message, tally: "Tally"
 ) -> None:
     header, (spans, size) = message.header, _spans(message)
     looks = looker.looks(
@@ -242,41 +261,41 @@ def _answer_looks(
         is_rough=header["is_rough"],
         after=header["after"],
         until=header["until"],
-        alive=line.alive,
+        alive=channel.heartbeat,
         tally=tally,
     )
-    most = looks_a_message(size.width_px, size.height_px)
+    most = thumbnails_per_message(size.width_px, size.height_px)
     chunk: list[Look] = []
     try:
         for look in looks:
             chunk.append(look)
             if len(chunk) == most:
-                _send_looks(line, chunk)
+                _send_looks(channel, chunk)
                 chunk.clear()
     finally:
         # Also when seeks are not trusted any more: what was given so far holds.
         if chunk:
-            _send_looks(line, chunk)
+            _send_looks(channel, chunk)
 
 
-def _send_looks(line: _Line, chunk: list["Look"]) -> None:
-    ranks = wire.pack_integers([look.rank for look in chunk])
+def _send_looks(channel: _Channel, chunk: list["Look"]) -> None:
+    ranks = ipc.pack_integers([look.rank for look in chunk])
     planes = b"".join(look.planes for look in chunk)
-    line.send({"type": "looks", "count": len(chunk)}, ranks + planes)
-    line.alive()
+    channel.send({"type": "looks", "count": len(chunk)}, ranks + planes)
+    channel.heartbeat()
 
 
-def _wanted(message: wire.Message) -> list["Wanted"]:
+def _wanted(message: ipc.Message) -> list["Wanted"]:
     from seedvideo.media.decoder import Wanted
 
-    numbers = wire.unpack_integers(message.body)
+    numbers = ipc.unpack_integers(message.body)
     return [Wanted(*numbers[i : i + 3]) for i in range(0, len(numbers), 3)]
 
 
-def _spans(message: wire.Message) -> tuple[list["LookSpan"], "LookSize"]:
+def _spans(message: ipc.Message) -> tuple[list["LookSpan"], "LookSize"]:
     from seedvideo.media.decoder import DEPTHS, LookSize, LookSpan
 
-    header, numbers = message.header, wire.unpack_integers(message.body)
+    header, numbers = message.header, ipc.unpack_integers(message.body)
     spans = [
         LookSpan(numbers[i], numbers[i + 1], DEPTHS[numbers[i + 2]])
         for i in range(0, len(numbers), 3)
@@ -284,7 +303,7 @@ def _spans(message: wire.Message) -> tuple[list["LookSpan"], "LookSize"]:
     return spans, LookSize(header["width_px"], header["height_px"], Fraction(header["every"]))
 
 
-def _plain(info: Any) -> dict[str, Any]:
+def _to_json(info: Any) -> dict[str, Any]:
     """Returns a value object's fields as JSON values, fractions as text."""
     plain: dict[str, Any] = {}
     for name in info.__dataclass_fields__:
@@ -295,19 +314,12 @@ def _plain(info: Any) -> dict[str, Any]:
 
 
 def _confine(limits: Limits) -> None:
-    """Bounds what this process may take: memory, files, and writing at all."""
-    bounds = {
-        resource.RLIMIT_NOFILE: _MAX_OPEN_FILES,
-        resource.RLIMIT_FSIZE: 0,
-        resource.RLIMIT_CORE: 0,
-    }
-    if sys.platform == "linux":  # macOS knows this limit but does not hold to it.
-        bounds[resource.RLIMIT_AS] = address_space_bytes() + int(limits.worker_memory_bytes)
-    for kind, value in bounds.items():
-        _, hard = resource.getrlimit(kind)
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (value, value))
+    """Bound what this process may take: memory, files, and writing at all."""
+    set_limit(resource.RLIMIT_NOFILE, _MAX_OPEN_FILES)
+    set_limit(resource.RLIMIT_FSIZE, 0)
+    set_limit(resource.RLIMIT_CORE, 0)
+    limit_memory(int(limits.worker_memory_bytes))
 
 
-def _die_of_memory() -> NoReturn:
+def _exit_out_of_memory() -> NoReturn:
     os._exit(EXIT_OUT_OF_MEMORY)

@@ -1,43 +1,40 @@
-"""The reader's side of the decoding process: starts it, waits with deadlines, kills it.
+"""The reader's side of a decoding process: starts it, waits with deadlines, kills it.
 
-The process is a fresh interpreter, never a fork, and gets this one's module path as an argument, so
-it works from scripts, interactive sessions and tests alike. It is killed when a deadline passes,
-when it says something that is no message, and when the reader is closed or forgotten. Knows nothing
-of what is decoded.
+The process is forked by a clean interpreter that has loaded the decoder (`utils.fork_server`), or
+is a fresh interpreter where that is not possible; never a fork of this one. It is killed when a
+deadline passes, when it sends something that is not a message, and when the reader is closed or
+forgotten.
 
-How long one file may be waited for, whichever of its processes is waited for.
+How long a reader may wait for one file, whichever of its processes it waits for.
 
-Time counts only while somebody waits or reads: a reader that is busy with something else, and takes
-no answers, makes nobody late.
+Time counts only while the reader waits or reads: one that is busy with something else, and takes no
+answers, makes no process late.
 """
 
-import json
 import os
 import select
-import signal
 import subprocess
-import sys
 import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from seedvideo.config import Limits
 from seedvideo.errors import DecodeError, InputError, MediaError, SeedVideoError
-from seedvideo.media import wire
 from seedvideo.media.decoder import out_of_memory
 from seedvideo.media.source import Source
 from seedvideo.media.worker import EXIT_OUT_OF_MEMORY
+from seedvideo.utils import ipc
+from seedvideo.utils.fork_server import ForkedProcess, ServerUnavailableError, fork_process
 
 
-class Talker(Protocol):
-    """Somebody who is waited for.
+class HasReplies(Protocol):
+    """A process whose replies are awaited.
 
     Attributes:
-        silent_s: time spent waiting since the last word.
+        silent_s: time spent waiting since the last message.
         allowed_s: longest silence.
     """
 
@@ -50,7 +47,7 @@ class Talker(Protocol):
         ...
 
 
-class Patience:
+class TimeBudget:
     """Adds up the time spent waiting for a file's processes.
 
     Args:
@@ -61,72 +58,74 @@ class Patience:
         self.waited_s = 0.0
         self._limit_s = limit_s
 
-    def wait(self, talkers: Sequence[Talker]) -> None:
-        """Waits until one of several has something to say, or is late."""
-        left_s = min(self._left_s(each) for each in talkers)
+    def wait(self, processes: Sequence[HasReplies]) -> None:
+        """Wait until one of several has sent something, or is late."""
+        left_s = min(self._left_s(each) for each in processes)
         poll = select.poll()
-        for each in talkers:
+        for each in processes:
             poll.register(each.answers, select.POLLIN)
         started_s = time.monotonic()
         # Rounded up: a wait that ends a little early would be followed by one of no time at all.
         poll.poll(1000 * max(left_s, 0.0) + 1)
         spent_s = time.monotonic() - started_s
         self.waited_s += spent_s
-        for each in talkers:
+        for each in processes:
             each.silent_s += spent_s
 
     @contextmanager
-    def reading(self) -> Iterator[None]:
-        """Counts the time that reading takes: endless talk is not to be listened to without end."""
+    def counting(self) -> Iterator[None]:
+        """Count the time that the block takes: endless messages are not read without end."""
         started_s = time.monotonic()
         try:
             yield
         finally:
             self.waited_s += time.monotonic() - started_s
 
-    def is_late(self, talker: Talker) -> bool:
-        """Tells whether one has been silent for too long, or the file has taken too long."""
-        return self._left_s(talker) <= 0
+    def is_expired(self, process: HasReplies) -> bool:
+        """Whether one has been silent for too long, or the file has taken too long."""
+        return self._left_s(process) <= 0
 
-    def _left_s(self, talker: Talker) -> float:
-        return min(talker.allowed_s - talker.silent_s, self._limit_s - self.waited_s)
+    def _left_s(self, process: HasReplies) -> float:
+        return min(process.allowed_s - process.silent_s, self._limit_s - self.waited_s)
 
 
-_BOOT: Final = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from seedvideo.media.worker import main; main(*map(int, sys.argv[2:]))"
-)
-_ERRORS: Final[dict[str, type[SeedVideoError]]] = {
-    kind.stage: kind for kind in (InputError, MediaError, DecodeError)
-}
+WORKER: Final = "seedvideo.media.worker"
+"""Module that a decoding process runs."""
+
 STOP_GRACE_S: Final = 5.0
-"""Time a process has to end, or to take a word that it shall stop, before it is killed."""
+"""Time a process has to end, or to take a request to stop, before it is killed."""
 
-ENDINGS: Final = ("done", "untrusted")
+FINAL_MESSAGES: Final = ("done", "untrusted")
 """Types of the last answer to a part of a pass."""
 
+_ERRORS: Final = (InputError, MediaError, DecodeError)
+"""Errors that a decoding process may send."""
 
-class Child:
+_Process: TypeAlias = subprocess.Popen[bytes] | ForkedProcess
+
+
+class DecodeWorker:
     """One decoding process.
 
     Args:
-        source: the open file; stays the caller's to close.
+        source: the open file; the caller closes it.
         limits: deadlines, and what the process may use.
-        patience: shared by all processes of the file.
+        budget: shared by all processes of the file.
 
     Attributes:
-        silent_s: time spent waiting since its last word.
+        silent_s: time spent waiting since its last message.
         allowed_s: longest silence.
 
     Raises:
         InputError: ``input.changed`` if another file is in its place.
-        DecodeError: if the file cannot be opened again, or the system has no process left.
+        DecodeError: if the file cannot be opened again, the system cannot start a process, or that
+            takes too long.
     """
 
-    def __init__(self, source: Source, limits: Limits, patience: Patience) -> None:
+    def __init__(self, source: Source, limits: Limits, budget: TimeBudget) -> None:
         self._shown = source.shown
         self._limits = limits
-        self._patience = patience
+        self._budget = budget
         self.silent_s = 0.0
         self.allowed_s = limits.open_timeout_s
         pipes: list[int] = []
@@ -136,57 +135,33 @@ class Child:
             pipes += os.pipe()
             pipes += os.pipe()
             _, requests, self._requests, self._answers, answers = pipes
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-I",  # No current folder, no user packages, no PYTHON* variables.
-                    "-S",
-                    "-c",
-                    _BOOT,
-                    json.dumps(_module_path()),
-                    str(requests),
-                    str(answers),
-                    str(file),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=(requests, answers, file),
-                # Ctrl-C is for the reader, which then ends this process in its own way.
-                start_new_session=True,
-            )
+            self._process = self._start([requests, answers, file])
         except BaseException as error:
             for descriptor in pipes:
                 os.close(descriptor)
             if isinstance(error, OSError):
-                reason = (error.strerror or "unknown reason").lower()
-                raise DecodeError(
-                    "decode.crashed",
-                    f"{self._shown}: the decoding process cannot be started: {reason}",
-                    hint="close other videos or programs, then try again",
-                    retryable=True,
-                ) from error
+                raise self._start_error(error) from error
             raise
         for descriptor in (requests, answers, file):
             os.close(descriptor)
         os.set_blocking(self._answers, False)
         os.set_blocking(self._requests, False)
-        self._inbox = wire.Inbox(self._answers)
-        self._end = weakref.finalize(self, _end, self._process, self._requests, self._answers)
+        self._reader = ipc.MessageReader.from_descriptor(self._answers)
+        self._end = weakref.finalize(self, _terminate, self._process, self._requests, self._answers)
 
     @property
-    def running(self) -> bool:
-        """Whether the process can still be asked."""
+    def is_alive(self) -> bool:
+        """Whether the process can still be used."""
         return self._end.alive
 
     @property
     def answers(self) -> int:
-        """Descriptor that becomes readable when it has something to say.
+        """Descriptor that becomes readable when it has sent something.
 
         Raises:
             DecodeError: ``decode.stopped`` if it was closed: the number may be another file's now.
         """
-        if not self.running:
+        if not self.is_alive:
             raise DecodeError(
                 "decode.stopped",
                 f"{self._shown}: the decoding process was stopped",
@@ -211,14 +186,14 @@ class Child:
         limit_s = self._limits.stall_timeout_s if within_s is None else within_s
         deadline_s = time.monotonic() + limit_s
         try:
-            for part in wire.parts(header, body):
+            for part in ipc.encode(header, body):
                 self._write(memoryview(part), deadline_s=deadline_s)
         except BrokenPipeError:
             # It may have said why before it died.
             self.receive()
-            raise self._crashed() from None
+            raise self._crash_error() from None
 
-    def receive(self, *, max_body_bytes: int = 0) -> wire.Message:
+    def receive(self, *, max_body_bytes: int = 0) -> ipc.Message:
         """Waits for an answer other than a sign of life.
 
         Args:
@@ -226,13 +201,13 @@ class Child:
 
         Raises:
             SeedVideoError: as the process says.
-            DecodeError: if it is late, dies or talks nonsense; it is dead afterwards.
+            DecodeError: if it is late, dies or sends an invalid message; it is dead afterwards.
         """
-        while (message := self.take(max_body_bytes=max_body_bytes)) is None:
-            self._patience.wait([self])
+        while (message := self.poll(max_body_bytes=max_body_bytes)) is None:
+            self._budget.wait([self])
         return message
 
-    def take(self, *, max_body_bytes: int) -> wire.Message | None:
+    def poll(self, *, max_body_bytes: int) -> ipc.Message | None:
         """Returns an answer if it is there already; None too after a sign of life.
 
         Raises:
@@ -240,24 +215,25 @@ class Child:
         """
         _ = self.answers  # Raises if it is closed.
         try:
-            with self._patience.reading():
-                message = self._inbox.take(max_body_bytes=max_body_bytes)
-        except wire.WireError as error:
+            with self._budget.counting():
+                message = self._reader.poll(max_body_bytes=max_body_bytes)
+        except ipc.ProtocolError as error:
             self.kill()
-            raise DecodeError(
-                "decode.crashed", f"{self._shown}: the decoding process sent nonsense"
-            ) from error
+            raise self._protocol_error() from error
         except EOFError:
-            raise self._crashed() from None
+            raise self._crash_error() from None
         if message is not None:
             self.silent_s, self.allowed_s = 0.0, self._limits.stall_timeout_s
         if message is None or message.type == "alive":
-            if self._patience.is_late(self):
-                raise self._late()
+            if self._budget.is_expired(self):
+                raise self._timeout_error()
             return None
         if message.type == "error":
             self.kill()
-            raise _rebuild(message.header, self._shown)
+            try:
+                raise ipc.error_from_dict(message.header, allowed=_ERRORS)
+            except ipc.ProtocolError as error:
+                raise self._protocol_error() from error
         if message.type == "fault":
             self.kill()
             fault = DecodeError("decode.crashed", f"{self._shown}: the decoding process failed")
@@ -266,14 +242,14 @@ class Child:
             raise fault
         return message
 
-    def tell_to_stop(self) -> None:
-        """Tells it that the answers to its task are no longer wanted."""
+    def request_stop(self) -> None:
+        """Ask it to stop its task, whose answers are no longer wanted."""
         try:
             self.send({"type": "stop"}, within_s=STOP_GRACE_S)
         except SeedVideoError:
-            self.kill()  # Of a task that nobody waits for.
+            self.kill()  # Of a task whose answers are not wanted.
 
-    def await_stop(self, *, max_body_bytes: int, deadline_s: float) -> None:
+    def wait_stopped(self, *, max_body_bytes: int, deadline_s: float) -> None:
         """Waits until it has stopped; kills it if that takes long.
 
         Args:
@@ -281,15 +257,15 @@ class Child:
             deadline_s: on the clock of `time.monotonic`.
         """
         try:
-            while self.running and (left_s := deadline_s - time.monotonic()) > 0:
-                message = self.take(max_body_bytes=max_body_bytes)
+            while self.is_alive and (left_s := deadline_s - time.monotonic()) > 0:
+                message = self.poll(max_body_bytes=max_body_bytes)
                 if message is None:
                     self.silent_s, self.allowed_s = 0.0, left_s
-                    self._patience.wait([self])
-                elif message.type in ENDINGS:
+                    self._budget.wait([self])
+                elif message.type in FINAL_MESSAGES:
                     return
         except SeedVideoError:
-            pass  # Of a task that nobody waits for.
+            pass  # Of a task whose answers are not wanted.
         self.kill()
 
     def kill(self) -> None:
@@ -308,8 +284,24 @@ class Child:
         if self._end.detach() is not None:
             os.close(self._requests)
             os.close(self._answers)
-        # Else Popen warns of a process that still runs, and waits for it later.
-        self._process.returncode = 0
+        if isinstance(self._process, ForkedProcess):
+            self._process.abandon()
+        else:
+            # Else Popen warns of a process that still runs, and waits for it later.
+            self._process.returncode = 0
+
+    def _start(self, descriptors: Sequence[int]) -> _Process:
+        """Start the process; waiting for a new fork server counts as its silence."""
+        began_s = time.monotonic()
+        try:
+            with self._budget.counting():
+                process = fork_process(WORKER, descriptors, timeout_s=self.allowed_s)
+        except ServerUnavailableError:
+            return ipc.start_interpreter(WORKER, descriptors)
+        self.silent_s = time.monotonic() - began_s
+        if process is None:
+            raise self._late_error()
+        return process
 
     def _write(self, view: memoryview, *, deadline_s: float) -> None:
         _ = self.answers  # Raises if it is closed.
@@ -318,51 +310,68 @@ class Child:
         while view:
             left_s = deadline_s - time.monotonic()
             if left_s <= 0 or not poll.poll(left_s * 1000):
-                raise self._late()
+                raise self._timeout_error()
             try:
                 view = view[os.write(self._requests, view) :]
             except BlockingIOError:
                 continue  # Less room than a pipe writes in one piece.
 
-    def _late(self) -> DecodeError:
+    def _timeout_error(self) -> DecodeError:
         self.kill()
+        return self._late_error()
+
+    def _late_error(self) -> DecodeError:
         return DecodeError(
             "decode.timeout",
             f"{self._shown}: decoding took longer than allowed and was stopped",
-            hint="try again on a calmer machine; report the file if it repeats",
+            hint="retry when the machine is less loaded; if it happens again, report the file",
             retryable=True,
         )
 
-    def _crashed(self) -> DecodeError:
+    def _start_error(self, error: OSError) -> DecodeError:
+        reason = (error.strerror or "unknown reason").lower()
+        return DecodeError(
+            "decode.crashed",
+            f"{self._shown}: the decoding process cannot be started: {reason}",
+            hint="close other videos or programs, then try again",
+            retryable=True,
+        )
+
+    def _protocol_error(self) -> DecodeError:
+        return DecodeError(
+            "decode.crashed", f"{self._shown}: the decoding process sent an invalid message"
+        )
+
+    def _crash_error(self) -> DecodeError:
         try:
             status = self._process.wait(timeout=STOP_GRACE_S)
         except subprocess.TimeoutExpired:
             status = 0
         self.kill()
+        if isinstance(self._process, ForkedProcess) and self._process.start_error is not None:
+            return self._start_error(self._process.start_error)
         if status == EXIT_OUT_OF_MEMORY:
             return out_of_memory(self._shown)
-        if status < 0:
-            cause = f"by signal {-status} ({signal.strsignal(-status)})"
-        else:
-            cause = f"with status {status}"
         return DecodeError(
             "decode.crashed",
-            f"{self._shown}: the decoding process ended {cause}",
+            f"{self._shown}: the decoding process ended {ipc.describe_status(status)}",
             hint="report the file",
         )
 
 
-def start(source: Source, limits: Limits, request: dict[str, Any], patience: Patience) -> Child:
-    """Starts a process and asks it to open the file. Raises as `Child` does."""
-    child = Child(source, limits, patience)
-    child.send(request)
-    return child
+def start(
+    source: Source, limits: Limits, request: dict[str, Any], budget: TimeBudget
+) -> DecodeWorker:
+    """Start a process and ask it to open the file. Raises as `DecodeWorker` does."""
+    worker = DecodeWorker(source, limits, budget)
+    worker.send(request)
+    return worker
 
 
 def open_request(
     source: Source, *, limits: Limits, decoder: str, fps: str | None
 ) -> dict[str, Any]:
-    """Returns the first request to a new process."""
+    """Return the first request to a new process."""
     return {
         "type": "open",
         "shown": source.shown,
@@ -374,28 +383,11 @@ def open_request(
     }
 
 
-def _module_path() -> list[str]:
-    """Returns where this interpreter finds modules, without the current folder."""
-    home = str(Path(__file__).resolve().parents[2])  # Of the package, even if it is not installed.
-    places = [os.path.abspath(place) for place in sys.path if place]
-    return places if home in places else [*places, home]
-
-
-def _rebuild(header: dict[str, Any], shown: str) -> SeedVideoError:
-    code = str(header.get("code"))
-    kind = _ERRORS.get(code.split(".")[0])
-    if kind is None:
-        return DecodeError("decode.crashed", f"{shown}: the decoding process sent nonsense")
-    return kind(
-        code,
-        str(header.get("message")),
-        hint=str(header.get("hint", "")),
-        retryable=bool(header.get("retryable")),
-    )
-
-
-def _end(process: subprocess.Popen[bytes], requests: int, answers: int) -> None:
+def _terminate(process: _Process, requests: int, answers: int) -> None:
     os.close(requests)
     os.close(answers)
-    process.kill()
-    process.wait()
+    if isinstance(process, ForkedProcess):
+        process.end()
+    else:
+        process.kill()
+        process.wait()

@@ -20,10 +20,10 @@ from typing import Any, Final
 
 from seedvideo.config import Limits
 from seedvideo.errors import DecodeError, InputError, SeedVideoError
-from seedvideo.media import wire
 from seedvideo.media.sharing import SharedLock, at_fork
 from seedvideo.media.source import changed
-from seedvideo.media.worker_client import ENDINGS, STOP_GRACE_S, Child, Patience
+from seedvideo.media.worker_client import FINAL_MESSAGES, STOP_GRACE_S, DecodeWorker, TimeBudget
+from seedvideo.utils import ipc
 
 MAX_WAITING_BYTES: Final = 8 << 20
 """Answers that may wait to be taken; one answer more for each process."""
@@ -38,16 +38,16 @@ class Task:
 
 
 @dataclass
-class _Lane:
+class _Slot:
     """One task, and what it has given that was not taken yet."""
 
-    child: Child
-    answers: deque[wire.Message] = field(default_factory=deque)
+    child: DecodeWorker
+    answers: deque[ipc.Message] = field(default_factory=deque)
     failure: SeedVideoError | None = None
     is_done: bool = False
 
 
-class Team:
+class WorkerPool:
     """The processes of one file.
 
     Args:
@@ -64,7 +64,7 @@ class Team:
 
     def __init__(
         self,
-        start: Callable[[Patience], Child],
+        start: Callable[[TimeBudget], DecodeWorker],
         release: Callable[[], object],
         *,
         limits: Limits,
@@ -73,27 +73,27 @@ class Team:
     ) -> None:
         self.lock = SharedLock()
         self.is_closed = False
-        self.patience = Patience(limits.item_timeout_s)
+        self.budget = TimeBudget(limits.item_timeout_s)
         self._limits = limits
         self._start = start
         self._release = release
         self._max_opening_bytes = max_opening_bytes
         self._shown = shown
-        self._children: list[Child] = []
-        self._opening: set[Child] = set()
+        self._children: list[DecodeWorker] = []
+        self._opening: set[DecodeWorker] = set()
         self._facts = b""
-        self._lanes: deque[_Lane] = deque()
+        self._slots: deque[_Slot] = deque()
         self._workers = 1
         self._max_body_bytes = 0
         self._pass = 0
         at_fork(self)
 
     @property
-    def first(self) -> Child | None:
+    def first(self) -> DecodeWorker | None:
         """A process that has opened the file and still runs, if there is one."""
-        return next((c for c in self._children if c.running and c not in self._opening), None)
+        return next((c for c in self._children if c.is_alive and c not in self._opening), None)
 
-    def open(self) -> wire.Message:
+    def open(self) -> ipc.Message:
         """Starts the first process anew and returns what it says of the file.
 
         Raises:
@@ -101,7 +101,7 @@ class Team:
         """
         with self._turn():
             self.reset()
-            child = self._start(self.patience)
+            child = self._start(self.budget)
             self._children = [child]
             self._opening = {child}
             self._check_open()
@@ -113,7 +113,7 @@ class Team:
             self._facts = facts
             return answer
 
-    def ask(self, task: Task, *, max_body_bytes: int) -> wire.Message:
+    def ask(self, task: Task, *, max_body_bytes: int) -> ipc.Message:
         """Has one question answered; ends a pass that is going on.
 
         Raises:
@@ -130,8 +130,8 @@ class Team:
 
     def run(
         self, tasks: Sequence[Task], *, workers: int, max_body_bytes: int
-    ) -> Generator[wire.Message, None, None]:
-        """Has tasks done, and yields their answers in order; each task's last is of `ENDINGS`.
+    ) -> Generator[ipc.Message, None, None]:
+        """Run tasks, and yield their answers in order; each task's last is of `FINAL_MESSAGES`.
 
         A pass that is left early, by an error or because another one begins, is stopped.
 
@@ -169,19 +169,19 @@ class Team:
     def stop(self) -> None:
         """Ends the pass that is going on, if any."""
         self._pass += 1
-        working = [lane.child for lane in self._lanes if not lane.is_done and lane.child.running]
-        self._lanes.clear()
+        working = [slot.child for slot in self._slots if not slot.is_done and slot.child.is_alive]
+        self._slots.clear()
         for child in working:
-            child.tell_to_stop()
+            child.request_stop()
         deadline_s = time.monotonic() + STOP_GRACE_S
         for child in working:
-            child.await_stop(max_body_bytes=self._max_body_bytes, deadline_s=deadline_s)
+            child.wait_stopped(max_body_bytes=self._max_body_bytes, deadline_s=deadline_s)
 
     def reset(self) -> None:
         """Ends every process, whatever it is doing; another one can be started."""
         with self.lock:
             self._pass += 1
-            self._lanes.clear()
+            self._slots.clear()
             self._opening.clear()
             for child in self._children:
                 child.kill()
@@ -205,12 +205,12 @@ class Team:
     def forked(self) -> None:
         """Let go of the parent's processes, in a forked one."""
         self._pass += 1
-        self._lanes.clear()
+        self._slots.clear()
         self._opening.clear()
         for child in self._children:
             child.abandon()
         self._children = []
-        self.patience = Patience(self._limits.item_timeout_s)
+        self.budget = TimeBudget(self._limits.item_timeout_s)
 
     def _finish(self) -> None:
         self.reset()
@@ -235,34 +235,34 @@ class Team:
         if self.is_closed:
             raise self._stopped()
 
-    def _next(self, number: int, waiting: deque[Task]) -> wire.Message | None:
+    def _next(self, number: int, waiting: deque[Task]) -> ipc.Message | None:
         """Wait for the next answer of a pass; None after the last one."""
-        lanes = self._lanes
+        slots = self._slots
         while True:
             if number != self._pass:
                 raise self._stopped()
-            if not (waiting or lanes):
+            if not (waiting or slots):
                 return None
-            self._hand_out(waiting)
+            self._dispatch(waiting)
             self._check_open()
-            if not lanes or not (lanes[0].answers or lanes[0].failure):
-                self.patience.wait(self._talkers())
-            self._hear()
+            if not slots or not (slots[0].answers or slots[0].failure):
+                self.budget.wait(self._readable_workers())
+            self._receive()
             self._check_open()
-            if lanes and lanes[0].answers:
-                answer = lanes[0].answers.popleft()
-                if answer.type in ENDINGS:
-                    lanes.popleft()
+            if slots and slots[0].answers:
+                answer = slots[0].answers.popleft()
+                if answer.type in FINAL_MESSAGES:
+                    slots.popleft()
                 return answer
-            if lanes and lanes[0].failure is not None:
-                raise lanes[0].failure
+            if slots and slots[0].failure is not None:
+                raise slots[0].failure
 
-    def _hand_out(self, waiting: deque[Task]) -> None:
-        """Gives tasks to those who are free, and starts others while there is more to do."""
-        if any(lane.failure for lane in self._lanes):
-            return  # What comes behind it will not be taken.
-        self._forget_the_dead()
-        busy = {lane.child for lane in self._lanes if not lane.is_done}
+    def _dispatch(self, waiting: deque[Task]) -> None:
+        """Give tasks to idle processes, and start others while there is more to do."""
+        if any(slot.failure for slot in self._slots):
+            return  # Later answers will not be taken.
+        self._drop_dead()
+        busy = {slot.child for slot in self._slots if not slot.is_done}
         for child in self._children:
             if waiting and child not in busy and child not in self._opening:
                 if len(busy) == self._workers:
@@ -271,60 +271,60 @@ class Team:
                 try:
                     child.send(waiting[0].header, waiting[0].body)
                 except SeedVideoError:
-                    continue  # It died while nobody asked it anything.
+                    continue  # It died while it was idle.
                 waiting.popleft()
-                self._lanes.append(_Lane(child))
+                self._slots.append(_Slot(child))
                 busy.add(child)
-        self._forget_the_dead()
+        self._drop_dead()
         coming = len(self._opening)
         while len(waiting) > coming and len(self._children) < self._workers:
             try:
-                child = self._start(self.patience)
+                child = self._start(self.budget)
             except DecodeError:
                 if not self._children:
                     raise
-                self._workers = len(self._children)  # The system has none left: these will do.
+                self._workers = len(self._children)  # The system can start no more.
                 return
             self._children.append(child)
             self._opening.add(child)
             coming += 1
 
-    def _forget_the_dead(self) -> None:
-        self._children = [child for child in self._children if child.running]
+    def _drop_dead(self) -> None:
+        self._children = [child for child in self._children if child.is_alive]
         self._opening.intersection_update(self._children)
 
-    def _talkers(self) -> list[Child]:
-        """Those whose words there is room for; the first lane's are always taken."""
-        lanes = list(self._lanes)
-        waiting_bytes = sum(answer.memory_bytes for lane in lanes for answer in lane.answers)
-        heard = lanes if waiting_bytes < MAX_WAITING_BYTES else lanes[:1]
-        return [*(lane.child for lane in heard if not lane.is_done), *self._opening]
+    def _readable_workers(self) -> list[DecodeWorker]:
+        """Return the processes whose messages there is room for: always that of the first slot."""
+        slots = list(self._slots)
+        waiting_bytes = sum(answer.memory_bytes for slot in slots for answer in slot.answers)
+        heard = slots if waiting_bytes < MAX_WAITING_BYTES else slots[:1]
+        return [*(slot.child for slot in heard if not slot.is_done), *self._opening]
 
-    def _hear(self) -> None:
-        """Takes what has been said."""
-        lane_of = {lane.child: lane for lane in self._lanes if not lane.is_done}
-        for child in self._talkers():
+    def _receive(self) -> None:
+        """Take the messages that have arrived."""
+        slot_of = {slot.child: slot for slot in self._slots if not slot.is_done}
+        for child in self._readable_workers():
             if child in self._opening:
-                self._hear_opening(child)
+                self._receive_opening(child)
                 continue
-            lane = lane_of[child]
+            slot = slot_of[child]
             try:
-                answer = child.take(max_body_bytes=self._max_body_bytes)
+                answer = child.poll(max_body_bytes=self._max_body_bytes)
             except SeedVideoError as error:
-                lane.failure, lane.is_done = error, True  # Its turn to be told of will come.
+                slot.failure, slot.is_done = error, True  # Raised in its turn.
                 continue
             if answer is not None:
-                lane.answers.append(answer)
-                lane.is_done = answer.type in ENDINGS
+                slot.answers.append(answer)
+                slot.is_done = answer.type in FINAL_MESSAGES
 
-    def _hear_opening(self, child: Child) -> None:
+    def _receive_opening(self, child: DecodeWorker) -> None:
         try:
-            answer = child.take(max_body_bytes=self._max_opening_bytes)
+            answer = child.poll(max_body_bytes=self._max_opening_bytes)
         except SeedVideoError:
-            self._forget_the_dead()
+            self._drop_dead()
             if not self._children:
                 raise
-            self._workers -= 1  # Nothing was asked of it yet: the others will do.
+            self._workers -= 1  # It had no task yet: the others go on.
             return
         if answer is not None:
             self._opening.discard(child)
@@ -344,6 +344,6 @@ class Team:
         )
 
 
-def _digest(answer: wire.Message) -> bytes:
+def _digest(answer: ipc.Message) -> bytes:
     words = json.dumps(answer.header, sort_keys=True).encode("ascii")
     return hashlib.blake2b(words + answer.body).digest()

@@ -1,1 +1,1 @@
-"""Exact time, text made safe to print, atomic files, child processes."""
+"""Utilities that know nothing of videos: child processes and the messages between them."""

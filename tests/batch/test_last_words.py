@@ -9,18 +9,18 @@ import pytest
 
 from seedvideo.batch import processes, scheduler
 from seedvideo.batch.journal import Journal
-from seedvideo.batch.process import Process
 from seedvideo.errors import DecodeError, ModelError
 from seedvideo.model.backends.base import Prices
+from seedvideo.utils.ipc import ChildProcess
 from tests.batch.jobs import Make, run
 from tests.batch.stage_doubles import HANDS
 from tests.synthetic_clips import ColourModel
 
 
 def test_a_process_that_cannot_start_says_why() -> None:
-    process = Process("seedvideo.batch.no_such_module", {})
-    assert process.kill(is_gone=True) == "ended with status 1"
-    assert process.last_words == (
+    process = ChildProcess("seedvideo.batch.no_such_module", {})
+    assert process.kill(has_exited=True) == "ended with status 1"
+    assert process.stderr_tail == (
         "ModuleNotFoundError: No module named 'seedvideo.batch.no_such_module'"
     )
 
@@ -28,7 +28,7 @@ def test_a_process_that_cannot_start_says_why() -> None:
 def test_descriptors_are_closed() -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
-        Process("seedvideo.batch.no_such_module", {}).kill()
+        ChildProcess("seedvideo.batch.no_such_module", {}).kill()
     assert len(os.listdir("/proc/self/fd")) == before
 
 

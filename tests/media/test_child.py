@@ -15,6 +15,7 @@ import pytest
 from seedvideo.config import Limits
 from seedvideo.errors import DecodeError
 from seedvideo.media import Target, VideoReader, open_video
+from seedvideo.utils import fork_server
 from tests.fixtures import Clips, coded_video, ffmpeg, read_number
 from tests.resource_checks import children, descriptors
 
@@ -140,6 +141,9 @@ def test_a_process_that_cannot_be_started_is_an_error_of_ours(
 ) -> None:
     def no_process(*_: object, **__: object) -> None:
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    for server in fork_server.servers():
+        server.kill()
 
     with open_video(clips["plain"]) as reader:
         before = descriptors()

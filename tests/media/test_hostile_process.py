@@ -9,6 +9,7 @@ from seedvideo.config import Limits
 from seedvideo.errors import DecodeError
 from seedvideo.media import Target, open_video, worker_client
 from seedvideo.media.decoder import LookSize, LookSpan
+from seedvideo.utils import fork_server, ipc
 from tests.fixtures import Clips, coded_video
 from tests.resource_checks import children
 from tests.tiers import quick_first
@@ -16,23 +17,25 @@ from tests.tiers import quick_first
 BOOT = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
-from seedvideo.media import wire, worker
-requests, answers, file = map(int, sys.argv[2:])
+from seedvideo.media import worker
+from seedvideo.utils import ipc
+requests, answers, file = map(int, sys.argv[3:])
 {evil}
 worker.main(requests, answers, file)
 """
-FLOOD = "while True: wire.send(answers, {'type': 'alive'})"
+FLOOD = "while True: ipc.send(answers, {'type': 'alive'})"
 PASSES = {
-    "pictures without pixels": "line.send({'type': 'picture', 'rank': 0})",
+    "pictures without pixels": "channel.send({'type': 'picture', 'rank': 0})",
     "too few pictures": "pass",
-    "too many pictures": "[line.send({'type': 'picture', 'rank': 0}, bytes(9)) for _ in range(99)]",
-    "ranks that are none": "line.send({'type': 'picture', 'rank': True}, bytes(9))",
-    "ranks beyond the last": "line.send({'type': 'picture', 'rank': 10**9}, bytes(9))",
-    "a kind that is none": "line.send({'type': ['picture']}, bytes(9))",
-    "distrust without end": "line.send({'type': 'untrusted', 'warnings': []})",
-    "counts that are none": "line.send({'type': 'picture', 'rank': 0}, bytes(9));"
+    "too many pictures": "[channel.send({'type': 'picture', 'rank': 0}, bytes(9))"
+    " for _ in range(99)]",
+    "ranks that are none": "channel.send({'type': 'picture', 'rank': True}, bytes(9))",
+    "ranks beyond the last": "channel.send({'type': 'picture', 'rank': 10**9}, bytes(9))",
+    "a kind that is none": "channel.send({'type': ['picture']}, bytes(9))",
+    "distrust without end": "channel.send({'type': 'untrusted', 'warnings': []})",
+    "counts that are none": "channel.send({'type': 'picture', 'rank': 0}, bytes(9));"
     " tally.lost_frames = []",
-    "warnings that are none": "line.send({'type': 'picture', 'rank': 0}, bytes(9));"
+    "warnings that are none": "channel.send({'type': 'picture', 'rank': 0}, bytes(9));"
     " tally.warnings = [type('', (), {'code': [[]], 'message': {}})()]",
 }
 FACTS = {
@@ -51,14 +54,16 @@ OPENED = {
     "time that runs back": "header['time_base'] = '-1/25'",
     "a start beyond all": "header['start'] = 10**40",
     "times in disorder": "body = body[8:16] + body[:8] + body[16:]",
-    "keyframes beyond the last": "body += wire.pack_integers([10**9])",
+    "keyframes beyond the last": "body += ipc.pack_integers([10**9])",
     "a broken body": "body = body[:-3]",
     "another answer": "header['type'] = 'done'",
 }
 
 
 def boots(monkeypatch: pytest.MonkeyPatch, evil: str) -> None:
-    monkeypatch.setattr(worker_client, "_BOOT", BOOT.format(evil=evil))
+    monkeypatch.setattr(ipc, "_BOOT", BOOT.format(evil=evil))
+    # A fork server has no file: what a file takes over is one process.
+    monkeypatch.setattr(fork_server, "is_supported", lambda: False)
 
 
 def assert_refused(path: Path) -> None:
@@ -83,8 +88,8 @@ def test_endless_signs_of_life_do_not_keep_a_loop_from_being_left(
     clips: Clips, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evil = f"""
-def answer(line, decoder, message, tally):
-    line.send({{'type': 'picture', 'rank': 0}}, bytes(3 * 4 * 4))
+def answer(channel, decoder, message, tally):
+    channel.send({{'type': 'picture', 'rank': 0}}, bytes(3 * 4 * 4))
     {FLOOD}
 worker._answer_pass = answer
 """
@@ -103,7 +108,7 @@ def test_a_pass_of_nonsense(
     clips: Clips, monkeypatch: pytest.MonkeyPatch, does: str, workers: int
 ) -> None:
     evil = f"""
-def answer(line, decoder, message, tally):
+def answer(channel, decoder, message, tally):
     {PASSES[does]}
 worker._answer_pass = answer
 """
@@ -119,12 +124,12 @@ worker._answer_pass = answer
 @pytest.mark.parametrize("does", FACTS)
 def test_facts_of_nonsense(clips: Clips, monkeypatch: pytest.MonkeyPatch, does: str) -> None:
     evil = f"""
-right = worker._plain
+right = worker._to_json
 def plain_of(info):
     plain = right(info)
     {FACTS[does]}
     return plain
-worker._plain = plain_of
+worker._to_json = plain_of
 """
     boots(monkeypatch, evil)
     assert_refused(clips["plain"])
@@ -133,12 +138,12 @@ worker._plain = plain_of
 @pytest.mark.parametrize("does", OPENED)
 def test_times_of_nonsense(clips: Clips, monkeypatch: pytest.MonkeyPatch, does: str) -> None:
     evil = f"""
-right = wire.send
+right = ipc.send
 def send(descriptor, header, body=b''):
     if header['type'] == 'opened':
         {OPENED[does]}
     right(descriptor, header, body)
-wire.send = send
+ipc.send = send
 """
     boots(monkeypatch, evil)
     assert_refused(clips["plain"])
@@ -151,13 +156,13 @@ def test_a_process_that_dies_at_each_task_is_not_replaced_for_ever(
         tmp_path / "clip.mp4", "-c:v libx264 -pix_fmt yuv420p -g 30", frames=600, size=(64, 48)
     )
     boots(monkeypatch, "worker._answer_looks = lambda *_: sys.exit(3)")
-    started, start = [], worker_client.Child.__init__
+    started, start = [], worker_client.DecodeWorker.__init__
 
-    def counted(self: worker_client.Child, *words: Any) -> None:
+    def counted(self: worker_client.DecodeWorker, *words: Any) -> None:
         started.append(self)
         start(self, *words)
 
-    monkeypatch.setattr(worker_client.Child, "__init__", counted)
+    monkeypatch.setattr(worker_client.DecodeWorker, "__init__", counted)
     with open_video(path, workers=4) as reader:
         with pytest.raises(DecodeError) as caught:
             list(reader.looks([LookSpan(0, 600, "all")], LookSize(32, 24)))

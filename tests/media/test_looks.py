@@ -10,7 +10,7 @@ from seedvideo.errors import ConfigError, DecodeError
 from seedvideo.media.decoder import LookSize, LookSpan
 from seedvideo.media.reader import VideoReader, open_video
 from seedvideo.media.types import Looks, Target
-from seedvideo.media.worker import looks_a_message
+from seedvideo.media.worker import thumbnails_per_message
 from tests.fixtures import FRAMES, HEIGHT_PX, WIDTH_PX, X264_CBR, Clips, coded_video
 
 SIZE = LookSize(96, 56)
@@ -31,7 +31,7 @@ def test_all_gives_every_frame_and_what_it_shows(clips: Clips, name: str) -> Non
         count = len(reader.times)
         seen: list[int] = []
         for looks in reader.looks([LookSpan(0, count, "all")], SIZE):
-            assert len(looks.ranks) <= looks_a_message(SIZE.width_px, SIZE.height_px)
+            assert len(looks.ranks) <= thumbnails_per_message(SIZE.width_px, SIZE.height_px)
             seen += looks.ranks
             first = luma_of(looks, 0)
         assert seen == list(range(count))

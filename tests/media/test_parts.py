@@ -1,6 +1,5 @@
-"""Small parts by themselves: the look at first bytes, shown names, messages, importing."""
+"""Small parts by themselves: the look at first bytes, shown names, importing."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedvideo.errors import MediaError
-from seedvideo.media import wire
 from seedvideo.media.source import HEAD_BYTES, show_path, sniff
 from tests.fixtures import Clips
 
@@ -75,62 +73,3 @@ def test_shown_names_are_one_printable_line(name: str) -> None:
 def test_shown_names_keep_what_is_harmless() -> None:
     assert show_path("Füße 足 (1).mp4") == "Füße 足 (1).mp4"
     assert show_path("a\n\x1b[31mb\u202e.mp4") == "a\\n\\x1b[31mb\\u202e.mp4"
-
-
-def through_a_pipe(data: bytes, *, max_body_bytes: int) -> wire.Message | None:
-    reading, writing = os.pipe()
-    os.write(writing, data)
-    os.close(writing)
-
-    def read_into(buffer: memoryview) -> bool:
-        while buffer:
-            count = os.readv(reading, [buffer])
-            if not count:
-                return False
-            buffer = buffer[count:]
-        return True
-
-    try:
-        return wire.receive(read_into, max_body_bytes=max_body_bytes)
-    finally:
-        os.close(reading)
-
-
-def test_messages_arrive_as_they_were_sent() -> None:
-    reading, writing = os.pipe()
-    wire.send(writing, {"type": "picture", "rank": 7}, b"pixels")
-    message = through_a_pipe(os.read(reading, 1000), max_body_bytes=6)
-    assert message is not None and message.type == "picture"
-    assert message.header["rank"] == 7 and message.body == b"pixels"
-    os.close(reading)
-    os.close(writing)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        wire.PREFIX.pack(2, 7) + b"{}" + b"x" * 7,
-        wire.PREFIX.pack(2**31, 0),
-        wire.PREFIX.pack(2, 2**62) + b"{}",
-        wire.PREFIX.pack(2, 0) + b"[]",
-        wire.PREFIX.pack(2, 0) + b"\xff\xfe",
-        wire.PREFIX.pack(5000, 0) + b"[" * 5000,
-    ],
-)
-def test_nonsense_is_refused_before_there_is_room_made_for_it(data: bytes) -> None:
-    with pytest.raises(wire.WireError):
-        through_a_pipe(data, max_body_bytes=6)
-
-
-@given(st.binary(max_size=40))
-def test_no_bytes_break_the_reading_of_messages(data: bytes) -> None:
-    try:
-        message = through_a_pipe(data, max_body_bytes=100)
-    except wire.WireError:
-        return
-    assert message is None or isinstance(message.header, dict)
-
-
-@given(st.lists(st.integers(-(2**63), 2**63 - 1)))
-def test_integers_survive(values: list[int]) -> None:
-    assert wire.unpack_integers(wire.pack_integers(values)) == values

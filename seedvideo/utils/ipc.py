@@ -1,0 +1,499 @@
+"""Child processes and the messages between them, for decoding and for batch jobs alike.
+
+A child is a fresh interpreter, never a fork of the caller: a fork would copy the caller's locks,
+database and threads, and `multiprocessing` would import the caller's main module again. It gets
+this interpreter's module path as an argument, so it works from scripts, interactive sessions and
+tests alike.
+
+A message is a JSON header and raw bytes: header length (4 bytes, big-endian), body length (8
+bytes), header, body. Over a socket, an open file may go with it. No pickle, so that a process taken
+over by a hostile file can send nothing but data; the reading side bounds both parts before it
+allocates memory for them, and never waits for the rest of a message.
+"""
+
+import array
+import contextlib
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import IO, Any, Final
+
+from seedvideo.environment import blamed
+from seedvideo.errors import SeedVideoError
+
+PREFIX: Final = struct.Struct(">IQ")
+MAX_HEADER_BYTES: Final = 1 << 16
+"""Longest header that is accepted where no other bound is given."""
+
+MAX_RECORD_HEADER_BYTES: Final = 1 << 26
+"""Longest header of a message that carries a record: one of many shots is far below."""
+
+SEND_TIMEOUT_S: Final = 10.0
+"""A child has a thread that only listens: one that takes nothing for so long is dead."""
+
+NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
+
+_MEMORY_PER_HEADER_BYTE: Final = 32
+"""Bytes of memory that a byte of a header may take once it is parsed."""
+
+_MAX_FILES: Final = 8
+_MAX_BYTES_PER_READ: Final = 1 << 20
+"""After so many bytes, `MessageSocket.read` returns even if there are more."""
+
+_BOOT: Final = (
+    "import importlib, json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "importlib.import_module(sys.argv[2]).main(*map(int, sys.argv[3:]))"
+)
+_KILL_TIMEOUT_S: Final = 10.0
+_STDERR_TAIL_BYTES: Final = 4096
+
+
+class ProtocolError(Exception):
+    """The other side sent something that is not a message."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message: ``header["type"]`` names it; the receiver must close its ``file``."""
+
+    header: dict[str, Any]
+    body: bytearray = field(default_factory=bytearray)
+    header_bytes: int = 0
+    file: int | None = None
+
+    @property
+    def type(self) -> str:
+        """Kind of message; empty if the header does not name one."""
+        kind = self.header.get("type")
+        return kind if isinstance(kind, str) else ""
+
+    @property
+    def memory_bytes(self) -> int:
+        """Upper bound of the memory that it takes."""
+        return len(self.body) + _MEMORY_PER_HEADER_BYTE * (self.header_bytes + PREFIX.size)
+
+
+def encode(header: dict[str, Any], body: bytes | memoryview = b"") -> list[bytes | memoryview]:
+    """Return one message as parts to write one after another."""
+    text = json.dumps(header, ensure_ascii=True, allow_nan=False).encode("ascii")
+    opening = PREFIX.pack(len(text), len(body)) + text
+    return [opening, body] if len(body) else [opening]
+
+
+def send(descriptor: int, header: dict[str, Any], body: bytes | memoryview = b"") -> None:
+    """Write one message to a pipe; wait until the other side has taken it."""
+    for part in encode(header, body):
+        view = memoryview(part)
+        while view:
+            view = view[os.write(descriptor, view) :]
+
+
+class MessageReader:
+    """Incremental reader: takes as much of a message as has arrived.
+
+    Args:
+        read: fills some of several buffers, as `os.readv` does: returns the number of bytes, 0 at
+            the end; raises `BlockingIOError`, or waits, if nothing has arrived.
+        max_header_bytes: longest header to accept.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[Sequence[memoryview]], int],
+        *,
+        max_header_bytes: int = MAX_HEADER_BYTES,
+    ) -> None:
+        self._read = read
+        self._max_header_bytes = max_header_bytes
+        self._prefix, self._text, self._body = bytearray(PREFIX.size), bytearray(), bytearray()
+        self._unread: list[memoryview] = [memoryview(self._prefix)]
+        self._is_prefix = True
+
+    @classmethod
+    def from_descriptor(cls, descriptor: int) -> "MessageReader":
+        """Read from a descriptor; one that blocks is waited for. The caller closes it."""
+        return cls(lambda views: os.readv(descriptor, views))
+
+    def poll(self, *, max_body_bytes: int) -> Message | None:
+        """Return the next message if all of it has arrived.
+
+        Raises:
+            EOFError: if the other side has closed.
+            ProtocolError: if a length is out of bounds or the header is not a JSON object.
+        """
+        while True:
+            while self._unread:
+                try:
+                    count = self._read(self._unread)
+                except BlockingIOError:
+                    return None
+                if not count:
+                    raise EOFError
+                while self._unread and count >= len(self._unread[0]):
+                    count -= len(self._unread.pop(0))
+                if count:
+                    self._unread[0] = self._unread[0][count:]
+            if not self._is_prefix:
+                message = Message(_parse_header(self._text), self._body, len(self._text))
+                self._text, self._body = bytearray(), bytearray()
+                self._unread, self._is_prefix = [memoryview(self._prefix)], True
+                return message
+            self._text, self._body = _allocate(self._prefix, self._max_header_bytes, max_body_bytes)
+            both = (memoryview(self._text), memoryview(self._body))
+            self._unread, self._is_prefix = [view for view in both if view], False
+
+
+class MessageSocket:
+    """One end of a connection whose messages may carry an open file.
+
+    Files pass from one process to another without being copied through a third.
+
+    Args:
+        end: of a pair of stream sockets of the family ``AF_UNIX``.
+    """
+
+    def __init__(self, end: socket.socket) -> None:
+        self.end = end
+        self._files: deque[int] = deque()
+        self._reader = MessageReader(self._read_into, max_header_bytes=MAX_RECORD_HEADER_BYTES)
+        self._poll = select.poll()
+        self._poll.register(end, select.POLLIN)
+        self._read_bytes = 0
+
+    def send(self, type: str, *, file: int | None = None, **values: Any) -> None:  # noqa: A002
+        """Send a message.
+
+        Raises:
+            OSError: if the other side has closed, or takes nothing for as long as the socket waits.
+        """
+        data = b"".join(encode({"type": type, "has_file": file is not None, **values}))
+        view = memoryview(data)
+        if file is not None:
+            view = view[socket.send_fds(self.end, [data], [file]) :]
+        self.end.sendall(view)
+
+    def read(self) -> list[Message]:
+        """Return the messages that have arrived; wait for some bytes, not for a whole message.
+
+        Raises:
+            EOFError: if the other side has closed.
+            ProtocolError: if it sent something that is not a message.
+        """
+        self._poll.poll()
+        self._read_bytes = 0
+        messages: list[Message] = []
+        try:
+            while (message := self._reader.poll(max_body_bytes=0)) is not None:
+                messages.append(self._with_file(message))
+        except EOFError:
+            if not messages:
+                raise
+        return messages  # The next call meets the end again.
+
+    def close(self) -> None:
+        """Close it, with the files that were not taken."""
+        self.end.close()
+        while self._files:
+            os.close(self._files.popleft())
+
+    def _with_file(self, message: Message) -> Message:
+        if not message.header.pop("has_file", False):
+            return message
+        if not self._files:
+            raise ProtocolError("a message without its file")
+        return Message(message.header, message.body, message.header_bytes, self._files.popleft())
+
+    def _read_into(self, views: Sequence[memoryview]) -> int:
+        if self._read_bytes >= _MAX_BYTES_PER_READ or not self._poll.poll(0):
+            raise BlockingIOError
+        # Not `socket.recv_fds`: it leaves descriptors open where a process starts another.
+        ancillary_bytes = socket.CMSG_SPACE(_MAX_FILES * array.array("i").itemsize)
+        flags = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+        try:
+            count, ancillary, _, _ = self.end.recvmsg_into(views, ancillary_bytes, flags)
+        except ConnectionError:
+            return 0
+        self._files.extend(descriptors_of(ancillary))
+        if len(self._files) > _MAX_FILES:
+            raise ProtocolError("more files than messages")
+        self._read_bytes += count
+        return count
+
+
+def descriptors_of(ancillary: Sequence[tuple[int, int, bytes]]) -> list[int]:
+    """Return the open files in the ancillary data of a socket; closed when a program is started."""
+    found = array.array("i")
+    for level, kind, content in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            found.frombytes(content[: len(content) - len(content) % found.itemsize])
+    for descriptor in found:
+        os.set_inheritable(descriptor, False)
+    return found.tolist()
+
+
+def pack_integers(values: list[int]) -> bytes:
+    """Return whole numbers as signed 64-bit words of this machine."""
+    return array.array("q", values).tobytes()
+
+
+def unpack_integers(body: bytes | bytearray | memoryview) -> list[int]:
+    """Parse the bytes that `pack_integers` returned.
+
+    Raises:
+        ProtocolError: if the length is not a multiple of eight.
+    """
+    if len(body) % 8:
+        raise ProtocolError("integers of a broken length")
+    values = array.array("q")
+    values.frombytes(body)
+    return values.tolist()
+
+
+def _allocate(
+    prefix: bytearray, max_header_bytes: int, max_body_bytes: int
+) -> tuple[bytearray, bytearray]:
+    """Allocate a header and a body of the lengths that were sent."""
+    header_bytes, body_bytes = PREFIX.unpack(prefix)
+    if header_bytes > max_header_bytes or body_bytes > max_body_bytes:
+        raise ProtocolError(f"message of {header_bytes} + {body_bytes} bytes is over the bound")
+    return bytearray(header_bytes), bytearray(body_bytes)
+
+
+def _parse_header(text: bytearray) -> dict[str, Any]:
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError("header is not JSON") from error
+    if not isinstance(header, dict):
+        raise ProtocolError("header is not an object")
+    return header
+
+
+# Errors.
+
+
+def error_to_dict(error: Exception) -> dict[str, Any]:
+    """Return an error as JSON values; one that was not raised on purpose is an internal error."""
+    error = blamed(error)
+    if isinstance(error, SeedVideoError):
+        return {
+            "code": error.code,
+            "stage": error.stage,
+            "message": error.message,
+            "hint": error.hint,
+            "retryable": error.retryable,
+        }
+    return {
+        "code": "internal.error",
+        "stage": "internal",
+        "message": f"{type(error).__name__}: {error}",
+        "hint": "",
+        "retryable": False,
+    }
+
+
+def error_from_dict(
+    values: Mapping[str, Any], *, allowed: Collection[type[SeedVideoError]] = ()
+) -> SeedVideoError:
+    """Rebuild the error that another process has sent, by the stage of its code.
+
+    Args:
+        values: as `error_to_dict` returns them.
+        allowed: classes that the process may send; any if empty.
+
+    Raises:
+        ProtocolError: if the class is not allowed.
+    """
+    code = str(values.get("code"))
+    stage = code.partition(".")[0]
+    kinds = {kind.stage: kind for kind in allowed or SeedVideoError.__subclasses__()}
+    if allowed and stage not in kinds:
+        raise ProtocolError(f"an error of stage {stage[:40]!r}")
+    return kinds.get(stage, SeedVideoError)(
+        code,
+        str(values.get("message")),
+        hint=str(values.get("hint", "")),
+        retryable=bool(values.get("retryable")),
+    )
+
+
+def process_death_error(code: str, cause: str, timeout_s: float) -> dict[str, Any]:
+    """Return the error, as JSON values, of a process that ended while it worked on an item.
+
+    Args:
+        code: ``*.timeout`` if it was killed, ``*.crashed`` if it died.
+        cause: how it ended, for people.
+        timeout_s: after which it was killed.
+    """
+    is_late = code.endswith(".timeout")
+    return {
+        "code": code,
+        "stage": code.partition(".")[0],
+        "message": f"took longer than {timeout_s:g} s and was stopped" if is_late else cause,
+        "hint": "give it more time: --timeout" if is_late else "report the file",
+        "retryable": True,
+        "is_deadly": not is_late,
+    }
+
+
+# Processes.
+
+
+def start_interpreter(
+    module: str,
+    descriptors: Sequence[int],
+    *,
+    environment: Mapping[str, str] = NO_VARIABLES,
+    stderr: int | IO[bytes] = subprocess.DEVNULL,
+) -> subprocess.Popen[bytes]:
+    """Start a clean interpreter that runs ``main(*descriptors)`` of a module.
+
+    Args:
+        module: its full name.
+        descriptors: passed under the same numbers; no other descriptor is.
+        environment: variables that it has in addition to this process's.
+        stderr: where its error output goes.
+
+    Raises:
+        OSError: if the system cannot start another process.
+    """
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-I",  # No current folder, no user packages, no PYTHON* variables.
+            "-S",
+            "-c",
+            _BOOT,
+            json.dumps(module_path()),
+            module,
+            *map(str, descriptors),
+        ],
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=stderr,
+        pass_fds=descriptors,
+        # Ctrl-C is for the caller, which then ends this process in its own way.
+        start_new_session=True,
+    )
+
+
+def module_path() -> list[str]:
+    """Return where this interpreter finds modules, without the current folder."""
+    home = str(Path(__file__).resolve().parents[2])  # Of the package, even if it is not installed.
+    places = [os.path.abspath(place) for place in sys.path if place]
+    return places if home in places else [*places, home]
+
+
+class ChildProcess:
+    """A child with a `MessageSocket`: start it, talk with it, kill it with all that it started.
+
+    Args:
+        module: whose ``main`` it runs, with the descriptor of its end of the socket.
+        setup: values of the first message that it gets.
+        environment: variables that it has in addition to this process's.
+
+    Raises:
+        OSError: if the system cannot start another process.
+    """
+
+    stderr_tail: str = ""
+    """The last line that a killed one had written to stderr before it was ready."""
+
+    def __init__(
+        self, module: str, setup: dict[str, Any], *, environment: Mapping[str, str] = NO_VARIABLES
+    ) -> None:
+        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        # Until it is ready: from then on it sends its errors in messages.
+        self._stderr = _stderr_buffer()
+        with its:
+            self._process = start_interpreter(
+                module, [its.fileno()], environment=environment, stderr=self._stderr
+            )
+        ours.settimeout(SEND_TIMEOUT_S)
+        self._socket = MessageSocket(ours)
+        self.send("setup", **setup)
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    def fileno(self) -> int:
+        """Descriptor that becomes readable when it has sent something, or has ended."""
+        return self._socket.end.fileno()
+
+    def send(self, type: str, *, file: int | None = None, **values: Any) -> None:  # noqa: A002
+        """Send a message. Errors are ignored here; `read` detects a dead process."""
+        with contextlib.suppress(OSError):
+            self._socket.send(type, file=file, **values)
+
+    def read(self) -> list[Message]:
+        """Return the messages that have arrived; raises as `MessageSocket.read` does."""
+        return self._socket.read()
+
+    def kill(self, *, has_exited: bool = False) -> str:
+        """End it and everything that it started, at once; return how it ended.
+
+        Args:
+            has_exited: it has ended by itself, or is about to.
+        """
+        if has_exited:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=_KILL_TIMEOUT_S)
+        status = self._process.poll()
+        if status is None:
+            for pid in [*_descendants(self._process.pid), self._process.pid]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        self._socket.close()
+        self.stderr_tail = _last_line(self._stderr)
+        self._stderr.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            # One that sleeps in a dead disk cannot be ended; it is not waited for.
+            self._process.wait(timeout=_KILL_TIMEOUT_S)
+        return "was killed" if status is None else f"ended {describe_status(status)}"
+
+
+def describe_status(status: int) -> str:
+    """Return how a process ended, for people: negative numbers are signals."""
+    if status < 0:
+        return f"by signal {-status} ({signal.strsignal(-status)})"
+    return f"with status {status}"
+
+
+def _stderr_buffer() -> IO[bytes]:
+    """Open a file without a name: in memory where the system can, as the disk may be full."""
+    if sys.platform != "linux":
+        return tempfile.TemporaryFile("a+b", buffering=0)
+    buffer = os.fdopen(os.memfd_create("stderr"), "w+b", buffering=0)
+    fcntl.fcntl(buffer, fcntl.F_SETFL, fcntl.fcntl(buffer, fcntl.F_GETFL) | os.O_APPEND)
+    return buffer
+
+
+def _last_line(buffer: IO[bytes]) -> str:
+    buffer.seek(max(buffer.seek(0, os.SEEK_END) - _STDERR_TAIL_BYTES, 0))
+    lines = buffer.read().decode("utf-8", "replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _descendants(pid: int) -> list[int]:
+    """Return the processes that a process has started, theirs too; none without ``/proc``."""
+    found: list[int] = []
+    for listed in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, listed.read_text(encoding="ascii").split()):
+                found += [*_descendants(child), child]
+    return found
