@@ -9,7 +9,7 @@ from seedvideo.config import DEFAULT_LIMITS
 from seedvideo.media import MediaInfo
 from seedvideo.media.decoder import NO_END, LookSize, LookSpan, Tally, Wanted
 from seedvideo.media.demuxer import Origin
-from seedvideo.media.probe import describe
+from seedvideo.media.file_probe import describe
 from seedvideo.media.pyav_decoder import PyavDecoder
 from seedvideo.media.source import open_source
 from tests.fixtures import Pixels

@@ -27,7 +27,7 @@ from seedvideo.errors import ConfigError, MediaError
 from seedvideo.media.colours import conversion_of
 from seedvideo.media.decoder import Picture, Strategy, Tally, Wanted
 from seedvideo.media.demuxer import Origin, choose_stream, open_container, prepare_decoder
-from seedvideo.media.probe import Opened, first_picture
+from seedvideo.media.file_probe import Opened, first_picture
 from seedvideo.media.resize import Orientation, Resizer
 
 _TOLERANCE_S: Final = 1e-3

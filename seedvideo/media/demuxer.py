@@ -31,7 +31,7 @@ from av.video.stream import VideoStream
 
 from seedvideo.config import Limits
 from seedvideo.errors import MediaError
-from seedvideo.media import still_images
+from seedvideo.media import heif
 from seedvideo.media.decoder import out_of_memory
 from seedvideo.media.interlacing import Field, FieldReader, field_reader
 from seedvideo.media.source import IMAGE_KINDS
@@ -145,8 +145,8 @@ def choose_stream(container: InputContainer, origin: Origin) -> VideoStream:
             hint="keep the video stream only",
         )
     candidates = [s for s in container.streams.video if not is_attached_picture(s)]
-    if still_images.is_heif(container):
-        candidates = still_images.colour_streams(candidates, shown=shown)
+    if heif.is_heif(container):
+        candidates = heif.colour_streams(candidates, shown=shown)
     if not candidates:
         cover = " but a cover picture" if container.streams.video else ""
         raise MediaError("media.no_video", f"{shown}: has no video stream{cover}")

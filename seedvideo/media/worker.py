@@ -29,7 +29,7 @@ from seedvideo.utils import ipc
 
 if TYPE_CHECKING:
     from seedvideo.media.decoder import Decoder, Look, LookSize, LookSpan, Tally, Wanted
-    from seedvideo.media.probe import Opened
+    from seedvideo.media.file_probe import Opened
     from seedvideo.media.pyav_decoder import PyavDecoder
 
 HEARTBEAT_INTERVAL_S: Final = 0.5
@@ -99,7 +99,7 @@ def preload() -> None:
         return
     import av.logging
 
-    from seedvideo.media import decoder, demuxer, gop_decoder, probe, pyav_decoder  # noqa: F401
+    from seedvideo.media import decoder, demuxer, file_probe, gop_decoder, pyav_decoder  # noqa: F401
 
     av.logging.set_level(None)
 
@@ -154,8 +154,8 @@ def _serve_file(channel: _Channel, file: int, request: dict[str, Any]) -> None:
 
     from seedvideo.media.decoder import Tally
     from seedvideo.media.demuxer import Origin
+    from seedvideo.media.file_probe import describe
     from seedvideo.media.gop_decoder import SeekNotTrusted
-    from seedvideo.media.probe import describe
     from seedvideo.media.pyav_decoder import PyavDecoder
 
     av.logging.set_level(None)

@@ -14,7 +14,7 @@ from PIL import Image
 from seedvideo.config import DEFAULT_LIMITS
 from seedvideo.media.decoder import Tally, Wanted
 from seedvideo.media.demuxer import Origin
-from seedvideo.media.probe import describe
+from seedvideo.media.file_probe import describe
 from seedvideo.media.pyav_decoder import PyavDecoder
 from seedvideo.media.source import open_source
 from seedvideo.media.types import MediaInfo

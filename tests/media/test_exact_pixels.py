@@ -12,8 +12,8 @@ from seedvideo.config import DEFAULT_LIMITS
 from seedvideo.media import Frame, Target, VideoReader, gop_decoder, open_video, pyav_decoder
 from seedvideo.media.decoder import Strategy, Tally, Wanted
 from seedvideo.media.demuxer import Origin
+from seedvideo.media.file_probe import describe
 from seedvideo.media.gop_decoder import Cursor, SeekNotTrusted
-from seedvideo.media.probe import describe
 from seedvideo.media.source import open_source
 from tests.fixtures import DERIVED, KINDS, RECIPES, Clips, coded_video
 from tests.tiers import quick_among

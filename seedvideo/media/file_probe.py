@@ -21,7 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from seedvideo.errors import MediaError
-from seedvideo.media import still_images
+from seedvideo.media import heif
 from seedvideo.media.colours import conversion_of
 from seedvideo.media.cropping import Crop, ShownPart, shown_part
 from seedvideo.media.decoder import out_of_memory
@@ -185,13 +185,11 @@ class _Header:
         if container.duration is not None:
             file_duration = Fraction(container.duration, av.time_base)
         attached = sum(is_attached_picture(s) for s in container.streams.video)
-        is_heif = still_images.is_heif(container)
+        is_heif = heif.is_heif(container)
         warnings: list[MediaWarning] = []
         if is_heif:
-            warnings += still_images.check_boxes(
-                origin.descriptor, origin.size_bytes, shown=origin.shown
-            )
-            warnings += still_images.stream_warnings(container, stream)
+            warnings += heif.check_boxes(origin.descriptor, origin.size_bytes, shown=origin.shown)
+            warnings += heif.stream_warnings(container, stream)
         return cls(
             container=container.format.name,
             is_heif=is_heif,
