@@ -25,7 +25,7 @@ from seedvideo.config import PolicyName, SamplingConfig
 from seedvideo.media import MediaInfo
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import make_plan
-from seedvideo.sampler.utility import Demand, Peak
+from seedvideo.sampler.utility import Peak, SegmentDemand
 
 HOUR_S = 3600
 FPS = 30
@@ -128,8 +128,8 @@ def plan_an_hour() -> None:
 class MadeAnalysis:
     """What an analysis might say of an hour: shots of every kind, an event in every third."""
 
-    demands: tuple[Demand, ...]
-    busy_share: float = 0.0
+    demands: tuple[SegmentDemand, ...]
+    busy_fraction: float = 0.0
     method: str = "made"
     notes: tuple[str, ...] = ()
 
@@ -143,7 +143,7 @@ def made_analysis(shots: int) -> MadeAnalysis:
         start, end = Fraction(first, FPS), Fraction(after, FPS)
         has_event = number % 3 == 0
         demands.append(
-            Demand(
+            SegmentDemand(
                 start=start,
                 end=end,
                 base=1.0,

@@ -27,7 +27,7 @@ from seedvideo.model.backends.base import Backend, Prices
 from seedvideo.model_tasks import DEFAULT_TOP, Captioning, Grounding, QuestionAnswering, TaskKind
 from seedvideo.pipeline import as_video, check_model, plan_window, run_task
 from seedvideo.records import Record
-from seedvideo.sampler.geometry import SEED, TokenGeometry, assumed_text_tokens
+from seedvideo.sampler.geometry import SEED, TokenGeometry, default_text_tokens
 from seedvideo.sampler.plan import Plan
 from seedvideo.video import Frames, Video, open
 from seedvideo.writers import ShotList
@@ -89,7 +89,7 @@ def plan(
     priced = pipeline.prices(model) if isinstance(model, str) else model
     if geometry is None:
         geometry = SEED if priced is None else priced.geometry
-    text_tokens = assumed_text_tokens if priced is None else priced.frame_text_tokens
+    text_tokens = default_text_tokens if priced is None else priced.frame_text_tokens
     with as_video(video) as clip:
         return plan_window(clip, config, geometry=geometry, text_tokens=text_tokens)
 

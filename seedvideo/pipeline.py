@@ -21,12 +21,12 @@ from seedvideo.model.backends.base import Backend, Prices
 from seedvideo.model_tasks import Task
 from seedvideo.records import MediaRecord, PlanRecord, Record
 from seedvideo.sampler.analysis import Analysis
-from seedvideo.sampler.boundaries import Change, changes_of, frame_bounds
+from seedvideo.sampler.boundaries import Change, find_changes, frame_bounds
 from seedvideo.sampler.geometry import TokenGeometry
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import make_plan
-from seedvideo.sampler.request import DecodeCosts, TextPrice, decode_costs
-from seedvideo.sampler.shots import join_shots
+from seedvideo.sampler.request import DecodeCosts, TextTokenCounter, compute_decode_costs
+from seedvideo.sampler.shots import merge_short_shots
 from seedvideo.utils.timecode import Span
 from seedvideo.video import Video, iter_planned_frames, open
 
@@ -166,7 +166,7 @@ def plan_window(
     sampling: SamplingConfig,
     *,
     geometry: TokenGeometry,
-    text_tokens: TextPrice,
+    text_tokens: TextTokenCounter,
 ) -> Plan:
     """Plan an open video, or the window of it that the config names.
 
@@ -220,13 +220,13 @@ def _decode_costs_for(clip: Video, policy: PolicyName) -> DecodeCosts | None:
     """Count decoding costs for ``adaptive``, which has read the packets anyway."""
     if policy != "adaptive" or len(clip.times) == 1:
         return None
-    return decode_costs(clip.reader.packets.places, clip.keyframes)
+    return compute_decode_costs(clip.reader.packets.places, clip.keyframes)
 
 
 def _find_changes(clip: Video, sampling: SamplingConfig) -> Sequence[Change]:
     """Return the changes that the analysis behind a plan found; none without an analysis."""
     analysis = _maybe_analyse(clip, sampling)
-    return () if analysis is None else changes_of(analysis, clip.times)
+    return () if analysis is None else find_changes(analysis, clip.times)
 
 
 def _decode_plans(clip: Video, plans: Sequence[Plan]) -> list[list[Frame]]:
@@ -273,7 +273,7 @@ def _shots(clip: Video, window: Span, *, most: int) -> list[Span]:
         for shot in clip.analysis("full").shots
         if shot.start < window.end and shot.end > window.start
     ]
-    return join_shots(shots, clip.times, shortest=MIN_SHOT_S, most=most)
+    return merge_short_shots(shots, clip.times, min_shot_s=MIN_SHOT_S, max_shots=most)
 
 
 def _plan_shots(

@@ -21,7 +21,8 @@ from seedvideo.media.reader import DecoderName, StrategyName, VideoReader, open_
 from seedvideo.media.sharing import SharedSteps, not_picklable
 from seedvideo.media.source import VideoInput, show_path
 from seedvideo.media.types import Frame, MediaInfo, Target
-from seedvideo.sampler.analysis import Analysis, analyse, kept_analysis
+from seedvideo.sampler.analysis import Analysis, analyze
+from seedvideo.sampler.analysis_cache import load_or_analyze
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import make_plan
 from seedvideo.sampler.types import PlannedFrame
@@ -111,8 +112,8 @@ class Video:
         reader, cache, progress = self.reader, self.cache, self.progress
         try:
             if cache is None:
-                return analyse(reader, method=method, progress=progress)
-            return kept_analysis(reader, method=method, folder=cache, progress=progress)
+                return analyze(reader, method=method, progress=progress)
+            return load_or_analyze(reader, method=method, folder=cache, progress=progress)
         except DecodeError as error:
             if error.code != "decode.timeout":
                 raise

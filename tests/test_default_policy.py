@@ -15,7 +15,7 @@ import seedvideo.video
 from seedvideo.config import DEFAULT_LIMITS, AnalysisMethod
 from seedvideo.media.reader import VideoReader
 from seedvideo.model.backends.base import TextPart
-from seedvideo.sampler.analysis import Analysis, analyse
+from seedvideo.sampler.analysis import Analysis, analyze
 from tests.sampler.plans import make_plan
 from tests.synthetic_clips import COLOURS, ColourModel, paint
 
@@ -56,9 +56,9 @@ def analysed(monkeypatch: pytest.MonkeyPatch) -> list[AnalysisMethod]:
         video: VideoReader, *, method: AnalysisMethod, progress: Callable[[float], None] | None
     ) -> Analysis:
         methods.append(method)
-        return analyse(video, method=method, progress=progress)
+        return analyze(video, method=method, progress=progress)
 
-    monkeypatch.setattr(seedvideo.video, "analyse", counted)
+    monkeypatch.setattr(seedvideo.video, "analyze", counted)
     return methods
 
 

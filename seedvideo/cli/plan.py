@@ -368,7 +368,7 @@ def shots(
 
     def work(index: int, item: Item) -> str:
         from seedvideo import api
-        from seedvideo.sampler.analysis import DAMAGED
+        from seedvideo.sampler.analysis_cache import CACHE_DAMAGED
         from seedvideo.writers import render_shots_csv, render_shots_json, render_shots_text
 
         if item.start_s is not None or item.end_s is not None:
@@ -379,7 +379,7 @@ def shots(
         with api.open(item.source, source_fps=rate, cache=cache, progress=talk.looked) as clip:
             listed = api.shots(clip, analysis=analysis)
         for note in listed.notes:
-            (talk.note if note == DAMAGED else talk.detail)(note)
+            (talk.note if note == CACHE_DAMAGED else talk.detail)(note)
         render = {"text": render_shots_text, "json": render_shots_json, "csv": render_shots_csv}[
             form
         ]

@@ -1,5 +1,6 @@
-"""The sampler: which frames of a video are shown to a model, when, how large, and why.
+"""The sampler: which frames of a video a model is shown, at which size, and why.
 
-Knows a video only as its header facts and the times of its frames, and a model only as a
-`TokenGeometry` and the price of a time text. Opens no file and runs no model.
+It needs only header facts and frame times of a video, and of a model only its `TokenGeometry` and
+the token cost of a timestamp text. Only the analysis decodes frames, through an open reader; no
+model runs.
 """

@@ -1,16 +1,13 @@
-"""The allocation: how many frames of which size each segment gets, over an even coverage grid.
+"""Budget allocation: how many frames of which size each segment gets above the coverage grid.
 
-The coverage frames are charged first and stay. What is left is shared out among the options of
-segments and peaks (`seedvideo.sampler.allocation`): a multiple-choice knapsack
-(`seedvideo.sampler.knapsack`) over what they are worth (`seedvideo.sampler.utility`). Knows counts
-and sizes, no times and no file. ``_tokens`` are tokens in the sequence; costs are those above the
-coverage grid.
+Coverage frames are charged first and stay. The remaining budget goes to the options of segments and
+peaks. A segment may have some of its coverage frames upscaled, all of them upscaled and extra
+frames added, or only extra frames added. A peak may get one frame of any size, or none. Choosing
+among the options is a multiple-choice knapsack (`seedvideo.sampler.knapsack`) over their expected
+utility (`seedvideo.sampler.utility`).
 
-What segments and peaks may get above the coverage grid: every option with its cost and worth.
-
-A segment may have some of its coverage frames made larger, all of them and more added, or others
-added beside them; a peak may have one frame of any size, or none. Costs are tokens above the
-coverage grid. Knows no budget.
+Only counts and sizes matter here, not times. ``_tokens`` are tokens in the sequence; costs are
+tokens above the coverage grid.
 """
 
 from bisect import bisect_left
@@ -23,25 +20,32 @@ import numpy as np
 import numpy.typing as npt
 
 from seedvideo.sampler import knapsack
-from seedvideo.sampler.utility import EVENT_WORTH_S, Demand, Looks, Spot, read, worth
+from seedvideo.sampler.utility import (
+    EVENT_VALUE_S,
+    FrameCounts,
+    PeakCandidate,
+    SegmentDemand,
+    expected_utility,
+    legible_fraction,
+)
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-COUNTS: Final = 4096
-"""Counts of frames that are offered one by one, shared among the segments."""
+MAX_OPTIONS: Final = 4096
+"""Frame counts offered one by one, divided among the segments: bounds the size of the knapsack."""
 
-LEAST_COUNTS: Final = 32
-"""Counts that every segment is offered one by one, however many segments there are."""
+MIN_OPTIONS_PER_SEGMENT: Final = 32
+"""Frame counts offered one by one to every segment, regardless of the number of segments."""
 
 
 @dataclass(frozen=True)
 class Level:
-    """A size that this video's frames may have.
+    """A size that the frames of this video may have.
 
     Args:
-        cap_tokens: the level's name: its cap of visual tokens.
-        tokens: visual tokens that a frame of this video really has under it.
+        cap_tokens: name of the level: its cap of visual tokens.
+        tokens: visual tokens that a frame of this video has under that cap.
     """
 
     cap_tokens: int
@@ -49,56 +53,58 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Lot:
-    """What is shared out to one segment, and what it asks for.
+class SegmentInput:
+    """One segment as the input of the allocation.
 
     Args:
-        demand: its needs.
+        demand: demand of the segment.
         level: size of its coverage frames.
-        coverage: coverage frames that lie in it, 0 or more.
-        room: most frames that it may have, coverage included and those at spots left out.
-        text_tokens: text and marks of one frame in it.
-        spots: its peaks.
-        liftable: most coverage frames that may be made larger; all of them if None.
+        coverage: number of coverage frames in it, 0 or more.
+        max_frames: maximum number of its frames, including coverage, excluding those at peaks.
+        text_tokens: text and marker tokens of one of its frames.
+        candidates: its peaks.
+        max_upscaled: maximum number of coverage frames that may be upscaled; None for all.
 
     Raises:
-        ValueError: if it has less room than coverage.
+        ValueError: if ``max_frames`` is below ``coverage``.
     """
 
-    demand: Demand
+    demand: SegmentDemand
     level: Level
     coverage: int
-    room: int
+    max_frames: int
     text_tokens: int
-    spots: tuple[Spot, ...] = ()
-    liftable: int | None = None
+    candidates: tuple[PeakCandidate, ...] = ()
+    max_upscaled: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.coverage <= self.room:
-            raise ValueError(f"{self.coverage} coverage frames in a segment of {self.room} frames")
+        if not 0 <= self.coverage <= self.max_frames:
+            raise ValueError(
+                f"{self.coverage} coverage frames in a segment of {self.max_frames} frames"
+            )
 
 
 @dataclass(frozen=True, eq=False)
-class Offers:
-    """The options of one segment or spot; all arrays are ``(options,)``."""
+class OptionTable:
+    """Options of one segment or peak; all arrays are ``(options,)``."""
 
     level: Ints
-    lifted: Ints
-    added: Ints
+    upscaled: Ints
+    extra: Ints
     costs: Ints
-    worths: Floats
+    utilities: Floats
 
     def level_of(self, option: int, levels: Sequence[Level]) -> Level | None:
-        """Size of the frame that an option gives a spot."""
-        place = int(self.level[option])
-        return None if place < 0 else levels[place]
+        """Return the size of the frame that an option gives a peak, or None for no frame."""
+        i = int(self.level[option])
+        return None if i < 0 else levels[i]
 
 
-def ladder(most: int, *, fine: int) -> Ints:
-    """Counts that are offered: every one to ``fine``, from there in steps of a ``fine``-th.
+def count_steps(most: int, *, fine: int) -> Ints:
+    """Return the frame counts to offer: each one up to ``fine``, then in steps of a ``fine``-th.
 
     Returns:
-        Strictly increasing from 1 to ``most``; empty where ``most`` is 0.
+        Strictly increasing from 1 to ``most``; empty if ``most`` is 0.
     """
     counts = list(range(1, min(most, fine) + 1))
     while counts and counts[-1] < most:
@@ -106,312 +112,317 @@ def ladder(most: int, *, fine: int) -> Ints:
     return np.asarray(counts, np.int64)
 
 
-def spot_offers(spot: Spot, lot: Lot, levels: Sequence[Level]) -> Offers:
-    """Nothing, and a frame of each size; where the grid shows the spot, a larger frame of it.
+def peak_options(
+    candidate: PeakCandidate, segment: SegmentInput, levels: Sequence[Level]
+) -> OptionTable:
+    """Return the options of a peak: no frame, or one frame of each size.
 
-    A blank picture is offered at the lowest size only.
+    If the grid already shows the peak, the options upscale that frame. A blank picture is offered
+    at the lowest size only.
     """
     tokens = np.asarray([level.tokens for level in levels], np.int64)
-    places = np.arange(len(tokens), dtype=np.int64)
-    if lot.demand.is_blank:
-        places = places[-1:]
+    indices = np.arange(len(tokens), dtype=np.int64)
+    if segment.demand.is_blank:
+        indices = indices[-1:]
     shown = 0
-    costs = tokens + lot.text_tokens
-    if spot.is_covered:
-        shown = lot.level.tokens
-        places = places[tokens[places] > shown]
+    costs = tokens + segment.text_tokens
+    if candidate.is_covered:
+        shown = segment.level.tokens
+        indices = indices[tokens[indices] > shown]
         costs = tokens - shown
-    legible = read(np.append(shown, tokens[places]), detail_tokens=spot.detail_tokens)
-    none = np.zeros(len(places) + 1, np.int64)
-    return Offers(
-        level=np.append(-1, places),
-        lifted=none,
-        added=none if spot.is_covered else np.append(0, np.ones(len(places), np.int64)),
-        costs=np.append(0, costs[places]),
-        worths=spot.worth_s * legible,
+    legible = legible_fraction(
+        np.append(shown, tokens[indices]), detail_tokens=candidate.detail_tokens
+    )
+    none = np.zeros(len(indices) + 1, np.int64)
+    return OptionTable(
+        level=np.append(-1, indices),
+        upscaled=none,
+        extra=none if candidate.is_covered else np.append(0, np.ones(len(indices), np.int64)),
+        costs=np.append(0, costs[indices]),
+        utilities=candidate.utility_s * legible,
     )
 
 
-def segment_offers(
-    lot: Lot,
+def segment_options(
+    segment: SegmentInput,
     levels: Sequence[Level],
     *,
     fine: int,
-    event_worth_s: float,
-) -> Offers:
-    """Nothing, and at each level: some frames lifted, all lifted and some added, some added."""
-    coverage, base, most = lot.level, lot.coverage, lot.room - lot.coverage
+    event_value_s: float,
+) -> OptionTable:
+    """Return the options of a segment: nothing, upscaled frames, or extra frames, at each level."""
+    coverage, base, most = segment.level, segment.coverage, segment.max_frames - segment.coverage
     tokens = np.asarray([level.tokens for level in levels], np.int64)
     higher = np.flatnonzero(tokens > coverage.tokens)
-    beside = ladder(most, fine=fine)
-    liftable = base if lot.liftable is None else min(lot.liftable, base)
-    some, more = ladder(min(liftable, max(0, base - 1)), fine=fine), np.append(0, beside)
-    if liftable < base:
+    extras = count_steps(most, fine=fine)
+    max_upscaled = base if segment.max_upscaled is None else min(segment.max_upscaled, base)
+    some, more = count_steps(min(max_upscaled, max(0, base - 1)), fine=fine), np.append(0, extras)
+    if max_upscaled < base:
         more = more[:0]
-    if liftable == 0:
+    if max_upscaled == 0:
         higher = higher[:0]
     lifts = np.concatenate((some, np.full(len(more), base)))
-    added = np.concatenate((np.zeros(len(some), np.int64), more))
-    # The first option is nothing at all; its level is any.
+    extra = np.concatenate((np.zeros(len(some), np.int64), more))
+    # The first option is empty; its level is arbitrary.
     level = np.concatenate(
         (
             np.zeros(1, np.int64),
             np.repeat(higher, len(lifts)),
-            np.repeat(np.arange(len(tokens)), len(beside)),
+            np.repeat(np.arange(len(tokens)), len(extras)),
         )
     )
-    lifted = np.concatenate(
-        ([0], np.tile(lifts, len(higher)), np.zeros(len(tokens) * len(beside), np.int64))
+    upscaled = np.concatenate(
+        ([0], np.tile(lifts, len(higher)), np.zeros(len(tokens) * len(extras), np.int64))
     )
-    added = np.concatenate(([0], np.tile(added, len(higher)), np.tile(beside, len(tokens))))
+    extra = np.concatenate(([0], np.tile(extra, len(higher)), np.tile(extras, len(tokens))))
     chosen = tokens[level]
-    costs = lifted * (chosen - coverage.tokens) + added * (chosen + lot.text_tokens)
-    kept = base - lifted
+    costs = upscaled * (chosen - coverage.tokens) + extra * (chosen + segment.text_tokens)
+    kept = base - upscaled
     # Of the two sizes in the segment the larger is fine, the smaller coarse.
     is_finer = chosen >= coverage.tokens
-    worths = worth(
-        lot.demand,
-        Looks(
-            fine=np.where(is_finer, lifted + added, kept),
+    utilities = expected_utility(
+        segment.demand,
+        FrameCounts(
+            fine=np.where(is_finer, upscaled + extra, kept),
             fine_tokens=np.where(is_finer, chosen, coverage.tokens),
-            coarse=np.where(is_finer, kept, added),
+            coarse=np.where(is_finer, kept, extra),
             coarse_tokens=np.where(is_finer, coverage.tokens, chosen),
         ),
-        event_worth_s=event_worth_s,
+        event_value_s=event_value_s,
     )
-    return Offers(
-        level=level, lifted=lifted, added=added, costs=np.asarray(costs, np.int64), worths=worths
+    return OptionTable(
+        level=level,
+        upscaled=upscaled,
+        extra=extra,
+        costs=np.asarray(costs, np.int64),
+        utilities=utilities,
     )
 
 
-_BISECTIONS: Final = 14
-"""Rounds in which the worth that a frame must have is found, where frames are scarce."""
+_MAX_BISECTIONS: Final = 14
+"""Rounds of the search for the price of a frame; 14 narrow it to 1/16,384 of the range."""
 
 
 @dataclass(frozen=True)
-class Grant:
-    """What one segment gets above its coverage frames.
+class SegmentAllocation:
+    """Allocation of one segment above its coverage frames.
 
     Args:
-        level: size of the frames below.
-        lifted: coverage frames that get this size instead of their own.
-        added: frames beside the coverage frames.
-        at_spots: size of the frame at each of the segment's spots, None where it gets none.
-        tokens: what all of these cost.
-        worth: what all frames of the segment are worth, in seconds of ordinary content.
+        level: size of the upscaled and extra frames.
+        upscaled: number of coverage frames that get this size instead of their own.
+        extra: number of frames in addition to the coverage frames.
+        tokens: total cost.
+        utility: utility of all frames of the segment, in seconds of ordinary content.
+        at_peaks: size of the frame at each of the segment's peaks; None for no frame.
     """
 
     level: Level
-    lifted: int
-    added: int
+    upscaled: int
+    extra: int
     tokens: int
-    worth: float
-    at_spots: tuple[Level | None, ...] = ()
+    utility: float
+    at_peaks: tuple[Level | None, ...] = ()
 
 
 @dataclass(frozen=True)
 class Allocation:
-    """A grant for each segment.
+    """Allocation of all segments.
 
     Args:
-        grants: in the order of the segments.
-        tokens: what they cost together, above the coverage frames.
-        worth: what all frames are worth together.
-        bound: no grants within the budget are worth more.
-        is_exact: whether these are known to be the best.
+        segments: one allocation per segment, in order.
+        tokens: total cost above the coverage frames.
+        utility: total utility of all frames.
+        bound: upper bound for the utility of any allocation within the budget.
+        is_exact: whether the allocation is known to be optimal.
     """
 
-    grants: tuple[Grant, ...]
+    segments: tuple[SegmentAllocation, ...]
     tokens: int
-    worth: float
+    utility: float
     bound: float
     is_exact: bool
 
 
-def coverage_share(rho: float, busy_share: float) -> float:
-    """Share of the budget that goes to the coverage grid.
+def coverage_share(rho: float, busy_fraction: float) -> float:
+    """Return the fraction of the budget for the coverage grid.
 
-    Where much of the time counts as busy, the estimate tells little about what matters: from 30 %
-    on the share rises from ``rho`` to 1, at which the plan is the even one.
+    If much of the time is busy, the estimate says little about what matters. From 30% on, the
+    fraction rises from ``rho`` to 1, where the plan is the uniform one.
 
     Args:
-        rho: share where the estimate is selective, 0 to 1.
-        busy_share: share of the time that counts as busy, 0 to 1.
+        rho: fraction for a selective estimate, 0 to 1.
+        busy_fraction: fraction of the time that counts as busy, 0 to 1.
     """
-    flood = min(1.0, max(0.0, (busy_share - 0.3) / 0.7))
-    return 1.0 if flood == 1 else rho + (1 - rho) * flood
+    excess = min(1.0, max(0.0, (busy_fraction - 0.3) / 0.7))
+    return 1.0 if excess == 1 else rho + (1 - rho) * excess
 
 
-def allocate(
-    lots: Sequence[Lot],
-    *,
-    levels: Sequence[Level],
-    budget_tokens: int,
-    max_added: int,
-    event_worth_s: float = EVENT_WORTH_S,
-) -> Allocation:
-    """Share a budget out to segments, once. See `Sharing`, which can do so again and again."""
-    sharing = Sharing(lots, levels=levels, event_worth_s=event_worth_s)
-    return sharing.of(budget_tokens, max_added=max_added)
-
-
-class Sharing:
-    """What segments may get, worked out once for any budget.
+class Allocator:
+    """Allocator of a set of segments, prepared once for any budget.
 
     Args:
-        lots: the segments, at least one.
+        segments: the segments, at least one.
         levels: sizes that frames may have.
-        event_worth_s: worth of an event that is seen and read.
+        event_value_s: value of an event that is seen and read, in seconds of ordinary content.
     """
 
     def __init__(
         self,
-        lots: Sequence[Lot],
+        segments: Sequence[SegmentInput],
         *,
         levels: Sequence[Level],
-        event_worth_s: float = EVENT_WORTH_S,
+        event_value_s: float = EVENT_VALUE_S,
     ) -> None:
-        fine = max(LEAST_COUNTS, COUNTS // len(lots))
-        self._lots = tuple(lots)
+        fine = max(MIN_OPTIONS_PER_SEGMENT, MAX_OPTIONS // len(segments))
+        self._segments = tuple(segments)
         self._levels = tuple(levels)
-        # Those of the segments first, then those of all spots.
-        self._offers = [
-            segment_offers(lot, levels, fine=fine, event_worth_s=event_worth_s) for lot in lots
+        # Tables of the segments first, then those of all peaks.
+        self._tables = [
+            segment_options(segment, levels, fine=fine, event_value_s=event_value_s)
+            for segment in segments
         ]
-        self._offers += [spot_offers(spot, lot, levels) for lot in lots for spot in lot.spots]
-        self._hulls = self._prepared(frame_worth=0.0)
+        self._tables += [
+            peak_options(candidate, segment, levels)
+            for segment in segments
+            for candidate in segment.candidates
+        ]
+        self._hulls = self._build_hulls(frame_value=0.0)
 
-    def of(self, budget_tokens: int, *, max_added: int) -> Allocation:
-        """Share out a budget.
+    def solve(self, budget_tokens: int, *, max_extra: int) -> Allocation:
+        """Allocate a budget.
 
         Args:
-            budget_tokens: what may be spent above the coverage frames, 0 or more.
-            max_added: most frames that may be added, 0 or more.
+            budget_tokens: maximum tokens above the coverage frames, 0 or more.
+            max_extra: maximum number of added frames, 0 or more.
 
         Returns:
-            Grants that never cost more than the budget. Their worth is at most `Allocation.bound`,
-            and the bound is tight up to one step of one segment.
+            Allocations that never cost more than the budget. Their utility is at most
+            `Allocation.bound`; the bound is tight up to one step of one segment.
 
         Raises:
             ValueError: if the budget or the number of frames is below 0.
         """
-        if budget_tokens < 0 or max_added < 0:
-            raise ValueError(f"nothing can be had for {budget_tokens} tokens, {max_added} frames")
+        if budget_tokens < 0 or max_extra < 0:
+            raise ValueError(
+                f"the budget is {budget_tokens} tokens and {max_extra} frames, expected 0 or above"
+            )
         solution = knapsack.solve(self._hulls, budget_tokens)
-        if self._added(solution) > max_added:
-            solution = self._within_frames(budget_tokens, max_added)
-        grants = self._grants(solution.options)
-        total = fsum(grant.worth for grant in grants)
+        if self._count_extra(solution) > max_extra:
+            solution = self._solve_with_frame_cap(budget_tokens, max_extra)
+        segments = self._segment_allocations(solution.options)
+        total = fsum(segment.utility for segment in segments)
         return Allocation(
-            grants=grants,
+            segments=segments,
             tokens=solution.cost,
-            worth=total,
+            utility=total,
             bound=max(solution.bound, total),
             is_exact=solution.is_exact,
         )
 
-    def _grants(self, options: Sequence[int]) -> tuple[Grant, ...]:
-        """The chosen options in words of segments."""
-        pairs = list(zip(self._offers, options, strict=True))
-        at_spots = iter(pairs[len(self._lots) :])
-        grants = []
-        for lot, (offer, option) in zip(self._lots, pairs[: len(self._lots)], strict=True):
-            own = [next(at_spots) for _ in lot.spots]
-            both = [(offer, option), *own]
-            grants.append(
-                Grant(
-                    level=self._levels[int(offer.level[option])],
-                    lifted=int(offer.lifted[option]),
-                    added=int(offer.added[option]),
-                    tokens=sum(int(each.costs[place]) for each, place in both),
-                    worth=fsum(float(each.worths[place]) for each, place in both),
-                    at_spots=tuple(each.level_of(place, self._levels) for each, place in own),
+    def _segment_allocations(self, options: Sequence[int]) -> tuple[SegmentAllocation, ...]:
+        """Translate the chosen options into allocations of segments."""
+        pairs = list(zip(self._tables, options, strict=True))
+        at_peaks = iter(pairs[len(self._segments) :])
+        segments = []
+        for segment, (table, option) in zip(
+            self._segments, pairs[: len(self._segments)], strict=True
+        ):
+            own = [next(at_peaks) for _ in segment.candidates]
+            both = [(table, option), *own]
+            segments.append(
+                SegmentAllocation(
+                    level=self._levels[int(table.level[option])],
+                    upscaled=int(table.upscaled[option]),
+                    extra=int(table.extra[option]),
+                    tokens=sum(int(each.costs[i]) for each, i in both),
+                    utility=fsum(float(each.utilities[i]) for each, i in both),
+                    at_peaks=tuple(each.level_of(i, self._levels) for each, i in own),
                 )
             )
-        return tuple(grants)
+        return tuple(segments)
 
-    def _prepared(self, *, frame_worth: float) -> knapsack.Hulls:
-        """The options where every added frame must first repay ``frame_worth``."""
-        return knapsack.prepare(
+    def _build_hulls(self, *, frame_value: float) -> knapsack.Hulls:
+        """Build the knapsack in which every extra frame must first repay ``frame_value``."""
+        return knapsack.build_hulls(
             [
-                knapsack.Item(costs=offer.costs, values=offer.worths - frame_worth * offer.added)
-                for offer in self._offers
+                knapsack.Item(costs=table.costs, values=table.utilities - frame_value * table.extra)
+                for table in self._tables
             ]
         )
 
-    def _added(self, solution: knapsack.Solution) -> int:
-        pairs = zip(self._offers, solution.options, strict=True)
-        return sum(int(offer.added[option]) for offer, option in pairs)
+    def _count_extra(self, solution: knapsack.Solution) -> int:
+        pairs = zip(self._tables, solution.options, strict=True)
+        return sum(int(table.extra[option]) for table, option in pairs)
 
-    def _within_frames(self, budget: int, max_added: int) -> knapsack.Solution:
-        """The best options found with at most ``max_added`` frames added.
+    def _solve_with_frame_cap(self, budget: int, max_extra: int) -> knapsack.Solution:
+        """Find the best options with at most ``max_extra`` extra frames.
 
-        The limit becomes a price in worth (a Lagrange multiplier), found by bisection; the price
-        times the limit is added back to the bound, which holds for any price.
+        The cap becomes a price in utility (a Lagrange multiplier), found by bisection. The price
+        times the cap is added back to the bound, which holds for any price.
         """
-        # Above the worth of everything that a segment can get, no frame repays its price.
-        low, high = 0.0, 1.0 + max(float(np.ptp(offer.worths)) for offer in self._offers)
-        best = knapsack.solve(self._prepared(frame_worth=high), budget)
-        bound = best.bound + high * max_added
-        for _ in range(_BISECTIONS):
+        # No frame repays a price above the utility of everything that a segment can get.
+        low, high = 0.0, 1.0 + max(float(np.ptp(table.utilities)) for table in self._tables)
+        best = knapsack.solve(self._build_hulls(frame_value=high), budget)
+        bound = best.bound + high * max_extra
+        for _ in range(_MAX_BISECTIONS):
             price = (low + high) / 2
-            solution = knapsack.solve(self._prepared(frame_worth=price), budget)
-            bound = min(bound, solution.bound + price * max_added)
-            if self._added(solution) > max_added:
+            solution = knapsack.solve(self._build_hulls(frame_value=price), budget)
+            bound = min(bound, solution.bound + price * max_extra)
+            if self._count_extra(solution) > max_extra:
                 low = price
             else:
                 high, best = price, solution
-        options = self._topped_up(best.options, budget, max_added)
-        pairs = list(zip(self._offers, options, strict=True))
+        options = self._greedy_fill(best.options, budget, max_extra)
+        pairs = list(zip(self._tables, options, strict=True))
         return knapsack.Solution(
             options=options,
-            cost=sum(int(offer.costs[option]) for offer, option in pairs),
-            value=fsum(float(offer.worths[option]) for offer, option in pairs),
+            cost=sum(int(table.costs[option]) for table, option in pairs),
+            value=fsum(float(table.utilities[option]) for table, option in pairs),
             bound=bound,
             is_exact=False,
         )
 
-    def _topped_up(self, options: Sequence[int], budget: int, max_added: int) -> tuple[int, ...]:
-        """Better options, one at a time, while tokens and frames last.
+    def _greedy_fill(self, options: Sequence[int], budget: int, max_extra: int) -> tuple[int, ...]:
+        """Upgrade options one at a time while tokens and frames last.
 
-        One price for all frames is too blunt where segments are alike: at a little less all of them
-        want one more frame.
+        A single price for all frames is too coarse if segments are alike: slightly below it, all of
+        them would take one more frame.
         """
-        sizes = [len(offer.costs) for offer in self._offers]
+        sizes = [len(table.costs) for table in self._tables]
         owners = np.repeat(np.arange(len(sizes)), sizes)
-        places = np.concatenate([np.arange(size) for size in sizes])
-        costs = np.concatenate([offer.costs for offer in self._offers])
-        added = np.concatenate([offer.added for offer in self._offers])
-        worths = np.concatenate([offer.worths for offer in self._offers])
+        indices = np.concatenate([np.arange(size) for size in sizes])
+        costs = np.concatenate([table.costs for table in self._tables])
+        extra = np.concatenate([table.extra for table in self._tables])
+        utilities = np.concatenate([table.utilities for table in self._tables])
         chosen = np.concatenate(([0], np.cumsum(sizes)[:-1])) + np.asarray(options)
         while True:
             tokens_left = budget - int(costs[chosen].sum())
-            frames_left = max_added - int(added[chosen].sum())
-            extra = costs - costs[chosen][owners]
-            gain = worths - worths[chosen][owners]
-            fits = (extra <= tokens_left) & (added - added[chosen][owners] <= frames_left)
+            frames_left = max_extra - int(extra[chosen].sum())
+            extra_cost = costs - costs[chosen][owners]
+            gain = utilities - utilities[chosen][owners]
+            fits = (extra_cost <= tokens_left) & (extra - extra[chosen][owners] <= frames_left)
             better = np.flatnonzero(fits & (gain > 0))
             if not len(better):
-                return tuple(places[chosen].tolist())
-            take = int(better[np.argmax(gain[better] / np.maximum(1, extra[better]))])
+                return tuple(indices[chosen].tolist())
+            take = int(better[np.argmax(gain[better] / np.maximum(1, extra_cost[better]))])
             chosen[owners[take]] = take
 
 
-def even_worth(
-    lots: Sequence[Lot],
+def uniform_utility(
+    segments: Sequence[SegmentInput],
     positions: Sequence[Sequence[int]],
     *,
     level: Level,
-    event_worth_s: float = EVENT_WORTH_S,
+    event_value_s: float = EVENT_VALUE_S,
 ) -> float:
-    """Worth of a plan of one size, from the positions of its frames in each segment."""
+    """Return the utility of a plan of one size from the positions of its frames in each segment."""
     values = []
-    for lot, inside in zip(lots, positions, strict=True):
-        looks = Looks(fine=len(inside), fine_tokens=level.tokens)
-        values.append(float(worth(lot.demand, looks, event_worth_s=event_worth_s)))
-        for spot in lot.spots:
-            place = bisect_left(inside, spot.shown.start)
-            if place < len(inside) and inside[place] in spot.shown:
-                legible = read(level.tokens, detail_tokens=spot.detail_tokens)
-                values.append(spot.worth_s * float(legible))
+    for segment, inside in zip(segments, positions, strict=True):
+        counts = FrameCounts(fine=len(inside), fine_tokens=level.tokens)
+        values.append(float(expected_utility(segment.demand, counts, event_value_s=event_value_s)))
+        for candidate in segment.candidates:
+            i = bisect_left(inside, candidate.visible.start)
+            if i < len(inside) and inside[i] in candidate.visible:
+                legible = legible_fraction(level.tokens, detail_tokens=candidate.detail_tokens)
+                values.append(candidate.utility_s * float(legible))
     return fsum(values)

@@ -1,9 +1,9 @@
-"""Which time each shown frame stands for: its bounds lie where the picture was seen to change.
+"""Time boundaries of shown frames: the span of video time that each frame stands for.
 
-Between two shown frames a model has seen nothing, but the analysis has looked at what lies between
-them. Where it saw something come or go, the first frame stands for the time before that and the
-second for the time after it; elsewhere they share the time between them. Knows no model. Times are
-exact seconds from the video's first frame.
+A model sees nothing between two shown frames, but the analysis has inspected that time. If it found
+a change there, the first frame stands for the time before the change and the second for the time
+after it. Otherwise they divide the time in the middle. Times are exact seconds from the first frame
+of the video.
 """
 
 import math
@@ -17,42 +17,42 @@ from typing import Final
 import numpy as np
 
 from seedvideo.sampler.analysis import Analysis
-from seedvideo.sampler.novelty import PEAK
+from seedvideo.sampler.novelty import EVENT_THRESHOLD
 from seedvideo.utils.timecode import Span
 
-_NEAR_S: Final = 0.6
-"""Longest time from one look to the next in which a change has a moment of its own."""
+_MAX_GAP_S: Final = 0.6
+"""Maximum time between two thumbnails that locates a change."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """A moment at which something came or went.
+    """A time at which something appeared or disappeared.
 
     Args:
-        time: of the first frame that was seen to be otherwise.
-        strength: how far it stands out, in robust deviations; infinite for a cut.
+        time: time of the first frame that differs.
+        strength: prominence in robust deviations; infinite for a cut.
     """
 
     time: Fraction
     strength: float
 
 
-def changes_of(analysis: Analysis, times: Sequence[Fraction]) -> tuple[Change, ...]:
-    """What an analysis saw to change, in order of time.
+def find_changes(analysis: Analysis, times: Sequence[Fraction]) -> tuple[Change, ...]:
+    """Return the changes that an analysis found, in order of time.
 
-    The analysis ``packets`` has seen no picture, so it tells of none.
+    The method ``packets`` decodes nothing and yields none.
 
     Args:
-        analysis: of the video.
-        times: of all of its frames.
+        analysis: analysis of the video.
+        times: times of all frames of the video.
     """
     if analysis.method == "packets":
         return ()
     signals = analysis.signals
-    is_near = np.diff(signals.times_s, prepend=-math.inf) <= _NEAR_S
+    is_near = np.diff(signals.times_s, prepend=-math.inf) <= _MAX_GAP_S
     found = {
-        times[int(signals.ranks[step])]: float(signals.novelty[step])
-        for step in np.flatnonzero((signals.novelty >= PEAK) & is_near)
+        times[int(signals.frame_indices[step])]: float(signals.novelty[step])
+        for step in np.flatnonzero((signals.novelty >= EVENT_THRESHOLD) & is_near)
     }
     found |= dict.fromkeys(analysis.cuts, math.inf)
     return tuple(Change(time, strength) for time, strength in sorted(found.items()))
@@ -61,28 +61,29 @@ def changes_of(analysis: Analysis, times: Sequence[Fraction]) -> tuple[Change, .
 def frame_bounds(
     shown: Sequence[Fraction], window: Span, changes: Sequence[Change] = ()
 ) -> tuple[Fraction, ...]:
-    """The moments that part the time among the shown frames.
+    """Return the times that divide the window among the shown frames.
+
+    Each boundary is the strongest change between two frames; of equal ones, the one nearest to the
+    middle. Without a change it is the middle. The first and the last frame extend to the strongest
+    change before and after them, or to the ends of the window. A stand-in for a lost frame that
+    lies outside the window stands for the part of its time inside.
 
     Args:
         shown: times of the frames, strictly increasing.
-        window: what was looked at.
-        changes: in order of time.
+        window: the analysed part of the video.
+        changes: changes in order of time.
 
     Returns:
-        One more than there are frames, increasing, all in the window: frame ``i`` stands for
-        ``[bounds[i], bounds[i + 1])`` and lies in it. Each is the strongest change between two
-        frames, of equal ones that nearest to the middle, or the middle itself where nothing
-        changed. The first and the last frame reach to the strongest change before and after them,
-        or to the window's ends. A frame that stands in for a lost one and lies outside the window
-        stands for the part of its time that is inside.
+        One more time than there are frames, increasing, all in the window: frame ``i`` lies in
+        ``[bounds[i], bounds[i + 1])`` and stands for it.
     """
     inside = [change for change in changes if window.start < change.time < window.end]
-    moments = [change.time for change in inside]
+    times = [change.time for change in inside]
 
     def strongest(
         after: Fraction, until: Fraction, middle: Fraction, otherwise: Fraction
     ) -> Fraction:
-        between = inside[bisect_right(moments, after) : bisect_right(moments, until)]
+        between = inside[bisect_right(times, after) : bisect_right(times, until)]
         best = max(
             between, key=lambda each: (each.strength, -abs(each.time - middle)), default=None
         )

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from seedvideo.media.types import Frame
 from seedvideo.sampler.plan import Plan
-from seedvideo.sampler.plan_text import printable, share
-from seedvideo.sampler.uniform import thin
+from seedvideo.sampler.uniform import subsample
+from seedvideo.utils.text import format_share, printable
 from seedvideo.utils.timecode import seconds
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ _SMALL_FONT_PX: Final = 18
 _JPEG_QUALITIES: Final = (80, 65, 50, 35)
 """Tried in this order until a small sheet fits its maximum size."""
 
-_PAPER: Final = (250, 250, 248)
-_INK: Final = (30, 32, 36)
-_FAINT: Final = (110, 114, 120)
+_BACKGROUND: Final = (250, 250, 248)
+_TEXT_COLOR: Final = (30, 32, 36)
+_MUTED_COLOR: Final = (110, 114, 120)
 _RULE: Final = (212, 212, 208)
 
 
@@ -100,14 +100,14 @@ def contact_sheet(frames: Sequence[Frame], plan: Plan | None = None) -> npt.NDAr
     if not frames:
         raise ValueError("a contact sheet needs at least one frame")
     if plan is None:
-        shown = thin(frames, MAX_SMALL_THUMBNAILS)
+        shown = subsample(frames, MAX_SMALL_THUMBNAILS)
         font = ImageFont.load_default(_SMALL_FONT_PX)
         grid, resampling = _small_grid(shown, font), Image.Resampling.BILINEAR
     else:
-        shown = thin(frames, MAX_LARGE_THUMBNAILS)
+        shown = subsample(frames, MAX_LARGE_THUMBNAILS)
         font = ImageFont.load_default(_CAPTION_FONT_PX)
         grid, resampling = _large_grid(shown), Image.Resampling.LANCZOS
-    sheet = Image.new("RGB", grid.size, _PAPER)
+    sheet = Image.new("RGB", grid.size, _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     if plan is not None:
         some = f"{len(shown)} of {len(frames):,} frames shown" if len(shown) < len(frames) else ""
@@ -116,7 +116,7 @@ def contact_sheet(frames: Sequence[Frame], plan: Plan | None = None) -> npt.NDAr
         left, top = grid.corner(index)
         sheet.paste(Image.fromarray(frame.pixels).resize(size, resampling), (left, top))
         if plan is None:
-            draw.text((left, top + size[1] + 2), _small_time(frame), font=font, fill=_INK)
+            draw.text((left, top + size[1] + 2), _small_time(frame), font=font, fill=_TEXT_COLOR)
         else:
             below = top + grid.step[1] - _CAPTION_PX - _GAP_PX + 7
             _draw_caption(draw, frame, plan, at=(left, below), width=size[0], font=font)
@@ -145,7 +145,7 @@ def _large_grid(frames: Sequence[Frame]) -> _Grid:
     columns = next(columns for most, columns in _LARGE_COLUMNS if len(frames) <= most)
     cell = (_WIDTH_PX - 2 * _MARGIN_PX - (columns - 1) * _GAP_PX) // columns
     # A picture higher than wide is made narrower instead: no row is higher than a cell is wide.
-    thumbnails = [_fitted(frame, cell) for frame in frames]
+    thumbnails = [_fit(frame, cell) for frame in frames]
     step = (cell + _GAP_PX, max(height for _, height in thumbnails) + _CAPTION_PX + _GAP_PX)
     origin = (_MARGIN_PX, _MARGIN_PX + _HEADER_PX)
     rows = ceil(len(frames) / columns)
@@ -154,7 +154,7 @@ def _large_grid(frames: Sequence[Frame]) -> _Grid:
 
 def _small_grid(frames: Sequence[Frame], font: "Font") -> _Grid:
     columns = min(_SMALL_COLUMNS, len(frames))
-    thumbnails = [_fitted(frame, _SMALL_THUMBNAIL_PX) for frame in frames]
+    thumbnails = [_fit(frame, _SMALL_THUMBNAIL_PX) for frame in frames]
     # A tall, narrow picture is narrower than its time.
     captions = [ceil(font.getlength(_small_time(frame))) for frame in frames]
     step = (
@@ -170,7 +170,7 @@ def _small_time(frame: Frame) -> str:
     return f"{seconds(frame.pts):.2f} s"
 
 
-def _fitted(frame: Frame, cell: int) -> tuple[int, int]:
+def _fit(frame: Frame, cell: int) -> tuple[int, int]:
     """Return width and height of a frame's thumbnail within a square cell."""
     height, width = frame.pixels.shape[:2]
     scale = cell / max(width, height)
@@ -188,16 +188,16 @@ def _draw_header(draw: "ImageDraw", plan: Plan, *, note: str) -> None:
             f"{seconds(plan.media.duration):.3f} s",
             f"policy {plan.policy}",
             f"{totals.frames:,} frame{'' if totals.frames == 1 else 's'}",
-            f"charged {share(plan.charged_tokens, plan.budget_tokens)}",
+            f"charged {format_share(plan.charged_tokens, plan.budget_tokens)}",
             f"{totals.visual_tokens:,} visual + {totals.text_tokens:,} text tokens",
         )
     )
     top = _MARGIN_PX - 8
-    name = _shortened(draw, printable(PurePath(plan.source).name or plan.source), title, width)
-    draw.text((_MARGIN_PX, top), name, font=title, fill=_INK)
+    name = _shorten(draw, printable(PurePath(plan.source).name or plan.source), title, width)
+    draw.text((_MARGIN_PX, top), name, font=title, fill=_TEXT_COLOR)
     below = top + _TITLE_FONT_PX + 14
-    draw.text((_MARGIN_PX, below), _shortened(draw, facts, text, width), font=text, fill=_FAINT)
-    draw.text((_MARGIN_PX + width, below), note, font=text, fill=_INK, anchor="ra")
+    draw.text((_MARGIN_PX, below), _shorten(draw, facts, text, width), font=text, fill=_MUTED_COLOR)
+    draw.text((_MARGIN_PX + width, below), note, font=text, fill=_TEXT_COLOR, anchor="ra")
     rule = below + _TEXT_FONT_PX + 16
     draw.line((_MARGIN_PX, rule, _MARGIN_PX + width, rule), fill=_RULE)
 
@@ -216,13 +216,13 @@ def _draw_caption(
     tokens = plan.geometry.tokens(width_px=width_px, height_px=height_px)
     time, cost = f"{seconds(frame.pts):.3f} s", f"{width_px}x{height_px}   {tokens} tok"
     left, top = at
-    draw.text((left, top), time, font=font, fill=_INK)
+    draw.text((left, top), time, font=font, fill=_TEXT_COLOR)
     after = left + draw.textlength(f"{time}   ", font=font)
     start = max(after, left + width - draw.textlength(cost, font=font))
-    draw.text((start, top), cost, font=font, fill=_FAINT)
+    draw.text((start, top), cost, font=font, fill=_MUTED_COLOR)
 
 
-def _shortened(draw: "ImageDraw", text: str, font: "Font", width: float) -> str:
+def _shorten(draw: "ImageDraw", text: str, font: "Font", width: float) -> str:
     """Return the text, cut and with dots at its end where it is wider than there is room."""
     if len(text) <= _MAX_TITLE_CHARACTERS and draw.textlength(text, font=font) <= width:
         return text

@@ -1,14 +1,11 @@
-"""From what was found to what is asked for: findings become the demands of segments.
+"""Demand estimation: from the findings of the analysis to the demands of segments.
 
-An event that stands out among those around it makes a segment of its own, as long as it lasts.
-Where events come thick and fast none of them stands out, and the time counts as busy. Knows frames
-by rank and exact time, and no tokens but what detail asks for.
+A prominent event becomes a segment of its own for as long as it lasts. In a crowd of events none is
+prominent, and the time counts as busy.
 
-How large a picture must be shown for its detail to be read, from one larger luma picture.
-
-Detail is local contrast that grain does not reach: what a picture loses when it is scaled down and
-up again, beyond `_GRAIN_LEVELS`. Soft pictures lose nothing at the lowest level; dense small print
-loses most. Knows pixels and token areas, no video and no plan.
+The detail of a picture sets the size at which it is legible. Detail is local contrast above the
+level of grain (`_GRAIN_LEVELS`), measured as the loss when one larger luma picture is scaled down
+and up again. Soft pictures lose nothing at the lowest level; dense small print loses most.
 """
 
 import math
@@ -22,46 +19,55 @@ import numpy as np
 import numpy.typing as npt
 
 from seedvideo.sampler.freezes import Freeze
-from seedvideo.sampler.novelty import Event, Signals
-from seedvideo.sampler.shots import Piece, cut_out_freezes, split_by_pace
-from seedvideo.sampler.utility import PRINT_TOKENS, Demand, Peak, Still, likely
+from seedvideo.sampler.geometry import TOKEN_AREA_PX
+from seedvideo.sampler.novelty import NoveltyEvent, Signals
+from seedvideo.sampler.shots import PaceSegment, split_by_pace, split_off_freezes
+from seedvideo.sampler.utility import (
+    PRINT_TOKENS,
+    Peak,
+    SegmentDemand,
+    StillPicture,
+    event_probability,
+)
 from seedvideo.utils.timecode import Span
 
-TOKEN_AREA_PX: Final = 28 * 28
-"""Pixels that a visual token covers in the published model."""
-
 DETAIL_PX: Final = 640 * TOKEN_AREA_PX
-"""Pixels of the picture that is judged: the highest published level."""
+"""Pixels of the picture in which detail is measured: the highest published level."""
 
-LEAST_TOKENS: Final = 32.0
-MOST_TOKENS: Final = 800.0
+MIN_TOKENS: Final = 32.0
+"""Minimum tokens needed for the detail of a picture: a soft picture."""
+MAX_TOKENS: Final = 800.0
+"""Maximum tokens needed for the detail of a picture: above the highest published level of 640."""
 UNKNOWN_TOKENS: Final = 160.0
-"""What is taken for a picture that nobody has seen: photographs need about this."""
+"""Detail assumed without a decoded picture: typical for photographs."""
 
 _LEVELS: Final = (128, 256, 384, 512)
+"""Sizes in visual tokens at which the loss of detail is measured."""
 _GRAIN_LEVELS: Final = 12.0
-_LEAST_CONTRAST: Final = 0.05
-"""Mean contrast, in levels, below which a picture is plain."""
+"""Local contrast, in grey levels, up to which a pixel counts as grain; empirical."""
+_MIN_CONTRAST: Final = 0.05
+"""Mean contrast, in grey levels, below which a picture has no detail."""
 
 _READ: Final = 1 - math.exp(-1)
+"""Fraction of legible detail that defines the tokens needed; see `legible_fraction`."""
 
 
 def detail_tokens(picture: npt.NDArray[np.uint8]) -> float:
-    """Visual tokens a frame at which about 63 % of a picture's detail survives.
+    """Measure the visual tokens per frame at which about 63% of a picture's detail survives.
 
     Args:
-        picture: luma ``(H, W)``, about `DETAIL_PX` pixels, or all that the video has.
+        picture: luma ``(H, W)`` of about `DETAIL_PX` pixels, or the full size of a smaller video.
     """
-    import cv2  # Heavy, and only those who look at pictures need it.
+    import cv2  # Heavy; only needed for decoded pictures.
 
     height_px, width_px = picture.shape
     full = picture.astype(np.float32)
     contrast = np.abs(full - cv2.boxFilter(full, -1, (15, 15)))
     counts = contrast > _GRAIN_LEVELS
     total = float(contrast[counts].sum())
-    if total < _LEAST_CONTRAST * contrast.size:
-        return LEAST_TOKENS
-    needs = LEAST_TOKENS
+    if total < _MIN_CONTRAST * contrast.size:
+        return MIN_TOKENS
+    tokens_needed = MIN_TOKENS
     before = (0.0, 0.0)
     for level in _LEVELS:
         scale = math.sqrt(level * TOKEN_AREA_PX / (height_px * width_px))
@@ -74,157 +80,176 @@ def detail_tokens(picture: npt.NDArray[np.uint8]) -> float:
             kept = 1 - min(1.0, float(np.abs(full - back)[counts].sum()) / total)
         if kept >= _READ:
             if before[0]:
-                share = (_READ - before[1]) / (kept - before[1])
-                return before[0] + share * (level - before[0])
-            needs = level / -math.log(max(1 - kept, 1e-3))
-            return min(max(needs, LEAST_TOKENS), MOST_TOKENS)
+                step = (_READ - before[1]) / (kept - before[1])
+                return before[0] + step * (level - before[0])
+            tokens_needed = level / -math.log(max(1 - kept, 1e-3))
+            return min(max(tokens_needed, MIN_TOKENS), MAX_TOKENS)
         before = (float(level), kept)
-    return MOST_TOKENS
+    return MAX_TOKENS
 
 
-_SMALL_SHARE: Final = 0.05
-"""Share of the picture up to which an event is small."""
+_SMALL_FRACTION: Final = 0.05
+"""Fraction of the picture area up to which an event is small."""
 
 _NEAR_S: Final = 5.0
-_CROWD: Final = 4
-"""Events within `_NEAR_S` of one from which it must stand out among them to count."""
+"""Time before and after an event in which others are near it."""
+_CROWDED_COUNT: Final = 4
+"""Number of events within `_NEAR_S` from which an event must be prominent among them to count."""
 
-_STANDS_OUT: Final = 2.0
-_BUSY: Final = 5
-"""Events within `_NEAR_S` of a moment that make it busy."""
+_PROMINENCE: Final = 2.0
+"""Minimum ratio of a prominent event to the stronger quarter of those near it; empirical."""
+_BUSY_COUNT: Final = 5
+"""Number of events within `_NEAR_S` of a moment that make it busy."""
 
-_WIDELY_S: Final = 60.0
-"""Time before and after an event in which others make it ordinary."""
+_CONTEXT_S: Final = 60.0
+"""Time before and after an event in which other events reduce its confidence."""
 
-_RARE_S: Final = 20.0
+_RARE_INTERVAL_S: Final = 20.0
 """Mean time between events from which they are rare."""
 
-_EXCEED: Final = 2.0
-"""How far an event must exceed the stronger ones around where there are very many of them."""
+_CROWD_PROMINENCE: Final = 2.0
+"""Ratio to the stronger events around at which an event in a crowd is half as credible."""
 
-_LEAST_CHANCE: Final = 0.2
-"""Chance of being no noise below which an event counts for nothing."""
+_MIN_EVENT_PROBABILITY: Final = 0.2
+"""Minimum probability of an event that is not noise; less probable ones are ignored."""
 
-_UNSEEN_END_S: Final = 1.0
-"""What an event is given whose end was not seen."""
+_DEFAULT_EVENT_S: Final = 1.0
+"""Assumed length of an event without an observed end."""
 
-_LONGEST_EVENT_S: Final = 5.0
-_MOST_EVENTS: Final = 500
+_MAX_EVENT_S: Final = 5.0
+"""Maximum length of an event; a longer one counts as lasting `_DEFAULT_EVENT_S`."""
+_MAX_EVENTS: Final = 500
+"""Maximum number of events; the strongest are kept. Bounds the number of segments."""
 _STEP_S: Final = 1.0
+"""Time step of the busy fraction and of the density."""
 
 
 @dataclass(frozen=True, eq=False)
-class Findings:
-    """What an analysis saw, by rank.
+class AnalysisFindings:
+    """Findings of an analysis, by frame index.
 
     Args:
         cuts: first frames of shots, rising, above 0.
-        events: in order of time.
-        signals: at each step.
+        events: events in order of time.
+        signals: signals at each step.
         change_s: time in which the picture changes, at each step.
-        details: ``(rank, tokens)`` where detail was measured, rising; at least one.
+        details: ``(frame_index, tokens)`` of each measurement of detail, rising; at least one.
         freezes: blank and frozen stretches, in order, not overlapping.
     """
 
     cuts: list[int]
-    events: list[Event]
+    events: list[NoveltyEvent]
     signals: Signals
     change_s: npt.NDArray[np.float64]
     details: list[tuple[int, float]]
     freezes: tuple[Freeze, ...] = ()
 
 
-def standing_out(events: Sequence[Event], times_s: npt.NDArray[np.float64]) -> list[Event]:
-    """The events that stand out among those near them."""
-    moments = [float(times_s[event.rank]) for event in events]
+def prominent_events(
+    events: Sequence[NoveltyEvent], times_s: npt.NDArray[np.float64]
+) -> list[NoveltyEvent]:
+    """Select the events that are prominent among those near them."""
+    moments = [float(times_s[event.frame_index]) for event in events]
     kept = []
-    for place, event in enumerate(events):
-        low = bisect_left(moments, moments[place] - _NEAR_S)
-        high = bisect_right(moments, moments[place] + _NEAR_S)
-        others = [events[i].strength for i in range(low, high) if i != place]
-        if len(others) < _CROWD or event.strength >= _STANDS_OUT * float(np.quantile(others, 0.75)):
+    for i, event in enumerate(events):
+        low = bisect_left(moments, moments[i] - _NEAR_S)
+        high = bisect_right(moments, moments[i] + _NEAR_S)
+        others = [events[j].strength for j in range(low, high) if j != i]
+        if len(others) < _CROWDED_COUNT or event.strength >= _PROMINENCE * float(
+            np.quantile(others, 0.75)
+        ):
             kept.append(event)
-    if len(kept) > _MOST_EVENTS:
-        least = sorted((event.strength for event in kept), reverse=True)[_MOST_EVENTS - 1]
-        kept = [event for event in kept if event.strength >= least][:_MOST_EVENTS]
+    if len(kept) > _MAX_EVENTS:
+        least = sorted((event.strength for event in kept), reverse=True)[_MAX_EVENTS - 1]
+        kept = [event for event in kept if event.strength >= least][:_MAX_EVENTS]
     return kept
 
 
-def trust(event: Event, events: Sequence[Event], times_s: npt.NDArray[np.float64]) -> float:
-    """How far an event may be taken for one, by how many there are within a minute of it.
+def event_confidence(
+    event: NoveltyEvent, events: Sequence[NoveltyEvent], times_s: npt.NDArray[np.float64]
+) -> float:
+    """Return the confidence that an event matters, from the number of events within a minute of it.
 
-    Rare ones are trusted. The more there are, the more an event must exceed the stronger of them.
+    Rare events have full confidence. The more events there are, the more one must exceed the
+    stronger of them.
 
     Args:
         event: one of the events.
-        events: in order of time.
-        times_s: of all frames.
+        events: all events, in order of time.
+        times_s: times of all frames.
     """
-    moment_s = float(times_s[event.rank])
+    moment_s = float(times_s[event.frame_index])
     others = [
         each.strength
         for each in events
-        if each is not event and abs(float(times_s[each.rank]) - moment_s) <= _WIDELY_S
+        if each is not event and abs(float(times_s[each.frame_index]) - moment_s) <= _CONTEXT_S
     ]
-    if len(others) * _RARE_S <= 2 * _WIDELY_S:
+    if len(others) * _RARE_INTERVAL_S <= 2 * _CONTEXT_S:
         return 1.0
-    rarity = 2 * _WIDELY_S / (len(others) * _RARE_S)
-    usual = _EXCEED * (1 - rarity) * float(np.quantile(others, 0.75))
-    return event.strength**4 / (event.strength**4 + usual**4)
+    rarity = 2 * _CONTEXT_S / (len(others) * _RARE_INTERVAL_S)
+    typical = _CROWD_PROMINENCE * (1 - rarity) * float(np.quantile(others, 0.75))
+    return event.strength**4 / (event.strength**4 + typical**4)
 
 
-def busy_share(events: Sequence[Event], times_s: npt.NDArray[np.float64], end_s: float) -> float:
-    """Share of the time in which events come so thick that none stands out."""
-    moments = np.asarray([float(times_s[event.rank]) for event in events])
-    if len(moments) < _BUSY:
+def busy_fraction(
+    events: Sequence[NoveltyEvent], times_s: npt.NDArray[np.float64], end_s: float
+) -> float:
+    """Return the fraction of the time in which events are so frequent that none is prominent."""
+    moments = np.asarray([float(times_s[event.frame_index]) for event in events])
+    if len(moments) < _BUSY_COUNT:
         return 0.0
     steps = np.arange(0.0, max(end_s, _STEP_S), _STEP_S) + _STEP_S / 2
     near = np.searchsorted(moments, steps + _NEAR_S) - np.searchsorted(moments, steps - _NEAR_S)
-    return float((near >= _BUSY).mean())
+    return float((near >= _BUSY_COUNT).mean())
 
 
 def make_demands(
-    found: Findings, times: Sequence[Fraction], *, end: Fraction
-) -> tuple[Demand, ...]:
-    """The demands of segments that cover ``[0, end)``."""
+    findings: AnalysisFindings, times: Sequence[Fraction], *, end: Fraction
+) -> tuple[SegmentDemand, ...]:
+    """Build the demands of segments that cover ``[0, end)``."""
     times_s = np.asarray([float(time) for time in times], np.float64)
-    candidates = standing_out(found.events, times_s)
-    trusts = {event.rank: trust(event, candidates, times_s) for event in candidates}
+    candidates = prominent_events(findings.events, times_s)
+    confidences = {
+        event.frame_index: event_confidence(event, candidates, times_s) for event in candidates
+    }
     events = [
         event
         for event in candidates
-        if trusts[event.rank] * likely(event.strength) >= _LEAST_CHANCE
+        if confidences[event.frame_index] * event_probability(event.strength)
+        >= _MIN_EVENT_PROBABILITY
     ]
-    spans = _event_spans(events, times_s, found.cuts)
-    steps = found.signals.ranks
-    pieces = split_by_pace(times_s, steps, found.change_s, found.cuts)
-    pieces = cut_out_freezes(pieces, found.freezes, found.cuts, steps, found.change_s)
-    shot_starts = set(found.cuts)
-    demands: list[Demand] = []
-    for piece in pieces:
-        if piece.freeze is not None and not shot_starts.isdisjoint(
-            range(piece.first, piece.freeze.core_first + 1)
+    spans = _event_spans(events, times_s, findings.cuts)
+    steps = findings.signals.frame_indices
+    segments = split_by_pace(times_s, steps, findings.change_s, findings.cuts)
+    segments = split_off_freezes(
+        segments, findings.freezes, findings.cuts, steps, findings.change_s
+    )
+    shot_starts = set(findings.cuts)
+    demands: list[SegmentDemand] = []
+    for segment in segments:
+        if segment.freeze is not None and not shot_starts.isdisjoint(
+            range(segment.first, segment.freeze.core_first + 1)
         ):
-            # The frames between the shots, which the analysis did not see, belong to this piece.
-            shot_starts.add(piece.first)
-        for first, stop, event in _parts(piece, spans):
+            # Frames between the shots that the analysis skipped belong to this segment.
+            shot_starts.add(segment.first)
+        for first, stop, event in _split_segment(segment, spans):
             start_time = times[first] if first else Fraction(0)
             end_time = times[stop] if stop < len(times) else end
-            detail = _detail(found.details, first, stop)
-            still = _still(piece.freeze, times, first, stop, end_time)
+            detail = _detail(findings.details, first, stop)
+            still = _still_picture(segment.freeze, times, first, stop, end_time)
             print_tokens = PRINT_TOKENS
             if still is not None and still.is_blank:
-                detail = print_tokens = LEAST_TOKENS
+                detail = print_tokens = MIN_TOKENS
             if event is None:
                 demands.append(
-                    Demand(
+                    SegmentDemand(
                         start=start_time,
                         end=end_time,
                         base=1.0,
                         events_per_s=0.0,
-                        event_s=piece.change_s,
+                        event_s=segment.change_s,
                         detail_tokens=detail,
-                        density=_density(found, times, first, stop, start_time),
+                        density=_density(findings, times, first, stop, start_time),
                         starts_shot=first in shot_starts,
                         print_tokens=print_tokens,
                         still=still,
@@ -232,113 +257,115 @@ def make_demands(
                 )
                 continue
             length = end_time - start_time
-            is_small = event.share <= _SMALL_SHARE
-            seen_end = event.end_rank is not None and stop == event.end_rank
-            time = times[event.rank]
+            is_small = event.area_fraction <= _SMALL_FRACTION
+            seen_end = event.end_index is not None and stop == event.end_index
+            time = times[event.frame_index]
             demands.append(
-                Demand(
+                SegmentDemand(
                     start=start_time,
                     end=end_time,
                     base=1.0,
-                    events_per_s=trusts[event.rank] / float(length),
+                    events_per_s=confidences[event.frame_index] / float(length),
                     event_s=float(length),
                     detail_tokens=max(detail, print_tokens) if is_small else detail,
                     peaks=(Peak(time, event.strength, end_time if seen_end else None),),
                     starts_shot=first in shot_starts,
-                    change_s=piece.change_s,
+                    change_s=segment.change_s,
                     print_tokens=print_tokens,
-                    # What is new in a frozen picture is another picture; a blank one stays blank.
+                    # An event in a frozen picture is another picture; a blank one stays blank.
                     still=still if still is not None and still.is_blank else None,
                 )
             )
     return tuple(demands)
 
 
-def _still(
+def _still_picture(
     freeze: Freeze | None, times: Sequence[Fraction], first: int, stop: int, end_time: Fraction
-) -> Still | None:
-    """Return what a freeze says of the frames ``[first, stop)``, which end at ``end_time``."""
+) -> StillPicture | None:
+    """Return the still picture of frames ``[first, stop)``, which end at ``end_time``."""
     if freeze is None:
         return None
     low, high = max(first, freeze.core_first), min(stop, freeze.core_end)
     if low >= high:
-        return Still(freeze.is_blank)
+        return StillPicture(freeze.is_blank)
     core_end = times[high] if high < stop else end_time
-    return Still(freeze.is_blank, Span(times[low], core_end))
+    return StillPicture(freeze.is_blank, Span(times[low], core_end))
 
 
 def _event_spans(
-    events: Sequence[Event], times_s: npt.NDArray[np.float64], cuts: Sequence[int]
-) -> list[tuple[int, int, Event]]:
-    """Frames ``[first, end)`` of each event, rising, not overlapping.
+    events: Sequence[NoveltyEvent], times_s: npt.NDArray[np.float64], cuts: Sequence[int]
+) -> list[tuple[int, int, NoveltyEvent]]:
+    """Return the frames ``[first, end)`` of each event, rising, not overlapping.
 
-    Cuts are no events, but a flash begins with one.
+    Cuts are not events, but a flash begins with one.
     """
     starts = set(cuts)
-    spans: list[tuple[int, int, Event]] = []
+    spans: list[tuple[int, int, NoveltyEvent]] = []
     for event in events:
-        is_flash = event.share == 1 and event.end_rank is not None
-        if not is_flash and not starts.isdisjoint(range(event.rank - 1, event.rank + 2)):
+        is_flash = event.area_fraction == 1 and event.end_index is not None
+        if not is_flash and not starts.isdisjoint(
+            range(event.frame_index - 1, event.frame_index + 2)
+        ):
             continue
-        stop = event.end_rank
-        if stop is None or times_s[stop] - times_s[event.rank] > _LONGEST_EVENT_S:
-            stop = int(np.searchsorted(times_s, times_s[event.rank] + _UNSEEN_END_S))
-        stop = max(stop, event.rank + 1)
-        if spans and spans[-1][1] > event.rank:
+        stop = event.end_index
+        if stop is None or times_s[stop] - times_s[event.frame_index] > _MAX_EVENT_S:
+            stop = int(np.searchsorted(times_s, times_s[event.frame_index] + _DEFAULT_EVENT_S))
+        stop = max(stop, event.frame_index + 1)
+        if spans and spans[-1][1] > event.frame_index:
             first, _, before = spans[-1]
-            if event.strength <= before.strength or event.rank == first:
+            if event.strength <= before.strength or event.frame_index == first:
                 continue
-            spans[-1] = (first, event.rank, before)
-        spans.append((event.rank, stop, event))
+            spans[-1] = (first, event.frame_index, before)
+        spans.append((event.frame_index, stop, event))
     return spans
 
 
-def _parts(
-    piece: Piece, spans: Sequence[tuple[int, int, Event]]
-) -> list[tuple[int, int, Event | None]]:
-    """Splits a piece at the events that begin in it; an event ends with the piece at the latest."""
-    parts: list[tuple[int, int, Event | None]] = []
-    place = piece.first
+def _split_segment(
+    segment: PaceSegment, spans: Sequence[tuple[int, int, NoveltyEvent]]
+) -> list[tuple[int, int, NoveltyEvent | None]]:
+    """Split a segment at the events that begin in it, and end them with it at the latest."""
+    parts: list[tuple[int, int, NoveltyEvent | None]] = []
+    start = segment.first
     for first, stop, event in spans:
-        if not piece.first <= first < piece.end:
+        if not segment.first <= first < segment.end:
             continue
-        if first > place:
-            parts.append((place, first, None))
-        stop = min(stop, piece.end)
+        if first > start:
+            parts.append((start, first, None))
+        stop = min(stop, segment.end)
         parts.append((first, stop, event))
-        place = stop
-    if place < piece.end:
-        parts.append((place, piece.end, None))
+        start = stop
+    if start < segment.end:
+        parts.append((start, segment.end, None))
     return parts
 
 
 def _detail(details: Sequence[tuple[int, float]], first: int, end: int) -> float:
-    """Median of what was measured inside, or what was measured nearest."""
-    ranks = [rank for rank, _ in details]
-    low, high = bisect_left(ranks, first), bisect_left(ranks, end)
+    """Return the median of the measurements inside a span, or the nearest measurement."""
+    frame_indices = [frame_index for frame_index, _ in details]
+    low, high = bisect_left(frame_indices, first), bisect_left(frame_indices, end)
     if high > low:
         return float(np.median([tokens for _, tokens in details[low:high]]))
-    near = [place for place in (low - 1, low) if 0 <= place < len(details)]
+    near = [i for i in (low - 1, low) if 0 <= i < len(details)]
     middle = (first + end) / 2
-    return details[min(near, key=lambda place: abs(ranks[place] - middle))][1]
+    return details[min(near, key=lambda i: abs(frame_indices[i] - middle))][1]
 
 
 def _density(
-    found: Findings, times: Sequence[Fraction], first: int, end: int, start: Fraction
+    findings: AnalysisFindings, times: Sequence[Fraction], first: int, end: int, start: Fraction
 ) -> tuple[tuple[Fraction, float], ...]:
-    """How fast the picture moves on, by the second, in half octaves; nothing where that is even."""
-    steps = found.signals.ranks
+    """Return the rate of change per second in half octaves; empty if it is constant."""
+    steps = findings.signals.frame_indices
     low, high = np.searchsorted(steps, [first, end])
     pairs: list[tuple[Fraction, float]] = []
-    place = int(low)
-    while place < high:
-        begin_s = found.signals.times_s[place]
-        stop = int(np.searchsorted(found.signals.times_s, begin_s + _STEP_S))
-        stop = min(max(stop, place + 1), int(high))
-        rate = 1.0 / float(np.median(found.change_s[place:stop]))
+    i = int(low)
+    while i < high:
+        begin_s = findings.signals.times_s[i]
+        stop = int(np.searchsorted(findings.signals.times_s, begin_s + _STEP_S))
+        stop = min(max(stop, i + 1), int(high))
+        rate = 1.0 / float(np.median(findings.change_s[i:stop]))
         weight = float(2.0 ** (round(2 * np.log2(rate)) / 2))
-        time = times[int(steps[place])] if pairs else start
+        time = times[int(steps[i])] if pairs else start
         if not pairs or pairs[-1][1] != weight:
             pairs.append((time, weight))
-        place = stop
+        i = stop
     return tuple(pairs) if len(pairs) > 1 else ()

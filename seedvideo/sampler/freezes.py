@@ -1,14 +1,14 @@
-"""Blank and frozen stretches of a video, found in the thumbnails of the analysis.
+"""Detection of blank and frozen stretches in the thumbnails of the analysis.
 
-A blank picture holds nothing to read: one colour, or a soft gradient, all over. A frozen stretch
-shows one picture for a while, so that one frame of it shows everything. FFmpeg's ``blackdetect``
-and ``freezedetect`` answer the same two questions from full-size frames.
+A blank picture has no detail: one colour, or a soft gradient, all over. A frozen stretch shows one
+picture for a while, so one frame of it shows everything. FFmpeg's ``blackdetect`` and
+``freezedetect`` detect the same from full-size frames.
 
-Thumbnails come as the block states of `seedvideo.sampler.novelty`: the mean of each block, then its
-contrast (the mean distance of its pixels from that mean), in grey levels. Where the analysis skips
-frames because their packets are too small to change anything, the picture counts as unchanged until
-the next thumbnail. Elsewhere the frames between two thumbnails are not known: they belong to the
-stretch beside them, but not to its core.
+Thumbnails arrive as the block features of `seedvideo.sampler.novelty`: the mean of each block, then
+its contrast (mean distance of its pixels from that mean), in grey levels. The analysis skips frames
+whose packets are too small to change anything; there the picture counts as unchanged until the next
+thumbnail. Elsewhere the frames between two thumbnails are unknown: they belong to the adjacent
+stretch, but not to its core.
 """
 
 from dataclasses import dataclass, replace
@@ -19,40 +19,42 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 
-LEAST_FREEZE_S: Final = 2.0
-"""Shortest frozen stretch: the time that a moment lasts in `seedvideo.sampler.utility`."""
+MIN_FREEZE_S: Final = 2.0
+"""Minimum length of a frozen stretch: `seedvideo.sampler.utility.MOMENT_S`."""
 
-LEAST_BLANK_S: Final = 0.2
-"""Shortest blank stretch: shorter ones are flashes, and the analysis treats them as events."""
+MIN_BLANK_S: Final = 0.2
+"""Minimum length of a blank stretch: the analysis treats shorter ones as flashes."""
 
-_BLANK_LEVELS: Final = 4.0
-"""Contrast of a block, and difference of its mean to the next block's, up to which it is blank."""
+_MAX_BLANK_LEVELS: Final = 4.0
+"""Maximum contrast of a blank block, and maximum difference of its mean to the next block's."""
 
-_STILL_BLANK_LEVELS: Final = 6.0
-"""The same for what follows a blank picture: grain must not end the stretch."""
+_MAX_STILL_BLANK_LEVELS: Final = 6.0
+"""The same limit after a blank picture: grain must not end the stretch."""
 
-_FROZEN_LEVELS: Final = 3.0
-"""Change of a block since the stretch began up to which the picture is the same. Re-encoding a
-still picture at a keyframe changes its blocks by 0.1 to 1.6 levels at usual qualities."""
+_MAX_FROZEN_LEVELS: Final = 3.0
+"""Maximum change of a block since the stretch began. Encoding a still picture again at a keyframe
+changes its blocks by 0.1 to 1.6 levels at usual qualities.
+"""
 
-_FROZEN_CONTRAST: Final = 0.1
-"""What a block may change beyond that, as a share of its contrast: live encoders sharpen edges over
-the seconds after a cut."""
+_MAX_FROZEN_CONTRAST_FRACTION: Final = 0.1
+"""Additional change of a block as a fraction of its contrast: live encoders sharpen edges over the
+seconds after a cut.
+"""
 
-_SKIPPED_S: Final = 0.6
-"""Time between two thumbnails from which the analysis skipped frames as unchanged."""
+_MIN_SKIP_S: Final = 0.6
+"""Minimum time between two thumbnails that means that the analysis skipped unchanged frames."""
 
 
 @dataclass(frozen=True)
 class Freeze:
-    """Frames ``[first, end)`` of one picture, by rank.
+    """Frames ``[first, end)`` of one picture, by frame index.
 
     Args:
-        first: rank of the first frame.
-        end: rank after the last frame.
-        core_first: rank of the first frame that certainly shows the picture.
-        core_end: rank after the last frame that certainly shows it.
-        is_blank: whether the picture is blank; then its colour may change meanwhile.
+        first: first frame.
+        end: index after the last frame.
+        core_first: first frame that certainly shows the picture.
+        core_end: index after the last frame that certainly shows it.
+        is_blank: whether the picture is blank; its colour may then change within the stretch.
     """
 
     first: int
@@ -62,8 +64,8 @@ class Freeze:
     is_blank: bool
 
 
-class FreezeFinder:
-    """Finds blank and frozen stretches in thumbnails as they come, in order of time.
+class FreezeDetector:
+    """Streaming detector of blank and frozen stretches.
 
     Args:
         grid: rows and columns of blocks of a thumbnail.
@@ -77,51 +79,55 @@ class FreezeFinder:
         self._last_s = 0.0
         self._reference: Floats = np.zeros(0, np.float32)
 
-    def see(self, rank: int, time_s: float, states: Floats) -> None:
-        """Take the ``(2 * blocks,)`` block states of one thumbnail."""
+    def update(self, frame_index: int, time_s: float, features: Floats) -> None:
+        """Add the ``(2 * blocks,)`` block features of one thumbnail, in order of time."""
         was_blank = self._open is not None and self._open.is_blank
-        is_blank = self._is_blank(states, _STILL_BLANK_LEVELS if was_blank else _BLANK_LEVELS)
-        first = rank
+        is_blank = self._is_blank(
+            features, _MAX_STILL_BLANK_LEVELS if was_blank else _MAX_BLANK_LEVELS
+        )
+        first = frame_index
         if self._open is None:
-            first = 0  # Frames before the first thumbnail cannot be told from it.
-        elif is_blank == self._open.is_blank and (is_blank or self._is_same(states)):
-            self._open = replace(self._open, end=rank + 1, core_end=rank + 1)
+            first = 0  # Frames before the first thumbnail cannot be distinguished from it.
+        elif is_blank == self._open.is_blank and (is_blank or self._is_same(features)):
+            self._open = replace(self._open, end=frame_index + 1, core_end=frame_index + 1)
             self._last_s = time_s
             return
         else:
-            first = self._close(rank, time_s)
-        self._open = Freeze(first, rank + 1, rank, rank + 1, is_blank)
+            first = self._close(frame_index, time_s)
+        self._open = Freeze(first, frame_index + 1, frame_index, frame_index + 1, is_blank)
         self._start_s = self._last_s = time_s
-        self._reference = states.copy()
+        self._reference = features.copy()
 
     def finish(self, frames: int, end_s: float) -> tuple[Freeze, ...]:
         """Return the stretches of a video of ``frames`` frames that ends at ``end_s``."""
-        self._close(frames, max(end_s, self._last_s + _SKIPPED_S))
+        self._close(frames, max(end_s, self._last_s + _MIN_SKIP_S))
         self._open = None
         return tuple(self._found)
 
-    def _close(self, rank: int, time_s: float) -> int:
-        """End the open stretch before the frame ``rank``; return where the next one begins."""
+    def _close(self, frame_index: int, time_s: float) -> int:
+        """End the open stretch before a frame; return the first frame of the next one."""
         freeze = self._open
         if freeze is None:
-            return rank
+            return frame_index
         first_unknown = freeze.core_end
-        if time_s - self._last_s >= _SKIPPED_S:
-            freeze = replace(freeze, core_end=rank)
-        least_s = LEAST_BLANK_S if freeze.is_blank else LEAST_FREEZE_S
+        if time_s - self._last_s >= _MIN_SKIP_S:
+            freeze = replace(freeze, core_end=frame_index)
+        least_s = MIN_BLANK_S if freeze.is_blank else MIN_FREEZE_S
         if time_s - self._start_s < least_s:
-            return first_unknown if freeze.core_end == first_unknown else rank
-        self._found.append(replace(freeze, end=rank))
-        return rank
+            return first_unknown if freeze.core_end == first_unknown else frame_index
+        self._found.append(replace(freeze, end=frame_index))
+        return frame_index
 
-    def _is_same(self, states: Floats) -> bool:
-        changes = np.abs(states - self._reference).reshape(2, -1)
+    def _is_same(self, features: Floats) -> bool:
+        changes = np.abs(features - self._reference).reshape(2, -1)
         contrasts = self._reference[changes.shape[1] :]
-        return bool((changes <= _FROZEN_LEVELS + _FROZEN_CONTRAST * contrasts).all())
+        return bool(
+            (changes <= _MAX_FROZEN_LEVELS + _MAX_FROZEN_CONTRAST_FRACTION * contrasts).all()
+        )
 
-    def _is_blank(self, states: Floats, most_levels: float) -> bool:
-        means, contrasts = states.reshape(2, *self._grid)
-        if float(contrasts.max()) > most_levels:
+    def _is_blank(self, features: Floats, max_levels: float) -> bool:
+        means, contrasts = features.reshape(2, *self._grid)
+        if float(contrasts.max()) > max_levels:
             return False
         steps = (np.abs(np.diff(means, axis=axis)) for axis in (0, 1))
-        return all(float(step.max(initial=0.0)) <= most_levels for step in steps)
+        return all(float(step.max(initial=0.0)) <= max_levels for step in steps)

@@ -1,18 +1,12 @@
-"""Frame sizes and visual tokens: which sizes a model takes, and what each costs.
+"""Token geometry: which frame sizes a model accepts, their visual tokens, and timestamp text.
 
-One visual token covers a square of ``token_px`` pixels a side, so a frame's sides are multiples of
-``token_px`` and its cost is their product counted in squares. Knows nothing of time or of budgets.
-Units: ``_px`` are pixels, ``_tokens`` are visual tokens.
+One visual token covers a square of ``token_px`` pixels per side. So the sides of a frame are
+multiples of ``token_px``, and its cost is the number of squares. `timestamp_text` is the only
+source of the text before a frame, so the plan and the packed sequence agree. ``_px`` are pixels,
+``_tokens`` are visual tokens; times are exact seconds.
 
-The text that tells a model when a frame was shown, and what it is taken to cost.
-
-One function makes it for the plan and for the packed sequence, so the two cannot differ.
-Times are exact seconds. Knows no tokenizer: the caller brings one, or the assumed price is used.
-
-Constants of the domain, derived where they can be, each with its unit.
-
-Source: Seed1.5-VL technical report (arXiv 2505.07062), sections 2.1 and 2.2, and the official
-cookbook's sampler. Knows nothing of files, tensors or models other than the published one.
+Constants are from the Seed1.5-VL technical report (arXiv 2505.07062), sections 2.1 and 2.2, and the
+sampler of its official cookbook.
 """
 
 import math
@@ -29,7 +23,7 @@ PATCH_PX: Final = 14
 """Side of one Seed-ViT patch, in pixels."""
 
 POOL: Final = 2
-"""Patches a side that 2x2 average pooling joins into one visual token."""
+"""Patches per side that 2x2 average pooling merges into one visual token."""
 
 TOKEN_PX: Final = PATCH_PX * POOL
 """Side of the square that one visual token covers: 28 px."""
@@ -38,39 +32,39 @@ TOKEN_AREA_PX: Final = TOKEN_PX * TOKEN_PX
 """Pixels that one visual token covers: 784."""
 
 LEVELS_TOKENS: Final = (640, 512, 384, 256, 160, 128)
-"""Caps of visual tokens a frame, best first (report, section 2.2)."""
+"""Caps of visual tokens per frame, best first (report, section 2.2)."""
 
 MIN_FRAME_TOKENS: Final = 4
-"""Fewest visual tokens a frame may have in the official code."""
+"""Minimum visual tokens of a frame in the official code."""
 
 BUDGET_TOKENS: Final = 81_920
-"""Visual tokens a video may cost (report, section 2.2)."""
+"""Default token budget of a video (report, section 2.2)."""
 
 MIN_FRAMES: Final = 16
-"""Fewest frames the official code samples, while the video has them."""
+"""Minimum frames that the official code samples, if the video has them."""
 
 MAX_ASPECT: Final = 200
-"""Largest ratio of sides that the official resize accepts."""
+"""Maximum ratio of sides that the official resize accepts."""
 
 FRAME_TEXT_TOKENS: Final = 8
-"""Text tokens assumed for a frame's time and its two marks, where no tokenizer tells."""
+"""Assumed text tokens of a frame's timestamp and its two markers, without a tokenizer."""
 
 
 @dataclass(frozen=True)
 class TokenGeometry:
-    """How one family of models turns a frame's size into visual tokens.
+    """Rules of a model family for turning a frame size into visual tokens.
 
     Args:
-        name: short name for people and records.
-        token_px: side of the square that one visual token covers.
-        levels_tokens: caps of visual tokens a frame, best first, strictly falling.
-        min_frame_tokens: a smaller frame is scaled up to about this many tokens.
-        default_budget_tokens: what a video may cost where the caller does not say.
-        min_frames: frames that the policies want at least, while the video has them.
+        name: short name.
+        token_px: side of the square that one visual token covers, in pixels.
+        levels_tokens: caps of visual tokens per frame, best first, strictly falling.
+        min_frame_tokens: minimum tokens of a frame; a smaller one is scaled up to about this size.
+        default_budget_tokens: token budget of a video without an explicit one.
+        min_frames: minimum frames of a plan, if the video has them.
 
     Raises:
         ValueError: if a value is out of range or the levels do not fall.
-        OptionTypeError: ``config.type`` if one has a wrong type.
+        OptionTypeError: ``config.type`` if a value has a wrong type.
     """
 
     name: str
@@ -108,20 +102,20 @@ class TokenGeometry:
             raise ValueError(f"min_frames is {self.min_frames}, expected at least 1")
 
     def size(self, *, width_px: int, height_px: int, level_tokens: int) -> tuple[int, int]:
-        """The size at which a frame is shown under a cap of visual tokens.
+        """Return the size of a frame under a cap of visual tokens.
 
         This is the resize of the official Seed1.5-VL code (``get_resized_hw_for_Navit``) with
-        ``token_px`` in place of 28: each side goes to the nearest multiple; above the cap, the
-        original sides are scaled to the cap's area and rounded down; below the floor, they are
-        scaled to the floor's area and rounded up. Its float operations are kept in their order, so
-        that sizes on the edge of a multiple agree too. The official code lets the short side of a
-        sliver become 0, and a tiny frame pass a tiny cap; here the sides are clamped to at least
-        one square and at most the cap.
+        ``token_px`` in place of 28. Each side is rounded to the nearest multiple. Above the cap,
+        the original sides are scaled to the area of the cap and rounded down; below the minimum,
+        they are scaled to the area of the minimum and rounded up. Float operations keep their
+        order, so that sizes at the edge of a multiple agree too. The official code can reduce the
+        short side of a sliver to 0, or exceed a tiny cap with a tiny frame; here the sides are
+        clamped to at least one square and at most the cap.
 
         Args:
-            width_px: width of the frame as it is displayed.
-            height_px: height of the frame as it is displayed.
-            level_tokens: most visual tokens that the frame may cost.
+            width_px: displayed width of the frame.
+            height_px: displayed height of the frame.
+            level_tokens: maximum visual tokens of the frame.
 
         Returns:
             ``(width_px, height_px)``, both multiples of ``token_px``.
@@ -160,7 +154,7 @@ class TokenGeometry:
         return columns * unit, rows * unit
 
     def tokens(self, *, width_px: int, height_px: int) -> int:
-        """Visual tokens of a frame shown at this size.
+        """Return the visual tokens of a frame of this size.
 
         Raises:
             PlanError: ``plan.invalid`` if a side is not a positive multiple of ``token_px``.
@@ -176,7 +170,7 @@ class TokenGeometry:
 
 
 def _clamp(columns: int, rows: int, level_tokens: int) -> tuple[int, int]:
-    """At least one square a side, and at most the cap; the longer side gives way."""
+    """Clamp to at least one square per side and at most the cap, by shortening the longer side."""
     columns, rows = max(1, columns), max(1, rows)
     if columns * rows <= level_tokens:
         return columns, rows
@@ -192,11 +186,11 @@ SEED: Final = TokenGeometry(
     min_frame_tokens=MIN_FRAME_TOKENS,
     default_budget_tokens=BUDGET_TOKENS,
 )
-"""The published geometry of Seed1.5-VL (report, section 2.2): 28 px a token, six levels."""
+"""Published geometry of Seed1.5-VL (report, section 2.2): 28 px per token, six levels."""
 
 
-def time_text(pts: Fraction) -> str:
-    """The text before a frame, in the published form: ``[12.5 second]``.
+def timestamp_text(pts: Fraction) -> str:
+    """Return the text before a frame, in the published form: ``[12.5 second]``.
 
     Args:
         pts: time of the frame from the start of the video, in seconds.
@@ -204,13 +198,13 @@ def time_text(pts: Fraction) -> str:
     Raises:
         ValueError: if the time is below zero.
     """
-    return f"[{stamp(pts)} second]"
+    return f"[{format_timestamp(pts)} second]"
 
 
-def stamp(pts: Fraction) -> str:
-    """The number in that text: ``12.5``. Prompts and answers write times like this too.
+def format_timestamp(pts: Fraction) -> str:
+    """Format a time as in that text: ``12.5``. Prompts and answers use the same form.
 
-    One decimal; exact halves go up, so that 0.25 s reads 0.3 on every machine.
+    One decimal; exact halves are rounded up, so that 0.25 s gives 0.3 on every machine.
 
     Args:
         pts: time of the frame from the start of the video, in seconds.
@@ -225,7 +219,7 @@ def stamp(pts: Fraction) -> str:
     return f"{tenths // 10}.{tenths % 10}"
 
 
-def assumed_text_tokens(text: str) -> int:
-    """Price of a frame's time text and its two marks where no tokenizer tells: 8 tokens."""
+def default_text_tokens(text: str) -> int:
+    """Return the assumed tokens of a frame's timestamp text and its two markers: 8."""
     del text
     return FRAME_TEXT_TOKENS

@@ -1,11 +1,11 @@
-"""The multiple-choice knapsack: one option of each item, the most value, the cost within a budget.
+"""Multiple-choice knapsack: one option per item, maximum total value, total cost within a budget.
 
-Convex hulls and a greedy walk down the slopes give a plan and, with it, a bound that no plan can
-pass (the optimum of the linear relaxation; Sinha and Zoltners, Operations Research 27, 1979). A
-refill spends what the walk left, and where items are few dynamic programming finds the optimum.
+A greedy walk over the convex hulls of the items yields a choice and an upper bound for every other
+choice (the optimum of the linear relaxation; Sinha and Zoltners, Operations Research 27, 1979). A
+refill spends the remaining budget. For few items, dynamic programming finds the optimum.
 
-Knows nothing of videos: costs are whole numbers, values are floats on any scale. Scaling all values
-changes no choice, and neither does the order of the items, ties aside, which go to the lower index.
+Costs are whole numbers, values are floats on any scale. Neither a common factor of all values nor
+the order of the items changes the choice, except that ties go to the lower index.
 """
 
 from collections.abc import Sequence
@@ -20,19 +20,19 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 MAX_EXACT_ITEMS: Final = 32
-"""Items up to which the optimum is looked for: beyond, the greedy walk is as good as exact."""
+"""Maximum number of items for the exact search: with more, the greedy walk is practically exact."""
 
 MAX_EXACT_WORK: Final = 60_000_000
-"""Most additions that the search for the optimum may take: about a fifth of a second."""
+"""Maximum number of additions in the exact search: about a fifth of a second."""
 
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """One choice that must be made.
+    """One choice to make.
 
     Args:
-        costs: ``(options,)``, 0 or more.
-        values: ``(options,)``, finite.
+        costs: cost of each option, ``(options,)``, 0 or more.
+        values: value of each option, ``(options,)``, finite.
     """
 
     costs: Ints
@@ -44,11 +44,11 @@ class Solution:
     """One option for each item.
 
     Args:
-        options: the chosen option of each item, a position in its arrays.
-        cost: what they cost together.
-        value: what they are worth together.
-        bound: no choice within the budget is worth more.
-        is_exact: whether this is known to be the best choice there is.
+        options: index of the chosen option of each item.
+        cost: total cost.
+        value: total value.
+        bound: upper bound for the value of any choice within the budget.
+        is_exact: whether the choice is known to be optimal.
     """
 
     options: tuple[int, ...]
@@ -59,15 +59,15 @@ class Solution:
 
 
 @dataclass(frozen=True)
-class Walk:
-    """The greedy walk: where it stopped, and what its last slope proves.
+class GreedyPath:
+    """Result of the greedy walk: its last state, and the bound that its last slope proves.
 
     Args:
-        options: the option of each item at the first step that did not fit. A larger budget never
-            gives an item a cheaper one.
-        bound: the optimum of the linear relaxation.
-        slope: value of a unit of cost at the step that did not fit; 0 where all fitted.
-        blocked_gain: value of that step; ``bound`` is less than this above the walk's value.
+        options: option of each item before the first step that did not fit. A larger budget never
+            gives an item a cheaper option.
+        bound: optimum of the linear relaxation.
+        slope: value per unit of cost of the step that did not fit; 0 if all steps fitted.
+        blocked_gain: value of that step; ``bound`` exceeds the value of the walk by less than this.
     """
 
     options: tuple[int, ...]
@@ -78,14 +78,14 @@ class Walk:
 
 @dataclass(frozen=True, eq=False)
 class Hulls:
-    """Items without their hopeless options, ready for any budget. Made by `prepare`.
+    """Items without dominated options, prepared for any budget. Built by `build_hulls`.
 
     Args:
         items: the items as given.
-        fronts: for each item its undominated options, dearer and better from one to the next.
+        fronts: undominated options of each item, by rising cost and value.
         steps: hull steps, steepest first: ``(item, option after the step)``.
-        slopes: value of a unit of cost in each step.
-        starts: each item's cheapest option.
+        slopes: value per unit of cost of each step.
+        starts: cheapest option of each item.
     """
 
     items: tuple[Item, ...]
@@ -95,24 +95,24 @@ class Hulls:
     starts: tuple[int, ...]
 
     def cost(self, options: Sequence[int]) -> int:
-        """What one option of each item costs."""
+        """Return the total cost of one option per item."""
         pairs = zip(self.items, options, strict=True)
         return sum(int(item.costs[option]) for item, option in pairs)
 
     def value(self, options: Sequence[int]) -> float:
-        """What one option of each item is worth; the same in any order of the items."""
+        """Return the total value of one option per item; independent of the order of the items."""
         pairs = zip(self.items, options, strict=True)
         return fsum(float(item.values[option]) for item, option in pairs)
 
 
-def prepare(items: Sequence[Item]) -> Hulls:
+def build_hulls(items: Sequence[Item]) -> Hulls:
     """Drop dominated options and sort the steps of the items' upper hulls by slope."""
-    fronts = [front(item) for item in items]
+    fronts = [pareto_front(item) for item in items]
     owners: list[int] = []
     options: list[int] = []
     slopes: list[float] = []
     for owner, (item, kept) in enumerate(zip(items, fronts, strict=True)):
-        corners = hull(item, kept)
+        corners = upper_hull(item, kept)
         costs, values = item.costs[corners], item.values[corners]
         owners += [owner] * (len(corners) - 1)
         options += corners[1:].tolist()
@@ -129,8 +129,8 @@ def prepare(items: Sequence[Item]) -> Hulls:
     )
 
 
-def front(item: Item) -> Ints:
-    """Options that no other beats: sorted by cost, each worth more than all cheaper ones."""
+def pareto_front(item: Item) -> Ints:
+    """Return the undominated options by rising cost: each has more value than all cheaper ones."""
     order = np.lexsort((-item.values, item.costs))
     values = item.values[order]
     best = np.maximum.accumulate(values)
@@ -138,8 +138,8 @@ def front(item: Item) -> Ints:
     return np.asarray(order[is_better], np.int64)
 
 
-def hull(item: Item, kept: Ints) -> Ints:
-    """Corners of the upper convex hull over undominated options: slopes fall from each to the next.
+def upper_hull(item: Item, kept: Ints) -> Ints:
+    """Return the corners of the upper convex hull over undominated options, with falling slopes.
 
     Args:
         item: the item.
@@ -161,16 +161,16 @@ def hull(item: Item, kept: Ints) -> Ints:
 
 
 def solve(hulls: Hulls, budget: int) -> Solution:
-    """The best choice that can be found within a budget.
+    """Find the best choice within a budget.
 
     Raises:
         ValueError: if even the cheapest options cost more than the budget.
     """
-    walked = walk(hulls, budget)
-    options = refill(hulls, walked.options, budget)
-    is_exact = walked.slope == 0
+    path = walk_greedily(hulls, budget)
+    options = refill(hulls, path.options, budget)
+    is_exact = path.slope == 0
     if not is_exact:
-        best = exact(hulls, walked, budget, known=hulls.value(options))
+        best = solve_exact(hulls, path, budget, incumbent=hulls.value(options))
         if best is not None:
             is_exact = True
             options = best or options
@@ -179,12 +179,12 @@ def solve(hulls: Hulls, budget: int) -> Solution:
         options=options,
         cost=hulls.cost(options),
         value=value,
-        bound=max(walked.bound, value),
+        bound=max(path.bound, value),
         is_exact=is_exact,
     )
 
 
-def walk(hulls: Hulls, budget: int) -> Walk:
+def walk_greedily(hulls: Hulls, budget: int) -> GreedyPath:
     """Take hull steps, steepest first, until one does not fit.
 
     Raises:
@@ -200,14 +200,14 @@ def walk(hulls: Hulls, budget: int) -> Walk:
         if cost > left:
             gain = float(item.values[option] - item.values[options[owner]])
             bound = hulls.value(options) + slope * left
-            return Walk(tuple(options), bound=bound, slope=slope, blocked_gain=gain)
+            return GreedyPath(tuple(options), bound=bound, slope=slope, blocked_gain=gain)
         options[owner] = option
         left -= cost
-    return Walk(tuple(options), bound=hulls.value(options), slope=0.0, blocked_gain=0.0)
+    return GreedyPath(tuple(options), bound=hulls.value(options), slope=0.0, blocked_gain=0.0)
 
 
 def refill(hulls: Hulls, options: Sequence[int], budget: int) -> tuple[int, ...]:
-    """Spend what is left: one item at a time gets the better option that repays its cost best."""
+    """Spend the remaining budget: repeatedly upgrade the item with the best gain per cost."""
     owners = np.repeat(np.arange(len(hulls.items)), [len(kept) for kept in hulls.fronts])
     kept = np.concatenate([np.zeros(0, np.int64), *hulls.fronts])
     pairs = list(zip(hulls.items, hulls.fronts, strict=True))
@@ -231,23 +231,25 @@ def refill(hulls: Hulls, options: Sequence[int], budget: int) -> tuple[int, ...]
     return tuple(chosen.tolist())
 
 
-def exact(hulls: Hulls, walked: Walk, budget: int, *, known: float) -> tuple[int, ...] | None:
-    """The best choice, by dynamic programming over the budget, where that is affordable.
+def solve_exact(
+    hulls: Hulls, path: GreedyPath, budget: int, *, incumbent: float
+) -> tuple[int, ...] | None:
+    """Find the optimum by dynamic programming over the budget, if that is affordable.
 
-    Options that cost too much against the walk's slope to be part of anything better than ``known``
-    are left out first: few remain.
+    First drop the options whose cost, at the slope of the greedy walk, rules them out of any choice
+    better than ``incumbent``; few remain.
 
     Returns:
-        Options of the best choice; empty where nothing beats ``known``; None where there are too
-        many items or the search would take too long.
+        Options of the optimum; empty if no choice beats ``incumbent``; None if there are too many
+        items or the search would take too long.
     """
     if len(hulls.items) > MAX_EXACT_ITEMS:
         return None
-    # What a choice may lose against the relaxation and still beat what is known; rounding included.
-    slack = max(0.0, walked.bound - known) + 1e-12 * abs(walked.bound)
+    # Maximum loss against the relaxation of a choice that beats the incumbent, with rounding.
+    slack = max(0.0, path.bound - incumbent) + 1e-12 * abs(path.bound)
     kept = []
     for item, options in zip(hulls.items, hulls.fronts, strict=True):
-        reduced = item.values[options] - walked.slope * item.costs[options]
+        reduced = item.values[options] - path.slope * item.costs[options]
         kept.append(options[reduced >= reduced.max() - slack])
     floor = [int(item.costs[each].min()) for item, each in zip(hulls.items, kept, strict=True)]
     spare = budget - sum(floor)
@@ -263,24 +265,24 @@ def exact(hulls: Hulls, walked: Walk, budget: int, *, known: float) -> tuple[int
     best = np.zeros(states)
     picks = []
     for item, each, extra in zip(hulls.items, kept, extras, strict=True):
-        worth = np.full(states, -np.inf)
+        value = np.full(states, -np.inf)
         pick = np.zeros(states, np.int32)
-        for place, (option, cost) in enumerate(zip(each, extra // unit, strict=True)):
+        for i, (option, cost) in enumerate(zip(each, extra // unit, strict=True)):
             if cost >= states:
                 continue
             candidate = best[: states - cost] + item.values[option]
-            is_better = candidate > worth[cost:]
-            worth[cost:][is_better] = candidate[is_better]
-            pick[cost:][is_better] = place
-        best = worth
+            is_better = candidate > value[cost:]
+            value[cost:][is_better] = candidate[is_better]
+            pick[cost:][is_better] = i
+        best = value
         picks.append(pick)
     # The cheapest of the best.
     state = int(np.argmax(best == best.max()))
-    if best[state] <= known:
+    if best[state] <= incumbent:
         return ()
     chosen: list[int] = []
     for pick, each, extra in zip(reversed(picks), reversed(kept), reversed(extras), strict=True):
-        place = int(pick[state])
-        chosen.append(int(each[place]))
-        state -= int(extra[place]) // unit
+        i = int(pick[state])
+        chosen.append(int(each[i]))
+        state -= int(extra[i]) // unit
     return tuple(reversed(chosen))

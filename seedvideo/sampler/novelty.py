@@ -1,23 +1,17 @@
-"""How much a video changes, where, and when: signals over its small frames, in constant memory.
+"""Novelty and motion signals of a video, computed from its thumbnails in constant memory.
 
-The frames are looks of `look_size`, cut into blocks of 8x8 pixels. Novelty is what stands out of a
-block's own recent past: the signed change of the block's mean, or of its contrast, since the look
-before, without what the light does to all blocks alike, over the block's robust deviation in a
-local window, and of all blocks the largest. A small brief event is one block's matter, and a pan or
-a crowd is its blocks' usual state. What moves through blocks changes them before and after, too,
-and what appears does so once: hence the deviation is at least a third of the changes just around.
-Motion is how fast block means move over a second, in levels of 0..255 a second: grain moves pixels,
-but not means.
+Thumbnails of `thumbnail_size` are divided into blocks of 8x8 pixels. Novelty measures how far the
+change of one block stands out from the recent past of that block: the signed change of its mean or
+contrast since the previous thumbnail, without the change that the light causes in all blocks,
+divided by the robust deviation of the block in a local window. The novelty of a thumbnail is the
+maximum over its blocks.
 
-Knows no file, no tokens and no plan. Times are float seconds; exact ones belong to the ranks.
+A small brief event changes one block; a pan or a crowd is the usual state of many blocks. A moving
+object changes a block before and afterwards too, and an appearing one only once. So the deviation
+is at least a third of the neighbouring changes. Motion is the speed of block means over one second,
+in grey levels (0 to 255) per second: grain changes pixels, but not means.
 
-Robust statistics of many blocks at once: medians, deviations, and changes without the light's.
-
-Knows no frames and no times.
-
-Rows of numbers that come at the end and go at the beginning, side by side in memory.
-
-What lies in a window is then a view and no copy. Knows nothing of what the numbers mean.
+Times are float seconds; frames are identified by their exact index in presentation order.
 """
 
 import math
@@ -32,17 +26,17 @@ from seedvideo.media.types import MediaInfo
 
 Floats = npt.NDArray[np.float32]
 
-_NINE_OF_TEN: Final = 1.645
-"""Standard deviations within which nine of ten values of normal noise lie."""
+_NORMAL_P90: Final = 1.645
+"""Standard deviations within which 90% of normal noise lies."""
 
 SIGMA: Final = 1.4826
-"""Standard deviations in a median absolute deviation of normal noise."""
+"""Standard deviations per median absolute deviation of normal noise."""
 
 
-def without_light(changes: Floats, before: Floats) -> Floats:
-    """What is left of changes ``(N, B)`` without those of the light: a shift, or a gain, of all.
+def remove_global_brightness(changes: Floats, before: Floats) -> Floats:
+    """Remove the global change of brightness, a shift or a gain, from changes ``(N, B)``.
 
-    Whichever explains more of the means is taken away.
+    Of shift and gain, remove the one that explains more of the changes of the means.
     """
     blocks = changes.shape[1] // 2
     means, contrasts = changes[:, :blocks], changes[:, blocks:]
@@ -57,30 +51,30 @@ def without_light(changes: Floats, before: Floats) -> Floats:
     return left
 
 
-def usual(rows: Floats) -> Floats:
-    """Deviation of each column that nine of ten rows keep to, as normal noise would.
+def upper_deviation(rows: Floats) -> Floats:
+    """Return the deviation of each column that 90% of the rows stay within, scaled to normal noise.
 
-    What happens to a block every second is usual for it, though its median change is none.
+    A block that changes every second has a high usual deviation, although its median change is 0.
     """
     columns = np.ascontiguousarray(rows.T)
     distances = np.abs(columns - medians(columns)[:, None])
-    place = int(0.9 * len(rows))
-    distances.partition(place, axis=1)
-    most: Floats = distances[:, place] / np.float32(_NINE_OF_TEN)
+    i = int(0.9 * len(rows))
+    distances.partition(i, axis=1)
+    most: Floats = distances[:, i] / np.float32(_NORMAL_P90)
     return most
 
 
-def robust(rows: Floats) -> tuple[Floats, Floats]:
-    """Median and robust deviation of each column."""
+def median_mad(rows: Floats) -> tuple[Floats, Floats]:
+    """Return the median and the robust deviation of each column."""
     columns = np.ascontiguousarray(rows.T)
     middle = medians(columns)
     return middle, medians(np.abs(columns - middle[:, None])) * np.float32(SIGMA)
 
 
 def medians(rows: Floats) -> Floats:
-    """The median of each row: several times as fast as numpy's own, which looks for what is none.
+    """Return the median of each row; several times faster than numpy's, which also handles NaN.
 
-    Rows are copied, as what stands side by side in memory is put in order fastest.
+    Copy the rows, because partitioning is fastest in contiguous memory.
     """
     count = rows.shape[1]
     half = count // 2
@@ -92,14 +86,18 @@ def medians(rows: Floats) -> Floats:
     return middle
 
 
-_LEAST_ROOM: Final = 256
+_MIN_ROWS: Final = 256
+"""Initial capacity of a `SlidingBuffer`, in rows."""
 
 
-class Rows:
-    """A table ``(len, width)`` of float32."""
+class SlidingBuffer:
+    """Table ``(len, width)`` of float32 that grows at the end and shrinks at the beginning.
+
+    Rows are contiguous in memory, so any window of them is a view and not a copy.
+    """
 
     def __init__(self, width: int) -> None:
-        self._table = np.empty((_LEAST_ROOM, width), np.float32)
+        self._table = np.empty((_MIN_ROWS, width), np.float32)
         self._first = 0
         self._end = 0
 
@@ -108,21 +106,21 @@ class Rows:
 
     @property
     def all(self) -> Floats:
-        """The table, as a view of memory that the next `append` or `drop` may write over."""
+        """Return the table as a view of memory that the next `append` or `drop` may overwrite."""
         return self._table[self._first : self._end]
 
     def append(self, rows: Floats) -> None:
-        """Adds rows ``(N, width)`` at the end."""
+        """Append rows ``(N, width)`` at the end."""
         if self._end + len(rows) > len(self._table):
-            self._make_room(len(rows))
+            self._grow(len(rows))
         self._table[self._end : self._end + len(rows)] = rows
         self._end += len(rows)
 
     def drop(self, count: int) -> None:
-        """Takes rows away at the beginning."""
+        """Drop rows at the beginning."""
         self._first += min(count, len(self))
 
-    def _make_room(self, more: int) -> None:
+    def _grow(self, more: int) -> None:
         held = self._table[self._first : self._end]
         if 2 * (len(held) + more) > len(self._table):
             table = np.empty((2 * (len(held) + more), held.shape[1]), np.float32)
@@ -133,121 +131,124 @@ class Rows:
 
 
 BLOCK_PX: Final = 8
-LOOK_PX: Final = 256 * 144
-"""Pixels of a look, about: print of 12 px in 1080 lines changes a block by several levels."""
+"""Side of a block in pixels."""
+THUMBNAIL_PX: Final = 256 * 144
+"""Approximate pixels of a thumbnail: 12 px print in 1080p still changes a block by some levels."""
 
-PEAK: Final = 8.0
-"""Novelty, in robust deviations, from which something counts as new."""
+EVENT_THRESHOLD: Final = 8.0
+"""Minimum novelty of an event, in robust deviations."""
 
-_FLOOR_LEVELS: Final = 0.3
-"""Least deviation of a block: below it lies rounding."""
+_MIN_DEVIATION_LEVELS: Final = 0.3
+"""Minimum deviation of a block, in grey levels: smaller ones are rounding."""
 
 _LONG_S, _SHORT_S = 30.0, 1.5
-"""Half of the windows of a block's past and future: its usual state, and the present burst."""
+"""Half of the window for the usual state of a block, and half of the one for the present burst."""
 
-_ROWS: Final = 256
-"""Looks that a long window is thinned to, at most."""
+_MAX_WINDOW_ROWS: Final = 256
+"""Maximum thumbnails in a long window; more are subsampled."""
 
-_USUAL_EVERY_S: Final = 5.0
-"""Time between two looks at a long window."""
+_WINDOW_INTERVAL_S: Final = 5.0
+"""Time between two evaluations of a long window."""
 
-_FAR_S: Final = 0.6
-"""Time from which the look before is no neighbour: the picture may have drifted all over."""
+_MAX_GAP_S: Final = 0.6
+"""Maximum time to the previous thumbnail: later, all blocks may have drifted."""
 
-_AROUND_S: Final = 0.18
-"""Time before and after a look within which an event of 0.2 s is still."""
+_NEIGHBOR_S: Final = 0.18
+"""Time around a thumbnail in which changes are neighbours: an event of 0.2 s is still within it."""
 
 _SHARPENING_S: Final = 0.05
-"""Time in which encoders sharpen what is new: changes so near are part of the same."""
+"""Time in which encoders sharpen new content: changes within it belong to the same event."""
 
-_AROUND: Final = 1 / 3
-"""Share of the changes just around a look that counts as its block's deviation."""
+_NEIGHBOR_WEIGHT: Final = 1 / 3
+"""Fraction of the neighbouring changes that counts as deviation of a block."""
 
-_GONE: Final = 0.3
-"""Share of a change up to which a block counts as it was before."""
+_RETURN_FRACTION: Final = 0.3
+"""Fraction of a change up to which a block counts as restored."""
 
-_POPS: Final = 64
-"""Keyframes among which one is compared, at most."""
+_KEYFRAME_WINDOW: Final = 64
+"""Maximum number of keyframes with which one is compared."""
 
-_SAME_S: Final = 0.25
-"""Time within which what is new is one event."""
+_EVENT_MERGE_S: Final = 0.25
+"""Time within which new content belongs to one event."""
 
-_PART_S: Final = 1.0
-"""Time that is normalised in one go."""
+_CHUNK_S: Final = 1.0
+"""Time that is normalised at once."""
 
-_LAG_S: Final = 1.0
+_MOTION_LAG_S: Final = 1.0
+"""Time over which motion is measured."""
 _MAX_EVENT_S: Final = 10.0
+"""Maximum time to search for the end of an event; empirical."""
 
 
 @dataclass(frozen=True, eq=False)
 class Signals:
-    """What was seen at each step.
+    """Signals of the analysis at each step.
 
     Args:
-        ranks: place of each step among the presented frames, rising.
-        times_s: its time, float64 seconds.
-        novelty: how far it stands out, in robust deviations.
-        motion: levels a second by which the picture moves on.
-        detail: spatial energy: mean strength of luma edges, in levels; 0 where nothing was seen.
+        frame_indices: index of each step among the presented frames, rising.
+        times_s: time of each step in seconds, float64.
+        novelty: novelty in robust deviations.
+        motion: speed of the picture in grey levels per second.
+        detail: spatial energy: mean strength of luma edges in grey levels; 0 without a thumbnail.
     """
 
-    ranks: npt.NDArray[np.int64]
+    frame_indices: npt.NDArray[np.int64]
     times_s: npt.NDArray[np.float64]
     novelty: Floats
     motion: Floats
     detail: Floats
 
     def __len__(self) -> int:
-        return len(self.ranks)
+        return len(self.frame_indices)
 
 
 @dataclass(frozen=True)
-class Event:
-    """Something new in part of the picture.
+class NoveltyEvent:
+    """New content in part of the picture.
 
     Args:
-        rank: of the first look that shows it.
-        strength: novelty there.
-        end_rank: of the first look after it, if it was seen to go.
-        share: share of the picture that it takes; 1 for a flash.
+        frame_index: first thumbnail that shows it.
+        strength: novelty of that thumbnail.
+        end_index: first thumbnail without it, if the end was observed.
+        area_fraction: fraction of the picture area that it covers; 1 for a flash.
     """
 
-    rank: int
+    frame_index: int
     strength: float
-    end_rank: int | None
-    share: float
+    end_index: int | None
+    area_fraction: float
 
 
-def look_size(info: MediaInfo) -> tuple[int, int]:
-    """Width and height of a look in pixels: whole blocks of the stored picture, about its shape."""
+def thumbnail_size(info: MediaInfo) -> tuple[int, int]:
+    """Return width and height of thumbnails: whole blocks of about the stored aspect ratio."""
     width_px, height_px = info.coded_width_px, info.coded_height_px
-    scale = min(1.0, (LOOK_PX / (width_px * height_px)) ** 0.5)
+    scale = min(1.0, (THUMBNAIL_PX / (width_px * height_px)) ** 0.5)
     step = 2 * BLOCK_PX
 
-    def whole(side_px: int) -> int:
+    def round_up(side_px: int) -> int:
         steps: int = round(side_px * scale / step)
         return max(1, steps) * step
 
-    return whole(width_px), whole(height_px)
+    return round_up(width_px), round_up(height_px)
 
 
 def luma(planes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The luma ``(N, H, W)`` of looks ``(N, H * 3 // 2, W)``."""
+    """Return the luma ``(N, H, W)`` of I420 thumbnails ``(N, H * 3 // 2, W)``."""
     return planes[:, : planes.shape[1] * 2 // 3]
 
 
-def block_states(pictures: npt.NDArray[np.uint8]) -> Floats:
-    """What is compared from look to look, of luma ``(N, H, W)``: ``(N, 2 * H / 8 * W / 8)``.
+def block_features(pictures: npt.NDArray[np.uint8]) -> Floats:
+    """Return the features to compare, of luma ``(N, H, W)``: ``(N, 2 * H / 8 * W / 8)``.
 
-    The mean of each block, then the mean distance of its pixels from it: print on a plate as bright
-    as what it covers changes the latter alone.
+    These are the mean of each block, then its contrast: the mean distance of its pixels from that
+    mean. Print on a background of the same brightness changes only the contrast.
     """
-    import cv2  # Heavy, and only those who look at pictures need it.
+    import cv2  # Heavy; only needed for decoded pictures.
 
     count, height_px, width_px = pictures.shape
     tall = pictures.reshape(count * height_px, width_px)
-    # One tall picture: a call for all looks costs far less than one for each. Sums of 64 bytes are
-    # exact in these floats.
+    # One tall picture: a single call is far cheaper than one per thumbnail. Sums of 64 bytes are
+    # exact in float32.
     small = (width_px // BLOCK_PX, count * height_px // BLOCK_PX)
     means = cv2.resize(tall.astype(np.float32), small, interpolation=cv2.INTER_AREA)
     middle = np.rint(means).astype(np.uint8)
@@ -261,7 +262,7 @@ def block_states(pictures: npt.NDArray[np.uint8]) -> Floats:
 
 
 def edge_strength(picture: npt.NDArray[np.uint8]) -> float:
-    """Mean strength of the edges of one luma picture, in levels."""
+    """Return the mean strength of the edges of one luma picture, in grey levels."""
     import cv2
 
     across = cv2.absdiff(picture[:, 1:], picture[:, :-1]).mean()
@@ -269,206 +270,217 @@ def edge_strength(picture: npt.NDArray[np.uint8]) -> float:
     return float(across + down) / 2
 
 
-class Watcher:
-    """Turns looks into signals and events as they come; holds a minute of block means.
+class NoveltyTracker:
+    """Streaming computation of signals and events; holds about a minute of block features.
 
-    Looks come by `see`, in order of time. What is settled comes out of `see` and, at last, of
-    `finish`, as rows ``(rank, time_s, novelty, motion)`` of float64; `events` grows as they do.
+    Pass thumbnails to `update` in order of time. `update`, and finally `finish`, return the
+    completed rows ``(frame_index, time_s, novelty, motion)`` as float64; `events` grows at the same
+    time.
 
     Args:
-        size_px: width and height of the looks.
+        size_px: width and height of the thumbnails.
     """
 
     def __init__(self, size_px: tuple[int, int]) -> None:
         width_px, height_px = size_px
         self._grid = (height_px // BLOCK_PX, width_px // BLOCK_PX)
-        self.events: list[Event] = []
-        self._ranks: list[int] = []
+        self.events: list[NoveltyEvent] = []
+        self._frame_indices: list[int] = []
         self._times: list[float] = []
-        self._apart: list[bool] = []
+        self._isolated: list[bool] = []
         blocks = 2 * self._grid[0] * self._grid[1]
-        self._states, self._changes = Rows(blocks), Rows(blocks)
+        self._features, self._changes = SlidingBuffer(blocks), SlidingBuffer(blocks)
         self._done = 0
         self.moved_levels = 0.0
-        """Mean change of the blocks of the last look."""
+        """Mean change of the block means of the last thumbnail, in grey levels."""
         self._last_event_s: float | None = None
         self._ends: dict[int, int] = {}
-        self._usual: tuple[float, Floats] | None = None
+        self._long_deviation: tuple[float, Floats] | None = None
 
-    def see(
-        self, rank: int, time_s: float, states: Floats, *, is_key: bool
+    def update(
+        self, frame_index: int, time_s: float, features: Floats, *, is_keyframe: bool
     ) -> Iterator[npt.NDArray[np.float64]]:
-        """Takes the `block_states` of one look.
+        """Add the `block_features` of one thumbnail.
 
         Args:
-            rank: of the frame.
-            time_s: of the frame.
-            states: those of its blocks.
-            is_key: whether it is a keyframe: an encoder draws its picture anew, a little otherwise.
+            frame_index: index of the frame.
+            time_s: time of the frame.
+            features: features of its blocks.
+            is_keyframe: whether it is a keyframe: encoding the picture again changes it a little.
         """
-        before = self._states.all[len(self._times) - 1] if self._times else states
-        is_far = bool(self._times) and time_s - self._times[-1] > _FAR_S
-        self._ranks.append(rank)
+        before = self._features.all[len(self._times) - 1] if self._times else features
+        is_far = bool(self._times) and time_s - self._times[-1] > _MAX_GAP_S
+        self._frame_indices.append(frame_index)
         self._times.append(time_s)
-        self._apart.append(is_key or is_far)
-        means = len(states) // 2
-        self.moved_levels = float(np.abs(states[:means] - before[:means]).mean())
-        self._states.append(states[None])
+        self._isolated.append(is_keyframe or is_far)
+        means = len(features) // 2
+        self.moved_levels = float(np.abs(features[:means] - before[:means]).mean())
+        self._features.append(features[None])
         while self._done < len(self._times) and (
-            time_s - self._times[self._done] >= _LONG_S + _PART_S
+            time_s - self._times[self._done] >= _LONG_S + _CHUNK_S
         ):
-            yield self._settle_part()
-            self._forget()
+            yield self._finish_chunk()
+            self._drop_old()
 
     def finish(self) -> Iterator[npt.NDArray[np.float64]]:
-        """Settles what is left."""
+        """Complete the remaining rows."""
         while self._done < len(self._times):
-            yield self._settle_part()
+            yield self._finish_chunk()
 
-    def _settle_part(self) -> npt.NDArray[np.float64]:
+    def _finish_chunk(self) -> npt.NDArray[np.float64]:
         self._compare()
         times = np.asarray(self._times)
         first = self._done
-        end = int(np.searchsorted(times, times[first] + _PART_S, side="left"))
+        end = int(np.searchsorted(times, times[first] + _CHUNK_S, side="left"))
         end = max(end, first + 1)
         scores = self._scores(times, first, end)
         novelty = scores.max(axis=1)
-        self._note_events(times, scores, first, end)
+        self._record_events(times, scores, first, end)
         self._done = end
-        ranks = np.asarray(self._ranks[first:end], np.float64)
+        frame_indices = np.asarray(self._frame_indices[first:end], np.float64)
         motion = self._motion(times, first, end)
-        return np.stack([ranks, times[first:end], novelty, motion], axis=1)
+        return np.stack([frame_indices, times[first:end], novelty, motion], axis=1)
 
     def _compare(self) -> None:
-        """Compares the looks that came since the last time with those before them."""
-        first, end = len(self._changes), len(self._states)
+        """Compare the new thumbnails with their predecessors."""
+        first, end = len(self._changes), len(self._features)
         if first < end:
-            states = self._states.all[max(first - 1, 0) : end]
-            before = states[:-1] if first else np.concatenate([states[:1], states[:-1]])
-            after = states[1:] if first else states
-            self._changes.append(without_light(after - before, before))
+            features = self._features.all[max(first - 1, 0) : end]
+            before = features[:-1] if first else np.concatenate([features[:1], features[:-1]])
+            after = features[1:] if first else features
+            self._changes.append(remove_global_brightness(after - before, before))
 
     def _scores(self, times: npt.NDArray[np.float64], first: int, end: int) -> Floats:
-        """Robust deviations of each block at looks ``[first, end)``."""
+        """Return the robust deviations of each block in thumbnails ``[first, end)``."""
         middle_s = (times[first] + times[end - 1]) / 2
-        if self._usual is None or middle_s - self._usual[0] >= _USUAL_EVERY_S:
+        if self._long_deviation is None or middle_s - self._long_deviation[0] >= _WINDOW_INTERVAL_S:
             far = self._window(times, middle_s, _LONG_S, least=32)
-            self._usual = (middle_s, usual(far))
-        near = self._window(times, middle_s, _SHORT_S + _PART_S / 2, least=16)
+            self._long_deviation = (middle_s, upper_deviation(far))
+        near = self._window(times, middle_s, _SHORT_S + _CHUNK_S / 2, least=16)
         changes = self._changes.all[first:end]
-        now, present = robust(near)
-        sigma = np.maximum(np.maximum(self._usual[1], present), _FLOOR_LEVELS)
+        now, present = median_mad(near)
+        sigma = np.maximum(np.maximum(self._long_deviation[1], present), _MIN_DEVIATION_LEVELS)
         scores: Floats = np.abs(changes - now) / sigma
-        apart = [place for place in range(first, end) if self._apart[place]]
-        if apart:
-            sizes = np.abs(changes[np.asarray(apart) - first])
+        isolated = [i for i in range(first, end) if self._isolated[i]]
+        if isolated:
+            sizes = np.abs(changes[np.asarray(isolated) - first])
             least = np.maximum(sigma, medians(sizes)[:, None] * np.float32(SIGMA))
-            scores[np.asarray(apart) - first] = sizes / np.maximum(least, self._pop())
-        for place in range(first, end):
-            if scores[place - first].max() >= PEAK:
-                around = self._change_around(times, place) * _AROUND
-                least = np.abs(self._changes.all[place]) / np.maximum(around, 1e-6)
-                scores[place - first] = np.minimum(scores[place - first], least)
+            scores[np.asarray(isolated) - first] = sizes / np.maximum(
+                least, self._keyframe_deviation()
+            )
+        for i in range(first, end):
+            if scores[i - first].max() >= EVENT_THRESHOLD:
+                around = self._neighbor_change(times, i) * _NEIGHBOR_WEIGHT
+                least = np.abs(self._changes.all[i]) / np.maximum(around, 1e-6)
+                scores[i - first] = np.minimum(scores[i - first], least)
         return scores
 
-    def _pop(self) -> Floats | float:
-        """Deviation of each block among the looks that stand apart."""
-        apart = [place for place, is_apart in enumerate(self._apart) if is_apart and place]
-        if len(apart) < 3:
+    def _keyframe_deviation(self) -> Floats | float:
+        """Return the deviation of each block among the isolated thumbnails, such as keyframes."""
+        isolated = [i for i, is_one in enumerate(self._isolated) if is_one and i]
+        if len(isolated) < 3:
             return 0.0
-        deviation: Floats = medians(np.abs(self._changes.all[apart[-_POPS:]]).T) * np.float32(SIGMA)
+        deviation: Floats = medians(
+            np.abs(self._changes.all[isolated[-_KEYFRAME_WINDOW:]]).T
+        ) * np.float32(SIGMA)
         return deviation
 
-    def _change_around(self, times: npt.NDArray[np.float64], place: int) -> Floats:
-        """Largest change of each block and its neighbours just before and just after a look."""
+    def _neighbor_change(self, times: npt.NDArray[np.float64], i: int) -> Floats:
+        """Return the largest change of each block and its neighbours around a thumbnail."""
         import cv2
 
-        a, b = np.searchsorted(times, [times[place] - _AROUND_S, times[place] + _AROUND_S])
-        change = self._changes.all[place]
-        before = self._states.all[place - 1] if place else self._states.all[place]
-        gone = _GONE * np.abs(change)
-        most_flat = np.zeros_like(change)
+        a, b = np.searchsorted(times, [times[i] - _NEIGHBOR_S, times[i] + _NEIGHBOR_S])
+        change = self._changes.all[i]
+        before = self._features.all[i - 1] if i else self._features.all[i]
+        gone = _RETURN_FRACTION * np.abs(change)
+        largest = np.zeros_like(change)
         for other in range(max(int(a), 1), int(b)):
-            if abs(times[other] - times[place]) < _SHARPENING_S:
+            if abs(times[other] - times[i]) < _SHARPENING_S:
                 continue
             size = np.abs(self._changes.all[other])
-            if other > place:
-                # A block that is as it was before shows that something went, not that it moves.
-                size[np.abs(self._states.all[other] - before) < gone] = 0.0
-            most_flat = np.maximum(most_flat, size)
-        grids = most_flat.reshape(2, *self._grid)
-        beside = np.ones((3, 3), np.uint8)
-        flat: Floats = np.concatenate([cv2.dilate(grid, beside).reshape(-1) for grid in grids])
+            if other > i:
+                # A restored block shows that something disappeared, not that it moves.
+                size[np.abs(self._features.all[other] - before) < gone] = 0.0
+            largest = np.maximum(largest, size)
+        grids = largest.reshape(2, *self._grid)
+        neighbors = np.ones((3, 3), np.uint8)
+        flat: Floats = np.concatenate([cv2.dilate(grid, neighbors).reshape(-1) for grid in grids])
         return flat
 
     def _window(
         self, times: npt.NDArray[np.float64], middle_s: float, half_s: float, *, least: int
     ) -> Floats:
-        """The changes within a time of a moment, or the nearest ``least``, thinned to `_ROWS`."""
+        """Return the changes around a moment: ``least`` to `_MAX_WINDOW_ROWS` of them."""
         a, b = np.searchsorted(times, [middle_s - half_s, middle_s + half_s])
         if b - a < least:
             nearest = int(np.searchsorted(times, middle_s))
             a = max(0, min(int(a), nearest - least // 2))
             b = min(len(times), max(int(b), int(a) + least))
-        step = max(1, math.ceil((int(b) - int(a)) / _ROWS))
+        step = max(1, math.ceil((int(b) - int(a)) / _MAX_WINDOW_ROWS))
         return self._changes.all[int(a) : int(b) : step]
 
-    def _note_events(
+    def _record_events(
         self, times: npt.NDArray[np.float64], scores: Floats, first: int, end: int
     ) -> None:
-        for place in range(first, end):
-            row = scores[place - first]
+        for i in range(first, end):
+            row = scores[i - first]
             block = int(row.argmax())
-            rank = self._ranks[place]
-            if row[block] < PEAK or self._ends.pop(rank, None) == block:
-                continue  # The end of an event is none itself.
-            share = float((row > max(PEAK, row[block] / 4)).mean())
-            if self._last_event_s is not None and times[place] - self._last_event_s < _SAME_S:
-                # Decoders sharpen what is new over a few frames.
+            frame_index = self._frame_indices[i]
+            if row[block] < EVENT_THRESHOLD or self._ends.pop(frame_index, None) == block:
+                continue  # The end of an event is not another event.
+            area_fraction = float((row > max(EVENT_THRESHOLD, row[block] / 4)).mean())
+            if self._last_event_s is not None and times[i] - self._last_event_s < _EVENT_MERGE_S:
+                # Encoders sharpen new content over a few frames.
                 last = self.events[-1]
                 strength = max(last.strength, float(row[block]))
-                self.events[-1] = replace(last, strength=strength, share=max(last.share, share))
+                self.events[-1] = replace(
+                    last, strength=strength, area_fraction=max(last.area_fraction, area_fraction)
+                )
                 continue
-            change = float(self._changes.all[place][block])
-            stop = self._end_of(times, place, block, change)
-            if stop is not None:
-                self._ends[self._ranks[stop]] = block
-            end_rank = None if stop is None else self._ranks[stop]
-            self.events.append(Event(rank, float(row[block]), end_rank, share))
-            self._last_event_s = float(times[place])
+            change = float(self._changes.all[i][block])
+            end_at = self._find_end(times, i, block, change)
+            if end_at is not None:
+                self._ends[self._frame_indices[end_at]] = block
+            end_index = None if end_at is None else self._frame_indices[end_at]
+            self.events.append(
+                NoveltyEvent(frame_index, float(row[block]), end_index, area_fraction)
+            )
+            self._last_event_s = float(times[i])
 
-    def _end_of(
-        self, times: npt.NDArray[np.float64], place: int, block: int, change: float
+    def _find_end(
+        self, times: npt.NDArray[np.float64], i: int, block: int, change: float
     ) -> int | None:
-        """Finds the look at which a block's change is taken back."""
-        before = float(self._states.all[place][block]) - change
-        last = int(np.searchsorted(times, times[place] + _MAX_EVENT_S, side="right"))
-        for later in range(place + 1, last):
-            if abs(float(self._states.all[later][block]) - before) < _GONE * abs(change):
+        """Find the thumbnail at which the change of a block is reverted."""
+        before = float(self._features.all[i][block]) - change
+        last = int(np.searchsorted(times, times[i] + _MAX_EVENT_S, side="right"))
+        for later in range(i + 1, last):
+            if abs(float(self._features.all[later][block]) - before) < _RETURN_FRACTION * abs(
+                change
+            ):
                 return later
         return None
 
     def _motion(
         self, times: npt.NDArray[np.float64], first: int, end: int
     ) -> npt.NDArray[np.float64]:
-        """Levels a second by which the picture has moved on since about a second before."""
-        ago = np.searchsorted(times, times[first:end] - _LAG_S + 1e-6, side="right") - 1
+        """Return the speed of the picture over about one second, in grey levels per second."""
+        ago = np.searchsorted(times, times[first:end] - _MOTION_LAG_S + 1e-6, side="right") - 1
         ago = np.maximum(ago, 0)
         means = self._grid[0] * self._grid[1]
-        moved = np.abs(self._states.all[first:end, :means] - self._states.all[ago, :means]).mean(
-            axis=1
-        )
+        moved = np.abs(
+            self._features.all[first:end, :means] - self._features.all[ago, :means]
+        ).mean(axis=1)
         speed: npt.NDArray[np.float64] = moved / np.maximum(times[first:end] - times[ago], 0.25)
         return speed
 
-    def _forget(self) -> None:
-        """Drops what no window reaches any more, now and then."""
-        horizon_s = self._times[self._done] - _LONG_S - 2 * _PART_S if self._times else 0.0
+    def _drop_old(self) -> None:
+        """Drop data that no window needs any more, in larger batches."""
+        horizon_s = self._times[self._done] - _LONG_S - 2 * _CHUNK_S if self._times else 0.0
         old = int(np.searchsorted(np.asarray(self._times), horizon_s))
         if old < 64:
             return
-        for values in (self._ranks, self._times, self._apart):
+        for values in (self._frame_indices, self._times, self._isolated):
             del values[:old]
-        for rows in (self._states, self._changes):
+        for rows in (self._features, self._changes):
             rows.drop(old)
         self._done -= old

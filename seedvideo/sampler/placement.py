@@ -1,19 +1,17 @@
-"""Placement: which frames of a segment carry out what it was granted, and why each of them.
+"""Frame placement: which frames of a segment carry out its allocation, and the reason for each.
 
-Coverage frames stay where they are, and peaks get what they were granted. Other frames go to the
-start of the shot, then where they divide the rest evenly by a measure that is half flat and half
-novelty (the inverse of its running sum), so that no gap grows beyond twice an even one. Every frame
-is one of the video's own. Knows no budget. Times are exact seconds, floats only where they steer a
-search.
+Coverage frames stay where they are, and peaks get their allocated frame. Further frames go to the
+start of the shot. The others divide the rest of the segment evenly by a density that is half
+uniform and half novelty (inverse transform sampling), so no gap exceeds twice an even one.
 
-Frames of calm spans, moved to a keyframe near by where that saves decoding.
+In calm segments `snap_to_keyframes` then moves frames to nearby keyframes if that saves decoding.
+Two close frames of calm content are nearly the same, but a keyframe needs one decoded picture and
+the frame before it a complete group of pictures. A frame moves by at most a quarter of the distance
+to its nearer neighbour, so no gap changes by more than half. It also moves by at most a quarter of
+the time in which the picture changes, and only within its segment, so never across a cut or event.
+Frames that the analysis chose, and the first and last frame of a plan, stay.
 
-Where nothing happens it matters little which of two near frames is shown; but a keyframe is one
-picture to decode, and the frame before it a whole group. A frame may move by a quarter of the way
-to its nearer neighbour, so that no gap grows or shrinks by more than half; by a quarter of the time
-in which the picture changes, so that it shows what it was taken for; and only within its segment,
-so over no cut and no event. Frames that the analysis chose stay, and so do the ends of a plan.
-Knows no sizes; times are exact seconds.
+Every placed frame is a frame of the video. Times are exact seconds; floats only steer searches.
 """
 
 import heapq
@@ -27,128 +25,133 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from seedvideo.sampler.allocation import Grant, Level
-from seedvideo.sampler.geometry import time_text
+from seedvideo.sampler.allocation import Level, SegmentAllocation
+from seedvideo.sampler.geometry import timestamp_text
 from seedvideo.sampler.request import DecodeCosts, Request
-from seedvideo.sampler.types import Decoding, Role
-from seedvideo.sampler.utility import Demand, Spot, Still
+from seedvideo.sampler.types import DecodeEstimate, FrameRole
+from seedvideo.sampler.utility import PeakCandidate, SegmentDemand, StillPicture
 
 Floats = npt.NDArray[np.float64]
 
-FLOOR: Final = 0.5
-"""Share of the measure that is flat, whatever the novelty: bounds every gap."""
+UNIFORM_FLOOR: Final = 0.5
+"""Uniform fraction of the density, whatever the novelty: bounds every gap to twice an even one."""
 
-_SHOT_START_FROM: Final = 3
-"""Added frames of a segment from which one goes to the first frame of its shot.
+_MIN_FRAMES_FOR_SHOT_START: Final = 3
+"""Minimum number of extra frames in a segment for one to go to the first frame of its shot.
 
-A shot with fewer is told better by frames from within.
+With fewer frames, those from within represent a shot better.
 """
 
 
 @dataclass(frozen=True)
-class Place:
-    """One chosen frame.
+class PlacedFrame:
+    """One placed frame.
 
     Args:
-        position: which of the video's frames.
+        position: position of the frame among the frames of the request.
         level: its size.
-        why: why it was taken, in a few words, without the size.
-        role: what it is for.
-        is_coverage: whether it is a frame of the coverage grid.
-        moved_from: where it was before it was moved to a keyframe, if it was.
+        reason: reason for taking it, in a few words, without the size.
+        role: its role.
+        is_coverage: whether it belongs to the coverage grid.
+        moved_from: position before it was moved to a keyframe; None if it was not moved.
     """
 
     position: int
     level: Level
-    why: str
-    role: Role
+    reason: str
+    role: FrameRole
     is_coverage: bool
     moved_from: int | None = None
 
 
-class Measure:
-    """How much each moment of a segment counts when frames are spread over it.
+class NoveltyDensity:
+    """Density by which frames are spread over a segment.
 
-    Its mean over the segment is 1 and it is nowhere below `FLOOR`; without novelty it is flat.
+    Its mean over the segment is 1 and its minimum is `UNIFORM_FLOOR`. Without novelty it is
+    uniform.
     """
 
-    def __init__(self, demand: Demand) -> None:
+    def __init__(self, demand: SegmentDemand) -> None:
         steps = demand.density or ((demand.start, 1.0),)
         edges = [float(time) for time, _ in steps] + [float(demand.end)]
         lengths = np.diff(edges)
         weights = np.asarray([weight for _, weight in steps], np.float64)
-        # Divided by the largest first, so that no weight is too large or too small to be squared.
+        # Normalise by the largest weight first, so that products neither overflow nor underflow.
         weights = weights / weights.max() if weights.max() > 0 else np.ones_like(weights)
         mean = float(lengths @ weights) / demand.length_s
-        masses = lengths * (FLOOR + (1 - FLOOR) * weights / mean)
+        masses = lengths * (UNIFORM_FLOOR + (1 - UNIFORM_FLOOR) * weights / mean)
         self._edges: Floats = np.asarray(edges, np.float64)
         self._sums: Floats = np.concatenate(([0.0], np.cumsum(masses)))
 
     @property
     def total(self) -> float:
-        """Measure of the whole segment: its length."""
+        """Return the integral over the complete segment: its length in seconds."""
         return float(self._sums[-1])
 
     def until(self, time_s: float) -> float:
-        """Measure from the segment's start to a moment."""
+        """Return the integral from the start of the segment to a time."""
         return float(np.interp(time_s, self._edges, self._sums))
 
-    def moment_s(self, measure: float) -> float:
-        """Where the measure from the segment's start reaches a value."""
-        return float(np.interp(measure, self._sums, self._edges))
+    def moment_s(self, density: float) -> float:
+        """Return the time at which the integral from the start of the segment reaches a value."""
+        return float(np.interp(density, self._sums, self._edges))
 
 
-def place(
-    demand: Demand,
-    grant: Grant,
+def place_frames(
+    demand: SegmentDemand,
+    allocation: SegmentAllocation,
     *,
     times: Sequence[Fraction],
     span: range,
     coverage: Sequence[int],
     coverage_level: Level,
-    spots: Sequence[Spot] = (),
-) -> tuple[Place, ...]:
-    """Choose the frames of one segment.
+    candidates: Sequence[PeakCandidate] = (),
+) -> tuple[PlacedFrame, ...]:
+    """Place the frames of one segment.
 
     Args:
-        demand: the segment's needs.
-        grant: what it was granted.
+        demand: demand of the segment.
+        allocation: allocation of the segment.
         times: times of all frames of the video, strictly increasing.
         span: positions of the frames that lie in the segment.
         coverage: positions of the coverage frames that lie in the segment, increasing.
-        coverage_level: their size.
-        spots: the segment's peaks, as the grant counts them.
+        coverage_level: size of the coverage frames.
+        candidates: peaks of the segment, one per entry of ``allocation.at_peaks``.
 
     Returns:
-        In order of time; all coverage frames are among them, and those of the spots that got one.
-        At most ``grant.added`` more: where a shot's first frame is there already, none is added.
+        Frames in order of time: all coverage frames, a frame for each peak that got one, and at
+            most
+        ``allocation.extra`` more. If the first frame of a shot is already taken, none is added for
+        it.
     """
-    room = _Room(times, span, coverage, coverage_level, grant.level)
-    measure = Measure(demand)
-    for spot, level in zip(spots, grant.at_spots, strict=True):
+    frames = _SegmentFrames(times, span, coverage, coverage_level, allocation.level)
+    density = NoveltyDensity(demand)
+    for candidate, level in zip(candidates, allocation.at_peaks, strict=True):
         if level is not None:
-            room.take(spot.position, level, spot.told(), role="event")
+            frames.add(candidate.position, level, candidate.describe(), role="event")
     if demand.still is None:
-        lifted = _evenly(coverage, grant.lifted, measure=measure, times=times)
+        upscaled = _select_evenly(coverage, allocation.upscaled, density=density, times=times)
     else:
-        lifted = middle_of_core(coverage, demand.still, times)[: grant.lifted]
-    for position in lifted:
-        room.take(position, grant.level, "coverage, enlarged", role="coverage")
-    spread = grant.added
+        upscaled = middle_of_core(coverage, demand.still, times)[: allocation.upscaled]
+    for position in upscaled:
+        frames.add(position, allocation.level, "coverage, enlarged", role="coverage")
+    spread = allocation.extra
     if spread and demand.still is not None and demand.still.core is not None:
         core = demand.still.core
-        middle = room.nearest_free(float(core.start + core.end) / 2)
-        room.take(middle, grant.level, "one frame of a frozen picture", role="spread")
+        middle = frames.nearest_free(float(core.start + core.end) / 2)
+        frames.add(middle, allocation.level, "one frame of a frozen picture", role="spread")
         spread -= 1
-    if spread >= _SHOT_START_FROM and demand.starts_shot:
-        room.take(span.start, grant.level, "first frame of a shot", role="shot")
+    if spread >= _MIN_FRAMES_FOR_SHOT_START and demand.starts_shot:
+        frames.add(span.start, allocation.level, "first frame of a shot", role="shot")
         spread -= 1
-    for moment_s in _moments(room, measure, spread):
-        room.take(room.nearest_free(moment_s), grant.level, "spread", role="spread")
-    return room.places()
+    for moment_s in _target_times(frames, density, spread):
+        frames.add(frames.nearest_free(moment_s), allocation.level, "spread", role="spread")
+    return frames.placed()
 
 
-def middle_of_core(positions: Sequence[int], still: Still, times: Sequence[Fraction]) -> list[int]:
+def middle_of_core(
+    positions: Sequence[int], still: StillPicture, times: Sequence[Fraction]
+) -> list[int]:
     """Return the position nearest to the middle of the core of a still picture, if one lies in it.
 
     Args:
@@ -164,8 +167,8 @@ def middle_of_core(positions: Sequence[int], still: Still, times: Sequence[Fract
     return sorted(inside, key=lambda each: abs(times[each] - middle))[:1]
 
 
-class _Room:
-    """The frames of one segment, and which of them are taken."""
+class _SegmentFrames:
+    """Frames of one segment, and those of them that are taken."""
 
     def __init__(
         self,
@@ -181,23 +184,25 @@ class _Room:
         self.level = level
         self.is_finer = level.tokens > coverage_level.tokens
         self._taken = {
-            position: Place(position, coverage_level, "coverage", "coverage", is_coverage=True)
+            position: PlacedFrame(
+                position, coverage_level, "coverage", "coverage", is_coverage=True
+            )
             for position in coverage
         }
 
-    def take(self, position: int, level: Level, why: str, *, role: Role) -> None:
-        """Take a frame, or enlarge it where it is taken already."""
+    def add(self, position: int, level: Level, reason: str, *, role: FrameRole) -> None:
+        """Take a frame, or enlarge it if it is already taken."""
         known = self._taken.get(position)
         if known is None:
-            self._taken[position] = Place(position, level, why, role, is_coverage=False)
+            self._taken[position] = PlacedFrame(position, level, reason, role, is_coverage=False)
         elif known.level.tokens < level.tokens:
-            self._taken[position] = replace(known, level=level, why=why, role=role)
+            self._taken[position] = replace(known, level=level, reason=reason, role=role)
 
     def is_taken(self, position: int) -> bool:
         return position in self._taken
 
     def nearest_free(self, moment_s: float) -> int:
-        """The frame nearest to a moment that is not taken; the earlier one of two."""
+        """Return the untaken frame nearest to a time; of two, the earlier one."""
         start, stop = self.positions.start, self.positions.stop
         after = bisect_left(self.times, moment_s, lo=start, hi=stop, key=float)
         before = after - 1
@@ -213,7 +218,7 @@ class _Room:
         return before if to_before <= float(self.times[after]) - moment_s else after
 
     def fixed_s(self) -> list[float]:
-        """Times of the frames between which others are spread: those of their own size or finer."""
+        """Return the times of the frames of this size or finer: others are spread between them."""
         return [
             float(self.times[position])
             for position, taken in sorted(self._taken.items())
@@ -223,22 +228,22 @@ class _Room:
     def coverage_s(self) -> list[float]:
         return [float(self.times[position]) for position in self.coverage]
 
-    def places(self) -> tuple[Place, ...]:
-        return tuple(place for _, place in sorted(self._taken.items()))
+    def placed(self) -> tuple[PlacedFrame, ...]:
+        return tuple(frame for _, frame in sorted(self._taken.items()))
 
 
-def _evenly(
-    positions: Sequence[int], count: int, *, measure: Measure, times: Sequence[Fraction]
+def _select_evenly(
+    positions: Sequence[int], count: int, *, density: NoveltyDensity, times: Sequence[Fraction]
 ) -> list[int]:
-    """``count`` of some positions, spread evenly by the measure."""
+    """Select ``count`` of some positions, spread evenly by the density."""
     if count == len(positions):
         return list(positions)
-    sums = [measure.until(float(times[position])) for position in positions]
+    sums = [density.until(float(times[position])) for position in positions]
     chosen: list[int] = []
     low = 0
     for index in range(count):
-        target = (index + 0.5) / count * measure.total
-        # Enough must be left for those that follow.
+        target = (index + 0.5) / count * density.total
+        # Leave enough positions for the remaining ones.
         high = len(positions) - (count - index) + 1
         nearest = min(range(low, high), key=lambda each: abs(sums[each] - target))
         chosen.append(positions[nearest])
@@ -246,18 +251,18 @@ def _evenly(
     return chosen
 
 
-def _moments(room: _Room, measure: Measure, count: int) -> list[float]:
-    """``count`` moments that part the measure evenly between the frames that are fixed."""
+def _target_times(frames: _SegmentFrames, density: NoveltyDensity, count: int) -> list[float]:
+    """Return ``count`` times that divide the density evenly between the fixed frames."""
     if count == 0:
         return []
-    gaps = room.coverage_s()
-    fixed = room.fixed_s()
-    if not (room.is_finer and count < len(gaps)):
-        return _parted(fixed, measure, count)
-    # Few large frames among many small ones: each goes to the middle between two of the small.
+    gaps = frames.coverage_s()
+    fixed = frames.fixed_s()
+    if not (frames.is_finer and count < len(gaps)):
+        return _split_intervals(fixed, density, count)
+    # Few large frames among many small ones: place each in the middle between two small ones.
     moments = []
     used: set[int] = set()
-    for moment_s in _parted(fixed, measure, count):
+    for moment_s in _split_intervals(fixed, density, count):
         gap = bisect_right(gaps, moment_s)
         if 0 < gap < len(gaps) and gap not in used:
             used.add(gap)
@@ -266,220 +271,230 @@ def _moments(room: _Room, measure: Measure, count: int) -> list[float]:
     return moments
 
 
-def _parted(fixed_s: Sequence[float], measure: Measure, count: int) -> list[float]:
-    """Moments that part the gaps between fixed ones, the largest gap first.
+def _split_intervals(fixed_s: Sequence[float], density: NoveltyDensity, count: int) -> list[float]:
+    """Return times that split the intervals between fixed ones, the largest interval first.
 
-    A part next to an end of the segment without a frame counts half: the next segment's frames
-    share it. No part exceeds the total measure divided by ``count``.
+    A part next to an end of the segment without a frame counts half, because it continues in the
+    next segment. No part exceeds the total density divided by ``count``.
     """
-    sums = sorted({measure.until(time_s) for time_s in fixed_s})
-    edges = [0.0, *sums, measure.total]
+    sums = sorted({density.until(time_s) for time_s in fixed_s})
+    edges = [0.0, *sums, density.total]
     gaps = [
         (low, high - low, (index == 0) + (index == len(sums)))
         for index, (low, high) in enumerate(pairwise(edges))
     ]
     points = [0] * len(gaps)
 
-    def part(index: int) -> float:
+    def interval(index: int) -> float:
         _, mass, ends = gaps[index]
         parts = points[index] + 1 - ends / 2
         return mass / parts if parts else np.inf
 
-    queue = [(-part(index), index) for index in range(len(gaps))]
+    queue = [(-interval(index), index) for index in range(len(gaps))]
     heapq.heapify(queue)
     for _ in range(count):
         _, index = queue[0]
         points[index] += 1
-        heapq.heapreplace(queue, (-part(index), index))
+        heapq.heapreplace(queue, (-interval(index), index))
     moments = []
     for index, (low, _, ends) in enumerate(gaps):
-        # The first point lies half a part in where the gap begins at an open end.
+        # In a gap that begins at an open end, the first point lies half a part in.
         lead = 0.5 if index == 0 and ends else 1.0
         moments += [
-            measure.moment_s(low + part(index) * (lead + step)) for step in range(points[index])
+            density.moment_s(low + interval(index) * (lead + step)) for step in range(points[index])
         ]
     return moments
 
 
-Places = tuple[tuple[Place, ...], ...]
-"""The frames of each segment, in order of time."""
+PlacedFrames = tuple[tuple[PlacedFrame, ...], ...]
+"""Frames of each segment, in order of time."""
 
-TOLERANCE: Final = Fraction(1, 4)
-"""Share of the local spacing by which a frame may move. Two neighbours that both move away widen
-their gap by half; no gap was wider than the coverage grid's, so none gets wider than 1.5 of those.
+MAX_SHIFT_FRACTION: Final = Fraction(1, 4)
+"""Maximum shift of a frame, as a fraction of the local spacing.
+
+Two neighbours that move apart widen their gap by half. No gap was wider than one of the coverage
+grid, so none exceeds 1.5 of those.
 """
 
-LEAST_SAVED: Final = 4
-"""Packets that each move must save: to drain a decoder and start anew costs about as much."""
+MIN_PACKETS_SAVED: Final = 4
+"""Minimum packets saved per move: about the cost of draining and restarting a decoder."""
 
-_MAY_MOVE: Final[tuple[Role, ...]] = ("coverage", "spread")
+_MOVABLE_ROLES: Final[tuple[FrameRole, ...]] = ("coverage", "spread")
 
 
 @dataclass(frozen=True)
-class _Way:
-    """The cheapest choice for all frames up to one.
+class _PathState:
+    """Cheapest choice for all frames up to one, as a state of the dynamic programming.
 
     Args:
-        cost: packets, and `LEAST_SAVED` for each move.
-        shift: how far frames have moved in all, in seconds.
-        reached: place behind the last packet that is decoded.
+        cost: packets, plus `MIN_PACKETS_SAVED` for each move.
+        shift: total shift of the frames in seconds.
+        reached: index after the last decoded packet.
         chosen: position of the last frame.
-        before: the choice for the frames before it.
+        before: choice for the frames before it.
     """
 
     cost: int
     shift: Fraction
     reached: int
     chosen: int
-    before: "_Way | None"
+    before: "_PathState | None"
 
     def positions(self) -> list[int]:
-        """Of all frames, in order of time."""
-        way: _Way | None = self
+        """Return the positions of all frames, in order of time."""
+        path: _PathState | None = self
         found = []
-        while way is not None:
-            found.append(way.chosen)
-            way = way.before
+        while path is not None:
+            found.append(path.chosen)
+            path = path.before
         return found[::-1]
 
 
-def to_keyframes(
-    request: Request, places: Places, *, demands: Sequence[Demand], spans: Sequence[range]
-) -> Places:
-    """Move frames of calm segments to keyframes where that saves decoding.
+def snap_to_keyframes(
+    request: Request,
+    placed: PlacedFrames,
+    *,
+    demands: Sequence[SegmentDemand],
+    spans: Sequence[range],
+) -> PlacedFrames:
+    """Move frames of calm segments to keyframes if that saves decoding.
 
     Args:
-        request: what was asked. Where it knows no costs, nothing is moved.
-        places: the frames of each segment, in order of time; at least one in all.
-        demands: the segments.
+        request: the request. Without decode costs, nothing is moved.
+        placed: frames of each segment, in order of time; at least one in total.
+        demands: demands of the segments.
         spans: positions of the frames that lie in each.
 
     Returns:
-        The same frames in the same order, some of them moved; none has a dearer text.
+        The same frames in the same order, some of them moved. No timestamp text costs more tokens.
     """
     costs, times = request.costs, request.times
     if costs is None:
-        return places
-    options = list(_options(request, places, demands, spans, costs))
+        return placed
+    options = list(_options(request, placed, demands, spans, costs))
     stays = [each[0] for each in options]
-    moved = _cheapest(options, times, costs).positions()
-    # Where pictures are stored in another order than shown, the walk may count some twice.
+    moved = _shortest_path(options, times, costs).positions()
+    # If pictures are stored out of presentation order, the search may count some twice.
     moves = sum(before != after for before, after in zip(stays, moved, strict=True))
-    if costs.of(moved) + LEAST_SAVED * moves > costs.of(stays):
+    if costs.cost(moved) + MIN_PACKETS_SAVED * moves > costs.cost(stays):
         moved = stays
     target = dict(zip(stays, moved, strict=True))
-    return tuple(tuple(_moved(each, target[each.position]) for each in inside) for inside in places)
+    return tuple(tuple(_move(each, target[each.position]) for each in inside) for inside in placed)
 
 
-def decoding_of(costs: DecodeCosts, places: Places) -> Decoding:
-    """What frames cost to decode, and what moving some of them saved."""
-    every = [each for inside in places for each in inside]
-    pictures = costs.of(each.position for each in every)
+def estimate_decoding(costs: DecodeCosts, placed: PlacedFrames) -> DecodeEstimate:
+    """Estimate the decoding cost of placed frames, and the saving by moved ones."""
+    every = [each for inside in placed for each in inside]
+    pictures = costs.cost(each.position for each in every)
     unmoved = [each.position if each.moved_from is None else each.moved_from for each in every]
-    return Decoding(
+    return DecodeEstimate(
         pictures=pictures,
         video_pictures=costs.video_frames,
         moved_frames=sum(each.moved_from is not None for each in every),
-        saved_pictures=costs.of(unmoved) - pictures,
+        saved_pictures=costs.cost(unmoved) - pictures,
     )
 
 
-def _moved(place: Place, position: int) -> Place:
-    if position == place.position:
-        return place
-    return replace(place, position=position, moved_from=place.position)
+def _move(frame: PlacedFrame, position: int) -> PlacedFrame:
+    if position == frame.position:
+        return frame
+    return replace(frame, position=position, moved_from=frame.position)
 
 
 def _options(
     request: Request,
-    places: Places,
-    demands: Sequence[Demand],
+    placed: PlacedFrames,
+    demands: Sequence[SegmentDemand],
     spans: Sequence[range],
     costs: DecodeCosts,
 ) -> Iterator[tuple[int, ...]]:
-    """For each frame where it may go: where it is, and the nearest keyframes in reach."""
+    """Yield for each frame its possible positions: its own, and the nearest keyframes in reach."""
     times = request.times
     keys = costs.keyframes.tolist()
 
     def text_tokens(position: int) -> int:
-        return request.text_tokens(time_text(times[position]))
+        return request.text_tokens(timestamp_text(times[position]))
 
     frames = [
         (each, demand, span)
-        for inside, demand, span in zip(places, demands, spans, strict=True)
+        for inside, demand, span in zip(placed, demands, spans, strict=True)
         for each in inside
     ]
-    for (each, demand, span), reach in zip(frames, _reaches(places, demands, times), strict=True):
+    for (each, demand, span), reach in zip(
+        frames, _max_shifts(placed, demands, times), strict=True
+    ):
         here, now = each.position, times[each.position]
         at = bisect_left(keys, here)
-        may_move = demand.is_calm and each.role in _MAY_MOVE
+        may_move = demand.is_calm and each.role in _MOVABLE_ROLES
         near = [
             key
             for key in keys[max(0, at - 1) : at + 1]
             if may_move
             and key != here
             and key in span
-            and _shows_the_same(demand, here=times[here], there=times[key])
+            and _stays_in_core(demand, here=times[here], there=times[key])
             and abs(times[key] - now) <= reach
             and text_tokens(key) <= text_tokens(here)
         ]
         yield (here, *near)
 
 
-def _shows_the_same(demand: Demand, *, here: Fraction, there: Fraction) -> bool:
-    """Whether a frame of a frozen picture stays one where it is moved."""
+def _stays_in_core(demand: SegmentDemand, *, here: Fraction, there: Fraction) -> bool:
+    """Return whether a frame of a frozen picture still shows that picture after a move."""
     if demand.still is None or demand.still.core is None:
         return True
     core = demand.still.core
     return not core.start <= here < core.end or core.start <= there < core.end
 
 
-def _reaches(
-    places: Places, demands: Sequence[Demand], times: Sequence[Fraction]
+def _max_shifts(
+    placed: PlacedFrames, demands: Sequence[SegmentDemand], times: Sequence[Fraction]
 ) -> list[Fraction]:
-    """How far each frame may move in seconds, whatever its neighbours do; 0 for the ends."""
-    every = [each for inside in places for each in inside]
+    """Return the maximum shift of each frame in seconds; 0 for the first and the last frame."""
+    every = [each for inside in placed for each in inside]
     moments = [times[each.position] for each in every]
-    # Both ways to a neighbour count, so that two frames never meet; the ends stay.
+    # Both neighbours limit the shift, so two frames never meet; the ends stay.
     rooms = [Fraction(0), *(later - earlier for earlier, later in pairwise(moments)), Fraction(0)]
     pictures = [
         Fraction(demand.picture_s)
-        for inside, demand in zip(places, demands, strict=True)
+        for inside, demand in zip(placed, demands, strict=True)
         for _ in inside
     ]
     return [
-        TOLERANCE * min(before, after, picture)
+        MAX_SHIFT_FRACTION * min(before, after, picture)
         for (before, after), picture in zip(pairwise(rooms), pictures, strict=True)
     ]
 
 
-def _cheapest(
+def _shortest_path(
     options: Sequence[tuple[int, ...]], times: Sequence[Fraction], costs: DecodeCosts
-) -> _Way:
-    """One position for each frame, so that least is decoded; of equal choices the nearest."""
-    ways: list[_Way | None] = [None]
+) -> _PathState:
+    """Choose one position per frame to decode the fewest packets; break ties by total shift."""
+    paths: list[_PathState | None] = [None]
     for choices in options:
-        ways = [
+        paths = [
             min(
-                (_next(way, choices[0], choice, times, costs) for way in ways),
-                key=lambda way: (way.cost, way.shift),
+                (_extend(path, choices[0], choice, times, costs) for path in paths),
+                key=lambda path: (path.cost, path.shift),
             )
             for choice in choices
         ]
-    return min((way for way in ways if way is not None), key=lambda way: (way.cost, way.shift))
+    return min(
+        (path for path in paths if path is not None), key=lambda path: (path.cost, path.shift)
+    )
 
 
-def _next(
-    way: _Way | None, here: int, choice: int, times: Sequence[Fraction], costs: DecodeCosts
-) -> _Way:
+def _extend(
+    path: _PathState | None, here: int, choice: int, times: Sequence[Fraction], costs: DecodeCosts
+) -> _PathState:
     first, after = costs.span(choice)
     cost, shift, reached = (
-        (0, Fraction(0), 0) if way is None else (way.cost, way.shift, way.reached)
+        (0, Fraction(0), 0) if path is None else (path.cost, path.shift, path.reached)
     )
-    return _Way(
-        cost=cost + max(0, after - max(first, reached)) + LEAST_SAVED * (choice != here),
+    return _PathState(
+        cost=cost + max(0, after - max(first, reached)) + MIN_PACKETS_SAVED * (choice != here),
         shift=shift + abs(times[choice] - times[here]),
         reached=max(reached, after),
         chosen=choice,
-        before=way,
+        before=path,
     )

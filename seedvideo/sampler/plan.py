@@ -1,44 +1,66 @@
-"""The plan: the decided frames of one video, made before any full-size picture is decoded.
+"""Sampling plan: the selected frames of a video, with sizes, costs and reasons, before decoding.
 
-A value object that checks itself, so that a plan in hand is a plan that may be run. Knows no
-policy: what a policy decided stands in the fields and the reasons. Times are exact seconds from the
-video's own first frame; ``_tokens`` are tokens in the model's sequence.
+`Plan` is a value object that validates itself, so any plan can be executed. Policies put their
+decisions into its fields and reasons. Its text form is aligned plain text without control
+characters, because names and reasons may come from a hostile file. Times are exact seconds from the
+first frame of the video; ``_tokens`` are tokens in the model's sequence.
 """
 
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Final, Literal
 
 from seedvideo import notebook
 from seedvideo.config import DEFAULT_LIMITS, Limits
 from seedvideo.errors import PlanError
 from seedvideo.media.types import MediaInfo, Target
-from seedvideo.sampler import plan_text, serialization
+from seedvideo.sampler import serialization
 from seedvideo.sampler.geometry import TokenGeometry
 from seedvideo.sampler.serialization import SCHEMA_VERSION
-from seedvideo.sampler.types import Decision, Needs, PlannedFrame, Segment, Totals
+from seedvideo.sampler.types import (
+    AllocationReport,
+    DecodeEstimate,
+    PlannedFrame,
+    Segment,
+    SegmentStats,
+    Totals,
+)
+from seedvideo.utils.text import format_share, printable
 from seedvideo.utils.timecode import seconds
 
-__all__ = ["SCHEMA_VERSION", "Decision", "Needs", "Plan", "PlannedFrame", "Segment", "Totals"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "AllocationReport",
+    "Plan",
+    "PlannedFrame",
+    "Segment",
+    "SegmentStats",
+    "Totals",
+]
+
+
+MAX_SEGMENT_ROWS: Final = 8
+"""Maximum number of segments in a summary."""
 
 
 @dataclass(frozen=True, repr=False)
 class Plan:
-    """The frames of one video that a model will see, with their sizes, costs and reasons.
+    """Selected frames of one video, with their sizes, costs and reasons.
 
     Args:
-        source: name of the video, as the caller gave it.
-        policy: name of the policy that decided.
-        geometry: the model family's sizes and tokens.
-        budget_tokens: what the video may cost.
-        charged_tokens: what the policy counted against the budget: every token for ours, the
-            level's cap for each frame in the published rule.
+        source: name of the video, as given by the caller.
+        policy: name of the policy.
+        geometry: token geometry of the model family.
+        budget_tokens: maximum tokens of the video.
+        charged_tokens: tokens that the policy counted against the budget: all tokens, except for
+            the published rule, which counts the cap of the level for each frame.
         media: header facts of the video.
         segments: spans with one rate and one level each, in order.
-        frames: what will be shown, in order of time; at least one.
-        decision: how an adaptive plan came about.
+        frames: frames to show, in order of time; at least one.
+        decision: allocation report of an adaptive plan.
 
     Raises:
         PlanError: ``plan.over_budget`` if more is charged than the budget; ``plan.invalid`` if the
@@ -53,7 +75,7 @@ class Plan:
     media: MediaInfo
     segments: tuple[Segment, ...]
     frames: tuple[PlannedFrame, ...]
-    decision: Decision | None = None
+    decision: AllocationReport | None = None
 
     def __post_init__(self) -> None:
         if not self.frames:
@@ -133,47 +155,47 @@ class Plan:
 
     @property
     def totals(self) -> Totals:
-        """Sums over the frames: what the sequence really holds."""
+        """Return sums over the frames: the real content of the sequence."""
         return Totals.of(self.frames)
 
     def targets(self) -> tuple[Target, ...]:
-        """What to ask a reader for: a time and a size for each frame, in order."""
+        """Return what to request from a reader: a time and a size for each frame, in order."""
         return tuple(
             Target(pts=frame.pts, width_px=frame.width_px, height_px=frame.height_px)
             for frame in self.frames
         )
 
     def summary(self) -> str:
-        """A few aligned lines for people: source, policy, frames, tokens, segments."""
+        """Return a few aligned lines: source, policy, frames, tokens, segments."""
         totals = self.totals
         rows = [
             ("source", self.source),
-            ("media", plan_text.media_line(self.media)),
+            ("media", _media_line(self.media)),
             ("policy", f"{self.policy}, {self.geometry.name} geometry"),
-            ("frames", plan_text.sizes_line(self.frames)),
+            ("frames", _sizes_line(self.frames)),
         ]
         real = f"{totals.visual_tokens:,} visual + {totals.text_tokens:,} text"
         if self.charged_tokens == totals.tokens:
-            rows.append(("tokens", f"{plan_text.share(totals.tokens, self.budget_tokens)}: {real}"))
+            rows.append(("tokens", f"{format_share(totals.tokens, self.budget_tokens)}: {real}"))
         else:
-            charged = plan_text.share(self.charged_tokens, self.budget_tokens)
+            charged = format_share(self.charged_tokens, self.budget_tokens)
             rows.append(("charged", f"{charged}: level caps, without text"))
             rows.append(("tokens", f"{totals.tokens:,} in the sequence: {real}"))
         if self.decision is not None:
-            rows += plan_text.decision_rows(self.decision)
-        rows += plan_text.segment_rows(self.segments)
+            rows += _report_rows(self.decision)
+        rows += _segment_rows(self.segments)
         rows += [("warning", f"{w.message} ({w.code})") for w in self.media.warnings]
-        return plan_text.facts(rows)
+        return _align_pairs(rows)
 
     def explain(self) -> str:
-        """The summary, then a row a segment where the content decided, then a row a frame."""
-        tables = [plan_text.frame_table(self.frames)]
+        """Return the summary, a table of segments for an adaptive plan, and a table of frames."""
+        tables = [_frame_table(self.frames)]
         if self.decision is not None:
-            tables.insert(0, plan_text.segment_table(self.segments, self.frames))
+            tables.insert(0, _segment_table(self.segments, self.frames))
         return "\n\n".join([self.summary(), *tables])
 
     def to_json(self) -> dict[str, Any]:
-        """The plan as plain JSON values; `from_json` gives back an equal plan."""
+        """Return the plan as plain JSON values; `from_json` restores an equal plan."""
         totals = self.totals
         return {
             "schema_version": SCHEMA_VERSION,
@@ -193,14 +215,14 @@ class Plan:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], *, limits: Limits = DEFAULT_LIMITS) -> "Plan":
-        """Read a plan back; everything in it is checked, and its totals must agree.
+        """Read a plan; check every value, and compare its totals.
 
         Args:
-            data: what `to_json` made, after any trip through a JSON file.
-            limits: ceilings; a plan of more than ``max_sampled_frames`` frames is refused.
+            data: result of `to_json`, also after a round trip through a JSON file.
+            limits: resource limits; plans of more than ``max_sampled_frames`` frames are rejected.
 
         Raises:
-            PlanError: ``plan.invalid`` or ``plan.over_budget``, naming the place in the data.
+            PlanError: ``plan.invalid`` or ``plan.over_budget``, naming the position in the data.
         """
         document = serialization.PlanDocument.read(data, max_frames=limits.max_sampled_frames)
         parts = document.parts("plan")
@@ -214,3 +236,148 @@ class Plan:
                     f"plan.totals.{name} is {stated[name]}, its frames give {value}",
                 )
         return plan
+
+
+def _align_pairs(rows: Sequence[tuple[str, str]]) -> str:
+    """Format one pair of name and value per line, with aligned values."""
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {printable(value)}".rstrip() for name, value in rows)
+
+
+def _table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, align: Sequence[Literal["<", ">"]]
+) -> str:
+    """Format a header, a rule and rows, in columns two spaces apart."""
+    lines = [list(header), *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join(
+        "  ".join(
+            f"{cell:{side}{width}}" for cell, side, width in zip(line, align, widths, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _media_line(media: MediaInfo) -> str:
+    """Describe size, duration, rate and codec of a video in one line."""
+    words = [f"{media.width_px}x{media.height_px} px", media.codec]
+    if media.is_image:
+        return ", ".join(["still image", *words])
+    words.insert(0, f"{seconds(media.duration):.3f} s")
+    if media.fps_avg is not None:
+        words.append(f"{float(media.fps_avg):.4g} fps" + (", variable" if media.is_vfr else ""))
+    if media.rotation_deg:
+        words.append(f"rotated by {media.rotation_deg} degrees")
+    return ", ".join(words)
+
+
+def _sizes_line(frames: Sequence[PlannedFrame]) -> str:
+    """Describe the number of frames and their sizes in one line."""
+    counts: dict[tuple[int, int, int], int] = {}
+    for frame in frames:
+        key = (frame.width_px, frame.height_px, frame.tokens)
+        counts[key] = counts.get(key, 0) + 1
+    most = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    sizes = [f"{w}x{h} px ({tokens} tokens)" for (w, h, tokens), _ in most]
+    if len(most) == 1:
+        return f"{len(frames):,} of {sizes[0]}"
+    listed = ", ".join(
+        f"{count:,} of {size}" for size, (_, count) in zip(sizes[:3], most[:3], strict=True)
+    )
+    more = f" and {len(most) - 3} more sizes" if len(most) > 3 else ""
+    return f"{len(frames):,}: {listed}{more}"
+
+
+def _segment_rows(segments: Sequence[Segment]) -> list[tuple[str, str]]:
+    """Describe the first segments, and count the others."""
+    rows = [
+        (
+            "segment",
+            f"{seconds(segment.start):.3f} to {seconds(segment.end):.3f} s"
+            f"  {segment.fps:.3g} fps  level {segment.level_tokens}",
+        )
+        for segment in segments[:MAX_SEGMENT_ROWS]
+    ]
+    if len(segments) > MAX_SEGMENT_ROWS:
+        rows.append(("", f"and {len(segments) - MAX_SEGMENT_ROWS:,} more segments"))
+    return rows
+
+
+def _report_rows(decision: AllocationReport) -> list[tuple[str, str]]:
+    """Describe the inputs of an adaptive plan, and its quality under the utility model."""
+    grid = f"{decision.coverage_frames:,} frames at level {decision.coverage_level_tokens}"
+    rows = [
+        ("analysis", f"{decision.analysis}, {100 * decision.busy_share:.0f}% of the time busy"),
+        ("coverage", f"{grid}, for at most {100 * decision.coverage_share:.0f}% of the budget"),
+    ]
+    even = ""
+    if decision.even_worth_s:
+        gain = decision.worth_s / decision.even_worth_s - 1
+        even = f", {100 * gain:+.0f}% over the best uniform plan"
+    best = "optimal over this coverage grid"
+    if not decision.is_exact:
+        gap = max(0.01, 100 * decision.optimality_gap)
+        best = f"within {gap:.2f}% of the optimum over this coverage grid"
+    if decision.is_even:
+        even, best = "", "uniform: no other plan has more utility"
+    rows.append(("utility", f"{decision.worth_s:,.1f} s of ordinary content{even}; {best}"))
+    if decision.decoding is not None:
+        rows.append(("decodes", _decoding_line(decision.decoding)))
+    return rows + [("note", note) for note in decision.notes]
+
+
+def _decoding_line(decoding: DecodeEstimate) -> str:
+    line = f"about {decoding.pictures:,} of {decoding.video_pictures:,} pictures"
+    if not decoding.moved_frames:
+        return line
+    frames = "1 frame" if decoding.moved_frames == 1 else f"{decoding.moved_frames:,} frames"
+    return f"{line}, {decoding.saved_pictures:,} fewer with {frames} moved to keyframes"
+
+
+def _segment_table(segments: Sequence[Segment], frames: Sequence[PlannedFrame]) -> str:
+    """Return a table with one row per segment: its span, its needs and its frames."""
+    starts = [segment.start for segment in segments]
+    counts = [0] * len(segments)
+    tokens = [0] * len(segments)
+    for frame in frames:
+        i = max(0, bisect_right(starts, frame.pts) - 1)
+        counts[i] += 1
+        tokens[i] += frame.tokens + frame.text_tokens
+    rows = []
+    for segment, count, spent in zip(segments, counts, tokens, strict=True):
+        needs = segment.needs
+        rows.append(
+            (
+                f"{seconds(segment.start):.3f} s",
+                f"{seconds(segment.end):.3f} s",
+                "" if needs is None else f"{needs.change_s:.2g} s",
+                "" if needs is None else f"{needs.detail_tokens:.0f}",
+                "" if needs is None or not needs.peaks else f"{needs.peaks}",
+                f"{count}",
+                f"{segment.fps:.2f}",
+                f"{segment.level_tokens}",
+                f"{spent:,}",
+            )
+        )
+    header = ("from", "to", "changes in", "detail", "peaks", "frames", "fps", "level", "tokens")
+    return _table(header, rows, align=(">", ">", ">", ">", ">", ">", ">", ">", ">"))
+
+
+def _frame_table(frames: Sequence[PlannedFrame]) -> str:
+    """Return a table with one row per frame: number, time, size, tokens, text tokens, reason."""
+    return _table(
+        ("#", "time", "size", "tokens", "text", "reason"),
+        [
+            (
+                f"{number}",
+                f"{seconds(frame.pts):.3f} s",
+                f"{frame.width_px}x{frame.height_px}",
+                f"{frame.tokens}",
+                f"{frame.text_tokens}",
+                frame.reason,
+            )
+            for number, frame in enumerate(frames, start=1)
+        ],
+        align=(">", ">", ">", ">", ">", "<"),
+    )

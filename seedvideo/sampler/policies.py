@@ -1,8 +1,7 @@
-"""The policies: rules that turn a video's times into a plan within a budget.
+"""Registry of sampling policies: rules that turn the frame times of a video into a plan.
 
-Each policy is a function from a `Request` to a `Plan`, listed in `POLICIES`; `make_plan` is the way
-in. They see header facts and frame times, never a picture, and know a model only as its geometry
-and the price of a time text. Times are exact seconds; ``_tokens`` are tokens in the sequence.
+Each policy is a function from a `Request` to a `Plan`, listed in `POLICIES`; `make_plan` is the
+entry point. Times are exact seconds; ``_tokens`` are tokens in the sequence.
 """
 
 from bisect import bisect_left
@@ -14,18 +13,18 @@ from seedvideo.config import DEFAULT_LIMITS, Limits, PolicyName, SamplingConfig
 from seedvideo.errors import PlanError
 from seedvideo.media.types import MediaInfo
 from seedvideo.sampler.adaptive import adaptive
-from seedvideo.sampler.geometry import SEED, TokenGeometry, assumed_text_tokens
+from seedvideo.sampler.geometry import SEED, TokenGeometry, default_text_tokens
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.request import (
-    Analysis,
+    AnalysisResult,
     DecodeCosts,
     Request,
-    TextPrice,
-    assemble,
-    wanted_frames,
-    whole,
+    TextTokenCounter,
+    build_plan,
+    full_span,
+    target_frame_count,
 )
-from seedvideo.sampler.uniform import fill, fill_evenly, spread, thin
+from seedvideo.sampler.uniform import fill, fill_uniformly, linspace_indices, subsample
 from seedvideo.utils.timecode import Span, seconds
 
 
@@ -37,45 +36,45 @@ def make_plan(
     source: str,
     sampling: SamplingConfig,
     geometry: TokenGeometry = SEED,
-    analysis: Analysis | None = None,
+    analysis: AnalysisResult | None = None,
     costs: DecodeCosts | None = None,
-    text_tokens: TextPrice = assumed_text_tokens,
+    text_tokens: TextTokenCounter = default_text_tokens,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Plan:
-    """Decide which frames of a video are shown, when, how large, and why.
+    """Decide which frames of a video are shown, at which size, and why.
 
-    The same input gives the same plan. No picture is decoded.
+    The same input yields the same plan. No picture is decoded.
 
     Args:
         info: header facts of the video.
         times: times of all presented frames, strictly increasing.
-        keyframes: positions of the keyframes in ``times``; only ``keyframes`` needs them.
+        keyframes: positions of the keyframes in ``times``; required by ``keyframes`` only.
         source: name of the video for the plan.
-        sampling: policy, budget, rate and bounds. The policy ``seed1.5`` is the published rule,
-            ``uniform`` packs the budget tightly with evenly spaced frames, ``keyframes`` takes the
-            frames that are cheapest to decode, ``adaptive`` uses the analysis.
-        geometry: sizes and tokens of the model family.
-        analysis: what happens in the video; only ``adaptive`` needs it, for two frames or more.
-        costs: what the frames in ``times`` cost to decode; where they are known, ``adaptive`` says
-            what its plan costs, and takes keyframes near by where nothing happens.
-        text_tokens: price of a frame's time text and its marks, from the model's tokenizer.
-        limits: ``max_sampled_frames`` bounds the frames of a plan; more are thinned evenly.
+        sampling: policy, budget, rate and bounds. ``seed1.5`` is the published rule, ``uniform``
+            fills the budget with evenly spaced frames, ``keyframes`` takes the frames that are
+            cheapest to decode, ``adaptive`` uses the analysis.
+        geometry: token geometry of the model family.
+        analysis: analysis of the video; required by ``adaptive`` for two frames or more.
+        costs: decode costs of the frames in ``times``. With them, ``adaptive`` reports the cost of
+            its plan, and moves frames of calm segments to nearby keyframes.
+        text_tokens: counts the tokens of a timestamp text with its markers.
+        limits: ``max_sampled_frames`` limits the frames of a plan; more are subsampled evenly.
 
     Raises:
         PlanError: ``plan.over_budget`` if not even one frame fits; ``plan.invalid`` if no frame is
-            in the window, or the geometry has no such level.
+            in the window, or the geometry lacks a requested level.
     """
     if not times:
         raise PlanError("plan.invalid", f"{source} has no frames to plan")
-    inside = _inside(times, sampling, source=source)
-    end = whole(info, times).end
+    inside = _frames_in_window(times, sampling, source=source)
+    end = full_span(info, times).end
     window = Span(sampling.start_s or Fraction(0), min(sampling.end_s or end, end))
     most, budget = int(limits.max_sampled_frames), sampling.budget_tokens
     request = Request(
         source=source,
         info=info if analysis is None else info.with_warnings(analysis.warnings),
         times=times[inside.start : inside.stop],
-        keyframes=keyframes if len(inside) == len(times) else _shifted(keyframes, inside),
+        keyframes=keyframes if len(inside) == len(times) else _rebased_keyframes(keyframes, inside),
         window=window,
         geometry=geometry,
         budget_tokens=geometry.default_budget_tokens if budget is None else budget,
@@ -83,22 +82,22 @@ def make_plan(
         text_tokens=text_tokens,
         max_frames=most if sampling.max_frames is None else min(most, sampling.max_frames),
         analysis=analysis,
-        costs=None if costs is None else costs.within(inside),
+        costs=None if costs is None else costs.restrict(inside),
         sampling=sampling,
     )
     return POLICIES[sampling.policy](request)
 
 
 def seed15(request: Request) -> Plan:
-    """The published rule of Seed1.5-VL, as its official code has it (``SeedVLInfer``).
+    """Apply the published rule of Seed1.5-VL, as in its official code (``SeedVLInfer``).
 
-    One rate, one level and one size for the whole video, evenly spaced over the presented frames.
-    The budget is charged with the level's cap for each frame, so text and the difference between a
-    cap and a size are left out, as in the official code; the plan's totals state the real count.
-    Unlike the official code the plan tells true times, not positions divided by the average rate.
+    One rate, one level and one size for the complete video, evenly spaced by frame index. As in the
+    official code, the budget is charged with the cap of the level per frame, without text; the
+    totals of the plan state the real count. Unlike the official code, the plan has exact times
+    instead of indices divided by the average rate.
     """
-    wanted, why = wanted_frames(request)
-    positions = spread(len(request.times), wanted)
+    wanted, why = target_frame_count(request)
+    positions = linspace_indices(len(request.times), wanted)
     levels, budget = request.geometry.levels_tokens, request.budget_tokens
     count = min(wanted, request.max_frames)
     fitting = [level for level in levels if count * level <= budget]
@@ -108,12 +107,13 @@ def seed15(request: Request) -> Plan:
     if count < 1:
         raise PlanError(
             "plan.over_budget",
-            f"one frame is charged {level:,} tokens at the lowest level, the budget is {budget:,}",
-            hint=f"give a budget of at least {level:,} tokens",
+            f"one frame at the lowest level charges {level:,} tokens,"
+            f" above the budget of {budget:,}",
+            hint=f"raise the budget to at least {level:,} tokens",
         )
     if count < wanted:
-        positions, why = thin(positions, count), f"{why}, thinned"
-    return assemble(
+        positions, why = subsample(positions, count), f"{why}, thinned"
+    return build_plan(
         request,
         policy="seed1.5",
         positions=positions,
@@ -124,54 +124,54 @@ def seed15(request: Request) -> Plan:
 
 
 def uniform(request: Request) -> Plan:
-    """Evenly spaced frames, packed by what they really cost, text included.
+    """Select evenly spaced frames, charged with their real cost including text.
 
-    Wants as many frames as the published rule, spaced evenly in time rather than by position, and
-    takes the best level at which all of them fit. Where they fit at no level, the lowest is taken
-    and the frames are spaced wider.
+    The target is the frame count of the published rule, spaced evenly in time rather than by index,
+    at the best level at which all frames fit. If they fit at no level, the lowest is taken with
+    wider spacing.
 
-    A frame that stands for a long while (a screen recording at rest) is taken once. Where that
-    would leave fewer than the geometry's `min_frames`, frames are spread by position instead.
+    A frame that is shown for long (a screen recording at rest) is taken once. If that leaves fewer
+    than the geometry's `min_frames`, frames are spaced by index instead.
     """
-    wanted, why = wanted_frames(request)
-    return fill_evenly(request, policy="uniform", wanted=wanted, why=why)
+    wanted, why = target_frame_count(request)
+    return fill_uniformly(request, policy="uniform", wanted=wanted, why=why)
 
 
 def keyframes(request: Request) -> Plan:
-    """Every keyframe, the frames that can be decoded without any other.
+    """Select every keyframe: the frames that can be decoded independently.
 
-    Thinned evenly where they do not fit at the lowest level; the level is chosen as in `uniform`.
-    A video that marks no keyframe gives its first frame.
+    If they do not fit at the lowest level, they are subsampled evenly; the level is chosen as in
+    `uniform`. A video without marked keyframes yields its first frame.
     """
     marked = sorted(set(request.keyframes)) or [0]
     if marked[0] < 0 or marked[-1] >= len(request.times):
         raise PlanError(
             "plan.invalid",
-            f"keyframes lie between {marked[0]} and {marked[-1]},"
-            f" the video has {len(request.times)} frames",
+            f"keyframes are {marked[0]} to {marked[-1]},"
+            f" expected indices of {len(request.times)} frames",
         )
     return fill(
         request,
         policy="keyframes",
-        pick=lambda count: thin(marked, count),
+        select=lambda count: subsample(marked, count),
         wanted=len(marked),
         why="keyframe",
     )
 
 
 def _adaptive(request: Request) -> Plan:
-    """The policy `adaptive`. A single frame, as of a photo, is shown without any analysis too."""
+    """Apply the policy `adaptive`; a single frame, as of a photo, needs no analysis."""
     if request.analysis is None and len(request.times) == 1:
-        return fill_evenly(request, policy="adaptive", wanted=1, why="only frame")
+        return fill_uniformly(request, policy="adaptive", wanted=1, why="only frame")
     return adaptive(request)
 
 
-def _inside(times: Sequence[Fraction], sampling: SamplingConfig, *, source: str) -> range:
-    """Positions of the frames in the window that was asked for."""
+def _frames_in_window(times: Sequence[Fraction], sampling: SamplingConfig, *, source: str) -> range:
+    """Return the positions of the frames in the requested window."""
     first = 0 if sampling.start_s is None else bisect_left(times, sampling.start_s)
     after = len(times) if sampling.end_s is None else bisect_left(times, sampling.end_s)
     if first >= after:
-        asked = f"from {seconds(sampling.start_s or Fraction(0)):g} s on"
+        asked = f"at {seconds(sampling.start_s or Fraction(0)):g} s or later"
         if sampling.end_s is not None:
             asked += f" and before {seconds(sampling.end_s):g} s"
         raise PlanError(
@@ -182,13 +182,13 @@ def _inside(times: Sequence[Fraction], sampling: SamplingConfig, *, source: str)
     return range(first, after)
 
 
-def _shifted(keyframes: Sequence[int], inside: range) -> list[int]:
-    """The keyframes in a window, as positions in the window."""
+def _rebased_keyframes(keyframes: Sequence[int], inside: range) -> list[int]:
+    """Return the keyframes in a window, as positions in the window."""
     return [position - inside.start for position in keyframes if position in inside]
 
 
 def _levels(sampling: SamplingConfig, geometry: TokenGeometry) -> tuple[int, ...]:
-    """The levels that may be used, best first."""
+    """Return the levels that may be used, best first."""
     if sampling.levels_tokens is None:
         return geometry.levels_tokens
     for level in sampling.levels_tokens:
@@ -204,13 +204,13 @@ POLICIES: Final[Mapping[PolicyName, Callable[[Request], Plan]]] = {
     "keyframes": keyframes,
     "adaptive": _adaptive,
 }
-"""Every policy by its name."""
+"""Policies by name."""
 
 SAMPLER_VERSION: Final = "0.1.0-6c363b382e5d5ec2"
-"""Name of the rules by which frames are chosen; part of every fingerprint of a batch job.
+"""Version of the selection rules; part of every fingerprint of a batch job.
 
-Raise it whenever the same video, options and analysis may give another plan, or the same video
-another analysis: with a new version, a job that goes on does its clips again. Leave it as it is
-for changes of comments, names, speed or the wording of reasons. The next version is free text,
-such as ``"0.2.0-1"``; it only has to differ from all earlier ones.
+Raise it whenever the same video, options and analysis may yield another plan, or the same video
+another analysis: with a new version, a resumed job processes its clips again. Keep it for changes
+of comments, names, speed or the wording of reasons. It is free text, such as ``"0.2.0-1"``, and
+must differ from all earlier versions.
 """

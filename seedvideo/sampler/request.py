@@ -1,15 +1,13 @@
-"""What a policy is asked, and the parts that policies share: how many frames, and the plan itself.
+"""Input of a sampling policy, and what policies share: decode costs, frame counts, plan assembly.
 
-Knows header facts and frame times, never a picture; a model only as its geometry and the price of a
-time text. Times are exact seconds; ``_tokens`` are tokens in the sequence.
+Policies use header facts and frame times, never pictures, and of a model only its geometry and the
+token cost of a timestamp text. Times are exact seconds; ``_tokens`` are tokens in the sequence.
 
-What frames cost to decode, counted in packets, before any of them is decoded.
-
-A frame is decoded from a keyframe on: every packet from there to its own, in the order in which
-they are stored. Frames of one group of pictures share what they have in common. Decoders may leave
-out pictures that no other refers to, so this is what sound streams need at most; it is too low
-where a keyframe is none (intra refresh), or nothing can be sought (AVI with reordered pictures).
-Knows ranks of frames and places of packets; no file, no times and no plan.
+Decode costs count packets before any frame is decoded. A frame is decoded from a keyframe on: all
+packets from there to its own, in storage order. Frames of one group of pictures share packets. This
+is an upper bound for sound streams, since decoders may skip non-reference frames. It is too low if
+a keyframe is not a random access point (intra refresh) or the file does not support seeking (AVI
+with reordered frames).
 """
 
 import math
@@ -23,10 +21,10 @@ import numpy.typing as npt
 
 from seedvideo.config import DEFAULT_COVERAGE, SamplingConfig
 from seedvideo.media.types import MediaInfo, MediaWarning
-from seedvideo.sampler.geometry import TokenGeometry, time_text
+from seedvideo.sampler.geometry import TokenGeometry, timestamp_text
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.types import PlannedFrame, Segment
-from seedvideo.sampler.utility import Demand
+from seedvideo.sampler.utility import SegmentDemand
 from seedvideo.utils.timecode import Span
 
 Integers = npt.NDArray[np.int64]
@@ -34,36 +32,36 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class DecodeCosts:
-    """Costs of the frames of a video, or of a window of it; `decode_costs` makes them.
+    """Decode costs of the frames of a video or of a window; built by `compute_decode_costs`.
 
     Args:
-        entries: ``(N,)``, place of the packet at which decoding must begin for each frame.
-        places: ``(N,)``, place of its own packet among those of the stream.
-        keyframes: ``(K,)``, the frames from which decoding may begin, rising.
-        video_frames: frames of the whole video.
+        first_packets: ``(N,)``, index of the packet at which decoding must begin for each frame.
+        packets: ``(N,)``, index of the packet of each frame in the stream.
+        keyframes: ``(K,)``, frames from which decoding may begin, rising.
+        video_frames: number of frames of the complete video.
     """
 
-    entries: Integers
-    places: Integers
+    first_packets: Integers
+    packets: Integers
     keyframes: Integers
     video_frames: int
 
-    def within(self, frames: range) -> "DecodeCosts":
-        """The costs of consecutive frames, counted from 0. What they need may lie before them."""
+    def restrict(self, frames: range) -> "DecodeCosts":
+        """Return the costs of consecutive frames, counted from 0; needed packets may lie before."""
         keys = self.keyframes
         return replace(
             self,
-            entries=self.entries[frames.start : frames.stop],
-            places=self.places[frames.start : frames.stop],
+            first_packets=self.first_packets[frames.start : frames.stop],
+            packets=self.packets[frames.start : frames.stop],
             keyframes=keys[(keys >= frames.start) & (keys < frames.stop)] - frames.start,
         )
 
     def span(self, frame: int) -> tuple[int, int]:
-        """Places ``[first, after)`` of the packets that a frame needs."""
-        return int(self.entries[frame]), int(self.places[frame]) + 1
+        """Return the indices ``[first, after)`` of the packets that a frame needs."""
+        return int(self.first_packets[frame]), int(self.packets[frame]) + 1
 
-    def of(self, frames: Iterable[int]) -> int:
-        """Packets that must be decoded for all of these frames."""
+    def cost(self, frames: Iterable[int]) -> int:
+        """Count the packets to decode for all of these frames."""
         total, reached = 0, 0
         for first, after in sorted(self.span(frame) for frame in frames):
             total += max(0, after - max(first, reached))
@@ -71,92 +69,94 @@ class DecodeCosts:
         return total
 
 
-def decode_costs(places: Sequence[int], keyframes: Sequence[int]) -> DecodeCosts:
-    """The costs of all frames of a video.
+def compute_decode_costs(packets: Sequence[int], keyframes: Sequence[int]) -> DecodeCosts:
+    """Compute the decode costs of all frames of a video.
 
     Args:
-        places: of each frame's packet among those of the stream, by rising time of the frames.
-        keyframes: ranks of the frames from which decoding may begin, rising.
+        packets: index of each frame's packet in the stream, by rising time of the frames.
+        keyframes: indices of the frames from which decoding may begin, rising.
 
     Raises:
-        ValueError: if there are no frames, or a keyframe is none of them.
+        ValueError: if there are no frames, or a keyframe is not one of them.
     """
-    stored = np.asarray(places, np.int64)
+    stored = np.asarray(packets, np.int64)
     keys = np.asarray(keyframes, np.int64)
     if not len(stored) or (len(keys) and not 0 <= keys.min() <= keys.max() < len(stored)):
-        raise ValueError(f"{len(keys)} keyframes are no ranks of {len(stored)} frames")
-    return DecodeCosts(_entries(stored, keys), stored, keys, len(stored))
+        raise ValueError(
+            f"keyframes are {keys.tolist()[:8]}, expected indices of {len(stored)} frames"
+        )
+    return DecodeCosts(_first_packets(stored, keys), stored, keys, len(stored))
 
 
-def _entries(places: Integers, keys: Integers) -> Integers:
-    """Place of the packet at which decoding must begin for each frame.
+def _first_packets(packets: Integers, keys: Integers) -> Integers:
+    """Return the index of the packet at which decoding must begin for each frame.
 
     A leading picture of an open group is stored after its keyframe, is shown before it, and refers
-    to the group before: it takes one keyframe more. What no keyframe precedes, as where the stream
-    marks none, is decoded from the first packet on.
+    to the previous group, so it needs one keyframe more. Frames without a keyframe before them are
+    decoded from the first packet on.
     """
     if not len(keys):
-        return np.full_like(places, places.min())
-    keys = keys[np.argsort(places[keys])]
-    group = np.searchsorted(places[keys], places, side="right") - 1
-    shown = np.arange(len(places))
+        return np.full_like(packets, packets.min())
+    keys = keys[np.argsort(packets[keys])]
+    group = np.searchsorted(packets[keys], packets, side="right") - 1
+    shown = np.arange(len(packets))
     while (leading := (group > 0) & (keys[group] > shown)).any():
         group = group - leading
-    starts = np.concatenate([places[keys], [places.min()]])
-    return starts[group]  # The last of the starts belongs to -1, no group.
+    starts = np.concatenate([packets[keys], [packets.min()]])
+    return starts[group]  # The last start belongs to group -1: no keyframe before it.
 
 
-TextPrice = Callable[[str], int]
-"""Tokens that a frame's time text and its marks cost."""
+TextTokenCounter = Callable[[str], int]
+"""Function that counts the tokens of a frame's timestamp text with its markers."""
 
 
-class Analysis(Protocol):
-    """What `adaptive` asks of an analysis of the video."""
+class AnalysisResult(Protocol):
+    """Interface of an analysis for the policy `adaptive`."""
 
     @property
     def method(self) -> str:
-        """Name of the method."""
+        """Return the name of the method."""
         ...
 
     @property
-    def demands(self) -> tuple[Demand, ...]:
-        """What each segment asks for: contiguous, over the whole video."""
+    def demands(self) -> tuple[SegmentDemand, ...]:
+        """Return the demands of contiguous segments that cover the video."""
         ...
 
     @property
-    def busy_share(self) -> float:
-        """Share of the time that counts as busy, 0 to 1."""
+    def busy_fraction(self) -> float:
+        """Return the fraction of the time that counts as busy, 0 to 1."""
         ...
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was looked at and what was skipped, for people."""
+        """Return notes for people: what was inspected and skipped."""
         ...
 
     @property
     def warnings(self) -> tuple[MediaWarning, ...]:
-        """What decoding met on the way, such as damage."""
+        """Return the warnings of the decoder, such as damage."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Everything that a policy may look at.
+    """Complete input of a policy.
 
     Args:
-        source: name of the video, as the caller gave it.
+        source: name of the video, as given by the caller.
         info: header facts.
         times: times of the presented frames in the window, strictly increasing, at least one.
         keyframes: positions of the keyframes in ``times``.
-        window: the part of the video that is planned; the whole of it where nothing else is asked.
-        geometry: sizes and tokens of the model family.
-        budget_tokens: what the plan may charge.
-        levels_tokens: the geometry's levels that may be used, best first.
-        text_tokens: price of a time text.
-        max_frames: most frames that a plan may hold.
-        sampling: the config that the values above come from; also says the rates and the coverage.
-        analysis: what happens in the video; only ``adaptive`` needs it.
-        costs: what the frames in ``times`` cost to decode, where that is known.
+        window: the part of the video to plan; all of it by default.
+        geometry: token geometry of the model family.
+        budget_tokens: maximum tokens that the plan may charge.
+        levels_tokens: levels of the geometry that may be used, best first.
+        text_tokens: counts the tokens of a timestamp text.
+        max_frames: maximum frames of the plan.
+        sampling: the config from which the values above are derived; also holds rates and coverage.
+        analysis: analysis of the video; required by ``adaptive`` only.
+        costs: decode costs of the frames in ``times``, if known.
     """
 
     source: str
@@ -167,20 +167,20 @@ class Request:
     geometry: TokenGeometry
     budget_tokens: int
     levels_tokens: tuple[int, ...]
-    text_tokens: TextPrice
+    text_tokens: TextTokenCounter
     max_frames: int
     sampling: SamplingConfig
-    analysis: Analysis | None = None
+    analysis: AnalysisResult | None = None
     costs: DecodeCosts | None = None
 
     @property
     def coverage(self) -> float:
-        """Fraction of the budget that ``adaptive`` spreads evenly, whatever the analysis says."""
+        """Return the fraction of the budget that ``adaptive`` always spreads evenly."""
         coverage = self.sampling.coverage
         return DEFAULT_COVERAGE if coverage is None else coverage
 
     def size(self, level_tokens: int) -> tuple[int, int]:
-        """Width and height of this video's frames under a cap."""
+        """Return width and height of this video's frames under a cap."""
         return self.geometry.size(
             width_px=self.info.width_px,
             height_px=self.info.height_px,
@@ -188,18 +188,18 @@ class Request:
         )
 
     def frame_tokens(self, level_tokens: int) -> int:
-        """Visual tokens of one of this video's frames under a cap."""
+        """Return the visual tokens of one of this video's frames under a cap."""
         width_px, height_px = self.size(level_tokens)
         return self.geometry.tokens(width_px=width_px, height_px=height_px)
 
 
-def wanted_frames(request: Request) -> tuple[int, str]:
-    """Frames that the published rule asks for before any budget, and a name for that choice.
+def target_frame_count(request: Request) -> tuple[int, str]:
+    """Return the frame count of the published rule before any budget, and a name for that choice.
 
     ``min(max(ceil(N / vfps * fps), least), N)``, where ``least`` is the geometry's ``min_frames``
-    and ``vfps`` the container's average rate, in the official code's order of float operations: at
-    30000/1001 a rounding error decides. Where no average rate is known, the time that the frames
-    span stands in for ``N / vfps``.
+    and ``vfps`` the average rate of the container. Float operations have the order of the official
+    code, because a rounding error decides at 30000/1001. Without an average rate, the time span of
+    the frames replaces ``N / vfps``.
     """
     count = len(request.times)
     fps = request.sampling.rate_fps
@@ -208,7 +208,7 @@ def wanted_frames(request: Request) -> tuple[int, str]:
         duration_s = count / float(average)
     else:
         duration_s = float(request.times[-1] - request.times[0])
-    # Compared before it is rounded up: at an absurd rate the product may be infinite.
+    # Compare before rounding up: at an absurd rate the product may be infinite.
     least = request.geometry.min_frames
     if count <= least or duration_s * fps >= count:
         return count, "every frame"
@@ -218,7 +218,7 @@ def wanted_frames(request: Request) -> tuple[int, str]:
     return asked, f"{fps:g} fps grid"
 
 
-def assemble(
+def build_plan(
     request: Request,
     *,
     policy: str,
@@ -227,27 +227,27 @@ def assemble(
     why: str,
     charged_tokens: int | None = None,
 ) -> Plan:
-    """The plan of frames at one level, as one segment.
+    """Build a plan of frames at one level, as one segment.
 
     Args:
-        request: what was asked.
+        request: the request.
         policy: name of the policy.
-        positions: chosen positions in ``request.times``, strictly increasing.
-        level_tokens: the level of all frames.
-        why: reason of the frames between the ends, without the level.
-        charged_tokens: what the policy counts; every token where none is given.
+        positions: selected positions in ``request.times``, strictly increasing.
+        level_tokens: level of all frames.
+        why: reason of the frames between the first and the last, without the level.
+        charged_tokens: tokens that the policy counts; all tokens if None.
     """
     width_px, height_px = request.size(level_tokens)
     tokens = request.frame_tokens(level_tokens)
     last = len(request.times) - 1
-    ends = end_reasons(last)
+    ends = endpoint_reasons(last)
     frames = tuple(
         PlannedFrame(
             pts=request.times[position],
             width_px=width_px,
             height_px=height_px,
             tokens=tokens,
-            text_tokens=request.text_tokens(time_text(request.times[position])),
+            text_tokens=request.text_tokens(timestamp_text(request.times[position])),
             reason=f"{ends.get(position, why)}, level {level_tokens}",
         )
         for position in positions
@@ -274,13 +274,13 @@ def assemble(
     )
 
 
-def end_reasons(last: int) -> dict[int, str]:
-    """Why the frames at the ends are taken, by their positions, of which ``last`` is the last."""
+def endpoint_reasons(last: int) -> dict[int, str]:
+    """Return the reasons of the first frame and of the one at ``last``, by position."""
     return {0: "first frame", last: "last frame"} if last else {0: "only frame"}
 
 
-def whole(info: MediaInfo, times: Sequence[Fraction]) -> Span:
-    """All of a video: up to its duration, or one frame past its last time."""
+def full_span(info: MediaInfo, times: Sequence[Fraction]) -> Span:
+    """Return the span of the complete video: to its duration, or one frame past its last time."""
     last = times[-1]
     if info.duration > last:
         return Span(Fraction(0), info.duration)

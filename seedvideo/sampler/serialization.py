@@ -1,8 +1,8 @@
-"""The parts of a plan as plain JSON values, and back, with every value checked by pydantic.
+"""JSON form of a plan: parts to JSON values, and back with every value checked by pydantic.
 
 A time is written twice: rounded for people (``pts_s``) and exact for programs (``pts``, a string
 ``"num/den"``). Reading trusts nothing: a damaged or hostile document gives one `PlanError` that
-names the place in it. `plan.Plan` puts the parts together.
+names the position in it. `plan.Plan` assembles the parts.
 """
 
 import math
@@ -28,7 +28,13 @@ from pydantic_core import PydanticCustomError
 from seedvideo.errors import PlanError
 from seedvideo.media.types import MediaInfo, MediaWarning
 from seedvideo.sampler.geometry import TokenGeometry
-from seedvideo.sampler.types import Decision, Decoding, Needs, PlannedFrame, Segment
+from seedvideo.sampler.types import (
+    AllocationReport,
+    DecodeEstimate,
+    PlannedFrame,
+    Segment,
+    SegmentStats,
+)
 from seedvideo.utils.timecode import seconds
 from seedvideo.validation import explain
 
@@ -169,7 +175,7 @@ class _Frame(_Document):
 
 
 class _Needs(_Document):
-    makes = Needs
+    makes = SegmentStats
     events_per_s: _Number
     event_s: _Number
     change_s: _Number
@@ -190,7 +196,7 @@ class _Segment(_Document):
 
 
 class _Decoding(_Document):
-    makes = Decoding
+    makes = DecodeEstimate
     pictures: _Positive
     video_pictures: _Positive
     moved_frames: _Count
@@ -198,7 +204,7 @@ class _Decoding(_Document):
 
 
 class _Decision(_Document):
-    makes = Decision
+    makes = AllocationReport
     analysis: _Text
     notes: Annotated[tuple[_Text, ...], _at_most(_MAX_NOTES)]
     busy_share: _Number
@@ -283,7 +289,7 @@ class PlanDocument(_Document):
         """Check types and ranges of a document.
 
         Raises:
-            PlanError: ``plan.invalid``, naming the place in the document.
+            PlanError: ``plan.invalid``, naming the position in the document.
         """
         try:
             return cls.model_validate(data, context={"max_frames": max_frames})
@@ -292,7 +298,7 @@ class PlanDocument(_Document):
 
 
 def built(where: str, make: Callable[[], T]) -> T:
-    """Make a value object; prefix the errors of its own checks with the place in the document."""
+    """Make a value object; prefix errors of its own checks with the position in the document."""
     try:
         return make()
     except PlanError as error:
@@ -330,8 +336,8 @@ def segment_to_json(segment: Segment) -> dict[str, Any]:
     }
 
 
-def decision_to_json(decision: Decision) -> dict[str, Any]:
-    """Return how a plan came about as JSON values."""
+def decision_to_json(decision: AllocationReport) -> dict[str, Any]:
+    """Return an allocation report as JSON values."""
     return asdict(decision) | {"notes": list(decision.notes)}
 
 

@@ -1,20 +1,17 @@
-"""Segments: where one shot ends and the next begins, and where a shot changes its pace.
+"""Shot detection: cuts, segments of constant pace, flashes, and merging of short shots.
 
-Cuts are found by PySceneDetect's adaptive detector on the colour frames of the pass that made the
-signals: with its own settings where every frame is seen. Between cuts a segment ends where the time
-in which the picture changes becomes another for longer than a moment. Knows frames by rank, and no
-file and no tokens.
+`ShotDetector` runs PySceneDetect's adaptive detector on the thumbnails that also yield the signals,
+with its default settings if every frame is decoded. Between cuts, a segment ends where the pace
+(the time in which the picture changes) differs for longer than a moment.
 
-Flashes: pictures that fill everything for a moment, after which it is as it was before.
+A flash is a picture that covers everything for at most two seconds, after which the previous
+picture returns. Novelty (`seedvideo.sampler.novelty`) is local: it ignores global changes, and a
+cut is not an event. So `FlashDetector` finds flashes from jumps of all blocks together.
 
-Novelty (`seedvideo.sampler.novelty`) is of parts of the picture: it leaves aside what all blocks do
-alike, and a cut is no event. So a picture that comes between two like ones, for two seconds or
-less, is found here, from the jumps of all blocks together. Knows no file, no tokens and no plan.
-Times are float seconds; exact ones belong to the ranks.
+For captions, `merge_short_shots` merges shots that are too short, hold no frame, or are too many.
 
-Make shots fit for captions: long enough, each with a frame in it, and not too many.
-
-Knows only spans and frame times, in exact seconds; not how the shots were found or what they cost.
+Frames are identified by their index in presentation order; times are float seconds, except for the
+exact ones of spans.
 """
 
 from bisect import bisect_left, bisect_right
@@ -29,89 +26,91 @@ import numpy as np
 import numpy.typing as npt
 
 from seedvideo.sampler.freezes import Freeze
-from seedvideo.sampler.novelty import Event, Floats
+from seedvideo.sampler.novelty import Floats, NoveltyEvent
 from seedvideo.utils.timecode import Span
 
 if TYPE_CHECKING:
     from scenedetect import AdaptiveDetector
 
 MIN_SHOT_FRAMES: Final = 15
-"""Frames before which PySceneDetect takes no second cut: its own default."""
+"""Minimum frames between two cuts: PySceneDetect's default."""
 
-_MOVED_LEVELS: Final = 2.0
-"""Mean change of blocks below which nobody would see a cut."""
+_MIN_CUT_LEVELS: Final = 2.0
+"""Mean change of block means, in grey levels, below which a cut would be invisible."""
 
-_LOOKS_BESIDE: Final = 3
-"""Looks before and after one that moved that are compared with it."""
+_CONTEXT_FRAMES: Final = 3
+"""Thumbnails before and after one with motion that are compared with it."""
 
 MIN_PACE_S: Final = 3.0
-"""Least time for which another pace makes a segment of its own."""
+"""Minimum time for which a different pace forms a segment of its own."""
 
-_PACES_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-"""Bounds between paces: times in which the picture changes."""
+_PACE_BINS_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+"""Boundaries between paces: times in which the picture changes, in octaves."""
 
-_RATIO: Final = 2.0
-"""By how much a cut exceeds the changes beside it where not every frame is seen."""
+_CUT_RATIO: Final = 2.0
+"""Minimum ratio of a cut to the neighbouring changes if not every frame is decoded."""
 
 
-class CutFinder:
-    """Finds cuts in looks as they come: ranks of the first look of each new shot.
+class ShotDetector:
+    """Streaming cut detector; `cuts` are the first thumbnails of new shots.
 
     Args:
-        sees_all: whether every frame is a look. Else motion makes changes larger, and those of the
-            nearest looks alone are compared, less strictly, and only where the picture moves.
+        every_frame: whether every frame has a thumbnail. Otherwise motion makes changes larger, so
+            only the nearest thumbnails are compared, less strictly, and only during motion.
     """
 
-    def __init__(self, *, sees_all: bool) -> None:
+    def __init__(self, *, every_frame: bool) -> None:
         self.cuts: list[int] = []
-        self._sees_all = sees_all
+        self._every_frame = every_frame
         self._detector: AdaptiveDetector | None = None
-        self._waiting: deque[tuple[int, npt.NDArray[np.uint8]]] = deque(maxlen=_LOOKS_BESIDE)
-        self._left = 0
+        self._pending: deque[tuple[int, npt.NDArray[np.uint8]]] = deque(maxlen=_CONTEXT_FRAMES)
+        self._frames_to_detect = 0
 
-    def see(self, rank: int, planes: npt.NDArray[np.uint8], *, moved_levels: float) -> None:
-        """Takes one look.
+    def update(
+        self, frame_index: int, planes: npt.NDArray[np.uint8], *, moved_levels: float
+    ) -> None:
+        """Add one thumbnail.
 
         Args:
-            rank: of the frame.
+            frame_index: index of the frame.
             planes: ``(H * 3 // 2, W)`` of I420.
-            moved_levels: mean change of its blocks since the look before.
+            moved_levels: mean change of its blocks since the previous thumbnail, in grey levels.
         """
-        if self._sees_all:
-            self._judge(rank, planes)
+        if self._every_frame:
+            self._detect(frame_index, planes)
             return
-        self._waiting.append((rank, planes))
-        if moved_levels >= _MOVED_LEVELS:
-            self._left = _LOOKS_BESIDE
-        elif not self._left:
-            self._detector = None  # What comes next is compared with its neighbours, not with this.
+        self._pending.append((frame_index, planes))
+        if moved_levels >= _MIN_CUT_LEVELS:
+            self._frames_to_detect = _CONTEXT_FRAMES
+        elif not self._frames_to_detect:
+            self._detector = None  # Compare later thumbnails with their own neighbours.
             return
         else:
-            self._left -= 1
-        while self._waiting:
-            self._judge(*self._waiting.popleft())
+            self._frames_to_detect -= 1
+        while self._pending:
+            self._detect(*self._pending.popleft())
 
-    def _judge(self, rank: int, planes: npt.NDArray[np.uint8]) -> None:
-        # Heavy (OpenCV), and only those who look at pictures need them.
+    def _detect(self, frame_index: int, planes: npt.NDArray[np.uint8]) -> None:
+        # Heavy (OpenCV); only needed for decoded pictures.
         import cv2
         from scenedetect import AdaptiveDetector, FrameTimecode
 
-        if self._detector is None and self._sees_all:
+        if self._detector is None and self._every_frame:
             self._detector = AdaptiveDetector(min_scene_len=MIN_SHOT_FRAMES)
         elif self._detector is None:
-            self._detector = AdaptiveDetector(_RATIO, min_scene_len=0, window_width=1)
-        # Frames count by rank, as PySceneDetect's do; the rate is for times, which nobody asks.
-        timecode = FrameTimecode(rank, fps=30.0)
-        bgr = cv2.cvtColor(planes if self._sees_all else _halved(planes), cv2.COLOR_YUV2BGR_I420)
+            self._detector = AdaptiveDetector(_CUT_RATIO, min_scene_len=0, window_width=1)
+        # Frames are counted by index, as in PySceneDetect; the rate matters only for unused times.
+        timecode = FrameTimecode(frame_index, fps=30.0)
+        bgr = cv2.cvtColor(planes if self._every_frame else _halve(planes), cv2.COLOR_YUV2BGR_I420)
         for cut in self._detector.process_frame(timecode, bgr):
             if cut.frame_num - (self.cuts[-1] if self.cuts else 0) >= MIN_SHOT_FRAMES:
                 self.cuts.append(cut.frame_num)
 
 
-def _halved(planes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """I420 planes of half the width and height, or the same if they cannot be halved.
+def _halve(planes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return I420 planes of half the width and height, or the same ones if these are not divisible.
 
-    Cuts of a quarter of the pixels are as plain and cost a third.
+    Cuts in a quarter of the pixels are as clear and cost a third.
     """
     import cv2
 
@@ -127,14 +126,14 @@ def _halved(planes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Frames ``[first, end)`` of one pace, by rank.
+class PaceSegment:
+    """Frames ``[first, end)`` of one pace, by frame index.
 
     Args:
-        first: rank.
-        end: rank, exclusive.
+        first: first frame.
+        end: index after the last frame.
         change_s: time in which the picture changes.
-        freeze: the stretch of one picture that it is, if it is one.
+        freeze: the blank or frozen stretch that it is, if any.
     """
 
     first: int
@@ -145,70 +144,70 @@ class Piece:
 
 def split_by_pace(
     times_s: npt.NDArray[np.float64],
-    step_ranks: npt.NDArray[np.int64],
+    step_indices: npt.NDArray[np.int64],
     change_s: npt.NDArray[np.float64],
     cuts: Sequence[int],
-) -> list[Piece]:
-    """Splits a video at cuts, and shots where their pace changes for good.
+) -> list[PaceSegment]:
+    """Split a video at cuts, and split shots where their pace changes permanently.
 
     Args:
-        times_s: of all frames.
-        step_ranks: ranks at which the pace is known, rising; at least one.
-        change_s: time in which the picture changes there.
-        cuts: ranks of the first frames of shots, rising, above 0.
+        times_s: times of all frames.
+        step_indices: frames at which the pace is known, rising; at least one.
+        change_s: time in which the picture changes at these frames.
+        cuts: first frames of shots, rising, above 0.
     """
-    pieces: list[Piece] = []
+    segments: list[PaceSegment] = []
     bounds = [0, *cuts, len(times_s)]
     for first, end in pairwise(bounds):
-        low = int(np.searchsorted(step_ranks, first, side="left"))
-        high = int(np.searchsorted(step_ranks, end, side="left"))
+        low = int(np.searchsorted(step_indices, first, side="left"))
+        high = int(np.searchsorted(step_indices, end, side="left"))
         if high <= low:
-            low = min(max(low - 1, 0), len(step_ranks) - 1)
+            low = min(max(low - 1, 0), len(step_indices) - 1)
             high = low + 1
-        pieces += _split_shot(times_s, step_ranks[low:high], change_s[low:high], first, end)
-    return pieces
+        segments += _split_shot(times_s, step_indices[low:high], change_s[low:high], first, end)
+    return segments
 
 
-def cut_out_freezes(
-    pieces: Sequence[Piece],
+def split_off_freezes(
+    segments: Sequence[PaceSegment],
     freezes: Sequence[Freeze],
     cuts: Sequence[int],
-    step_ranks: npt.NDArray[np.int64],
+    step_indices: npt.NDArray[np.int64],
     change_s: npt.NDArray[np.float64],
-) -> list[Piece]:
-    """Make each blank or frozen stretch a piece of its own, whatever the pace around it.
+) -> list[PaceSegment]:
+    """Make each blank or frozen stretch a segment of its own, regardless of the pace around it.
 
     A cut inside a stretch, from one colour to another, divides it.
 
     Args:
-        pieces: of the whole video, in order.
-        freezes: in order, not overlapping.
-        cuts: ranks of the first frames of shots, rising.
-        step_ranks: as `split_by_pace` takes them.
-        change_s: likewise.
+        segments: segments of the complete video, in order.
+        freezes: stretches in order, not overlapping.
+        cuts: first frames of shots, rising.
+        step_indices: frames at which the pace is known, rising.
+        change_s: time in which the picture changes at these frames.
     """
-    freezes = [part for freeze in freezes for part in _divided(freeze, cuts)]
-    kept: list[Piece] = []
+    freezes = [part for freeze in freezes for part in _divide(freeze, cuts)]
+    kept: list[PaceSegment] = []
     ends = [freeze.end for freeze in freezes]
-    for piece in pieces:
-        first = piece.first
+    for segment in segments:
+        first = segment.first
         for freeze in freezes[bisect_right(ends, first) :]:
-            if freeze.first >= piece.end:
+            if freeze.first >= segment.end:
                 break
             if freeze.first > first:
-                kept.append(replace(piece, first=first, end=freeze.first))
-            first = min(freeze.end, piece.end)
-        if first < piece.end:
-            kept.append(replace(piece, first=first))
+                kept.append(replace(segment, first=first, end=freeze.first))
+            first = min(freeze.end, segment.end)
+        if first < segment.end:
+            kept.append(replace(segment, first=first))
     for freeze in freezes:
-        low, high = np.searchsorted(step_ranks, [freeze.first, freeze.end])
+        low, high = np.searchsorted(step_indices, [freeze.first, freeze.end])
         low = min(int(low), len(change_s) - 1)
-        usual = float(np.median(change_s[low : max(int(high), low + 1)]))
-        kept.append(Piece(freeze.first, freeze.end, usual, freeze))
-    return sorted(kept, key=lambda piece: piece.first)
+        typical = float(np.median(change_s[low : max(int(high), low + 1)]))
+        kept.append(PaceSegment(freeze.first, freeze.end, typical, freeze))
+    return sorted(kept, key=lambda segment: segment.first)
 
 
-def _divided(freeze: Freeze, cuts: Sequence[int]) -> list[Freeze]:
+def _divide(freeze: Freeze, cuts: Sequence[int]) -> list[Freeze]:
     """Divide a stretch at the cuts inside its core."""
     low, high = bisect_right(cuts, freeze.core_first), bisect_left(cuts, freeze.core_end)
     inner = cuts[low:high]
@@ -220,15 +219,15 @@ def _divided(freeze: Freeze, cuts: Sequence[int]) -> list[Freeze]:
 
 def _split_shot(
     times_s: npt.NDArray[np.float64],
-    ranks: npt.NDArray[np.int64],
+    frame_indices: npt.NDArray[np.int64],
     change_s: npt.NDArray[np.float64],
     first: int,
     end: int,
-) -> list[Piece]:
-    paces = np.searchsorted(_PACES_S, _calm(times_s[ranks], change_s))
+) -> list[PaceSegment]:
+    paces = np.searchsorted(_PACE_BINS_S, _smooth(times_s[frame_indices], change_s))
     starts = [0, *(np.flatnonzero(np.diff(paces)) + 1).tolist()]
-    bounds = [first, *(int(ranks[start]) for start in starts[1:]), end]
-    runs = [(bounds[place], bounds[place + 1], starts[place]) for place in range(len(starts))]
+    bounds = [first, *(int(frame_indices[start]) for start in starts[1:]), end]
+    runs = [(bounds[i], bounds[i + 1], starts[i]) for i in range(len(starts))]
     merged: list[tuple[int, int, int]] = []
     end_s = float(times_s[-1])
     for run in runs:
@@ -239,129 +238,134 @@ def _split_shot(
             merged[-1] = (merged[-1][0], run[1], merged[-1][2])
         else:
             merged.append(run)
-    pieces = []
+    segments = []
     for low, high, _ in merged:
-        inside = change_s[np.searchsorted(ranks, low) : np.searchsorted(ranks, high)]
-        usual = float(np.median(inside)) if len(inside) else float(change_s[0])
-        pieces.append(Piece(low, high, usual))
-    return pieces
+        inner = change_s[np.searchsorted(frame_indices, low) : np.searchsorted(frame_indices, high)]
+        typical = float(np.median(inner)) if len(inner) else float(change_s[0])
+        segments.append(PaceSegment(low, high, typical))
+    return segments
 
 
-def _calm(
+def _smooth(
     times_s: npt.NDArray[np.float64], values: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Medians over `MIN_PACE_S` around each step, so that a moment makes no segment."""
+    """Return medians over `MIN_PACE_S` around each step, which hide brief changes."""
     low = np.searchsorted(times_s, times_s - MIN_PACE_S / 2)
     high = np.searchsorted(times_s, times_s + MIN_PACE_S / 2, side="right")
     return np.asarray([np.median(values[a:b]) for a, b in zip(low, high, strict=True)], np.float64)
 
 
-_JUMP_LEVELS: Final = 8.0
-"""Least mean change of all blocks that makes another picture."""
+_MIN_JUMP_LEVELS: Final = 8.0
+"""Minimum mean change of all blocks that makes another picture, in grey levels."""
 
-_JUMP: Final = 4.0
-"""By how much a jump exceeds the changes between the looks before it."""
+_JUMP_RATIO: Final = 4.0
+"""Minimum ratio of a jump to the changes between the thumbnails before it."""
 
-_BEFORE: Final = 8
-"""Looks before a jump with which it is compared."""
+_HISTORY: Final = 8
+"""Number of thumbnails before a jump with which it is compared."""
 
-_BACK: Final = 0.3
-"""Share of a jump up to which the picture counts as it was before."""
+_RETURN_FRACTION: Final = 0.3
+"""Fraction of a jump up to which the picture counts as restored."""
 
-_BACK_S: Final = 2.0
-"""Longest time after which a picture that comes back makes what was between a flash."""
+_MAX_FLASH_S: Final = 2.0
+"""Maximum length of a flash: later, the returning picture is a new shot."""
 
-_FAR_S: Final = 0.6
-"""Time from which the look before is no neighbour: nobody knows when the picture changed."""
+_MAX_GAP_S: Final = 0.6
+"""Maximum time to the previous thumbnail: later, the time of the change is unknown."""
 
-_FLOOR_LEVELS: Final = 0.3
-"""Least usual change: below it lies rounding."""
+_MIN_DEVIATION_LEVELS: Final = 0.3
+"""Minimum typical change, in grey levels: smaller ones are rounding."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Jump:
-    """One jump: the first look after it, its time, its size, and the means just before."""
+    """One jump: the first thumbnail after it, its time, its size, and the means just before."""
 
-    rank: int
+    frame_index: int
     time_s: float
     levels: float
     strength: float
     before: Floats
 
 
-class FlashFinder:
-    """Finds flashes in looks as they come; `events` grows as they do."""
+class FlashDetector:
+    """Streaming flash detector; `events` grows as flashes end."""
 
     def __init__(self) -> None:
-        self.events: list[Event] = []
+        self.events: list[NoveltyEvent] = []
         self._last: Floats | None = None
         self._last_s = float("-inf")
-        self._moved: deque[float] = deque(maxlen=_BEFORE)
+        self._moved: deque[float] = deque(maxlen=_HISTORY)
         self._open: _Jump | None = None
 
-    def see(self, rank: int, time_s: float, means: Floats) -> None:
-        """Takes one look.
+    def update(self, frame_index: int, time_s: float, means: Floats) -> None:
+        """Add one thumbnail.
 
         Args:
-            rank: of the frame.
-            time_s: of the frame.
-            means: of its blocks.
+            frame_index: index of the frame.
+            time_s: time of the frame.
+            means: means of its blocks.
         """
         before, self._last = self._last, means
         elapsed_s, self._last_s = time_s - self._last_s, time_s
-        if before is None or elapsed_s > _FAR_S:
+        if before is None or elapsed_s > _MAX_GAP_S:
             self._open = None
             self._moved.clear()
             return
         moved = float(np.abs(means - before).mean())
-        usual = max(float(np.median(self._moved)) if self._moved else 0.0, _FLOOR_LEVELS)
+        typical = max(float(np.median(self._moved)) if self._moved else 0.0, _MIN_DEVIATION_LEVELS)
         self._moved.append(moved)
-        jumps = moved > max(_JUMP_LEVELS, _JUMP * usual)
+        jumps = moved > max(_MIN_JUMP_LEVELS, _JUMP_RATIO * typical)
         started = self._open
-        if started is not None and time_s - started.time_s <= _BACK_S:
-            if float(np.abs(means - started.before).mean()) < _BACK * started.levels:
-                self.events.append(Event(started.rank, started.strength, rank, 1.0))
+        if started is not None and time_s - started.time_s <= _MAX_FLASH_S:
+            if float(np.abs(means - started.before).mean()) < _RETURN_FRACTION * started.levels:
+                self.events.append(
+                    NoveltyEvent(started.frame_index, started.strength, frame_index, 1.0)
+                )
                 self._open = None
             return
-        self._open = _Jump(rank, time_s, moved, moved / usual, before) if jumps else None
+        self._open = _Jump(frame_index, time_s, moved, moved / typical, before) if jumps else None
 
 
-def with_flashes(events: list[Event], flashes: list[Event]) -> list[Event]:
-    """Events and flashes in order, without what was new only because a flash came and went.
+def merge_flashes(events: list[NoveltyEvent], flashes: list[NoveltyEvent]) -> list[NoveltyEvent]:
+    """Merge events and flashes in order; drop events at the beginning or end of a flash.
 
     Args:
-        events: what is new in parts of the picture, in order.
-        flashes: those found, with their ends, in order.
+        events: local events, in order.
+        flashes: flashes with their ends, in order.
     """
     kept = [
         event
         for event in events
-        if not any(flash.rank <= event.rank <= (flash.end_rank or 0) for flash in flashes)
+        if not any(
+            flash.frame_index <= event.frame_index <= (flash.end_index or 0) for flash in flashes
+        )
     ]
-    return sorted([*kept, *flashes], key=lambda event: event.rank)
+    return sorted([*kept, *flashes], key=lambda event: event.frame_index)
 
 
-def join_shots(
-    shots: Sequence[Span], times: Sequence[Fraction], *, shortest: Fraction, most: int
+def merge_short_shots(
+    shots: Sequence[Span], times: Sequence[Fraction], *, min_shot_s: Fraction, max_shots: int
 ) -> list[Span]:
-    """Join shots that are too short, hold no frame, or are too many.
+    """Merge shots that are too short, hold no frame, or are too many.
 
-    The shortest goes first, to the shorter of its neighbours, so that what remains is even.
+    Merge the shortest shot first, into the shorter of its neighbours, so that the lengths become
+    even.
 
     Args:
-        shots: spans that follow one another without gaps; at least one.
+        shots: contiguous spans; at least one.
         times: presentation times of the video's frames, increasing.
-        shortest: a shot below this length is joined to a neighbour.
-        most: most spans to keep; at least 1.
+        min_shot_s: minimum length of a shot in seconds.
+        max_shots: maximum number of shots; at least 1.
 
     Returns:
-        At least one span; together they cover what ``shots`` cover.
+        At least one span; together they cover the same time as ``shots``.
     """
     spans = list(shots)
     lengths_s = [_length_s(span, times) for span in spans]
     while len(spans) > 1:
         index = lengths_s.index(min(lengths_s))
-        if lengths_s[index] >= shortest and len(spans) <= most:
+        if lengths_s[index] >= min_shot_s and len(spans) <= max_shots:
             break
         last = len(spans) - 1
         into_next = index == 0 or (index < last and lengths_s[index + 1] < lengths_s[index - 1])
@@ -372,11 +376,11 @@ def join_shots(
     return spans
 
 
-def inside(times: Sequence[Fraction], span: Span) -> range:
-    """Indices of the times that lie in the span."""
+def frame_range(times: Sequence[Fraction], span: Span) -> range:
+    """Return the indices of the times that lie in the span."""
     return range(bisect_left(times, span.start), bisect_left(times, span.end))
 
 
 def _length_s(span: Span, times: Sequence[Fraction]) -> float:
-    """Length of a span, 0 for one without a frame. A float: it only ranks, and a film has many."""
-    return float(span.end - span.start) if inside(times, span) else 0.0
+    """Return the length of a span, 0 without a frame. A float suffices for comparing many shots."""
+    return float(span.end - span.start) if frame_range(times, span) else 0.0

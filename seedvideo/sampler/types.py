@@ -1,8 +1,8 @@
-"""The parts of a plan: one frame, one segment, and the sums over frames.
+"""Value types of a plan: frame, segment, allocation report and totals.
 
-Value objects that check themselves. Knows no policy and no geometry: whether a size fits a model is
-the plan's question. Times are exact seconds from the video's own first frame; spans are half-open
-``[start, end)``; ``_tokens`` are tokens in the model's sequence.
+Every object validates itself, except that `Plan` checks sizes against the token geometry. Times are
+exact seconds from the first frame of the video; spans are half-open ``[start, end)``; ``_tokens``
+are tokens in the model's sequence. Field names of these types are keys of the plan JSON.
 """
 
 import math
@@ -13,22 +13,22 @@ from typing import Literal, get_args
 
 from seedvideo.errors import PlanError
 
-Role = Literal["coverage", "event", "shot", "spread"]
-"""What a frame is for: even coverage, something new, the start of a shot, or more of a segment."""
+FrameRole = Literal["coverage", "event", "shot", "spread"]
+"""Role of a frame: even coverage, something new, the start of a shot, or more of a segment."""
 
 
 @dataclass(frozen=True)
 class PlannedFrame:
-    """One frame that will be shown.
+    """One planned frame.
 
     Args:
         pts: its presentation time.
-        width_px: width at which it is shown.
-        height_px: height at which it is shown.
+        width_px: planned width.
+        height_px: planned height.
         tokens: visual tokens of that size.
-        text_tokens: tokens of its time text and marks.
-        reason: why it was taken, in a few words.
-        role: what it is for, where the policy follows the content.
+        text_tokens: tokens of its timestamp text and markers.
+        reason: reason for taking it, in a few words.
+        role: its role, if the policy follows the content.
 
     Raises:
         PlanError: ``plan.invalid`` if a value is out of range.
@@ -40,13 +40,14 @@ class PlannedFrame:
     tokens: int
     text_tokens: int
     reason: str
-    role: Role | None = None
+    role: FrameRole | None = None
 
     def __post_init__(self) -> None:
-        if self.role is not None and self.role not in get_args(Role):
+        if self.role is not None and self.role not in get_args(FrameRole):
             raise PlanError(
                 "plan.invalid",
-                f"a frame's role is {self.role!r}, expected one of {', '.join(get_args(Role))}",
+                f"a frame's role is {self.role!r},"
+                f" expected one of {', '.join(get_args(FrameRole))}",
             )
         if self.pts < 0:
             raise PlanError("plan.invalid", f"a frame's time is {self.pts} s, expected 0 or later")
@@ -59,16 +60,16 @@ class PlannedFrame:
 
 
 @dataclass(frozen=True)
-class Needs:
-    """What the analysis found in a segment, as `seedvideo.sampler.utility.Demand` explains it.
+class SegmentStats:
+    """Findings of the analysis for one segment; see `seedvideo.sampler.utility.SegmentDemand`.
 
     Args:
         events_per_s: rate of brief events.
-        event_s: how long they last, or the time in which the picture changes.
+        event_s: mean length of an event, or the time in which the picture changes.
         change_s: time in which the ordinary picture changes.
-        detail_tokens: visual tokens a frame at which 63 % of the detail can be read.
-        peaks: moments that deserve a frame.
-        starts_shot: whether it begins with a cut.
+        detail_tokens: visual tokens per frame at which 63% of the detail is legible.
+        peaks: number of moments that deserve a frame.
+        starts_shot: whether the segment begins with a cut.
 
     Raises:
         PlanError: ``plan.invalid`` if a value is out of range.
@@ -84,22 +85,24 @@ class Needs:
     def __post_init__(self) -> None:
         above = (self.event_s, self.change_s, self.detail_tokens)
         if not all(math.isfinite(value) and value > 0 for value in above):
-            raise PlanError("plan.invalid", f"needs must be above 0: {self}")
+            raise PlanError("plan.invalid", f"needs are {self}, expected times and tokens above 0")
         if not (math.isfinite(self.events_per_s) and self.events_per_s >= 0 and self.peaks >= 0):
-            raise PlanError("plan.invalid", f"rates and counts must be 0 or above: {self}")
+            raise PlanError(
+                "plan.invalid", f"needs are {self}, expected rates and counts of 0 or above"
+            )
 
 
 @dataclass(frozen=True)
-class Decoding:
-    """What a plan costs to decode: packets from each keyframe to the last frame that is wanted.
+class DecodeEstimate:
+    """Decoding cost of a plan: packets from each keyframe to the last requested frame.
 
-    Decoders that leave out what no other picture refers to need fewer.
+    This is an upper bound: decoders that skip non-reference frames need fewer packets.
 
     Args:
-        pictures: to be decoded for the plan.
-        video_pictures: in the whole video.
-        moved_frames: frames that were moved to a keyframe near by.
-        saved_pictures: that would be decoded as well had no frame been moved.
+        pictures: pictures to decode for the plan.
+        video_pictures: pictures in the complete video.
+        moved_frames: number of frames that were moved to a nearby keyframe.
+        saved_pictures: additional pictures to decode if no frame had been moved.
 
     Raises:
         PlanError: ``plan.invalid`` if a value is out of range.
@@ -112,30 +115,34 @@ class Decoding:
 
     def __post_init__(self) -> None:
         if self.pictures < 1 or self.video_pictures < 1:
-            raise PlanError("plan.invalid", f"decoding takes at least one picture: {self}")
+            raise PlanError("plan.invalid", f"decoding is {self}, expected at least one picture")
         if self.moved_frames < 0 or self.saved_pictures < 0:
-            raise PlanError("plan.invalid", f"what moving saves must be 0 or above: {self}")
+            raise PlanError(
+                "plan.invalid",
+                f"decoding is {self}, expected moved frames and savings of 0 or above",
+            )
 
 
 @dataclass(frozen=True)
-class Decision:
-    """How an adaptive plan came about, and how good it is under its own model.
+class AllocationReport:
+    """Report of an adaptive plan: its inputs, and its quality under the utility model.
 
-    Worths are in seconds of ordinary content seen and read in full (`seedvideo.sampler.utility`).
+    Utilities are in seconds of ordinary content that is seen and read in full
+    (`seedvideo.sampler.utility`).
 
     Args:
-        analysis: name of the analysis.
-        notes: what it looked at and what it skipped.
-        busy_share: share of the time that counts as busy.
-        coverage_share: share of the budget that the coverage grid could take.
-        coverage_frames: frames of that grid, all of them in the plan.
-        coverage_level_tokens: their level.
-        is_even: whether the best even plan was taken, for want of anything better.
-        worth_s: worth of the plan.
-        bound_s: no plan over the same grid is worth more.
-        even_worth_s: worth of the best even plan with at least as many frames as the grid.
-        is_exact: whether the plan is known to be the best one over the grid.
-        decoding: what it costs to decode, where that is known.
+        analysis: name of the analysis method.
+        notes: notes of the analysis: what it inspected and skipped.
+        busy_share: fraction of the time that counts as busy.
+        coverage_share: maximum fraction of the budget for the coverage grid.
+        coverage_frames: number of frames of that grid, all of them in the plan.
+        coverage_level_tokens: level of these frames.
+        is_even: whether the plan is the best uniform one, because no other was better.
+        worth_s: utility of the plan.
+        bound_s: upper bound for the utility of any plan over the same grid.
+        even_worth_s: utility of the best uniform plan with at least as many frames as the grid.
+        is_exact: whether the plan is known to be optimal over the grid.
+        decoding: decoding cost, if known.
 
     Raises:
         PlanError: ``plan.invalid`` if a value is out of range.
@@ -152,7 +159,7 @@ class Decision:
     bound_s: float
     even_worth_s: float
     is_exact: bool
-    decoding: Decoding | None = None
+    decoding: DecodeEstimate | None = None
 
     def __post_init__(self) -> None:
         for name in ("busy_share", "coverage_share"):
@@ -164,8 +171,8 @@ class Decision:
                 raise PlanError("plan.invalid", f"{name} is {value}, expected 0 or above")
 
     @property
-    def within(self) -> float:
-        """Share of the bound that the plan may fall short of the best: 0 where it is the best."""
+    def optimality_gap(self) -> float:
+        """Return the fraction of the bound by which the plan may miss the optimum; 0 if exact."""
         return (
             0.0 if self.is_exact or not self.bound_s else max(0.0, 1 - self.worth_s / self.bound_s)
         )
@@ -173,14 +180,14 @@ class Decision:
 
 @dataclass(frozen=True)
 class Segment:
-    """A half-open span of the video with one frame rate and one cap.
+    """A half-open span of the video with one frame rate and one cap of visual tokens.
 
     Args:
-        start: first moment of the span.
-        end: first moment after the span.
-        fps: frames a second that were really taken.
-        level_tokens: cap of visual tokens a frame.
-        needs: what the analysis found in it, where the policy asked.
+        start: start of the span.
+        end: end of the span, exclusive.
+        fps: frames per second that were selected.
+        level_tokens: maximum visual tokens per frame.
+        needs: findings of the analysis, if the policy used one.
 
     Raises:
         PlanError: ``plan.invalid`` if the span is empty or a value is out of range.
@@ -190,7 +197,7 @@ class Segment:
     end: Fraction
     fps: float
     level_tokens: int
-    needs: Needs | None = None
+    needs: SegmentStats | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end:
@@ -205,7 +212,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over a plan's frames."""
+    """Sums over the frames of a plan."""
 
     frames: int
     visual_tokens: int
@@ -213,12 +220,12 @@ class Totals:
 
     @property
     def tokens(self) -> int:
-        """Everything that the frames cost in the sequence."""
+        """Return all tokens of the frames in the sequence."""
         return self.visual_tokens + self.text_tokens
 
     @classmethod
     def of(cls, frames: Sequence[PlannedFrame]) -> "Totals":
-        """The sums over these frames."""
+        """Sum up these frames."""
         return cls(
             frames=len(frames),
             visual_tokens=sum(frame.tokens for frame in frames),

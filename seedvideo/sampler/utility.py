@@ -1,27 +1,19 @@
-"""What each segment of a video asks of the sampler: how much happens, for how long, and how fine.
+"""Utility model of frames: what segments need, and how much of it a set of frames shows.
 
-Made by the analysis, spent by the allocation; knows neither. Times are exact seconds from the
-video's own first frame; spans are half-open ``[start, end)``; rates are per second; ``_tokens`` are
-visual tokens of the published model.
+The unit is one second of ordinary content that is seen and read in full. The model has few
+parameters. Content lasts for a time (`coverage_fraction`) and has a size (`legible_fraction`), and
+a brief event that stands out has the value of `EVENT_VALUE_S` of ordinary content. A peak is one
+event at one moment, so a single frame decides whether it is shown (`find_peak_candidates`).
 
-What frames are worth: how much of a segment they are expected to show, and legibly.
-
-The unit is a second of ordinary content seen and read in full. The model has few parameters, each
-with a meaning: things last for a time (`seen`), have a size (`read`), and a brief event that stands
-out is worth `EVENT_WORTH_S` of ordinary content. Knows a segment only as its `Demand`; lengths and
-times are float seconds, ``_tokens`` are visual tokens a frame.
-
-Notation: ``(...)`` is any shape; arguments are broadcast together.
-
-Spots: the peaks of a segment as frames that could be had, and what each would be worth.
-
-A peak is one event at one moment, so a single frame settles whether it is shown. Knows frames by
-their positions, exact times, and no budget.
+Times are exact seconds from the first frame of the video, or float seconds where only lengths
+matter. Spans are half-open ``[start, end)``; rates are per second; ``_tokens`` are visual tokens
+per frame in the published model. Notation: ``(...)`` is any shape; arguments are broadcast
+together.
 """
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -33,20 +25,20 @@ import numpy.typing as npt
 from seedvideo.utils.timecode import Span
 
 PRINT_TOKENS: Final = 400.0
-"""Visual tokens a frame that small print needs: print of twelve pixels in 1080 lines about this."""
+"""Visual tokens per frame at which small print (12 px in 1080p) becomes legible."""
 
 
 @dataclass(frozen=True)
 class Peak:
-    """A moment at which something new appears or ends.
+    """A moment at which something new appears or disappears.
 
     Args:
-        time: presentation time of the frame that shows it.
-        strength: how far it stands out, in robust deviations; above 0.
-        end: presentation time at which it is over, if the analysis saw that.
+        time: presentation time of the first frame that shows it.
+        strength: prominence in robust deviations; above 0.
+        end: presentation time at which it is over, if the analysis saw the end.
 
     Raises:
-        ValueError: if the strength is not above 0 or the end not after the time.
+        ValueError: if the strength is not above 0, or the end is not after the time.
     """
 
     time: Fraction
@@ -61,21 +53,20 @@ class Peak:
 
 
 @dataclass(frozen=True)
-class Still:
-    """One picture that a whole segment shows.
+class StillPicture:
+    """One picture that a complete segment shows.
 
     Args:
-        is_blank: whether there is nothing to read in it.
-        core: time in which the analysis saw that picture; the frames beside it, up to the
-            segment's ends, may still show the one before or already the one after. None if no
-            frame is certain.
+        is_blank: whether the picture is blank, so that it has no detail to read.
+        core: span in which the analysis saw the picture. Frames of the segment outside the core may
+            still show the previous picture or already the next one. None if no frame is certain.
     """
 
     is_blank: bool
     core: Span | None = None
 
-    def within(self, start: Fraction, end: Fraction) -> "Still":
-        """Return the same picture in ``[start, end)`` only."""
+    def clip(self, start: Fraction, end: Fraction) -> "StillPicture":
+        """Return the same picture restricted to ``[start, end)``."""
         if self.core is None:
             return self
         start, end = max(start, self.core.start), min(end, self.core.end)
@@ -83,29 +74,28 @@ class Still:
 
 
 @dataclass(frozen=True)
-class Demand:
-    """One segment's needs.
+class SegmentDemand:
+    """Demand of one segment: how much happens, how long things last, how fine the detail is.
 
     Args:
-        start: where it starts.
-        end: where it ends, exclusive.
-        base: worth of a second of it whatever happens; above 0 (1 is usual).
-        events_per_s: rate of brief events that stand out locally, those at `peaks` among them; 0 in
-            calm content.
-        event_s: how long things stay: mean length of an event, or the time in which the picture
-            changes; above 0.
-        detail_tokens: visual tokens a frame, of 28x28 px each, at which about 63 % of its detail
-            can be read; above 0.
+        start: start of the segment.
+        end: end of the segment, exclusive.
+        base: value of one second of the segment without events; above 0 (usually 1).
+        events_per_s: rate of brief events that stand out locally, including those at ``peaks``; 0
+            in calm content.
+        event_s: mean length of an event, or the time in which the picture changes; above 0.
+        detail_tokens: visual tokens per frame, of 28x28 px each, at which about 63% of the detail
+            is legible; above 0.
         peaks: moments that deserve a frame, in order of time.
-        density: ``(time, weight)`` pairs in order of time: from ``time`` on, to the next pair or
-            ``end``, a second of the segment weighs ``weight`` (novelty; 0 or more) when frames are
-            placed. The first time is ``start``.
+        density: ``(time, weight)`` pairs in order of time. From ``time`` to the next pair or
+            ``end``, one second of the segment has this weight (novelty, 0 or more) in frame
+            placement. The first time is ``start``.
         starts_shot: whether a cut lies at ``start``.
-        change_s: time in which the ordinary picture changes, where that is not ``event_s``: a calm
-            scene with brief events in it has both.
-        print_tokens: visual tokens a frame at which about 63 % of the small print that may be in
-            any picture can be read; above 0.
-        still: the picture that all of it shows, if it is a frozen or blank stretch.
+        change_s: time in which the ordinary picture changes, if it differs from ``event_s``: a calm
+            scene with brief events has both.
+        print_tokens: visual tokens per frame at which about 63% of small print is legible, in case
+            the picture has any; above 0.
+        still: the picture that the complete segment shows, if it is a frozen or blank stretch.
 
     Raises:
         ValueError: if a value is out of range or out of order.
@@ -122,7 +112,7 @@ class Demand:
     starts_shot: bool = False
     change_s: float | None = None
     print_tokens: float = PRINT_TOKENS
-    still: Still | None = None
+    still: StillPicture | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end:
@@ -144,38 +134,42 @@ class Demand:
         if any(later < earlier for earlier, later in pairwise(times)) or not all(
             self.start <= time < self.end for time in times
         ):
-            raise ValueError(f"the peaks of {self.start} to {self.end} s are out of place")
+            raise ValueError(
+                f"the peaks of {self.start} to {self.end} s are out of order or outside it"
+            )
         steps = [time for time, _ in self.density]
         if steps and steps[0] != self.start:
             raise ValueError(f"density starts at {steps[0]} s, its segment at {self.start} s")
         if any(later <= earlier for earlier, later in pairwise(steps)) or steps[-1:] >= [self.end]:
             raise ValueError(f"the density of {self.start} to {self.end} s is out of order")
         if not all(math.isfinite(weight) and weight >= 0 for _, weight in self.density):
-            raise ValueError("density weighs a second 0 or more")
+            raise ValueError("a weight in density is below 0 or not finite, expected 0 or above")
 
     @property
     def length_s(self) -> float:
-        """Its length."""
+        """Return the length of the segment in seconds."""
         return float(self.end - self.start)
 
     @property
     def is_calm(self) -> bool:
-        """Whether nothing was found in it that stands out."""
+        """Return whether the segment has no event that stands out."""
         return not (self.events_per_s or self.peaks)
 
     @property
     def is_blank(self) -> bool:
-        """Whether all of it is blank."""
+        """Return whether the complete segment is blank."""
         return self.still is not None and self.still.is_blank
 
     @property
     def picture_s(self) -> float:
-        """Time in which the ordinary picture changes."""
+        """Return the time in which the ordinary picture changes, in seconds."""
         return self.event_s if self.change_s is None else self.change_s
 
 
-def within(demands: Sequence[Demand], start: Fraction, end: Fraction) -> tuple[Demand, ...]:
-    """What the demands ask for in the window ``[start, end)``; those outside are left out."""
+def clip_demands(
+    demands: Sequence[SegmentDemand], start: Fraction, end: Fraction
+) -> tuple[SegmentDemand, ...]:
+    """Restrict demands to the window ``[start, end)`` and drop those outside it."""
     kept = []
     for demand in demands:
         first, last = max(demand.start, start), min(demand.end, end)
@@ -185,7 +179,7 @@ def within(demands: Sequence[Demand], start: Fraction, end: Fraction) -> tuple[D
             kept.append(demand)
             continue
         steps = [(max(time, first), weight) for time, weight in demand.density if time < last]
-        # Of the steps that lie before the window, the last one holds at its start.
+        # Of the steps before the window, the last one applies at its start.
         density = [step for step, after in pairwise([*steps, (last, 0.0)]) if step[0] < after[0]]
         kept.append(
             replace(
@@ -195,7 +189,7 @@ def within(demands: Sequence[Demand], start: Fraction, end: Fraction) -> tuple[D
                 peaks=tuple(peak for peak in demand.peaks if first <= peak.time < last),
                 density=tuple(density),
                 starts_shot=demand.starts_shot and first == demand.start,
-                still=demand.still and demand.still.within(first, last),
+                still=demand.still and demand.still.clip(first, last),
             )
         )
     return tuple(kept)
@@ -203,47 +197,50 @@ def within(demands: Sequence[Demand], start: Fraction, end: Fraction) -> tuple[D
 
 Floats = npt.NDArray[np.float64]
 
-EVENT_WORTH_S: Final = 20.0
-"""Seconds of ordinary content that one brief event, seen and read, is worth at least."""
+EVENT_VALUE_S: Final = 20.0
+"""Minimum value of one brief event that is seen and read, in seconds of ordinary content."""
 
-DOUBTFUL_STRENGTH: Final = 15.0
-"""Strength, in robust deviations, of a peak that is as likely to be noise as to be an event."""
+HALF_CONFIDENCE_STRENGTH: Final = 15.0
+"""Strength, in robust deviations, at which a peak is equally likely to be noise or an event."""
 
 MOMENT_S: Final = 2.0
-"""Time that a moment lasts for which someone may ask, whatever the picture does."""
+"""Length of a moment that a question may be about, however slowly the picture changes."""
 
-MOMENTS_SHARE: Final = 0.75
-"""Share of ordinary content's worth that lies in such moments and their small print, whatever was
-measured, since nobody knows the question; the rest lies in the picture as a whole."""
+DETAIL_QUESTION_FRACTION: Final = 0.75
+"""Fraction of the value of ordinary content that lies in such moments and their small print.
+
+The question is unknown during sampling, so this fraction is fixed. The rest lies in the picture as
+it stays for its usual time.
+"""
 
 
-def seen(count: npt.ArrayLike, *, length_s: float, lasting_s: float) -> Floats:
-    """Share of the things in a segment that evenly spaced frames meet.
+def coverage_fraction(count: npt.ArrayLike, *, length_s: float, lasting_s: float) -> Floats:
+    """Return the expected fraction of a segment's content that evenly spaced frames meet.
 
-    Things last for an exponentially distributed time of mean ``lasting_s`` and begin at any moment,
-    so a grid of rate ``f`` meets ``E[min(1, f d)] = f m (1 - exp(-1 / (f m)))`` of them: nearly
-    ``f m`` while frames are few, then with falling gain, 1 in the end.
+    Content lasts for an exponentially distributed time of mean ``lasting_s`` and begins at any
+    moment. A grid of rate ``f`` then meets ``E[min(1, f d)] = f m (1 - exp(-1 / (f m)))`` of it:
+    nearly ``f m`` while frames are few, then with falling gain towards 1.
 
     Args:
-        count: frames in the segment, ``(...)``, 0 or more.
-        length_s: length of the segment, above 0.
-        lasting_s: mean time that a thing lasts, above 0.
+        count: number of frames in the segment, ``(...)``, 0 or more.
+        length_s: length of the segment in seconds, above 0.
+        lasting_s: mean time in seconds that content lasts, above 0.
 
     Returns:
         ``(...)``, 0 to 1; increasing and concave in ``count``.
     """
     per_thing = np.asarray(count, np.float64) * (lasting_s / length_s)
-    # Where there is no frame the formula would divide by zero, and nothing is seen.
+    # Without a frame the formula would divide by zero; the fraction is 0 there.
     divisor = np.where(per_thing > 0, per_thing, 1.0)
     return np.asarray(-per_thing * np.expm1(-1.0 / divisor))
 
 
-def read(tokens: npt.ArrayLike, *, detail_tokens: float) -> Floats:
-    """Share of a picture's detail that can be read at a size: ``1 - exp(-t / need)``.
+def legible_fraction(tokens: npt.ArrayLike, *, detail_tokens: float) -> Floats:
+    """Return the fraction of a picture's detail that is legible at a size: ``1 - exp(-t / need)``.
 
     Args:
         tokens: visual tokens of the frame, ``(...)``.
-        detail_tokens: visual tokens at which 63 % can be read, above 0.
+        detail_tokens: visual tokens at which 63% is legible, above 0.
 
     Returns:
         ``(...)``, 0 to 1; increasing and concave in ``tokens``.
@@ -252,13 +249,13 @@ def read(tokens: npt.ArrayLike, *, detail_tokens: float) -> Floats:
 
 
 @dataclass(frozen=True)
-class Looks:
-    """Evenly spread frames of one segment, in two sizes. Every field is ``(...)``.
+class FrameCounts:
+    """Counts of evenly spread frames of one segment in two sizes. Every field is ``(...)``.
 
     Args:
-        fine: frames of the larger size.
+        fine: number of frames of the larger size.
         fine_tokens: visual tokens of each.
-        coarse: frames of the smaller size, between them.
+        coarse: number of frames of the smaller size, placed between them.
         coarse_tokens: visual tokens of each, at most ``fine_tokens``.
     """
 
@@ -268,141 +265,148 @@ class Looks:
     coarse_tokens: npt.ArrayLike = 0
 
 
-def worth(demand: Demand, looks: Looks, *, event_worth_s: float = EVENT_WORTH_S) -> Floats:
-    """Expected worth of a segment's frames, in seconds of ordinary content.
+def expected_utility(
+    demand: SegmentDemand, counts: FrameCounts, *, event_value_s: float = EVENT_VALUE_S
+) -> Floats:
+    """Return the expected utility of a segment's frames, in seconds of ordinary content.
 
-    Ordinary content is the picture as a whole, which stays what it is for a time and needs its
-    measured detail; and moments of it, which last about `MOMENT_S` and need small print to be read.
-    A thing counts with the best frame that meets it; in a frozen stretch any frame meets all of it.
-    Events at the segment's peaks are left out: each is a matter of one frame
-    (`seedvideo.sampler.utility`). Events beyond those are met by chance.
+    Ordinary content has two parts. The picture as a whole stays for a time and needs its measured
+    detail. Moments of it last about `MOMENT_S` and need small print to be legible. Content counts
+    with the best frame that meets it. In a frozen stretch any frame meets all of it.
+
+    Events at the peaks of the segment are excluded, because `PeakCandidate` values each of them.
+    Further events are met by chance.
 
     Args:
-        demand: the segment's needs.
-        looks: its frames.
-        event_worth_s: worth of an event that is seen and read.
+        demand: the demand of the segment.
+        counts: numbers and sizes of its frames.
+        event_value_s: value of an event that is seen and read, in seconds of ordinary content.
 
     Returns:
         ``(...)``, 0 or more; never falls when a count or a size grows.
     """
 
-    def met(lasting_s: float, detail_tokens: float) -> Floats:
+    def met_fraction(lasting_s: float, detail_tokens: float) -> Floats:
         sharp, blurred = (
-            read(tokens, detail_tokens=detail_tokens)
-            for tokens in (looks.fine_tokens, looks.coarse_tokens)
+            legible_fraction(tokens, detail_tokens=detail_tokens)
+            for tokens in (counts.fine_tokens, counts.coarse_tokens)
         )
-        fine, coarse = np.asarray(looks.fine), np.asarray(looks.coarse)
+        fine, coarse = np.asarray(counts.fine), np.asarray(counts.coarse)
         if demand.is_blank:
-            return np.asarray(np.minimum(fine + coarse, 1.0))  # Nothing to read, at any size.
+            return np.asarray(np.minimum(fine + coarse, 1.0))  # No detail to read at any size.
         if demand.still is not None:
             few = np.asarray(np.minimum(fine, 1.0))
             every = np.asarray(np.minimum(fine + coarse, 1.0))
         else:
-            few = seen(fine, length_s=demand.length_s, lasting_s=lasting_s)
-            every = seen(fine + coarse, length_s=demand.length_s, lasting_s=lasting_s)
+            few = coverage_fraction(fine, length_s=demand.length_s, lasting_s=lasting_s)
+            every = coverage_fraction(fine + coarse, length_s=demand.length_s, lasting_s=lasting_s)
         return np.asarray(few * sharp + (every - few) * blurred)
 
-    whole = met(demand.picture_s, demand.detail_tokens)
-    moments = met(MOMENT_S, max(demand.detail_tokens, demand.print_tokens))
-    mean = (1 - MOMENTS_SHARE) * whole + MOMENTS_SHARE * moments
+    overall = met_fraction(demand.picture_s, demand.detail_tokens)
+    moments = met_fraction(MOMENT_S, max(demand.detail_tokens, demand.print_tokens))
+    mean = (1 - DETAIL_QUESTION_FRACTION) * overall + DETAIL_QUESTION_FRACTION * moments
     ordinary = demand.base * demand.length_s * mean
     elsewhere = demand.events_per_s * demand.length_s - len(demand.peaks)
     if elsewhere <= 0:
         return ordinary
     return np.asarray(
-        ordinary + event_worth_s * elsewhere * met(demand.event_s, demand.detail_tokens)
+        ordinary + event_value_s * elsewhere * met_fraction(demand.event_s, demand.detail_tokens)
     )
 
 
-def chance_of_event(demand: Demand) -> Callable[[Peak], float]:
-    """How likely each peak of a segment is an event and not noise.
+def peak_probability(demand: SegmentDemand, peak: Peak) -> float:
+    """Return the probability that a peak of a segment is an event and not noise.
 
-    As likely as its strength says; where the rate of events speaks of fewer events than there are
-    peaks, all chances shrink alike.
+    The strength of the peak decides it. If the event rate implies fewer events than there are
+    peaks, all probabilities shrink by the same factor.
     """
     events = demand.events_per_s * demand.length_s
     scale = min(1.0, events / max(1, len(demand.peaks)))
-    return lambda peak: scale * likely(peak.strength)
+    return scale * event_probability(peak.strength)
 
 
-def likely(strength: float) -> float:
-    """Chance that a peak of this strength is no noise: one half at `DOUBTFUL_STRENGTH`."""
-    return strength**2 / (strength**2 + DOUBTFUL_STRENGTH**2)
+def event_probability(strength: float) -> float:
+    """Return the probability that a peak of this strength is not noise.
+
+    It is one half at `HALF_CONFIDENCE_STRENGTH`.
+    """
+    return strength**2 / (strength**2 + HALF_CONFIDENCE_STRENGTH**2)
 
 
 @dataclass(frozen=True)
-class Spot:
-    """One peak.
+class PeakCandidate:
+    """One peak as a candidate for a frame.
 
     Args:
-        peak: what was found.
-        shown: positions of the frames that show it, at least one.
-        position: the frame that would be taken for it: one of the coverage grid where that shows
-            it, else the middle one.
+        peak: the peak.
+        visible: positions of the frames that show it, at least one.
+        position: position of the frame to take for it: a frame of the coverage grid if one shows
+            the peak, otherwise the middle frame.
         is_covered: whether a coverage frame shows it.
-        worth_s: what it is worth when it is seen and read, in seconds of ordinary content.
-        detail_tokens: visual tokens at which 63 % of it can be read.
+        utility_s: value of the peak when it is seen and read, in seconds of ordinary content.
+        detail_tokens: visual tokens at which 63% of it is legible.
     """
 
     peak: Peak
-    shown: range
+    visible: range
     position: int
     is_covered: bool
-    worth_s: float
+    utility_s: float
     detail_tokens: float
 
-    def told(self) -> str:
-        """The peak in words."""
+    def describe(self) -> str:
+        """Return the reason for taking a frame here."""
         peak = self.peak
         lasting = "" if peak.end is None else f" for {float(peak.end - peak.time):.2f} s"
         return f"something new{lasting}, {peak.strength:.0f}x the usual change"
 
 
-def find_spots(
-    demand: Demand,
+def find_peak_candidates(
+    demand: SegmentDemand,
     *,
     times: Sequence[Fraction],
     span: range,
     coverage: Sequence[int],
-    room: int,
-    event_worth_s: float,
-) -> tuple[Spot, ...]:
-    """The peaks of a segment that are worth a frame, in order of time.
+    max_added: int,
+    event_value_s: float,
+) -> tuple[PeakCandidate, ...]:
+    """Find the peaks of a segment that may get a frame, in order of time.
 
     Args:
-        demand: the segment.
+        demand: the demand of the segment.
         times: times of all frames of the video.
         span: positions of the frames that lie in the segment.
         coverage: positions of the coverage frames that lie in it.
-        room: most frames that may be added for spots; the strongest are kept.
-        event_worth_s: worth of an event that is seen and read.
+        max_added: maximum number of frames added for peaks; the strongest peaks are kept.
+        event_value_s: value of an event that is seen and read, in seconds of ordinary content.
     """
-    chance = chance_of_event(demand)
-    found: dict[int, Spot] = {}
+    found: dict[int, PeakCandidate] = {}
     for peak in sorted(demand.peaks, key=lambda peak: (-peak.strength, peak.time)):
         if not span or demand.events_per_s == 0:
             break
-        shown = _shown(peak, times, span, lasting_s=demand.event_s)
-        middle = _middle(peak, times, shown)
-        known = coverage[bisect_left(coverage, shown.start) : bisect_left(coverage, shown.stop)]
+        visible = _visible_frames(peak, times, span, lasting_s=demand.event_s)
+        middle = _middle_frame(peak, times, visible)
+        known = coverage[bisect_left(coverage, visible.start) : bisect_left(coverage, visible.stop)]
         position = min(known, key=lambda each: (abs(each - middle), each), default=middle)
-        added = sum(not spot.is_covered for spot in found.values())
-        # One frame serves one peak, the strongest; so what is worth most is never shut out.
-        if position in found or (not known and added >= room):
+        added = sum(not candidate.is_covered for candidate in found.values())
+        # One frame serves one peak, the strongest, so the most valuable peak always gets a frame.
+        if position in found or (not known and added >= max_added):
             continue
-        found[position] = Spot(
+        found[position] = PeakCandidate(
             peak=peak,
-            shown=shown,
+            visible=visible,
             position=position,
             is_covered=bool(known),
-            worth_s=event_worth_s * chance(peak),
+            utility_s=event_value_s * peak_probability(demand, peak),
             detail_tokens=demand.detail_tokens,
         )
-    return tuple(spot for _, spot in sorted(found.items()))
+    return tuple(candidate for _, candidate in sorted(found.items()))
 
 
-def _shown(peak: Peak, times: Sequence[Fraction], span: range, *, lasting_s: float) -> range:
-    """The frames of a segment that show a peak. An end that was not seen is guessed."""
+def _visible_frames(
+    peak: Peak, times: Sequence[Fraction], span: range, *, lasting_s: float
+) -> range:
+    """Return the frames of a segment that show a peak; estimate the end if it was not seen."""
     first = min(bisect_left(times, peak.time, lo=span.start, hi=span.stop), span.stop - 1)
     if peak.end is not None:
         after = bisect_left(times, peak.end, lo=first, hi=span.stop)
@@ -411,9 +415,9 @@ def _shown(peak: Peak, times: Sequence[Fraction], span: range, *, lasting_s: flo
     return range(first, max(after, first + 1))
 
 
-def _middle(peak: Peak, times: Sequence[Fraction], shown: range) -> int:
-    """The middle frame of a peak whose end was seen, else the first: the rest is a guess."""
+def _middle_frame(peak: Peak, times: Sequence[Fraction], visible: range) -> int:
+    """Return the middle frame of a peak with a known end, otherwise its first frame."""
     if peak.end is None:
-        return shown.start
+        return visible.start
     half = (peak.time + peak.end) / 2
-    return max(shown.start, bisect_right(times, half, lo=shown.start, hi=shown.stop) - 1)
+    return max(visible.start, bisect_right(times, half, lo=visible.start, hi=visible.stop) - 1)

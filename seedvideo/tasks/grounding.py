@@ -22,7 +22,7 @@ from fractions import Fraction
 from typing import Final, Literal, TypeAlias, get_args
 
 from seedvideo.errors import GroundError, ModelError
-from seedvideo.sampler.geometry import stamp
+from seedvideo.sampler.geometry import format_timestamp
 from seedvideo.tasks.prompts import fault_of, inside_answer_marks, with_thinking
 from seedvideo.utils.timecode import Span, seconds
 
@@ -302,7 +302,7 @@ def ground_prompt(query: str, *, duration: Fraction, thinking: bool = False) -> 
         thinking: whether the model shall think first.
     """
     asked = (
-        f'The video lasts {stamp(duration)} seconds. When does this happen: "{query}"?'
+        f'The video lasts {format_timestamp(duration)} seconds. When does this happen: "{query}"?'
         f" Answer with start - end in seconds, or {NOT_FOUND}."
     )
     return with_thinking(asked, thinking=thinking)
@@ -382,6 +382,9 @@ def weigh_spans(
     return Weighed(
         moments=tuple(Moment(bounds[first], bounds[last + 1]) for first, last in told),
         scores=tuple(scores[at] for at in order),
-        texts=tuple(f"{stamp(times[first])} - {stamp(times[last])}" for first, last in told),
+        texts=tuple(
+            f"{format_timestamp(times[first])} - {format_timestamp(times[last])}"
+            for first, last in told
+        ),
         not_found=1 - there,
     )

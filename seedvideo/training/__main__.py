@@ -20,7 +20,7 @@ from seedvideo.model.checkpoint import load_checkpoint, save_checkpoint
 from seedvideo.model.metadata import Tokenizer
 from seedvideo.model.seedvl import SeedVL, SeedVLConfig, initialise
 from seedvideo.model.vision_encoder import ConvPatches, ConvStem
-from seedvideo.sampler.geometry import time_text
+from seedvideo.sampler.geometry import timestamp_text
 from seedvideo.tasks.prompts import CAPTION_PROMPT, THEN
 from seedvideo.training.answer_cli import app as answers_app
 from seedvideo.training.data import (
@@ -64,7 +64,7 @@ def vocabulary(data: DataOption, run: RunOption, size: int = 3_600) -> None:
     texts = [clean(text) for photo in read_flickr8k(data, "train") for text in photo.captions]
     # Words of names, prompts and times appear seldom, or in text that is not a caption.
     texts += 3 * [clean(photo.captions[0]) for photo in read_object_names(data)]
-    texts += 200 * [time_text(Fraction(25, 2)), CAPTION_PROMPT, NAME_PROMPT, f"a{THEN}a"]
+    texts += 200 * [timestamp_text(Fraction(25, 2)), CAPTION_PROMPT, NAME_PROMPT, f"a{THEN}a"]
     run.mkdir(parents=True, exist_ok=True)
     learn_vocabulary(texts, run / "tokenizer.json", size=size)
 

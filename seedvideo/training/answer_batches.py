@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from seedvideo.model.generation import THINK
 from seedvideo.model.metadata import ANSWER_ID, END_ID, FRAME_END_ID, FRAME_ID, IMAGE_ID, PAD_ID
-from seedvideo.sampler.geometry import time_text
+from seedvideo.sampler.geometry import timestamp_text
 from seedvideo.training.answer_questions import Quiz, QuizRow
 from seedvideo.training.auxiliary_tasks import Sights
 from seedvideo.training.collate import Encode
@@ -104,7 +104,7 @@ def sequence(row: QuizRow, counts: Sequence[int], encode: Encode) -> tuple[list[
     """Ids, positions, groups and, for ids of answers, one plus the number of their pair."""
     ids: list[int] = []
     for moment, count in zip(row.times, counts, strict=True):
-        ids += [*encode(time_text(moment)), FRAME_ID, *[IMAGE_ID] * count, FRAME_END_ID]
+        ids += [*encode(timestamp_text(moment)), FRAME_ID, *[IMAGE_ID] * count, FRAME_END_ID]
     prefix = len(ids)
     positions, groups, learned = list(range(prefix)), [0] * prefix, [0] * prefix
     for number, (prompt, thought, answer) in enumerate(row.pairs, start=1):

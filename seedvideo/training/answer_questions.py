@@ -18,7 +18,7 @@ import numpy as np
 from seedvideo.evaluate.synthetic.dataset import Question, ask_all
 from seedvideo.evaluate.synthetic.world import COUNT_WORDS, HELD_OUT, Event
 from seedvideo.model.generation import STEP, THINK, THINK_END
-from seedvideo.sampler.geometry import stamp
+from seedvideo.sampler.geometry import format_timestamp
 from seedvideo.tasks import question_answering
 from seedvideo.tasks.grounding import NOT_FOUND, ground_prompt
 from seedvideo.training.answer_data import FrameId, Told, ask_photos
@@ -297,7 +297,7 @@ def _noted(event: Event, span: Shown) -> str:
 
 
 def _span_text(span: Shown, times: Sequence[Fraction]) -> str:
-    return f"{stamp(times[span.first])} - {stamp(times[span.last])}"
+    return f"{format_timestamp(times[span.first])} - {format_timestamp(times[span.last])}"
 
 
 def _times(rng: np.random.Generator, count: int) -> tuple[tuple[Fraction, ...], Fraction]:

@@ -41,7 +41,7 @@ from seedvideo.evaluate.synthetic.world import COLOURS, MOST_AT_ONCE, MOTIONS, S
 from seedvideo.model.layers import Adapter, angles_1d
 from seedvideo.model.metadata import FRAME_END_ID, FRAME_ID, IMAGE_ID
 from seedvideo.model.seedvl import AnswerBranch
-from seedvideo.sampler.geometry import time_text
+from seedvideo.sampler.geometry import timestamp_text
 from seedvideo.training.answer_data import FrameId, Told
 from seedvideo.training.collate import Encode
 from seedvideo.training.feature_cache import Bank, Shelf, Size
@@ -324,7 +324,7 @@ def ends(
     ids = torch.tensor(
         [
             [
-                *encode(time_text(Fraction(int(tenths), 10))),
+                *encode(timestamp_text(Fraction(int(tenths), 10))),
                 FRAME_ID,
                 *[IMAGE_ID] * count,
                 FRAME_END_ID,

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from seedvideo.model.metadata import ANSWER_ID, END_ID, FRAME_END_ID, FRAME_ID, IMAGE_ID, PAD_ID
 from seedvideo.model.vision_encoder import STEM_STRIDE_PX, Grid
-from seedvideo.sampler.geometry import POOL, time_text
+from seedvideo.sampler.geometry import POOL, timestamp_text
 from seedvideo.training.data import Row, View
 
 Encode: TypeAlias = Callable[[str], Sequence[int]]
@@ -63,7 +63,7 @@ def prefix_ids(row: Row, visual_tokens: int, encode: Encode) -> list[int]:
     """Ids of the frames, with their times, and of the prompt."""
     ids: list[int] = []
     for time in row.times:
-        ids += [*encode(time_text(time)), FRAME_ID, *[IMAGE_ID] * visual_tokens, FRAME_END_ID]
+        ids += [*encode(timestamp_text(time)), FRAME_ID, *[IMAGE_ID] * visual_tokens, FRAME_END_ID]
     return [*ids, *encode(row.prompt)]
 
 

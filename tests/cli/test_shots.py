@@ -47,7 +47,7 @@ def test_a_damaged_entry_is_said_aloud(run: Run, three: Path, tmp_path: Path) ->
     next((tmp_path / "kept").iterdir()).write_bytes(b"damaged")
     result = run("shots", three, "--cache", tmp_path / "kept")
     assert result.code == 0
-    assert "made anew" in result.err
+    assert "analysed again" in result.err
 
 
 def test_a_file_that_is_no_video(run: Run, clips: Path) -> None:

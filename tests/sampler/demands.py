@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from seedvideo.media.types import MediaWarning
 from seedvideo.sampler.allocation import Level
 from seedvideo.sampler.plan import Plan
-from seedvideo.sampler.utility import Demand, Peak, Still
+from seedvideo.sampler.utility import Peak, SegmentDemand, StillPicture
 from seedvideo.utils.timecode import Span
 from tests.sampler.plans import make_plan
 from tests.sampler.videos import video
@@ -28,8 +28,8 @@ LEVELS = tuple(
 class Found:
     """An analysis by hand."""
 
-    demands: tuple[Demand, ...]
-    busy_share: float = 0.0
+    demands: tuple[SegmentDemand, ...]
+    busy_fraction: float = 0.0
     method: str = "by hand"
     notes: tuple[str, ...] = ()
     warnings: tuple[MediaWarning, ...] = ()
@@ -46,8 +46,8 @@ def demand(
     peaks: tuple[Peak, ...] = (),
     density: tuple[tuple[Fraction, float], ...] = (),
     starts_shot: bool = False,
-) -> Demand:
-    return Demand(
+) -> SegmentDemand:
+    return SegmentDemand(
         start=Fraction(start),
         end=Fraction(end),
         base=1.0,
@@ -67,15 +67,15 @@ def flash(time: Fraction | int | str, *, lasts: Fraction | int | str = Fraction(
 
 
 @st.composite
-def stills(draw: st.DrawFn, *, first: int, after: int) -> Still:
+def stills(draw: st.DrawFn, *, first: int, after: int) -> StillPicture:
     """A blank or frozen picture in the frames ``[first, after)`` at 30 a second."""
     core = sorted(draw(st.tuples(*[st.integers(first, after)] * 2)))
     span = Span(core[0] * TICK, core[1] * TICK) if core[0] < core[1] else None
-    return Still(is_blank=draw(st.booleans()), core=span)
+    return StillPicture(is_blank=draw(st.booleans()), core=span)
 
 
 @st.composite
-def segments(draw: st.DrawFn, *, first: int, after: int) -> Demand:
+def segments(draw: st.DrawFn, *, first: int, after: int) -> SegmentDemand:
     """What a segment of the frames ``[first, after)`` at 30 a second may ask for."""
     ticks = st.integers(first, after - 1)
     peaks = sorted(
@@ -89,7 +89,7 @@ def segments(draw: st.DrawFn, *, first: int, after: int) -> Demand:
     )
     inner = sorted(draw(st.sets(ticks, max_size=5)) - {first})
     weights = st.just(0.0) | st.floats(1e-3, 1e3)
-    return Demand(
+    return SegmentDemand(
         start=first * TICK,
         end=after * TICK,
         base=draw(st.floats(0.1, 10)),
@@ -113,7 +113,7 @@ def founds(draw: st.DrawFn, frames: int) -> Found:
     cuts = sorted(draw(st.sets(st.integers(1, frames), max_size=5)) - {frames})
     bounds = [0, *cuts, frames]
     demands = tuple(draw(segments(first=first, after=after)) for first, after in pairwise(bounds))
-    return Found(demands, busy_share=draw(st.sampled_from([0.0, 0.0, 0.2, 0.5, 1.0])))
+    return Found(demands, busy_fraction=draw(st.sampled_from([0.0, 0.0, 0.2, 0.5, 1.0])))
 
 
 def adaptive(found: Found, count: int, **options: Any) -> Plan:

@@ -1,7 +1,7 @@
 """Clips with what a small brief event can hide in, encoded when tests run.
 
 A picture of 640x360 with print of four pixels is one of 1920x1080 with print of twelve, made a
-third as large: looks of both are the same.
+third as large: thumbnails of both are the same.
 """
 
 from collections.abc import Callable, Iterator
@@ -161,7 +161,7 @@ def filmed(
 
 @cache
 def _scenery(width_px: int) -> Floats:
-    """A picture that is painted once; nobody may write to it."""
+    """A picture that is painted once; read-only."""
     picture = scenery(width_px, HEIGHT_PX)
     picture.flags.writeable = False
     return picture

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from seedvideo.config import PRESET_FPS, Limits
 from seedvideo.errors import PlanError
-from seedvideo.sampler.geometry import SEED, TokenGeometry, time_text
+from seedvideo.sampler.geometry import SEED, TokenGeometry, timestamp_text
 from seedvideo.sampler.plan import Plan
-from seedvideo.sampler.utility import EVENT_WORTH_S, Looks, worth
+from seedvideo.sampler.utility import EVENT_VALUE_S, FrameCounts, expected_utility
 from tests.sampler.demands import Found, adaptive, demand, flash, founds, structured
 from tests.sampler.plans import make_plan
 from tests.sampler.videos import even_times, info, text_price, video
@@ -66,7 +66,7 @@ def test_what_every_plan_promises(request: dict[str, Any]) -> None:
     assert {frame.pts for frame in plan.frames} <= set(request["times"])
     assert len(plan.frames) <= (request["max_frames"] or 4096)
     for frame in plan.frames:
-        assert frame.text_tokens == text_price(time_text(frame.pts))
+        assert frame.text_tokens == text_price(timestamp_text(frame.pts))
         assert "; level " in frame.reason
     assert plan.segments[0].start == 0
     assert all(one.end == other.start for one, other in pairwise(plan.segments))
@@ -125,7 +125,7 @@ def test_the_coverage_grid_is_never_given_up(request: dict[str, Any]) -> None:
 def test_no_gap_exceeds_that_of_the_grid(
     frames: int, budget: int, share: float, data: st.DataObject
 ) -> None:
-    found = replace(data.draw(founds(frames)), busy_share=0.0)
+    found = replace(data.draw(founds(frames)), busy_fraction=0.0)
     plan = adaptive(found, frames, budget_tokens=budget, coverage=share)
     # As many as its share pays for at the lowest level, one a second at most; or as many as all of
     # it pays for at the highest.
@@ -145,10 +145,10 @@ def test_full_coverage_is_the_even_plan(frames: int, budget: int, data: st.DataO
     asked = adaptive(found, frames, budget_tokens=budget, coverage=1.0)
     # Blank and frozen stretches stay small in it: see test_freezes.
     moving = tuple(replace(each, still=None) for each in found.demands)
-    busy = replace(found, busy_share=1.0, demands=moving)
+    busy = replace(found, busy_fraction=1.0, demands=moving)
     flooded = adaptive(busy, frames, budget_tokens=budget)
     assert asked.targets() == even.targets()
-    # Where everything is busy the plan is even too, at the size that is worth most.
+    # Where everything is busy the plan is even too, at the size of most utility.
     assert len({frame.tokens for frame in flooded.frames}) == 1
     positions = [round(frame.pts * 30) for frame in flooded.frames]
     gaps = [later - earlier for earlier, later in pairwise(positions)]
@@ -184,7 +184,7 @@ def test_content_without_structure_is_sampled_evenly(
 def test_no_even_plan_with_the_frames_of_the_grid_is_worth_more(
     request: dict[str, Any], cap: int, seed: int
 ) -> None:
-    # Detail is told in squares of 28 px, which are this geometry's tokens.
+    # Detail is counted in squares of 28 px, which are this geometry's tokens.
     geometry = request["geometry"] = SEED
     cap = geometry.levels_tokens[seed % len(geometry.levels_tokens)]
     facts, times = request["info"], request["times"]
@@ -197,12 +197,12 @@ def test_no_even_plan_with_the_frames_of_the_grid_is_worth_more(
     )
     tokens = geometry.tokens(width_px=width_px, height_px=height_px)
     # Beyond the task's rate, or two frames a change, the policy does not go either.
-    room = 0
+    most = 0
     for need in request["analysis"].demands:
         inside = sum(need.start <= moment < need.end for moment in times)
         most_fps = min(max(PRESET_FPS[request["rate_preset"]], 2 / need.picture_s), 5)
-        room += min(inside, max(1, math.ceil(need.length_s * most_fps)))
-    count = min(room, plan.budget_tokens // (tokens + 8))
+        most += min(inside, max(1, math.ceil(need.length_s * most_fps)))
+    count = min(most, plan.budget_tokens // (tokens + 8))
     if count < max(decision.coverage_frames, 2) or decision.coverage_share == 1:
         return
     even = make_plan(
@@ -221,9 +221,9 @@ def test_no_even_plan_with_the_frames_of_the_grid_is_worth_more(
     total = 0.0
     for need in request["analysis"].demands:
         inside = sum(need.start <= frame.pts < need.end for frame in even.frames)
-        looks = Looks(fine=inside, fine_tokens=tokens)
+        counts = FrameCounts(fine=inside, fine_tokens=tokens)
         # Events at peaks are left out: what the even plan meets of them only adds to it.
-        total += float(worth(need, looks, event_worth_s=max(EVENT_WORTH_S, 2 * gap_s)))
+        total += float(expected_utility(need, counts, event_value_s=max(EVENT_VALUE_S, 2 * gap_s)))
     if len(even.frames) >= decision.coverage_frames:
         assert total <= decision.worth_s * 1.01 * TIGHT
 
@@ -247,7 +247,7 @@ def test_a_flash_in_a_still_hour_is_shown_large() -> None:
 
 def test_what_is_busy_cannot_take_the_grid() -> None:
     calm, busy = demand(0, 1200, change_s=30), demand(1200, 2400, change_s=0.2, events_per_s=4)
-    plan = adaptive(Found((calm, busy), busy_share=0.5), 2400 * 30)
+    plan = adaptive(Found((calm, busy), busy_fraction=0.5), 2400 * 30)
     assert plan.decision is not None
     assert plan.decision.coverage_share == pytest.approx(0.5 + 0.5 * 2 / 7)
     still = [frame for frame in plan.frames if frame.pts < 1200]
@@ -284,7 +284,7 @@ def test_detail_is_a_matter_of_pixels_not_of_tokens() -> None:
     assert needs is not None
     assert needs.detail_tokens == pytest.approx(10, rel=1e-3)
     shown = plan.frames[0]
-    assert f"reads {100 * (1 - np.exp(-shown.tokens / 10)):.0f} % of the detail" in shown.reason
+    assert f"reads {100 * (1 - np.exp(-shown.tokens / 10)):.0f}% of the detail" in shown.reason
 
 
 # Bounds
@@ -315,7 +315,7 @@ def test_levels_and_frames_are_bounds() -> None:
 
 
 def test_what_cannot_be_had() -> None:
-    with pytest.raises(PlanError, match="3 frames a second are 1,800 frames of at least 120") as e:
+    with pytest.raises(PlanError, match="min_fps 3 needs 1,800 frames of at least 120") as e:
         adaptive(structured(), 600 * 30, min_fps=3)
     assert e.value.code == "plan.over_budget"
     with pytest.raises(PlanError, match="one frame at level 128 costs 128"):
@@ -323,7 +323,7 @@ def test_what_cannot_be_had() -> None:
     facts, times = video(300)
     with pytest.raises(PlanError, match="needs an analysis"):
         make_plan(facts, times, source="x", policy="adaptive")
-    with pytest.raises(PlanError, match="leaves out"):
+    with pytest.raises(PlanError, match="does not cover"):
         make_plan(
             facts,
             times,
@@ -357,14 +357,15 @@ def test_prices_that_nobody_guesses_stay_within_the_budget() -> None:
 def test_the_summary_says_how_good_the_plan_is() -> None:
     lines = adaptive(structured(), 600 * 30).summary().splitlines()
     assert "policy    adaptive, seed geometry" in lines
-    assert "analysis  by hand, 0 % of the time busy" in lines
-    assert any(line.startswith("worth ") and "over the best even plan" in line for line in lines)
+    assert "analysis  by hand, 0% of the time busy" in lines
+    (utility,) = (line for line in lines if line.startswith("utility "))
+    assert "over the best uniform plan" in utility
     even = adaptive(structured(), 600 * 30, coverage=1.0).summary()
-    assert "evenly spread" in even
+    assert "uniform: no other plan" in even
 
 
 def test_the_explanation_has_a_row_a_segment() -> None:
-    many = Found(tuple(demand(place, place + 1, change_s=1 + place % 9) for place in range(60)))
+    many = Found(tuple(demand(i, i + 1, change_s=1 + i % 9) for i in range(60)))
     plan = adaptive(many, 60 * 30)
     assert "and 52 more segments" in plan.summary()
     assert len(plan.explain().split("\n\n")[1].splitlines()) == 62

@@ -7,13 +7,13 @@ import pytest
 
 from seedvideo.errors import PlanError
 from seedvideo.sampler.plan import Plan
-from seedvideo.sampler.request import decode_costs
+from seedvideo.sampler.request import compute_decode_costs
 from tests.sampler.demands import adaptive, structured
 
 
 @pytest.fixture(scope="module")
 def whole() -> Any:
-    costs = decode_costs(range(60 * 30), range(0, 60 * 30, 250))
+    costs = compute_decode_costs(range(60 * 30), range(0, 60 * 30, 250))
     return adaptive(structured(60), 60 * 30, costs=costs, budget_tokens=5000).to_json()
 
 

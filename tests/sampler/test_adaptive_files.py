@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import seedvideo
-from seedvideo.sampler.geometry import SEED, TokenGeometry, assumed_text_tokens
+from seedvideo.sampler.geometry import SEED, TokenGeometry, default_text_tokens
 from seedvideo.sampler.plan import Plan
 from tests.fixtures import Clips, ffmpeg, read_number
 from tests.sampler.plans import make_plan
@@ -42,7 +42,7 @@ def planned(
         budget_tokens=budget,
         coverage=coverage,
         analysis=video.analysis("fast"),
-        text_tokens=assumed_text_tokens,
+        text_tokens=default_text_tokens,
     )
 
 

@@ -10,7 +10,8 @@ from seedvideo.config import AnalysisMethod
 from seedvideo.errors import MediaError
 from seedvideo.media import open_video
 from seedvideo.media.decoder import LookSize, LookSpan
-from seedvideo.sampler.analysis import analyse, kept_analysis
+from seedvideo.sampler.analysis import analyze
+from seedvideo.sampler.analysis_cache import load_or_analyze
 from tests.fixtures import Clips, coded_video
 from tests.sampler.plans import make_plan
 
@@ -48,7 +49,7 @@ def test_a_damaged_only_keyframe(clips: Clips, name: str) -> None:
         outcomes: set[str] = set()
         for method in methods:
             try:
-                found = analyse(reader, method=method)
+                found = analyze(reader, method=method)
             except MediaError as error:
                 outcomes.add(error.code)
                 continue
@@ -92,7 +93,7 @@ def test_a_file_without_keyframes_is_looked_at_all_the_same(clips: Clips) -> Non
     with open_video(broken) as reader:
         assert reader.keyframes == (0,) or reader.keyframes == ()
         for method in ("fast", "full"):
-            found = analyse(reader, method=method)
+            found = analyze(reader, method=method)
             assert len(found.signals) > 0 and found.demands[0].detail_tokens > 0
 
 
@@ -105,7 +106,7 @@ def test_one_damaged_frame_alone(clips: Clips) -> None:
     with open_video(broken) as reader:
         assert list(reader.looks([LookSpan(0, 1, "all")], LookSize(16, 16))) == []
         with pytest.raises(MediaError) as caught:
-            analyse(reader)
+            analyze(reader)
     assert caught.value.code in ("media.corrupt", "media.no_frames")
     assert "broken-one.mp4" in caught.value.message
 
@@ -113,6 +114,6 @@ def test_one_damaged_frame_alone(clips: Clips) -> None:
 def test_a_kept_analysis_keeps_its_warnings(clips: Clips, tmp_path: Path) -> None:
     path = shutil.copy(damaged(clips, "mpeg4"), tmp_path / "clip.mp4")
     with open_video(path) as reader:
-        first, second = (kept_analysis(reader, method="fast", folder=tmp_path) for _ in range(2))
+        first, second = (load_or_analyze(reader, method="fast", folder=tmp_path) for _ in range(2))
     assert first.warnings == second.warnings
     assert [warning.code for warning in first.warnings] == ["media.damaged"]

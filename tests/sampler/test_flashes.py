@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import seedvideo
-from seedvideo.sampler.demand_estimation import trust
-from seedvideo.sampler.novelty import Event
-from seedvideo.sampler.shots import FlashFinder, with_flashes
+from seedvideo.sampler.demand_estimation import event_confidence
+from seedvideo.sampler.novelty import NoveltyEvent
+from seedvideo.sampler.shots import FlashDetector, merge_flashes
 from tests.fixtures import ffmpeg
 
 SIDE_BLOCKS = 20
@@ -18,12 +18,12 @@ SIDE_BLOCKS = 20
 def found(pictures: Sequence[float], *, step_s: float = 0.1) -> list[tuple[int, int | None]]:
     """Flashes in looks at plain pictures of these brightnesses, with a little noise."""
     dice = np.random.default_rng(3)
-    finder = FlashFinder()
-    for place, level in enumerate(pictures):
+    detector = FlashDetector()
+    for i, level in enumerate(pictures):
         noise = dice.normal(0, 0.2, SIDE_BLOCKS**2)
-        finder.see(place, place * step_s, (level + noise).astype(np.float32))
-    assert all(event.share == 1 and event.strength > 0 for event in finder.events)
-    return [(event.rank, event.end_rank) for event in finder.events]
+        detector.update(i, i * step_s, (level + noise).astype(np.float32))
+    assert all(event.area_fraction == 1 and event.strength > 0 for event in detector.events)
+    return [(event.frame_index, event.end_index) for event in detector.events]
 
 
 def test_what_comes_and_goes_is_a_flash() -> None:
@@ -50,20 +50,24 @@ def test_nothing_is_told_across_a_gap() -> None:
 
 
 def test_what_a_flash_makes_new_goes_with_it() -> None:
-    flash = Event(30, 90.0, 33, 1.0)
-    others = [Event(12, 20.0, None, 0.01), Event(30, 40.0, None, 0.1), Event(33, 50.0, None, 0.1)]
-    assert with_flashes(others, [flash]) == [others[0], flash]
-    assert with_flashes(others, []) == others
+    flash = NoveltyEvent(30, 90.0, 33, 1.0)
+    others = [
+        NoveltyEvent(12, 20.0, None, 0.01),
+        NoveltyEvent(30, 40.0, None, 0.1),
+        NoveltyEvent(33, 50.0, None, 0.1),
+    ]
+    assert merge_flashes(others, [flash]) == [others[0], flash]
+    assert merge_flashes(others, []) == others
 
 
 def test_rare_events_are_trusted_and_crowded_ones_must_stand_out() -> None:
     times_s = np.arange(0, 1200, 0.1)
-    rare = [Event(place * 600, 12.0, None, 0.01) for place in range(20)]
-    assert trust(rare[7], rare, times_s) == 1
-    crowd = [Event(place * 30, 12.0, None, 0.01) for place in range(400)]
-    assert trust(crowd[200], crowd, times_s) < 0.2
-    crowd[200] = Event(6000, 60.0, None, 0.01)
-    assert trust(crowd[200], crowd, times_s) > 0.9
+    rare = [NoveltyEvent(i * 600, 12.0, None, 0.01) for i in range(20)]
+    assert event_confidence(rare[7], rare, times_s) == 1
+    crowd = [NoveltyEvent(i * 30, 12.0, None, 0.01) for i in range(400)]
+    assert event_confidence(crowd[200], crowd, times_s) < 0.2
+    crowd[200] = NoveltyEvent(6000, 60.0, None, 0.01)
+    assert event_confidence(crowd[200], crowd, times_s) > 0.9
 
 
 @pytest.mark.parametrize("analysis", ["fast", "full"])

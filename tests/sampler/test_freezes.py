@@ -9,7 +9,7 @@ import pytest
 
 import seedvideo
 from seedvideo.config import AnalysisMethod, PolicyName
-from seedvideo.sampler.freezes import Floats, Freeze, FreezeFinder
+from seedvideo.sampler.freezes import Floats, Freeze, FreezeDetector
 from seedvideo.sampler.types import PlannedFrame
 from tests.fixtures import ffmpeg
 
@@ -145,20 +145,20 @@ def test_an_even_plan_that_was_asked_for_stays_even(tmp_path: Path) -> None:
 GRID = (2, 3)
 
 
-def states(*levels: float, contrast: float = 20.0) -> Floats:
+def features(*levels: float, contrast: float = 20.0) -> Floats:
     means = np.resize(np.asarray(levels, np.float32), 6)
     return np.concatenate([means, np.full(6, contrast, np.float32)])
 
 
 def found(*seen: tuple[int, float, Floats], frames: int, end_s: float) -> tuple[Freeze, ...]:
-    finder = FreezeFinder(GRID)
-    for rank, time_s, picture in seen:
-        finder.see(rank, time_s, picture)
-    return finder.finish(frames, end_s)
+    detector = FreezeDetector(GRID)
+    for frame_index, time_s, picture in seen:
+        detector.update(frame_index, time_s, picture)
+    return detector.finish(frames, end_s)
 
 
 def test_the_core_ends_where_frames_are_not_known() -> None:
-    a, b = states(50.0, 90.0), states(150.0, 20.0)
+    a, b = features(50.0, 90.0), features(150.0, 20.0)
     seen = [(3 * step, step / 10, a if step < 30 else b) for step in range(60)]
     assert found(*seen, frames=180, end_s=6.0) == (
         Freeze(0, 90, 0, 88, is_blank=False),
@@ -167,26 +167,26 @@ def test_the_core_ends_where_frames_are_not_known() -> None:
 
 
 def test_skipped_frames_count_as_unchanged() -> None:
-    a, b = states(50.0, 90.0), states(150.0, 20.0)
+    a, b = features(50.0, 90.0), features(150.0, 20.0)
     assert found((0, 0.0, a), (250, 10.0, a), (500, 20.0, b), frames=510, end_s=20.4) == (
         Freeze(0, 500, 0, 500, is_blank=False),
     )
 
 
 def test_slow_changes_end_a_freeze() -> None:
-    seen = [(step, step / 10, states(50.0 + step / 3, 90.0)) for step in range(100)]
+    seen = [(step, step / 10, features(50.0 + step / 3, 90.0)) for step in range(100)]
     assert found(*seen, frames=100, end_s=10.0) == ()
 
 
 def test_a_blank_picture_may_change_its_colour() -> None:
-    seen = [(step, step / 10, states(2.0 * step, contrast=0.5)) for step in range(40)]
+    seen = [(step, step / 10, features(2.0 * step, contrast=0.5)) for step in range(40)]
     assert found(*seen, frames=40, end_s=4.0) == (Freeze(0, 40, 0, 40, is_blank=True),)
 
 
 def test_one_flash_is_no_stretch() -> None:
-    busy = [states(50.0, 90.0), states(90.0, 50.0)]
+    busy = [features(50.0, 90.0), features(90.0, 50.0)]
     seen = [(step, step / 10, busy[step % 2]) for step in range(40)]
-    seen[20] = (20, 2.0, states(255.0, contrast=0.0))
+    seen[20] = (20, 2.0, features(255.0, contrast=0.0))
     assert found(*seen, frames=40, end_s=4.0) == ()
 
 

@@ -56,14 +56,14 @@ def official_resize(
 
 
 @pytest.mark.parametrize("source", GOLDEN)
-@pytest.mark.parametrize("place", range(6))
-def test_sizes_equal_the_published_table(source: tuple[int, int], place: int) -> None:
+@pytest.mark.parametrize("i", range(6))
+def test_sizes_equal_the_published_table(source: tuple[int, int], i: int) -> None:
     width_px, height_px = SEED.size(
-        width_px=source[0], height_px=source[1], level_tokens=LEVELS_TOKENS[place]
+        width_px=source[0], height_px=source[1], level_tokens=LEVELS_TOKENS[i]
     )
-    assert f"{width_px}x{height_px}" == GOLDEN[source][place]
+    assert f"{width_px}x{height_px}" == GOLDEN[source][i]
     tokens = SEED.tokens(width_px=width_px, height_px=height_px)
-    assert tokens == GOLDEN_TOKENS[source][place]
+    assert tokens == GOLDEN_TOKENS[source][i]
 
 
 @given(width=sides, height=sides, level=st.sampled_from(LEVELS_TOKENS))

@@ -13,11 +13,11 @@ from seedvideo.sampler.knapsack import (
     MAX_EXACT_ITEMS,
     Hulls,
     Item,
-    front,
-    hull,
-    prepare,
+    build_hulls,
+    pareto_front,
     solve,
-    walk,
+    upper_hull,
+    walk_greedily,
 )
 from tests.tiers import examples
 
@@ -57,7 +57,7 @@ def costs(hulls: Hulls, chosen: tuple[int, ...]) -> list[int]:
 @given(problems, budgets)
 @many
 def test_the_best_choice_of_few_items(some: list[Item], budget: int) -> None:
-    hulls = prepare(some)
+    hulls = build_hulls(some)
     solution = solve(hulls, budget)
     best = oracle(hulls, budget)
     assert solution.is_exact
@@ -70,8 +70,8 @@ def test_the_best_choice_of_few_items(some: list[Item], budget: int) -> None:
 @given(problems, budgets)
 @many
 def test_the_walk_certifies_itself(some: list[Item], budget: int) -> None:
-    hulls = prepare(some)
-    walked = walk(hulls, budget)
+    hulls = build_hulls(some)
+    walked = walk_greedily(hulls, budget)
     value = hulls.value(walked.options)
     best = oracle(hulls, budget)
     assert hulls.cost(walked.options) <= budget
@@ -83,9 +83,9 @@ def test_the_walk_certifies_itself(some: list[Item], budget: int) -> None:
 @given(st.lists(items, min_size=MAX_EXACT_ITEMS + 1, max_size=40), st.integers(0, 600))
 @examples(100)
 def test_many_items_stay_within_the_certificate(some: list[Item], budget: int) -> None:
-    hulls = prepare(some)
+    hulls = build_hulls(some)
     solution = solve(hulls, budget)
-    walked = walk(hulls, budget)
+    walked = walk_greedily(hulls, budget)
     assert solution.cost <= budget
     assert hulls.value(walked.options) <= solution.value * TIGHT
     best = oracle(hulls, budget)
@@ -97,7 +97,7 @@ def test_many_items_stay_within_the_certificate(some: list[Item], budget: int) -
 @given(problems, budgets)
 @many
 def test_the_refill_leaves_nothing_that_fits(some: list[Item], budget: int) -> None:
-    hulls = prepare(some)
+    hulls = build_hulls(some)
     solution = solve(hulls, budget)
     left = budget - solution.cost
     for each, option in zip(hulls.items, solution.options, strict=True):
@@ -108,8 +108,8 @@ def test_the_refill_leaves_nothing_that_fits(some: list[Item], budget: int) -> N
 @given(items)
 @many
 def test_slopes_of_a_hull_fall(each: Item) -> None:
-    kept = front(each)
-    corners = hull(each, kept)
+    kept = pareto_front(each)
+    corners = upper_hull(each, kept)
     assert {corners[0], corners[-1]} == {kept[0], kept[-1]}
     points = [(float(each.costs[corner]), float(each.values[corner])) for corner in corners]
     corner_costs, corner_values = map(list, zip(*points, strict=True))
@@ -124,9 +124,9 @@ def test_slopes_of_a_hull_fall(each: Item) -> None:
 @given(items, st.integers(2, 5), budgets)
 @many
 def test_equal_items_differ_by_one_step(each: Item, count: int, budget: int) -> None:
-    hulls = prepare([each] * count)
-    chosen = walk(hulls, budget).options
-    corners = hull(each, front(each)).tolist()
+    hulls = build_hulls([each] * count)
+    chosen = walk_greedily(hulls, budget).options
+    corners = upper_hull(each, pareto_front(each)).tolist()
     places = [corners.index(option) for option in chosen]
     assert max(places) - min(places) <= 1
     # Ties go to the lower index.
@@ -136,9 +136,9 @@ def test_equal_items_differ_by_one_step(each: Item, count: int, budget: int) -> 
 @given(problems, budgets, budgets)
 @many
 def test_a_larger_budget_takes_nothing_away(some: list[Item], one: int, other: int) -> None:
-    hulls = prepare(some)
+    hulls = build_hulls(some)
     less, more = sorted((one, other))
-    before, after = (costs(hulls, walk(hulls, budget).options) for budget in (less, more))
+    before, after = (costs(hulls, walk_greedily(hulls, budget).options) for budget in (less, more))
     assert all(low <= high for low, high in zip(before, after, strict=True))
     assert solve(hulls, less).value <= solve(hulls, more).value * TIGHT
 
@@ -146,18 +146,19 @@ def test_a_larger_budget_takes_nothing_away(some: list[Item], one: int, other: i
 @given(problems, budgets, st.integers(0, 5), st.floats(1, 100))
 @many
 def test_more_weight_never_costs_an_item_its_share(
-    some: list[Item], budget: int, place: int, factor: float
+    some: list[Item], budget: int, i: int, factor: float
 ) -> None:
-    place %= len(some)
+    i %= len(some)
     heavier = list(some)
-    heavier[place] = replace(some[place], values=some[place].values * factor)
+    heavier[i] = replace(some[i], values=some[i].values * factor)
     before, after = (
-        costs(hulls, walk(hulls, budget).options) for hulls in (prepare(some), prepare(heavier))
+        costs(hulls, walk_greedily(hulls, budget).options)
+        for hulls in (build_hulls(some), build_hulls(heavier))
     )
     # Rounding may part slopes that were equal, or join them: such ties prove nothing.
-    slopes = prepare(heavier).slopes
+    slopes = build_hulls(heavier).slopes
     if len(slopes) < 2 or np.min(-np.diff(slopes) / slopes[:-1]) > 1e-9:
-        assert after[place] >= before[place]
+        assert after[i] >= before[i]
 
 
 @given(problems, budgets, st.integers(-30, 30))
@@ -165,7 +166,7 @@ def test_more_weight_never_costs_an_item_its_share(
 def test_the_scale_of_values_changes_nothing(some: list[Item], budget: int, power: int) -> None:
     # Powers of two: scaled without rounding.
     scaled = [replace(each, values=each.values * 2.0**power) for each in some]
-    assert solve(prepare(scaled), budget).options == solve(prepare(some), budget).options
+    assert solve(build_hulls(scaled), budget).options == solve(build_hulls(some), budget).options
 
 
 @given(problems, budgets, st.randoms(use_true_random=False))
@@ -173,14 +174,14 @@ def test_the_scale_of_values_changes_nothing(some: list[Item], budget: int, powe
 def test_the_order_of_items_changes_nothing(some: list[Item], budget: int, dice: object) -> None:
     order = list(range(len(some)))
     dice.shuffle(order)  # type: ignore[attr-defined]
-    here, there = prepare(some), prepare([some[place] for place in order])
+    here, there = build_hulls(some), build_hulls([some[i] for i in order])
     one, other = solve(here, budget), solve(there, budget)
     assert math.isclose(one.value, other.value, rel_tol=1e-12)
     assert math.isclose(one.bound, other.bound, rel_tol=1e-12)
-    walked, mixed = walk(here, budget).options, walk(there, budget).options
+    walked, mixed = walk_greedily(here, budget).options, walk_greedily(there, budget).options
     slopes = here.slopes
     if len(set(slopes.tolist())) == len(slopes):
-        assert tuple(walked[place] for place in order) == mixed
+        assert tuple(walked[i] for i in order) == mixed
 
 
 @given(
@@ -193,8 +194,8 @@ def test_log_utility_fills_like_water(weights: list[int], threshold: int, budget
     # sum w log(1 + c / t) within a budget: c = max(0, w / price - t), one price for all.
     steps = np.arange(budget + 2)
     some = [Item(steps, weight * np.log1p(steps / threshold)) for weight in weights]
-    hulls = prepare(some)
-    walked = walk(hulls, budget)
+    hulls = build_hulls(some)
+    walked = walk_greedily(hulls, budget)
     assert walked.slope > 0
     for weight, cost in zip(weights, costs(hulls, walked.options), strict=True):
         assert abs(cost - max(0.0, weight / walked.slope - threshold)) <= 1 + 1e-6
@@ -207,10 +208,10 @@ def test_halves_of_an_item_get_what_the_whole_got(
 ) -> None:
     half = Item(whole.costs, whole.values)
     doubled = Item(2 * whole.costs, 2 * whole.values)
-    one, two = prepare([doubled, *others]), prepare([half, half, *others])
-    together = costs(one, walk(one, budget).options)[0]
-    apart = sum(costs(two, walk(two, budget).options)[:2])
-    corners = doubled.costs[hull(doubled, front(doubled))]
+    one, two = build_hulls([doubled, *others]), build_hulls([half, half, *others])
+    together = costs(one, walk_greedily(one, budget).options)[0]
+    apart = sum(costs(two, walk_greedily(two, budget).options)[:2])
+    corners = doubled.costs[upper_hull(doubled, pareto_front(doubled))]
     assert abs(together - apart) <= max(np.diff(corners), default=0)
 
 
@@ -219,14 +220,14 @@ def test_halves_of_an_item_get_what_the_whole_got(
 def test_a_budget_too_small(some: list[Item], budget: int) -> None:
     if budget < 0:
         with pytest.raises(ValueError, match="the cheapest options cost 0"):
-            solve(prepare(some), budget)
+            solve(build_hulls(some), budget)
 
 
 def test_what_many_items_leave_open() -> None:
     # With one item more than is solved exactly, the kink stays hidden from the walk.
     kinked = item((0, 0.0), (1, 1.0), (100, 300.0))
     some = [kinked] * (MAX_EXACT_ITEMS + 1)
-    solution = solve(prepare(some), 150)
+    solution = solve(build_hulls(some), 150)
     assert not solution.is_exact
     assert solution.value < solution.bound
-    assert solve(prepare(some[1:]), 150).is_exact
+    assert solve(build_hulls(some[1:]), 150).is_exact

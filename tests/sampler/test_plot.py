@@ -41,7 +41,7 @@ def seen(seconds: int = 100) -> Seen:
             demand(half, seconds, change_s=1, starts_shot=True),
         ),
         signals=Signals(
-            ranks=np.arange(count),
+            frame_indices=np.arange(count),
             times_s=times_s,
             novelty=novelty,
             motion=motion,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from seedvideo.config import Limits, PolicyName, SamplingConfig
 from seedvideo.errors import PlanError
-from seedvideo.sampler.geometry import SEED, TokenGeometry, time_text
+from seedvideo.sampler.geometry import SEED, TokenGeometry, timestamp_text
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import POLICIES
 from tests.sampler.demands import Found, demand
@@ -57,7 +57,7 @@ def test_what_every_plan_promises(request: dict[str, Any]) -> None:
         assert frame.width_px % unit == frame.height_px % unit == 0
         assert frame.tokens == frame.width_px * frame.height_px // unit**2
         assert frame.tokens <= plan.segments[0].level_tokens
-        assert frame.text_tokens == text_price(time_text(frame.pts))
+        assert frame.text_tokens == text_price(timestamp_text(frame.pts))
         assert frame.reason
     if plan.policy != "seed1.5":
         assert plan.charged_tokens == plan.totals.tokens
@@ -195,7 +195,7 @@ def test_not_even_one_frame(policy: PolicyName) -> None:
     with pytest.raises(PlanError, match="one frame at level 128") as caught:
         make_plan(facts, times, source="x", policy=policy, budget_tokens=127)
     assert caught.value.code == "plan.over_budget"
-    assert caught.value.hint == "give a budget of at least 128 tokens"
+    assert caught.value.hint == "raise the budget to at least 128 tokens"
     with pytest.raises(PlanError) as caught:
         make_plan(
             facts,
@@ -205,7 +205,7 @@ def test_not_even_one_frame(policy: PolicyName) -> None:
             budget_tokens=127,
             levels_tokens=(640,),
         )
-    assert caught.value.hint == "give a budget of at least 602 tokens or a lower level"
+    assert caught.value.hint == "raise the budget to at least 602 tokens or allow a lower level"
 
 
 @pytest.mark.parametrize("policy", ["uniform", "keyframes"])
@@ -242,10 +242,10 @@ def test_the_ceiling_on_frames(policy: PolicyName) -> None:
         ({"fps": float("nan")}, "finite"),
         ({"fps": float("inf")}, "finite"),
         ({"levels_tokens": (600,)}, "expected one of 640, 512"),
-        ({"start_s": Fraction(10)}, "no frame of x begins from 10 s on"),
+        ({"start_s": Fraction(10)}, "no frame of x begins at 10 s or later"),
         (
             {"start_s": Fraction("1.01"), "end_s": Fraction("1.02")},
-            "begins from 1.01 s on and before 1.02 s",
+            "begins at 1.01 s or later and before 1.02 s",
         ),
         ({"min_fps": 1.0}, "policy uniform takes no min_fps"),
         ({"policy": "keyframes", "fps": 1}, "takes no fps"),

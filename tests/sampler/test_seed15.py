@@ -26,7 +26,7 @@ LAST_SECONDS: dict[int, list[float]] = {
     5: [25.6, 32, 42.6, 64, 102.4, 128],
 }
 MOST_FRAMES = [128, 160, 213, 320, 512, 640]
-THRESHOLDS = [(fps, place) for fps in LAST_SECONDS for place in range(6)]
+THRESHOLDS = [(fps, i) for fps in LAST_SECONDS for i in range(6)]
 
 
 def seed15(
@@ -49,23 +49,23 @@ def official(count: int, vfps: float, fps: float, budget: int = 81_920) -> tuple
     return [indices[index] for index in chosen], level
 
 
-@pytest.mark.parametrize(("fps", "place"), THRESHOLDS)
-def test_the_last_frame_count_of_each_level(fps: int, place: int) -> None:
-    most = MOST_FRAMES[place]
+@pytest.mark.parametrize(("fps", "i"), THRESHOLDS)
+def test_the_last_frame_count_of_each_level(fps: int, i: int) -> None:
+    most = MOST_FRAMES[i]
     count = most * 30 // fps
-    assert count / 30 == pytest.approx(LAST_SECONDS[fps][place], abs=0.05)
+    assert count / 30 == pytest.approx(LAST_SECONDS[fps][i], abs=0.05)
     plan = seed15(count, fps=fps)
     assert plan.totals.frames == most
-    assert plan.segments[0].level_tokens == LEVELS_TOKENS[place]
-    assert plan.charged_tokens == most * LEVELS_TOKENS[place] <= 81_920
+    assert plan.segments[0].level_tokens == LEVELS_TOKENS[i]
+    assert plan.charged_tokens == most * LEVELS_TOKENS[i] <= 81_920
 
 
-@pytest.mark.parametrize(("fps", "place"), THRESHOLDS)
-def test_the_first_frame_count_after_each_level(fps: int, place: int) -> None:
-    plan = seed15(MOST_FRAMES[place] * 30 // fps + 1, fps=fps)
-    lowest = place == 5
-    assert plan.totals.frames == (640 if lowest else MOST_FRAMES[place] + 1)
-    assert plan.segments[0].level_tokens == (128 if lowest else LEVELS_TOKENS[place + 1])
+@pytest.mark.parametrize(("fps", "i"), THRESHOLDS)
+def test_the_first_frame_count_after_each_level(fps: int, i: int) -> None:
+    plan = seed15(MOST_FRAMES[i] * 30 // fps + 1, fps=fps)
+    lowest = i == 5
+    assert plan.totals.frames == (640 if lowest else MOST_FRAMES[i] + 1)
+    assert plan.segments[0].level_tokens == (128 if lowest else LEVELS_TOKENS[i + 1])
     assert plan.charged_tokens <= 81_920
 
 

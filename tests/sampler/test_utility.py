@@ -1,4 +1,4 @@
-"""What frames are worth: closed forms, monotony, and where the best size lies."""
+"""The utility model: closed forms, monotony, and the location of the best size."""
 
 import math
 from dataclasses import replace
@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedvideo.sampler.utility import (
-    EVENT_WORTH_S,
+    EVENT_VALUE_S,
     MOMENT_S,
-    Demand,
-    Looks,
+    FrameCounts,
     Peak,
-    chance_of_event,
-    read,
-    seen,
-    worth,
+    SegmentDemand,
+    coverage_fraction,
+    expected_utility,
+    legible_fraction,
+    peak_probability,
 )
 from tests.sampler.demands import LEVELS, TICK, demand, flash, segments
 from tests.tiers import examples
@@ -35,79 +35,83 @@ def test_seen_is_what_a_grid_of_random_phase_meets() -> None:
     for count in (1, 5, 20, 100):
         rate = count / 10
         drawn = np.minimum(1.0, rate * durations).mean()
-        assert seen(count, length_s=10, lasting_s=0.4) == pytest.approx(drawn, abs=0.004)
+        assert coverage_fraction(count, length_s=10, lasting_s=0.4) == pytest.approx(
+            drawn, abs=0.004
+        )
 
 
 @given(st.integers(0, 10_000), lengths, lasting)
 @many
 def test_seen_grows_and_flattens(count: int, length_s: float, lasting_s: float) -> None:
-    few, more, most = seen(
+    few, more, most = coverage_fraction(
         np.array([count, count + 1, count + 2]), length_s=length_s, lasting_s=lasting_s
     )
     assert 0 <= few <= more <= most <= 1
     assert most - more <= more - few + 1e-12
-    assert seen(0, length_s=length_s, lasting_s=lasting_s) == 0
+    assert coverage_fraction(0, length_s=length_s, lasting_s=lasting_s) == 0
 
 
 def test_seen_at_both_ends() -> None:
     # Few frames: each meets what lasts; many: everything.
-    assert seen(3, length_s=1000, lasting_s=0.4) == pytest.approx(3 * 0.4 / 1000, rel=1e-3)
-    assert seen(10_000, length_s=10, lasting_s=0.4) == pytest.approx(1, abs=2e-3)
+    assert coverage_fraction(3, length_s=1000, lasting_s=0.4) == pytest.approx(
+        3 * 0.4 / 1000, rel=1e-3
+    )
+    assert coverage_fraction(10_000, length_s=10, lasting_s=0.4) == pytest.approx(1, abs=2e-3)
 
 
 def test_read_is_63_percent_at_the_need() -> None:
-    assert read(150, detail_tokens=150) == pytest.approx(1 - 1 / math.e)
-    assert read(0, detail_tokens=150) == 0
+    assert legible_fraction(150, detail_tokens=150) == pytest.approx(1 - 1 / math.e)
+    assert legible_fraction(0, detail_tokens=150) == 0
 
 
 @given(segments(first=30, after=900), st.integers(0, 500), st.integers(0, 500), st.data())
 @many
 def test_more_or_larger_frames_are_never_worth_less(
-    need: Demand, fine: int, coarse: int, data: st.DataObject
+    need: SegmentDemand, fine: int, coarse: int, data: st.DataObject
 ) -> None:
     sharp = data.draw(st.integers(1, 2000))
     blurred = data.draw(st.integers(1, sharp))
-    looks = Looks(fine=fine, fine_tokens=sharp, coarse=coarse, coarse_tokens=blurred)
-    least = float(worth(need, looks)) * (1 - 1e-12)
+    frames = FrameCounts(fine=fine, fine_tokens=sharp, coarse=coarse, coarse_tokens=blurred)
+    least = float(expected_utility(need, frames)) * (1 - 1e-12)
     assert least >= 0
-    assert worth(need, replace(looks, fine=fine + 1)) >= least
-    assert worth(need, replace(looks, coarse=coarse + 1)) >= least
-    assert worth(need, replace(looks, fine_tokens=sharp + 1)) >= least
-    # One frame made larger is worth no less than both as they were.
+    assert expected_utility(need, replace(frames, fine=fine + 1)) >= least
+    assert expected_utility(need, replace(frames, coarse=coarse + 1)) >= least
+    assert expected_utility(need, replace(frames, fine_tokens=sharp + 1)) >= least
+    # One upscaled frame has no less utility than the two as they were.
     if coarse:
-        assert worth(need, replace(looks, fine=fine + 1, coarse=coarse - 1)) >= least
+        assert expected_utility(need, replace(frames, fine=fine + 1, coarse=coarse - 1)) >= least
 
 
 def test_what_an_event_somewhere_is_worth() -> None:
     calm = demand(0, 60)
     eventful = replace(calm, events_per_s=1 / 60)
     # So many frames that everything is met, so large that everything is read.
-    looks = Looks(fine=10**6, fine_tokens=10**6)
-    gain = float(worth(eventful, looks)) - float(worth(calm, looks))
-    assert gain == pytest.approx(EVENT_WORTH_S, rel=1e-3)
+    frames = FrameCounts(fine=10**6, fine_tokens=10**6)
+    gain = float(expected_utility(eventful, frames)) - float(expected_utility(calm, frames))
+    assert gain == pytest.approx(EVENT_VALUE_S, rel=1e-3)
     # An event with a peak is not somewhere: it is that peak's matter.
     located = replace(eventful, peaks=(flash(10),))
-    assert worth(located, looks) == worth(calm, looks)
+    assert expected_utility(located, frames) == expected_utility(calm, frames)
 
 
 def test_doubtful_peaks_count_less() -> None:
     peaks = tuple(Peak(time * TICK, strength) for time, strength in enumerate((15.0, 45.0, 30.0)))
     need = demand(0, 10, events_per_s=0.3, peaks=peaks)
-    assert [chance_of_event(need)(peak) for peak in peaks] == pytest.approx([0.5, 0.9, 0.8])
+    assert [peak_probability(need, peak) for peak in peaks] == pytest.approx([0.5, 0.9, 0.8])
     # Fewer events than peaks: all chances shrink.
     rare = replace(need, events_per_s=0.1)
-    assert [chance_of_event(rare)(peak) for peak in peaks] == pytest.approx([1 / 6, 0.3, 0.8 / 3])
-    assert chance_of_event(replace(need, events_per_s=0.0))(peaks[1]) == 0
+    assert [peak_probability(rare, peak) for peak in peaks] == pytest.approx([1 / 6, 0.3, 0.8 / 3])
+    assert peak_probability(replace(need, events_per_s=0.0), peaks[1]) == 0
 
 
-def best_level(need: Demand, tokens_per_s: float) -> int:
+def best_level(need: SegmentDemand, tokens_per_s: float) -> int:
     """Place of the best level on the line of equal cost, where counts may be broken numbers."""
     counts = tokens_per_s * need.length_s / (TOKENS + 8)
-    return int(np.argmax(worth(need, Looks(fine=counts, fine_tokens=TOKENS))))
+    return int(np.argmax(expected_utility(need, FrameCounts(fine=counts, fine_tokens=TOKENS))))
 
 
 @given(
-    # What lasts less than a moment is worth little beside moments, and their need decides.
+    # Content shorter than a moment has little utility compared with moments, whose need decides.
     st.lists(st.floats(MOMENT_S, 300), min_size=2, max_size=2).map(sorted),
     st.floats(20, 2000),
     st.floats(5, 2000),
@@ -156,13 +160,13 @@ def test_at_the_best_size_elasticities_match(
     # Inside the range of sizes the best one has f P'/P = (t + 8) Q'/Q (both measured).
     tokens = np.geomspace(1, 1e5, 4001)
     counts = rate * length_s * 100 / (tokens + 8)
-    seen_share = seen(counts, length_s=length_s, lasting_s=lasting_s)
-    value = seen_share * read(tokens, detail_tokens=150)
+    seen_share = coverage_fraction(counts, length_s=length_s, lasting_s=lasting_s)
+    value = seen_share * legible_fraction(tokens, detail_tokens=150)
     best = int(np.argmax(value))
     if 0 < best < len(tokens) - 1:
         around = [best - 1, best + 1]
         by_count = np.diff(np.log(seen_share[around])) / np.diff(np.log(counts[around]))
-        legible = read(tokens[around], detail_tokens=150)
+        legible = legible_fraction(tokens[around], detail_tokens=150)
         by_size = np.diff(np.log(legible)) / np.diff(np.log(tokens[around] + 8))
         assert by_count[0] == pytest.approx(by_size[0], abs=0.02)
 
@@ -193,6 +197,6 @@ def test_a_demand_checks_itself() -> None:
 def test_looks_are_broadcast() -> None:
     need = demand(0, 10)
     counts = np.arange(5)
-    values = worth(need, Looks(fine=counts, fine_tokens=594))
+    values = expected_utility(need, FrameCounts(fine=counts, fine_tokens=594))
     assert values.shape == (5,)
     assert all(low < high for low, high in pairwise(values))

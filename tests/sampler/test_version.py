@@ -1,13 +1,13 @@
 """Plans stay the same as long as `SAMPLER_VERSION` does, or jobs would mix old and new ones.
 
 The plans' times, sizes, tokens, roles, rates and levels are kept as digests in `version.json`; what
-is only said of them, as reasons and notes, is left out. After a change of plans that is meant:
-raise `SAMPLER_VERSION`, then write the digests anew:
+is only prose, as reasons and notes, is left out. After an intended change of plans:
+raise `SAMPLER_VERSION`, then write the digests again:
 
     python -m tests.sampler.test_version
 
-Times, analyses and costs are made by hand; where the analysis itself is looked at, the clips are
-kept files, so that no encoder has a say.
+Times, analyses and costs are made by hand; where the analysis itself is tested, the clips are
+stored files, so that no encoder matters.
 """
 
 import hashlib
@@ -22,12 +22,12 @@ from typing import Any, Final, get_args
 
 from seedvideo.config import AnalysisMethod
 from seedvideo.media.reader import open_video
-from seedvideo.sampler.analysis import analyse
+from seedvideo.sampler.analysis import analyze
 from seedvideo.sampler.geometry import TokenGeometry
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import POLICIES, SAMPLER_VERSION
-from seedvideo.sampler.request import DecodeCosts, decode_costs
-from seedvideo.sampler.utility import Peak, Still
+from seedvideo.sampler.request import DecodeCosts, compute_decode_costs
+from seedvideo.sampler.utility import Peak, StillPicture
 from seedvideo.utils.timecode import Span
 from tests.sampler.demands import Found, adaptive, demand, flash, structured
 from tests.sampler.plans import make_plan
@@ -43,34 +43,34 @@ def test_plans_are_those_of_the_version() -> None:
     kept = json.loads(KEPT.read_text())
     assert kept["sampler_version"] == SAMPLER_VERSION, (
         f"{KEPT.name} is of version {kept['sampler_version']}, the sampler of {SAMPLER_VERSION};"
-        f" if plans were changed on purpose, write it anew: {COMMAND}"
+        f" if plans were changed on purpose, write it again: {COMMAND}"
     )
     now = digests()
     other = sorted(name for name in kept["plans"] | now if kept["plans"].get(name) != now.get(name))
     assert not other, (
         f"other plans than before: {', '.join(other)}; if that is meant, raise SAMPLER_VERSION in"
-        f" seedvideo.sampler.policies, then write {KEPT.name} anew: {COMMAND}"
+        f" seedvideo.sampler.policies, then write {KEPT.name} again: {COMMAND}"
     )
 
 
 def digests() -> dict[str, str]:
     """What is kept of each plan, by its name."""
-    return {name: kept_of(make()) for name, make in cases().items()}
+    return {name: summarize(make()) for name, make in cases().items()}
 
 
-def kept_of(plan: Plan) -> str:
+def summarize(plan: Plan) -> str:
     """Counts for people, then a digest of everything that a plan decides."""
     frames = [
         (str(f.pts), f.width_px, f.height_px, f.tokens, f.text_tokens, f.role) for f in plan.frames
     ]
     spans = [(str(s.start), str(s.end), f"{s.fps:.6g}", s.level_tokens) for s in plan.segments]
-    told = json.dumps([plan.policy, plan.budget_tokens, plan.charged_tokens, frames, spans])
-    digest = hashlib.sha256(told.encode()).hexdigest()[:24]
+    text = json.dumps([plan.policy, plan.budget_tokens, plan.charged_tokens, frames, spans])
+    digest = hashlib.sha256(text.encode()).hexdigest()[:24]
     return f"{len(frames)} frames, {plan.totals.tokens} tokens, {digest}"
 
 
 def cases() -> dict[str, Callable[[], Plan]]:
-    """Videos, policies and wishes."""
+    """Return videos, policies and options by name."""
     made: dict[str, Callable[[], Plan]] = {}
     for policy in ("seed1.5", "uniform", "keyframes"):
         made |= {
@@ -114,7 +114,7 @@ def cases() -> dict[str, Callable[[], Plan]]:
             adaptive, shots(), 1_500, budget_tokens=4_000, costs=costs(1_500, every=60)
         ),
         "adaptive, everything busy": partial(
-            adaptive, replace(shots(), busy_share=1.0), 1_500, budget_tokens=8_000
+            adaptive, replace(shots(), busy_fraction=1.0), 1_500, budget_tokens=8_000
         ),
     }
     for clip in ("two", "three", "black"):
@@ -153,22 +153,24 @@ def shots() -> Found:
     weights = tuple((Fraction(10 + n), 0.2 + (n * 7 % 5)) for n in range(20))
     return Found(
         (
-            replace(demand(0, 10, change_s=30), still=Still(is_blank=False, core=title)),
+            replace(demand(0, 10, change_s=30), still=StillPicture(is_blank=False, core=title)),
             replace(
                 demand(10, 30, events_per_s=0.5, event_s=0.6, detail_tokens=300, starts_shot=True),
                 peaks=busy,
                 density=weights,
             ),
-            replace(demand(30, 34, starts_shot=True), still=Still(is_blank=True, core=black)),
+            replace(
+                demand(30, 34, starts_shot=True), still=StillPicture(is_blank=True, core=black)
+            ),
             demand(34, 50, change_s=12, peaks=(flash(41),), events_per_s=0.1, starts_shot=True),
         ),
-        busy_share=0.2,
+        busy_fraction=0.2,
     )
 
 
 def costs(count: int, *, every: int = 100) -> DecodeCosts:
     """Costs of frames that are stored in the order in which they are shown."""
-    return decode_costs(range(count), range(0, count, every))
+    return compute_decode_costs(range(count), range(0, count, every))
 
 
 def analysed(name: str, method: AnalysisMethod) -> Plan:
@@ -181,8 +183,8 @@ def analysed(name: str, method: AnalysisMethod) -> Plan:
             source=name,
             policy="adaptive",
             geometry=NANO,
-            analysis=analyse(reader, method=method),
-            costs=decode_costs(reader.packets.places, reader.keyframes),
+            analysis=analyze(reader, method=method),
+            costs=compute_decode_costs(reader.packets.places, reader.keyframes),
             text_tokens=text_price,
         )
 
@@ -192,7 +194,7 @@ def write() -> None:
     now = digests()
     if KEPT.exists():
         kept = json.loads(KEPT.read_text())
-        changed = [name for name, told in kept["plans"].items() if now.get(name, told) != told]
+        changed = [name for name, text in kept["plans"].items() if now.get(name, text) != text]
         if changed and kept["sampler_version"] == SAMPLER_VERSION:
             sys.exit(f"raise SAMPLER_VERSION first: plans have changed: {', '.join(changed)}")
     text = json.dumps({"sampler_version": SAMPLER_VERSION, "plans": now}, indent=1)

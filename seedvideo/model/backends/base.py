@@ -20,7 +20,7 @@ from typing import Final, Literal, Protocol, TypeAlias, get_args, runtime_checka
 import numpy as np
 import numpy.typing as npt
 
-from seedvideo.sampler.geometry import TokenGeometry, time_text
+from seedvideo.sampler.geometry import TokenGeometry, timestamp_text
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def pack(frames: Sequence[tuple[Fraction, npt.NDArray[np.uint8]]], prompt: str) 
         if last is not None and time <= last:
             raise ValueError(f"frame times must rise: {time} follows {last}")
         last = time
-        parts += [TextPart(time_text(time)), ImagePart(pixels)]
+        parts += [TextPart(timestamp_text(time)), ImagePart(pixels)]
     return [*parts, TextPart(prompt)]
 
 

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from seedvideo.config import AnalysisMethod
 from seedvideo.sampler.analysis import Analysis
-from seedvideo.sampler.boundaries import Change, changes_of, frame_bounds
-from seedvideo.sampler.novelty import PEAK, Signals
-from seedvideo.sampler.utility import Demand
+from seedvideo.sampler.boundaries import Change, find_changes, frame_bounds
+from seedvideo.sampler.novelty import EVENT_THRESHOLD, Signals
+from seedvideo.sampler.utility import SegmentDemand
 from seedvideo.utils.timecode import Span
 
 WINDOW = Span(Fraction(0), Fraction(10))
 TIMES = tuple(Fraction(number, 10) for number in range(100))
-STRONG = 2 * PEAK
+STRONG = 2 * EVENT_THRESHOLD
 
 
 def at(tenths: int, strength: float = STRONG) -> Change:
@@ -31,13 +31,13 @@ def analysis(
     ranks = np.array(sorted(steps), np.int64)
     zeros = np.zeros(len(ranks), np.float32)
     signals = Signals(
-        ranks=ranks,
+        frame_indices=ranks,
         times_s=ranks / 10,
         novelty=np.array([steps[rank] for rank in sorted(steps)], np.float32),
         motion=zeros,
         detail=zeros,
     )
-    demand = Demand(
+    demand = SegmentDemand(
         start=Fraction(0),
         end=Fraction(10),
         base=1.0,
@@ -48,7 +48,7 @@ def analysis(
     return Analysis(
         method=method,
         demands=(demand,),
-        busy_share=0.0,
+        busy_fraction=0.0,
         cuts=tuple(TIMES[rank] for rank in cuts),
         signals=signals,
         notes=(),
@@ -114,21 +114,23 @@ def test_every_frame_lies_in_the_time_that_it_stands_for(
 
 
 def test_changes_are_what_stands_out_and_cuts() -> None:
-    seen = analysis({0: 0.0, 1: 50.0, 2: 1.0, 3: PEAK, 4: PEAK - 1, 5: 3.0}, cuts=(5, 7))
-    assert changes_of(seen, TIMES) == (
+    seen = analysis(
+        {0: 0.0, 1: 50.0, 2: 1.0, 3: EVENT_THRESHOLD, 4: EVENT_THRESHOLD - 1, 5: 3.0}, cuts=(5, 7)
+    )
+    assert find_changes(seen, TIMES) == (
         at(1, 50.0),
-        at(3, PEAK),
+        at(3, EVENT_THRESHOLD),
         at(5, math.inf),
         at(7, math.inf),
     )
 
 
 def test_a_change_between_two_far_looks_has_no_moment() -> None:
-    """Keyframes alone were looked at: it may have come at any time of four seconds."""
-    assert changes_of(analysis({0: 0.0, 40: 50.0, 41: 50.0}), TIMES) == (at(41, 50.0),)
+    """Only keyframes were analysed: it may have come at any time of four seconds."""
+    assert find_changes(analysis({0: 0.0, 40: 50.0, 41: 50.0}), TIMES) == (at(41, 50.0),)
     # Nor is there anything that the first look could differ from.
-    assert changes_of(analysis({30: 50.0, 31: 0.0}), TIMES) == ()
+    assert find_changes(analysis({30: 50.0, 31: 0.0}), TIMES) == ()
 
 
 def test_packets_show_no_change() -> None:
-    assert changes_of(analysis({0: 0.0, 1: 50.0}, cuts=(1,), method="packets"), TIMES) == ()
+    assert find_changes(analysis({0: 0.0, 1: 50.0}, cuts=(1,), method="packets"), TIMES) == ()

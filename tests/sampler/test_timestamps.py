@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedvideo.sampler.geometry import assumed_text_tokens, time_text
+from seedvideo.sampler.geometry import default_text_tokens, timestamp_text
 
 
 @pytest.mark.parametrize(
@@ -21,19 +21,19 @@ from seedvideo.sampler.geometry import assumed_text_tokens, time_text
     ],
 )
 def test_time_text(pts: Fraction, text: str) -> None:
-    assert time_text(pts) == text
+    assert timestamp_text(pts) == text
 
 
 @given(st.fractions(min_value=0, max_value=100_000))
 def test_time_text_is_within_half_a_tenth(pts: Fraction) -> None:
-    shown = Fraction(time_text(pts)[1:].split()[0])
+    shown = Fraction(timestamp_text(pts)[1:].split()[0])
     assert -Fraction(1, 20) < shown - pts <= Fraction(1, 20)
 
 
 def test_no_time_before_the_start() -> None:
     with pytest.raises(ValueError, match="0 or later"):
-        time_text(Fraction(-1, 10))
+        timestamp_text(Fraction(-1, 10))
 
 
 def test_the_assumed_price() -> None:
-    assert assumed_text_tokens("[12.5 second]") == 8
+    assert default_text_tokens("[12.5 second]") == 8

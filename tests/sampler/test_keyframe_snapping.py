@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 import seedvideo
 from seedvideo.errors import PlanError
-from seedvideo.sampler.geometry import time_text
-from seedvideo.sampler.placement import LEAST_SAVED
+from seedvideo.sampler.geometry import timestamp_text
+from seedvideo.sampler.placement import MIN_PACKETS_SAVED
 from seedvideo.sampler.plan import Plan
-from seedvideo.sampler.request import DecodeCosts, decode_costs
-from seedvideo.sampler.types import Decoding
-from seedvideo.sampler.utility import Demand
+from seedvideo.sampler.request import DecodeCosts, compute_decode_costs
+from seedvideo.sampler.types import DecodeEstimate
+from seedvideo.sampler.utility import SegmentDemand
 from tests.fixtures import Clips, ffmpeg
 from tests.sampler.demands import Found, adaptive, demand, founds
 from tests.sampler.plans import make_plan
@@ -29,7 +29,7 @@ from tests.tiers import examples
 
 
 def check(
-    plain: Plan, plan: Plan, demands: tuple[Demand, ...], costs: DecodeCosts, rate: int
+    plain: Plan, plan: Plan, demands: tuple[SegmentDemand, ...], costs: DecodeCosts, rate: int
 ) -> int:
     """Check what moving frames promises; gives how many were moved.
 
@@ -71,14 +71,14 @@ def check(
         gap = then.pts - was.pts
         assert gap / 2 <= after.pts - now.pts <= 3 * gap / 2
     assert plain.decision is not None and plan.decision is not None
-    before, cost = (costs.of(int(f.pts * rate) for f in each.frames) for each in (plain, plan))
-    assert plan.decision.decoding == Decoding(cost, len(costs.places), moves, before - cost)
-    assert before - cost >= LEAST_SAVED * moves
+    before, cost = (costs.cost(int(f.pts * rate) for f in each.frames) for each in (plain, plan))
+    assert plan.decision.decoding == DecodeEstimate(cost, len(costs.packets), moves, before - cost)
+    assert before - cost >= MIN_PACKETS_SAVED * moves
     assert plain.decision == replace(plan.decision, decoding=None)
     return moves
 
 
-def segment_of(demands: tuple[Demand, ...], pts: Fraction) -> Demand:
+def segment_of(demands: tuple[SegmentDemand, ...], pts: Fraction) -> SegmentDemand:
     return next(each for each in reversed(demands) if each.start <= pts or each is demands[0])
 
 
@@ -92,7 +92,7 @@ def stored(draw: st.DrawFn, frames: int) -> DecodeCosts:
         last = frames - frames % 2
         places[:last] = places[:last].reshape(-1, 2)[:, ::-1].ravel()
         keyframes = {key for key in keyframes if key % 2 or key == frames - 1} or {1}
-    return decode_costs(places.tolist(), sorted(keyframes))
+    return compute_decode_costs(places.tolist(), sorted(keyframes))
 
 
 @given(
@@ -121,23 +121,23 @@ def test_what_moving_promises(frames: int, budget: int, share: float, data: st.D
 def test_no_choice_of_moves_decodes_less(gop: int, first: int, calm_s: float) -> None:
     frames = 1800
     keyframes = sorted({0, *range(first, frames, gop)})
-    costs = decode_costs(range(frames), keyframes)
+    costs = compute_decode_costs(range(frames), keyframes)
     found = Found((demand(0, 60, change_s=calm_s),))
     options: dict[str, Any] = {"budget_tokens": 7 * 128, "max_frames": 7}
     plain = adaptive(found, frames, **options)
     plan = adaptive(found, frames, costs=costs, **options)
     check(plain, plan, found.demands, costs, 30)
-    ranks = [int(frame.pts * 30) for frame in plain.frames]
+    frame_indices = [int(frame.pts * 30) for frame in plain.frames]
     choices = []
-    for place, rank in enumerate(ranks):
-        reach = min(calm_s * 30, *np.diff(ranks[max(0, place - 1) : place + 2])) / 4
-        may_move = 0 < place < len(ranks) - 1 and rank not in keyframes
-        near = [key for key in keyframes if may_move and abs(key - rank) <= reach]
-        choices.append([rank, *near])
+    for i, frame_index in enumerate(frame_indices):
+        reach = min(calm_s * 30, *np.diff(frame_indices[max(0, i - 1) : i + 2])) / 4
+        may_move = 0 < i < len(frame_indices) - 1 and frame_index not in keyframes
+        near = [key for key in keyframes if may_move and abs(key - frame_index) <= reach]
+        choices.append([frame_index, *near])
 
     def price(chosen: tuple[int, ...]) -> int:
-        moves = sum(a != b for a, b in zip(chosen, ranks, strict=True))
-        return costs.of(chosen) + LEAST_SAVED * moves
+        moves = sum(a != b for a, b in zip(chosen, frame_indices, strict=True))
+        return costs.cost(chosen) + MIN_PACKETS_SAVED * moves
 
     assert price(tuple(int(frame.pts * 30) for frame in plan.frames)) == min(
         map(price, product(*choices))
@@ -146,7 +146,7 @@ def test_no_choice_of_moves_decodes_less(gop: int, first: int, calm_s: float) ->
 
 def calm_minutes(length_s: int = 120) -> tuple[Found, DecodeCosts]:
     """A still scene whose groups last eight seconds."""
-    costs = decode_costs(range(length_s * 30), range(0, length_s * 30, 240))
+    costs = compute_decode_costs(range(length_s * 30), range(0, length_s * 30, 240))
     return Found((demand(0, length_s, change_s=60),)), costs
 
 
@@ -161,7 +161,7 @@ def test_whoever_asks_for_an_even_plan_or_a_rate_gets_it() -> None:
         assert plan.frames == plain.frames
         assert plan.decision is not None and plan.decision.decoding is not None
         assert plan.decision.decoding.moved_frames == 0
-    flooded = replace(found, busy_share=1.0)
+    flooded = replace(found, busy_fraction=1.0)
     plain = adaptive(flooded, 3600, budget_tokens=3000)
     assert adaptive(flooded, 3600, costs=costs, budget_tokens=3000).frames == plain.frames
 
@@ -201,7 +201,7 @@ def test_no_frame_crosses_a_cut_to_reach_a_keyframe() -> None:
 
 def test_no_frame_moves_to_a_dearer_text() -> None:
     found, costs = calm_minutes()
-    keys = {time_text(Fraction(second)) for second in range(0, 120, 8)}
+    keys = {timestamp_text(Fraction(second)) for second in range(0, 120, 8)}
     moves = []
     for dearer in (0, 1):
         prices: dict[str, Any] = {
@@ -282,7 +282,7 @@ def test_a_calm_file_is_decoded_with_less(calm: seedvideo.Video, budget: int, me
     options: dict[str, Any] = {"policy": "adaptive", "budget_tokens": budget}
     plan = seedvideo.plan(calm, analysis=method, **options)
     plain = make_plan(calm.info, calm.times, source=calm.source, analysis=found, **options)
-    costs = decode_costs(calm.reader.packets.places, calm.keyframes)
+    costs = compute_decode_costs(calm.reader.packets.places, calm.keyframes)
     assert check(plain, plan, found.demands, costs, RATE) > 2
     if method == "fast":  # Packets alone tell of neither.
         (cut,) = found.cuts

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedvideo.sampler.allocation import Grant, Level
-from seedvideo.sampler.placement import FLOOR, Measure, Place, place
-from seedvideo.sampler.utility import Demand, Peak, find_spots
+from seedvideo.sampler.allocation import Level, SegmentAllocation
+from seedvideo.sampler.placement import UNIFORM_FLOOR, NoveltyDensity, PlacedFrame, place_frames
+from seedvideo.sampler.utility import Peak, SegmentDemand, find_peak_candidates
 from tests.sampler.demands import LEVELS, TICK, demand, flash, segments
 from tests.sampler.videos import even_times
 from tests.tiers import examples
@@ -19,34 +19,36 @@ many = examples(1000)
 
 
 def placed(
-    need: Demand,
+    need: SegmentDemand,
     *,
-    added: int = 0,
-    lifted: int = 0,
+    extra: int = 0,
+    upscaled: int = 0,
     level: Level = HIGH,
     coverage: tuple[int, ...] = (),
     peaks: Level | None = None,
     times: tuple[Fraction, ...] | None = None,
-) -> tuple[Place, ...]:
+) -> tuple[PlacedFrame, ...]:
     times = times or even_times(int(need.end * 30))
     span = range(sum(time < need.start for time in times), sum(time < need.end for time in times))
-    spots = find_spots(
+    candidates = find_peak_candidates(
         need,
         times=times,
         span=span,
         coverage=coverage,
-        room=len(span) - len(coverage) - added,
-        event_worth_s=30.0,
+        max_added=len(span) - len(coverage) - extra,
+        event_value_s=30.0,
     )
-    at_spots = tuple(peaks for _ in spots)
-    return place(
+    at_peaks = tuple(peaks for _ in candidates)
+    return place_frames(
         need,
-        Grant(level, lifted=lifted, added=added, tokens=0, worth=0.0, at_spots=at_spots),
+        SegmentAllocation(
+            level, upscaled=upscaled, extra=extra, tokens=0, utility=0.0, at_peaks=at_peaks
+        ),
         times=times,
         span=span,
         coverage=coverage,
         coverage_level=LOW,
-        spots=spots,
+        candidates=candidates,
     )
 
 
@@ -64,8 +66,8 @@ def orders(draw: st.DrawFn) -> dict[str, object]:
         "need": draw(segments(first=first, after=after)),
         "times": times,
         "coverage": coverage,
-        "lifted": draw(st.integers(0, len(coverage))),
-        "added": draw(st.integers(0, len(span) - len(coverage))),
+        "upscaled": draw(st.integers(0, len(coverage))),
+        "extra": draw(st.integers(0, len(span) - len(coverage))),
         "level": draw(st.sampled_from(LEVELS)),
         "peaks": draw(st.none() | st.sampled_from(LEVELS)),
     }
@@ -76,14 +78,16 @@ def orders(draw: st.DrawFn) -> dict[str, object]:
 def test_what_every_placement_promises(order: dict[str, object]) -> None:
     made = placed(**order)  # type: ignore[arg-type]
     need, times, coverage = order["need"], order["times"], order["coverage"]
-    assert isinstance(need, Demand) and isinstance(times, tuple) and isinstance(coverage, tuple)
+    assert (
+        isinstance(need, SegmentDemand) and isinstance(times, tuple) and isinstance(coverage, tuple)
+    )
     positions = [each.position for each in made]
     assert all(low < high for low, high in pairwise(positions))
     assert all(need.start <= times[position] < need.end for position in positions)
     assert set(coverage) <= set(positions)
     assert {each.position for each in made if each.is_coverage} == set(coverage)
     assert {each.level for each in made} <= {LOW, order["level"], order["peaks"]}
-    assert all(each.why for each in made)
+    assert all(each.reason for each in made)
     assert placed(**order) == made  # type: ignore[arg-type]
 
 
@@ -91,35 +95,35 @@ def test_what_every_placement_promises(order: dict[str, object]) -> None:
 @many
 def test_without_peaks_every_frame_is_used(order: dict[str, object]) -> None:
     need = order["need"]
-    assert isinstance(need, Demand)
+    assert isinstance(need, SegmentDemand)
     calm = demand(need.start, need.end, density=need.density, starts_shot=need.starts_shot)
-    coverage, added = order["coverage"], order["added"]
+    coverage, extra = order["coverage"], order["extra"]
     made = placed(**(order | {"need": calm, "peaks": None}))  # type: ignore[arg-type]
-    is_start_taken = need.starts_shot and added >= 3  # type: ignore[operator]
-    missing = len(coverage) + added - len(made)  # type: ignore[operator, arg-type]
+    is_start_taken = need.starts_shot and extra >= 3  # type: ignore[operator]
+    missing = len(coverage) + extra - len(made)  # type: ignore[operator, arg-type]
     # Where the shot's first frame is on the grid already, it serves as both.
     assert missing == 0 or (missing == 1 and is_start_taken)
 
 
 @given(segments(first=0, after=900), st.integers(1, 60))
 @many
-def test_no_gap_exceeds_the_floor_of_the_measure(need: Demand, count: int) -> None:
+def test_no_gap_exceeds_the_floor_of_the_measure(need: SegmentDemand, count: int) -> None:
     calm = demand(need.start, need.end, density=need.density)
-    made = placed(calm, added=count)
+    made = placed(calm, extra=count)
     assert len(made) == count
-    measure = Measure(calm)
-    assert measure.total == pytest.approx(calm.length_s)
+    density = NoveltyDensity(calm)
+    assert density.total == pytest.approx(calm.length_s)
     times = [0.0, *(each.position / 30 for each in made), calm.length_s]
     longest = max(later - earlier for earlier, later in pairwise(times))
     # Every frame moves to its nearest one that is free.
-    assert longest <= measure.total / (count * FLOOR) + 3 / 30
+    assert longest <= density.total / (count * UNIFORM_FLOOR) + 3 / 30
 
 
 @given(st.integers(1, 90), st.integers(30, 3000))
 @many
 def test_flat_content_is_spread_evenly(count: int, frames: int) -> None:
     count = min(count, frames // 3)
-    made = placed(demand(0, frames * TICK), added=count)
+    made = placed(demand(0, frames * TICK), extra=count)
     gaps = [later.position - earlier.position for earlier, later in pairwise(made)]
     assert not gaps or max(gaps) - min(gaps) <= 2
     # Half a gap at either end: the next segment's first frame shares it.
@@ -130,7 +134,7 @@ def test_flat_content_is_spread_evenly(count: int, frames: int) -> None:
 
 def test_novelty_draws_frames() -> None:
     need = demand(0, 30, density=((Fraction(0), 1.0), (Fraction(20), 10.0)))
-    made = placed(need, added=20)
+    made = placed(need, extra=20)
     late = sum(each.position >= 600 for each in made)
     # Half of the measure is flat, and of the novelty 100 of 120 parts lie in the last third.
     assert late == round(20 * (0.5 / 3 + 0.5 * 100 / 120))
@@ -142,15 +146,15 @@ def test_only_the_shape_of_novelty_counts() -> None:
         demand(0, 30, density=tuple((time, weight * scale) for time, weight in steps))
         for scale in (1e-300, 1e300)
     )
-    assert placed(tiny, added=9) == placed(huge, added=9)
+    assert placed(tiny, extra=9) == placed(huge, extra=9)
 
 
 def test_peaks_are_shown_at_their_own_size() -> None:
     peaks = (Peak(Fraction(5), 8.0), Peak(Fraction(11), 40.0))
     need = demand(0, 30, events_per_s=0.1, peaks=peaks)
-    made = placed(need, added=3, level=LOW, peaks=HIGH)
+    made = placed(need, extra=3, level=LOW, peaks=HIGH)
     assert [each.position for each in made if each.level == HIGH] == [150, 330]
-    assert made[2].why == "something new, 40x the usual change"
+    assert made[2].reason == "something new, 40x the usual change"
     assert len(made) == 5
 
 
@@ -158,7 +162,7 @@ def test_a_peak_is_shown_in_the_middle_of_its_time() -> None:
     need = demand(0, 30, events_per_s=0.1, peaks=(flash(10),))
     made = placed(need, peaks=HIGH)
     assert [each.position for each in made] == [306]
-    assert made[0].why == "something new for 0.40 s, 30x the usual change"
+    assert made[0].reason == "something new for 0.40 s, 30x the usual change"
 
 
 def test_a_grid_frame_within_an_event_is_made_larger_instead() -> None:
@@ -170,31 +174,31 @@ def test_a_grid_frame_within_an_event_is_made_larger_instead() -> None:
 @given(segments(first=0, after=200), st.sets(st.integers(0, 199), max_size=8), st.integers(0, 20))
 @many
 def test_spots_are_frames_that_show_their_peaks(
-    need: Demand, coverage: set[int], room: int
+    need: SegmentDemand, coverage: set[int], room: int
 ) -> None:
     times, grid = even_times(200), sorted(coverage)
-    spots = find_spots(
-        need, times=times, span=range(200), coverage=grid, room=room, event_worth_s=30.0
+    candidates = find_peak_candidates(
+        need, times=times, span=range(200), coverage=grid, max_added=room, event_value_s=30.0
     )
-    positions = [spot.position for spot in spots]
+    positions = [candidate.position for candidate in candidates]
     assert positions == sorted(set(positions))
-    assert sum(not spot.is_covered for spot in spots) <= room
+    assert sum(not candidate.is_covered for candidate in candidates) <= room
     if need.events_per_s == 0:
-        assert not spots
-    for spot in spots:
-        assert spot.peak in need.peaks
-        assert spot.position in spot.shown
-        assert times[spot.shown.start] == spot.peak.time
-        assert spot.is_covered == (spot.position in coverage)
-        assert spot.is_covered == (not coverage.isdisjoint(spot.shown))
-        assert 0 < spot.worth_s < 30
+        assert not candidates
+    for candidate in candidates:
+        assert candidate.peak in need.peaks
+        assert candidate.position in candidate.visible
+        assert times[candidate.visible.start] == candidate.peak.time
+        assert candidate.is_covered == (candidate.position in coverage)
+        assert candidate.is_covered == (not coverage.isdisjoint(candidate.visible))
+        assert 0 < candidate.utility_s < 30
     if room >= len(need.peaks) and need.events_per_s and need.peaks:
         strongest = max(need.peaks, key=lambda peak: peak.strength)
-        assert any(spot.peak.strength == strongest.strength for spot in spots)
+        assert any(candidate.peak.strength == strongest.strength for candidate in candidates)
 
 
 def test_few_large_frames_lie_between_the_small_ones() -> None:
-    made = placed(demand(0, 20), added=2, coverage=tuple(range(0, 600, 60)))
+    made = placed(demand(0, 20), extra=2, coverage=tuple(range(0, 600, 60)))
     large = [each.position for each in made if each.level == HIGH]
     assert len(large) == 2
     assert all(position % 60 == 30 for position in large)
@@ -202,20 +206,20 @@ def test_few_large_frames_lie_between_the_small_ones() -> None:
 
 
 def test_enlarged_grid_frames_are_spread() -> None:
-    made = placed(demand(0, 20), lifted=2, coverage=tuple(range(0, 600, 60)))
+    made = placed(demand(0, 20), upscaled=2, coverage=tuple(range(0, 600, 60)))
     large = [each.position for each in made if each.level == HIGH]
     assert large in ([120, 420], [120, 480], [180, 420], [180, 480])
-    assert {each.why for each in made} == {"coverage", "coverage, enlarged"}
+    assert {each.reason for each in made} == {"coverage", "coverage, enlarged"}
 
 
 def test_a_shot_with_enough_frames_shows_its_first() -> None:
     need = demand(10, 20, starts_shot=True)
-    assert placed(need, added=2)[0].position > 300
-    made = placed(need, added=3)
-    assert (made[0].position, made[0].why) == (300, "first frame of a shot")
+    assert placed(need, extra=2)[0].position > 300
+    made = placed(need, extra=3)
+    assert (made[0].position, made[0].reason) == (300, "first frame of a shot")
 
 
 def test_added_frames_fill_the_widest_gaps() -> None:
     # All of one size: the grid's frames count too.
-    made = placed(demand(0, 20), lifted=3, added=2, coverage=(0, 300, 420))
+    made = placed(demand(0, 20), upscaled=3, extra=2, coverage=(0, 300, 420))
     assert [each.position for each in made] == [0, 150, 300, 420, 540]

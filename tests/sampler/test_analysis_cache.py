@@ -1,4 +1,4 @@
-"""Analyses that are kept: found again by content, made anew when damaged, never half written."""
+"""Cached analyses: found by content, computed again when damaged, never half written."""
 
 import shutil
 from pathlib import Path
@@ -9,8 +9,9 @@ import pytest
 from seedvideo.config import AnalysisMethod
 from seedvideo.errors import OutputError
 from seedvideo.media.reader import open_video
-from seedvideo.sampler import analysis
-from seedvideo.sampler.analysis import DAMAGED, Analysis, analyse, kept_analysis
+from seedvideo.sampler import analysis_cache
+from seedvideo.sampler.analysis import Analysis, analyze
+from seedvideo.sampler.analysis_cache import CACHE_DAMAGED, load_or_analyze
 from tests.synthetic_clips import paint
 
 
@@ -19,29 +20,29 @@ def clip(tmp_path: Path) -> Path:
     return paint(tmp_path / "clip.mp4", ["red", "blue"], shot_s=2)
 
 
-def kept(path: Path, folder: Path, method: AnalysisMethod = "fast") -> Analysis:
+def load_cached(path: Path, folder: Path, method: AnalysisMethod = "fast") -> Analysis:
     with open_video(path) as reader:
-        return kept_analysis(reader, method=method, folder=folder)
+        return load_or_analyze(reader, method=method, folder=folder)
 
 
 def same(first: Analysis, second: Analysis) -> bool:
-    arrays = ("ranks", "times_s", "novelty", "motion", "detail")
+    arrays = ("frame_indices", "times_s", "novelty", "motion", "detail")
     assert all(
         np.array_equal(getattr(first.signals, name), getattr(second.signals, name))
         for name in arrays
     )
     assert (first.demands, first.cuts) == (second.demands, second.cuts)
-    return (first.method, first.busy_share) == (second.method, second.busy_share)
+    return (first.method, first.busy_fraction) == (second.method, second.busy_fraction)
 
 
 def test_the_second_time_nothing_is_looked_at(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = kept(clip, tmp_path / "kept")
-    monkeypatch.delattr(analysis, "analyse")
+    first = load_cached(clip, tmp_path / "cache")
+    monkeypatch.delattr(analysis_cache, "analyze")
     renamed = tmp_path / "other.mp4"
     shutil.copy(clip, renamed)
-    again = kept(renamed, tmp_path / "kept")
+    again = load_cached(renamed, tmp_path / "cache")
     assert same(first, again)
     assert again.notes == first.notes
 
@@ -49,17 +50,17 @@ def test_the_second_time_nothing_is_looked_at(
 def test_methods_and_files_have_entries_of_their_own(clip: Path, tmp_path: Path) -> None:
     other = paint(tmp_path / "green.mp4", ["green"])
     for method in ("packets", "fast", "full"):
-        kept(clip, tmp_path / "kept", method)
-    kept(other, tmp_path / "kept")
-    names = [path.name for path in (tmp_path / "kept").iterdir()]
+        load_cached(clip, tmp_path / "cache", method)
+    load_cached(other, tmp_path / "cache")
+    names = [path.name for path in (tmp_path / "cache").iterdir()]
     assert len(names) == 4
     assert not [name for name in names if "partial" in name]
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "text", "flipped"])
 def test_a_damaged_entry_is_made_anew(clip: Path, tmp_path: Path, damage: str) -> None:
-    first = kept(clip, tmp_path / "kept")
-    entry = next((tmp_path / "kept").iterdir())
+    first = load_cached(clip, tmp_path / "cache")
+    entry = next((tmp_path / "cache").iterdir())
     data = bytearray(entry.read_bytes())
     middle = len(data) // 2
     data[middle : middle + 8] = bytes(8)
@@ -68,30 +69,30 @@ def test_a_damaged_entry_is_made_anew(clip: Path, tmp_path: Path, damage: str) -
             damage
         ]
     )
-    again = kept(clip, tmp_path / "kept")
+    again = load_cached(clip, tmp_path / "cache")
     assert same(first, again)
-    assert DAMAGED in again.notes
-    assert DAMAGED not in kept(clip, tmp_path / "kept").notes
+    assert CACHE_DAMAGED in again.notes
+    assert CACHE_DAMAGED not in load_cached(clip, tmp_path / "cache").notes
 
 
 def test_an_entry_of_another_video_does_not_fit(clip: Path, tmp_path: Path) -> None:
     longer = paint(tmp_path / "long.mp4", ["red", "blue", "green"], shot_s=4)
-    kept(clip, tmp_path / "kept", "full")
-    entry = next((tmp_path / "kept").iterdir())
-    kept(longer, tmp_path / "longer", "full")
+    load_cached(clip, tmp_path / "cache", "full")
+    entry = next((tmp_path / "cache").iterdir())
+    load_cached(longer, tmp_path / "longer", "full")
     shutil.copy(next((tmp_path / "longer").iterdir()), entry)
-    assert DAMAGED in kept(clip, tmp_path / "kept", "full").notes
+    assert CACHE_DAMAGED in load_cached(clip, tmp_path / "cache", "full").notes
 
 
 def test_a_folder_that_cannot_be_used_is_said(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError) as caught:
-        kept(clip, tmp_path / "file")
+        load_cached(clip, tmp_path / "file")
     assert caught.value.code == "output.unwritable"
 
 
 def test_nothing_is_lost_on_the_way(clip: Path, tmp_path: Path) -> None:
     with open_video(clip) as reader:
-        made = analyse(reader, method="full")
-    kept(clip, tmp_path / "kept", "full")
-    assert same(made, kept(clip, tmp_path / "kept", "full"))
+        made = analyze(reader, method="full")
+    load_cached(clip, tmp_path / "cache", "full")
+    assert same(made, load_cached(clip, tmp_path / "cache", "full"))

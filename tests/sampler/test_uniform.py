@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedvideo.sampler.uniform import spread, spread_in_time, thin
+from seedvideo.sampler.uniform import evenly_in_time, linspace_indices, subsample
 from tests.sampler.videos import even_times
 
 increasing = st.lists(st.integers(0, 10_000), min_size=1, max_size=60, unique=True).map(
@@ -18,20 +18,20 @@ increasing = st.lists(st.integers(0, 10_000), min_size=1, max_size=60, unique=Tr
 def test_spread_equals_numpy(count: int, wanted: int) -> None:
     wanted = min(wanted, count)
     expected = np.linspace(0, count - 1, wanted).round().astype(int).tolist()
-    assert spread(count, wanted) == expected
+    assert linspace_indices(count, wanted) == expected
     assert all(a < b for a, b in pairwise(expected))
 
 
 @pytest.mark.parametrize(("count", "wanted"), [(5, 0), (5, 6), (0, 0)])
 def test_spread_refuses_what_cannot_be_taken(count: int, wanted: int) -> None:
-    with pytest.raises(ValueError, match="cannot be taken"):
-        spread(count, wanted)
+    with pytest.raises(ValueError, match="expected 1 to"):
+        linspace_indices(count, wanted)
 
 
 def test_thin() -> None:
-    assert thin("abcdefg", 3) == ["a", "d", "g"]
-    assert thin("abc", 10) == ["a", "b", "c"]
-    assert thin("abc", 1) == ["a"]
+    assert subsample("abcdefg", 3) == ["a", "d", "g"]
+    assert subsample("abc", 10) == ["a", "b", "c"]
+    assert subsample("abc", 1) == ["a"]
 
 
 @given(increasing, st.data())
@@ -39,7 +39,7 @@ def test_spread_in_time_gives_the_nearest_frames_once(
     times: list[Fraction], data: st.DataObject
 ) -> None:
     wanted = data.draw(st.integers(1, len(times)))
-    positions = spread_in_time(times, wanted)
+    positions = evenly_in_time(times, wanted)
     assert positions == sorted(set(positions))
     assert 1 <= len(positions) <= wanted
     assert positions[0] == 0
@@ -56,11 +56,13 @@ def test_spread_in_time_gives_the_nearest_frames_once(
 def test_spread_in_time_on_even_times_equals_spread() -> None:
     times = even_times(900)
     for wanted in (1, 2, 16, 30, 299, 900):
-        found = spread_in_time(times, wanted)
+        found = evenly_in_time(times, wanted)
         assert len(found) == wanted
-        assert all(abs(a - b) <= 1 for a, b in zip(found, spread(900, wanted), strict=True))
+        assert all(
+            abs(a - b) <= 1 for a, b in zip(found, linspace_indices(900, wanted), strict=True)
+        )
 
 
 def test_a_frame_that_stands_long_is_taken_once() -> None:
     times = [Fraction(0), *(10 + time for time in even_times(100, 10))]
-    assert spread_in_time(times, 5) == [0, 1, 50, 100]
+    assert evenly_in_time(times, 5) == [0, 1, 50, 100]

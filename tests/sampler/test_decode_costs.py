@@ -12,21 +12,21 @@ from hypothesis import strategies as st
 
 from seedvideo.media.reader import VideoReader, open_video
 from seedvideo.media.types import Target
-from seedvideo.sampler.request import DecodeCosts, decode_costs
+from seedvideo.sampler.request import DecodeCosts, compute_decode_costs
 from tests.fixtures import FRAMES, Clips
 
 
 def costs_of(reader: VideoReader) -> DecodeCosts:
-    return decode_costs(reader.packets.places, reader.keyframes)
+    return compute_decode_costs(reader.packets.places, reader.keyframes)
 
 
 def test_a_frame_costs_what_the_decoder_gives_on_the_way_to_it(clips: Clips) -> None:
     # Without B-frames no picture can be left out and none comes out late.
     with open_video(clips["no_b_frames"]) as reader:
         costs = costs_of(reader)
-        for rank, time in enumerate(reader.times):
+        for frame_index, time in enumerate(reader.times):
             list(reader.frames([Target(time, 32, 32)], strategy="seek"))
-            assert reader.report.decoded_frames == costs.of([rank]) == rank % 20 + 1
+            assert reader.report.decoded_frames == costs.cost([frame_index]) == frame_index % 20 + 1
 
 
 NAMES = ["plain", "no_b_frames", "b_pyramid", "open_gop", "open_gop_ts", "hevc", "vp9", "av1"]
@@ -40,24 +40,24 @@ def test_the_packets_of_a_span_are_enough(clips: Clips, name: str) -> None:
     whole = decoded(clips, name, 0, FRAMES * 2)
     times = sorted(whole)
     assert len(times) == FRAMES
-    for rank in {0, 1, 13, 14, 15, 29, 30, 44, 61, FRAMES - 1, *keyframes}:
-        first, after = costs.span(rank)
-        pixels = decoded(clips, name, first, after).get(times[rank])
+    for frame_index in {0, 1, 13, 14, 15, 29, 30, 44, 61, FRAMES - 1, *keyframes}:
+        first, after = costs.span(frame_index)
+        pixels = decoded(clips, name, first, after).get(times[frame_index])
         assert pixels is not None
-        assert (pixels == whole[times[rank]]).all()
-        assert (after - first == 1) == (rank in keyframes)
+        assert (pixels == whole[times[frame_index]]).all()
+        assert (after - first == 1) == (frame_index in keyframes)
 
 
 @pytest.mark.parametrize("name", ["open_gop", "hevc"])
 def test_a_leading_picture_needs_the_group_before(clips: Clips, name: str) -> None:
     with open_video(clips[name]) as reader:
         costs, keyframes = costs_of(reader), reader.keyframes
-    places, found = costs.places, 0
+    packets, found = costs.packets, 0
     for before, key in pairwise(keyframes):
-        for rank in range(before, key):
-            if places[rank] > places[key]:
+        for frame_index in range(before, key):
+            if packets[frame_index] > packets[key]:
                 found += 1
-                assert costs.span(rank) == (places[before], places[rank] + 1)
+                assert costs.span(frame_index) == (packets[before], packets[frame_index] + 1)
     assert found, "the clip has no open group of pictures"
 
 
@@ -84,45 +84,50 @@ def streams(draw: st.DrawFn) -> DecodeCosts:
     """Costs of up to sixty frames, some of them stored after later ones."""
     count = draw(st.integers(1, 60))
     keyframes = sorted(draw(st.sets(st.integers(0, count - 1), max_size=9)))
-    places = list(range(count))
-    for rank in range(0, count - 1, 3):
+    packets = list(range(count))
+    for frame_index in range(0, count - 1, 3):
         if draw(st.booleans()):
-            places[rank], places[rank + 1] = places[rank + 1], places[rank]
-    return decode_costs(places, keyframes)
+            packets[frame_index], packets[frame_index + 1] = (
+                packets[frame_index + 1],
+                packets[frame_index],
+            )
+    return compute_decode_costs(packets, keyframes)
 
 
 @given(streams(), st.data())
 def test_frames_of_one_group_share_their_packets(costs: DecodeCosts, data: st.DataObject) -> None:
-    some = data.draw(st.lists(st.integers(0, len(costs.places) - 1)))
-    assert costs.of(some) == len({place for rank in some for place in range(*costs.span(rank))})
+    some = data.draw(st.lists(st.integers(0, len(costs.packets) - 1)))
+    assert costs.cost(some) == len(
+        {packet for frame_index in some for packet in range(*costs.span(frame_index))}
+    )
 
 
 @given(streams(), st.data())
 def test_a_window_costs_what_it_costs_in_the_whole(costs: DecodeCosts, data: st.DataObject) -> None:
-    count = len(costs.places)
+    count = len(costs.packets)
     first = data.draw(st.integers(0, count - 1))
     window = range(first, data.draw(st.integers(first + 1, count)))
-    part = costs.within(window)
+    part = costs.restrict(window)
     assert part.video_frames == count
-    assert part.of(range(len(window))) == costs.of(window)
-    assert [rank + first for rank in part.keyframes] == [
-        rank for rank in costs.keyframes if rank in window
+    assert part.cost(range(len(window))) == costs.cost(window)
+    assert [frame_index + first for frame_index in part.keyframes] == [
+        frame_index for frame_index in costs.keyframes if frame_index in window
     ]
 
 
 def test_a_stream_that_marks_no_keyframe_is_decoded_from_its_start() -> None:
-    costs = decode_costs(range(7, 27), [])
-    assert [costs.of([rank]) for rank in (0, 1, 19)] == [1, 2, 20]
+    costs = compute_decode_costs(range(7, 27), [])
+    assert [costs.cost([frame_index]) for frame_index in (0, 1, 19)] == [1, 2, 20]
 
 
 @pytest.mark.parametrize(("frames", "keyframes"), [(0, []), (3, [3]), (3, [-1])])
 def test_keyframes_must_be_frames(frames: int, keyframes: list[int]) -> None:
-    with pytest.raises(ValueError, match="no ranks"):
-        decode_costs(range(frames), keyframes)
+    with pytest.raises(ValueError, match="expected indices"):
+        compute_decode_costs(range(frames), keyframes)
 
 
 def test_costs_follow_times_not_positions(clips: Clips) -> None:
     # A rate that changes moves times, not packets.
     with open_video(clips["vfr"]) as reader, open_video(clips["plain"]) as even:
         assert reader.times[-1] > even.times[-1] + Fraction(3)
-        assert costs_of(reader).of([45, 80]) == costs_of(even).of([45, 80])
+        assert costs_of(reader).cost([45, 80]) == costs_of(even).cost([45, 80])

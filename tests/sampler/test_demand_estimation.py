@@ -8,10 +8,10 @@ import pytest
 from scenedetect import AdaptiveDetector, detect
 
 from seedvideo.media.reader import open_video
-from seedvideo.sampler.analysis import analyse
-from seedvideo.sampler.demand_estimation import busy_share, standing_out
-from seedvideo.sampler.novelty import Event
-from seedvideo.sampler.packet_analysis import BUMP, view_packets
+from seedvideo.sampler.analysis import analyze
+from seedvideo.sampler.demand_estimation import busy_fraction, prominent_events
+from seedvideo.sampler.novelty import NoveltyEvent
+from seedvideo.sampler.packet_analysis import OUTLIER_SCORE, analyze_packet_sizes
 from seedvideo.sampler.shots import split_by_pace
 from tests.fixtures import ffmpeg
 from tests.sampler.event_clips import X264, scenery
@@ -40,15 +40,15 @@ def test_cuts_are_those_of_pyscenedetect(cut_film: Path, method: str) -> None:
     theirs = [start.frame_num for start, _ in detect(str(cut_film), AdaptiveDetector())][1:]
     assert theirs == list(np.cumsum(LENGTHS)[:-1])
     with open_video(cut_film) as reader:
-        found = analyse(reader, method=method)  # type: ignore[arg-type]
+        found = analyze(reader, method=method)  # type: ignore[arg-type]
         ours = [reader.times.index(cut) for cut in found.cuts]
     slack = 1 if method == "full" else 4
     assert len(ours) == len(theirs)
     assert all(abs(a - b) <= slack for a, b in zip(ours, theirs, strict=True))
 
 
-def events_at(moments_s: list[float], *, strength: float = 20.0) -> list[Event]:
-    return [Event(round(moment * 10), strength, None, 0.01) for moment in moments_s]
+def events_at(moments_s: list[float], *, strength: float = 20.0) -> list[NoveltyEvent]:
+    return [NoveltyEvent(round(moment * 10), strength, None, 0.01) for moment in moments_s]
 
 
 TIMES_S = np.arange(6000) / 10
@@ -56,16 +56,16 @@ TIMES_S = np.arange(6000) / 10
 
 def test_busy_time_is_where_events_are_thick() -> None:
     thick = events_at([100 + 0.5 * n for n in range(400)])
-    assert busy_share(thick, TIMES_S, 600.0) == pytest.approx(1 / 3, abs=0.03)
-    assert busy_share(events_at([10, 100, 300]), TIMES_S, 600.0) == 0
+    assert busy_fraction(thick, TIMES_S, 600.0) == pytest.approx(1 / 3, abs=0.03)
+    assert busy_fraction(events_at([10, 100, 300]), TIMES_S, 600.0) == 0
 
 
 def test_one_of_many_counts_only_if_it_stands_out() -> None:
     crowd = events_at([100 + 0.5 * n for n in range(40)])
-    loud = Event(1102, 90.0, None, 0.01)
-    together = sorted([*crowd, loud], key=lambda event: event.rank)
-    assert standing_out(together, TIMES_S) == [loud]
-    assert len(standing_out(events_at([10, 12, 300]), TIMES_S)) == 3
+    loud = NoveltyEvent(1102, 90.0, None, 0.01)
+    together = sorted([*crowd, loud], key=lambda event: event.frame_index)
+    assert prominent_events(together, TIMES_S) == [loud]
+    assert len(prominent_events(events_at([10, 12, 300]), TIMES_S)) == 3
 
 
 def test_a_shot_is_split_where_its_pace_changes_for_good() -> None:
@@ -85,7 +85,7 @@ def stream(sizes: np.ndarray, *, gop: int = 100) -> dict[str, object]:
     return {
         "times_s": np.arange(count) / 25,
         "sizes_bytes": sizes.astype(int).tolist(),
-        "places": range(count),
+        "packet_positions": range(count),
         "keyframes": range(0, count, gop),
         "pixels": 1920 * 1080,
     }
@@ -94,33 +94,33 @@ def stream(sizes: np.ndarray, *, gop: int = 100) -> dict[str, object]:
 def test_a_bump_among_calm_packets_stands_out() -> None:
     sizes = np.full(2000, 70.0) + np.random.default_rng(1).integers(0, 6, 2000)
     sizes[777] += 300
-    view = view_packets(**stream(sizes))  # type: ignore[arg-type]
-    assert np.flatnonzero(view.scores >= BUMP).tolist() == [777]
+    view = analyze_packet_sizes(**stream(sizes))  # type: ignore[arg-type]
+    assert np.flatnonzero(view.scores >= OUTLIER_SCORE).tolist() == [777]
     assert not view.is_doubtful.any()
 
 
 def test_what_follows_every_keyframe_is_no_bump() -> None:
     sizes = np.full(2000, 70.0)
     sizes[4::100] = 900
-    view = view_packets(**stream(sizes))  # type: ignore[arg-type]
-    assert not (view.scores >= BUMP).any()
+    view = analyze_packet_sizes(**stream(sizes))  # type: ignore[arg-type]
+    assert not (view.scores >= OUTLIER_SCORE).any()
 
 
 def test_uneven_sizes_leave_doubt() -> None:
     sizes = np.random.default_rng(1).normal(30_000, 3_000, 2000)
-    assert view_packets(**stream(sizes)).is_doubtful.all()  # type: ignore[arg-type]
+    assert analyze_packet_sizes(**stream(sizes)).is_doubtful.all()  # type: ignore[arg-type]
 
 
 def test_too_few_packets_say_nothing() -> None:
-    view = view_packets(**stream(np.full(10, 70.0)))  # type: ignore[arg-type]
-    assert not view.says_something and view.is_doubtful.all()
+    view = analyze_packet_sizes(**stream(np.full(10, 70.0)))  # type: ignore[arg-type]
+    assert not view.is_informative and view.is_doubtful.all()
 
 
 def test_pictures_without_others_are_compared_among_themselves() -> None:
     sizes = np.full(400, 30_000.0)
     sizes[200:210] += 2_000
-    view = view_packets(
+    view = analyze_packet_sizes(
         np.arange(400) / 25, sizes.tolist(), range(400), range(400), pixels=640 * 360
     )
-    assert view.says_something
+    assert view.is_informative
     assert Fraction(int((view.scores > 0).sum())) == 10
