@@ -219,9 +219,9 @@ def _goals(measured: Mapping[str, Measured], budgets: Sequence[int]) -> list[str
                 rows_name = f"{found.case.name}, {metric}"
                 lines.append(f"| {rows_name} | {cells} | {verdict} |")
         parts.append(
-            "Adaptive minus the best uniform, and the lower end of its 95 % interval; wanted above"
-            f" {MARGIN:g}. Both are told against the level that reads most: reading is what these"
-            " tasks ask for: no even plan is best at both.\n\n" + "\n".join(lines)
+            "Adaptive minus the best uniform, and the lower end of its 95% interval; wanted above"
+            f" {MARGIN:g}. Both compare with the level that reads most, because these tasks ask for"
+            " reading and no uniform plan is best at both.\n\n" + "\n".join(lines)
         )
     return parts
 

@@ -139,7 +139,7 @@ def _memory(what: str, tables: Sequence[Table], beyond: Callable[[Row], int]) ->
 
 def _right(tables: Sequence[Table]) -> Goal:
     """Whether seedvideo's frames are those of the times that it tells, or that were asked for."""
-    what, wanted = "seedvideo's frames are the right ones", "all"
+    what, wanted = "correct frames of seedvideo", "all"
     rows = [row for table in tables for way, row in table.good.items() if way.startswith(OURS)]
     given = sum(row.checked["given"] for row in rows if row.right is not None)
     if not given:

@@ -92,8 +92,8 @@ def page(tables: Sequence[Table], about: About, *, command: str, method: str) ->
     dates = sorted({table.date for table in tables})
     parts = [
         "# Loaders of video frames side by side",
-        f"Made {' to '.join(dict.fromkeys([dates[0], dates[-1]]))} by `benchmarks/sampling.py`;"
-        " nothing here is written by hand.",
+        f"Made {' to '.join(dict.fromkeys([dates[0], dates[-1]]))} by `benchmarks/sampling.py`,"
+        " which writes this whole page.",
         f"```text\n{command}\n```",
         f"Machine: {about.machine}."
         + (" Short files: these numbers show that everything works, and no more." * about.is_quick),

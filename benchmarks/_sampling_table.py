@@ -18,7 +18,7 @@ Cells: TypeAlias = Sequence[Sequence[str]]
 MB: Final = 10**6
 JOINED: Final[Mapping[Kind, str]] = {
     "plan": "Opening a file, and then planning it by each policy",
-    "growth": "seedvideo, the same kinds of scenes in files of more and more minutes",
+    "growth": "seedvideo, the same kinds of scenes in files of increasing length",
 }
 """Titles of the kinds of which all files go into one table."""
 LOADERS_HEADER: Final = (

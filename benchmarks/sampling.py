@@ -54,35 +54,37 @@ from _sampling_table import JOINED, KINDS, Kind, Table
 from seedvideo.sampler.geometry import BUDGET_TOKENS, SEED
 
 METHOD: Final = f"""\
-- Each measurement is a process of its own, begun after its imports and with the file in the page
-  cache; it reaches from the file's name to frames in memory. seedvideo starts its decoding
-  processes inside that time. OpenMP and torchcodec are told how many cores there are (the eight
-  threads that qwen-vl-utils gives torchcodec are slower on two); the others choose by themselves.
-- Loaders take turns. Wall and CPU (all of a loader's processes, seconds) are medians over the
-  rounds; a ratio is the median over the rounds of a loader's wall time over that of the first row
-  in the same round, so above 1 is slower. Further rounds begin only while a table has not taken
-  long: below it says how many there were.
-- Memory (MB of 10^6 bytes) is looked at every 20 ms in the same rounds, by counts of the system
-  (`/proc/PID/statm`) that take less than a hundredth of a core: what each process of a loader has
-  for itself, added up, and the largest part that one of them has of what may be shared. It comes
-  out 10 to 20 MB above the exact count for seedvideo and decord, and 50 to 60 MB for those that
-  load torch and torchcodec; the exact count is too dear to watch. "peak" is the most of any
-  round, Python and imports in it; "over" is what it leaves beyond the result and what was there
-  before the work.
-- "right" counts the frames that have the time that was asked for and match the frame as it was
-  painted about as well as the best of the 45 before and after it. Where nothing moves all do: of
-  frames one place off, about four in ten are found out in the mixed file, eight in the busy one. A
-  loader that gives patches only is not checked. Of cuts it counts the true ones that were told, to
-  within two frames; "frames" is how many were told.
-- Exact frames are evenly spread, of the size that the published model shows so many at, each loader
-  scaling as it does by itself. OpenCV reads the whole file however few are wanted, and is asked for
-  256 only; torchcodec without its scan of the file for 64 only; transformers by PyAV, which decodes
-  all and holds what it wants at full size, end to end for one file only.
-- End to end the budget is {BUDGET_TOKENS:,} squares of 28x28 px in all frames. qwen-vl-utils 0.0.14
-  counts a square of two frames as one token, so it gets half of that in its own tokens, and its
-  floor of 128 tokens a frame is lowered, which would break the budget; its 2 frames a second, at
-  most 768, stay. seedvideo keeps a part of the budget for the text of time stamps. What a loader
-  gives is what its users hand on: bytes (seedvideo), floats (qwen-vl-utils), normalised patches
+- Each measurement runs in a process of its own. It starts after the imports, with the file in the
+  page cache, and covers the way from the file name to frames in memory. seedvideo starts its
+  decoding processes inside that time. OpenMP and torchcodec get the number of cores as a setting
+  (the eight threads that qwen-vl-utils gives torchcodec are slower on two cores); the others
+  choose by themselves.
+- Loaders alternate. Wall and CPU (all processes of a loader, seconds) are medians over the
+  rounds. A ratio is the median over the rounds of a loader's wall time divided by that of the
+  first row in the same round, so above 1 is slower. A table gets further rounds only while its
+  total time is short; the line below it states their number.
+- Memory (MB of 10^6 bytes) is sampled every 20 ms in the same rounds, from system counters
+  (`/proc/PID/statm`) that take less than a hundredth of a core. It is the sum of the private
+  memory of all processes of a loader, plus the largest shared part of one of them. It is 10 to 20
+  MB above the exact count for seedvideo and decord, and 50 to 60 MB for loaders with torch and
+  torchcodec; the exact count is too expensive to sample. "peak" is the maximum of all rounds,
+  including Python and imports; "over" is the part beyond the result and the memory before the
+  measurement.
+- "right" counts the frames with the requested time whose pixels match the true frame about as
+  well as the best of the 45 frames before and after it. In still scenes all of them match: of
+  frames with an index error of one, the check detects about four in ten in the mixed file, eight
+  in the busy one. A loader that returns only patches is not checked. For cuts, "right" counts the
+  true ones that were found to within two frames; "frames" is the number of reported cuts.
+- Exact frames are evenly spaced, at the size that the published model uses for this count, and
+  each loader scales with its own method. OpenCV reads the whole file whatever the count, and is
+  measured with 256 only; torchcodec without its scan of the file with 64 only; transformers by
+  PyAV, which decodes all frames and holds the selected ones at full size, end to end for one file
+  only.
+- End to end the budget is {BUDGET_TOKENS:,} squares of 28x28 px in all frames. qwen-vl-utils
+  0.0.14 counts a square of two frames as one token, so it gets half of that in its own tokens.
+  Its floor of 128 tokens per frame would exceed the budget and is lowered; its 2 frames per
+  second, at most 768, stay. seedvideo keeps a part of the budget for timestamp text. Each loader
+  returns what its users pass on: bytes (seedvideo), floats (qwen-vl-utils), normalised patches
   (transformers).
 """
 

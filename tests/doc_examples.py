@@ -1,4 +1,4 @@
-"""What README.md and docs/ show, as tests see it: fenced blocks, and the clip they speak of."""
+"""Read the examples of README.md and docs/: fenced blocks, commands, tables, and their clip."""
 
 import re
 from pathlib import Path
@@ -25,13 +25,13 @@ class Block(NamedTuple):
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    """The fenced blocks of one language, in order."""
+    """Return the fenced blocks of one language, in order."""
     found = [Block(*match.groups()) for match in _FENCE.finditer(page.read_text(encoding="utf-8"))]
     return [block.text for block in found if block.language == language]
 
 
 def console_runs(text: str) -> list[tuple[str, str]]:
-    """The commands of a console block and what each prints."""
+    """Return the commands of a console block and the output of each."""
     runs = []
     for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
         command, _, output = part.partition("\n")
@@ -40,14 +40,14 @@ def console_runs(text: str) -> list[tuple[str, str]]:
 
 
 def table_after(page: Path, name: str) -> list[list[str]]:
-    """The cells of the table that follows ``<!-- table: name -->``, without header and rule."""
+    """Return the cells of the table after ``<!-- table: name -->``, without header and rule."""
     _, _, rest = page.read_text(encoding="utf-8").partition(f"<!-- table: {name} -->")
     lines = rest.strip().split("\n\n")[0].splitlines()
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
 def documented_clip(path: Path) -> Path:
-    """A clip of 12 s, 1280x720: five seconds of red, then seven of blue, under moving bars."""
+    """Write a clip of 12 s, 1280x720: five seconds of red, then seven of blue, with moving bars."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=_FPS)
         stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"

@@ -1,4 +1,4 @@
-"""docs/ tells the truth: links, codes, tables and examples agree with the code."""
+"""Compare docs/ with the code: links, codes, tables and examples."""
 
 import ast
 import json
@@ -24,7 +24,7 @@ from tests.sampler.plans import make_plan
 from tests.sampler.videos import video
 from tests.synthetic_clips import ColourChooser
 
-PAGES = sorted([README, *DOCS.rglob("*.md")])
+PAGES = sorted([README, *DOCS.rglob("*.md"), *ROOT.glob("C*.md"), ROOT / "SECURITY.md"])
 SAMPLING = DOCS / "concepts" / "sampling.md"
 FORMATS = DOCS / "reference" / "formats.md"
 ASKING = DOCS / "guides" / "ask.md"
@@ -33,19 +33,19 @@ ERRORS = DOCS / "reference" / "errors.md"
 CODE = re.compile(
     r"(?:input|media|decode|plan|ask|ground|model|batch|output|config|internal|system)\.[a-z_]+"
 )
-# Texts of the form of a code that are none: a file, and modules that are imported by name.
+# Strings that match the pattern of a code but are not codes: files, and modules imported by name.
 NOT_CODES = {
     "config.json",
     "plan.json",
     "plan.png",
     "batch.run_job",
     "model.backends",
-    "media.info",
+    "media.types",
 }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_exist(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[\w-]+)?\)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
 
@@ -58,11 +58,11 @@ def test_every_code_of_the_source_is_in_the_page_and_no_other() -> None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
     raised = {text for text in texts if CODE.fullmatch(text)} - NOT_CODES
-    told = set(re.findall(r"^\| `([a-z_.]+)` \|", ERRORS.read_text(encoding="utf-8"), re.M))
-    assert told - {"usage"} == raised
+    documented = set(re.findall(r"^\| `([a-z_.]+)` \|", ERRORS.read_text(encoding="utf-8"), re.M))
+    assert documented - {"usage"} == raised
 
 
-def test_every_code_says_what_to_do() -> None:
+def test_every_code_has_a_meaning_and_a_remedy() -> None:
     rows = re.findall(r"^\| `[a-z_.]+` \|(.*)\|$", ERRORS.read_text(encoding="utf-8"), re.M)
     assert all(len([cell for cell in row.split("|") if cell.strip()]) == 2 for row in rows)
 
@@ -141,7 +141,7 @@ def test_the_forms_of_times_in_the_guide_are_read() -> None:
         for example in re.findall(r"[`\"]([^`]+?)[`\"](?=,|$)", examples):
             read = read_spans(example, window=window)
             assert len(read) == (0 if form == "nothing" else len(re.findall("; |], ", example)) + 1)
-    refused = text.partition("Not read,")[2].partition("\n\n")[0]
+    refused = text.partition("Rejected,")[2].partition("\n\n")[0]
     for example in re.findall(r"`([^`]+)`", refused):
         with pytest.raises(seedvideo.ModelError):
             read_spans(example, window=window)
@@ -161,13 +161,13 @@ def test_python_of_the_guide_runs(
     assert capsys.readouterr().out
 
 
-def test_every_key_of_an_answer_and_of_spans_is_told() -> None:
+def test_every_key_of_an_answer_and_of_spans_is_documented() -> None:
     for section, fields in (
         ("The answer", AnswerRecord.model_fields),
         ("The spans", GroundingRecord.model_fields),
     ):
-        told = FORMATS.read_text(encoding="utf-8").partition(f"### {section}")[2].split("###")[0]
-        first_cells = [line.split("|")[1] for line in told.splitlines() if line.startswith("| `")]
+        text = FORMATS.read_text(encoding="utf-8").partition(f"### {section}")[2].split("###")[0]
+        first_cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
         assert set(re.findall(r"`(\w+)`", " ".join(first_cells))) >= set(fields)
 
 

@@ -1,4 +1,4 @@
-"""README.md tells the truth: its Python runs, its commands print what it shows, its tree exists."""
+"""Run README.md and the first guides: Python and commands must give what the pages show."""
 
 import os
 import re
@@ -14,17 +14,31 @@ from seedvideo import api
 from seedvideo.cli import main
 from seedvideo.cli.console import COULD_NOT_START, INTERRUPTED, SOME_FAILED, WRONG_USAGE
 from seedvideo.writers import WRITERS
-from tests.doc_examples import README, ROOT, blocks, console_runs, documented_clip
+from tests.doc_examples import DOCS, README, ROOT, blocks, console_runs, documented_clip
 from tests.synthetic_clips import ColourModel
 from tests.tiers import slow
 
-PYTHON = blocks(README, "python")
-SHELL = [console_runs(block) for block in blocks(README, "shell-session")]
-CONSOLE = [run for block in blocks(README, "console") for run in console_runs(block)]
-TEXT = README.read_text(encoding="utf-8")
+QUICKSTART = DOCS / "guides" / "quickstart.md"
+FRAMES = DOCS / "concepts" / "frames.md"
+BATCH = DOCS / "guides" / "batch.md"
+FORMATS = DOCS / "reference" / "formats.md"
+RESULTS = DOCS / "reference" / "results.md"
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 PACKAGE = ROOT / "seedvideo"
-MAX_LINES = 5
-MAX_SHELL_LINES = 10
+
+PYTHON = [
+    pytest.param(page.name, code, id=f"{page.name}-{place}")
+    # Of the page on frames the first block; the other is a fragment that needs torch.
+    for page, codes in (
+        (README, blocks(README, "python")),
+        (QUICKSTART, blocks(QUICKSTART, "python")),
+        (FRAMES, blocks(FRAMES, "python")[:1]),
+    )
+    for place, code in enumerate(codes)
+]
+SHELL = [console_runs(block) for block in blocks(BATCH, "shell-session")]
+CONSOLE = [run for block in blocks(README, "console") for run in console_runs(block)]
+PAGES = [README, CONTRIBUTING, *DOCS.rglob("*.md")]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +55,7 @@ def beside_the_clip(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> ColourModel:
-    """Every name of a model gives one that needs no weights."""
+    """Replace every named model by one without weights."""
     loaded = ColourModel()
     # This order: the package takes its lazy name from the api, which must still have its own.
     for home in (seedvideo, api):
@@ -49,21 +63,26 @@ def model(monkeypatch: pytest.MonkeyPatch) -> ColourModel:
     return loaded
 
 
-def test_each_of_the_four_functions_is_shown() -> None:
-    shown = "".join(PYTHON)
-    assert all(f"seedvideo.{name}(" in shown for name in ("open", "plan", "load", "caption"))
+def test_readme_shows_a_picture_python_and_three_commands() -> None:
+    (code,) = blocks(README, "python")
+    assert all(f"seedvideo.{name}(" in code for name in ("open", "plan", "load", "caption"))
+    assert len(CONSOLE) >= 3
+    assert re.search(r"^!\[[^]]+\]\(docs/images/[\w-]+\.png\)$", README.read_text("utf-8"), re.M)
 
 
-@pytest.mark.parametrize("code", PYTHON)
+def test_batch_guide_shows_a_session() -> None:
+    assert SHELL
+
+
+@pytest.mark.parametrize(("page", "code"), PYTHON)
 def test_python_runs(
+    page: str,
     code: str,
     beside_the_clip: Path,
     model: ColourModel,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    lines = [line for line in code.splitlines() if line and line != "import seedvideo"]
-    assert len(lines) <= MAX_LINES
-    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})  # noqa: S102  # our own page
+    exec(compile(code, page, "exec"), {"__name__": "readme"})  # noqa: S102  # our own page
     assert capsys.readouterr().out
 
 
@@ -83,8 +102,7 @@ def test_commands_print_what_is_shown(
 def test_a_session_in_a_shell(
     runs: list[tuple[str, str]], beside_the_clip: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """One shell for all its lines; the command's jobs have a model that needs no weights."""
-    assert len(runs) + sum(shown.count("\n") for _, shown in runs) <= MAX_SHELL_LINES
+    """Run all lines in one shell; the jobs use a model without weights."""
     program = tmp_path_factory.mktemp("bin") / "seedvideo"
     program.write_text(
         f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m tests.batch.command "$@"\n'
@@ -104,17 +122,18 @@ def test_a_session_in_a_shell(
     )
     assert done.returncode == 0
     for place, (_, shown) in enumerate(runs):
-        printed, said = (
+        printed, messages = (
             (beside_the_clip / f"{place}.{end}").read_text(encoding="utf-8")
             for end in ("out", "err")
         )
-        # What is not shown may be talk: progress, or the shell's word on what was killed.
-        assert "Traceback" not in said
-        assert (printed or (said if shown else "")) == shown
+        # Messages that the page omits may be progress, or the shell's report of the killed job.
+        assert "Traceback" not in messages
+        assert (printed or (messages if shown else "")) == shown
 
 
 def test_the_tree_names_every_folder_and_no_other() -> None:
-    lines = TEXT.partition("<!-- tree -->")[2].partition("```text\n")[2].partition("```")[0]
+    text = CONTRIBUTING.read_text(encoding="utf-8")
+    lines = text.partition("<!-- tree -->")[2].partition("```text\n")[2].partition("```")[0]
     named, path = set(), ROOT
     depths: dict[int, Path] = {0: ROOT}
     for line in lines.splitlines():
@@ -122,19 +141,47 @@ def test_the_tree_names_every_folder_and_no_other() -> None:
         path = depths[depth] / line.split()[0]
         depths[depth + 1] = path
         named.add(path)
-        assert len(line.split()) > 1 or path == PACKAGE, f"{path} is not explained"
+        assert len(line.split()) > 1 or path == PACKAGE, f"{path} has no description"
     assert {path for path in named if not path.is_dir()} == set()
     rooms = {path.parent for path in PACKAGE.rglob("__init__.py")}
     assert rooms - named == set()
 
 
-def test_every_format_and_exit_code_is_told() -> None:
-    assert all(f"`{name}`" in TEXT for name in WRITERS)
+def test_every_format_and_exit_code_is_documented() -> None:
+    text = FORMATS.read_text(encoding="utf-8")
+    assert all(f"`{name}`" in text for name in WRITERS)
     for code in (0, SOME_FAILED, WRONG_USAGE, COULD_NOT_START, INTERRUPTED):
-        assert f"| {code} |" in TEXT
+        assert f"| {code} |" in text
 
 
 def test_every_benchmark_is_named() -> None:
-    named = set(re.findall(r"`benchmarks/(\w+\.py)`", TEXT))
+    text = RESULTS.read_text(encoding="utf-8")
+    named = set(re.findall(r"^\| `benchmarks/(\w+\.py)` \|", text, re.M))
     scripts = {path.name for path in (ROOT / "benchmarks").glob("[!_]*.py")}
     assert named == scripts
+
+
+def test_evidence_in_readme_equals_the_results() -> None:
+    """README repeats one table of the page of results; its header may differ."""
+
+    def rows(page: Path) -> list[str]:
+        _, _, rest = page.read_text(encoding="utf-8").partition("| signs seen |")
+        return rest.partition("\n\n")[0].splitlines()
+
+    assert rows(README) == rows(RESULTS)
+
+
+def test_every_page_is_linked_from_readme() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert [page for page in DOCS.rglob("*.md") if f"({page.relative_to(ROOT)})" not in text] == []
+
+
+def test_make_has_every_verb_of_the_pages() -> None:
+    verbs = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text("utf-8"), re.M))
+    named = {
+        verb
+        for page in PAGES
+        for code in [*blocks(page, "text"), *re.findall(r"`[^`]+`", page.read_text("utf-8"))]
+        for verb in re.findall(r"^`?make ([a-z][a-z-]*)", code, re.M)
+    }
+    assert named - verbs == set()
