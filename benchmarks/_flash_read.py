@@ -1,4 +1,4 @@
-"""Reads pictures with an OCR program, in an environment of its own; a child of `flashbench.py`.
+"""OcrStats pictures with an OCR program, in an environment of its own; a child of `flashbench.py`.
 
     python3 -m venv OCRENV
     OCRENV/bin/pip install rapidocr-onnxruntime==1.4.4

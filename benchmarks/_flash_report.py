@@ -17,9 +17,17 @@ from _flash_cases import Case, generator_hash
 from _flash_plot import Line, Panel, draw
 from _flash_rules import Clip, uniform_at
 
-from seedvideo.evaluate.flashbench import Knobs, Score, Shown, TaskId, make_script, score, seeds
+from seedvideo.evaluate.flashbench import (
+    DifficultyConfig,
+    Score,
+    SelectedFrame,
+    TaskId,
+    make_script,
+    score,
+    seeds,
+)
 from seedvideo.evaluate.flashbench.layout import is_null
-from seedvideo.evaluate.flashbench.scoring import needs_by_table
+from seedvideo.evaluate.flashbench.scoring import tokens_needed
 from seedvideo.evaluate.metrics.statistics import Estimate, difference, mcnemar, share
 from seedvideo.sampler.geometry import SEED
 
@@ -67,7 +75,7 @@ class Measured:
         are read. What is asked for is reading.
         """
         metric = "read" if is_null(self.case.task) else metric
-        return best_level(self.case.task, self.case.knobs, budget, metric)
+        return best_level(self.case.task, self.case.difficulty, budget, metric)
 
     def has(self, policy: str) -> bool:
         """Whether this policy was measured on every video of the case."""
@@ -82,7 +90,9 @@ def load(work: Path, case: Case, budgets: Sequence[int]) -> Measured | None:
         result = json.loads(name.read_text())
         if result["generator"] != generator_hash():
             continue
-        item, script = make_script(case.task, int(name.stem), case.knobs, attempt=result["attempt"])
+        item, script = make_script(
+            case.task, int(name.stem), case.difficulty, attempt=result["attempt"]
+        )
         needs = dict(zip(item.events, result["needs"], strict=True))
         count += 1
         needs_by.add(result["needs_by"])
@@ -90,7 +100,7 @@ def load(work: Path, case: Case, budgets: Sequence[int]) -> Measured | None:
         for policy, by_budget in result["choices"].items():
             for budget in budgets:
                 shown = [
-                    Shown(script.times[frame], tokens, text)
+                    SelectedFrame(script.times[frame], tokens, text)
                     for frame, tokens, text in zip(*by_budget[str(budget)], strict=True)
                 ]
                 scores.setdefault((policy, budget), []).append(score(item, shown, needs))
@@ -99,18 +109,20 @@ def load(work: Path, case: Case, budgets: Sequence[int]) -> Measured | None:
 
 
 @cache
-def best_level(task: TaskId, knobs: Knobs, budget: int, metric: str) -> int:
+def best_level(task: TaskId, difficulty: DifficultyConfig, budget: int, metric: str) -> int:
     """The level at which uniform sampling does best on dev seeds; the lower of two equals."""
     tokens = {}
     for level in SEED.levels_tokens:
-        size = SEED.size(width_px=knobs.width_px, height_px=knobs.height_px, level_tokens=level)
+        size = SEED.size(
+            width_px=difficulty.width_px, height_px=difficulty.height_px, level_tokens=level
+        )
         tokens[level] = SEED.tokens(width_px=size[0], height_px=size[1])
     kept = dict.fromkeys(sorted(SEED.levels_tokens), 0)
     for seed in seeds("dev", DEV_SEEDS_FOR_LEVEL):
-        item, script = make_script(task, seed, knobs)
-        needs = needs_by_table(item, tokens_of_level=tokens)
+        item, script = make_script(task, seed, difficulty)
+        needs = tokens_needed(item, tokens_of_level=tokens)
         times = script.times[:-1]
-        clip = Clip(times, script.times[-1], knobs.width_px, knobs.height_px, None, seed)
+        clip = Clip(times, script.times[-1], difficulty.width_px, difficulty.height_px, None, seed)
         for level in kept:
             shown = uniform_at(level)(clip, budget)
             kept[level] += sum(METRICS[metric](score(item, shown, needs))) if shown else 0
@@ -310,7 +322,7 @@ def _budget_chart(measured: Mapping[str, Measured], budgets: Sequence[int]) -> s
 
 
 def _length_chart(found: Measured, budget: int) -> str:
-    lengths = sorted({float(length) for length in found.case.knobs.event_s})
+    lengths = sorted({float(length) for length in found.case.difficulty.event_s})
 
     def points(policy: str, metric: str) -> list[tuple[float, float, float, float]]:
         by_length: list[tuple[float, float, float, float]] = []

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from scenedetect import ContentDetector, FrameTimecode
 from scenedetect.common import Timecode
 
-from seedvideo.evaluate.flashbench import Shown
+from seedvideo.evaluate.flashbench import SelectedFrame
 from seedvideo.sampler.geometry import FRAME_TEXT_TOKENS, SEED
 
 LOOK_EVERY_S: Final = Fraction(1, 5)
@@ -94,34 +94,34 @@ class Clip:
         """Frames of a level that fit a budget."""
         return min(len(self.times), budget // (self.tokens(level) + FRAME_TEXT_TOKENS))
 
-    def shown(self, moments: Sequence[Fraction], tokens: Sequence[int]) -> list[Shown]:
+    def shown(self, moments: Sequence[Fraction], tokens: Sequence[int]) -> list[SelectedFrame]:
         """The frames at these moments; the first of several moments in one frame counts."""
         chosen: dict[Fraction, int] = {}
         for moment, paid in zip(moments, tokens, strict=True):
             place = max(0, bisect_left(self.times, moment + Fraction(1, 10**9)) - 1)
             chosen.setdefault(self.times[place], paid)
-        return [Shown(pts, chosen[pts], FRAME_TEXT_TOKENS) for pts in sorted(chosen)]
+        return [SelectedFrame(pts, chosen[pts], FRAME_TEXT_TOKENS) for pts in sorted(chosen)]
 
 
-Rule = Callable[[Clip, int], list[Shown]]
+Rule = Callable[[Clip, int], list[SelectedFrame]]
 
 
 def uniform_at(level: int) -> Rule:
     """As many frames of a level as fit, in the middles of equal stretches."""
 
-    def rule(clip: Clip, budget: int) -> list[Shown]:
+    def rule(clip: Clip, budget: int) -> list[SelectedFrame]:
         return _even(clip, level, budget, Fraction(1, 2))
 
     return rule
 
 
-def random_phase(clip: Clip, budget: int) -> list[Shown]:
+def random_phase(clip: Clip, budget: int) -> list[SelectedFrame]:
     """Evenly spaced frames of the lowest level that begin anywhere in the first stretch."""
     phase = Fraction(int(np.random.default_rng([clip.seed, budget]).integers(0, 10**6)), 10**6)
     return _even(clip, SEED.levels_tokens[-1], budget, phase)
 
 
-def scene_cuts(clip: Clip, budget: int) -> list[Shown]:
+def scene_cuts(clip: Clip, budget: int) -> list[SelectedFrame]:
     """Of every shot the first, the middle and the last frame, at the best level that fits."""
     bounds = [Fraction(0), *clip.seen().cuts, clip.duration]
     moments = []
@@ -139,7 +139,7 @@ def scene_cuts(clip: Clip, budget: int) -> list[Shown]:
     return clip.shown(kept, [clip.tokens(level)] * len(kept))
 
 
-def proportional(clip: Clip, budget: int) -> list[Shown]:
+def proportional(clip: Clip, budget: int) -> list[SelectedFrame]:
     """Frames in proportion to SI times TI over 10 s, whatever is common in the video."""
     weight = clip.seen().spatial * clip.seen().temporal
     at = np.array([float(time) for time in clip.seen().times])
@@ -153,7 +153,7 @@ def proportional(clip: Clip, budget: int) -> list[Shown]:
     return clip.shown(exact, [clip.tokens(PROPORTIONAL_LEVEL)] * count)
 
 
-def keye(clip: Clip, budget: int) -> list[Shown]:
+def keye(clip: Clip, budget: int) -> list[SelectedFrame]:
     """The rule of Keye-VL-1.5: frames unlike the last slow one are slow, the others get 30 %.
 
     Tokens of a slow frame are found by bisection, from the best level down to the lowest; where
@@ -161,7 +161,7 @@ def keye(clip: Clip, budget: int) -> list[Shown]:
     """
     frames = list(zip(clip.seen().candidates, clip.seen().slow, strict=True))
 
-    def spend(slow_tokens: int, every: int) -> list[Shown]:
+    def spend(slow_tokens: int, every: int) -> list[SelectedFrame]:
         some = frames[::every]
         small = max(SEED.min_frame_tokens, int(FAST_SHARE * slow_tokens))
         return clip.shown(
@@ -169,7 +169,7 @@ def keye(clip: Clip, budget: int) -> list[Shown]:
             [clip.tokens(slow_tokens if is_slow else small) for _, is_slow in some],
         )
 
-    def cost(shown: list[Shown]) -> int:
+    def cost(shown: list[SelectedFrame]) -> int:
         return sum(frame.tokens + frame.text_tokens for frame in shown)
 
     lowest, best = SEED.levels_tokens[-1], SEED.levels_tokens[0]
@@ -246,7 +246,7 @@ def _small_frames(path: Path) -> Iterator[tuple[Fraction, npt.NDArray[np.uint8]]
                 yield pts, frame.reformat(*LOOK_PX, "rgb24").to_ndarray()
 
 
-def _even(clip: Clip, level: int, budget: int, phase: Fraction) -> list[Shown]:
+def _even(clip: Clip, level: int, budget: int, phase: Fraction) -> list[SelectedFrame]:
     count = clip.fitting(level, budget)
     moments = [clip.duration * (place + phase) / count for place in range(count)]
     return clip.shown(moments, [clip.tokens(level)] * count)

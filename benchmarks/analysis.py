@@ -20,15 +20,22 @@ import numpy as np
 from _common import print_machine, print_table
 
 import seedvideo
-from seedvideo.evaluate.flashbench import Groups, Knobs, Made, TaskId, generate, seeds
+from seedvideo.evaluate.flashbench import (
+    DifficultyConfig,
+    GeneratedVideo,
+    GopCache,
+    TaskId,
+    generate,
+    seeds,
+)
 from seedvideo.utils import fork_server
 
 METHODS: Final = ("packets", "fast", "full")
-CONTENT: Final[dict[str, tuple[TaskId, Knobs]]] = {
-    "calm": ("T1", Knobs(events=3)),
-    "half busy": ("T1", Knobs(events=3, distractor_share=Fraction(1, 2))),
-    "film grain": ("N4", Knobs()),
-    "pan": ("N2", Knobs()),
+CONTENT: Final[dict[str, tuple[TaskId, DifficultyConfig]]] = {
+    "calm": ("T1", DifficultyConfig(events=3)),
+    "half busy": ("T1", DifficultyConfig(events=3, distractor_fraction=Fraction(1, 2))),
+    "film grain": ("N4", DifficultyConfig()),
+    "pan": ("N2", DifficultyConfig()),
 }
 NEAR_S: Final = Fraction(1, 5)
 """A cut is found if one is told within this time of it."""
@@ -39,19 +46,23 @@ def main() -> None:
     lengths = (300, 1200) if "--long" in sys.argv else (60, 240)
     rows, cuts = [], []
     with TemporaryDirectory() as folder:
-        for name, (task, knobs) in CONTENT.items():
-            groups = Groups()
+        for name, (task, difficulty) in CONTENT.items():
+            gop_cache = GopCache()
             for length in lengths:
-                setup = knobs.__class__(**{**vars(knobs), "duration_s": length})
-                made = generate(task, seeds("dev", 1)[0], Path(folder), knobs=setup, groups=groups)
+                setup = difficulty.__class__(**{**vars(difficulty), "duration_s": length})
+                made = generate(
+                    task, seeds("dev", 1)[0], Path(folder), difficulty=setup, gop_cache=gop_cache
+                )
                 rows.append((f"{name}, {length} s", *_costs(made.path)))
                 made.path.unlink()
                 print(*rows[-1], file=sys.stderr, flush=True)
         still = Path(folder) / "still.mp4"
         _stand_still(still, seconds=lengths[0])
         rows.append((f"still 1080p, {lengths[0]} s", *_costs(still)))
-        busy = Knobs(duration_s=lengths[-1], events=3, shots=12, distractor_share=Fraction(1, 5))
-        made = generate("T1", seeds("dev", 2)[1], Path(folder), knobs=busy)
+        busy = DifficultyConfig(
+            duration_s=lengths[-1], events=3, shots=12, distractor_fraction=Fraction(1, 5)
+        )
+        made = generate("T1", seeds("dev", 2)[1], Path(folder), difficulty=busy)
         cuts = [_cuts(made, method) for method in METHODS]
     print_table(
         "Seconds of processor time, and share of a full decode",
@@ -109,7 +120,7 @@ def _processor_s() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in both)
 
 
-def _cuts(made: Made, method: str) -> tuple[str, str, str]:
+def _cuts(made: GeneratedVideo, method: str) -> tuple[str, str, str]:
     with seedvideo.open(made.path) as video:
         told = video.analysis(method).cuts
     true = made.item.cuts

@@ -28,11 +28,11 @@ from PIL import Image
 
 import seedvideo
 from seedvideo.evaluate.flashbench import (
+    BenchmarkItem,
+    DifficultyConfig,
     Event,
-    Groups,
-    Item,
-    Knobs,
-    Shown,
+    GopCache,
+    SelectedFrame,
     generate,
     make_script,
     oracle,
@@ -40,8 +40,8 @@ from seedvideo.evaluate.flashbench import (
 )
 from seedvideo.evaluate.flashbench.codes import CONTRASTS
 from seedvideo.evaluate.flashbench.quick import level_tokens
-from seedvideo.evaluate.flashbench.render import Made, middle
-from seedvideo.evaluate.flashbench.scoring import needs_by_table
+from seedvideo.evaluate.flashbench.render import GeneratedVideo, middle
+from seedvideo.evaluate.flashbench.scoring import tokens_needed
 from seedvideo.media.types import Target
 from seedvideo.sampler.geometry import FRAME_TEXT_TOKENS, SEED
 from seedvideo.sampler.policies import POLICIES
@@ -99,7 +99,7 @@ def main() -> None:
 
 def run(chosen: Sequence[Case], *, work: Path, told: argparse.Namespace, first_seed: int) -> None:
     """Make and plan every video that has no result yet, and add policies that are new."""
-    groups = Groups()
+    gop_cache = GopCache()
     with reading(told.ocr) if told.ocr else _nobody() as read:
         for case, seed in in_order(chosen, first_seed, told.seeds):
             folder = work / case.name.replace(" ", "-")
@@ -117,7 +117,9 @@ def run(chosen: Sequence[Case], *, work: Path, told: argparse.Namespace, first_s
             started = perf_counter()
             made = _kept(case, seed, folder, result)
             if made is None:
-                made = generate(case.task, seed, folder, knobs=case.knobs, groups=groups)
+                made = generate(
+                    case.task, seed, folder, difficulty=case.difficulty, gop_cache=gop_cache
+                )
                 result["made_s"] = perf_counter() - started
             result = measure(
                 made.item,
@@ -138,19 +140,19 @@ def run(chosen: Sequence[Case], *, work: Path, told: argparse.Namespace, first_s
             print(f"{case.name} {seed}: {perf_counter() - started:.0f} s", flush=True)
 
 
-def _kept(case: Case, seed: int, folder: Path, result: dict[str, Any]) -> Made | None:
+def _kept(case: Case, seed: int, folder: Path, result: dict[str, Any]) -> GeneratedVideo | None:
     """The video of an earlier run, if it was kept and is what the generator would make."""
     if "attempt" not in result:
         return None
-    item, _ = make_script(case.task, seed, case.knobs, attempt=result["attempt"])
+    item, _ = make_script(case.task, seed, case.difficulty, attempt=result["attempt"])
     path = folder / f"{item.name}.mp4"
     if not path.exists() or path.stat().st_size != result["bytes"]:
         return None
-    return Made(item, path, result["attempt"] + 1)
+    return GeneratedVideo(item, path, result["attempt"] + 1)
 
 
 def measure(
-    item: Item,
+    item: BenchmarkItem,
     path: Path,
     result: dict[str, Any],
     policies: Sequence[str],
@@ -163,13 +165,13 @@ def measure(
     choices = result.get("choices", {})
     seconds = result.get("seconds", {})
     spent = budgets(quick=quick)
-    knobs = item.knobs
-    tokens_of_level = level_tokens(knobs)
+    difficulty = item.difficulty
+    tokens_of_level = level_tokens(difficulty)
     with seedvideo.open(path, cache=cache) as video:
         times = video.times
         place = {time: number for number, time in enumerate(times)}
 
-        def note(policy: str, budget: int, shown: Sequence[Shown]) -> None:
+        def note(policy: str, budget: int, shown: Sequence[SelectedFrame]) -> None:
             cost = sum(frame.tokens + frame.text_tokens for frame in shown)
             if cost > budget:
                 raise RuntimeError(f"{policy} spends {cost} of {budget} tokens on {item.name}")
@@ -183,7 +185,7 @@ def measure(
         if read is not None and result.get("needs_by") != "ocr":
             result |= needs_by_ocr(item, video, read)
         elif "needs" not in result:
-            table = needs_by_table(item, tokens_of_level=tokens_of_level)
+            table = tokens_needed(item, tokens_of_level=tokens_of_level)
             result |= {"needs": [table.get(e) for e in item.events], "needs_by": "table"}
         needs = dict(zip(item.events, result["needs"], strict=True))
         looks: Looks | None = None
@@ -192,7 +194,7 @@ def measure(
             looks = look(path, video.info.duration)
             seconds["looks"] = perf_counter() - started
         duration = video.info.duration
-        clip = Clip(times, duration, knobs.width_px, knobs.height_px, looks, item.seed)
+        clip = Clip(times, duration, difficulty.width_px, difficulty.height_px, looks, item.seed)
         for name, rule in {**RULES, **LOOKING_RULES}.items():
             if name in policies:
                 for budget in spent:
@@ -201,7 +203,7 @@ def measure(
             started = perf_counter()
             for budget in spent:
                 plan = seedvideo.plan(video, policy=policy, budget_tokens=budget)
-                shown = [Shown(f.pts, f.tokens, f.text_tokens) for f in plan.frames]
+                shown = [SelectedFrame(f.pts, f.tokens, f.text_tokens) for f in plan.frames]
                 note(policy, budget, shown)
                 seconds.setdefault(policy, perf_counter() - started)
         for budget in spent:
@@ -247,7 +249,7 @@ def _nobody() -> Iterator[None]:
     yield None
 
 
-def needs_by_ocr(item: Item, video: seedvideo.Video, read: Read) -> dict[str, Any]:
+def needs_by_ocr(item: BenchmarkItem, video: seedvideo.Video, read: Read) -> dict[str, Any]:
     """Fewest tokens at which the OCR program reads each code, tried from the lowest level up.
 
     One frame in the middle of an event stands for all of it; events with the same code in the same
@@ -263,7 +265,7 @@ def needs_by_ocr(item: Item, video: seedvideo.Video, read: Read) -> dict[str, An
     for level in sorted(SEED.levels_tokens):
         for key, texts in _texts(video, {k: middle(e) for k, e in left.items()}, level, read):
             if asked[key].answer in texts:
-                needs[key] = level_tokens(item.knobs)[level]
+                needs[key] = level_tokens(item.difficulty)[level]
                 del left[key]
     before = {
         key: event.start - 1
@@ -308,15 +310,17 @@ def make_table(read: Read) -> None:
         for height in TABLE_HEIGHTS_PX:
             if (contrast, height) in known:
                 continue
-            knobs = Knobs(
+            difficulty = DifficultyConfig(
                 duration_s=8 * TABLE_CODES,
                 events=TABLE_CODES,
                 cap_heights_px=(height,),
                 contrast=contrast,
-                gop_frames=25,  # Short groups: little of the video is only there to be skipped.
+                gop_frames=25,  # Short GOPs: little decoding before each code.
             )
             with TemporaryDirectory() as folder:
-                made = generate("T3", seeds("dev", 900)[-1] - height, Path(folder), knobs=knobs)
+                made = generate(
+                    "T3", seeds("dev", 900)[-1] - height, Path(folder), difficulty=difficulty
+                )
                 with seedvideo.open(made.path) as video:
                     moments = {event: middle(event) for event in made.item.events}
                     count = len(moments)

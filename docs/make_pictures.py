@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from PIL import Image
 
 import seedvideo
-from seedvideo.evaluate.flashbench import Knobs, generate, seeds
+from seedvideo.evaluate.flashbench import DifficultyConfig, generate, seeds
 from seedvideo.sampler.visualize import plot
 
 IMAGES = Path(__file__).parent / "images"
@@ -19,9 +19,9 @@ BUDGET_TOKENS = 12_000
 
 def main() -> None:
     """Plan two minutes of video, calm with a busy third, and draw the plan."""
-    knobs = Knobs(duration_s=120, events=5, distractor_share=Fraction(1, 3))
+    difficulty = DifficultyConfig(duration_s=120, events=5, distractor_fraction=Fraction(1, 3))
     with TemporaryDirectory() as folder:
-        made = generate("T3", seeds("dev", 4)[3], Path(folder), knobs=knobs)
+        made = generate("T3", seeds("dev", 4)[3], Path(folder), difficulty=difficulty)
         path = made.path.rename(Path(folder) / "two-minutes.mp4")
         with seedvideo.open(path) as video:
             plan = seedvideo.plan(video, budget_tokens=BUDGET_TOKENS)

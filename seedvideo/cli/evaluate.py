@@ -194,26 +194,26 @@ def flashbench(
     """Score plans of made videos; see `seedvideo.evaluate.flashbench.quick`."""
     from seedvideo.evaluate.flashbench.quick import (
         DEFAULT_BUDGET,
+        check_budget,
         quick_cases,
-        refuse_too_little,
-        render,
+        render_table,
         run_quick,
     )
 
     budget_tokens = budget_tokens or DEFAULT_BUDGET
     chosen = quick_cases()[:limit]
 
-    def tell(name: str, number: int) -> None:
+    def progress(name: str, number: int) -> None:
         talk.status(f"[{number + 1}/{len(chosen)}] {name}")
 
     with talk.guarded(COULD_NOT_START):
-        refuse_too_little(chosen, budget_tokens)
+        check_budget(chosen, budget_tokens)
         results = open_results(talk, folder / RESULTS)
     with results, talk.guarded(SOME_FAILED):
         found = run_quick(
-            chosen, policy=policy, budget_tokens=budget_tokens, results=results, tell=tell
+            chosen, policy=policy, budget_tokens=budget_tokens, results=results, progress=progress
         )
-        table = render(found, budget_tokens=budget_tokens)
+        table = render_table(found, budget_tokens=budget_tokens)
         write_file(folder / TABLE, table.encode(), overwrite=True)
     talk.clear()
     write_out(table)

@@ -8,7 +8,7 @@ import pytest
 
 import seedvideo
 from seedvideo import api
-from seedvideo.evaluate.flashbench import Knobs, quick
+from seedvideo.evaluate.flashbench import DifficultyConfig, quick
 from seedvideo.evaluate.flashbench.quick import Case
 from seedvideo.model.backends.base import TextPart
 from tests.cli.conftest import Run
@@ -344,7 +344,7 @@ def test_what_is_missing_is_said(
 def test_flashbench_makes_its_own_videos(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = Knobs(
+    small = DifficultyConfig(
         duration_s=6,
         events=1,
         cap_heights_px=(30,),

@@ -1,30 +1,39 @@
-"""flashbench: does a sampler keep brief events and fine print within a token budget?
+"""flashbench, a benchmark of samplers: are brief events and fine print kept within a token budget?
 
-Videos are made, so the truth is exact: every event has its span, its place and its text. A sampler
-is scored by the times and sizes that it chose, with no model in between: what it lost, no model can
-find. It measures kept evidence, not understanding.
+Videos are generated, so the ground truth is exact: the span, the position and the text of every
+event are known. A sampler is scored by the times and sizes that it selects, without a model in
+between: no model can find what the sampler lost. The benchmark measures kept evidence, not
+understanding.
 
-`generate` makes an item, `score` compares a choice of frames with its truth, `oracle` says how much
-could be kept. `benchmarks/flashbench.py` runs samplers over it and prints the table.
+`generate` makes an item, `score` compares selected frames with its ground truth, `oracle` gives an
+upper bound. `benchmarks/flashbench.py` runs samplers over it and prints the tables.
 """
 
-from seedvideo.evaluate.flashbench.render import Groups, Made, generate
-from seedvideo.evaluate.flashbench.scoring import Score, Shown, Unit, oracle, score
-from seedvideo.evaluate.flashbench.spec import TASKS, Event, Item, Knobs, SeedSplit, TaskId, seeds
+from seedvideo.evaluate.flashbench.render import GeneratedVideo, GopCache, generate
+from seedvideo.evaluate.flashbench.scoring import QuestionScore, Score, SelectedFrame, oracle, score
+from seedvideo.evaluate.flashbench.spec import (
+    TASKS,
+    BenchmarkItem,
+    DifficultyConfig,
+    Event,
+    SeedSplit,
+    TaskId,
+    seeds,
+)
 from seedvideo.evaluate.flashbench.tasks import make_script
 
 __all__ = [
     "TASKS",
+    "BenchmarkItem",
+    "DifficultyConfig",
     "Event",
-    "Groups",
-    "Item",
-    "Knobs",
-    "Made",
+    "GeneratedVideo",
+    "GopCache",
+    "QuestionScore",
     "Score",
     "SeedSplit",
-    "Shown",
+    "SelectedFrame",
     "TaskId",
-    "Unit",
     "generate",
     "make_script",
     "oracle",

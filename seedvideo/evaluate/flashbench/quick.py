@@ -1,12 +1,9 @@
-"""flashbench from nothing in some minutes: one short video a case, one policy beside two marks.
+"""Cases of flashbench, and its quick run: one two-minute video per case, three frame selectors.
 
-The marks are ``uniform`` of this package and the oracle, both at the same budget. What counts is as
-in the full benchmark (`benchmarks/flashbench.py`), which has longer videos, more of them and all
-rivals; legibility comes from the table. Videos are of dev seeds and are thrown away once planned.
-
-The lines of flashbench's tables: which tasks with which knobs, at full or quick length.
-
-What choosers of frames kept, as a Markdown table. Shares are printed times 100.
+The quick run compares one policy with two baselines at the same budget: ``uniform`` and the oracle.
+Scores are those of the full benchmark (`benchmarks/flashbench.py`), which has more and longer
+videos and other packages' samplers. Legibility comes from the table. Videos have dev seeds and are
+deleted once planned. The result is a Markdown table of percentages.
 """
 
 import hashlib
@@ -21,9 +18,9 @@ import seedvideo
 from seedvideo.config import PolicyName
 from seedvideo.errors import PlanError
 from seedvideo.evaluate.flashbench.layout import is_null
-from seedvideo.evaluate.flashbench.render import Groups, generate
-from seedvideo.evaluate.flashbench.scoring import Score, Shown, needs_by_table, oracle, score
-from seedvideo.evaluate.flashbench.spec import Knobs, TaskId, seeds
+from seedvideo.evaluate.flashbench.render import GopCache, generate
+from seedvideo.evaluate.flashbench.scoring import Score, SelectedFrame, oracle, score, tokens_needed
+from seedvideo.evaluate.flashbench.spec import DifficultyConfig, TaskId, seeds
 from seedvideo.evaluate.metrics.statistics import Estimate, share
 from seedvideo.evaluate.reporting import estimate_text
 from seedvideo.evaluate.results import Outcome, Results, Settings
@@ -33,8 +30,8 @@ from seedvideo.sampler.geometry import FRAME_TEXT_TOKENS, SEED
 BUDGETS: Final = (5_120, 10_240, 20_480, 40_960, 81_920)
 """Tokens for twenty minutes."""
 
-QUICK_SHARE: Final = 10
-"""Quick videos and their budgets are so many times smaller."""
+QUICK_DIVISOR: Final = 10
+"""Factor by which quick videos are shorter and their budgets smaller."""
 
 QUICK_DURATION_S: Final = 120
 LENGTHS_S: Final = tuple(Fraction(2**power, 10) for power in range(6))  # 0.1 to 3.2 s
@@ -44,73 +41,73 @@ _OTHERS: Final[tuple[TaskId, ...]] = ("T2", "T4", "T5", "T6", "T7", "T8", "T9")
 
 @dataclass(frozen=True)
 class Case:
-    """A line of the tables.
+    """One row of the tables.
 
     Args:
-        name: of the line and of its folder.
-        task: which task.
-        knobs: how hard it is.
-        seeds: how many test videos a full run makes.
+        name: name of the row and of its folder.
+        task: name of the task.
+        difficulty: settings of its videos.
+        seeds: number of test videos in a full run.
     """
 
     name: str
     task: TaskId
-    knobs: Knobs
+    difficulty: DifficultyConfig
     seeds: int
 
 
 def cases(*, quick: bool) -> tuple[Case, ...]:
-    """All cases; the quick ones are a tenth as long and have one video each."""
+    """Return all cases; the quick ones are a tenth as long and have one video each."""
     half = Fraction(1, 2)
     found = [
-        Case("T1", "T1", Knobs(), 5),
-        Case("T1 busy", "T1", Knobs(distractor_share=half), 5),
-        Case("T3", "T3", Knobs(), 5),
-        Case("T3 busy", "T3", Knobs(distractor_share=half), 5),
+        Case("T1", "T1", DifficultyConfig(), 5),
+        Case("T1 busy", "T1", DifficultyConfig(distractor_fraction=half), 5),
+        Case("T3", "T3", DifficultyConfig(), 5),
+        Case("T3 busy", "T3", DifficultyConfig(distractor_fraction=half), 5),
         *(
-            Case(f"T1 {style}", "T1", Knobs(backdrop=style), 2)
+            Case(f"T1 {style}", "T1", DifficultyConfig(backdrop=style), 2)
             for style in ("pan", "flicker", "grain", "crowd")
         ),
-        Case("T1 lengths", "T1", Knobs(event_s=LENGTHS_S, events=24), 3),
-        *(Case(task, task, Knobs(), 3) for task in get_args(TaskId) if is_null(task)),
-        *(Case(task, task, Knobs(), 2) for task in _OTHERS),
+        Case("T1 lengths", "T1", DifficultyConfig(event_s=LENGTHS_S, events=24), 3),
+        *(Case(task, task, DifficultyConfig(), 3) for task in get_args(TaskId) if is_null(task)),
+        *(Case(task, task, DifficultyConfig(), 2) for task in _OTHERS),
     ]
     return tuple(_quick(case) for case in found) if quick else tuple(found)
 
 
 def budgets(*, quick: bool) -> tuple[int, ...]:
-    """The budgets; those of a quick run are a tenth, for videos a tenth as long."""
-    return tuple(budget // QUICK_SHARE for budget in BUDGETS) if quick else BUDGETS
+    """Return the budgets in tokens; a quick run has a tenth, for videos a tenth as long."""
+    return tuple(budget // QUICK_DIVISOR for budget in BUDGETS) if quick else BUDGETS
 
 
 def _quick(case: Case) -> Case:
     events = {"T1 lengths": 6, "T8": 3, "T6": 3, "T2": 4, "T5": 6}.get(case.name, 6)
-    knobs = replace(case.knobs, duration_s=QUICK_DURATION_S, events=events)
-    return Case(case.name, case.task, knobs, 1)
+    difficulty = replace(case.difficulty, duration_s=QUICK_DURATION_S, events=events)
+    return Case(case.name, case.task, difficulty, 1)
 
 
 NAME: Final = "flashbench"
-Chooser: TypeAlias = PolicyName | Literal["oracle"]
-"""What chooses frames: a policy, or the ceiling that knows the truth."""
+FrameSelector: TypeAlias = PolicyName | Literal["oracle"]
+"""A sampling policy, or the oracle, which knows the ground truth."""
 
-MARKS: Final[tuple[Chooser, ...]] = ("uniform", "oracle")
-"""What every policy is shown beside."""
+BASELINES: Final[tuple[FrameSelector, ...]] = ("uniform", "oracle")
+"""Frame selectors with which every policy is compared."""
 
 DEFAULT_BUDGET: Final = budgets(quick=True)[-1]
-"""As many tokens a minute as the published budget is for twenty minutes."""
+"""As many tokens per minute as the largest published budget has for 20-minute videos."""
 
 MEASURES: Final = ("seen", "read")
-"""Whether a frame lies in the event, and whether one there is large enough to read it."""
+"""``seen``: a frame lies in the event; ``read``: such a frame is large enough to read it."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """One case, or all of them: what each chooser of frames kept.
+class CaseSummary:
+    """Estimates of one case, or of all of them.
 
     Args:
-        name: of the case.
-        questions: how many there are.
-        kept: by chooser and measure.
+        name: name of the case, or ``all``.
+        questions: number of questions.
+        kept: fraction of questions whose evidence was kept, by frame selector and measure.
     """
 
     name: str
@@ -119,17 +116,17 @@ class Row:
 
 
 def quick_cases() -> tuple[Case, ...]:
-    """The cases, a tenth as long as those of the full benchmark."""
+    """Return the cases, a tenth as long as those of the full benchmark."""
     return cases(quick=True)
 
 
-def refuse_too_little(chosen: Sequence[Case], budget_tokens: int) -> None:
-    """Say that a budget holds no frame of these videos, before one is made.
+def check_budget(chosen: Sequence[Case], budget_tokens: int) -> None:
+    """Check that a budget holds a frame of each case's video, before any video is made.
 
     Raises:
-        PlanError: ``plan.over_budget``.
+        PlanError: ``plan.over_budget`` if it does not.
     """
-    least = max(min(level_tokens(case.knobs).values()) for case in chosen) + FRAME_TEXT_TOKENS
+    least = max(min(level_tokens(case.difficulty).values()) for case in chosen) + FRAME_TEXT_TOKENS
     if budget_tokens < least:
         raise PlanError(
             "plan.over_budget",
@@ -144,45 +141,45 @@ def run_quick(
     policy: PolicyName,
     budget_tokens: int,
     results: Results,
-    tell: Callable[[str, int], None],
-) -> list[Row]:
-    """Make each case's video, plan it and count what was kept.
+    progress: Callable[[str, int], None],
+) -> list[CaseSummary]:
+    """Make each case's video, plan it and count the questions whose evidence is kept.
 
-    Cases that stand in the results file are not made again.
+    Cases that are in the results file are not made again.
 
     Args:
-        chosen: cases.
-        policy: whose plans are scored.
-        budget_tokens: for each video.
-        results: where counts go, and where earlier ones come from.
-        tell: called before each case that is made, with its name and how many are behind it.
+        chosen: the cases.
+        policy: sampling policy to compare with the baselines.
+        budget_tokens: maximum visual + text tokens per video.
+        results: file of the counts, earlier ones included.
+        progress: called before each video, with the case's name and the number of cases before it.
 
     Returns:
-        A row for all cases, and one a case.
+        A summary of all cases, and one per case.
 
     Raises:
         SeedVideoError: if a plan cannot be made or a result cannot be written.
     """
-    names: list[Chooser] = list(dict.fromkeys((policy, *MARKS)))
-    settings = {name: settings_of(name, budget_tokens) for name in names}
+    names: list[FrameSelector] = list(dict.fromkeys((policy, *BASELINES)))
+    settings = {name: make_settings(name, budget_tokens) for name in names}
     for one in settings.values():
         results.begin(one)
-    groups = Groups()
+    gop_cache = GopCache()
     for number, case in enumerate(chosen):
         missing = [
             name
             for name in names
-            if results.outcomes(settings[name]).get(case.name, _NONE).digest != digest_of(case)
+            if results.outcomes(settings[name]).get(case.name, _NONE).digest != case_digest(case)
         ]
         if missing:
-            tell(case.name, number)
-            for name, found in _kept(case, missing, budget_tokens, groups).items():
+            progress(case.name, number)
+            for name, found in _kept(case, missing, budget_tokens, gop_cache).items():
                 results.add(settings[name], _outcome(case, found))
-    return rows(chosen, {name: results.outcomes(settings[name]) for name in names})
+    return summarise_cases(chosen, {name: results.outcomes(settings[name]) for name in names})
 
 
-def settings_of(name: Chooser, budget_tokens: int) -> Settings:
-    """What one chooser's counts depend on."""
+def make_settings(name: FrameSelector, budget_tokens: int) -> Settings:
+    """Return the settings on which one frame selector's counts depend."""
     return Settings(
         NAME,
         {
@@ -194,17 +191,26 @@ def settings_of(name: Chooser, budget_tokens: int) -> Settings:
     )
 
 
-def digest_of(case: Case) -> str:
-    """Names what makes a case's video."""
-    return hashlib.sha256(repr((case.task, case.knobs)).encode()).hexdigest()[:16]
+def case_digest(case: Case) -> str:
+    """Return a digest of the task and the difficulty, stored with a case's counts.
+
+    The text is the ``repr`` of the first version, whose class was ``Knobs`` with a
+    ``distractor_share``: results files of that version stay valid.
+    """
+    settings = repr(case.difficulty)
+    settings = settings.replace(type(case.difficulty).__name__, "Knobs", 1)
+    settings = settings.replace("distractor_fraction=", "distractor_share=", 1)
+    return hashlib.sha256(f"({case.task!r}, {settings})".encode()).hexdigest()[:16]
 
 
-def rows(chosen: Sequence[Case], outcomes: Mapping[str, Mapping[str, Outcome]]) -> list[Row]:
-    """Counts as shares, with intervals over videos: first of all cases, then of each.
+def summarise_cases(
+    chosen: Sequence[Case], outcomes: Mapping[str, Mapping[str, Outcome]]
+) -> list[CaseSummary]:
+    """Turn counts into fractions with intervals over videos: all cases first, then each.
 
     Args:
-        chosen: cases, each with an outcome by every chooser.
-        outcomes: by chooser and case.
+        chosen: cases, each with an outcome of every frame selector.
+        outcomes: outcomes by frame selector and case name.
     """
     groups = [("all", list(chosen)), *((case.name, [case]) for case in chosen)]
     found = []
@@ -214,7 +220,7 @@ def rows(chosen: Sequence[Case], outcomes: Mapping[str, Mapping[str, Outcome]]) 
             for name, by_case in outcomes.items()
             for measure in MEASURES
         }
-        found.append(Row(title, next(iter(kept.values())).units, kept))
+        found.append(CaseSummary(title, next(iter(kept.values())).units, kept))
     return found
 
 
@@ -222,19 +228,21 @@ _NONE: Final = Outcome(id="", digest="")
 
 
 def _kept(
-    case: Case, names: Sequence[Chooser], budget_tokens: int, groups: Groups
-) -> dict[Chooser, Score]:
-    """What choosers keep of one video, which is made for it."""
+    case: Case, names: Sequence[FrameSelector], budget_tokens: int, gop_cache: GopCache
+) -> dict[FrameSelector, Score]:
+    """Make one case's video and score these frame selectors on it."""
     with TemporaryDirectory(prefix="seedvideo-") as folder:
         seed = seeds("dev", 1)[0]
-        made = generate(case.task, seed, Path(folder), knobs=case.knobs, groups=groups)
-        tokens_of_level = level_tokens(case.knobs)
-        needs = needs_by_table(made.item, tokens_of_level=tokens_of_level)
-        found: dict[Chooser, Score] = {}
+        made = generate(
+            case.task, seed, Path(folder), difficulty=case.difficulty, gop_cache=gop_cache
+        )
+        tokens_of_level = level_tokens(case.difficulty)
+        needs = tokens_needed(made.item, tokens_of_level=tokens_of_level)
+        found: dict[FrameSelector, Score] = {}
         with seedvideo.open(made.path) as video:
             for name in names:
                 if name == "oracle":
-                    shown = oracle(
+                    selected = oracle(
                         made.item,
                         needs,
                         times=video.times,
@@ -244,17 +252,17 @@ def _kept(
                     )
                 else:
                     plan = seedvideo.plan(video, policy=name, budget_tokens=budget_tokens)
-                    shown = [Shown(f.pts, f.tokens, f.text_tokens) for f in plan.frames]
-                found[name] = score(made.item, shown, needs)
+                    selected = [SelectedFrame(f.pts, f.tokens, f.text_tokens) for f in plan.frames]
+                found[name] = score(made.item, selected, needs)
     return found
 
 
-def level_tokens(knobs: Knobs) -> dict[int, int]:
-    """Visual tokens of a frame of these videos at each level."""
+def level_tokens(difficulty: DifficultyConfig) -> dict[int, int]:
+    """Return the visual tokens of a frame of these videos at each level."""
     found = {}
     for level in SEED.levels_tokens:
         width, height = SEED.size(
-            width_px=knobs.width_px, height_px=knobs.height_px, level_tokens=level
+            width_px=difficulty.width_px, height_px=difficulty.height_px, level_tokens=level
         )
         found[level] = SEED.tokens(width_px=width, height_px=height)
     return found
@@ -263,7 +271,7 @@ def level_tokens(knobs: Knobs) -> dict[int, int]:
 def _outcome(case: Case, found: Score) -> Outcome:
     return Outcome(
         id=case.name,
-        digest=digest_of(case),
+        digest=case_digest(case),
         prediction=Prediction(frames=found.frames, tokens=found.tokens),
         scores={
             "questions": len(found.units),
@@ -274,17 +282,17 @@ def _outcome(case: Case, found: Score) -> Outcome:
 
 
 def _truths(outcome: Outcome, measure: str) -> list[float]:
-    """Counts as one number a question; which question it was does not matter here."""
+    """Return one number per question, 1 or 0; their order is lost."""
     right, questions = int(outcome.scores[measure]), int(outcome.scores["questions"])
     return [1.0] * right + [0.0] * (questions - right)
 
 
-def render(found: Sequence[Row], *, budget_tokens: int) -> str:
-    """The table of a quick run.
+def render_table(found: Sequence[CaseSummary], *, budget_tokens: int) -> str:
+    """Render the table of a quick run.
 
     Args:
-        found: rows with the same choosers.
-        budget_tokens: of every video.
+        found: summaries with the same frame selectors.
+        budget_tokens: budget of every video.
     """
     columns = [
         (name, measure) for measure in MEASURES for name, of in found[0].kept if of == measure

@@ -1,13 +1,9 @@
-"""Backdrops: what fills the picture while nothing is asked about.
+"""Backdrops of flashbench videos, and the script of a video: backdrops and overlays by frame.
 
-Every backdrop is a loop: its last frame leads back to its first, whichever variant follows, so that
-parts of a video can be encoded once and shown many times without a jump between them. Grain differs
-from frame to frame and from variant to variant. Pictures are ``I420`` arrays ``(3 * height_px / 2,
-width_px)`` of 8 bits, as encoders take them. Knows no events and no files.
-
-The script of a video: which backdrop fills which frames, and what lies on top when.
-
-Frames are counted from 0; their times are exact. Knows no tasks and no encoder.
+Every backdrop is a loop: its last frame leads back to its first, whichever variant follows. So a
+loop is encoded once and repeated many times without a jump. Grain differs from frame to frame and
+from variant to variant. Pictures are ``I420`` arrays ``(3 * height_px / 2, width_px)`` of 8 bits,
+as encoders take them. Frames count from 0; their times are exact.
 """
 
 from bisect import bisect_left
@@ -22,7 +18,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from seedvideo.evaluate.flashbench.codes import Luma
-from seedvideo.evaluate.flashbench.spec import Knobs, Style
+from seedvideo.evaluate.flashbench.spec import DifficultyConfig, Style
 
 Picture = npt.NDArray[np.uint8]
 Brightness = npt.NDArray[np.int16]
@@ -32,12 +28,12 @@ Brightness = npt.NDArray[np.int16]
 _BLACK: Final = 16
 _WHITE: Final = 235
 _TILE_SPARE_PX: Final = 64
-"""How far the tile of grain is moved at random from frame to frame."""
+"""Maximum random shift of the tile of grain from frame to frame."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A backdrop: its style, and the seed of its look."""
+    """A backdrop: its style, and the seed of its appearance."""
 
     style: Style
     seed: int
@@ -45,7 +41,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Canvas:
-    """What is painted: the frames of one loop and their size."""
+    """Number of frames of one loop, and their size."""
 
     frames: int
     width_px: int
@@ -53,23 +49,23 @@ class Canvas:
 
 
 def paint(scene: Scene, canvas: Canvas, *, variant: int) -> Iterator[Picture]:
-    """The frames of one loop of a backdrop; each is a fresh array that the caller may draw on.
+    """Yield the frames of one loop of a backdrop; the caller may draw on each array.
 
     Args:
-        scene: which backdrop.
+        scene: the backdrop.
         canvas: frames and size; width and height are multiples of 2 and 4.
         variant: variants differ in their grain and in what moves; all start and end alike.
     """
-    look = np.random.default_rng([scene.seed, 1])
-    change = np.random.default_rng([scene.seed, 2, variant])
-    luma, grain = _STYLES[scene.style](canvas, look, change)
-    tints = look.integers(112, 145, 2)
+    fixed_rng = np.random.default_rng([scene.seed, 1])
+    variant_rng = np.random.default_rng([scene.seed, 2, variant])
+    luma, grain = _STYLES[scene.style](canvas, fixed_rng, variant_rng)
+    tints = fixed_rng.integers(112, 145, 2)
     height, width = canvas.height_px, canvas.width_px
     tile_shape = (height + _TILE_SPARE_PX, width + _TILE_SPARE_PX)
-    tile = np.rint(change.normal(0, 1, tile_shape) * grain).astype(np.int16)
+    tile = np.rint(variant_rng.normal(0, 1, tile_shape) * grain).astype(np.int16)
     for number in range(canvas.frames):
         picture = np.empty((height * 3 // 2, width), np.uint8)
-        down, right = change.integers(0, _TILE_SPARE_PX, 2)
+        down, right = variant_rng.integers(0, _TILE_SPARE_PX, 2)
         grainy = luma(number) + tile[down : down + height, right : right + width]
         picture[:height] = np.clip(grainy, _BLACK, _WHITE)
         chroma(picture)[:] = tints[:, None, None]
@@ -77,7 +73,10 @@ def paint(scene: Scene, canvas: Canvas, *, variant: int) -> Iterator[Picture]:
 
 
 def chroma(picture: Picture) -> Picture:
-    """The colour planes of an ``I420`` picture, ``(2, height_px / 2, width_px / 2)``, as a view."""
+    """Return the chroma planes of an ``I420`` picture, ``(2, height_px / 2, width_px / 2)``.
+
+    The result is a view: writing to it changes the picture.
+    """
     rows, width = picture.shape
     return picture[rows * 2 // 3 :].reshape(2, rows // 3, width // 2)
 
@@ -88,15 +87,15 @@ BrightnessCurve = Callable[[int], Brightness]
 Painter = Callable[
     [Canvas, np.random.Generator, np.random.Generator], tuple[BrightnessCurve, float]
 ]
-"""From the canvas, the scene's chance and the variant's, to brightness and strength of grain."""
+"""From the canvas, the scene's rng and the variant's rng to brightness and strength of grain."""
 
 
 def _soft(
-    chance: np.random.Generator, height_px: int, width_px: int, *, cells: int, spread: float = 45
+    rng: np.random.Generator, height_px: int, width_px: int, *, cells: int, spread: float = 45
 ) -> Brightness:
-    """A smooth random texture around middle grey."""
+    """Draw a smooth random texture around middle grey."""
     columns = max(2, round(cells * width_px / height_px))
-    coarse = chance.normal(0, 1, (max(2, cells), columns)).astype(np.float32)
+    coarse = rng.normal(0, 1, (max(2, cells), columns)).astype(np.float32)
     image = Image.fromarray(coarse).resize((width_px, height_px), Image.Resampling.BICUBIC)
     texture: Brightness = (
         np.rint(115 + spread * np.asarray(image) / 1.5).clip(30, 205).astype(np.int16)
@@ -104,28 +103,31 @@ def _soft(
     return texture
 
 
-def _room(canvas: Canvas, look: np.random.Generator) -> Brightness:
-    """A still place: a soft ground and some furniture with hard edges."""
+def _room(canvas: Canvas, fixed_rng: np.random.Generator) -> Brightness:
+    """Draw a still room: a soft ground and some furniture with hard edges."""
     height, width = canvas.height_px, canvas.width_px
-    ground = _soft(look, height, width, cells=6, spread=30)
+    ground = _soft(fixed_rng, height, width, cells=6, spread=30)
     for _ in range(14):
-        high, wide = (int(look.integers(side // 20, side // 4)) for side in (height, width))
-        top, left = int(look.integers(0, height - high)), int(look.integers(0, width - wide))
-        ground[top : top + high, left : left + wide] += int(look.integers(-50, 51))
+        high, wide = (int(fixed_rng.integers(side // 20, side // 4)) for side in (height, width))
+        top, left = (
+            int(fixed_rng.integers(0, height - high)),
+            int(fixed_rng.integers(0, width - wide)),
+        )
+        ground[top : top + high, left : left + wide] += int(fixed_rng.integers(-50, 51))
     # Surfaces have a texture; without one, encoders take grain for new content.
-    fine = look.normal(0, 7, (height // 2, width // 2))
+    fine = fixed_rng.normal(0, 7, (height // 2, width // 2))
     ground += np.rint(np.kron(fine, np.ones((2, 2)))).astype(np.int16)
     return ground.clip(30, 205).astype(np.int16)
 
 
 def _calm(
-    canvas: Canvas, look: np.random.Generator, change: np.random.Generator
+    canvas: Canvas, fixed_rng: np.random.Generator, variant_rng: np.random.Generator
 ) -> tuple[BrightnessCurve, float]:
-    """A still place in which one soft thing sways a little."""
-    room = _room(canvas, look)
+    """Paint a still room in which one soft disc sways a little."""
+    room = _room(canvas, fixed_rng)
     radius = canvas.height_px // 12
-    home = look.uniform(0.25, 0.75, 2) * (canvas.height_px, canvas.width_px)
-    sway = change.choice([1, 2]) * change.choice([-1, 1])
+    home = fixed_rng.uniform(0.25, 0.75, 2) * (canvas.height_px, canvas.width_px)
+    sway = variant_rng.choice([1, 2]) * variant_rng.choice([-1, 1])
 
     def luma(number: int) -> Brightness:
         turn = 2 * np.pi * sway * number / canvas.frames
@@ -138,23 +140,23 @@ def _calm(
 
 
 def _noise(
-    canvas: Canvas, look: np.random.Generator, change: np.random.Generator
+    canvas: Canvas, fixed_rng: np.random.Generator, variant_rng: np.random.Generator
 ) -> tuple[BrightnessCurve, float]:
-    """Everything changes all of the time, everywhere as much."""
-    del look
+    """Paint noise: everything changes all of the time, equally everywhere."""
+    del fixed_rng
     height, width = canvas.height_px, canvas.width_px
-    fields = [_soft(change, height, width, cells=18, spread=16) for _ in range(24)]
-    order = change.integers(0, len(fields), canvas.frames)
+    fields = [_soft(variant_rng, height, width, cells=18, spread=16) for _ in range(24)]
+    order = variant_rng.integers(0, len(fields), canvas.frames)
     return (lambda number: fields[int(order[number])]), 0.5
 
 
 def _pan(
-    canvas: Canvas, look: np.random.Generator, change: np.random.Generator
+    canvas: Canvas, fixed_rng: np.random.Generator, variant_rng: np.random.Generator
 ) -> tuple[BrightnessCurve, float]:
-    """The camera turns past a long wall, once around a loop."""
-    del change
+    """Paint a long wall past which the camera turns, once per loop."""
+    del variant_rng
     around = 8 * canvas.frames
-    wall = _room(Canvas(1, around, canvas.height_px), look)
+    wall = _room(Canvas(1, around, canvas.height_px), fixed_rng)
     copies = -(-canvas.width_px // around) + 1
     twice = np.concatenate([wall] * copies, axis=1)
 
@@ -166,12 +168,12 @@ def _pan(
 
 
 def _flicker(
-    canvas: Canvas, look: np.random.Generator, change: np.random.Generator
+    canvas: Canvas, fixed_rng: np.random.Generator, variant_rng: np.random.Generator
 ) -> tuple[BrightnessCurve, float]:
-    """The light of a still place changes from frame to frame, sometimes strongly."""
-    room = _room(canvas, look)
-    light = 1 + change.normal(0, 0.05, canvas.frames)
-    light[change.random(canvas.frames) < 0.08] += 0.25
+    """Paint a still room whose light changes from frame to frame, sometimes strongly."""
+    room = _room(canvas, fixed_rng)
+    light = 1 + variant_rng.normal(0, 0.05, canvas.frames)
+    light[variant_rng.random(canvas.frames) < 0.08] += 0.25
     gains = np.rint(256 * light).astype(np.int32)
 
     def luma(number: int) -> Brightness:
@@ -182,26 +184,26 @@ def _flicker(
 
 
 def _grain(
-    canvas: Canvas, look: np.random.Generator, change: np.random.Generator
+    canvas: Canvas, fixed_rng: np.random.Generator, variant_rng: np.random.Generator
 ) -> tuple[BrightnessCurve, float]:
-    """A still place on coarse film."""
-    del change
-    room = _room(canvas, look)
+    """Paint a still room on coarse film."""
+    del variant_rng
+    room = _room(canvas, fixed_rng)
     return (lambda number: room), 3.5
 
 
 def _crowd(
-    canvas: Canvas, look: np.random.Generator, change: np.random.Generator
+    canvas: Canvas, fixed_rng: np.random.Generator, variant_rng: np.random.Generator
 ) -> tuple[BrightnessCurve, float]:
-    """Many textured things on closed paths, each at its own speed."""
-    room = _room(canvas, look)
+    """Paint a crowd of textured boxes on closed paths, each at its own speed."""
+    room = _room(canvas, fixed_rng)
     height, width = canvas.height_px, canvas.width_px
     count = 60
-    sizes = look.integers(height // 20, height // 7, (count, 2))
-    textures = [_soft(look, int(high), int(wide), cells=5) for high, wide in sizes]
-    homes = look.uniform(0, 1, (count, 2)) * (height, width)
-    reach = look.uniform(0.05, 0.25, (count, 2)) * (height, width)
-    laps = change.integers(1, 4, (count, 2)) * change.choice([-1, 1], (count, 2))
+    sizes = fixed_rng.integers(height // 20, height // 7, (count, 2))
+    textures = [_soft(fixed_rng, int(high), int(wide), cells=5) for high, wide in sizes]
+    homes = fixed_rng.uniform(0, 1, (count, 2)) * (height, width)
+    reach = fixed_rng.uniform(0.05, 0.25, (count, 2)) * (height, width)
+    laps = variant_rng.integers(1, 4, (count, 2)) * variant_rng.choice([-1, 1], (count, 2))
 
     def luma(number: int) -> Brightness:
         picture = room.copy()
@@ -214,14 +216,14 @@ def _crowd(
 
 
 def _dissolve(
-    canvas: Canvas, look: np.random.Generator, change: np.random.Generator
+    canvas: Canvas, fixed_rng: np.random.Generator, variant_rng: np.random.Generator
 ) -> tuple[BrightnessCurve, float]:
-    """One place fades slowly into another and back."""
-    here, there = _room(canvas, look), _room(canvas, change)
+    """Paint a room that fades slowly into another one and back."""
+    here, there = _room(canvas, fixed_rng), _room(canvas, variant_rng)
 
     def luma(number: int) -> Brightness:
-        share = round(128 * (1 - np.cos(2 * np.pi * number / canvas.frames)))
-        sum_of_both = here.astype(np.int32) * (256 - share) + there.astype(np.int32) * share
+        weight = round(128 * (1 - np.cos(2 * np.pi * number / canvas.frames)))
+        sum_of_both = here.astype(np.int32) * (256 - weight) + there.astype(np.int32) * weight
         mixed: Brightness = (sum_of_both >> 8).astype(np.int16)
         return mixed
 
@@ -229,10 +231,10 @@ def _dissolve(
 
 
 def _deck(
-    canvas: Canvas, look: np.random.Generator, change: np.random.Generator
+    canvas: Canvas, fixed_rng: np.random.Generator, variant_rng: np.random.Generator
 ) -> tuple[BrightnessCurve, float]:
-    """The even ground of a screen on which slides are shown."""
-    del look, change
+    """Paint the even ground of a screen for slides."""
+    del fixed_rng, variant_rng
     ground = np.full((canvas.height_px, canvas.width_px), 60, np.int16)
     return (lambda number: ground), 0.0
 
@@ -248,14 +250,14 @@ def _add_disc(
 
 
 def _stamp(picture: Brightness, top: int, left: int, texture: Brightness) -> None:
-    """Put a texture on a picture; what lies outside is cut off."""
+    """Put a texture on a picture; parts outside the picture are cut off."""
     height, width = picture.shape
     high, wide = texture.shape
-    above, beside = max(0, -top), max(0, -left)
-    below, beyond = min(high, height - top), min(wide, width - left)
-    if above < below and beside < beyond:
-        picture[top + above : top + below, left + beside : left + beyond] = texture[
-            above:below, beside:beyond
+    above, before = max(0, -top), max(0, -left)
+    below, after = min(high, height - top), min(wide, width - left)
+    if above < below and before < after:
+        picture[top + above : top + below, left + before : left + after] = texture[
+            above:below, before:after
         ]
 
 
@@ -272,14 +274,14 @@ _STYLES: Final[Mapping[Style, Painter]] = {
 
 
 @dataclass(frozen=True)
-class Part:
-    """One loop of a backdrop, which is one group of pictures of the file.
+class BackdropLoop:
+    """One loop of a backdrop, which is one GOP of the file.
 
     Args:
         scene: the backdrop.
-        variant: which of its loops.
+        variant: number of its variant.
         first: its first frame.
-        frames: how many.
+        frames: number of frames.
         step: seconds from frame to frame.
     """
 
@@ -292,16 +294,16 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Overlay:
-    """Something on top of the backdrop from frame ``first`` to before ``stop``.
+    """A picture on top of the backdrop from frame ``first`` to before ``stop``.
 
     Args:
         first: first frame that shows it.
-        stop: first frame that no longer does.
-        left: its left edge in frame ``first``; even.
-        top: its top edge in frame ``first``; even.
+        stop: first frame that no longer shows it.
+        left: its left edge in frame ``first``, in pixels; even.
+        top: its top edge in frame ``first``, in pixels; even.
         luma: its brightness.
-        tints: its two colour components; 128 and 128 are grey.
-        drift_px: pixels that it moves a frame, right and down; even.
+        tints: its two chroma components; 128 and 128 are grey.
+        drift_px: pixels per frame by which it moves, right and down; even.
     """
 
     first: int
@@ -313,17 +315,20 @@ class Overlay:
     drift_px: tuple[int, int] = (0, 0)
 
     def draw(self, picture: Picture, frame: int) -> None:
-        """Draw it where it lies in a frame; what lies outside the picture is cut off."""
+        """Draw it at its position in a frame; parts outside the picture are cut off."""
         height, width = picture.shape[0] * 2 // 3, picture.shape[1]
         left = self.left + (frame - self.first) * self.drift_px[0]
         top = self.top + (frame - self.first) * self.drift_px[1]
         high, wide = self.luma.shape
-        above, beside = max(0, -top), max(0, -left)
-        below, beyond = min(high, height - top), min(wide, width - left)
-        if above >= below or beside >= beyond:
+        above, before = max(0, -top), max(0, -left)
+        below, after = min(high, height - top), min(wide, width - left)
+        if above >= below or before >= after:
             return
-        rows, columns = slice(top + above, top + below), slice(left + beside, left + beyond)
-        picture[rows, columns] = self.luma[above:below, beside:beyond]
+        rows, columns = (
+            slice(top + above, top + below),
+            slice(left + before, left + after),
+        )
+        picture[rows, columns] = self.luma[above:below, before:after]
         half_rows = slice(rows.start // 2, (rows.stop + 1) // 2)
         half_columns = slice(columns.start // 2, (columns.stop + 1) // 2)
         planes = chroma(picture[: height * 3 // 2])
@@ -335,55 +340,58 @@ class Script:
     """Everything that is needed to paint a video.
 
     Args:
-        parts: backdrops, one after another.
-        overlays: what lies on top, the later ones above the earlier.
+        loops: backdrops, one after another.
+        overlays: pictures on top; later ones cover earlier ones.
         times: time of every frame, and of the end.
     """
 
-    parts: tuple[Part, ...]
+    loops: tuple[BackdropLoop, ...]
     overlays: tuple[Overlay, ...]
     times: tuple[Fraction, ...]
 
-    def over(self, part: Part) -> tuple[tuple[int, Overlay], ...]:
-        """The overlays that show in a part, each with its place in the list."""
-        stop = part.first + part.frames
+    def overlays_of(self, loop: BackdropLoop) -> tuple[tuple[int, Overlay], ...]:
+        """Return the overlays that are visible in a loop, each with its index."""
+        stop = loop.first + loop.frames
         return tuple(
-            (place, each)
-            for place, each in enumerate(self.overlays)
-            if each.first < stop and each.stop > part.first
+            (i, each)
+            for i, each in enumerate(self.overlays)
+            if each.first < stop and each.stop > loop.first
         )
 
 
-def lay_out(scenes: list[tuple[Scene, int]], knobs: Knobs) -> tuple[Part, ...]:
-    """Parts of these backdrops and variants, one group of pictures each.
+def make_loops(
+    scenes: list[tuple[Scene, int]], difficulty: DifficultyConfig
+) -> tuple[BackdropLoop, ...]:
+    """Make one loop per backdrop and variant; each becomes one GOP.
 
-    The last is cut where the video ends. With variable rate, every other part has half the frames.
+    The last one is cut at the end of the video. With a variable rate, every second loop has half
+    the frames.
     """
-    step = 1 / knobs.fps
-    parts: list[Part] = []
-    left = round(knobs.duration_s * knobs.fps)  # steps, not frames
+    step = 1 / difficulty.fps
+    loops: list[BackdropLoop] = []
+    left = round(difficulty.duration_s * difficulty.fps)  # steps, not frames
     first = 0
-    for place, (scene, variant) in enumerate(scenes):
-        steps = min(knobs.gop_frames, left)
-        pace = 2 if knobs.vfr and place % 2 and steps % 2 == 0 else 1
-        parts.append(Part(scene, variant, first, steps // pace, pace * step))
+    for i, (scene, variant) in enumerate(scenes):
+        steps = min(difficulty.gop_frames, left)
+        pace = 2 if difficulty.vfr and i % 2 and steps % 2 == 0 else 1
+        loops.append(BackdropLoop(scene, variant, first, steps // pace, pace * step))
         first, left = first + steps // pace, left - steps
-    if left or any(part.frames < 1 for part in parts):
-        raise ValueError(f"{len(scenes)} parts do not make {knobs.duration_s} s")
-    return tuple(parts)
+    if left or any(loop.frames < 1 for loop in loops):
+        raise ValueError(f"{len(scenes)} loops do not fill {difficulty.duration_s} s")
+    return tuple(loops)
 
 
-def part_count(knobs: Knobs) -> int:
-    """How many parts a video has."""
-    return -(-round(knobs.duration_s * knobs.fps) // knobs.gop_frames)
+def count_loops(difficulty: DifficultyConfig) -> int:
+    """Return the number of loops of a video."""
+    return -(-round(difficulty.duration_s * difficulty.fps) // difficulty.gop_frames)
 
 
-def frame_times(parts: tuple[Part, ...]) -> tuple[Fraction, ...]:
-    """Time of every frame, and of the end after the last."""
-    steps = (part.step for part in parts for _ in range(part.frames))
+def frame_times(loops: tuple[BackdropLoop, ...]) -> tuple[Fraction, ...]:
+    """Return the time of every frame, and of the end after the last one."""
+    steps = (loop.step for loop in loops for _ in range(loop.frames))
     return (Fraction(0), *accumulate(steps))
 
 
 def frame_at(times: tuple[Fraction, ...], moment: Fraction) -> int:
-    """The first frame at a moment or after it."""
+    """Return the index of the first frame at a moment or after it."""
     return bisect_left(times, moment)

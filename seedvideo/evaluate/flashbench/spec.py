@@ -1,7 +1,7 @@
-"""What an item of the benchmark is: its knobs, its events with exact times, its question.
+"""Specification of a flashbench item: its difficulty, its events with exact times, its question.
 
 Value objects. Times are exact seconds, spans half-open ``[start, end)``; boxes are pixels of the
-video. Knows neither how pictures are made nor how samplers are scored.
+video.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, get_args
 TaskId = Literal[
     "T1", "T2", "T3", "T4", "T5", "T6", "T7", "T8", "T9", "T10", "N1", "N2", "N3", "N4", "N5", "N6"
 ]
-"""The tasks; see `TASKS` for what each is."""
+"""The tasks; `TASKS` describes each."""
 
 TASKS: Final[Mapping[str, str]] = {
     "T1": "flash: a large code for a short while",
@@ -29,7 +29,7 @@ TASKS: Final[Mapping[str, str]] = {
     "N2": "null: the camera pans without end",
     "N3": "null: the light flickers",
     "N4": "null: film grain",
-    "N5": "null: a busy crowd that nobody asks about",
+    "N5": "null: a busy crowd that is never asked about",
     "N6": "null: slow dissolves",
 }
 
@@ -40,14 +40,24 @@ TEST_SEEDS: Final = range(1_000_000, 1_001_000)
 """Seeds on which nothing may be tuned."""
 
 Style = Literal["calm", "noise", "pan", "flicker", "grain", "crowd", "dissolve", "deck"]
-"""What fills the picture around the events."""
+"""Style of the backdrop behind the events."""
 
 EventKind = Literal["code", "blink", "shape", "moment"]
-"""A code to read; a blink to count; a shape to see; a moment at which nothing stands out."""
+"""A code to read; a blink to count; a shape to see; a moment without any change."""
+
+
+GENERATOR_VERSION: Final = "f8ae8b18ad804207"
+"""Version of the generated videos; results of another version are not comparable.
+
+Change it to any new text when a task, a seed or a backdrop gives another video or another ground
+truth. Leave it for changes of names, comments or speed. ``tests/evaluate/flashbench/
+test_version.py`` fails when the videos change and the version does not. The first value is the
+source hash that named the generator before versions were declared.
+"""
 
 
 def seeds(split: SeedSplit, count: int) -> range:
-    """The first ``count`` seeds of a split.
+    """Return the first ``count`` seeds of a split.
 
     Raises:
         ValueError: if the split is unknown or has fewer seeds.
@@ -61,26 +71,26 @@ def seeds(split: SeedSplit, count: int) -> range:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Knobs:
-    """What makes an item easy or hard. Every one can be set; the seed draws the rest.
+class DifficultyConfig:
+    """Settings that make an item easy or hard; the seed decides everything else.
 
     Args:
         duration_s: length of the video.
-        event_s: how long a brief event stays.
-        events: how many there are.
-        cap_heights_px: cap heights to draw from, at 1,080 px; none for the task's own.
+        event_s: lengths of brief events, used in turn.
+        events: number of events.
+        cap_heights_px: cap heights to draw from, at 1,080 px; empty for the task's own.
         contrast: of print on its plate, ``high`` or ``low``.
-        backdrop: what the events happen in; the null tasks and the slides have their own.
-        distractor_share: share of the time that is busy and never asked about.
+        backdrop: style of the backdrop; the null tasks and the slides have their own.
+        distractor_fraction: fraction of the time that is busy and never asked about.
         shots: camera positions in the calm part.
-        fps: frames a second of the file.
-        vfr: every other part of the video has half the frames.
-        width_px: of the video. The largest size that is shown to a model is 924x504 px, so a
-            larger video would cost time and show no sampler more.
+        fps: frames per second of the file.
+        vfr: whether every second loop of the video has half the frames.
+        width_px: of the video. Models get at most 924x504 px, so a larger video would cost time
+            and show no sampler more.
         height_px: of the video.
         crf: quality of x264; lower is better.
         gop_frames: frames from one keyframe to the next.
-        b_frames: most B-frames in a row.
+        b_frames: maximum number of consecutive B-frames.
     """
 
     duration_s: int = 1200
@@ -89,7 +99,7 @@ class Knobs:
     cap_heights_px: tuple[int, ...] = ()
     contrast: Literal["high", "low"] = "high"
     backdrop: Style = "calm"
-    distractor_share: Fraction = Fraction(0)
+    distractor_fraction: Fraction = Fraction(0)
     shots: int = 3
     fps: Fraction = Fraction(25)
     vfr: bool = False
@@ -101,13 +111,21 @@ class Knobs:
 
     def __post_init__(self) -> None:
         if self.duration_s < 1 or self.events < 0 or self.shots < 1:
-            raise ValueError("duration_s and shots are at least 1, events at least 0")
+            raise ValueError(
+                f"duration_s is {self.duration_s}, shots {self.shots}, events {self.events};"
+                " expected at least 1, 1 and 0"
+            )
         if not self.event_s or min(self.event_s) <= 0:
-            raise ValueError("event_s holds at least one length, all above 0")
-        if not 0 <= self.distractor_share < 1:
-            raise ValueError(f"distractor_share is {self.distractor_share}, expected 0 to below 1")
+            raise ValueError("event_s must hold at least one length, each above 0")
+        if not 0 <= self.distractor_fraction < 1:
+            raise ValueError(
+                f"distractor_share is {self.distractor_fraction}, expected 0 to below 1"
+            )
         if self.width_px % 2 or self.height_px % 2:
-            raise ValueError("both sides must be even: colour is stored for 2x2 px")
+            raise ValueError(
+                f"the video has {self.width_px}x{self.height_px} px, expected even sides:"
+                " colour is stored for 2x2 px"
+            )
         if self.gop_frames < 2:
             raise ValueError(f"gop_frames is {self.gop_frames}, expected at least 2")
         if self.contrast not in ("high", "low"):
@@ -119,18 +137,18 @@ class Knobs:
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something that can be asked about.
+    """An event that a question can be about.
 
     Args:
-        kind: what it is.
-        start: time of the first frame that shows it.
-        end: time of the first frame that no longer does.
-        answer: the code, the shape or an empty text.
-        box: left, top, width and height in pixels, empty for a moment.
-        cap_height_px: cap height at 1,080 px where something is to be read.
+        kind: code, blink, shape or moment.
+        start: time of the first frame that shows it, in seconds.
+        end: time of the first frame that no longer shows it, in seconds.
+        answer: the code, the sentence about the shape, or an empty text.
+        box: left, top, width and height in pixels; None for an event without a position.
+        cap_height_px: cap height at 1,080 px; None where nothing is to be read.
         contrast: of the print.
-        group: events of one group belong to one question.
-        drift_px: pixels that the box moves a frame, right and down.
+        group: number of the question; events of one group belong to one question.
+        drift_px: pixels per frame by which the box moves, right and down.
     """
 
     kind: EventKind
@@ -145,33 +163,35 @@ class Event:
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end:
-            raise ValueError(f"an event lasts from {self.start} to {self.end} s")
+            raise ValueError(
+                f"an event lasts from {self.start} to {self.end} s, expected 0 <= start < end"
+            )
 
     @property
     def duration(self) -> Fraction:
-        """How long it is on screen, in seconds."""
+        """Time on screen, in seconds."""
         return self.end - self.start
 
 
 @dataclass(frozen=True, kw_only=True)
-class Item:
-    """One video of the benchmark and what is asked about it.
+class BenchmarkItem:
+    """One video of the benchmark, its question and its ground truth.
 
     Args:
-        task: which kind.
-        seed: what it was drawn from.
-        knobs: how hard it is.
-        events: in order of time.
+        task: a name in `TASKS`.
+        seed: seed of everything that the difficulty leaves open.
+        difficulty: settings of the video.
+        events: events in order of time.
         busy: spans of the distractors.
         cuts: times of the first frames of new shots.
-        question: for a model that answers.
-        answers: what is right, one text an asked thing.
-        queries: descriptions for grounding, one an event, or none.
+        question: question for a model.
+        answers: the right answers, one per event or group that is asked about.
+        queries: descriptions for grounding, one per event; or empty.
     """
 
     task: TaskId
     seed: int
-    knobs: Knobs
+    difficulty: DifficultyConfig
     events: tuple[Event, ...]
     busy: tuple[tuple[Fraction, Fraction], ...] = ()
     cuts: tuple[Fraction, ...] = ()
@@ -181,17 +201,17 @@ class Item:
 
     @property
     def name(self) -> str:
-        """Short name: task, share of distractors where there are any, and seed."""
-        share = self.knobs.distractor_share
-        return f"{self.task}{f'-s{float(share):g}' if share else ''}-{self.seed}"
+        """Short name: task, fraction of distractors unless it is 0, and seed."""
+        fraction = self.difficulty.distractor_fraction
+        return f"{self.task}{f'-s{float(fraction):g}' if fraction else ''}-{self.seed}"
 
     def to_json(self) -> dict[str, Any]:
-        """The truth as plain JSON values; times as exact fractions in text."""
+        """Return the ground truth as JSON values; times are exact fractions in text."""
         return {
             "task": self.task,
             "seed": self.seed,
-            "duration_s": self.knobs.duration_s,
-            "distractor_share": str(self.knobs.distractor_share),
+            "duration_s": self.difficulty.duration_s,
+            "distractor_share": str(self.difficulty.distractor_fraction),
             "question": self.question,
             "answers": list(self.answers),
             "queries": list(self.queries),

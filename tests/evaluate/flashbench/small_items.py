@@ -4,9 +4,9 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
-from seedvideo.evaluate.flashbench import Event, Item, Knobs
+from seedvideo.evaluate.flashbench import BenchmarkItem, DifficultyConfig, Event
 
-SMALL = Knobs(
+SMALL = DifficultyConfig(
     duration_s=12,
     events=2,
     cap_heights_px=(90,),
@@ -17,7 +17,7 @@ SMALL = Knobs(
 )
 
 
-def knobs(**changes: Any) -> Knobs:
+def difficulty(**changes: Any) -> DifficultyConfig:
     return replace(SMALL, **changes)
 
 
@@ -40,5 +40,7 @@ def code(
     )
 
 
-def item(*events: Event, task: Any = "T1", duration_s: int = 100) -> Item:
-    return Item(task=task, seed=0, knobs=knobs(duration_s=duration_s), events=events)
+def item(*events: Event, task: Any = "T1", duration_s: int = 100) -> BenchmarkItem:
+    return BenchmarkItem(
+        task=task, seed=0, difficulty=difficulty(duration_s=duration_s), events=events
+    )

@@ -11,22 +11,27 @@ import pytest
 
 from seedvideo.evaluate.flashbench import (
     TASKS,
+    BenchmarkItem,
+    DifficultyConfig,
     Event,
-    Groups,
-    Item,
-    Knobs,
+    GopCache,
     TaskId,
     generate,
     make_script,
     seeds,
 )
-from seedvideo.evaluate.flashbench.codes import ALPHABET, draw_plate, ideal_reading, random_code
-from seedvideo.evaluate.flashbench.render import box_at, unreadable
+from seedvideo.evaluate.flashbench.codes import (
+    ALPHABET,
+    draw_text_plate,
+    random_code,
+    template_match,
+)
+from seedvideo.evaluate.flashbench.render import box_at, find_illegible
 from seedvideo.evaluate.flashbench.scenes import Canvas, Scene, paint
 from seedvideo.evaluate.flashbench.spec import DEV_SEEDS, TEST_SEEDS, Style
 from seedvideo.media.reader import VideoReader, open_video
 from seedvideo.media.types import Target
-from tests.evaluate.flashbench.small_items import knobs
+from tests.evaluate.flashbench.small_items import difficulty
 from tests.tiers import quick_first
 
 STYLES: tuple[Style, ...] = get_args(Style)
@@ -34,14 +39,14 @@ STYLES: tuple[Style, ...] = get_args(Style)
 
 def test_the_same_seed_gives_the_same_file(tmp_path: Path) -> None:
     (tmp_path / "again").mkdir()
-    one = generate("T1", 3, tmp_path, knobs=knobs())
-    two = generate("T1", 3, tmp_path / "again", knobs=knobs())
+    one = generate("T1", 3, tmp_path, difficulty=difficulty())
+    two = generate("T1", 3, tmp_path / "again", difficulty=difficulty())
     assert one.item == two.item
     assert one.path.read_bytes() == two.path.read_bytes()
 
 
 def test_another_seed_gives_other_events() -> None:
-    items = [make_script("T1", seed, knobs())[0] for seed in range(4)]
+    items = [make_script("T1", seed, difficulty())[0] for seed in range(4)]
     assert len({event.answer for item in items for event in item.events}) == 8
     assert len({event.start for item in items for event in item.events}) == 8
 
@@ -68,8 +73,8 @@ def test_seeds_for_tuning_and_for_testing_are_apart() -> None:
     ids=["vfr", "25 fps", "29.97 fps", "60 fps", "coarse"],
 )
 def test_the_decoder_shows_what_the_truth_says(tmp_path: Path, changed: dict[str, object]) -> None:
-    made = generate("T1", 1, tmp_path, knobs=knobs(**changed))
-    _, script = make_script("T1", 1, knobs(**changed), attempt=made.attempts - 1)
+    made = generate("T1", 1, tmp_path, difficulty=difficulty(**changed))
+    _, script = make_script("T1", 1, difficulty(**changed), attempt=made.attempts - 1)
     with open_video(made.path) as reader:
         assert reader.times == script.times[:-1]
         assert reader.info.duration == script.times[-1]
@@ -84,20 +89,20 @@ def test_the_decoder_shows_what_the_truth_says(tmp_path: Path, changed: dict[str
 
 
 def test_print_that_moves_is_where_the_truth_says(tmp_path: Path) -> None:
-    made = generate("T8", 0, tmp_path, knobs=knobs(duration_s=20, events=1))
+    made = generate("T8", 0, tmp_path, difficulty=difficulty(duration_s=20, events=1))
     event = made.item.events[0]
     assert event.drift_px != (0, 0)
     with open_video(made.path) as reader:
         first, last = reader.times.index(event.start), reader.times.index(event.end) - 1
         assert all(shows(reader, made.item, event, place) for place in (first, last))
-    left, _, wide, _ = box_at(event, event.start, made.item.knobs.fps)
+    left, _, wide, _ = box_at(event, event.start, made.item.difficulty.fps)
     assert left >= 0
-    end_left = box_at(event, event.end, made.item.knobs.fps)[0]
-    assert end_left + wide > made.item.knobs.width_px
+    end_left = box_at(event, event.end, made.item.difficulty.fps)[0]
+    assert end_left + wide > made.item.difficulty.width_px
 
 
 def test_events_that_nobody_can_read_are_found(tmp_path: Path) -> None:
-    made = generate("T1", 2, tmp_path, knobs=knobs())
+    made = generate("T1", 2, tmp_path, difficulty=difficulty())
     shifted = tuple(
         Event(
             kind="code",
@@ -109,24 +114,26 @@ def test_events_that_nobody_can_read_are_found(tmp_path: Path) -> None:
         )
         for event in made.item.events
     )
-    wrong = Item(task="T1", seed=2, knobs=made.item.knobs, events=shifted)
-    assert unreadable(made.item, made.path) == ()
-    assert unreadable(wrong, made.path) == shifted
+    wrong = BenchmarkItem(task="T1", seed=2, difficulty=made.item.difficulty, events=shifted)
+    assert find_illegible(made.item, made.path) == ()
+    assert find_illegible(wrong, made.path) == shifted
 
 
 def test_print_too_small_to_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="can't be read at full size"):
-        generate("T1", 0, tmp_path, knobs=knobs(duration_s=4, events=1, cap_heights_px=(9,)))
+        generate(
+            "T1", 0, tmp_path, difficulty=difficulty(duration_s=4, events=1, cap_heights_px=(9,))
+        )
 
 
 def test_a_backdrop_is_encoded_once(tmp_path: Path) -> None:
-    groups = Groups()
-    setup = knobs(duration_s=40, events=1)
-    generate("T1", 0, tmp_path, knobs=setup, groups=groups)
-    first = groups.encoded_frames
-    generate("T3", 0, tmp_path, knobs=setup, groups=groups)
+    gop_cache = GopCache()
+    setup = difficulty(duration_s=40, events=1)
+    generate("T1", 0, tmp_path, difficulty=setup, gop_cache=gop_cache)
+    first = gop_cache.encoded_frames
+    generate("T3", 0, tmp_path, difficulty=setup, gop_cache=gop_cache)
     assert first < 40 * 25 // 4
-    assert groups.encoded_frames - first <= 2 * setup.gop_frames
+    assert gop_cache.encoded_frames - first <= 2 * setup.gop_frames
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -141,10 +148,10 @@ def test_any_loop_may_follow_any_other_without_a_jump(style: Style) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_has_a_script_and_its_truth_is_plain(task: TaskId) -> None:
-    setup = Knobs(duration_s=240, events=3, distractor_share=Fraction(1, 5))
+    setup = DifficultyConfig(duration_s=240, events=3, distractor_fraction=Fraction(1, 5))
     item, script = make_script(task, 7, setup)
     assert script.times[-1] == 240
-    assert sum(part.frames for part in script.parts) + 1 == len(script.times)
+    assert sum(loop.frames for loop in script.loops) + 1 == len(script.times)
     assert bool(item.events) == (task != "T10")
     assert all(event.end <= 240 for event in item.events)
     assert item.question
@@ -153,7 +160,7 @@ def test_every_task_has_a_script_and_its_truth_is_plain(task: TaskId) -> None:
 
 
 def test_events_keep_away_from_what_is_busy() -> None:
-    item, script = make_script("T1", 4, Knobs(distractor_share=Fraction(1, 2)))
+    item, script = make_script("T1", 4, DifficultyConfig(distractor_fraction=Fraction(1, 2)))
     busy = sum((end - start for start, end in item.busy), Fraction(0))
     assert busy / script.times[-1] == pytest.approx(0.5, abs=0.01)
     for event in item.events:
@@ -163,23 +170,25 @@ def test_events_keep_away_from_what_is_busy() -> None:
 
 def test_knobs_refuse_what_cannot_be() -> None:
     with pytest.raises(ValueError, match="distractor_share"):
-        knobs(distractor_share=Fraction(1))
+        difficulty(distractor_fraction=Fraction(1))
     with pytest.raises(ValueError, match="contrast"):
-        knobs(contrast="none")
+        difficulty(contrast="none")
     with pytest.raises(ValueError, match="expected one of calm"):
-        knobs(backdrop="sea")
+        difficulty(backdrop="sea")
 
 
 def test_events_can_happen_in_anything() -> None:
-    _, script = make_script("T1", 0, Knobs(backdrop="pan", distractor_share=Fraction(1, 2)))
-    assert {part.scene.style for part in script.parts} == {"pan", "crowd"}
+    _, script = make_script(
+        "T1", 0, DifficultyConfig(backdrop="pan", distractor_fraction=Fraction(1, 2))
+    )
+    assert {loop.scene.style for loop in script.loops} == {"pan", "crowd"}
 
 
 def test_the_ideal_reader_tells_all_characters_apart() -> None:
     for start in range(len(ALPHABET)):
         code = "".join(ALPHABET[(start + 5 * place) % len(ALPHABET)] for place in range(6))
-        plate = draw_plate(code, cap_height_px=16, picture_height_px=540)
-        assert ideal_reading(plate.luma, length=6, cap_px=plate.cap_px) == code
+        plate = draw_text_plate(code, cap_height_px=16, picture_height_px=540)
+        assert template_match(plate.luma, length=6, cap_px=plate.cap_px) == code
 
 
 def test_codes_use_the_alphabet_and_repeat_no_neighbour() -> None:
@@ -190,9 +199,9 @@ def test_codes_use_the_alphabet_and_repeat_no_neighbour() -> None:
         assert all(a != b for a, b in pairwise(code))
 
 
-def shows(reader: VideoReader, item: Item, event: Event, place: int) -> bool:
+def shows(reader: VideoReader, item: BenchmarkItem, event: Event, place: int) -> bool:
     """Whether the frame of this number has the event's code at the event's place."""
-    setup = item.knobs
+    setup = item.difficulty
     pts = reader.times[place]
     target = Target(pts=pts, width_px=setup.width_px, height_px=setup.height_px)
     (frame,) = reader.frames([target])
@@ -200,7 +209,7 @@ def shows(reader: VideoReader, item: Item, event: Event, place: int) -> bool:
     left, top, wide, high = box_at(event, pts, setup.fps)
     luma = frame.pixels.mean(axis=2).astype(np.uint8)[top : top + high, left : left + wide]
     cap_px = (event.cap_height_px or 0) * setup.height_px / 1080
-    return ideal_reading(luma, length=6, cap_px=cap_px) == event.answer
+    return template_match(luma, length=6, cap_px=cap_px) == event.answer
 
 
 def change(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> float:

@@ -7,13 +7,20 @@ from pathlib import Path
 import pytest
 
 from seedvideo.errors import PlanError
-from seedvideo.evaluate.flashbench.quick import BUDGETS, Case, cases, quick_cases, render, run_quick
+from seedvideo.evaluate.flashbench.quick import (
+    BUDGETS,
+    Case,
+    cases,
+    quick_cases,
+    render_table,
+    run_quick,
+)
 from seedvideo.evaluate.results import Results
-from tests.evaluate.flashbench.small_items import knobs
+from tests.evaluate.flashbench.small_items import difficulty
 from tests.tiers import slow
 
 # Large enough, and print of a size, that the table of legibility knows them.
-PRINT = knobs(cap_heights_px=(30,), width_px=960, height_px=540)
+PRINT = difficulty(cap_heights_px=(30,), width_px=960, height_px=540)
 SMALL = (
     Case("T1", "T1", PRINT, 1),
     Case("T1 short", "T1", replace(PRINT, event_s=(Fraction(1, 5),)), 1),
@@ -23,7 +30,7 @@ SMALL = (
 def test_a_quick_run_has_every_line_of_the_full_one() -> None:
     quick, full = quick_cases(), cases(quick=False)
     assert [case.name for case in quick] == [case.name for case in full]
-    assert {case.knobs.duration_s for case in quick} == {120}
+    assert {case.difficulty.duration_s for case in quick} == {120}
     assert BUDGETS[-1] == 81_920
 
 
@@ -38,7 +45,7 @@ def test_counts_are_kept_and_the_ceiling_is_one(tmp_path: Path) -> None:
                 policy="adaptive",
                 budget_tokens=budget_tokens,
                 results=results,
-                tell=lambda name, number: told.append(name),
+                progress=lambda name, number: told.append(name),
             )
         all_cases, first, second = found
         assert (first.questions, second.questions, all_cases.questions) == (2, 2, 4)
@@ -48,7 +55,7 @@ def test_counts_are_kept_and_the_ceiling_is_one(tmp_path: Path) -> None:
             }
             assert values.keys() == {"adaptive", "uniform", "oracle"}
             assert max(values.values()) == values["oracle"]
-        return render(found, budget_tokens=budget_tokens)
+        return render_table(found, budget_tokens=budget_tokens)
 
     table = go(2000)
     assert told == ["T1", "T1 short"]
@@ -67,7 +74,7 @@ def test_uniform_stands_once_beside_the_ceiling(tmp_path: Path) -> None:
             policy="uniform",
             budget_tokens=2000,
             results=results,
-            tell=lambda name, number: None,
+            progress=lambda name, number: None,
         )
     assert [name for name, measure in row.kept if measure == "seen"] == ["uniform", "oracle"]
 
@@ -82,5 +89,5 @@ def test_a_budget_that_holds_no_frame_is_an_error(tmp_path: Path) -> None:
             policy="uniform",
             budget_tokens=20,
             results=results,
-            tell=lambda name, number: None,
+            progress=lambda name, number: None,
         )

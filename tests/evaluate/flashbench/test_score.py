@@ -4,21 +4,21 @@ from fractions import Fraction as F
 
 import pytest
 
-from seedvideo.evaluate.flashbench import Event, Item, Shown, oracle, score
+from seedvideo.evaluate.flashbench import BenchmarkItem, Event, SelectedFrame, oracle, score
 from seedvideo.evaluate.flashbench.scoring import (
-    counted,
+    count_blinks,
+    level_needed,
     load_table,
-    needs_by_table,
-    read_table,
-    table_need,
+    parse_table,
+    tokens_needed,
 )
 from seedvideo.evaluate.metrics.statistics import difference, mcnemar, share
 from seedvideo.sampler.geometry import SEED
 from tests.evaluate.flashbench.small_items import code, item
 
 
-def shown(*pairs: tuple[F | int, int]) -> list[Shown]:
-    return [Shown(F(time), tokens, 8) for time, tokens in pairs]
+def shown(*pairs: tuple[F | int, int]) -> list[SelectedFrame]:
+    return [SelectedFrame(F(time), tokens, 8) for time, tokens in pairs]
 
 
 def test_a_span_is_half_open() -> None:
@@ -71,10 +71,10 @@ def blinks(count: int) -> list[Event]:
 
 def test_blinks_are_counted_from_the_dark_between_them() -> None:
     bright_only = shown(*((F(10 + n), 1) for n in range(3)))
-    assert counted(blinks(3), bright_only) == 1
+    assert count_blinks(blinks(3), bright_only) == 1
     # Twice the rate of the blinks: each is seen, and each gap.
     enough = shown(*((F(10) + F(n, 2), 1) for n in range(6)))
-    assert counted(blinks(3), enough) == 3
+    assert count_blinks(blinks(3), enough) == 3
     found = score(item(*blinks(3), task="T5"), enough, {})
     assert [unit.hit for unit in found.units] == [True]
     assert not score(item(*blinks(3), task="T5"), bright_only, {}).units[0].hit
@@ -112,7 +112,7 @@ def test_mcnemar_by_hand() -> None:
 TIMES = tuple(F(n, 10) for n in range(1000))
 
 
-def best(asked: Item, needs: dict[Event, int | None], budget: int) -> list[Shown]:
+def best(asked: BenchmarkItem, needs: dict[Event, int | None], budget: int) -> list[SelectedFrame]:
     return oracle(asked, needs, times=TIMES, tokens=[120, 240], text_tokens=8, budget_tokens=budget)
 
 
@@ -148,11 +148,11 @@ TABLE = """{"rows": [
 
 
 def test_the_need_is_the_lowest_level_from_which_on_print_is_read() -> None:
-    table = read_table(TABLE)
-    assert table_need(table, cap_height_px=30, contrast="high", levels=[640, 128]) == 128
-    assert table_need(table, cap_height_px=12, contrast="high", levels=[640, 128]) is None
+    table = parse_table(TABLE)
+    assert level_needed(table, cap_height_px=30, contrast="high", levels=[640, 128]) == 128
+    assert level_needed(table, cap_height_px=12, contrast="high", levels=[640, 128]) is None
     event, small = code(1, 2), code(5, 6, cap_height_px=12)
-    found = needs_by_table(item(event, small), tokens_of_level={640: 594, 128: 120}, table=table)
+    found = tokens_needed(item(event, small), tokens_of_level={640: 594, 128: 120}, table=table)
     assert found == {event: 120, small: None}
 
 
@@ -160,7 +160,7 @@ def test_the_table_of_the_package_knows_every_level_and_larger_print_needs_less(
     table = load_table()
     heights = sorted({height for contrast, height, _ in table if contrast == "high"})
     needs = [
-        table_need(table, cap_height_px=height, contrast="high", levels=SEED.levels_tokens)
+        level_needed(table, cap_height_px=height, contrast="high", levels=SEED.levels_tokens)
         or 10_000
         for height in heights
     ]
