@@ -28,7 +28,12 @@ from seedvideo.evaluate.flashbench import (
 )
 from seedvideo.evaluate.flashbench.layout import is_null
 from seedvideo.evaluate.flashbench.scoring import tokens_needed
-from seedvideo.evaluate.metrics.statistics import Estimate, difference, mcnemar, share
+from seedvideo.evaluate.metrics.statistics import (
+    Estimate,
+    bootstrap_difference,
+    cluster_bootstrap_mean,
+    mcnemar,
+)
 from seedvideo.sampler.geometry import SEED
 
 DEV_SEEDS_FOR_LEVEL: Final = 12
@@ -183,7 +188,9 @@ def _case_table(
     for policy in policies_of(found):
         cells = []
         for budget in budgets:
-            values = [share(found.outcomes(policy, budget, m)).value for m in metrics]
+            values = [
+                cluster_bootstrap_mean(found.outcomes(policy, budget, m)).value for m in metrics
+            ]
             cells.append(" / ".join(f"{value:.2f}" for value in values))
         name = policy
         gap = "-"
@@ -207,8 +214,8 @@ def _goals(measured: Mapping[str, Measured], budgets: Sequence[int]) -> list[str
     for name, metric, wanted in (("T1", "seen", 3), ("T1 busy", "seen", 2), ("T3", "read", 5)):
         if name not in measured or not measured[name].has(OURS):
             continue
-        ours = share(measured[name].outcomes(OURS, top, metric))
-        base = share(measured[name].outcomes(BEST, top, metric))
+        ours = cluster_bootstrap_mean(measured[name].outcomes(OURS, top, metric))
+        base = cluster_bootstrap_mean(measured[name].outcomes(BEST, top, metric))
         ratio = ours.value / base.value if base.value else float("inf")
         verdict = "met" if ratio >= wanted else "missed"
         rows.append(
@@ -239,7 +246,9 @@ def _goals(measured: Mapping[str, Measured], budgets: Sequence[int]) -> list[str
 
 
 def _gap(found: Measured, budget: int, metric: str) -> Estimate:
-    return difference(found.outcomes(OURS, budget, metric), found.outcomes(BEST, budget, metric))
+    return bootstrap_difference(
+        found.outcomes(OURS, budget, metric), found.outcomes(BEST, budget, metric)
+    )
 
 
 def _tables(measured: Mapping[str, Measured], budgets: Sequence[int]) -> list[str]:
@@ -253,9 +262,12 @@ def _tables(measured: Mapping[str, Measured], budgets: Sequence[int]) -> list[st
         head += "\n|" + " --- |" * (len(metrics) + len(budgets))
         lines = [f"**{found.case.name}**, {videos} videos", "", head]
         for policy in policies_of(found):
-            exact = [_told(share(found.outcomes(policy, top, m))) for m in metrics]
+            exact = [_told(cluster_bootstrap_mean(found.outcomes(policy, top, m))) for m in metrics]
             others = [
-                " / ".join(f"{share(found.outcomes(policy, budget, m)).value:.2f}" for m in metrics)
+                " / ".join(
+                    f"{cluster_bootstrap_mean(found.outcomes(policy, budget, m)).value:.2f}"
+                    for m in metrics
+                )
                 for budget in budgets[:-1]
             ]
             name = policy
@@ -310,7 +322,9 @@ def _budget_chart(measured: Mapping[str, Measured], budgets: Sequence[int]) -> s
         def points(
             policy: str, found: Measured = found, metric: str = metric
         ) -> list[tuple[float, float, float, float]]:
-            told = [share(found.outcomes(policy, budget, metric)) for budget in budgets]
+            told = [
+                cluster_bootstrap_mean(found.outcomes(policy, budget, metric)) for budget in budgets
+            ]
             return [(b, e.value, e.low, e.high) for b, e in zip(budgets, told, strict=True)]
 
         what = "0.4-s events seen" if name == "T1" else "0.4-s fine print read"
@@ -338,7 +352,7 @@ def _length_chart(found: Measured, budget: int) -> str:
                 ]
                 for one in found.scores[name, budget]
             ]
-            told = share([video for video in videos if video])
+            told = cluster_bootstrap_mean([video for video in videos if video])
             by_length.append((length, told.value, told.low, told.high))
         return by_length
 

@@ -23,8 +23,8 @@ import _common
 
 import seedvideo
 from seedvideo.config import PolicyName, SamplingConfig
-from seedvideo.evaluate.metrics.statistics import Estimate, share
-from seedvideo.evaluate.registry import Synthetic
+from seedvideo.evaluate.metrics.statistics import Estimate, cluster_bootstrap_mean
+from seedvideo.evaluate.registry import SyntheticBenchmark
 from seedvideo.evaluate.results import Outcome, Results
 from seedvideo.evaluate.runner import ModelPredictor, blind, run, settings_of
 from seedvideo.evaluate.scoring import SEEN
@@ -55,7 +55,7 @@ def main() -> None:
     given = parser.parse_args()
     work = given.work or Path(tempfile.mkdtemp(prefix="seedvideo-answers-"))
     print(f"videos and results in {work}", file=sys.stderr)
-    bench = Synthetic(work, seeds=range(given.first_seed, given.first_seed + given.cases))
+    bench = SyntheticBenchmark(work, seeds=range(given.first_seed, given.first_seed + given.cases))
     backend = seedvideo.load(given.model)
     told = {
         (condition, budget): answered(bench, backend, condition, budget, work)
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def answered(
-    bench: Synthetic, backend: Backend, condition: str, budget: int, work: Path
+    bench: SyntheticBenchmark, backend: Backend, condition: str, budget: int, work: Path
 ) -> Outcomes:
     """Ask everything under one condition."""
     is_blind, policy = condition == "blind", POLICY_OF[condition]
@@ -90,7 +90,11 @@ def answered(
         ModelPredictor(shown, sampling=sampling) as predict,
     ):
         outcomes = run(
-            items, predict=predict, path_of=bench.path_of, results=results, settings=settings
+            items,
+            predict=predict,
+            resolve_path=bench.resolve_path,
+            results=results,
+            settings=settings,
         )
     failed = [outcome for outcome in outcomes.values() if outcome.error is not None]
     for outcome in failed:
@@ -153,12 +157,12 @@ def is_seen(outcome: Outcome) -> bool:
 
 def text(items: Sequence[Item], outcomes: Outcomes, score: str) -> str:
     """Mean of one score with its interval."""
-    by_video: dict[str, list[float]] = {}
+    sort_by_video: dict[str, list[float]] = {}
     for item in items:
-        by_video.setdefault(item.video, []).append(outcomes[item.id].scores[score])
-    if not by_video:
+        sort_by_video.setdefault(item.video, []).append(outcomes[item.id].scores[score])
+    if not sort_by_video:
         return "-"
-    return estimate_text(share(list(by_video.values())))
+    return estimate_text(cluster_bootstrap_mean(list(sort_by_video.values())))
 
 
 def estimate_text(estimate: Estimate) -> str:

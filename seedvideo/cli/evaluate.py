@@ -14,7 +14,7 @@ from seedvideo.utils.text import printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from seedvideo.evaluate.registry import Bench
+    from seedvideo.evaluate.registry import Benchmark
     from seedvideo.evaluate.results import Outcome, Results
     from seedvideo.evaluate.types import Item
     from seedvideo.model.backends.base import Backend
@@ -25,7 +25,7 @@ BenchName = Literal[
 
 RESULTS: Final = "results.jsonl"
 TABLE: Final = "table.md"
-TOLD_FAILURES: Final = 10
+MAX_REPORTED_FAILURES: Final = 10
 """Failures that get a line on stderr; the others stand in the results file."""
 
 
@@ -182,9 +182,9 @@ def refuse_unused(context: typer.Context, bench: str, *, scores_only: bool) -> N
 
 def show_list() -> None:
     """Every benchmark, a line each."""
-    from seedvideo.evaluate.registry import told
+    from seedvideo.evaluate.registry import describe_benchmarks
 
-    for name, about in told():
+    for name, about in describe_benchmarks():
         write_out(f"{name:22}{about}\n")
 
 
@@ -221,31 +221,31 @@ def flashbench(
 
 def open_bench(
     name: str, videos: str | None, annotations: list[str], *, scores_only: bool
-) -> "Bench":
+) -> "Benchmark":
     """The benchmark that was named, its files read.
 
     Raises:
         typer.BadParameter: if it needs files that are not named.
         InputError: if a file is missing or is not in the published form.
     """
-    from seedvideo.evaluate.registry import published
-    from seedvideo.evaluate.runner import videos_folder
+    from seedvideo.evaluate.registry import load_published
+    from seedvideo.evaluate.runner import find_videos_folder
 
     if not annotations:
         raise typer.BadParameter(f"{name} needs its --annotations FILE")
     if videos is None and not scores_only:
         raise typer.BadParameter(f"{name} needs the folder of its videos: --videos DIR")
-    folder = Path() if videos is None else videos_folder(videos)
-    return published(name, [Path(word) for word in annotations], folder)
+    folder = Path() if videos is None else find_videos_folder(videos)
+    return load_published(name, [Path(word) for word in annotations], folder)
 
 
-def open_synthetic(videos: str | None, annotations: list[str] | None, output: Path) -> "Bench":
+def open_synthetic(videos: str | None, annotations: list[str] | None, output: Path) -> "Benchmark":
     """The synthetic benchmark, its videos in the folder that is named or below the output."""
-    from seedvideo.evaluate.registry import synthetic
+    from seedvideo.evaluate.registry import load_synthetic
 
     if annotations:
         raise typer.BadParameter("synthetic makes its own questions, so no --annotations")
-    return synthetic(output / "videos" if videos is None else Path(videos))
+    return load_synthetic(output / "videos" if videos is None else Path(videos))
 
 
 def open_results(talk: Talk, path: Path) -> "Results":
@@ -263,7 +263,7 @@ def open_results(talk: Talk, path: Path) -> "Results":
 
 def measure(
     talk: Talk,
-    asked: "Bench",
+    asked: "Benchmark",
     items: "Sequence[Item]",
     results: "Results",
     backend: "Backend",
@@ -296,9 +296,9 @@ def measure(
         talk.status(f"[{number}/{len(items)}] {item.id}")
         if outcome.error is not None:
             failures += 1
-            if failures <= TOLD_FAILURES:
+            if failures <= MAX_REPORTED_FAILURES:
                 talk.note(f"{item.id}: {outcome.message} [{outcome.error}]")
-            elif failures == TOLD_FAILURES + 1:
+            elif failures == MAX_REPORTED_FAILURES + 1:
                 talk.note(f"further failures stand in {printable(str(results.path))} only")
 
     seen = blinded(backend) if blind else backend
@@ -306,7 +306,7 @@ def measure(
         outcomes = run(
             items,
             predict=predict,
-            path_of=asked.path_of,
+            resolve_path=asked.resolve_path,
             results=results,
             settings=settings,
             tell=tell,
@@ -315,7 +315,7 @@ def measure(
     return table, sum(outcome.prediction is None for outcome in outcomes.values())
 
 
-def score_file(path: Path, asked: "Bench", items: "Sequence[Item]") -> tuple[str, int]:
+def score_file(path: Path, asked: "Benchmark", items: "Sequence[Item]") -> tuple[str, int]:
     """Score predictions that were made elsewhere.
 
     Returns:

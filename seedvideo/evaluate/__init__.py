@@ -1,7 +1,6 @@
-"""How good answers are: scorers, benchmarks as they are published, and the harness over them.
+"""Evaluation: metrics, published benchmarks, two generated benchmarks, and the harness.
 
-The scorers (`spans`, `recall`, `moments`, `dvc`, `soda`, `bleu`, `cider`, `rouge`, `nouns`,
-`letters`, `circular`, `exact`) are plain functions over numbers and strings; nothing is downloaded
-and no Java runs. `items` says what a benchmark gives and a model answers, `measures` what an answer
-is worth, `run` goes over a benchmark, `summary` and `table` tell.
+`metrics` holds plain functions over numbers and strings; nothing is downloaded and no Java runs.
+`types` defines items and predictions, `registry` names the benchmarks, `runner` answers their items
+with a model, `results` stores the predictions, `scoring` scores them, `reporting` renders tables.
 """

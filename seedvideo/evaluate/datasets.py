@@ -51,7 +51,7 @@ from seedvideo.evaluate.annotations import (
     refuse_more,
     shown,
 )
-from seedvideo.evaluate.metrics.answers import without_letter
+from seedvideo.evaluate.metrics.answers import strip_option_letter
 from seedvideo.evaluate.types import Adapter, Item, Reference, Task
 from seedvideo.tasks.option_labels import LETTERS
 
@@ -90,7 +90,9 @@ class VideoMme:
 
 def _item(row: Mapping[str, Any]) -> Item:
     asked = read(_Question, dict(row))
-    options = tuple(without_letter(option, place) for place, option in enumerate(asked.options))
+    options = tuple(
+        strip_option_letter(option, place) for place, option in enumerate(asked.options)
+    )
     letter = asked.answer.strip()
     if len(letter) != 1 or letter not in LETTERS[: len(options)]:
         raise ValueError(f"answer {shown(letter)} is not a letter of {len(options)} options")

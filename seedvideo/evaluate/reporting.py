@@ -1,8 +1,7 @@
-"""A run's table as Markdown: measures with intervals, by group, what is missing, and other runs.
+"""Markdown report of a run: measures with intervals, groups, failures, and a comparison of runs.
 
-Numbers are printed times 100, as papers do. Knows nothing of how they came about.
-
-A run's table, with every other run of the same benchmark in the same results file beside it.
+Numbers are printed times 100, as in papers. Other runs of the same benchmark come from the same
+results file.
 """
 
 import math
@@ -11,30 +10,30 @@ from typing import Final
 
 from seedvideo.evaluate.metrics.statistics import Estimate
 from seedvideo.evaluate.metrics.temporal import Span
-from seedvideo.evaluate.registry import Bench
+from seedvideo.evaluate.registry import Benchmark
 from seedvideo.evaluate.results import Outcome, Results, Settings
 from seedvideo.evaluate.scoring import (
     ANNOTATORS_MEAN,
-    UNREAD,
+    UNPARSED,
     Comparison,
     Group,
-    Part,
-    Scored,
+    MeasureEstimate,
     Summary,
+    TaskSummary,
     compare,
     summarise,
 )
 from seedvideo.evaluate.types import Item
 from seedvideo.utils.text import one_line
 
-_REPEATS: Final = {
+_REDUNDANT_WITH: Final = {
     "accuracy, options": "accuracy",
     "accuracy, open": "accuracy",
     "mIoU, spans matched": "mIoU",
     f"SODA_d{ANNOTATORS_MEAN}": "SODA_d",
     f"SODA_c ROUGE-L{ANNOTATORS_MEAN}": "SODA_c ROUGE-L",
 }
-"""Measures that say something new only where they differ from another."""
+"""Measures that are printed only if they differ from another one."""
 
 
 def render(
@@ -46,23 +45,23 @@ def render(
     others: Sequence[tuple[Settings, Sequence[Comparison], int]] = (),
     notes: Sequence[str] = (),
 ) -> str:
-    """The table.
+    """Render the report of one run.
 
     Args:
-        summary: what it says.
-        settings: of the run.
+        summary: measures and counts.
+        settings: settings of the run.
         headline: names of the measures that are printed bold.
-        runs: that were asked all of these items, this one too: a line each.
-        others: further runs, this one compared with each, and the number of items for that.
-        notes: lines to print above it.
+        runs: every run of all these items, this one included; one row each.
+        others: settings of each other run, its comparisons with this one, and their item count.
+        notes: lines above the tables.
     """
     lines = [f"# {settings.line()}", "", *(f"{note}  " for note in notes), _counts(summary), ""]
-    for part in summary.parts:
-        lines += _part(part, headline)
+    for task in summary.tasks:
+        lines += _task_section(task, headline)
     if runs:
-        lines += _side_by_side(runs, headline)
+        lines += _runs_section(runs, headline)
     for other, comparisons, items in others:
-        lines += _against(other, comparisons, items)
+        lines += _comparison_section(other, comparisons, items)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -74,29 +73,29 @@ def _counts(summary: Summary) -> str:
     else:
         words.append(f"**{counts.without_answer:,} without an answer, which count as wrong**")
         if counts.missing_videos:
-            words.append(f"{counts.missing_videos:,} for want of their video")
+            words.append(f"{counts.missing_videos:,} because their video was not found")
         words += [f"{count:,} failed with {code}" for code, count in counts.failed.items()]
         if counts.not_asked:
             words.append(f"{counts.not_asked:,} were not asked")
-    if counts.unread:
-        words.append(f"{counts.unread:,} answers name no option")
-    if counts.sight_unknown:
+    if counts.unparsed:
+        words.append(f"{counts.unparsed:,} answers name no option")
+    if counts.event_seen_unknown:
         words.append(
-            f"of {counts.sight_unknown:,} it is not known whether their event was shown, so what"
-            " tells events seen from not seen leaves them out"
+            f"for {counts.event_seen_unknown:,} the selected frames are unknown, so the measures of"
+            " events seen and not seen leave them out"
         )
     return "; ".join(words) + "."
 
 
-def _part(part: Part, headline: Sequence[str]) -> list[str]:
-    names = [scored.measure.name for scored in _told(part.whole)]
+def _task_section(summary: TaskSummary, headline: Sequence[str]) -> list[str]:
+    names = [scored.measure.name for scored in _distinct_measures(summary.overall)]
     lines = [
-        f"## {part.task}",
+        f"## {summary.task}",
         "",
-        f"| {part.task} | items | {' | '.join(_bold(name, headline) for name in names)} |",
+        f"| {summary.task} | items | {' | '.join(_bold(name, headline) for name in names)} |",
         f"| --- {'| ---: ' * (len(names) + 1)}|",
     ]
-    for group in (part.whole, *part.groups):
+    for group in (summary.overall, *summary.groups):
         by_name = {scored.measure.name: scored.estimate for scored in group.scored}
         cells = [estimate_text(by_name[name]) if name in by_name else "" for name in names]
         title = f"{group.by}: {group.name}" if group.by else group.name
@@ -104,24 +103,24 @@ def _part(part: Part, headline: Sequence[str]) -> list[str]:
     return [*lines, ""]
 
 
-def _told(whole: Group) -> list[Scored]:
-    """The measures worth a column: what only repeats another is left out, and so is a count."""
-    by_name = {scored.measure.name: scored for scored in whole.scored}
+def _distinct_measures(overall: Group) -> list[MeasureEstimate]:
+    """Return the measures without those that only repeat another, and without counts."""
+    by_name = {scored.measure.name: scored for scored in overall.scored}
     return [
         scored
-        for scored in whole.scored
-        if scored.measure.name != UNREAD
+        for scored in overall.scored
+        if scored.measure.name != UNPARSED
         and scored.estimate
-        != getattr(by_name.get(_REPEATS.get(scored.measure.name, "")), "estimate", None)
+        != getattr(by_name.get(_REDUNDANT_WITH.get(scored.measure.name, "")), "estimate", None)
     ]
 
 
-def _side_by_side(runs: Sequence[tuple[Settings, Summary]], headline: Sequence[str]) -> list[str]:
-    """The headline measures of several runs; all measures where there is no headline."""
+def _runs_section(runs: Sequence[tuple[Settings, Summary]], headline: Sequence[str]) -> list[str]:
+    """Render the headline measures of several runs; all measures if there is no headline."""
     columns = [
-        (part.task, scored.measure.name)
-        for part in runs[0][1].parts
-        for scored in part.whole.scored
+        (summary.task, scored.measure.name)
+        for summary in runs[0][1].tasks
+        for scored in summary.overall.scored
         if not headline or scored.measure.name in headline
     ]
     lines = [
@@ -132,16 +131,18 @@ def _side_by_side(runs: Sequence[tuple[Settings, Summary]], headline: Sequence[s
     ]
     for settings, summary in runs:
         found = {
-            (part.task, scored.measure.name): estimate_text(scored.estimate)
-            for part in summary.parts
-            for scored in part.whole.scored
+            (task.task, scored.measure.name): estimate_text(scored.estimate)
+            for task in summary.tasks
+            for scored in task.overall.scored
         }
         cells = " | ".join(found.get(column, "") for column in columns)
         lines.append(f"| {_cell(settings.line())} | {cells} |")
     return [*lines, ""]
 
 
-def _against(settings: Settings, comparisons: Sequence[Comparison], items: int) -> list[str]:
+def _comparison_section(
+    settings: Settings, comparisons: Sequence[Comparison], items: int
+) -> list[str]:
     lines = [
         f"## Minus {settings.line()}",
         "",
@@ -159,10 +160,10 @@ def _against(settings: Settings, comparisons: Sequence[Comparison], items: int) 
 
 
 def estimate_text(estimate: Estimate, *, sign: str = "") -> str:
-    """A value times 100 with its interval, which one video alone does not have."""
+    """Format a value times 100 with its interval; one video alone has no interval."""
     value = f"{100 * estimate.value:{sign}.1f}"
     if estimate.videos < 2:
-        return value  # Of one video no other can be guessed.
+        return value
     return f"{value} ({100 * estimate.low:{sign}.1f} to {100 * estimate.high:{sign}.1f})"
 
 
@@ -175,7 +176,7 @@ def _cell(text: str) -> str:
 
 
 def report(
-    bench: Bench,
+    bench: Benchmark,
     items: Sequence[Item],
     outcomes: Mapping[str, Outcome],
     *,
@@ -183,15 +184,15 @@ def report(
     results: Results | None = None,
     notes: Sequence[str] = (),
 ) -> str:
-    """The table as Markdown.
+    """Summarise a run, compare it with the other runs of a results file, and render the report.
 
     Args:
-        bench: which benchmark.
-        items: the part of it that was asked for.
-        outcomes: by the id of their item.
-        settings: of the run.
-        results: where further runs may be found.
-        notes: what else a reader should know.
+        bench: the benchmark.
+        items: its evaluated items.
+        outcomes: outcomes by item id.
+        settings: settings of the run.
+        results: results file with other runs.
+        notes: further lines above the tables.
     """
     others, runs = [], []
     if results is not None:
@@ -208,7 +209,7 @@ def report(
         if len(items) == len(bench.items)
         else [f"First {len(items):,} of {len(bench.items):,} items."]
     )
-    about += _about_spans(items)
+    about += _span_notes(items)
     summary = summarise(items, outcomes)
     return render(
         summary,
@@ -220,16 +221,16 @@ def report(
     )
 
 
-def _about_spans(items: Sequence[Item]) -> list[str]:
-    """How spans are scored, whether lengths are known, and what is odd about the true spans.
+def _span_notes(items: Sequence[Item]) -> list[str]:
+    """Describe how spans are scored, whether lengths are known, and invalid true spans.
 
-    Published sets hold odd spans; their items stay in the count.
+    Published annotations hold reversed spans and spans outside the video; their items stay in.
     """
     own = [item for item in items if item.task != "ask"]
     if not own:
         return []
     known = sum(item.duration_s is not None for item in own)
-    told = (
+    lengths = (
         "not known"
         if not known
         else "known"
@@ -237,16 +238,16 @@ def _about_spans(items: Sequence[Item]) -> list[str]:
         else f"known for {known:,} of {len(own):,} items"
     )
     notes = [
-        f"Lengths of the videos: {told}. Spans are scored as written: neither predictions nor true"
-        " spans are cut to the video."
+        f"Lengths of the videos: {lengths}. Spans are scored as written: neither predictions nor"
+        " true spans are clipped to the video."
     ]
     if count := sum(any(end <= start for start, end in _true_spans(item)) for item in own):
         notes.append(
-            "Items with a true span that runs backward or has no length, which no answer meets:"
+            "Items with a true span that is reversed or has no length, which no answer matches:"
             f" {count:,}."
         )
     if count := sum(any(not _within(span, item) for span in _true_spans(item)) for item in own):
-        notes.append(f"Items with a true span that reaches out of the video: {count:,}.")
+        notes.append(f"Items with a true span that extends beyond the video: {count:,}.")
     if any(item.others for item in own):
         notes.append(
             "Videos with several annotators: precision and recall take the best of each, SODA the"

@@ -30,8 +30,8 @@ import seedvideo
 from seedvideo.config import SamplingConfig
 from seedvideo.errors import InputError
 from seedvideo.evaluate.results import MISSING_VIDEO, Outcome, Results, Settings
-from seedvideo.evaluate.scoring import scores_of
-from seedvideo.evaluate.types import Item, Predict, Prediction
+from seedvideo.evaluate.scoring import score_item
+from seedvideo.evaluate.types import Item, Prediction, Predictor
 from seedvideo.model.backends.base import Backend, Chooser, ImagePart, Part, Pointer
 from seedvideo.model_tasks import make_task
 from seedvideo.pipeline import prepare
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 class ModelPredictor:
-    """Answers items; a `Predict`. Close it, or use it in a ``with`` statement.
+    """Answers items; a `Predictor`. Close it, or use it in a ``with`` statement.
 
     Args:
         backend: a loaded model, or a blind one.
@@ -67,7 +67,7 @@ class ModelPredictor:
         self._video: Video | None = None
 
     def __call__(self, item: Item, path: Path) -> Prediction:
-        """Answer one item; see `Predict`."""
+        """Answer one item; see `Predictor`."""
         video = self._opened(path)
         task = make_task(
             item.task,
@@ -186,7 +186,7 @@ _PREDICTIONS: Final[Mapping[str, Callable[["Record"], Prediction]]] = {
 SUFFIXES: Final = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".MP4", ".m4v")
 """Containers in which a video of a benchmark may lie, whatever extension its item names."""
 
-PathOf: TypeAlias = Callable[[Item], Path | None]
+PathResolver: TypeAlias = Callable[[Item], Path | None]
 """Where an item's video lies; None if it is not there. It may be made now."""
 
 Tell: TypeAlias = Callable[[Item, Outcome, int], None]
@@ -196,8 +196,8 @@ Tell: TypeAlias = Callable[[Item, Outcome, int], None]
 def run(
     items: Sequence[Item],
     *,
-    predict: Predict,
-    path_of: PathOf,
+    predict: Predictor,
+    resolve_path: PathResolver,
     results: Results,
     settings: Settings,
     tell: Tell | None = None,
@@ -207,7 +207,7 @@ def run(
     Args:
         items: of one benchmark.
         predict: answers one; what it raises is recorded as that item's failure.
-        path_of: finds an item's video.
+        resolve_path: finds an item's video.
         results: where outcomes go, and where earlier ones come from.
         settings: of this run.
         tell: called after each item that was asked now.
@@ -224,12 +224,12 @@ def run(
     results.begin(settings)
     before = results.outcomes(settings)
     outcomes: dict[str, Outcome] = {}
-    for number, item in enumerate(by_video(items), start=1):
+    for number, item in enumerate(sort_by_video(items), start=1):
         kept = before.get(item.id)
         if kept is not None and kept.is_of(item) and kept.error is None:
             outcomes[item.id] = kept
             continue
-        outcome = _ask(item, predict=predict, path_of=path_of)
+        outcome = _ask(item, predict=predict, resolve_path=resolve_path)
         results.add(settings, outcome)
         outcomes[item.id] = outcome
         if tell is not None:
@@ -237,13 +237,13 @@ def run(
     return outcomes
 
 
-def by_video(items: Iterable[Item]) -> list[Item]:
+def sort_by_video(items: Iterable[Item]) -> list[Item]:
     """Items in the order of their videos' first, so that a video is opened and looked at once."""
     first: dict[str, int] = {}
     return sorted(items, key=lambda item: first.setdefault(item.video, len(first)))
 
 
-def videos_folder(name: str) -> Path:
+def find_videos_folder(name: str) -> Path:
     """A folder of videos.
 
     Raises:
@@ -257,7 +257,7 @@ def videos_folder(name: str) -> Path:
     return folder
 
 
-def in_folder(folder: Path) -> PathOf:
+def folder_resolver(folder: Path) -> PathResolver:
     """Finds videos below a folder: by name, or with another extension.
 
     A name that leads out of the folder is not there: annotations come from elsewhere.
@@ -274,14 +274,14 @@ def in_folder(folder: Path) -> PathOf:
     return find
 
 
-def _ask(item: Item, *, predict: Predict, path_of: PathOf) -> Outcome:
+def _ask(item: Item, *, predict: Predictor, resolve_path: PathResolver) -> Outcome:
     started = perf_counter()
     try:
-        path = path_of(item)
+        path = resolve_path(item)
         if path is None:
             raise InputError(MISSING_VIDEO, f"{printable(item.video)}: no such video")
         prediction = predict(item, path)
-        scores = scores_of(item, prediction)
+        scores = score_item(item, prediction)
     except Exception as error:  # noqa: BLE001
         # One bad video, or a bug that it wakes, must not take the others with it.
         told = error_record(error)
@@ -290,7 +290,7 @@ def _ask(item: Item, *, predict: Predict, path_of: PathOf) -> Outcome:
             digest=item.digest,
             error=told.code,
             message=told.message,
-            scores=scores_of(item, None),
+            scores=score_item(item, None),
             spent_s=round(perf_counter() - started, 3),
         )
     return Outcome(

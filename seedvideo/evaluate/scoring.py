@@ -1,15 +1,13 @@
-"""From items and outcomes to what a table says: measures with intervals, in all and by group.
+"""Scores of items, and their summary: measures with intervals, overall and by group.
 
-Every item of the benchmark counts, whether or not it has an answer. Intervals come from a bootstrap
-over videos. Scores are computed anew from the predictions, so an old results file profits from a
-better scorer.
+`score_item` turns one item and one prediction into numbers; `summarise` and `compare` turn them
+into estimates with intervals from a bootstrap over videos.
 
-What an answer is worth: from one item and one prediction to numbers, and what they add up to.
-
-The scorers know numbers and strings only; here they meet items. A missing prediction is worth the
-least there is, in every measure but those by sight: which frames a model would have been shown is
-then not known. Spans are scored as they are written, as in the published scripts: to cut a
-prediction to the video would reward one that never ends.
+Every item of the benchmark counts, with or without an answer. A missing prediction gets the worst
+score in every measure, except in those that depend on the selected frames, which are then unknown.
+Spans are not clipped to the video, as in the published scripts: clipping would reward a prediction
+that never ends. Scores are computed again from the predictions, so an old results file profits from
+a better scorer.
 """
 
 from collections import Counter
@@ -19,24 +17,24 @@ from typing import Any, Final
 
 import numpy as np
 
-from seedvideo.evaluate.metrics.answers import exact_match, option_of
-from seedvideo.evaluate.metrics.captioning import similarity
+from seedvideo.evaluate.metrics.answers import exact_match, parse_choice
+from seedvideo.evaluate.metrics.captioning import rouge_l_similarity
 from seedvideo.evaluate.metrics.dense_captioning import THRESHOLDS as DVC_THRESHOLDS
 from seedvideo.evaluate.metrics.dense_captioning import (
     Story,
-    best_of,
-    each_annotator,
-    localise,
     mean_f1,
+    score_localisation,
+    score_per_annotator,
+    select_best,
 )
-from seedvideo.evaluate.metrics.statistics import Estimate, combined, mcnemar
+from seedvideo.evaluate.metrics.statistics import Estimate, bootstrap_statistic, mcnemar
 from seedvideo.evaluate.metrics.temporal import (
-    best_first,
     best_iou,
+    first_or_none,
     matched_iou,
     moment_ap,
-    one_of,
-    passes,
+    passes_threshold,
+    sort_by_score,
 )
 from seedvideo.evaluate.results import MISSING_VIDEO, Outcome
 from seedvideo.evaluate.types import Item, Prediction, Task
@@ -44,14 +42,14 @@ from seedvideo.evaluate.types import Item, Prediction, Task
 RECALL_THRESHOLDS: Final = (0.3, 0.5, 0.7)
 """IoUs of R@1."""
 
-NOTHING: Final = Prediction()
-"""What a missing prediction is scored as."""
+NO_PREDICTION: Final = Prediction()
+"""Stands for a missing prediction."""
 
-UNREAD: Final = "unread"
-"""Share of answers in which no option could be read; they are wrong too."""
+UNPARSED: Final = "unread"
+"""Measure: fraction of answers in which no option was found; they are wrong too."""
 
 SEEN: Final = "event seen"
-"""Share of items of whose event a frame was shown; of a question, of all that it is about."""
+"""Measure: fraction of items with a selected frame in each event that the answer needs."""
 
 NOT_SEEN: Final = "event not seen"
 
@@ -61,64 +59,63 @@ ANNOTATORS_MEAN: Final = ", mean of annotators"
 
 @dataclass(frozen=True)
 class Measure:
-    """A number of a table.
+    """A column of a table.
 
     Args:
-        name: as it is printed.
-        columns: the numbers of each item that it is made of; an item that lacks one does not count.
+        name: its name in the table.
+        columns: names of the item scores that it is made of; an item without one does not count.
         combine: from the mean of each column to the measure.
-        truths: whether each item is right or wrong, so that two runs can be told apart by McNemar's
-            test.
-        paired: whether it is over the same items in every run, so that two runs have a difference.
+        is_binary: whether each item is right or wrong, so that McNemar's test compares two runs.
+        paired: whether it covers the same items in every run, so that two runs have a difference.
     """
 
     name: str
     columns: tuple[str, ...]
     combine: Callable[..., Any]
-    truths: bool = False
+    is_binary: bool = False
     paired: bool = True
 
 
-def _mean(name: str, column: str = "", *, truths: bool = False, paired: bool = True) -> Measure:
-    return Measure(name, (column or name,), lambda mean: mean, truths, paired)
+def _mean(name: str, column: str = "", *, is_binary: bool = False, paired: bool = True) -> Measure:
+    return Measure(name, (column or name,), lambda mean: mean, is_binary, paired)
 
 
-def _by_sight(name: str) -> tuple[Measure, ...]:
-    """A measure apart for items whose event was shown and for those whose event was not.
+def _split_by_event_seen(name: str) -> tuple[Measure, ...]:
+    """Split a measure into items with and without a selected frame in their event.
 
-    What the sampler loses and what the model loses are told apart.
+    This separates the sampler's losses from the model's.
     """
-    return tuple(_mean(f"{name}, {sight}", paired=False) for sight in (SEEN, NOT_SEEN))
+    return tuple(_mean(f"{name}, {suffix}", paired=False) for suffix in (SEEN, NOT_SEEN))
 
 
-def _harmonic(one: Any, other: Any) -> Any:
+def _harmonic_mean(one: Any, other: Any) -> Any:
     total = np.asarray(one) + np.asarray(other)
     return np.divide(2 * one * other, total, out=np.zeros_like(total), where=total > 0)
 
 
 MEASURES: Final[Mapping[Task, tuple[Measure, ...]]] = {
     "ask": (
-        _mean("accuracy", truths=True),
-        _mean("accuracy, options", truths=True),
-        _mean("accuracy, open", truths=True),
+        _mean("accuracy", is_binary=True),
+        _mean("accuracy, options", is_binary=True),
+        _mean("accuracy, open", is_binary=True),
         _mean("chance", paired=False),
-        _mean(UNREAD),
+        _mean(UNPARSED),
         _mean(SEEN),
-        *_by_sight("accuracy"),
+        *_split_by_event_seen("accuracy"),
     ),
     "ground": (
-        *(_mean(f"R@1 IoU {threshold}", truths=True) for threshold in RECALL_THRESHOLDS),
+        *(_mean(f"R@1 IoU {threshold}", is_binary=True) for threshold in RECALL_THRESHOLDS),
         _mean("mIoU", "IoU"),
         _mean("mIoU, spans matched", "IoU, spans matched"),
         _mean("mAP", "AP"),
         _mean("false positives", "false positive"),
         _mean(SEEN),
-        *_by_sight("R@1 IoU 0.5"),
+        *_split_by_event_seen("R@1 IoU 0.5"),
     ),
     "dense": (
         _mean("precision"),
         _mean("recall"),
-        Measure("F1", ("precision", "recall"), _harmonic),
+        Measure("F1", ("precision", "recall"), _harmonic_mean),
         _mean("SODA_d"),
         _mean(f"SODA_d{ANNOTATORS_MEAN}"),
         _mean("SODA_c ROUGE-L"),
@@ -128,64 +125,64 @@ MEASURES: Final[Mapping[Task, tuple[Measure, ...]]] = {
 """The measures of each task; ``precision`` and ``recall`` are means over the four tIoUs."""
 
 
-def scores_of(item: Item, prediction: Prediction | None) -> dict[str, float]:
-    """The numbers of one item, truth values as 0 and 1.
+def score_item(item: Item, prediction: Prediction | None) -> dict[str, float]:
+    """Score one item: numbers by name, truth values as 0 and 1.
 
     Args:
-        item: with its truth.
-        prediction: None if there is none; an absent event then counts as falsely found.
+        item: the item with its true answer.
+        prediction: its prediction; None counts as wrong, for an absent event as falsely found.
     """
-    given = prediction or NOTHING
+    given = prediction or NO_PREDICTION
     if item.task == "dense":
-        return _of_story(item, given)
+        return _score_dense(item, given)
     if item.task == "ground" and not item.spans:
         return {"false positive": float(prediction is None or bool(given.spans))}
     if item.task == "ask":
-        return _with_sight(
-            "accuracy", _of_answer(item, given, missing=prediction is None), item, given
+        return _add_event_seen(
+            "accuracy", _score_answer(item, given, missing=prediction is None), item, given
         )
-    return _with_sight("R@1 IoU 0.5", _of_moment(item, given), item, given)
+    return _add_event_seen("R@1 IoU 0.5", _score_grounding(item, given), item, given)
 
 
-def _with_sight(
+def _add_event_seen(
     name: str, scores: dict[str, float], item: Item, given: Prediction
 ) -> dict[str, float]:
-    """The numbers of an item, and whether the model could have known, where that is known.
+    """Add to an item's scores whether the model got frames of its events, if that is known.
 
-    It is not where there is no prediction: neither "seen" nor "not seen" would be true.
+    Without a prediction it is unknown: neither "seen" nor "not seen" would be true.
     """
     if given.shown_s is None or not item.spans:
         return scores
     met = [any(start <= time < end for time in given.shown_s) for start, end in item.spans]
-    # To find one occurrence is enough; a question needs everything that it is about.
+    # One occurrence is enough for grounding; a question needs all its events.
     seen = any(met) if item.task == "ground" else all(met)
     return {**scores, SEEN: float(seen), f"{name}, {SEEN if seen else NOT_SEEN}": scores[name]}
 
 
-def _of_answer(item: Item, given: Prediction, *, missing: bool) -> dict[str, float]:
+def _score_answer(item: Item, given: Prediction, *, missing: bool) -> dict[str, float]:
     if not item.options:
         right = float(exact_match(given.answer, item.answer))
         return {"accuracy": right, "accuracy, open": right}
-    chosen = option_of(given.answer, item.options)
+    chosen = parse_choice(given.answer, item.options)
     # Two options with the same text are the same answer.
     right = float(chosen is not None and item.options[chosen] == item.answer)
     return {
         "accuracy": right,
         "accuracy, options": right,
         "chance": item.options.count(item.answer) / len(item.options),
-        UNREAD: float(chosen is None and not missing),
+        UNPARSED: float(chosen is None and not missing),
     }
 
 
-def _of_moment(item: Item, given: Prediction) -> dict[str, float]:
+def _score_grounding(item: Item, given: Prediction) -> dict[str, float]:
     truth = item.spans
-    ranked = best_first(given.spans, given.scores or [None] * len(given.spans))
-    overlap = best_iou(one_of(ranked), truth)
-    # Scored spans are alternatives, of which the first is the answer; others are one answer.
+    ranked = sort_by_score(given.spans, given.scores or [None] * len(given.spans))
+    overlap = best_iou(first_or_none(ranked), truth)
+    # Spans with scores are alternatives, of which the first is the answer; others are one answer.
     answer = ranked[:1] if given.scores else ranked
     return {
         **{
-            f"R@1 IoU {threshold}": float(passes(overlap, threshold))
+            f"R@1 IoU {threshold}": float(passes_threshold(overlap, threshold))
             for threshold in RECALL_THRESHOLDS
         },
         "IoU": overlap,
@@ -194,34 +191,36 @@ def _of_moment(item: Item, given: Prediction) -> dict[str, float]:
     }
 
 
-def _of_story(item: Item, given: Prediction) -> dict[str, float]:
+def _score_dense(item: Item, given: Prediction) -> dict[str, float]:
     predicted = Story(given.spans, given.captions)
     references = [
         Story(item.spans, item.captions),
         *(Story(other.spans, other.captions) for other in item.others),
     ]
     times = [
-        localise(predicted.spans, [story.spans for story in references], threshold=threshold)
+        score_localisation(
+            predicted.spans, [story.spans for story in references], threshold=threshold
+        )
         for threshold in DVC_THRESHOLDS
     ]
-    by_time = each_annotator(predicted, references)
-    by_caption = each_annotator(predicted, references, likeness=similarity)
+    by_time = score_per_annotator(predicted, references)
+    by_caption = score_per_annotator(predicted, references, similarity=rouge_l_similarity)
     return {
         "precision": sum(one.precision for one in times) / len(times),
         "recall": sum(one.recall for one in times) / len(times),
-        "SODA_d": best_of(by_time).f1,
+        "SODA_d": select_best(by_time).f1,
         f"SODA_d{ANNOTATORS_MEAN}": mean_f1(by_time),
-        "SODA_c ROUGE-L": best_of(by_caption).f1,
+        "SODA_c ROUGE-L": select_best(by_caption).f1,
         f"SODA_c ROUGE-L{ANNOTATORS_MEAN}": mean_f1(by_caption),
     }
 
 
 @dataclass(frozen=True)
-class Scored:
-    """One measure over some items.
+class MeasureEstimate:
+    """Value of one measure over a group of items.
 
     Args:
-        measure: which.
+        measure: the measure.
         estimate: its value and interval.
     """
 
@@ -231,50 +230,50 @@ class Scored:
 
 @dataclass(frozen=True)
 class Group:
-    """Items that are alike in one way.
+    """Items with the same value of one property.
 
     Args:
-        by: in which, such as ``duration``; empty for all items of a task.
-        name: such as ``short``.
-        items: how many.
+        by: name of the property, for example ``duration``; empty for all items of a task.
+        name: its value, for example ``short``.
+        items: number of items.
         scored: their measures.
     """
 
     by: str
     name: str
     items: int
-    scored: tuple[Scored, ...]
+    scored: tuple[MeasureEstimate, ...]
 
 
 @dataclass(frozen=True)
-class Part:
-    """The items of one task.
+class TaskSummary:
+    """Measures of the items of one task.
 
     Args:
-        task: which.
-        whole: all of them.
-        groups: the same items by group; only what tells at least two groups apart.
+        task: the task.
+        overall: all items.
+        groups: the same items by group; only properties with at least two values.
     """
 
     task: Task
-    whole: Group
+    overall: Group
     groups: tuple[Group, ...]
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What became of the items.
+    """Numbers of items by outcome.
 
     Args:
-        items: how many there are.
-        videos: that they are about.
-        answered: that have a prediction.
-        missing_videos: whose video is not there.
-        failed: that failed otherwise, by the code of the failure.
-        not_asked: that have neither prediction nor failure.
-        unread: answers in which no option could be read.
-        sight_unknown: whose event may have been shown or not, so that the measures by sight leave
-            them out; 0 where nothing is known of any, since there are no such measures then.
+        items: all items.
+        videos: videos of these items.
+        answered: items with a prediction.
+        missing_videos: items whose video was not found.
+        failed: items that failed otherwise, by error code.
+        not_asked: items with neither prediction nor failure.
+        unparsed: answers in which no option was found.
+        event_seen_unknown: items left out of the measures "event seen" and "event not seen",
+            because their selected frames are unknown; 0 if they are unknown for every item.
     """
 
     items: int
@@ -283,25 +282,25 @@ class Counts:
     missing_videos: int
     failed: Mapping[str, int]
     not_asked: int
-    unread: int
-    sight_unknown: int
+    unparsed: int
+    event_seen_unknown: int
 
     @property
     def without_answer(self) -> int:
-        """Items that count as wrong for want of a prediction."""
+        """Number of items without a prediction; they count as wrong."""
         return self.items - self.answered
 
 
 @dataclass(frozen=True)
 class Summary:
-    """All that a table says of one run.
+    """Measures and counts of one run.
 
     Args:
-        parts: a task each.
-        counts: what became of the items.
+        tasks: one summary per task.
+        counts: numbers of items by outcome.
     """
 
-    parts: tuple[Part, ...]
+    tasks: tuple[TaskSummary, ...]
     counts: Counts
 
 
@@ -310,10 +309,10 @@ class Comparison:
     """One measure of two runs over the same items.
 
     Args:
-        task: of the items.
-        measure: which.
+        task: task of the items.
+        measure: the measure.
         difference: ours minus theirs, paired by video.
-        p: of McNemar's exact test, where items are right or wrong.
+        p: of McNemar's exact test, if items are right or wrong.
     """
 
     task: Task
@@ -325,39 +324,40 @@ class Comparison:
 def summarise(
     items: Sequence[Item], outcomes: Mapping[str, Outcome], *, by_group: bool = True
 ) -> Summary:
-    """Score every item and add up.
+    """Score every item and estimate the measures.
 
     Args:
-        items: of the benchmark, or the part of it that was asked for.
-        outcomes: by the id of their item; one of another version of the item does not count.
-        by_group: whether groups are wanted too.
+        items: items of the benchmark, or the evaluated part of them.
+        outcomes: outcomes by item id; one of another version of the item does not count.
+        by_group: whether to estimate the measures by group too.
 
     Raises:
         ValueError: if there is no item.
     """
     if not items:
-        raise ValueError("there is no item to score")
-    told = _current(items, outcomes)
-    scores = {item.id: scores_of(item, _prediction(told, item)) for item in items}
-    parts = []
+        raise ValueError("no item to score, expected at least one")
+    current = _matching_outcomes(items, outcomes)
+    scores = {item.id: score_item(item, _prediction(current, item)) for item in items}
+    summaries = []
     for task in MEASURES:
         own = [item for item in items if item.task == task]
         if own:
-            whole = Group("", "all", len(own), _scored(own, scores))
-            parts.append(Part(task, whole, _groups(own, scores) if by_group else ()))
-    failed = Counter(one.error for one in told.values() if one.error is not None)
+            overall = Group("", "all", len(own), _estimate_measures(own, scores))
+            groups = _summarise_groups(own, scores) if by_group else ()
+            summaries.append(TaskSummary(task, overall, groups))
+    failed = Counter(one.error for one in current.values() if one.error is not None)
     missing_videos = failed.pop(MISSING_VIDEO, 0)
     counts = Counts(
         items=len(items),
         videos=len({item.video for item in items}),
-        answered=sum(one.prediction is not None for one in told.values()),
+        answered=sum(one.prediction is not None for one in current.values()),
         missing_videos=missing_videos,
         failed=dict(sorted(failed.items())),
-        not_asked=len(items) - len(told),
-        unread=int(sum(one.get(UNREAD, 0) for one in scores.values())),
-        sight_unknown=_sight_unknown(items, scores),
+        not_asked=len(items) - len(current),
+        unparsed=int(sum(one.get(UNPARSED, 0) for one in scores.values())),
+        event_seen_unknown=_count_event_seen_unknown(items, scores),
     )
-    return Summary(tuple(parts), counts)
+    return Summary(tuple(summaries), counts)
 
 
 def compare(
@@ -366,47 +366,50 @@ def compare(
     """Compare two runs on the items that both have asked.
 
     Returns:
-        A comparison a task and measure, and the number of items. Without a common item there are
-        none.
+        One comparison per task and measure, and the number of common items.
     """
-    one, other = _current(items, ours), _current(items, theirs)
+    one, other = _matching_outcomes(items, ours), _matching_outcomes(items, theirs)
     common = [item for item in items if item.id in one and item.id in other]
     scores = [
-        {item.id: scores_of(item, _prediction(told, item)) for item in common}
-        for told in (one, other)
+        {item.id: score_item(item, _prediction(outcomes, item)) for item in common}
+        for outcomes in (one, other)
     ]
     found = []
     for task, measures in MEASURES.items():
-        # Tasks share names of measures.
+        # Measures of different tasks have the same names.
         own = [item for item in common if item.task == task]
         for measure in measures:
             if len(measure.columns) > 1 or not measure.paired:
                 continue
             column = measure.columns[0]
             known = [[column in side[item.id] for item in own] for side in scores]
-            # Where one run does not know which frames were shown, there is nothing to compare.
+            # If the selected frames of one run are unknown, there is nothing to compare.
             if not any(known[0]) or known[0] != known[1]:
                 continue
-            sides = [_by_video(own, side, column) for side in scores]
+            sides = [_group_by_video(own, side, column) for side in scores]
             flat = [[value > 0 for video in side for value in video] for side in sides]
             found.append(
                 Comparison(
                     task,
                     measure,
-                    combined(sides, lambda one, other: one - other),
-                    mcnemar(*flat) if measure.truths else None,
+                    bootstrap_statistic(sides, lambda one, other: one - other),
+                    mcnemar(*flat) if measure.is_binary else None,
                 )
             )
     return tuple(found), len(common)
 
 
-def _sight_unknown(items: Sequence[Item], scores: Mapping[str, Mapping[str, float]]) -> int:
+def _count_event_seen_unknown(
+    items: Sequence[Item], scores: Mapping[str, Mapping[str, float]]
+) -> int:
     known = [SEEN in scores[item.id] for item in items if item.task != "dense" and item.spans]
     return known.count(False) if any(known) else 0
 
 
-def _current(items: Sequence[Item], outcomes: Mapping[str, Outcome]) -> dict[str, Outcome]:
-    """Outcomes of these items as they are now."""
+def _matching_outcomes(
+    items: Sequence[Item], outcomes: Mapping[str, Outcome]
+) -> dict[str, Outcome]:
+    """Return the outcomes of these items whose content has not changed since."""
     return {
         item.id: outcomes[item.id]
         for item in items
@@ -414,33 +417,37 @@ def _current(items: Sequence[Item], outcomes: Mapping[str, Outcome]) -> dict[str
     }
 
 
-def _prediction(told: Mapping[str, Outcome], item: Item) -> Prediction | None:
-    return told[item.id].prediction if item.id in told else None
+def _prediction(outcomes: Mapping[str, Outcome], item: Item) -> Prediction | None:
+    return outcomes[item.id].prediction if item.id in outcomes else None
 
 
-def _scored(items: Sequence[Item], scores: Mapping[str, Mapping[str, float]]) -> tuple[Scored, ...]:
+def _estimate_measures(
+    items: Sequence[Item], scores: Mapping[str, Mapping[str, float]]
+) -> tuple[MeasureEstimate, ...]:
     found = []
     for measure in MEASURES[items[0].task]:
-        columns = [_by_video(items, scores, column) for column in measure.columns]
+        columns = [_group_by_video(items, scores, column) for column in measure.columns]
         if all(columns):
-            found.append(Scored(measure, combined(columns, measure.combine)))
+            found.append(MeasureEstimate(measure, bootstrap_statistic(columns, measure.combine)))
     return tuple(found)
 
 
-def _groups(items: Sequence[Item], scores: Mapping[str, Mapping[str, float]]) -> tuple[Group, ...]:
+def _summarise_groups(
+    items: Sequence[Item], scores: Mapping[str, Mapping[str, float]]
+) -> tuple[Group, ...]:
     found = []
     for by in dict.fromkeys(name for item in items for name in item.group):
         names = list(dict.fromkeys(item.group[by] for item in items if by in item.group))
         for name in names if len(names) > 1 else ():
             own = [item for item in items if item.group.get(by) == name]
-            found.append(Group(by, name, len(own), _scored(own, scores)))
+            found.append(Group(by, name, len(own), _estimate_measures(own, scores)))
     return tuple(found)
 
 
-def _by_video(
+def _group_by_video(
     items: Sequence[Item], scores: Mapping[str, Mapping[str, float]], column: str
 ) -> list[list[float]]:
-    """One number of each item that has it, video by video."""
+    """Return one score of each item that has it, video by video."""
     videos: dict[str, list[float]] = {}
     for item in items:
         if column in scores[item.id]:

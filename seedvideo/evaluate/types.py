@@ -1,7 +1,7 @@
-"""What every benchmark gives and every model answers: items, predictions, and the way to read one.
+"""Types of the evaluation: items, predictions, and the protocols of adapters and predictors.
 
 Value objects without behaviour. Times are float seconds of the video, spans ``(start_s, end_s)``,
-half-open. Knows neither files of annotations nor how answers are scored.
+half-open.
 """
 
 import hashlib
@@ -15,16 +15,16 @@ from typing import Literal, Protocol, TypeAlias
 from seedvideo.evaluate.metrics.temporal import Span
 
 Task: TypeAlias = Literal["ask", "ground", "dense"]
-"""A question; the moment of a description; everything that happens, with times."""
+"""Answer a question; find the moment of a description; caption all events with times."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What one more annotator told of the same video.
+    """Events of one more annotator of the same video.
 
     Args:
-        spans: when things happen.
-        captions: what they are, one a span.
+        spans: spans of the events.
+        captions: captions of the events, one per span.
 
     Raises:
         ValueError: if a time is not finite.
@@ -43,22 +43,22 @@ class Item:
     """One question of a benchmark, with its true answer.
 
     Args:
-        id: unlike all others of the benchmark, and the same whenever its files are read.
-        task: what is asked for.
+        id: unique id in the benchmark, the same whenever its files are read.
+        task: task of the item.
         video: file name or path below the folder of videos, with extension.
-        duration_s: of the video, where the benchmark says; changes no score.
+        duration_s: length of the video, if the benchmark has it; changes no score.
         question: the question; for grounding the description.
-        options: texts to choose from, without letters; none for an open question.
+        options: texts of the options, without letters; empty for an open question.
         answer: the text of the right option, or the open answer.
-        spans: when it happens; none with the task ``ground`` means: it never does. Of a question,
-            all that must be seen to answer it, where that is known.
-        captions: for dense captions one a span.
-        others: what further annotators told, for dense captions.
-        group: by what scores are told apart, such as ``{"duration": "short"}``.
+        spans: spans of the event; empty with the task ``ground`` means that it never happens. For
+            a question, all spans that the answer depends on, if they are known.
+        captions: for dense captioning, one per span.
+        others: events of further annotators, for dense captioning.
+        group: properties by which scores are reported, for example ``{"duration": "short"}``.
         clip: the part of the video that counts.
 
     Raises:
-        ValueError: if it could never be answered right.
+        ValueError: if no answer could be right.
     """
 
     id: str
@@ -75,20 +75,20 @@ class Item:
     clip: Span | None = None
 
     def __post_init__(self) -> None:
-        if wrong := self._wrong():
-            raise ValueError(f"item {self.id!r} {wrong}")
+        if problem := self._find_problem():
+            raise ValueError(f"item {self.id!r} {problem}")
 
-    def _wrong(self) -> str:
+    def _find_problem(self) -> str:
         spans = (*self.spans, *([self.clip] if self.clip else []))
         times = [time for span in spans for time in span]
         if not _are_finite([*times, *([] if self.duration_s is None else [self.duration_s])]):
             return "has a time that is not finite"
         if self.task != "dense" and not self.question.strip():
-            return "asks nothing"
+            return "has no question"
         if self.task == "ask" and not self.answer.strip():
             return "has no answer"
         if self.options and self.answer not in self.options:
-            return f"has an answer that is no option: {self.answer!r}"
+            return f"has an answer that is not an option: {self.answer!r}"
         if self.task == "dense" and len(self.captions) != len(self.spans):
             return f"has {len(self.captions)} captions for {len(self.spans)} spans"
         if self.task == "dense" and not self.spans:
@@ -97,29 +97,30 @@ class Item:
 
     @property
     def digest(self) -> str:
-        """Names its content: changes when anything of it does."""
-        told = asdict(self) | {"group": dict(self.group)}
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+        """Hash of its content; stored with its outcome."""
+        content = asdict(self) | {"group": dict(self.group)}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What a model answered to one item.
+    """A model's answer to one item.
 
     Args:
-        answer: of a question, as text: an option's, a letter, or free words.
-        spans: of a grounding, best first, none for "not found"; of dense captions in order of time.
-        scores: one a span where the model ranks alternatives; none where it names several spans at
-            once, which are then one answer together.
-        captions: of dense captions, one a span.
-        raw: what the model wrote, where that says more.
-        confident: false where the frames look unlike what the model was trained on.
-        frames: how many it was shown.
-        tokens: what they cost, text included.
-        shown_s: their times; None where they are not known.
+        answer: answer to a question: an option's text, a letter, or free text.
+        spans: for grounding, best first, empty for "not found"; for dense captioning, by time.
+        scores: one per span if the model ranks alternatives; empty if several spans are one answer
+            together.
+        captions: for dense captioning, one per span.
+        raw: the generated text, if it differs from the answer.
+        confident: false if the frames are unlike the model's training data.
+        frames: number of frames in the prompt.
+        tokens: their token cost, text included.
+        shown_s: times of the frames in the prompt, in seconds; None if unknown. The name is a key
+            of results files.
 
     Raises:
-        ValueError: if a number is not finite, or there is not one score or caption a span.
+        ValueError: if a number is not finite, or scores or captions are not one per span.
     """
 
     answer: str = ""
@@ -149,50 +150,50 @@ def _are_finite(numbers: Iterable[float]) -> bool:
         return False  # an integer that no float can hold
 
 
-class Predict(Protocol):
-    """A model in the eyes of the harness."""
+class Predictor(Protocol):
+    """Protocol of a model in the harness."""
 
     def __call__(self, item: Item, path: Path) -> Prediction:
         """Answer one item about the video at a path.
 
         Raises:
-            Exception: whatever went wrong; the item counts as wrong and the others go on.
+            Exception: any failure; the item counts as wrong and the run continues.
         """
         ...
 
 
 class Adapter(Protocol):
-    """Reads the files of one benchmark as they are published.
+    """Protocol of a reader of one benchmark's published files.
 
-    The next benchmark is a class with these four names and ``items``.
+    A new benchmark is a class with these four properties and ``items``.
     """
 
     @property
     def name(self) -> str:
-        """As on the command line."""
+        """Name on the command line."""
         ...
 
     @property
     def about(self) -> str:
-        """One line for people: what is asked, and which files."""
+        """One line for `seedvideo eval list`: the task, and the files."""
         ...
 
     @property
     def task(self) -> Task:
-        """Of its items."""
+        """Task of its items."""
         ...
 
     @property
     def headline(self) -> Sequence[str]:
-        """The measures that its papers print first, by their names in `measures.MEASURES`."""
+        """Names in `scoring.MEASURES` of the measures that its papers report first."""
         ...
 
     def items(self, annotations: Path, *more: Path) -> list[Item]:
-        """Every item, in the order of the file.
+        """Read all items, in the order of the file.
 
         Args:
             annotations: the benchmark's file.
-            more: further files that it is published with, where the adapter knows any.
+            more: further files that it is published with, if there are any.
 
         Raises:
             InputError: if a file is missing or is not in the published form.

@@ -17,7 +17,7 @@ import torch
 import typer
 from torch import nn
 
-from seedvideo.evaluate.synthetic.world import HELD_OUT, all_things
+from seedvideo.evaluate.synthetic.world import HELD_OUT, all_coloured_shapes
 from seedvideo.model import DEFAULT_MODEL, WEIGHTS, load
 from seedvideo.model.checkpoint import load_checkpoint, save_checkpoint
 from seedvideo.model.language_model import DecoderBlock, DecoderConfig
@@ -71,7 +71,7 @@ def bank(
         views=views,
         seed=seed,
         moves=moves,
-        among=[thing for thing in all_things() if thing not in HELD_OUT],
+        among=[thing for thing in all_coloured_shapes() if thing not in HELD_OUT],
         workers=workers,
         progress=lambda line: typer.echo(line, err=True),
     )

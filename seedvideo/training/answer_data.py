@@ -31,16 +31,16 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from seedvideo.evaluate.metrics.nouns import main_nouns, nouns
-from seedvideo.evaluate.synthetic.dataset import Kind, Question
+from seedvideo.evaluate.synthetic.dataset import Question, QuestionKind
 from seedvideo.evaluate.synthetic.world import (
     COUNT_WORDS,
+    ColouredShape,
     Event,
-    Thing,
     article,
     background,
+    draw_coloured_shapes,
     draw_event,
-    draw_things,
-    show,
+    render_event,
 )
 from seedvideo.training.data import Photo, clean, mirror
 from seedvideo.training.export import NANO_GEOMETRY
@@ -212,7 +212,11 @@ def _which(answer: str, elsewhere: Sequence[Told], rng: np.random.Generator) -> 
 
 
 def _plain(
-    kind: Kind, text: str, answer: str, options: Sequence[str], about: tuple[int, ...] = (0,)
+    kind: QuestionKind,
+    text: str,
+    answer: str,
+    options: Sequence[str],
+    about: tuple[int, ...] = (0,),
 ) -> Question:
     """About the only slide, unless said otherwise."""
     texts = tuple(str(option) for option in options)
@@ -321,7 +325,7 @@ class Scenes(Dataset[Drawn]):
         count: int,
         seed: int,
         moves: bool,
-        among: Sequence[Thing],
+        among: Sequence[ColouredShape],
     ):
         self._photos, self._count, self._seed = photos, count, seed
         self._moves, self._among = moves, among
@@ -341,12 +345,13 @@ class Scenes(Dataset[Drawn]):
         sizes = _sizes(rng, several=self._moves and rng.random() < _LARGER_SHARE)
         bases = self._bases(rng, sizes)
         events = []
-        for thing in draw_things(rng, EVENTS, among=self._among):
+        for thing in draw_coloured_shapes(rng, EVENTS, among=self._among):
             event = draw_event(rng, thing, _MOMENT, may_move=self._moves)
             steps = PHASES if event.motion != "still" else 1
             progress = [(step + rng.uniform(0.2, 0.8)) / steps for step in range(steps)]
             frames = tuple(
-                tuple(keep(show(base, event, share)) for share in progress) for base in bases
+                tuple(keep(render_event(base, event, share)) for share in progress)
+                for base in bases
             )
             events.append(SceneEvent(event, frames))
         scene = Scene(tuple(keep(base) for base in bases), tuple(events))

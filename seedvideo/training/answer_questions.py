@@ -15,7 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from seedvideo.evaluate.synthetic.dataset import Question, ask_all
+from seedvideo.evaluate.synthetic.dataset import Question, generate_questions
 from seedvideo.evaluate.synthetic.world import COUNT_WORDS, HELD_OUT, Event
 from seedvideo.model.generation import STEP, THINK, THINK_END
 from seedvideo.sampler.geometry import format_timestamp
@@ -151,7 +151,11 @@ class Quiz:
         times, duration = _times(rng, len(frames))
         events = [scene.events[index].event for index in chosen]
         pairs, kinds, looks = [], [], []
-        questions = [q for q in ask_all(events, rng) if not q.watches or _seen_twice(q, shown)]
+        questions = [
+            q
+            for q in generate_questions(events, rng)
+            if not q.needs_motion or _seen_twice(q, shown)
+        ]
         known = [_without(q, self._unshown) for q in questions if not _names(q, self._unshown)]
         for question in _chosen(known, rng):
             thought = _thought(events, shown, times) if rng.random() < thinking else None
@@ -289,8 +293,8 @@ def _thought(events: Sequence[Event], shown: Sequence[Shown], times: Sequence[Fr
 def _noted(event: Event, span: Shown) -> str:
     if event.count > 1:
         return f"{COUNT_WORDS[event.count]} {event.thing.plural}"
-    if event.place is not None:
-        return f"{event.thing.name} {event.place}"
+    if event.position is not None:
+        return f"{event.thing.name} {event.position}"
     return (
         f"{event.thing.name} moves {event.motion}" if span.last > span.first else event.thing.name
     )

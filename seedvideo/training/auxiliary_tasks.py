@@ -36,8 +36,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seedvideo.evaluate.metrics.nouns import nouns
-from seedvideo.evaluate.synthetic.dataset import PLACES
-from seedvideo.evaluate.synthetic.world import COLOURS, MOST_AT_ONCE, MOTIONS, SHAPES, Event
+from seedvideo.evaluate.synthetic.dataset import POSITIONS
+from seedvideo.evaluate.synthetic.world import COLOURS, MAX_AT_ONCE, MOTIONS, SHAPES, Event
 from seedvideo.model.layers import Adapter, angles_1d
 from seedvideo.model.metadata import FRAME_END_ID, FRAME_ID, IMAGE_ID
 from seedvideo.model.seedvl import AnswerBranch
@@ -47,7 +47,7 @@ from seedvideo.training.collate import Encode
 from seedvideo.training.feature_cache import Bank, Shelf, Size
 
 _THIRDS: Final = 3
-_SIZES: Final = (len(COLOURS) + 1, len(SHAPES) + 1, MOST_AT_ONCE + 1, _THIRDS, _THIRDS)
+_SIZES: Final = (len(COLOURS) + 1, len(SHAPES) + 1, MAX_AT_ONCE + 1, _THIRDS, _THIRDS)
 """Colour, shape and number, each with one more for nothing; column and row of a thing alone."""
 
 _MOST_BEGUN: Final = 6
@@ -96,7 +96,7 @@ class Sight:
         return replace(self, story=(min(begun, _MOST_BEGUN), way))
 
 
-NOTHING: Final = Sight((len(COLOURS), len(SHAPES), MOST_AT_ONCE, _UNKNOWN, _UNKNOWN))
+NOTHING: Final = Sight((len(COLOURS), len(SHAPES), MAX_AT_ONCE, _UNKNOWN, _UNKNOWN))
 """A quiet frame."""
 
 
@@ -184,7 +184,7 @@ class SightHeads(nn.Module):
         return total + (each.sum(dim=1) * photos).sum() / photos.sum().clamp_min(1)
 
 
-_HEADS = (len(COLOURS), len(SHAPES), MOST_AT_ONCE, len(PLACES))
+_HEADS = (len(COLOURS), len(SHAPES), MAX_AT_ONCE, len(POSITIONS))
 _BATCH = 128
 _NOISE = 0.05
 
@@ -259,7 +259,7 @@ def _labels(event: Event) -> tuple[int, ...]:
         list(COLOURS).index(event.thing.colour),
         SHAPES.index(event.thing.shape),
         event.count - 1,
-        _UNKNOWN if event.place is None else PLACES.index(event.place),
+        _UNKNOWN if event.position is None else POSITIONS.index(event.position),
     )
 
 

@@ -33,7 +33,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from seedvideo.evaluate.synthetic.world import Event, Thing
+from seedvideo.evaluate.synthetic.world import ColouredShape, Event
 from seedvideo.model.seedvl import SeedVL
 from seedvideo.model.vision_encoder import scaled, thumbnails
 from seedvideo.training.answer_data import Drawn, FrameId, Pixels, Scene, SceneEvent, Scenes
@@ -169,7 +169,7 @@ def _scene_json(scene: Scene) -> dict[str, Any]:
         {
             "thing": [each.event.thing.colour, each.event.thing.shape],
             "motion": each.event.motion,
-            "place": each.event.place,
+            "place": each.event.position,
             "count": each.event.count,
             "size": each.event.size,
             "shift": each.event.shift,
@@ -184,9 +184,9 @@ def _scene(values: dict[str, Any]) -> Scene:
     events = []
     for told in values["events"]:
         event = Event(
-            thing=Thing(*told["thing"]),
+            thing=ColouredShape(*told["thing"]),
             motion=told["motion"],
-            place=told["place"],
+            position=told["place"],
             count=told["count"],
             size=told["size"],
             shift=tuple(told["shift"]),
@@ -304,7 +304,7 @@ def make_bank(
     scenes: int,
     views: int,
     seed: int,
-    among: Sequence[Thing],
+    among: Sequence[ColouredShape],
     moves: bool = True,
     workers: int = 0,
     progress: Callable[[str], None],

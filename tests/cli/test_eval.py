@@ -257,7 +257,7 @@ def test_odd_truths_are_counted_above_the_table(
     assert code == 1
     for count, said in zip(
         counts,
-        ("runs backward or has no length, which no answer meets", "that reaches out of the video"),
+        ("is reversed or has no length, which no answer matches", "that extends beyond the video"),
         strict=True,
     ):
         assert (said in out) is (count > 0)

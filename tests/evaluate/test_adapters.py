@@ -16,9 +16,9 @@ from pyarrow import parquet
 from seedvideo.errors import ConfigError, InputError
 from seedvideo.evaluate.annotations import read_json_lines
 from seedvideo.evaluate.datasets import ADAPTERS, ActivityNetCaptions, CharadesSta, VideoMme
-from seedvideo.evaluate.registry import published
+from seedvideo.evaluate.registry import load_published
 from seedvideo.evaluate.results import Outcome, read_predictions
-from seedvideo.evaluate.scoring import MEASURES, Summary, scores_of, summarise
+from seedvideo.evaluate.scoring import MEASURES, Summary, score_item, summarise
 from seedvideo.evaluate.types import Adapter, Item, Prediction, Reference
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -104,7 +104,7 @@ def test_video_mme_is_scored_exactly() -> None:
     # Right, wrong, no letter (wrong, and no draw of lots), no prediction (wrong).
     assert values["accuracy"] == 0.25
     assert values["chance"] == 0.25
-    assert summary.counts.unread == 1
+    assert summary.counts.unparsed == 1
     groups = {(g.by, g.name): g.scored[0].estimate.value for g in summary.parts[0].groups}
     assert groups["duration", "short"] == 0.5
     assert groups["duration", "long"] == 0
@@ -176,13 +176,13 @@ STORY = Item(
 def test_predictions_are_never_cut_to_the_video(
     span: tuple[float, float], overlap: float, duration_s: float | None
 ) -> None:
-    moment = scores_of(replace(MOMENT, duration_s=duration_s), Prediction(spans=(span,)))
+    moment = score_item(replace(MOMENT, duration_s=duration_s), Prediction(spans=(span,)))
     assert moment["IoU"] == pytest.approx(overlap)
     assert moment["IoU, spans matched"] == pytest.approx(overlap)
     assert moment["R@1 IoU 0.5"] == (overlap >= 0.5)
     assert moment["AP"] == pytest.approx(sum(overlap >= t / 100 for t in range(50, 100, 5)) / 10)
     told = Prediction(spans=(span,), captions=("x",))
-    story = scores_of(replace(STORY, duration_s=duration_s), told)
+    story = score_item(replace(STORY, duration_s=duration_s), told)
     assert story["SODA_d"] == story["SODA_c ROUGE-L"] == pytest.approx(overlap)
     passed = sum(overlap >= threshold for threshold in (0.3, 0.5, 0.7, 0.9)) / 4
     assert story["precision"] == story["recall"] == passed
@@ -291,7 +291,7 @@ def test_two_items_with_one_id_are_refused(
 
     monkeypatch.setattr(adapter, "items", twice)
     with pytest.raises(InputError, match="2 items have the id 'b'") as caught:
-        published(name, [tmp_path / "a.json"], tmp_path)
+        load_published(name, [tmp_path / "a.json"], tmp_path)
     assert caught.value.code == "input.annotations"
 
 
@@ -386,7 +386,7 @@ def broken(**changes: object) -> Callable[[], Item]:
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (broken(question=" "), "asks nothing"),
+        (broken(question=" "), "has no question"),
         (broken(answer=""), "no answer"),
         (broken(options=("a cat", "a cow")), "no option"),
         (broken(task="dense"), "no event"),

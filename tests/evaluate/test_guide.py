@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from seedvideo.evaluate.registry import told
+from seedvideo.evaluate.registry import describe_benchmarks
 from seedvideo.evaluate.results import read_predictions
-from seedvideo.evaluate.scoring import MEASURES, UNREAD
+from seedvideo.evaluate.scoring import MEASURES, UNPARSED
 from seedvideo.evaluate.types import Task
 from tests.doc_examples import DOCS, blocks
 
@@ -45,6 +45,6 @@ def test_its_predictions_are_read() -> None:
 
 def test_it_names_every_benchmark_and_every_measure() -> None:
     named = set(re.findall(r"`([^`\n]+)`", TEXT))
-    assert {name for name, _ in told()} <= named
+    assert {name for name, _ in describe_benchmarks()} <= named
     measures = {measure.name for task in MEASURES for measure in MEASURES[task]}
-    assert measures - {UNREAD} <= named
+    assert measures - {UNPARSED} <= named

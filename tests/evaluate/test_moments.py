@@ -2,7 +2,12 @@
 
 import pytest
 
-from seedvideo.evaluate.metrics.temporal import THRESHOLDS, average_precision, best_first, moment_ap
+from seedvideo.evaluate.metrics.temporal import (
+    THRESHOLDS,
+    average_precision,
+    moment_ap,
+    sort_by_score,
+)
 
 TRUTH = [(0.0, 10.0), (20.0, 30.0)]
 
@@ -29,7 +34,7 @@ def test_a_moment_is_met_once() -> None:
 
 
 def test_a_span_takes_the_next_best_moment_that_is_free() -> None:
-    # Both overlap 0-10 best; the second one (0-12) still passes with 2-12 (10 / 12).
+    # Both overlap 0-10 best; the second one (0-12) still passes_threshold with 2-12 (10 / 12).
     truth = [(0.0, 10.0), (2.0, 12.0)]
     assert average_precision([(0, 10), (0, 12)], truth, threshold=0.8) == 1
 
@@ -40,7 +45,7 @@ def test_the_threshold_itself_passes_unless_more_is_asked() -> None:
 
 
 def test_averaged_over_thresholds() -> None:
-    # IoU .72 passes .50, .55, .60, .65 and .70: five of ten.
+    # IoU .72 passes_threshold .50, .55, .60, .65 and .70: five of ten.
     assert moment_ap([(0, 7.2)], [(0, 10)]) == pytest.approx(0.5)
 
 
@@ -51,7 +56,9 @@ def test_nothing_predicted_is_no_error() -> None:
 def test_only_the_first_ten_count() -> None:
     predicted = [(50.0, 60.0)] * 10 + [(0.0, 10.0)]
     assert moment_ap(predicted, [(0, 10)]) == 0
-    assert average_precision(predicted, [(0, 10)], threshold=0.5, most=11) == pytest.approx(1 / 11)
+    assert average_precision(predicted, [(0, 10)], threshold=0.5, max_spans=11) == pytest.approx(
+        1 / 11
+    )
 
 
 def test_a_query_needs_a_moment() -> None:
@@ -61,9 +68,9 @@ def test_a_query_needs_a_moment() -> None:
 
 def test_order_by_score() -> None:
     spans = [(0.0, 1.0), (1.0, 2.0), (2.0, 3.0)]
-    assert best_first(spans, [0.1, 0.9, 0.9]) == [spans[1], spans[2], spans[0]]
-    assert best_first(spans, [None, None, None]) == spans
+    assert sort_by_score(spans, [0.1, 0.9, 0.9]) == [spans[1], spans[2], spans[0]]
+    assert sort_by_score(spans, [None, None, None]) == spans
     with pytest.raises(ValueError, match="score"):
-        best_first(spans, [0.1, None, 0.2])
+        sort_by_score(spans, [0.1, None, 0.2])
     with pytest.raises(ValueError, match="score"):
-        best_first(spans, [0.1])
+        sort_by_score(spans, [0.1])

@@ -1,19 +1,6 @@
 import pytest
 
-from seedvideo.evaluate.metrics.temporal import (
-    best_iou,
-    false_positive_rate,
-    mean_iou,
-    one_of,
-    recall_at,
-)
-
-
-def test_recall_and_mean_by_hand() -> None:
-    ious = [1, 0.5, 0.3, 0]
-    assert [recall_at(ious, threshold) for threshold in (0.3, 0.5, 0.7)] == [0.75, 0.5, 0.25]
-    assert recall_at(ious, 0.5, rule=">") == 0.25
-    assert mean_iou(ious) == pytest.approx(0.45)
+from seedvideo.evaluate.metrics.temporal import best_iou, first_or_none
 
 
 def test_the_occurrence_that_overlaps_best_counts() -> None:
@@ -28,18 +15,6 @@ def test_an_absent_event_has_no_iou() -> None:
         best_iou((0, 1), [])
 
 
-def test_which_span_of_an_answer_counts() -> None:
-    spans = [(0.0, 1.0), (2.0, 3.0)]
-    assert one_of(spans) == (0, 1)
-    assert one_of(spans, which="last") == (2, 3)
-    assert one_of([]) is None
-
-
-def test_what_is_found_that_never_happens() -> None:
-    assert false_positive_rate([True, False, False, False]) == 0.25
-
-
-def test_no_question_has_no_score() -> None:
-    for score in (mean_iou, false_positive_rate, lambda values: recall_at(values, 0.5)):
-        with pytest.raises(ValueError, match="no question"):
-            score([])
+def test_the_first_span_of_an_answer_counts() -> None:
+    assert first_or_none([(0.0, 1.0), (2.0, 3.0)]) == (0, 1)
+    assert first_or_none([]) is None

@@ -9,7 +9,7 @@ import pytest
 from seedvideo.errors import InputError, MediaError, OutputError
 from seedvideo.evaluate.reporting import render
 from seedvideo.evaluate.results import Outcome, Results, Settings, read_predictions
-from seedvideo.evaluate.runner import by_video, in_folder, run
+from seedvideo.evaluate.runner import folder_resolver, run, sort_by_video
 from seedvideo.evaluate.scoring import compare, summarise
 from seedvideo.evaluate.types import Item, Prediction, Task
 
@@ -72,7 +72,11 @@ def go(
 ) -> dict[str, Outcome]:
     with Results(path) as results:
         return run(
-            items, predict=predict, path_of=in_folder(videos), results=results, settings=settings
+            items,
+            predict=predict,
+            resolve_path=folder_resolver(videos),
+            results=results,
+            settings=settings,
         )
 
 
@@ -180,9 +184,12 @@ def test_failures_are_kept_counted_and_tried_again(tmp_path: Path, videos: Path)
     assert summary.counts.failed == {"internal.error": 1, "media.corrupt": 1}
     assert summary.counts.missing_videos == 1
     assert summary.counts.without_answer == 3
-    assert summary.parts[0].whole.scored[0].estimate.value == 0.25
+    assert summary.tasks[0].overall.scored[0].estimate.value == 0.25
     table = render(summary, settings=SETTINGS)
-    assert "**3 without an answer, which count as wrong**; 1 for want of their video" in table
+    assert (
+        "**3 without an answer, which count as wrong**; 1 because their video was not found"
+        in table
+    )
     assert "1 failed with internal.error; 1 failed with media.corrupt." in table
 
     (videos / "c.mp4").touch()
@@ -251,7 +258,7 @@ def test_ids_must_differ(tmp_path: Path, videos: Path) -> None:
 
 
 def test_videos_are_found_inside_the_folder_only(tmp_path: Path, videos: Path) -> None:
-    find = in_folder(videos)
+    find = folder_resolver(videos)
     (tmp_path / "secret.mp4").touch()
     (videos / "deep").mkdir()
     (videos / "deep" / "d.mp4").touch()
@@ -269,14 +276,14 @@ def test_videos_are_found_inside_the_folder_only(tmp_path: Path, videos: Path) -
 
 
 def test_order_by_video() -> None:
-    assert [item.id for item in by_video(ITEMS)] == ["1", "3", "2", "4"]
+    assert [item.id for item in sort_by_video(ITEMS)] == ["1", "3", "2", "4"]
 
 
 def test_silence_is_the_worst_of_all() -> None:
     absent = Item(id="x", task="ground", video="a.mp4", question="a dog")
     present = Item(id="y", task="ground", video="a.mp4", question="a cat", spans=((0, 1), (3, 4)))
     summary = summarise([absent, present], {})
-    values = {one.measure.name: one.estimate.value for one in summary.parts[0].whole.scored}
+    values = {one.measure.name: one.estimate.value for one in summary.tasks[0].overall.scored}
     assert values["false positives"] == 1
     assert values["mIoU"] == values["mAP"] == 0
     assert summary.counts.not_asked == 2
@@ -287,8 +294,8 @@ def test_several_spans_are_one_answer_unless_they_are_ranked() -> None:
 
     def matched(prediction: Prediction) -> tuple[float, float]:
         outcome = Outcome(id="y", digest=item.digest, prediction=prediction)
-        (part,) = summarise([item], {"y": outcome}).parts
-        values = {one.measure.name: one.estimate.value for one in part.whole.scored}
+        (task,) = summarise([item], {"y": outcome}).tasks
+        values = {one.measure.name: one.estimate.value for one in task.overall.scored}
         return values["mIoU, spans matched"], values["mAP"]
 
     assert matched(Prediction(spans=((0, 1), (3, 4)))) == (1, 1)

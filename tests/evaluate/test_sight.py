@@ -1,4 +1,4 @@
-"""Measures apart for events that were shown and for those that were not, and where nobody knows."""
+"""Measures split by whether a frame of the event was selected, or where that is unknown."""
 
 from dataclasses import replace
 from typing import Literal
@@ -14,7 +14,7 @@ SETTINGS = Settings("made-up", {"model": "fake"})
 
 
 def test_what_the_sampler_loses_and_what_the_model_loses() -> None:
-    """Two events are asked about: a frame lies in both, in one, or nobody knows."""
+    """Two events are asked about: a frame lies in both, in one, or it is unknown."""
     items = [
         Item(
             id=str(number),
@@ -36,13 +36,13 @@ def test_what_the_sampler_loses_and_what_the_model_loses() -> None:
         )
         for item, answer, times in zip(items, answers, shown, strict=True)
     }
-    (part,) = summarise(items, outcomes).parts
-    values = {one.measure.name: one.estimate.value for one in part.whole.scored}
+    (task,) = summarise(items, outcomes).tasks
+    values = {one.measure.name: one.estimate.value for one in task.overall.scored}
     assert values["event seen"] == pytest.approx(2 / 3)
     assert values["accuracy, event seen"] == 0.5
     assert values["accuracy, event not seen"] == 1
     assert values["accuracy"] == 0.75
-    assert summarise(items, outcomes).counts.sight_unknown == 1
+    assert summarise(items, outcomes).counts.event_seen_unknown == 1
     # A run that does not know its frames is compared in the rest.
     unknown = {
         name: Outcome(id=name, digest=one.digest, prediction=Prediction(answer="red"))
@@ -50,7 +50,7 @@ def test_what_the_sampler_loses_and_what_the_model_loses() -> None:
     }
     names = [one.measure.name for one in compare(items, outcomes, unknown)[0]]
     assert names == ["accuracy", "accuracy, open"]
-    assert summarise(items, unknown).counts.sight_unknown == 0  # no measure leaves any out
+    assert summarise(items, unknown).counts.event_seen_unknown == 0  # no measure leaves any out
 
 
 def seen_by(kind: Literal["ask", "ground"], number: int, *, is_seen: bool) -> tuple[Item, Outcome]:
@@ -75,11 +75,11 @@ def test_what_failed_leaves_the_measures_by_sight_and_that_is_said() -> None:
     outcomes["ask 0"] = Outcome(id="ask 0", digest=items[0].digest, error="media.corrupt")
     del outcomes["ask 1"]
     summary = summarise(items, outcomes)
-    values = {one.measure.name: one.estimate.value for one in summary.parts[0].whole.scored}
+    values = {one.measure.name: one.estimate.value for one in summary.tasks[0].overall.scored}
     assert values["event seen"] == values["accuracy, event seen"] == 1
     assert values["accuracy"] == pytest.approx(1 / 3)
     table = render(summary, settings=SETTINGS)
-    assert "of 2 it is not known whether their event was shown" in table
+    assert "for 2 the selected frames are unknown" in table
 
 
 def test_a_measure_of_two_tasks_is_compared_in_each() -> None:
@@ -117,7 +117,7 @@ def test_one_of_several_occurrences_is_enough_to_ground() -> None:
     item = Item(id="y", task="ground", video="a", question="a cat", spans=((0, 1), (3, 4)))
     given = Prediction(spans=((3.0, 4.0),), shown_s=(3.5,))
     outcome = Outcome(id="y", digest=item.digest, prediction=given)
-    (part,) = summarise([item], {"y": outcome}).parts
-    values = {one.measure.name: one.estimate.value for one in part.whole.scored}
+    (task,) = summarise([item], {"y": outcome}).tasks
+    values = {one.measure.name: one.estimate.value for one in task.overall.scored}
     assert values["event seen"] == values["R@1 IoU 0.5, event seen"] == 1
     assert "R@1 IoU 0.5, event not seen" not in values

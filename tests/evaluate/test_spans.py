@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedvideo.evaluate.metrics.temporal import best_matching, iou, matched_iou, passes
+from seedvideo.evaluate.metrics.temporal import best_matching, iou, matched_iou, passes_threshold
 
 TABLES = st.integers(1, 4).flatmap(
     lambda wide: st.lists(
@@ -50,13 +50,13 @@ def test_times_must_be_finite(odd: float) -> None:
 
 
 def test_a_score_on_the_threshold() -> None:
-    assert passes(0.5, 0.5)
-    assert not passes(0.5, 0.5, rule=">")
+    assert passes_threshold(0.5, 0.5)
+    assert not passes_threshold(0.5, 0.5, rule=">")
     # (.7 - .4) / (.7 - .1) is .49999999999999994 in binary, one half in the decimals as written.
     half = iou((0.4, 0.7), (0.1, 0.7))
     assert half != 0.5
-    assert passes(half, 0.5)
-    assert not passes(half, 0.5, rule=">")
+    assert passes_threshold(half, 0.5)
+    assert not passes_threshold(half, 0.5, rule=">")
 
 
 def test_several_spans_by_hand() -> None:

@@ -11,7 +11,7 @@ from seedvideo.evaluate.synthetic.dataset import (
     FAMILIES,
     TEST_SEEDS,
     Family,
-    ask_all,
+    generate_questions,
     make_case,
     write_video,
 )
@@ -19,14 +19,14 @@ from seedvideo.evaluate.synthetic.world import (
     COLOURS,
     HELD_OUT,
     SHAPES,
+    ColouredShape,
     Event,
     Motion,
-    Thing,
-    all_things,
+    all_coloured_shapes,
     background,
+    draw_coloured_shapes,
     draw_event,
-    draw_things,
-    show,
+    render_event,
     sprite,
 )
 from seedvideo.media.types import Target
@@ -70,24 +70,24 @@ def test_every_item_has_its_answer_among_different_options_and_its_evidence_in_t
 def test_questions_about_a_story_are_answered_by_it() -> None:
     rng = np.random.default_rng(3)
     ball = Event(
-        thing=Thing("red", "ball"),
+        thing=ColouredShape("red", "ball"),
         motion="left",
-        place=None,
+        position=None,
         count=1,
         size=0.4,
         shift=(0, 0),
         span=Span(Fraction(1), Fraction(2)),
     )
     stars = Event(
-        thing=Thing("blue", "star"),
+        thing=ColouredShape("blue", "star"),
         motion="still",
-        place=None,
+        position=None,
         count=3,
         size=0.3,
         shift=(0, 0),
         span=Span(Fraction(3), Fraction(4)),
     )
-    asked = {question.text: question for question in ask_all([ball, stars], rng)}
+    asked = {question.text: question for question in generate_questions([ball, stars], rng)}
     answers = {text: question.answer for text, question in asked.items()}
     assert answers["What colour is the ball?"] == "red"
     assert answers["What colour are the stars?"] == "blue"
@@ -98,7 +98,7 @@ def test_questions_about_a_story_are_answered_by_it() -> None:
     assert answers["What appears last?"] == "blue star"
     assert answers["What appears right after the red ball?"] == "blue star"
     assert answers["How many different things appear?"] == "two"
-    assert asked["Which way does the red ball move?"].watches
+    assert asked["Which way does the red ball move?"].needs_motion
     told = {text: question for text, question in asked.items() if question.kind == "when"}
     assert any(question.spans == () for question in told.values())
     for text, question in told.items():
@@ -114,13 +114,15 @@ def test_yes_and_no_are_asked_equally_often() -> None:
     answers = []
     for seed in range(200):
         rng = np.random.default_rng(seed)
-        events = [draw_event(rng, thing, SPAN) for thing in draw_things(rng, 3)]
-        answers += [q.answer for q in ask_all(events, rng) if q.kind in ("happened", "before")]
+        events = [draw_event(rng, thing, SPAN) for thing in draw_coloured_shapes(rng, 3)]
+        answers += [
+            q.answer for q in generate_questions(events, rng) if q.kind in ("happened", "before")
+        ]
     assert 0.45 < answers.count("yes") / len(answers) < 0.55
 
 
 def test_no_two_things_look_alike() -> None:
-    seen = {thing: np.asarray(sprite(thing, 40), dtype=float) for thing in all_things()}
+    seen = {thing: np.asarray(sprite(thing, 40), dtype=float) for thing in all_coloured_shapes()}
     things = list(seen)
     assert len(things) == len(COLOURS) * len(SHAPES)
     for index, one in enumerate(things):
@@ -136,9 +138,9 @@ def test_each_colour_and_each_shape_is_held_out_in_one_thing() -> None:
 @pytest.mark.parametrize("motion", ["left", "right", "up", "down"])
 def test_what_moves_goes_where_it_is_said_to_go(motion: Motion) -> None:
     event = Event(
-        thing=Thing("red", "ball"),
+        thing=ColouredShape("red", "ball"),
         motion=motion,
-        place=None,
+        position=None,
         count=1,
         size=0.3,
         shift=(0, 0),
@@ -147,7 +149,7 @@ def test_what_moves_goes_where_it_is_said_to_go(motion: Motion) -> None:
     base = np.full((192, 320, 3), 128, dtype=np.uint8)
     places = []
     for progress in (0.1, 0.9):
-        shown = show(base, event, progress)
+        shown = render_event(base, event, progress)
         rows, columns = np.nonzero((shown != base).any(axis=2))
         places.append((columns.mean(), rows.mean()))
     (x0, y0), (x1, y1) = places
@@ -162,15 +164,15 @@ def test_as_many_things_are_drawn_as_are_counted() -> None:
     base = np.full((192, 320, 3), 128, dtype=np.uint8)
     for count in range(1, 5):
         event = Event(
-            thing=Thing("green", "square"),
+            thing=ColouredShape("green", "square"),
             motion="still",
-            place="middle" if count == 1 else None,
+            position="middle" if count == 1 else None,
             count=count,
             size=0.25,
             shift=(0, 0),
             span=SPAN,
         )
-        changed = np.abs(show(base, event, 0.5).astype(int) - base) > 8
+        changed = np.abs(render_event(base, event, 0.5).astype(int) - base) > 8
         columns = changed.any(axis=(0, 2))
         starts = np.count_nonzero(np.diff(columns.astype(int)) == 1)
         assert starts == count

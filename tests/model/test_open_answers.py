@@ -10,7 +10,13 @@ import pytest
 
 import seedvideo
 from seedvideo.config import SamplingConfig
-from seedvideo.evaluate.synthetic.world import Event, Place, Thing, background, show
+from seedvideo.evaluate.synthetic.world import (
+    ColouredShape,
+    Event,
+    Position,
+    background,
+    render_event,
+)
 from seedvideo.inference import ModelInput
 from seedvideo.model.backends.base import Backend
 from seedvideo.model.open_answers import things_in
@@ -20,9 +26,9 @@ from seedvideo.records import Record
 from seedvideo.utils.timecode import Span
 
 FPS = 10
-SHOWN: tuple[tuple[Thing, Place], ...] = (
-    (Thing("blue", "star"), "left"),
-    (Thing("yellow", "ring"), "right"),
+SHOWN: tuple[tuple[ColouredShape, Position], ...] = (
+    (ColouredShape("blue", "star"), "left"),
+    (ColouredShape("yellow", "ring"), "right"),
 )
 
 
@@ -41,9 +47,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for thing, place in SHOWN:
         span = Span(Fraction(0), Fraction(1))
         event = Event(
-            thing=thing, motion="still", place=place, count=1, size=0.4, shift=(0, 0), span=span
+            thing=thing, motion="still", position=place, count=1, size=0.4, shift=(0, 0), span=span
         )
-        seconds += [show(base, event, 0.5), base]
+        seconds += [render_event(base, event, 0.5), base]
     write(folder / "made.mp4", seconds)
     write(folder / "plain.mp4", [base] * 4)
     return folder

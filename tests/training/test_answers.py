@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from seedvideo.evaluate.synthetic.world import COLOURS, HELD_OUT, SHAPES, all_things
+from seedvideo.evaluate.synthetic.world import COLOURS, HELD_OUT, SHAPES, all_coloured_shapes
 from seedvideo.model.language_model import DecoderConfig
 from seedvideo.model.metadata import ANSWER_ID, END_ID, FRAME_END_ID
 from seedvideo.model.seedvl import AnswerBranch, AnswerConfig, SeedVL, SeedVLConfig, initialise
@@ -77,7 +77,7 @@ def made_of(
         scenes=scenes,
         views=1,
         seed=seed,
-        among=all_things(),
+        among=all_coloured_shapes(),
         workers=workers,
         progress=lambda line: None,
     )

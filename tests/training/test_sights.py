@@ -2,16 +2,16 @@
 
 from fractions import Fraction
 
-from seedvideo.evaluate.synthetic.world import Event, Thing
+from seedvideo.evaluate.synthetic.world import ColouredShape, Event
 from seedvideo.training.auxiliary_tasks import NOTHING, sight_of
 from seedvideo.utils.timecode import Span
 
 
 def test_a_frame_of_an_event_is_told_by_its_thing_its_number_and_its_place() -> None:
     event = Event(
-        thing=Thing("blue", "star"),
+        thing=ColouredShape("blue", "star"),
         motion="right",
-        place=None,
+        position=None,
         count=1,
         size=0.3,
         shift=(0, 0),

@@ -21,7 +21,7 @@ from seedvideo.evaluate.flashbench.layout import is_null
 from seedvideo.evaluate.flashbench.render import GopCache, generate
 from seedvideo.evaluate.flashbench.scoring import Score, SelectedFrame, oracle, score, tokens_needed
 from seedvideo.evaluate.flashbench.spec import DifficultyConfig, TaskId, seeds
-from seedvideo.evaluate.metrics.statistics import Estimate, share
+from seedvideo.evaluate.metrics.statistics import Estimate, cluster_bootstrap_mean
 from seedvideo.evaluate.reporting import estimate_text
 from seedvideo.evaluate.results import Outcome, Results, Settings
 from seedvideo.evaluate.types import Prediction
@@ -216,7 +216,9 @@ def summarise_cases(
     found = []
     for title, among in groups:
         kept = {
-            (name, measure): share([_truths(by_case[case.name], measure) for case in among])
+            (name, measure): cluster_bootstrap_mean(
+                [_truths(by_case[case.name], measure) for case in among]
+            )
             for name, by_case in outcomes.items()
             for measure in MEASURES
         }

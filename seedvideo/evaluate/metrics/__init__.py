@@ -1,1 +1,1 @@
-"""Metrics of captions, answers and times: numbers and strings only."""
+"""Metrics of captions, answers and times, as functions over numbers and strings."""

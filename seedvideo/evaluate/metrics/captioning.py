@@ -1,17 +1,17 @@
-"""CIDEr-D: how much a caption says that the references of the same picture say, and few others.
+"""Caption metrics as in COCO caption evaluation: BLEU, CIDEr-D and ROUGE-L, and their tokenizer.
 
-Vedantam, Zitnick and Parikh, "CIDEr: consensus-based image description evaluation", CVPR 2015,
-section 5 for the D variant. Agrees with the scorer that COCO caption evaluation uses. The scale is
-0 to 10; good COCO models reach about 1.2, which papers print as 120.
+BLEU: Papineni et al., "BLEU: a method for automatic evaluation of machine translation", ACL 2002;
+over a corpus, without smoothing. Scores are fractions from 0 to 1; papers print them times 100.
 
-ROUGE-L: how much of a caption's wording stands in a reference in the same order.
+CIDEr-D: Vedantam, Zitnick and Parikh, "CIDEr: consensus-based image description evaluation", CVPR
+2015, section 5 for the D variant. It agrees with the scorer of COCO caption evaluation. The scale
+is 0 to 10; good COCO models reach about 1.2, which papers print as 120.
 
-Lin, "ROUGE: a package for automatic evaluation of summaries", 2004, by the longest common
-subsequence of tokens. Scores are shares from 0 to 1.
+ROUGE-L: Lin, "ROUGE: a package for automatic evaluation of summaries", 2004; by the longest common
+subsequence of tokens. Scores are fractions from 0 to 1.
 
-From a caption to the words that the measures compare.
-
-The rule, close to the Penn Treebank tokens of COCO caption evaluation, without its Java program:
+The tokenizer is close to the Penn Treebank tokens of COCO caption evaluation, without its Java
+program:
 
 1. Lower case; a typographic apostrophe counts as ``'``.
 2. A token is a run of letters, digits and combining marks. Hyphens between two runs bind them
@@ -23,12 +23,7 @@ The rule, close to the Penn Treebank tokens of COCO caption evaluation, without 
 
 Where COCO's tokens differ (37 of 17,505 captions of ActivityNet): it keeps the symbols ``#``,
 ``&``, ``%`` and ``$``, joins ``black/white``, ``o'clock``, ``'90s``, ``u.s.a.``, ``a.m.`` and
-``mr.``, splits ``cannot`` and ``gonna``, and leaves ``-lrb-`` in the place of a bracket.
-
-BLEU over a corpus, as COCO caption evaluation computes it.
-
-Papineni et al., "BLEU: a method for automatic evaluation of machine translation", ACL 2002; without
-smoothing. Scores are shares from 0 to 1; papers print them times 100.
+``mr.``, splits ``cannot`` and ``gonna``, and writes ``-lrb-`` for a bracket.
 """
 
 import math
@@ -48,7 +43,7 @@ _TOKEN: Final = re.compile(
       \d+(?:[.,:]\d+)+(?:-[^\W_]+)*  # 3.5, 1,000, 10:30, 3.5-inch
     | n't\b
     | '(?:s|m|d|re|ve|ll)\b
-    | [^\W_]+?(?=n't\b)         # what stands before n't
+    | [^\W_]+?(?=n't\b)         # the verb before n't
     | [^\W_]+(?:-[^\W_]+)*
     """,
     re.VERBOSE,
@@ -56,24 +51,24 @@ _TOKEN: Final = re.compile(
 
 
 def tokenize(text: str) -> Tokens:
-    """Split a caption into its tokens by the rule above; without letters and digits, none."""
+    """Split a caption into its tokens by the rules above; a text without letters has none."""
     composed, shape = letters_only(text.lower().replace("\u2019", "'"))
     return tuple(composed[match.start() : match.end()] for match in _TOKEN.finditer(shape))
 
 
 def ngrams(tokens: Tokens, order: int) -> list[Tokens]:
-    """All runs of ``order`` tokens, in order, with repeats."""
+    """Return all runs of ``order`` tokens, in order, with repeats."""
     return [tokens[i : i + order] for i in range(len(tokens) - order + 1)]
 
 
 def tokenize_pairs(
     candidates: Sequence[str], references: Sequence[Sequence[str]]
 ) -> list[tuple[Tokens, list[Tokens]]]:
-    """Tokenize captions and, beside each, the references of the same item.
+    """Tokenize captions, each with the references of the same item.
 
     Args:
-        candidates: one caption an item.
-        references: for each item, in the same order, one or more captions by people.
+        candidates: one caption per item.
+        references: one or more human captions per item, in the same order.
 
     Returns:
         For each item the tokens of the caption and of each reference.
@@ -123,7 +118,7 @@ class _Vector:
 
 
 def cider_d(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """Mean CIDEr-D of captions; see :func:`cider_d_scores`."""
+    """Return the mean CIDEr-D of captions; see :func:`cider_d_scores`."""
     scores = cider_d_scores(candidates, references)
     return math.fsum(scores) / len(scores)
 
@@ -131,7 +126,7 @@ def cider_d(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> f
 def cider_d_scores(
     candidates: Sequence[str], references: Sequence[Sequence[str]]
 ) -> tuple[float, ...]:
-    """CIDEr-D of each caption.
+    """Return the CIDEr-D of each caption.
 
     An n-gram weighs its count times ``log(items / items whose references have it)``, so document
     frequencies come from these references alone: scores of different sets do not compare, and a
@@ -140,8 +135,8 @@ def cider_d_scores(
     The score is the mean over orders and references, times 10.
 
     Args:
-        candidates: one caption an item.
-        references: for each item, in the same order, one or more captions by people.
+        candidates: one caption per item.
+        references: one or more human captions per item, in the same order.
 
     Raises:
         ValueError: if there is no item, the two differ in length or an item has no reference.
@@ -158,7 +153,7 @@ def cider_d_scores(
     def vector(counts: Counter[Tokens]) -> _Vector:
         weights: tuple[dict[Tokens, float], ...] = tuple({} for _ in range(MAX_ORDER))
         for gram, count in counts.items():
-            # What no reference says is as rare as what one item's references say.
+            # An n-gram of no reference is as rare as an n-gram of one item's references.
             weights[len(gram) - 1][gram] = count * rarity.get(gram, log_items)
         return _Vector(
             weights=weights,
@@ -196,23 +191,11 @@ def _similarity(candidate: _Vector, reference: _Vector) -> float:
 
 
 BETA: Final = 1.2
-"""How much more recall counts than precision in COCO caption evaluation; 1 is the plain F1."""
+"""Weight of recall over precision in COCO caption evaluation; 1 gives F1."""
 
-Maxima: TypeAlias = Literal["apart", "together"]
-"""With several references: COCO takes the best precision and the best recall apart, even of two
-different references; others take the one reference with the best F."""
-
-
-def rouge_l(
-    candidates: Sequence[str],
-    references: Sequence[Sequence[str]],
-    *,
-    beta: float = BETA,
-    maxima: Maxima = "apart",
-) -> float:
-    """Mean ROUGE-L of captions; see `rouge_l_scores`."""
-    scores = rouge_l_scores(candidates, references, beta=beta, maxima=maxima)
-    return math.fsum(scores) / len(scores)
+MultiReference: TypeAlias = Literal["apart", "together"]
+"""With several references: ``apart`` takes the best precision and the best recall, even of two
+different references, as COCO does; ``together`` takes the one reference with the best F."""
 
 
 def rouge_l_scores(
@@ -220,35 +203,35 @@ def rouge_l_scores(
     references: Sequence[Sequence[str]],
     *,
     beta: float = BETA,
-    maxima: Maxima = "apart",
+    multi_reference: MultiReference = "apart",
 ) -> tuple[float, ...]:
-    """ROUGE-L of each caption.
+    """Return the ROUGE-L of each caption.
 
     Args:
-        candidates: one caption an item.
-        references: for each item, in the same order, one or more captions by people.
-        beta: weight of recall.
-        maxima: how several references count.
+        candidates: one caption per item.
+        references: one or more human captions per item, in the same order.
+        beta: weight of recall over precision.
+        multi_reference: how several references count.
 
     Raises:
         ValueError: if there is no item, the two differ in length or an item has no reference.
     """
     found = []
     for own, item in tokenize_pairs(candidates, references):
-        pairs = [_shares(own, reference) for reference in item]
-        if maxima == "apart":
+        pairs = [_precision_recall(own, reference) for reference in item]
+        if multi_reference == "apart":
             pairs = [(max(p for p, _ in pairs), max(r for _, r in pairs))]
         found.append(max(_f(precision, recall, beta=beta) for precision, recall in pairs))
     return tuple(found)
 
 
-def similarity(candidate: str, reference: str) -> float:
-    """ROUGE-L F1 of two captions, the same both ways: needs no corpus, so it can weigh pairs."""
-    return _f(*_shares(tokenize(candidate), tokenize(reference)), beta=1.0)
+def rouge_l_similarity(candidate: str, reference: str) -> float:
+    """Return the ROUGE-L F1 of two captions. It is symmetric and needs no corpus."""
+    return _f(*_precision_recall(tokenize(candidate), tokenize(reference)), beta=1.0)
 
 
-def _shares(candidate: Tokens, reference: Tokens) -> tuple[float, float]:
-    """Precision and recall: the common subsequence over either length."""
+def _precision_recall(candidate: Tokens, reference: Tokens) -> tuple[float, float]:
+    """Return precision and recall: the common subsequence over either length."""
     if not candidate or not reference:
         return 0.0, 0.0
     common = _longest_common(candidate, reference)
@@ -259,9 +242,8 @@ def _longest_common(one: Tokens, other: Tokens) -> int:
     before = [0] * (len(other) + 1)
     for token in one:
         now = [0]
-        for place, theirs in enumerate(other):
-            longer = before[place] + 1 if token == theirs else max(before[place + 1], now[place])
-            now.append(longer)
+        for i, theirs in enumerate(other):
+            now.append(before[i] + 1 if token == theirs else max(before[i + 1], now[i]))
         before = now
     return before[-1]
 
@@ -274,7 +256,7 @@ def _f(precision: float, recall: float, *, beta: float) -> float:
 
 @dataclass(frozen=True)
 class Bleu:
-    """BLEU-1 to BLEU-4 of one corpus, each a share from 0 to 1."""
+    """BLEU-1 to BLEU-4 of one corpus, each from 0 to 1."""
 
     bleu1: float
     bleu2: float
@@ -287,12 +269,13 @@ def bleu(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> Bleu
 
     For each order, the n-grams that are also in a reference (each counted at most as often as in
     the reference that has it most) are divided by all n-grams, summed over the corpus. BLEU-n is
-    the geometric mean of the first n shares times ``exp(1 - r / c)`` if the candidates' length c
-    is below r, the sum of the reference lengths closest to each candidate's (of two, the shorter).
+    the geometric mean of the first n fractions, times a penalty. The penalty is ``exp(1 - r / c)``
+    if the candidates' length c is below r, the sum of the reference lengths closest to each
+    candidate's (of two, the shorter).
 
     Args:
-        candidates: one caption an item.
-        references: for each item, in the same order, one or more captions by people.
+        candidates: one caption per item.
+        references: one or more human captions per item, in the same order.
 
     Raises:
         ValueError: if there is no item, the two differ in length or an item has no reference.

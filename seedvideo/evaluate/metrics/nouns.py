@@ -1,19 +1,19 @@
-"""The main nouns of a photo, and whether a caption mentions them.
+"""Noun recall of captions: the main nouns of a photo, and whether a caption mentions them.
 
-The measure for videos made of photos: a caption of the whole should mention every photo. It needs
-no language tools, only a closed list of things and five captions by people:
+For videos made of photos, whose caption should mention every photo. It needs no language tools,
+only a closed list of nouns and five human captions per photo:
 
 1. A noun is a word of the list below in its singular or plural. Words for the same thing are one
    noun (``bicycle`` counts as ``bike``). The list holds the people, animals, things and places
-   that recur in Flickr8k's training captions. Left out on purpose: what is worn and parts of the
-   body, which half of all captions name whatever the photo shows; words that say where in the
-   picture (``front``, ``background``); and words that are mostly verbs there (``ride``).
+   that recur in Flickr8k's training captions. Left out on purpose: clothes and parts of the body,
+   which half of all captions name whatever the photo contains; positions in the picture
+   (``front``, ``background``); and words that are mostly verbs there (``ride``).
 2. A photo's main nouns are those that at least two of its reference captions use.
 3. A caption mentions a photo if it uses at least one of its main nouns.
 
 No noun contains another: ``boy`` is not ``child``, and ``person`` is not ``man``. On Flickr8k's
-dev and test photos, a person's caption mentions 9 of 10 photos by the other four, and the caption
-of a random other photo 2 of 10.
+dev and test photos, a human caption mentions 9 of 10 photos, judged by the other four captions; the
+caption of a random other photo mentions 2 of 10.
 """
 
 from collections import Counter
@@ -24,7 +24,7 @@ from typing import Final
 from seedvideo.evaluate.metrics.captioning import tokenize
 
 MIN_REFERENCES: Final = 2
-"""References that must use a noun before it is one of the photo's main nouns."""
+"""Number of references that must use a noun for it to be a main noun of the photo."""
 
 # Words joined by "=" name the same thing; the first gives the noun its name.
 _NOUNS: Final = """
@@ -43,7 +43,7 @@ _NOUNS: Final = """
     cat=kitten horse=pony cow=cattle bull sheep=lamb goat
     bird=pigeon=seagull=goose=duck=swan=parrot=eagle=gull fish deer camel elephant monkey bear
     rabbit=bunny tiger animal
-    # what moves people
+    # vehicles
     bike=bicycle motorcycle=motorbike=motocross tricycle unicycle scooter
     car=jeep=suv=automobile truck bus van train=subway tractor atv=four-wheeler
     boat=ship=sailboat canoe=kayak paddle=oar raft plane=airplane helicopter cart=wagon=carriage
@@ -97,11 +97,11 @@ class SlideshowScore:
     """How well captions of slideshows mention their photos.
 
     Attributes:
-        photos: photos that have a main noun, over all slideshows; the others do not count.
-        mentioned: share of these photos that the caption of their slideshow mentions.
-        recall: share of a photo's main nouns that the caption uses, mean over these photos.
-        precision: share of the nouns in the captions that a reference of the slideshow uses.
-            Falls when a caption names much to be right somewhere; 0 if no caption has a noun.
+        photos: number of photos with a main noun, over all slideshows; the others do not count.
+        mentioned: fraction of these photos that the caption of their slideshow mentions.
+        recall: fraction of a photo's main nouns that the caption uses, mean over these photos.
+        precision: fraction of the captions' nouns that a reference of the slideshow uses. It falls
+            if a caption names many things at random; 0 if no caption has a noun.
     """
 
     photos: int
@@ -111,18 +111,18 @@ class SlideshowScore:
 
 
 def nouns(caption: str) -> frozenset[str]:
-    """Nouns of the list that a caption uses, each by its name in the list."""
+    """Return the nouns of the list that a caption uses, each by its name in the list."""
     return frozenset(_NAMES[token] for token in tokenize(caption) if token in _NAMES)
 
 
 def main_nouns(references: Iterable[str]) -> frozenset[str]:
-    """Nouns that at least two of a photo's reference captions use."""
+    """Return the nouns that at least two of a photo's reference captions use."""
     uses = Counter(noun for reference in references for noun in nouns(reference))
     return frozenset(noun for noun, count in uses.items() if count >= MIN_REFERENCES)
 
 
 def mentions(caption: str, main: frozenset[str]) -> bool:
-    """Whether a caption uses at least one of a photo's main nouns."""
+    """Return whether a caption uses at least one of a photo's main nouns."""
     return not main.isdisjoint(nouns(caption))
 
 
@@ -131,14 +131,14 @@ def slideshow_score(
 ) -> SlideshowScore:
     """Score captions of slideshows by the photos that they mention.
 
-    A long caption mentions more by chance, so set the score beside two controls: captions given
-    to the wrong slideshows, and captions of one photo alone. On Flickr8k with three photos a
-    slideshow, captions by people of all three mention 0.92, of the wrong three 0.45 and of one
-    of the three 0.43; precision is 0.83, 0.27 and 0.84.
+    A long caption mentions more by chance, so compare the score with two controls: captions of
+    other slideshows, and captions of one photo alone. On Flickr8k with three photos per slideshow,
+    human captions of all three mention 0.92, of three other photos 0.45, and of one of the three
+    0.43; precision is 0.83, 0.27 and 0.84.
 
     Args:
-        captions: one caption a slideshow; all the text that was given for it.
-        slideshows: for each slideshow, in the same order, its photos, each as its references.
+        captions: one caption per slideshow.
+        slideshows: the photos of each slideshow, in the same order; a photo is its references.
 
     Raises:
         ValueError: if the two differ in length or no photo has a main noun.

@@ -1,13 +1,13 @@
-"""How sure a mean or a difference is, from few videos with several questions each.
+"""Cluster bootstrap over videos, and McNemar's test.
 
-Questions of one video are not independent, so whole videos are drawn in the bootstrap. The same
-draws serve both sides of a difference: it is paired by video. Everything is seeded, so that a table
-made twice is the same. Knows nothing of what the numbers measure.
+Questions of one video are not independent, so the bootstrap draws complete videos. The same draws
+serve both sides of a difference: it is paired by video. Everything is seeded, so the same values
+give the same table.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import comb, sqrt
+from math import comb
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -16,15 +16,12 @@ import numpy.typing as npt
 DRAWS: Final = 4000
 _SEED: Final = 20_261_123
 _INDICES_AT_ONCE: Final = 2**22
-"""Bounds the memory of a bootstrap over thousands of videos."""
+"""Maximum number of indices in memory, for a bootstrap over thousands of videos."""
 
-_NORMAL_95: Final = 1.959963984540054
-"""Standard deviations on either side of the mean that hold 95 % of a normal distribution."""
+ValuesByVideo: TypeAlias = Sequence[Sequence[float]]
+"""For each video, one number per question; truth values count as 0 and 1."""
 
-ByVideo: TypeAlias = Sequence[Sequence[float]]
-"""For each video, one number a question; truth values count as 0 and 1."""
-
-Means: TypeAlias = npt.NDArray[np.float64]
+Draws: TypeAlias = npt.NDArray[np.float64]
 """``(draws,)``."""
 
 
@@ -33,11 +30,11 @@ class Estimate:
     """A value and its 95 % interval.
 
     Args:
-        value: as measured.
-        low: lower end.
-        high: upper end.
-        videos: how many it rests on. With one, both ends are the value: nothing is known of others.
-        units: questions in them.
+        value: the measured value.
+        low: lower end of the interval.
+        high: upper end of the interval.
+        videos: number of videos. With one, both ends equal the value.
+        units: number of questions.
     """
 
     value: float
@@ -47,36 +44,36 @@ class Estimate:
     units: int
 
 
-def share(values: ByVideo) -> Estimate:
-    """Mean over all questions (of truth values: their share), with a bootstrap over videos.
+def cluster_bootstrap_mean(values: ValuesByVideo) -> Estimate:
+    """Estimate the mean over all questions, with a bootstrap over videos.
 
     Args:
-        values: no video is empty.
+        values: numbers by video; every video needs one.
 
     Raises:
-        ValueError: if there is nothing.
+        ValueError: if there is no video, or a video without a question.
     """
-    return combined([values], lambda mean: mean)
+    return bootstrap_statistic([values], lambda mean: mean)
 
 
-def difference(ours: ByVideo, theirs: ByVideo) -> Estimate:
-    """Difference of two means over the same questions, paired by video.
+def bootstrap_difference(ours: ValuesByVideo, theirs: ValuesByVideo) -> Estimate:
+    """Estimate the difference of two means over the same questions, paired by video.
 
     Raises:
-        ValueError: if there is nothing, or the two do not match.
+        ValueError: if there is no video, or the two sides have different questions.
     """
-    return combined([ours, theirs], lambda one, other: one - other)
+    return bootstrap_statistic([ours, theirs], lambda one, other: one - other)
 
 
-def combined(columns: Sequence[ByVideo], combine: Callable[..., Any]) -> Estimate:
-    """What is computed from several means over the same questions, such as an F1.
+def bootstrap_statistic(columns: Sequence[ValuesByVideo], combine: Callable[..., Any]) -> Estimate:
+    """Estimate a statistic of several means over the same questions, such as an F1.
 
     Args:
         columns: one or more measures of the same questions of the same videos.
-        combine: from one mean a column, each a number or ``(draws,)`` numbers, to the value.
+        combine: from one mean per column, each a number or ``(draws,)`` numbers, to the value.
 
     Raises:
-        ValueError: if there is nothing, or the columns do not match.
+        ValueError: if there is no video, or the columns have different questions.
     """
     counts = np.array([len(video) for video in columns[0]])
     if not counts.size or counts.min() < 1:
@@ -84,7 +81,7 @@ def combined(columns: Sequence[ByVideo], combine: Callable[..., Any]) -> Estimat
     if any([len(video) for video in column] != list(counts) for column in columns):
         raise ValueError("all sides need the same questions")
     sums = [np.array([float(sum(video)) for video in column]) for column in columns]
-    means: Means = combine(*_drawn_means(sums, counts))
+    means: Draws = combine(*_drawn_means(sums, counts))
     low, high = np.percentile(means, [2.5, 97.5])
     return Estimate(
         value=float(combine(*(each.sum() / counts.sum() for each in sums))),
@@ -95,14 +92,14 @@ def combined(columns: Sequence[ByVideo], combine: Callable[..., Any]) -> Estimat
     )
 
 
-def _drawn_means(sums: Sequence[npt.NDArray[Any]], counts: npt.NDArray[Any]) -> list[Means]:
-    """Each column's mean over the questions of each draw of videos."""
-    chance = np.random.default_rng(_SEED)
+def _drawn_means(sums: Sequence[npt.NDArray[Any]], counts: npt.NDArray[Any]) -> list[Draws]:
+    """Return each column's mean over the questions of each draw of videos."""
+    rng = np.random.default_rng(_SEED)
     at_once = max(1, _INDICES_AT_ONCE // counts.size)
     means = np.empty((len(sums), DRAWS))
     for start in range(0, DRAWS, at_once):
         stop = min(start + at_once, DRAWS)
-        drawn = chance.integers(0, counts.size, (stop - start, counts.size))
+        drawn = rng.integers(0, counts.size, (stop - start, counts.size))
         sizes = counts[drawn].sum(axis=1)
         for row, each in zip(means, sums, strict=True):
             row[start:stop] = each[drawn].sum(axis=1) / sizes
@@ -110,31 +107,15 @@ def _drawn_means(sums: Sequence[npt.NDArray[Any]], counts: npt.NDArray[Any]) -> 
 
 
 def mcnemar(ours: Sequence[bool], theirs: Sequence[bool]) -> float:
-    """Exact two-sided p of McNemar's test: are the questions on which two differ one-sided?
+    """Return the exact two-sided p of McNemar's test on questions that only one side answers.
 
-    It takes questions as independent; where a video has several, `difference` is the safer judge.
+    The test takes questions as independent; if videos have several, prefer `bootstrap_difference`.
 
     Raises:
-        ValueError: if the two differ in length.
+        ValueError: if the two sides differ in length.
     """
     wins = sum(a and not b for a, b in zip(ours, theirs, strict=True))
     losses = sum(b and not a for a, b in zip(ours, theirs, strict=True))
     total = wins + losses
     tail: float = sum(comb(total, k) for k in range(min(wins, losses) + 1)) / 2**total
     return min(1.0, 2 * tail)
-
-
-def wilson(successes: int, total: int) -> tuple[float, float]:
-    """95 % interval of a share of independent questions; sound where all or none succeed.
-
-    Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
-
-    Raises:
-        ValueError: if there is no question, or more successes than questions.
-    """
-    if not 0 <= successes <= total or total == 0:
-        raise ValueError(f"{successes} of {total} is no share")
-    shared, z2 = successes / total, _NORMAL_95**2
-    centre = (shared + z2 / (2 * total)) / (1 + z2 / total)
-    half = _NORMAL_95 * sqrt(shared * (1 - shared) / total + z2 / (4 * total**2)) / (1 + z2 / total)
-    return max(0.0, centre - half), min(1.0, centre + half)

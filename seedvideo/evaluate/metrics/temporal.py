@@ -1,22 +1,18 @@
-"""Stretches of time and how much two of them have in common.
+"""Temporal grounding metrics: IoU of spans, matching of several spans, average precision.
 
 A span is ``(start_s, end_s)``, half-open, in float seconds of the video. Published scripts differ
-on spans that run backward: TimeLens gives them nothing, TimeChat and lmms-eval swap the ends; a
-switch says which. Knows nothing of items or models.
+on reversed spans, whose end is before their start: TimeLens scores them 0, TimeChat and lmms-eval
+swap the ends. ``reversed_spans`` chooses.
 
-Mean average precision of moments, as the QVHighlights benchmark counts it.
+For R@1 and mIoU the first span of a prediction counts. If an event happens several times, the
+occurrence that overlaps best counts (as in QVHighlights). A question without a prediction has an
+IoU of 0 and stays in the mean: dropping it would reward silence.
 
-Lei, Berg and Bansal, "QVHighlights: detecting moments and highlights in videos via natural language
-queries", NeurIPS 2021. A query may have several moments and a model names several spans, best
-first. Each span takes the free moment that it overlaps best; without one that passes the threshold
-it is a false alarm. Precision is interpolated: at each recall, the best that is reached from there
-on. Every query counts alike. An average precision is a share from 0 to 1.
-
-Grounding by one span: recall at IoU thresholds, mean IoU, and what is found that never happens.
-
-R@1 counts the questions whose first span overlaps the truth enough. Where an event happens several
-times, the occurrence that overlaps best counts (as in QVHighlights). A question without a
-prediction is an IoU of 0, never left out: leaving out shrinks the denominator and rewards silence.
+Average precision is that of Lei, Berg and Bansal, "QVHighlights: detecting moments and highlights
+in videos via natural language queries", NeurIPS 2021. A query may have several moments and a
+prediction several spans, best first. Each span takes the free moment that it overlaps best; if none
+reaches the threshold, it is a false positive. Precision is interpolated: at each recall, the best
+one from there on. All queries have the same weight.
 """
 
 import math
@@ -26,30 +22,30 @@ from typing import Final, Literal, TypeAlias
 Span: TypeAlias = tuple[float, float]
 """``(start_s, end_s)``."""
 
-Reversed: TypeAlias = Literal["nothing", "swap"]
-"""What a predicted span whose end comes before its start is worth."""
+ReversedSpanRule: TypeAlias = Literal["nothing", "swap"]
+"""Score of a predicted span that ends before it starts: 0, or that of the swapped span."""
 
-Rule: TypeAlias = Literal[">=", ">"]
-"""Whether a score that equals a threshold passes: TimeLens and lmms-eval say yes, Time-R1 no."""
+ThresholdRule: TypeAlias = Literal[">=", ">"]
+"""Whether a score equal to the threshold passes: yes in TimeLens and lmms-eval, no in Time-R1."""
 
 _SAME: Final = 1e-9
-"""Scores so close are equal: seconds are decimals, and binary rounding must not decide."""
+"""Tolerance of equal scores: seconds are decimals, and binary rounding must not decide."""
 
 
-def passes(value: float, threshold: float, *, rule: Rule = ">=") -> bool:
-    """Whether a score passes a threshold."""
+def passes_threshold(value: float, threshold: float, *, rule: ThresholdRule = ">=") -> bool:
+    """Return whether a score passes a threshold."""
     return value >= threshold - _SAME if rule == ">=" else value > threshold + _SAME
 
 
-def iou(predicted: Span, truth: Span, *, reversed_spans: Reversed = "nothing") -> float:
-    """Time in both spans over time in either, from 0 to 1.
+def iou(predicted: Span, truth: Span, *, reversed_spans: ReversedSpanRule = "nothing") -> float:
+    """Return the intersection over union of two spans, from 0 to 1.
 
-    A span without length has nothing in common with any, itself included.
+    The IoU of a span without length is always 0, even with itself.
 
     Args:
-        predicted: what a model said.
-        truth: what people said; one that runs backward can't be met.
-        reversed_spans: what a prediction that runs backward is worth.
+        predicted: span of a model.
+        truth: annotated span; a reversed one has an IoU of 0 with every span.
+        reversed_spans: how a reversed prediction is scored.
 
     Raises:
         ValueError: if a time is not finite.
@@ -66,12 +62,15 @@ def iou(predicted: Span, truth: Span, *, reversed_spans: Reversed = "nothing") -
 
 
 def matched_iou(
-    predicted: Sequence[Span], truth: Sequence[Span], *, reversed_spans: Reversed = "nothing"
+    predicted: Sequence[Span],
+    truth: Sequence[Span],
+    *,
+    reversed_spans: ReversedSpanRule = "nothing",
 ) -> float:
-    """How well several spans meet several others, from 0 to 1.
+    """Return the mean IoU of two sets of spans after one-to-one matching, from 0 to 1.
 
-    Spans are paired one to one so that the sum of the IoUs is greatest; it is divided by the larger
-    count, so a span too many costs as much as one too few. Nothing against nothing is 1.
+    The matching maximises the sum of the IoUs. The sum is divided by the larger count, so a
+    redundant span costs as much as a missing one. Two empty sets score 1.
     """
     if not predicted and not truth:
         return 1.0
@@ -82,7 +81,7 @@ def matched_iou(
 
 
 def best_matching(scores: Sequence[Sequence[float]]) -> float:
-    """The greatest sum of a one-to-one choice from a table of scores, none below 0.
+    """Return the maximum sum of a one-to-one matching in a table of scores, none below 0.
 
     The Hungarian method by shortest augmenting paths (Kuhn 1955; Jonker and Volgenant 1987).
 
@@ -95,7 +94,7 @@ def best_matching(scores: Sequence[Sequence[float]]) -> float:
     if len(rows) > len(rows[0]):
         rows = [list(column) for column in zip(*rows, strict=True)]
     high, wide = len(rows), len(rows[0])
-    # Row 0 and column 0 stand for "none": real ones count from 1. Costs are scores turned around.
+    # Row 0 and column 0 stand for "none": real ones count from 1. Costs are negated scores.
     of_row, of_column = [0.0] * (high + 1), [0.0] * (wide + 1)
     row_at = [0] * (wide + 1)
     for row in range(1, high + 1):
@@ -128,10 +127,10 @@ def best_matching(scores: Sequence[Sequence[float]]) -> float:
 
 
 THRESHOLDS: Final = tuple(percent / 100 for percent in range(50, 100, 5))
-"""IoU from .5 to .95 in steps of .05."""
+"""IoU from 0.5 to 0.95 in steps of 0.05, as in QVHighlights."""
 
-MOST_SPANS: Final = 10
-"""Spans of a query that count; those after them are left out."""
+MAX_SPANS: Final = 10
+"""Maximum number of spans per query, as in QVHighlights; further ones are ignored."""
 
 
 def average_precision(
@@ -139,19 +138,19 @@ def average_precision(
     truth: Sequence[Span],
     *,
     threshold: float,
-    rule: Rule = ">=",
-    most: int = MOST_SPANS,
-    reversed_spans: Reversed = "nothing",
+    rule: ThresholdRule = ">=",
+    max_spans: int = MAX_SPANS,
+    reversed_spans: ReversedSpanRule = "nothing",
 ) -> float:
-    """Average precision of one query at one threshold.
+    """Return the average precision of one query at one threshold, from 0 to 1.
 
     Args:
-        predicted: spans, best first; `best_first` puts scored ones into that order.
+        predicted: spans, best first; see `sort_by_score`.
         truth: the query's moments.
-        threshold: IoU from which on a span meets a moment.
+        threshold: minimum IoU of a span with its moment.
         rule: whether the threshold itself passes.
-        most: spans that count.
-        reversed_spans: what a span that runs backward is worth.
+        max_spans: maximum number of spans; further ones are ignored.
+        reversed_spans: how a reversed prediction is scored.
 
     Raises:
         ValueError: if the query has no moment.
@@ -161,13 +160,13 @@ def average_precision(
     free = set(range(len(truth)))
     hits = 0
     at_hits: list[tuple[int, float]] = []
-    for place, span in enumerate(predicted[:most], start=1):
+    for count, span in enumerate(predicted[:max_spans], start=1):
         overlaps = {n: iou(span, truth[n], reversed_spans=reversed_spans) for n in sorted(free)}
         best = max(overlaps, key=overlaps.__getitem__, default=None)
-        if best is not None and passes(overlaps[best], threshold, rule=rule):
+        if best is not None and passes_threshold(overlaps[best], threshold, rule=rule):
             free.discard(best)
             hits += 1
-            at_hits.append((hits, hits / place))
+            at_hits.append((hits, hits / count))
     # Each hit adds one step of recall; its precision is the best of it and of those after it.
     total = best_later = 0.0
     for _, precision in reversed(at_hits):
@@ -181,18 +180,21 @@ def moment_ap(
     truth: Sequence[Span],
     *,
     thresholds: Sequence[float] = THRESHOLDS,
-    rule: Rule = ">=",
-    most: int = MOST_SPANS,
-    reversed_spans: Reversed = "nothing",
+    rule: ThresholdRule = ">=",
+    max_spans: int = MAX_SPANS,
+    reversed_spans: ReversedSpanRule = "nothing",
 ) -> float:
-    """Average precision of one query, averaged over thresholds; mAP is its mean over queries."""
+    """Return one query's average precision, averaged over thresholds.
+
+    Its mean over queries is mAP. The arguments are those of `average_precision`.
+    """
     each = [
         average_precision(
             predicted,
             truth,
             threshold=threshold,
             rule=rule,
-            most=most,
+            max_spans=max_spans,
             reversed_spans=reversed_spans,
         )
         for threshold in thresholds
@@ -200,8 +202,8 @@ def moment_ap(
     return math.fsum(each) / len(each)
 
 
-def best_first(spans: Sequence[Span], scores: Sequence[float | None]) -> list[Span]:
-    """Spans in falling order of score; equal ones, and those without one, stay in their order.
+def sort_by_score(spans: Sequence[Span], scores: Sequence[float | None]) -> list[Span]:
+    """Sort spans by score, highest first; equal ones, and those without score, keep their order.
 
     Raises:
         ValueError: if only some have a score, or the two differ in length.
@@ -211,69 +213,28 @@ def best_first(spans: Sequence[Span], scores: Sequence[float | None]) -> list[Sp
         raise ValueError("every span needs a score, or none has one")
     if not known:
         return list(spans)
-    order = sorted(range(len(spans)), key=lambda place: -known[place])
-    return [spans[place] for place in order]
+    order = sorted(range(len(spans)), key=lambda i: -known[i])
+    return [spans[i] for i in order]
 
 
-Which: TypeAlias = Literal["first", "last"]
-"""Which of several spans in an answer counts: TimeLens takes the first, VideoChat-R1 the last."""
+def first_or_none(spans: Sequence[Span]) -> Span | None:
+    """Return the first span, or None if there is none.
 
-
-def one_of(spans: Sequence[Span], *, which: Which = "first") -> Span | None:
-    """The span of an answer that counts, or None if it names none."""
-    if not spans:
-        return None
-    return spans[0] if which == "first" else spans[-1]
+    The first one counts for R@1, as in TimeLens; VideoChat-R1 takes the last.
+    """
+    return spans[0] if spans else None
 
 
 def best_iou(
-    predicted: Span | None, truth: Sequence[Span], *, reversed_spans: Reversed = "nothing"
+    predicted: Span | None, truth: Sequence[Span], *, reversed_spans: ReversedSpanRule = "nothing"
 ) -> float:
-    """IoU of one span with the occurrence that it overlaps best; 0 without a prediction.
+    """Return the IoU of one span with the occurrence that it overlaps best; 0 without a span.
 
     Raises:
-        ValueError: if there is no truth: an absent event has no IoU, see `false_positive_rate`.
+        ValueError: if there is no occurrence: an absent event has no IoU.
     """
     if not truth:
         raise ValueError("an event that never happens has no IoU")
     if predicted is None:
         return 0.0
     return max(iou(predicted, span, reversed_spans=reversed_spans) for span in truth)
-
-
-def recall_at(ious: Sequence[float], threshold: float, *, rule: Rule = ">=") -> float:
-    """Share of questions whose IoU passes a threshold.
-
-    Raises:
-        ValueError: if there is no question.
-    """
-    _some(ious)
-    return sum(passes(value, threshold, rule=rule) for value in ious) / len(ious)
-
-
-def mean_iou(ious: Sequence[float]) -> float:
-    """Mean IoU of all questions (mIoU).
-
-    Raises:
-        ValueError: if there is no question.
-    """
-    _some(ious)
-    return math.fsum(ious) / len(ious)
-
-
-def false_positive_rate(found: Sequence[bool]) -> float:
-    """Share of absent events of which a model says that they happen.
-
-    Args:
-        found: for each event that never happens, whether a span was named.
-
-    Raises:
-        ValueError: if there is no such event.
-    """
-    _some(found)
-    return sum(found) / len(found)
-
-
-def _some(values: Sequence[float]) -> None:
-    if not values:
-        raise ValueError("there is no question to score")

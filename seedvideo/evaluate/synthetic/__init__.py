@@ -1,1 +1,1 @@
-"""The synthetic benchmark: videos made from nothing, about which everything is known."""
+"""The synthetic benchmark: generated videos of coloured shapes, with exact ground truth."""

@@ -1,21 +1,22 @@
-"""Questions about a story, each with its exact answer, by rule.
+"""Cases of the synthetic benchmark: a story from a seed, its questions, and its video file.
 
-    colour, what, where, direction, count     about one event
-    first, last, after, kinds                 about several
-    before, happened                          yes or no, as often the one as the other
-    when                                      a moment to find, or one that never comes
-
-Wrong options and asked-for things that never come are near misses: right in colour or shape, and
-of things that are in the same video wherever there are enough.
-
-Cases of the synthetic benchmark: a story from a seed, its questions, and its video file.
+Two families of stories:
 
     plain   a few events of 2 to 5 s in 6 to 49 s, on the test seeds 10 to 38 s
-    brief   events of 0.3 to 1.0 s in one to two minutes, where most of the time nothing happens
+    brief   events of 0.3 to 1.0 s in one to two minutes; most of the time nothing happens
 
-Test seeds start at `TEST_SEEDS` and are never trained or tuned on. Knows nothing of models.
+Questions are made by rules, each with its exact answer:
+
+    colour, what, where, direction, count     about one event
+    first, last, after, kinds                 about several events
+    before, happened                          yes or no, equally often
+    when                                      a moment to find, or one that never happens
+
+Wrong options and absent events are near misses: right in colour or shape, and from the same video
+if it has enough of them. Test seeds start at `TEST_SEEDS` and are never trained or tuned on.
 """
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -31,20 +32,20 @@ from seedvideo.evaluate.synthetic.world import (
     HELD_OUT,
     MOTION_WORDS,
     SHAPES,
+    ColouredShape,
     Event,
     Story,
-    Thing,
     article,
     background,
+    draw_coloured_shapes,
     draw_event,
-    draw_things,
     plural,
-    show,
+    render_event,
 )
 from seedvideo.evaluate.types import Item
 from seedvideo.utils.timecode import Span
 
-Kind: TypeAlias = Literal[
+QuestionKind: TypeAlias = Literal[
     "colour",
     "what",
     "where",
@@ -59,7 +60,7 @@ Kind: TypeAlias = Literal[
     "when",
 ]
 
-PLACES: Final = ("left", "right", "top", "bottom", "middle")
+POSITIONS: Final = ("left", "right", "top", "bottom", "middle")
 DIRECTIONS: Final = ("left", "right", "up", "down")
 _OPTIONS: Final = 4
 
@@ -71,55 +72,60 @@ class Question:
     """One question about a story.
 
     Args:
-        kind: what is asked for.
-        text: the question; for ``when`` the moment that is looked for.
-        answer: exact; ``yes`` or ``no``, a word, a thing's name; for ``when`` empty.
-        options: the answer among wrong ones, in random order; none for ``when``.
-        about: events that one must have seen to know, by their places in the story; those that the
-            text names come in its order.
-        spans: for ``when``, the events' places in the story that are meant; none if it never comes.
-        watches: whether one must see the event twice, at different moments.
+        kind: type of the question.
+        text: the question; for ``when`` the description of the moment.
+        answer: exact answer: ``yes``, ``no``, a word or a shape's name; empty for ``when``.
+        options: the answer among wrong ones, in random order; empty for ``when``.
+        about: indices in the story of the events that the answer depends on; those named in the
+            text come in its order.
+        spans: for ``when``, indices in the story of the events to find; empty if it never happens.
+        needs_motion: whether the answer needs two frames of the event at different times.
     """
 
-    kind: Kind
+    kind: QuestionKind
     text: str
     answer: str
     options: tuple[str, ...] = ()
     about: tuple[int, ...] = ()
     spans: tuple[int, ...] = ()
-    watches: bool = False
+    needs_motion: bool = False
 
 
-def ask_all(events: Sequence[Event], rng: np.random.Generator) -> list[Question]:
-    """Every kind of question that these events, in their order, can answer; a few of each."""
+def generate_questions(events: Sequence[Event], rng: np.random.Generator) -> list[Question]:
+    """Generate a few questions of every kind that these events, in their order, can answer."""
     asked: list[Question] = []
-    for place, event in enumerate(events):
-        asked += _about_one(events, place, event, rng)
-    asked += _about_order(events, rng)
-    asked += _yes_or_no(events, rng)
-    asked += _moments(events, rng)
+    for i, event in enumerate(events):
+        asked += _ask_about_one(events, i, event, rng)
+    asked += _ask_about_order(events, rng)
+    asked += _ask_yes_or_no(events, rng)
+    asked += _ask_moments(events, rng)
     return asked
 
 
-def _about_one(
-    events: Sequence[Event], place: int, event: Event, rng: np.random.Generator
+def _ask_about_one(
+    events: Sequence[Event], i: int, event: Event, rng: np.random.Generator
 ) -> list[Question]:
     asked: list[Question] = []
     thing = event.thing
     is_several = event.count > 1
 
     def add(
-        kind: Kind, text: str, answer: str, wrong: Sequence[str], *, watches: bool = False
+        kind: QuestionKind,
+        text: str,
+        answer: str,
+        wrong: Sequence[str],
+        *,
+        needs_motion: bool = False,
     ) -> None:
-        options = _shuffled([answer, *_some(wrong, _OPTIONS - 1, rng)], rng)
+        options = _shuffled([answer, *_trim_options(wrong, _OPTIONS - 1, rng)], rng)
         asked.append(
             Question(
                 kind=kind,
                 text=text,
                 answer=answer,
                 options=options,
-                about=(place,),
-                watches=watches,
+                about=(i,),
+                needs_motion=needs_motion,
             )
         )
 
@@ -133,19 +139,19 @@ def _about_one(
             "colour",
             text,
             thing.colour,
-            _near([e.thing.colour for e in events], COLOURS, thing.colour, rng),
+            _near_words([e.thing.colour for e in events], COLOURS, thing.colour, rng),
         )
     if event.motion != "still":
         words = MOTION_WORDS[event.motion]
         text = f"Which way does the {thing.name} move?"
         others = [d for d in DIRECTIONS if d != event.motion]
-        add("direction", text, event.motion, others, watches=True)
+        add("direction", text, event.motion, others, needs_motion=True)
         if sum(other.motion == event.motion for other in events) == 1:
             names = _near_names(events, thing, rng)
-            add("what", f"What moves {words}?", thing.name, names, watches=True)
-    if event.place is not None:
-        others = [p for p in PLACES if p != event.place]
-        add("where", f"Where is the {thing.name}?", event.place, others)
+            add("what", f"What moves {words}?", thing.name, names, needs_motion=True)
+    if event.position is not None:
+        others = [p for p in POSITIONS if p != event.position]
+        add("where", f"Where is the {thing.name}?", event.position, others)
     if event.motion == "still":
         others = [COUNT_WORDS[n] for n in range(1, 5) if n != event.count]
         add(
@@ -154,14 +160,14 @@ def _about_one(
     return asked
 
 
-def _about_order(events: Sequence[Event], rng: np.random.Generator) -> list[Question]:
+def _ask_about_order(events: Sequence[Event], rng: np.random.Generator) -> list[Question]:
     everything = tuple(range(len(events)))
     if len(events) < 2:
         return []
     asked = []
-    for kind, place in (("first", 0), ("last", -1)):
-        name = events[place].thing.name
-        options = _shuffled([name, *_near_names(events, events[place].thing, rng)[:3]], rng)
+    for kind, i in (("first", 0), ("last", -1)):
+        name = events[i].thing.name
+        options = _shuffled([name, *_near_names(events, events[i].thing, rng)[:3]], rng)
         asked.append(
             Question(
                 kind="first" if kind == "first" else "last",
@@ -171,16 +177,16 @@ def _about_order(events: Sequence[Event], rng: np.random.Generator) -> list[Ques
                 about=everything,
             )
         )
-    place = int(rng.integers(len(events) - 1))
-    name = events[place + 1].thing.name
-    options = _shuffled([name, *_near_names(events, events[place + 1].thing, rng)[:3]], rng)
+    i = int(rng.integers(len(events) - 1))
+    name = events[i + 1].thing.name
+    options = _shuffled([name, *_near_names(events, events[i + 1].thing, rng)[:3]], rng)
     asked.append(
         Question(
             kind="after",
-            text=f"What appears right after the {events[place].thing.name}?",
+            text=f"What appears right after the {events[i].thing.name}?",
             answer=name,
             options=options,
-            about=(place, place + 1),
+            about=(i, i + 1),
         )
     )
     answer = COUNT_WORDS[len(events)]
@@ -190,19 +196,19 @@ def _about_order(events: Sequence[Event], rng: np.random.Generator) -> list[Ques
             kind="kinds",
             text="How many different things appear?",
             answer=answer,
-            options=_shuffled([answer, *_some(wrong, _OPTIONS - 1, rng)], rng),
+            options=_shuffled([answer, *_trim_options(wrong, _OPTIONS - 1, rng)], rng),
             about=everything,
         )
     )
     return asked
 
 
-def _yes_or_no(events: Sequence[Event], rng: np.random.Generator) -> list[Question]:
+def _ask_yes_or_no(events: Sequence[Event], rng: np.random.Generator) -> list[Question]:
     asked = []
-    place = int(rng.integers(len(events)))
-    absent = absent_thing([event.thing for event in events], rng)
+    i = int(rng.integers(len(events)))
+    absent = draw_absent_shape([event.thing for event in events], rng)
     for name, answer, about in (
-        (events[place].thing.name, "yes", (place,)),
+        (events[i].thing.name, "yes", (i,)),
         (absent.name, "no", tuple(range(len(events)))),
     ):
         asked.append(
@@ -233,24 +239,24 @@ def _yes_or_no(events: Sequence[Event], rng: np.random.Generator) -> list[Questi
     return asked
 
 
-def _moments(events: Sequence[Event], rng: np.random.Generator) -> list[Question]:
+def _ask_moments(events: Sequence[Event], rng: np.random.Generator) -> list[Question]:
     asked = []
-    for place, event in enumerate(events):
-        is_told = rng.random() < 0.5
+    for i, event in enumerate(events):
+        is_sentence = rng.random() < 0.5
         name = event.thing.plural if event.count > 1 else event.thing.name
-        text = event.described() if is_told else f"the {name}"
+        text = event.describe() if is_sentence else f"the {name}"
         asked.append(
             Question(
                 kind="when",
                 text=text,
                 answer="",
-                about=(place,),
-                spans=(place,),
-                watches=is_told and event.motion != "still",
+                about=(i,),
+                spans=(i,),
+                needs_motion=is_sentence and event.motion != "still",
             )
         )
     for _ in range(1 + len(events) // 3):
-        absent = absent_thing([event.thing for event in events], rng)
+        absent = draw_absent_shape([event.thing for event in events], rng)
         a_name = f"{article(absent.name)} {absent.name}"
         text = f"{a_name} appears" if rng.random() < 0.5 else f"the {absent.name}"
         asked.append(
@@ -259,47 +265,49 @@ def _moments(events: Sequence[Event], rng: np.random.Generator) -> list[Question
     return asked
 
 
-def absent_thing(there: Sequence[Thing], rng: np.random.Generator) -> Thing:
-    """A thing that is not there, but nearly: mostly a colour and a shape that are there apart."""
+def draw_absent_shape(there: Sequence[ColouredShape], rng: np.random.Generator) -> ColouredShape:
+    """Draw a shape that is absent, but near: mostly with a colour and a form that are present."""
     mixed = [
-        Thing(one.colour, other.shape)
+        ColouredShape(one.colour, other.shape)
         for one in there
         for other in there
-        if Thing(one.colour, other.shape) not in there
+        if ColouredShape(one.colour, other.shape) not in there
     ]
     if mixed and rng.random() < 0.6:
         return mixed[int(rng.integers(len(mixed)))]
     while True:
         near = there[int(rng.integers(len(there)))]
-        colour = near.colour if rng.random() < 0.5 else _pick(tuple(COLOURS), rng)
-        shape = near.shape if rng.random() < 0.5 else _pick(SHAPES, rng)
-        thing = Thing(colour, shape)
+        colour = near.colour if rng.random() < 0.5 else _choose(tuple(COLOURS), rng)
+        shape = near.shape if rng.random() < 0.5 else _choose(SHAPES, rng)
+        thing = ColouredShape(colour, shape)
         if thing not in there:
             return thing
 
 
-def _near_names(events: Sequence[Event], thing: Thing, rng: np.random.Generator) -> list[str]:
-    """Names of other things, those of the same video first, then near misses."""
+def _near_names(
+    events: Sequence[Event], thing: ColouredShape, rng: np.random.Generator
+) -> list[str]:
+    """Return names of other shapes, those of the same video first, then near misses."""
     there = [event.thing.name for event in events if event.thing != thing]
     names = list(_shuffled(there, rng))
     while len(names) < _OPTIONS:
-        name = absent_thing([thing], rng).name
+        name = draw_absent_shape([thing], rng).name
         if name not in names and name not in there:
             names.append(name)
     return names
 
 
-def _near(
+def _near_words(
     there: Sequence[str], every: Iterable[str], answer: str, rng: np.random.Generator
 ) -> list[str]:
-    """Wrong words, those that are in the same video first."""
+    """Return wrong words, those of the same video first."""
     first = [word for word in dict.fromkeys(there) if word != answer]
     rest = [word for word in every if word != answer and word not in first]
     return [*_shuffled(first, rng), *_shuffled(rest, rng)]
 
 
-def _some(words: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
-    """The first words, or fewer than ``count`` of them now and then."""
+def _trim_options(words: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
+    """Return the first ``count`` words; at random one fewer."""
     return list(words[: count if rng.random() < 0.8 else max(1, count - 1)])
 
 
@@ -307,7 +315,7 @@ def _shuffled(values: Sequence[str], rng: np.random.Generator) -> tuple[str, ...
     return tuple(values[int(index)] for index in rng.permutation(len(values)))
 
 
-def _pick(values: Sequence[T], rng: np.random.Generator) -> T:
+def _choose(values: Sequence[T], rng: np.random.Generator) -> T:
     return values[int(rng.integers(len(values)))]
 
 
@@ -315,7 +323,18 @@ Family: TypeAlias = Literal["plain", "brief"]
 
 FAMILIES: Final[tuple[Family, ...]] = ("plain", "brief")
 TEST_SEEDS: Final = 1_000_000
-"""First seed that nothing is trained or tuned on."""
+"""First seed of the test set; nothing is trained or tuned on it."""
+
+GENERATOR_VERSION: Final = "573ae325e7d6"
+"""Version of the generated stories, questions and videos; part of the settings of a run.
+
+Change it to any new text when a seed gives another story, question or picture: videos are then made
+again and old results do not count. Leave it for changes of names, comments or speed.
+``tests/evaluate/test_synthetic_version.py`` fails when the items change and the version does not.
+The first value is the source hash that named the generator before versions were declared.
+"""
+
+_DECLARED_WITH_AV: Final = "18.1.0"
 
 HEIGHT_PX, WIDTH_PX = 384, 640
 FPS: Final = 15
@@ -325,13 +344,13 @@ _QUESTIONS = 8
 
 @dataclass(frozen=True)
 class Case:
-    """One video and what is asked of it.
+    """One video and its questions.
 
     Args:
-        seed: that it was made from.
-        family: how long its events are.
-        story: what happens.
-        items: questions with their answers.
+        seed: seed of everything in it.
+        family: family of the story.
+        story: its events.
+        items: its questions with their answers.
     """
 
     seed: int
@@ -345,46 +364,58 @@ class Case:
         return f"{self.family}-{self.seed}.mp4"
 
 
+def name_generator() -> str:
+    """Name the generator of videos: its declared version, and PyAV's version unless as declared.
+
+    Another PyAV brings another encoder, so its videos get another name.
+    """
+    if av.__version__ == _DECLARED_WITH_AV:
+        return GENERATOR_VERSION
+    return hashlib.sha256(f"{GENERATOR_VERSION} {av.__version__}".encode()).hexdigest()[:12]
+
+
 def make_case(seed: int, family: Family) -> Case:
-    """Decide a story and its questions; the same for the same seed everywhere."""
+    """Draw a story and its questions; the same seed gives the same case on every machine."""
     rng = np.random.default_rng([seed, FAMILIES.index(family), 21])
     story = _draw_story(rng, family)
-    questions = ask_all(story.events, rng)
+    questions = generate_questions(story.events, rng)
     if family == "brief":
-        # Which way a thing moves can be seen in a moment by no sampler that shows one frame of it.
-        questions = [question for question in questions if not question.watches]
-    chosen = _one_of_each(questions, rng)[:_QUESTIONS]
+        # One frame of a brief event does not reveal the direction of motion.
+        questions = [question for question in questions if not question.needs_motion]
+    chosen = _take_turns(questions, rng)[:_QUESTIONS]
     video = f"{family}-{seed}.mp4"
     items = tuple(
-        _item(f"{family}-{seed}-{number}", video, story, family, question)
+        _make_item(f"{family}-{seed}-{number}", video, story, family, question)
         for number, question in enumerate(chosen)
     )
     return Case(seed, family, story, items)
 
 
 def write_video(case: Case, path: Path) -> None:
-    """Encode a case's video as H.264 in MP4, 640x384 px, 15 frames a second."""
+    """Encode a case's video as H.264 in MP4, 640x384 px, 15 frames per second."""
     rng = np.random.default_rng([case.seed, FAMILIES.index(case.family), 22])
     base = background(rng, height_px=HEIGHT_PX, width_px=WIDTH_PX)
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=FPS, options={"crf": _CRF, "preset": "fast"})
         stream.width, stream.height, stream.pix_fmt = WIDTH_PX, HEIGHT_PX, "yuv420p"
         for index in range(int(case.story.duration * FPS)):
-            frame = av.VideoFrame.from_ndarray(_picture(case.story, base, Fraction(index, FPS)))
+            frame = av.VideoFrame.from_ndarray(
+                _render_frame(case.story, base, Fraction(index, FPS))
+            )
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
 
-def _picture(story: Story, base: np.ndarray, time: Fraction) -> np.ndarray:
+def _render_frame(story: Story, base: np.ndarray, time: Fraction) -> np.ndarray:
     for event in story.events:
         if time in event.span:
             progress = (time - event.span.start) / event.span.duration
-            return show(base, event, float(progress))
+            return render_event(base, event, float(progress))
     return base
 
 
 def _draw_story(rng: np.random.Generator, family: Family) -> Story:
-    """Events one after the other with quiet between them, on whole frames."""
+    """Draw events one after another, with gaps between them, on frame boundaries."""
     count = int(rng.integers(2, 6))
     if family == "plain":
         lengths = rng.uniform(2, 5, count)
@@ -396,7 +427,7 @@ def _draw_story(rng: np.random.Generator, family: Family) -> Story:
         gaps = np.maximum(gaps, 1.0)
     events: list[Event] = []
     frame = 0
-    for thing, gap, length in zip(draw_things(rng, count), gaps, lengths, strict=False):
+    for thing, gap, length in zip(draw_coloured_shapes(rng, count), gaps, lengths, strict=False):
         start = frame + max(1, round(gap * FPS))
         frame = start + max(2, round(length * FPS))
         span = Span(Fraction(start, FPS), Fraction(frame, FPS))
@@ -404,25 +435,24 @@ def _draw_story(rng: np.random.Generator, family: Family) -> Story:
     return Story(Fraction(frame + max(1, round(gaps[-1] * FPS)), FPS), tuple(events))
 
 
-def _one_of_each(questions: Sequence[Question], rng: np.random.Generator) -> list[Question]:
-    """Questions in random order, no kind twice before every kind was once; moments count double."""
+def _take_turns(questions: Sequence[Question], rng: np.random.Generator) -> list[Question]:
+    """Shuffle questions so that kinds take turns; ``when`` and ``happened`` come twice per turn."""
     order = [questions[int(index)] for index in rng.permutation(len(questions))]
     rounds: dict[str, int] = {}
     ranked = []
-    for place, question in enumerate(order):
+    for i, question in enumerate(order):
         met = rounds.get(question.kind, 0)
         rounds[question.kind] = met + 1
         turn = met // 2 if question.kind in ("when", "happened") else met
-        ranked.append((turn, place, question))
+        ranked.append((turn, i, question))
     return [question for _, _, question in sorted(ranked, key=lambda each: each[:2])]
 
 
-def _item(identity: str, video: str, story: Story, family: Family, question: Question) -> Item:
-    is_new = any(story.events[place].thing in HELD_OUT for place in question.about)
-    places = question.spans if question.kind == "when" else question.about
+def _make_item(identity: str, video: str, story: Story, family: Family, question: Question) -> Item:
+    is_new = any(story.events[i].thing in HELD_OUT for i in question.about)
+    indices = question.spans if question.kind == "when" else question.about
     spans = tuple(
-        (float(story.events[place].span.start), float(story.events[place].span.end))
-        for place in places
+        (float(story.events[i].span.start), float(story.events[i].span.end)) for i in indices
     )
     return Item(
         id=identity,

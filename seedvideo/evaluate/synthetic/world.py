@@ -1,20 +1,11 @@
-"""Coloured shapes: what appears in synthetic videos, and how it is drawn.
-
-Everything is drawn here, from nothing: no font, no picture of others. Knows nothing of time.
-
-Units: places and sizes are shares of the frame's width and height, so that a thing looks the same
-at every size of frame.
-
-What happens in a synthetic video: things that come, stay or cross, and go again.
+"""The world of synthetic videos: coloured shapes, events in time, and their rendering.
 
 A story is decided before a pixel is drawn, from a seed alone, so every question about it has an
-exact answer. Events never overlap in time, and each kind of thing comes once.
+exact answer. Events never overlap in time, and each coloured shape appears once. Everything is
+drawn here, without fonts or pictures from elsewhere.
 
-Units: times are exact seconds; places are shares of the frame's width and height.
-
-Pictures of a story: a quiet background, and the things of one moment on it.
-
-Units: pixels.
+Units: times are exact seconds; positions and sizes are fractions of the frame's width and height,
+so that a shape looks the same at every size of frame.
 """
 
 from collections.abc import Sequence
@@ -42,19 +33,19 @@ COLOURS: Final[dict[str, tuple[int, int, int]]] = {
 SHAPES: Final = ("ball", "square", "triangle", "star", "heart", "ring", "cross", "moon")
 
 _SCALE: Final = 4
-"""Things are drawn so many times larger and shrunk, for smooth edges."""
+"""Factor of oversampling, for smooth edges."""
 
 
 @dataclass(frozen=True)
-class Thing:
-    """One kind of thing.
+class ColouredShape:
+    """A shape in a colour.
 
     Args:
-        colour: one of `COLOURS`.
-        shape: one of `SHAPES`.
+        colour: a name in `COLOURS`.
+        shape: a name in `SHAPES`.
 
     Raises:
-        ValueError: if there is no such colour or shape.
+        ValueError: if the colour or the shape is unknown.
     """
 
     colour: str
@@ -62,7 +53,10 @@ class Thing:
 
     def __post_init__(self) -> None:
         if self.colour not in COLOURS or self.shape not in SHAPES:
-            raise ValueError(f"there is no {self.colour} {self.shape}")
+            raise ValueError(
+                f"unknown colour or shape: {self.colour} {self.shape}, expected a colour of"
+                f" {', '.join(COLOURS)} and a shape of {', '.join(SHAPES)}"
+            )
 
     @property
     def name(self) -> str:
@@ -76,32 +70,32 @@ class Thing:
 
 
 def plural(shape: str) -> str:
-    """Several of a shape: ``balls``, ``crosses``."""
+    """Return the plural of a shape's name: ``balls``, ``crosses``."""
     return shape + ("es" if shape.endswith("s") else "s")
 
 
-def all_things() -> tuple[Thing, ...]:
-    """Every colour of every shape."""
-    return tuple(Thing(colour, shape) for colour in COLOURS for shape in SHAPES)
+def all_coloured_shapes() -> tuple[ColouredShape, ...]:
+    """Return every shape in every colour."""
+    return tuple(ColouredShape(colour, shape) for colour in COLOURS for shape in SHAPES)
 
 
 HELD_OUT: Final = frozenset(
     {
-        Thing("red", "star"),
-        Thing("orange", "ring"),
-        Thing("yellow", "heart"),
-        Thing("green", "moon"),
-        Thing("blue", "cross"),
-        Thing("purple", "ball"),
-        Thing("white", "square"),
-        Thing("black", "triangle"),
+        ColouredShape("red", "star"),
+        ColouredShape("orange", "ring"),
+        ColouredShape("yellow", "heart"),
+        ColouredShape("green", "moon"),
+        ColouredShape("blue", "cross"),
+        ColouredShape("purple", "ball"),
+        ColouredShape("white", "square"),
+        ColouredShape("black", "triangle"),
     }
 )
-"""Never shown in training, though their colours and shapes are: each colour and shape once."""
+"""Held out of training, though their colours and shapes are not: each colour and shape once."""
 
 
-def sprite(thing: Thing, size_px: int) -> Image.Image:
-    """A square RGBA picture of a thing, with a thin rim that sets it off from any background."""
+def sprite(thing: ColouredShape, size_px: int) -> Image.Image:
+    """Draw a square RGBA picture of a shape, with a thin rim against any background."""
     side = size_px * _SCALE
     mask = Image.new("L", (side, side))
     draw = ImageDraw.Draw(mask)
@@ -119,7 +113,7 @@ def _rim_colour(colour: str) -> tuple[int, int, int]:
 
 
 def _fill(draw: ImageDraw.ImageDraw, shape: str, side: int, *, inset: float) -> None:
-    """Fill a shape in white; ``inset`` is the share of the side that it is smaller on each edge."""
+    """Fill a shape in white, reduced by ``inset`` on each edge, a fraction of the side."""
 
     def scaled(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
         shrink = 1 - 2.4 * inset
@@ -180,10 +174,10 @@ def _heart() -> list[tuple[float, float]]:
 
 
 Motion: TypeAlias = Literal["still", "left", "right", "up", "down"]
-"""Where a thing goes; ``still`` stays where it is."""
+"""Direction of motion."""
 
-Place: TypeAlias = Literal["left", "right", "top", "bottom", "middle"]
-"""Where a thing is that stays."""
+Position: TypeAlias = Literal["left", "right", "top", "bottom", "middle"]
+"""Position of a shape that does not move."""
 
 MOTIONS: Final[tuple[Motion, ...]] = ("still", "left", "right", "up", "down")
 CENTRES: Final[dict[str, tuple[float, float]]] = {
@@ -193,36 +187,36 @@ CENTRES: Final[dict[str, tuple[float, float]]] = {
     "bottom": (0.5, 0.76),
     "middle": (0.5, 0.5),
 }
-MOST_AT_ONCE: Final = 4
+MAX_AT_ONCE: Final = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """One kind of thing, from when it comes to when it goes.
+    """The appearance of one coloured shape, once or several times at once.
 
     Args:
-        thing: what.
-        motion: where it goes.
-        place: where it is if it stays; None if it moves or is several.
-        count: how many of it are there at once, 1 to `MOST_AT_ONCE`.
-        size: height of one thing as a share of the frame's height.
-        shift: how far it is moved from its place, so that no two events look the same.
-        span: when.
+        thing: the coloured shape.
+        motion: direction of motion.
+        position: its position if it is single and still; otherwise None.
+        count: number of copies at once, 1 to `MAX_AT_ONCE`.
+        size: height of one copy, as a fraction of the frame's height.
+        shift: random offset from its position, so that no two events are equal.
+        span: span of the event, in seconds.
     """
 
-    thing: Thing
+    thing: ColouredShape
     motion: Motion
-    place: Place | None
+    position: Position | None
     count: int
     size: float
     shift: tuple[float, float]
     span: Span
 
     def centres(self, progress: float) -> list[tuple[float, float]]:
-        """Where the things are.
+        """Return the centre of each copy, as fractions of the frame's width and height.
 
         Args:
-            progress: share of the event that has passed, 0 to 1.
+            progress: fraction of the event that has passed, 0 to 1.
         """
         dx, dy = self.shift
         if self.count > 1:
@@ -231,8 +225,8 @@ class Event:
                 (0.08 + step * (number + 0.5) + dx * 0.5, 0.5 + dy + 0.12 * (-1) ** number)
                 for number in range(self.count)
             ]
-        if self.place is not None:
-            x, y = CENTRES[self.place]
+        if self.position is not None:
+            x, y = CENTRES[self.position]
             return [(x + dx, y + dy)]
         along = 0.08 + 0.84 * progress
         match self.motion:
@@ -245,8 +239,8 @@ class Event:
             case _:
                 return [(0.5 + 5 * dx, 1 - along)]
 
-    def described(self) -> str:
-        """What can be searched for: ``a red ball moves to the left``."""
+    def describe(self) -> str:
+        """Describe the event as a grounding query: ``a red ball moves to the left``."""
         if self.count > 1:
             return f"{COUNT_WORDS[self.count]} {self.thing.plural} appear"
         if self.motion == "still":
@@ -264,17 +258,17 @@ MOTION_WORDS: Final[dict[str, str]] = {
 
 
 def article(name: str) -> str:
-    """``a`` or ``an``."""
+    """Return ``a`` or ``an``."""
     return "an" if name[0] in "aeiou" else "a"
 
 
 @dataclass(frozen=True)
 class Story:
-    """All that happens.
+    """The events of one video.
 
     Args:
-        duration: of the video.
-        events: in their order in time.
+        duration: length of the video, in seconds.
+        events: events in order of time.
     """
 
     duration: Fraction
@@ -282,26 +276,26 @@ class Story:
 
 
 def draw_event(
-    rng: np.random.Generator, thing: Thing, span: Span, *, may_move: bool = True
+    rng: np.random.Generator, thing: ColouredShape, span: Span, *, may_move: bool = True
 ) -> Event:
-    """One event of a given thing at a given time, all else at random."""
+    """Draw an event of a given shape at a given time, with everything else at random."""
     kind = rng.random()
     motion: Motion = "still"
-    place: Place | None = None
+    position: Position | None = None
     count = 1
     if may_move and kind < 0.45:
         motion = MOTIONS[int(rng.integers(1, len(MOTIONS)))]
     elif kind < 0.65:
-        count = int(rng.integers(2, MOST_AT_ONCE + 1))
+        count = int(rng.integers(2, MAX_AT_ONCE + 1))
     else:
-        places: tuple[Place, ...] = ("left", "right", "top", "bottom", "middle")
-        place = places[int(rng.integers(len(places)))]
+        positions: tuple[Position, ...] = ("left", "right", "top", "bottom", "middle")
+        position = positions[int(rng.integers(len(positions)))]
     size = rng.uniform(0.24, 0.32) if count > 1 else rng.uniform(0.32, 0.46)
     shift = (float(rng.uniform(-0.04, 0.04)), float(rng.uniform(-0.05, 0.05)))
     return Event(
         thing=thing,
         motion=motion,
-        place=place,
+        position=position,
         count=count,
         size=float(size),
         shift=shift,
@@ -309,11 +303,11 @@ def draw_event(
     )
 
 
-def draw_things(
-    rng: np.random.Generator, count: int, *, among: Sequence[Thing] | None = None
-) -> list[Thing]:
-    """Different things; in half of the stories some share a colour or a shape, to be told apart."""
-    pool = list(among or all_things())
+def draw_coloured_shapes(
+    rng: np.random.Generator, count: int, *, among: Sequence[ColouredShape] | None = None
+) -> list[ColouredShape]:
+    """Draw different shapes; often some have the same colour or form, so that both matter."""
+    pool = list(among or all_coloured_shapes())
     first = pool[int(rng.integers(len(pool)))]
     things = [first]
     while len(things) < count:
@@ -328,15 +322,15 @@ def draw_things(
 Pixels = NDArray[np.uint8]
 """``(height_px, width_px, 3)`` RGB."""
 
-_COARSEST = 3
+_COARSEST_CELLS = 3
 _OCTAVES = 4
 
 
 def background(rng: np.random.Generator, *, height_px: int, width_px: int) -> Pixels:
-    """A soft, dull landscape of colours: noise of several sizes between three muted tones."""
+    """Draw a background of muted colours: noise of several sizes between three tones."""
     field = np.zeros((height_px, width_px))
     for octave in range(_OCTAVES):
-        cells = _COARSEST * 2**octave
+        cells = _COARSEST_CELLS * 2**octave
         noise = rng.standard_normal((cells, cells)).astype(np.float32)
         smooth = Image.fromarray(noise).resize((width_px, height_px), Image.Resampling.BICUBIC)
         field += np.asarray(smooth) / 2**octave
@@ -350,13 +344,13 @@ def background(rng: np.random.Generator, *, height_px: int, width_px: int) -> Pi
     return pixels
 
 
-def show(base: Pixels, event: Event | None, progress: float) -> Pixels:
-    """A background with the things of one moment on it.
+def render_event(base: Pixels, event: Event | None, progress: float) -> Pixels:
+    """Draw an event on a background.
 
     Args:
-        base: the background, left as it is.
-        event: what is there; nothing if None.
-        progress: share of the event that has passed.
+        base: the background; it is not changed.
+        event: the event; None returns the background.
+        progress: fraction of the event that has passed, 0 to 1.
     """
     if event is None:
         return base

@@ -12,7 +12,11 @@ from seedvideo.evaluate.flashbench.scoring import (
     parse_table,
     tokens_needed,
 )
-from seedvideo.evaluate.metrics.statistics import difference, mcnemar, share
+from seedvideo.evaluate.metrics.statistics import (
+    bootstrap_difference,
+    cluster_bootstrap_mean,
+    mcnemar,
+)
 from seedvideo.sampler.geometry import SEED
 from tests.evaluate.flashbench.small_items import code, item
 
@@ -81,23 +85,23 @@ def test_blinks_are_counted_from_the_dark_between_them() -> None:
 
 
 def test_a_share_and_its_interval() -> None:
-    same = share([[True, False], [True, False], [True, False]])
+    same = cluster_bootstrap_mean([[True, False], [True, False], [True, False]])
     assert (same.value, same.low, same.high) == (0.5, 0.5, 0.5)
     assert (same.videos, same.units) == (3, 6)
-    mixed = share([[True] * 4, [False] * 4])
+    mixed = cluster_bootstrap_mean([[True] * 4, [False] * 4])
     assert (mixed.value, mixed.low, mixed.high) == (0.5, 0.0, 1.0)
     with pytest.raises(ValueError, match="at least one"):
-        share([])
+        cluster_bootstrap_mean([])
 
 
 def test_a_difference_is_paired_by_video() -> None:
     ours = [[True, True], [False, False], [True, False]]
     theirs = [[True, False], [False, False], [False, False]]
-    found = difference(ours, theirs)
+    found = bootstrap_difference(ours, theirs)
     assert found.value == pytest.approx(2 / 6)
     assert 0 <= found.low < found.value < found.high <= 0.5
     with pytest.raises(ValueError, match="same questions"):
-        difference([[True]], [[True, False]])
+        bootstrap_difference([[True]], [[True, False]])
 
 
 def test_mcnemar_by_hand() -> None:
