@@ -26,7 +26,7 @@ from seedvideo.config import PolicyName, SamplingConfig
 from seedvideo.evaluate.metrics.statistics import Estimate, cluster_bootstrap_mean
 from seedvideo.evaluate.registry import SyntheticBenchmark
 from seedvideo.evaluate.results import Outcome, Results
-from seedvideo.evaluate.runner import ModelPredictor, blind, run, settings_of
+from seedvideo.evaluate.runner import ModelPredictor, make_blind, make_settings, run
 from seedvideo.evaluate.scoring import SEEN
 from seedvideo.evaluate.synthetic.dataset import FAMILIES, TEST_SEEDS
 from seedvideo.evaluate.types import Item
@@ -74,7 +74,7 @@ def answered(
     """Ask everything under one condition."""
     is_blind, policy = condition == "blind", POLICY_OF[condition]
     sampling = SamplingConfig(policy=policy, budget_tokens=budget)
-    settings = settings_of(
+    settings = make_settings(
         "synthetic",
         backend,
         sampling=sampling,
@@ -84,10 +84,10 @@ def answered(
     )
     items = both_ways(bench.items)
     print(f"{condition} {budget}: {len(items)} items", file=sys.stderr)
-    shown = blind(backend) if is_blind else backend
+    predicting = make_blind(backend) if is_blind else backend
     with (
         Results(work / "results.jsonl") as results,
-        ModelPredictor(shown, sampling=sampling) as predict,
+        ModelPredictor(predicting, sampling=sampling) as predict,
     ):
         outcomes = run(
             items,

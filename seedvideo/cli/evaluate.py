@@ -278,10 +278,9 @@ def measure(
         The table, and how many items have no answer.
     """
     from seedvideo.evaluate.reporting import report
-    from seedvideo.evaluate.runner import ModelPredictor, run, settings_of
-    from seedvideo.evaluate.runner import blind as blinded
+    from seedvideo.evaluate.runner import ModelPredictor, make_blind, make_settings, run
 
-    settings = settings_of(
+    settings = make_settings(
         asked.name,
         backend,
         sampling=sampling,
@@ -291,7 +290,7 @@ def measure(
     )
     failures = 0
 
-    def tell(item: "Item", outcome: "Outcome", number: int) -> None:
+    def progress(item: "Item", outcome: "Outcome", number: int) -> None:
         nonlocal failures
         talk.status(f"[{number}/{len(items)}] {item.id}")
         if outcome.error is not None:
@@ -301,7 +300,7 @@ def measure(
             elif failures == MAX_REPORTED_FAILURES + 1:
                 talk.note(f"further failures stand in {printable(str(results.path))} only")
 
-    seen = blinded(backend) if blind else backend
+    seen = make_blind(backend) if blind else backend
     with ModelPredictor(seen, sampling=sampling, thinking=thinking) as predict:
         outcomes = run(
             items,
@@ -309,7 +308,7 @@ def measure(
             resolve_path=asked.resolve_path,
             results=results,
             settings=settings,
-            tell=tell,
+            progress=progress,
         )
     table = report(asked, items, outcomes, settings=settings, results=results)
     return table, sum(outcome.prediction is None for outcome in outcomes.values())

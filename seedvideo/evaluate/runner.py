@@ -1,19 +1,15 @@
-"""A model of this package in the eyes of the harness: one call of ask, ground or caption an item.
+"""Evaluation harness: run a predictor over a benchmark, with a resumable results file.
 
-The video of the last item stays open, so that several questions about it share one analysis.
+`run` answers each item once. An item with an answer under the same settings is skipped; a failed
+one is tried again. A failure is recorded with its error code and counts as wrong; the run goes on.
 
-Going over a benchmark: each item once, whatever happens to it, and the results file as it goes.
+`ModelPredictor` answers items with a model of this package. It keeps the video of the last item
+open, so that several questions about it use one analysis.
 
-An item that was answered before under the same settings is not asked again; one that failed is.
-What fails is recorded with its code, counts as wrong and does not stop the others. Knows nothing of
-models: it is given something that answers.
-
-A model with its eyes shut: what do the words alone give away?
-
-Every frame is replaced by grey of the same size before the model sees it, so prompts, times and
-token counts stay as they are. What a blind model gets right, no frame was needed for: its score
-belongs beside every other. One thing is left to it: the times of the frames. A policy that looks at
-the video puts frames where something happens, so the fair blind run uses ``uniform``.
+`make_blind` gives the text-only baseline: every frame is replaced by grey of the same size before
+the model gets it, so prompts, times and token counts do not change. Answers that the baseline gets
+right need no frame. The times of the frames remain: a policy that analyses the video puts frames
+where events are, so the fair baseline uses ``uniform``.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -45,12 +41,12 @@ if TYPE_CHECKING:
 
 
 class ModelPredictor:
-    """Answers items; a `Predictor`. Close it, or use it in a ``with`` statement.
+    """A `Predictor` that runs a model. Close it, or use it in a ``with`` statement.
 
     Args:
         backend: a loaded model, or a blind one.
-        sampling: how frames are sampled; the part of a video that an item is about is its window.
-        thinking: whether the model thinks before it answers.
+        sampling: sampling options; an item's clip becomes their window.
+        thinking: whether the model generates reasoning before its answer.
     """
 
     def __init__(
@@ -68,7 +64,7 @@ class ModelPredictor:
 
     def __call__(self, item: Item, path: Path) -> Prediction:
         """Answer one item; see `Predictor`."""
-        video = self._opened(path)
+        video = self._open_video(path)
         task = make_task(
             item.task,
             question=item.question,
@@ -102,7 +98,7 @@ class ModelPredictor:
     ) -> None:
         self.close()
 
-    def _opened(self, path: Path) -> Video:
+    def _open_video(self, path: Path) -> Video:
         if self._video is None or self._path != path:
             self.close()
             self._video = seedvideo.open(path)
@@ -110,7 +106,7 @@ class ModelPredictor:
         return self._video
 
 
-def settings_of(
+def make_settings(
     bench: str,
     backend: Backend,
     *,
@@ -119,7 +115,7 @@ def settings_of(
     blind: bool,
     generator: str = "",
 ) -> Settings:
-    """Everything that the predictions of a `ModelPredictor` depend on."""
+    """Return everything that the predictions of a `ModelPredictor` depend on."""
     return Settings(
         bench,
         {
@@ -136,7 +132,7 @@ def settings_of(
 
 
 def _with_window(sampling: SamplingConfig, item: Item) -> SamplingConfig:
-    """The config for the part of the video that counts, in the seconds that were written."""
+    """Restrict sampling to an item's clip; decimal seconds are taken exactly as written."""
     if item.clip is None:
         return sampling
     start, end = (Fraction(str(time)) for time in item.clip)
@@ -144,7 +140,7 @@ def _with_window(sampling: SamplingConfig, item: Item) -> SamplingConfig:
 
 
 def _predict_answer(record: Any) -> Prediction:
-    return Prediction(answer=record.answer.answer, raw=record.answer.raw, **_costs(record))
+    return Prediction(answer=record.answer.answer, raw=record.answer.raw, **_usage_fields(record))
 
 
 def _predict_spans(record: Any) -> Prediction:
@@ -154,7 +150,7 @@ def _predict_spans(record: Any) -> Prediction:
         spans=tuple((span.start_s, span.end_s) for span in found),
         scores=() if None in scores else tuple(scores),
         raw=record.grounding.raw,
-        **_costs(record),
+        **_usage_fields(record),
     )
 
 
@@ -162,11 +158,11 @@ def _predict_events(record: "Record") -> Prediction:
     return Prediction(
         spans=tuple((event.start_s, event.end_s) for event in record.events),
         captions=tuple(event.text for event in record.events),
-        **_costs(record),
+        **_usage_fields(record),
     )
 
 
-def _costs(record: "Record") -> dict[str, Any]:
+def _usage_fields(record: "Record") -> dict[str, Any]:
     plan = record.plan
     return {
         "confident": record.confident,
@@ -180,17 +176,17 @@ _PREDICTIONS: Final[Mapping[str, Callable[["Record"], Prediction]]] = {
     "ask": _predict_answer,
     "ground": _predict_spans,
 }
-"""What becomes a prediction, by the task of the record."""
+"""From a record to a prediction, by the task of the record."""
 
 
 SUFFIXES: Final = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".MP4", ".m4v")
-"""Containers in which a video of a benchmark may lie, whatever extension its item names."""
+"""Extensions tried for a video, whatever extension its item names."""
 
 PathResolver: TypeAlias = Callable[[Item], Path | None]
-"""Where an item's video lies; None if it is not there. It may be made now."""
+"""Returns the path of an item's video, or None if it does not exist. It may generate the video."""
 
-Tell: TypeAlias = Callable[[Item, Outcome, int], None]
-"""Told each new outcome, and how many items are behind it."""
+ProgressCallback: TypeAlias = Callable[[Item, Outcome, int], None]
+"""Called with an item, its new outcome, and its number in the run, from 1."""
 
 
 def run(
@@ -200,17 +196,17 @@ def run(
     resolve_path: PathResolver,
     results: Results,
     settings: Settings,
-    tell: Tell | None = None,
+    progress: ProgressCallback | None = None,
 ) -> dict[str, Outcome]:
     """Answer every item that has no answer yet.
 
     Args:
-        items: of one benchmark.
-        predict: answers one; what it raises is recorded as that item's failure.
+        items: items of one benchmark.
+        predict: answers one item; an exception is recorded as that item's failure.
         resolve_path: finds an item's video.
-        results: where outcomes go, and where earlier ones come from.
-        settings: of this run.
-        tell: called after each item that was asked now.
+        results: results file for new outcomes, with earlier ones.
+        settings: settings of this run.
+        progress: called after each item that is answered now.
 
     Returns:
         The outcome of each item, by its id.
@@ -229,25 +225,25 @@ def run(
         if kept is not None and kept.is_of(item) and kept.error is None:
             outcomes[item.id] = kept
             continue
-        outcome = _ask(item, predict=predict, resolve_path=resolve_path)
+        outcome = _evaluate_item(item, predict=predict, resolve_path=resolve_path)
         results.add(settings, outcome)
         outcomes[item.id] = outcome
-        if tell is not None:
-            tell(item, outcome, number)
+        if progress is not None:
+            progress(item, outcome, number)
     return outcomes
 
 
 def sort_by_video(items: Iterable[Item]) -> list[Item]:
-    """Items in the order of their videos' first, so that a video is opened and looked at once."""
+    """Group items by video, in order of first appearance, so that each video is analysed once."""
     first: dict[str, int] = {}
     return sorted(items, key=lambda item: first.setdefault(item.video, len(first)))
 
 
 def find_videos_folder(name: str) -> Path:
-    """A folder of videos.
+    """Return the path of a folder of videos.
 
     Raises:
-        InputError: ``input.not_found`` if there is none of that name.
+        InputError: ``input.not_found`` if the folder does not exist.
     """
     folder = Path(name)
     if not folder.is_dir():
@@ -258,9 +254,9 @@ def find_videos_folder(name: str) -> Path:
 
 
 def folder_resolver(folder: Path) -> PathResolver:
-    """Finds videos below a folder: by name, or with another extension.
+    """Make a resolver of videos in a folder: by name, or with another extension.
 
-    A name that leads out of the folder is not there: annotations come from elsewhere.
+    A name that leads out of the folder is not found: annotations are untrusted.
     """
 
     def find(item: Item) -> Path | None:
@@ -274,7 +270,7 @@ def folder_resolver(folder: Path) -> PathResolver:
     return find
 
 
-def _ask(item: Item, *, predict: Predictor, resolve_path: PathResolver) -> Outcome:
+def _evaluate_item(item: Item, *, predict: Predictor, resolve_path: PathResolver) -> Outcome:
     started = perf_counter()
     try:
         path = resolve_path(item)
@@ -283,13 +279,13 @@ def _ask(item: Item, *, predict: Predictor, resolve_path: PathResolver) -> Outco
         prediction = predict(item, path)
         scores = score_item(item, prediction)
     except Exception as error:  # noqa: BLE001
-        # One bad video, or a bug that it wakes, must not take the others with it.
-        told = error_record(error)
+        # One bad video, or a bug that it triggers, must not stop the run.
+        failure = error_record(error)
         return Outcome(
             id=item.id,
             digest=item.digest,
-            error=told.code,
-            message=told.message,
+            error=failure.code,
+            message=failure.message,
             scores=score_item(item, None),
             spent_s=round(perf_counter() - started, 3),
         )
@@ -306,19 +302,19 @@ GREY: Final = 128
 """Brightness of every pixel."""
 
 
-def blindfold(parts: Sequence[Part]) -> list[Part]:
-    """The same parts with every picture grey."""
+def replace_with_grey(parts: Sequence[Part]) -> list[Part]:
+    """Replace every picture of a prompt by grey of the same size."""
     return [
         ImagePart(np.full_like(part.pixels, GREY)) if isinstance(part, ImagePart) else part
         for part in parts
     ]
 
 
-class Blind:
-    """A backend that sees nothing; `blind` makes the right kind.
+class BlindBackend:
+    """A backend whose model gets grey frames; `make_blind` makes the right class.
 
     Args:
-        backend: whose words, sizes and costs these are.
+        backend: backend of the model; names, sizes and token counts are its own.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -326,57 +322,57 @@ class Blind:
 
     @property
     def name(self) -> str:
-        """Of the model behind."""
+        """Name of the model."""
         return self._backend.name
 
     @property
     def sha256(self) -> str:
-        """Of the model behind."""
+        """Hash of the model."""
         return self._backend.sha256
 
     @property
     def geometry(self) -> TokenGeometry:
-        """Of the model behind."""
+        """Token geometry of the model."""
         return self._backend.geometry
 
     def count_text_tokens(self, text: str) -> int:
-        """As the model behind counts."""
+        """Count the tokens of a text."""
         return self._backend.count_text_tokens(text)
 
     def frame_text_tokens(self, time_text: str) -> int:
-        """As the model behind counts."""
+        """Count the tokens of a frame's timestamp text and markup."""
         return self._backend.frame_text_tokens(time_text)
 
     def generate(self, parts: Sequence[Part], **options: Any) -> Any:
-        """Let the model behind answer without pictures; see `Backend.generate`."""
-        return self._backend.generate(blindfold(parts), **options)
+        """Generate text without pictures; see `Backend.generate`."""
+        return self._backend.generate(replace_with_grey(parts), **options)
 
 
-class BlindNative(Blind):
+class _BlindSupportingChoice(BlindBackend):
     """A blind backend whose model can choose among candidates and point at frames.
 
     Args:
-        backend: one with both abilities.
+        backend: backend with both abilities.
     """
 
     @property
     def points(self) -> bool:
-        """As the model behind does."""
+        """Whether the model can point at frames."""
         pointer: Any = self._backend
         return bool(pointer.points)
 
     def choose(self, parts: Sequence[Part], candidates: Sequence[str], **options: Any) -> Any:
-        """Let the model behind choose without pictures; see `Chooser.choose`."""
+        """Choose without pictures; see `Chooser.choose`."""
         chooser: Any = self._backend
-        return chooser.choose(blindfold(parts), candidates, **options)
+        return chooser.choose(replace_with_grey(parts), candidates, **options)
 
     def point(self, parts: Sequence[Part], **options: Any) -> Any:
-        """Let the model behind point without pictures; see `Pointer.point`."""
+        """Point at frames without pictures; see `Pointer.point`."""
         pointer: Any = self._backend
-        return pointer.point(blindfold(parts), **options)
+        return pointer.point(replace_with_grey(parts), **options)
 
 
-def blind(backend: Backend) -> Backend:
-    """A backend that answers as this one does with its eyes shut."""
+def make_blind(backend: Backend) -> Backend:
+    """Make the text-only baseline of a backend."""
     is_able = isinstance(backend, Chooser) and isinstance(backend, Pointer)
-    return BlindNative(backend) if is_able else Blind(backend)
+    return _BlindSupportingChoice(backend) if is_able else BlindBackend(backend)

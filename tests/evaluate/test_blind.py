@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from seedvideo.evaluate.runner import GREY, blind
+from seedvideo.evaluate.runner import GREY, make_blind
 from seedvideo.model.backends.base import ImagePart, Part, TextPart, pack
 from tests.synthetic_clips import COLOURS, ColourModel
 
@@ -20,7 +20,7 @@ PARTS = pack([(Fraction(0), frame("red", 16)), (Fraction(1), frame("blue", 48))]
 
 def test_pictures_are_grey_and_nothing_else_changes() -> None:
     model = ColourModel()
-    seen = blind(model)
+    seen = make_blind(model)
     answer = seen.generate(PARTS)
     (parts,) = model.seen
     assert [part.text for part in parts if isinstance(part, TextPart)] == [
@@ -47,7 +47,7 @@ def test_a_model_that_chooses_and_points_still_does() -> None:
             greys = [(p.pixels == GREY).all() for p in parts if isinstance(p, ImagePart)]
             return greys, options
 
-    seen: Any = blind(Choosing())
+    seen: Any = make_blind(Choosing())
     assert seen.choose(PARTS, ["a", "b"], skill="ask") == (
         [True, True],
         ["a", "b"],
@@ -55,4 +55,4 @@ def test_a_model_that_chooses_and_points_still_does() -> None:
     )
     assert seen.points
     assert seen.point(PARTS, skill="ground") == ([True, True], {"skill": "ground"})
-    assert not hasattr(blind(ColourModel()), "choose")
+    assert not hasattr(make_blind(ColourModel()), "choose")

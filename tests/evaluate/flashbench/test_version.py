@@ -4,14 +4,15 @@ import hashlib
 import json
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from seedvideo.evaluate.flashbench import TASKS, DifficultyConfig, make_script
+from seedvideo.evaluate.flashbench import DifficultyConfig, TaskId, make_script
 from seedvideo.evaluate.flashbench.scenes import Canvas, Scene, paint
-from seedvideo.evaluate.flashbench.spec import GENERATOR_VERSION
+from seedvideo.evaluate.flashbench.spec import GENERATOR_VERSION, Style
 
 KEPT = Path(__file__).with_name("version.json")
-STYLES = ("calm", "noise", "pan", "flicker", "grain", "crowd", "dissolve", "deck")
+TASKS: tuple[TaskId, ...] = get_args(TaskId)
+STYLES: tuple[Style, ...] = get_args(Style)
 
 
 def digests() -> dict[str, str]:
