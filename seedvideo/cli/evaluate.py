@@ -322,10 +322,10 @@ def score_file(path: Path, asked: "Benchmark", items: "Sequence[Item]") -> tuple
     """
     from seedvideo.evaluate.annotations import read_json_lines
     from seedvideo.evaluate.reporting import report
-    from seedvideo.evaluate.results import Outcome, Settings, no_predictions, read_predictions
+    from seedvideo.evaluate.results import Outcome, Settings, predictions_error, read_predictions
 
     tasks = {item.id: item.task for item in asked.items}
-    given = read_predictions(path, read_json_lines(path, wrong=no_predictions), tasks=tasks)
+    given = read_predictions(path, read_json_lines(path, make_error=predictions_error), tasks=tasks)
     outcomes = {
         item.id: Outcome(id=item.id, digest=item.digest, prediction=given[item.id])
         for item in items

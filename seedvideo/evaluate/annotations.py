@@ -1,10 +1,7 @@
-"""JSON that others wrote, checked by pydantic: a `ValueError` names the key that is wrong.
+"""Annotation files: read as text, JSON or JSON lines, and validated by pydantic models.
 
-A benchmark declares a `Row` with the keys that it reads and calls `read`.
-
-Annotation files as text, JSON or JSON lines, and one error for all that is wrong in them.
-
-Knows no benchmark.
+A benchmark declares a `Row` with the keys that it reads and calls `validate`, whose `ValueError`
+names the wrong key. `annotation_error` makes the one error of a file in another form.
 """
 
 import json
@@ -26,24 +23,24 @@ from seedvideo.evaluate.metrics.temporal import Span
 from seedvideo.utils.text import printable
 from seedvideo.validation import explain
 
-_MOST_SHOWN: Final = 60
-"""Characters of a value that a message shows."""
+_MAX_QUOTED_CHARS: Final = 60
+"""Maximum length of a value in a message, in characters."""
 
 
-def parsed(text: str) -> Any:
+def parse_json(text: str) -> Any:
     """Parse a JSON text.
 
     Raises:
         ValueError: if it is not valid JSON, or an object has the same key twice.
     """
     try:
-        return json.loads(text, object_pairs_hook=_object, parse_int=_whole)
+        return json.loads(text, object_pairs_hook=_unique_keys, parse_int=_parse_int)
     except json.JSONDecodeError as error:
         line = f"line {error.lineno}, " if "\n" in text.strip() else ""
         why = f"{error.msg[:1].lower()}{error.msg[1:]}"
-        raise ValueError(f"is no JSON: {why}, at {line}column {error.colno}") from error
+        raise ValueError(f"is not valid JSON: {why}, at {line}column {error.colno}") from error
     except RecursionError as error:
-        raise ValueError("is no JSON that can be read: it is nested too deeply") from error
+        raise ValueError("is JSON nested too deeply to be read") from error
 
 
 def _as_name(value: object) -> object:
@@ -54,20 +51,20 @@ def _as_number(value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{shown(value)} is not a number") from error
+        raise ValueError(f"{quote_json(value)} is not a number") from error
     except OverflowError as error:
-        raise ValueError(f"{shown(value)} is too large") from error
+        raise ValueError(f"{quote_json(value)} is too large") from error
 
 
 def _as_tuple(value: object) -> tuple[object, ...]:
     if not isinstance(value, list):
-        raise ValueError(f"{shown(value)} is not a list")
+        raise ValueError(f"{quote_json(value)} is not a list")
     return tuple(value)
 
 
 def _as_span(value: object) -> Span:
     if not isinstance(value, list) or len(value) != 2:
-        raise ValueError(f"{shown(value)} is not a pair of start and end")
+        raise ValueError(f"{quote_json(value)} is not a pair of start and end")
     return _as_number(value[0]), _as_number(value[1])
 
 
@@ -94,50 +91,54 @@ class Row(BaseModel):
 R = TypeVar("R", bound=Row)
 
 
-def read(kind: type[R], value: object) -> R:
-    """Check a JSON object.
+def validate(kind: type[R], value: object) -> R:
+    """Validate a JSON object.
+
+    Args:
+        kind: model with the keys to read.
+        value: the value.
 
     Raises:
-        ValueError: if it is another value, or a key is missing or wrong.
+        ValueError: if it is not an object, or a key is missing or wrong.
     """
     if not isinstance(value, dict):
-        raise ValueError(f"it is not a JSON object: {shown(value)}")
+        raise ValueError(f"it is not a JSON object: {quote_json(value)}")
     try:
         return kind.model_validate(value)
     except ValidationError as error:
         raise ValueError(explain(error)) from error
 
 
-def shown(value: Any) -> str:
+def quote_json(value: Any) -> str:
     """Return a value as JSON, shortened for a message."""
     written = json.dumps(value, ensure_ascii=False, default=str)
     # Pydantic cannot report a text with lone surrogates.
     written = written.encode("utf-8", "backslashreplace").decode("utf-8")
-    return written if len(written) <= _MOST_SHOWN else f"{written[:_MOST_SHOWN]}..."
+    return written if len(written) <= _MAX_QUOTED_CHARS else f"{written[:_MAX_QUOTED_CHARS]}..."
 
 
-def _whole(digits: str) -> int:
+def _parse_int(digits: str) -> int:
     try:
         return int(digits)
     except ValueError as error:
         raise ValueError(f"holds a number of {len(digits):,} digits, which is too large") from error
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made: dict[str, Any] = {}
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
     for key, value in pairs:
-        if key in made:
-            raise ValueError(f"has the key {shown(key)} twice")
-        made[key] = value
-    return made
+        if key in result:
+            raise ValueError(f"has the key {quote_json(key)} twice")
+        result[key] = value
+    return result
 
 
-Wrong: TypeAlias = Callable[[Path, str], InputError]
-"""Makes the error of a file from what is wrong in it."""
+ErrorFactory: TypeAlias = Callable[[Path, str], InputError]
+"""From a path and a problem to an error."""
 
 
-def not_published(path: Path, why: str) -> InputError:
-    """The error of a file that does not have the form in which its benchmark is published."""
+def annotation_error(path: Path, why: str) -> InputError:
+    """Make the error of a file that does not have the published form of its benchmark."""
     return InputError(
         "input.annotations",
         f"{printable(str(path))} is not as published: {printable(why)}",
@@ -146,7 +147,7 @@ def not_published(path: Path, why: str) -> InputError:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a file.
+    """Read the bytes of a file.
 
     Raises:
         InputError: ``input.not_found`` or ``input.unreadable``.
@@ -163,66 +164,69 @@ def read_bytes(path: Path) -> bytes:
         raise InputError("input.unreadable", f"{shown} cannot be read: {reason}") from error
 
 
-def read_text(path: Path, *, wrong: Wrong = not_published) -> str:
-    """The text of a file.
+def read_text(path: Path, *, make_error: ErrorFactory = annotation_error) -> str:
+    """Read the text of a UTF-8 file.
 
     Args:
-        path: of the file.
-        wrong: makes the error.
+        path: the file.
+        make_error: makes the error of a file that is not text.
 
     Raises:
-        InputError: as `read_bytes`, and that of ``wrong`` if it is no text.
+        InputError: as `read_bytes`, and that of ``make_error``.
     """
     try:
         return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise wrong(path, "it is no text") from error
+        raise make_error(path, "it is not UTF-8 text") from error
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file.
+    """Read the value of a JSON file.
 
     Raises:
-        InputError: as `read_text`, and ``input.annotations`` if it is no JSON.
+        InputError: as `read_text`, and ``input.annotations`` if it is not valid JSON.
     """
     try:
-        return parsed(read_text(path))
+        return parse_json(read_text(path))
     except ValueError as error:
-        raise not_published(path, f"it {error}") from error
+        raise annotation_error(path, f"it {error}") from error
 
 
-def read_json_lines(path: Path, *, wrong: Wrong = not_published) -> dict[int, Any]:
-    """The values in a file with one JSON value a line, by the number of their line.
-
-    Empty lines are passed over.
+def read_json_lines(path: Path, *, make_error: ErrorFactory = annotation_error) -> dict[int, Any]:
+    """Read a file with one JSON value per line: values by line number; empty lines are skipped.
 
     Args:
-        path: of the file.
-        wrong: makes the error.
+        path: the file.
+        make_error: makes the error of a file in another form.
 
     Raises:
-        InputError: as `read_text`, and that of ``wrong`` if a line is no JSON.
+        InputError: as `read_text`, and that of ``make_error`` if a line is not valid JSON.
     """
     values = {}
-    for number, line in enumerate(lines_of(read_text(path, wrong=wrong)), start=1):
+    for number, line in enumerate(split_lines(read_text(path, make_error=make_error)), start=1):
         if line.strip():
             try:
-                values[number] = parsed(line)
+                values[number] = parse_json(line)
             except ValueError as error:
-                raise wrong(path, f"line {number} {error}") from error
+                raise make_error(path, f"line {number} {error}") from error
     return values
 
 
-def lines_of(text: str) -> list[str]:
-    """The lines of a file; `str.splitlines` would also break one at a U+2028 inside a sentence."""
+def split_lines(text: str) -> list[str]:
+    """Split text at newlines only; `str.splitlines` also splits a sentence at U+2028."""
     return text.split("\n")
 
 
-def refuse_more(more: tuple[Path, ...], *, most: int, told: str) -> None:
-    """Say that there are more files than the benchmark is published with.
+def reject_extra_files(more: tuple[Path, ...], *, max_files: int, expected: str) -> None:
+    """Reject more files than the benchmark is published with.
+
+    Args:
+        more: files after the first one.
+        max_files: their maximum number.
+        expected: description of the expected files.
 
     Raises:
-        InputError: ``input.annotations`` if there are.
+        InputError: ``input.annotations`` if there are more.
     """
-    if len(more) > most:
-        raise not_published(more[most], f"it is one file too many: {told}")
+    if len(more) > max_files:
+        raise annotation_error(more[max_files], f"it is one file too many, expected {expected}")

@@ -1,29 +1,25 @@
-"""Video-MME: questions with four options about videos of 11 seconds to an hour.
+"""Adapters of published benchmarks: Charades-STA, Video-MME and ActivityNet Captions.
 
-Fu et al., "Video-MME: the first-ever comprehensive evaluation benchmark of multi-modal LLMs in
-video analysis", CVPR 2025. Three forms are read: the published parquet file (needs the package
-pyarrow), the same rows as JSON or JSON lines, and the JSON of the leaderboard, in which a video
-holds its ``questions``. Videos are ``videoID.mp4``. Subtitles are not used.
+Each turns its annotation files into items. Nothing is downloaded: annotations and videos are the
+user's own copies. A new benchmark is a class with the properties of `Adapter`, and an entry in
+`ADAPTERS`.
 
-Charades-STA: moments of daily life at home, found by a sentence.
+Charades-STA: Gao et al., "TALL: temporal activity localization via language query", ICCV 2017.
+Moments of daily life at home, to be found by a sentence. The annotations are lines ``VIDEO START
+END##SENTENCE`` with seconds. The optional second file is the CSV of the Charades videos, of which
+only the columns ``id`` and ``length`` (seconds) are read. Videos are ``VIDEO.mp4``.
 
-Gao et al., "TALL: temporal activity localization via language query", ICCV 2017. The annotations
-are lines ``VIDEO START END##SENTENCE`` with seconds; the optional second file is the CSV of the
-Charades videos, of which only the columns ``id`` and ``length`` (seconds) are read. Videos are
-``VIDEO.mp4``.
+Video-MME: Fu et al., "Video-MME: the first-ever comprehensive evaluation benchmark of multi-modal
+LLMs in video analysis", CVPR 2025. Questions with four options about videos of 11 seconds to an
+hour. Three forms are read: the published parquet file (needs the package pyarrow), the same rows as
+JSON or JSON lines, and the JSON of the leaderboard, in which a video holds its ``questions``.
+Videos are ``videoID.mp4``. Subtitles are not used.
 
-ActivityNet Captions: everything that happens in a video, with times.
-
-Krishna et al., "Dense-captioning events in videos", ICCV 2017. The annotations are one JSON object:
-a video's name to ``duration``, ``timestamps`` (pairs of seconds) and ``sentences``. ``val_1.json``
-and ``val_2.json`` are two annotators' tellings of nearly the same videos; given both, each
-prediction is scored against the better one. Videos are ``NAME.mp4`` or another container, ``v_``
-included.
-
-Benchmarks as they are published: a file a benchmark turns its annotations into items.
-
-Nothing is downloaded: annotations and videos are the user's own copies. A new one is a class with a
-name, its task, its headline measures and ``items``, and a line here.
+ActivityNet Captions: Krishna et al., "Dense-captioning events in videos", ICCV 2017. All events of
+a video, with times. The annotations are one JSON object: a video's name to ``duration``,
+``timestamps`` (pairs of seconds) and ``sentences``. ``val_1.json`` and ``val_2.json`` come from two
+annotators of nearly the same videos; with both, each prediction is scored against the better one.
+Videos are ``NAME.mp4`` or another container; the name starts with ``v_``.
 """
 
 import csv
@@ -41,15 +37,15 @@ from seedvideo.evaluate.annotations import (
     Row,
     Spans,
     Texts,
-    lines_of,
-    not_published,
-    read,
+    annotation_error,
+    quote_json,
     read_bytes,
     read_json,
     read_json_lines,
     read_text,
-    refuse_more,
-    shown,
+    reject_extra_files,
+    split_lines,
+    validate,
 )
 from seedvideo.evaluate.metrics.answers import strip_option_letter
 from seedvideo.evaluate.types import Adapter, Item, Reference, Task
@@ -75,27 +71,27 @@ class VideoMme:
     headline = ("accuracy",)
 
     def items(self, annotations: Path, *more: Path) -> list[Item]:
-        """Every question as an item; see `Adapter.items`."""
-        refuse_more(more, most=0, told="there is only one")
+        """Read every question as an item; see `Adapter.items`."""
+        reject_extra_files(more, max_files=0, expected="only one")
         items = []
-        for position, row in enumerate(_rows(annotations), start=1):
+        for number, row in enumerate(_iter_rows(annotations), start=1):
             try:
-                items.append(_item(row))
+                items.append(_question_item(row))
             except ValueError as error:
-                raise not_published(annotations, f"question {position}: {error}") from error
+                raise annotation_error(annotations, f"question {number}: {error}") from error
         if not items:
-            raise not_published(annotations, "it has no question")
+            raise annotation_error(annotations, "it has no questions")
         return items
 
 
-def _item(row: Mapping[str, Any]) -> Item:
-    asked = read(_Question, dict(row))
+def _question_item(row: Mapping[str, Any]) -> Item:
+    asked = validate(_Question, dict(row))
     options = tuple(
         strip_option_letter(option, place) for place, option in enumerate(asked.options)
     )
     letter = asked.answer.strip()
     if len(letter) != 1 or letter not in LETTERS[: len(options)]:
-        raise ValueError(f"answer {shown(letter)} is not a letter of {len(options)} options")
+        raise ValueError(f"answer {quote_json(letter)} is not a letter of {len(options)} options")
     return Item(
         id=asked.question_id,
         task="ask",
@@ -107,10 +103,10 @@ def _item(row: Mapping[str, Any]) -> Item:
     )
 
 
-def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    """One mapping a question, whatever the form of the file."""
+def _iter_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Yield one mapping per question, whatever the form of the file."""
     if path.suffix == ".parquet":
-        yield from _parquet(path)
+        yield from _read_parquet(path)
         return
     is_lines = path.suffix == ".jsonl"
     values = list(read_json_lines(path).values()) if is_lines else read_json(path)
@@ -119,7 +115,7 @@ def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
             yield value
             continue
         about = {key: inner for key, inner in value.items() if key != "questions"}
-        # The leaderboard's form names videos by number alone where it leaves videoID out.
+        # Without videoID, the leaderboard's form names videos by number.
         about.setdefault("videoID", value.get("video_id"))
         for question in _objects(value["questions"], path, "questions"):
             yield {**about, **question}
@@ -127,11 +123,11 @@ def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
 
 def _objects(values: Any, path: Path, name: str) -> list[dict[str, Any]]:
     if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
-        raise not_published(path, f"{name} is no list of JSON objects")
+        raise annotation_error(path, f"{name} is not a list of JSON objects")
     return values
 
 
-def _parquet(path: Path) -> list[dict[str, Any]]:
+def _read_parquet(path: Path) -> list[dict[str, Any]]:
     try:
         import pyarrow
         from pyarrow import parquet
@@ -146,7 +142,7 @@ def _parquet(path: Path) -> list[dict[str, Any]]:
         data = pyarrow.BufferReader(read_bytes(path))
         rows: list[dict[str, Any]] = parquet.read_table(data).to_pylist()
     except pyarrow.ArrowException as error:
-        raise not_published(path, f"it is no parquet file that can be read: {error}") from error
+        raise annotation_error(path, f"it is not a readable parquet file: {error}") from error
     return rows
 
 
@@ -169,26 +165,25 @@ class CharadesSta:
     headline = ("R@1 IoU 0.5", "R@1 IoU 0.7", "mIoU")
 
     def items(self, annotations: Path, *more: Path) -> list[Item]:
-        """Every line as an item; see `Adapter.items`.
+        """Read every line as an item; see `Adapter.items`.
 
-        A moment is kept as it is written. One that runs backward, as in the training
-        file, can't be met, and
-        stays in the count as in the official scores.
+        Moments are not changed. A reversed one, as in the training file, has an IoU of 0 with every
+        prediction and stays in the count, as in the official scores.
         """
-        refuse_more(more, most=1, told="the lines, then the CSV with the lengths")
-        lengths_s = _lengths(more[0]) if more else {}
+        reject_extra_files(more, max_files=1, expected="the lines, then the CSV with the lengths")
+        lengths_s = _read_lengths(more[0]) if more else {}
         items = []
         queries: Counter[str] = Counter()
-        for place, line in enumerate(lines_of(read_text(annotations)), start=1):
+        for place, line in enumerate(split_lines(read_text(annotations)), start=1):
             if not line.strip():
                 continue
             found = _LINE.fullmatch(line)
             try:
                 if found is None:
-                    raise ValueError("it does not read VIDEO START END##SENTENCE")
+                    raise ValueError("it does not have the form VIDEO START END##SENTENCE")
                 video = found["video"]
                 queries[video] += 1
-                moment = read(_Moment, found.groupdict())
+                moment = validate(_Moment, found.groupdict())
                 item = Item(
                     id=f"{video}#{queries[video]}",
                     task="ground",
@@ -198,22 +193,22 @@ class CharadesSta:
                     spans=((moment.start, moment.end),),
                 )
             except ValueError as error:
-                raise not_published(annotations, f"line {place}: {error}") from error
+                raise annotation_error(annotations, f"line {place}: {error}") from error
             items.append(item)
         if not items:
-            raise not_published(annotations, "it has no line")
+            raise annotation_error(annotations, "it has no lines")
         return items
 
 
-def _lengths(path: Path) -> dict[str, float]:
-    """Seconds of each video, from the CSV of the data set."""
+def _read_lengths(path: Path) -> dict[str, float]:
+    """Read the length of each video in seconds, from the CSV of the data set."""
     rows = csv.DictReader(io.StringIO(read_text(path)))
     try:
         return {row["id"]: float(row["length"]) for row in rows}
     except (KeyError, TypeError, ValueError) as error:
-        raise not_published(path, "it has no columns id and length in seconds") from error
+        raise annotation_error(path, "it has no columns id and length in seconds") from error
     except csv.Error as error:
-        raise not_published(path, f"line {rows.line_num} is no CSV: {error}") from error
+        raise annotation_error(path, f"line {rows.line_num} is not valid CSV: {error}") from error
 
 
 class _Video(Row):
@@ -233,25 +228,25 @@ class ActivityNetCaptions:
     """The validation split has 4,917 videos."""
 
     name = "activitynet-captions"
-    about = "tell all events with times: val_1.json [val_2.json]"
+    about = "caption all events with times: val_1.json [val_2.json]"
     task: Task = "dense"
     headline = ("F1", "SODA_d", "SODA_c ROUGE-L")
 
     def items(self, annotations: Path, *more: Path) -> list[Item]:
-        """Every video of any file as an item; see `Adapter.items`."""
-        refuse_more(more, most=1, told="val_1.json, then val_2.json")
-        told: dict[str, list[Reference]] = {}
+        """Read every video of any file as an item; see `Adapter.items`."""
+        reject_extra_files(more, max_files=1, expected="val_1.json, then val_2.json")
+        references: dict[str, list[Reference]] = {}
         duration_s: dict[str, float] = {}
         for path in (annotations, *more):
-            for video, entry in _videos(path).items():
+            for video, entry in _read_videos(path).items():
                 try:
-                    row = read(_Video, entry)
-                    told.setdefault(video, []).append(row.reference())
+                    row = validate(_Video, entry)
+                    references.setdefault(video, []).append(row.reference())
                     duration_s.setdefault(video, row.duration)
                 except ValueError as error:
-                    raise not_published(path, f"video {video!r}: {error}") from error
+                    raise annotation_error(path, f"video {video!r}: {error}") from error
         items = []
-        for video, (first, *others) in told.items():
+        for video, (first, *others) in references.items():
             try:
                 item = Item(
                     id=video,
@@ -263,15 +258,15 @@ class ActivityNetCaptions:
                     others=tuple(others),
                 )
             except ValueError as error:
-                raise not_published(annotations, str(error)) from error
+                raise annotation_error(annotations, str(error)) from error
             items.append(item)
         return items
 
 
-def _videos(path: Path) -> Mapping[str, Any]:
+def _read_videos(path: Path) -> Mapping[str, Any]:
     value = read_json(path)
     if not isinstance(value, dict) or not value:
-        raise not_published(path, "it is not a JSON object with one key per video")
+        raise annotation_error(path, "it is not a JSON object with one key per video")
     return value
 
 

@@ -13,7 +13,7 @@ from itertools import product
 from pathlib import Path
 from typing import Final
 
-from seedvideo.evaluate.annotations import not_published
+from seedvideo.evaluate.annotations import annotation_error
 from seedvideo.evaluate.datasets import ADAPTERS
 from seedvideo.evaluate.runner import PathResolver, folder_resolver
 from seedvideo.evaluate.synthetic.dataset import (
@@ -76,7 +76,7 @@ def load_published(name: str, annotations: Sequence[Path], videos: Path) -> Benc
     items = adapter.items(first, *more)
     for one, count in Counter(item.id for item in items).items():
         if count > 1:
-            raise not_published(first, f"{count} items have the id {one!r}")
+            raise annotation_error(first, f"{count} items have the id {one!r}")
     return Benchmark(name, tuple(items), folder_resolver(videos), tuple(adapter.headline))
 
 

@@ -55,7 +55,7 @@ def render(
         others: settings of each other run, its comparisons with this one, and their item count.
         notes: lines above the tables.
     """
-    lines = [f"# {settings.line()}", "", *(f"{note}  " for note in notes), _counts(summary), ""]
+    lines = [f"# {settings.describe()}", "", *(f"{note}  " for note in notes), _counts(summary), ""]
     for task in summary.tasks:
         lines += _task_section(task, headline)
     if runs:
@@ -136,7 +136,7 @@ def _runs_section(runs: Sequence[tuple[Settings, Summary]], headline: Sequence[s
             for scored in task.overall.scored
         }
         cells = " | ".join(found.get(column, "") for column in columns)
-        lines.append(f"| {_cell(settings.line())} | {cells} |")
+        lines.append(f"| {_cell(settings.describe())} | {cells} |")
     return [*lines, ""]
 
 
@@ -144,7 +144,7 @@ def _comparison_section(
     settings: Settings, comparisons: Sequence[Comparison], items: int
 ) -> list[str]:
     lines = [
-        f"## Minus {settings.line()}",
+        f"## Minus {settings.describe()}",
         "",
         f"On the {items:,} items that both runs have asked, paired by video.",
         "",

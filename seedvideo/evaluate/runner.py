@@ -79,7 +79,7 @@ class ModelPredictor:
         if task.dense:
             return prediction
         frames = prepared.frame_sets[0].frames
-        return replace(prediction, shown_s=tuple(float(frame.pts) for frame in frames))
+        return replace(prediction, frame_times_s=tuple(float(frame.pts) for frame in frames))
 
     def close(self) -> None:
         """Close the video that is open. Closing twice is fine."""
@@ -217,16 +217,16 @@ def run(
     """
     if len({item.id for item in items}) != len(items):
         raise ValueError("two items have the same id")
-    results.begin(settings)
+    results.start_run(settings)
     before = results.outcomes(settings)
     outcomes: dict[str, Outcome] = {}
     for number, item in enumerate(sort_by_video(items), start=1):
         kept = before.get(item.id)
-        if kept is not None and kept.is_of(item) and kept.error is None:
+        if kept is not None and kept.matches(item) and kept.error is None:
             outcomes[item.id] = kept
             continue
         outcome = _evaluate_item(item, predict=predict, resolve_path=resolve_path)
-        results.add(settings, outcome)
+        results.append(settings, outcome)
         outcomes[item.id] = outcome
         if progress is not None:
             progress(item, outcome, number)

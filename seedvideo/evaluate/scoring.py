@@ -151,9 +151,9 @@ def _add_event_seen(
 
     Without a prediction it is unknown: neither "seen" nor "not seen" would be true.
     """
-    if given.shown_s is None or not item.spans:
+    if given.frame_times_s is None or not item.spans:
         return scores
-    met = [any(start <= time < end for time in given.shown_s) for start, end in item.spans]
+    met = [any(start <= time < end for time in given.frame_times_s) for start, end in item.spans]
     # One occurrence is enough for grounding; a question needs all its events.
     seen = any(met) if item.task == "ground" else all(met)
     return {**scores, SEEN: float(seen), f"{name}, {SEEN if seen else NOT_SEEN}": scores[name]}
@@ -413,7 +413,7 @@ def _matching_outcomes(
     return {
         item.id: outcomes[item.id]
         for item in items
-        if item.id in outcomes and outcomes[item.id].is_of(item)
+        if item.id in outcomes and outcomes[item.id].matches(item)
     }
 
 

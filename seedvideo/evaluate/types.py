@@ -116,8 +116,8 @@ class Prediction:
         confident: false if the frames are unlike the model's training data.
         frames: number of frames in the prompt.
         tokens: their token cost, text included.
-        shown_s: times of the frames in the prompt, in seconds; None if unknown. The name is a key
-            of results files.
+        frame_times_s: times of the frames in the prompt, in seconds; None if unknown. The key in
+            results files is ``shown_s``.
 
     Raises:
         ValueError: if a number is not finite, or scores or captions are not one per span.
@@ -131,7 +131,7 @@ class Prediction:
     confident: bool | None = None
     frames: int | None = None
     tokens: int | None = None
-    shown_s: tuple[float, ...] | None = None
+    frame_times_s: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.scores and len(self.scores) != len(self.spans):
@@ -139,7 +139,7 @@ class Prediction:
         if self.captions and len(self.captions) != len(self.spans):
             raise ValueError(f"{len(self.captions)} captions for {len(self.spans)} spans")
         times = [time for span in self.spans for time in span]
-        if not _are_finite([*times, *self.scores, *(self.shown_s or ())]):
+        if not _are_finite([*times, *self.scores, *(self.frame_times_s or ())]):
             raise ValueError("a time or a score is not finite")
 
 

@@ -201,13 +201,16 @@ def test_predictions_that_are_no_json_are_not_called_annotations(run: Run, tmp_p
     annotations = ("--annotations", FIXTURES / "charades_sta.txt")
     path = tmp_path / "theirs.jsonl"
     for data, why in (
-        (b'\n{"id": "KITCH#1", "spans": [}\n', "line 2 is no JSON: expecting value, at column 29"),
-        (b"\xff\xfe\xff", "it is no text"),
+        (
+            b'\n{"id": "KITCH#1", "spans": [}\n',
+            "line 2 is not valid JSON: expecting value, at column 29",
+        ),
+        (b"\xff\xfe\xff", "it is not UTF-8 text"),
     ):
         path.write_bytes(data)
         code, out, err = run("eval", "charades-sta", *annotations, "--predictions", path)
         assert (code, out) == (3, "")
-        assert f"theirs.jsonl is no file of predictions: {why} [input.results]" in err
+        assert f"theirs.jsonl is not a file of predictions: {why} [input.results]" in err
         assert "benchmark's own file" not in err
 
 

@@ -205,8 +205,8 @@ def test_headlines_are_measures(adapter: Adapter) -> None:
         ),
         (CharadesSta(), "a.txt", "KITCH 2.0 6.0##  \n", "line 1"),
         (CharadesSta(), "a.txt", "\n", "no line"),
-        (VideoMme(), "a.json", "{", "no JSON"),
-        (VideoMme(), "a.json", "{}", "no list"),
+        (VideoMme(), "a.json", "{", "not valid JSON"),
+        (VideoMme(), "a.json", "{}", "not a list"),
         (VideoMme(), "a.json", "[]", "no question"),
         (
             VideoMme(),
@@ -217,11 +217,16 @@ def test_headlines_are_measures(adapter: Adapter) -> None:
         (VideoMme(), "a.json", '[{"a": 1, "a": 2}]', 'it has the key "a" twice'),
         (VideoMme(), "a.json", "[" * 100_000, "nested too deeply"),
         (VideoMme(), "a.json", f"[{'9' * 5000}]", "a number of 5,000 digits"),
-        (VideoMme(), "a.json", "[1,\n 2,,]", "it is no JSON: expecting value, at line 2, column 4"),
+        (
+            VideoMme(),
+            "a.json",
+            "[1,\n 2,,]",
+            "it is not valid JSON: expecting value, at line 2, column 4",
+        ),
         (VideoMme(), "a.jsonl", "{}\n[", "line 2"),
-        (VideoMme(), "a.json", '[{"questions": null}]', "questions is no list"),
-        (VideoMme(), "a.json", '[{"questions": [3]}]', "questions is no list"),
-        (VideoMme(), "a.parquet", "PAR?", "is no parquet file"),
+        (VideoMme(), "a.json", '[{"questions": null}]', "questions is not a list"),
+        (VideoMme(), "a.json", '[{"questions": [3]}]', "questions is not a list"),
+        (VideoMme(), "a.parquet", "PAR?", "is not a readable parquet file"),
         (ActivityNetCaptions(), "a.json", "[1]", "not a JSON object"),
         (
             ActivityNetCaptions(),
@@ -351,7 +356,7 @@ def test_a_file_that_is_not_there(adapter: Adapter, tmp_path: Path) -> None:
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(InputError, match="no text"):
+    with pytest.raises(InputError, match="not UTF-8 text"):
         CharadesSta().items(path)
 
 
@@ -361,7 +366,7 @@ def test_a_wrong_second_file(tmp_path: Path) -> None:
         CharadesSta().items(lines, lines)
     huge = tmp_path / "huge.csv"
     huge.write_text(f"id,length\nKITCH,{'1' * 140_000}\n")
-    with pytest.raises(InputError, match=r"is no CSV.*limit"):
+    with pytest.raises(InputError, match=r"is not valid CSV.*limit"):
         CharadesSta().items(lines, huge)
     with pytest.raises(InputError, match="too many"):
         CharadesSta().items(lines, FIXTURES / "charades.csv", lines)
@@ -388,7 +393,7 @@ def broken(**changes: object) -> Callable[[], Item]:
     [
         (broken(question=" "), "has no question"),
         (broken(answer=""), "no answer"),
-        (broken(options=("a cat", "a cow")), "no option"),
+        (broken(options=("a cat", "a cow")), "not an option"),
         (broken(task="dense"), "no event"),
         (broken(task="dense", spans=((0, 1),)), "captions"),
         (broken(task="ground", spans=((0, float("nan")),)), "finite"),

@@ -121,7 +121,7 @@ def test_other_settings_ask_anew_in_the_same_file(tmp_path: Path, videos: Path) 
     path = tmp_path / "r.jsonl"
     go(path, Fake(), videos)
     fake = Fake()
-    go(path, fake, videos, settings=Settings("made-up", {**SETTINGS.told, "budget": 256}))
+    go(path, fake, videos, settings=Settings("made-up", {**SETTINGS.values, "budget": 256}))
     assert len(fake.asked) == 4
     with Results(path) as results:
         assert len(results.settings) == 2
@@ -217,7 +217,7 @@ def test_a_prediction_that_is_none_fails_its_item_alone(
     assert outcomes["3"].error is None
 
 
-@pytest.mark.parametrize("given", [{"scores": (float("nan"),)}, {"shown_s": (float("inf"),)}])
+@pytest.mark.parametrize("given", [{"scores": (float("nan"),)}, {"frame_times_s": (float("inf"),)}])
 def test_every_number_of_a_prediction_is_finite(given: dict[str, tuple[float, ...]]) -> None:
     with pytest.raises(ValueError, match="finite"):
         Prediction(spans=((0.0, 1.0),), **given)  # type: ignore[arg-type]

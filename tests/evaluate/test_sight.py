@@ -32,7 +32,7 @@ def test_what_the_sampler_loses_and_what_the_model_loses() -> None:
         item.id: Outcome(
             id=item.id,
             digest=item.digest,
-            prediction=Prediction(answer=answer, shown_s=times),
+            prediction=Prediction(answer=answer, frame_times_s=times),
         )
         for item, answer, times in zip(items, answers, shown, strict=True)
     }
@@ -63,7 +63,7 @@ def seen_by(kind: Literal["ask", "ground"], number: int, *, is_seen: bool) -> tu
         answer="red",
         spans=((1.0, 2.0),),
     )
-    prediction = Prediction(answer="red", shown_s=(1.5 if is_seen else 3.0,))
+    prediction = Prediction(answer="red", frame_times_s=(1.5 if is_seen else 3.0,))
     return item, Outcome(id=item.id, digest=item.digest, prediction=prediction)
 
 
@@ -115,7 +115,7 @@ def test_runs_that_know_other_items_are_not_paired() -> None:
 
 def test_one_of_several_occurrences_is_enough_to_ground() -> None:
     item = Item(id="y", task="ground", video="a", question="a cat", spans=((0, 1), (3, 4)))
-    given = Prediction(spans=((3.0, 4.0),), shown_s=(3.5,))
+    given = Prediction(spans=((3.0, 4.0),), frame_times_s=(3.5,))
     outcome = Outcome(id="y", digest=item.digest, prediction=given)
     (task,) = summarise([item], {"y": outcome}).tasks
     values = {one.measure.name: one.estimate.value for one in task.overall.scored}

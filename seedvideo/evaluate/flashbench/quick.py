@@ -163,7 +163,7 @@ def run_quick(
     names: list[FrameSelector] = list(dict.fromkeys((policy, *BASELINES)))
     settings = {name: make_settings(name, budget_tokens) for name in names}
     for one in settings.values():
-        results.begin(one)
+        results.start_run(one)
     gop_cache = GopCache()
     for number, case in enumerate(chosen):
         missing = [
@@ -174,7 +174,7 @@ def run_quick(
         if missing:
             progress(case.name, number)
             for name, found in _kept(case, missing, budget_tokens, gop_cache).items():
-                results.add(settings[name], _outcome(case, found))
+                results.append(settings[name], _outcome(case, found))
     return summarise_cases(chosen, {name: results.outcomes(settings[name]) for name in names})
 
 
