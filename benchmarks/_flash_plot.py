@@ -23,7 +23,7 @@ class Line:
         name: for the legend; lines of one name share colour and entry.
         colour: as SVG knows it.
         points: x, y, and the ends of an interval around y.
-        dashed: for what is no rival, such as a ceiling.
+        dashed: for an upper bound.
         shaded: whether the interval is drawn.
     """
 
@@ -41,7 +41,7 @@ class Panel:
     Args:
         title: above it.
         x_label: below it.
-        y_label: beside it.
+        y_label: label of the y axis.
         lines: what it shows.
         ticks: values on the x axis with their texts.
     """
@@ -79,7 +79,7 @@ def _panel(panel: Panel, left: int) -> list[str]:
     bottom = _TOP_PX + high
     first, last = log2(panel.ticks[0][0]), log2(panel.ticks[-1][0])
 
-    def place(x: float, y: float) -> tuple[float, float]:
+    def to_pixels(x: float, y: float) -> tuple[float, float]:
         along = 12 + (wide - 24) * (log2(x) - first) / max(last - first, 1e-9)
         return round(left + along, 1), round(bottom - high * y, 1)
 
@@ -96,19 +96,19 @@ def _panel(panel: Panel, left: int) -> list[str]:
         parts.append(f'<path d="M{left} {y}h{wide}" stroke="{_FAINT}"/>')
         parts.append(f'<text x="{left - 8}" y="{y + 4}" text-anchor="end">{fifth / 5:g}</text>')
     for value, text in panel.ticks:
-        x, _ = place(value, 0)
+        x, _ = to_pixels(value, 0)
         parts.append(f'<path d="M{x} {bottom}v5" stroke="{_INK}"/>')
         parts.append(f'<text x="{x}" y="{bottom + 20}" text-anchor="middle">{escape(text)}</text>')
     for line in panel.lines:
-        upper = [place(x, top) for x, _, _, top in line.points]
-        lower = [place(x, low) for x, _, low, _ in reversed(line.points)]
+        upper = [to_pixels(x, top) for x, _, _, top in line.points]
+        lower = [to_pixels(x, low) for x, _, low, _ in reversed(line.points)]
         if line.shaded:
             area = " ".join(f"{x},{y}" for x, y in [*upper, *lower])
             parts.append(f'<polygon points="{area}" fill="{line.colour}" opacity="0.13"/>')
     for line in panel.lines:
-        spots = [place(x, y) for x, y, _, _ in line.points]
-        parts.append(_stroke(line, "M" + "L".join(f"{x} {y}" for x, y in spots)))
-        parts += [f'<circle cx="{x}" cy="{y}" r="3" fill="{line.colour}"/>' for x, y in spots]
+        dots = [to_pixels(x, y) for x, y, _, _ in line.points]
+        parts.append(_stroke(line, "M" + "L".join(f"{x} {y}" for x, y in dots)))
+        parts += [f'<circle cx="{x}" cy="{y}" r="3" fill="{line.colour}"/>' for x, y in dots]
     return parts
 
 

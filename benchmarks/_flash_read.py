@@ -4,7 +4,7 @@
     OCRENV/bin/pip install rapidocr-onnxruntime==1.4.4
     OCRENV/bin/python benchmarks/_flash_read.py < NAMES
 
-rapidocr brings an OpenCV build that must not lie beside the package's own, hence another
+rapidocr brings an OpenCV build that conflicts with the package's own, hence another
 environment. One file name a line comes in, one JSON list of the texts on that picture goes out.
 """
 

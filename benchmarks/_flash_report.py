@@ -1,8 +1,8 @@
-"""From measured choices to tables, goals and charts: part of `flashbench.py`.
+"""Tables, goals and charts of flashbench from measured selections: part of `flashbench.py`.
 
-Choices are scored anew each time, from the frame numbers and sizes in the results. The best uniform
-level of a case and budget is chosen on dev seeds from the truth alone, so that it is not tuned on
-what it is compared with. Run as a script it does nothing.
+Selections are scored again each time, from the frame numbers and sizes in the results. The best
+uniform level of a case and budget is chosen on dev seeds from the ground truth alone, so it is not
+tuned on the videos of the comparison. Run as a script it does nothing.
 """
 
 import json
@@ -39,7 +39,7 @@ from seedvideo.sampler.geometry import SEED
 DEV_SEEDS_FOR_LEVEL: Final = 12
 OURS: Final = "adaptive"
 BEST: Final = "best uniform"
-MARK: Final = ("<!-- results -->", "<!-- end of results -->")
+MARKERS: Final = ("<!-- results -->", "<!-- end of results -->")
 MARGIN: Final = -0.02
 """A null task is non-inferior if the lower end of the difference's interval is above this."""
 
@@ -104,11 +104,11 @@ def load(work: Path, case: Case, budgets: Sequence[int]) -> Measured | None:
         leaks = [a + b for a, b in zip(leaks, result.get("leaks", [0, 0]), strict=True)]
         for policy, by_budget in result["choices"].items():
             for budget in budgets:
-                shown = [
+                selected = [
                     SelectedFrame(script.times[frame], tokens, text)
                     for frame, tokens, text in zip(*by_budget[str(budget)], strict=True)
                 ]
-                scores.setdefault((policy, budget), []).append(score(item, shown, needs))
+                scores.setdefault((policy, budget), []).append(score(item, selected, needs))
     complete = {key: tuple(found) for key, found in scores.items() if len(found) == count}
     return Measured(case, complete, frozenset(needs_by), (leaks[0], leaks[1])) if count else None
 
@@ -129,13 +129,13 @@ def best_level(task: TaskId, difficulty: DifficultyConfig, budget: int, metric: 
         times = script.times[:-1]
         clip = Clip(times, script.times[-1], difficulty.width_px, difficulty.height_px, None, seed)
         for level in kept:
-            shown = uniform_at(level)(clip, budget)
-            kept[level] += sum(METRICS[metric](score(item, shown, needs))) if shown else 0
+            selected = uniform_at(level)(clip, budget)
+            kept[level] += sum(METRICS[metric](score(item, selected, needs))) if selected else 0
     return max(kept, key=lambda level: kept[level])
 
 
 def policies_of(found: Measured) -> list[str]:
-    """Policies in the order of the tables: ours, the best uniform, the others, the ceiling."""
+    """Policies in the order of the tables: ours, the best uniform, the others, the oracle."""
     names = list(dict.fromkeys(policy for policy, _ in found.scores))
     ends = [OURS, BEST, "oracle"]
     return [
@@ -155,15 +155,15 @@ def print_report(work: Path, cases: Sequence[Case], budgets: Sequence[int]) -> N
 
 
 def write_docs(work: Path, cases: Sequence[Case], budgets: Sequence[int], docs: Path) -> None:
-    """Write tables and goals into the page between its marks, and the charts beside it."""
+    """Write tables and goals into the page between its markers, and the charts next to it."""
     measured = {
         case.name: found for case in cases if (found := load(work, case, budgets)) is not None
     }
     page = docs / "concepts" / "flashbench.md"
     text = page.read_text(encoding="utf-8")
-    before, after = text.split(MARK[0])[0], text.split(MARK[1])[1]
+    before, after = text.split(MARKERS[0])[0], text.split(MARKERS[1])[1]
     body = "\n\n".join([*_goals(measured, budgets), *_tables(measured, budgets), _about(measured)])
-    page.write_text(f"{before}{MARK[0]}\n\n{body}\n\n{MARK[1]}{after}", encoding="utf-8")
+    page.write_text(f"{before}{MARKERS[0]}\n\n{body}\n\n{MARKERS[1]}{after}", encoding="utf-8")
     images = docs / "images"
     images.mkdir(exist_ok=True)
     chart = _budget_chart(measured, budgets)
@@ -174,7 +174,7 @@ def write_docs(work: Path, cases: Sequence[Case], budgets: Sequence[int], docs: 
 
 
 def metrics_of(case: Case) -> tuple[str, ...]:
-    """What is told of a case: reading is left out where there is nothing to read."""
+    """Return the measures of a case: reading is left out where there is nothing to read."""
     return ("seen",) if case.task in ("T5", "T9") else ("seen", "read")
 
 
@@ -204,7 +204,7 @@ def _case_table(
     return title, header, rows
 
 
-def _told(estimate: Estimate) -> str:
+def _estimate_cell(estimate: Estimate) -> str:
     return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
 
 
@@ -219,7 +219,7 @@ def _goals(measured: Mapping[str, Measured], budgets: Sequence[int]) -> list[str
         ratio = ours.value / base.value if base.value else float("inf")
         verdict = "met" if ratio >= wanted else "missed"
         rows.append(
-            f"| {name}, {metric} | {_told(ours)} | {_told(base)} | {ratio:.1f}x |"
+            f"| {name}, {metric} | {_estimate_cell(ours)} | {_estimate_cell(base)} | {ratio:.1f}x |"
             f" ≥ {wanted}x | {verdict} |"
         )
     head = "| goal | adaptive | best uniform | ratio | wanted | |\n" + "| --- " * 6 + "|"
@@ -262,7 +262,10 @@ def _tables(measured: Mapping[str, Measured], budgets: Sequence[int]) -> list[st
         head += "\n|" + " --- |" * (len(metrics) + len(budgets))
         lines = [f"**{found.case.name}**, {videos} videos", "", head]
         for policy in policies_of(found):
-            exact = [_told(cluster_bootstrap_mean(found.outcomes(policy, top, m))) for m in metrics]
+            exact = [
+                _estimate_cell(cluster_bootstrap_mean(found.outcomes(policy, top, m)))
+                for m in metrics
+            ]
             others = [
                 " / ".join(
                     f"{cluster_bootstrap_mean(found.outcomes(policy, budget, m)).value:.2f}"
@@ -288,11 +291,11 @@ def _tables(measured: Mapping[str, Measured], budgets: Sequence[int]) -> list[st
 
 def _about(measured: Mapping[str, Measured]) -> str:
     leaks = [found.leaks for found in measured.values()]
-    read, looked = (sum(column) for column in zip(*leaks, strict=True))
+    read, total = (sum(column) for column in zip(*leaks, strict=True))
     by = ", ".join(sorted({name for found in measured.values() for name in found.needs_by}))
     return (
         f"Generator {generator_hash()}; legibility by: {by}. Codes read one second before they"
-        f" appear, at the highest level: {read} of {looked}."
+        f" appear, at the highest level: {read} of {total}."
     )
 
 
@@ -322,10 +325,10 @@ def _budget_chart(measured: Mapping[str, Measured], budgets: Sequence[int]) -> s
         def points(
             policy: str, found: Measured = found, metric: str = metric
         ) -> list[tuple[float, float, float, float]]:
-            told = [
+            estimates = [
                 cluster_bootstrap_mean(found.outcomes(policy, budget, metric)) for budget in budgets
             ]
-            return [(b, e.value, e.low, e.high) for b, e in zip(budgets, told, strict=True)]
+            return [(b, e.value, e.low, e.high) for b, e in zip(budgets, estimates, strict=True)]
 
         what = "0.4-s events seen" if name == "T1" else "0.4-s fine print read"
         ticks = tuple((float(budget), f"{budget // 1024}k") for budget in budgets)
@@ -346,14 +349,14 @@ def _length_chart(found: Measured, budget: int) -> str:
         for length in lengths:
             videos = [
                 [
-                    METRICS[metric](one)[place]
-                    for place, unit in enumerate(one.units)
+                    METRICS[metric](one)[i]
+                    for i, unit in enumerate(one.units)
                     if abs(unit.duration_s - length) < 0.021
                 ]
                 for one in found.scores[name, budget]
             ]
-            told = cluster_bootstrap_mean([video for video in videos if video])
-            by_length.append((length, told.value, told.low, told.high))
+            estimates = cluster_bootstrap_mean([video for video in videos if video])
+            by_length.append((length, estimates.value, estimates.low, estimates.high))
         return by_length
 
     ticks = tuple((length, f"{length:g}") for length in lengths)

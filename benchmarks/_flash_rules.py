@@ -1,7 +1,7 @@
-"""Sampling rules to compare with, which are no policies of the package: part of `flashbench.py`.
+"""Sampling rules of other packages and papers, for comparison: part of `flashbench.py`.
 
-Each rule spends a budget on one video, counted in measured tokens, text included. Looks are small
-frames, five a second, decoded once a video for all rules. Run as a script it does nothing.
+Each rule spends a budget on one video, counted in measured tokens, text included. Thumbnails are
+small frames, five per second, decoded once per video for all rules. As a script it does nothing.
 """
 
 from bisect import bisect_left
@@ -21,32 +21,32 @@ from scenedetect.common import Timecode
 from seedvideo.evaluate.flashbench import SelectedFrame
 from seedvideo.sampler.geometry import FRAME_TEXT_TOKENS, SEED
 
-LOOK_EVERY_S: Final = Fraction(1, 5)
-LOOK_PX: Final = (160, 90)
+THUMBNAIL_INTERVAL_S: Final = Fraction(1, 5)
+THUMBNAIL_PX: Final = (160, 90)
 PROPORTIONAL_LEVEL: Final = 256
 """Level of the frames of the proportional rule."""
 
 SIMILAR: Final = 0.95
-"""A frame of which more than this share of patches is as before is a fast one (Keye-VL-1.5)."""
+"""A frame of which more than this fraction of patches is as before is a fast one (Keye-VL-1.5)."""
 SAME_PATCH: Final = 12.0
 """Mean difference of brightness up to which a patch is as before; the report gives no number."""
-FAST_SHARE: Final = 0.3
-"""Tokens of a fast frame, as a share of a slow one's."""
+FAST_FRACTION: Final = 0.3
+"""Tokens of a fast frame, as a fraction of a slow one's."""
 KEYE_EVERY: Final = Fraction(1, 2)
-"""Time between the frames that the rule looks at, in seconds."""
+"""Time between the frames that the rule inspects, in seconds."""
 
 
 @dataclass(frozen=True)
-class Looks:
+class ThumbnailStats:
     """What the rules know of a video besides its times.
 
     Args:
-        times: of the looks, in seconds.
-        spatial: standard deviation of the Sobel magnitude of each look (SI of ITU-T P.910).
-        temporal: standard deviation of the difference to the look before (TI).
-        candidates: frames that the similarity rule looked at.
+        times: times of the thumbnails, in seconds.
+        spatial: standard deviation of the Sobel magnitude of each thumbnail (SI of ITU-T P.910).
+        temporal: standard deviation of the difference to the thumbnail before (TI).
+        candidates: frames that the similarity rule inspected.
         slow: which of them are slow frames.
-        cuts: first looks of new shots.
+        cuts: first thumbnails of new shots.
     """
 
     times: tuple[Fraction, ...]
@@ -66,7 +66,7 @@ class Clip:
         duration: of the video.
         width_px: of the video.
         height_px: of the video.
-        looks: of the video; None for rules that need none.
+        stats: thumbnail statistics; None for rules without analysis.
         seed: for rules with chance.
     """
 
@@ -74,14 +74,14 @@ class Clip:
     duration: Fraction
     width_px: int
     height_px: int
-    looks: Looks | None
+    stats: ThumbnailStats | None
     seed: int
 
-    def seen(self) -> Looks:
-        """The looks, for rules that need them."""
-        if self.looks is None:
-            raise ValueError("this rule needs looks at the video")
-        return self.looks
+    def required_stats(self) -> ThumbnailStats:
+        """Return the thumbnail statistics, for rules that need them."""
+        if self.stats is None:
+            raise ValueError("this rule needs thumbnail statistics, but the clip has none")
+        return self.stats
 
     def tokens(self, level: int) -> int:
         """Visual tokens of a frame under a cap."""
@@ -94,12 +94,14 @@ class Clip:
         """Frames of a level that fit a budget."""
         return min(len(self.times), budget // (self.tokens(level) + FRAME_TEXT_TOKENS))
 
-    def shown(self, moments: Sequence[Fraction], tokens: Sequence[int]) -> list[SelectedFrame]:
+    def select_frames(
+        self, moments: Sequence[Fraction], tokens: Sequence[int]
+    ) -> list[SelectedFrame]:
         """The frames at these moments; the first of several moments in one frame counts."""
         chosen: dict[Fraction, int] = {}
-        for moment, paid in zip(moments, tokens, strict=True):
-            place = max(0, bisect_left(self.times, moment + Fraction(1, 10**9)) - 1)
-            chosen.setdefault(self.times[place], paid)
+        for moment, cost in zip(moments, tokens, strict=True):
+            i = max(0, bisect_left(self.times, moment + Fraction(1, 10**9)) - 1)
+            chosen.setdefault(self.times[i], cost)
         return [SelectedFrame(pts, chosen[pts], FRAME_TEXT_TOKENS) for pts in sorted(chosen)]
 
 
@@ -123,7 +125,7 @@ def random_phase(clip: Clip, budget: int) -> list[SelectedFrame]:
 
 def scene_cuts(clip: Clip, budget: int) -> list[SelectedFrame]:
     """Of every shot the first, the middle and the last frame, at the best level that fits."""
-    bounds = [Fraction(0), *clip.seen().cuts, clip.duration]
+    bounds = [Fraction(0), *clip.required_stats().cuts, clip.duration]
     moments = []
     for start, end in pairwise(bounds):
         moments += [start, (start + end) / 2, end - Fraction(1, 5)]
@@ -134,15 +136,15 @@ def scene_cuts(clip: Clip, budget: int) -> list[SelectedFrame]:
     kept = (
         moments
         if len(moments) <= count
-        else [moments[place * len(moments) // count] for place in range(count)]
+        else [moments[i * len(moments) // count] for i in range(count)]
     )
-    return clip.shown(kept, [clip.tokens(level)] * len(kept))
+    return clip.select_frames(kept, [clip.tokens(level)] * len(kept))
 
 
 def proportional(clip: Clip, budget: int) -> list[SelectedFrame]:
     """Frames in proportion to SI times TI over 10 s, whatever is common in the video."""
-    weight = clip.seen().spatial * clip.seen().temporal
-    at = np.array([float(time) for time in clip.seen().times])
+    weight = clip.required_stats().spatial * clip.required_stats().temporal
+    at = np.array([float(time) for time in clip.required_stats().times])
     window = (at // 10).astype(int)
     smooth = np.bincount(window, weight) / np.bincount(window)
     mass = np.concatenate([[0], np.cumsum(smooth[window] + 1e-9)])
@@ -150,27 +152,27 @@ def proportional(clip: Clip, budget: int) -> list[SelectedFrame]:
     wanted = (np.arange(count) + 0.5) / count * mass[-1]
     moments = np.interp(wanted, mass, np.append(at, float(clip.duration)))
     exact = [Fraction(round(float(moment) * 10**6), 10**6) for moment in moments]
-    return clip.shown(exact, [clip.tokens(PROPORTIONAL_LEVEL)] * count)
+    return clip.select_frames(exact, [clip.tokens(PROPORTIONAL_LEVEL)] * count)
 
 
 def keye(clip: Clip, budget: int) -> list[SelectedFrame]:
     """The rule of Keye-VL-1.5: frames unlike the last slow one are slow, the others get 30 %.
 
     Tokens of a slow frame are found by bisection, from the best level down to the lowest; where
-    even that is too much, fewer frames are looked at.
+    even that is too much, fewer frames are inspected.
     """
-    frames = list(zip(clip.seen().candidates, clip.seen().slow, strict=True))
+    frames = list(zip(clip.required_stats().candidates, clip.required_stats().slow, strict=True))
 
     def spend(slow_tokens: int, every: int) -> list[SelectedFrame]:
         some = frames[::every]
-        small = max(SEED.min_frame_tokens, int(FAST_SHARE * slow_tokens))
-        return clip.shown(
+        small = max(SEED.min_frame_tokens, int(FAST_FRACTION * slow_tokens))
+        return clip.select_frames(
             [time for time, _ in some],
             [clip.tokens(slow_tokens if is_slow else small) for _, is_slow in some],
         )
 
-    def cost(shown: list[SelectedFrame]) -> int:
-        return sum(frame.tokens + frame.text_tokens for frame in shown)
+    def cost(selected: list[SelectedFrame]) -> int:
+        return sum(frame.tokens + frame.text_tokens for frame in selected)
 
     lowest, best = SEED.levels_tokens[-1], SEED.levels_tokens[0]
     every = 1
@@ -190,9 +192,9 @@ RULES: Final[Mapping[str, Rule]] = {
     **{f"uniform {level}": uniform_at(level) for level in SEED.levels_tokens},
     "random phase": random_phase,
 }
-"""Rules that need no look at the video, by their names in the tables."""
+"""Rules without analysis of the video, by their names in the tables."""
 
-LOOKING_RULES: Final[Mapping[str, Rule]] = {
+ANALYSIS_RULES: Final[Mapping[str, Rule]] = {
     "scene cuts": scene_cuts,
     "SI x TI": proportional,
     "Keye 95 %": keye,
@@ -200,8 +202,8 @@ LOOKING_RULES: Final[Mapping[str, Rule]] = {
 """Rules that need one."""
 
 
-def look(path: Path, duration: Fraction) -> Looks:
-    """Look at a video once, for all rules."""
+def analyse(path: Path, duration: Fraction) -> ThumbnailStats:
+    """Analyse a video once, for all rules."""
     times, spatial, temporal, candidates, slow = [], [], [], [], []
     last: npt.NDArray[np.float32] | None = None
     anchor: npt.NDArray[np.float32] | None = None
@@ -224,7 +226,7 @@ def look(path: Path, duration: Fraction) -> Looks:
         bgr = np.ascontiguousarray(pixels[:, :, ::-1])
         for cut in detector.process_frame(FrameTimecode(ticks, fps=Fraction(30)), bgr):
             cuts.append(Fraction(cut.pts, 10**6))
-    return Looks(
+    return ThumbnailStats(
         tuple(times),
         np.array(spatial),
         np.array(temporal),
@@ -242,14 +244,14 @@ def _small_frames(path: Path) -> Iterator[tuple[Fraction, npt.NDArray[np.uint8]]
         for frame in container.decode(stream):
             pts = (frame.pts - stream.start_time) * stream.time_base
             if pts >= due:
-                due = pts + LOOK_EVERY_S
-                yield pts, frame.reformat(*LOOK_PX, "rgb24").to_ndarray()
+                due = pts + THUMBNAIL_INTERVAL_S
+                yield pts, frame.reformat(*THUMBNAIL_PX, "rgb24").to_ndarray()
 
 
 def _even(clip: Clip, level: int, budget: int, phase: Fraction) -> list[SelectedFrame]:
     count = clip.fitting(level, budget)
-    moments = [clip.duration * (place + phase) / count for place in range(count)]
-    return clip.shown(moments, [clip.tokens(level)] * count)
+    moments = [clip.duration * (i + phase) / count for i in range(count)]
+    return clip.select_frames(moments, [clip.tokens(level)] * count)
 
 
 def _sobel(luma: npt.NDArray[np.float32]) -> float:
@@ -261,7 +263,7 @@ def _sobel(luma: npt.NDArray[np.float32]) -> float:
 
 
 def _similarity(luma: npt.NDArray[np.float32], anchor: npt.NDArray[np.float32]) -> float:
-    """Share of 10x10-px patches that are as before."""
+    """Return the fraction of 10x10-px patches that are as before."""
     height, width = luma.shape
     patches = np.abs(luma - anchor).reshape(height // 10, 10, width // 10, 10).mean(axis=(1, 3))
     return float((patches <= SAME_PATCH).mean())

@@ -87,14 +87,14 @@ def _installed() -> dict[str, str]:
 
 
 def _checked(job: Job, got: Got, truth: Path) -> dict[str, object]:
-    """How many frames are the ones asked for, by the time told and by what is to be seen."""
+    """How many frames are the ones asked for, by the reported time and by their content."""
     from _sampling_truth import count_cuts, count_right
 
     numbers: Sequence[int] = [round(time_s * job.fps) for time_s in got.times_s]
     result: dict[str, object] = {}
     if job.numbers:
         pairs = zip(numbers, job.numbers, strict=False)
-        result["right_times"] = sum(told == asked for told, asked in pairs)
+        result["right_times"] = sum(reported == asked for reported, asked in pairs)
         numbers = job.numbers
     if len(got.pictures) == len(numbers) and len(numbers):
         result["right_pictures"] = count_right(got.pictures, numbers, truth)

@@ -1,7 +1,7 @@
-"""Files for the sampling benchmark, and what their pictures truly are.
+"""Files for the sampling benchmark, with their ground truth.
 
-Beside each file lies its truth: every frame as it was painted, in ``18 x 32`` grey cells, so that
-what a loader gives can be compared with what was asked, whatever decoder gave it. Long files are
+The ground truth is every frame as it was painted, in ``18 x 32`` grey cells, so that a loader's
+frames can be compared with the requested ones, whatever the decoder. Long files are
 made of scenes that are encoded once and follow one another several times: each begins with a
 keyframe and refers to nothing outside, so that a decoder sees no seam.
 """
@@ -44,7 +44,7 @@ class Made:
 
     Args:
         name: of the file, and by which it is asked for.
-        shown: what it is, for people.
+        display_name: name in the tables.
         codec: of FFmpeg, that encodes it.
         width_px: of its frames.
         height_px: of its frames.
@@ -55,7 +55,7 @@ class Made:
     """
 
     name: str
-    shown: str
+    display_name: str
     codec: str
     width_px: int
     height_px: int
@@ -90,7 +90,7 @@ class Made:
     @property
     def title(self) -> str:
         """What it is and how long, for people."""
-        return f"{self.shown}, {self.duration_s} s"
+        return f"{self.display_name}, {self.duration_s} s"
 
     @property
     def order(self) -> list[int]:
@@ -186,7 +186,7 @@ def _join(made: Made, pieces: Sequence[Piece], path: Path, folder: Path) -> npt.
                 taken = source.streams.video[0]
                 shift = Fraction(place * pieces[number].frames, FPS) / taken.time_base
                 for packet in source.demux(taken):
-                    if packet.pts is None:  # the mark of the end
+                    if packet.pts is None:  # the end of the stream
                         continue
                     packet.pts += int(shift)
                     packet.dts += int(shift)

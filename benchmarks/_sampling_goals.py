@@ -23,7 +23,7 @@ LINEAR: Final = 1.15
 STEADY_BYTES: Final = 16 * MB
 """By which memory beyond the result may differ between the longest and the shortest file."""
 TOLD_RATIOS: Final = 4
-"""Ratios that are told one by one; of more, the least and the largest."""
+"""Ratios that are listed one by one; of more, the least and the largest."""
 OURS: Final = "seedvideo"
 ADAPTIVE: Final = "seedvideo, adaptive"
 QWEN: Final = ("qwen-vl-utils, torchcodec", "qwen-vl-utils, decord")
@@ -36,7 +36,7 @@ class Goal:
     Args:
         what: is wanted of what.
         wanted: how much.
-        measured: what the rows say.
+        measured: the measured value.
         verdict: whether it is enough.
     """
 
@@ -55,7 +55,7 @@ class Found:
 
 
 def goals(tables: Sequence[Table]) -> list[Goal]:
-    """All goals, in the order in which they are told."""
+    """All goals, in the order of the report."""
     by_kind = {kind: [table for table in tables if table.kind == kind] for kind in _KINDS}
     calm = [table for table in by_kind["whole"] if table.is_h264 and table.is_calm]
     h264 = [table for table in by_kind["whole"] if table.is_h264]
@@ -108,17 +108,17 @@ def _faster(
     if not ratios and not failed:
         return Goal(what, f"≥ {wanted:g}x", "", "not measured")
     ratios.sort(key=lambda each: each.value)
-    told = [*failed, *(f"{each.value:.2f}x ({each.where})" for each in ratios)]
+    parts = [*failed, *(f"{each.value:.2f}x ({each.where})" for each in ratios)]
     if len(ratios) > TOLD_RATIOS:
         enough = sum(each.value >= wanted for each in ratios)
         aimed = sum(each.value >= EXACT_AIM for each in ratios)
-        told = [
+        parts = [
             *failed,
-            f"{told[len(failed)]} to {told[-1]}",
+            f"{parts[len(failed)]} to {parts[-1]}",
             f"{enough} of {len(ratios)} at {wanted:g}x, {aimed} at {EXACT_AIM:g}x",
         ]
     is_met = not failed and all(each.value >= wanted for each in ratios)
-    return Goal(what, f"≥ {wanted:g}x", "; ".join(told), _verdict(is_met=is_met))
+    return Goal(what, f"≥ {wanted:g}x", "; ".join(parts), _verdict(is_met=is_met))
 
 
 def _memory(what: str, tables: Sequence[Table], beyond: Callable[[Row], int]) -> Goal:
@@ -138,7 +138,7 @@ def _memory(what: str, tables: Sequence[Table], beyond: Callable[[Row], int]) ->
 
 
 def _right(tables: Sequence[Table]) -> Goal:
-    """Whether seedvideo's frames are those of the times that it tells, or that were asked for."""
+    """Check that seedvideo's frames belong to the reported, or to the requested, times."""
     what, wanted = "correct frames of seedvideo", "all"
     rows = [row for table in tables for way, row in table.good.items() if way.startswith(OURS)]
     given = sum(row.checked["given"] for row in rows if row.right is not None)

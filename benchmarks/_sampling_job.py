@@ -21,7 +21,7 @@ class Job:
         width_px: of each frame that is asked for.
         height_px: of each frame that is asked for.
         budget_tokens: for the frames that a loader chooses.
-        cuts: numbers of the first frames after a cut, where a loader looks for cuts.
+        cuts: numbers of the first frames after a cut, if a loader searches for cuts.
     """
 
     way: str
@@ -41,10 +41,10 @@ class Got:
 
     Args:
         pictures: the frames as ``(H, W, 3)`` RGB; empty where it gives patches only.
-        times_s: the time that it tells of each frame.
+        times_s: the time that it reports for each frame.
         size_bytes: of the result as it goes to a model.
         pixels: of all frames together.
-        facts: what else it tells.
+        facts: further facts that it reports.
     """
 
     pictures: Sequence[Any] = ()

@@ -2,7 +2,7 @@
 
 A loader is given a `Job`, imports what it needs, and returns the work to be timed. Runs in any
 environment: only a loader's own function imports its package. Threads are left to each loader's own
-choice where it makes one; the others are told how many cores there are.
+choice where it makes one; the others get the number of cores.
 """
 
 import os
@@ -160,7 +160,7 @@ def _transformers(job: Job, *, backend: str | None = None) -> Work:
     processor = Qwen3VLVideoProcessor(size=size, cap_pixels_per_frame=True)
 
     def work() -> Got:
-        told: dict[str, Any] = {}
+        options: dict[str, Any] = {}
         videos: list[Any] = [job.path]
         if backend is not None:
             video, metadata = load_video(
@@ -169,8 +169,8 @@ def _transformers(job: Job, *, backend: str | None = None) -> Work:
                 sample_indices_fn=lambda metadata, **_: processor.sample_frames(metadata, fps=2),
             )
             videos = [video]
-            told = {"video_metadata": [metadata], "do_sample_frames": False}
-        batch = processor(videos=videos, return_tensors="pt", return_metadata=True, **told)
+            options = {"video_metadata": [metadata], "do_sample_frames": False}
+        batch = processor(videos=videos, return_tensors="pt", return_metadata=True, **options)
         patches = batch["pixel_values_videos"]
         times_s = list(batch["video_metadata"][0].timestamps)
         return Got((), times_s, patches.nbytes, patches.numel() // 3)
@@ -199,7 +199,7 @@ def _scenedetect(job: Job, detector: str) -> Work:
 
 
 class _Lazy:
-    """A frame of floats ``(3, H, W)`` that becomes bytes ``(H, W, 3)`` when it is looked at."""
+    """A frame of floats ``(3, H, W)`` that becomes bytes ``(H, W, 3)`` when it is read."""
 
     def __init__(self, frame: Any) -> None:
         self._frame = frame
@@ -212,7 +212,7 @@ class _Lazy:
 
 
 def _mend_torchvision() -> None:
-    """Let torchvision be imported beside a CPU build of torch.
+    """Let torchvision be imported with a CPU build of torch.
 
     The registry's torchvision is a CUDA build: its compiled operators don't load there, and its
     import ends where it describes the first one. Resizing needs none, so their names are enough.

@@ -1,7 +1,7 @@
 """Memory of a process and of all below it, watched so cheaply that the clock may run meanwhile.
 
 Linux keeps three counts of each process in ``/proc/PID/statm``, which cost the same to read however
-large it is; what ``smaps_rollup`` would tell exactly costs a walk through all pages, in which the
+large it is; the exact value of ``smaps_rollup`` costs a walk through all pages, in which the
 process has to wait. Of those counts is made: what each process has for itself, added up, and the
 largest share that one of them has in what may be shared (files, libraries, shared memory). So what
 several hold together is counted once; a library that only a smaller one has loaded is left out.
@@ -19,7 +19,7 @@ from typing import Final
 
 WATCH_EVERY_S: Final = 0.02
 COUNT_EVERY: Final = 5
-"""Looks at memory for one at what processes there are."""
+"""Memory samples per listing of the processes."""
 PAGE_BYTES: Final = resource.getpagesize()
 
 
@@ -88,11 +88,11 @@ def watch(root: int, notices: int, answers: int, *, end_s: float) -> tuple[int, 
         return 0, 0
     idle_bytes = _held_bytes(processes(root))
     os.write(answers, b".")
-    peak_bytes, looks, known = 0, 0, [root]
+    peak_bytes, samples, known = 0, 0, [root]
     while not _noticed(notices, WATCH_EVERY_S):
-        if looks % COUNT_EVERY == 0:
+        if samples % COUNT_EVERY == 0:
             known = processes(root)
-        looks += 1
+        samples += 1
         peak_bytes = max(peak_bytes, _held_bytes(known))
         if monotonic() > end_s:
             raise TimeoutError

@@ -45,7 +45,7 @@ def _seedvideo(job: Job, *, analysis: Any) -> Work:
 
 
 def seedvideo_even(job: Job) -> Work:
-    """seedvideo: as many frames, in the same places, as qwen-vl-utils takes, of one size."""
+    """seedvideo: as many frames, at the same times, as qwen-vl-utils takes, of one size."""
     import numpy as np
 
     from seedvideo.media import Target, open_video
@@ -65,7 +65,7 @@ def seedvideo_even(job: Job) -> Work:
 
 
 def seedvideo_plan(job: Job) -> Work:
-    """seedvideo: the published rule, and others that look at no picture, on an open file."""
+    """seedvideo: the published rule, and others that analyse no picture, on an open file."""
     return _seedvideo_plans(
         job,
         {
@@ -77,7 +77,7 @@ def seedvideo_plan(job: Job) -> Work:
 
 
 def seedvideo_plan_looks(job: Job) -> Work:
-    """seedvideo: the plan that looks at pictures first."""
+    """seedvideo: the plan with analysis."""
     return _seedvideo_plans(job, {"adaptive, fast": {"analysis": "fast"}})
 
 
@@ -104,7 +104,7 @@ def seedvideo_shots_fast(job: Job) -> Work:
 
 
 def seedvideo_shots_full(job: Job) -> Work:
-    """seedvideo: cuts, with a look at every frame."""
+    """seedvideo: cuts, with analysis of every frame."""
     return _seedvideo_shots(job, "full")
 
 

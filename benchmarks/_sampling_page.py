@@ -1,7 +1,7 @@
-"""The tables of the sampling benchmark on paper: to the terminal, as a page of the docs, and kept.
+"""Output of the sampling benchmark's tables: on the terminal, as a page of the docs, and stored.
 
-Tables that were kept can be shown beside new ones, if all were made on the same machine, with the
-same versions, of the same files. Knows nothing of how they are measured.
+Stored tables can be printed next to new ones, if all were made on the same machine, with the same
+versions, of the same files.
 """
 
 import json
@@ -22,7 +22,7 @@ GOALS_HEADER: Final = ("goal", "wanted", "measured", "")
 
 
 class OtherPlaceError(Exception):
-    """Kept tables can't stand beside new ones; the message says which."""
+    """Kept tables cannot be combined with new ones; the message says which."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def kept(path: Path, about: About) -> list[Table]:
 
 
 def replaced(tables: Iterable[Table], new: Table) -> list[Table]:
-    """Tables with one more, in the place of its older self if there was one."""
+    """Tables with one more, instead of its older version if there was one."""
     found = {table.key: table for table in tables} | {new.key: new}
     return sorted(found.values(), key=lambda table: KINDS.index(table.kind))
 
@@ -109,7 +109,7 @@ def page(tables: Sequence[Table], about: About, *, command: str, method: str) ->
 
 
 def _parts(tables: Sequence[Table]) -> list[tuple[str, Cells, list[str]]]:
-    """Of each table, or of those that go into one: its title, its cells, and what else to say."""
+    """Of each table, or of those that go into one: its title, its cells, and its notes."""
     found: list[tuple[str, Cells, list[str]]] = []
     for kind, group in groupby(tables, key=lambda table: table.kind):
         same = list(group)

@@ -1,4 +1,4 @@
-"""Runs loaders by turns, each measurement in a process of its own, and gathers what they say.
+"""Runs loaders by turns, each measurement in a process of its own, and collects their results.
 
 Knows nothing of tables and of goals. Linux only: memory is read from ``/proc``.
 """
@@ -55,7 +55,7 @@ class Row:
 
     Args:
         way: name of the loader.
-        rounds: what each round said.
+        rounds: results of each round.
         failed: why there is nothing.
     """
 
@@ -158,7 +158,7 @@ def measure(
 
     Args:
         jobs: of one file.
-        environments: where to look for a loader's package, in this order.
+        environments: environments in which a loader's package is searched, in this order.
         truth: the file's painted frames.
         rounds: at most. The order turns from round to round.
         table_s: no further round begins once this has gone by.
@@ -193,26 +193,26 @@ def run(job: Job, home: Environment, *, truth: Path | None, limit_s: float) -> d
     """Run one job in a fresh process.
 
     Returns:
-        What it said, and ``idle_bytes`` and ``peak_bytes``: its memory before, and at most.
+        Its result, and ``idle_bytes`` and ``peak_bytes``: its memory before, and at most.
 
     Raises:
         Failed: if it ended with an error or was too slow.
     """
     # Each time: what another loader held may have driven the file out of memory.
     _warm(Path(job.path))
-    notices, tell = os.pipe()
+    notices, send = os.pipe()
     hear, answers = os.pipe()
-    told = (truth or "-", tell, hear)
+    arguments = (truth or "-", send, hear)
     with TemporaryFile("w+") as output, TemporaryFile("w+") as errors:
         process = subprocess.Popen(
-            [str(home.python), str(CHILD), json.dumps(asdict(job)), *map(str, told)],
+            [str(home.python), str(CHILD), json.dumps(asdict(job)), *map(str, arguments)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=errors,
             env=home.variables(),
-            pass_fds=(tell, hear),
+            pass_fds=(send, hear),
         )
-        os.close(tell)
+        os.close(send)
         os.close(hear)
         end_s = monotonic() + limit_s
         try:
@@ -271,9 +271,9 @@ def _reason(errors: IO[str], code: int) -> str:
     errors.seek(0)
     lines = errors.read().splitlines()
     named = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
-    told = (named or lines or [""])[-1]
-    told = re.sub(r"\[[\d:]+\] \S+:\d+: ", "", told)  # decord's clock and line of its source
-    return (told or f"ended with {code}")[:160]
+    message = (named or lines or [""])[-1]
+    message = re.sub(r"\[[\d:]+\] \S+:\d+: ", "", message)  # decord's clock and line of its source
+    return (message or f"ended with {code}")[:160]
 
 
 def _warm(path: Path) -> None:

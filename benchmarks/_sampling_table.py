@@ -1,6 +1,6 @@
 """Tables of the sampling benchmark: what was measured on one file, and its cells for people.
 
-Knows nothing of how it is measured. Memory is told in MB of 10^6 bytes.
+Knows nothing of how it is measured. Memory is given in MB of 10^6 bytes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -126,21 +126,21 @@ def loader_cells(table: Table) -> Cells:
         if row.failed:
             lines.append((row.way, "failed", *[""] * (len(LOADERS_HEADER) - 2)))
             continue
-        said = row.checked
-        pixels, result = said["pixels"], said["result_bytes"]
+        checked = row.checked
+        pixels, result = checked["pixels"], checked["result_bytes"]
         lines.append(
             (
                 row.way,
                 f"{row.wall_s:.2f} s",
                 f"{row.cpu_s:.2f} s",
                 "-" if first.failed else f"{row.ratio_to(first):.2f}x",
-                f"{said['given']}",
+                f"{checked['given']}",
                 f"{pixels // TOKEN_AREA_PX:,}" if pixels else "",
                 "" if row.right is None else f"{row.right}",
                 f"{result / MB:,.0f} MB" if result else "",
                 f"{row.peak_bytes / MB:,.0f} MB",
                 f"{row.over_bytes / MB:,.0f} MB",
-                " ".join(said["libraries"]),
+                " ".join(checked["libraries"]),
             )
         )
     return lines

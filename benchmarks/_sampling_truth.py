@@ -1,4 +1,4 @@
-"""Whether the frames that a loader gave are those of the times that it tells.
+"""Check whether a loader's frames belong to the times that it reports.
 
 Runs in any environment with numpy; knows no loader.
 """
@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 CELL_ROWS, CELL_COLUMNS = 18, 32
 NEAR: Final = 45
-"""Frames to both sides of a wanted one that are looked at for a better match."""
+"""Frames on both sides of a requested one that are compared for a better match."""
 CUT_NEAR: Final = 2
-"""Frames by which the place that is told of a cut may be off."""
+"""Maximum distance of a reported cut from a true one, in frames."""
 CLEARLY: Final = 0.4
 """By how many grey levels, in the mean over all cells, another frame must match better."""
 
@@ -46,6 +46,6 @@ def count_right(
     return right
 
 
-def count_cuts(told: Sequence[int], true: Sequence[int]) -> int:
-    """How many of the true cuts were told, to within `CUT_NEAR` frames."""
-    return sum(any(abs(each - number) <= CUT_NEAR for each in told) for number in true)
+def count_cuts(reported: Sequence[int], true: Sequence[int]) -> int:
+    """Count the true cuts that were reported, to within `CUT_NEAR` frames."""
+    return sum(any(abs(each - number) <= CUT_NEAR for each in reported) for number in true)

@@ -1,4 +1,4 @@
-"""What looking at a video costs, against decoding all of it; and how well cuts are found.
+"""Cost of analysing a video compared with decoding all of it, and accuracy of its cuts.
 
     python benchmarks/analysis.py [--long]
 
@@ -38,7 +38,7 @@ CONTENT: Final[dict[str, tuple[TaskId, DifficultyConfig]]] = {
     "pan": ("N2", DifficultyConfig()),
 }
 NEAR_S: Final = Fraction(1, 5)
-"""A cut is found if one is told within this time of it."""
+"""Maximum distance of a detected cut from a true one, in seconds."""
 
 
 def main() -> None:
@@ -65,7 +65,7 @@ def main() -> None:
         made = generate("T1", seeds("dev", 2)[1], Path(folder), difficulty=busy)
         cuts = [_cuts(made, method) for method in METHODS]
     print_table(
-        "Seconds of processor time, and share of a full decode",
+        "Seconds of processor time, and fraction of a full decode",
         ("video", "open", "full decode", *METHODS),
         rows,
     )
@@ -86,8 +86,8 @@ def _stand_still(path: Path, *, seconds: int) -> None:
         stream = container.add_stream("libx264", rate=25, options={"preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = 1920, 1080, "yuv420p"
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
-        for place in range(25 * seconds):
-            frame.pts = place
+        for i in range(25 * seconds):
+            frame.pts = i
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
 
@@ -122,11 +122,11 @@ def _processor_s() -> float:
 
 def _cuts(made: GeneratedVideo, method: str) -> tuple[str, str, str]:
     with seedvideo.open(made.path) as video:
-        told = video.analysis(method).cuts
+        detected = video.analysis(method).cuts
     true = made.item.cuts
-    right = sum(any(abs(cut - each) <= NEAR_S for each in true) for cut in told)
-    found = sum(any(abs(cut - each) <= NEAR_S for each in told) for cut in true)
-    precision = f"{right / len(told):.2f}" if told else "-"
+    right = sum(any(abs(cut - each) <= NEAR_S for each in true) for cut in detected)
+    found = sum(any(abs(cut - each) <= NEAR_S for each in detected) for cut in true)
+    precision = f"{right / len(detected):.2f}" if detected else "-"
     return method, precision, f"{found / len(true):.2f}"
 
 

@@ -1,14 +1,14 @@
 """Questions and moments on synthetic videos, by policy, at equal budgets.
 
-    python benchmarks/answers.py --work DIR      all of it; --cases 4 for a quick look
+    python benchmarks/answers.py --work DIR      all of it; --cases 4 for a quick run
 
 Videos of two families are made from test seeds: ``plain`` ones whose events last for seconds, and
 ``brief`` ones in which something happens for a moment now and then. Each question is asked with
 options and openly. Every policy gets the same budget and the same questions; the blind one sees
-grey frames in the place of uniform ones.
+grey frames instead of uniform ones.
 
-Beside each score stands what the sampler left the model to see: the share of items of which every
-event that matters is in at least one frame, and the share of right answers among these and among
+Each score comes with the evidence that the sampler kept: the fraction of items of which every
+event that matters is in at least one frame, and the fraction of right answers among these and among
 the others. Intervals are 95 % bootstrap intervals over videos; a run that was stopped goes on.
 """
 
@@ -57,18 +57,18 @@ def main() -> None:
     print(f"videos and results in {work}", file=sys.stderr)
     bench = SyntheticBenchmark(work, seeds=range(given.first_seed, given.first_seed + given.cases))
     backend = seedvideo.load(given.model)
-    told = {
-        (condition, budget): answered(bench, backend, condition, budget, work)
+    by_condition = {
+        (condition, budget): answer_all(bench, backend, condition, budget, work)
         for budget in BUDGETS
         for condition in POLICY_OF
     }
     print(f"{_common.machine()}; model {backend.name} {backend.sha256[:12]}\n")
     for family in FAMILIES:
         own = [item for item in bench.items if item.group["family"] == family]
-        print(table(family, both_ways(own), told))
+        print(table(family, both_ways(own), by_condition))
 
 
-def answered(
+def answer_all(
     bench: SyntheticBenchmark, backend: Backend, condition: str, budget: int, work: Path
 ) -> Outcomes:
     """Ask everything under one condition."""
@@ -108,13 +108,15 @@ def both_ways(items: Sequence[Item]) -> list[Item]:
     return [*items, *openly]
 
 
-def table(family: str, items: Sequence[Item], told: Mapping[tuple[str, int], Outcomes]) -> str:
+def table(
+    family: str, items: Sequence[Item], by_condition: Mapping[tuple[str, int], Outcomes]
+) -> str:
     """One family's rows.
 
     Args:
         family: of all the items.
         items: questions and moments.
-        told: what came of them, by condition and budget.
+        by_condition: outcomes by condition and budget.
     """
     choice = [item for item in items if item.task == "ask" and item.options]
     openly = [item for item in items if item.task == "ask" and not item.options]
@@ -128,7 +130,7 @@ def table(family: str, items: Sequence[Item], told: Mapping[tuple[str, int], Out
         " right if seen | right if not |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for (condition, budget), outcomes in told.items():
+    for (condition, budget), outcomes in by_condition.items():
         asked = [*choice, *openly]
         seen = [item for item in asked if is_seen(outcomes[item.id])]
         unseen = [item for item in asked if not is_seen(outcomes[item.id])]
@@ -139,19 +141,19 @@ def table(family: str, items: Sequence[Item], told: Mapping[tuple[str, int], Out
             text(moments, outcomes, RIGHT_IOU),
             text(absent, outcomes, "false positive"),
         ]
-        if condition == "blind":  # What is shown is grey.
+        if condition == "blind":  # Its frames are grey.
             cells += ["", "", ""]
         else:
             both = [*choice, *moments]
-            share_seen = sum(is_seen(outcomes[item.id]) for item in both) / len(both)
-            cells.append(f"{share_seen:.2f}")
+            fraction_seen = sum(is_seen(outcomes[item.id]) for item in both) / len(both)
+            cells.append(f"{fraction_seen:.2f}")
             cells += [text(seen, outcomes, "accuracy"), text(unseen, outcomes, "accuracy")]
         lines.append(f"| {budget:,} | {condition} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
 def is_seen(outcome: Outcome) -> bool:
-    """Whether each event that matters was in a frame; not where nothing was shown."""
+    """Whether each event that matters was in a frame; false if nothing was selected."""
     return outcome.scores.get(SEEN) == 1
 
 

@@ -99,11 +99,11 @@ def paint(path: Path, seed: int) -> None:
             for one, two, three, four in colours
         ]
         for number in range(CLIP_S * FPS):
-            share = number / (CLIP_S * FPS)
-            picture = grounds[share >= 0.5].copy()
+            fraction = number / (CLIP_S * FPS)
+            picture = grounds[fraction >= 0.5].copy()
             for (left, top, to_left, to_top, size), paint_of in zip(discs, paints, strict=True):
-                middle_x = (left + (to_left - left) * share) * WIDTH_PX
-                middle_y = (top + (to_top - top) * share) * HEIGHT_PX
+                middle_x = (left + (to_left - left) * fraction) * WIDTH_PX
+                middle_y = (top + (to_top - top) * fraction) * HEIGHT_PX
                 inside = (x - middle_x) ** 2 + (y - middle_y) ** 2 < (15 + 40 * size) ** 2
                 picture[inside] = paint_of
             frame = av.VideoFrame.from_ndarray(picture.astype(np.uint8), format="rgb24")
@@ -118,8 +118,8 @@ def timed(model: str, way: str, asked: list[str]) -> dict[str, float]:
     os.environ.update(kept)
     try:
         started = perf_counter()
-        told = in_child(__file__, "--model", model, "--measure", *asked)
-        return {**told, "wall_s": perf_counter() - started}
+        measured = in_child(__file__, "--model", model, "--measure", *asked)
+        return {**measured, "wall_s": perf_counter() - started}
     finally:
         for name in kept:
             del os.environ[name]
@@ -246,9 +246,9 @@ def table(rows: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def verdict(share: float, goal: float) -> str:
+def verdict(fraction: float, goal: float) -> str:
     """Whether a goal was met, in words."""
-    return f"goal {goal:.0%} {'met' if share < goal else 'MISSED'}"
+    return f"goal {goal:.0%} {'met' if fraction < goal else 'MISSED'}"
 
 
 if __name__ == "__main__":

@@ -68,16 +68,16 @@ def run_step(step: str, folder: Path, finished: int, *, check: bool) -> None:
     manifest = str(folder / "rows.jsonl")
     with Journal.open(folder / "out", write=step != "scan") as journal:
         if step in ("start", "resume"):
-            told = f"{journal.plan(read([manifest]), Job(inputs=(manifest,)), MODEL)}"
+            report = f"{journal.plan(read([manifest]), Job(inputs=(manifest,)), MODEL)}"
         elif step == "finish":
             for each in journal.take(finished):
                 journal.done(each.item.id, each.item.id, CONTENT, "{}", None)
-            told = f"{finished / (time.perf_counter() - began):,.0f} items/s, a commit each"
+            report = f"{finished / (time.perf_counter() - began):,.0f} items/s, a commit each"
         else:
-            told = f"{sum(1 for _ in journal.entries()):,} entries"
+            report = f"{sum(1 for _ in journal.entries()):,} entries"
     wall_s, used_s = time.perf_counter() - began, time.process_time() - used
     grown = rss_mb() - before
-    print(f"{step:8} {wall_s:6.1f} s wall {used_s:6.1f} s CPU  +{grown:4.0f} MB  {told}")
+    print(f"{step:8} {wall_s:6.1f} s wall {used_s:6.1f} s CPU  +{grown:4.0f} MB  {report}")
     most_s, most_mb = GOALS.get(step, (float("inf"), float("inf")))
     if check and (wall_s > most_s or grown > most_mb):
         sys.exit(f"{step}: above the goals of {most_s:g} s and {most_mb:g} MB")

@@ -28,7 +28,7 @@ COMMANDS: tuple[tuple[str, list[str], str, float], ...] = (
     ("ask", ["What is there?"], "adaptive", ANSWER_GOAL_S),
     ("ground", ["a person walks by"], "adaptive", ANSWER_GOAL_S),
 )
-"""Each with its words after the clip, the policy and the goal; uniform looks at nothing first."""
+"""Each with its words after the clip, the policy and the goal; uniform analyses nothing first."""
 
 
 def main() -> None:
@@ -68,14 +68,16 @@ def main() -> None:
         ),
         rows,
     )
-    print("\n  plan: also the looks of adaptive; whole command: also Python, torch and the weights")
+    print(
+        "\n  plan: with the analysis of adaptive; whole command: with Python, torch and the weights"
+    )
     print_machine("torch", "av")
 
 
 def row(
     clip: Path, model: str, verb: str, asked: list[str], policy: str, goal_s: float
 ) -> tuple[str, ...]:
-    """Run the command on one clip; its own record tells the parts."""
+    """Run the command on one clip; its own record has the parts."""
     command = [sys.executable, "-m", "seedvideo", verb, str(clip), *asked, "--model", model]
     command += ["--policy", policy, "-f", "json", "--quiet"]
     best_s, record = float("inf"), {}

@@ -63,7 +63,7 @@ def compare(clip: Path, name: str, *, every: Fraction) -> None:
                 continue
             readers.append((way, reader, strategy))
         count = int(end / every)
-        targets = [Target(every * place, WIDTH_PX, HEIGHT_PX) for place in range(count)]
+        targets = [Target(every * i, WIDTH_PX, HEIGHT_PX) for i in range(count)]
         # In turn, so that a busy moment of the machine does not fall on one way alone.
         for _ in range(ROUNDS):
             for way, reader, strategy in readers:
@@ -112,7 +112,7 @@ def memory(folder: Path) -> None:
 
 
 def measure_memory(clip: str, decoder: DecoderName) -> dict[str, float]:
-    """Read every frame of a clip, and say how much memory the decoding process had at its peak."""
+    """Read every frame of a clip, and return the peak memory of the decode worker."""
     try:
         with open_video(clip, decoder=decoder) as reader:
             for _ in reader.frames([Target(time, WIDTH_PX, HEIGHT_PX) for time in reader.times]):

@@ -254,12 +254,12 @@ def room(_: int) -> Pixels:
     return picture.astype(np.uint8)
 
 
-def ball(share: float) -> Pixels:
+def ball(fraction: float) -> Pixels:
     """The room with a ball on its way."""
     picture = room(0)
     y, x = np.mgrid[0:HEIGHT_PX, 0:WIDTH_PX]
-    middle_x = (0.1 + 0.8 * share) * WIDTH_PX
-    middle_y = (0.6 - 1.2 * share * (1 - share)) * HEIGHT_PX
+    middle_x = (0.1 + 0.8 * fraction) * WIDTH_PX
+    middle_y = (0.6 - 1.2 * fraction * (1 - fraction)) * HEIGHT_PX
     picture[(x - middle_x) ** 2 + (y - middle_y) ** 2 < 49] = (230, 230, 60)
     return picture
 
@@ -300,15 +300,17 @@ def search(count: int) -> None:
         for number in (count // 10, count) if kind == "of many scenes" else (count // 10,):
             chance = np.random.default_rng(7)
             index = NearIndex(NEAR_LEVELS)
-            looks, spent_s = 0, 0.0
+            candidates, spent_s = 0, 0.0
             for place in range(number):
                 signature = make(chance)
                 started = process_time()
-                looks += len(index.candidates("", signature))
+                candidates += len(index.candidates("", signature))
                 index.add(place, "", signature)
                 spent_s += process_time() - started
             memory = f"{peak_mib() - before_mib:,.0f} MiB"
-            rows.append([f"{number:,} {kind}", f"{spent_s:.1f} s", f"{looks / number:.3f}", memory])
+            rows.append(
+                [f"{number:,} {kind}", f"{spent_s:.1f} s", f"{candidates / number:.3f}", memory]
+            )
     header = ["clips", "processor time", "compared in full a clip", "peak of the process so far"]
     print_table("Search, one thread", header, rows)
 

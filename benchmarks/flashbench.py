@@ -6,7 +6,7 @@
     python benchmarks/flashbench.py --report             write docs/ from what was measured
 
 Without `--ocr` legibility comes from the cached table. The OCR program lives in an environment of
-its own, because it brings another OpenCV: see `_flash_read.py`. `--table` makes the table anew.
+its own, because it brings another OpenCV: see `_flash_read.py`. `--table` makes the table again.
 Results lie in `--work`, one file a video. Test seeds are for the final numbers only.
 """
 
@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from _flash_cases import Case, budgets, cases, generator_hash, in_order
 from _flash_report import print_report, write_docs
-from _flash_rules import LOOKING_RULES, RULES, Clip, Looks, look
+from _flash_rules import ANALYSIS_RULES, RULES, Clip, ThumbnailStats, analyse
 from PIL import Image
 
 import seedvideo
@@ -73,43 +73,49 @@ def main() -> None:
         "--keep", action="store_true", help="keep videos and analyses, for use again"
     )
     parser.add_argument("--without", nargs="+", default=[], metavar="POLICY", help="leave out")
-    parser.add_argument("--again", nargs="+", default=[], metavar="POLICY", help="measure anew")
-    parser.add_argument("--no-tell", action="store_true", help="measure, but tell nothing yet")
-    parser.add_argument("--report", action="store_true", help="only tell what was measured")
+    parser.add_argument("--again", nargs="+", default=[], metavar="POLICY", help="measure again")
+    parser.add_argument(
+        "--no-report", action="store_true", help="measure without printing a report"
+    )
+    parser.add_argument("--report", action="store_true", help="only report earlier measurements")
     parser.add_argument("--table", action="store_true", help="make the table of legibility")
-    told = parser.parse_args()
-    if told.table:
-        if told.ocr is None:
+    options = parser.parse_args()
+    if options.table:
+        if options.ocr is None:
             parser.error("--table needs --ocr")
-        with reading(told.ocr) as read:
+        with reading(options.ocr) as read:
             make_table(read)
         return
-    split = told.split or ("dev" if told.quick else "test")
-    work = told.work / ("quick" if told.quick else "full") / split
-    chosen = [c for c in cases(quick=told.quick) if told.only is None or c.name in told.only]
-    if not told.report:
-        run(chosen, work=work, told=told, first_seed=seeds(split, 1)[0])
-    if told.no_tell:
+    split = options.split or ("dev" if options.quick else "test")
+    work = options.work / ("quick" if options.quick else "full") / split
+    chosen = [
+        c for c in cases(quick=options.quick) if options.only is None or c.name in options.only
+    ]
+    if not options.report:
+        run(chosen, work=work, options=options, first_seed=seeds(split, 1)[0])
+    if options.no_report:
         return
-    spent = budgets(quick=told.quick)
+    spent = budgets(quick=options.quick)
     print_report(work, chosen, spent)
-    if not told.quick and split == "test":
+    if not options.quick and split == "test":
         write_docs(work, chosen, spent, ROOT / "docs")
 
 
-def run(chosen: Sequence[Case], *, work: Path, told: argparse.Namespace, first_seed: int) -> None:
+def run(
+    chosen: Sequence[Case], *, work: Path, options: argparse.Namespace, first_seed: int
+) -> None:
     """Make and plan every video that has no result yet, and add policies that are new."""
     gop_cache = GopCache()
-    with reading(told.ocr) if told.ocr else _nobody() as read:
-        for case, seed in in_order(chosen, first_seed, told.seeds):
+    with reading(options.ocr) if options.ocr else _no_reader() as read:
+        for case, seed in in_order(chosen, first_seed, options.seeds):
             folder = work / case.name.replace(" ", "-")
             folder.mkdir(parents=True, exist_ok=True)
             name = folder / f"{seed}.json"
             result = json.loads(name.read_text()) if name.exists() else {}
             if result.get("generator") not in (None, generator_hash()):
                 result = {}  # Other videos: nothing of it is comparable.
-            wanted = {*OUR_POLICIES, *RULES, *LOOKING_RULES} - {*told.without}
-            for policy in told.again:
+            wanted = {*OUR_POLICIES, *RULES, *ANALYSIS_RULES} - {*options.without}
+            for policy in options.again:
                 result.get("choices", {}).pop(policy, None)
             missing = sorted(wanted - set(result.get("choices", {})))
             if result and not missing and (read is None or result["needs_by"] == "ocr"):
@@ -127,15 +133,15 @@ def run(chosen: Sequence[Case], *, work: Path, told: argparse.Namespace, first_s
                 result,
                 missing,
                 read,
-                quick=told.quick,
-                cache=work / "analyses" if told.keep else None,
+                quick=options.quick,
+                cache=work / "analyses" if options.keep else None,
             )
             result |= {"case": case.name, "generator": generator_hash()}
             result["attempt"] = made.attempts - 1
             scratch = name.with_suffix(".part")
             scratch.write_text(json.dumps(result))
             scratch.rename(name)
-            if not told.keep:
+            if not options.keep:
                 made.path.unlink()
             print(f"{case.name} {seed}: {perf_counter() - started:.0f} s", flush=True)
 
@@ -169,16 +175,16 @@ def measure(
     tokens_of_level = level_tokens(difficulty)
     with seedvideo.open(path, cache=cache) as video:
         times = video.times
-        place = {time: number for number, time in enumerate(times)}
+        frame_index = {time: number for number, time in enumerate(times)}
 
-        def note(policy: str, budget: int, shown: Sequence[SelectedFrame]) -> None:
-            cost = sum(frame.tokens + frame.text_tokens for frame in shown)
+        def note(policy: str, budget: int, selected: Sequence[SelectedFrame]) -> None:
+            cost = sum(frame.tokens + frame.text_tokens for frame in selected)
             if cost > budget:
                 raise RuntimeError(f"{policy} spends {cost} of {budget} tokens on {item.name}")
             columns = [
-                [place[frame.pts] for frame in shown],
-                [frame.tokens for frame in shown],
-                [frame.text_tokens for frame in shown],
+                [frame_index[frame.pts] for frame in selected],
+                [frame.tokens for frame in selected],
+                [frame.text_tokens for frame in selected],
             ]
             choices.setdefault(policy, {})[str(budget)] = columns
 
@@ -188,14 +194,14 @@ def measure(
             table = tokens_needed(item, tokens_of_level=tokens_of_level)
             result |= {"needs": [table.get(e) for e in item.events], "needs_by": "table"}
         needs = dict(zip(item.events, result["needs"], strict=True))
-        looks: Looks | None = None
-        if not LOOKING_RULES.keys().isdisjoint(policies):
+        stats: ThumbnailStats | None = None
+        if not ANALYSIS_RULES.keys().isdisjoint(policies):
             started = perf_counter()
-            looks = look(path, video.info.duration)
+            stats = analyse(path, video.info.duration)
             seconds["looks"] = perf_counter() - started
         duration = video.info.duration
-        clip = Clip(times, duration, difficulty.width_px, difficulty.height_px, looks, item.seed)
-        for name, rule in {**RULES, **LOOKING_RULES}.items():
+        clip = Clip(times, duration, difficulty.width_px, difficulty.height_px, stats, item.seed)
+        for name, rule in {**RULES, **ANALYSIS_RULES}.items():
             if name in policies:
                 for budget in spent:
                     note(name, budget, rule(clip, budget))
@@ -203,11 +209,11 @@ def measure(
             started = perf_counter()
             for budget in spent:
                 plan = seedvideo.plan(video, policy=policy, budget_tokens=budget)
-                shown = [SelectedFrame(f.pts, f.tokens, f.text_tokens) for f in plan.frames]
-                note(policy, budget, shown)
+                selected = [SelectedFrame(f.pts, f.tokens, f.text_tokens) for f in plan.frames]
+                note(policy, budget, selected)
                 seconds.setdefault(policy, perf_counter() - started)
         for budget in spent:
-            ceiling = oracle(
+            upper_bound = oracle(
                 item,
                 needs,
                 times=times,
@@ -215,7 +221,7 @@ def measure(
                 text_tokens=FRAME_TEXT_TOKENS,
                 budget_tokens=budget,
             )
-            note("oracle", budget, ceiling)
+            note("oracle", budget, upper_bound)
     truth = {"item": item.to_json(), "bytes": path.stat().st_size}
     return result | truth | {"choices": choices, "seconds": seconds}
 
@@ -245,7 +251,7 @@ def reading(python: Path) -> Iterator[Read]:
 
 
 @contextmanager
-def _nobody() -> Iterator[None]:
+def _no_reader() -> Iterator[None]:
     yield None
 
 
@@ -302,7 +308,7 @@ def _texts(
 def make_table(read: Read) -> None:
     """Count how often codes are read, by contrast, cap height and level; on dev seeds.
 
-    Adds what the table lacks; delete the file to begin anew.
+    Adds what the table lacks; delete the file to start again.
     """
     rows = json.loads(TABLE.read_text())["rows"] if TABLE.exists() else []
     known = {(row["contrast"], row["cap_height_px"]) for row in rows}
@@ -325,7 +331,7 @@ def make_table(read: Read) -> None:
                     moments = {event: middle(event) for event in made.item.events}
                     count = len(moments)
                     for level in SEED.levels_tokens:
-                        if count:  # What nobody reads at a level, nobody reads at a lower one.
+                        if count:  # A code that is not read at a level is not read at a lower one.
                             found = _texts(video, moments, level, read)
                             count = sum(event.answer in texts for event, texts in found)
                         rows.append(

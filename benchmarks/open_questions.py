@@ -174,15 +174,15 @@ _OPEN_ENDS: Final = _words(
 
 
 @dataclass(frozen=True)
-class Said:
-    """What came of one question.
+class GivenAnswer:
+    """Answer to one question.
 
     Args:
         clip: name of the clip.
-        question: as it was asked.
-        text: the answer; empty where there is none.
-        is_sure: whether it was told as sure.
-        method: how it was answered; where there is no answer, the error's code.
+        question: the question.
+        text: the answer; empty if there is none.
+        is_sure: whether the model was confident.
+        method: method of the answer; the error code if there is no answer.
     """
 
     clip: str
@@ -209,17 +209,17 @@ def main() -> None:
     backend = Remembering.from_folder(WEIGHTS / "nano")
     with tempfile.TemporaryDirectory(prefix="seedvideo-questions-") as work:
         clips = clips_of(Path(work), given.demo, given.folder)
-        told = [said for clip in clips for said in ask_all(backend, clip, questions)]
-    for said in told:
-        if given.show or said.fault:
-            mark = "sure" if said.is_sure else "not sure"
-            kind = f"  NO WHOLE PHRASE: {said.fault}" if said.fault else ""
+        answers = [one for clip in clips for one in ask_all(backend, clip, questions)]
+    for one in answers:
+        if given.show or one.fault:
+            mark = "sure" if one.is_sure else "not sure"
+            kind = f"  NO WHOLE PHRASE: {one.fault}" if one.fault else ""
             print(
-                f"{said.clip}: {said.question} {said.text!r} ({said.method}, {mark}){kind}",
+                f"{one.clip}: {one.question} {one.text!r} ({one.method}, {mark}){kind}",
                 file=sys.stderr,
             )
     print(f"{_common.machine()}; model {backend.name} {backend.sha256[:12]}\n")
-    print(table(told))
+    print(table(answers))
 
 
 def clips_of(work: Path, demo: Path, folder: Path | None) -> list[Path]:
@@ -258,18 +258,20 @@ class Remembering(NativeBackend):
         return self._described[key]
 
 
-def ask_all(backend: Backend, clip: Path, questions: Sequence[str]) -> list[Said]:
+def ask_all(backend: Backend, clip: Path, questions: Sequence[str]) -> list[GivenAnswer]:
     """Ask all questions of one clip."""
-    told = []
+    answers = []
     prepared = prepare(str(clip), model=backend)
     for question in questions:
         try:
             answer: Any = QuestionAnswering.of(question).run(prepared, backend).answer
         except seedvideo.ModelError as error:
-            told.append(Said(clip.name, question, "", False, error.code))
+            answers.append(GivenAnswer(clip.name, question, "", False, error.code))
         else:
-            told.append(Said(clip.name, question, answer.answer, answer.confident, answer.method))
-    return told
+            answers.append(
+                GivenAnswer(clip.name, question, answer.answer, answer.confident, answer.method)
+            )
+    return answers
 
 
 def fault_of(text: str, known: frozenset[str], *, described: bool) -> str:
@@ -306,27 +308,27 @@ def words_known() -> frozenset[str]:
     return frozenset(WORDS.read_text(encoding="utf-8").split()) | _MADE_WORDS
 
 
-def table(told: Sequence[Said]) -> str:
+def table(answers: Sequence[GivenAnswer]) -> str:
     """A row a clip and kind of question, ratios of what was asked."""
     lines = [
         "| clip | questions | asked | answered, sure | answered, not sure | no answer |"
         " no whole phrase | of these told as sure |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    rows = Counter((said.clip, said.question in DESCRIBE) for said in told)
+    rows = Counter((one.clip, one.question in DESCRIBE) for one in answers)
     for clip, is_description in [*rows, ("all", True), ("all", False)]:
         own = [
-            said
-            for said in told
-            if clip in (said.clip, "all") and (said.question in DESCRIBE) is is_description
+            one
+            for one in answers
+            if clip in (one.clip, "all") and (one.question in DESCRIBE) is is_description
         ]
         kind = "what happens" if is_description else "about one thing"
         counts = [
-            sum(bool(said.text) and said.is_sure for said in own),
-            sum(bool(said.text) and not said.is_sure for said in own),
-            sum(not said.text for said in own),
-            sum(bool(said.fault) for said in own),
-            sum(bool(said.fault) and said.is_sure for said in own),
+            sum(bool(one.text) and one.is_sure for one in own),
+            sum(bool(one.text) and not one.is_sure for one in own),
+            sum(not one.text for one in own),
+            sum(bool(one.fault) for one in own),
+            sum(bool(one.fault) and one.is_sure for one in own),
         ]
         cells = " | ".join(f"{count / len(own):.2f}" for count in counts)
         lines.append(f"| {clip} | {kind} | {len(own)} | {cells} |")

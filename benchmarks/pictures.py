@@ -1,4 +1,4 @@
-"""How long pictures of frames take to write, beside decoding them.
+"""Time to write pictures of frames, compared with decoding them.
 
     python benchmarks/pictures.py [CLIP]
 
@@ -71,7 +71,7 @@ def show(clip: Path) -> None:
 
 
 def default_png(pixels: object) -> bytes:
-    """A PNG file as Pillow writes it when nothing is said."""
+    """A PNG file as Pillow writes it by default."""
     data = BytesIO()
     Image.fromarray(pixels).save(data, format="PNG")
     return data.getvalue()

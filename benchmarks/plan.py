@@ -4,7 +4,7 @@
 
 The hour is 108,000 frame times at 30 frames a second, without a file. For a file, opening starts
 the decoding process and reads every packet, and one picture for its orientation; planning by
-adaptive looks at the video.
+adaptive analyses the video.
 """
 
 import sys
@@ -126,7 +126,7 @@ def plan_an_hour() -> None:
 
 @dataclass(frozen=True)
 class MadeAnalysis:
-    """What an analysis might say of an hour: shots of every kind, an event in every third."""
+    """Make a possible analysis of an hour: shots of every kind, an event in every third."""
 
     demands: tuple[SegmentDemand, ...]
     busy_fraction: float = 0.0

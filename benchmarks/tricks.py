@@ -4,7 +4,7 @@
 
 Without a clip, 24 s of 720p H.264 of twelve kinds of content are made. Every row decodes the same
 file with PyAV and scales nothing; "wall" and "CPU" are medians of three turns, the ratios are to
-one thread that decodes all. What a row leaves out of the picture, it says.
+one thread that decodes all. A row says in its name which part of the picture it leaves out.
 """
 
 import sys

@@ -35,8 +35,8 @@ def scored(items: list[Item], name: str) -> tuple[Summary, dict[str, float]]:
         if item.id in given
     }
     summary = summarise(items, outcomes)
-    (part,) = summary.parts
-    return summary, {each.measure.name: each.estimate.value for each in part.whole.scored}
+    (task,) = summary.tasks
+    return summary, {each.measure.name: each.estimate.value for each in task.overall.scored}
 
 
 def test_charades_sta_is_read() -> None:
@@ -105,7 +105,7 @@ def test_video_mme_is_scored_exactly() -> None:
     assert values["accuracy"] == 0.25
     assert values["chance"] == 0.25
     assert summary.counts.unparsed == 1
-    groups = {(g.by, g.name): g.scored[0].estimate.value for g in summary.parts[0].groups}
+    groups = {(g.by, g.name): g.scored[0].estimate.value for g in summary.tasks[0].groups}
     assert groups["duration", "short"] == 0.5
     assert groups["duration", "long"] == 0
     assert groups["task_type", "Counting Problem"] == 1

@@ -21,7 +21,7 @@ KEPT = Path(__file__).with_name("synthetic_version.json")
 
 def digests() -> dict[str, str]:
     """One digest per family of items and one of pixels."""
-    found = {}
+    found: dict[str, str] = {}
     for family in FAMILIES:
         items, pixels = hashlib.sha256(), hashlib.sha256()
         for seed in range(TEST_SEEDS, TEST_SEEDS + 6):

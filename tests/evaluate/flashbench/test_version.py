@@ -17,7 +17,7 @@ STYLES: tuple[Style, ...] = get_args(Style)
 
 def digests() -> dict[str, str]:
     """One digest per task: ground truth, loops, times and overlays; one per style: its pixels."""
-    found = {}
+    found: dict[str, str] = {}
     difficulty = DifficultyConfig(duration_s=240, events=4, distractor_fraction=Fraction(1, 5))
     for task in TASKS:
         hashed = hashlib.sha256()
