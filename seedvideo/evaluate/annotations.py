@@ -152,16 +152,16 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         InputError: ``input.not_found`` or ``input.unreadable``.
     """
-    shown = printable(str(path))
+    quoted = printable(str(path))
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
         raise InputError(
-            "input.not_found", f"{shown}: no such file", hint="check the name and the folder"
+            "input.not_found", f"{quoted}: no such file", hint="check the name and the folder"
         ) from error
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise InputError("input.unreadable", f"{shown} cannot be read: {reason}") from error
+        raise InputError("input.unreadable", f"{quoted} cannot be read: {reason}") from error
 
 
 def read_text(path: Path, *, make_error: ErrorFactory = annotation_error) -> str:

@@ -171,7 +171,7 @@ def test_predictions_of_others_need_no_model(
     assert err == "1 of 5 items have no answer and count as wrong\n"
     assert "# charades-sta, predictions charades_predictions.jsonl" in out
     (row,) = [line for line in out.splitlines() if line.startswith("| all")]
-    # Worked out in tests/evaluate/test_adapters.py: R@1 at .3, .5, .7, mIoU, mAP.
+    # Worked out in tests/evaluate/test_datasets.py: R@1 at .3, .5, .7, mIoU, mAP.
     assert [cell.split()[0] for cell in row.strip("| ").split(" | ")] == [
         "all",
         "5",
