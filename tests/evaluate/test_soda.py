@@ -67,7 +67,7 @@ def test_silence_scores_zero_and_counts() -> None:
     silent = soda(Story(()), [truth])
     assert (silent.precision, silent.recall, silent.f1) == (0, 0, 0)
     assert mean_f1([silent, soda(truth, [truth])]) == 0.5
-    with pytest.raises(ValueError, match="no video"):
+    with pytest.raises(ValueError, match="no scores"):
         mean_f1([])
 
 
