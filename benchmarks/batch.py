@@ -189,7 +189,7 @@ def batched(name: str, folder: str, output: Path, workers: int) -> dict[str, Any
     progress = Progress(event=lambda line: events.append(json.loads(line)))
     with Watched.open(output, write=True) as journal:
         started = perf_counter()
-        journal.plan(inputs.read(job.inputs), job, prices.sha256)
+        journal.plan(inputs.read_inputs(job.inputs), job, prices.sha256)
         planned_s = perf_counter() - started
         assert Runner(journal, job, prices, progress=progress).run()
         commits_s = journal.spent_s

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from seedvideo.batch.fingerprint import Content
-from seedvideo.batch.inputs import read
+from seedvideo.batch.inputs import read_inputs
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
 
@@ -68,10 +68,10 @@ def run_step(step: str, folder: Path, finished: int, *, check: bool) -> None:
     manifest = str(folder / "rows.jsonl")
     with Journal.open(folder / "out", write=step != "scan") as journal:
         if step in ("start", "resume"):
-            report = f"{journal.plan(read([manifest]), Job(inputs=(manifest,)), MODEL)}"
+            report = f"{journal.plan(read_inputs([manifest]), Job(inputs=(manifest,)), MODEL)}"
         elif step == "finish":
-            for each in journal.take(finished):
-                journal.done(each.item.id, each.item.id, CONTENT, "{}", None)
+            for each in journal.claim(finished):
+                journal.mark_done(each.item.id, each.item.id, CONTENT, "{}", None)
             report = f"{finished / (time.perf_counter() - began):,.0f} items/s, a commit each"
         else:
             report = f"{sum(1 for _ in journal.entries()):,} entries"

@@ -30,14 +30,14 @@ import numpy.typing as npt
 from _common import peak_mib, print_machine, print_table
 
 from seedvideo import api
-from seedvideo.batch.duplicates import Duplicates, SeenClip
+from seedvideo.batch.duplicates import ComparedClip, DuplicateIndex
 from seedvideo.batch.job import Filters
 from seedvideo.batch.similarity import (
     NEAR_LEVELS,
     NearIndex,
     Signature,
+    compute_signature,
     near_distance,
-    signature_of,
 )
 from seedvideo.config import SamplingConfig
 from seedvideo.pipeline import clip_window
@@ -115,7 +115,7 @@ def ffmpeg(*words: str | Path, stdin: bytes = b"") -> None:
 def signed(path: Path) -> Signature:
     """The signature of a whole clip."""
     with api.open(str(path), workers=1) as clip:
-        return signature_of(clip, clip_window(clip, SamplingConfig()))
+        return compute_signature(clip, clip_window(clip, SamplingConfig()))
 
 
 def cut(videos: Path, folder: Path, long_s: float) -> list[Path]:
@@ -163,17 +163,19 @@ def left_out(
 ) -> Iterator[tuple[Path, Path, float]]:
     """Clips that a job would leave out, each with the one that stays and their distance."""
     paths = list(signatures)
-    kept = Duplicates(
+    kept = DuplicateIndex(
         Filters(near_duplicates=True, near_distance_levels=levels),
-        lambda place: signatures[paths[place]],
+        lambda position: signatures[paths[position]],
     )
-    for place, path in enumerate(paths):
-        clip = SeenClip(place=place, asked="", fingerprint="", signature=signatures[path])
-        repeat = kept.first_like(clip)
+    for position, path in enumerate(paths):
+        clip = ComparedClip(
+            position=position, task_key="", fingerprint="", signature=signatures[path]
+        )
+        repeat = kept.find_duplicate(clip)
         if repeat is None:
-            kept.keep(clip)
+            kept.add(clip)
         else:
-            yield path, paths[repeat.place], repeat.distance_levels or 0.0
+            yield path, paths[repeat.position], repeat.distance_levels or 0.0
 
 
 def print_left_out(signatures: dict[Path, Signature], levels: float, show: Path | None) -> None:
@@ -274,9 +276,9 @@ def hand(number: int) -> Pixels:
 def words(bits: int) -> Pixels:
     """The room with white blocks as in a line of text."""
     picture = room(0)
-    for place in range(24):
-        if bits >> place & 1:
-            picture[160:170, 40 + 10 * place : 46 + 10 * place] = 245
+    for position in range(24):
+        if bits >> position & 1:
+            picture[160:170, 40 + 10 * position : 46 + 10 * position] = 245
     return picture
 
 
@@ -301,11 +303,11 @@ def search(count: int) -> None:
             chance = np.random.default_rng(7)
             index = NearIndex(NEAR_LEVELS)
             candidates, spent_s = 0, 0.0
-            for place in range(number):
+            for position in range(number):
                 signature = make(chance)
                 started = process_time()
                 candidates += len(index.candidates("", signature))
-                index.add(place, "", signature)
+                index.add(position, "", signature)
                 spent_s += process_time() - started
             memory = f"{peak_mib() - before_mib:,.0f} MiB"
             rows.append(

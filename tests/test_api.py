@@ -11,7 +11,7 @@ import seedvideo
 from seedvideo import pipeline
 from seedvideo.batch import scheduler
 from seedvideo.batch.journal import Journal
-from tests.batch.stage_doubles import HANDS
+from tests.batch.stage_doubles import ENTRYPOINTS
 from tests.synthetic_clips import ColourModel, paint
 
 
@@ -41,7 +41,7 @@ def test_shots_of_a_path_and_of_an_open_video(clip: Path) -> None:
 def test_a_batch_runs_and_resumes(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scheduler, "Runner", partial(scheduler.Runner, hands=HANDS))
+    monkeypatch.setattr(scheduler, "Runner", partial(scheduler.Runner, entrypoints=ENTRYPOINTS))
     monkeypatch.setattr(pipeline, "prices", lambda name="nano": ColourModel())
     run = partial(seedvideo.run_batch, [clip, str(tmp_path / "none.mp4")], tmp_path / "out")
     window = seedvideo.SamplingConfig(start_s=Fraction(0), end_s=Fraction(2))

@@ -12,17 +12,17 @@ from time import perf_counter
 from typing import Any, Final
 
 from seedvideo.batch.duplicates import EXACT, NEAR
-from seedvideo.batch.execution import opened, task_of
-from seedvideo.batch.filters import by_header, by_pictures
+from seedvideo.batch.execution import make_item_task, open_clip
+from seedvideo.batch.filters import check_frames, check_metadata
 from seedvideo.batch.inputs import BadRow, Item
-from seedvideo.batch.job import Job, belongs
+from seedvideo.batch.job import Job, in_shard
 from seedvideo.config import resolve_sampling
 from seedvideo.errors import SeedVideoError
 from seedvideo.model.backends.base import Prices
 from seedvideo.pipeline import clip_window, plan_for_model
 from seedvideo.utils.timecode import seconds
 
-CALIBRATED: Final = 5
+CALIBRATION_CLIPS: Final = 5
 """Clips that are decoded to learn how long that takes."""
 
 
@@ -56,8 +56,8 @@ class Estimate:
 
     def prepare_s(self, workers: int) -> float:
         """Seconds that so many processes would take to prepare all clips."""
-        a_frame_s = self.decode_s / self.decoded_frames if self.decoded_frames else 0.0
-        return (self.plan_s + a_frame_s * self.frames) / workers
+        seconds_per_frame = self.decode_s / self.decoded_frames if self.decoded_frames else 0.0
+        return (self.plan_s + seconds_per_frame * self.frames) / workers
 
     def model_s(self, visual_tokens_per_s: float | None) -> float | None:
         """Seconds that the model would take; None where its speed is not known."""
@@ -72,7 +72,7 @@ class Estimate:
         return {
             "clips": self.clips,
             "filtered": dict(self.filtered),
-            "not_counted": not_counted(job),
+            "not_counted": unestimated_rules(job),
             "failed": dict(self.failures),
             "video_s": round(self.video_s, 3),
             "frames": self.frames,
@@ -92,7 +92,7 @@ def estimate(
     prices: Prices,
     *,
     limit: int | None = None,
-    planned: Callable[[int], None],
+    on_progress: Callable[[int], None],
 ) -> Estimate:
     """Plan every clip of a job.
 
@@ -101,26 +101,26 @@ def estimate(
         job: what is asked.
         prices: of its model.
         limit: plan only the first so many clips, bad rows not counted; None for all.
-        planned: told after each row how many there were.
+        on_progress: called after each row with the number of rows so far.
     """
-    found = Estimate()
+    total = Estimate()
     seen = 0
     for number, row in enumerate(rows, start=1):
         if isinstance(row, BadRow):
-            found.failures[row.code] += 1
-        elif job.shard is None or belongs(row.id, job.shard):
+            total.failures[row.code] += 1
+        elif job.shard is None or in_shard(row.id, job.shard):
             seen += 1
             try:
-                _count(found, job, row, prices)
+                _add_clip(total, job, row, prices)
             except SeedVideoError as error:
-                found.failures[error.code] += 1
-        planned(number)
+                total.failures[error.code] += 1
+        on_progress(number)
         if seen == limit:
             break
-    return found
+    return total
 
 
-def not_counted(job: Job) -> list[str]:
+def unestimated_rules(job: Job) -> list[str]:
     """Rules of the job that a dry run leaves out: clips are not compared with one another."""
     rules = []
     if job.filters.drops_exact:
@@ -130,38 +130,38 @@ def not_counted(job: Job) -> list[str]:
     return rules
 
 
-def known_speed(noted: str | None, job: Job, prices: Prices) -> float | None:
+def last_throughput(stored: str | None, job: Job, prices: Prices) -> float | None:
     """Visual tokens a second of an earlier run, if it was of the same weights and task."""
-    if noted is None:
+    if stored is None:
         return None
-    speed = json.loads(noted)
+    speed = json.loads(stored)
     if (speed["model_sha256"], speed["task"]) != (prices.sha256, job.task):
         return None
     return float(speed["visual_tokens_per_s"])
 
 
-def _count(found: Estimate, job: Job, item: Item, prices: Prices) -> None:
-    task = task_of(job, item)
+def _add_clip(total: Estimate, job: Job, item: Item, prices: Prices) -> None:
+    task = make_item_task(job, item)
     started = perf_counter()
     sampling = job.sampling_for(item)
     if task.dense:
         sampling = resolve_sampling(sampling, analysis="full")
-    with opened(job, item) as clip:
+    with open_clip(job, item) as clip:
         window = clip_window(clip, sampling)
-        refused = by_header(clip, window, job.filters)
-        if refused is None:
-            refused = by_pictures(clip, window, job.filters)
-        if refused is not None:
-            found.filtered[refused.rule] += 1
+        rejection = check_metadata(clip, window, job.filters)
+        if rejection is None:
+            rejection = check_frames(clip, window, job.filters)
+        if rejection is not None:
+            total.filtered[rejection.rule] += 1
             return
         plan = plan_for_model(clip, sampling, prices)
-        found.plan_s += perf_counter() - started
-        if found.clips < CALIBRATED:
+        total.plan_s += perf_counter() - started
+        if total.clips < CALIBRATION_CLIPS:
             started = perf_counter()
-            found.decoded_frames += sum(1 for _ in clip.frames(plan))
-            found.decode_s += perf_counter() - started
-        found.clips += 1
-        found.video_s += seconds(window.end - window.start)
-        found.frames += plan.totals.frames
-        found.visual_tokens += plan.totals.visual_tokens
-        found.tokens += plan.totals.tokens
+            total.decoded_frames += sum(1 for _ in clip.frames(plan))
+            total.decode_s += perf_counter() - started
+        total.clips += 1
+        total.video_s += seconds(window.end - window.start)
+        total.frames += plan.totals.frames
+        total.visual_tokens += plan.totals.visual_tokens
+        total.tokens += plan.totals.tokens

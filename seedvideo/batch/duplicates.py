@@ -20,13 +20,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from seedvideo.batch.filters import Refused
+from seedvideo.batch.filters import Rejection
 from seedvideo.batch.inputs import Item
-from seedvideo.batch.job import NO_FILTERS, Filters, Job
+from seedvideo.batch.job import DEFAULT_FILTERS, Filters, Job
 from seedvideo.batch.journal import Journal
-from seedvideo.batch.journal_rows import key_of
-from seedvideo.batch.journal_schema import damaged
-from seedvideo.batch.processes import Clip
+from seedvideo.batch.journal_rows import encode_id
+from seedvideo.batch.journal_schema import damaged_error
+from seedvideo.batch.processes import InFlightItem
 from seedvideo.batch.similarity import SIGNATURE_VERSION, NearIndex, Signature, near_distance
 from seedvideo.utils.text import printable
 
@@ -37,7 +37,7 @@ RULES: Final = (EXACT, NEAR, "duplicates")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeenClip:
+class ComparedClip:
     """A clip that is compared.
 
     Args:
@@ -47,14 +47,14 @@ class SeenClip:
         signature: of its pictures; None where only bytes are compared.
     """
 
-    place: int
-    asked: str
+    position: int
+    task_key: str
     fingerprint: str
     signature: Signature | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Repeat:
+class DuplicateMatch:
     """What a clip repeats.
 
     Args:
@@ -64,17 +64,17 @@ class Repeat:
     """
 
     rule: str
-    place: int
+    position: int
     distance_levels: float | None = None
 
-    def told(self, kept_id: str) -> str:
+    def describe(self, kept_id: str) -> str:
         """For people, with the name of the clip that stays."""
         if self.distance_levels is None:
             return f"the same bytes as {kept_id}"
         return f"differs from {kept_id} by {self.distance_levels:.2f} grey levels on average"
 
 
-class Duplicates:
+class DuplicateIndex:
     """The clips of a job that stay, so far.
 
     Args:
@@ -82,71 +82,72 @@ class Duplicates:
         signature_at: gives the signature of a clip that stays by its place in the job's order.
     """
 
-    def __init__(self, rules: Filters, signature_at: Callable[[int], Signature]) -> None:
+    def __init__(self, rules: Filters, get_signature: Callable[[int], Signature]) -> None:
         self._rules = rules
-        self._signature_at = signature_at
+        self._get_signature = get_signature
         self._by_fingerprint: dict[bytes, int] = {}
         self._index = NearIndex(rules.near_levels)
 
-    def keep(self, clip: SeenClip) -> None:
+    def add(self, clip: ComparedClip) -> None:
         """Note a clip that stays."""
         if self._rules.drops_exact:
             key = bytes.fromhex(clip.fingerprint)
-            first = self._by_fingerprint.get(key, clip.place)
-            self._by_fingerprint[key] = min(first, clip.place)
+            first = self._by_fingerprint.get(key, clip.position)
+            self._by_fingerprint[key] = min(first, clip.position)
         if self._rules.drops_near and clip.signature is not None:
-            self._index.add(clip.place, clip.asked, clip.signature)
+            self._index.add(clip.position, clip.task_key, clip.signature)
 
-    def first_like(self, clip: SeenClip) -> Repeat | None:
+    def find_duplicate(self, clip: ComparedClip) -> DuplicateMatch | None:
         """What a clip repeats: the first in the job's order, the same bytes before all others."""
         if self._rules.drops_exact:
-            place = self._by_fingerprint.get(bytes.fromhex(clip.fingerprint))
-            if place is not None and place < clip.place:
-                return Repeat(rule=EXACT, place=place)
+            position = self._by_fingerprint.get(bytes.fromhex(clip.fingerprint))
+            if position is not None and position < clip.position:
+                return DuplicateMatch(rule=EXACT, position=position)
         if self._rules.drops_near and clip.signature is not None:
-            for place in self._index.candidates(clip.asked, clip.signature):
-                if place >= clip.place:
+            for position in self._index.candidates(clip.task_key, clip.signature):
+                if position >= clip.position:
                     break
-                kept = self._signature_at(place)
-                distance = near_distance(clip.signature, kept, self._rules.near_levels)
+                stored = self._get_signature(position)
+                distance = near_distance(clip.signature, stored, self._rules.near_levels)
                 if distance is not None:
-                    return Repeat(rule=NEAR, place=place, distance_levels=distance)
+                    return DuplicateMatch(rule=NEAR, position=position, distance_levels=distance)
         return None
 
 
-def asked_about(job: Job, item: Item) -> str:
+def task_key(job: Job, item: Item) -> str:
     """Names the words that are asked about a clip."""
-    told = "\0".join(
+    text = "\0".join(
         [
             item.question or job.question,
             *(item.options or job.options),
             item.query or job.query,
         ]
     )
-    return hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
-_REPEATS: Final = f"state = 'filtered' AND rule IN ({', '.join(repr(rule) for rule in RULES)})"
+_IS_DUPLICATE: Final = f"state = 'filtered' AND rule IN ({', '.join(repr(rule) for rule in RULES)})"
 
 # What is to be done again will be seen again; others are not measured by a clip that is left out
 # as a repeat.
-_KEPT: Final = (
+_SELECT_KEPT: Final = (
     "SELECT place, asked, signatures.fingerprint, duration_s, signature FROM signatures JOIN items"
     " ON items.id = signatures.id WHERE place IS NOT NULL AND state NOT IN ('pending', 'running')"
-    f" AND NOT ({_REPEATS}) AND version = ? ORDER BY place"
+    f" AND NOT ({_IS_DUPLICATE}) AND version = ? ORDER BY place"
 )
-_ONE: Final = (
+_SELECT_SIGNATURE: Final = (
     "SELECT duration_s, signature FROM items JOIN signatures ON items.id = signatures.id"
     " WHERE place = ?"
 )
 # A record is kept, and used again once its clip is compared.
-_NEVER_COMPARED: Final = (
+_RESET_UNCOMPARED: Final = (
     "UPDATE items SET state = 'pending', tries = 0, interrupted = 0 WHERE place IS NOT NULL AND"
-    f" (state = 'done' OR {_REPEATS}) AND id NOT IN (SELECT id FROM signatures WHERE version = ?)"
+    f" (state = 'done' OR {_IS_DUPLICATE})"
+    " AND id NOT IN (SELECT id FROM signatures WHERE version = ?)"
 )
 
 
-class Signatures:
+class SignatureStore:
     """The signatures of one job.
 
     Clips that were never compared by signatures of this version become pending: those of a journal
@@ -161,39 +162,44 @@ class Signatures:
         self._journal = journal
         with journal.transaction() as tables:
             tables.execute("UPDATE items SET interrupted = 0 WHERE state = 'pending'")
-            tables.execute(_NEVER_COMPARED, (SIGNATURE_VERSION,))
-        journal.count_again()
+            tables.execute(_RESET_UNCOMPARED, (SIGNATURE_VERSION,))
+        journal.recount()
 
-    def begin(self, item_id: str) -> int:
+    def reset(self, item_id: str) -> int:
         """Forget what an item showed before; returns where it stands in the input."""
-        key = (key_of(item_id),)
+        key = (encode_id(item_id),)
         with self._journal.transaction() as tables:
             tables.execute("DELETE FROM signatures WHERE id = ?", key)
             row = tables.execute("SELECT place FROM items WHERE id = ?", key).fetchone()
         return int(row[0])
 
-    def id_at(self, place: int) -> str:
+    def id_at(self, position: int) -> str:
         """The item that stands at a place."""
         with self._journal.transaction() as tables:
-            row = tables.execute("SELECT id FROM items WHERE place = ?", (place,)).fetchone()
+            row = tables.execute("SELECT id FROM items WHERE place = ?", (position,)).fetchone()
         return bytes(row[0]).decode("utf-8", "surrogatepass")
 
-    def at(self, place: int) -> Signature:
+    def get(self, position: int) -> Signature:
         """The signature of the clip at a place."""
         with self._journal.transaction() as tables:
-            duration_s, packed = tables.execute(_ONE, (place,)).fetchone()
+            duration_s, packed = tables.execute(_SELECT_SIGNATURE, (position,)).fetchone()
         return self._read(duration_s, packed)
 
-    def kept(self, rules: Filters) -> Duplicates:
+    def load_index(self, rules: Filters) -> DuplicateIndex:
         """The clips with a verdict that others are measured by."""
-        found = Duplicates(rules, self.at)
+        found = DuplicateIndex(rules, self.get)
         with self._journal.transaction() as tables:
-            for place, asked, fingerprint, duration_s, packed in tables.execute(
-                _KEPT, (SIGNATURE_VERSION,)
+            for position, key_text, fingerprint, duration_s, packed in tables.execute(
+                _SELECT_KEPT, (SIGNATURE_VERSION,)
             ):
                 signature = None if packed is None else self._read(duration_s, packed)
-                found.keep(
-                    SeenClip(place=place, asked=asked, fingerprint=fingerprint, signature=signature)
+                found.add(
+                    ComparedClip(
+                        position=position,
+                        task_key=key_text,
+                        fingerprint=fingerprint,
+                        signature=signature,
+                    )
                 )
         return found
 
@@ -201,18 +207,18 @@ class Signatures:
         try:
             return Signature.from_bytes(duration_s, packed)
         except (ValueError, TypeError) as error:
-            raise damaged(self._journal.folder, str(error)) from error
+            raise damaged_error(self._journal.folder, str(error)) from error
 
-    def note(self, item_id: str, clip: SeenClip) -> None:
+    def save(self, item_id: str, clip: ComparedClip) -> None:
         """Keep the signature of a clip."""
         signature = clip.signature
         with self._journal.transaction() as tables:
             tables.execute(
                 "INSERT OR REPLACE INTO signatures VALUES (?, ?, ?, ?, ?, ?)",
                 (
-                    key_of(item_id),
+                    encode_id(item_id),
                     clip.fingerprint,
-                    clip.asked,
+                    clip.task_key,
                     0.0 if signature is None else signature.duration_s,
                     SIGNATURE_VERSION,
                     None if signature is None else signature.to_bytes(),
@@ -220,7 +226,7 @@ class Signatures:
             )
 
 
-class Order:
+class DuplicateGate:
     """The clips of one run.
 
     Args:
@@ -232,81 +238,80 @@ class Order:
     """
 
     def __init__(self, journal: Journal, job: Job) -> None:
-        self.takes_all = job.filters == NO_FILTERS
+        self.accepts_all = job.filters == DEFAULT_FILTERS
         self._job = job
         compares = job.filters.drops_exact or job.filters.drops_near
-        self._signatures = Signatures(journal) if compares else None
-        self._kept = None if self._signatures is None else self._signatures.kept(job.filters)
-        self._places: dict[str, int] = {}
-        self._unseen: set[int] = set()
-        self._held: dict[int, Clip] = {}
+        self._signatures = SignatureStore(journal) if compares else None
+        self._index = None if self._signatures is None else self._signatures.load_index(job.filters)
+        self._positions: dict[str, int] = {}
+        self._undecided: set[int] = set()
+        self._held: dict[int, InFlightItem] = {}
 
-    def begin(self, clip: Clip) -> None:
+    def begin(self, clip: InFlightItem) -> None:
         """A clip was taken: those after it wait for it."""
         if self._signatures is not None:
-            place = self._places[clip.id] = self._signatures.begin(clip.id)
-            self._unseen.add(place)
+            position = self._positions[clip.id] = self._signatures.reset(clip.id)
+            self._undecided.add(position)
 
-    def again(self, clip: Clip) -> None:
-        """A clip has failed and is to be taken again: those after it go on waiting."""
-
-    def settle(self, clip: Clip) -> None:
+    def finish(self, clip: InFlightItem) -> None:
         """A clip has its verdict: nothing waits for it any more."""
         if self._signatures is not None:
-            self._unseen.discard(self._places.pop(clip.id))
+            self._undecided.discard(self._positions.pop(clip.id))
 
-    def repeats_bytes(self, clip: Clip) -> Refused | None:
+    def find_exact_duplicate(self, clip: InFlightItem) -> Rejection | None:
         """Why a clip is left out before it is opened, once its fingerprint is known.
 
         Another clip with the same bytes stays, so everything seen in this one was judged there.
         Where that is not settled yet, `decided` finds it later, with the same outcome.
         """
-        if self._signatures is None or self._kept is None:
+        if self._signatures is None or self._index is None:
             return None
-        seen = self._seen(clip, self._places[clip.id], None)
-        repeat = self._kept.first_like(seen)
-        if repeat is None:
+        seen = self._to_compared_clip(clip, self._positions[clip.id], None)
+        match = self._index.find_duplicate(seen)
+        if match is None:
             return None
-        self._signatures.note(clip.id, seen)
-        return self._refused(repeat, self._signatures)
+        self._signatures.save(clip.id, seen)
+        return self._reject(match, self._signatures)
 
-    def hold(self, clip: Clip) -> None:
+    def hold(self, clip: InFlightItem) -> None:
         """A clip is prepared, and is to be compared."""
-        place = self._places.get(clip.id, len(self._held))
-        self._held[place] = clip
+        position = self._positions.get(clip.id, len(self._held))
+        self._held[position] = clip
 
-    def decided(self) -> Iterator[tuple[Clip, Refused | None]]:
+    def pop_decided(self) -> Iterator[tuple[InFlightItem, Rejection | None]]:
         """Clips that wait no longer, each with why it is left out if it repeats one before it."""
         while self._held:
-            place = min(self._held)
-            if self._unseen and min(self._unseen) < place:
+            position = min(self._held)
+            if self._undecided and min(self._undecided) < position:
                 return
-            clip = self._held.pop(place)
-            self._unseen.discard(place)
-            yield clip, self._repeats(clip, place)
+            clip = self._held.pop(position)
+            self._undecided.discard(position)
+            yield clip, self._find_duplicate(clip, position)
 
-    def _repeats(self, clip: Clip, place: int) -> Refused | None:
-        if self._signatures is None or self._kept is None:
+    def _find_duplicate(self, clip: InFlightItem, position: int) -> Rejection | None:
+        if self._signatures is None or self._index is None:
             return None
         values = clip.prepared["signature"]
         signature = None if values is None else Signature.from_values(values)
-        seen = self._seen(clip, place, signature)
-        self._signatures.note(clip.id, seen)
-        repeat = self._kept.first_like(seen)
-        if repeat is None:
-            self._kept.keep(seen)
+        seen = self._to_compared_clip(clip, position, signature)
+        self._signatures.save(clip.id, seen)
+        match = self._index.find_duplicate(seen)
+        if match is None:
+            self._index.add(seen)
             return None
-        return self._refused(repeat, self._signatures)
+        return self._reject(match, self._signatures)
 
-    def _seen(self, clip: Clip, place: int, signature: Signature | None) -> SeenClip:
+    def _to_compared_clip(
+        self, clip: InFlightItem, position: int, signature: Signature | None
+    ) -> ComparedClip:
         assert clip.fingerprint is not None
-        return SeenClip(
-            place=place,
-            asked=asked_about(self._job, clip.item),
+        return ComparedClip(
+            position=position,
+            task_key=task_key(self._job, clip.item),
             fingerprint=clip.fingerprint,
             signature=signature,
         )
 
     @staticmethod
-    def _refused(repeat: Repeat, signatures: Signatures) -> Refused:
-        return Refused(repeat.rule, repeat.told(printable(signatures.id_at(repeat.place))))
+    def _reject(match: DuplicateMatch, signatures: SignatureStore) -> Rejection:
+        return Rejection(match.rule, match.describe(printable(signatures.id_at(match.position))))

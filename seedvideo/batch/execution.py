@@ -21,10 +21,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from seedvideo.batch.filters import Refused, by_header, by_pictures
+from seedvideo.batch.filters import Rejection, check_frames, check_metadata
 from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job
-from seedvideo.batch.similarity import Signature, signature_of
+from seedvideo.batch.similarity import Signature, compute_signature
 from seedvideo.inference import FrameSet, ModelInput
 from seedvideo.media.types import Frame
 from seedvideo.model.backends.base import Backend, Prices
@@ -37,30 +37,30 @@ from seedvideo.video import Video, open
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hands:
+class Entrypoints:
     """Who does the work, as ``module:function``: processes are told by name.
 
     Args:
         prepare: as `prepare_item`.
-        tell: as `tell_item`.
+        run: as `run_item`.
         prices: from a model's name to its `Prices`.
         load: from a model's name to a `Backend`.
     """
 
     prepare: str = "seedvideo.batch.execution:prepare_item"
-    tell: str = "seedvideo.batch.execution:tell_item"
+    run: str = "seedvideo.batch.execution:run_item"
     prices: str = "seedvideo.model:prices"
     load: str = "seedvideo.model:load"
 
 
-OUR_HANDS: Final = Hands()
+DEFAULT_ENTRYPOINTS: Final = Entrypoints()
 
 MAX_SHEET_BYTES: Final = 60_000
 """Maximum size of a contact sheet in the journal; noise all over may take more."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ready:
+class PreparedItem:
     """A clip that passed the filters and is ready for a model.
 
     Args:
@@ -74,23 +74,23 @@ class Ready:
     signature: Signature | None = None
 
 
-def prepare_item(job: Job, item: Item, prices: Prices) -> Ready | Refused:
+def prepare_item(job: Job, item: Item, prices: Prices) -> PreparedItem | Rejection:
     """Open, filter, plan and decode one clip.
 
     Raises:
         SeedVideoError: as `seedvideo.pipeline.prepare` does.
     """
-    task = task_of(job, item)
-    with opened(job, item) as clip:
+    task = make_item_task(job, item)
+    with open_clip(job, item) as clip:
         sampling = job.sampling_for(item)
         window = clip_window(clip, sampling)
-        refused = by_header(clip, window, job.filters)
-        if refused is not None:
-            return refused
-        refused = by_pictures(clip, window, job.filters)
-        if refused is not None:
-            return refused
-        signature = signature_of(clip, window) if job.filters.drops_near else None
+        rejection = check_metadata(clip, window, job.filters)
+        if rejection is not None:
+            return rejection
+        rejection = check_frames(clip, window, job.filters)
+        if rejection is not None:
+            return rejection
+        signature = compute_signature(clip, window) if job.filters.drops_near else None
         prepared = prepare(
             clip,
             model=prices,
@@ -100,23 +100,23 @@ def prepare_item(job: Job, item: Item, prices: Prices) -> Ready | Refused:
     sheet = b""
     if job.sheets:
         sheet = small_contact_sheet(prepared.frame_sets[0].frames, max_bytes=MAX_SHEET_BYTES)
-    return Ready(
+    return PreparedItem(
         prepared=prepared,
         sheet=sheet,
         signature=signature,
     )
 
 
-def tell_item(job: Job, item: Item, prepared: ModelInput, model: Backend) -> Record:
+def run_item(job: Job, item: Item, prepared: ModelInput, model: Backend) -> Record:
     """Ask a model what was asked about one clip.
 
     Raises:
         SeedVideoError: if it gives no usable answer.
     """
-    return task_of(job, item).run(prepared, model)
+    return make_item_task(job, item).run(prepared, model)
 
 
-def task_of(job: Job, item: Item) -> Task:
+def make_item_task(job: Job, item: Item) -> Task:
     """Make the task of an item, whose own words override those of the job.
 
     Raises:
@@ -133,12 +133,12 @@ def task_of(job: Job, item: Item) -> Task:
     )
 
 
-def prompt_of(job: Job, item: Item) -> str:
+def get_prompt(job: Job, item: Item) -> str:
     """Return the text that goes with the frames, but for what follows from the file."""
-    return task_of(job, item).prompt()
+    return make_item_task(job, item).prompt()
 
 
-def opened(job: Job, item: Item) -> Video:
+def open_clip(job: Job, item: Item) -> Video:
     """Open a clip as the job wishes, for one decoding process: other clips have theirs."""
     return open(
         item.source,
@@ -148,7 +148,7 @@ def opened(job: Job, item: Item) -> Video:
     )
 
 
-def named(path: str) -> Any:
+def import_string(path: str) -> Any:
     """The function of a name such as ``module:function``."""
     module, _, function = path.partition(":")
     return getattr(importlib.import_module(module), function)
@@ -157,7 +157,7 @@ def named(path: str) -> Any:
 _LENGTH: Final = struct.Struct(">Q")
 
 
-def pack(prepared: ModelInput, *, sheet: bytes = b"") -> int:
+def to_memfd(prepared: ModelInput, *, sheet: bytes = b"") -> int:
     """Write a prepared video to a new file without a name.
 
     Returns:
@@ -171,11 +171,11 @@ def pack(prepared: ModelInput, *, sheet: bytes = b"") -> int:
         "media": prepared.media.model_dump(mode="json"),
         "plan": prepared.plan.model_dump(mode="json"),
         "spent_s": dict(prepared.spent_s),
-        "frame_sets": [_plain(each) for each in prepared.frame_sets],
+        "frame_sets": [_frame_set_to_dict(each) for each in prepared.frame_sets],
         "sheet_bytes": len(sheet),
     }
     text = json.dumps(header, ensure_ascii=True, allow_nan=False).encode("ascii")
-    descriptor = _nameless()
+    descriptor = _anonymous_file()
     try:
         with os.fdopen(os.dup(descriptor), "wb") as file:
             for part in (_LENGTH.pack(len(text)), text, sheet):
@@ -190,7 +190,7 @@ def pack(prepared: ModelInput, *, sheet: bytes = b"") -> int:
 
 
 @dataclass(frozen=True)
-class Parcel:
+class SharedFrames:
     """What was packed.
 
     Args:
@@ -202,27 +202,27 @@ class Parcel:
     sheet: bytes
 
 
-def unpack(descriptor: int) -> Parcel:
+def from_memfd(descriptor: int) -> SharedFrames:
     """Read what `pack` wrote; the descriptor may be closed afterwards.
 
     Raises:
         ValueError: if it is something else.
     """
     data = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
-    header, place = _header(data)
-    sheet = bytes(data[place : place + header["sheet_bytes"]])
-    place += header["sheet_bytes"]
+    header, offset = _read_header(data)
+    sheet = bytes(data[offset : offset + header["sheet_bytes"]])
+    offset += header["sheet_bytes"]
     frame_sets = []
-    for plain in header["frame_sets"]:
+    for values in header["frame_sets"]:
         frames: list[Frame] = []
-        for time, height_px, width_px in plain["frames"]:
+        for time, height_px, width_px in values["frames"]:
             count = height_px * width_px * 3
-            pixels = np.frombuffer(data, np.uint8, count, place)
+            pixels = np.frombuffer(data, np.uint8, count, offset)
             frames.append(Frame(Fraction(time), pixels.reshape(height_px, width_px, 3)))
-            place += count
-        start, end = map(Fraction, plain["window"])
-        bounds = tuple(map(Fraction, plain["bounds"]))
-        frame_sets.append(FrameSet(frames, Span(start, end), Fraction(plain["duration"]), bounds))
+            offset += count
+        start, end = map(Fraction, values["window"])
+        bounds = tuple(map(Fraction, values["bounds"]))
+        frame_sets.append(FrameSet(frames, Span(start, end), Fraction(values["duration"]), bounds))
     prepared = ModelInput(
         source=header["source"],
         media=MediaRecord.model_validate(header["media"]),
@@ -230,23 +230,23 @@ def unpack(descriptor: int) -> Parcel:
         frame_sets=tuple(frame_sets),
         spent_s=header["spent_s"],
     )
-    return Parcel(prepared, sheet)
+    return SharedFrames(prepared, sheet)
 
 
-def sheet_of(descriptor: int) -> bytes | None:
+def read_contact_sheet(descriptor: int) -> bytes | None:
     """The contact sheet alone; None where there is none."""
     length = _LENGTH.unpack(os.pread(descriptor, _LENGTH.size, 0))[0]
     header = json.loads(os.pread(descriptor, length, _LENGTH.size))
     return os.pread(descriptor, header["sheet_bytes"], _LENGTH.size + length) or None
 
 
-def _header(data: mmap.mmap) -> tuple[dict[str, Any], int]:
+def _read_header(data: mmap.mmap) -> tuple[dict[str, Any], int]:
     start = _LENGTH.size
     length = _LENGTH.unpack(data[:start])[0]
     return json.loads(data[start : start + length]), start + length
 
 
-def _plain(frame_set: FrameSet) -> dict[str, Any]:
+def _frame_set_to_dict(frame_set: FrameSet) -> dict[str, Any]:
     window = frame_set.window
     return {
         "window": [str(window.start), str(window.end)],
@@ -256,7 +256,7 @@ def _plain(frame_set: FrameSet) -> dict[str, Any]:
     }
 
 
-def _nameless() -> int:
+def _anonymous_file() -> int:
     if hasattr(os, "memfd_create"):
         return os.memfd_create("seedvideo")
     with tempfile.TemporaryFile() as file:

@@ -21,8 +21,8 @@ from seedvideo import writers
 from seedvideo.batch import export_tables, report
 from seedvideo.batch.inputs import Item
 from seedvideo.batch.journal import Journal
-from seedvideo.batch.journal_rows import Entry, State, record_of, row_of
-from seedvideo.batch.manifest import Seen
+from seedvideo.batch.journal_rows import JournalEntry, State, to_record, to_row
+from seedvideo.batch.manifest import HashSet
 from seedvideo.errors import ConfigError, OutputError
 from seedvideo.records import Record
 from seedvideo.utils.files import (
@@ -49,16 +49,16 @@ class SubtitleNames:
 
     def __init__(self, items: Iterable[Item], *, extension: str) -> None:
         self._extension = extension
-        self._met, self._repeated = Seen(), Seen()
+        self._names, self._repeated = HashSet(), HashSet()
         for item in items:
             for name in self._choices(item):
-                if not self._met.add(folded(name)):
+                if not self._names.add(folded(name)):
                     self._repeated.add(folded(name))
 
-    def of(self, item: Item) -> str:
+    def get(self, item: Item) -> str:
         """The file name of a clip."""
-        plain, with_id, hashed = self._choices(item)
-        for name in (plain, with_id):
+        short, with_id, hashed = self._choices(item)
+        for name in (short, with_id):
             if folded(name) not in self._repeated:
                 return name
         return hashed
@@ -70,10 +70,10 @@ class SubtitleNames:
         return f"{stem}{self._extension}", f"{with_id}{self._extension}", hashed
 
 
-Form: TypeAlias = Literal["jsonl", "parquet", "csv", "srt", "vtt", "html"]
-FORMS: Final[tuple[Form, ...]] = get_args(Form)
+ExportFormat: TypeAlias = Literal["jsonl", "parquet", "csv", "srt", "vtt", "html"]
+EXPORT_FORMATS: Final[tuple[ExportFormat, ...]] = get_args(ExportFormat)
 
-NAMES: Final = "names.csv"
+NAMES_FILE: Final = "names.csv"
 """In a folder of subtitles: which file is whose."""
 
 _RECORD_TASKS: Final = {"caption": "caption", "dense": "caption", "ask": "ask", "ground": "ground"}
@@ -88,7 +88,7 @@ _SUBTITLES: Final[dict[str, Callable[[Record], str]]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Exported:
+class ExportResult:
     """What was written.
 
     Args:
@@ -99,18 +99,18 @@ class Exported:
 
     files: int
     clips: int
-    left_out: int = 0
+    skipped: int = 0
 
 
 def export(
     journal: Journal,
-    form: Form,
+    export_format: ExportFormat,
     output: Path,
     *,
     pages: bool = False,
     timings: bool = True,
     overwrite: bool = False,
-) -> Exported:
+) -> ExportResult:
     """Write what a journal holds.
 
     ``jsonl``, ``parquet`` and ``csv`` have every clip, whatever its state, in the order of the
@@ -119,7 +119,7 @@ def export(
 
     Args:
         journal: open to read; a job may go on writing to it.
-        form: one of `FORMS`.
+        export_format: one of `EXPORT_FORMATS`.
         output: a file; a folder for ``srt``, ``vtt`` and ``pages``.
         pages: for ``html``, whether it may be several pages.
         timings: whether seconds are told, which no two runs share.
@@ -132,34 +132,36 @@ def export(
             ``output.too_large`` if one page cannot bear so many clips.
         BatchError: ``batch.journal_damaged``.
     """
-    task = _task_of(journal, form)
-    if form in _SUBTITLES:
-        return _export_subtitles(journal, form, output, overwrite=overwrite)
-    if form == "html":
+    task = _check_task(journal, export_format)
+    if export_format in _SUBTITLES:
+        return _export_subtitles(journal, export_format, output, overwrite=overwrite)
+    if export_format == "html":
         several = pages or output.is_dir()
         make = _export_pages if several else _export_page
         return make(journal, output, timings=timings, overwrite=overwrite)
-    if form == "parquet":
+    if export_format == "parquet":
         export_tables.require_package()
     if output.is_dir():
         raise OutputError(
             "output.exists",
             f"{printable(str(output))} is a folder",
-            hint=f"name a file: {printable(str(output / f'clips.{form}'))}",
+            hint=f"name a file: {printable(str(output / f'clips.{export_format}'))}",
         )
     refuse_unwritable(output)
     with writing(output, overwrite=overwrite) as file:
-        clips = _write_table(journal, form, file, task=task, timings=timings)
-    return Exported(files=1, clips=clips)
+        clips = _write_table(journal, export_format, file, task=task, timings=timings)
+    return ExportResult(files=1, clips=clips)
 
 
-def export_to(file: BinaryIO, journal: Journal, form: Form, *, timings: bool = True) -> Exported:
+def export_to(
+    file: BinaryIO, journal: Journal, export_format: ExportFormat, *, timings: bool = True
+) -> ExportResult:
     """Write what a journal holds to a stream.
 
     Args:
         file: open to write; it need not seek.
         journal: as for `export`.
-        form: one of `FORMS`; ``srt`` and ``vtt`` only where one clip is done.
+        export_format: one of `EXPORT_FORMATS`; ``srt`` and ``vtt`` only where one clip is done.
         timings: as for `export`.
 
     Raises:
@@ -167,62 +169,66 @@ def export_to(file: BinaryIO, journal: Journal, form: Form, *, timings: bool = T
         OutputError: ``output.too_large`` if one page cannot bear so many clips.
         BatchError: ``batch.journal_damaged``.
     """
-    task = _task_of(journal, form)
-    if form in _SUBTITLES:
+    task = _check_task(journal, export_format)
+    if export_format in _SUBTITLES:
         counts = journal.counts()
         if counts.done > 1:
             raise ConfigError(
                 "config.invalid",
-                f"-f {form} makes one file a clip, and {counts.done:,} clips are done",
+                f"-f {export_format} makes one file a clip, and {counts.done:,} clips are done",
                 hint="name a folder: -o subtitles/",
             )
         for entry in journal.entries(states=_DONE, sheets=False):
-            record = record_of(entry)
+            record = to_record(entry)
             if record is not None:
-                file.write(_SUBTITLES[form](record).encode("utf-8", "backslashreplace"))
-        return Exported(files=1, clips=counts.done, left_out=counts.total - counts.done)
-    if form == "html":
+                file.write(_SUBTITLES[export_format](record).encode("utf-8", "backslashreplace"))
+        return ExportResult(files=1, clips=counts.done, skipped=counts.total - counts.done)
+    if export_format == "html":
         clips = 0
-        for page in report.pages(journal, timings=timings, single=True):
+        for page in report.render_pages(journal, timings=timings, single=True):
             clips += _write_page(file, page)
-        return Exported(files=1, clips=clips)
-    return Exported(files=1, clips=_write_table(journal, form, file, task=task, timings=timings))
+        return ExportResult(files=1, clips=clips)
+    return ExportResult(
+        files=1, clips=_write_table(journal, export_format, file, task=task, timings=timings)
+    )
 
 
-def _task_of(journal: Journal, form: Form) -> str:
+def _check_task(journal: Journal, export_format: ExportFormat) -> str:
     """The task of the job's records, if they have a place in this format."""
     job = journal.job()
     task = _RECORD_TASKS["caption" if job is None else job.task]
-    if form in _SUBTITLES and task != "caption":
+    if export_format in _SUBTITLES and task != "caption":
         raise ConfigError(
             "config.invalid",
-            f"-f {form} is for captions, and the task of this job is {task}",
+            f"-f {export_format} is for captions, and the task of this job is {task}",
             hint="export -f jsonl, csv, parquet or html",
         )
     return task
 
 
-def _write_table(journal: Journal, form: Form, file: BinaryIO, *, task: str, timings: bool) -> int:
+def _write_table(
+    journal: Journal, export_format: ExportFormat, file: BinaryIO, *, task: str, timings: bool
+) -> int:
     """Write a row a clip; returns how many."""
-    told = 0
+    count = 0
 
-    def entries() -> Iterator[Entry]:
-        nonlocal told
+    def entries() -> Iterator[JournalEntry]:
+        nonlocal count
         for entry in journal.entries(sheets=False):
-            told += 1
+            count += 1
             yield entry
 
-    if form == "parquet":
-        rows = (row_of(entry, task=task, timings=timings) for entry in entries())
+    if export_format == "parquet":
+        rows = (to_row(entry, task=task, timings=timings) for entry in entries())
         export_tables.write_rows(file, rows, timings=timings)
-    elif form == "csv":
-        file.write(export_tables.header(timings=timings).encode())
+    elif export_format == "csv":
+        file.write(export_tables.csv_header(timings=timings).encode())
         for entry in entries():
-            file.write(export_tables.line_of(entry, task=task, timings=timings).encode())
+            file.write(export_tables.csv_row(entry, task=task, timings=timings).encode())
     else:
         for entry in entries():
-            file.write(json_line(row_of(entry, task=task, timings=timings)))
-    return told
+            file.write(json_line(to_row(entry, task=task, timings=timings)))
+    return count
 
 
 def json_line(row: dict[str, Any]) -> bytes:
@@ -230,35 +236,37 @@ def json_line(row: dict[str, Any]) -> bytes:
     return json.dumps(row, ensure_ascii=True, allow_nan=False).encode("ascii") + b"\n"
 
 
-def _export_subtitles(journal: Journal, form: str, folder: Path, *, overwrite: bool) -> Exported:
+def _export_subtitles(
+    journal: Journal, export_format: str, folder: Path, *, overwrite: bool
+) -> ExportResult:
     if os.path.lexists(folder) and not folder.is_dir():
         raise OutputError(
             "output.exists",
             f"{printable(str(folder))} is not a folder",
-            hint=f"-f {form} makes one file a clip: name a folder with -o",
+            hint=f"-f {export_format} makes one file a clip: name a folder with -o",
         )
     refuse_unwritable(folder, is_folder=True)
-    render = _SUBTITLES[form]
+    render = _SUBTITLES[export_format]
     # First of all, so that a folder of an earlier export is refused before anything is written.
-    refuse_existing(folder / NAMES, overwrite=overwrite)
+    refuse_existing(folder / NAMES_FILE, overwrite=overwrite)
     items = (entry.item for entry in journal.entries(sheets=False))
-    file_names = SubtitleNames(items, extension=f".{form}")
+    file_names = SubtitleNames(items, extension=f".{export_format}")
     done = 0
     # The list has its name last: where it is, all the files that it names are.
-    with writing(folder / NAMES, overwrite=overwrite) as names:
+    with writing(folder / NAMES_FILE, overwrite=overwrite) as names:
         names.write(b"file,id\n")
         for entry in journal.entries(states=_DONE, sheets=False):
-            record = record_of(entry)
+            record = to_record(entry)
             if record is None:
                 continue
-            name = file_names.of(entry.item)
+            name = file_names.get(entry.item)
             data = render(record).encode("utf-8", "backslashreplace")
             write_file(folder / name, data, overwrite=overwrite, sync_name=False)
             names.write(_names_line(name, entry.item.id))
             done += 1
         sync_folder(folder)
     counts = journal.counts()
-    return Exported(files=done + 1, clips=done, left_out=max(0, counts.total - done))
+    return ExportResult(files=done + 1, clips=done, skipped=max(0, counts.total - done))
 
 
 def _names_line(name: str, item_id: str) -> bytes:
@@ -266,23 +274,25 @@ def _names_line(name: str, item_id: str) -> bytes:
     return ",".join(f'"{text}"' for text in cells).encode() + b"\n"
 
 
-def _export_page(journal: Journal, path: Path, *, timings: bool, overwrite: bool) -> Exported:
+def _export_page(journal: Journal, path: Path, *, timings: bool, overwrite: bool) -> ExportResult:
     refuse_unwritable(path)
     clips = 0
     with writing(path, overwrite=overwrite) as file:
-        for page in report.pages(journal, timings=timings, single=True):
+        for page in report.render_pages(journal, timings=timings, single=True):
             clips += _write_page(file, page)
-    return Exported(files=1, clips=clips)
+    return ExportResult(files=1, clips=clips)
 
 
-def _export_pages(journal: Journal, folder: Path, *, timings: bool, overwrite: bool) -> Exported:
+def _export_pages(
+    journal: Journal, folder: Path, *, timings: bool, overwrite: bool
+) -> ExportResult:
     clips = 0
-    with report.writing_pages(folder, overwrite=overwrite) as made:
-        for page in report.pages(journal, timings=timings):
-            with writing(made / page.name, sync_name=False) as file:
+    with report.atomic_directory(folder, overwrite=overwrite) as temporary:
+        for page in report.render_pages(journal, timings=timings):
+            with writing(temporary / page.name, sync_name=False) as file:
                 clips += _write_page(file, page)
-        files = len(os.listdir(made))
-    return Exported(files=files, clips=clips)
+        files = len(os.listdir(temporary))
+    return ExportResult(files=files, clips=clips)
 
 
 def _write_page(file: BinaryIO, page: report.ReportPage) -> int:

@@ -20,13 +20,13 @@ from typing import Any, BinaryIO, Final, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from seedvideo.batch.inputs import shown_value
-from seedvideo.batch.journal_rows import Entry, record_of
+from seedvideo.batch.inputs import format_value
+from seedvideo.batch.journal_rows import JournalEntry, to_record
 from seedvideo.errors import ConfigError
 from seedvideo.records import GroundingRecord, Record
 from seedvideo.writers import cell, name_cell
 
-COLUMNS: Final = (
+CSV_COLUMNS: Final = (
     "id",
     "state",
     "source",
@@ -62,14 +62,14 @@ COLUMNS: Final = (
 """Of the table; ``total_s`` only with timings."""
 
 
-def header(*, timings: bool) -> str:
+def csv_header(*, timings: bool) -> str:
     """The line with the names of the columns."""
-    return _line(_kept(timings=timings))
+    return _format_row(_columns(timings=timings))
 
 
-def line_of(entry: Entry, *, task: str, timings: bool) -> str:
+def csv_row(entry: JournalEntry, *, task: str, timings: bool) -> str:
     """The line of one clip; what does not apply to it is empty."""
-    record = record_of(entry)
+    record = to_record(entry)
     values = {
         "id": name_cell(entry.item.id),
         "state": entry.state,
@@ -79,36 +79,38 @@ def line_of(entry: Entry, *, task: str, timings: bool) -> str:
         "extra": entry.item.extra,
     }
     if record is not None:
-        values |= _of_record(record)
+        values |= _record_cells(record)
     else:
         values |= {
             "code": name_cell(entry.code or ""),
             "stage": name_cell(entry.stage or ""),
             "message": cell(entry.message or ""),
             "hint": cell(entry.hint or ""),
-            "retryable": _yes(entry.retryable),
+            "retryable": _format_bool(entry.retryable),
             "rule": name_cell(entry.rule or ""),
         }
         if entry.state in ("failed", "quarantined"):
             values["tries"] = str(entry.tries)
-    return _line([values.get(name, "") for name in _kept(timings=timings)])
+    return _format_row([values.get(name, "") for name in _columns(timings=timings)])
 
 
-def _kept(*, timings: bool) -> Sequence[str]:
-    return COLUMNS if timings else COLUMNS[:-1]
+def _columns(*, timings: bool) -> Sequence[str]:
+    return CSV_COLUMNS if timings else CSV_COLUMNS[:-1]
 
 
-def _of_record(record: Record) -> dict[str, str]:
+def _record_cells(record: Record) -> dict[str, str]:
     values = {
         "text": cell(record.text or ""),
-        "confident": _yes(record.confident),
-        "events": cell(" | ".join(f"{_span(e.start_s, e.end_s)} {e.text}" for e in record.events)),
+        "confident": _format_bool(record.confident),
+        "events": cell(
+            " | ".join(f"{_format_span(e.start_s, e.end_s)} {e.text}" for e in record.events)
+        ),
     }
     if record.answer is not None:
         values["question"] = cell(record.answer.question)
         values["answer"] = cell(record.answer.answer)
     if record.grounding is not None:
-        values |= _of_grounding(record.grounding)
+        values |= _grounding_cells(record.grounding)
     if record.media is not None:
         values["duration_s"] = f"{record.media.duration_s:.3f}"
         values["width_px"] = str(record.media.width_px)
@@ -126,27 +128,27 @@ def _of_record(record: Record) -> dict[str, str]:
     return values
 
 
-def _of_grounding(grounding: GroundingRecord) -> dict[str, str]:
+def _grounding_cells(grounding: GroundingRecord) -> dict[str, str]:
     spans = []
     for span in grounding.spans:
         score = "" if span.score is None else f" ({span.score:.3f})"
-        spans.append(f"{_span(span.start_s, span.end_s)}{score}")
+        spans.append(f"{_format_span(span.start_s, span.end_s)}{score}")
     return {
         "query": cell(grounding.query),
-        "found": _yes(grounding.found),
+        "found": _format_bool(grounding.found),
         "events": " | ".join(spans),
     }
 
 
-def _span(start_s: float, end_s: float) -> str:
+def _format_span(start_s: float, end_s: float) -> str:
     return f"{start_s:.3f}-{end_s:.3f}"
 
 
-def _yes(value: bool | None) -> str:  # noqa: FBT001  # the value itself
+def _format_bool(value: bool | None) -> str:  # noqa: FBT001  # the value itself
     return "" if value is None else "true" if value else "false"
 
 
-def _line(cells: Sequence[str]) -> str:
+def _format_row(cells: Sequence[str]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(cells)
     return text.getvalue()
@@ -174,11 +176,11 @@ def write_rows(file: BinaryIO, rows: Iterator[dict[str, Any]], *, timings: bool)
     Raises:
         ConfigError: ``config.package_missing`` without pyarrow.
     """
-    arrow, parquet = _package("pyarrow"), _package("pyarrow.parquet")
-    schema = schema_of(arrow, timings=timings)
+    arrow, parquet = _import_package("pyarrow"), _import_package("pyarrow.parquet")
+    schema = arrow_schema(arrow, timings=timings)
     with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         while group := list(islice(rows, GROUP_ROWS)):
-            plain = [_encodable(_with_texts(row)) for row in group]
+            plain = [_encodable(_extra_as_texts(row)) for row in group]
             table = arrow.Table.from_pylist(plain, schema=schema)
             writer.write_table(table)
 
@@ -189,10 +191,10 @@ def require_package() -> None:
     Raises:
         ConfigError: ``config.package_missing`` without pyarrow.
     """
-    _package("pyarrow")
+    _import_package("pyarrow")
 
 
-def _package(name: str) -> Any:  # pyarrow has no annotations
+def _import_package(name: str) -> Any:  # pyarrow has no annotations
     try:
         return import_module(name)
     except ImportError as error:
@@ -203,7 +205,7 @@ def _package(name: str) -> Any:  # pyarrow has no annotations
         ) from error
 
 
-def schema_of(arrow: Any, *, timings: bool) -> Any:
+def arrow_schema(arrow: Any, *, timings: bool) -> Any:
     """The columns as pyarrow's schema."""
     columns: list[tuple[str, Any]] = [
         ("id", arrow.string()),
@@ -241,11 +243,13 @@ def _arrow_type(arrow: Any, kind: Any) -> Any:
     raise TypeError(f"no column type for {kind}")
 
 
-def _with_texts(row: dict[str, Any]) -> dict[str, Any]:
+def _extra_as_texts(row: dict[str, Any]) -> dict[str, Any]:
     extra = row.get("extra")
     if extra is None:
         return row
-    texts = [(name, None if value is None else shown_value(value)) for name, value in extra.items()]
+    texts = [
+        (name, None if value is None else format_value(value)) for name, value in extra.items()
+    ]
     return {**row, "extra": texts}
 
 

@@ -19,7 +19,7 @@ from seedvideo.records import SCHEMA_VERSION
 from seedvideo.sampler.policies import SAMPLER_VERSION
 
 _CHUNK_BYTES: Final = 1 << 22
-_NOT_OF_RECORDS: Final = ("model", "filters", "question", "options", "query", "start_s", "end_s")
+_NOT_IN_RESULT_KEY: Final = ("model", "filters", "question", "options", "query", "start_s", "end_s")
 """Settings that are left out: named by their hash, of verdicts only, or told by `_asked`."""
 
 
@@ -48,7 +48,7 @@ def content_from_dict(values: Mapping[str, Any]) -> Content | None:
     return Content(size=values["size"], mtime_ns=values["mtime_ns"], sha256="")
 
 
-def content(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) -> Content:
+def read_content(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) -> Content:
     """Read all of a file, in constant memory, as safely as a video is opened.
 
     Raises:
@@ -73,7 +73,7 @@ def content(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) ->
         source.close()
 
 
-def of(
+def result_key(
     content_sha256: str,
     item: Item,
     settings: Mapping[str, Any],
@@ -90,19 +90,19 @@ def of(
         model_sha256: of the weights.
         prompt: the text that the model is sent beside the frames.
     """
-    told = {
+    values = {
         "content": content_sha256,
-        "asked": _asked(item, settings),
-        "settings": {name: v for name, v in settings.items() if name not in _NOT_OF_RECORDS},
+        "asked": _task_words(item, settings),
+        "settings": {name: v for name, v in settings.items() if name not in _NOT_IN_RESULT_KEY},
         "model": model_sha256,
         "prompt": prompt,
         "schema": SCHEMA_VERSION,
         "sampler": SAMPLER_VERSION,
     }
-    return _digest(told)
+    return _digest(values)
 
 
-class Verdicts:
+class VerdictKeys:
     """Under which settings a verdict of each item would be given, before its content is known.
 
     Args:
@@ -112,7 +112,7 @@ class Verdicts:
 
     def __init__(self, settings: Mapping[str, Any], *, model_sha256: str) -> None:
         self._settings = settings
-        left_out = set(_NOT_OF_RECORDS) - {"filters"}
+        left_out = set(_NOT_IN_RESULT_KEY) - {"filters"}
         self._common = _digest(
             {
                 "settings": {k: v for k, v in settings.items() if k not in left_out},
@@ -121,17 +121,17 @@ class Verdicts:
                 "sampler": SAMPLER_VERSION,
             }
         )
-        self._mere_path = self._named(Item(id="-", source="-"))
+        self._path_only_key = self._key(Item(id="-", source="-"))
 
-    def of(self, item: Item) -> str:
+    def key_for(self, item: Item) -> str:
         """Names the settings for one item."""
-        return self._named(item) if item.has_words else self._mere_path
+        return self._key(item) if item.has_words else self._path_only_key
 
-    def _named(self, item: Item) -> str:
-        return _digest([self._common, _asked(item, self._settings)])[:32]
+    def _key(self, item: Item) -> str:
+        return _digest([self._common, _task_words(item, self._settings)])[:32]
 
 
-def _asked(item: Item, settings: Mapping[str, Any]) -> list[object]:
+def _task_words(item: Item, settings: Mapping[str, Any]) -> list[object]:
     """The words that count for an item: its own, else the job's, and of its task only."""
     task = settings.get("task")
     question = item.question or settings.get("question", "")
@@ -143,6 +143,6 @@ def _asked(item: Item, settings: Mapping[str, Any]) -> list[object]:
     return [*words, start_s, end_s]
 
 
-def _digest(told: object) -> str:
-    text = json.dumps(told, sort_keys=True, ensure_ascii=True, allow_nan=False)
+def _digest(values: object) -> str:
+    text = json.dumps(values, sort_keys=True, ensure_ascii=True, allow_nan=False)
     return hashlib.blake2b(text.encode(), digest_size=32).hexdigest()

@@ -25,8 +25,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any, Final, Self
 
-from seedvideo.batch.manifest import SUFFIXES, RawRow, Seen, listed, read_manifest
-from seedvideo.batch.manifest_check import refuse_wrong
+from seedvideo.batch.manifest import (
+    MANIFEST_SUFFIXES,
+    HashSet,
+    RawRow,
+    read_manifest,
+    read_path_list,
+)
+from seedvideo.batch.manifest_check import validate_manifest
 from seedvideo.errors import BatchError
 from seedvideo.utils.text import printable
 from seedvideo.utils.timecode import read_moment
@@ -100,9 +106,9 @@ class Item:
         if not self.has_words:
             return f'{{"source": {json.dumps(self.source)}}}'
         values: dict[str, Any] = {"source": self.source}
-        names = ("question", "options", "query", "start_s", "end_s")
-        told = zip(names, self.words, strict=True)
-        values |= {name: word for name, word in told if word not in ("", [], None)}
+        ids = ("question", "options", "query", "start_s", "end_s")
+        named = zip(ids, self.words, strict=True)
+        values |= {name: word for name, word in named if word not in ("", [], None)}
         return json.dumps(values, ensure_ascii=True)
 
     @classmethod
@@ -149,50 +155,50 @@ class BadRow:
     extra: str = ""
 
 
-MAX_VALUE_BYTES: Final = 1 << 16
+MAX_EXTRA_VALUE_BYTES: Final = 1 << 16
 """Longest value, as JSON; a longer one is replaced by a text that says so."""
 
-MAX_BYTES: Final = 1 << 20
+MAX_EXTRA_BYTES: Final = 1 << 20
 """Longest of all values of a row together, likewise."""
 
 _MAX_DEPTH: Final = 32
 
 
-def extra_json(columns: Mapping[str, Any]) -> str:
+def format_extra(columns: Mapping[str, Any]) -> str:
     """One line of ASCII JSON, the columns in their order; empty if there are none."""
     if not columns:
         return ""
-    kept: list[str] = []
-    room_bytes = MAX_BYTES
+    parts: list[str] = []
+    remaining_bytes = MAX_EXTRA_BYTES
     for name, value in columns.items():
-        text = json.dumps(_plain(value, 0), ensure_ascii=True, allow_nan=False)
-        most_bytes = min(MAX_VALUE_BYTES, room_bytes)
-        if len(text) > most_bytes:
-            text = json.dumps(f"left out: {len(text):,} bytes, at most {most_bytes:,} are kept")
-        room_bytes = max(0, room_bytes - len(text))
-        kept.append(f"{json.dumps(str(name), ensure_ascii=True)}: {text}")
-    return f"{{{', '.join(kept)}}}"
+        text = json.dumps(_to_json_value(value, 0), ensure_ascii=True, allow_nan=False)
+        max_bytes = min(MAX_EXTRA_VALUE_BYTES, remaining_bytes)
+        if len(text) > max_bytes:
+            text = json.dumps(f"left out: {len(text):,} bytes, at most {max_bytes:,} are kept")
+        remaining_bytes = max(0, remaining_bytes - len(text))
+        parts.append(f"{json.dumps(str(name), ensure_ascii=True)}: {text}")
+    return f"{{{', '.join(parts)}}}"
 
 
-def extra_of(text: str) -> dict[str, Any]:
+def parse_extra(text: str) -> dict[str, Any]:
     """Read what `extra_json` made."""
     values: dict[str, Any] = json.loads(text) if text else {}
     return values
 
 
-def shown_value(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value as a text: a text as it is, any other as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _plain(value: Any, depth: int) -> Any:
+def _to_json_value(value: Any, depth: int) -> Any:
     """The value with the types that JSON has."""
     if depth > _MAX_DEPTH:
         return f"left out: more than {_MAX_DEPTH} levels deep"
     if isinstance(value, Mapping):
-        return {str(name): _plain(each, depth + 1) for name, each in value.items()}
+        return {str(name): _to_json_value(each, depth + 1) for name, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each, depth + 1) for each in value]
+        return [_to_json_value(each, depth + 1) for each in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, bytes):
@@ -216,14 +222,16 @@ VIDEO_SUFFIXES: Final = frozenset(
 )
 """What a folder is searched for; a file that is named is taken whatever its name."""
 
-PATHS: Final = ("path", "video", "source")
+PATH_COLUMNS: Final = ("path", "video", "source")
 """Columns of a list that name the video; a row has one of them."""
 
-COLUMNS: Final = frozenset((*PATHS, "id", "question", "options", "query", "start", "end"))
+KNOWN_COLUMNS: Final = frozenset(
+    (*PATH_COLUMNS, "id", "question", "options", "query", "start", "end")
+)
 """Columns of a list that mean something; others are carried to the exports."""
 
 
-def read(
+def read_inputs(
     inputs: Sequence[str], *, folder: str = "", stdin: IO[bytes] | None = None
 ) -> Iterator[Item | BadRow]:
     """All rows of the inputs, lazily; memory grows by some 16 to 64 bytes a row.
@@ -239,13 +247,13 @@ def read(
         BatchError: ``batch.manifest_invalid``, or ``batch.no_input`` if there is not one row.
         ConfigError: ``config.package_missing`` where parquet cannot be read.
     """
-    refuse_wrong_lists(inputs, folder=folder)
-    names = _Names()
+    validate_manifests(inputs, folder=folder)
+    ids = _IdAllocator()
     count = 0
     for one in inputs:
-        for where, row, below in _rows(one, folder, stdin):
+        for where, row, below in _iter_rows(one, folder, stdin):
             count += 1
-            yield names.item(where, row, below)
+            yield ids.allocate(where, row, below)
     if not count:
         raise BatchError(
             "batch.no_input",
@@ -254,7 +262,7 @@ def read(
         )
 
 
-def refuse_wrong_lists(inputs: Sequence[str], *, folder: str = "") -> None:
+def validate_manifests(inputs: Sequence[str], *, folder: str = "") -> None:
     """Refuse lists that are wrong as a whole, before anything begins.
 
     Args:
@@ -265,22 +273,23 @@ def refuse_wrong_lists(inputs: Sequence[str], *, folder: str = "") -> None:
         BatchError: ``batch.manifest_invalid``.
         ConfigError: ``config.package_missing`` where parquet cannot be read.
     """
-    for one in lists_of(inputs, folder=folder):
+    for one in find_manifests(inputs, folder=folder):
         path = Path(os.path.join(folder, one))
-        refuse_wrong(path, shown=printable(one), path_columns=PATHS)
+        validate_manifest(path, display_name=printable(one), path_columns=PATH_COLUMNS)
 
 
-def lists_of(inputs: Sequence[str], *, folder: str = "") -> list[str]:
+def find_manifests(inputs: Sequence[str], *, folder: str = "") -> list[str]:
     """The inputs that are files with lists."""
     return [
         one
         for one in inputs
-        if Path(one).suffix.lower() in SUFFIXES and not os.path.isdir(os.path.join(folder, one))
+        if Path(one).suffix.lower() in MANIFEST_SUFFIXES
+        and not os.path.isdir(os.path.join(folder, one))
     ]
 
 
-def _rows(one: str, folder: str, stdin: IO[bytes] | None) -> Iterator[tuple[str, Any, str]]:
-    def mere(path: str) -> tuple[str, Any, str]:
+def _iter_rows(one: str, folder: str, stdin: IO[bytes] | None) -> Iterator[tuple[str, Any, str]]:
+    def path_row(path: str) -> tuple[str, Any, str]:
         return printable(path), {"path": path}, ""
 
     def of(rows: Iterator[RawRow], below: str) -> Iterator[tuple[str, Any, str]]:
@@ -290,24 +299,24 @@ def _rows(one: str, folder: str, stdin: IO[bytes] | None) -> Iterator[tuple[str,
     if one == "-":
         if stdin is None:
             raise BatchError("batch.no_input", "there is no stdin to read a list from")
-        yield from of(listed(stdin, "stdin"), "")
+        yield from of(read_path_list(stdin, "stdin"), "")
     elif os.path.isdir(path):
-        yield from map(mere, _videos_below(one, folder))
-    elif Path(one).suffix.lower() in SUFFIXES:
-        yield from of(read_manifest(Path(path), shown=printable(one)), os.path.dirname(one))
+        yield from map(path_row, _iter_videos(one, folder))
+    elif Path(one).suffix.lower() in MANIFEST_SUFFIXES:
+        yield from of(read_manifest(Path(path), display_name=printable(one)), os.path.dirname(one))
     elif glob.has_magic(one) and "://" not in one and not os.path.lexists(path):
         found = sorted(glob.glob(one, root_dir=folder or None, recursive=True), key=os.fsencode)
         for name in found:
             if os.path.isdir(os.path.join(folder, name)):
                 continue
-            yield mere(name)
+            yield path_row(name)
         if not found:
             raise BatchError("batch.no_input", f"nothing has a name like {printable(one)}")
     else:
-        yield mere(one)
+        yield path_row(one)
 
 
-def _videos_below(name: str, folder: str) -> Iterator[str]:
+def _iter_videos(name: str, folder: str) -> Iterator[str]:
     """Videos in a folder and those in it, sorted; links to folders are not followed."""
     try:
         with os.scandir(os.path.join(folder, name)) as scan:
@@ -319,51 +328,53 @@ def _videos_below(name: str, folder: str) -> Iterator[str]:
     for entry in entries:
         inner = os.path.join(name, entry.name)
         if entry.is_dir(follow_symlinks=False):
-            yield from _videos_below(inner, folder)
+            yield from _iter_videos(inner, folder)
         elif os.path.splitext(entry.name)[1].lower() in VIDEO_SUFFIXES:
             yield inner
 
 
-class _Names:
+class _IdAllocator:
     """Gives every row an id of its own."""
 
     def __init__(self) -> None:
-        self._ids = Seen()
+        self._ids = HashSet()
         # What was asked beyond mere paths, and the ids with which that began.
-        self._asked = Seen()
+        self._keys = HashSet()
         self._repeats: dict[str, int] = {}
 
-    def item(self, where: str, row: Any, folder: str) -> Item | BadRow:
+    def allocate(self, where: str, row: Any, folder: str) -> Item | BadRow:
         if isinstance(row, str):
-            return self._bad(where, "batch.row_invalid", row)
-        ours, extra = _sorted_out(row)
+            return self._bad_row(where, "batch.row_invalid", row)
+        known_columns, extra = _split_columns(row)
         try:
-            item = _item(ours, folder)
+            item = _parse_item(known_columns, folder)
         except ValueError as error:
-            return self._bad(where, "batch.row_invalid", printable(str(error)), extra)
+            return self._bad_row(where, "batch.row_invalid", printable(str(error)), extra)
         if extra or where != printable(item.source):
             item = replace(item, extra=extra, origin=where)
         has_more = item.has_words or bool(extra)
         if self._ids.add(item.id):
             if has_more:
-                self._asked.add(item.id)
-                self._asked.add(_asked(item))
+                self._keys.add(item.id)
+                self._keys.add(_row_key(item))
             return item
-        shown = printable(item.id[:200])
-        if "id" in ours:
-            message = f"the id {shown} was there before"
-            return self._bad(where, "batch.id_repeated", message, extra)
-        is_path_again = not has_more and item.id not in self._asked
-        if is_path_again or not self._asked.add(_asked(item)):
-            message = f"{shown} was there before, word by word"
-            return replace(self._bad(where, "batch.id_repeated", message, extra), is_repeat=True)
-        return replace(item, id=self._free(item.id))
+        display_name = printable(item.id[:200])
+        if "id" in known_columns:
+            message = f"the id {display_name} was there before"
+            return self._bad_row(where, "batch.id_repeated", message, extra)
+        is_path_again = not has_more and item.id not in self._keys
+        if is_path_again or not self._keys.add(_row_key(item)):
+            message = f"{display_name} was there before, word by word"
+            return replace(
+                self._bad_row(where, "batch.id_repeated", message, extra), is_repeat=True
+            )
+        return replace(item, id=self._free_id(item.id))
 
-    def _bad(self, where: str, code: str, message: str, extra: str = "") -> BadRow:
-        name = where if self._ids.add(where) else self._free(where)
+    def _bad_row(self, where: str, code: str, message: str, extra: str = "") -> BadRow:
+        name = where if self._ids.add(where) else self._free_id(where)
         return BadRow(id=name, where=where, code=code, message=message[:1_000], extra=extra)
 
-    def _free(self, name: str) -> str:
+    def _free_id(self, name: str) -> str:
         while True:
             self._repeats[name] = self._repeats.get(name, 1) + 1
             other = f"{name}#{self._repeats[name]}"
@@ -371,28 +382,28 @@ class _Names:
                 return other
 
 
-def _asked(item: Item) -> tuple[object, ...]:
+def _row_key(item: Item) -> tuple[object, ...]:
     words = (item.question, item.options, item.query, item.start_s, item.end_s)
     return (item.id, *words, item.extra)
 
 
-def _sorted_out(row: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+def _split_columns(row: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """The columns that mean something, without empty ones, and the others as JSON.
 
     A second column of one meaning, such as ``Path`` beside ``path``, is one of the others.
     """
-    ours: dict[str, Any] = {}
-    others: dict[str, Any] = {}
+    known_columns: dict[str, Any] = {}
+    other_columns: dict[str, Any] = {}
     for name, value in row.items():
-        known = name if name in COLUMNS else name.strip().lower()
-        if known not in COLUMNS or known in ours:
-            others[name] = value
+        known = name if name in KNOWN_COLUMNS else name.strip().lower()
+        if known not in KNOWN_COLUMNS or known in known_columns:
+            other_columns[name] = value
         elif value is not None and value != "":
-            ours[known] = value
-    return ours, extra_json(others)
+            known_columns[known] = value
+    return known_columns, format_extra(other_columns)
 
 
-def _item(row: Mapping[str, Any], folder: str) -> Item:
+def _parse_item(row: Mapping[str, Any], folder: str) -> Item:
     """The item of a row's columns.
 
     Raises:
@@ -400,30 +411,30 @@ def _item(row: Mapping[str, Any], folder: str) -> Item:
     """
     if len(row) == 1:
         ((name, path),) = row.items()
-        if name in PATHS and isinstance(path, str):
+        if name in PATH_COLUMNS and isinstance(path, str):
             # Most rows of the longest lists: nothing else is to be checked.
             source = os.path.join(folder, path) if folder else path
             return Item(id=source, source=source)
-    paths = [name for name in PATHS if name in row]
+    paths = [name for name in PATH_COLUMNS if name in row]
     if len(paths) != 1:
         raise ValueError(
             f"{len(paths)} of the columns path, video, source have a value, expected one"
         )
-    source = _text(row, paths[0])
+    source = _get_text(row, paths[0])
     if folder:
         source = os.path.join(folder, source)
     return Item(
-        id=_text(row, "id") if "id" in row else source,
+        id=_get_text(row, "id") if "id" in row else source,
         source=source,
-        question=_text(row, "question"),
-        options=_options(row.get("options", "")),
-        query=_text(row, "query"),
-        start_s=_moment(row, "start"),
-        end_s=_moment(row, "end"),
+        question=_get_text(row, "question"),
+        options=_parse_options(row.get("options", "")),
+        query=_get_text(row, "query"),
+        start_s=_parse_time(row, "start"),
+        end_s=_parse_time(row, "end"),
     )
 
 
-def _text(row: Mapping[str, Any], name: str) -> str:
+def _get_text(row: Mapping[str, Any], name: str) -> str:
     value = row.get(name, "")
     if name == "id" and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
@@ -432,7 +443,7 @@ def _text(row: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _options(value: object) -> tuple[str, ...]:
+def _parse_options(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         if value.lstrip().startswith("["):
             try:
@@ -446,7 +457,7 @@ def _options(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _moment(row: Mapping[str, Any], name: str) -> Fraction | None:
+def _parse_time(row: Mapping[str, Any], name: str) -> Fraction | None:
     value = row.get(name)
     if value is None or value == "":
         return None

@@ -40,7 +40,7 @@ from seedvideo.utils.text import printable
 from seedvideo.utils.timecode import read_moment
 from seedvideo.validation import explain
 
-_WRITTEN: Final = re.compile(r"([0-9]{1,6})/([0-9]{1,6})", re.ASCII)
+_SHARD_PATTERN: Final = re.compile(r"([0-9]{1,6})/([0-9]{1,6})", re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Shard:
         Raises:
             ConfigError: ``config.invalid`` if it is no shard.
         """
-        found = _WRITTEN.fullmatch(text)
+        found = _SHARD_PATTERN.fullmatch(text)
         if found is None:
             raise ConfigError(
                 "config.invalid", f"{text[:40]!r} is no shard", hint="write it as 3/16"
@@ -80,14 +80,14 @@ class Shard:
         return f"{self.index}/{self.of}"
 
 
-def belongs(item_id: str, shard: Shard) -> bool:
+def in_shard(item_id: str, shard: Shard) -> bool:
     """Whether an item is of this part: each is of exactly one."""
     digest = hashlib.blake2b(item_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") % shard.of == shard.index - 1
 
 
 _CHECKED: Final = ConfigDict(extra="forbid", allow_inf_nan=False)
-_NO_RESULT: Final = (
+_NOT_IN_FINGERPRINT: Final = (
     "inputs",
     "folder",
     "shard",
@@ -99,7 +99,7 @@ _NO_RESULT: Final = (
 """Fields that change how the work is done and nothing of what comes out."""
 
 
-def _moment(value: object) -> object:
+def _parse_time(value: object) -> object:
     # TOML has numbers and texts; a journal has "25/2".
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return value
@@ -107,11 +107,11 @@ def _moment(value: object) -> object:
     return Fraction(text) if "/" in text else read_moment(text)
 
 
-def _shard(value: object) -> object:
+def _parse_shard(value: object) -> object:
     return Shard.parse(value) if isinstance(value, str) else value
 
 
-def working_folder() -> str:
+def get_working_folder() -> str:
     """Return the working folder.
 
     Raises:
@@ -162,12 +162,12 @@ class Filters:
         for name in ("min_duration_s", "max_duration_s", "min_side_px", "near_distance_levels"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
-                raise _invalid(f"{name} is {value}, expected a value above 0")
+                raise _config_error(f"{name} is {value}, expected a value above 0")
         shortest, longest = self.min_duration_s, self.max_duration_s
         if shortest is not None and longest is not None and shortest > longest:
-            raise _invalid(f"min_duration_s is {shortest:g}, above max_duration_s {longest:g}")
+            raise _config_error(f"min_duration_s is {shortest:g}, above max_duration_s {longest:g}")
         if self.near_distance_levels is not None and not self.drops_near:
-            raise _invalid(
+            raise _config_error(
                 "near_distance_levels (--near-distance) is given without near_duplicates"
                 " (--drop-near) or duplicates (--drop-duplicates)"
             )
@@ -194,7 +194,7 @@ class Filters:
         return {n: value for n, value in values.items() if value or n not in added}
 
 
-NO_FILTERS: Final = Filters()
+DEFAULT_FILTERS: Final = Filters()
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
@@ -230,7 +230,7 @@ class Job:
     """
 
     inputs: tuple[str, ...] = ()
-    folder: str = field(default_factory=working_folder)
+    folder: str = field(default_factory=get_working_folder)
     task: TaskKind = "caption"
     question: str = ""
     options: tuple[str, ...] = ()
@@ -241,8 +241,8 @@ class Job:
     sampling: SamplingConfig = DEFAULT_SAMPLING
     source_fps: float | None = None
     decoder: Literal["pyav", "decord"] = "pyav"
-    filters: Filters = NO_FILTERS
-    shard: Annotated[Shard, BeforeValidator(_shard)] | None = None
+    filters: Filters = DEFAULT_FILTERS
+    shard: Annotated[Shard, BeforeValidator(_parse_shard)] | None = None
     workers: int = 1
     memory_gib: float | None = None
     timeout_s: float = 120.0
@@ -253,27 +253,27 @@ class Job:
             _check_above_0(name, getattr(self, name))
         _check_above_0("budget_tokens", self.sampling.budget_tokens)
         if not os.path.isabs(self.folder):
-            raise _invalid(f"folder is {self.folder[:200]!r}, expected a whole path")
-        self._check_words()
+            raise _config_error(f"folder is {self.folder[:200]!r}, expected a whole path")
+        self._check_task_options()
 
-    def _check_words(self) -> None:
+    def _check_task_options(self) -> None:
         """Words must fit the task; a row may still bring the question or the query."""
-        strangers = {
+        unused = {
             "ask": ("query",),
             "ground": ("question", "options"),
         }.get(self.task, ("question", "options", "query", "thinking"))
-        given = [name for name in strangers if getattr(self, name)]
+        given = [name for name in unused if getattr(self, name)]
         if self.task != "ground" and self.top != DEFAULT_TOP:
             given.append("top")
         if given:
-            raise _invalid(f"the task {self.task} takes no {', '.join(given)}")
+            raise _config_error(f"the task {self.task} takes no {', '.join(given)}")
         if self.question or self.options:
             # Options may wait for the questions of the rows: they are checked with any.
             Question.of(self.question or "?", self.options)
         if self.query:
             clean_query(self.query)
 
-    def path_of(self, source: str) -> str:
+    def resolve_path(self, source: str) -> str:
         """Where the video of an item is opened."""
         return os.path.join(self.folder, source)
 
@@ -302,16 +302,16 @@ class Job:
         left out, the version of the signatures counts: clips that were compared by signatures of
         another version are compared again.
         """
-        values = self._plain()
+        values = self._to_dict()
         if self.filters.drops_near:
             values["filters"]["signature_version"] = SIGNATURE_VERSION
-        return {name: value for name, value in values.items() if name not in _NO_RESULT}
+        return {name: value for name, value in values.items() if name not in _NOT_IN_FINGERPRINT}
 
     def to_json(self) -> str:
         """One line of ASCII JSON; names that hold bytes that are no text survive it."""
-        return json.dumps(self._plain(), ensure_ascii=True, allow_nan=False)
+        return json.dumps(self._to_dict(), ensure_ascii=True, allow_nan=False)
 
-    def _plain(self) -> dict[str, Any]:
+    def _to_dict(self) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for each in fields(self):
             value = getattr(self, each.name)
@@ -340,7 +340,7 @@ class Job:
         try:
             return cls.from_values(json.loads(text), where="the journal's job")
         except (json.JSONDecodeError, RecursionError) as error:
-            raise _invalid(f"the journal's job is no JSON: {error}") from error
+            raise _config_error(f"the journal's job is no JSON: {error}") from error
 
     @classmethod
     def from_toml(cls, path: Path) -> Self:
@@ -350,17 +350,17 @@ class Job:
             InputError: ``input.not_found`` or ``input.unreadable``.
             SeedVideoError: ``config.invalid`` naming the key, or as `Job` does.
         """
-        shown = printable(str(path))
+        display_name = printable(str(path))
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise InputError("input.not_found", f"{shown}: no such file") from error
+            raise InputError("input.not_found", f"{display_name}: no such file") from error
         except OSError as error:
             reason = error.strerror or type(error).__name__
-            raise InputError("input.unreadable", f"{shown}: {reason.lower()}") from error
+            raise InputError("input.unreadable", f"{display_name}: {reason.lower()}") from error
         except (ValueError, RecursionError) as error:
-            raise _invalid(f"{shown} is no TOML: {printable(str(error))}") from error
-        return cls.from_values(values, where=shown)
+            raise _config_error(f"{display_name} is no TOML: {printable(str(error))}") from error
+        return cls.from_values(values, where=display_name)
 
     @classmethod
     def from_values(cls, values: dict[str, Any], *, where: str) -> Self:
@@ -370,10 +370,10 @@ class Job:
             SeedVideoError: ``config.invalid`` naming the key, or as `Job` does.
         """
         if not isinstance(values, dict):
-            shown = printable(repr(values)[:80])
-            raise _invalid(f"{where}: the whole is {shown}, expected a table")
+            display_name = printable(repr(values)[:80])
+            raise _config_error(f"{where}: the whole is {display_name}, expected a table")
         if "sampling" in values:
-            raise _invalid(f"{where}: sampling is not a known key")
+            raise _config_error(f"{where}: sampling is not a known key")
         try:
             with _conflicts_as_invalid():
                 sampling, rest = _split_sampling(values, where=where)
@@ -385,12 +385,12 @@ class Job:
             key = ".".join(_stored_key(str(part)) for part in first["loc"]) or "the whole"
             if first["type"] == "literal_error":
                 value, allowed = first["input"], first["ctx"]["expected"]
-                raise _invalid(
+                raise _config_error(
                     f"{where}: {printable(key)} is {printable(repr(value)[:200])},"
                     f" expected {allowed}",
                     nearest=suggestion(value, re.findall("'([^']*)'", allowed)),
                 ) from error
-            raise _invalid(f"{where}: {explain(error)}") from error
+            raise _config_error(f"{where}: {explain(error)}") from error
 
 
 def _split_sampling(
@@ -404,9 +404,9 @@ def _split_sampling(
             part[name] = rest.pop(key)
     for name in ("start_s", "end_s"):
         try:
-            part |= {name: _moment(part[name])} if name in part else {}
+            part |= {name: _parse_time(part[name])} if name in part else {}
         except ValueError as error:
-            raise _invalid(f"{where}: {name}: {printable(str(error))}") from error
+            raise _config_error(f"{where}: {name}: {printable(str(error))}") from error
     if isinstance(part.get("fps"), int | float):
         _check_above_0("fps", part["fps"])
     return TypeAdapter(SamplingConfig).validate_python(part), rest
@@ -422,14 +422,14 @@ def _conflicts_as_invalid() -> Iterator[None]:
     try:
         yield
     except SamplingConflictError as error:
-        raise _invalid(error.message) from error
+        raise _config_error(error.message) from error
 
 
 def _check_above_0(name: str, value: float | None) -> None:
     if value is not None and not value > 0:
-        raise _invalid(f"{name} is {value}, expected a value above 0")
+        raise _config_error(f"{name} is {value}, expected a value above 0")
 
 
-def _invalid(message: str, *, nearest: str = "") -> ConfigError:
+def _config_error(message: str, *, nearest: str = "") -> ConfigError:
     hint = f"{nearest} docs/guides/batch.md lists the keys of a job".lstrip()
     return ConfigError("config.invalid", message, hint=hint)

@@ -20,22 +20,22 @@ from seedvideo.batch.inputs import BadRow, Item
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal_rows import (
     STATES,
+    ClaimedItem,
     Counts,
-    Entry,
-    Process,
+    JournalEntry,
+    ProcessKind,
     State,
-    Taken,
     checksum,
-    entry_of,
-    facts,
-    failure,
-    item_of,
-    key_of,
-    plain,
-    problems,
+    content_columns,
+    encode_id,
+    escape_surrogates,
+    failure_columns,
+    find_problems,
+    parse_entry,
+    parse_item,
 )
 from seedvideo.batch.journal_schema import Lock
-from seedvideo.batch.journal_sync import plan_rows
+from seedvideo.batch.journal_sync import sync_rows
 from seedvideo.utils.files import make_folder
 
 _ENTRY = (
@@ -46,7 +46,7 @@ _ENTRY = (
 )
 
 
-NO_PLACE: Final = (1 << 63) - 1
+END_POSITION: Final = (1 << 63) - 1
 """Behind all places."""
 
 
@@ -84,7 +84,7 @@ class Journal:
         if not write:
             return cls(folder, None)
         if folder.exists() and not folder.is_dir():
-            raise schema.unwritable(folder, "it is not a folder")
+            raise schema.unwritable_error(folder, "it is not a folder")
         make_folder(folder)
         lock = Lock(folder)
         try:
@@ -112,7 +112,7 @@ class Journal:
         Raises:
             OutputError: ``output.disk_full`` or ``output.unwritable``.
         """
-        with schema.guarded(self.folder), schema.transaction(self._connection):
+        with schema.translate_errors(self.folder), schema.transaction(self._connection):
             yield self._connection
 
     def job(self) -> Job | None:
@@ -121,31 +121,31 @@ class Journal:
         Raises:
             ConfigError: ``config.invalid`` if it cannot be read.
         """
-        text = self.noted("job")
+        text = self.get_meta("job")
         return None if text is None else Job.from_json(text)
 
-    def noted(self, key: str) -> str | None:
+    def get_meta(self, key: str) -> str | None:
         """A note about the whole job: ``job``, ``model_sha256``, or what `note` wrote."""
-        with schema.guarded(self.folder):
+        with schema.translate_errors(self.folder):
             found = self._connection.execute(
                 "SELECT value FROM meta WHERE key = ?", (key,)
             ).fetchone()
         return None if found is None else str(found[0])
 
-    def note(self, key: str, value: str) -> None:
+    def set_meta(self, key: str, value: str) -> None:
         """Keep a note about the whole job, in the place of an earlier one."""
         with self.transaction():
-            self._connection.execute(schema.KEEP_NOTE, (key, plain(value)))
+            self._connection.execute(schema.UPSERT_META, (key, escape_surrogates(value)))
 
-    def restarted(self, process: Process) -> None:
+    def record_restart(self, process: ProcessKind) -> None:
         """Count a process of the job that died, or had to be ended, and was started again."""
         counts = self.restarts()
-        self.note("restarts", json.dumps({**counts, process: counts[process] + 1}))
+        self.set_meta("restarts", json.dumps({**counts, process: counts[process] + 1}))
 
-    def restarts(self) -> dict[Process, int]:
+    def restarts(self) -> dict[ProcessKind, int]:
         """How often processes were started again, in all runs of the job."""
-        noted = self.noted("restarts")
-        counts: dict[Process, int] = {"decode": 0, "model": 0}
+        noted = self.get_meta("restarts")
+        counts: dict[ProcessKind, int] = {"decode": 0, "model": 0}
         return counts if noted is None else {**counts, **json.loads(noted)}
 
     def plan(
@@ -154,7 +154,7 @@ class Journal:
         job: Job,
         model_sha256: str,
         *,
-        refused: Callable[[BadRow], None] = lambda row: None,
+        on_bad_row: Callable[[BadRow], None] = lambda row: None,
     ) -> Counts:
         """Take in the rows of a job; those with a verdict that still holds keep it.
 
@@ -167,20 +167,20 @@ class Journal:
             rows: all rows of the inputs, their ids unique.
             job: what is asked.
             model_sha256: of the weights.
-            refused: called for each bad row that was not known, once its verdict is on the disk.
+            on_bad_row: called for each new bad row, once its verdict is on disk.
 
         Raises:
             ValueError: if two rows have one id.
             OutputError: ``output.disk_full`` or ``output.unwritable``.
         """
-        with schema.guarded(self.folder):
-            plan_rows(self._connection, rows, job, model_sha256, refused)
+        with schema.translate_errors(self.folder):
+            sync_rows(self._connection, rows, job, model_sha256, on_bad_row)
             self._counted = self._count()
         return self.counts()
 
-    def place_after(self, count: int) -> int:
+    def position_after(self, count: int) -> int:
         """Where the first so many items of the input end; bad rows are not counted."""
-        with schema.guarded(self.folder):
+        with schema.translate_errors(self.folder):
             found = self._connection.execute(
                 "SELECT COALESCE(MAX(place) + 1, 0) FROM (SELECT place FROM items WHERE place IS"
                 " NOT NULL AND settings <> '' ORDER BY place LIMIT ?)",
@@ -188,15 +188,15 @@ class Journal:
             ).fetchone()
         return int(found[0])
 
-    def to_do(self, *, before: int) -> int:
+    def count_pending(self, *, before: int) -> int:
         """How many items are pending before a place in the input."""
-        with schema.guarded(self.folder):
+        with schema.translate_errors(self.folder):
             found = self._connection.execute(
                 "SELECT COUNT(*) FROM items WHERE state = 'pending' AND place < ?", (before,)
             ).fetchone()
         return int(found[0])
 
-    def take(self, count: int, *, before: int = NO_PLACE) -> list[Taken]:
+    def claim(self, count: int, *, before: int = END_POSITION) -> list[ClaimedItem]:
         """The next items to do, in the order of the input; each counts as tried once more.
 
         Args:
@@ -209,9 +209,9 @@ class Journal:
                 " state = 'pending' AND place < ? ORDER BY interrupted, place LIMIT ?",
                 (before, count),
             ).fetchall()
-            taken = [
-                Taken(
-                    item=item_of(self.folder, id_bytes, spec, crc),
+            claimed = [
+                ClaimedItem(
+                    item=parse_item(self.folder, id_bytes, spec, crc),
                     tries=tries + 1,
                     fingerprint=fingerprint,
                 )
@@ -224,11 +224,11 @@ class Journal:
             )
         self._counted["pending"] -= len(rows)
         self._counted["running"] += len(rows)
-        return taken
+        return claimed
 
-    def known(self, fingerprint: str) -> bool:
+    def has_result(self, fingerprint: str) -> bool:
         """Whether there is a record of this fingerprint, of whatever item: `done` can use it."""
-        with schema.guarded(self.folder):
+        with schema.translate_errors(self.folder):
             return (
                 self._connection.execute(
                     "SELECT 1 FROM records WHERE fingerprint = ?", (fingerprint,)
@@ -236,7 +236,7 @@ class Journal:
                 is not None
             )
 
-    def done(
+    def mark_done(
         self,
         item_id: str,
         fingerprint: str,
@@ -275,9 +275,9 @@ class Journal:
                         ),
                     ).rowcount
                 )
-            elif not self.known(fingerprint):
+            elif not self.has_result(fingerprint):
                 raise ValueError(f"there is no record {fingerprint!r} to use again")
-            first = self._settle(
+            first = self._set_state(
                 item_id,
                 "done",
                 fingerprint=fingerprint,
@@ -285,15 +285,15 @@ class Journal:
                 size=content.size,
                 mtime_ns=content.mtime_ns,
             )
-        self._moved(first, "done")
+        self._update_counts(first, "done")
         return first
 
-    def filtered(self, item_id: str, rule: str, message: str, content: Content | None) -> bool:
+    def mark_filtered(self, item_id: str, rule: str, message: str, content: Content | None) -> bool:
         """An item is left out by a rule. Returns whether this was its first finish."""
-        values = {"rule": rule, "message": plain(message), **facts(content)}
-        return self._finish(item_id, "filtered", values)
+        values = {"rule": rule, "message": escape_surrogates(message), **content_columns(content)}
+        return self._transition(item_id, "filtered", values)
 
-    def failed(
+    def mark_failed(
         self,
         item_id: str,
         code: str,
@@ -308,10 +308,10 @@ class Journal:
 
         With the content known, a file that is replaced later is tried again by itself.
         """
-        values = failure(code, stage, message, hint, retryable=retryable)
-        return self._finish(item_id, "failed", {**values, **facts(content)})
+        values = failure_columns(code, stage, message, hint, retryable=retryable)
+        return self._transition(item_id, "failed", {**values, **content_columns(content)})
 
-    def quarantined(
+    def mark_quarantined(
         self,
         item_id: str,
         code: str,
@@ -322,17 +322,17 @@ class Journal:
         content: Content | None = None,
     ) -> bool:
         """An item has killed or hung what worked on it once too often. Returns as `failed`."""
-        values = failure(code, stage, message, hint, retryable=False)
-        return self._finish(item_id, "quarantined", {**values, **facts(content)})
+        values = failure_columns(code, stage, message, hint, retryable=False)
+        return self._transition(item_id, "quarantined", {**values, **content_columns(content)})
 
-    def again(self, item_id: str, code: str, stage: str, message: str, hint: str = "") -> bool:
+    def mark_retry(self, item_id: str, code: str, stage: str, message: str, hint: str = "") -> bool:
         """An item under way has failed and is to be tried again; this try counts."""
-        values = failure(code, stage, message, hint, retryable=True)
-        return self._finish(item_id, "pending", values)
+        values = failure_columns(code, stage, message, hint, retryable=True)
+        return self._transition(item_id, "pending", values)
 
-    def put_back(self, item_id: str) -> bool:
+    def release(self, item_id: str) -> bool:
         """An item under way is left for later, for no fault of its own; the try does not count."""
-        return self._finish(item_id, "pending", {}, uncounted=True)
+        return self._transition(item_id, "pending", {}, uncounted=True)
 
     def retry(
         self,
@@ -349,32 +349,32 @@ class Journal:
         Returns:
             How many.
         """
-        marks = ", ".join("?" * len(states))
+        placeholders = ", ".join("?" * len(states))
         only = "" if code is None else " AND code = ?"
         with self.transaction():
             count = self._connection.execute(
                 "UPDATE items SET state = 'pending', tries = 0, interrupted = 0 WHERE place IS NOT"
-                f" NULL AND settings <> '' AND state IN ({marks}){only}",
+                f" NULL AND settings <> '' AND state IN ({placeholders}){only}",
                 (*states, *([] if code is None else [code])),
             ).rowcount
             self._counted = self._count()
         return int(count)
 
-    def count_again(self) -> None:
+    def recount(self) -> None:
         """Count the states, after a `transaction` that changed them."""
-        with schema.guarded(self.folder):
+        with schema.translate_errors(self.folder):
             self._counted = self._count()
 
     def counts(self) -> Counts:
         """How many items of the input are in each state."""
         if self._lock is None:
-            with schema.guarded(self.folder):
-                return Counts.of(self._count())
-        return Counts.of(self._counted)
+            with schema.translate_errors(self.folder):
+                return Counts.from_states(self._count())
+        return Counts.from_states(self._counted)
 
     def failures(self) -> list[tuple[str, str, int]]:
         """Codes, stages and how many items, the most frequent first."""
-        with schema.guarded(self.folder):
+        with schema.translate_errors(self.folder):
             return self._connection.execute(
                 "SELECT code, stage, COUNT(*) FROM items WHERE place IS NOT NULL AND"
                 " state IN ('failed', 'quarantined') GROUP BY code, stage"
@@ -383,7 +383,7 @@ class Journal:
 
     def entries(
         self, *, states: Collection[State] = STATES, sheets: bool = True
-    ) -> Iterator[Entry]:
+    ) -> Iterator[JournalEntry]:
         """Items in the order of the input, one at a time, all as they stood at one moment.
 
         Args:
@@ -393,22 +393,22 @@ class Journal:
         Raises:
             BatchError: ``batch.journal_damaged`` if one does not hold what was written.
         """
-        marks = ", ".join("?" * len(states))
+        placeholders = ", ".join("?" * len(states))
         query = _ENTRY.format(
             sheet="sheet, sheet_crc" if sheets else "NULL, NULL",
-            where=f"AND state IN ({marks})",
-            carried=schema.carried_of(self._connection),
+            where=f"AND state IN ({placeholders})",
+            carried=schema.carried_columns(self._connection),
         )
-        with schema.guarded(self.folder):
+        with schema.translate_errors(self.folder):
             for row in self._connection.execute(query, tuple(states)):
-                yield entry_of(self.folder, row)
+                yield parse_entry(self.folder, row)
 
-    def problems(self) -> list[str]:
+    def find_problems(self) -> list[str]:
         """Everything that is wrong with the file, by SQLite's checks and by the check sums.
 
         Reads all of it; empty if all is well.
         """
-        return problems(self._connection, self.folder)
+        return find_problems(self._connection, self.folder)
 
     def _recover(self) -> None:
         with self.transaction():
@@ -423,38 +423,38 @@ class Journal:
         )
         return Counter({str(state): int(count) for state, count in rows})
 
-    def _finish(
+    def _transition(
         self, item_id: str, state: State, values: dict[str, Any], *, uncounted: bool = False
     ) -> bool:
         with self.transaction():
-            first = self._settle(item_id, state, uncounted=uncounted, **values)
-        self._moved(first, state)
+            first = self._set_state(item_id, state, uncounted=uncounted, **values)
+        self._update_counts(first, state)
         return first
 
-    def _settle(
+    def _set_state(
         self, item_id: str, state: State, *, uncounted: bool = False, **values: Any
     ) -> bool:
         """Give an item under way its next state; forget what an earlier verdict said."""
         names = ("fingerprint", "size", "mtime_ns", "code", "stage", "message", "hint")
-        told = dict.fromkeys((*names, "retryable", "rule")) | {"shared": 0} | values
-        told |= {"state": state, "finished_at": time.time()}
-        changes = ", ".join(f"{name} = ?" for name in told)
+        columns = dict.fromkeys((*names, "retryable", "rule")) | {"shared": 0} | values
+        columns |= {"state": state, "finished_at": time.time()}
+        changes = ", ".join(f"{name} = ?" for name in columns)
         if uncounted:
             changes += ", tries = tries - 1"
         changed = self._connection.execute(
             f"UPDATE items SET {changes} WHERE id = ? AND state = 'running'",
-            (*told.values(), key_of(item_id)),
+            (*columns.values(), encode_id(item_id)),
         ).rowcount
         if (
             not changed
             and not self._connection.execute(
-                "SELECT 1 FROM items WHERE id = ?", (key_of(item_id),)
+                "SELECT 1 FROM items WHERE id = ?", (encode_id(item_id),)
             ).fetchone()
         ):
             raise ValueError(f"there is no item {item_id!r}")
         return bool(changed)
 
-    def _moved(self, first: bool, state: State) -> None:  # noqa: FBT001  # private
+    def _update_counts(self, first: bool, state: State) -> None:  # noqa: FBT001  # private
         if first:
             self._counted["running"] -= 1
             self._counted[state] += 1

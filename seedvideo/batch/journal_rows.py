@@ -21,11 +21,11 @@ from typing import Any, Final, Literal, Self, TypeAlias, get_args
 
 from seedvideo.batch import journal_schema as schema
 from seedvideo.batch.fingerprint import Content
-from seedvideo.batch.inputs import Item, extra_of
+from seedvideo.batch.inputs import Item, parse_extra
 from seedvideo.records import Record
 
 State: TypeAlias = Literal["pending", "running", "done", "filtered", "failed", "quarantined"]
-Process: TypeAlias = Literal["decode", "model"]
+ProcessKind: TypeAlias = Literal["decode", "model"]
 """Kinds of processes of a job, by the stage of what they do."""
 
 STATES: Final[tuple[State, ...]] = get_args(State)
@@ -43,7 +43,7 @@ class Counts:
     quarantined: int = 0
 
     @classmethod
-    def of(cls, counted: Mapping[str, int]) -> Self:
+    def from_states(cls, counted: Mapping[str, int]) -> Self:
         """From a number a state; none is 0."""
         return cls(**{state: counted.get(state, 0) for state in STATES})
 
@@ -53,13 +53,13 @@ class Counts:
         return sum(getattr(self, field.name) for field in fields(self))
 
     @property
-    def settled(self) -> int:
+    def finished(self) -> int:
         """Items with a verdict."""
         return self.total - self.pending - self.running
 
 
 @dataclass(frozen=True, kw_only=True)
-class Taken:
+class ClaimedItem:
     """An item to do now.
 
     Args:
@@ -74,7 +74,7 @@ class Taken:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class JournalEntry:
     """What is known of one item.
 
     Args:
@@ -116,15 +116,15 @@ class Entry:
     sheet: bytes | None = None
 
 
-_MOST_PROBLEMS: Final = 20
+_MAX_PROBLEMS: Final = 20
 
 
-def key_of(item_id: str) -> bytes:
+def encode_id(item_id: str) -> bytes:
     """An id as it is kept: file names may hold what is no text, which SQLite's text cannot."""
     return item_id.encode("utf-8", "surrogatepass")
 
 
-def plain(text: str) -> str:
+def escape_surrogates(text: str) -> str:
     """A text for people, with what is no text spelled out."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -137,7 +137,7 @@ def checksum(*parts: bytes) -> int:
     return value
 
 
-def item_of(folder: Path, id_bytes: bytes, spec: str, crc: int) -> Item:
+def parse_item(folder: Path, id_bytes: bytes, spec: str, crc: int) -> Item:
     """The item of a row.
 
     Raises:
@@ -148,43 +148,43 @@ def item_of(folder: Path, id_bytes: bytes, spec: str, crc: int) -> Item:
             raise ValueError("a row does not have its check sum")
         return Item.from_json(id_bytes.decode("utf-8", "surrogatepass"), spec)
     except (ValueError, TypeError, AttributeError) as error:
-        raise schema.damaged(folder, str(error)) from error
+        raise schema.damaged_error(folder, str(error)) from error
 
 
-def carried_crc(origin: str, extra: str) -> int:
+def carried_checksum(origin: str, extra: str) -> int:
     """Check sum of what a row carries along; 0 if it is nothing."""
     return checksum(origin.encode(), extra.encode())
 
 
-def are_carried(origin: object, extra: object, crc: object) -> bool:
+def has_carried_checksum(origin: object, extra: object, crc: object) -> bool:
     """Whether these are what `carried_crc` was made of."""
     if not (isinstance(origin, str) and isinstance(extra, str)):
         return False
-    return carried_crc(origin, extra) == crc
+    return carried_checksum(origin, extra) == crc
 
 
-def entry_of(folder: Path, row: Sequence[Any]) -> Entry:
+def parse_entry(folder: Path, row: Sequence[Any]) -> JournalEntry:
     """The entry of a row that `Journal.entries` selects.
 
     Raises:
         BatchError: ``batch.journal_damaged``.
     """
-    id_bytes, spec, crc, state, tries, interrupted, fingerprint, shared, *told = row
-    size, mtime_ns, code, stage, message, hint, retryable, rule, started, finished, *made = told
-    origin, extra, carried, record, record_crc, sheet, sheet_crc = made
-    if not are_carried(origin, extra, carried):
-        raise schema.damaged(folder, "the columns of a row do not have their check sum")
-    item = replace(item_of(folder, id_bytes, spec, crc), origin=origin, extra=extra)
+    id_bytes, spec, crc, state, tries, interrupted, fingerprint, shared, *rest = row
+    size, mtime_ns, code, stage, message, hint, retryable, rule, started, finished, *stored = rest
+    origin, extra, carried, record, record_crc, sheet, sheet_crc = stored
+    if not has_carried_checksum(origin, extra, carried):
+        raise schema.damaged_error(folder, "the columns of a row do not have their check sum")
+    item = replace(parse_item(folder, id_bytes, spec, crc), origin=origin, extra=extra)
     if state not in STATES:
-        raise schema.damaged(folder, f"there is no state {state!r}")
+        raise schema.damaged_error(folder, f"there is no state {state!r}")
     if state == "done":
         if not isinstance(record, str) or checksum(record.encode()) != record_crc:
-            raise schema.damaged(folder, "a record is missing or does not have its check sum")
+            raise schema.damaged_error(folder, "a record is missing or does not have its check sum")
         if sheet is not None and checksum(sheet) != sheet_crc:
-            raise schema.damaged(folder, "a contact sheet does not have its check sum")
+            raise schema.damaged_error(folder, "a contact sheet does not have its check sum")
         if shared:
             record = _with_source(record, item.source)
-    return Entry(
+    return JournalEntry(
         item=item,
         state=state,
         tries=tries,
@@ -205,17 +205,17 @@ def entry_of(folder: Path, row: Sequence[Any]) -> Entry:
     )
 
 
-def problems(connection: sqlite3.Connection, folder: Path) -> list[str]:
+def find_problems(connection: sqlite3.Connection, folder: Path) -> list[str]:
     """Everything that SQLite and the check sums find wrong, the first of many."""
     found: list[str] = []
     try:
-        rows = connection.execute(f"PRAGMA integrity_check({_MOST_PROBLEMS})").fetchall()
+        rows = connection.execute(f"PRAGMA integrity_check({_MAX_PROBLEMS})").fetchall()
         found += [str(row[0]) for row in rows if row[0] != "ok"]
-        columns = f"id, spec, crc, {schema.carried_of(connection)}"
+        columns = f"id, spec, crc, {schema.carried_columns(connection)}"
         for row in connection.execute(f"SELECT {columns} FROM items"):
             id_bytes, spec, crc, origin, extra, carried = row
             is_whole = checksum(bytes(id_bytes), str(spec).encode()) == crc
-            if not (is_whole and are_carried(origin, extra, carried)):
+            if not (is_whole and has_carried_checksum(origin, extra, carried)):
                 found.append(f"item {bytes(id_bytes)!r} does not have its check sum")
         for fingerprint, record, record_crc, sheet, sheet_crc in connection.execute(
             "SELECT fingerprint, record, record_crc, sheet, sheet_crc FROM records"
@@ -231,7 +231,7 @@ def problems(connection: sqlite3.Connection, folder: Path) -> list[str]:
             found.append(f"{lost} items are done without a record")
     except (sqlite3.DatabaseError, ValueError, TypeError) as error:
         found.append(str(error))
-    return found[:_MOST_PROBLEMS]
+    return found[:_MAX_PROBLEMS]
 
 
 def _with_source(record: str, source: str) -> str:
@@ -241,23 +241,25 @@ def _with_source(record: str, source: str) -> str:
     return json.dumps(values, ensure_ascii=True, allow_nan=False)
 
 
-def facts(content: Content | None) -> dict[str, Any]:
+def content_columns(content: Content | None) -> dict[str, Any]:
     """What a row keeps of a file's content, where it is known."""
     return {} if content is None else {"size": content.size, "mtime_ns": content.mtime_ns}
 
 
-def failure(code: str, stage: str, message: str, hint: str, *, retryable: bool) -> dict[str, Any]:
+def failure_columns(
+    code: str, stage: str, message: str, hint: str, *, retryable: bool
+) -> dict[str, Any]:
     """What a row keeps of a failure."""
     return {
         "code": code,
         "stage": stage,
-        "message": plain(message),
-        "hint": plain(hint),
+        "message": escape_surrogates(message),
+        "hint": escape_surrogates(hint),
         "retryable": int(retryable),
     }
 
 
-def row_of(entry: Entry, *, task: str, timings: bool) -> dict[str, Any]:
+def to_row(entry: JournalEntry, *, task: str, timings: bool) -> dict[str, Any]:
     """Plain JSON values: ``id``, ``state``, ``extra``, the record, ``error`` or ``filtered``.
 
     Args:
@@ -267,7 +269,7 @@ def row_of(entry: Entry, *, task: str, timings: bool) -> dict[str, Any]:
     """
     row: dict[str, Any] = {"id": entry.item.id, "state": entry.state}
     if entry.item.extra:
-        row["extra"] = extra_of(entry.item.extra)
+        row["extra"] = parse_extra(entry.item.extra)
     if entry.record is not None:
         row |= json.loads(entry.record)
         if not timings:
@@ -288,6 +290,6 @@ def row_of(entry: Entry, *, task: str, timings: bool) -> dict[str, Any]:
     return row
 
 
-def record_of(entry: Entry) -> Record | None:
+def to_record(entry: JournalEntry) -> Record | None:
     """The record of a done clip, checked; None for any other."""
     return None if entry.record is None else Record.from_json(json.loads(entry.record))

@@ -83,12 +83,12 @@ CREATE TABLE signatures (                -- of jobs that leave out duplicates
 );
 """
 
-CARRIED: Final = "origin, extra, carried_crc"
+CARRIED_COLUMNS: Final = "origin, extra, carried_crc"
 """Columns of items since version 3."""
 
-_CARRIED_SINCE: Final = 3
+_CARRIED_SINCE_VERSION: Final = 3
 
-KEEP_NOTE: Final = (
+UPSERT_META: Final = (
     "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 )
 
@@ -111,9 +111,11 @@ def connect(folder: Path, *, write: bool) -> sqlite3.Connection:
     """
     path = folder / JOURNAL_NAME
     if not write and not path.exists():
-        raise _missing(folder)
-    with guarded(folder):
-        connection = sqlite3.connect(_address(path, write=write), uri=True, isolation_level=None)
+        raise _missing_error(folder)
+    with translate_errors(folder):
+        connection = sqlite3.connect(
+            _database_uri(path, write=write), uri=True, isolation_level=None
+        )
         try:
             connection.execute("PRAGMA cell_size_check = ON")
             connection.execute("PRAGMA cache_size = -16384")  # KiB
@@ -121,25 +123,25 @@ def connect(folder: Path, *, write: bool) -> sqlite3.Connection:
                 connection.execute("PRAGMA synchronous = FULL")
                 _prepare(connection, folder)
             elif _is_empty(connection):
-                raise _missing(folder)  # A run was killed before it had made its tables.
+                raise _missing_error(folder)  # A run was killed before it had made its tables.
             else:
                 _check(connection, folder)
         except BaseException as error:
             connection.close()
             # Only a file that was being made has anything to roll back: a journal has a WAL.
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY_ROLLBACK:
-                raise _missing(folder) from error
+                raise _missing_error(folder) from error
             raise
     return connection
 
 
 @contextmanager
-def guarded(folder: Path) -> Iterator[None]:
+def translate_errors(folder: Path) -> Iterator[None]:
     """Tell SQLite's errors in our words."""
     try:
         yield
     except sqlite3.Error as error:
-        raise _told(error, folder) from error
+        raise _to_seedvideo_error(error, folder) from error
 
 
 @contextmanager
@@ -155,17 +157,18 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
             connection.execute("ROLLBACK")
 
 
-def damaged(folder: Path, why: str) -> BatchError:
+def damaged_error(folder: Path, why: str) -> BatchError:
     """The error of a journal that does not hold what was written, with the way out."""
-    shown = printable(str(folder))
+    display_name = printable(str(folder))
     return BatchError(
         "batch.journal_damaged",
-        f"{shown}/{JOURNAL_NAME} is damaged: {printable(why)}",
-        hint=f"keep what can be read: seedvideo batch merge {shown} -o {shown}-recovered",
+        f"{display_name}/{JOURNAL_NAME} is damaged: {printable(why)}",
+        hint="keep what can be read: seedvideo batch merge"
+        f" {display_name} -o {display_name}-recovered",
     )
 
 
-def unwritable(folder: Path, why: str) -> OutputError:
+def unwritable_error(folder: Path, why: str) -> OutputError:
     """The error of a folder in which no journal can be kept."""
     return OutputError(
         "output.unwritable",
@@ -174,7 +177,7 @@ def unwritable(folder: Path, why: str) -> OutputError:
     )
 
 
-def _missing(folder: Path) -> BatchError:
+def _missing_error(folder: Path) -> BatchError:
     return BatchError(
         "batch.journal_missing",
         f"{printable(str(folder))} holds no journal",
@@ -186,13 +189,13 @@ def _is_empty(connection: sqlite3.Connection) -> bool:
     return connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is None
 
 
-def _address(path: Path, *, write: bool) -> str:
+def _database_uri(path: Path, *, write: bool) -> str:
     name = "file:" + quote(os.fsencode(os.path.abspath(path)))
     if write:
         return name + "?mode=rwc"
     # A folder that can't be written takes no WAL index; without a WAL nothing can be missed.
-    whole = not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists()
-    return name + ("?mode=ro&immutable=1" if whole else "?mode=ro")
+    is_immutable = not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists()
+    return name + ("?mode=ro&immutable=1" if is_immutable else "?mode=ro")
 
 
 def _prepare(connection: sqlite3.Connection, folder: Path) -> None:
@@ -208,8 +211,8 @@ def _prepare(connection: sqlite3.Connection, folder: Path) -> None:
     # Only this table: records can be many gigabytes, and each has a check sum of its own.
     found = connection.execute("PRAGMA quick_check(items)").fetchone()[0]
     if found != "ok":
-        raise damaged(folder, str(found))
-    for version in range(version_of(connection), VERSION):
+        raise damaged_error(folder, str(found))
+    for version in range(read_version(connection), VERSION):
         with transaction(connection):
             for statement in MIGRATIONS[version].split(";\n"):
                 connection.execute(statement)
@@ -218,8 +221,8 @@ def _prepare(connection: sqlite3.Connection, folder: Path) -> None:
 
 def _check(connection: sqlite3.Connection, folder: Path) -> None:
     if connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
-        raise damaged(folder, "it is another program's database")
-    version = version_of(connection)
+        raise damaged_error(folder, "it is another program's database")
+    version = read_version(connection)
     if version > VERSION:
         raise BatchError(
             "batch.journal_newer",
@@ -228,53 +231,55 @@ def _check(connection: sqlite3.Connection, folder: Path) -> None:
         )
 
 
-def version_of(connection: sqlite3.Connection) -> int:
+def read_version(connection: sqlite3.Connection) -> int:
     """Of the tables of a journal."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def carried_of(connection: sqlite3.Connection) -> str:
+def carried_columns(connection: sqlite3.Connection) -> str:
     """What to select as `CARRIED`: an older journal that is only read does not have them."""
-    return CARRIED if version_of(connection) >= _CARRIED_SINCE else "'', '', 0"
+    return CARRIED_COLUMNS if read_version(connection) >= _CARRIED_SINCE_VERSION else "'', '', 0"
 
 
-def _told(error: sqlite3.Error, folder: Path) -> SeedVideoError:
+def _to_seedvideo_error(error: sqlite3.Error, folder: Path) -> SeedVideoError:
     """An error of SQLite by its code (sqlite.org/rescode.html), extended where needed."""
     code: int = getattr(error, "sqlite_errorcode", 0)
-    shown = printable(str(folder))
+    display_name = printable(str(folder))
     # A quota or a limit on file sizes is told as a write that failed; a full disk while the index
     # of the log is made, as a file that would not grow.
-    full = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
-    if code & 0xFF == sqlite3.SQLITE_FULL or code in full:
+    full_disk_codes = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
+    if code & 0xFF == sqlite3.SQLITE_FULL or code in full_disk_codes:
         return OutputError(
             "output.disk_full",
-            f"{shown}: no more can be written: {printable(str(error))}",
+            f"{display_name}: no more can be written: {printable(str(error))}",
             hint="make space, then run the same command again: what is done stays done",
             retryable=True,
         )
     if code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return BatchError(
             "batch.locked",
-            f"{shown}/{JOURNAL_NAME} is in use by another program",
+            f"{display_name}/{JOURNAL_NAME} is in use by another program",
             hint="close it and try again",
             retryable=True,
         )
-    refusals = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
-    reading = (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ)
-    if code & 0xFF in refusals or (code & 0xFF == sqlite3.SQLITE_IOERR and code not in reading):
-        return unwritable(folder, str(error))
-    return damaged(folder, str(error))
+    write_errors = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
+    read_errors = (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ)
+    if code & 0xFF in write_errors or (
+        code & 0xFF == sqlite3.SQLITE_IOERR and code not in read_errors
+    ):
+        return unwritable_error(folder, str(error))
+    return damaged_error(folder, str(error))
 
 
 LOCK_NAME: Final = "lock"
 
-_MAX_NOTE_BYTES: Final = 4096
-_OURS: Final[set[str]] = set()
+_MAX_LOCK_BYTES: Final = 4096
+_LOCKED_HERE: Final[set[str]] = set()
 """Folders locked by this process: the system would grant it the same lock twice."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Holder:
+class LockOwner:
     """The process that has a lock, as it told of itself."""
 
     pid: int
@@ -295,32 +300,32 @@ class Lock:
     def __init__(self, folder: Path) -> None:
         self._key = os.path.realpath(folder)
         path = folder / LOCK_NAME
-        if self._key in _OURS:
-            raise _locked(folder, Holder(pid=os.getpid(), host=socket.gethostname()))
+        if self._key in _LOCKED_HERE:
+            raise _locked_error(folder, LockOwner(pid=os.getpid(), host=socket.gethostname()))
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise _refused(folder, error) from error
+            raise _lock_failed_error(folder, error) from error
         try:
             # A record lock: other than flock's, it is not passed on to forked children, which may
             # outlive their parent.
             fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            me = Holder(pid=os.getpid(), host=socket.gethostname())
+            owner = LockOwner(pid=os.getpid(), host=socket.gethostname())
             os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, json.dumps(asdict(me)).encode(), 0)
+            os.pwrite(self._descriptor, json.dumps(asdict(owner)).encode(), 0)
         except (BlockingIOError, PermissionError) as error:
-            holder = _read(self._descriptor)
+            other = _read_lock_owner(self._descriptor)
             os.close(self._descriptor)
-            raise _locked(folder, holder) from error
+            raise _locked_error(folder, other) from error
         except OSError as error:
             os.close(self._descriptor)
-            raise _refused(folder, error) from error
-        _OURS.add(self._key)
+            raise _lock_failed_error(folder, error) from error
+        _LOCKED_HERE.add(self._key)
 
     def release(self) -> None:
         """Let the folder go. Twice is fine."""
-        if self._key in _OURS:
-            _OURS.discard(self._key)
+        if self._key in _LOCKED_HERE:
+            _LOCKED_HERE.discard(self._key)
             os.close(self._descriptor)
 
     def __enter__(self) -> Self:
@@ -330,10 +335,10 @@ class Lock:
         self.release()
 
 
-def holder_of(folder: Path) -> Holder | None:
+def get_lock_owner(folder: Path) -> LockOwner | None:
     """Who holds a folder's lock now; None where nobody does, whatever a dead one left behind."""
-    if os.path.realpath(folder) in _OURS:
-        return Holder(pid=os.getpid(), host=socket.gethostname())
+    if os.path.realpath(folder) in _LOCKED_HERE:
+        return LockOwner(pid=os.getpid(), host=socket.gethostname())
     try:
         descriptor = os.open(folder / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -341,24 +346,24 @@ def holder_of(folder: Path) -> Holder | None:
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
-        return _read(descriptor) or Holder(pid=0, host="unknown")
+        return _read_lock_owner(descriptor) or LockOwner(pid=0, host="unknown")
     else:
         return None
     finally:
         os.close(descriptor)
 
 
-def _read(descriptor: int) -> Holder | None:
+def _read_lock_owner(descriptor: int) -> LockOwner | None:
     try:
-        return Holder(**json.loads(os.pread(descriptor, _MAX_NOTE_BYTES, 0)))
+        return LockOwner(**json.loads(os.pread(descriptor, _MAX_LOCK_BYTES, 0)))
     except (ValueError, TypeError):
         return None  # It has the lock and is about to write who it is.
 
 
-def _locked(folder: Path, holder: Holder | None) -> BatchError:
+def _locked_error(folder: Path, owner: LockOwner | None) -> BatchError:
     who = "another process"
-    if holder is not None:
-        who = f"process {holder.pid} on {printable(str(holder.host))}"
+    if owner is not None:
+        who = f"process {owner.pid} on {printable(str(owner.host))}"
     return BatchError(
         "batch.locked",
         f"{printable(str(folder))} is in use by {who}",
@@ -367,7 +372,7 @@ def _locked(folder: Path, holder: Holder | None) -> BatchError:
     )
 
 
-def _refused(folder: Path, error: OSError) -> OutputError:
+def _lock_failed_error(folder: Path, error: OSError) -> OutputError:
     reason = error.strerror or type(error).__name__
     return OutputError(
         "output.unwritable",

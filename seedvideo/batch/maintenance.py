@@ -24,9 +24,9 @@ from seedvideo.batch import journal_schema
 from seedvideo.batch import journal_schema as schema
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
-from seedvideo.batch.journal_rows import Counts, are_carried, checksum
+from seedvideo.batch.journal_rows import Counts, checksum, has_carried_checksum
 from seedvideo.batch.journal_schema import LOCK_NAME as LOCK
-from seedvideo.batch.journal_schema import Holder, holder_of
+from seedvideo.batch.journal_schema import LockOwner, get_lock_owner
 from seedvideo.environment import __version__
 from seedvideo.errors import BatchError, ConfigError, OutputError, SeedVideoError
 from seedvideo.utils.text import printable
@@ -41,19 +41,19 @@ _SIGNATURES: Final = "id, fingerprint, asked, duration_s, version, signature"
 _SIGNATURES_SINCE: Final = 2
 """Version of the journals whose signatures can be compared with those of this one."""
 
-_BEST: Final = ("done", "filtered", "quarantined", "failed", "running", "pending")
+_STATE_PRIORITY: Final = ("done", "filtered", "quarantined", "failed", "running", "pending")
 """Of two verdicts on one id the one that stands first here counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Merged:
+class MergeResult:
     """What came of a merge: how many items are in each state, and how many rows were unreadable."""
 
     counts: Counts
     unreadable: int
 
 
-def merge(folders: Sequence[Path], output: Path) -> Merged:
+def merge(folders: Sequence[Path], output: Path) -> MergeResult:
     """Copy journals into a new one; items that are in several keep their best verdict.
 
     Shards of one job keep the order of its input; other journals follow one another. Items whose
@@ -76,7 +76,7 @@ def merge(folders: Sequence[Path], output: Path) -> Merged:
             f"{printable(str(output))} holds a journal already",
             hint="merge into a new folder",
         )
-    jobs = [_job(folder) for folder in folders]
+    jobs = [_read_job(folder) for folder in folders]
     first, model = jobs[0]
     for folder, (job, other) in zip(folders, jobs, strict=True):
         if (job.settings(), other) != (first.settings(), model):
@@ -91,12 +91,12 @@ def merge(folders: Sequence[Path], output: Path) -> Merged:
     is_one = len(kinds) == 1 and all(job.shard is not None for job, _ in jobs)
     unreadable = 0
     with Journal.open(output, write=True) as journal:
-        journal.note("job", replace(first, inputs=inputs, shard=None).to_json())
-        journal.note("model_sha256", model)
-        with closing(schema.connect(output, write=True)) as out, schema.guarded(output):
+        journal.set_meta("job", replace(first, inputs=inputs, shard=None).to_json())
+        journal.set_meta("model_sha256", model)
+        with closing(schema.connect(output, write=True)) as out, schema.translate_errors(output):
             start = 0
             for folder in folders:
-                unreadable += _copy(folder, out, start=0 if is_one else start)
+                unreadable += _copy_journal(folder, out, start=0 if is_one else start)
                 start = out.execute("SELECT COALESCE(MAX(place), -1) + 1 FROM items").fetchone()[0]
             with schema.transaction(out):
                 # What was under way is no one's now; what lost its record is to be made again.
@@ -111,50 +111,50 @@ def merge(folders: Sequence[Path], output: Path) -> Merged:
                         " state = 'done' AND id NOT IN (SELECT id FROM signatures)"
                     )
     with Journal.open(output, write=False) as journal:
-        return Merged(counts=journal.counts(), unreadable=unreadable)
+        return MergeResult(counts=journal.counts(), unreadable=unreadable)
 
 
-def _job(folder: Path) -> tuple[Job, str]:
+def _read_job(folder: Path) -> tuple[Job, str]:
     with Journal.open(folder, write=False) as journal:
         try:
-            job, model = journal.job(), journal.noted("model_sha256")
+            job, model = journal.job(), journal.get_meta("model_sha256")
         except ConfigError as error:
-            raise schema.damaged(folder, error.message) from error
+            raise schema.damaged_error(folder, error.message) from error
     if job is None or model is None:
-        raise schema.damaged(folder, "it holds no job")
+        raise schema.damaged_error(folder, "it holds no job")
     return job, model
 
 
-def _copy(folder: Path, out: sqlite3.Connection, *, start: int) -> int:
+def _copy_journal(folder: Path, out: sqlite3.Connection, *, start: int) -> int:
     """Copy what can be read. Returns how many rows could not."""
-    missed = 0
+    unreadable_rows = 0
     with closing(schema.connect(folder, write=False)) as source:
-        for table, columns, put in (
-            ("items", f"{_ITEMS}, {schema.carried_of(source)}", _put_item),
-            ("records", _RECORDS, _put_record),
-            ("signatures", _SIGNATURES, _put_signature),
+        for table, columns, insert in (
+            ("items", f"{_ITEMS}, {schema.carried_columns(source)}", _insert_item),
+            ("records", _RECORDS, _insert_record),
+            ("signatures", _SIGNATURES, _insert_signature),
         ):
-            if table == "signatures" and schema.version_of(source) < _SIGNATURES_SINCE:
+            if table == "signatures" and schema.read_version(source) < _SIGNATURES_SINCE:
                 continue
             try:
                 last = _last_row(source, table)
             except sqlite3.DatabaseError:
                 # The page that leads to all others is lost. The other table may be whole: records
                 # are found again by what they are made of, items in the inputs.
-                missed += 1
+                unreadable_rows += 1
                 continue
             for low in range(0, last + 1, _STEP_ROWS):
-                rows, lost = _readable(source, table, columns, low, low + _STEP_ROWS)
+                rows, lost = _read_range(source, table, columns, low, low + _STEP_ROWS)
                 with schema.transaction(out):
-                    missed += lost + sum(not put(out, row, start) for row in rows)
-    return missed
+                    unreadable_rows += lost + sum(not insert(out, row, start) for row in rows)
+    return unreadable_rows
 
 
 def _last_row(source: sqlite3.Connection, table: str) -> int:
     return int(source.execute(f"SELECT COALESCE(MAX(rowid), 0) FROM {table}").fetchone()[0])
 
 
-def _readable(
+def _read_range(
     source: sqlite3.Connection, table: str, columns: str, low: int, high: int
 ) -> tuple[list[Any], int]:
     """Rows of a range and how many of it are lost: halved until the damage stands alone."""
@@ -165,18 +165,18 @@ def _readable(
         if high - low == 1:
             return [], 1
         middle = (low + high) // 2
-        left, left_lost = _readable(source, table, columns, low, middle)
-        right, right_lost = _readable(source, table, columns, middle, high)
+        left, left_lost = _read_range(source, table, columns, low, middle)
+        right, right_lost = _read_range(source, table, columns, middle, high)
         return left + right, left_lost + right_lost
 
 
-def _put_item(out: sqlite3.Connection, row: Sequence[Any], start: int) -> bool:
+def _insert_item(out: sqlite3.Connection, row: Sequence[Any], start: int) -> bool:
     place, id_bytes, spec, crc, state, *_ = row
-    if not (isinstance(id_bytes, bytes) and isinstance(spec, str) and state in _BEST):
+    if not (isinstance(id_bytes, bytes) and isinstance(spec, str) and state in _STATE_PRIORITY):
         return False
     if checksum(id_bytes, spec.encode()) != crc:
         return False
-    is_whole = are_carried(*row[-3:])
+    is_whole = has_carried_checksum(*row[-3:])
     if not is_whole:
         # The verdict counts; reading the list again brings its columns back.
         row = (*row[:-3], "", "", 0)
@@ -184,17 +184,17 @@ def _put_item(out: sqlite3.Connection, row: Sequence[Any], start: int) -> bool:
         return True  # No longer in the input; its record comes along all the same.
     old = out.execute("SELECT state FROM items WHERE id = ?", (id_bytes,)).fetchone()
     if old is not None:
-        if _BEST.index(old[0]) <= _BEST.index(state):
+        if _STATE_PRIORITY.index(old[0]) <= _STATE_PRIORITY.index(state):
             return is_whole
         out.execute("DELETE FROM items WHERE id = ?", (id_bytes,))
         out.execute("DELETE FROM signatures WHERE id = ?", (id_bytes,))
-    marks = ", ".join("?" * len(row))
-    columns = f"{_ITEMS}, {schema.CARRIED}"
-    out.execute(f"INSERT INTO items ({columns}) VALUES ({marks})", (place + start, *row[1:]))
+    placeholders = ", ".join("?" * len(row))
+    columns = f"{_ITEMS}, {schema.CARRIED_COLUMNS}"
+    out.execute(f"INSERT INTO items ({columns}) VALUES ({placeholders})", (place + start, *row[1:]))
     return is_whole
 
 
-def _put_record(out: sqlite3.Connection, row: Sequence[Any], start: int) -> bool:
+def _insert_record(out: sqlite3.Connection, row: Sequence[Any], start: int) -> bool:
     _, record, record_crc, sheet, sheet_crc = row
     if not isinstance(record, str) or checksum(record.encode()) != record_crc:
         return False
@@ -204,24 +204,34 @@ def _put_record(out: sqlite3.Connection, row: Sequence[Any], start: int) -> bool
     return True
 
 
-def _put_signature(out: sqlite3.Connection, row: Sequence[Any], start: int) -> bool:
+def _insert_signature(out: sqlite3.Connection, row: Sequence[Any], start: int) -> bool:
     kinds = zip(row, (bytes, str, str, float, int, bytes | None), strict=True)
     if not all(isinstance(value, kind) for value, kind in kinds):
         return False
-    marks = ", ".join("?" * len(row))
-    out.execute(f"INSERT OR IGNORE INTO signatures ({_SIGNATURES}) VALUES ({marks})", row)
+    placeholders = ", ".join("?" * len(row))
+    out.execute(f"INSERT OR IGNORE INTO signatures ({_SIGNATURES}) VALUES ({placeholders})", row)
     return True
 
 
-LEAST_FREE_BYTES: Final = 1 << 30
+MIN_FREE_BYTES: Final = 1 << 30
 """Below this a running job may soon find the disk full."""
 
-_FAR: Final = ("nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "glusterfs", "lustre", "ceph")
+_NETWORK_FILE_SYSTEMS: Final = (
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "9p",
+    "fuse.sshfs",
+    "glusterfs",
+    "lustre",
+    "ceph",
+)
 """File systems on other machines, whose locks SQLite does not trust."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class CheckResult:
     """What one check found.
 
     Args:
@@ -233,107 +243,109 @@ class Finding:
 
     state: Literal["ok", "wrong"]
     name: str
-    fact: str
-    remedy: str = ""
+    detail: str
+    next_step: str = ""
 
 
-def check(folder: Path) -> Iterator[Finding]:
+def check_folder(folder: Path) -> Iterator[CheckResult]:
     """Look at everything, one finding after the other; a check that breaks is a finding too."""
     for name, one in _CHECKS.items():
         try:
             yield from one(folder)
         except SeedVideoError as error:
-            fact = f"{error.message} [{error.code}]"
-            yield Finding(state="wrong", name=name, fact=fact, remedy=error.hint)
+            detail = f"{error.message} [{error.code}]"
+            yield CheckResult(state="wrong", name=name, detail=detail, next_step=error.hint)
         except OSError as error:
-            fact = error.strerror or type(error).__name__
-            yield Finding(
-                state="wrong", name=name, fact=fact, remedy="check the folder and its rights"
+            detail = error.strerror or type(error).__name__
+            yield CheckResult(
+                state="wrong", name=name, detail=detail, next_step="check the folder and its rights"
             )
 
 
-def _journal(folder: Path) -> Iterator[Finding]:
+def _check_journal(folder: Path) -> Iterator[CheckResult]:
     with Journal.open(folder, write=False) as journal:
         counts = journal.counts()
-    size = _bytes((folder / journal_schema.JOURNAL_NAME).stat().st_size)
-    fact = f"version {journal_schema.VERSION}, {counts.total:,} items, {size}"
-    yield Finding(state="ok", name="journal", fact=fact)
+    size = _format_bytes((folder / journal_schema.JOURNAL_NAME).stat().st_size)
+    detail = f"version {journal_schema.VERSION}, {counts.total:,} items, {size}"
+    yield CheckResult(state="ok", name="journal", detail=detail)
 
 
-def _integrity(folder: Path) -> Iterator[Finding]:
+def _check_integrity(folder: Path) -> Iterator[CheckResult]:
     with Journal.open(folder, write=False) as journal:
-        problems = journal.problems()
+        problems = journal.find_problems()
     if not problems:
-        yield Finding(state="ok", name="integrity", fact="every page, item and record is whole")
+        yield CheckResult(
+            state="ok", name="integrity", detail="every page, item and record is whole"
+        )
         return
-    remedy = journal_schema.damaged(folder, "").hint
+    next_step = journal_schema.damaged_error(folder, "").hint
     for problem in problems:
-        yield Finding(state="wrong", name="integrity", fact=problem, remedy=remedy)
+        yield CheckResult(state="wrong", name="integrity", detail=problem, next_step=next_step)
 
 
-def _lock(folder: Path) -> Iterator[Finding]:
-    holder = holder_of(folder)
-    if holder is not None:
-        fact = f"process {holder.pid} on {holder.host} works on it"
+def _check_lock(folder: Path) -> Iterator[CheckResult]:
+    owner = get_lock_owner(folder)
+    if owner is not None:
+        detail = f"process {owner.pid} on {owner.host} works on it"
     elif (folder / LOCK).exists():
-        fact = "free; whoever had it last is gone"
+        detail = "free; whoever had it last is gone"
     else:
-        fact = "free"
-    yield Finding(state="ok", name="lock", fact=fact)
+        detail = "free"
+    yield CheckResult(state="ok", name="lock", detail=detail)
 
 
-def _under_way(folder: Path) -> Iterator[Finding]:
+def _check_in_flight(folder: Path) -> Iterator[CheckResult]:
     with Journal.open(folder, write=False) as journal:
         counts = journal.counts()
-    holder: Holder | None = holder_of(folder)
+    owner: LockOwner | None = get_lock_owner(folder)
     resume = f"seedvideo batch run -o {printable(str(folder))}"
-    if counts.running and holder is None:
-        yield Finding(
+    if counts.running and owner is None:
+        yield CheckResult(
             state="wrong",
             name="under way",
-            fact=f"{counts.running:,} items were left under way by a process that is gone",
-            remedy=f"nothing is lost, go on: {resume}",
+            detail=f"{counts.running:,} items were left under way by a process that is gone",
+            next_step=f"nothing is lost, go on: {resume}",
         )
         return
-    fact = f"{counts.running:,} items under way, {counts.pending:,} to do"
-    yield Finding(state="ok", name="under way", fact=fact)
+    detail = f"{counts.running:,} items under way, {counts.pending:,} to do"
+    yield CheckResult(state="ok", name="under way", detail=detail)
 
 
-def _space(folder: Path) -> Iterator[Finding]:
+def _check_space(folder: Path) -> Iterator[CheckResult]:
     free = shutil.disk_usage(folder).free
-    if free < LEAST_FREE_BYTES:
-        yield Finding(
+    if free < MIN_FREE_BYTES:
+        yield CheckResult(
             state="wrong",
             name="space",
-            fact=f"{_bytes(free)} free",
-            remedy="make room, or run with --no-sheets; what is done stays done",
+            detail=f"{_format_bytes(free)} free",
+            next_step="make room, or run with --no-sheets; what is done stays done",
         )
         return
-    yield Finding(state="ok", name="space", fact=f"{_bytes(free)} free")
+    yield CheckResult(state="ok", name="space", detail=f"{_format_bytes(free)} free")
 
 
-def _place(folder: Path) -> Iterator[Finding]:
+def _check_location(folder: Path) -> Iterator[CheckResult]:
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        yield Finding(
+        yield CheckResult(
             state="wrong",
             name="place",
-            fact="the folder cannot be written",
-            remedy="change its rights, or copy it; exports can be made nevertheless",
+            detail="the folder cannot be written",
+            next_step="change its rights, or copy it; exports can be made nevertheless",
         )
         return
     kind = _file_system(folder)
-    if kind in _FAR:
-        yield Finding(
+    if kind in _NETWORK_FILE_SYSTEMS:
+        yield CheckResult(
             state="wrong",
             name="place",
-            fact=f"it lies on another machine ({kind}), where locks may not hold",
-            remedy="keep the journal on a disk of this machine and copy the exports",
+            detail=f"it lies on another machine ({kind}), where locks may not hold",
+            next_step="keep the journal on a disk of this machine and copy the exports",
         )
         return
-    yield Finding(state="ok", name="place", fact=kind or "file system not known")
+    yield CheckResult(state="ok", name="place", detail=kind or "file system not known")
 
 
-def _versions(folder: Path) -> Iterator[Finding]:
+def _check_versions(folder: Path) -> Iterator[CheckResult]:
     packages = [f"seedvideo {__version__}", f"Python {platform.python_version()}"]
     packages.append(f"SQLite {sqlite3.sqlite_version}")
     for name in ("av", "torch", "pyarrow"):
@@ -341,17 +353,17 @@ def _versions(folder: Path) -> Iterator[Finding]:
             packages.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             packages.append(f"no {name}")
-    yield Finding(state="ok", name="versions", fact=", ".join(packages))
+    yield CheckResult(state="ok", name="versions", detail=", ".join(packages))
 
 
-_CHECKS: Final[dict[str, Callable[[Path], Iterator[Finding]]]] = {
-    "journal": _journal,
-    "integrity": _integrity,
-    "lock": _lock,
-    "under way": _under_way,
-    "space": _space,
-    "place": _place,
-    "versions": _versions,
+_CHECKS: Final[dict[str, Callable[[Path], Iterator[CheckResult]]]] = {
+    "journal": _check_journal,
+    "integrity": _check_integrity,
+    "lock": _check_lock,
+    "under way": _check_in_flight,
+    "space": _check_space,
+    "place": _check_location,
+    "versions": _check_versions,
 }
 
 
@@ -372,7 +384,7 @@ def _file_system(folder: Path) -> str:
     return kind
 
 
-def _bytes(count: int) -> str:
+def _format_bytes(count: int) -> str:
     for unit, size in _UNITS:
         if count >= size:
             return f"{count / size:.1f} {unit}"
@@ -382,7 +394,7 @@ def _bytes(count: int) -> str:
 _UNITS: Final[Sequence[tuple[str, int]]] = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 
 
-CODES: Final = (
+ERROR_CODES: Final = (
     "ask.option_empty",
     "ask.option_repeated",
     "ask.options_count",

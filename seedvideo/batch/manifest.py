@@ -27,28 +27,28 @@ from seedvideo.utils.text import printable
 MAX_ROW_BYTES: Final = 1 << 20
 """Longest row."""
 
-SUFFIXES: Final = (".txt", ".csv", ".jsonl", ".parquet")
+MANIFEST_SUFFIXES: Final = (".txt", ".csv", ".jsonl", ".parquet")
 """Of files that are lists of videos, not videos."""
 
-_PARQUET_ROWS: Final = 1_000
-_PARQUET_BYTES: Final = 64 << 20
+_MAX_PARQUET_ROWS: Final = 1_000
+_MAX_PARQUET_BYTES: Final = 64 << 20
 """About what the rows of one step may take."""
 
 _HEAD_BYTES: Final = 1 << 16
-_MOST_REREAD_BYTES: Final = 16 * MAX_ROW_BYTES
+_MAX_REREAD_BYTES: Final = 16 * MAX_ROW_BYTES
 
-Fields: TypeAlias = Mapping[str, Any]
-Fault: TypeAlias = str
-RawRow: TypeAlias = tuple[str, Fields | Fault]
+RowFields: TypeAlias = Mapping[str, Any]
+RowError: TypeAlias = str
+RawRow: TypeAlias = tuple[str, RowFields | RowError]
 """Where the row is, and its columns or what is wrong with it."""
 
 
-def read_manifest(path: Path, *, shown: str) -> Iterator[RawRow]:
+def read_manifest(path: Path, *, display_name: str) -> Iterator[RawRow]:
     """Rows of a file, by its suffix; rows without anything are passed over.
 
     Args:
         path: of the file.
-        shown: how it is called where a row of it is.
+        display_name: name of the file in messages and in the positions of rows.
 
     Raises:
         InputError: ``input.not_found`` or ``input.unreadable``.
@@ -56,59 +56,59 @@ def read_manifest(path: Path, *, shown: str) -> Iterator[RawRow]:
         ConfigError: ``config.package_missing`` if parquet cannot be read here.
     """
     suffix = path.suffix.lower()
-    with _opened(path, shown) as file:
+    with _open_file(path, display_name) as file:
         if suffix == ".parquet":
-            yield from _parquet(file, shown)
+            yield from _iter_parquet(file, display_name)
         elif suffix == ".csv":
-            yield from _csv(file, shown)
+            yield from _iter_csv(file, display_name)
         elif suffix == ".jsonl":
-            yield from _json_lines(file, shown)
+            yield from _iter_json_lines(file, display_name)
         else:
-            yield from listed(file, shown)
+            yield from read_path_list(file, display_name)
 
 
-def columns_of(path: Path, *, shown: str) -> list[str]:
+def read_columns(path: Path, *, display_name: str) -> list[str]:
     """Names of the columns of a CSV or parquet file; none if it is empty.
 
     Raises:
         InputError: as `read_manifest` does; so `BatchError` and `ConfigError`.
     """
-    with _opened(path, shown) as file:
+    with _open_file(path, display_name) as file:
         if path.suffix.lower() == ".parquet":
-            with _told_of_parquet(shown):
+            with _translate_parquet_errors(display_name):
                 return [str(name) for name in _parquet_file(file).schema_arrow.names]
-        lines = _CsvLines(file, shown)
+        lines = _CsvLines(file, display_name)
         lines.begin_row()
         try:
             header = next(filter(None, csv.reader(lines, strict=True)), [])
         except csv.Error as error:
-            raise _invalid(shown, f"{lines.where}: no CSV: {error}") from error
-    return _header(header, shown)
+            raise _manifest_error(display_name, f"{lines.where}: no CSV: {error}") from error
+    return _parse_header(header, display_name)
 
 
 @contextmanager
-def _opened(path: Path, shown: str) -> Iterator[IO[bytes]]:
+def _open_file(path: Path, display_name: str) -> Iterator[IO[bytes]]:
     try:
         with path.open("rb") as file:
             yield file
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(
-            "input.not_found", f"{shown}: no such file", hint="check the name and the folder"
+            "input.not_found", f"{display_name}: no such file", hint="check the name and the folder"
         ) from error
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise InputError("input.unreadable", f"{shown}: {reason.lower()}") from error
+        raise InputError("input.unreadable", f"{display_name}: {reason.lower()}") from error
 
 
-def listed(file: IO[bytes], shown: str) -> Iterator[RawRow]:
+def read_path_list(file: IO[bytes], display_name: str) -> Iterator[RawRow]:
     """A path a line; names that end in NUL bytes (``find -print0``) may hold line ends."""
     # Editors on Windows put a mark of UTF-8 before the first name.
     head = file.read(_HEAD_BYTES).removeprefix(codecs.BOM_UTF8)
     ends_in_nul = b"\0" in head
     if ends_in_nul:
-        rows = _names(head, file, shown)
+        rows = _iter_nul_names(head, file, display_name)
     else:
-        rows = _lines(io.BufferedReader(_Rejoined(head, file)), shown)
+        rows = _iter_lines(io.BufferedReader(_PrefixedStream(head, file)), display_name)
     for where, line in rows:
         if isinstance(line, str):
             yield where, line
@@ -116,8 +116,8 @@ def listed(file: IO[bytes], shown: str) -> Iterator[RawRow]:
             yield where, {"path": os.fsdecode(line)}
 
 
-def _json_lines(file: IO[bytes], shown: str) -> Iterator[RawRow]:
-    for where, line in _lines(file, shown):
+def _iter_json_lines(file: IO[bytes], display_name: str) -> Iterator[RawRow]:
+    for where, line in _iter_lines(file, display_name):
         if isinstance(line, str):
             yield where, line
             continue
@@ -135,10 +135,10 @@ def _json_lines(file: IO[bytes], shown: str) -> Iterator[RawRow]:
 class _CsvLines:
     """Lines for the CSV reader; those of the row that it reads now can be had again."""
 
-    def __init__(self, file: IO[bytes], shown: str) -> None:
-        self._fresh = _lines(file, shown)
-        self._again: deque[tuple[str, bytes | Fault]] = deque()
-        self._row: list[tuple[str, bytes | Fault]] = []
+    def __init__(self, file: IO[bytes], display_name: str) -> None:
+        self._lines = _iter_lines(file, display_name)
+        self._pushed_back: deque[tuple[str, bytes | RowError]] = deque()
+        self._row: list[tuple[str, bytes | RowError]] = []
         self._row_bytes = self._reread_bytes = 0
 
     def begin_row(self) -> None:
@@ -151,26 +151,26 @@ class _CsvLines:
         return self._row[0][0] if self._row else ""
 
     @property
-    def fault(self) -> Fault:
+    def row_error(self) -> RowError:
         """Of a line of the row that is none."""
         return next((line for _, line in self._row if isinstance(line, str)), "")
 
-    def give_up_row(self) -> bool:
+    def skip_row(self) -> bool:
         """Only the row's first line is lost: what followed it may be rows of their own.
 
         Returns whether this is done: a file in which it happens all the time would take forever.
         """
         self._reread_bytes += self._row_bytes
-        if self._reread_bytes > _MOST_REREAD_BYTES:
+        if self._reread_bytes > _MAX_REREAD_BYTES:
             return False
-        self._again.extendleft(reversed(self._row[1:]))
+        self._pushed_back.extendleft(reversed(self._row[1:]))
         return True
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        where, line = self._again.popleft() if self._again else next(self._fresh)
+        where, line = self._pushed_back.popleft() if self._pushed_back else next(self._lines)
         self._row.append((where, line))
         if isinstance(line, str):
             return "\n"
@@ -180,9 +180,9 @@ class _CsvLines:
         return line.decode("utf-8", "surrogateescape").removeprefix("\ufeff") + "\n"
 
 
-def _csv(file: IO[bytes], shown: str) -> Iterator[RawRow]:
+def _iter_csv(file: IO[bytes], display_name: str) -> Iterator[RawRow]:
     """Comma-separated with a header; a quoted field may run over several lines."""
-    lines = _CsvLines(file, shown)
+    lines = _CsvLines(file, display_name)
     rows = csv.reader(lines, strict=True)
     header: list[str] = []
     while True:
@@ -190,28 +190,28 @@ def _csv(file: IO[bytes], shown: str) -> Iterator[RawRow]:
         try:
             cells = next(rows, None)
         except csv.Error as error:
-            if not (header and lines.give_up_row()):
-                raise _invalid(shown, f"{lines.where}: no CSV: {error}") from error
+            if not (header and lines.skip_row()):
+                raise _manifest_error(display_name, f"{lines.where}: no CSV: {error}") from error
             yield lines.where, f"no CSV: {error}"
             continue
         if cells is None:
             return
-        if lines.fault:
-            yield lines.where, lines.fault
+        if lines.row_error:
+            yield lines.where, lines.row_error
         elif cells and not header:
-            header = _header(cells, shown)
+            header = _parse_header(cells, display_name)
         elif cells:
-            yield lines.where, _columns(header, cells)
+            yield lines.where, _to_fields(header, cells)
 
 
-def _header(cells: list[str], shown: str) -> list[str]:
+def _parse_header(cells: list[str], display_name: str) -> list[str]:
     names = [cell.strip() for cell in cells]
     if len(set(names)) != len(names):
-        raise _invalid(shown, "two columns have one name")
+        raise _manifest_error(display_name, "two columns have one name")
     return names
 
 
-def _columns(header: list[str], cells: list[str]) -> Fields | Fault:
+def _to_fields(header: list[str], cells: list[str]) -> RowFields | RowError:
     if len(cells) != len(header):
         return f"{len(cells)} cells, the header has {len(header)}"
     return dict(zip(header, cells, strict=True))
@@ -230,7 +230,7 @@ def _parquet_file(file: IO[bytes]) -> Any:  # pyarrow has no annotations
 
 
 @contextmanager
-def _told_of_parquet(shown: str) -> Iterator[None]:
+def _translate_parquet_errors(display_name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
@@ -238,26 +238,26 @@ def _told_of_parquet(shown: str) -> Iterator[None]:
         if not type(error).__module__.startswith("pyarrow"):
             raise
         first = str(error).partition("\n")[0]
-        raise _invalid(shown, f"no parquet: {printable(first)}") from error
+        raise _manifest_error(display_name, f"no parquet: {printable(first)}") from error
 
 
-def _parquet(file: IO[bytes], shown: str) -> Iterator[RawRow]:
+def _iter_parquet(file: IO[bytes], display_name: str) -> Iterator[RawRow]:
     number = 0
-    with _told_of_parquet(shown):
+    with _translate_parquet_errors(display_name):
         table = _parquet_file(file)
         size_bytes = sum(
             table.metadata.row_group(index).total_byte_size
             for index in range(table.metadata.num_row_groups)
         )
-        a_row_bytes = size_bytes // max(1, table.metadata.num_rows) + 1
-        count = max(1, min(_PARQUET_ROWS, _PARQUET_BYTES // a_row_bytes))
+        row_bytes = size_bytes // max(1, table.metadata.num_rows) + 1
+        count = max(1, min(_MAX_PARQUET_ROWS, _MAX_PARQUET_BYTES // row_bytes))
         for batch in table.iter_batches(batch_size=count):
             for values in batch.to_pylist():
                 number += 1
-                yield f"{shown} row {number}", values
+                yield f"{display_name} row {number}", values
 
 
-class _Rejoined(io.RawIOBase):
+class _PrefixedStream(io.RawIOBase):
     """A stream, its head put back; what was read of a pipe cannot be read again."""
 
     def __init__(self, head: bytes, rest: IO[bytes]) -> None:
@@ -277,12 +277,12 @@ class _Rejoined(io.RawIOBase):
         return len(data)
 
 
-def _lines(file: IO[bytes], shown: str) -> Iterator[tuple[str, bytes | Fault]]:
+def _iter_lines(file: IO[bytes], display_name: str) -> Iterator[tuple[str, bytes | RowError]]:
     """Lines without their ends; one that is too long is skipped, and told, in bounded memory."""
     number = 0
     while line := file.readline(MAX_ROW_BYTES + 1):
         number += 1
-        where = f"{shown} line {number}"
+        where = f"{display_name} line {number}"
         if len(line) > MAX_ROW_BYTES:
             while not line.endswith(b"\n") and (line := file.readline(MAX_ROW_BYTES)):
                 pass
@@ -291,70 +291,72 @@ def _lines(file: IO[bytes], shown: str) -> Iterator[tuple[str, bytes | Fault]]:
             yield where, line.removesuffix(b"\n").removesuffix(b"\r")
 
 
-def _names(start: bytes, file: IO[bytes], shown: str) -> Iterator[tuple[str, bytes | Fault]]:
+def _iter_nul_names(
+    start: bytes, file: IO[bytes], display_name: str
+) -> Iterator[tuple[str, bytes | RowError]]:
     number = 0
     while start:
         *names, start = start.split(b"\0")
         for name in names:
             number += 1
-            yield f"{shown} name {number}", name
+            yield f"{display_name} name {number}", name
         if len(start) > MAX_ROW_BYTES:
-            raise _invalid(shown, f"a name over {MAX_ROW_BYTES} bytes")
+            raise _manifest_error(display_name, f"a name over {MAX_ROW_BYTES} bytes")
         more = file.read(1 << 16)
         if not more:
             break
         start += more
     if start:
-        yield f"{shown} name {number + 1}", start
+        yield f"{display_name} name {number + 1}", start
 
 
-def _invalid(shown: str, why: str) -> BatchError:
+def _manifest_error(display_name: str, why: str) -> BatchError:
     return BatchError(
         "batch.manifest_invalid",
-        f"{shown}: {why}",
+        f"{display_name}: {why}",
         hint="docs/guides/batch.md shows the forms of a manifest",
     )
 
 
-_START_SLOTS: Final = 1 << 12
+_INITIAL_SLOTS: Final = 1 << 12
 _EMPTY: Final = 0
 
 
-class Seen:
+class HashSet:
     """Texts, or tuples with texts, in an open-addressed table that is at most half full."""
 
     def __init__(self) -> None:
-        self._slots = array("q", bytes(8 * _START_SLOTS))
+        self._slots = array("q", bytes(8 * _INITIAL_SLOTS))
         self._count = 0
 
-    def add(self, met: Hashable) -> bool:
+    def add(self, value: Hashable) -> bool:
         """Returns whether this is met for the first time."""
-        value = hash(met) or 1
-        place = self._place(self._slots, value)
-        if self._slots[place] == value:
+        value = hash(value) or 1
+        slot = self._find_slot(self._slots, value)
+        if self._slots[slot] == value:
             return False
-        self._slots[place] = value
+        self._slots[slot] = value
         self._count += 1
         if 2 * self._count > len(self._slots):
             self._grow()
         return True
 
-    def __contains__(self, met: Hashable) -> bool:
-        value = hash(met) or 1
-        return self._slots[self._place(self._slots, value)] == value
+    def __contains__(self, value: Hashable) -> bool:
+        value = hash(value) or 1
+        return self._slots[self._find_slot(self._slots, value)] == value
 
     @staticmethod
-    def _place(slots: "array[int]", value: int) -> int:
+    def _find_slot(slots: "array[int]", value: int) -> int:
         """Where the value is, or the empty place where it belongs."""
         mask = len(slots) - 1
-        place = value & mask
-        while (there := slots[place]) != value and there != _EMPTY:
-            place = (place + 1) & mask
-        return place
+        slot = value & mask
+        while (stored := slots[slot]) != value and stored != _EMPTY:
+            slot = (slot + 1) & mask
+        return slot
 
     def _grow(self) -> None:
         larger = array("q", bytes(16 * len(self._slots)))
         for value in self._slots:
             if value != _EMPTY:
-                larger[self._place(larger, value)] = value
+                larger[self._find_slot(larger, value)] = value
         self._slots = larger

@@ -14,41 +14,41 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, Final
 
-from seedvideo.batch.manifest import Fields, columns_of, read_manifest
+from seedvideo.batch.manifest import RowFields, read_columns, read_manifest
 from seedvideo.errors import BatchError
 from seedvideo.utils.text import printable
 
 _HEAD_BYTES: Final = 1 << 16
-_ROWS: Final = 100
+_MAX_CHECKED_ROWS: Final = 100
 """First rows of JSON lines, of which one must name a video."""
 
 _SEPARATORS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
-_PACKED: Final = {
+_COMPRESSED: Final = {
     b"\x1f\x8b": ("gzip", "gunzip -k {name}"),
     b"PK\x03\x04": ("a zip file, as spreadsheets are", "save the table as CSV with commas"),
     b"\x28\xb5\x2f\xfd": ("zstd", "unzstd {name}"),
     b"\xfd7zXZ\0": ("xz", "unxz -k {name}"),
     b"BZh": ("bzip2", "bunzip2 -k {name}"),
 }
-_MARKS: Final = {
+_BYTE_ORDER_MARKS: Final = {
     codecs.BOM_UTF32_LE: "UTF-32",
     codecs.BOM_UTF32_BE: "UTF-32",
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
 }
-_CONTROL: Final = frozenset(range(32)) - frozenset(b"\0\t\n\r\x1b")
-_BINARY_SHARE: Final = 0.03
+_CONTROL_BYTES: Final = frozenset(range(32)) - frozenset(b"\0\t\n\r\x1b")
+_MAX_CONTROL_FRACTION: Final = 0.03
 """Of control characters, in what is not UTF-8: random bytes have a tenth, lists of names none."""
 
 
-def refuse_wrong(path: Path, *, shown: str, path_columns: Sequence[str]) -> None:
+def validate_manifest(path: Path, *, display_name: str, path_columns: Sequence[str]) -> None:
     """Refuse a list that can't be one; what is wrong with single rows is for the job.
 
     A pipe is not looked at: what is read of it is gone. Nor is a file that cannot be opened.
 
     Args:
         path: of the list.
-        shown: how it is called.
+        display_name: name of the list in messages.
         path_columns: that may name the video.
 
     Raises:
@@ -64,36 +64,42 @@ def refuse_wrong(path: Path, *, shown: str, path_columns: Sequence[str]) -> None
         return
     suffix = path.suffix.lower()
     if suffix == ".parquet":
-        _refuse_columns(columns_of(path, shown=shown), path, shown, path_columns)
+        _check_columns(
+            read_columns(path, display_name=display_name), path, display_name, path_columns
+        )
         return
-    _refuse_bytes(head, shown, is_text=suffix == ".txt")
+    _check_bytes(head, display_name, is_text=suffix == ".txt")
     if suffix == ".csv":
-        _refuse_csv(head, path, shown, path_columns)
+        _check_csv(head, path, display_name, path_columns)
     elif suffix == ".jsonl":
-        _refuse_json_lines(head, path, shown, path_columns)
+        _check_json_lines(head, path, display_name, path_columns)
     else:
-        _refuse_text(head, shown, path_columns)
+        _check_text(head, display_name, path_columns)
 
 
-def _refuse_bytes(head: bytes, shown: str, *, is_text: bool) -> None:
+def _check_bytes(head: bytes, display_name: str, *, is_text: bool) -> None:
     """Refuse what is not UTF-8 text at all; the names in a text list may hold any bytes."""
-    for magic, (what, remedy) in _PACKED.items():
+    for magic, (kind, command) in _COMPRESSED.items():
         if head.startswith(magic):
-            raise _wrong(shown, f"this is {what}", remedy.format(name=quote(shown)))
-    encoding = next((name for mark, name in _MARKS.items() if head.startswith(mark)), "")
-    if not encoding and _is_wide(head):
+            raise _manifest_error(
+                display_name, f"this is {kind}", command.format(name=quote(display_name))
+            )
+    encoding = next((name for mark, name in _BYTE_ORDER_MARKS.items() if head.startswith(mark)), "")
+    if not encoding and _is_utf16(head):
         encoding = "UTF-16"
     if encoding:
-        raise _wrong(
-            shown,
+        raise _manifest_error(
+            display_name,
             f"its encoding is {encoding}, expected UTF-8",
-            f"iconv -f {encoding} -t UTF-8 {quote(shown)} > utf8{Path(shown).suffix}",
+            f"iconv -f {encoding} -t UTF-8 {quote(display_name)} > utf8{Path(display_name).suffix}",
         )
     has_nul = b"\0" in head
-    controls = sum(byte in _CONTROL for byte in head)
-    is_binary = controls > _BINARY_SHARE * len(head) and not _is_utf8(head)
+    controls = sum(byte in _CONTROL_BYTES for byte in head)
+    is_binary = controls > _MAX_CONTROL_FRACTION * len(head) and not _is_utf8(head)
     if is_binary or (has_nul and not is_text):
-        raise _wrong(shown, "binary data, not text", "name a list of videos, or the video itself")
+        raise _manifest_error(
+            display_name, "binary data, not text", "name a list of videos, or the video itself"
+        )
 
 
 def _is_utf8(head: bytes) -> bool:
@@ -106,7 +112,7 @@ def _is_utf8(head: bytes) -> bool:
     return True
 
 
-def _is_wide(head: bytes) -> bool:
+def _is_utf16(head: bytes) -> bool:
     """Whether every second byte is NUL, as ASCII letters in UTF-16 are."""
     start = head[:64]
     return len(start) >= 8 and any(
@@ -114,18 +120,18 @@ def _is_wide(head: bytes) -> bool:
     )
 
 
-def _refuse_csv(head: bytes, path: Path, shown: str, path_columns: Sequence[str]) -> None:
+def _check_csv(head: bytes, path: Path, display_name: str, path_columns: Sequence[str]) -> None:
     first = head.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n").partition(b"\n")[0].rstrip(b"\r")
     if not first:
         return
     if not _is_utf8(first):
-        raise _wrong(
-            shown,
+        raise _manifest_error(
+            display_name,
             "the names of its columns are not UTF-8",
-            f"iconv -f WINDOWS-1252 -t UTF-8 {quote(shown)} > utf8.csv",
+            f"iconv -f WINDOWS-1252 -t UTF-8 {quote(display_name)} > utf8.csv",
         )
-    columns = columns_of(path, shown=shown)
-    if _named(columns, path_columns):
+    columns = read_columns(path, display_name=display_name)
+    if _has_path_column(columns, path_columns):
         return
     line = first.decode("utf-8")
     for separator, name in _SEPARATORS.items():
@@ -133,45 +139,47 @@ def _refuse_csv(head: bytes, path: Path, shown: str, path_columns: Sequence[str]
             cells = next(csv.reader([line], delimiter=separator), [])
         except csv.Error:
             continue
-        if len(cells) > 1 and _named(cells, path_columns):
-            raise _wrong(
-                shown,
+        if len(cells) > 1 and _has_path_column(cells, path_columns):
+            raise _manifest_error(
+                display_name,
                 f"its columns are separated by {name}, expected commas",
                 f'python3 -c "import csv, sys; csv.writer(sys.stdout).writerows(csv.reader('
-                f'sys.stdin, delimiter={separator!r}))" < {quote(shown)} > commas.csv',
+                f'sys.stdin, delimiter={separator!r}))" < {quote(display_name)} > commas.csv',
             )
-    _refuse_columns(columns, path, shown, path_columns)
+    _check_columns(columns, path, display_name, path_columns)
 
 
-def _refuse_json_lines(head: bytes, path: Path, shown: str, path_columns: Sequence[str]) -> None:
+def _check_json_lines(
+    head: bytes, path: Path, display_name: str, path_columns: Sequence[str]
+) -> None:
     keys: dict[str, None] = {}
     count = 0
     text = head.removeprefix(codecs.BOM_UTF8).lstrip()
     # The last object of an array over several lines would be a row.
     is_array = text.partition(b"\n")[0].strip() == b"["
-    for _, row in islice(read_manifest(path, shown=shown), _ROWS):
+    for _, row in islice(read_manifest(path, display_name=display_name), _MAX_CHECKED_ROWS):
         count += 1
         if isinstance(row, str):
             continue
-        if _named(row, path_columns) and not is_array:
+        if _has_path_column(row, path_columns) and not is_array:
             return
         keys |= dict.fromkeys(row)
     if not count:
         return
     if keys and not is_array:
-        _refuse_columns(list(keys), path, shown, path_columns)
+        _check_columns(list(keys), path, display_name, path_columns)
     if text.startswith((b"[", b"{")):
         form = "-c '.[]'" if text.startswith(b"[") else "-c ."
-        raise _wrong(
-            shown,
+        raise _manifest_error(
+            display_name,
             "no line is a whole JSON object",
-            f"put each object on a line of its own: jq {form} {quote(shown)} > lines.jsonl",
+            f"put each object on a line of its own: jq {form} {quote(display_name)} > lines.jsonl",
         )
     hint = 'a line is {"path": "clip.mp4"}; a list of mere paths is called .txt'
-    raise _wrong(shown, "no line is a JSON object", hint)
+    raise _manifest_error(display_name, "no line is a JSON object", hint)
 
 
-def _refuse_text(head: bytes, shown: str, path_columns: Sequence[str]) -> None:
+def _check_text(head: bytes, display_name: str, path_columns: Sequence[str]) -> None:
     """Refuse a table that is called a text."""
     first = head.removeprefix(codecs.BOM_UTF8).partition(b"\n")[0].strip()
     line = first.decode("utf-8", "replace")
@@ -180,46 +188,48 @@ def _refuse_text(head: bytes, shown: str, path_columns: Sequence[str]) -> None:
             values = json.loads(line)
         except (ValueError, RecursionError):
             return
-        if isinstance(values, dict) and _named(values, path_columns):
-            name = Path(shown).with_suffix(".jsonl")
-            raise _wrong(
-                shown, "it holds JSON lines, not paths", f"mv {quote(shown)} {quote(str(name))}"
+        if isinstance(values, dict) and _has_path_column(values, path_columns):
+            name = Path(display_name).with_suffix(".jsonl")
+            raise _manifest_error(
+                display_name,
+                "it holds JSON lines, not paths",
+                f"mv {quote(display_name)} {quote(str(name))}",
             )
     cells = [cell.strip() for cell in line.split(",")]
     if (
         len(cells) > 1
         and all(cell.isidentifier() for cell in cells)
-        and _named(cells, path_columns)
+        and _has_path_column(cells, path_columns)
     ):
-        name = Path(shown).with_suffix(".csv")
-        raise _wrong(
-            shown,
+        name = Path(display_name).with_suffix(".csv")
+        raise _manifest_error(
+            display_name,
             "it holds a table with commas, not paths",
-            f"mv {quote(shown)} {quote(str(name))}",
+            f"mv {quote(display_name)} {quote(str(name))}",
         )
 
 
-def _refuse_columns(
-    columns: Sequence[str], path: Path, shown: str, path_columns: Sequence[str]
+def _check_columns(
+    columns: Sequence[str], path: Path, display_name: str, path_columns: Sequence[str]
 ) -> None:
-    if _named(columns, path_columns):
+    if _has_path_column(columns, path_columns):
         return
-    there = printable(", ".join(str(name)[:40] for name in columns[:10]))
+    found = printable(", ".join(str(name)[:40] for name in columns[:10]))
     wanted = ", ".join(path_columns)
     if path.suffix.lower() == ".csv":
         hint = "the first line names the columns, such as path,question; mere paths go in a .txt"
     else:
         hint = f"name the column with the paths {path_columns[0]}"
-    raise _wrong(
-        shown,
-        f"no column names the video, expected one of {wanted}; its columns are {there or 'none'}",
+    raise _manifest_error(
+        display_name,
+        f"no column names the video, expected one of {wanted}; its columns are {found or 'none'}",
         hint,
     )
 
 
-def _named(columns: Collection[Any] | Fields, path_columns: Sequence[str]) -> bool:
+def _has_path_column(columns: Collection[Any] | RowFields, path_columns: Sequence[str]) -> bool:
     return any(str(name).strip().lower() in path_columns for name in columns)
 
 
-def _wrong(shown: str, why: str, hint: str) -> BatchError:
-    return BatchError("batch.manifest_invalid", f"{shown}: {why}", hint=hint)
+def _manifest_error(display_name: str, why: str, hint: str) -> BatchError:
+    return BatchError("batch.manifest_invalid", f"{display_name}: {why}", hint=hint)

@@ -14,23 +14,23 @@ from dataclasses import asdict, dataclass, field
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
-from seedvideo.batch.execution import Hands
+from seedvideo.batch.execution import Entrypoints
 from seedvideo.batch.fingerprint import Content
 from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job
-from seedvideo.batch.journal_rows import Taken
+from seedvideo.batch.journal_rows import ClaimedItem
 from seedvideo.utils.ipc import ChildProcess
 
 START_TIMEOUT_S: Final = 300.0
 """Time for a process to load what it needs: a model on a slow disk takes minutes."""
 
-_ALLOCATOR: Final = {
+_ALLOCATOR_VARIABLES: Final = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),  # bytes; older ones take no more
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
     "MALLOC_TOP_PAD_": str(64 << 20),
 }
 
-AHEAD: Final = 2
+PREFETCH: Final = 2
 """Clips that the model has: the one that it answers about, and the next."""
 
 
@@ -43,11 +43,11 @@ def allocator_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """
     if any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in environment):
         return {}
-    return dict(_ALLOCATOR)
+    return dict(_ALLOCATOR_VARIABLES)
 
 
 @dataclass(eq=False)
-class Clip:
+class InFlightItem:
     """One item under way.
 
     Args:
@@ -59,8 +59,8 @@ class Clip:
         prepared: what the decoding process said about it.
     """
 
-    taken: Taken
-    began_s: float = field(default_factory=time.monotonic)
+    claimed: ClaimedItem
+    started_s: float = field(default_factory=time.monotonic)
     content: Content | None = None
     fingerprint: str | None = None
     file: int | None = None
@@ -69,21 +69,21 @@ class Clip:
     @property
     def item(self) -> Item:
         """What to do."""
-        return self.taken.item
+        return self.claimed.item
 
     @property
     def id(self) -> str:
         """Of its item."""
-        return self.taken.item.id
+        return self.claimed.item.id
 
-    def drop(self) -> None:
+    def release(self) -> None:
         """Let go of what was prepared. Twice is fine."""
         if self.file is not None:
             os.close(self.file)
             self.file = None
 
 
-class Worker:
+class DecodeProcess:
     """A decoding process.
 
     Args:
@@ -91,11 +91,11 @@ class Worker:
         hands: who does it.
     """
 
-    def __init__(self, job: Job, hands: Hands) -> None:
-        setup = {"job": job.to_json(), **asdict(hands)}
-        self.process = ChildProcess("seedvideo.batch.workers", setup)
+    def __init__(self, job: Job, entrypoints: Entrypoints) -> None:
+        setup = {"job": job.to_json(), **asdict(entrypoints)}
+        self.process = ChildProcess("seedvideo.batch.workers:decode_main", setup)
         self.is_ready = False
-        self.clip: Clip | None = None
+        self.clip: InFlightItem | None = None
         self.deadline_s = time.monotonic() + START_TIMEOUT_S
 
     @property
@@ -103,19 +103,19 @@ class Worker:
         """Whether it may be given a clip."""
         return self.is_ready and self.clip is None
 
-    def begin(self, clip: Clip, *, timeout_s: float) -> None:
+    def assign(self, clip: InFlightItem, *, timeout_s: float) -> None:
         """Give it a clip."""
         self.clip, self.deadline_s = clip, time.monotonic() + timeout_s
         self.process.send("item", id=clip.id, spec=clip.item.to_json())
 
-    def rest(self) -> Clip:
+    def finish(self) -> InFlightItem:
         """It has nothing to do; returns the clip that it had."""
         assert self.clip is not None
         clip, self.clip, self.deadline_s = self.clip, None, float("inf")
         return clip
 
 
-class Model:
+class ModelProcess:
     """The model's process.
 
     Args:
@@ -127,12 +127,14 @@ class Model:
         idle_s: time in which it could have worked and had nothing to do.
     """
 
-    def __init__(self, job: Job, hands: Hands) -> None:
-        setup = {"job": job.to_json(), **asdict(hands)}
+    def __init__(self, job: Job, entrypoints: Entrypoints) -> None:
+        setup = {"job": job.to_json(), **asdict(entrypoints)}
         environment = allocator_variables(os.environ)
-        self.process = ChildProcess("seedvideo.batch.model_process", setup, environment=environment)
+        self.process = ChildProcess(
+            "seedvideo.batch.workers:model_main", setup, environment=environment
+        )
         self.is_ready = False
-        self.clips: deque[Clip] = deque()
+        self.clips: deque[InFlightItem] = deque()
         self.deadline_s = time.monotonic() + START_TIMEOUT_S
         self.idle_s = 0.0
         self._idle_since_s: float | None = None
@@ -140,13 +142,13 @@ class Model:
     @property
     def has_room(self) -> bool:
         """Whether it may be given a clip."""
-        return self.is_ready and len(self.clips) < AHEAD
+        return self.is_ready and len(self.clips) < PREFETCH
 
-    def ready(self) -> None:
+    def mark_ready(self) -> None:
         """It has loaded the model."""
         self.is_ready, self.deadline_s = True, float("inf")
 
-    def begin(self, clip: Clip, *, timeout_s: float) -> None:
+    def assign(self, clip: InFlightItem, *, timeout_s: float) -> None:
         """Give it a clip."""
         now_s = time.monotonic()
         if not self.clips:
@@ -155,7 +157,7 @@ class Model:
         self.clips.append(clip)
         self.process.send("item", file=clip.file, id=clip.id, spec=clip.item.to_json())
 
-    def end(self, *, timeout_s: float) -> Clip:
+    def finish(self, *, timeout_s: float) -> InFlightItem:
         """It is done with the first clip, which is returned."""
         now_s = time.monotonic()
         clip = self.clips.popleft()
@@ -164,7 +166,7 @@ class Model:
         return clip
 
 
-class Stops:
+class SignalCounter:
     """How often this process was asked to stop; use it in a ``with`` statement.
 
     In a thread that is not the main one nothing is caught: only that one gets signals.
@@ -172,31 +174,31 @@ class Stops:
 
     def __init__(self) -> None:
         self.count = 0
-        self._awake, self._wake = -1, -1
-        self._before: dict[int, Any] = {}
-        self._before_wakeup = -1
+        self._read_end, self._write_end = -1, -1
+        self._old_handlers: dict[int, Any] = {}
+        self._old_wakeup_fd = -1
 
     def fileno(self) -> int:
         """Becomes readable when a stop is asked for."""
-        return self._awake
+        return self._read_end
 
     def drain(self) -> None:
         """Take note of what was readable."""
         try:
-            os.read(self._awake, 64)
+            os.read(self._read_end, 64)
         except BlockingIOError:
             return
 
     def __enter__(self) -> Self:
-        self._awake, self._wake = os.pipe()
-        for descriptor in (self._awake, self._wake):
+        self._read_end, self._write_end = os.pipe()
+        for descriptor in (self._read_end, self._write_end):
             os.set_blocking(descriptor, False)
         try:
-            self._before_wakeup = signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
+            self._old_wakeup_fd = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
         except ValueError:
             return self  # Not the main thread.
         for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._asked)
+            self._old_handlers[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(
@@ -205,12 +207,12 @@ class Stops:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._old_handlers.items():
             signal.signal(number, handler)
-        if self._before:
-            signal.set_wakeup_fd(self._before_wakeup)
-        os.close(self._awake)
-        os.close(self._wake)
+        if self._old_handlers:
+            signal.set_wakeup_fd(self._old_wakeup_fd)
+        os.close(self._read_end)
+        os.close(self._write_end)
 
-    def _asked(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.count += 1

@@ -21,15 +21,15 @@ from typing import Any, Final
 from seedvideo.batch import journal_schema
 from seedvideo.batch.inputs import BadRow
 from seedvideo.batch.journal import Journal
-from seedvideo.batch.journal_rows import STATES, Counts, Entry, Process, State
-from seedvideo.batch.journal_schema import Holder, holder_of
+from seedvideo.batch.journal_rows import STATES, Counts, JournalEntry, ProcessKind, State
+from seedvideo.batch.journal_schema import LockOwner, get_lock_owner
 
-FAILED: tuple[State, ...] = ("failed", "quarantined")
+FAILED_STATES: tuple[State, ...] = ("failed", "quarantined")
 
 
-def listed(
+def iter_entries(
     folder: Path, *, states: Collection[State] = STATES, code: str | None = None
-) -> Iterator[Entry]:
+) -> Iterator[JournalEntry]:
     """Clips in the order of the input, without their contact sheets.
 
     Args:
@@ -46,7 +46,7 @@ def listed(
                 yield entry
 
 
-def values_of(entry: Entry) -> dict[str, Any]:
+def entry_to_dict(entry: JournalEntry) -> dict[str, Any]:
     """A clip as plain JSON values; what does not apply is None.
 
     ``line`` is the line of the list that the clip is from.
@@ -66,27 +66,27 @@ def values_of(entry: Entry) -> dict[str, Any]:
     }
 
 
-def cells_of(entry: Entry) -> tuple[str, ...]:
+def entry_to_cells(entry: JournalEntry) -> tuple[str, ...]:
     """A clip as cells: state, id, code or rule, line, message."""
     code = entry.code or entry.rule or ""
     return (entry.state, entry.item.id, code, entry.item.origin, entry.message or "")
 
 
-def naming(item_id: str, message: str) -> str:
+def prefix_id(item_id: str, message: str) -> str:
     """Return a message that names its clip: with the id before it, unless it holds the id."""
-    held = re.search(rf"(?<![\w.-]){re.escape(item_id)}(?![\w.-])", message)
-    return message if held else f"{item_id}: {message}"
+    match = re.search(rf"(?<![\w.-]){re.escape(item_id)}(?![\w.-])", message)
+    return message if match else f"{item_id}: {message}"
 
 
-def sentence_of(entry: Entry) -> str:
+def format_failure(entry: JournalEntry) -> str:
     """A failed clip on one line: its name, what went wrong, the code and the line."""
     message, origin = entry.message or "", entry.item.origin
-    named = naming(entry.item.id, message)
+    named = prefix_id(entry.item.id, message)
     where = f" ({origin})" if origin and origin not in named else ""
     return f"{named} [{entry.code}]{where}"
 
 
-RECENT: Final = 200
+RECENT_CLIPS: Final = 200
 """Clips whose times tell the pace: enough to be even, few enough to be of now."""
 
 
@@ -105,38 +105,38 @@ class Status:
 
     counts: Counts
     failures: Sequence[tuple[str, str, int]]
-    pace: float | None
-    holder: Holder | None
-    about: str
-    restarts: Mapping[Process, int]
+    clips_per_min: float | None
+    lock_owner: LockOwner | None
+    job: str
+    restarts: Mapping[ProcessKind, int]
 
     @property
     def left_s(self) -> float | None:
         """Seconds that the rest takes at this pace; None where it is not known."""
-        rest = self.counts.pending + self.counts.running
-        if not rest:
+        remaining = self.counts.pending + self.counts.running
+        if not remaining:
             return 0.0
-        return None if self.pace is None else 60 * rest / self.pace
+        return None if self.clips_per_min is None else 60 * remaining / self.clips_per_min
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         left_s = self.left_s
         return {
-            "job": self.about,
+            "job": self.job,
             "total": self.counts.total,
             "counts": asdict(self.counts),
-            "clips_per_min": None if self.pace is None else round(self.pace, 3),
+            "clips_per_min": None if self.clips_per_min is None else round(self.clips_per_min, 3),
             "left_s": None if left_s is None else round(left_s, 1),
             "failures": [
                 {"code": code, "stage": stage, "count": count}
                 for code, stage, count in self.failures
             ],
             "restarts": dict(self.restarts),
-            "holder": None if self.holder is None else asdict(self.holder),
+            "holder": None if self.lock_owner is None else asdict(self.lock_owner),
         }
 
 
-def status_of(folder: Path) -> Status:
+def get_status(folder: Path) -> Status:
     """Where the job of a folder stands now.
 
     Raises:
@@ -146,14 +146,14 @@ def status_of(folder: Path) -> Status:
         return Status(
             counts=journal.counts(),
             failures=journal.failures(),
-            pace=pace_of(folder),
-            holder=holder_of(folder),
-            about=about(journal),
+            clips_per_min=throughput(folder),
+            lock_owner=get_lock_owner(folder),
+            job=describe_job(journal),
             restarts=journal.restarts(),
         )
 
 
-def about(journal: Journal) -> str:
+def describe_job(journal: Journal) -> str:
     """A job in a few words: what is done by what."""
     job = journal.job()
     if job is None:
@@ -167,42 +167,42 @@ def about(journal: Journal) -> str:
     return ", ".join(words)
 
 
-def pace_of(folder: Path) -> float | None:
+def throughput(folder: Path) -> float | None:
     """Clips a minute of the `RECENT` last ones; time in which nothing was worked on is left out."""
     connection = journal_schema.connect(folder, write=False)
     try:
-        with journal_schema.guarded(folder):
+        with journal_schema.translate_errors(folder):
             spans = connection.execute(
                 "SELECT started_at, finished_at FROM items WHERE place IS NOT NULL AND state IN"
                 " ('done', 'filtered', 'failed', 'quarantined') AND finished_at > started_at"
                 " ORDER BY finished_at DESC LIMIT ?",
-                (RECENT,),
+                (RECENT_CLIPS,),
             ).fetchall()
     finally:
         connection.close()
-    busy_s = united(spans)
+    busy_s = union_length_s(spans)
     return 60 * len(spans) / busy_s if busy_s > 0 else None
 
 
-def united(spans: Sequence[tuple[float, float]]) -> float:
+def union_length_s(spans: Sequence[tuple[float, float]]) -> float:
     """Length of what spans cover together.
 
     >>> united([(0, 2), (1, 3), (10, 11)])
     4.0
     """
-    total, reached = 0.0, float("-inf")
+    total, covered_until_s = 0.0, float("-inf")
     for start, end in sorted(spans):
-        total += max(0.0, end - max(start, reached))
-        reached = max(reached, end)
+        total += max(0.0, end - max(start, covered_until_s))
+        covered_until_s = max(covered_until_s, end)
     return total
 
 
-LINE_EVERY_S: Final = 10.0
+LINE_INTERVAL_S: Final = 10.0
 """Time between two lines where there is no terminal."""
 
-_STATUS_EVERY_S: Final = 0.5
+_STATUS_INTERVAL_S: Final = 0.5
 
-Say = Callable[[str], None]
+WriteLine = Callable[[str], None]
 
 
 class Progress:
@@ -215,31 +215,35 @@ class Progress:
     """
 
     def __init__(
-        self, *, note: Say | None = None, status: Say | None = None, event: Say | None = None
+        self,
+        *,
+        info: WriteLine | None = None,
+        status: WriteLine | None = None,
+        event: WriteLine | None = None,
     ) -> None:
-        self._note, self._status, self._event = note, status, event
-        self._began_s = self._said_s = time.monotonic()
-        self._settled = self._tokens = self._later = 0
+        self._write_info, self._write_status, self._write_event = info, status, event
+        self._started_s = self._last_report_s = time.monotonic()
+        self._finished = self._tokens = self._deferred = 0
 
-    def started(self, counts: Counts, *, later: int = 0, **facts: Any) -> None:
+    def report_start(self, counts: Counts, *, deferred: int = 0, **facts: Any) -> None:
         """The run begins.
 
         Args:
             counts: of all clips.
-            later: pending clips that this run does not do.
+            deferred: number of pending clips that this run leaves for a later one.
             facts: others to tell programs.
         """
-        self._began_s = time.monotonic()
-        self._later = later
-        self._say_event("started", counts=asdict(counts), **facts)
+        self._started_s = time.monotonic()
+        self._deferred = deferred
+        self._emit("started", counts=asdict(counts), **facts)
 
-    def refused(self, row: BadRow) -> None:
+    def report_bad_row(self, row: BadRow) -> None:
         """A row of a list makes no clip; its verdict is safe."""
         message = f"{row.where}: {row.message}"
-        self._say_event("item", id=row.id, state="failed", code=row.code, message=message)
-        self._say_failure("failed", message, row.code)
+        self._emit("item", id=row.id, state="failed", code=row.code, message=message)
+        self._report_failure("failed", message, row.code)
 
-    def item(
+    def report_item(
         self,
         item_id: str,
         state: str,
@@ -250,10 +254,10 @@ class Progress:
         message: str = "",
     ) -> None:
         """An item has its verdict, and the verdict is safe."""
-        self._settled += 1
+        self._finished += 1
         self._tokens += visual_tokens
         facts = {} if code is None else {"message": message}
-        self._say_event(
+        self._emit(
             "item",
             id=item_id,
             state=state,
@@ -263,62 +267,66 @@ class Progress:
             **facts,
         )
         if code is not None:
-            named = naming(item_id, message)
-            self._say_failure(state, named, code)
+            named = prefix_id(item_id, message)
+            self._report_failure(state, named, code)
 
-    def restarted(self, process: Process, how: str, item_id: str | None) -> None:
+    def report_restart(self, process: ProcessKind, how: str, item_id: str | None) -> None:
         """A process died, or had to be ended; another takes its place."""
-        self._say_event("restarted", process=process, how=how, id=item_id)
-        if self._note is not None and self._event is None:
+        self._emit("restarted", process=process, how=how, id=item_id)
+        if self._write_info is not None and self._write_event is None:
             name = "the model's process" if process == "model" else "a decoding process"
             where = "" if item_id is None else f" while it worked on {item_id}"
-            self._note(f"{name} {how}{where}; started again")
+            self._write_info(f"{name} {how}{where}; started again")
 
     def tick(self, counts: Counts) -> None:
         """Time has passed: says where the run stands, if it is time to."""
-        every_s = LINE_EVERY_S if self._status is None or self._event else _STATUS_EVERY_S
+        every_s = (
+            LINE_INTERVAL_S
+            if self._write_status is None or self._write_event
+            else _STATUS_INTERVAL_S
+        )
         now_s = time.monotonic()
-        if now_s - self._said_s < every_s:
+        if now_s - self._last_report_s < every_s:
             return
-        self._said_s = now_s
+        self._last_report_s = now_s
         rates = self.rates(counts)
-        self._say_event("progress", counts=asdict(counts), **rates)
-        if self._event is not None:
+        self._emit("progress", counts=asdict(counts), **rates)
+        if self._write_event is not None:
             return
-        say = self._status or self._note
-        if say is not None:
-            say(line(counts, rates))
+        write = self._write_status or self._write_info
+        if write is not None:
+            write(format_progress(counts, rates))
 
-    def finished(self, counts: Counts, **facts: Any) -> None:
+    def report_finish(self, counts: Counts, **facts: Any) -> None:
         """The run is over."""
-        self._say_event("finished", counts=asdict(counts), **self.rates(counts), **facts)
-        if self._note is not None and self._event is None:
-            self._note(line(counts, self.rates(counts)))
+        self._emit("finished", counts=asdict(counts), **self.rates(counts), **facts)
+        if self._write_info is not None and self._write_event is None:
+            self._write_info(format_progress(counts, self.rates(counts)))
 
     def rates(self, counts: Counts) -> dict[str, float | None]:
         """Clips a minute, visual tokens a second, and seconds that are left."""
-        spent_s = max(time.monotonic() - self._began_s, 1e-9)
-        to_do = counts.pending + counts.running - self._later
-        left_s = to_do * spent_s / self._settled if self._settled else None
+        spent_s = max(time.monotonic() - self._started_s, 1e-9)
+        to_do = counts.pending + counts.running - self._deferred
+        left_s = to_do * spent_s / self._finished if self._finished else None
         return {
-            "clips_per_min": round(60 * self._settled / spent_s, 2),
+            "clips_per_min": round(60 * self._finished / spent_s, 2),
             "visual_tokens_per_s": round(self._tokens / spent_s, 1),
             "left_s": None if left_s is None else round(left_s, 1),
         }
 
-    def _say_failure(self, state: str, message: str, code: str) -> None:
-        if self._note is not None and self._event is None:
-            self._note(f"{state}: {message} [{code}]")
+    def _report_failure(self, state: str, message: str, code: str) -> None:
+        if self._write_info is not None and self._write_event is None:
+            self._write_info(f"{state}: {message} [{code}]")
 
-    def _say_event(self, kind: str, **values: Any) -> None:
-        if self._event is not None:
-            self._event(json.dumps({"event": kind, **values}, ensure_ascii=True))
+    def _emit(self, kind: str, **values: Any) -> None:
+        if self._write_event is not None:
+            self._write_event(json.dumps({"event": kind, **values}, ensure_ascii=True))
 
 
-def line(counts: Counts, rates: dict[str, float | None]) -> str:
+def format_progress(counts: Counts, rates: dict[str, float | None]) -> str:
     """Where a run stands, for people."""
     parts = [
-        f"{counts.settled:,} of {counts.total:,} clips",
+        f"{counts.finished:,} of {counts.total:,} clips",
         f"{rates['clips_per_min']:.1f} clips/min",
         f"{rates['visual_tokens_per_s']:,.0f} visual tokens/s",
     ]
@@ -329,11 +337,11 @@ def line(counts: Counts, rates: dict[str, float | None]) -> str:
         parts.append(f"{counts.filtered:,} filtered")
     left_s = rates["left_s"]
     if left_s:
-        parts.append(f"{duration(left_s)} left")
+        parts.append(f"{format_duration(left_s)} left")
     return ", ".join(parts)
 
 
-def duration(spent_s: float) -> str:
+def format_duration(spent_s: float) -> str:
     """A time for people, such as ``2 h 05 min``."""
     minutes, left_s = divmod(round(spent_s), 60)
     hours, minutes = divmod(minutes, 60)

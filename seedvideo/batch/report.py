@@ -22,9 +22,9 @@ from typing import Final
 
 from seedvideo.batch.inputs import Item
 from seedvideo.batch.journal import Journal
-from seedvideo.batch.journal_rows import Entry, record_of
-from seedvideo.batch.progress import about, duration, pace_of
-from seedvideo.batch.report_html import INDEX, Overview, Page, render_page, verdict
+from seedvideo.batch.journal_rows import JournalEntry, to_record
+from seedvideo.batch.progress import describe_job, format_duration, throughput
+from seedvideo.batch.report_html import INDEX, Overview, Page, displayed_state, render_page
 from seedvideo.errors import OutputError
 from seedvideo.utils.files import make_folder, refuse_existing, sync_folder, unwritten
 
@@ -56,7 +56,7 @@ class ReportPage:
 
 
 @dataclass
-class _Sums:
+class _Totals:
     """Totals over the clips."""
 
     clips: int = 0
@@ -69,18 +69,18 @@ class _Sums:
     output_tokens: int = 0
     model: str = ""
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: JournalEntry) -> None:
         self.clips += 1
-        state = verdict(entry.state)
+        state = displayed_state(entry.state)
         self.counts[state] = self.counts.get(state, 0) + 1
         if state in ("failed", "quarantined"):
             key = (entry.code or "", entry.stage or "")
             self.failures[key] = self.failures.get(key, 0) + 1
-        record = record_of(entry)
+        record = to_record(entry)
         if record is None:
             return
         if record.media is not None:
-            self.seconds += _looked_at_s(entry.item, record.media.duration_s)
+            self.seconds += _window_s(entry.item, record.media.duration_s)
         if record.plan is not None:
             self.frames += record.plan.frames
         if record.usage is not None:
@@ -91,13 +91,13 @@ class _Sums:
             self.model = f"{record.model.name} {record.model.sha256[:12]}"
 
 
-def _looked_at_s(item: Item, duration_s: float) -> float:
+def _window_s(item: Item, duration_s: float) -> float:
     """Return the seconds of a video that its row asks about."""
     end_s = duration_s if item.end_s is None else min(float(item.end_s), duration_s)
     return max(0.0, end_s - float(item.start_s or 0))
 
 
-def pages(journal: Journal, *, timings: bool, single: bool = False) -> Iterator[ReportPage]:
+def render_pages(journal: Journal, *, timings: bool, single: bool = False) -> Iterator[ReportPage]:
     """Yield the pages of a report; write each one before asking for the next.
 
     Args:
@@ -111,26 +111,28 @@ def pages(journal: Journal, *, timings: bool, single: bool = False) -> Iterator[
     # Opened first and kept open: SQLite then shows both readings the journal of this moment.
     entries = journal.entries()
     first = next(entries, None)
-    sums = _Sums()
+    totals = _Totals()
     for entry in journal.entries(sheets=False):
-        sums.add(entry)
-    if single and sums.clips > MAX_PAGE_CLIPS:
+        totals.add(entry)
+    if single and totals.clips > MAX_PAGE_CLIPS:
         raise OutputError(
             "output.too_large",
-            f"one page holds {MAX_PAGE_CLIPS} clips, and the job has {sums.clips:,}",
+            f"one page holds {MAX_PAGE_CLIPS} clips, and the job has {totals.clips:,}",
             hint="name a folder for several pages: -f html -o report/",
         )
-    overview = _overview(journal, sums, pace=pace_of(journal.folder) if timings else None)
+    overview = _overview(
+        journal, totals, clips_per_min=throughput(journal.folder) if timings else None
+    )
     numbered = enumerate(chain([] if first is None else [first], entries), start=1)
-    count = max(1, -(-sums.clips // MAX_PAGE_CLIPS))
+    count = max(1, -(-totals.clips // MAX_PAGE_CLIPS))
     for number in range(1, count + 1):
         before = (number - 1) * MAX_PAGE_CLIPS
         page = Page(
             number=number,
             of=count,
-            first=min(sums.clips, before + 1),
-            last=min(sums.clips, before + MAX_PAGE_CLIPS),
-            total=sums.clips,
+            first=min(totals.clips, before + 1),
+            last=min(totals.clips, before + MAX_PAGE_CLIPS),
+            total=totals.clips,
         )
         clips = islice(numbered, MAX_PAGE_CLIPS)
         parts = render_page(overview, page, clips, timings=timings)
@@ -138,7 +140,7 @@ def pages(journal: Journal, *, timings: bool, single: bool = False) -> Iterator[
 
 
 @contextmanager
-def writing_pages(folder: Path, *, overwrite: bool) -> Iterator[Path]:
+def atomic_directory(folder: Path, *, overwrite: bool) -> Iterator[Path]:
     """Yield a temporary folder for the pages; when the block ends, move them to ``folder``.
 
     An error inside the block leaves ``folder`` as it was. Pages of an earlier report that the new
@@ -157,26 +159,26 @@ def writing_pages(folder: Path, *, overwrite: bool) -> Iterator[Path]:
         earlier = sorted(name for name in os.listdir(folder) if _is_page(name))
         for name in earlier:
             refuse_existing(folder / name, overwrite=overwrite)
-        made = folder / f".seedvideo-{secrets.token_hex(8)}.tmp"
-        made.mkdir()
+        temporary = folder / f".seedvideo-{secrets.token_hex(8)}.tmp"
+        temporary.mkdir()
         try:
-            yield made
-            _move(made, folder, earlier)
+            yield temporary
+            _move(temporary, folder, earlier)
         finally:
-            shutil.rmtree(made)
+            shutil.rmtree(temporary)
     except OSError as error:
         raise unwritten(folder, error) from error
 
 
-def _move(made: Path, folder: Path, earlier: list[str]) -> None:
+def _move(temporary: Path, folder: Path, earlier: list[str]) -> None:
     # In reverse order the index comes last.
-    names = sorted(os.listdir(made), reverse=True)
+    names = sorted(os.listdir(temporary), reverse=True)
     for name in (INDEX, *earlier):
         (folder / name).unlink(missing_ok=True)
     for name in names:
         if name == INDEX:
             sync_folder(folder)
-        (made / name).replace(folder / name)
+        (temporary / name).replace(folder / name)
     sync_folder(folder)
 
 
@@ -185,28 +187,28 @@ def _is_page(name: str) -> bool:
     return name == INDEX or re.fullmatch(r"page-\d{4,}\.html", name, re.ASCII) is not None
 
 
-def _overview(journal: Journal, sums: _Sums, *, pace: float | None) -> Overview:
+def _overview(journal: Journal, totals: _Totals, *, clips_per_min: float | None) -> Overview:
     job = journal.job()
     task = "caption" if job is None else job.task
-    told = [about(journal)]
+    about = [describe_job(journal)]
     if job is not None:
-        told += [f"\u201c{text}\u201d" for text in (job.question, job.query) if text]
+        about += [f"\u201c{text}\u201d" for text in (job.question, job.query) if text]
     facts = []
-    if sums.seconds:
-        facts.append(("video", f"{duration(sums.seconds)} in clips that are done"))
-    if sums.frames:
-        facts.append(("shown", f"{sums.frames:,} frames, {sums.visual_tokens:,} visual tokens"))
-        facts.append(("read", f"{sums.prompt_tokens:,} prompt tokens"))
-        facts.append(("written", f"{sums.output_tokens:,} output tokens"))
-    if pace is not None:
-        facts.append(("pace", f"{pace:,.1f} clips a minute"))
-    if sums.model:
-        facts.append(("weights", sums.model))
-    failures = [(code, stage, count) for (code, stage), count in sums.failures.items()]
+    if totals.seconds:
+        facts.append(("video", f"{format_duration(totals.seconds)} in clips that are done"))
+    if totals.frames:
+        facts.append(("shown", f"{totals.frames:,} frames, {totals.visual_tokens:,} visual tokens"))
+        facts.append(("read", f"{totals.prompt_tokens:,} prompt tokens"))
+        facts.append(("written", f"{totals.output_tokens:,} output tokens"))
+    if clips_per_min is not None:
+        facts.append(("pace", f"{clips_per_min:,.1f} clips a minute"))
+    if totals.model:
+        facts.append(("weights", totals.model))
+    failures = [(code, stage, count) for (code, stage), count in totals.failures.items()]
     return Overview(
         title=_TITLES[task],
-        about=told,
-        counts=sums.counts,
+        about=about,
+        counts=totals.counts,
         failures=sorted(failures, key=lambda failure: (-failure[2], failure)),
         facts=facts,
     )

@@ -16,8 +16,8 @@ from importlib.resources import files
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
-from seedvideo.batch.inputs import extra_of, shown_value
-from seedvideo.batch.journal_rows import Entry, record_of
+from seedvideo.batch.inputs import format_value, parse_extra
+from seedvideo.batch.journal_rows import JournalEntry, to_record
 from seedvideo.records import Record
 from seedvideo.utils.text import one_line, printable, printable_lines
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 INDEX: Final = "index.html"
 """File name of the first page."""
 
-GLYPHS: Final = {
+STATE_ICONS: Final = {
     "done": "\u2713",
     "filtered": "\u2013",
     "failed": "\u2715",
@@ -41,9 +41,9 @@ _IMAGE_TYPES: Final = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/
 _MAX_EXTRA_CHARACTERS: Final = 500
 """Maximum shown length of a value of another column."""
 
-_LANE_PX: Final = 26
+_ROW_PX: Final = 26
 _TICKS_PX: Final = 20
-_MAX_LANES: Final = 4
+_MAX_ROWS: Final = 4
 _MIN_BAR_PERCENT: Final = 0.4
 """Minimum width of a bar, so that a single instant is still visible."""
 _MIN_NUMBERED_PERCENT: Final = 4.0
@@ -91,11 +91,11 @@ class Page:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Share:
+class StateSegment:
     """The clips with one verdict, as a part of the bar below the title."""
 
     state: str
-    glyph: str
+    icon: str
     count: int
     left: float
     width: float
@@ -124,19 +124,21 @@ class Overview:
         """Number of all clips."""
         return sum(self.counts.values())
 
-    def shares(self) -> list[Share]:
+    def segments(self) -> list[StateSegment]:
         """Return the verdicts that occur, each with its part of the bar."""
-        shares, left = [], 0.0
-        for state, glyph in GLYPHS.items():
+        segments, left = [], 0.0
+        for state, icon in STATE_ICONS.items():
             if count := self.counts.get(state, 0):
                 width = 100 * count / self.total
-                shares.append(Share(state=state, glyph=glyph, count=count, left=left, width=width))
+                segments.append(
+                    StateSegment(state=state, icon=icon, count=count, left=left, width=width)
+                )
                 left += width
-        return shares
+        return segments
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sheet:
+class ContactSheet:
     """A contact sheet for a ``data:`` URL."""
 
     type: str
@@ -154,18 +156,18 @@ class Bar:
     end_s: float
     left: float
     width: float
-    lane: int
+    row: int
     is_faded: bool
 
     @property
     def top_px(self) -> int:
         """Distance from the top of the timeline."""
-        return self.lane * _LANE_PX + 3
+        return self.row * _ROW_PX + 3
 
     @property
     def height_px(self) -> int:
         """Height of the bar."""
-        return _LANE_PX - 6
+        return _ROW_PX - 6
 
     @property
     def is_numbered(self) -> bool:
@@ -199,16 +201,16 @@ class Timeline:
     label: str
     bars: Sequence[Bar]
     ticks: Sequence[Tick]
-    lanes_px: int
+    rows_px: int
 
     @property
     def height_px(self) -> int:
         """Height of the lanes and of the times below them."""
-        return self.lanes_px + _TICKS_PX
+        return self.rows_px + _TICKS_PX
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clip:
+class ClipView:
     """One clip as the template reads it.
 
     Args:
@@ -226,28 +228,28 @@ class Clip:
 
     number: int
     state: str
-    entry: Entry
+    entry: JournalEntry
     record: Record | None
     name: str
     folder: str
-    sheet: Sheet | None
+    sheet: ContactSheet | None
     timeline: Timeline | None
     doubt: str
     extra: Sequence[tuple[str, str]]
 
     @property
-    def glyph(self) -> str:
+    def icon(self) -> str:
         """The sign of its verdict."""
-        return GLYPHS[self.state]
+        return STATE_ICONS[self.state]
 
 
-def verdict(state: str) -> str:
+def displayed_state(state: str) -> str:
     """Return the state as the report counts it: a running clip is still pending."""
     return "pending" if state == "running" else state
 
 
 def render_page(
-    overview: Overview, page: Page, entries: Iterable[tuple[int, Entry]], *, timings: bool
+    overview: Overview, page: Page, entries: Iterable[tuple[int, JournalEntry]], *, timings: bool
 ) -> Iterator[str]:
     """Render one page piece by piece, reading one clip at a time.
 
@@ -264,7 +266,7 @@ def render_page(
         .stream(
             overview=overview,
             page=page,
-            clips=(clip_of(entry, number=number) for number, entry in entries),
+            clips=(to_clip_view(entry, number=number) for number, entry in entries),
             timings=timings,
             css=css,
             js=js,
@@ -276,22 +278,22 @@ def render_page(
     return iter(stream)
 
 
-def clip_of(entry: Entry, *, number: int) -> Clip:
+def to_clip_view(entry: JournalEntry, *, number: int) -> ClipView:
     """Return what the template needs of a clip."""
-    record = record_of(entry)
+    record = to_record(entry)
     source = PurePath(entry.item.source)
     folder = str(source.parent)
-    return Clip(
+    return ClipView(
         number=number,
-        state=verdict(entry.state),
+        state=displayed_state(entry.state),
         entry=entry,
         record=record,
         name=source.name or entry.item.source,
         folder="" if folder == "." else folder,
-        sheet=None if record is None else _sheet(entry.sheet),
+        sheet=None if record is None else _to_contact_sheet(entry.sheet),
         timeline=None if record is None else _timeline_of(record),
-        doubt="" if record is None else _doubt(record),
-        extra=_extra(entry.item.extra),
+        doubt="" if record is None else _uncertainty_reason(record),
+        extra=_format_extra(entry.item.extra),
     )
 
 
@@ -313,7 +315,7 @@ def timeline(
     length_s = end_s - start_s
     if length_s <= 0:
         return None
-    lanes = _lanes(spans)
+    rows = _assign_rows(spans)
     return Timeline(
         label=f"{len(spans)} span{'s' * (len(spans) != 1)} over {length_s:.1f} seconds",
         bars=[
@@ -323,15 +325,15 @@ def timeline(
                 end_s=last_s,
                 left=100 * (first_s - start_s) / length_s,
                 width=max(_MIN_BAR_PERCENT, 100 * (last_s - first_s) / length_s),
-                lane=lane,
+                row=row,
                 is_faded=is_faded,
             )
-            for number, ((first_s, last_s), lane, is_faded) in enumerate(
-                zip(spans, lanes, faded, strict=True), start=1
+            for number, ((first_s, last_s), row, is_faded) in enumerate(
+                zip(spans, rows, faded, strict=True), start=1
             )
         ],
         ticks=_ticks(start_s, end_s),
-        lanes_px=(max(lanes, default=0) + 1) * _LANE_PX,
+        rows_px=(max(rows, default=0) + 1) * _ROW_PX,
     )
 
 
@@ -349,20 +351,20 @@ def _timeline_of(record: Record) -> Timeline | None:
     return timeline(times, faded=faded, duration_s=record.media.duration_s)
 
 
-def _lanes(spans: Sequence[tuple[float, float]]) -> list[int]:
+def _assign_rows(spans: Sequence[tuple[float, float]]) -> list[int]:
     """Return for each span the first lane in which it overlaps no earlier one, else the last."""
-    taken: list[list[tuple[float, float]]] = [[] for _ in range(_MAX_LANES)]
-    lanes = []
+    taken: list[list[tuple[float, float]]] = [[] for _ in range(_MAX_ROWS)]
+    rows = []
     for first, last in spans:
         free = (
-            lane
-            for lane, others in enumerate(taken)
+            row
+            for row, others in enumerate(taken)
             if all(last <= start or first >= end for start, end in others)
         )
-        lane = next(free, _MAX_LANES - 1)
-        taken[lane].append((first, last))
-        lanes.append(lane)
-    return lanes
+        row = next(free, _MAX_ROWS - 1)
+        taken[row].append((first, last))
+        rows.append(row)
+    return rows
 
 
 def _ticks(start_s: float, end_s: float) -> list[Tick]:
@@ -388,7 +390,7 @@ def _seconds(time_s: float) -> str:
     return f"{time_s:.1f}".removesuffix(".0")
 
 
-def _sheet(data: bytes | None) -> Sheet | None:
+def _to_contact_sheet(data: bytes | None) -> ContactSheet | None:
     """Return the contact sheet, or None if the data is not a picture that browsers show."""
     if data is None:
         return None
@@ -404,20 +406,20 @@ def _sheet(data: bytes | None) -> Sheet | None:
         return None
     # Base64 has no character to escape.
     text = Markup(base64.b64encode(data).decode("ascii"))
-    return Sheet(type=kind, base64=text, width_px=width_px, height_px=height_px)
+    return ContactSheet(type=kind, base64=text, width_px=width_px, height_px=height_px)
 
 
-def _doubt(record: Record) -> str:
-    told = record.answer or record.grounding
-    notes = () if told is None else told.notes
+def _uncertainty_reason(record: Record) -> str:
+    result = record.answer or record.grounding
+    notes = () if result is None else result.notes
     doubts = [note.message for note in notes if note.code.startswith("answer.")]
     return "; ".join(doubts) if doubts else "unlike anything the model was trained on"
 
 
-def _extra(text: str) -> list[tuple[str, str]]:
+def _format_extra(text: str) -> list[tuple[str, str]]:
     pairs = []
-    for name, value in extra_of(text).items():
-        words = shown_value(value)
+    for name, value in parse_extra(text).items():
+        words = format_value(value)
         if len(words) > _MAX_EXTRA_CHARACTERS:
             words = f"{words[:_MAX_EXTRA_CHARACTERS]}\u2026"
         pairs.append((name, words))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from seedvideo.batch import inputs, scheduler
-from seedvideo.batch.inputs import Item, lists_of, read
+from seedvideo.batch.inputs import Item, find_manifests, read_inputs
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import Counts
@@ -42,11 +42,11 @@ def check_job(job: Job) -> None:
         SeedVideoError: if a list of its inputs is wrong as a whole, or its task needs words that
             neither it nor a row has.
     """
-    inputs.refuse_wrong_lists(job.inputs, folder=job.folder)
-    _refuse_unasked(job)
+    inputs.validate_manifests(job.inputs, folder=job.folder)
+    _check_task_words(job)
 
 
-def changed_settings(journal: Journal, job: Job) -> list[str]:
+def diff_settings(journal: Journal, job: Job) -> list[str]:
     """Return the names of the settings that differ from those of the run before."""
     before = journal.job()
     if before is None:
@@ -80,7 +80,7 @@ def plan_job(
     """
     if resume and "-" in job.inputs:
         # The list came through a pipe, and is in the journal.
-        if journal.noted("planned") != "whole":
+        if journal.get_meta("planned") != "whole":
             raise BatchError(
                 "batch.no_input",
                 "the job was stopped before all of its list was read",
@@ -88,10 +88,10 @@ def plan_job(
             )
         if journal.job() == job:
             return
-    journal.note("planned", "in part")
-    rows = inputs.read(job.inputs, folder=job.folder, stdin=stdin)
-    journal.plan(rows, job, prices.sha256, refused=progress.refused)
-    journal.note("planned", "whole")
+    journal.set_meta("planned", "in part")
+    rows = inputs.read_inputs(job.inputs, folder=job.folder, stdin=stdin)
+    journal.plan(rows, job, prices.sha256, on_bad_row=progress.report_bad_row)
+    journal.set_meta("planned", "whole")
 
 
 def run_planned(
@@ -124,14 +124,14 @@ def run_job(
     Raises:
         SeedVideoError: if the inputs or the journal cannot be used, or the model cannot be loaded.
     """
-    said = Progress() if progress is None else progress
+    reporter = Progress() if progress is None else progress
     check_job(job)
     with Journal.open(folder, write=True) as journal:
-        plan_job(journal, job, prices, said, resume=False, stdin=None)
-        return run_planned(journal, job, prices, said, limit=limit)
+        plan_job(journal, job, prices, reporter, resume=False, stdin=None)
+        return run_planned(journal, job, prices, reporter, limit=limit)
 
 
-def _refuse_unasked(job: Job) -> None:
+def _check_task_words(job: Job) -> None:
     """Refuse a job whose task needs words that neither it nor a row of its lists has.
 
     Raises:
@@ -153,14 +153,16 @@ def _refuse_unasked(job: Job) -> None:
         )
 
 
-def _any_row_has(job: Job, word: str) -> bool:
+def _any_row_has(job: Job, field: str) -> bool:
     """Whether a row has such a word; also where a list is a pipe, which can be read only once."""
-    lists = [one for one in lists_of(job.inputs, folder=job.folder) if not one.endswith(".txt")]
-    if any((Path(job.folder) / one).is_fifo() for one in lists):
+    lists = [
+        name for name in find_manifests(job.inputs, folder=job.folder) if not name.endswith(".txt")
+    ]
+    if any((Path(job.folder) / name).is_fifo() for name in lists):
         return True
     try:
-        rows = read(lists, folder=job.folder)
-        return any(isinstance(row, Item) and bool(getattr(row, word)) for row in rows)
+        rows = read_inputs(lists, folder=job.folder)
+        return any(isinstance(row, Item) and bool(getattr(row, field)) for row in rows)
     except BatchError as error:
         if error.code != "batch.no_input":
             raise

@@ -15,14 +15,25 @@ from collections import deque
 from typing import Any, Final
 
 from seedvideo.batch import fingerprint
-from seedvideo.batch.duplicates import Order
-from seedvideo.batch.execution import OUR_HANDS, Hands, prompt_of, sheet_of
+from seedvideo.batch.duplicates import DuplicateGate
+from seedvideo.batch.execution import (
+    DEFAULT_ENTRYPOINTS,
+    Entrypoints,
+    get_prompt,
+    read_contact_sheet,
+)
 from seedvideo.batch.fingerprint import Content, content_from_dict
 from seedvideo.batch.job import Job
-from seedvideo.batch.journal import NO_PLACE, Journal
-from seedvideo.batch.journal_rows import Process as ProcessKind
+from seedvideo.batch.journal import END_POSITION, Journal
+from seedvideo.batch.journal_rows import ProcessKind
 from seedvideo.batch.journal_schema import JOURNAL_NAME
-from seedvideo.batch.processes import START_TIMEOUT_S, Clip, Model, Stops, Worker
+from seedvideo.batch.processes import (
+    START_TIMEOUT_S,
+    DecodeProcess,
+    InFlightItem,
+    ModelProcess,
+    SignalCounter,
+)
 from seedvideo.batch.progress import Progress
 from seedvideo.errors import DecodeError, ModelError, OutputError, SeedVideoError
 from seedvideo.model.backends.base import Prices
@@ -38,10 +49,10 @@ from seedvideo.utils.text import printable
 MAX_TRIES: Final = 2
 """How often an item is begun in one run before its failure is its verdict."""
 
-GRACE_S: Final = 5.0
+STOP_GRACE_S: Final = 5.0
 """Time that the model has to finish its clip once the job shall stop."""
 
-MAX_DEATHS_IN_A_ROW: Final = 6
+MAX_CONSECUTIVE_CRASHES: Final = 6
 """The model's process may end so often without one answer in between; then the job ends too."""
 
 _TICK_S: Final = 0.5
@@ -54,8 +65,8 @@ class Runner:
         journal: opened to write, the job planned.
         job: what is asked.
         prices: of its model.
-        progress: told what happens.
-        hands: who does the work.
+        progress: receives every event of the run.
+        entrypoints: functions that the processes call.
         limit: do only the first so many clips in the order of the input; those that are done count.
             None for all.
     """
@@ -67,23 +78,23 @@ class Runner:
         prices: Prices,
         *,
         progress: Progress,
-        hands: Hands = OUR_HANDS,
+        entrypoints: Entrypoints = DEFAULT_ENTRYPOINTS,
         limit: int | None = None,
     ) -> None:
         self._journal, self._job, self._prices = journal, job, prices
-        self._progress, self._hands = progress, hands
+        self._progress, self._entrypoints = progress, entrypoints
         self._settings = job.settings()
-        self._order = Order(journal, job)
-        self._before = NO_PLACE if limit is None else journal.place_after(limit)
-        self._to_do = journal.to_do(before=self._before)
-        self._workers: list[Worker] = []
-        self._model: Model | None = None
-        self._ready: deque[Clip] = deque()
-        self._under_way: dict[str, Clip] = {}
-        self._deaths = 0
+        self._gate = DuplicateGate(journal, job)
+        self._end_position = END_POSITION if limit is None else journal.position_after(limit)
+        self._pending = journal.count_pending(before=self._end_position)
+        self._workers: list[DecodeProcess] = []
+        self._model: ModelProcess | None = None
+        self._ready: deque[InFlightItem] = deque()
+        self._in_flight: dict[str, InFlightItem] = {}
+        self._model_crashes = 0
         self._busy_s = self._idle_s = 0.0
-        self._answered = self._answered_at_stop = self._visual_tokens = 0
-        self._unasked_ends = 0
+        self._answers = self._answers_at_stop = self._visual_tokens = 0
+        self._idle_crashes = 0
         self._selector = selectors.DefaultSelector()
 
     def run(self) -> bool:
@@ -97,96 +108,96 @@ class Runner:
             ModelError: if the model cannot be loaded, or its process ends again and again.
             OutputError: if the journal cannot be written, or is gone.
         """
-        is_whole = False
-        with Stops() as stops:
+        is_complete = False
+        with SignalCounter() as signals:
             try:
-                self._selector.register(stops, selectors.EVENT_READ)
+                self._selector.register(signals, selectors.EVENT_READ)
                 counts = self._journal.counts()
-                self._progress.started(
-                    counts, later=counts.pending - self._to_do, workers=self._job.workers
+                self._progress.report_start(
+                    counts, deferred=counts.pending - self._pending, workers=self._job.workers
                 )
-                is_whole = self._loop(stops)
+                is_complete = self._loop(signals)
             finally:
-                self._end_processes()
-        self._put_back()
-        self._note_speed()
-        wait_share = self._idle_s / (self._idle_s + self._busy_s) if self._busy_s else 0.0
-        self._progress.finished(
+                self._kill_processes()
+        self._requeue()
+        self._save_throughput()
+        wait_fraction = self._idle_s / (self._idle_s + self._busy_s) if self._busy_s else 0.0
+        self._progress.report_finish(
             self._journal.counts(),
-            is_whole=is_whole,
+            is_whole=is_complete,
             model_busy_s=round(self._busy_s, 3),
-            model_wait_share=round(wait_share, 4),
+            model_wait_share=round(wait_fraction, 4),
         )
-        return is_whole
+        return is_complete
 
-    def _loop(self, stops: Stops) -> bool:
+    def _loop(self, signals: SignalCounter) -> bool:
         stop_at_s = float("inf")
         while True:
-            if not stops.count:
-                self._feed()
-                if not self._under_way and not self._to_do:
+            if not signals.count:
+                self._dispatch()
+                if not self._in_flight and not self._pending:
                     return True
             elif stop_at_s == float("inf"):
-                stop_at_s = time.monotonic() + GRACE_S
-                self._answered_at_stop = self._answered
+                stop_at_s = time.monotonic() + STOP_GRACE_S
+                self._answers_at_stop = self._answers
                 # What they prepare would not be used any more.
-                self._end_workers()
-            elif self._is_stopped(stops, stop_at_s):
+                self._kill_workers()
+            elif self._may_stop(signals, stop_at_s):
                 return False
-            self._wait(stops)
+            self._poll(signals)
             self._check_deadlines()
             self._progress.tick(self._journal.counts())
 
-    def _is_stopped(self, stops: Stops, stop_at_s: float) -> bool:
+    def _may_stop(self, signals: SignalCounter, stop_at_s: float) -> bool:
         """Whether there is nothing left to wait for, or no time."""
         model = self._model
         is_idle = model is None or not model.is_ready or not model.clips
         # The model has one clip more than it works on: that one is for another time.
-        is_next = self._answered > self._answered_at_stop
-        return is_idle or is_next or stops.count > 1 or time.monotonic() >= stop_at_s
+        is_next = self._answers > self._answers_at_stop
+        return is_idle or is_next or signals.count > 1 or time.monotonic() >= stop_at_s
 
-    def _feed(self) -> None:
+    def _dispatch(self) -> None:
         """Give everybody something to do."""
         busy = sum(worker.clip is not None for worker in self._workers)
-        wanted = min(self._job.workers, self._to_do + busy)
+        wanted = min(self._job.workers, self._pending + busy)
         while len(self._workers) < wanted:
-            self._hire()
+            self._spawn_worker()
         for worker in self._workers:
-            if worker.is_idle and len(self._under_way) < 2 + self._job.workers:
-                for taken in self._journal.take(1, before=self._before):
-                    self._to_do -= 1
-                    clip = Clip(taken)
-                    self._under_way[clip.id] = clip
-                    self._order.begin(clip)
-                    worker.begin(clip, timeout_s=self._job.timeout_s)
-        if self._model is None and self._under_way:
-            self._model = Model(self._job, self._hands)
+            if worker.is_idle and len(self._in_flight) < 2 + self._job.workers:
+                for claimed in self._journal.claim(1, before=self._end_position):
+                    self._pending -= 1
+                    clip = InFlightItem(claimed)
+                    self._in_flight[clip.id] = clip
+                    self._gate.begin(clip)
+                    worker.assign(clip, timeout_s=self._job.timeout_s)
+        if self._model is None and self._in_flight:
+            self._model = ModelProcess(self._job, self._entrypoints)
             self._selector.register(self._model.process, selectors.EVENT_READ, self._model)
         while self._ready and self._model is not None and self._model.has_room:
-            self._model.begin(self._ready.popleft(), timeout_s=self._job.timeout_s)
+            self._model.assign(self._ready.popleft(), timeout_s=self._job.timeout_s)
 
-    def _hire(self) -> None:
-        worker = Worker(self._job, self._hands)
+    def _spawn_worker(self) -> None:
+        worker = DecodeProcess(self._job, self._entrypoints)
         self._workers.append(worker)
         self._selector.register(worker.process, selectors.EVENT_READ, worker)
 
-    def _wait(self, stops: Stops) -> None:
+    def _poll(self, signals: SignalCounter) -> None:
         for key, _ in self._selector.select(_TICK_S):
-            if key.fileobj is stops:
-                stops.drain()
-            elif isinstance(key.data, Worker) and key.data in self._workers:
-                self._hear_worker(key.data)
+            if key.fileobj is signals:
+                signals.drain()
+            elif isinstance(key.data, DecodeProcess) and key.data in self._workers:
+                self._on_worker_message(key.data)
             elif key.data is self._model and self._model is not None:
-                self._hear_model(self._model)
+                self._on_model_message(self._model)
 
-    def _hear_worker(self, worker: Worker) -> None:
+    def _on_worker_message(self, worker: DecodeProcess) -> None:
         try:
-            said = worker.process.read()
+            messages = worker.process.read()
         except (EOFError, ProtocolError) as error:
             has_exited = isinstance(error, EOFError)
-            self._lose_worker(worker, "decode.crashed", has_exited=has_exited)
+            self._on_worker_death(worker, "decode.crashed", has_exited=has_exited)
             return
-        for each in said:
+        for each in messages:
             if each.type == "ready":
                 worker.is_ready, worker.deadline_s = True, float("inf")
             elif each.type == "error" and not worker.is_ready:
@@ -194,71 +205,71 @@ class Runner:
             elif each.type == "content":
                 self._on_content(worker, each)
             else:
-                self._on_prepared(worker.rest(), each)
+                self._on_prepared(worker.finish(), each)
 
-    def _on_content(self, worker: Worker, said: Message) -> None:
+    def _on_content(self, worker: DecodeProcess, message: Message) -> None:
         clip = worker.clip
         assert clip is not None
-        values = {name: said.header[name] for name in ("size", "mtime_ns", "sha256")}
+        values = {name: message.header[name] for name in ("size", "mtime_ns", "sha256")}
         clip.content = Content(**values)
         try:
-            clip.fingerprint = fingerprint.of(
+            clip.fingerprint = fingerprint.result_key(
                 clip.content.sha256,
                 clip.item,
                 self._settings,
                 model_sha256=self._prices.sha256,
-                prompt=prompt_of(self._job, clip.item),
+                prompt=get_prompt(self._job, clip.item),
             )
         except SeedVideoError as error:
             worker.process.send("skip")
-            worker.rest()
-            self._fail(clip, error_to_dict(error))
+            worker.finish()
+            self._record_failure(clip, error_to_dict(error))
             return
-        refused = self._order.repeats_bytes(clip)
-        if refused is not None:
+        rejection = self._gate.find_exact_duplicate(clip)
+        if rejection is not None:
             worker.process.send("skip")
-            worker.rest()
-            self._settle_filtered(clip, refused.rule, refused.message)
-            self._release()
+            worker.finish()
+            self._record_filtered(clip, rejection.rule, rejection.message)
+            self._release_decided()
         # Filters decide before a record is used again, and they must see the clip.
-        elif self._order.takes_all and self._journal.known(clip.fingerprint):
+        elif self._gate.accepts_all and self._journal.has_result(clip.fingerprint):
             worker.process.send("skip")
-            worker.rest()
-            self._settle_done(clip, None)
+            worker.finish()
+            self._record_done(clip, None)
         else:
             worker.process.send("go")
 
-    def _on_prepared(self, clip: Clip, said: Message) -> None:
+    def _on_prepared(self, clip: InFlightItem, message: Message) -> None:
         """A decoding process is done with a clip."""
-        if said.type == "error":
-            self._fail(clip, said.header)
-        elif said.type == "refused":
-            self._settle_filtered(clip, said.header["rule"], said.header["message"])
+        if message.type == "error":
+            self._record_failure(clip, message.header)
+        elif message.type == "rejected":
+            self._record_filtered(clip, message.header["rule"], message.header["message"])
         else:
-            self._unasked_ends = 0
-            clip.file, clip.prepared = said.file, said.header
-            self._order.hold(clip)
-        self._release()
+            self._idle_crashes = 0
+            clip.file, clip.prepared = message.file, message.header
+            self._gate.hold(clip)
+        self._release_decided()
 
-    def _release(self) -> None:
+    def _release_decided(self) -> None:
         """Pass on the clips of which it is settled that they repeat none before them."""
-        for clip, refused in self._order.decided():
+        for clip, rejection in self._gate.pop_decided():
             assert clip.fingerprint is not None
-            if refused is not None:
-                self._settle_filtered(clip, refused.rule, refused.message)
-            elif self._journal.known(clip.fingerprint):
-                self._settle_done(clip, None)
+            if rejection is not None:
+                self._record_filtered(clip, rejection.rule, rejection.message)
+            elif self._journal.has_result(clip.fingerprint):
+                self._record_done(clip, None)
             else:
                 self._ready.append(clip)
 
-    def _hear_model(self, model: Model) -> None:
+    def _on_model_message(self, model: ModelProcess) -> None:
         try:
-            said = model.process.read()
+            messages = model.process.read()
         except (EOFError, ProtocolError) as error:
             has_exited = isinstance(error, EOFError)
-            self._lose_model(model, "model.crashed", has_exited=has_exited)
+            self._on_model_death(model, "model.crashed", has_exited=has_exited)
             return
-        for each in said:
+        for each in messages:
             if each.type == "ready":
                 if each.header["sha256"] != self._prices.sha256:
                     raise ModelError(
@@ -266,117 +277,123 @@ class Runner:
                         f"the model {printable(self._job.model)} changed while the job ran",
                         hint="run again",
                     )
-                model.ready()
+                model.mark_ready()
             elif not model.is_ready:
                 raise error_from_dict(each.header)
             else:
-                clip = model.end(timeout_s=self._job.timeout_s)
-                self._deaths = 0
-                self._answered += 1
+                clip = model.finish(timeout_s=self._job.timeout_s)
+                self._model_crashes = 0
+                self._answers += 1
                 if each.type == "record":
                     self._busy_s += each.header["spent_s"]
                     self._visual_tokens += each.header["visual_tokens"]
-                    self._settle_done(clip, each.header)
+                    self._record_done(clip, each.header)
                 else:
-                    self._fail(clip, each.header)
+                    self._record_failure(clip, each.header)
 
     def _check_deadlines(self) -> None:
         now_s = time.monotonic()
         for worker in [each for each in self._workers if each.deadline_s <= now_s]:
-            self._lose_worker(worker, "decode.timeout")
+            self._on_worker_death(worker, "decode.timeout")
         if self._model is not None and self._model.deadline_s <= now_s:
-            self._lose_model(self._model, "model.timeout")
+            self._on_model_death(self._model, "model.timeout")
 
-    def _lose_worker(self, worker: Worker, code: str, *, has_exited: bool = False) -> None:
+    def _on_worker_death(
+        self, worker: DecodeProcess, code: str, *, has_exited: bool = False
+    ) -> None:
         """A decoding process is dead, or is made so."""
         self._selector.unregister(worker.process)
         self._workers.remove(worker)
-        how = worker.process.kill(has_exited=has_exited)
+        cause = worker.process.kill(has_exited=has_exited)
         if worker.clip is None:
-            self._unasked_ends += 1
-            if self._unasked_ends >= MAX_DEATHS_IN_A_ROW:
-                why = _why(worker.process.stderr_tail)
+            self._idle_crashes += 1
+            if self._idle_crashes >= MAX_CONSECUTIVE_CRASHES:
+                why = _format_stderr(worker.process.stderr_tail)
                 raise DecodeError(
-                    "decode.crashed", f"decoding processes end unasked: one {how}{why}"
+                    "decode.crashed", f"decoding processes end unasked: one {cause}{why}"
                 )
-            self._note_restart("decode", how, None)
+            self._record_restart("decode", cause, None)
         else:
-            self._note_restart("decode", how, worker.clip)
-            fault = process_death_error(code, f"the decoding process {how}", self._job.timeout_s)
-            self._fail(worker.rest(), fault)
-            self._release()
+            self._record_restart("decode", cause, worker.clip)
+            error = process_death_error(code, f"the decoding process {cause}", self._job.timeout_s)
+            self._record_failure(worker.finish(), error)
+            self._release_decided()
 
-    def _lose_model(self, model: Model, code: str, *, has_exited: bool = False) -> None:
+    def _on_model_death(self, model: ModelProcess, code: str, *, has_exited: bool = False) -> None:
         """The model's process is dead, or is made so; what it had not begun is for the next."""
         self._selector.unregister(model.process)
-        how = model.process.kill(has_exited=has_exited)
+        cause = model.process.kill(has_exited=has_exited)
         self._idle_s += model.idle_s
         self._model = None
-        self._deaths += 1
+        self._model_crashes += 1
         if not model.is_ready:
             if code == "model.timeout":
-                how = f"had not loaded the model after {START_TIMEOUT_S:g} s and {how}"
-            raise ModelError(code, f"the model's process {how}{_why(model.process.stderr_tail)}")
-        if self._deaths >= MAX_DEATHS_IN_A_ROW:
-            again = f", the {self._deaths}th time in a row"
-            raise ModelError("model.crashed", f"the model's process {how}{again}")
-        self._note_restart("model", how, model.clips[0] if model.clips else None)
+                cause = f"had not loaded the model after {START_TIMEOUT_S:g} s and {cause}"
+            raise ModelError(
+                code, f"the model's process {cause}{_format_stderr(model.process.stderr_tail)}"
+            )
+        if self._model_crashes >= MAX_CONSECUTIVE_CRASHES:
+            crashes = f", the {self._model_crashes}th time in a row"
+            raise ModelError("model.crashed", f"the model's process {cause}{crashes}")
+        self._record_restart("model", cause, model.clips[0] if model.clips else None)
         if model.clips:
-            began = model.clips.popleft()
+            first = model.clips.popleft()
             self._ready.extendleft(reversed(model.clips))
-            self._fail(
-                began, process_death_error(code, f"the model's process {how}", self._job.timeout_s)
+            self._record_failure(
+                first,
+                process_death_error(code, f"the model's process {cause}", self._job.timeout_s),
             )
 
-    def _note_restart(self, process: ProcessKind, how: str, clip: Clip | None) -> None:
-        self._journal.restarted(process)
-        self._progress.restarted(process, how, None if clip is None else clip.id)
+    def _record_restart(self, process: ProcessKind, cause: str, clip: InFlightItem | None) -> None:
+        self._journal.record_restart(process)
+        self._progress.report_restart(process, cause, None if clip is None else clip.id)
 
-    def _fail(self, clip: Clip, values: dict[str, Any]) -> None:
+    def _record_failure(self, clip: InFlightItem, values: dict[str, Any]) -> None:
         """An item has failed: it is tried again, or that is its verdict."""
         self._check_folder()
-        told: tuple[str, str, str, str]
-        told = values["code"], values["stage"], values["message"], values["hint"]
-        if values["retryable"] and clip.taken.tries < MAX_TRIES:
-            self._journal.again(clip.id, *told)
-            self._to_do += 1
-            self._order.again(clip)
-            self._forget(clip)
+        sent: tuple[str, str, str, str]
+        sent = values["code"], values["stage"], values["message"], values["hint"]
+        if values["retryable"] and clip.claimed.tries < MAX_TRIES:
+            self._journal.mark_retry(clip.id, *sent)
+            self._pending += 1
+            self._discard(clip)
             return
         content = clip.content or content_from_dict(values)
         state = "failed"
         if values.get("is_deadly"):
             state = "quarantined"
-            self._journal.quarantined(clip.id, *told, content=content)
+            self._journal.mark_quarantined(clip.id, *sent, content=content)
         else:
             retryable = bool(values["retryable"])
-            self._journal.failed(clip.id, *told, retryable, content=content)
-        self._settled(clip, state, code=told[0], message=told[2])
+            self._journal.mark_failed(clip.id, *sent, retryable, content=content)
+        self._finish(clip, state, code=sent[0], message=sent[2])
 
-    def _settle_filtered(self, clip: Clip, rule: str, message: str) -> None:
+    def _record_filtered(self, clip: InFlightItem, rule: str, message: str) -> None:
         self._check_folder()
-        self._journal.filtered(clip.id, rule, message, clip.content)
-        self._settled(clip, "filtered")
+        self._journal.mark_filtered(clip.id, rule, message, clip.content)
+        self._finish(clip, "filtered")
 
-    def _settle_done(self, clip: Clip, told: dict[str, Any] | None) -> None:
+    def _record_done(self, clip: InFlightItem, sent: dict[str, Any] | None) -> None:
         """An item is done, by a record that the model told or that was known before."""
         self._check_folder()
         assert clip.fingerprint is not None
         assert clip.content is not None
-        record = None if told is None else told["record"]
-        sheet = None if clip.file is None or told is None else sheet_of(clip.file)
-        self._journal.done(clip.id, clip.fingerprint, clip.content, record, sheet)
-        self._settled(clip, "done", visual_tokens=0 if told is None else told["visual_tokens"])
+        record = None if sent is None else sent["record"]
+        sheet = None if clip.file is None or sent is None else read_contact_sheet(clip.file)
+        self._journal.mark_done(clip.id, clip.fingerprint, clip.content, record, sheet)
+        self._finish(clip, "done", visual_tokens=0 if sent is None else sent["visual_tokens"])
 
-    def _settled(self, clip: Clip, state: str, **facts: Any) -> None:
+    def _finish(self, clip: InFlightItem, state: str, **facts: Any) -> None:
         """The verdict is on the disk: now it may be told."""
-        self._order.settle(clip)
-        self._forget(clip)
-        self._progress.item(clip.id, state, spent_s=time.monotonic() - clip.began_s, **facts)
+        self._gate.finish(clip)
+        self._discard(clip)
+        self._progress.report_item(
+            clip.id, state, spent_s=time.monotonic() - clip.started_s, **facts
+        )
 
-    def _forget(self, clip: Clip) -> None:
-        clip.drop()
-        self._under_way.pop(clip.id, None)
+    def _discard(self, clip: InFlightItem) -> None:
+        clip.release()
+        self._in_flight.pop(clip.id, None)
 
     def _check_folder(self) -> None:
         """Refuse to write into a journal that nobody will find: its folder was removed."""
@@ -388,28 +405,28 @@ class Runner:
                 hint="run again: it begins anew",
             )
 
-    def _end_workers(self) -> None:
+    def _kill_workers(self) -> None:
         for worker in self._workers:
             self._selector.unregister(worker.process)
             worker.process.kill()
         self._workers.clear()
 
-    def _end_processes(self) -> None:
-        self._end_workers()
+    def _kill_processes(self) -> None:
+        self._kill_workers()
         if self._model is not None:
             self._idle_s += self._model.idle_s
             self._model.process.kill()
             self._model = None
         self._selector.close()
-        for clip in self._under_way.values():
-            clip.drop()
+        for clip in self._in_flight.values():
+            clip.release()
 
-    def _put_back(self) -> None:
-        for clip in self._under_way.values():
-            self._journal.put_back(clip.id)
-        self._under_way.clear()
+    def _requeue(self) -> None:
+        for clip in self._in_flight.values():
+            self._journal.release(clip.id)
+        self._in_flight.clear()
 
-    def _note_speed(self) -> None:
+    def _save_throughput(self) -> None:
         """Keep how fast the model was, for the estimates of a dry run."""
         if self._busy_s > 0 and self._visual_tokens:
             speed = {
@@ -417,8 +434,8 @@ class Runner:
                 "model_sha256": self._prices.sha256,
                 "task": self._job.task,
             }
-            self._journal.note("speed", json.dumps(speed))
+            self._journal.set_meta("speed", json.dumps(speed))
 
 
-def _why(stderr_tail: str) -> str:
+def _format_stderr(stderr_tail: str) -> str:
     return f": {printable(stderr_tail[:300])}" if stderr_tail else ""

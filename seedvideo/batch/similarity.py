@@ -49,28 +49,28 @@ SIGNATURE_VERSION: Final = 2
 NEAR_LEVELS: Final = 4.0
 """Distance up to which clips are near duplicates, where nothing else is asked."""
 
-CELL_SHARE: Final = 1.5
+MAX_CELL_RATIO: Final = 1.5
 """Times the allowed distance: what a single cell may differ by at any time."""
 
-MOVED_SHARE: Final = 0.75
+MOTION_FRACTION: Final = 0.75
 """Share of the movement in both clips by which a cell may differ beyond that."""
 
-AROUND_S: Final = 0.25
+TIME_TOLERANCE_S: Final = 0.25
 """Time before and after, in which the other clip may show the same."""
 
-SAME_DURATION: Final = 0.05
+MAX_DURATION_DIFF_FRACTION: Final = 0.05
 """Share of the longer clip by which the lengths of near duplicates may differ."""
 
-SAME_DURATION_S: Final = 0.25
+MIN_DURATION_TOLERANCE_S: Final = 0.25
 """Difference that is allowed in any case: another frame rate may move the end by some frames."""
 
 EXPOSURE_S: Final = 0.125
 """Time of which a picture is the mean."""
 
-_LEAST_EXPOSURES: Final = 64
+_MIN_EXPOSURES: Final = 64
 """Of clips that are long enough to have gaps between exposures."""
 
-_MOST_FRAMES: Final = 8
+_MAX_FRAMES_PER_EXPOSURE: Final = 8
 """Frames that are looked at for one exposure."""
 
 _SIDE_PX: Final = 32
@@ -97,9 +97,9 @@ class Signature:
     @property
     def step_s(self) -> float:
         """Time from the start of one exposure to that of the next."""
-        return step_of(self.duration_s)
+        return exposure_step_s(self.duration_s)
 
-    def at(self, step_s: float) -> npt.NDArray[np.uint8]:
+    def subsample(self, step_s: float) -> npt.NDArray[np.uint8]:
         """The exposures at a step that is the own one or a multiple of it."""
         return self.values[:: int(step_s / self.step_s)]
 
@@ -132,48 +132,50 @@ class Signature:
         return cls(duration_s, np.cumsum(change, axis=0, dtype=np.uint8))
 
 
-def step_of(duration_s: float) -> float:
+def exposure_step_s(duration_s: float) -> float:
     """Time between exposures in clips of some length: a power of two, so that grids coincide."""
-    if duration_s < 2 * _LEAST_EXPOSURES * EXPOSURE_S:
+    if duration_s < 2 * _MIN_EXPOSURES * EXPOSURE_S:
         return EXPOSURE_S
-    return math.ldexp(1.0, math.frexp(duration_s / _LEAST_EXPOSURES)[1] - 1)
+    return math.ldexp(1.0, math.frexp(duration_s / _MIN_EXPOSURES)[1] - 1)
 
 
-def exposures_in(duration_s: float, step_s: float) -> int:
+def count_exposures(duration_s: float, step_s: float) -> int:
     """How many whole exposures there are in so much time, but at least one."""
     return max(1, 1 + math.floor((duration_s - EXPOSURE_S) / step_s))
 
 
-def signature_of(clip: Video, window: Span) -> Signature:
+def compute_signature(clip: Video, window: Span) -> Signature:
     """Look at a part of a clip; decodes it up to once."""
     duration_s = seconds(window.end - window.start)
-    gap_s = step_of(duration_s)
-    count = exposures_in(duration_s, gap_s)
+    gap_s = exposure_step_s(duration_s)
+    count = count_exposures(duration_s, gap_s)
     times = [each for each in clip.times if each < window.end]
     starts = np.array([float(each) for each in times])
     ends = np.append(starts[1:], float(window.end))
-    shares: dict[int, list[tuple[int, float]]] = {}
+    weights: dict[int, list[tuple[int, float]]] = {}
     for number in range(count):
         begin = float(window.start) + number * gap_s
         end = min(begin + EXPOSURE_S, float(window.end))
         first = max(0, int(np.searchsorted(starts, begin, "right")) - 1)
         last = max(first + 1, int(np.searchsorted(starts, end, "left")))
-        shown = np.unique(np.linspace(first, last - 1, _MOST_FRAMES).round().astype(int))
+        shown = np.unique(
+            np.linspace(first, last - 1, _MAX_FRAMES_PER_EXPOSURE).round().astype(int)
+        )
         spent = np.minimum(ends[shown], end) - np.maximum(starts[shown], begin)
         spent = np.maximum(spent, 1e-6)
-        for rank, share in zip(shown.tolist(), (spent / spent.sum()).tolist(), strict=True):
-            shares.setdefault(rank, []).append((number, share))
+        for frame_index, weight in zip(shown.tolist(), (spent / spent.sum()).tolist(), strict=True):
+            weights.setdefault(frame_index, []).append((number, weight))
     sums = np.zeros((count, _VALUES))
-    ranks = sorted(shares)
-    targets = [Target(times[rank], _SIDE_PX, _SIDE_PX) for rank in ranks]
-    for rank, frame in zip(ranks, clip.reader.frames(targets), strict=True):
-        seen = _values(frame.pixels)
-        for number, share in shares[rank]:
-            sums[number] += share * seen
+    frame_indices = sorted(weights)
+    targets = [Target(times[frame_index], _SIDE_PX, _SIDE_PX) for frame_index in frame_indices]
+    for frame_index, frame in zip(frame_indices, clip.reader.frames(targets), strict=True):
+        frame_values = _frame_values(frame.pixels)
+        for number, weight in weights[frame_index]:
+            sums[number] += weight * frame_values
     return Signature(duration_s, np.rint(sums).clip(0, 255).astype(np.uint8))
 
 
-def _values(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+def _frame_values(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """Means of the cells of one picture."""
     red, green, blue = np.moveaxis(pixels.astype(np.float64), -1, 0)
     grey = 0.299 * red + 0.587 * green + 0.114 * blue
@@ -188,14 +190,14 @@ def _means(plane: npt.NDArray[np.float64], cells: int) -> npt.NDArray[np.float64
     return means.reshape(-1)
 
 
-def shortest_partner_s(duration_s: float) -> float:
+def min_partner_s(duration_s: float) -> float:
     """Length of the shortest clip that can be a near duplicate of one of this length."""
-    return duration_s - max(SAME_DURATION * duration_s, SAME_DURATION_S)
+    return duration_s - max(MAX_DURATION_DIFF_FRACTION * duration_s, MIN_DURATION_TOLERANCE_S)
 
 
-def longest_partner_s(duration_s: float) -> float:
+def max_partner_s(duration_s: float) -> float:
     """Length of the longest clip that can be a near duplicate of one of this length."""
-    return max(duration_s / (1 - SAME_DURATION), duration_s + SAME_DURATION_S)
+    return max(duration_s / (1 - MAX_DURATION_DIFF_FRACTION), duration_s + MIN_DURATION_TOLERANCE_S)
 
 
 def near_distance(one: Signature, other: Signature, levels: float) -> float | None:
@@ -207,34 +209,34 @@ def near_distance(one: Signature, other: Signature, levels: float) -> float | No
         levels: largest distance of near duplicates.
     """
     shorter_s, longer_s = sorted((one.duration_s, other.duration_s))
-    if shorter_s < shortest_partner_s(longer_s):
+    if shorter_s < min_partner_s(longer_s):
         return None
     step_s = max(one.step_s, other.step_s)
-    first, second = (each.at(step_s).astype(np.int16) for each in (one, other))
+    first, second = (each.subsample(step_s).astype(np.int16) for each in (one, other))
     count = min(len(first), len(second))
     grey = GREY_CELLS**2
     distance = float(np.abs(first[:count, :grey] - second[:count, :grey]).mean())
-    if distance > levels or _unlike_levels(first, second, step_s) > CELL_SHARE * levels:
+    if distance > levels or _max_unmatched_levels(first, second, step_s) > MAX_CELL_RATIO * levels:
         return None
     return distance
 
 
-def _around(step_s: float) -> int:
+def _tolerance_exposures(step_s: float) -> int:
     """Exposures before and after one that are within `AROUND_S` of it, but at least one."""
-    return max(1, int(AROUND_S / step_s))
+    return max(1, int(TIME_TOLERANCE_S / step_s))
 
 
-def _unlike_levels(
+def _max_unmatched_levels(
     one: npt.NDArray[np.int16], other: npt.NDArray[np.int16], step_s: float
 ) -> float:
     """How far a cell is at most from all that it shows around that time in the other clip."""
     count = min(len(one), len(other))
-    high, low = _extremes(one, _around(step_s), count)
-    other_high, other_low = _extremes(other, _around(step_s), count)
+    high, low = _extremes(one, _tolerance_exposures(step_s), count)
+    other_high, other_low = _extremes(other, _tolerance_exposures(step_s), count)
     one, other = one[:count], other[:count]
     beyond = np.maximum.reduce([one - other_high, other_low - one, other - high, low - other])
     moved = np.minimum(high - low, other_high - other_low)
-    return float((beyond - MOVED_SHARE * moved).max())
+    return float((beyond - MOTION_FRACTION * moved).max())
 
 
 def _extremes(
@@ -250,7 +252,7 @@ _GREY: Final = GREY_CELLS**2
 _REGIONS: Final = 4
 """Rows and columns of regions."""
 
-_BOX: Final = 3.0
+_BOX_SIDE_RATIO: Final = 3.0
 """Side of a box as a multiple of the allowed distance."""
 
 _SLACK_LEVELS: Final = 1e-3
@@ -278,87 +280,90 @@ class NearIndex:
         self._levels = levels
         self._boxes: dict[_Box, array[int]] = {}
         self._count = 0
-        self._places = np.zeros(_FIRST_ROWS, np.int64)
+        self._positions = np.zeros(_FIRST_ROWS, np.int64)
         self._durations_s = np.zeros(_FIRST_ROWS)
         self._regions = np.zeros((_FIRST_ROWS, _REGIONS**2), np.float32)
         self._high = np.zeros((_FIRST_ROWS, _GREY), np.uint8)
         self._low = np.zeros((_FIRST_ROWS, _GREY), np.uint8)
 
-    def add(self, place: int, asked: str, signature: Signature) -> None:
+    def add(self, position: int, task_key: str, signature: Signature) -> None:
         """Keep a clip.
 
         Args:
-            place: names it.
-            asked: only clips with the same one are found.
+            position: position of the clip in the job's order.
+            task_key: only clips with the same key are found.
             signature: of its pictures.
         """
         grey = signature.values[:, :_GREY]
         high, low = grey.max(axis=0), grey.min(axis=0)
         for octave in _octaves(signature.duration_s):
-            if self._count == len(self._places):
+            if self._count == len(self._positions):
                 self._grow()
             row, self._count = self._count, self._count + 1
-            self._places[row], self._durations_s[row] = place, signature.duration_s
+            self._positions[row], self._durations_s[row] = position, signature.duration_s
             self._high[row], self._low[row] = high, low
-            self._regions[row] = regions = _regions(signature, octave)
-            box = tuple(math.floor(mean / self._side) for mean in _SIGNS @ regions)
-            self._boxes.setdefault((asked, octave, box), array("q")).append(row)
+            self._regions[row] = regions = _region_means(signature, octave)
+            box = tuple(math.floor(mean / self._box_side) for mean in _SIGNS @ regions)
+            self._boxes.setdefault((task_key, octave, box), array("q")).append(row)
 
-    def candidates(self, asked: str, signature: Signature) -> list[int]:
+    def candidates(self, task_key: str, signature: Signature) -> list[int]:
         """Places of all kept clips that may be near duplicates of one, in ascending order."""
         found: set[int] = set()
         for octave in _octaves(signature.duration_s):
             # The mean over the exposures that are sure to be there is larger than that over all
             # exposures that are compared by no more than the ratio of their numbers.
-            compared = len(signature.at(_step_s(octave)))
-            reach = self._levels * compared / _sure(octave) + _SLACK_LEVELS
-            regions = _regions(signature, octave)
-            rows = self._rows_near(asked, octave, _SIGNS @ regions, reach)
-            found.update(self._places[self._kept(rows, signature, regions, reach)].tolist())
+            compared = len(signature.subsample(_step_s(octave)))
+            reach = self._levels * compared / _common_exposures(octave) + _SLACK_LEVELS
+            regions = _region_means(signature, octave)
+            rows = self._rows_near(task_key, octave, _SIGNS @ regions, reach)
+            found.update(
+                self._positions[self._filter_rows(rows, signature, regions, reach)].tolist()
+            )
         return sorted(found)
 
     @property
-    def _side(self) -> float:
-        return _BOX * self._levels
+    def _box_side(self) -> float:
+        return _BOX_SIDE_RATIO * self._levels
 
     def _rows_near(
-        self, asked: str, octave: int, means: npt.NDArray[np.float64], reach: float
+        self, task_key: str, octave: int, means: npt.NDArray[np.float64], reach: float
     ) -> npt.NDArray[np.int64]:
         """Rows in all boxes that a near duplicate may be in."""
         ranges = [
             range(
-                math.floor((mean - reach) / self._side), math.floor((mean + reach) / self._side) + 1
+                math.floor((mean - reach) / self._box_side),
+                math.floor((mean + reach) / self._box_side) + 1,
             )
             for mean in means.tolist()
         ]
-        boxes = (self._boxes.get((asked, octave, box)) for box in product(*ranges))
+        boxes = (self._boxes.get((task_key, octave, box)) for box in product(*ranges))
         found = [np.frombuffer(rows, np.int64) for rows in boxes if rows]
         return np.concatenate(found) if found else np.empty(0, np.int64)
 
-    def _kept(
+    def _filter_rows(
         self, rows: npt.NDArray[np.int64], signature: Signature, regions: _Floats, reach: float
     ) -> npt.NDArray[np.int64]:
         """The rows that pass what every near duplicate passes."""
-        long_s = signature.duration_s
-        shortest_s, longest_s = shortest_partner_s(long_s), longest_partner_s(long_s)
+        duration_s = signature.duration_s
+        shortest_s, longest_s = min_partner_s(duration_s), max_partner_s(duration_s)
         lengths_s = self._durations_s[rows]
         rows = rows[(lengths_s >= shortest_s - 1e-6) & (lengths_s <= longest_s + 1e-6)]
         rows = rows[np.abs(self._regions[rows] - regions).mean(axis=1) <= reach]
         if not len(rows):
             return rows
         # What this clip shows in exposures that are sure to be compared.
-        step_s = _step_s(_octaves(long_s)[-1])
-        shown = signature.at(step_s)[: exposures_in(shortest_s - 2e-6, step_s), :_GREY]
+        step_s = _step_s(_octaves(duration_s)[-1])
+        shown = signature.subsample(step_s)[: count_exposures(shortest_s - 2e-6, step_s), :_GREY]
         highest, lowest = shown.max(axis=0).astype(np.float32), shown.min(axis=0).astype(np.float32)
         high, low = self._high[rows].astype(np.float32), self._low[rows].astype(np.float32)
-        allowed = CELL_SHARE * self._levels + MOVED_SHARE * (high - low) + _SLACK_LEVELS
+        allowed = MAX_CELL_RATIO * self._levels + MOTION_FRACTION * (high - low) + _SLACK_LEVELS
         beyond = np.maximum(highest - high, low - lowest)
         kept: npt.NDArray[np.int64] = rows[(beyond <= allowed).all(axis=1)]
         return kept
 
     def _grow(self) -> None:
         more = math.ceil(self._count * _GROWTH) - self._count
-        for name in ("_places", "_durations_s", "_regions", "_high", "_low"):
+        for name in ("_positions", "_durations_s", "_regions", "_high", "_low"):
             old = getattr(self, name)
             added = np.zeros((more, *old.shape[1:]), old.dtype)
             setattr(self, name, np.concatenate([old, added]))
@@ -371,26 +376,24 @@ def _octave(duration_s: float) -> int:
 
 def _octaves(duration_s: float) -> range:
     """That of a length, and the next one if it may have partners there."""
-    return range(_octave(duration_s), _octave(longest_partner_s(duration_s) + 1e-6) + 1)
+    return range(_octave(duration_s), _octave(max_partner_s(duration_s) + 1e-6) + 1)
 
 
 @cache
 def _step_s(octave: int) -> float:
     """Of exposures in an octave."""
-    return step_of(2.0**octave)
+    return exposure_step_s(2.0**octave)
 
 
 @cache
-def _sure(octave: int) -> int:
+def _common_exposures(octave: int) -> int:
     """Exposures that all clips that are kept for an octave have."""
-    return (
-        exposures_in(shortest_partner_s(2.0**octave) - 2e-6, _step_s(octave)) if octave >= 0 else 1
-    )
+    return count_exposures(min_partner_s(2.0**octave) - 2e-6, _step_s(octave)) if octave >= 0 else 1
 
 
-def _regions(signature: Signature, octave: int) -> _Floats:
+def _region_means(signature: Signature, octave: int) -> _Floats:
     """Means of the regions over the exposures that are sure to be there."""
-    grey = signature.at(_step_s(octave))[: _sure(octave), :_GREY]
+    grey = signature.subsample(_step_s(octave))[: _common_exposures(octave), :_GREY]
     side = GREY_CELLS // _REGIONS
     cells = grey.sum(axis=0, dtype=np.uint32).reshape(_REGIONS, side, _REGIONS, side)
     sums = cells.sum(axis=(1, 3)).reshape(-1)

@@ -1,75 +1,188 @@
-"""The decoding process of a job: opens, filters, plans and decodes one clip after another.
+"""Worker processes of a batch job: `decode_main` prepares clips, `model_main` runs the model.
 
-It may hang or die at any time: the supervisor kills and replaces it. It writes nothing, and gives
-what it made back in a file without a name. It imports no torch.
+The supervisor starts each of them by name, in an interpreter of its own. A process may hang or die
+at any time; the supervisor then kills it and starts another one. The decode process writes no file:
+it returns each prepared clip in an anonymous file. It does not import torch. The model process
+loads the model once, then handles one prepared clip after another. It opens no video.
+
+A thread reads the supervisor's messages. It ends the process as soon as the supervisor closes its
+end, even if the main thread hangs, so that a killed job leaves no process behind.
 """
 
 import os
-from typing import Any
+import queue
+import socket
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any, Final
 
 from seedvideo.batch import fingerprint
-from seedvideo.batch.child import SupervisorChannel, report_errors, silence_stderr
-from seedvideo.batch.execution import named, pack
-from seedvideo.batch.filters import Refused
+from seedvideo.batch.execution import from_memfd, import_string, to_memfd
+from seedvideo.batch.filters import Rejection
 from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job
-from seedvideo.environment import limit_memory
-from seedvideo.errors import InputError
+from seedvideo.environment import is_out_of_memory, limit_memory
+from seedvideo.errors import InputError, SeedVideoError
 from seedvideo.media.source import show_path
 from seedvideo.media.worker_client import WORKER
-from seedvideo.model.backends.base import Prices
+from seedvideo.model.backends.base import Backend, Prices
 from seedvideo.utils.fork_server import start_server
+from seedvideo.utils.ipc import Message, MessageSocket, ProtocolError, error_to_dict
+
+_MAX_TRACE_CHARS: Final = 20_000
+_EXIT_NO_SUPERVISOR: Final = 3
+"""Exit status of a process whose supervisor has closed the connection."""
+
+_DECODE_OUT_OF_MEMORY: Final = "decode.out_of_memory"
+_MODEL_OUT_OF_MEMORY: Final = "model.out_of_memory"
 
 
-def main(descriptor: int) -> None:
-    """Serve the supervisor until it goes away."""
+class SupervisorChannel:
+    """A worker process's connection to the supervisor.
+
+    Args:
+        descriptor: file descriptor of the socket that the process was started with.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._socket = MessageSocket(socket.socket(fileno=descriptor))
+        self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def next(self) -> Message:
+        """Wait for the next message and return it."""
+        return self._messages.get()
+
+    def send(self, type: str, *, file: int | None = None, **values: Any) -> None:  # noqa: A002
+        """Send a message; end the process if the supervisor has closed the connection."""
+        try:
+            self._socket.send(type, file=file, **values)
+        except OSError:
+            os._exit(_EXIT_NO_SUPERVISOR)
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                for message in self._socket.read():
+                    self._messages.put(message)
+            except (EOFError, OSError, ProtocolError):
+                os._exit(_EXIT_NO_SUPERVISOR)
+
+
+@contextmanager
+def report_errors(
+    channel: SupervisorChannel, *, out_of_memory: str, **values: Any
+) -> Iterator[None]:
+    """Send an error raised in the block to the supervisor; the process continues.
+
+    Args:
+        channel: connection to the supervisor.
+        out_of_memory: code of the error that is reported when memory runs out.
+        values: further values of the message.
+    """
+    try:
+        yield
+    except MemoryError:
+        _report_out_of_memory(channel, out_of_memory, values)
+    except SeedVideoError as error:
+        channel.send("error", **error_to_dict(error), **values)
+    except Exception as error:  # noqa: BLE001
+        # A bug of seedvideo or of a library: it fails this clip only.
+        if is_out_of_memory(error):
+            _report_out_of_memory(channel, out_of_memory, values)
+            return
+        trace = "".join(traceback.format_exception(error))[-_MAX_TRACE_CHARS:]
+        hint = "this is a bug in seedvideo: report it with the file"
+        channel.send("error", **{**error_to_dict(error), "hint": hint}, trace=trace, **values)
+
+
+def _report_out_of_memory(channel: SupervisorChannel, code: str, values: dict[str, Any]) -> None:
+    channel.send(
+        "error",
+        code=code,
+        stage=code.partition(".")[0],
+        message="more memory is needed than is available or allowed",
+        hint="use fewer workers, a smaller budget, or smaller videos",
+        retryable=False,
+        **values,
+    )
+
+
+def silence_stderr() -> None:
+    """Discard everything written to stderr from now on: errors are sent as messages."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
+
+
+def decode_main(descriptor: int) -> None:
+    """Hash, filter and prepare clips until the supervisor closes the connection."""
     channel = SupervisorChannel(descriptor)
     setup = channel.next().header
-    worker = None
-    with report_errors(channel, out_of_memory=_MEMORY):
-        worker = _Worker(setup)
-    if worker is None:
+    decoder = None
+    with report_errors(channel, out_of_memory=_DECODE_OUT_OF_MEMORY):
+        decoder = _Decoder(setup)
+    if decoder is None:
         return
     silence_stderr()
     channel.send("ready")
-    start_server(WORKER)  # Beside the first clip's hashing; after that, clips need only forks.
+    # While the first clip is hashed; from then on, each clip only needs a fork.
+    start_server(WORKER)
     while True:
         message = channel.next()
         item = Item.from_json(message.header["id"], message.header["spec"])
-        with report_errors(channel, out_of_memory=_MEMORY, **_facts(item.source)):
-            worker.work(channel, item)
+        stat = _stat(item.source)
+        with report_errors(channel, out_of_memory=_DECODE_OUT_OF_MEMORY, **stat):
+            decoder.process(channel, item)
 
 
-_MEMORY = "decode.out_of_memory"
+def model_main(descriptor: int) -> None:
+    """Load the model and run it on prepared clips until the supervisor closes the connection."""
+    channel = SupervisorChannel(descriptor)
+    setup = channel.next().header
+    runner = None
+    with report_errors(channel, out_of_memory=_MODEL_OUT_OF_MEMORY):
+        runner = _ModelRunner(setup)
+    if runner is None:
+        return
+    silence_stderr()
+    channel.send("ready", name=runner.backend.name, sha256=runner.backend.sha256)
+    while True:
+        message = channel.next()
+        with report_errors(channel, out_of_memory=_MODEL_OUT_OF_MEMORY, id=message.header["id"]):
+            runner.process(channel, message)
 
 
-class _Worker:
-    """What a decoding process knows from its setup."""
+class _Decoder:
+    """State of a decode process: the job and its entry points."""
 
     def __init__(self, setup: dict[str, Any]) -> None:
         self.job = Job.from_json(setup["job"])
-        # Here a source is opened by its own name, which stays in the record.
+        # Sources are opened by the names that their records hold.
         os.chdir(self.job.folder)
-        self.prices: Prices = named(setup["prices"])(self.job.model)
-        self.prepare = named(setup["prepare"])
+        self.prices: Prices = import_string(setup["prices"])(self.job.model)
+        self.prepare = import_string(setup["prepare"])
         if self.job.memory_gib is not None:
             limit_memory(int(self.job.memory_gib * 2**30))
 
-    def work(self, channel: SupervisorChannel, item: Item) -> None:
-        """Hash one clip, and prepare it if that is still wanted."""
-        content = fingerprint.content(item.source)
+    def process(self, channel: SupervisorChannel, item: Item) -> None:
+        """Hash one clip; prepare it unless the supervisor replies "skip"."""
+        content = fingerprint.read_content(item.source)
         channel.send("content", size=content.size, mtime_ns=content.mtime_ns, sha256=content.sha256)
         if channel.next().type == "skip":
             return
         result = self.prepare(self.job, item, self.prices)
         _check_unchanged(item.source, content)
-        if isinstance(result, Refused):
-            channel.send("refused", rule=result.rule, message=result.message)
+        if isinstance(result, Rejection):
+            channel.send("rejected", rule=result.rule, message=result.message)
             return
         try:
-            file = pack(result.prepared, sheet=result.sheet)
+            file = to_memfd(result.prepared, sheet=result.sheet)
         except OSError as error:
-            # The file lies in memory, or in a folder for temporary files.
+            # The file is in memory, or in the folder for temporary files.
             raise MemoryError from error
         try:
             channel.send(
@@ -83,17 +196,45 @@ class _Worker:
             os.close(file)
 
 
-def _facts(source: str) -> dict[str, int]:
-    """Size and time of change before anything is read, so that a failure knows whose it is."""
+class _ModelRunner:
+    """State of a model process: the job and the loaded model."""
+
+    def __init__(self, setup: dict[str, Any]) -> None:
+        self.job = Job.from_json(setup["job"])
+        os.chdir(self.job.folder)  # The path of a model's folder may be relative, too.
+        self.run_item = import_string(setup["run"])
+        self.backend: Backend = import_string(setup["load"])(self.job.model)
+
+    def process(self, channel: SupervisorChannel, message: Message) -> None:
+        """Run the task of one prepared clip and send its record."""
+        started = perf_counter()
+        item = Item.from_json(message.header["id"], message.header["spec"])
+        assert message.file is not None
+        try:
+            shared = from_memfd(message.file)
+        finally:
+            os.close(message.file)
+        record = self.run_item(self.job, item, shared.prepared, self.backend)
+        channel.send(
+            "record",
+            id=item.id,
+            record=record.json_line(),
+            visual_tokens=record.usage.visual_tokens,
+            spent_s=perf_counter() - started,
+        )
+
+
+def _stat(source: str) -> dict[str, int]:
+    """Return size and modification time before the file is read, to be sent with an error."""
     try:
-        facts = os.stat(source)
+        stat = os.stat(source)
     except (OSError, ValueError):
-        return {}  # What is wrong with the name is told by whoever opens it.
-    return {"size": facts.st_size, "mtime_ns": facts.st_mtime_ns}
+        return {}  # Opening the file reports the problem.
+    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
 
 
 def _check_unchanged(source: str, content: fingerprint.Content) -> None:
-    """Refuse a clip of which the hash and the frames may not be of the same bytes."""
+    """Raise an error if the hash and the frames may be of different bytes."""
     try:
         now = os.stat(source)
         is_same = (now.st_size, now.st_mtime_ns) == (content.size, content.mtime_ns)

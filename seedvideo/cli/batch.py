@@ -21,7 +21,7 @@ from seedvideo.utils.files import refuse_unwritable
 from seedvideo.utils.text import printable
 
 if TYPE_CHECKING:
-    from seedvideo.batch.export import Exported
+    from seedvideo.batch.export import ExportResult
     from seedvideo.batch.journal_rows import Counts
     from seedvideo.batch.progress import Status
 
@@ -37,7 +37,7 @@ class StateChoice(Enum):
     RUNNING = "running"
     DONE = "done"
     FILTERED = "filtered"
-    FAILED = "failed"
+    FAILED_STATES = "failed"
     QUARANTINED = "quarantined"
 
 
@@ -70,38 +70,44 @@ def status(
     talk = Talk(quiet=quiet, verbose=verbose)
     with talk.guarded(COULD_NOT_START):
         sink = open_result(output, overwrite=overwrite)
-        from seedvideo.batch.progress import FAILED, listed, sentence_of, status_of, values_of
+        from seedvideo.batch.progress import (
+            FAILED_STATES,
+            entry_to_dict,
+            format_failure,
+            get_status,
+            iter_entries,
+        )
 
-        found = status_of(Path(folder))
-        failures = list(listed(Path(folder), states=FAILED)) if failed else []
+        found = get_status(Path(folder))
+        failures = list(iter_entries(Path(folder), states=FAILED_STATES)) if failed else []
     if as_json:
         values = found.to_json()
         if failed:
-            values["failed_clips"] = [values_of(entry) for entry in failures]
+            values["failed_clips"] = [entry_to_dict(entry) for entry in failures]
         text = json.dumps(values, ensure_ascii=True, allow_nan=False) + "\n"
     else:
         text = status_text(found, folder)
         for entry in failures:
-            text += f"{entry.state:<12}{printable(sentence_of(entry))}\n"
+            text += f"{entry.state:<12}{printable(format_failure(entry))}\n"
     with talk.guarded(SOME_FAILED), sink:
         sink.put(0, text)
 
 
 def status_text(found: "Status", folder: str) -> str:
     """A line a fact, for people."""
-    from seedvideo.batch.progress import duration
+    from seedvideo.batch.progress import format_duration
 
     counts = found.counts
-    lines = [("job", found.about), ("clips", f"{counts.total:,}: {told(counts)}")]
+    lines = [("job", found.job), ("clips", f"{counts.total:,}: {told(counts)}")]
     rest = counts.pending + counts.running
-    if found.holder is not None:
-        lines.append(("at work", f"process {found.holder.pid} on {found.holder.host}"))
+    if found.lock_owner is not None:
+        lines.append(("at work", f"process {found.lock_owner.pid} on {found.lock_owner.host}"))
     elif rest:
         lines.append(("at work", f"nobody; go on with: seedvideo batch run -o {quote(folder)}"))
-    if found.pace is not None:
-        lines.append(("pace", f"{found.pace:,.1f} clips a minute"))
+    if found.clips_per_min is not None:
+        lines.append(("pace", f"{found.clips_per_min:,.1f} clips a minute"))
     if rest and found.left_s is not None:
-        lines.append(("left", f"about {duration(found.left_s)}"))
+        lines.append(("left", f"about {format_duration(found.left_s)}"))
     restarts = [f"{count:,} of {kind}" for kind, count in found.restarts.items() if count]
     if restarts:
         lines.append(("restarts", f"processes started again: {', '.join(restarts)}"))
@@ -137,18 +143,18 @@ def list_clips(
     with talk.guarded(COULD_NOT_START):
         sink = open_result(output, overwrite=overwrite)
         from seedvideo.batch.journal_rows import STATES
-        from seedvideo.batch.progress import cells_of, listed, values_of
+        from seedvideo.batch.progress import entry_to_cells, entry_to_dict, iter_entries
 
         named = {choice.value for choice in states or ()}
         wanted = [state for state in STATES if state in named or not named]
         if code is not None:
             refuse_unknown(code, Path(folder))
     with talk.guarded(COULD_NOT_START), sink:
-        for entry in listed(Path(folder), states=wanted, code=code):
+        for entry in iter_entries(Path(folder), states=wanted, code=code):
             if as_json:
-                line = json.dumps(values_of(entry), ensure_ascii=True, allow_nan=False)
+                line = json.dumps(entry_to_dict(entry), ensure_ascii=True, allow_nan=False)
             else:
-                line = "\t".join(printable(cell) for cell in cells_of(entry))
+                line = "\t".join(printable(cell) for cell in entry_to_cells(entry))
             sink.put(0, f"{line}\n")
 
 
@@ -160,13 +166,13 @@ def refuse_unknown(code: str, folder: Path) -> None:
         BatchError: as `Journal.open` does.
     """
     from seedvideo.batch.journal import Journal
-    from seedvideo.batch.maintenance import CODES
+    from seedvideo.batch.maintenance import ERROR_CODES
 
     with Journal.open(folder, write=False) as journal:
         there = sorted({found for found, _, _ in journal.failures()})
-    if code in CODES or code in there:
+    if code in ERROR_CODES or code in there:
         return
-    nearest = suggestion(code, (*there, *CODES))
+    nearest = suggestion(code, (*there, *ERROR_CODES))
     known = f"; failures here have {', '.join(there)}" if there else ""
     raise typer.BadParameter(
         f"--code is {code[:80]!r}, which is not an error code{known}"
@@ -271,7 +277,7 @@ def _export_to_stdout(folder: str, form: Form, *, timings: bool, talk: Talk) -> 
         out = cast(BinaryIO, BytesOut())
         with Journal.open(Path(folder), write=False) as journal:
             made = export_to(out, journal, form, timings=timings)
-    if made.left_out:
+    if made.skipped:
         talk.note(f"{_clips(made.clips)}{_left_out(made)}")
 
 
@@ -279,9 +285,9 @@ def _clips(count: int) -> str:
     return f"{count:,} clip{'s' * (count != 1)}"
 
 
-def _left_out(made: "Exported") -> str:
-    are = "is" if made.left_out == 1 else "are"
-    return f"; {made.left_out:,} {are} not done and left out" if made.left_out else ""
+def _left_out(made: "ExportResult") -> str:
+    are = "is" if made.skipped == 1 else "are"
+    return f"; {made.skipped:,} {are} not done and left out" if made.skipped else ""
 
 
 @batch.command()
@@ -301,13 +307,13 @@ def doctor(
         sink = open_result(output, overwrite=overwrite)
     wrong = False
     with talk.guarded(SOME_FAILED), sink:
-        from seedvideo.batch.maintenance import check
+        from seedvideo.batch.maintenance import check_folder
 
-        for finding in check(Path(folder)):
+        for finding in check_folder(Path(folder)):
             wrong = wrong or finding.state == "wrong"
-            sink.put(0, f"{finding.state:<7} {finding.name:<12} {printable(finding.fact)}\n")
-            if finding.remedy:
-                sink.put(0, f"{'':<20} {printable(finding.remedy)}\n")
+            sink.put(0, f"{finding.state:<7} {finding.name:<12} {printable(finding.detail)}\n")
+            if finding.next_step:
+                sink.put(0, f"{'':<20} {printable(finding.next_step)}\n")
     if wrong:
         raise typer.Exit(SOME_FAILED)
 

@@ -311,7 +311,7 @@ def _run(
     talk: Talk,
 ) -> None:
     from seedvideo.batch.journal import Journal
-    from seedvideo.batch.run_job import changed_settings, plan_job, run_planned
+    from seedvideo.batch.run_job import diff_settings, plan_job, run_planned
 
     result = None
     try:
@@ -319,7 +319,7 @@ def _run(
             journal = Journal.open(folder, write=True)
         with journal, talk.guarded(COULD_NOT_START):
             progress = _progress(talk, json_events=json_events)
-            changed = changed_settings(journal, job)
+            changed = diff_settings(journal, job)
             if changed:
                 talk.note(
                     f"other settings than in the run before: {', '.join(changed)};"
@@ -352,7 +352,7 @@ def _progress(talk: Talk, *, json_events: bool) -> "Progress":
     if json_events:
         return Progress(event=lambda line: print(line, file=sys.stderr, flush=True))
     status = talk.status if sys.stderr.isatty() else None
-    return Progress() if talk.quiet else Progress(note=talk.note, status=status)
+    return Progress() if talk.quiet else Progress(info=talk.note, status=status)
 
 
 def _dry_run(
@@ -370,22 +370,22 @@ def _dry_run(
         from contextlib import chdir
 
         from seedvideo.batch import inputs
-        from seedvideo.batch.dry_run import estimate, known_speed
+        from seedvideo.batch.dry_run import estimate, last_throughput
         from seedvideo.batch.journal import Journal
         from seedvideo.batch.journal_schema import JOURNAL_NAME
-        from seedvideo.batch.progress import duration
+        from seedvideo.batch.progress import format_duration
 
         speed = None
         if output is not None and (Path(output) / JOURNAL_NAME).exists():
             with Journal.open(Path(output), write=False) as journal:
-                speed = known_speed(journal.noted("speed"), job, prices)
+                speed = last_throughput(journal.get_meta("speed"), job, prices)
         with chdir(job.folder):
             found = estimate(
-                inputs.read(job.inputs, stdin=sys.stdin.buffer),
+                inputs.read_inputs(job.inputs, stdin=sys.stdin.buffer),
                 job,
                 prices,
                 limit=limit,
-                planned=lambda count: talk.status(f"planned {count:,}"),
+                on_progress=lambda count: talk.status(f"planned {count:,}"),
             )
     talk.clear()
     told = found.to_json(job, speed, usd_per_mtok=price)
@@ -393,7 +393,7 @@ def _dry_run(
         write_out(json.dumps(told) + "\n")
         return
     lines = [
-        ("clips", f"{found.clips:,}, {duration(found.video_s)} of video"),
+        ("clips", f"{found.clips:,}, {format_duration(found.video_s)} of video"),
         *((f"{count:,} filtered", rule) for rule, count in sorted(found.filtered.items())),
         *(("not counted", f"{rule}: all are planned here") for rule in told["not_counted"]),
         *((f"{count:,} fail", code) for code, count in sorted(found.failures.items())),
@@ -401,18 +401,18 @@ def _dry_run(
         ("tokens", f"{found.tokens:,}, of which {found.visual_tokens:,} visual"),
         (
             "decoding",
-            f"about {duration(told['prepare_s'])} with {job.workers} workers, measured on these"
-            " clips",
+            f"about {format_duration(told['prepare_s'])} with {job.workers} workers,"
+            " measured on these clips",
         ),
         (
             "model",
             "not known before a first run in this folder"
             if told["model_s"] is None
-            else f"about {duration(told['model_s'])}, at the speed of the last run",
+            else f"about {format_duration(told['model_s'])}, at the speed of the last run",
         ),
     ]
     if told["total_s"] is not None:
-        lines.append(("in all", f"about {duration(told['total_s'])}"))
+        lines.append(("in all", f"about {format_duration(told['total_s'])}"))
     if price is not None:
         lines.append(("cost", f"${told['usd']:,.4f} at ${price:g} a million tokens"))
     write_out("".join(f"{name:<12}{fact}\n" for name, fact in lines))

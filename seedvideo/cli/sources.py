@@ -81,10 +81,10 @@ def read_rows(words: Sequence[str], *, talk: Talk) -> list[Row]:
 def _rows_of(word: str) -> Iterator[Row]:
     """What one word names; where that is nothing, an empty list yields nothing."""
     from seedvideo.batch import inputs
-    from seedvideo.batch.manifest import SUFFIXES
+    from seedvideo.batch.manifest import MANIFEST_SUFFIXES
 
     try:
-        for row in inputs.read([word], stdin=sys.stdin.buffer):
+        for row in inputs.read_inputs([word], stdin=sys.stdin.buffer):
             if isinstance(row, Item):
                 yield row
             elif not row.is_repeat:
@@ -96,7 +96,7 @@ def _rows_of(word: str) -> Iterator[Row]:
         if os.path.isdir(word):
             message = f"{shown}: no video in this folder"
             yield NoVideo(word, InputError("input.not_a_file", message, hint=error.hint))
-        elif not (word == "-" or word.lower().endswith(SUFFIXES)):
+        elif not (word == "-" or word.lower().endswith(MANIFEST_SUFFIXES)):
             message = f"{shown}: no file has a name like this"
             yield NoVideo(
                 word, InputError("input.not_found", message, hint="check the name and the folder")

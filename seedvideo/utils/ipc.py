@@ -54,7 +54,9 @@ _MAX_BYTES_PER_READ: Final = 1 << 20
 
 _BOOT: Final = (
     "import importlib, json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "importlib.import_module(sys.argv[2]).main(*map(int, sys.argv[3:]))"
+    "module, _, function = sys.argv[2].partition(':'); "
+    "run = getattr(importlib.import_module(module), function or 'main'); "
+    "run(*map(int, sys.argv[3:]))"
 )
 _KILL_TIMEOUT_S: Final = 10.0
 _STDERR_TAIL_BYTES: Final = 4096
@@ -352,16 +354,16 @@ def process_death_error(code: str, cause: str, timeout_s: float) -> dict[str, An
 
 
 def start_interpreter(
-    module: str,
+    entrypoint: str,
     descriptors: Sequence[int],
     *,
     environment: Mapping[str, str] = NO_VARIABLES,
     stderr: int | IO[bytes] = subprocess.DEVNULL,
 ) -> subprocess.Popen[bytes]:
-    """Start a clean interpreter that runs ``main(*descriptors)`` of a module.
+    """Start a clean interpreter that calls an entry point with descriptors.
 
     Args:
-        module: its full name.
+        entrypoint: ``package.module:function``, or ``package.module`` for its ``main``.
         descriptors: passed under the same numbers; no other descriptor is.
         environment: variables that it has in addition to this process's.
         stderr: where its error output goes.
@@ -377,7 +379,7 @@ def start_interpreter(
             "-c",
             _BOOT,
             json.dumps(module_path()),
-            module,
+            entrypoint,
             *map(str, descriptors),
         ],
         env={**os.environ, **environment},
@@ -401,7 +403,8 @@ class ChildProcess:
     """A child with a `MessageSocket`: start it, talk with it, kill it with all that it started.
 
     Args:
-        module: whose ``main`` it runs, with the descriptor of its end of the socket.
+        entrypoint: function that it calls with the descriptor of its end of the socket, as
+            `start_interpreter` takes it.
         setup: values of the first message that it gets.
         environment: variables that it has in addition to this process's.
 
@@ -413,14 +416,18 @@ class ChildProcess:
     """The last line that a killed one had written to stderr before it was ready."""
 
     def __init__(
-        self, module: str, setup: dict[str, Any], *, environment: Mapping[str, str] = NO_VARIABLES
+        self,
+        entrypoint: str,
+        setup: dict[str, Any],
+        *,
+        environment: Mapping[str, str] = NO_VARIABLES,
     ) -> None:
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         # Until it is ready: from then on it sends its errors in messages.
         self._stderr = _stderr_buffer()
         with its:
             self._process = start_interpreter(
-                module, [its.fileno()], environment=environment, stderr=self._stderr
+                entrypoint, [its.fileno()], environment=environment, stderr=self._stderr
             )
         ours.settimeout(SEND_TIMEOUT_S)
         self._socket = MessageSocket(ours)

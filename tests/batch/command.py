@@ -14,12 +14,12 @@ from functools import partial
 import seedvideo.model
 from seedvideo import cli
 from seedvideo.batch import scheduler
-from tests.batch.stage_doubles import HANDS, load
+from tests.batch.stage_doubles import ENTRYPOINTS, load
 
 # Under a shell that runs the tests in its background, Ctrl-C starts out ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-scheduler.Runner = partial(scheduler.Runner, hands=HANDS)
-scheduler.GRACE_S = float(os.environ.get("TEST_GRACE_S", scheduler.GRACE_S))
+scheduler.Runner = partial(scheduler.Runner, entrypoints=ENTRYPOINTS)
+scheduler.STOP_GRACE_S = float(os.environ.get("TEST_GRACE_S", scheduler.STOP_GRACE_S))
 seedvideo.model.prices = load
 if size := os.environ.get("TEST_FILE_BYTES"):
     # The soft limit only: the hands lift it in their own processes.

@@ -28,4 +28,6 @@ def planned(folder: Path, rows: Sequence[Item | BadRow], job: Job | None = None)
 
 
 def finish(journal: Journal, item: Item, *, content: Content = CONTENT) -> bool:
-    return journal.done(item.id, f"fp-{item.id}", content, record_of(item), b"sheet of " + b"x" * 9)
+    return journal.mark_done(
+        item.id, f"fp-{item.id}", content, record_of(item), b"sheet of " + b"x" * 9
+    )

@@ -92,7 +92,7 @@ def check_kills(folder: Path, *, trials: int, chance: random.Random) -> None:
         code, _, err = finish(clips, "-o", out, timeout_s=600)
         expect(code == 1, f"a resumed run ended with {code}: {err[-400:]}")
         with Journal.open(out, write=False) as journal:
-            expect(journal.problems() == [], "the journal is sound")
+            expect(journal.find_problems() == [], "the journal is sound")
         found = export(out, "jsonl", folder / "found.jsonl")
         expect(found == truth, f"after kill {kills} these lines differ: {_differ(truth, found)}")
         (folder / "found.jsonl").unlink()

@@ -90,23 +90,23 @@ def journal_of(folder: Path, *, task: str = "caption", hostile: bool = False) ->
             )
         )
         journal.plan(rows, Job(task=task, **words), MODEL)  # type: ignore[arg-type]
-        for taken in journal.take(len(names) - 1):
+        for taken in journal.claim(len(names) - 1):
             source = taken.item.source
             match taken.item.id:
                 case "short.mp4":
-                    journal.filtered("short.mp4", "min_duration", "0.4 s is short", CONTENT)
+                    journal.mark_filtered("short.mp4", "min_duration", "0.4 s is short", CONTENT)
                 case "bad.mp4":
-                    journal.failed(
+                    journal.mark_failed(
                         "bad.mp4", "media.corrupt", "media", f"{source}: damaged", "copy it again"
                     )
                 case "poison.mp4":
-                    journal.quarantined(
+                    journal.mark_quarantined(
                         "poison.mp4", "decode.crashed", "decode", f"{source}: SIGSEGV", "report it"
                     )
                 case name:
                     text = name if hostile else f"A dog runs in {name}."
                     record = record_for(task, source, text.replace("\udcff", "\ufffd"))
-                    journal.done(name, f"of {name!r}", CONTENT, record.json_line(), sheet())
+                    journal.mark_done(name, f"of {name!r}", CONTENT, record.json_line(), sheet())
     return folder
 
 

@@ -1,6 +1,6 @@
-"""Hands for the processes of a test's job: a model without weights, and clips that do harm by name.
+"""Entry points of a test's job: a model without weights, and clips that do harm by name.
 
-Processes are told of these by name, as ``tests.batch.stage_doubles:load``.
+Processes import them by name, such as ``tests.batch.stage_doubles:load``.
 """
 
 import os
@@ -9,8 +9,8 @@ import signal
 import time
 from pathlib import Path
 
-from seedvideo.batch.execution import Hands, Ready, prepare_item, tell_item
-from seedvideo.batch.filters import Refused
+from seedvideo.batch.execution import Entrypoints, PreparedItem, prepare_item, run_item
+from seedvideo.batch.filters import Rejection
 from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job
 from seedvideo.inference import ModelInput
@@ -18,9 +18,9 @@ from seedvideo.model.backends.base import Backend, Prices
 from seedvideo.records import Record
 from tests.synthetic_clips import ColourModel, SayingModel
 
-HANDS = Hands(
+ENTRYPOINTS = Entrypoints(
     prepare="tests.batch.stage_doubles:prepare",
-    tell="tests.batch.stage_doubles:tell",
+    run="tests.batch.stage_doubles:run",
     prices="tests.batch.stage_doubles:load",
     load="tests.batch.stage_doubles:load",
 )
@@ -37,7 +37,7 @@ def load(name: str) -> ColourModel:
     return SayingModel("") if name == "blank" else ColourModel()
 
 
-def prepare(job: Job, item: Item, prices: Prices) -> Ready | Refused:
+def prepare(job: Job, item: Item, prices: Prices) -> PreparedItem | Rejection:
     """As the real one, but for clips whose name says what they do to a process."""
     name = Path(item.source).stem
     if name.startswith("poison"):
@@ -56,7 +56,7 @@ def prepare(job: Job, item: Item, prices: Prices) -> Ready | Refused:
     return prepare_item(job, item, prices)
 
 
-def tell(job: Job, item: Item, prepared: ModelInput, model: Backend) -> Record:
+def run(job: Job, item: Item, prepared: ModelInput, model: Backend) -> Record:
     """As the real one, but for clips whose name says what they do to a model."""
     name = Path(item.source).stem
     if name.startswith("modelhang"):
@@ -67,7 +67,7 @@ def tell(job: Job, item: Item, prepared: ModelInput, model: Backend) -> Record:
         raise MemoryError
     if name.startswith("slow"):
         time.sleep(0.3)
-    return tell_item(job, item, prepared, model)
+    return run_item(job, item, prepared, model)
 
 
 def _first_time(item: Item) -> bool:

@@ -15,7 +15,7 @@ import pytest
 
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import State
-from seedvideo.batch.progress import status_of
+from seedvideo.batch.progress import get_status
 from tests.batch.command import are_gone, below, events, finish, start
 from tests.batch.jobs import Make, told
 from tests.media.still_files import pictures, saved
@@ -223,7 +223,7 @@ def test_a_worker_that_is_killed_is_replaced(tmp_path: Path, made: Make) -> None
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
         except (FileNotFoundError, ProcessLookupError):  # it has ended since it was listed
             continue
-        if b"batch.workers" in command:
+        if b"batch.workers:decode_main" in command:
             subprocess.run(["kill", "-9", str(pid)], check=True)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0
@@ -401,6 +401,6 @@ def test_a_process_that_is_started_again_is_said_and_counted(tmp_path: Path, mad
     assert lines.count(one) == 2
     assert sum("the model's process" in line for line in lines) == 2
     assert len(lines) == 5
-    found = status_of(tmp_path / "out")
+    found = get_status(tmp_path / "out")
     assert found.restarts == {"decode": 3, "model": 2}
     assert found.to_json()["restarts"] == {"decode": 3, "model": 2}

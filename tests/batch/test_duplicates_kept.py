@@ -12,7 +12,7 @@ import pytest
 
 from seedvideo import BatchError, ConfigError
 from seedvideo.batch import journal_schema
-from seedvideo.batch.duplicates import EXACT, SeenClip, Signatures
+from seedvideo.batch.duplicates import EXACT, ComparedClip, SignatureStore
 from seedvideo.batch.job import Filters, Job
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import State
@@ -40,9 +40,11 @@ DONE: tuple[State, ...] = ("done",)
 BOTH = Job(filters=Filters(duplicates=True))
 
 
-def seen(place: int, level: int = 90) -> SeenClip:
+def seen(position: int, level: int = 90) -> ComparedClip:
     signature = Signature(2.0, np.full((16, 384), level, np.uint8))
-    return SeenClip(place=place, asked="", fingerprint=f"{place:064x}", signature=signature)
+    return ComparedClip(
+        position=position, task_key="", fingerprint=f"{position:064x}", signature=signature
+    )
 
 
 def states(journal: Journal) -> list[str]:
@@ -52,13 +54,13 @@ def states(journal: Journal) -> list[str]:
 def make_old(folder: Path, job: Job = BOTH) -> None:
     """A journal as version 1 wrote it: one clip done, one left out, one still to do."""
     with planned(folder, items(3), job) as journal:
-        taken = [each.item for each in journal.take(2)]
+        taken = [each.item for each in journal.claim(2)]
         finish(journal, taken[0])
-        journal.filtered(taken[1].id, "duplicates", "looks like clip00000.mp4", CONTENT)
+        journal.mark_filtered(taken[1].id, "duplicates", "looks like clip00000.mp4", CONTENT)
         told = json.loads(job.to_json())
         assert set(told["filters"]) == set(OLD_FILTERS)
     with closing(sqlite3.connect(folder / journal_schema.JOURNAL_NAME)) as tables:
-        for name in journal_schema.CARRIED.split(", "):
+        for name in journal_schema.CARRIED_COLUMNS.split(", "):
             tables.execute(f"ALTER TABLE items DROP COLUMN {name}")
         tables.executescript(f"DROP TABLE signatures; {OLD_TABLE} PRAGMA user_version = 1;")
         old = (b"clip00000.mp4", "", 2.0, bytes(176))
@@ -111,15 +113,15 @@ def test_an_old_job_goes_on_and_is_compared_again(tmp_path: Path) -> None:
     with Journal.open(tmp_path, write=True) as journal:
         assert journal.job() == BOTH
         # As where the list came through a pipe: the rows are not planned again.
-        signatures = Signatures(journal)
+        signatures = SignatureStore(journal)
         assert states(journal) == ["pending"] * 3
         assert journal.counts().pending == 3
         # The record is used again, and what was compared now stays as it is.
-        assert journal.known("fp-clip00000.mp4")
-        for place, each in enumerate(journal.take(3)):
-            signatures.note(each.item.id, seen(place, 40 * place))
+        assert journal.has_result("fp-clip00000.mp4")
+        for position, each in enumerate(journal.claim(3)):
+            signatures.save(each.item.id, seen(position, 40 * position))
             finish(journal, each.item)
-        Signatures(journal)
+        SignatureStore(journal)
         assert states(journal) == ["done"] * 3
 
 
@@ -138,64 +140,64 @@ def test_signatures_of_an_old_journal_are_not_merged(tmp_path: Path) -> None:
     merged = merge([tmp_path / "old"], tmp_path / "new")
     assert (merged.unreadable, merged.counts.done, merged.counts.pending) == (0, 0, 2)
     with Journal.open(tmp_path / "new", write=True) as journal:
-        Signatures(journal)
+        SignatureStore(journal)
         assert states(journal) == ["pending"] * 3
 
 
 def test_a_signature_of_another_version_is_never_compared(tmp_path: Path) -> None:
     with planned(tmp_path, items(2), BOTH) as journal:
-        signatures = Signatures(journal)
-        first, second = (each.item for each in journal.take(2))
-        signatures.note(first.id, seen(0))
+        signatures = SignatureStore(journal)
+        first, second = (each.item for each in journal.claim(2))
+        signatures.save(first.id, seen(0))
         finish(journal, first)
-        assert signatures.kept(BOTH.filters).first_like(seen(1)) is not None
+        assert signatures.load_index(BOTH.filters).find_duplicate(seen(1)) is not None
         with journal.transaction() as tables:
             tables.execute("UPDATE signatures SET version = version + 1")
-        assert signatures.kept(BOTH.filters).first_like(seen(1)) is None
-        Signatures(journal)
+        assert signatures.load_index(BOTH.filters).find_duplicate(seen(1)) is None
+        SignatureStore(journal)
         assert states(journal) == ["pending", "running"]
         assert second.id == "clip00001.mp4"
 
 
 def test_a_damaged_signature_is_a_damaged_journal(tmp_path: Path) -> None:
     with planned(tmp_path, items(1), BOTH) as journal:
-        signatures = Signatures(journal)
-        (first,) = journal.take(1)
-        signatures.note(first.item.id, seen(0))
+        signatures = SignatureStore(journal)
+        (first,) = journal.claim(1)
+        signatures.save(first.item.id, seen(0))
         finish(journal, first.item)
         for harm in (b"no signature", zlib.compress(b"too short"), b""):
             with journal.transaction() as tables:
                 tables.execute("UPDATE signatures SET signature = ?", (harm,))
             with pytest.raises(BatchError) as caught:
-                signatures.kept(BOTH.filters)
+                signatures.load_index(BOTH.filters)
             assert caught.value.code == "batch.journal_damaged"
 
 
 def test_what_failed_on_its_second_time_measures_nothing(tmp_path: Path) -> None:
     with planned(tmp_path, items(2), BOTH) as journal:
-        signatures = Signatures(journal)
-        (first,) = journal.take(1)
-        signatures.note(first.item.id, seen(0))
+        signatures = SignatureStore(journal)
+        (first,) = journal.claim(1)
+        signatures.save(first.item.id, seen(0))
         finish(journal, first.item)
         journal.retry(states=DONE)
-        (again,) = journal.take(1)
-        assert signatures.begin(again.item.id) == 0
-        journal.failed(again.item.id, "media.corrupt", "media", "damaged", content=CONTENT)
-        assert signatures.kept(BOTH.filters).first_like(seen(1)) is None
+        (again,) = journal.claim(1)
+        assert signatures.reset(again.item.id) == 0
+        journal.mark_failed(again.item.id, "media.corrupt", "media", "damaged", content=CONTENT)
+        assert signatures.load_index(BOTH.filters).find_duplicate(seen(1)) is None
 
 
 def test_only_bytes_are_kept_where_only_bytes_are_compared(tmp_path: Path) -> None:
     rules = Filters(exact_duplicates=True)
     with planned(tmp_path, items(2), replace(BOTH, filters=rules)) as journal:
-        signatures = Signatures(journal)
-        (first,) = journal.take(1)
-        signatures.note(first.item.id, replace(seen(0), signature=None))
+        signatures = SignatureStore(journal)
+        (first,) = journal.claim(1)
+        signatures.save(first.item.id, replace(seen(0), signature=None))
         finish(journal, first.item)
-        kept = signatures.kept(rules)
-        assert kept.first_like(replace(seen(1), signature=None)) is None
-        same = kept.first_like(replace(seen(1), fingerprint=f"{0:064x}", signature=None))
+        kept = signatures.load_index(rules)
+        assert kept.find_duplicate(replace(seen(1), signature=None)) is None
+        same = kept.find_duplicate(replace(seen(1), fingerprint=f"{0:064x}", signature=None))
         assert same is not None
-        assert (same.rule, same.told(signatures.id_at(same.place))) == (
+        assert (same.rule, same.describe(signatures.id_at(same.position))) == (
             EXACT,
             "the same bytes as clip00000.mp4",
         )

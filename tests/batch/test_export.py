@@ -15,7 +15,7 @@ from pyarrow import parquet as arrow_parquet
 
 from seedvideo.batch import export as exporting
 from seedvideo.batch import export_tables
-from seedvideo.batch.export import FORMS, Exported, Form, export
+from seedvideo.batch.export import EXPORT_FORMATS, ExportFormat, ExportResult, export
 from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
@@ -37,7 +37,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return journal_of(tmp_path_factory.mktemp("hostile"), hostile=True)
 
 
-def exported(folder: Path, form: Form, output: Path, **wishes: bool) -> Exported:
+def exported(folder: Path, form: ExportFormat, output: Path, **wishes: bool) -> ExportResult:
     with Journal.open(folder, write=False) as journal:
         return export(journal, form, output, **wishes)
 
@@ -50,7 +50,7 @@ def all_bytes(path: Path) -> dict[str, bytes]:
 
 def test_json_lines_hold_every_clip_and_the_records_as_they_are(told: Path, tmp_path: Path) -> None:
     made = exported(told, "jsonl", tmp_path / "a.jsonl")
-    assert made == Exported(files=1, clips=8)
+    assert made == ExportResult(files=1, clips=8)
     rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert [row["state"] for row in rows] == STATES
     first = dict(rows[0])
@@ -91,8 +91,10 @@ def test_without_timings_no_second_is_told(told: Path, tmp_path: Path) -> None:
     assert b"<dt>pace</dt>" not in (tmp_path / "a.html").read_bytes()
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_the_same_journal_gives_the_same_bytes(form: Form, hostile: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", EXPORT_FORMATS)
+def test_the_same_journal_gives_the_same_bytes(
+    form: ExportFormat, hostile: Path, tmp_path: Path
+) -> None:
     made = [exported(hostile, form, tmp_path / name) for name in ("a", "b")]
     assert made[0] == made[1]
     assert all_bytes(tmp_path / "a") == all_bytes(tmp_path / "b")
@@ -160,9 +162,9 @@ def test_csv_of_the_other_tasks(task: str, column: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["srt", "vtt"])
-def test_subtitles_are_a_file_a_clip(form: Form, told: Path, tmp_path: Path) -> None:
+def test_subtitles_are_a_file_a_clip(form: ExportFormat, told: Path, tmp_path: Path) -> None:
     made = exported(told, form, tmp_path / "out")
-    assert made == Exported(files=4, clips=3, left_out=5)
+    assert made == ExportResult(files=4, clips=3, skipped=5)
     with (tmp_path / "out" / "names.csv").open(newline="") as file:
         names = {row["id"]: row["file"] for row in csv.DictReader(file)}
     assert list(names) == done_names()
@@ -196,7 +198,7 @@ def test_names_of_subtitles_are_brought_to_the_disk_at_once(
 
 
 @pytest.mark.parametrize("form", ["srt", "vtt"])
-def test_only_captions_make_subtitles(form: Form, tmp_path: Path) -> None:
+def test_only_captions_make_subtitles(form: ExportFormat, tmp_path: Path) -> None:
     folder = journal_of(tmp_path / "job", task="ask")
     with pytest.raises(ConfigError, match="for captions"):
         exported(folder, form, tmp_path / "out")
@@ -251,7 +253,7 @@ def test_no_cell_is_a_formula_and_no_row_is_torn(hostile: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("form", ["srt", "vtt"])
-def test_no_word_ends_a_cue(form: Form, hostile: Path, tmp_path: Path) -> None:
+def test_no_word_ends_a_cue(form: ExportFormat, hostile: Path, tmp_path: Path) -> None:
     exported(hostile, form, tmp_path / "out")
     for path in (tmp_path / "out").glob(f"*.{form}"):
         text = path.read_text(encoding="utf-8")
@@ -285,7 +287,7 @@ class FullDisk:
         self._file.close()
 
 
-def stopped_by(folder: Path, form: Form, output: Path) -> OutputError | None:
+def stopped_by(folder: Path, form: ExportFormat, output: Path) -> OutputError | None:
     try:
         exported(folder, form, output)
     except OutputError as error:
@@ -293,9 +295,9 @@ def stopped_by(folder: Path, form: Form, output: Path) -> OutputError | None:
     return None
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", EXPORT_FORMATS)
 def test_a_full_disk_tears_no_file(
-    form: Form, told: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    form: ExportFormat, told: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = tmp_path / "whole"
     exported(told, form, whole)
@@ -335,8 +337,8 @@ def test_an_export_that_fails_leaves_the_one_before(
     assert os.listdir(tmp_path) == ["a.jsonl"]
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_what_exists_stays(form: Form, told: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", EXPORT_FORMATS)
+def test_what_exists_stays(form: ExportFormat, told: Path, tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"mine")
     with pytest.raises(OutputError) as caught:
@@ -346,7 +348,7 @@ def test_what_exists_stays(form: Form, told: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
-def test_a_folder_is_no_file(form: Form, told: Path, tmp_path: Path) -> None:
+def test_a_folder_is_no_file(form: ExportFormat, told: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="is a folder"):
         exported(told, form, tmp_path)
 

@@ -23,9 +23,9 @@ __all__ = ["run"]
 def captioned(folder: Path, rows: list[Item], done: int) -> Path:
     with Journal.open(folder, write=True) as journal:
         journal.plan(rows, Job(), MODEL)
-        for taken in journal.take(done):
+        for taken in journal.claim(done):
             record = record_for("caption", taken.item.source, "A dog.").json_line()
-            journal.done(taken.item.id, f"of {taken.item.id}", CONTENT, record)
+            journal.mark_done(taken.item.id, f"of {taken.item.id}", CONTENT, record)
     return folder
 
 

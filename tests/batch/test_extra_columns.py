@@ -15,15 +15,15 @@ import pyarrow.parquet
 import pytest
 
 from seedvideo.batch import journal_schema
-from seedvideo.batch.export import Form, export
+from seedvideo.batch.export import ExportFormat, export
 from seedvideo.batch.inputs import (
-    MAX_BYTES,
-    MAX_VALUE_BYTES,
+    MAX_EXTRA_BYTES,
+    MAX_EXTRA_VALUE_BYTES,
     BadRow,
     Item,
-    extra_json,
-    extra_of,
-    read,
+    format_extra,
+    parse_extra,
+    read_inputs,
 )
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
@@ -42,21 +42,21 @@ ROWS: list[dict[str, Any]] = [
 
 
 def extras(path: Path) -> list[dict[str, Any]]:
-    return [extra_of(row.extra) for row in read([str(path)])]
+    return [parse_extra(row.extra) for row in read_inputs([str(path)])]
 
 
 def planned(folder: Path, path: Path, job: Job | None = None) -> Counts:
     """Plan a list and finish what is to do."""
     job = Job(folder=str(path.parent)) if job is None else job
     with Journal.open(folder, write=True) as journal:
-        counts = journal.plan(read([path.name], folder=job.folder), job, MODEL)
-        for taken in journal.take(99):
+        counts = journal.plan(read_inputs([path.name], folder=job.folder), job, MODEL)
+        for taken in journal.claim(99):
             record = record_for("caption", taken.item.source, "A dog.").json_line()
-            journal.done(taken.item.id, f"of {taken.item.source}", CONTENT, record)
+            journal.mark_done(taken.item.id, f"of {taken.item.source}", CONTENT, record)
         return counts
 
 
-def exported(folder: Path, form: Form, output: Path) -> bytes:
+def exported(folder: Path, form: ExportFormat, output: Path) -> bytes:
     with Journal.open(folder, write=False) as journal:
         export(journal, form, output)
     return output.read_bytes()
@@ -159,13 +159,15 @@ def test_huge_and_deep_values_are_bounded_and_said() -> None:
     for _ in range(500):
         deep = [deep]
     wide = {f"c{number}": "x" * 50_000 for number in range(30)}
-    found = extra_of(extra_json({"long": "y" * 10_000_000, "deep": deep, "short": 1}))
-    assert found["long"] == f"left out: 10,000,002 bytes, at most {MAX_VALUE_BYTES:,} are kept"
+    found = parse_extra(format_extra({"long": "y" * 10_000_000, "deep": deep, "short": 1}))
+    assert (
+        found["long"] == f"left out: 10,000,002 bytes, at most {MAX_EXTRA_VALUE_BYTES:,} are kept"
+    )
     assert "left out: more than 32 levels deep" in json.dumps(found["deep"])
     assert found["short"] == 1
-    kept = extra_json(wide)
-    assert len(kept) < MAX_BYTES + 10_000
-    values = extra_of(kept)
+    kept = format_extra(wide)
+    assert len(kept) < MAX_EXTRA_BYTES + 10_000
+    values = parse_extra(kept)
     assert list(values) == list(wide) and values["c0"] == wide["c0"]
     assert values["c29"].startswith("left out: 50,002 bytes")
 
@@ -183,7 +185,7 @@ def test_a_row_that_fails_keeps_its_columns_too(tmp_path: Path) -> None:
 def test_one_video_under_other_columns_is_several_rows(tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
     path.write_text("path,caption\na.mp4,one\na.mp4,two\na.mp4,two\n")
-    first, second, third = read([str(path)])
+    first, second, third = read_inputs([str(path)])
     assert isinstance(first, Item) and isinstance(second, Item) and isinstance(third, BadRow)
     assert second.id == f"{first.id}#2" and second.source == first.source
     assert third.code == "batch.id_repeated"
@@ -202,7 +204,7 @@ def test_another_value_does_nothing_again_and_is_in_the_next_export(tmp_path: Pa
 def to_version_2(folder: Path) -> None:
     """Make a journal what the version before wrote."""
     with closing(sqlite3.connect(folder / journal_schema.JOURNAL_NAME)) as connection:
-        for name in journal_schema.CARRIED.split(", "):
+        for name in journal_schema.CARRIED_COLUMNS.split(", "):
             connection.execute(f"ALTER TABLE items DROP COLUMN {name}")
         connection.execute("PRAGMA user_version = 2")
         connection.commit()
@@ -217,7 +219,7 @@ def test_a_journal_of_version_2_is_read_gone_on_with_and_merged(tmp_path: Path) 
     rows = exported(folder, "jsonl", tmp_path / "a.jsonl").splitlines()
     assert all("extra" not in json.loads(row) for row in rows)
     with Journal.open(folder, write=False) as journal:
-        assert journal.problems() == []
+        assert journal.find_problems() == []
     assert merge([folder], tmp_path / "merged").counts == Counts(done=2)
     # Gone on with, nothing is done again.
     assert planned(folder, path) == Counts(done=2)
@@ -233,6 +235,6 @@ def test_a_flipped_byte_in_them_is_noticed_and_a_merge_keeps_the_verdict(tmp_pat
         connection.execute("UPDATE items SET extra = replace(extra, 'cat', 'car')")
         connection.commit()
     with Journal.open(folder, write=False) as journal:
-        assert "check sum" in journal.problems()[0]
+        assert "check sum" in journal.find_problems()[0]
     made = merge([folder], tmp_path / "merged")
     assert (made.counts, made.unreadable) == (Counts(done=1), 1)

@@ -54,7 +54,7 @@ def test_each_clip_has_its_verdict_and_the_command_says_that_some_failed(
     with Journal.open(home / "out", write=False) as journal:
         found = {e.item.id: e.code or e.state for e in journal.entries()}
         assert journal.counts().pending == journal.counts().running == 0
-        assert journal.problems() == []
+        assert journal.find_problems() == []
     assert found == wanted
 
 

@@ -12,10 +12,10 @@ import pytest
 
 from seedvideo import BatchError, ConfigError, InputError
 from seedvideo.batch.fingerprint import Content
-from seedvideo.batch.inputs import BadRow, Item, read
+from seedvideo.batch.inputs import BadRow, Item, read_inputs
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
-from seedvideo.batch.manifest import MAX_ROW_BYTES, Seen
+from seedvideo.batch.manifest import MAX_ROW_BYTES, HashSet
 from tests.batch.journal_rows import MODEL, finish, planned
 from tests.tiers import by_tier
 
@@ -31,13 +31,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def items_of(*inputs: str, stdin: bytes = b"") -> list[Item]:
-    rows = list(read(inputs, stdin=io.BytesIO(stdin)))
+    rows = list(read_inputs(inputs, stdin=io.BytesIO(stdin)))
     assert all(isinstance(row, Item) for row in rows), rows
     return [row for row in rows if isinstance(row, Item)]
 
 
 def bad_rows(path: str) -> list[BadRow]:
-    return [row for row in read([path]) if isinstance(row, BadRow)]
+    return [row for row in read_inputs([path]) if isinstance(row, BadRow)]
 
 
 def test_files_folders_and_globs(folder: Path) -> None:
@@ -99,23 +99,23 @@ def test_a_job_that_is_gone_on_with_elsewhere_finds_the_same(
     Path("d/list.txt").write_text("x.mp4\n")
     Path("m.jsonl").write_text('{"path": "d/b.mp4", "id": "one"}\n{"path": 3}\n')
     job = Job(inputs=("d", "d/*.mp4*", "d/list.txt", "m.jsonl", str(folder / "d/sub"), "y.mp4"))
-    here = list(read(job.inputs))
+    here = list(read_inputs(job.inputs))
     os.utime("d/b.mp4", ns=(1, 1))
     content = Content(size=0, mtime_ns=1, sha256="0" * 64)
     with planned(folder / "out", here, job) as journal:
-        for taken in journal.take(99):
+        for taken in journal.claim(99):
             finish(journal, taken.item, content=content)
     (folder / "else").mkdir()
     monkeypatch.chdir(folder / "else")
     with Journal.open(folder / "out", write=True) as journal:
         kept = journal.job()
         assert kept is not None and kept == job
-        assert kept.path_of("d/b.mp4") == str(folder / "d/b.mp4")
-        there = list(read(kept.inputs, folder=kept.folder))
+        assert kept.resolve_path("d/b.mp4") == str(folder / "d/b.mp4")
+        there = list(read_inputs(kept.inputs, folder=kept.folder))
         assert there == here and len(there) == 11
         os.utime(folder / "d/b.mp4", ns=(5, 5))
         journal.plan(there, kept, MODEL)
-        again = [taken.item.id for taken in journal.take(99)]
+        again = [taken.item.id for taken in journal.claim(99)]
         assert "d/b.mp4" in again and "one" in again
     with pytest.raises(ConfigError, match="whole path"):
         Job(folder="d")
@@ -137,7 +137,7 @@ def test_rows_that_are_none_fail_alone(folder: Path) -> None:
         b'{"path": "last.mp4"}',
     ]
     Path("m.jsonl").write_bytes(b"\n".join(lines))
-    found = list(read(["m.jsonl"]))
+    found = list(read_inputs(["m.jsonl"]))
     assert [row.id for row in found if isinstance(row, Item)] == ["good.mp4", "last.mp4"]
     bad = [row for row in found if isinstance(row, BadRow)]
     assert [row.where for row in bad] == [f"m.jsonl line {n}" for n in range(2, 12)]
@@ -148,7 +148,7 @@ def test_rows_that_are_none_fail_alone(folder: Path) -> None:
 
 def test_csv_rows_that_are_none_fail_alone(folder: Path) -> None:
     Path("m.csv").write_text('path,id\na.mp4\n"b".mp4,x\n"c\nd.mp4",y\n' + "z" * 200_000 + ",w\n")
-    found = list(read(["m.csv"]))
+    found = list(read_inputs(["m.csv"]))
     assert [row.source for row in found if isinstance(row, Item)] == ["c\nd.mp4"]
     assert len([row for row in found if isinstance(row, BadRow)]) == 3
 
@@ -157,7 +157,7 @@ def test_csv_rows_that_are_none_fail_alone(folder: Path) -> None:
 def test_a_quote_left_open_costs_its_own_row_only(folder: Path, count: int) -> None:
     after = "".join(f"clip{number:06}.mp4,{number}\n" for number in range(count))
     Path("m.csv").write_text('path,id\na.mp4,a\nb.mp4,"b\n' + after)
-    found = list(read(["m.csv"]))
+    found = list(read_inputs(["m.csv"]))
     assert [row.id for row in found if isinstance(row, Item)] == ["a", *map(str, range(count))]
     (bad,) = [row for row in found if isinstance(row, BadRow)]
     assert (bad.where, bad.code) == ("m.csv line 3", "batch.row_invalid")
@@ -170,7 +170,7 @@ def test_a_csv_file_of_open_quotes_or_without_a_header_is_refused(folder: Path) 
     for text in ("path,id\n" + line + ("z" * 600_000 + "\n" + line) * 40, 'path,"id\na.mp4,a\n'):
         Path("m.csv").write_text(text)
         with pytest.raises(BatchError) as caught:
-            list(read(["m.csv"]))
+            list(read_inputs(["m.csv"]))
         assert caught.value.code == "batch.manifest_invalid"
         assert "no CSV" in caught.value.message
 
@@ -185,7 +185,7 @@ def test_repeated_ids_are_told_and_repeated_sources_get_names(folder: Path) -> N
         {"path": "c.mp4", "question": "one?"},
     ]
     Path("m.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    found = list(read(["m.jsonl"]))
+    found = list(read_inputs(["m.jsonl"]))
     assert [row.id for row in found if isinstance(row, Item)] == [
         *("x", "c.mp4", "c.mp4#2", "c.mp4#3")
     ]
@@ -199,7 +199,7 @@ def test_repeated_ids_are_told_and_repeated_sources_get_names(folder: Path) -> N
 
 def test_inputs_that_cannot_be_read_are_told(folder: Path) -> None:
     with pytest.raises(InputError) as missing:
-        list(read(["none.csv"]))
+        list(read_inputs(["none.csv"]))
     assert missing.value.code == "input.not_found"
     Path("m.parquet").write_bytes(b"PAR1 not")
     for inputs, code in (
@@ -208,12 +208,12 @@ def test_inputs_that_cannot_be_read_are_told(folder: Path) -> None:
         ([], "batch.no_input"),
     ):
         with pytest.raises(BatchError) as caught:
-            list(read(inputs))
+            list(read_inputs(inputs))
         assert caught.value.code == code
 
 
 def test_seen_holds_what_was_added() -> None:
-    seen = Seen()
+    seen = HashSet()
     assert all(seen.add(str(number)) for number in range(20_000))
     assert not any(seen.add(str(number)) for number in range(20_000))
     assert "19999" in seen and "20000" not in seen
@@ -223,10 +223,10 @@ def test_seen_holds_what_was_added() -> None:
 def test_a_path_and_the_same_path_with_words_are_two(folder: Path) -> None:
     mere, worded = "path,question\na.mp4,\n", "a.mp4,one?\n"
     Path("m.csv").write_text(mere + worded + worded + "a.mp4,\n")
-    found = list(read(["m.csv"]))
+    found = list(read_inputs(["m.csv"]))
     assert [row.id for row in found] == ["a.mp4", "a.mp4#2", "m.csv line 4", "m.csv line 5"]
     Path("n.csv").write_text("path,question\n" + worded + "a.mp4,\n" * 2 + worded)
-    found = list(read(["n.csv"]))
+    found = list(read_inputs(["n.csv"]))
     assert [row.id for row in found] == ["a.mp4", "a.mp4#2", "n.csv line 4", "n.csv line 5"]
 
 

@@ -12,11 +12,11 @@ import pytest
 from seedvideo import BatchError, OutputError
 from seedvideo.batch import journal_sync
 from seedvideo.batch.fingerprint import Content
-from seedvideo.batch.inputs import BadRow, Item, read
-from seedvideo.batch.job import Filters, Job, Shard, belongs
+from seedvideo.batch.inputs import BadRow, Item, read_inputs
+from seedvideo.batch.job import Filters, Job, Shard, in_shard
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import Counts, State
-from seedvideo.batch.journal_schema import holder_of
+from seedvideo.batch.journal_schema import get_lock_owner
 from tests.batch.journal_rows import CONTENT, MODEL, finish, items, planned, record_of
 from tests.tiers import by_tier
 
@@ -31,15 +31,15 @@ def test_items_are_taken_in_the_order_of_the_input(tmp_path: Path) -> None:
     rows = [Item(id=name, source=name) for name in ("c", "a", "b")]
     with planned(tmp_path, rows) as journal:
         assert journal.counts() == Counts(pending=3)
-        assert [taken.item for taken in journal.take(2)] == rows[:2]
+        assert [taken.item for taken in journal.claim(2)] == rows[:2]
         assert journal.counts() == Counts(pending=1, running=2)
-        assert [(each.item, each.tries) for each in journal.take(9)] == [(rows[2], 1)]
-        assert journal.take(1) == []
+        assert [(each.item, each.tries) for each in journal.claim(9)] == [(rows[2], 1)]
+        assert journal.claim(1) == []
 
 
 def test_done_is_kept_with_its_record_and_sheet(tmp_path: Path) -> None:
     with planned(tmp_path, items(1)) as journal:
-        item = journal.take(1)[0].item
+        item = journal.claim(1)[0].item
         assert finish(journal, item)
     with Journal.open(tmp_path, write=False) as journal:
         (entry,) = journal.entries()
@@ -55,12 +55,14 @@ def test_done_is_kept_with_its_record_and_sheet(tmp_path: Path) -> None:
 
 def test_a_second_finish_replaces_nothing(tmp_path: Path) -> None:
     with planned(tmp_path, items(1)) as journal:
-        item = journal.take(1)[0].item
+        item = journal.claim(1)[0].item
         assert finish(journal, item)
         other = Content(size=99, mtime_ns=99, sha256="c" * 64)
-        assert not journal.done(item.id, f"fp-{item.id}", other, record_of(item, "Other."), None)
-        assert not journal.failed(item.id, "media.corrupt", "media", "late")
-        assert not journal.put_back(item.id)
+        assert not journal.mark_done(
+            item.id, f"fp-{item.id}", other, record_of(item, "Other."), None
+        )
+        assert not journal.mark_failed(item.id, "media.corrupt", "media", "late")
+        assert not journal.release(item.id)
         (entry,) = journal.entries()
         assert (entry.record, entry.size, entry.sheet) == (
             record_of(item),
@@ -72,10 +74,10 @@ def test_a_second_finish_replaces_nothing(tmp_path: Path) -> None:
 
 def test_verdicts_other_than_done_say_why(tmp_path: Path) -> None:
     with planned(tmp_path, items(3)) as journal:
-        journal.take(3)
-        journal.filtered("clip00000.mp4", "min_duration", "0.5 s, below 1 s", CONTENT)
-        journal.failed("clip00001.mp4", "media.corrupt", "media", "bad \udc80", "copy it")
-        journal.quarantined("clip00002.mp4", "decode.crashed", "decode", "died twice")
+        journal.claim(3)
+        journal.mark_filtered("clip00000.mp4", "min_duration", "0.5 s, below 1 s", CONTENT)
+        journal.mark_failed("clip00001.mp4", "media.corrupt", "media", "bad \udc80", "copy it")
+        journal.mark_quarantined("clip00002.mp4", "decode.crashed", "decode", "died twice")
         left_out, failed, poison = journal.entries()
         assert (left_out.state, left_out.rule, left_out.size) == ("filtered", "min_duration", 10)
         assert (failed.state, failed.code, failed.stage, failed.hint, failed.retryable) == (
@@ -96,12 +98,12 @@ def test_verdicts_other_than_done_say_why(tmp_path: Path) -> None:
 
 def test_another_try_counts_and_one_put_back_does_not(tmp_path: Path) -> None:
     with planned(tmp_path, items(1)) as journal:
-        assert journal.take(1)[0].tries == 1
-        journal.put_back("clip00000.mp4")
-        assert journal.take(1)[0].tries == 1
-        journal.again("clip00000.mp4", "decode.crashed", "decode", "died")
+        assert journal.claim(1)[0].tries == 1
+        journal.release("clip00000.mp4")
+        assert journal.claim(1)[0].tries == 1
+        journal.mark_retry("clip00000.mp4", "decode.crashed", "decode", "died")
         assert next(journal.entries()).code == "decode.crashed"
-        assert journal.take(1)[0].tries == 2
+        assert journal.claim(1)[0].tries == 2
         assert finish(journal, items(1)[0])
         entry = next(journal.entries())
         assert (entry.state, entry.code, entry.tries) == ("done", None, 2)
@@ -109,11 +111,11 @@ def test_another_try_counts_and_one_put_back_does_not(tmp_path: Path) -> None:
 
 def test_what_is_under_way_when_the_job_dies_is_pending_and_comes_last(tmp_path: Path) -> None:
     journal = planned(tmp_path, items(3))
-    journal.take(1)
+    journal.claim(1)
     journal.close()
     with Journal.open(tmp_path, write=True) as journal:
         assert journal.counts() == Counts(pending=3)
-        taken = journal.take(3)
+        taken = journal.claim(3)
         assert [each.item.id[4:9] for each in taken] == ["00001", "00002", "00000"]
         assert [each.tries for each in taken] == [1, 1, 1]
         assert next(journal.entries()).interrupted == 1
@@ -124,25 +126,25 @@ def test_retry_by_code(tmp_path: Path) -> None:
         id="list.csv line 9", where="list.csv line 9", code="batch.row_invalid", message=""
     )
     with planned(tmp_path, [*items(3), bad]) as journal:
-        journal.take(3)
-        journal.failed("clip00000.mp4", "media.corrupt", "media", "")
-        journal.failed("clip00001.mp4", "input.not_found", "input", "")
-        journal.quarantined("clip00002.mp4", "decode.crashed", "decode", "")
+        journal.claim(3)
+        journal.mark_failed("clip00000.mp4", "media.corrupt", "media", "")
+        journal.mark_failed("clip00001.mp4", "input.not_found", "input", "")
+        journal.mark_quarantined("clip00002.mp4", "decode.crashed", "decode", "")
         assert journal.retry(code="media.corrupt") == 1
         assert journal.counts() == Counts(pending=1, failed=2, quarantined=1)
         assert journal.retry() == 2
         assert journal.counts() == Counts(pending=3, failed=1)
-        assert [each.tries for each in journal.take(9)] == [1, 1, 1]
+        assert [each.tries for each in journal.claim(9)] == [1, 1, 1]
 
 
 def test_a_record_is_used_again_under_the_name_of_the_copy(tmp_path: Path) -> None:
     first, copy = items(2)
     with planned(tmp_path, [first, copy]) as journal:
-        journal.take(2)
-        assert not journal.known("fp")
-        journal.done(first.id, "fp", CONTENT, record_of(first), b"s")
-        assert journal.known("fp")
-        journal.done(copy.id, "fp", CONTENT)
+        journal.claim(2)
+        assert not journal.has_result("fp")
+        journal.mark_done(first.id, "fp", CONTENT, record_of(first), b"s")
+        assert journal.has_result("fp")
+        journal.mark_done(copy.id, "fp", CONTENT)
         texts = [entry.record or "" for entry in journal.entries()]
         assert texts == [record_of(first), record_of(copy)]
         assert [entry.sheet for entry in journal.entries()] == [b"s", b"s"]
@@ -151,10 +153,10 @@ def test_a_record_is_used_again_under_the_name_of_the_copy(tmp_path: Path) -> No
 def test_wrong_calls_are_told(tmp_path: Path) -> None:
     with planned(tmp_path, items(1)) as journal:
         with pytest.raises(ValueError, match="no item"):
-            journal.failed("other", "media.corrupt", "media", "")
-        journal.take(1)
+            journal.mark_failed("other", "media.corrupt", "media", "")
+        journal.claim(1)
         with pytest.raises(ValueError, match="no record"):
-            journal.done("clip00000.mp4", "fp", CONTENT)
+            journal.mark_done("clip00000.mp4", "fp", CONTENT)
         assert journal.counts() == Counts(running=1)
         with pytest.raises(ValueError, match="two rows"):
             journal.plan(items(1) * 2, Job(), MODEL)
@@ -180,7 +182,7 @@ def test_many_rows_take_little_memory(tmp_path: Path, monkeypatch: pytest.Monkey
     with Journal.open(tmp_path / "out", write=True) as journal:
         tracemalloc.start()
         try:
-            counts = journal.plan(read([str(manifest)]), Job(), MODEL)
+            counts = journal.plan(read_inputs([str(manifest)]), Job(), MODEL)
             most_bytes = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -194,10 +196,10 @@ def test_many_rows_take_little_memory(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_the_same_job_again_changes_nothing(tmp_path: Path) -> None:
     rows = items(4)
     with planned(tmp_path, rows) as journal:
-        journal.take(3)
+        journal.claim(3)
         finish(journal, rows[0])
-        journal.failed(rows[1].id, "media.corrupt", "media", "", content=CONTENT)
-        journal.filtered(rows[2].id, "black", "", CONTENT)
+        journal.mark_failed(rows[1].id, "media.corrupt", "media", "", content=CONTENT)
+        journal.mark_filtered(rows[2].id, "black", "", CONTENT)
         before = list(journal.entries())
         assert journal.plan(rows, Job(workers=4, sheets=False), MODEL) == Counts(
             pending=1, done=1, failed=1, filtered=1
@@ -218,9 +220,9 @@ def test_the_same_job_again_changes_nothing(tmp_path: Path) -> None:
 def test_other_settings_make_everything_pending(tmp_path: Path, job: Job, model: str) -> None:
     rows = items(2)
     with planned(tmp_path, rows) as journal:
-        finish(journal, journal.take(1)[0].item)
+        finish(journal, journal.claim(1)[0].item)
         assert journal.plan(rows, job, model) == Counts(pending=2)
-        assert journal.known(f"fp-{rows[0].id}")
+        assert journal.has_result(f"fp-{rows[0].id}")
 
 
 def test_exactly_the_affected_items_run_again(tmp_path: Path) -> None:
@@ -228,7 +230,7 @@ def test_exactly_the_affected_items_run_again(tmp_path: Path) -> None:
     jobs = Item(id="jobs", source="a.mp4")
     job = Job(task="ask", question="Is it blue?")
     with planned(tmp_path, [own, jobs], job) as journal:
-        for taken in journal.take(2):
+        for taken in journal.claim(2):
             finish(journal, taken.item)
         journal.plan([own, jobs], replace(job, question="Is it green?"), MODEL)
         assert states(journal) == {"own": "done", "jobs": "pending"}
@@ -242,10 +244,10 @@ def test_a_file_that_changes_runs_again_and_one_that_is_gone_stays(tmp_path: Pat
     rows = [Item(id=path.name, source=str(path)) for path in names]
     rows.append(Item(id="late", source=str(tmp_path / "late")))
     with planned(tmp_path / "out", rows) as journal:
-        journal.take(4)
+        journal.claim(4)
         for row in rows[:3]:
             finish(journal, row)
-        journal.failed("late", "input.not_found", "input", "")
+        journal.mark_failed("late", "input.not_found", "input", "")
         os.utime(names[1], ns=(2_000, 2_000))
         names[2].unlink()
         (tmp_path / "late").write_bytes(b"x")
@@ -261,7 +263,7 @@ def test_a_file_that_changes_runs_again_and_one_that_is_gone_stays(tmp_path: Pat
 def test_rows_that_are_gone_are_kept_but_not_told(tmp_path: Path) -> None:
     rows = items(3)
     with planned(tmp_path, rows) as journal:
-        finish(journal, journal.take(1)[0].item)
+        finish(journal, journal.claim(1)[0].item)
         assert journal.plan(rows[1:], Job(), MODEL) == Counts(pending=2)
         assert rows[0].id not in states(journal)
         assert journal.plan(rows, Job(), MODEL) == Counts(pending=2, done=1)
@@ -270,7 +272,7 @@ def test_rows_that_are_gone_are_kept_but_not_told(tmp_path: Path) -> None:
 def test_rows_may_be_put_in_another_order(tmp_path: Path) -> None:
     rows = items(3)
     with planned(tmp_path, rows) as journal:
-        finish(journal, journal.take(1)[0].item)
+        finish(journal, journal.claim(1)[0].item)
         journal.plan(rows[::-1], Job(), MODEL)
         assert list(states(journal).values()) == ["pending", "pending", "done"]
 
@@ -290,9 +292,9 @@ def test_shards_split_the_rows_and_keep_their_places(tmp_path: Path) -> None:
     found: list[str] = []
     for index in (1, 2, 3):
         with planned(tmp_path / str(index), rows, Job(shard=Shard(index, 3))) as journal:
-            found += [taken.item.id for taken in journal.take(50)]
+            found += [taken.item.id for taken in journal.claim(50)]
     assert sorted(found) == [row.id for row in rows]
-    assert all(sum(belongs(row.id, Shard(i, 3)) for i in (1, 2, 3)) == 1 for row in rows)
+    assert all(sum(in_shard(row.id, Shard(i, 3)) for i in (1, 2, 3)) == 1 for row in rows)
 
 
 HOSTILE = [
@@ -311,9 +313,11 @@ HOSTILE = [
 def test_hostile_names_come_back_as_they_were(tmp_path: Path) -> None:
     rows = [Item(id=name, source=name, question=name) for name in HOSTILE]
     with planned(tmp_path, rows) as journal:
-        assert [each.item for each in journal.take(99)] == rows
+        assert [each.item for each in journal.claim(99)] == rows
         for row in rows:
-            journal.done(row.id, row.id.encode("utf-8", "replace").hex(), CONTENT, record_of(row))
+            journal.mark_done(
+                row.id, row.id.encode("utf-8", "replace").hex(), CONTENT, record_of(row)
+            )
     with Journal.open(tmp_path, write=False) as journal:
         told = list(journal.entries())
         assert [each.item for each in told] == rows
@@ -326,7 +330,7 @@ def test_clocks_that_jump_change_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     rows = items(3)
     with planned(tmp_path, rows) as journal:
         for row in rows:
-            assert journal.take(1)[0].item == row
+            assert journal.claim(1)[0].item == row
             finish(journal, row)
         assert journal.plan(rows, Job(), MODEL) == Counts(done=3)
 
@@ -341,10 +345,10 @@ def test_a_second_writer_is_refused_and_readers_are_not(tmp_path: Path) -> None:
         assert (caught.value.code, caught.value.retryable) == ("batch.locked", True)
         with Journal.open(tmp_path, write=False) as reader:
             assert reader.counts() == Counts(pending=2)
-            finish(journal, journal.take(1)[0].item)
+            finish(journal, journal.claim(1)[0].item)
             assert reader.counts() == Counts(pending=1, done=1)
-        assert holder_of(tmp_path) is not None
-    assert holder_of(tmp_path) is None
+        assert get_lock_owner(tmp_path) is not None
+    assert get_lock_owner(tmp_path) is None
     Journal.open(tmp_path, write=True).close()
 
 

@@ -90,7 +90,7 @@ def test_nothing_told_done_is_lost_when_the_process_is_killed(tmp_path: Path) ->
         if not (tmp_path / journal_schema.JOURNAL_NAME).exists():
             continue
         with Journal.open(tmp_path, write=True) as journal:
-            assert journal.problems() == []
+            assert journal.find_problems() == []
             done = {entry.item.id for entry in journal.entries(states=DONE)}
             assert set(told) <= done
     assert len(told) == len(set(told)) > rounds
@@ -133,17 +133,17 @@ def test_a_full_disk_at_any_write_loses_nothing(tmp_path: Path) -> None:
             journal._connection.execute(f"PRAGMA max_page_count = {pages}")
             try:
                 journal.plan(items(40), Job(), MODEL)
-                while taken := journal.take(1):
+                while taken := journal.claim(1):
                     item = taken[0].item
-                    journal.done(item.id, item.id, CONTENT, record_of(item), bytes(3_000))
+                    journal.mark_done(item.id, item.id, CONTENT, record_of(item), bytes(3_000))
                     done.append(item.id)
             except OutputError as error:
                 codes.append(error.code)
         with Journal.open(folder, write=True) as journal:
-            assert journal.problems() == []
+            assert journal.find_problems() == []
             assert [entry.item.id for entry in journal.entries(states=DONE)] == done
             journal.plan(items(40), Job(), MODEL)
-            while taken := journal.take(9):
+            while taken := journal.claim(9):
                 for each in taken:
                     finish(journal, each.item)
             assert journal.counts() == Counts(done=40)
@@ -172,7 +172,7 @@ def test_a_file_that_may_not_grow_is_a_full_disk(tmp_path: Path) -> None:
         )
         assert done.stdout == "output.disk_full\n"
         with Journal.open(folder, write=True) as journal:
-            assert journal.problems() == []
+            assert journal.find_problems() == []
             assert journal.counts().total == 500
 
 
@@ -193,7 +193,7 @@ def test_no_room_for_a_new_journal_is_a_full_disk(tmp_path: Path) -> None:
 
 def finished(folder: Path, count: int) -> Path:
     with planned(folder, items(count)) as journal:
-        while taken := journal.take(50):
+        while taken := journal.claim(50):
             for each in taken:
                 finish(journal, each.item)
     return folder / journal_schema.JOURNAL_NAME
@@ -232,14 +232,14 @@ def test_what_can_be_read_of_a_damaged_journal_is_kept(tmp_path: Path) -> None:
     whole[place + 5] ^= 1
     path.write_bytes(whole)
     with Journal.open(tmp_path / "bad", write=False) as journal:
-        assert len(journal.problems()) == 1
+        assert len(journal.find_problems()) == 1
         with pytest.raises(BatchError) as caught:
             list(journal.entries())
         assert caught.value.code == "batch.journal_damaged"
     merged = merge([tmp_path / "bad"], tmp_path / "new")
     assert (merged.counts, merged.unreadable) == (Counts(done=299, pending=1), 1)
     with Journal.open(tmp_path / "new", write=True) as journal:
-        assert journal.problems() == []
+        assert journal.find_problems() == []
         assert journal.plan(items(300), Job(), MODEL) == Counts(done=299, pending=1)
 
 
@@ -282,7 +282,7 @@ def test_shards_merge_to_what_one_job_makes(tmp_path: Path) -> None:
     rows = items(60)
     for index in (1, 2, 3):
         with planned(tmp_path / str(index), rows, Job(shard=Shard(index, 3))) as journal:
-            for each in journal.take(99):
+            for each in journal.claim(99):
                 finish(journal, each.item)
     merged = merge([tmp_path / "2", tmp_path / "3", tmp_path / "1"], tmp_path / "all")
     assert (merged.counts, merged.unreadable) == (Counts(done=60), 0)
@@ -294,11 +294,11 @@ def test_shards_merge_to_what_one_job_makes(tmp_path: Path) -> None:
 def test_merge_keeps_the_best_verdict_and_refuses_what_does_not_fit(tmp_path: Path) -> None:
     rows = items(2)
     with planned(tmp_path / "a", rows) as journal:
-        journal.take(2)
-        journal.failed(rows[0].id, "media.corrupt", "media", "")
+        journal.claim(2)
+        journal.mark_failed(rows[0].id, "media.corrupt", "media", "")
         finish(journal, rows[1])
     with planned(tmp_path / "b", rows[:1]) as journal:
-        journal.take(1)
+        journal.claim(1)
         finish(journal, rows[0])
     assert merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c").counts == Counts(done=2)
     with pytest.raises(OutputError) as exists:

@@ -13,7 +13,7 @@ from seedvideo.errors import DecodeError, ModelError
 from seedvideo.model.backends.base import Prices
 from seedvideo.utils.ipc import ChildProcess
 from tests.batch.jobs import Make, run
-from tests.batch.stage_doubles import HANDS
+from tests.batch.stage_doubles import ENTRYPOINTS
 from tests.synthetic_clips import ColourModel
 
 
@@ -45,9 +45,9 @@ def sleep(name: str) -> ColourModel:
 
 
 def test_decoding_processes_that_end_unasked_end_the_job(tmp_path: Path, made: Make) -> None:
-    hands = replace(HANDS, prices=f"{__name__}:die")
+    entrypoints = replace(ENTRYPOINTS, prices=f"{__name__}:die")
     with pytest.raises(DecodeError, match="end unasked: one ended with status 7: no room for a"):
-        run(tmp_path / "out", made("a-red"), hands=hands)
+        run(tmp_path / "out", made("a-red"), entrypoints=entrypoints)
     with Journal.open(tmp_path / "out", write=False) as journal:
         # Nothing is said of the clip: it was never begun.
         assert (journal.counts().pending, journal.counts().failed) == (1, 0)
@@ -56,11 +56,11 @@ def test_decoding_processes_that_end_unasked_end_the_job(tmp_path: Path, made: M
 def test_a_model_that_does_not_load_is_not_waited_for(
     tmp_path: Path, made: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hands = replace(HANDS, load=f"{__name__}:sleep")
+    entrypoints = replace(ENTRYPOINTS, load=f"{__name__}:sleep")
     for module in (processes, scheduler):
         monkeypatch.setattr(module, "START_TIMEOUT_S", 3.0)
     with pytest.raises(ModelError, match="had not loaded the model after 3 s") as told:
-        run(tmp_path / "out", made("a-red"), hands=hands)
+        run(tmp_path / "out", made("a-red"), entrypoints=entrypoints)
     assert told.value.code == "model.timeout"
     with Journal.open(tmp_path / "out", write=False) as journal:
         assert (journal.counts().done, journal.counts().failed) == (0, 0)

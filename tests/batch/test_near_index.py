@@ -5,9 +5,15 @@ import time
 import numpy as np
 import pytest
 
-from seedvideo.batch.duplicates import EXACT, NEAR, Duplicates, Repeat, SeenClip
+from seedvideo.batch.duplicates import EXACT, NEAR, ComparedClip, DuplicateIndex, DuplicateMatch
 from seedvideo.batch.job import Filters
-from seedvideo.batch.similarity import NearIndex, Signature, exposures_in, near_distance, step_of
+from seedvideo.batch.similarity import (
+    NearIndex,
+    Signature,
+    count_exposures,
+    exposure_step_s,
+    near_distance,
+)
 
 LENGTHS_S = (
     0.3,
@@ -32,15 +38,15 @@ LENGTHS_S = (
 
 def made(chance: np.random.Generator, long_s: float, like: Signature | None = None) -> Signature:
     """A random clip, or one near another."""
-    count = exposures_in(long_s, step_of(long_s))
+    count = count_exposures(long_s, exposure_step_s(long_s))
     if like is None:
         # Smooth in time, and much the same brightness: many are close by their means.
         start = chance.normal(120, 12, 384)
         values = start + np.cumsum(chance.normal(0, 1.5, (count, 384)), axis=0)
     else:
-        step = max(like.step_s, step_of(long_s))
-        values = like.at(step).astype(float)
-        values = np.repeat(values, int(step / step_of(long_s)), axis=0)
+        step = max(like.step_s, exposure_step_s(long_s))
+        values = like.subsample(step).astype(float)
+        values = np.repeat(values, int(step / exposure_step_s(long_s)), axis=0)
         values = np.pad(values, ((0, count), (0, 0)), mode="edge")[:count]
         values = values + chance.normal(0, chance.choice([0.1, 0.3, 2, 4]), values.shape)
         values = values + chance.choice([0, 0, 1, 3, 6])
@@ -64,14 +70,14 @@ def crowd(seed: int, count: int) -> list[Signature]:
 def test_no_pair_is_missed(levels: float) -> None:
     clips = crowd(int(levels), 80)
     index = NearIndex(levels)
-    for place, clip in enumerate(clips):
-        index.add(place, "", clip)
+    for position, clip in enumerate(clips):
+        index.add(position, "", clip)
     pairs = looks = 0
-    for place, clip in enumerate(clips):
+    for position, clip in enumerate(clips):
         truth = {p for p, o in enumerate(clips) if near_distance(clip, o, levels) is not None}
         found = index.candidates("", clip)
         assert truth <= set(found)
-        assert place in truth
+        assert position in truth
         pairs, looks = pairs + len(truth) - 1, looks + len(found) - 1
     assert pairs > 8
     assert looks < 0.5 * len(clips) ** 2
@@ -85,31 +91,35 @@ def test_only_what_is_asked_the_same_is_found() -> None:
     assert index.candidates("who?", clip) == []
 
 
-def walked(clips: list[SeenClip], order: list[int], rules: Filters) -> dict[int, Repeat | None]:
+def walked(
+    clips: list[ComparedClip], order: list[int], rules: Filters
+) -> dict[int, DuplicateMatch | None]:
     """Decide clips in the job's order while those of other places are there already."""
-    signatures = {clip.place: clip.signature for clip in clips}
+    signatures = {clip.position: clip.signature for clip in clips}
 
-    def at(place: int) -> Signature:
-        found = signatures[place]
+    def at(position: int) -> Signature:
+        found = signatures[position]
         assert found is not None
         return found
 
-    kept = Duplicates(rules, at)
-    told: dict[int, Repeat | None] = {}
-    for place in order:
-        told[place] = kept.first_like(clips[place])
-        if told[place] is None:
-            kept.keep(clips[place])
+    kept = DuplicateIndex(rules, at)
+    told: dict[int, DuplicateMatch | None] = {}
+    for position in order:
+        told[position] = kept.find_duplicate(clips[position])
+        if told[position] is None:
+            kept.add(clips[position])
     return told
 
 
 def test_the_first_in_the_order_is_named_as_by_brute_force() -> None:
     clips = [
-        SeenClip(place=place, asked="", fingerprint=f"{place % 70:064x}", signature=signature)
-        for place, signature in enumerate(crowd(3, 90))
+        ComparedClip(
+            position=position, task_key="", fingerprint=f"{position % 70:064x}", signature=signature
+        )
+        for position, signature in enumerate(crowd(3, 90))
     ]
     told = walked(clips, list(range(len(clips))), Filters(duplicates=True))
-    kept: list[SeenClip] = []
+    kept: list[ComparedClip] = []
     for clip in clips:
         same = [each for each in kept if each.fingerprint == clip.fingerprint]
         near = [
@@ -120,12 +130,14 @@ def test_the_first_in_the_order_is_named_as_by_brute_force() -> None:
         near = [(each, levels) for each, levels in near if levels is not None]
         expected = None
         if same:
-            expected = Repeat(rule=EXACT, place=same[0].place)
+            expected = DuplicateMatch(rule=EXACT, position=same[0].position)
         elif near:
-            expected = Repeat(rule=NEAR, place=near[0][0].place, distance_levels=near[0][1])
+            expected = DuplicateMatch(
+                rule=NEAR, position=near[0][0].position, distance_levels=near[0][1]
+            )
         else:
             kept.append(clip)
-        assert told[clip.place] == expected
+        assert told[clip.position] == expected
     rules = [repeat.rule for repeat in told.values() if repeat is not None]
     assert rules.count(EXACT) > 5 < rules.count(NEAR)
     alone = walked(clips, list(range(len(clips))), Filters(exact_duplicates=True))
@@ -136,7 +148,9 @@ def test_the_first_in_the_order_is_named_as_by_brute_force() -> None:
 
 def test_a_later_clip_is_never_the_one_that_stays() -> None:
     (clip,) = crowd(4, 1)
-    two = [SeenClip(place=n, asked="", fingerprint="ab" * 32, signature=clip) for n in (0, 1)]
+    two = [
+        ComparedClip(position=n, task_key="", fingerprint="ab" * 32, signature=clip) for n in (0, 1)
+    ]
     assert walked(two, [1, 0], Filters(duplicates=True)) == {1: None, 0: None}
 
 
@@ -145,12 +159,12 @@ def test_the_search_is_not_quadratic() -> None:
     starts = chance.uniform(20, 235, (3_000, 4, 4)).repeat(4, axis=1).repeat(4, axis=2)
     index, looks = NearIndex(4.0), []
     began_s = time.process_time()
-    for place, start in enumerate(starts):
+    for position, start in enumerate(starts):
         values = np.full((16, 384), 128, np.uint8)
         values[:, :256] = start.reshape(-1)
         clip = Signature(2.0, values)
         looks.append(len(index.candidates("", clip)))
-        index.add(place, "", clip)
+        index.add(position, "", clip)
     spent_s = time.process_time() - began_s
     assert sum(looks) < 30
     assert spent_s < 15

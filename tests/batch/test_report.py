@@ -123,9 +123,11 @@ def test_what_is_no_picture_is_left_out(tmp_path: Path) -> None:
     with Journal.open(folder, write=True) as journal:
         done: tuple[State, ...] = ("done",)
         journal.retry(states=done)
-        for taken in journal.take(3):
+        for taken in journal.claim(3):
             record = done_record(source=taken.item.source).json_line()
-            journal.done(taken.item.id, f"new {taken.item.id}", CONTENT, record, b"<svg onload=x>")
+            journal.mark_done(
+                taken.item.id, f"new {taken.item.id}", CONTENT, record, b"<svg onload=x>"
+            )
     page = page_of(folder, tmp_path / "a.html")
     assert [image for image in page.all("img") if "width" in image] == []
 
@@ -309,7 +311,7 @@ def test_the_totals_count_what_a_row_asks_about() -> None:
     whole = Item(id="a", source="a.mp4")
     windowed = replace(whole, start_s=Fraction(2), end_s=Fraction(7))
     open_ended = replace(whole, start_s=Fraction(9))
-    found = [report._looked_at_s(item, 10.0) for item in (whole, windowed, open_ended)]
+    found = [report._window_s(item, 10.0) for item in (whole, windowed, open_ended)]
     assert found == [10.0, 5.0, 1.0]
     beyond = replace(whole, start_s=Fraction(11), end_s=Fraction(12))
-    assert report._looked_at_s(beyond, 10.0) == 0.0
+    assert report._window_s(beyond, 10.0) == 0.0

@@ -10,7 +10,7 @@ import pytest
 from seedvideo.batch import maintenance as checking
 from seedvideo.batch.job import Filters, Job
 from seedvideo.batch.journal import Journal
-from seedvideo.batch.progress import united
+from seedvideo.batch.progress import union_length_s
 from seedvideo.batch.similarity import NEAR_LEVELS
 from tests.batch.sample_journal import CONTENT, journal_of, record_for
 from tests.cli.conftest import Run
@@ -45,7 +45,7 @@ def test_status_names_the_process_at_work(run: Run, job: Path) -> None:
 
 
 def test_time_in_which_nothing_ran_does_not_slow_the_pace() -> None:
-    assert united([(0, 60), (30, 90), (1000, 1030)]) == 120
+    assert union_length_s([(0, 60), (30, 90), (1000, 1030)]) == 120
 
 
 @pytest.mark.parametrize("command", ["status", "retry", "doctor"])
@@ -141,7 +141,7 @@ def test_export_of_answers_as_subtitles_is_wrong_usage(run: Run, tmp_path: Path)
 
 
 def test_doctor_of_a_sound_folder(run: Run, job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checking, "LEAST_FREE_BYTES", 0)
+    monkeypatch.setattr(checking, "MIN_FREE_BYTES", 0)
     result = run("batch", "doctor", job)
     assert result.code == 0, result.out
     assert {line.split()[0] for line in result.out.splitlines()} == {"ok"}
@@ -153,7 +153,7 @@ def test_doctor_finds_what_is_wrong(run: Run, job: Path, monkeypatch: pytest.Mon
         connection.execute("UPDATE records SET record = replace(record, 'dog', 'cat')")
         connection.execute("UPDATE items SET state = 'running' WHERE state = 'pending'")
     connection.close()
-    monkeypatch.setattr(checking, "LEAST_FREE_BYTES", 1 << 62)
+    monkeypatch.setattr(checking, "MIN_FREE_BYTES", 1 << 62)
     monkeypatch.setattr(checking, "_file_system", lambda folder: "nfs4")
     result = run("batch", "doctor", job)
     assert result.code == 1
@@ -173,9 +173,9 @@ def test_doctor_of_a_journal_that_is_none(run: Run, tmp_path: Path) -> None:
 def test_merge_joins_and_says_so(run: Run, tmp_path: Path) -> None:
     one, two = (journal_of(tmp_path / name) for name in ("one", "two"))
     with Journal.open(two, write=True) as journal:
-        (taken,) = journal.take(1)
+        (taken,) = journal.claim(1)
         record = record_for("caption", taken.item.source, "A cat.")
-        journal.done(taken.item.id, "late", CONTENT, record.json_line(), None)
+        journal.mark_done(taken.item.id, "late", CONTENT, record.json_line(), None)
     result = run("batch", "merge", one, two, "-o", tmp_path / "whole")
     assert result.code == 0, result.err
     assert result.err.endswith("4 done, 1 filtered, 2 failed, 1 quarantined\n")

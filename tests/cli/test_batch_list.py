@@ -9,8 +9,8 @@ import pytest
 from seedvideo.batch.inputs import BadRow, Item
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
-from seedvideo.batch.maintenance import CODES
-from seedvideo.batch.progress import naming
+from seedvideo.batch.maintenance import ERROR_CODES
+from seedvideo.batch.progress import prefix_id
 from tests.batch.sample_journal import MODEL, journal_of
 from tests.cli.conftest import Run
 from tests.test_docs import ERRORS
@@ -32,8 +32,8 @@ def from_a_list(tmp_path: Path) -> Path:
     ]
     with Journal.open(folder, write=True) as journal:
         journal.plan(rows, Job(), MODEL)
-        journal.take(1)
-        journal.failed("7", "media.corrupt", "media", "a\tb\n.mp4: damaged", "copy it again")
+        journal.claim(1)
+        journal.mark_failed("7", "media.corrupt", "media", "a\tb\n.mp4: damaged", "copy it again")
     return folder
 
 
@@ -137,7 +137,7 @@ def test_a_code_that_no_clip_has_is_no_mistake(run: Run, job: Path) -> None:
 
 def test_the_codes_are_those_of_the_page() -> None:
     page = ERRORS.read_text(encoding="utf-8").partition("## Warnings")[0]
-    assert set(CODES) == set(re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \|", page, re.M))
+    assert set(ERROR_CODES) == set(re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \|", page, re.M))
 
 
 @pytest.mark.parametrize(
@@ -150,4 +150,4 @@ def test_the_codes_are_those_of_the_page() -> None:
     ],
 )
 def test_a_failure_names_its_clip(item_id: str, message: str, named: str) -> None:
-    assert naming(item_id, message) == named
+    assert prefix_id(item_id, message) == named

@@ -16,7 +16,7 @@ from seedvideo.batch.progress import Progress
 from seedvideo.batch.scheduler import Runner
 from seedvideo.errors import ModelError, OutputError
 from tests.batch.jobs import JOB, Make, record_of, run, told
-from tests.batch.stage_doubles import HANDS, load
+from tests.batch.stage_doubles import ENTRYPOINTS, load
 from tests.resource_checks import held
 from tests.tiers import exhaustive
 
@@ -117,9 +117,9 @@ def test_the_model_keeps_its_memory_unless_someone_has_said_otherwise(
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_job(tmp_path: Path, made: Make) -> None:
-    hands = replace(HANDS, load="seedvideo.model:load")
+    entrypoints = replace(ENTRYPOINTS, load="seedvideo.model:load")
     with pytest.raises(ModelError) as caught:
-        run(tmp_path / "out", made("a-red"), hands=hands)
+        run(tmp_path / "out", made("a-red"), entrypoints=entrypoints)
     assert caught.value.code == "model.unknown"
     with Journal.open(tmp_path / "out", write=True) as journal:
         assert journal.counts().pending == 1
@@ -196,11 +196,11 @@ def test_a_record_that_is_known_is_used_again(tmp_path: Path, made: Make) -> Non
     (item,) = made("a-red")
     copy = Item(id="copy", source=str(tmp_path / "copy.mp4"))
     shutil.copy(item.source, copy.source)
-    hands = replace(HANDS, prepare="seedvideo.batch.execution:prepare_item")
-    first = run(tmp_path / "out", [item], hands=hands)
+    entrypoints = replace(ENTRYPOINTS, prepare="seedvideo.batch.execution:prepare_item")
+    first = run(tmp_path / "out", [item], entrypoints=entrypoints)
     # A second look at the same bytes would find hands that know nothing.
-    hands = replace(hands, prepare="tests.batch.stage_doubles:load")
-    both = run(tmp_path / "out", [item, copy], hands=hands)
+    entrypoints = replace(entrypoints, prepare="tests.batch.stage_doubles:load")
+    both = run(tmp_path / "out", [item, copy], entrypoints=entrypoints)
     assert [e.state for e in both.values()] == ["done", "done"]
     text, other = record_of(first["a-red"]), record_of(both["copy"])
     assert text is not None
@@ -215,5 +215,5 @@ def test_an_output_that_is_removed_ends_the_job(tmp_path: Path, made: Make) -> N
         journal.plan(made("a-red"), JOB, prices.sha256)
         os.rename(folder, tmp_path / "away")
         with pytest.raises(OutputError) as caught:
-            Runner(journal, JOB, prices, progress=Progress(), hands=HANDS).run()
+            Runner(journal, JOB, prices, progress=Progress(), entrypoints=ENTRYPOINTS).run()
     assert caught.value.code == "output.unwritable"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from seedvideo import pipeline
-from seedvideo.batch.execution import pack, sheet_of, unpack
+from seedvideo.batch.execution import from_memfd, read_contact_sheet, to_memfd
 from tests.synthetic_clips import ColourModel, paint
 
 
@@ -16,10 +16,10 @@ def test_what_arrives_is_what_was_sent(tmp_path: Path, sheet: bytes) -> None:
     clip = paint(tmp_path / "clip.mp4", ["red", "green", "blue"], shot_s=2.0)
     sent = pipeline.prepare(clip, model=ColourModel(), dense=True)
     assert len(sent.frame_sets) > 2
-    descriptor = pack(sent, sheet=sheet)
+    descriptor = to_memfd(sent, sheet=sheet)
     try:
-        assert sheet_of(descriptor) == (sheet or None)
-        parcel = unpack(descriptor)
+        assert read_contact_sheet(descriptor) == (sheet or None)
+        parcel = from_memfd(descriptor)
     finally:
         os.close(descriptor)
     come = parcel.prepared

@@ -12,11 +12,11 @@ from seedvideo import api
 from seedvideo.batch.similarity import (
     NEAR_LEVELS,
     Signature,
-    exposures_in,
+    compute_signature,
+    count_exposures,
+    exposure_step_s,
+    min_partner_s,
     near_distance,
-    shortest_partner_s,
-    signature_of,
-    step_of,
 )
 from seedvideo.config import SamplingConfig
 from seedvideo.pipeline import clip_window
@@ -140,7 +140,7 @@ def film(path: Path, draw: Draw, *, frames: int = FRAMES, first: int = 0) -> Pat
 
 def seen(path: Path, window: SamplingConfig = SamplingConfig()) -> Signature:  # noqa: B008  # never changes
     with api.open(path, workers=1) as clip:
-        return signature_of(clip, clip_window(clip, window))
+        return compute_signature(clip, clip_window(clip, window))
 
 
 @pytest.fixture(scope="module")
@@ -158,8 +158,8 @@ def test_no_two_scenes_are_near_duplicates(scenes: dict[str, Signature]) -> None
     }
     assert {pair: levels for pair, levels in found.items() if levels is not None} == {}
     # By their means alone many of them would be: the rule of the cells tells them apart.
-    step = step_of(2)
-    grey = {name: each.at(step)[:, :256].astype(float) for name, each in scenes.items()}
+    step = exposure_step_s(2)
+    grey = {name: each.subsample(step)[:, :256].astype(float) for name, each in scenes.items()}
     means = {pair: abs(grey[pair[0]] - grey[pair[1]]).mean() for pair in found}
     assert sum(levels < NEAR_LEVELS for levels in means.values()) > 25
     assert means["brought back", "thrown"] < 1 > means["hand", "room"]
@@ -218,7 +218,7 @@ def test_a_part_is_no_duplicate_of_the_whole(tmp_path: Path) -> None:
     ],
 )
 def test_the_number_of_exposures_is_bounded(duration_s: float, exposures: int) -> None:
-    assert exposures_in(duration_s, step_of(duration_s)) == exposures
+    assert count_exposures(duration_s, exposure_step_s(duration_s)) == exposures
 
 
 def test_packed_and_read_again() -> None:
@@ -234,7 +234,7 @@ def test_packed_and_read_again() -> None:
 def test_clips_near_a_change_of_step_are_compared() -> None:
     values = np.random.default_rng(6).integers(0, 256, (127, 384)).astype(np.uint8)
     below, above = Signature(15.99, values), Signature(16.05, values[::2])
-    assert (below.step_s, above.step_s) == (step_of(2), 2 * step_of(2))
+    assert (below.step_s, above.step_s) == (exposure_step_s(2), 2 * exposure_step_s(2))
     assert near_distance(below, above, 1.0) == near_distance(above, below, 1.0) == 0
-    assert shortest_partner_s(8.0) == pytest.approx(7.6)
+    assert min_partner_s(8.0) == pytest.approx(7.6)
     assert near_distance(Signature(15.1, values[:120]), above, 1.0) is None

@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 
 from seedvideo import BatchError
-from seedvideo.batch.inputs import read, refuse_wrong_lists
+from seedvideo.batch.inputs import read_inputs, validate_manifests
 from tests.cli.conftest import Run, run
 
 __all__ = ["run"]
@@ -61,7 +61,7 @@ def test_wrong_as_a_whole(
     monkeypatch.chdir(tmp_path)
     Path(name).write_bytes(data)
     with pytest.raises(BatchError) as caught:
-        refuse_wrong_lists([name])
+        validate_manifests([name])
     assert caught.value.code == "batch.manifest_invalid"
     assert message in caught.value.message and hint in caught.value.hint
     for words in (["-o", "out"], ["--dry-run"]):
@@ -74,7 +74,7 @@ def test_wrong_as_a_whole(
 def test_parquet_without_a_path(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.table({"file": ["a.mp4"]}), tmp_path / "m.parquet")
     with pytest.raises(BatchError, match="its columns are file"):
-        refuse_wrong_lists([str(tmp_path / "m.parquet")])
+        validate_manifests([str(tmp_path / "m.parquet")])
 
 
 def test_the_command_of_a_hint_mends_the_separators(
@@ -83,10 +83,10 @@ def test_the_command_of_a_hint_mends_the_separators(
     monkeypatch.chdir(tmp_path)
     Path("my list.csv").write_text('path;question\na.mp4;"one, two; three?"\n')
     with pytest.raises(BatchError) as caught:
-        refuse_wrong_lists(["my list.csv"])
+        validate_manifests(["my list.csv"])
     command = caught.value.hint.replace("python3", sys.executable)
     subprocess.run(["/bin/sh", "-c", command], check=True)
-    (item,) = read(["commas.csv"])
+    (item,) = read_inputs(["commas.csv"])
     assert getattr(item, "question", "") == "one, two; three?"
 
 
@@ -104,12 +104,12 @@ def test_the_command_of_a_hint_mends_the_separators(
 )
 def test_odd_lists_that_are_right(name: str, data: bytes, count: int, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(data)
-    assert len(list(read([str(tmp_path / name)]))) == count
+    assert len(list(read_inputs([str(tmp_path / name)]))) == count
 
 
 @pytest.mark.parametrize("name", ["m.txt", "m.csv", "m.jsonl"])
 def test_an_empty_list_is_no_input(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"")
     with pytest.raises(BatchError) as caught:
-        list(read([str(tmp_path / name)]))
+        list(read_inputs([str(tmp_path / name)]))
     assert caught.value.code == "batch.no_input"
