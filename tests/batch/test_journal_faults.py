@@ -24,7 +24,7 @@ import os, sys
 from pathlib import Path
 from tests.batch.journal_rows import finish, items, planned
 journal = planned(Path(sys.argv[1]), items(int(sys.argv[2])))
-while taken := journal.take(3):
+while taken := journal.claim(3):
     for each in taken:
         finish(journal, each.item)
         os.write(1, each.item.id.encode() + b"\\n")
@@ -158,7 +158,7 @@ def test_a_file_that_may_not_grow_is_a_full_disk(tmp_path: Path) -> None:
         "journal = planned(Path(sys.argv[1]), items(500))\n"
         "size = int(sys.argv[2]); resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))\n"
         "try:\n"
-        "    for each in journal.take(500): finish(journal, each.item)\n"
+        "    for each in journal.claim(500): finish(journal, each.item)\n"
         "except OutputError as error: print(error.code)\n"
     )
     for size in (100_000, 150_001, 222_222):
