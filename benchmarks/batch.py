@@ -181,10 +181,10 @@ def batched(name: str, folder: str, output: Path, workers: int) -> dict[str, Any
     from seedvideo.batch.job import Job
     from seedvideo.batch.progress import Progress
     from seedvideo.batch.scheduler import Runner
-    from seedvideo.model import prices as prices_of
+    from seedvideo.model import load_costs
 
     job = Job(inputs=(folder,), model=name, workers=workers)
-    prices = prices_of(name)
+    prices = load_costs(name)
     events: list[dict[str, Any]] = []
     progress = Progress(event=lambda line: events.append(json.loads(line)))
     with Watched.open(output, write=True) as journal:

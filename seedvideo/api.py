@@ -23,7 +23,7 @@ from seedvideo.config import (
 from seedvideo.errors import ConfigError
 from seedvideo.media.sharing import SharedLock, SharedSteps
 from seedvideo.media.source import VideoInput, name_of, show_path
-from seedvideo.model.backends.base import Backend, Prices
+from seedvideo.model.backends.base import Backend, TokenCosts
 from seedvideo.model_tasks import DEFAULT_TOP, Captioning, Grounding, QuestionAnswering, TaskKind
 from seedvideo.pipeline import as_video, check_model, plan_window, run_task
 from seedvideo.records import Record
@@ -53,7 +53,7 @@ def load(name_or_folder: str = "nano") -> Backend:
 def plan(
     video: Video | VideoInput,
     *,
-    model: Prices | str | None = None,
+    model: TokenCosts | str | None = None,
     geometry: TokenGeometry | None = None,
     sampling: SamplingConfig | None = None,
     **overrides: Unpack[SamplingOverrides],

@@ -4,8 +4,8 @@
 decodes, and needs of a model only its token costs; the second needs a model, and no file. They may
 run in two processes: a `ModelInput` holds nothing that is open.
 
-A `Chooser` gives each option a probability, a `Pointer` gives each frame one; what any other model
-writes is parsed. Times are exact seconds, ``_s`` float seconds.
+A `SupportsChoice` gives each option a probability, a `SupportsPointing` gives each frame one; what
+any other model writes is parsed. Times are exact seconds, ``_s`` float seconds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,15 +17,15 @@ from seedvideo.errors import AskError, GroundError
 from seedvideo.media.types import Frame
 from seedvideo.model.backends.base import (
     Backend,
-    Chooser,
-    Chosen,
+    ChoiceResult,
     Note,
     OpenMethod,
     Part,
-    Pointer,
-    Skill,
+    SupportsChoice,
+    SupportsPointing,
+    TaskName,
     Usage,
-    pack,
+    interleave,
 )
 from seedvideo.records import (
     AnswerMethod,
@@ -37,10 +37,16 @@ from seedvideo.records import (
     SpanRecord,
     Warned,
 )
-from seedvideo.tasks.grounding import NOT_FOUND, Moment, ground_prompt, read_spans, weigh_spans
-from seedvideo.tasks.option_labels import LETTERS
-from seedvideo.tasks.prompts import parse_caption, split_thought
-from seedvideo.tasks.question_answering import Question, read_open, read_option
+from seedvideo.tasks.grounding import (
+    NOT_FOUND,
+    TimeSpan,
+    ground_prompt,
+    parse_spans,
+    spans_from_probabilities,
+)
+from seedvideo.tasks.option_labels import OPTION_LABELS
+from seedvideo.tasks.prompts import parse_caption, split_reasoning
+from seedvideo.tasks.question_answering import Question, parse_open_answer, require_choice
 from seedvideo.utils.timecode import Span, seconds
 
 ANSWER_TOKENS: Final = 96
@@ -76,7 +82,7 @@ class FrameSet:
 
     def with_prompt(self, prompt: str) -> list[Part]:
         """Interleave the frames with their times, then the prompt."""
-        return pack([(frame.pts, frame.pixels) for frame in self.frames], prompt)
+        return interleave([(frame.pts, frame.pixels) for frame in self.frames], prompt)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +126,7 @@ class GroundingResult:
         notes: as in `Generation`.
     """
 
-    moments: tuple[Moment, ...]
+    moments: tuple[TimeSpan, ...]
     scores: tuple[float, ...]
     not_found_probability: float | None
     confident: bool
@@ -168,7 +174,7 @@ def answer(
     probabilities: dict[int, float] = {}
     probability: float | None = None
     method: AnswerMethod = "words"
-    if options and isinstance(backend, Chooser):
+    if options and isinstance(backend, SupportsChoice):
         chosen = _choose_option(backend, frame_set, prompt, options, thinking=thinking)
         probabilities = {
             choice.index: _clamp_probability(choice.probability) for choice in chosen.ranked
@@ -177,20 +183,20 @@ def answer(
         thought, confident, usage = chosen.thinking, chosen.confident, chosen.usage
         notes, method = chosen.notes, "options"
     else:
-        written = _generate(backend, frame_set, prompt, skill="ask", thinking=thinking)
+        written = _generate(backend, frame_set, prompt, task="ask", thinking=thinking)
         raw, thought = written.raw, written.thinking
         confident, usage, notes = written.confident, written.usage, written.notes
         probability = written.probability
         if options:
-            text = options[read_option(raw, options)]
+            text = options[require_choice(raw, options)]
         else:
             method = written.method
-            text = parse_caption(raw) if method == "description" else read_open(raw)
+            text = parse_caption(raw) if method == "description" else parse_open_answer(raw)
     record = AnswerRecord(
         question=question.text,
         answer=text,
         options=tuple(
-            Option(label=LETTERS[place], text=option, probability=probabilities.get(place))
+            Option(label=OPTION_LABELS[place], text=option, probability=probabilities.get(place))
             for place, option in enumerate(options)
         ),
         confident=confident,
@@ -204,14 +210,19 @@ def answer(
 
 
 def _choose_option(
-    backend: Chooser, frame_set: FrameSet, prompt: str, options: Sequence[str], *, thinking: bool
-) -> Chosen:
+    backend: SupportsChoice,
+    frame_set: FrameSet,
+    prompt: str,
+    options: Sequence[str],
+    *,
+    thinking: bool,
+) -> ChoiceResult:
     parts = frame_set.with_prompt(prompt)
     try:
         return backend.choose(
             parts,
             options,
-            skill="ask",
+            task="ask",
             thinking=thinking,
             top=len(options),
             max_thinking_tokens=THINKING_TOKENS,
@@ -246,11 +257,11 @@ def locate(
     fault = _find_excess(backend, prompt)
     if fault is not None:
         raise GroundError("ground.query_invalid", f"the query {fault}", hint=_SHORTER)
-    if isinstance(backend, Pointer) and backend.points:
+    if isinstance(backend, SupportsPointing) and backend.can_point:
         return _point_at_spans(backend, frame_set, prompt, top=top, thinking=thinking)
-    written = _generate(backend, frame_set, prompt, skill="ground", thinking=thinking)
+    written = _generate(backend, frame_set, prompt, task="ground", thinking=thinking)
     return GroundingResult(
-        moments=read_spans(written.raw, window=frame_set.window)[:top],
+        moments=parse_spans(written.raw, window=frame_set.window)[:top],
         scores=(),
         not_found_probability=None,
         confident=written.confident,
@@ -270,25 +281,27 @@ def _find_excess(backend: Backend, prompt: str) -> str | None:
 
 
 def _point_at_spans(
-    backend: Pointer, frame_set: FrameSet, prompt: str, *, top: int, thinking: bool
+    backend: SupportsPointing, frame_set: FrameSet, prompt: str, *, top: int, thinking: bool
 ) -> GroundingResult:
     """Find spans by the probabilities of frames; none where no frame is likelier than not."""
     pointed = backend.point(
         frame_set.with_prompt(prompt),
-        skill="ground",
+        task="ground",
         thinking=thinking,
         max_thinking_tokens=THINKING_TOKENS,
     )
     times = [frame.pts for frame in frame_set.frames]
-    weighed = weigh_spans(times, pointed.probabilities, bounds=frame_set.bounds, top=top)
-    is_found = weighed.not_found < 0.5
+    scored = spans_from_probabilities(
+        times, pointed.probabilities, bounds=frame_set.bounds, top=top
+    )
+    is_found = scored.not_found_probability < 0.5
     return GroundingResult(
-        moments=weighed.moments if is_found else (),
-        scores=tuple(round(min(score, 1.0), 6) for score in weighed.scores) if is_found else (),
-        not_found_probability=round(weighed.not_found, 6),
+        moments=scored.spans if is_found else (),
+        scores=tuple(round(min(score, 1.0), 6) for score in scored.scores) if is_found else (),
+        not_found_probability=round(scored.not_found_probability, 6),
         confident=pointed.confident,
         thinking=pointed.thinking,
-        raw=weighed.texts[0] if is_found else NOT_FOUND,
+        raw=scored.texts[0] if is_found else NOT_FOUND,
         usage=pointed.usage,
         notes=pointed.notes,
     )
@@ -317,16 +330,16 @@ class _FreeText:
 
 
 def _generate(
-    backend: Backend, frame_set: FrameSet, prompt: str, *, skill: Skill, thinking: bool
+    backend: Backend, frame_set: FrameSet, prompt: str, *, task: TaskName, thinking: bool
 ) -> _FreeText:
     made = backend.generate(
         frame_set.with_prompt(prompt),
-        skill=skill,
+        task=task,
         thinking=thinking,
         max_new_tokens=ANSWER_TOKENS,
     )
     # A model may think unasked, and a backend may leave the marks where they are.
-    thought, text = split_thought(made.text)
+    thought, text = split_reasoning(made.text)
     return _FreeText(
         raw=text,
         thinking=made.thinking if made.thinking is not None else thought,

@@ -17,7 +17,7 @@ from seedvideo.config import DEFAULT_SAMPLING, PolicyName, SamplingConfig
 from seedvideo.inference import FrameSet, ModelInput
 from seedvideo.media.source import VideoInput
 from seedvideo.media.types import Frame
-from seedvideo.model.backends.base import Backend, Prices
+from seedvideo.model.backends.base import Backend, TokenCosts
 from seedvideo.model_tasks import Task
 from seedvideo.records import MediaRecord, PlanRecord, Record
 from seedvideo.sampler.analysis import Analysis
@@ -77,7 +77,7 @@ def run_task(
     return task.run(prepared, model)
 
 
-def prices(name_or_folder: str = "nano") -> Prices:
+def prices(name_or_folder: str = "nano") -> TokenCosts:
     """Read what planning needs to know of a model: frame sizes and text costs, without its weights.
 
     Takes milliseconds and imports no torch.
@@ -85,9 +85,9 @@ def prices(name_or_folder: str = "nano") -> Prices:
     Raises:
         ModelError: ``model.unknown`` or ``model.checkpoint_invalid``.
     """
-    from seedvideo.model import prices as read_prices
+    from seedvideo.model import load_costs
 
-    return read_prices(name_or_folder)
+    return load_costs(name_or_folder)
 
 
 def check_model(model: object) -> None:
@@ -109,7 +109,7 @@ def as_video(video: Video | VideoInput) -> Iterator[Video]:
 def prepare(
     video: Video | VideoInput,
     *,
-    model: Prices,
+    model: TokenCosts,
     dense: bool = False,
     sampling: SamplingConfig = DEFAULT_SAMPLING,
 ) -> ModelInput:
@@ -193,7 +193,7 @@ def plan_window(
     )
 
 
-def plan_for_model(clip: Video, sampling: SamplingConfig, model: Prices) -> Plan:
+def plan_for_model(clip: Video, sampling: SamplingConfig, model: TokenCosts) -> Plan:
     """Plan an open video for a model; see `plan_window`."""
     return plan_window(clip, sampling, geometry=model.geometry, text_tokens=model.frame_text_tokens)
 
@@ -255,7 +255,7 @@ def _make_frame_set(
     return FrameSet(frames, window, _clip_end(clip), bounds)
 
 
-def _max_shots(model: Prices, budget_tokens: int) -> int:
+def _max_shots(model: TokenCosts, budget_tokens: int) -> int:
     """Return how many shots can each have a frame of the lowest level within their budget."""
     lowest = model.geometry.levels_tokens[-1] + model.frame_text_tokens("[9999.9 second]")
     if budget_tokens >= MAX_SHOT_BUDGETS * lowest:
@@ -279,7 +279,7 @@ def _shots(clip: Video, window: Span, *, most: int) -> list[Span]:
 def _plan_shots(
     clip: Video,
     spans: Sequence[Span],
-    model: Prices,
+    model: TokenCosts,
     sampling: SamplingConfig,
     budget_tokens: int,
 ) -> list[Plan]:

@@ -17,12 +17,12 @@ import numpy as np
 
 from seedvideo.model.backends.base import (
     Choice,
-    Chosen,
+    ChoiceResult,
     Generation,
     ImagePart,
     Part,
-    Pointed,
-    Skill,
+    PointingResult,
+    TaskName,
     TextPart,
     Usage,
 )
@@ -79,7 +79,7 @@ class ColourModel:
         self,
         parts: Sequence[Part],
         *,
-        skill: Skill = "caption",
+        task: TaskName = "caption",
         thinking: bool = False,
         max_new_tokens: int = 96,
         beams: int | None = None,
@@ -110,25 +110,25 @@ class ColourChooser(ColourModel):
     of the colour is pointed at with 0.9, any other with 0.01.
     """
 
-    points = True
+    can_point = True
 
     def choose(
         self,
         parts: Sequence[Part],
         candidates: Sequence[str],
         *,
-        skill: Skill,
+        task: TaskName,
         thinking: bool = False,
         top: int = 8,
         max_thinking_tokens: int = 256,
-    ) -> Chosen:
-        made = self.generate(parts, skill=skill)
+    ) -> ChoiceResult:
+        made = self.generate(parts, task=task)
         names = [nearest(part.pixels) for part in parts if isinstance(part, ImagePart)]
         counts = Counter(names)
         first = candidates.index(max(candidates, key=lambda text: counts[text]))
         rest = 0.25 / max(len(candidates) - 1, 1)
         order = [first, *(place for place in range(len(candidates)) if place != first)]
-        return Chosen(
+        return ChoiceResult(
             ranked=tuple(Choice(place, 0.75 if place == first else rest) for place in order[:top]),
             confident=made.confident,
             familiarity=made.familiarity,
@@ -140,14 +140,14 @@ class ColourChooser(ColourModel):
         self,
         parts: Sequence[Part],
         *,
-        skill: Skill,
+        task: TaskName,
         thinking: bool = False,
         max_thinking_tokens: int = 256,
-    ) -> Pointed:
-        made = self.generate(parts, skill=skill)
+    ) -> PointingResult:
+        made = self.generate(parts, task=task)
         wanted = asked_colour(parts)
         names = [nearest(part.pixels) for part in parts if isinstance(part, ImagePart)]
-        return Pointed(
+        return PointingResult(
             probabilities=tuple(0.9 if name == wanted else 0.01 for name in names),
             confident=made.confident,
             familiarity=made.familiarity,
@@ -173,7 +173,7 @@ class SayingModel(ColourModel):
         self,
         parts: Sequence[Part],
         *,
-        skill: Skill = "caption",
+        task: TaskName = "caption",
         thinking: bool = False,
         max_new_tokens: int = 96,
         beams: int | None = None,

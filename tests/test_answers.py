@@ -13,7 +13,7 @@ from PIL import Image
 
 import seedvideo
 from seedvideo.evaluate.synthetic.dataset import make_case, write_video
-from seedvideo.model.backends.base import ImagePart, Part, Pointed, TextPart
+from seedvideo.model.backends.base import ImagePart, Part, PointingResult, TextPart
 from seedvideo.records import Record
 from seedvideo.utils.timecode import Span
 from tests.synthetic_clips import COLOURS, ColourChooser, ColourModel, SayingModel, paint
@@ -165,7 +165,7 @@ class Clairvoyant(ColourChooser):
         super().__init__()
         self.span = span
 
-    def point(self, parts: Sequence[Part], **options: Any) -> Pointed:
+    def point(self, parts: Sequence[Part], **options: Any) -> PointingResult:
         pointed = super().point(parts, **options)
         stamps = [part.text for part in parts[:-1] if isinstance(part, TextPart)]
         shows = tuple(
@@ -244,7 +244,7 @@ def test_a_window_bounds_what_is_found(clip: Path) -> None:
     record = seedvideo.ground(clip, "green", model=ColourChooser(), sampling=part)
     assert record.grounding is not None
     assert record.grounding.spans[0].start_s == 4.0
-    with pytest.raises(seedvideo.ModelError, match="outside what was looked at, 4 to 7 s"):
+    with pytest.raises(seedvideo.ModelError, match="outside the analysed window, 4 to 7 s"):
         seedvideo.ground(clip, "green", model=SayingModel("0 - 2"), sampling=part)
 
 

@@ -15,7 +15,7 @@ from seedvideo.config import DEFAULT_LIMITS
 from seedvideo.records import AnswerRecord, GroundingRecord, Record
 from seedvideo.sampler.geometry import SEED
 from seedvideo.sampler.plan import Plan
-from seedvideo.tasks.grounding import read_spans
+from seedvideo.tasks.grounding import parse_spans
 from seedvideo.utils.timecode import Span
 from seedvideo.writers import WRITERS
 from tests.doc_examples import DOCS, README, ROOT, blocks, documented_clip, table_after
@@ -139,12 +139,12 @@ def test_the_forms_of_times_in_the_guide_are_read() -> None:
     rows = table_after(ASKING, "forms")
     for form, examples in rows:
         for example in re.findall(r"[`\"]([^`]+?)[`\"](?=,|$)", examples):
-            read = read_spans(example, window=window)
+            read = parse_spans(example, window=window)
             assert len(read) == (0 if form == "nothing" else len(re.findall("; |], ", example)) + 1)
     refused = text.partition("Rejected,")[2].partition("\n\n")[0]
     for example in re.findall(r"`([^`]+)`", refused):
         with pytest.raises(seedvideo.ModelError):
-            read_spans(example, window=window)
+            parse_spans(example, window=window)
 
 
 @pytest.mark.parametrize("code", blocks(ASKING, "python"))

@@ -6,7 +6,7 @@ import pytest
 
 import seedvideo
 from seedvideo.config import PolicyName
-from seedvideo.model.backends.base import pack
+from seedvideo.model.backends.base import interleave
 from seedvideo.model.checkpoint import CheckpointConfig, save_checkpoint
 from seedvideo.model.language_model import DecoderConfig
 from seedvideo.model.seedvl import SeedVL, SeedVLConfig, initialise
@@ -55,7 +55,7 @@ def test_a_plan_counts_as_the_model_does(
     with seedvideo.open(path) as video:
         plan = seedvideo.plan(video, model=model, policy=policy, budget_tokens=budget_tokens)
         frames = [(frame.pts, frame.pixels) for _, frame in video.frames(plan)]
-    usage = model.generate(pack(frames, CAPTION_PROMPT), max_new_tokens=2, beams=1).usage
+    usage = model.generate(interleave(frames, CAPTION_PROMPT), max_new_tokens=2, beams=1).usage
     assert usage.visual_tokens == plan.totals.visual_tokens
     # The prompt's own words, and the mark after which the answer begins.
     words = model.count_text_tokens(CAPTION_PROMPT) + 1

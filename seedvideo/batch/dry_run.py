@@ -18,7 +18,7 @@ from seedvideo.batch.inputs import BadRow, Item
 from seedvideo.batch.job import Job, in_shard
 from seedvideo.config import resolve_sampling
 from seedvideo.errors import SeedVideoError
-from seedvideo.model.backends.base import Prices
+from seedvideo.model.backends.base import TokenCosts
 from seedvideo.pipeline import clip_window, plan_for_model
 from seedvideo.utils.timecode import seconds
 
@@ -89,7 +89,7 @@ class Estimate:
 def estimate(
     rows: Iterable[Item | BadRow],
     job: Job,
-    prices: Prices,
+    prices: TokenCosts,
     *,
     limit: int | None = None,
     on_progress: Callable[[int], None],
@@ -130,7 +130,7 @@ def unestimated_rules(job: Job) -> list[str]:
     return rules
 
 
-def last_throughput(stored: str | None, job: Job, prices: Prices) -> float | None:
+def last_throughput(stored: str | None, job: Job, prices: TokenCosts) -> float | None:
     """Visual tokens a second of an earlier run, if it was of the same weights and task."""
     if stored is None:
         return None
@@ -140,7 +140,7 @@ def last_throughput(stored: str | None, job: Job, prices: Prices) -> float | Non
     return float(speed["visual_tokens_per_s"])
 
 
-def _add_clip(total: Estimate, job: Job, item: Item, prices: Prices) -> None:
+def _add_clip(total: Estimate, job: Job, item: Item, prices: TokenCosts) -> None:
     task = make_item_task(job, item)
     started = perf_counter()
     sampling = job.sampling_for(item)

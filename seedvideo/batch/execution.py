@@ -27,7 +27,7 @@ from seedvideo.batch.job import Job
 from seedvideo.batch.similarity import Signature, compute_signature
 from seedvideo.inference import FrameSet, ModelInput
 from seedvideo.media.types import Frame
-from seedvideo.model.backends.base import Backend, Prices
+from seedvideo.model.backends.base import Backend, TokenCosts
 from seedvideo.model_tasks import Task, make_task
 from seedvideo.pipeline import clip_window, prepare
 from seedvideo.records import MediaRecord, PlanRecord, Record
@@ -43,13 +43,13 @@ class Entrypoints:
     Args:
         prepare: as `prepare_item`.
         run: as `run_item`.
-        prices: from a model's name to its `Prices`.
+        prices: from a model's name to its `TokenCosts`.
         load: from a model's name to a `Backend`.
     """
 
     prepare: str = "seedvideo.batch.execution:prepare_item"
     run: str = "seedvideo.batch.execution:run_item"
-    prices: str = "seedvideo.model:prices"
+    prices: str = "seedvideo.model:load_costs"
     load: str = "seedvideo.model:load"
 
 
@@ -74,7 +74,7 @@ class PreparedItem:
     signature: Signature | None = None
 
 
-def prepare_item(job: Job, item: Item, prices: Prices) -> PreparedItem | Rejection:
+def prepare_item(job: Job, item: Item, prices: TokenCosts) -> PreparedItem | Rejection:
     """Open, filter, plan and decode one clip.
 
     Raises:

@@ -16,7 +16,7 @@ from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import Counts
 from seedvideo.batch.progress import Progress
 from seedvideo.errors import AskError, BatchError, GroundError
-from seedvideo.model.backends.base import Prices
+from seedvideo.model.backends.base import TokenCosts
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def diff_settings(journal: Journal, job: Job) -> list[str]:
 def plan_job(
     journal: Journal,
     job: Job,
-    prices: Prices,
+    prices: TokenCosts,
     progress: Progress,
     *,
     resume: bool,
@@ -97,7 +97,7 @@ def plan_job(
 def run_planned(
     journal: Journal,
     job: Job,
-    prices: Prices,
+    prices: TokenCosts,
     progress: Progress,
     *,
     limit: int | None = None,
@@ -114,7 +114,7 @@ def run_planned(
 def run_job(
     job: Job,
     folder: Path,
-    prices: Prices,
+    prices: TokenCosts,
     *,
     progress: Progress | None = None,
     limit: int | None = None,

@@ -36,7 +36,7 @@ from seedvideo.batch.processes import (
 )
 from seedvideo.batch.progress import Progress
 from seedvideo.errors import DecodeError, ModelError, OutputError, SeedVideoError
-from seedvideo.model.backends.base import Prices
+from seedvideo.model.backends.base import TokenCosts
 from seedvideo.utils.ipc import (
     Message,
     ProtocolError,
@@ -75,7 +75,7 @@ class Runner:
         self,
         journal: Journal,
         job: Job,
-        prices: Prices,
+        prices: TokenCosts,
         *,
         progress: Progress,
         entrypoints: Entrypoints = DEFAULT_ENTRYPOINTS,

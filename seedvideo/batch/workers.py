@@ -28,7 +28,7 @@ from seedvideo.environment import is_out_of_memory, limit_memory
 from seedvideo.errors import InputError, SeedVideoError
 from seedvideo.media.source import show_path
 from seedvideo.media.worker_client import WORKER
-from seedvideo.model.backends.base import Backend, Prices
+from seedvideo.model.backends.base import Backend, TokenCosts
 from seedvideo.utils.fork_server import start_server
 from seedvideo.utils.ipc import Message, MessageSocket, ProtocolError, error_to_dict
 
@@ -163,7 +163,7 @@ class _Decoder:
         self.job = Job.from_json(setup["job"])
         # Sources are opened by the names that their records hold.
         os.chdir(self.job.folder)
-        self.prices: Prices = import_string(setup["prices"])(self.job.model)
+        self.prices: TokenCosts = import_string(setup["prices"])(self.job.model)
         self.prepare = import_string(setup["prepare"])
         if self.job.memory_gib is not None:
             limit_memory(int(self.job.memory_gib * 2**30))

@@ -45,7 +45,7 @@ from seedvideo.utils.text import printable
 if TYPE_CHECKING:
     from seedvideo.batch.job import Job
     from seedvideo.batch.progress import Progress
-    from seedvideo.model.backends.base import Prices
+    from seedvideo.model.backends.base import TokenCosts
 
 _FILTERS: Final = {
     "min_duration": "min_duration_s",
@@ -217,9 +217,9 @@ def run(
 
         check_job(job)
     with talk.guarded(COULD_NOT_START):
-        from seedvideo.model import prices as prices_of
+        from seedvideo.model import load_costs
 
-        prices = prices_of(job.model)
+        prices = load_costs(job.model)
     refuse_levels(job.sampling.levels_tokens or (), prices.geometry.levels_tokens)
     if dry_run:
         _dry_run(job, prices, output=output, price=price, as_json=as_json, limit=limit, talk=talk)
@@ -302,7 +302,7 @@ def _changed(job: "Job", given: dict[str, Any]) -> "Job":
 
 def _run(
     job: "Job",
-    prices: "Prices",
+    prices: "TokenCosts",
     folder: Path,
     *,
     again: bool,
@@ -357,7 +357,7 @@ def _progress(talk: Talk, *, json_events: bool) -> "Progress":
 
 def _dry_run(
     job: "Job",
-    prices: "Prices",
+    prices: "TokenCosts",
     *,
     output: str | None,
     price: float | None,

@@ -22,7 +22,7 @@ from seedvideo.errors import OutputError, SeedVideoError, suggestion
 from seedvideo.utils.text import printable
 
 if TYPE_CHECKING:
-    from seedvideo.model.backends.base import Backend, Prices
+    from seedvideo.model.backends.base import Backend, TokenCosts
 
 SOME_FAILED: Final = 1
 WRONG_USAGE: Final = 2
@@ -181,7 +181,7 @@ class Talk:
         self.clear()
         return backend
 
-    def prices(self, model: str) -> "Prices":
+    def prices(self, model: str) -> "TokenCosts":
         """Read what frames cost for the model of that name, without torch, or exit with 3."""
         with self.guarded(COULD_NOT_START):
             from seedvideo import pipeline

@@ -276,9 +276,9 @@ def models(
     with talk.guarded(COULD_NOT_START):
         sink = open_result(output, overwrite=overwrite)
         from seedvideo.model import available
-        from seedvideo.model.metadata import verify
+        from seedvideo.model.metadata import verify_files
 
-        listed = [(model, verify(model.folder)) for model in available()]
+        listed = [(model, verify_files(model.folder)) for model in available()]
     if not listed:
         talk.note("no model comes with this package")
     texts = []

@@ -30,7 +30,7 @@ from seedvideo.errors import PlanError
 from seedvideo.utils.files import refuse_unwritable
 
 if TYPE_CHECKING:
-    from seedvideo.model.backends.base import Prices
+    from seedvideo.model.backends.base import TokenCosts
     from seedvideo.sampler.plan import Plan
     from seedvideo.video import Progress, Video
 
@@ -374,7 +374,7 @@ class SamplingOptions:
             progress=progress,
         )
 
-    def plan(self, clip: "Video", item: Item, *, model: "Prices | None") -> "Plan":
+    def plan(self, clip: "Video", item: Item, *, model: "TokenCosts | None") -> "Plan":
         """Plan an open video."""
         from seedvideo import api
 

@@ -49,7 +49,7 @@ from seedvideo.evaluate.annotations import (
 )
 from seedvideo.evaluate.metrics.answers import strip_option_letter
 from seedvideo.evaluate.types import Adapter, Item, Reference, Task
-from seedvideo.tasks.option_labels import LETTERS
+from seedvideo.tasks.option_labels import OPTION_LABELS
 
 _GROUPS: Final = ("duration", "domain", "sub_category", "task_type")
 
@@ -90,7 +90,7 @@ def _question_item(row: Mapping[str, Any]) -> Item:
         strip_option_letter(option, place) for place, option in enumerate(asked.options)
     )
     letter = asked.answer.strip()
-    if len(letter) != 1 or letter not in LETTERS[: len(options)]:
+    if len(letter) != 1 or letter not in OPTION_LABELS[: len(options)]:
         raise ValueError(f"answer {quote_json(letter)} is not a letter of {len(options)} options")
     return Item(
         id=asked.question_id,
@@ -98,7 +98,7 @@ def _question_item(row: Mapping[str, Any]) -> Item:
         video=f"{asked.videoID}.mp4",
         question=asked.question.strip(),
         options=options,
-        answer=options[LETTERS.index(letter)],
+        answer=options[OPTION_LABELS.index(letter)],
         group={name: str(row[name]) for name in _GROUPS if row.get(name)},
     )
 

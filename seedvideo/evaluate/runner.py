@@ -28,7 +28,7 @@ from seedvideo.errors import InputError
 from seedvideo.evaluate.results import MISSING_VIDEO, Outcome, Results, Settings
 from seedvideo.evaluate.scoring import score_item
 from seedvideo.evaluate.types import Item, Prediction, Predictor
-from seedvideo.model.backends.base import Backend, Chooser, ImagePart, Part, Pointer
+from seedvideo.model.backends.base import Backend, ImagePart, Part, SupportsChoice, SupportsPointing
 from seedvideo.model_tasks import make_task
 from seedvideo.pipeline import prepare
 from seedvideo.records import error_record
@@ -356,23 +356,23 @@ class _BlindSupportingChoice(BlindBackend):
     """
 
     @property
-    def points(self) -> bool:
+    def can_point(self) -> bool:
         """Whether the model can point at frames."""
         pointer: Any = self._backend
-        return bool(pointer.points)
+        return bool(pointer.can_point)
 
     def choose(self, parts: Sequence[Part], candidates: Sequence[str], **options: Any) -> Any:
-        """Choose without pictures; see `Chooser.choose`."""
+        """Choose without pictures; see `SupportsChoice.choose`."""
         chooser: Any = self._backend
         return chooser.choose(replace_with_grey(parts), candidates, **options)
 
     def point(self, parts: Sequence[Part], **options: Any) -> Any:
-        """Point at frames without pictures; see `Pointer.point`."""
+        """Point at frames without pictures; see `SupportsPointing.point`."""
         pointer: Any = self._backend
         return pointer.point(replace_with_grey(parts), **options)
 
 
 def make_blind(backend: Backend) -> Backend:
     """Make the text-only baseline of a backend."""
-    is_able = isinstance(backend, Chooser) and isinstance(backend, Pointer)
+    is_able = isinstance(backend, SupportsChoice) and isinstance(backend, SupportsPointing)
     return _BlindSupportingChoice(backend) if is_able else BlindBackend(backend)

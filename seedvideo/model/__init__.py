@@ -1,7 +1,7 @@
-"""Models: the Seed-style one in this package, and the Protocol that every backend follows.
+"""Registry of models: find, load and describe the checkpoints by name or folder.
 
-``load`` gives a model by name or folder, ``prices`` what planning needs of it; ``available`` lists
-the ones that come with the package. Importing this loads no torch.
+`load` returns a backend, `load_costs` only the token costs that planning needs, and `available`
+lists the models that ship with the package. Importing this module does not import torch.
 """
 
 import os
@@ -10,25 +10,25 @@ from pathlib import Path
 from typing import Final
 
 from seedvideo.errors import ModelError, suggestion
-from seedvideo.model.backends.base import Backend, Prices
-from seedvideo.model.metadata import CONFIG, invalid, read_json
+from seedvideo.model.backends.base import Backend, TokenCosts
+from seedvideo.model.metadata import CONFIG, checkpoint_error, read_json
 
 WEIGHTS: Final = Path(__file__).parent / "weights"
-"""Where the checkpoints that come with the package lie, one folder a model."""
+"""Directory of the shipped checkpoints, one subdirectory per model."""
 
 DEFAULT_MODEL: Final = "nano"
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A model that comes with the package.
+    """A model that ships with the package.
 
     Args:
-        name: as in ``--model``.
-        description: one line.
-        licence: of the weights.
-        folder: where it lies.
-        size_bytes: of all its files.
+        name: short name, as in ``--model``.
+        description: one line for ``seedvideo models``.
+        licence: licence of the weights.
+        folder: path of the checkpoint folder.
+        size_bytes: total size of its files.
     """
 
     name: str
@@ -39,18 +39,19 @@ class ModelInfo:
 
 
 def available() -> tuple[ModelInfo, ...]:
-    """The models that come with the package, by name.
+    """List the models that ship with the package, sorted by name.
 
     Raises:
-        ModelError: ``model.checkpoint_invalid`` if one of them does not describe itself.
+        ModelError: ``model.checkpoint_invalid`` if a checkpoint lacks its name, description or
+            licence.
     """
     models = []
     for folder in sorted(path.parent for path in WEIGHTS.glob("*/config.json")):
-        # The sizes of the model are left unread: the class that checks them needs torch.
+        # The sizes are not parsed: the class that validates them imports torch.
         config = read_json(folder / CONFIG)
         texts = [config.get(name) for name in ("name", "description", "licence")]
         if not all(isinstance(text, str) for text in texts):
-            raise invalid(folder, f"{CONFIG} lacks a name, a description or a licence")
+            raise checkpoint_error(folder, f"{CONFIG} has no name, description or licence")
         name, description, licence = (str(text) for text in texts)
         size_bytes = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
         models.append(ModelInfo(name, description, licence, folder, size_bytes))
@@ -58,54 +59,54 @@ def available() -> tuple[ModelInfo, ...]:
 
 
 def load(name_or_folder: str = DEFAULT_MODEL) -> Backend:
-    """Load a model by the name of one that comes with the package, or from a checkpoint folder.
+    """Load a shipped model by name, or any model from a checkpoint folder.
 
-    A name goes before a folder of the same name; write ``./name`` for the folder.
+    A shipped name takes precedence over a folder of the same name. Write ``./name`` for the folder.
 
     Raises:
-        ModelError: ``model.unknown`` if there is neither; ``model.checkpoint_invalid`` if it is not
-            sound; ``model.out_of_memory`` if there is not enough memory for it.
+        ModelError: ``model.unknown`` if neither exists; ``model.checkpoint_invalid`` if the
+            checkpoint is damaged or inconsistent; ``model.out_of_memory`` if memory runs out.
     """
-    # First of all, so that a mistyped name is answered before torch is imported.
+    # Check the name first, so that a typo is reported before torch is imported.
     folder = _folder_of(name_or_folder)
-    from seedvideo.model.runtime import import_torch, memory_errors
+    from seedvideo.model.runtime import import_torch, translate_memory_errors
 
     import_torch()
-    with memory_errors():
+    with translate_memory_errors():
         from seedvideo.model.backends.native import NativeBackend
 
     return NativeBackend.from_folder(folder)
 
 
-def prices(name_or_folder: str = DEFAULT_MODEL) -> Prices:
-    """What frames cost for a model, its weights left on the disk: enough to plan for it.
+def load_costs(name_or_folder: str = DEFAULT_MODEL) -> TokenCosts:
+    """Load the token costs of a model without its weights: enough to plan for it.
 
-    Takes milliseconds and loads no torch. The files are compared with their manifest, so that
-    what is planned for is what `load` would load.
+    This takes milliseconds and does not import torch. All files are still compared with the
+    manifest, so the plan is made for exactly the checkpoint that `load` would load.
 
     Raises:
-        ModelError: as `load` does, as far as it can be told without the weights.
+        ModelError: the same errors as `load`, except those that only the weights can reveal.
     """
-    from seedvideo.model.metadata import CheckpointPrices
+    from seedvideo.model.metadata import CheckpointMetadata
 
-    return CheckpointPrices.from_folder(_folder_of(name_or_folder))
+    return CheckpointMetadata.from_folder(_folder_of(name_or_folder))
 
 
 def _folder_of(name_or_folder: str) -> Path:
-    """Where a model lies."""
-    known = sorted(path.parent.name for path in WEIGHTS.glob("*/config.json"))
-    if name_or_folder in known:
+    """Return the checkpoint folder of a model."""
+    shipped = sorted(path.parent.name for path in WEIGHTS.glob("*/config.json"))
+    if name_or_folder in shipped:
         return WEIGHTS / name_or_folder
-    if not os.path.isdir(name_or_folder):  # false for names that no file can have, too
+    if not os.path.isdir(name_or_folder):  # also false for invalid file names
         raise ModelError(
             "model.unknown",
-            f"there is no model {name_or_folder!r}",
+            f"unknown model {name_or_folder!r}",
             hint=" ".join(
                 filter(
                     None,
                     (
-                        suggestion(name_or_folder, known),
-                        f"choose one of: {', '.join(known)}; or give a checkpoint folder",
+                        suggestion(name_or_folder, shipped),
+                        f"choose one of: {', '.join(shipped)}; or give a checkpoint folder",
                     ),
                 )
             ),

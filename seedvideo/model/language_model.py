@@ -1,12 +1,12 @@
-"""The language model: a decoder of today's common shape, with a cache of keys and values.
+"""Decoder-only language model with a key-value cache.
 
 RMSNorm before each part, RoPE, grouped-query attention (Ainslie et al. 2023, arXiv 2305.13245),
-SwiGLU (Shazeer 2020, arXiv 2002.05202), output weights tied to the embedding where asked. The
-report (Seed1.5-VL, section 2) says only that its language model is a mixture of experts with about
-20 B active parameters; what it does not say is our choice. ``DecoderBlock.feed_forward`` is the
-one place where a mixture of experts would go.
+SwiGLU (Shazeer 2020, arXiv 2002.05202), and optionally output weights tied to the embedding. The
+report (Seed1.5-VL, section 2) only states that its language model is a mixture of experts with
+about 20 B active parameters; all other choices are ours. A mixture of experts would replace
+``DecoderBlock.feed_forward``.
 
-Knows nothing of frames: it is given vectors and positions.
+The decoder receives vectors and positions; frames are encoded elsewhere.
 
 Notation used for tensor shapes:
     b: rows of a batch; s: new positions; c: positions in the cache and new ones together
@@ -19,10 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seedvideo.model.layers import angles_1d, rotate
-
-MAX_DEPTH = 1_000
-"""Blocks that a configuration may ask for: a file must not make a model without end."""
+from seedvideo.model.layers import MAX_DEPTH, angles_1d, rotate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,18 +27,19 @@ class DecoderConfig:
     """Sizes of the language model.
 
     Args:
-        vocabulary: tokens, special ones included.
+        vocabulary: number of tokens, including special ones.
         width: channels of a token's vector.
-        depth: blocks.
-        heads: query heads.
-        kv_heads: key and value heads; divides ``heads``.
+        depth: number of blocks.
+        heads: number of query heads.
+        kv_heads: number of key and value heads; divides ``heads``.
         hidden: channels inside the feed-forward part.
         rope_theta: base of RoPE's wavelengths.
-        dropout: share of activations dropped in training.
+        dropout: fraction of activations dropped in training.
         tied: whether the output weights are the embedding's.
 
     Raises:
-        ValueError: if the depth is out of range or the heads do not divide as said.
+        ValueError: if the depth is out of range, or the heads do not divide the width or each
+            other.
     """
 
     vocabulary: int
@@ -69,9 +67,10 @@ class DecoderConfig:
 
 
 class KVCache:
-    """Keys and values of the positions seen so far, one pair a block.
+    """Keys and values of all previous positions, one pair per block.
 
-    Room for ``capacity`` positions is taken once. ``length`` grows when the last block has written.
+    Memory for ``capacity`` positions is allocated once. ``length`` grows when the last block
+    appends.
     """
 
     def __init__(self, config: DecoderConfig, *, rows: int, capacity: int, like: Tensor):
@@ -81,17 +80,17 @@ class KVCache:
         self.length = 0
 
     def append(self, block: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Write ``(b, n_kv, s, h_d)`` after what is there.
+        """Append ``(b, n_kv, s, h_d)`` keys and values.
 
         Returns:
             All keys and values of this block, ``(b, n_kv, c, h_d)``.
 
         Raises:
-            ValueError: if they do not fit.
+            ValueError: if they exceed the capacity.
         """
         end = self.length + keys.shape[2]
         if end > self.keys.shape[3]:
-            raise ValueError(f"{end} positions do not fit a cache for {self.keys.shape[3]}")
+            raise ValueError(f"{end} positions exceed the cache capacity of {self.keys.shape[3]}")
         self.keys[block, :, :, self.length : end] = keys
         self.values[block, :, :, self.length : end] = values
         if block == self.keys.shape[0] - 1:
@@ -99,13 +98,13 @@ class KVCache:
         return self.keys[block, :, :, :end], self.values[block, :, :, :end]
 
     def select(self, rows: Tensor) -> None:
-        """Keep the given rows, in the given order; a row may be taken several times."""
+        """Keep the given rows, in the given order; a row may occur several times."""
         self.keys = self.keys.index_select(1, rows)
         self.values = self.values.index_select(1, rows)
 
 
 class CausalAttention(nn.Module):
-    """Grouped-query attention: each token sees those before it, or those that a mask allows."""
+    """Grouped-query attention, causal unless a mask is given."""
 
     def __init__(self, config: DecoderConfig):
         super().__init__()
@@ -129,24 +128,24 @@ class CausalAttention(nn.Module):
         if cache is not None:
             k, v = cache.append(block, k, v)
         if config.kv_heads != config.heads:
-            share = config.heads // config.kv_heads
-            k, v = k.repeat_interleave(share, dim=1), v.repeat_interleave(share, dim=1)
-        known = k.shape[2] - length
+            group = config.heads // config.kv_heads
+            k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
+        cached = k.shape[2] - length
         if mask is not None:
             y = _masked_attention(q, k, v, mask)
-        elif known and length > 1:
-            after = torch.ones(length, known + length, dtype=torch.bool, device=x.device)
-            y = functional.scaled_dot_product_attention(q, k, v, attn_mask=after.tril(known))
+        elif cached and length > 1:
+            visible = torch.ones(length, cached + length, dtype=torch.bool, device=x.device)
+            y = functional.scaled_dot_product_attention(q, k, v, attn_mask=visible.tril(cached))
         else:
             y = functional.scaled_dot_product_attention(q, k, v, is_causal=length > 1)
         return self.out(y.transpose(1, 2).reshape(rows, length, width))
 
 
 def _masked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    """Attention under a mask ``(b, s, c)``; written out on a CPU.
+    """Compute attention under a mask ``(b, s, c)``, without the fused kernel on a CPU.
 
-    Training gives a mask, with short sequences in bfloat16: there the fused kernel's backward pass
-    took three times as long on a CPU. Choosing among answers gives one too, for few queries.
+    Training passes a mask with short bfloat16 sequences, for which the fused kernel's backward pass
+    took three times as long on a CPU. Constrained scoring passes one too, with few queries.
     """
     if q.is_cuda:
         return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask.unsqueeze(-3))
@@ -156,7 +155,7 @@ def _masked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
 
 
 class SwiGLU(nn.Module):
-    """The gated feed-forward part."""
+    """Gated feed-forward part."""
 
     def __init__(self, width: int, hidden: int):
         super().__init__()
@@ -170,7 +169,7 @@ class SwiGLU(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """Attention and feed-forward, each normalised before and added to its input."""
+    """Attention and feed-forward part, each with pre-normalization and a residual connection."""
 
     def __init__(self, config: DecoderConfig):
         super().__init__()
@@ -190,13 +189,13 @@ class DecoderBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Token vectors to hidden states, and hidden states to logits."""
+    """Decoder stack: token vectors to hidden states, and hidden states to logits."""
 
     def __init__(self, config: DecoderConfig):
         super().__init__()
         self.config = config
-        # Drawn here: nn.Embedding's own start imports torch's compiler when a checkpoint is loaded
-        # (on the meta device), and that takes longer than all the rest of loading.
+        # nn.Embedding's own initialization imports torch's compiler when a checkpoint is loaded
+        # (on the meta device), which takes longer than the rest of loading.
         vectors = torch.empty(config.vocabulary, config.width).uniform_(-0.1, 0.1)
         self.embedding = nn.Embedding.from_pretrained(vectors, freeze=False)
         self.dropout = nn.Dropout(config.dropout)
@@ -218,12 +217,12 @@ class Decoder(nn.Module):
 
         Args:
             x: ``(b, s, d)`` vectors of the new positions.
-            positions: ``(b, s)`` or ``(1, s)``; by default they follow the cache.
-            mask: ``(b, s, c)`` bool, true where a query may look; by default causal.
+            positions: ``(b, s)`` or ``(1, s)``; by default they continue the cache.
+            mask: ``(b, s, c)`` bool, true where a query may attend; by default causal.
             cache: keys and values of earlier positions; the new ones are appended.
 
         Returns:
-            ``(b, s, d)`` normalised hidden states.
+            ``(b, s, d)`` normalized hidden states.
         """
         if positions is None:
             start = cache.length if cache is not None else 0

@@ -1,51 +1,45 @@
-"""Rotary position embedding in one and two dimensions (Su et al. 2021, arXiv 2104.09864).
+"""Small layers of the model: RoPE, projector, frame pointer and evidence fusion.
 
-A query and a key are turned by angles that grow with their positions, so their product depends on
-the difference of positions alone. In two dimensions the first half of a head's channels turns with
-the row, the second half with the column (Seed1.5-VL, section 2.1: 2D RoPE in the vision encoder).
+Rotary position embedding (Su et al. 2021, arXiv 2104.09864) rotates queries and keys by angles
+proportional to their positions, so their product depends only on the difference. In two dimensions,
+the first half of a head's channels is rotated by row and the second half by column (Seed1.5-VL,
+section 2.1: 2D RoPE in the vision encoder).
 
-Notation used for tensor shapes:
-    s: positions; h_d: channels of one head
+`Adapter` is the two-layer MLP from visual tokens to the language model (Seed1.5-VL, section 2.1).
+The report gives neither its hidden width nor its activation: the width is configurable, the
+activation is GELU.
 
-The two-layer MLP that turns visual tokens into the language model's vectors.
+`FramePointer` scores how likely a question is about each frame. Both inputs are last states of the
+decoder: at the token that ends a frame, and where the answer begins. Causal attention hides the
+question from the frames, so the score is a product of two projections.
 
-Seed1.5-VL, section 2.1. The report gives neither the hidden width nor the activation: the hidden
-width is the configuration's, the activation is GELU; both are ours.
-
-Which of the shown frames a question is about: one score a frame.
-
-Both ends are the decoder's last states: at the mark that ends a frame, and where the answer is to
-begin. Causal attention keeps the first from knowing the question, so the second must ask: two
-projections, whose product says how well they fit.
-
-Notation used for tensor shapes:
-    q: questions; m: frames; d: width of the decoder; w: width of the comparison
-
-What an answer is written from: the frames that a question points at, read again.
-
-A question may name one thing to ask about another: "what appears right after the red circle?" One
-pointer says which frames show what is named, another which ones hold the answer. The last states
-of these frames, how sure both pointers are and which of them points later are added to the states
-from which words are chosen. Attention alone was left to find this out and did not (docs/log.md).
+`EvidenceFusion` adds the states of the frames that a question points at to the states from which
+the answer is generated. A question may name one thing and ask about another ("what appears right
+after the red circle?"), so one pointer locates the thing named and another the answer. Attention
+alone did not learn this (docs/log.md).
 
 Notation used for tensor shapes:
-    q: questions; m: frames; d: width of the decoder; e: values of the evidence
+    s: positions; h_d: channels of one head; q: questions; m: frames; d: width of the decoder
+    w: width of the pointer's projections; e: values of the evidence
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+MAX_DEPTH = 1_000
+"""Maximum number of blocks in a configuration: bounds what a checkpoint file can allocate."""
+
 THETA = 10_000.0
-"""Base of the wavelengths, as in the paper."""
+"""Base of the wavelengths, as in the RoPE paper."""
 
 
 def angles_1d(positions: Tensor, head_channels: int, *, theta: float = THETA) -> Tensor:
-    """Angles for positions along one axis.
+    """Return the rotation angles of positions along one axis.
 
     Args:
-        positions: ``(..., s)`` of any real type.
-        head_channels: channels that these angles turn; must be even.
+        positions: ``(..., s)`` of any real dtype.
+        head_channels: channels to rotate; must be even.
         theta: base of the wavelengths.
 
     Returns:
@@ -62,7 +56,7 @@ def angles_1d(positions: Tensor, head_channels: int, *, theta: float = THETA) ->
 
 
 def angles_2d(rows: Tensor, columns: Tensor, head_channels: int) -> Tensor:
-    """Angles for positions on a grid: half of the channels turn by row, half by column.
+    """Return the rotation angles of grid positions: half of the channels by row, half by column.
 
     Args:
         rows: ``(s,)`` row of each position.
@@ -77,14 +71,14 @@ def angles_2d(rows: Tensor, columns: Tensor, head_channels: int) -> Tensor:
 
 
 def rotate(x: Tensor, angles: Tensor) -> Tensor:
-    """Turn each pair of channels ``(i, i + h_d / 2)`` by its angle.
+    """Rotate each pair of channels ``(i, i + h_d / 2)`` by its angle.
 
     Args:
         x: ``(..., s, h_d)``.
         angles: broadcastable to ``(..., s, h_d / 2)``.
 
     Returns:
-        The turned ``x``, in its own type.
+        The rotated ``x``, in its own dtype.
     """
     cosine, sine = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
     first, second = x.chunk(2, dim=-1)
@@ -92,7 +86,7 @@ def rotate(x: Tensor, angles: Tensor) -> Tensor:
 
 
 class Adapter(nn.Module):
-    """Visual tokens to the width of the language model.
+    """Projector from visual tokens to the width of the language model.
 
     Args:
         vision_width: channels of a visual token.
@@ -112,10 +106,11 @@ class Adapter(nn.Module):
 
 
 POINTER_WIDTH = 64
+"""Width of the pointer's query and key projections, w."""
 
 
-class Pointer(nn.Module):
-    """Questions and frames to logits that the one is about the other."""
+class FramePointer(nn.Module):
+    """Score of each frame for each question, as logits."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -128,54 +123,57 @@ class Pointer(nn.Module):
         return self.query(asked) @ self.key(frames).T * POINTER_WIDTH**-0.5 + self.bias
 
 
-_FACTS = 4
-"""Values of the evidence that are no frame's state."""
+_SCALARS = 4
+"""Scalars in the evidence, besides the frames' states."""
 
-_SUREST = 8.0
-"""Logits beyond this say no more."""
+_MAX_LOGIT = 8.0
+"""Pointer logits are clamped to this magnitude: beyond it the probability hardly changes."""
 
 
-class Reader(nn.Module):
-    """Adds what was pointed at to the states from which an answer is written.
+class EvidenceFusion(nn.Module):
+    """Add the frames pointed at to the states from which an answer is generated.
 
     Args:
-        width: of the decoder, d.
+        width: width of the decoder, d.
     """
 
     def __init__(self, width: int):
         super().__init__()
-        self.named = Pointer(width)
-        self.mix = nn.Linear(3 * width + _FACTS, width)
+        self.named = FramePointer(width)
+        self.mix = nn.Linear(3 * width + _SCALARS, width)
         self.out = nn.Linear(width, width)
 
-    def evidence(self, named: Tensor, held: Tensor, frames: Tensor, beside: Tensor) -> Tensor:
-        """What the frames say that are pointed at.
+    def evidence(
+        self, named_logits: Tensor, answer_logits: Tensor, frames: Tensor, is_own: Tensor
+    ) -> Tensor:
+        """Summarize the frames that are pointed at.
 
         Args:
-            named: ``(q, m)`` logits that a frame shows what the question names.
-            held: ``(q, m)`` logits that a frame holds the answer.
-            frames: ``(m, d)`` last states at the marks that end the frames, in time order.
-            beside: ``(q, m)`` bool, the frames that belong to the question's video; one at least.
+            named_logits: ``(q, m)`` logits that a frame shows what the question names.
+            answer_logits: ``(q, m)`` logits that a frame holds the answer.
+            frames: ``(m, d)`` last states at the tokens that end the frames, in time order.
+            is_own: ``(q, m)`` bool, whether a frame belongs to the question's video; at least one
+                does.
 
         Returns:
             ``(q, e)``.
         """
-        order = torch.cumsum(beside, dim=1).to(frames.dtype)
-        states, facts, places = [], [], []
-        for logits in (named, held):
-            inside = logits.masked_fill(~beside, -torch.inf)
-            shares = inside.softmax(dim=1)
-            states.append(shares @ frames)
-            facts.append(inside.amax(dim=1).clamp(-_SUREST, _SUREST) / _SUREST)
-            places.append((shares * order).sum(dim=1))
-        later = places[1] - places[0]
-        facts += [torch.tanh(later), later / order[:, -1]]
-        return torch.cat((*states, torch.stack(facts, dim=1)), dim=1)
+        order = torch.cumsum(is_own, dim=1).to(frames.dtype)
+        states, scalars, indices = [], [], []
+        for logits in (named_logits, answer_logits):
+            own = logits.masked_fill(~is_own, -torch.inf)
+            weights = own.softmax(dim=1)
+            states.append(weights @ frames)
+            scalars.append(own.amax(dim=1).clamp(-_MAX_LOGIT, _MAX_LOGIT) / _MAX_LOGIT)
+            indices.append((weights * order).sum(dim=1))
+        later = indices[1] - indices[0]
+        scalars += [torch.tanh(later), later / order[:, -1]]
+        return torch.cat((*states, torch.stack(scalars, dim=1)), dim=1)
 
     def forward(self, states: Tensor, evidence: Tensor) -> Tensor:
         """Map ``(q, d)`` last states and their ``(q, e)`` evidence to ``(q, d)``.
 
-        One row of evidence goes with all states.
+        One row of evidence is broadcast to all states.
         """
         evidence = evidence.to(states.dtype).expand(states.shape[0], -1)
         hidden: Tensor = self.mix(torch.cat((states, evidence), dim=1))

@@ -1,30 +1,22 @@
-"""Open questions to a small model: each kind is answered by the ability that learned it.
+"""Open questions for a small model: classify each, then use the ability trained for its kind.
 
-    description, action                     the branch that describes; an action is a clause of it
-    colour, count, yes_or_no, place,        the likeliest of the answers that there are, with its
-    direction, thing                        probability
-    anything else                           `model.no_answer`
+Separate from the native backend because it needs only the Protocols of a backend, and no tensors.
+In free text, a small model answers questions that it was not trained for with fragments of words.
+Here every answer is a complete phrase by construction, or the error `model.no_answer`:
 
-Left to write freely, such a model answers what it never learned with pieces of words. Here an
-answer is a whole phrase by its making. What remains is whether it is right: an answer whose
-probability is low, or that is about something the model does not see, is told as unsure; one about
-a coloured shape that the model finds in no frame is none (made scenes taught it to name them).
+    description   caption branch: "What is happening?", "Describe the video."
+    action        clause of a caption: "What is the man doing?"
+    colour        constrained choice: "What colour is the car?"
+    count         constrained choice: "How many dogs are there?"
+    yes_or_no     constrained choice: "Is there a dog?", "Does a red ball appear?"
+    place         constrained choice: "Where is the red ball?"
+    direction     constrained choice: "Which way does the red ball move?"
+    thing         constrained choice: "What appears first?", "What moves to the left?"
 
-Knows words and abilities of a model; no tensors, no files.
-
-Which kind of open question a text is, for a model that learned some kinds and not others.
-
-    description   what happens, what is seen: "What is happening?", "Describe the video."
-    action        what somebody does: "What is the man doing?"
-    colour        "What colour is the car?"
-    count         "How many dogs are there?"
-    yes_or_no     "Is there a dog?", "Does a red ball appear?"
-    place         where a coloured shape is: "Where is the red ball?"
-    direction     which way a coloured shape moves: "Which way does the red ball move?"
-    thing         which coloured shape: "What appears first?", "What moves to the left?"
-
-Coloured shapes are what the made scenes show that the embedded model learned from: it learned
-places, directions and the order of events of them alone. Reads English; knows nothing of models.
+Places, directions and order of events work for coloured shapes only: the model learned them from
+synthetic scenes. An answer with a low probability, or about something that the model does not
+detect, is marked as unsure. A question about a coloured shape that is detected in no frame has no
+answer, because training on scenes made the model likely to name shapes. The parser reads English.
 """
 
 import re
@@ -36,14 +28,14 @@ from typing import Final, Literal, Protocol, TypeAlias
 from seedvideo.errors import ModelError
 from seedvideo.model.backends.base import (
     Backend,
-    Chooser,
     Generation,
     Note,
     Part,
-    Pointer,
+    SupportsChoice,
+    SupportsPointing,
     TextPart,
 )
-from seedvideo.tasks.prompts import CAPTION_PROMPT, THEN
+from seedvideo.tasks.prompts import CAPTION_PROMPT, SENTENCE_JOINER
 from seedvideo.tasks.question_answering import Question
 
 QuestionKind: TypeAlias = Literal[
@@ -51,23 +43,25 @@ QuestionKind: TypeAlias = Literal[
 ]
 
 COLOURS: Final = ("red", "orange", "yellow", "green", "blue", "purple", "white", "black")
-"""Colours of the shapes in made scenes, in the order of `seedvideo.evaluate.synthetic.world`."""
+"""Colours of the shapes in synthetic scenes, in the order of
+`seedvideo.evaluate.synthetic.world`.
+"""
 
 SHAPES: Final = ("ball", "square", "triangle", "star", "heart", "ring", "cross", "moon")
-"""Shapes in made scenes, likewise."""
+"""Shapes in synthetic scenes, in the order of `seedvideo.evaluate.synthetic.world`."""
 
 THINGS: Final = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
-"""Every coloured shape that a made scene can show."""
+"""Every coloured shape of the synthetic scenes."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a question asks for.
+class ParsedQuestion:
+    """Kind and parts of a question.
 
     Args:
-        kind: of the question.
-        subject: the noun whose action, colour or number is asked for; empty where there is none.
-        wording: the question as training put it; empty where that is as the user does.
+        kind: kind of the question.
+        subject: noun whose action, colour or number is asked for; empty if there is none.
+        wording: the question in the training wording; empty to use the user's wording.
     """
 
     kind: QuestionKind
@@ -75,39 +69,39 @@ class Asked:
     wording: str = ""
 
 
-def read_question(text: str) -> Asked | None:
-    """Find out what a question asks for; None where it is of no kind above.
+def parse_question(text: str) -> ParsedQuestion | None:
+    """Classify a question; return None if it is of no supported kind.
 
-    >>> read_question("What's going on in this video?")
-    Asked(kind='description', subject='', wording='')
-    >>> read_question("How many dogs can you see?")
-    Asked(kind='count', subject='dogs', wording='How many dogs are there?')
-    >>> read_question("Why does the man run?")
+    >>> parse_question("What's going on in this video?")
+    ParsedQuestion(kind='description', subject='', wording='')
+    >>> parse_question("How many dogs can you see?")
+    ParsedQuestion(kind='count', subject='dogs', wording='How many dogs are there?')
+    >>> parse_question("Why does the man run?")
     """
-    question = _plain(text)
-    if _asks_for_a_description(question):
-        return Asked("description")
+    question = _normalize(text)
+    if _is_description_request(question):
+        return ParsedQuestion("description")
     for kind, form, wording in _FORMS:
         found = form.fullmatch(question)
         if found is not None:
-            return _asked(kind, found.groupdict(), wording)
+            return _parse_groups(kind, found.groupdict(), wording)
     return None
 
 
-def _asked(kind: QuestionKind, parts: dict[str, str | None], wording: str) -> Asked:
+def _parse_groups(kind: QuestionKind, parts: dict[str, str | None], wording: str) -> ParsedQuestion:
     subject, phrase = parts.get("subject") or "", parts.get("phrase") or ""
     if kind == "yes_or_no" and phrase:
         words = phrase.split()
-        phrase = " ".join([*words[:-1], singular(words[-1])])
+        phrase = " ".join([*words[:-1], singularize(words[-1])])
     be = "are" if parts.get("be") in ("are", "were") else "is"
     a = "an" if phrase[:1] in tuple("aeiou") else "a"
-    return Asked(kind, subject, wording.format(phrase=phrase, be=be, a=a))
+    return ParsedQuestion(kind, subject, wording.format(phrase=phrase, be=be, a=a))
 
 
-def singular(noun: str) -> str:
-    """One of several, by rule.
+def singularize(noun: str) -> str:
+    """Return the singular of a noun, by rule.
 
-    >>> [singular(noun) for noun in ("dogs", "people", "puppies", "benches", "grass", "man's")]
+    >>> [singularize(noun) for noun in ("dogs", "people", "puppies", "benches", "grass", "man's")]
     ['dog', 'person', 'puppy', 'bench', 'grass', 'man']
     """
     word = noun.removesuffix("'s")
@@ -123,18 +117,18 @@ def singular(noun: str) -> str:
 _SINGULARS: Final = {"people": "person", "men": "man", "women": "woman", "children": "child"}
 
 
-def things_in(text: str) -> tuple[str, ...]:
-    """The coloured shapes that a text names, each once, in the singular.
+def find_things(text: str) -> tuple[str, ...]:
+    """Return the coloured shapes that a text names, each once, in the singular.
 
-    >>> things_in("0.2 - 0.8 two red balls; 2.4 - 3.0 blue cross moves up; 5.0 red ball left")
+    >>> find_things("0.2 - 0.8 two red balls; 2.4 - 3.0 blue cross moves up; 5.0 red ball left")
     ('red ball', 'blue cross')
     """
     named = (f"{colour} {shape}" for colour, shape in _THING.findall(text.casefold()))
     return tuple(dict.fromkeys(named))
 
 
-def _plain(text: str) -> str:
-    """Lower case, single spaces, no punctuation, no contractions, no courtesies in front."""
+def _normalize(text: str) -> str:
+    """Lower-case a question; remove punctuation, contractions and leading courtesies."""
     words = text.casefold().replace("’", "'")
     words = re.sub(r"\b(what|who|where|there|it|that)'?s\b", r"\1 is", words)
     words = re.sub(r"\b(what|who)'re\b", r"\1 are", words)
@@ -154,13 +148,13 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_OPENING: Final = _words(
+_OPENING_WORDS: Final = _words(
     "what who which describe summarize summarise explain tell say narrate caption report outline"
     " give write provide make briefly shortly in a an the short description summary overview"
 )
-"""What a wish for a description begins with."""
+"""First words of a request for a description."""
 
-_ASKS_FOR_IT: Final = _words(
+_DESCRIPTION_WORDS: Final = _words(
     "happen happens happened happening occur occurs occurred occurring going goes place takes took"
     " taking unfolding see seen seeing sees observe observed notice noticed watch watching visible"
     " look looks looking show shows shown showing depict depicts depicted display displays"
@@ -170,9 +164,9 @@ _ASKS_FOR_IT: Final = _words(
     " photo photograph frame frames shot sequence animation gif screen segment this that it there"
     " here content contents doing event events action actions activity activities story topic theme"
 )
-"""Words that tell a wish for a description from other questions; one at least is there."""
+"""Words that distinguish a request for a description from other questions; it has at least one."""
 
-_BESIDE_IT: Final = _words(
+_FILLER_WORDS: Final = _words(
     "is are was were be being been do does did can could would should may have has had you we i one"
     " they he she people everybody everyone someone somebody anybody anyone me us all everything"
     " anything things thing else the a an these those my our your of in on at to for about from"
@@ -181,44 +175,46 @@ _BESIDE_IT: Final = _words(
     " kind type sort subject like"
     " up out words few sentence single own line"
 )
-"""Words that may stand beside them and change nothing."""
+"""Other words that a request for a description may contain."""
 
 
-def _asks_for_a_description(question: str) -> bool:
+def _is_description_request(question: str) -> bool:
     words = question.split()
     return (
         bool(words)
-        and words[0] in _OPENING
-        and not _ASKS_FOR_IT.isdisjoint(words)
-        and (_ASKS_FOR_IT | _BESIDE_IT | _OPENING).issuperset(words)
+        and words[0] in _OPENING_WORDS
+        and not _DESCRIPTION_WORDS.isdisjoint(words)
+        and (_DESCRIPTION_WORDS | _FILLER_WORDS | _OPENING_WORDS).issuperset(words)
     )
 
 
-_A_THING: Final = (
-    rf"(?:(?:the|a|an) )?(?:{'|'.join(COLOURS)}) (?:{'|'.join(SHAPES)})(?:e?s)?"  # one or several
-)
+_THING_PHRASE: Final = rf"(?:(?:the|a|an) )?(?:{'|'.join(COLOURS)}) (?:{'|'.join(SHAPES)})(?:e?s)?"
 _THING: Final = re.compile(rf"\b({'|'.join(COLOURS)}) ({'|'.join(SHAPES)})(?:e?s)?\b")
 _BE: Final = r"(?:is|are|was|were)"
 _THE: Final = r"(?:(?:the|this|that|these|those|his|her|their|its|a|an|any|some) )?"
-_NO_PARTS: Final = (
+_NOT_IN_NAMES: Final = (
     "is|are|was|were|do|does|did|has|have|can|could|will|or|and|not|no"  # of another clause
     "|than|more|less|fewer|most|enough|why|how|when|where|what|who|which|if|whether|because|to"
     "|two|three|four|five|six|seven|eight|nine|ten|\\d+"  # a comparison, a reason, a number
     "|it|he|she|they|him|them|you|we|anything|something|nothing|everything"  # names no thing
 )
-_WORD: Final = rf"(?!(?:{_NO_PARTS})\b)[\w'-]+"
-"""A word of the name of a thing."""
+_WORD: Final = rf"(?!(?:{_NOT_IN_NAMES})\b)[\w'-]+"
+"""A word in the name of a thing."""
 _PHRASE: Final = rf"(?P<phrase>(?:{_WORD} )*?(?P<subject>{_WORD}))"
-_MORE: Final = rf"(?: (?:in|on|with|at|near|under|behind) {_WORD}(?: {_WORD})*?)?"
+_OPTIONAL_PLACE: Final = rf"(?: (?:in|on|with|at|near|under|behind) {_WORD}(?: {_WORD})*?)?"
 _WHERE_SEEN: Final = r"(?: (?:in|on) (?:the|this|that) (?:video|clip|film|scene|picture|photo))?"
-_SEEN: Final = r"(?:there|visible|shown|seen|present|to be seen)"
+_VISIBLE: Final = r"(?:there|visible|shown|seen|present|to be seen)"
 
 _COLOUR: Final = "What colour {be} the {phrase}?"
 _COUNT: Final = "How many {phrase} are there?"
 _IS_THERE: Final = "Is there {a} {phrase}?"
 
 _FORMS_OF_KINDS: Final[tuple[tuple[QuestionKind, str, str], ...]] = (
-    ("action", rf"what (?:{_BE}|does|do|did) {_THE}{_PHRASE}{_MORE} (?:doing|do|up to)", ""),
+    (
+        "action",
+        rf"what (?:{_BE}|does|do|did) {_THE}{_PHRASE}{_OPTIONAL_PLACE} (?:doing|do|up to)",
+        "",
+    ),
     ("colour", rf"(?:what|which) colours? (?P<be>{_BE}) {_THE}{_PHRASE}", _COLOUR),
     ("colour", rf"(?:what|which) colours? (?P<be>does|do) {_THE}{_PHRASE} have", _COLOUR),
     ("colour", rf"what (?P<be>{_BE}) the colours? of {_THE}{_PHRASE}", _COLOUR),
@@ -226,118 +222,118 @@ _FORMS_OF_KINDS: Final[tuple[tuple[QuestionKind, str, str], ...]] = (
     ("count", rf"how many {_PHRASE} are there at once|how many different things appear", ""),
     (
         "count",
-        rf"how many (?!times\b){_PHRASE}(?: {_BE}(?: {_SEEN})?| appear| (?:do|can) you see"
+        rf"how many (?!times\b){_PHRASE}(?: {_BE}(?: {_VISIBLE})?| appear| (?:do|can) you see"
         r"| can be seen)?",
         _COUNT,
     ),
-    ("place", rf"where {_BE} {_A_THING}", ""),
+    ("place", rf"where {_BE} {_THING_PHRASE}", ""),
     (
         "direction",
-        rf"(?:which way|(?:in )?(?:which|what) direction|where) (?:does|do|did|{_BE}) {_A_THING}"
-        r" (?:move|moving|go|going)",
+        rf"(?:which way|(?:in )?(?:which|what) direction|where) (?:does|do|did|{_BE})"
+        rf" {_THING_PHRASE} (?:move|moving|go|going)",
         "",
     ),
     (
         "thing",
-        rf"what (?:appears|comes) (?:first|last|(?:right )?(?:after|before) {_A_THING})"
+        rf"what (?:appears|comes) (?:first|last|(?:right )?(?:after|before) {_THING_PHRASE})"
         r"|what moves (?:up|down|(?:to the )?(?:left|right))",
         "",
     ),
-    ("yes_or_no", rf"(?:does|do|did) {_A_THING} appear(?: (?:before|after) {_A_THING})?", ""),
+    (
+        "yes_or_no",
+        rf"(?:does|do|did) {_THING_PHRASE} appear(?: (?:before|after) {_THING_PHRASE})?",
+        "",
+    ),
     ("yes_or_no", rf"(?:is|are) there (?:(?:a|an|any|some) )?{_PHRASE}", _IS_THERE),
     ("yes_or_no", rf"(?:does|do|did) (?:(?:a|an|any) )?{_PHRASE} appear", _IS_THERE),
-    ("yes_or_no", rf"(?:is|are) (?:(?:a|an|any|the) )?{_PHRASE} {_SEEN}", _IS_THERE),
+    ("yes_or_no", rf"(?:is|are) (?:(?:a|an|any|the) )?{_PHRASE} {_VISIBLE}", _IS_THERE),
     (
         "yes_or_no",
         rf"(?:do|can|did|could) (?:you|we|i|one) see (?:(?:a|an|any|the|some) )?{_PHRASE}",
         _IS_THERE,
     ),
 )
-"""What questions of each kind look like, without punctuation, and how training put them; the first
-that fits decides."""
+"""Patterns of each kind, without punctuation, and the training wording; the first match decides."""
 
 _FORMS: Final = tuple(
     (kind, re.compile(form + _WHERE_SEEN), wording) for kind, form, wording in _FORMS_OF_KINDS
 )
 
-
-ANSWERS: Final[Mapping[QuestionKind, tuple[str, ...]]] = {
-    "colour": (
-        *("red", "orange", "yellow", "green", "blue", "purple", "white", "black"),
-        *("brown", "pink", "grey"),
-    ),
+KNOWN_ANSWERS: Final[Mapping[QuestionKind, tuple[str, ...]]] = {
+    "colour": (*COLOURS, "brown", "pink", "grey"),
     "count": ("one", "two", "three", "four", "five", "six"),
     "yes_or_no": ("yes", "no"),
     "place": ("left", "right", "top", "bottom", "middle"),
     "direction": ("left", "right", "up", "down"),
     "thing": THINGS,
 }
-"""All answers to a kind of question that training gave."""
+"""All answers in the training data, by kind of question."""
 
-FOUND: Final = 0.7
-"""Least probability of a coloured shape that counts as seen. Of slideshows of dev photos, 1 of 36
-answers and none of 59 thoughts named one above it; all shapes but one of 29 in made videos of dev
-seeds were above it, and that one no training video showed."""
+MIN_SHAPE_PROBABILITY: Final = 0.7
+"""Minimum probability for a coloured shape to count as detected. Of slideshows of dev photos, 1
+of 36 answers and 0 of 59 reasoning texts named a shape above it. In synthetic videos of dev
+seeds, 28 of 29 shapes were above it; the other one occurs in no training video.
+"""
 
-THERE: Final = 0.5
-"""Least probability of a thing of everyday that counts as there."""
+MIN_NOUN_PROBABILITY: Final = 0.5
+"""Minimum probability for an everyday object to count as present: likelier than not."""
 
-UNSURE: Final = "answer.unsure"
+UNSURE_CODE: Final = "answer.unsure"
+"""Code of the note on an unsure answer."""
 
-_SHOWN_CHARACTERS: Final = 80
-_OPEN_WORDS: Final = (
+_MAX_QUOTED: Final = 80
+_OPEN_ENDS: Final = _words(
     "a an the and or but nor of with from to at into onto upon than as if while that which who"
     " whose his her its their my our your is are was were be been being has have"
 )
-_OPEN_ENDS: Final = frozenset(_OPEN_WORDS.split())
-"""Words that no phrase ends in. Those that may be part of a verb, as in "stands up", can."""
+"""Words that cannot end a phrase. Particles of verbs, as in "stands up", are not included."""
 
 
-class Answerer(Backend, Chooser, Pointer, Protocol):
-    """What an open question may need of a model."""
+class OpenQuestionModel(Backend, SupportsChoice, SupportsPointing, Protocol):
+    """Protocols that answering an open question may need."""
 
 
-def answer_openly(
-    model: Answerer,
-    pictures: Sequence[Part],
+def answer_open_question(
+    model: OpenQuestionModel,
+    frame_parts: Sequence[Part],
     question: str,
     *,
     thinking: bool,
-    sure: Mapping[str, float],
+    thresholds: Mapping[str, float],
 ) -> Generation:
-    """Answer an open question about what is shown.
+    """Answer an open question about the frames.
 
     Args:
-        model: with all abilities.
-        pictures: frames with their times, without words behind them.
-        question: the user's words.
-        thinking: whether to think first; a description takes no thought.
-        sure: by kind of question, the least probability of an answer that is told as sure.
+        model: a model with all abilities.
+        frame_parts: frames with their times, without the user's text.
+        question: the user's text.
+        thinking: whether to generate reasoning first; ignored for descriptions.
+        thresholds: minimum probability of a confident answer, by kind of question.
 
     Raises:
-        ModelError: ``model.no_answer`` if the model did not learn such questions, or the answer
-            would be about what it does not see.
+        ModelError: ``model.no_answer`` if the model was not trained for such questions, or detects
+            none of the shapes that the question is about.
     """
-    asked = read_question(question)
+    asked = parse_question(question)
     if asked is None:
-        raise _not_learned(model, question)
+        raise _not_learned_error(model, question)
     if asked.kind in ("description", "action"):
-        return _describe(model, pictures, asked)
-    candidates = ANSWERS[asked.kind]
+        return _describe(model, frame_parts, asked)
+    candidates = KNOWN_ANSWERS[asked.kind]
     chosen = model.choose(
-        [*pictures, TextPart(Question.of(asked.wording or question).prompt(thinking=thinking))],
+        [*frame_parts, TextPart(Question.of(asked.wording or question).prompt(thinking=thinking))],
         candidates,
-        skill="ask",
+        task="ask",
         thinking=thinking,
         top=1,
     )
     (best,) = chosen.ranked
     text = candidates[best.index]
-    doubts = _doubts(model, pictures, question, asked, text)
-    if best.probability < sure[asked.kind]:
+    doubts = _find_doubts(model, frame_parts, question, asked, text)
+    if best.probability < thresholds[asked.kind]:
         doubts.append(
             f"{text!r} has a probability of {best.probability:.2f}, expected at least"
-            f" {sure[asked.kind]:.2f}"
+            f" {thresholds[asked.kind]:.2f}"
         )
     return Generation(
         text=text,
@@ -347,73 +343,76 @@ def answer_openly(
         thinking=chosen.thinking,
         probability=best.probability,
         method="known_answers",
-        notes=(*chosen.notes, *(Note(UNSURE, doubt) for doubt in doubts)),
+        notes=(*chosen.notes, *(Note(UNSURE_CODE, doubt) for doubt in doubts)),
     )
 
 
-def finds(model: Answerer, pictures: Sequence[Part], thing: str) -> bool:
-    """Whether a model sees a coloured shape, such as ``red ball``, when it is asked about it.
+def detects_thing(model: OpenQuestionModel, frame_parts: Sequence[Part], thing: str) -> bool:
+    """Return whether the model detects a coloured shape, such as ``red ball``, when asked about it.
 
-    It has to say yes and to point at a frame: what it names unasked it names of any film.
+    It must answer yes and point at a frame. Shapes that it names unprompted are not evidence: it
+    names them in any film.
     """
-    asked = Question.of(f"Does {_article(thing)} {thing} appear?")
-    pointed = model.point([*pictures, TextPart(asked.prompt())], skill="ask")
-    if max(pointed.probabilities) < FOUND:
+    asked = Question.of(f"Does {_indefinite_article(thing)} {thing} appear?")
+    pointed = model.point([*frame_parts, TextPart(asked.prompt())], task="ask")
+    if max(pointed.probabilities) < MIN_SHAPE_PROBABILITY:
         return False
-    return _yes(model, pictures, asked) >= FOUND
+    return _yes_probability(model, frame_parts, asked) >= MIN_SHAPE_PROBABILITY
 
 
-def _yes(model: Answerer, pictures: Sequence[Part], asked: Question) -> float:
-    """Probability of yes."""
-    parts = [*pictures, TextPart(asked.prompt())]
-    ranked = model.choose(parts, ANSWERS["yes_or_no"], skill="ask", top=2).ranked
+def _yes_probability(
+    model: OpenQuestionModel, frame_parts: Sequence[Part], asked: Question
+) -> float:
+    """Return the probability of the answer "yes"."""
+    parts = [*frame_parts, TextPart(asked.prompt())]
+    ranked = model.choose(parts, KNOWN_ANSWERS["yes_or_no"], task="ask", top=2).ranked
     return next(choice.probability for choice in ranked if choice.index == 0)
 
 
-def _describe(model: Answerer, pictures: Sequence[Part], asked: Asked) -> Generation:
-    """The description, or what it says that somebody does."""
-    made = replace(model.generate([*pictures, TextPart(CAPTION_PROMPT)]), method="description")
+def _describe(
+    model: OpenQuestionModel, frame_parts: Sequence[Part], asked: ParsedQuestion
+) -> Generation:
+    """Return the caption, or its clause about the subject's action."""
+    made = replace(model.generate([*frame_parts, TextPart(CAPTION_PROMPT)]), method="description")
     words = made.text.split()
     if not words or words[-1].casefold() in _OPEN_ENDS:
-        note = Note(UNSURE, "the description breaks off")
+        note = Note(UNSURE_CODE, "the description is incomplete")
         made = replace(made, confident=False, notes=(*made.notes, note))
     if asked.kind == "description":
         return made
-    action = action_in(made.text, asked.subject)
+    action = find_action(made.text, asked.subject)
     if action is None:
         raise ModelError(
             "model.no_answer",
-            f"the description by {model.name} does not say what the {asked.subject} does:"
-            f" {made.text!r}",
+            f"the description by {model.name} has no action of the {asked.subject}: {made.text!r}",
             hint='ask "What happens?" for the description, or give answers to choose from'
             " (--options)",
         )
     return replace(made, text=action)
 
 
-def action_in(description: str, subject: str) -> str | None:
-    """What a description says that somebody does; None where it does not say.
+def find_action(description: str, subject: str) -> str | None:
+    """Return the action of the subject in a description; None if the description has none.
 
-    >>> action_in("a man in a hat is riding a bike, then two dogs run on sand", "man")
+    >>> find_action("a man in a hat is riding a bike, then two dogs run on sand", "man")
     'riding a bike'
-    >>> action_in("a man is riding a bike", "dog")
+    >>> find_action("a man is riding a bike", "dog")
     """
-    who = rf"\b(?:{'|'.join(map(re.escape, _names_of(subject.casefold())))})\b(?: [\w-]+)*?"
-    scenes = description.casefold().split(THEN)
+    who = rf"\b(?:{'|'.join(map(re.escape, _synonyms(subject.casefold())))})\b(?: [\w-]+)*?"
+    scenes = description.casefold().split(SENTENCE_JOINER)
     for scene, form in product(scenes, (rf"{who} (?:is|are)", who)):
-        found = re.search(rf"{form} (?P<doing>(?!{_NO_VERBS})\w{{2,}}ing\b.*)", scene)
+        found = re.search(rf"{form} (?P<doing>(?!{_NOT_VERBS})\w{{2,}}ing\b.*)", scene)
         if found is not None and found["doing"].split()[-1] not in _OPEN_ENDS:
             return found["doing"]
     return None
 
 
-_NO_VERBS: Final = (
+_NOT_VERBS: Final = (
     r"(?:building|clothing|railing|swimming (?:pool|trunks|suit)|something|string|ring|wing|king"
     r"|evening|morning|during|ceiling|crossing|wedding|spring|swing)\b"
 )
 
-
-_SAME: Final = (
+_SYNONYMS: Final = (
     ("man", "guy", "gentleman"),
     ("woman", "lady"),
     ("child", "kid", "boy", "girl", "toddler", "baby"),
@@ -423,67 +422,81 @@ _SAME: Final = (
     ("dog", "puppy"),
     ("dogs", "puppies"),
 )
-"""The first word of each row is also called by the others."""
+"""Nouns that may name the first noun of their row in a caption."""
 
 
-def _names_of(subject: str) -> tuple[str, ...]:
-    return next((names for names in _SAME if names[0] == subject), (subject,))
+def _synonyms(subject: str) -> tuple[str, ...]:
+    return next((names for names in _SYNONYMS if names[0] == subject), (subject,))
 
 
-def _doubts(
-    model: Answerer, pictures: Sequence[Part], question: str, asked: Asked, text: str
+def _find_doubts(
+    model: OpenQuestionModel,
+    frame_parts: Sequence[Part],
+    question: str,
+    asked: ParsedQuestion,
+    text: str,
 ) -> list[str]:
-    """What speaks against an answer, where the question takes for granted that something is there.
+    """List the reasons against an answer whose question presupposes that something is visible.
 
     Raises:
-        ModelError: ``model.no_answer`` if it is a coloured shape, and no frame shows any.
+        ModelError: ``model.no_answer`` if that is a coloured shape, and no frame shows any.
     """
     if asked.kind == "yes_or_no":
         return []
-    things = things_in(f"{question} {text}" if asked.kind == "thing" else question)
-    missing = [thing for thing in things if not finds(model, pictures, thing)]
-    if missing and not _shows_things(model, pictures, other_than=missing):
+    things = find_things(f"{question} {text}" if asked.kind == "thing" else question)
+    missing = [thing for thing in things if not detects_thing(model, frame_parts, thing)]
+    if missing and not _detects_any_thing(model, frame_parts, other_than=missing):
         raise ModelError(
             "model.no_answer",
-            f"{model.name} finds no {missing[0]} in any frame",
+            f"{model.name} detects no {missing[0]} in any frame",
             hint='ask "What happens?" for a description, or give answers to choose from'
             " (--options)",
         )
-    noun = singular(asked.subject)
-    if things or not noun or noun in _NO_NOUNS:
-        return [f"the model finds no {thing} in any frame" for thing in missing]
-    if asked.kind == "colour" and noun in SHAPES and finds(model, pictures, f"{text} {noun}"):
+    noun = singularize(asked.subject)
+    if things or not noun or noun in _GENERIC_NOUNS:
+        return [f"the model detects no {thing} in any frame" for thing in missing]
+    if (
+        asked.kind == "colour"
+        and noun in SHAPES
+        and detects_thing(model, frame_parts, f"{text} {noun}")
+    ):
         return []
-    probability = _yes(model, pictures, Question.of(f"Is there {_article(noun)} {noun}?"))
-    if probability >= THERE:
+    probability = _yes_probability(
+        model, frame_parts, Question.of(f"Is there {_indefinite_article(noun)} {noun}?")
+    )
+    if probability >= MIN_NOUN_PROBABILITY:
         return []
-    return [f"the model sees no {noun}: the probability that there is one is {probability:.2f}"]
+    return [f"the model detects no {noun}: its probability is {probability:.2f}"]
 
 
-def _shows_things(model: Answerer, pictures: Sequence[Part], *, other_than: Sequence[str]) -> bool:
-    """Whether coloured shapes are seen at all: then one that is not found may be there as well."""
+def _detects_any_thing(
+    model: OpenQuestionModel, frame_parts: Sequence[Part], *, other_than: Sequence[str]
+) -> bool:
+    """Return whether any other coloured shape is detected: a missing one may still be there."""
     named = set()
     for question in ("What appears first?", "What appears last?"):
-        parts = [*pictures, TextPart(Question.of(question).prompt())]
-        (best,) = model.choose(parts, THINGS, skill="ask", top=1).ranked
+        parts = [*frame_parts, TextPart(Question.of(question).prompt())]
+        (best,) = model.choose(parts, THINGS, task="ask", top=1).ranked
         named.add(THINGS[best.index])
-    return any(finds(model, pictures, thing) for thing in sorted(named - set(other_than)))
+    return any(
+        detects_thing(model, frame_parts, thing) for thing in sorted(named - set(other_than))
+    )
 
 
-_NO_NOUNS: Final = frozenset({"thing", "colour", "kind", "time"})
+_GENERIC_NOUNS: Final = frozenset({"thing", "colour", "kind", "time"})
 
 
-def _article(name: str) -> str:
+def _indefinite_article(name: str) -> str:
     return "an" if name[0] in "aeiou" else "a"
 
 
-def _not_learned(model: Answerer, question: str) -> ModelError:
-    shown = question if len(question) <= _SHOWN_CHARACTERS else f"{question[:_SHOWN_CHARACTERS]}..."
+def _not_learned_error(model: OpenQuestionModel, question: str) -> ModelError:
+    quoted = question if len(question) <= _MAX_QUOTED else f"{question[:_MAX_QUOTED]}..."
     hint = 'give answers to choose from (--options), or ask "What happens?" for a description'
     if re.match(r"\W*(?:when|at what time)\b", question, re.IGNORECASE):
-        hint = "seedvideo ground finds when something happens"
+        hint = "find when something happens with: seedvideo ground"
     elif re.match(r"\W*(?:is|are|was|were|do|does|did|has|have|can)\b", question, re.IGNORECASE):
         hint = "give answers to choose from, such as --options yes,no"
     return ModelError(
-        "model.no_answer", f"{model.name} did not learn to answer {shown!r}", hint=hint
+        "model.no_answer", f"{model.name} was not trained to answer {quoted!r}", hint=hint
     )

@@ -1,4 +1,4 @@
-"""Torch made ready for a model: its import, its threads, and settings of the caller kept out."""
+"""Isolation of torch: import, threads and the caller's settings."""
 
 import os
 import re
@@ -21,32 +21,32 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def import_torch() -> None:
-    """Import torch where a first import could end the process without an error.
+    """Import torch, checking the address space first: a failing first import can kill the process.
 
     Raises:
-        ModelError: ``model.out_of_memory`` if there is not enough memory for it.
+        ModelError: ``model.out_of_memory`` if memory runs out.
     """
     if "torch" in sys.modules:
         return
-    with memory_errors(), _existing_folder():
+    with translate_memory_errors(), _existing_directory():
         check_address_space(MODEL_BYTES)
         import torch  # noqa: F401
 
 
 @contextmanager
-def own_settings(*, inference: bool = True) -> Iterator[None]:
-    """Compute on the CPU, in the model's own precision, whatever the caller has set.
+def isolate_torch(*, inference: bool = True) -> Iterator[None]:
+    """Compute on the CPU in the model's own precision, whatever the caller has configured.
 
     Args:
-        inference: make tensors that can only be used for answers; False while a model is loaded.
+        inference: whether to use inference mode; False while a model is loaded.
 
     Raises:
-        ModelError: ``model.out_of_memory`` if there is not enough memory inside.
+        ModelError: ``model.out_of_memory`` if memory runs out inside the block.
     """
     import torch
 
     with ExitStack() as stack:
-        stack.enter_context(memory_errors())
+        stack.enter_context(translate_memory_errors())
         set_threads()
         stack.enter_context(torch.inference_mode(inference))
         stack.enter_context(torch.autocast("cpu", enabled=False))
@@ -56,31 +56,31 @@ def own_settings(*, inference: bool = True) -> Iterator[None]:
 
 
 def set_threads() -> None:
-    """Set torch's number of threads, where it is not torch's own choice.
+    """Set torch's number of threads from ``SEEDVIDEO_THREADS``; leave torch's choice otherwise.
 
-    In a process that was forked after torch was loaded it is one: OpenMP would wait for ever for
-    threads that only the parent has.
+    In a process that was forked after torch was loaded it is one: OpenMP would wait forever for
+    threads that exist only in the parent.
 
     Raises:
-        ConfigError: if ``SEEDVIDEO_THREADS`` is no whole number from 1 to 9999.
+        ConfigError: if ``SEEDVIDEO_THREADS`` is not a whole number from 1 to 9999.
     """
     import torch
 
-    wish = os.environ.get("SEEDVIDEO_THREADS")
-    if wish is not None and re.fullmatch(r"[1-9]\d{0,3}", wish, re.ASCII) is None:
+    setting = os.environ.get("SEEDVIDEO_THREADS")
+    if setting is not None and re.fullmatch(r"[1-9]\d{0,3}", setting, re.ASCII) is None:
         raise ConfigError(
             "config.invalid",
-            f"SEEDVIDEO_THREADS is {wish!r}",
-            hint="set a whole number from 1 to 9999",
+            f"SEEDVIDEO_THREADS is {setting!r}, expected 1 to 9999",
+            hint="set it to a whole number from 1 to 9999, or unset it",
         )
-    threads = 1 if _is_forked else wish and int(wish)
+    threads = 1 if _is_forked else setting and int(setting)
     if threads and torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
 
 
 @contextmanager
-def memory_errors() -> Iterator[None]:
-    """Turn every kind of error for want of memory into one of ours.
+def translate_memory_errors() -> Iterator[None]:
+    """Translate every kind of out-of-memory error.
 
     Raises:
         ModelError: ``model.out_of_memory``.
@@ -90,20 +90,20 @@ def memory_errors() -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, ResourceError) and not is_out_of_memory(error):
             raise
-        said = f": {error.message}" if isinstance(error, ResourceError) else ""
+        detail = f": {error.message}" if isinstance(error, ResourceError) else ""
         raise ModelError(
             "model.out_of_memory",
-            f"the model needs more memory than there is, or than a limit allows{said}",
+            f"the model needs more memory than is available or allowed{detail}",
             hint="use a smaller budget, close other programs, or raise the limit (ulimit -v)",
         ) from error
 
 
 @contextmanager
-def _existing_folder() -> Iterator[None]:
-    """Leave a working folder that was deleted, for a moment.
+def _existing_directory() -> Iterator[None]:
+    """Leave a deleted working directory temporarily.
 
-    Where the working folder has no name, oneMKL takes its own library for missing, and ends the
-    process with status 2 while torch is imported.
+    In a working directory without a name, oneMKL cannot find its own library and ends the process
+    with status 2 while torch is imported.
     """
     try:
         os.getcwd()
@@ -112,10 +112,10 @@ def _existing_folder() -> Iterator[None]:
     else:
         yield
         return
-    gone = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
+    deleted = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
     try:
         os.chdir("/")
         yield
     finally:
-        os.fchdir(gone)
-        os.close(gone)
+        os.fchdir(deleted)
+        os.close(deleted)

@@ -1,14 +1,16 @@
-"""The whole model: Seed-ViT, adapter and decoder joined, and the sizes it comes in.
+"""SeedVL: Seed-ViT, projector and decoder joined, and their configurations.
 
-A model may have a second adapter and decoder that answer questions and find moments, while the
-first describe; both read the same Seed-ViT. A model without them does all with the first.
+A model may have a second projector and decoder, the answer branch, for questions and grounding; the
+first pair then writes captions only. Both read the same Seed-ViT. A model without an answer branch
+uses the first pair for every task.
 
-A sequence is token ids in which ``<image>`` stands once for every visual token; the visual tokens
-of the frames take these places in order (Seed1.5-VL, section 2). Knows nothing of files, text or
-time: ``packing`` writes the sequence, ``backends.native`` turns it into ids.
+A sequence holds token ids in which ``<image>`` stands once for every visual token. The visual
+tokens of the frames replace these ids in order (Seed1.5-VL, section 2). `backends.base.interleave`
+orders the parts and `backends.native` encodes them.
 
 Notation used for tensor shapes:
     b: rows; s: positions; k: visual tokens of all frames; d: width of the decoder
+    m: frames
 """
 
 from collections.abc import Callable, Sequence
@@ -19,27 +21,33 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seedvideo.model.backends.base import SKILLS, Skill
+from seedvideo.model.backends.base import TASKS, TaskName
 from seedvideo.model.language_model import Decoder, DecoderConfig
-from seedvideo.model.layers import Adapter, Pointer, Reader
+from seedvideo.model.layers import Adapter, EvidenceFusion, FramePointer
 from seedvideo.model.metadata import IMAGE_ID
-from seedvideo.model.vision_encoder import THUMBNAIL_VALUES, SeedViT, VitConfig, scaled, thumbnails
+from seedvideo.model.vision_encoder import (
+    THUMBNAIL_VALUES,
+    SeedViT,
+    VitConfig,
+    make_thumbnails,
+    scale_thumbnails,
+)
 from seedvideo.sampler.geometry import POOL
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerConfig:
-    """Sizes of the branch that answers questions and finds moments.
+    """Sizes of the branch for questions and grounding.
 
     Args:
-        adapter_hidden: channels between its adapter's two layers.
-        decoder: its language model.
-        thumbnails: whether its adapter reads each token's own square beside the encoder's vector.
-        pointer: whether it says of each frame how likely a question is about it.
-        reader: whether answers are written from the frames that are pointed at.
+        adapter_hidden: channels between the two layers of its projector.
+        decoder: sizes of its language model.
+        thumbnails: whether its projector also reads an 8x8 px thumbnail of each token's square.
+        pointer: whether it scores how likely a question is about each frame.
+        reader: whether answers are generated from the frames that the pointer selects.
 
     Raises:
-        ValueError: if it is to read without a pointer.
+        ValueError: if it has a reader without a pointer.
     """
 
     adapter_hidden: int
@@ -50,7 +58,7 @@ class AnswerConfig:
 
     def __post_init__(self) -> None:
         if self.reader and not self.pointer:
-            raise ValueError("the answer branch has a reader and no pointer for it to follow")
+            raise ValueError("the answer branch has a reader but no pointer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +66,10 @@ class SeedVLConfig:
     """Sizes of the whole model.
 
     Args:
-        vit: the vision encoder.
-        adapter_hidden: channels between the adapter's two layers.
-        decoder: the language model.
-        answer: the branch for questions and moments; None where one branch has all skills.
+        vit: sizes of the vision encoder.
+        adapter_hidden: channels between the projector's two layers.
+        decoder: sizes of the language model.
+        answer: the branch for questions and grounding; None if one branch performs all tasks.
 
     Raises:
         ValueError: if the two language models do not share a vocabulary.
@@ -76,7 +84,7 @@ class SeedVLConfig:
         if self.answer is not None and self.answer.decoder.vocabulary != self.decoder.vocabulary:
             raise ValueError(
                 f"the answer branch has {self.answer.decoder.vocabulary} tokens, the other "
-                f"{self.decoder.vocabulary}: they share one vocabulary"
+                f"{self.decoder.vocabulary}: they must share one vocabulary"
             )
 
     @property
@@ -86,12 +94,12 @@ class SeedVLConfig:
 
     @classmethod
     def published(cls) -> "SeedVLConfig":
-        """The published sizes, as far as there are any.
+        """Return the published sizes, as far as the report states them.
 
         The encoder is the report's (table 1: 532 M parameters). The report names neither the
-        adapter's hidden width nor the language model's sizes beyond "20 B active parameters" of a
-        mixture of experts: a dense decoder of about 20 B parameters stands here instead, and its
-        sizes, like the adapter's, are ours.
+        projector's hidden width nor the language model's sizes beyond "20 B active parameters" of a
+        mixture of experts. A dense decoder of about 20 B parameters replaces it here; its sizes and
+        the projector's are ours.
         """
         return cls(
             vit=VitConfig(width=1280, depth=27, heads=20),
@@ -110,7 +118,7 @@ class SeedVLConfig:
 
     @classmethod
     def nano(cls, *, vocabulary: int, dropout: float = 0.0) -> "SeedVLConfig":
-        """The embedded model: about 12 M parameters, 64x64 px a visual token."""
+        """Return the sizes of the embedded model: 12 M parameters, 64x64 px per visual token."""
         return cls(
             vit=VitConfig(width=320, depth=2, heads=5, embedding="conv", dropout=dropout),
             adapter_hidden=512,
@@ -126,16 +134,16 @@ class SeedVLConfig:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for a checkpoint's ``config.json``."""
+        """Return plain values for a checkpoint's ``config.json``."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "SeedVLConfig":
-        """Inverse of ``to_json``.
+        """Parse the output of ``to_json``.
 
         Raises:
             TypeError: if a key is missing or unknown.
-            ValueError: if the values do not fit each other.
+            ValueError: if values contradict each other.
         """
         known = dict(values)
         vit = VitConfig(**known.pop("vit", {}))
@@ -148,44 +156,45 @@ class SeedVLConfig:
         return cls(vit=vit, decoder=decoder, answer=answer, **known)
 
 
-class Voice(NamedTuple):
-    """What one skill uses after the vision encoder."""
+class DecoderBranch(NamedTuple):
+    """Projector and decoder of one task."""
 
     adapter: Adapter
     decoder: Decoder
 
 
 class AnswerBranch(nn.Module):
-    """The second adapter and decoder."""
+    """The second projector and decoder."""
 
     def __init__(self, vision_width: int, config: AnswerConfig):
         super().__init__()
         width = vision_width + (THUMBNAIL_VALUES if config.thumbnails else 0)
         self.adapter = Adapter(width, config.adapter_hidden, config.decoder.width)
         self.decoder = Decoder(config.decoder)
-        self.pointer = Pointer(config.decoder.width) if config.pointer else None
-        self.reader = Reader(config.decoder.width) if config.reader else None
+        self.pointer = FramePointer(config.decoder.width) if config.pointer else None
+        self.reader = EvidenceFusion(config.decoder.width) if config.reader else None
 
-    def read(self, states: Tensor, frame_ends: Tensor) -> Callable[[Tensor], Tensor]:
-        """What turns a state into the one that words are chosen from, for one prompt.
+    def fuse_evidence(self, states: Tensor, frame_ends: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return the function that adds evidence from the frames to later states of one prompt.
 
         Args:
-            states: ``(1, s, d)`` last states of the prompt, its thought included.
-            frame_ends: ``(m,)`` positions of the marks that end its frames; one at least.
+            states: ``(1, s, d)`` last states of the prompt, including reasoning.
+            frame_ends: ``(m,)`` positions of the tokens that end its frames; at least one.
 
         Returns:
-            Of ``(b, d)`` states ``(b, d)``: themselves, where the branch has no reader.
+            A function from ``(b, d)`` to ``(b, d)`` states: the identity if the branch has no
+            reader.
         """
         if self.reader is None or self.pointer is None:
             return lambda hidden: hidden
         asked, frames = states[0, -1:], states[0, frame_ends]
-        beside = torch.ones(1, len(frame_ends), dtype=torch.bool, device=states.device)
-        named, held = self.reader.named(asked, frames), self.pointer(asked, frames)
-        return partial(self.reader, evidence=self.reader.evidence(named, held, frames, beside))
+        is_own = torch.ones(1, len(frame_ends), dtype=torch.bool, device=states.device)
+        named, answer = self.reader.named(asked, frames), self.pointer(asked, frames)
+        return partial(self.reader, evidence=self.reader.evidence(named, answer, frames, is_own))
 
 
 class SeedVL(nn.Module):
-    """Frames and token ids to hidden states."""
+    """The whole network: frames and token ids to hidden states."""
 
     def __init__(self, config: SeedVLConfig):
         super().__init__()
@@ -197,84 +206,89 @@ class SeedVL(nn.Module):
             None if config.answer is None else AnswerBranch(config.vit.width, config.answer)
         )
 
-    def voice(self, skill: Skill) -> Voice:
-        """The adapter and decoder of a skill.
+    def branch(self, task: TaskName) -> DecoderBranch:
+        """Return the projector and decoder of a task.
 
         Raises:
-            ValueError: if there is no such skill.
+            ValueError: if the task is unknown.
         """
-        if skill not in SKILLS:
-            raise ValueError(f"skill is {skill!r}, expected one of {', '.join(SKILLS)}")
-        if skill == "caption" or self.answer is None:
-            return Voice(self.adapter, self.decoder)
-        return Voice(self.answer.adapter, self.answer.decoder)
+        if task not in TASKS:
+            raise ValueError(f"task is {task!r}, expected one of {', '.join(TASKS)}")
+        if task == "caption" or self.answer is None:
+            return DecoderBranch(self.adapter, self.decoder)
+        return DecoderBranch(self.answer.adapter, self.answer.decoder)
 
-    def see(self, frames: Sequence[Tensor], *, skill: Skill = "caption") -> Tensor:
-        """Encode ``(h, w, 3)`` uint8 frames to ``(k, d)`` vectors for the skill's decoder."""
-        return self.adapt(self.vit(frames), frames, skill=skill)
+    def encode_frames(self, frames: Sequence[Tensor], *, task: TaskName = "caption") -> Tensor:
+        """Encode ``(h, w, 3)`` uint8 frames to ``(k, d)`` vectors for the task's decoder."""
+        return self.project(self.vit(frames), frames, task=task)
 
-    def adapt(self, seen: Tensor, frames: Sequence[Tensor], *, skill: Skill) -> Tensor:
-        """Turn the encoder's vectors into those that the skill's decoder reads.
+    def project(self, seen: Tensor, frames: Sequence[Tensor], *, task: TaskName) -> Tensor:
+        """Project the encoder's vectors to those that the task's decoder reads.
 
         Args:
-            seen: ``(k, width of the encoder)``.
-            frames: what it has seen, for a branch that reads thumbnails.
-            skill: whose adapter is used.
+            seen: ``(k, width of the encoder)`` visual tokens.
+            frames: the encoded frames, for a branch that reads thumbnails.
+            task: selects the projector.
 
         Returns:
             ``(k, d)``.
         """
-        adapter = self.voice(skill).adapter
+        adapter = self.branch(task).adapter
         answer = self.config.answer
-        if skill != "caption" and answer is not None and answer.thumbnails:
-            squares = [thumbnails(frame.unsqueeze(0), self.config.token_px)[0] for frame in frames]
-            seen = torch.cat((seen, scaled(torch.cat(squares)).to(seen.dtype)), dim=1)
+        if task != "caption" and answer is not None and answer.thumbnails:
+            squares = [
+                make_thumbnails(frame.unsqueeze(0), self.config.token_px)[0] for frame in frames
+            ]
+            seen = torch.cat((seen, scale_thumbnails(torch.cat(squares)).to(seen.dtype)), dim=1)
         return adapter(seen)
 
-    def embed(self, ids: Tensor, visual: Tensor | None, *, skill: Skill = "caption") -> Tensor:
-        """Look ids up, and put the visual tokens in the places of ``<image>``.
+    def embed(self, ids: Tensor, visual: Tensor | None, *, task: TaskName = "caption") -> Tensor:
+        """Embed ids, and replace each ``<image>`` by a visual token.
 
         Args:
             ids: ``(b, s)`` token ids.
-            visual: ``(k, d)``, in the order of the places, row by row; none if there are no places.
-            skill: whose decoder is to read them.
+            visual: ``(k, d)`` visual tokens in order, row by row; None if there are no ``<image>``
+                ids.
+            task: selects the decoder.
 
         Returns:
             ``(b, s, d)``.
 
         Raises:
-            ValueError: if the number of places is not ``k``.
+            ValueError: if the number of ``<image>`` ids is not ``k``.
         """
-        x: Tensor = self.voice(skill).decoder.embedding(ids)
-        places = ids == IMAGE_ID
-        wanted = int(places.sum())
+        x: Tensor = self.branch(task).decoder.embedding(ids)
+        is_image = ids == IMAGE_ID
+        wanted = int(is_image.sum())
         given = 0 if visual is None else visual.shape[0]
         if wanted != given:
-            raise ValueError(f"the sequence has places for {wanted} visual tokens, got {given}")
+            raise ValueError(f"got {given} visual tokens, expected {wanted}: one per <image> id")
         if visual is None:
             return x
-        return x.masked_scatter(places.unsqueeze(-1), visual.to(x.dtype))
+        return x.masked_scatter(is_image.unsqueeze(-1), visual.to(x.dtype))
 
-    def forward(self, ids: Tensor, frames: Sequence[Tensor], *, skill: Skill = "caption") -> Tensor:
-        """Logits for every position, for training and tests; ``generate`` uses a cache instead.
+    def forward(
+        self, ids: Tensor, frames: Sequence[Tensor], *, task: TaskName = "caption"
+    ) -> Tensor:
+        """Compute the logits of every position, for training and tests, without a cache.
 
         Args:
             ids: ``(b, s)`` token ids.
-            frames: the frames of all rows, in the order of their places.
-            skill: whose adapter and decoder are used.
+            frames: the frames of all rows, in order.
+            task: selects projector and decoder.
 
         Returns:
             ``(b, s, vocabulary)``.
         """
-        visual = self.see(frames, skill=skill) if frames else None
-        decoder = self.voice(skill).decoder
-        return decoder.logits(decoder(self.embed(ids, visual, skill=skill)))
+        visual = self.encode_frames(frames, task=task) if frames else None
+        decoder = self.branch(task).decoder
+        return decoder.logits(decoder(self.embed(ids, visual, task=task)))
 
 
 def initialise(model: SeedVL, *, seed: int) -> None:
-    """Fresh weights: normal with deviation 0.02, outputs of residual parts scaled by depth.
+    """Initialize weights: normal with deviation 0.02, residual outputs scaled down by depth.
 
-    The convolutional stem keeps PyTorch's own start; training replaces it.
+    The convolutional stem keeps PyTorch's initialization; training replaces it.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -291,7 +305,7 @@ def initialise(model: SeedVL, *, seed: int) -> None:
 
 
 def _depth(config: SeedVLConfig, name: str) -> int:
-    """Blocks of the stack that a module lies in."""
+    """Return the number of blocks of the stack that contains a module."""
     if config.answer is not None and name.startswith("answer.decoder"):
         return config.answer.decoder.depth
     return config.decoder.depth if name.startswith("decoder") else config.vit.depth

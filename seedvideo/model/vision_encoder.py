@@ -1,36 +1,24 @@
-"""Seed-ViT: frames of any size, packed into one sequence, each attending to itself alone.
+"""Seed-ViT vision encoder: packs frames of any size, each attending to itself only.
 
-As published in Seed1.5-VL (arXiv 2505.07062, section 2.1 and table 1): 14x14 patches, a linear
-patch embedding, 2D RoPE, pre-norm blocks with biases, and the NaViT way of packing (Dehghani et
-al. 2023, arXiv 2307.06304). 2x2 average pooling follows. The nano model puts a convolutional stem
-in the place of the linear embedding and is otherwise the same code.
+As published in Seed1.5-VL (arXiv 2505.07062, section 2.1 and table 1): 14x14 px patches, a linear
+patch embedding, 2D RoPE, pre-norm blocks with biases, and NaViT packing (Dehghani et al. 2023,
+arXiv 2307.06304), followed by 2x2 average pooling.
 
-Knows nothing of time, text or files.
+The nano model replaces the linear embedding by a convolutional stem with one vector per 32x32 px;
+the rest is the same code. A linear embedding needs far more training images than the embedded model
+can have. The stem is EfficientNet-Lite2 (Tan and Le 2019, arXiv 1905.11946), whose Lite variant has
+ReLU6 and no squeeze-excite, so it is fully convolutional and takes any size in multiples of 32 px.
+Batch normalization is folded into the convolutions.
+
+Token thumbnails restore colour and shape that the encoder may have lost. The encoder of the
+embedded model is frozen while its answer branch learns, and its features of photos carry little
+exact colour. Each token's own square, shrunk to 8x8 px, is therefore an additional input.
 
 Notation used for tensor shapes:
     t: patches of all frames together; g_h, g_w: rows and columns of one frame's patch grid
-    n: frames in a run of one size; s: patches of one frame; n_h: heads; h_d: channels of a head
-    d: width of the encoder
-
-The convolutional patch stem of the nano model: pixels to one vector for every 32x32 px.
-
-Seed-ViT embeds 14x14 patches with one linear layer, which needs far more training images than the
-embedded model can have. The nano model puts EfficientNet-Lite2 in that place (Tan and Le 2019,
-arXiv 1905.11946; the Lite variant has ReLU6 and no squeeze-excite, so it is fully convolutional and
-takes any size). Batch normalisation is folded into the convolutions.
-
-Knows nothing of tokens, time or text. Sizes are in pixels and must be multiples of 32.
-
-Notation used for tensor shapes:
-    n: images of one size; h, w: height and width in pixels; c: channels
-
-What a visual token covers, as a tiny picture: colour and shape that the encoder may have lost.
-
-The embedded model's encoder is frozen while its answer branch learns, and its features of photos
-say little about exact colours. So each token's own square, shrunk to 8x8 px, is read beside them.
-
-Notation used for tensor shapes:
-    n: frames of one size; h, w: height and width in pixels; k: visual tokens of a frame
+    n: frames of one size; s: patches of one frame; n_h: heads; h_d: channels of a head
+    d: width of the encoder; h, w: height and width in pixels; c: channels
+    k: visual tokens of a frame
 """
 
 from collections.abc import Iterator, Sequence
@@ -42,7 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seedvideo.model.layers import angles_2d, rotate
+from seedvideo.model.layers import MAX_DEPTH, angles_2d, rotate
 from seedvideo.sampler.geometry import PATCH_PX, POOL
 
 STEM_STRIDE_PX = 32
@@ -87,7 +75,7 @@ class SameConv(nn.Conv2d):
     def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1):
         total = max(0, kernel - stride)
         before, after = total // 2, total - total // 2
-        # Where both sides get the same, the convolution pads on its own and saves a copy.
+        # With equal padding on both sides the convolution pads itself, which saves a copy.
         super().__init__(
             inputs,
             outputs,
@@ -108,9 +96,9 @@ class SameConv(nn.Conv2d):
         return super().forward(x)
 
     def _at_once(self, x: Tensor) -> Tensor:
-        """Convolve without cuDNN, which prepares for seconds for each new number or size of frames.
+        """Convolve without cuDNN, which spends seconds on each new number or size of frames.
 
-        No two videos have the same numbers, so in use it would do little else.
+        No two videos have the same numbers, so preparation would dominate.
         """
         if self.kernel_size != (1, 1):
             with torch.backends.cudnn.flags(enabled=False):
@@ -121,7 +109,7 @@ class SameConv(nn.Conv2d):
 
 
 class InvertedResidual(nn.Module):
-    """Expand 1x1, filter by depth, project 1x1; the input is added where the shapes agree."""
+    """Inverted residual block: expand 1x1, depthwise convolution, project 1x1, residual."""
 
     def __init__(self, inputs: int, stage: _Stage, *, stride: int):
         super().__init__()
@@ -151,7 +139,7 @@ def _blocks(inputs: int, stages: tuple[_Stage, ...]) -> nn.Sequential:
 class ConvStem(nn.Module):
     """EfficientNet-Lite2 without its classifier.
 
-    The lower blocks end at 16 px a cell, the upper ones at 32 px.
+    The lower blocks end at 16 px per cell, the upper ones at 32 px.
     """
 
     def __init__(self) -> None:
@@ -165,7 +153,7 @@ class ConvStem(nn.Module):
         """Map ``(n, h, w, 3)`` uint8 RGB to ``(n, h / 32, w / 32, 1280)``.
 
         Raises:
-            ValueError: if a side is no multiple of 32 px.
+            ValueError: if a side is not a multiple of 32 px.
         """
         height_px, width_px = frames.shape[1:3]
         if height_px % STEM_STRIDE_PX or width_px % STEM_STRIDE_PX:
@@ -181,15 +169,15 @@ class ConvStem(nn.Module):
 def fold_batch_norm(
     convolution: Tensor, norm: dict[str, Tensor], *, eps: float
 ) -> tuple[Tensor, Tensor]:
-    """Join a bias-free convolution and the batch normalisation after it.
+    """Fold batch normalization into the bias-free convolution before it.
 
     Args:
         convolution: weights, ``(c_out, c_in / groups, k, k)``.
         norm: ``weight``, ``bias``, ``running_mean``, ``running_var``, each ``(c_out,)``.
-        eps: the normalisation's epsilon.
+        eps: epsilon of the normalization.
 
     Returns:
-        Weights and bias of the one convolution that does both.
+        Weights and bias of the combined convolution.
     """
     scale = norm["weight"] * torch.rsqrt(norm["running_var"] + eps)
     return convolution * scale[:, None, None, None], norm["bias"] - norm["running_mean"] * scale
@@ -201,8 +189,8 @@ THUMBNAIL_PX: Final = 8
 THUMBNAIL_VALUES: Final = THUMBNAIL_PX**2 * 3
 
 
-def thumbnails(frames: Tensor, token_px: int) -> Tensor:
-    """Shrink the square of every token.
+def make_thumbnails(frames: Tensor, token_px: int) -> Tensor:
+    """Shrink the square of every token to 8x8 px.
 
     Args:
         frames: ``(n, h, w, 3)`` uint8 RGB, sides multiples of ``token_px``.
@@ -219,13 +207,10 @@ def thumbnails(frames: Tensor, token_px: int) -> Tensor:
     return cells.permute(0, 2, 4, 1, 3, 5).reshape(count, rows * columns, THUMBNAIL_VALUES)
 
 
-def scaled(thumbs: Tensor) -> Tensor:
-    """Thumbnails as the adapter reads them: from -1 to 1."""
+def scale_thumbnails(thumbs: Tensor) -> Tensor:
+    """Scale thumbnails to the projector's input range, -1 to 1."""
     return thumbs.float() / 127.5 - 1.0
 
-
-MAX_DEPTH = 1_000
-"""Blocks that a configuration may ask for: a file must not make a model without end."""
 
 Grid = tuple[int, int]
 """Rows and columns of patches in one frame."""
@@ -237,11 +222,11 @@ class VitConfig:
 
     Args:
         width: channels of a patch vector.
-        depth: blocks.
+        depth: number of blocks.
         heads: attention heads; each has ``width / heads`` channels, a multiple of four.
-        mlp_ratio: hidden channels of a block's MLP over ``width``.
-        embedding: ``linear`` for 14x14 patches, ``conv`` for the stem with 32x32 px a cell.
-        dropout: share of activations dropped in training.
+        mlp_ratio: hidden channels of a block's MLP divided by ``width``.
+        embedding: ``linear`` for 14x14 px patches, ``conv`` for the stem with 32x32 px per cell.
+        dropout: fraction of activations dropped in training.
 
     Raises:
         ValueError: if the depth is out of range, or the heads do not divide the width into
@@ -270,7 +255,7 @@ class VitConfig:
 
 
 class LinearPatches(nn.Module):
-    """The published embedding: one linear layer over the pixels of a 14x14 patch."""
+    """The published embedding: one linear layer over the pixels of a 14x14 px patch."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -288,7 +273,7 @@ class LinearPatches(nn.Module):
 
 
 class ConvPatches(nn.Module):
-    """The nano model's embedding: a convolutional stem, normalised and projected."""
+    """The nano model's embedding: a convolutional stem, layer norm and a linear projection."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -306,10 +291,10 @@ class ConvPatches(nn.Module):
 
 
 class FrameAttention(nn.Module):
-    """Attention in which every frame sees itself alone.
+    """Self-attention within each frame.
 
-    Frames of one size that follow each other are attended to in one call, with the frame as the
-    batch dimension. No mask is ever built, so memory grows linearly with the number of frames.
+    Consecutive frames of one size are processed in one call, with the frame as the batch dimension.
+    No mask is built, so memory grows linearly with the number of frames.
     """
 
     def __init__(self, config: VitConfig):
@@ -335,7 +320,7 @@ class FrameAttention(nn.Module):
         # the heads share their angles: (t, 1, h_d / 2)
         q, k = rotate(q, angles.unsqueeze(1)), rotate(k, angles.unsqueeze(1))
         parts = []
-        for first, last, frames in runs(grids):
+        for first, last, frames in group_by_size(grids):
             # (n, n_h, s, h_d)
             q_run, k_run, v_run = (
                 part[first:last].view(frames, -1, self.heads, part.shape[-1]).transpose(1, 2)
@@ -347,7 +332,7 @@ class FrameAttention(nn.Module):
 
 
 class VitBlock(nn.Module):
-    """Pre-norm attention and MLP, each added to its input."""
+    """Pre-norm attention and MLP, each with a residual connection."""
 
     def __init__(self, config: VitConfig):
         super().__init__()
@@ -378,10 +363,10 @@ class SeedViT(nn.Module):
         self.norm = nn.LayerNorm(config.width)
 
     def grid(self, height_px: int, width_px: int) -> Grid:
-        """Rows and columns of patches of one frame.
+        """Return the rows and columns of patches of one frame.
 
         Raises:
-            ValueError: if a side is no multiple of the side of a visual token.
+            ValueError: if a side is not a multiple of the side of a visual token.
         """
         token_px = self.config.patch_px * POOL
         if height_px % token_px or width_px % token_px or not (height_px and width_px):
@@ -394,16 +379,16 @@ class SeedViT(nn.Module):
         """Encode frames of any sizes.
 
         Args:
-            frames: one ``(h, w, 3)`` uint8 RGB tensor a frame, sides multiples of two patches.
+            frames: one ``(h, w, 3)`` uint8 RGB tensor per frame, sides multiples of two patches.
 
         Returns:
             ``(sum of g_h * g_w / 4, d)``: the visual tokens of all frames, in order, row by row.
 
         Raises:
-            ValueError: if there is no frame or a side is no multiple of the side of a token.
+            ValueError: if there is no frame, or a side is not a multiple of the side of a token.
         """
         if not frames:
-            raise ValueError("there are no frames to encode")
+            raise ValueError("no frames to encode")
         grids = [self.grid(frame.shape[0], frame.shape[1]) for frame in frames]
         parts = []
         for _, same in groupby(frames, key=lambda frame: frame.shape):
@@ -415,7 +400,7 @@ class SeedViT(nn.Module):
 
         Args:
             patches: ``(t, d)`` patch vectors of all frames, row by row.
-            grids: the frames in their order.
+            grids: patch grids of the frames, in order.
 
         Returns:
             ``(t / 4, d)``.
@@ -427,11 +412,11 @@ class SeedViT(nn.Module):
         return pool(self.norm(x), grids)
 
 
-def runs(grids: Sequence[Grid]) -> Iterator[tuple[int, int, int]]:
-    """Split packed patches where the size of the frames changes.
+def group_by_size(grids: Sequence[Grid]) -> Iterator[tuple[int, int, int]]:
+    """Group packed patches by consecutive frames of one size.
 
     Yields:
-        First patch, last patch (exclusive) and number of frames of each run.
+        First patch, last patch (exclusive) and number of frames of each group.
     """
     start = 0
     for (rows, columns), same in groupby(grids):
@@ -442,7 +427,7 @@ def runs(grids: Sequence[Grid]) -> Iterator[tuple[int, int, int]]:
 
 
 def grid_angles(grids: Sequence[Grid], head_channels: int, device: torch.device) -> Tensor:
-    """2D RoPE angles of packed patches: positions start anew in every frame.
+    """Return the 2D RoPE angles of packed patches; positions restart in every frame.
 
     Returns:
         ``(t, head_channels / 2)`` float32.
@@ -457,18 +442,18 @@ def grid_angles(grids: Sequence[Grid], head_channels: int, device: torch.device)
 
 
 def pool(x: Tensor, grids: Sequence[Grid]) -> Tensor:
-    """Average each 2x2 square of patches (report, section 2.1).
+    """Average each 2x2 square of patches (Seed1.5-VL, section 2.1).
 
     Args:
         x: ``(t, d)`` packed patches.
-        grids: the frames; rows and columns must be even.
+        grids: patch grids of the frames; rows and columns must be even.
 
     Returns:
         ``(t / 4, d)``.
     """
     parts = []
     for (first, last, frames), ((rows, columns), _) in zip(
-        runs(grids), groupby(grids), strict=True
+        group_by_size(grids), groupby(grids), strict=True
     ):
         squares = x[first:last].view(frames, rows // POOL, POOL, columns // POOL, POOL, -1)
         parts.append(squares.mean(dim=(2, 4)).flatten(0, 2))

@@ -1,1 +1,1 @@
-"""What a model is asked and how its answer is read: words in, words out. Knows no tensors."""
+"""Prompts of the tasks and parsers of their answers: text in, text out, no tensors."""

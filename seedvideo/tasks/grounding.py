@@ -1,18 +1,17 @@
-"""Spans of time out of the free text that models write, or an error: none is made up.
+"""Grounding: queries, spans from frame probabilities, and spans parsed from free text.
 
-Read are seconds (``4.5``, ``4.5 s``), clocks (``1:04.5``, ``1:02:03``) and ``1 min 5 s``, as ranges
-(``4 - 8``, ``from 4 to 8``, ``between 4 and 8``), as pairs in brackets (``[4, 8]``) and as starts
-with ends (``{"start": 4, "end": 8}``, ``starts at 4 and ends at 8``), one or several, with words
-around them. The text is cut into tokens of one letter each, and the forms are patterns over these
-letters. Knows no model and no prompt. Times are exact seconds.
+A model that points gives each frame a probability of showing the query; `spans_from_probabilities`
+converts these to half-open spans. The free text of any other model is parsed by `parse_spans`,
+which raises an error instead of guessing.
 
-The grounding task: when does something happen, and how an answer becomes half-open spans.
+The parser reads seconds (``4.5``, ``4.5 s``), clock times (``1:04.5``, ``1:02:03``) and ``1 min 5
+s``. It accepts ranges (``4 - 8``, ``from 4 to 8``, ``between 4 and 8``), pairs in brackets (``[4,
+8]``) and starts with ends (``{"start": 4, "end": 8}``, ``starts at 4 and ends at 8``), one or
+several, with words around them. The text is cut into tokens of one letter each, and the forms are
+regular expressions over these letters.
 
-Knows the times of the frames that were shown, never a picture. The prompt is part of how a model
-was trained: changing it changes what a model says. Times are exact seconds from the video's start.
-
-A model that points says of each shown frame how likely it shows what is looked for; `weigh_spans`
-turns that into spans. The free text of any other model is read by `tasks.spans`.
+Times are exact seconds from the start of the video. The prompt is part of how a model was trained:
+a changed word changes its output.
 """
 
 import re
@@ -23,19 +22,19 @@ from typing import Final, Literal, TypeAlias, get_args
 
 from seedvideo.errors import GroundError, ModelError
 from seedvideo.sampler.geometry import format_timestamp
-from seedvideo.tasks.prompts import fault_of, inside_answer_marks, with_thinking
+from seedvideo.tasks.prompts import add_think_suffix, find_problem, strip_answer_tags
 from seedvideo.utils.timecode import Span, seconds
 
-Reversed: TypeAlias = Literal["refuse", "swap"]
-"""What becomes of a span that ends before it starts."""
+ReversalPolicy: TypeAlias = Literal["refuse", "swap"]
+"""How to treat a span that ends before it starts."""
 
-SLACK: Final = Fraction(1, 20)
-"""Seconds that a told time may lie outside: half of the last digit of a frame's stamp."""
+TOLERANCE_S: Final = Fraction(1, 20)
+"""Seconds by which a time may lie outside the window: half of the last digit of a frame's stamp."""
 
 
 @dataclass(frozen=True)
-class Moment:
-    """When something happens: ``[start, end)`` in seconds; an instant where both are the same.
+class TimeSpan:
+    """A span ``[start, end)`` in seconds; an instant if both are equal, unlike `Span`.
 
     Raises:
         ValueError: if it starts before zero or ends before it starts.
@@ -46,62 +45,66 @@ class Moment:
 
     def __post_init__(self) -> None:
         if not 0 <= self.start <= self.end:
-            raise ValueError(f"a moment from {self.start} s to {self.end} s runs backward")
+            raise ValueError(f"a span from {self.start} s to {self.end} s runs backward")
 
 
-def read_spans(text: str, *, window: Span, reverse: Reversed = "refuse") -> tuple[Moment, ...]:
-    """Read when a model says that something happens.
+def parse_spans(
+    text: str, *, window: Span, reverse: ReversalPolicy = "refuse"
+) -> tuple[TimeSpan, ...]:
+    """Parse the spans that a model's free text names.
 
     Args:
-        text: the raw answer, its thought taken away.
-        window: what was looked at; spans that reach out of it are clipped.
-        reverse: whether a span that ends before it starts is refused, or turned round.
+        text: the raw answer, without reasoning.
+        window: the time range of the frames; spans are clipped to it.
+        reverse: whether a span that ends before it starts is refused or swapped.
 
     Returns:
-        The spans as they were named, each once; none where the answer is that there are none.
+        The spans in their order, without duplicates; none if the answer is that there are none.
 
     Raises:
-        ModelError: ``model.answer_unparsable`` if no span can be read, one is reversed or lies
-            outside the window, or the answer contradicts itself; the raw text is in the message.
-        ValueError: if ``reverse`` is neither.
+        ModelError: ``model.answer_unparsable`` if no span can be parsed, one is reversed or outside
+            the window, or the answer contradicts itself; the message quotes the raw text.
+        ValueError: if ``reverse`` has another value.
 
-    >>> read_spans("from 0:04 to 0:08.5", window=Span(Fraction(0), Fraction(20)))
-    (Moment(start=Fraction(4, 1), end=Fraction(17, 2)),)
+    >>> parse_spans("from 0:04 to 0:08.5", window=Span(Fraction(0), Fraction(20)))
+    (TimeSpan(start=Fraction(4, 1), end=Fraction(17, 2)),)
     """
-    if reverse not in get_args(Reversed):
-        raise ValueError(f"reverse is {reverse!r}, expected one of {', '.join(get_args(Reversed))}")
-    answer = inside_answer_marks(text).replace("```json", "").replace("```", "").strip()
-    pairs = list(dict.fromkeys(_pairs(_tokens(answer))))
-    denied = _NOT_FOUND.search(answer)
+    if reverse not in get_args(ReversalPolicy):
+        raise ValueError(
+            f"reverse is {reverse!r}, expected one of {', '.join(get_args(ReversalPolicy))}"
+        )
+    answer = strip_answer_tags(text).replace("```json", "").replace("```", "").strip()
+    pairs = list(dict.fromkeys(_iter_pairs(_tokenize(answer))))
+    denied = _NOT_FOUND_PATTERN.search(answer)
     if not pairs and denied:
         return ()
     if not pairs:
-        raise _unparsable("holds no span of time", text)
+        raise _unparsable_error("contains no time span", text)
     if denied and denied.start() == 0:
-        raise _unparsable("says that there is nothing, and when", text)
-    moments = []
+        raise _unparsable_error("both denies and names a time span", text)
+    spans = []
     for start, end in pairs:
         if end < start and reverse == "refuse":
-            raise _unparsable("ends before it starts", text)
+            raise _unparsable_error("ends before it starts", text)
         start, end = min(start, end), max(start, end)
-        if start > window.end + SLACK or end < window.start - SLACK:
+        if start > window.end + TOLERANCE_S or end < window.start - TOLERANCE_S:
             reach = f"{seconds(window.start):g} to {seconds(window.end):g} s"
-            raise _unparsable(f"lies outside what was looked at, {reach}", text)
-        moments.append(Moment(*(min(max(time, window.start), window.end) for time in (start, end))))
-    return tuple(dict.fromkeys(moments))
+            raise _unparsable_error(f"lies outside the analysed window, {reach}", text)
+        spans.append(TimeSpan(*(min(max(time, window.start), window.end) for time in (start, end))))
+    return tuple(dict.fromkeys(spans))
 
 
-def _unparsable(fault: str, text: str) -> ModelError:
+def _unparsable_error(problem: str, text: str) -> ModelError:
     return ModelError(
         "model.answer_unparsable",
-        f"the answer {fault}: {text!r}",
-        hint="ask in other words, or another model",
+        f"the answer {problem}: {text!r}",
+        hint="rephrase the query, or try another model",
     )
 
 
-_NOT_FOUND: Final = re.compile(
+_NOT_FOUND_PATTERN: Final = re.compile(
     r"""
-    ^\W*(?:none|no|nothing|never|null|n/?a)\W*$ | ^(?:\[\s*\]|\{\s*\})$  # nothing but this
+    ^\W*(?:none|no|nothing|never|null|n/?a)\W*$ | ^(?:\[\s*\]|\{\s*\})$  # the whole answer
     | "\w+"\s*:\s*\[\s*\]  # {"spans": []}
     | "(?:found|answer|result|moment|event|segment|span|interval)s?"\s*:\s*(?:false|null)
     | "start\w*"\s*:\s*null\s*,\s*"end\w*"\s*:\s*null
@@ -121,9 +124,9 @@ _NOT_FOUND: Final = re.compile(
 
 @dataclass(frozen=True)
 class _Token:
-    """A word, a mark or a number: its letter in the patterns, and the time that it tells.
+    """A word, punctuation character or number: its letter in the patterns, and its time.
 
-    ``unit`` is what stands behind a number or is part of it; a range names it once, at its end.
+    ``unit`` follows a number or is part of it; a range may name it once, at its end.
     """
 
     letter: str
@@ -146,11 +149,11 @@ _SCAN: Final = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-_NO_WEIGHT: Final = re.compile(
+_IGNORED_WORDS: Final = re.compile(
     r"is|are|the|about|around|approx\w*|roughly|exactly|times?|timestamps?|s|secs?|seconds?"
 )
-_FRAMES: Final = re.compile(r"\bframes?\W{0,3}\d", re.IGNORECASE)
-_WORDS: Final = (
+_FRAME_NUMBER: Final = re.compile(r"\bframes?\W{0,3}\d", re.IGNORECASE)
+_WORD_LETTERS: Final = (
     ("f", re.compile(r"until|till")),
     ("a", re.compile(r"and")),
     ("b", re.compile(r"between")),
@@ -158,20 +161,26 @@ _WORDS: Final = (
     ("e", re.compile(r"(?:ends?|ended|ending|stops?|finish(?:es)?)(?:[_t]\w*)?")),
     ("v", re.compile(r"at|in|when|while|where|as|then|or|for|of|with|because")),
 )
-"""Words with a meaning of their own; ``v`` are those that may stand before or after a time."""
+"""Words with a letter of their own; ``v`` are those that may precede or follow a time."""
 
-_MARKS: Final = {",": "c", "&": "a", **dict.fromkeys("([{<", "o"), **dict.fromkeys(")]}>", "l")}
+_PUNCTUATION_LETTERS: Final = {
+    ",": "c",
+    "&": "a",
+    **dict.fromkeys("([{<", "o"),
+    **dict.fromkeys(")]}>", "l"),
+}
 
 
-def _tokens(text: str) -> list[_Token]:
-    """Cut a text up.
+def _tokenize(text: str) -> list[_Token]:
+    """Split a text into tokens.
 
-    Letters beside those of `_WORDS` and `_MARKS`:
+    Letters besides those of `_WORD_LETTERS` and `_PUNCTUATION_LETTERS`:
 
-    ``t`` a time, ``n`` a bare whole number that may be one, ``x`` a number that is none, ``d`` a
-    dash or "to" after a time, ``k`` a comma inside of digits, ``w`` any other word, ``;`` a stop.
+    ``t`` a time, ``n`` a bare whole number that may be a time, ``x`` a number that is not a time,
+    ``d`` a dash or "to" after a time, ``k`` a comma inside digits, ``w`` any other word, ``;`` a
+    stop.
     """
-    counts_frames = _FRAMES.search(text) is not None
+    counts_frames = _FRAME_NUMBER.search(text) is not None
     tokens: list[_Token] = []
     is_negative = False
     for found in _SCAN.finditer(text):
@@ -187,20 +196,20 @@ def _tokens(text: str) -> list[_Token]:
             case "word":
                 word = found[0].casefold()
                 is_count = word == "times" and follows_time  # "2 to 3 times"
-                if _NO_WEIGHT.fullmatch(word) and not is_count:
+                if _IGNORED_WORDS.fullmatch(word) and not is_count:
                     continue
                 if word in ("to", "through"):
                     letter = "d" if follows_time else "w"
                 else:
-                    letter = next((x for x, form in _WORDS if form.fullmatch(word)), "w")
+                    letter = next((x for x, form in _WORD_LETTERS if form.fullmatch(word)), "w")
             case "mark":
-                letter = _MARKS.get(found[0], ";")
+                letter = _PUNCTUATION_LETTERS.get(found[0], ";")
                 if letter == "c" and _is_inside_digits(text, found.start()):
                     letter = "k"
                 if found[0] in ":." and not follows_time:
                     continue
             case _:
-                token = _number(found)
+                token = _parse_number(found)
                 if is_negative or (counts_frames and token.letter == "n"):
                     token = _Token("x")
                 is_negative = False
@@ -208,12 +217,13 @@ def _tokens(text: str) -> list[_Token]:
     return tokens
 
 
-def _is_inside_digits(text: str, place: int) -> bool:
-    return re.fullmatch(r"\d,\d", text[place - 1 : place + 2]) is not None and place > 0
+def _is_inside_digits(text: str, index: int) -> bool:
+    """Return whether the comma at ``index`` is directly between two digits."""
+    return re.fullmatch(r"\d,\d", text[index - 1 : index + 2]) is not None and index > 0
 
 
-def _number(found: re.Match[str]) -> _Token:
-    """The letter of a number, its time and its unit."""
+def _parse_number(found: re.Match[str]) -> _Token:
+    """Return the token of a number: its letter, time and unit."""
     if found["clock"]:
         *high, low = found["clock"].replace(",", ".").split(":")
         time = Fraction(0)
@@ -233,20 +243,20 @@ def _number(found: re.Match[str]) -> _Token:
     return _Token("x")
 
 
-_T: Final = "o?[tn]l?"
-_RANGE: Final = f"{_T}[df]{_T}"
+_TIME: Final = "o?[tn]l?"
+_RANGE: Final = f"{_TIME}[df]{_TIME}"
 _FORMS: Final = re.compile(
     rf"(?P<keyed>s[wv]{{0,3}}[tn][wvca;]{{0,6}}?(?:e[wv]{{0,3}}|[df])[tn])"
-    rf"|(?P<between>b{_T}a{_T})"
+    rf"|(?P<between>b{_TIME}a{_TIME})"
     rf"|(?P<pair>o[tn][ck][tn]l)"
-    # A list of ranges may be written without blanks; a range inside of a longer chain is none.
+    # A list of ranges may have no spaces; a range inside a longer chain does not count.
     rf"|(?P<ranges>(?<![dfkx]){_RANGE}(?:k{_RANGE})*(?!k|[df]o?[tnx]))"
     rf"|(?P<alone>^[tn][ack][tn];*$)"
 )
 
 
-def _pairs(tokens: list[_Token]) -> Iterator[tuple[Fraction, Fraction]]:
-    """The starts and ends that stand in any of the forms, in order."""
+def _iter_pairs(tokens: list[_Token]) -> Iterator[tuple[Fraction, Fraction]]:
+    """Yield the starts and ends that match any of the forms, in order."""
     letters = "".join(token.letter for token in tokens)
     for found in _FORMS.finditer(letters):
         inside = tokens[found.start() : found.end()]
@@ -261,23 +271,23 @@ def _pairs(tokens: list[_Token]) -> Iterator[tuple[Fraction, Fraction]]:
 
 
 NOT_FOUND: Final = "not found"
-"""The answer where nothing of the kind is seen."""
+"""The answer if no frame shows the query."""
 
-_SAME: Final = 0.5
-"""Overlap (IoU) from which two spans are told as one, the more probable."""
+_MIN_MERGE_IOU: Final = 0.5
+"""Overlapping spans with at least this IoU are reported as one, the more probable."""
 
-_ROUNDING: Final = 1e-9
-"""What floats may take from an overlap that is equal to it."""
+_IOU_TOLERANCE: Final = 1e-9
+"""Tolerance for rounding errors of an overlap that equals the limit."""
 
-_WORTH_TELLING: Final = 0.05
-"""Share of the best span's score that another one must have to be told."""
+_MIN_RELATIVE_SCORE: Final = 0.05
+"""Spans with less than this fraction of the best score are not reported."""
 
-_UNSURE: Final = 1e-4
-"""No frame is held more certain than this, so that none alone decides about a span."""
+_MIN_UNCERTAINTY: Final = 1e-4
+"""Probabilities are clipped this far from 0 and 1, so that no single frame decides about a span."""
 
 
 def clean_query(query: str) -> str:
-    """The user's words, without white space around them.
+    """Strip and check a user's query.
 
     Raises:
         GroundError: ``ground.query_empty`` or ``ground.query_invalid``.
@@ -287,104 +297,106 @@ def clean_query(query: str) -> str:
         raise GroundError(
             "ground.query_empty", "the query is empty", hint="describe what happens in the video"
         )
-    fault = fault_of([clean])
-    if fault is not None:
-        raise GroundError("ground.query_invalid", f"the query {fault}")
+    problem = find_problem([clean])
+    if problem is not None:
+        raise GroundError("ground.query_invalid", f"the query {problem}")
     return clean
 
 
 def ground_prompt(query: str, *, duration: Fraction, thinking: bool = False) -> str:
-    """The user's text, last in the sequence.
+    """Return the prompt for a query.
 
     Args:
-        query: what is looked for, as `clean_query` made it.
-        duration: of the whole video, in seconds; told as the stamps of frames are.
-        thinking: whether the model shall think first.
+        query: text from `clean_query`.
+        duration: duration of the whole video in seconds, written like the frames' stamps.
+        thinking: whether to request reasoning.
     """
-    asked = (
+    prompt = (
         f'The video lasts {format_timestamp(duration)} seconds. When does this happen: "{query}"?'
         f" Answer with start - end in seconds, or {NOT_FOUND}."
     )
-    return with_thinking(asked, thinking=thinking)
+    return add_think_suffix(prompt, thinking=thinking)
 
 
 @dataclass(frozen=True)
-class Weighed:
-    """What the probabilities of frames say of spans.
+class ScoredSpans:
+    """Spans with probabilities.
 
     Args:
-        moments: that do not overlap much, the most probable first.
-        scores: how probable each is: its own share and those of the spans that it stands for. They
-            and ``not_found`` add up to 1 at most.
-        texts: the first and the last stamp of each.
-        not_found: how probable it is that no frame shows it.
+        spans: spans with little overlap, the most probable first.
+        scores: probability of each, including the overlapping spans merged into it. They and
+            ``not_found_probability`` sum to at most 1.
+        texts: first and last frame stamp of each span.
+        not_found_probability: probability that no frame shows the query.
     """
 
-    moments: tuple[Moment, ...]
+    spans: tuple[TimeSpan, ...]
     scores: tuple[float, ...]
     texts: tuple[str, ...]
-    not_found: float
+    not_found_probability: float
 
 
-def weigh_spans(
+def spans_from_probabilities(
     times: Sequence[Fraction],
     probabilities: Sequence[float],
     *,
     bounds: Sequence[Fraction],
     top: int,
-) -> Weighed:
-    """Find the spans that explain best which frames show something.
+) -> ScoredSpans:
+    """Find the spans that best explain which frames show the query.
 
-    That nothing is found is as probable as that the likeliest frame shows nothing: the product over
-    all frames would depend on how many were shown. The rest is shared out among all spans, from
-    each frame to each later one, as frames within should show it and those without should not.
+    The probability that nothing is found is that of the likeliest frame showing nothing; the
+    product over all frames would depend on their number. The rest is distributed over all spans,
+    from each frame to each later one, by the odds of the frames inside.
 
     Args:
-        times: of the shown frames, strictly increasing.
-        probabilities: one a frame.
-        bounds: frame ``i`` stands for ``[bounds[i], bounds[i + 1])``.
-        top: most spans; fewer where the others are far less probable.
+        times: frame times, strictly increasing.
+        probabilities: one per frame.
+        bounds: frame ``i`` represents ``[bounds[i], bounds[i + 1])``.
+        top: maximum number of spans; fewer if the others are far less probable.
 
     Raises:
-        ValueError: if there is no frame, or not one probability and one stretch of time for each.
+        ValueError: if there are no frames, or the lengths do not match.
     """
-    import numpy as np  # Not above: help and wrong usage load this file, and need no arrays.
+    import numpy as np  # imported late: --help loads this module and needs no arrays
 
     if not times or not len(times) == len(probabilities) == len(bounds) - 1:
         raise ValueError(
-            f"{len(times)} times do not go with {len(probabilities)} probabilities and"
+            f"{len(times)} times do not match {len(probabilities)} probabilities and"
             f" {len(bounds)} bounds"
         )
-    sure = np.clip(np.asarray(probabilities, dtype=float), _UNSURE, 1 - _UNSURE)
-    sums = np.concatenate(([0.0], np.cumsum(np.log(sure) - np.log1p(-sure))))
+    clipped = np.clip(
+        np.asarray(probabilities, dtype=float), _MIN_UNCERTAINTY, 1 - _MIN_UNCERTAINTY
+    )
+    sums = np.concatenate(([0.0], np.cumsum(np.log(clipped) - np.log1p(-clipped))))
     firsts, lasts = np.triu_indices(len(times))
     weights = np.exp((gains := sums[lasts + 1] - sums[firsts]) - gains.max())
-    there = float(sure.max())
-    shares = weights / weights.sum() * there
-    # Floats: of a thousand frames there are half a million spans.
+    found_probability = float(clipped.max())
+    span_probabilities = weights / weights.sum() * found_probability
+    # Floats for speed: a thousand frames have half a million spans.
     edges = np.asarray([float(bound) for bound in bounds])
     starts, ends = edges[firsts], edges[lasts + 1]
     kept: list[tuple[int, int]] = []
     scores: list[float] = []
-    is_left = np.ones(len(shares), dtype=bool)
-    while len(kept) < top and is_left.any():
-        best = int(np.where(is_left, shares, -1.0).argmax())
+    remaining = np.ones(len(span_probabilities), dtype=bool)
+    while len(kept) < top and remaining.any():
+        best = int(np.where(remaining, span_probabilities, -1.0).argmax())
         both = np.minimum(ends, ends[best]) - np.maximum(starts, starts[best])
         either = np.maximum(ends, ends[best]) - np.minimum(starts, starts[best])
-        is_same = is_left & (both >= (_SAME - _ROUNDING) * either)
+        is_same = remaining & (both >= (_MIN_MERGE_IOU - _IOU_TOLERANCE) * either)
         is_same[best] = True
         kept.append((int(firsts[best]), int(lasts[best])))
-        scores.append(float(shares[is_same].sum()))
-        is_left &= ~is_same
+        scores.append(float(span_probabilities[is_same].sum()))
+        remaining &= ~is_same
     order = sorted(range(len(kept)), key=lambda at: -scores[at])
-    order = [at for at in order if scores[at] >= _WORTH_TELLING * scores[order[0]]]
-    told = [kept[at] for at in order]
-    return Weighed(
-        moments=tuple(Moment(bounds[first], bounds[last + 1]) for first, last in told),
+    order = [at for at in order if scores[at] >= _MIN_RELATIVE_SCORE * scores[order[0]]]
+    ordered = [kept[at] for at in order]
+    return ScoredSpans(
+        spans=tuple(TimeSpan(bounds[first], bounds[last + 1]) for first, last in ordered),
         scores=tuple(scores[at] for at in order),
         texts=tuple(
             f"{format_timestamp(times[first])} - {format_timestamp(times[last])}"
-            for first, last in told
+            for first, last in ordered
         ),
-        not_found=1 - there,
+        not_found_probability=1 - found_probability,
     )

@@ -1,26 +1,27 @@
-"""The words by which labels of options are told from other letters, and chosen from denied ones.
+"""Word patterns around option labels: what announces, affirms, denies or precedes a label.
 
-Patterns only; `labels` says how they work together. They hold English, and of other languages the
-few words with which models announce an answer. None names a letter, so all letters are alike.
+Separate from `option_labels`, which combines them, to keep both modules short. They cover English,
+and of other languages the few words with which models announce an answer. No pattern names a
+letter, so all letters are treated alike.
 """
 
 import re
 from typing import Final
 
 CJK: Final = "\u3040-\u30ff\u3131-\u318e\u3400-\u9fff\uac00-\ud7a3"
-"""Characters of Chinese, Japanese and Korean, for a class of a pattern."""
+"""Characters of Chinese, Japanese and Korean, for a character class."""
 
 _WORD: Final = rf"[^\W_{CJK}]"
-"""A letter or digit of a script that writes spaces between words."""
+"""A letter or digit of a script that separates words by spaces."""
 
 LETTER: Final = re.compile(
     rf"(?<!{_WORD})(?<![^\W_]['./&-])[A-Za-z](?!{_WORD})(?!['-][^\W_])(?!\.[A-Za-z](?![A-Za-z]))"
     r"(?![+#])(?![/&][^\W_])"
 )
-"""A letter of which nothing around it makes a word, an abbreviation or a name such as ``C++``."""
+"""A single letter that is not part of a word, an abbreviation or a name such as ``C++``."""
 
 CLOSED: Final = re.compile(r"[ \t]*[)\]}>]+")
-"""Closing brackets behind a label."""
+"""Closing brackets after a label."""
 
 _LINK_WORDS: Final = (
     "answer answers option options choice choices letter letters response solution verdict "
@@ -37,13 +38,13 @@ _LINK_WORDS: Final = (
     "antwort réponse resposta risposta opción opção opzione ответ вариант"
 )
 LINKS: Final = frozenset(_LINK_WORDS.split())
-"""Words that may stand right before a label; after any other word it is part of a name."""
+"""Words that may directly precede a label; after any other word it is part of a name."""
 
 LAST_WORD: Final = re.compile(rf"{_WORD}+(?:'{_WORD}+)*\Z")
-"""The word at the end of what stands before a label."""
+"""The last word before a label."""
 
 TITLE: Final = re.compile(r"\b(?:mr|mrs|ms|dr|prof|st)\.[ \t]*\Z", re.IGNORECASE)
-"""A title at the end of what stands before a letter: ``Mr. B`` is a name."""
+"""A title directly before a letter: ``Mr. B`` is a name."""
 
 _POSITIVE: Final = (
     r"(?:(?:indeed|also|therefore|\w+ly)\s+)*"
@@ -71,7 +72,9 @@ CONTINUES: Final = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-"""Words after a label that cannot follow an article, so that ``A man`` and ``B team`` are none."""
+"""Words after a label that cannot follow an article, so that ``A man`` and ``B team`` do not
+match.
+"""
 
 STATEMENT: Final = re.compile(
     r"(?:is|are|isn't|aren't|can|can't|cannot|does|do|doesn't|would|wouldn't|could|couldn't|should"
@@ -80,14 +83,14 @@ STATEMENT: Final = re.compile(
     r"|lacks|best)\b",
     re.IGNORECASE,
 )
-"""A verb behind a label: what follows is about the label, and chooses it or not."""
+"""A verb after a label: the clause is about the label, and chooses it or not."""
 
 FITS: Final = re.compile(
     r"(?:seems|appears|looks|fits|matches|remains|works|is\s+(?:better|left|likely|more)"
     r"|must\s+be|makes\s+(?:the\s+most\s+)?sense|best)\b",
     re.IGNORECASE,
 )
-"""What follows a label that is chosen, less firmly than by `AFFIRMED`."""
+"""Text after a chosen label, less firm than `AFFIRMED`."""
 
 AFFIRMED: Final = re.compile(
     rf"""
@@ -100,7 +103,7 @@ AFFIRMED: Final = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-"""What follows a label that is said to be right."""
+"""Text after a label that is declared right."""
 
 DENIED_AFTER: Final = re.compile(
     r"""
@@ -120,7 +123,7 @@ DENIED_AFTER: Final = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-"""What follows a label that is said to be wrong."""
+"""Text after a label that is declared wrong."""
 
 _FILL: Final = r"""
     (?:
@@ -149,7 +152,7 @@ DENIED_BEFORE: Final = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-"""What stands before a label that is denied, or that loses a comparison."""
+"""Text before a label that is denied, or that loses a comparison."""
 
 _SURELY: Final = r"""
     (?:[\s:([{<]*
@@ -179,7 +182,7 @@ ANNOUNCED: Final = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-"""What stands before a label that is announced as the answer."""
+"""Text before a label that is announced as the answer."""
 
 STATED: Final = re.compile(
     rf"""
@@ -190,33 +193,33 @@ STATED: Final = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-"""What stands before a label that is stated."""
+"""Text before a label that is stated."""
 
 SUPPOSED: Final = re.compile(
     r"\b(?:if|whether|unless|suppose|assuming|assume)"
     r"(?:\s+(?:the|option|choice|answer|only|it|is))*\Z",
     re.IGNORECASE,
 )
-"""What stands before a label that is only supposed."""
+"""Text before a label that is only hypothetical."""
 
 BEGINS: Final = re.compile(
     r"\W*(?:(?:the|my|final|correct|best|right)\s+)*(?:answer|option|choice|letter)?[\s:([{<-]*\Z",
     re.IGNORECASE,
 )
-"""All that stands before a label that the answer begins with."""
+"""The only text allowed before a label with which the answer begins."""
 
 CJK_BEFORE: Final = re.compile(
     r"(?:答案|正解|정답|답|答え|回答|选|選|择|擇|项|項|지|肢|是|为|為|应|應|非|除了|排除|比|は|が|なく|より|은|는"
     r"|가|이|아니라|보다|옵션|和|或|と|因此|所以|故)\Z"
 )
-"""Chinese, Japanese and Korean words that may touch a label from the left."""
+"""Chinese, Japanese and Korean words that may directly precede a label."""
 
 CJK_AFTER: Final = re.compile(
     r"(?:正|对|對|是|项|項|选|選|因|由|不|错|錯|有误|和|或|的|更|最|符|还是|還是|입|이|가|은|는|를|을|다"
     r"|번|와|과|예요|라고|로\b|です|では|だ|が|は|を|と|じゃ|か|の方|に(?:なり|し)"
     r"|吧|都|均|才(?:是|对|對|正)|而(?:不|非)|比(?:其|[A-Za-z]))"
 )
-"""Those that may touch it from the right: in other words, such as ``B队``, it is a name."""
+"""Those that may directly follow it; in other words, such as ``B队``, it is a name."""
 
 JOINT: Final = re.compile(
     r"""
@@ -233,17 +236,17 @@ JOINT: Final = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-"""All that stands between two labels that are named together."""
+"""Text between two labels that are named together."""
 
 SINGULAR: Final = re.compile(
     r"[)\]}>]*\s+(?:is|was|has|does|can|can't|cannot|isn't|wasn't|doesn't|remains|must|should|would"
     r"|seems|fits|matches|looks|shows|describes|depicts|says|lacks|contradicts)\b",
     re.IGNORECASE,
 )
-"""A verb behind the last of several labels: a new clause may begin with that label."""
+"""A verb after the last of several labels: a new clause may begin with that label."""
 
 DENIAL: Final = re.compile(r"\b(?:not?|nor|never|neither|none|cannot)\b|n't\b", re.IGNORECASE)
-"""Any denial."""
+"""Any negation."""
 
 SENTENCE_START: Final = re.compile(r"(?:\A|[\n.;!?])[ \t(\[]*(?:option |choice )?[(\[]?\Z", re.I)
-"""The end of what stands before a label that begins a sentence or a line."""
+"""End of the text before a label that begins a sentence or a line."""

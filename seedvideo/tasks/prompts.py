@@ -1,16 +1,7 @@
-"""The caption task: what is asked, and how the answer becomes a sentence.
+"""Prompts and clean-up that the tasks share: captions, reasoning tags, checks of user text.
 
-Knows nothing of frames, models or files. The prompt is part of how a model was trained: changing it
-changes what a model says.
-
-Thinking: how a model is asked to think before it answers, and how its thought is taken away.
-
-As published: ``<think>thought</think>answer`` (Seed1.5-VL, appendix B.4). Knows no task. The suffix
-is part of how a model was trained: changing it changes what a model says.
-
-What every user's words must be before a model is asked: there, text, and not endless.
-
-Knows no task but by the words that are given to it.
+Reasoning follows the published format ``<think>reasoning</think>answer`` (Seed1.5-VL, appendix
+B.4). Prompts and suffixes are part of how a model was trained: a changed word changes its output.
 """
 
 import re
@@ -20,21 +11,21 @@ from typing import Final
 from seedvideo.errors import ModelError
 
 CAPTION_PROMPT: Final = "Describe the video."
-"""The user's text, last in the sequence, for one caption of everything shown."""
+"""The prompt for one caption of all frames."""
 
-THEN: Final = ", then "
-"""What joins the parts of a caption that tells of several scenes, in their order."""
+SENTENCE_JOINER: Final = ", then "
+"""Joins the parts of a caption of several scenes, in order."""
 
 _SPACES: Final = re.compile(r"\s+")
-_SPACE_BEFORE_STOP: Final = re.compile(r"\s+([.,;:!?])")
+_SPACE_BEFORE_PUNCTUATION: Final = re.compile(r"\s+([.,;:!?])")
 _SENTENCE_ENDS: Final = (".", "!", "?")
 
 
 def parse_caption(text: str) -> str:
-    """Make one clean sentence of a model's raw answer.
+    """Turn a model's raw answer into one clean sentence.
 
-    White space becomes single spaces, the first letter a capital, and the sentence ends in a stop.
-    A scene told twice in a row is told once.
+    White space is collapsed, the first letter capitalized and a full stop added. A scene repeated
+    immediately is removed.
 
     Args:
         text: the raw answer.
@@ -43,110 +34,112 @@ def parse_caption(text: str) -> str:
         The sentence, never empty.
 
     Raises:
-        ModelError: ``model.empty_answer`` if the answer holds no letter or digit.
+        ModelError: ``model.empty_answer`` if the answer has no letter or digit.
 
     >>> parse_caption(" a man  rides a bike . ")
     'A man rides a bike.'
     """
-    clean = _SPACE_BEFORE_STOP.sub(r"\1", _SPACES.sub(" ", text).strip())
+    clean = _SPACE_BEFORE_PUNCTUATION.sub(r"\1", _SPACES.sub(" ", text).strip())
     if not any(character.isalnum() for character in clean):
         raise ModelError(
             "model.empty_answer",
-            "the model gave an empty answer",
+            "the model returned an empty answer",
             hint="try another --policy or a larger --budget",
             retryable=False,
         )
-    clean = _without_repeats(clean)
+    clean = _remove_repeats(clean)
     clean = clean[0].upper() + clean[1:]
     return clean if clean.endswith(_SENTENCE_ENDS) else clean + "."
 
 
-def _without_repeats(text: str) -> str:
-    told: list[str] = []
-    for scene in text.split(THEN):
-        if not told or _bare(scene) != _bare(told[-1]):
-            told.append(scene)
-    return THEN.join(told)
+def _remove_repeats(text: str) -> str:
+    """Remove scenes that repeat the one before."""
+    kept: list[str] = []
+    for scene in text.split(SENTENCE_JOINER):
+        if not kept or _comparison_form(scene) != _comparison_form(kept[-1]):
+            kept.append(scene)
+    return SENTENCE_JOINER.join(kept)
 
 
-def _bare(scene: str) -> str:
+def _comparison_form(scene: str) -> str:
+    """Fold case and strip punctuation, for comparing scenes."""
     return scene.casefold().strip(" " + "".join(_SENTENCE_ENDS))
 
 
 THINK_SUFFIX: Final = " First think, between <think> and </think>."
-"""Follows any prompt when thinking is on."""
+"""Suffix of any prompt that requests reasoning."""
 
-_OPEN: Final = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
-_CLOSE: Final = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
-_ANSWER: Final = re.compile(r"<answer>(.*?)(?:</answer>|$)", re.IGNORECASE | re.DOTALL)
+_OPEN_TAG: Final = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
+_CLOSE_TAG: Final = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
+_ANSWER_TAGS: Final = re.compile(r"<answer>(.*?)(?:</answer>|$)", re.IGNORECASE | re.DOTALL)
 
 
-def with_thinking(prompt: str, *, thinking: bool) -> str:
-    """A prompt, with the wish to think first if there is one."""
+def add_think_suffix(prompt: str, *, thinking: bool) -> str:
+    """Return the prompt, with the request for reasoning if ``thinking`` is set."""
     return prompt + THINK_SUFFIX if thinking else prompt
 
 
-def without_thinking(prompt: str) -> str:
-    """The prompt that `with_thinking` was given."""
+def remove_think_suffix(prompt: str) -> str:
+    """Remove the suffix that `add_think_suffix` added."""
     return prompt.removesuffix(THINK_SUFFIX)
 
 
-def split_thought(text: str) -> tuple[str | None, str]:
-    """Take a model's thought from its answer.
+def split_reasoning(text: str) -> tuple[str | None, str]:
+    """Split a model's output into reasoning and answer.
 
-    The answer is what follows the last closing mark: a thought may quote the marks. The opening
-    mark may be missing, because some models are given it in their prompt. A thought that was never
-    closed was cut off: it has no answer.
+    The answer follows the last closing tag: reasoning may quote the tags. The opening tag may be
+    missing, because some models get it in their prompt. Reasoning without a closing tag was
+    truncated and has no answer.
 
     Args:
-        text: as the model wrote it.
+        text: raw output of the model.
 
     Returns:
-        The thought, None where there is none or it is empty, and the answer.
+        The reasoning, None if missing or empty, and the answer.
 
-    >>> split_thought("<think>It is red.</think>A. red")
+    >>> split_reasoning("<think>It is red.</think>A. red")
     ('It is red.', 'A. red')
-    >>> split_thought("A. red")
+    >>> split_reasoning("A. red")
     (None, 'A. red')
     """
-    closed = list(_CLOSE.finditer(text))
+    closed = list(_CLOSE_TAG.finditer(text))
     if closed:
         thought, answer = text[: closed[-1].start()], text[closed[-1].end() :]
     else:
-        opened = _OPEN.search(text)
+        opened = _OPEN_TAG.search(text)
         if opened is None:
             return None, text.strip()
         thought, answer = text[opened.end() :], text[: opened.start()]
-    thought = _CLOSE.sub(" ", _OPEN.sub(" ", thought)).strip()
+    thought = _CLOSE_TAG.sub(" ", _OPEN_TAG.sub(" ", thought)).strip()
     return thought or None, answer.strip()
 
 
-def inside_answer_marks(text: str) -> str:
-    """What stands between ``<answer>`` and ``</answer>``, or all of it where no mark stands.
+def strip_answer_tags(text: str) -> str:
+    """Return the text between ``<answer>`` and ``</answer>``, or all of it if there are no tags.
 
-    >>> inside_answer_marks("So: <answer>12.5 to 17.8</answer>")
+    >>> strip_answer_tags("So: <answer>12.5 to 17.8</answer>")
     '12.5 to 17.8'
     """
-    marked = _ANSWER.findall(text)
+    marked = _ANSWER_TAGS.findall(text)
     return (marked[-1] if marked else text).strip()
 
 
-MAX_CHARACTERS: Final = 10_000
-"""Most characters that a user may ask with: attention grows with their square."""
+MAX_USER_CHARACTERS: Final = 10_000
+"""Maximum characters of a user's text: attention grows with the square of its length."""
 
 
-def fault_of(words: Iterable[str]) -> str | None:
-    r"""What is wrong with a user's words, as the end of a sentence; None where nothing is.
+def find_problem(words: Iterable[str]) -> str | None:
+    r"""Return what is wrong with a user's text, as the end of a sentence; None if it is valid.
 
-    >>> fault_of(["what is it?"])
-    >>> fault_of(["what", "\udcff"])
-    'is not text: it holds bytes that are no UTF-8'
+    >>> find_problem(["what is it?"])
+    >>> find_problem(["what", "\udcff"])
+    'is not text: it contains bytes that are not valid UTF-8'
     """
-    whole = "".join(words)
-    if len(whole) > MAX_CHARACTERS:
-        return f"has {len(whole):,} characters, expected at most {MAX_CHARACTERS:,}"
+    joined = "".join(words)
+    if len(joined) > MAX_USER_CHARACTERS:
+        return f"has {len(joined):,} characters, expected at most {MAX_USER_CHARACTERS:,}"
     try:
-        whole.encode("utf-8")
+        joined.encode("utf-8")
     except UnicodeEncodeError:
-        return "is not text: it holds bytes that are no UTF-8"
+        return "is not text: it contains bytes that are not valid UTF-8"
     return None

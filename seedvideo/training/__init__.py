@@ -1,1 +1,1 @@
-"""The recipe of the embedded model: photos in, checkpoint out. Nothing else imports this."""
+"""Training recipe of the embedded model: photos in, checkpoint out. No other room imports it."""

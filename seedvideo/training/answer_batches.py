@@ -1,19 +1,18 @@
-"""Rows of questions to tensors: questions side by side after the frames of their row.
+"""Batches of questions: collation under an attention mask, curriculum, and length buckets.
 
-A mask lets each question see the frames and itself alone, so that frames are read once for all:
+All questions of a sequence follow its frames. A mask lets each question attend to the frames and
+itself only, so the frames are encoded once for all questions:
 
     [0.0 second] <frame> <image>... </frame> | question <answer> red | question <answer> two
     group 0                                  | group 1               | group 2
 
+`BucketedBatches` draws the sequences of several steps together, sorts them by length and splits
+them into batches of equal cost, one per step, to limit padding. Each pool depends only on the seed
+and its index, so a resumed training sees the same batches.
+
 Notation used for tensor shapes:
-    b: rows; s: longest sequence; k: visual tokens of all rows; a: ids to predict; m: frames of all
-    rows; q: questions of all rows
-
-Batches of questions for training, in order, drawn by as many processes as there are.
-
-Rows of several steps are drawn together, sorted by length and cut into equally costly batches, one
-a step, so that little is padded. Each pool is fixed by the seed and its number: a training that
-goes on at some step sees what it would have seen.
+    b: sequences; s: longest sequence; k: visual tokens of all sequences; a: ids to predict
+    m: frames of all sequences; q: questions of all sequences
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,101 +28,107 @@ from torch.utils.data import DataLoader, Dataset
 from seedvideo.model.generation import THINK
 from seedvideo.model.metadata import ANSWER_ID, END_ID, FRAME_END_ID, FRAME_ID, IMAGE_ID, PAD_ID
 from seedvideo.sampler.geometry import timestamp_text
-from seedvideo.training.answer_questions import Quiz, QuizRow
-from seedvideo.training.auxiliary_tasks import Sights
+from seedvideo.training.answer_questions import QuestionSampler, TrainingSequence
+from seedvideo.training.auxiliary_tasks import FrameLabelBatch
 from seedvideo.training.collate import Encode
-from seedvideo.training.feature_cache import Layout
+from seedvideo.training.feature_cache import TokenLayout
 
 
 @dataclass(frozen=True)
-class QuizBatch:
-    """One step's input.
+class QuestionBatch:
+    """Input of one training step.
 
     Args:
-        places: ``(k,)`` where the visual tokens lie on the shelf.
-        ids: ``(b, s)``.
-        positions: ``(b, s)``; every question goes on from the frames.
+        token_indices: ``(k,)`` indices of the visual tokens in the `DeviceFeatureStore`.
+        ids: ``(b, s)`` token ids.
+        positions: ``(b, s)``; every question continues from the frames.
         groups: ``(b, s)``: 0 for frames, 1 and up for questions, -1 for padding.
-        sources: ``(a,)`` places in the flattened ``(b, s)`` whose next id is to be predicted.
-        labels: ``(a,)`` those ids.
-        pair_of: ``(a,)`` number of the pair that each id belongs to.
-        weights: ``(a,)`` how much each id counts: a long answer for more than a short one, but not
-            in proportion to its length.
-        kinds: of every pair.
-        ends: ``(m,)`` places in the flattened ``(b, s)`` of the mark that ends each frame.
-        sights: what each of these frames shows.
-        asks: ``(q,)`` places before which every answer begins.
-        hops: ``(2, q, m)`` bool, the frames that are looked at, one look after the other; none
-            where a look has no stretch of its own.
-        nowhere: ``(q,)`` bool, whether what is asked about is in no frame.
-        points: ``(q, m)`` bool, the frames that the question is about.
-        pointed: ``(q,)`` bool, whether that has a meaning.
+        sources: ``(a,)`` indices in the flattened ``(b, s)`` whose next id is to be predicted.
+        labels: ``(a,)`` those next ids.
+        pair_index: ``(a,)`` index of the question-answer pair of each id.
+        weights: ``(a,)`` loss weights: an answer's total weight is the square root of its length.
+        kinds: kind of every pair.
+        frame_ends: ``(m,)`` indices in the flattened ``(b, s)`` of the token that ends each frame.
+        frame_labels: labels of each of these frames.
+        answer_starts: ``(q,)`` indices of the last token before each answer.
+        hops: ``(2, q, m)`` bool, the frames to attend to in each of two hops; none if a hop has no
+            target.
+        is_absent: ``(q,)`` bool, whether the thing asked about is in no frame.
+        pointed_frames: ``(q, m)`` bool, the frames that the question is about.
+        has_target: ``(q,)`` bool, whether ``pointed_frames`` is defined.
     """
 
-    places: Tensor
+    token_indices: Tensor
     ids: Tensor
     positions: Tensor
     groups: Tensor
     sources: Tensor
     labels: Tensor
-    pair_of: Tensor
+    pair_index: Tensor
     weights: Tensor
     kinds: list[str]
-    ends: Tensor
-    sights: Sights
-    asks: Tensor
+    frame_ends: Tensor
+    frame_labels: FrameLabelBatch
+    answer_starts: Tensor
     hops: Tensor
-    nowhere: Tensor
-    points: Tensor
-    pointed: Tensor
+    is_absent: Tensor
+    pointed_frames: Tensor
+    has_target: Tensor
 
-    def to(self, device: torch.device) -> "QuizBatch":
-        """The same on a device."""
-        moved: dict[str, Any] = {"sights": self.sights.to(device)}
+    def to(self, device: torch.device) -> "QuestionBatch":
+        """Copy the batch to a device."""
+        moved: dict[str, Any] = {"frame_labels": self.frame_labels.to(device)}
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, Tensor):
                 moved[field.name] = value.to(device, non_blocking=True)
         return replace(self, **moved)
 
-    def beside(self) -> Tensor:
-        """``(q, m)`` bool, all frames of the row that each question is about."""
+    def same_row_mask(self) -> Tensor:
+        """Return the ``(q, m)`` mask of the frames in each question's own sequence."""
         length = self.ids.shape[1]
-        return (self.asks // length).unsqueeze(1) == (self.ends // length).unsqueeze(0)
+        return (self.answer_starts // length).unsqueeze(1) == (self.frame_ends // length).unsqueeze(
+            0
+        )
 
-    def visible(self) -> Tensor:
-        """``(q, s)`` bool, the tokens of its row that each question's answer may look at."""
+    def visible_mask(self) -> Tensor:
+        """Return the ``(q, s)`` mask of the tokens that each question's answer may attend to."""
         length = self.ids.shape[1]
-        groups = self.groups[self.asks // length]
-        own = self.groups.flatten()[self.asks].unsqueeze(1)
-        past = torch.arange(length, device=groups.device) <= (self.asks % length).unsqueeze(1)
+        groups = self.groups[self.answer_starts // length]
+        own = self.groups.flatten()[self.answer_starts].unsqueeze(1)
+        past = torch.arange(length, device=groups.device) <= (
+            self.answer_starts % length
+        ).unsqueeze(1)
         return past & ((groups == 0) | (groups == own))
 
 
-def sequence(row: QuizRow, counts: Sequence[int], encode: Encode) -> tuple[list[int], ...]:
-    """Ids, positions, groups and, for ids of answers, one plus the number of their pair."""
+def build_sequence(
+    row: TrainingSequence, counts: Sequence[int], encode: Encode
+) -> tuple[list[int], ...]:
+    """Return ids, positions, groups and, for ids of answers, one plus the index of their pair."""
     ids: list[int] = []
     for moment, count in zip(row.times, counts, strict=True):
         ids += [*encode(timestamp_text(moment)), FRAME_ID, *[IMAGE_ID] * count, FRAME_END_ID]
     prefix = len(ids)
     positions, groups, learned = list(range(prefix)), [0] * prefix, [0] * prefix
-    for number, (prompt, thought, answer) in enumerate(row.pairs, start=1):
+    for number, (prompt, reasoning, answer) in enumerate(row.pairs, start=1):
         asked = [*encode(prompt), ANSWER_ID]
-        # The opening mark is put there for the model; see `model.thinking`.
-        opening = list(encode(THINK)) if thought else []
-        told = [*encode(thought.removeprefix(THINK)), *encode(answer), END_ID]
-        ids += asked + opening + told
-        length = len(asked) + len(opening) + len(told)
+        # The opening tag is forced, not learned; see `generate_reasoning`.
+        opening = list(encode(THINK)) if reasoning else []
+        learned_ids = [*encode(reasoning.removeprefix(THINK)), *encode(answer), END_ID]
+        ids += asked + opening + learned_ids
+        length = len(asked) + len(opening) + len(learned_ids)
         positions += range(prefix, prefix + length)
         groups += [number] * length
-        learned += [0] * (length - len(told)) + [number] * len(told)
+        learned += [0] * (length - len(learned_ids)) + [number] * len(learned_ids)
     return ids, positions, groups, learned
 
 
-def collate(rows: Sequence[QuizRow], layout: Layout, encode: Encode) -> QuizBatch:
-    """Put rows together."""
+def collate(rows: Sequence[TrainingSequence], layout: TokenLayout, encode: Encode) -> QuestionBatch:
+    """Collate sequences into one batch."""
     sequences = [
-        sequence(row, [layout.counts[frame[:2]] for frame in row.frames], encode) for row in rows
+        build_sequence(row, [layout.counts[frame[:2]] for frame in row.frames], encode)
+        for row in rows
     ]
     length = max(len(ids) for ids, *_ in sequences)
     shape = (len(rows), length)
@@ -139,76 +144,80 @@ def collate(rows: Sequence[QuizRow], layout: Layout, encode: Encode) -> QuizBatc
     ids, positions, groups, learned = arrays
     learned += (learned > 0) * np.arange(len(rows))[:, None] * 100
     targets = np.flatnonzero(learned)
-    names, pair_of, lengths = np.unique(
+    names, pair_index, lengths = np.unique(
         learned.ravel()[targets], return_inverse=True, return_counts=True
     )
     kinds = [rows[name // 100].kinds[name % 100 - 1] for name in names.tolist()]
-    weights = lengths.astype(np.float32)[pair_of] ** -0.5
-    return QuizBatch(
-        places=layout.places([frame for row in rows for frame in row.frames]),
+    weights = lengths.astype(np.float32)[pair_index] ** -0.5
+    return QuestionBatch(
+        token_indices=layout.token_indices([frame for row in rows for frame in row.frames]),
         ids=torch.from_numpy(ids),
         positions=torch.from_numpy(positions),
         groups=torch.from_numpy(groups),
         sources=torch.from_numpy(targets - 1),
         labels=torch.from_numpy(ids.ravel()[targets]),
-        pair_of=torch.from_numpy(pair_of),
+        pair_index=torch.from_numpy(pair_index),
         weights=torch.from_numpy(weights / weights.sum()),
         kinds=kinds,
-        ends=torch.from_numpy(np.flatnonzero(ids == FRAME_END_ID)),
-        sights=Sights.of([sight for row in rows for sight in row.sights]),
-        **_looks(rows, ids, encode),
+        frame_ends=torch.from_numpy(np.flatnonzero(ids == FRAME_END_ID)),
+        frame_labels=FrameLabelBatch.of([sight for row in rows for sight in row.frame_labels]),
+        **_answer_targets(rows, ids, encode),
     )
 
 
-def _looks(rows: Sequence[QuizRow], ids: NDArray[np.int64], encode: Encode) -> dict[str, Tensor]:
-    """Where answers begin, and the frames that their questions look at."""
+def _answer_targets(
+    rows: Sequence[TrainingSequence], ids: NDArray[np.int64], encode: Encode
+) -> dict[str, Tensor]:
+    """Locate the answers, and the frames that their questions are about."""
     starts = np.concatenate(([0], np.cumsum([len(row.frames) for row in rows])))
     count = sum(len(row.pairs) for row in rows)
-    asks: list[int] = []
+    answer_starts: list[int] = []
     hops = np.zeros((2, count, starts[-1]), bool)
-    points, pointed = np.zeros((count, starts[-1]), bool), np.zeros(count, bool)
+    points, has_target = np.zeros((count, starts[-1]), bool), np.zeros(count, bool)
     for index, row in enumerate(rows):
-        places = index * ids.shape[1] + np.flatnonzero(ids[index] == ANSWER_ID)
-        for place, look, (_, thought, _) in zip(places.tolist(), row.looks, row.pairs, strict=True):
-            at = len(asks)
-            if thought:
-                place += len(encode(THINK)) + len(encode(thought.removeprefix(THINK)))
-            asks.append(place)
-            for hop, stretch in enumerate(look.hops):
+        row_starts = index * ids.shape[1] + np.flatnonzero(ids[index] == ANSWER_ID)
+        for position, target, (_, reasoning, _) in zip(
+            row_starts.tolist(), row.targets, row.pairs, strict=True
+        ):
+            at = len(answer_starts)
+            if reasoning:
+                position += len(encode(THINK)) + len(encode(reasoning.removeprefix(THINK)))
+            answer_starts.append(position)
+            for hop, stretch in enumerate(target.hops):
                 if stretch is not None:
                     first, last = stretch
                     hops[hop, at, starts[index] + first : starts[index] + last + 1] = True
-            if look.points is not None:
-                pointed[at] = True
-                points[at, [starts[index] + frame for frame in look.points]] = True
+            if target.pointed_frames is not None:
+                has_target[at] = True
+                points[at, [starts[index] + frame for frame in target.pointed_frames]] = True
     return {
-        "nowhere": torch.from_numpy(pointed & ~points.any(axis=1)),
-        "asks": torch.tensor(asks, dtype=torch.int64),
+        "is_absent": torch.from_numpy(has_target & ~points.any(axis=1)),
+        "answer_starts": torch.tensor(answer_starts, dtype=torch.int64),
         "hops": torch.from_numpy(hops),
-        "points": torch.from_numpy(points),
-        "pointed": torch.from_numpy(pointed),
+        "pointed_frames": torch.from_numpy(points),
+        "has_target": torch.from_numpy(has_target),
     }
 
 
 POOL_STEPS = 8
-"""Steps whose rows are drawn together."""
+"""Steps whose sequences are drawn together."""
 
-_FILLED = 0.85
-"""Share of a pool's positions that is no padding, about."""
+_FILL_FRACTION = 0.85
+"""Approximate fraction of a pool's positions that are not padding."""
 
-_PAIR_POSITIONS = 42
-"""About how many positions a question takes with its answer."""
+_POSITIONS_PER_PAIR = 42
+"""Approximate positions of a question with its answer."""
 
 
 @dataclass(frozen=True)
-class Stage:
-    """What rows are like for a while.
+class CurriculumPhase:
+    """Distribution of the sequences in one phase of the training.
 
     Args:
-        until: share of the recipe's steps at which the stage ends.
-        lengths: most frames of a row, with the share of rows.
-        stories: share of rows that tell a story of the synthetic world; the others show photos.
-        thinking: share of their questions that are thought about before they are answered.
+        until: fraction of the steps at which the phase ends.
+        lengths: maximum frames per sequence, with the fraction of sequences.
+        stories: fraction of sequences from synthetic scenes; the others show photos.
+        thinking: fraction of their questions that are answered after reasoning.
     """
 
     until: float
@@ -217,31 +226,33 @@ class Stage:
     thinking: float
 
 
-STAGES = (
-    Stage(0.1, {1: 0.3, 3: 0.4, 6: 0.3}, 0.75, 0.0),
-    Stage(0.3, {3: 0.2, 6: 0.3, 12: 0.3, 24: 0.2}, 0.65, 0.03),
-    Stage(1.0, {2: 0.1, 6: 0.18, 12: 0.22, 24: 0.25, 48: 0.17, 128: 0.08}, 0.6, 0.05),
+CURRICULUM = (
+    CurriculumPhase(0.1, {1: 0.3, 3: 0.4, 6: 0.3}, 0.75, 0.0),
+    CurriculumPhase(0.3, {3: 0.2, 6: 0.3, 12: 0.3, 24: 0.2}, 0.65, 0.03),
+    CurriculumPhase(1.0, {2: 0.1, 6: 0.18, 12: 0.22, 24: 0.25, 48: 0.17, 128: 0.08}, 0.6, 0.05),
 )
-"""Short videos first: what one frame shows must be known before when it was shown. More photos at
-last: where they were fewer, answers about them were drowned (docs/log.md)."""
+"""Short videos first: the model must know what one frame shows before when it was shown. The
+fraction of photos rises, because answers about them got lost when there were fewer
+(docs/log.md).
+"""
 
 
-class Pools(Dataset[list[QuizBatch]]):
-    """The batches of `POOL_STEPS` steps, by the number of their pool.
+class BucketedBatches(Dataset[list[QuestionBatch]]):
+    """The batches of `POOL_STEPS` steps, by the index of their pool.
 
     Args:
-        quiz: draws rows.
-        layout: of the frames that it draws from.
+        quiz: draws sequences.
+        layout: token layout of the frames.
         encode: text to ids.
-        steps: of the whole recipe.
-        batch_tokens: positions of a step, padding included, about.
-        seed: start of all randomness.
+        steps: steps of the whole training.
+        batch_tokens: approximate positions per step, including padding.
+        seed: seed of all randomness.
     """
 
     def __init__(
         self,
-        quiz: Quiz,
-        layout: Layout,
+        quiz: QuestionSampler,
+        layout: TokenLayout,
         encode: Encode,
         *,
         steps: int,
@@ -254,17 +265,17 @@ class Pools(Dataset[list[QuizBatch]]):
     def __len__(self) -> int:
         return -(-self._steps // POOL_STEPS)
 
-    def __getitem__(self, number: int) -> list[QuizBatch]:
+    def __getitem__(self, number: int) -> list[QuestionBatch]:
         rng = np.random.default_rng([self._seed, number, 11])
         done = number / len(self)
-        stage = next(each for each in STAGES if done < each.until)
-        lengths, shares = list(stage.lengths), list(stage.lengths.values())
-        first, drawn, room = number << 32, 0, POOL_STEPS * self._batch_tokens * _FILLED
-        rows: list[QuizRow] = []
+        stage = next(each for each in CURRICULUM if done < each.until)
+        lengths, fractions = list(stage.lengths), list(stage.lengths.values())
+        first, drawn, room = number << 32, 0, POOL_STEPS * self._batch_tokens * _FILL_FRACTION
+        rows: list[TrainingSequence] = []
         while room > 0 or len(rows) < POOL_STEPS:
             row = self._quiz.draw(
                 first + drawn,
-                most_frames=int(rng.choice(lengths, p=shares)),
+                max_frames=int(rng.choice(lengths, p=fractions)),
                 stories=stage.stories,
                 thinking=stage.thinking,
             )
@@ -273,25 +284,25 @@ class Pools(Dataset[list[QuizBatch]]):
                 rows.append(row)
                 room -= self._length(row)
         rows.sort(key=self._length)
-        groups = _cut([self._length(row) for row in rows])
+        groups = _split_equally([self._length(row) for row in rows])
         order = rng.permutation(POOL_STEPS).tolist()
         return [collate(rows[slice(*groups[at])], self._layout, self._encode) for at in order]
 
-    def _length(self, row: QuizRow) -> int:
-        """About how many positions a row takes."""
+    def _length(self, row: TrainingSequence) -> int:
+        """Estimate the positions of a sequence."""
         frames = sum(self._layout.counts[frame[:2]] + 10 for frame in row.frames)
-        return frames + _PAIR_POSITIONS * len(row.pairs)
+        return frames + _POSITIONS_PER_PAIR * len(row.pairs)
 
 
-def stream(pools: Pools, *, step: int, workers: int) -> Iterator[QuizBatch]:
-    """One batch for each step from ``step`` on.
+def stream_batches(pools: BucketedBatches, *, step: int, workers: int) -> Iterator[QuestionBatch]:
+    """Yield one batch for each step from ``step`` on.
 
     Args:
-        pools: where batches come from.
-        step: the first.
-        workers: processes that draw; none to draw in this one.
+        pools: source of the batches.
+        step: index of the first step.
+        workers: number of processes that draw; 0 to draw in this process.
     """
-    number, place = divmod(step, POOL_STEPS)
+    number, position = divmod(step, POOL_STEPS)
     loader = DataLoader(
         pools,
         batch_size=None,
@@ -300,23 +311,23 @@ def stream(pools: Pools, *, step: int, workers: int) -> Iterator[QuizBatch]:
         prefetch_factor=4 if workers else None,
     )
     for batches in loader:
-        yield from batches[place:]
-        place = 0
+        yield from batches[position:]
+        position = 0
 
 
-def _cut(lengths: list[int]) -> list[tuple[int, int]]:
-    """Cut rows, the shortest first, into `POOL_STEPS` groups that cost about the same, padded.
+def _split_equally(lengths: list[int]) -> list[tuple[int, int]]:
+    """Split lengths, shortest first, into `POOL_STEPS` groups of about equal padded cost.
 
-    The dearest of them costs as little as it may; each has a row at least.
+    The cost of the largest group is minimal; each group has at least one sequence.
     """
     low, high = lengths[-1], lengths[-1] * len(lengths)
     while low < high:
         middle = (low + high) // 2
-        if len(_within(lengths, middle)) <= POOL_STEPS:
+        if len(_group_within(lengths, middle)) <= POOL_STEPS:
             high = middle
         else:
             low = middle + 1
-    groups = _within(lengths, low)
+    groups = _group_within(lengths, low)
     while len(groups) < POOL_STEPS:
         widest = max(range(len(groups)), key=lambda at: groups[at][1] - groups[at][0])
         first, last = groups[widest]
@@ -324,8 +335,8 @@ def _cut(lengths: list[int]) -> list[tuple[int, int]]:
     return groups
 
 
-def _within(lengths: list[int], limit: int) -> list[tuple[int, int]]:
-    """The fewest groups of neighbours none of which costs more than a limit."""
+def _group_within(lengths: list[int], limit: int) -> list[tuple[int, int]]:
+    """Return the fewest groups of neighbours whose cost stays within a limit."""
     groups: list[tuple[int, int]] = []
     first = 0
     for at, length in enumerate(lengths):

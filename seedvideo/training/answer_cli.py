@@ -1,9 +1,10 @@
-"""The recipe of the answer branch, as commands: ``python -m seedvideo.training answers --help``.
+"""Training commands of the answer branch: ``python -m seedvideo.training answers --help``.
 
-In their order: ``bank`` shows scenes and photos to the encoder of a finished checkpoint and keeps
-what it saw; ``fit`` trains adapter and decoder on questions about them, may be stopped whenever and
-goes on from its last save; ``score`` counts exact answers on a bank that was not learned from;
-``export`` writes the branch into the checkpoint; ``measure`` looks for photos in slideshows.
+Separate from `__main__`, which imports it as a subcommand, because it is a recipe of its own. Run
+the commands in this order. ``bank`` encodes scenes and photos with a finished checkpoint and caches
+the features. ``fit`` trains projector and decoder on questions about them; it can be stopped at any
+time and resumes from its last save. ``score`` counts exact answers on a held-out cache. ``export``
+writes the branch into the checkpoint. ``measure`` finds photos in slideshows.
 """
 
 import json
@@ -23,55 +24,71 @@ from seedvideo.model.checkpoint import load_checkpoint, save_checkpoint
 from seedvideo.model.language_model import DecoderBlock, DecoderConfig
 from seedvideo.model.metadata import Tokenizer
 from seedvideo.model.seedvl import AnswerBranch, AnswerConfig, SeedVL
-from seedvideo.training.answer_batches import Pools
-from seedvideo.training.answer_data import Told
-from seedvideo.training.answer_questions import Quiz
-from seedvideo.training.answer_trainer import AnswerRecipe, AnswerRun, exactness, read_averaged
-from seedvideo.training.auxiliary_tasks import teach, teach_frames
-from seedvideo.training.collate import Encode, cached
+from seedvideo.training.answer_batches import BucketedBatches
+from seedvideo.training.answer_data import PhotoAnnotations
+from seedvideo.training.answer_questions import QuestionSampler
+from seedvideo.training.answer_trainer import (
+    AnswerTrainConfig,
+    AnswerTrainer,
+    exact_match_rates,
+    read_averaged,
+)
+from seedvideo.training.auxiliary_tasks import pretrain_adapter, pretrain_decoder
+from seedvideo.training.collate import Encode, cache_encoding
 from seedvideo.training.data import PLAIN_SIZE, Split, read_flickr8k, read_pixels
-from seedvideo.training.export import with_answers
-from seedvideo.training.feature_cache import Bank, Shelf, joined, make_bank
+from seedvideo.training.export import add_answer_branch
+from seedvideo.training.feature_cache import (
+    DeviceFeatureStore,
+    FeatureCache,
+    build_feature_cache,
+    merge_caches,
+)
 from seedvideo.training.metrics import measure_moments
 
-DEPTH = 6
-_FRESH_SCALE = 0.2
+BRANCH_DEPTH = 6
+"""Blocks of the branch's decoder: two more than the captioning one."""
+_NEW_BLOCK_SCALE = 0.2
+"""Initial scale of the added blocks' outputs, so that they change little at first."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
-DataOption = Annotated[Path, typer.Option(help="Photos and captions; layout in train/photos.py.")]
-RunOption = Annotated[Path, typer.Option(help="Folder of the branch in training.")]
-BanksOption = Annotated[list[Path], typer.Option("--bank", help="File made by the command bank.")]
-DeviceOption = Annotated[str, typer.Option(help="cpu or cuda.")]
-WorkersOption = Annotated[int, typer.Option(help="Processes that draw; 0 draws in this one.")]
-ThreadsOption = Annotated[int, typer.Option(help="Threads of torch.")]
+DataOption = Annotated[
+    Path, typer.Option(help="Photos and captions; layout in seedvideo/training/data.py.")
+]
+RunOption = Annotated[Path, typer.Option(help="Folder of the training state.")]
+BanksOption = Annotated[
+    list[Path], typer.Option("--bank", help="File written by the command bank.")
+]
+DeviceOption = Annotated[str, typer.Option(help="Device: cpu or cuda.")]
+WorkersOption = Annotated[int, typer.Option(help="Worker processes; 0 uses this one.")]
+ThreadsOption = Annotated[int, typer.Option(help="Number of torch threads.")]
 
 
-@app.command()
-def bank(
+@app.command("bank")
+def build_cache(
     data: DataOption,
     out: Annotated[Path, typer.Option(help="File to write.")],
     split: Annotated[Split, typer.Option(help="Photos: train, dev or test.")] = "train",
-    scenes: Annotated[int, typer.Option(help="Backgrounds with eight events each.")] = 350,
-    views: Annotated[int, typer.Option(help="Of each photo.")] = 1,
+    scenes: Annotated[int, typer.Option(help="Number of scenes, with eight events each.")] = 350,
+    views: Annotated[int, typer.Option(help="Views per photo.")] = 1,
     moves: Annotated[bool, typer.Option(help="Whether things may move.")] = True,
     seed: int = 1,
     device: DeviceOption = "cpu",
     workers: WorkersOption = 0,
     threads: ThreadsOption = 2,
 ) -> None:
-    """Show scenes and photos to the encoder, and keep what it saw."""
+    """Encode scenes and photos, and cache the features."""
     torch.set_num_threads(threads)
     photos = read_flickr8k(data, split)
     model = load_checkpoint(WEIGHTS / DEFAULT_MODEL).model.to(device)
-    made = make_bank(
+    made = build_feature_cache(
         model,
         read_pixels(data, photos),
         scenes=scenes,
         views=views,
         seed=seed,
         moves=moves,
-        among=[thing for thing in all_coloured_shapes() if thing not in HELD_OUT],
+        things=[thing for thing in all_coloured_shapes() if thing not in HELD_OUT],
         workers=workers,
         progress=lambda line: typer.echo(line, err=True),
     )
@@ -82,17 +99,19 @@ def bank(
 def fit(
     data: DataOption,
     run: RunOption,
-    banks: BanksOption,
-    steps: Annotated[int, typer.Option(help="Last step of the recipe.")] = 7_000,
-    decay_steps: Annotated[int, typer.Option(help="Steps in which the rate falls to 0.")] = 2_400,
-    batch_tokens: Annotated[int, typer.Option(help="Positions of a step, about.")] = 2_500,
+    cache_files: BanksOption,
+    steps: Annotated[int, typer.Option(help="Total number of steps.")] = 7_000,
+    decay_steps: Annotated[
+        int, typer.Option(help="Steps in which the learning rate decays to 0.")
+    ] = 2_400,
+    batch_tokens: Annotated[int, typer.Option(help="Approximate positions per step.")] = 2_500,
     learning_rate: float = 1e-3,
     dropout: float = 0.0,
-    thing_steps: Annotated[int, typer.Option(help="Steps of the first lesson.")] = 3_000,
-    frame_steps: Annotated[int, typer.Option(help="Steps of the second lesson.")] = 4_000,
+    thing_steps: Annotated[int, typer.Option(help="Steps of pretrain_adapter.")] = 3_000,
+    frame_steps: Annotated[int, typer.Option(help="Steps of pretrain_decoder.")] = 4_000,
     seed: int = 1,
     shipped: Annotated[
-        bool, typer.Option(help="Start from the shipped branch and skip the first lessons.")
+        bool, typer.Option(help="Start from the shipped branch, without pretraining.")
     ] = False,
     save_every: int = 100,
     log_every: int = 1,
@@ -100,15 +119,15 @@ def fit(
     workers: WorkersOption = 0,
     threads: ThreadsOption = 2,
 ) -> None:
-    """Train the branch, or go on with a training that was stopped."""
+    """Train the branch, or resume a stopped training."""
     torch.set_num_threads(threads)
     torch.multiprocessing.set_sharing_strategy("file_system")
     start = load_checkpoint(WEIGHTS / DEFAULT_MODEL)
-    seen = joined([Bank.load(path) for path in banks])
-    shelf = Shelf(seen, torch.device(device))
-    told = [Told.of(photo) for photo in read_flickr8k(data, "train")]
-    encode = cached(Tokenizer.from_file(start.tokenizer_file).encode)
-    recipe = AnswerRecipe(
+    cache = merge_caches([FeatureCache.load(path) for path in cache_files])
+    store = DeviceFeatureStore(cache, torch.device(device))
+    annotations = [PhotoAnnotations.of(photo) for photo in read_flickr8k(data, "train")]
+    encode = cache_encoding(Tokenizer.from_file(start.tokenizer_file).encode)
+    recipe = AnswerTrainConfig(
         steps=steps,
         decay_steps=decay_steps,
         batch_tokens=batch_tokens,
@@ -119,13 +138,13 @@ def fit(
     if shipped:
         assert start.model.answer is not None
         branch.load_state_dict(start.model.answer.state_dict())
-    training = AnswerRun(branch, recipe, run, shelf)
+    training = AnswerTrainer(branch, recipe, run, store)
     if training.is_new and not shipped:
-        _teach(training, seen, told, encode, steps=(thing_steps, frame_steps), seed=seed)
+        _pretrain(training, cache, annotations, encode, steps=(thing_steps, frame_steps), seed=seed)
         training.save()
-    pools = Pools(
-        Quiz(seen, told, seed=seed),
-        shelf.layout,
+    pools = BucketedBatches(
+        QuestionSampler(cache, annotations, seed=seed),
+        store.layout,
         encode,
         steps=steps,
         batch_tokens=batch_tokens,
@@ -141,62 +160,68 @@ def fit(
     training.save()
 
 
-def _teach(
-    training: AnswerRun,
-    seen: Bank,
-    told: Sequence[Told],
+def _pretrain(
+    training: AnswerTrainer,
+    cache: FeatureCache,
+    annotations: Sequence[PhotoAnnotations],
     encode: Encode,
     *,
     steps: tuple[int, int],
     seed: int,
 ) -> None:
-    """The first lessons: what single frames show."""
+    """Pretrain on single frames: first the projector, then the lower decoder."""
     thing_steps, frame_steps = steps
-    lessons = {
-        "things": teach(training.model.adapter, seen, training.shelf, steps=thing_steps, seed=seed),
-        "frames": teach_frames(
+    stages = {
+        "things": pretrain_adapter(
+            training.model.adapter, cache, training.store, steps=thing_steps, seed=seed
+        ),
+        "frames": pretrain_decoder(
             training.model,
             training.heads,
-            seen,
-            training.shelf,
-            told,
+            cache,
+            training.store,
+            annotations,
             encode,
             steps=frame_steps,
             seed=seed,
         ),
     }
-    for name, losses in lessons.items():
+    for name, losses in stages.items():
         for number, loss in enumerate(losses, start=1):
             if number % 200 == 0:
                 typer.echo(f"{name}: step {number}, loss {float(loss):.3f}", err=True)
-    training.start_average()
+    training.init_ema()
 
 
 @app.command()
 def score(
     data: DataOption,
     run: RunOption,
-    banks: BanksOption,
-    split: Annotated[Split, typer.Option(help="Photos that the bank was made of.")] = "dev",
-    count: Annotated[int, typer.Option(help="Rows of questions.")] = 200,
-    most_frames: Annotated[int, typer.Option(help="Frames of a row.")] = 20,
+    cache_files: BanksOption,
+    split: Annotated[Split, typer.Option(help="Split of the cached photos.")] = "dev",
+    count: Annotated[int, typer.Option(help="Number of sequences.")] = 200,
+    max_frames: Annotated[
+        int, typer.Option("--most-frames", help="Maximum frames per sequence.")
+    ] = 20,
     device: DeviceOption = "cpu",
     threads: ThreadsOption = 2,
 ) -> None:
-    """Count the answers that the averaged weights give exactly, by what is asked."""
+    """Count the exact answers of the averaged weights, by kind of question."""
     torch.set_num_threads(threads)
     start = load_checkpoint(WEIGHTS / DEFAULT_MODEL)
     branch = new_branch(start.model, seed=0)
     weights, step = read_averaged(run)
     branch.load_state_dict(weights)
-    seen = joined([Bank.load(path) for path in banks])
-    quiz = Quiz(seen, [Told.of(photo) for photo in read_flickr8k(data, split)], seed=5)
-    rows = [quiz.draw(number, most_frames=most_frames) for number in range(count)]
-    encode = cached(Tokenizer.from_file(start.tokenizer_file).encode)
-    shelf = Shelf(seen, torch.device(device))
-    right = exactness(branch.to(device), [row for row in rows if row.pairs], shelf, encode)
-    shares = {kind: [round(share, 3), asked] for kind, (share, asked) in right.items()}
-    typer.echo(json.dumps({"step": step, "split": split, "exact": shares}))
+    cache = merge_caches([FeatureCache.load(path) for path in cache_files])
+    quiz = QuestionSampler(
+        cache, [PhotoAnnotations.of(photo) for photo in read_flickr8k(data, split)], seed=5
+    )
+    rows = [quiz.draw(number, max_frames=max_frames) for number in range(count)]
+    encode = cache_encoding(Tokenizer.from_file(start.tokenizer_file).encode)
+    store = DeviceFeatureStore(cache, torch.device(device))
+    right = exact_match_rates(branch.to(device), [row for row in rows if row.pairs], store, encode)
+    rates = {kind: [round(rate, 3), count_asked] for kind, (rate, count_asked) in right.items()}
+    typer.echo(json.dumps({"step": step, "split": split, "exact": rates}))
 
 
 @app.command()
@@ -204,10 +229,10 @@ def export(
     run: RunOption,
     out: Annotated[Path, typer.Option(help="Checkpoint folder.")] = WEIGHTS / DEFAULT_MODEL,
 ) -> None:
-    """Write the averaged weights into the checkpoint, in the place of an older branch."""
+    """Write the averaged weights into the checkpoint, replacing an older branch."""
     start = load_checkpoint(WEIGHTS / DEFAULT_MODEL)
     weights, step = read_averaged(run)
-    config, joined_weights, int8 = with_answers(
+    config, joined_weights, int8 = add_answer_branch(
         start, branch_config(start.config.model.decoder), weights
     )
     digest = save_checkpoint(
@@ -224,11 +249,13 @@ def export(
 @app.command()
 def measure(
     data: DataOption,
-    model: Annotated[str, typer.Option(help="Name or checkpoint folder.")] = DEFAULT_MODEL,
-    split: Annotated[Split, typer.Option(help="dev or test.")] = "test",
-    slideshows: Annotated[int, typer.Option(help="Of four photos each.")] = 200,
+    model: Annotated[str, typer.Option(help="Model name or checkpoint folder.")] = DEFAULT_MODEL,
+    split: Annotated[Split, typer.Option(help="Split: dev or test.")] = "test",
+    slideshows: Annotated[
+        int, typer.Option(help="Number of slideshows, of four photos each.")
+    ] = 200,
 ) -> None:
-    """Measure how a checkpoint finds held-out photos in slideshows, for the model card."""
+    """Measure how well a checkpoint finds held-out photos in slideshows, for the model card."""
     photos = read_flickr8k(data, split)
     values = measure_moments(
         load(model),
@@ -242,11 +269,11 @@ def measure(
 
 
 def branch_config(decoder: DecoderConfig) -> AnswerConfig:
-    """A branch whose blocks are like those of the decoder that captions, and more of them."""
+    """Return the sizes of a branch: blocks like those of the captioning decoder, but more."""
     sizes = DecoderConfig(
         vocabulary=decoder.vocabulary,
         width=decoder.width,
-        depth=DEPTH,
+        depth=BRANCH_DEPTH,
         heads=decoder.heads,
         kv_heads=decoder.kv_heads,
         hidden=decoder.hidden,
@@ -258,19 +285,19 @@ def branch_config(decoder: DecoderConfig) -> AnswerConfig:
 
 @torch.no_grad()
 def new_branch(model: SeedVL, *, seed: int, dropout: float = 0.0) -> AnswerBranch:
-    """A branch that starts from the captioning one; blocks beyond its depth say little at first."""
+    """Make a branch from the captioning one; added blocks contribute little at first."""
     vision, own = model.config.vit.width, model.decoder.blocks
     config = branch_config(model.config.decoder)
     config = replace(config, decoder=replace(config.decoder, dropout=dropout))
     branch = AnswerBranch(vision, config)
     generator = torch.Generator().manual_seed(seed)
-    starts = [*own, *repeat(own[-1], DEPTH - len(own))]
+    starts = [*own, *repeat(own[-1], BRANCH_DEPTH - len(own))]
     for block, start in zip(branch.decoder.blocks, starts, strict=True):
         block.load_state_dict(start.state_dict())
     for block in branch.decoder.blocks[len(own) :]:
         assert isinstance(block, DecoderBlock)
-        block.attention.out.weight.mul_(_FRESH_SCALE)
-        block.feed_forward.down.weight.mul_(_FRESH_SCALE)
+        block.attention.out.weight.mul_(_NEW_BLOCK_SCALE)
+        block.feed_forward.down.weight.mul_(_NEW_BLOCK_SCALE)
     branch.decoder.embedding.load_state_dict(model.decoder.embedding.state_dict())
     branch.decoder.norm.load_state_dict(model.decoder.norm.state_dict())
     first = branch.adapter.first

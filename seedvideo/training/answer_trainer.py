@@ -1,16 +1,11 @@
-"""Training of the answer branch: adapter and decoder learn to answer, the encoder stays as it is.
+"""Training loop of the answer branch: projector and decoder learn, the encoder is frozen.
 
-Only answers are learned, and beside them what each frame shows and where answers look. State is
-kept in safetensors and taken up again, as in ``fit``.
-
-Notation used for tensor shapes:
-    b: rows; s: longest sequence; k: visual tokens of all rows; a: ids to predict
-
-What the answer branch makes of a batch, and how wrong it is about where to look.
+The loss covers the answers, the labels of each frame and the attention of the answers. State is
+stored in safetensors and resumed, as in `trainer`.
 
 Notation used for tensor shapes:
-    b: rows; s: longest sequence; a: ids to predict; q: questions; m: frames; d: width of the
-    decoder
+    b: sequences; s: longest sequence; k: visual tokens of all sequences; a: ids to predict
+    q: questions; m: frames; d: width of the decoder
 """
 
 import json
@@ -30,43 +25,48 @@ from seedvideo.model.language_model import DecoderBlock
 from seedvideo.model.layers import angles_1d, rotate
 from seedvideo.model.metadata import IMAGE_ID
 from seedvideo.model.seedvl import AnswerBranch
-from seedvideo.training.answer_batches import Pools, QuizBatch, collate, stream
-from seedvideo.training.answer_questions import QuizRow
-from seedvideo.training.auxiliary_tasks import SightHeads, middle_block
+from seedvideo.training.answer_batches import (
+    BucketedBatches,
+    QuestionBatch,
+    collate,
+    stream_batches,
+)
+from seedvideo.training.answer_questions import TrainingSequence
+from seedvideo.training.auxiliary_tasks import FrameLabelHeads, probe_layer
 from seedvideo.training.collate import Encode, attention_mask
-from seedvideo.training.feature_cache import Shelf
+from seedvideo.training.feature_cache import DeviceFeatureStore
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What a branch makes of a batch.
+class BatchOutput:
+    """Outputs of a branch for one batch.
 
     Args:
-        expected: ``(a, vocabulary)`` logits at every place of every answer.
-        before: ``(b * s, d)`` states before each of the two blocks after the middle.
-        final: ``(b * s, d)`` last states.
-        named: ``(q, m)`` the reader's logits, where there is one.
-        held: ``(q, m)`` the pointer's, where there is a reader.
+        logits: ``(a, vocabulary)`` logits of every answer token.
+        block_inputs: ``(b * s, d)`` states before each of the two blocks after the probe layer.
+        last_states: ``(b * s, d)`` last states.
+        named_logits: ``(q, m)`` logits of the reader's own pointer, if there is a reader.
+        answer_logits: ``(q, m)`` logits of the pointer, if there is a reader.
     """
 
-    expected: Tensor
-    before: tuple[Tensor, Tensor]
-    final: Tensor
-    named: Tensor | None = None
-    held: Tensor | None = None
+    logits: Tensor
+    block_inputs: tuple[Tensor, Tensor]
+    last_states: Tensor
+    named_logits: Tensor | None = None
+    answer_logits: Tensor | None = None
 
 
-def read(model: AnswerBranch, batch: QuizBatch, tokens: Tensor) -> Reading:
-    """Run a branch."""
-    middle = middle_block(model)
+def forward_batch(model: AnswerBranch, batch: QuestionBatch, tokens: Tensor) -> BatchOutput:
+    """Run a branch on a batch."""
+    middle = probe_layer(model)
     kept: dict[int, Tensor] = {}
 
-    def keep(place: int) -> Callable[[nn.Module, Any, Tensor], None]:
-        return lambda module, given, states: kept.update({place: states.flatten(0, 1)})
+    def keep(index: int) -> Callable[[nn.Module, Any, Tensor], None]:
+        return lambda module, given, states: kept.update({index: states.flatten(0, 1)})
 
     hooks = [
-        model.decoder.blocks[place].register_forward_hook(keep(place))
-        for place in (middle, middle + 1)
+        model.decoder.blocks[index].register_forward_hook(keep(index))
+        for index in (middle, middle + 1)
     ]
     device = batch.ids.device.type
     with torch.autocast(device, torch.bfloat16):
@@ -76,50 +76,64 @@ def read(model: AnswerBranch, batch: QuizBatch, tokens: Tensor) -> Reading:
         mask = attention_mask(batch.groups, None)
         states = model.decoder(x, positions=batch.positions, mask=mask).flatten(0, 1)
         written = states[batch.sources]
-    named = held = None
+    named_logits = answer_logits = None
     if model.reader is not None and model.pointer is not None:
-        asked, frames = states[batch.asks].float(), states[batch.ends].float()
-        named, held = model.reader.named(asked, frames), model.pointer(asked, frames)
-        evidence = model.reader.evidence(named, held, frames, batch.beside())[batch.pair_of]
-        # A thought is written before what it leads to is pointed at.
-        answers = (batch.sources >= batch.asks[batch.pair_of]).unsqueeze(1)
+        asked, frames = states[batch.answer_starts].float(), states[batch.frame_ends].float()
+        named_logits, answer_logits = (
+            model.reader.named(asked, frames),
+            model.pointer(asked, frames),
+        )
+        evidence = model.reader.evidence(
+            named_logits, answer_logits, frames, batch.same_row_mask()
+        )[batch.pair_index]
+        # Reasoning is generated before the frames are pointed at: no evidence yet.
+        answers = (batch.sources >= batch.answer_starts[batch.pair_index]).unsqueeze(1)
         settled = model.reader(written.float(), evidence)
         written = torch.where(answers, settled, written.float())
     with torch.autocast(device, torch.bfloat16):
-        expected = model.decoder.logits(written).float()
+        logits = model.decoder.logits(written).float()
     for hook in hooks:
         hook.remove()
-    return Reading(expected, (kept[middle], kept[middle + 1]), states, named, held)
+    return BatchOutput(
+        logits, (kept[middle], kept[middle + 1]), states, named_logits, answer_logits
+    )
 
 
-def looking_loss(model: AnswerBranch, batch: QuizBatch, reading: Reading) -> Tensor:
-    """How little one head of each of two blocks looks at the frames that hold the answer.
+def attention_loss(model: AnswerBranch, batch: QuestionBatch, output: BatchOutput) -> Tensor:
+    """Return how little one head of each of two blocks attends to the frames that hold the answer.
 
-    The first head's attention from where an answer begins should lie on the marks that end the
-    frames that its question is about: in the block after the middle on the first look's, in the
-    next one on the second look's; and on the token itself where no frame holds it, so that the
-    head tells what is there from what is not. Left alone, a decoder finds this out only after very
-    many questions. What counts is the share among all tokens that the head sees: asked for the
-    right order of frames alone, it looked elsewhere (docs/log.md).
+    The first head's attention from the start of the answer should be on the tokens that end the
+    frames of the question: in the block after the probe layer on those of the first hop, in the
+    next block on those of the second. If no frame holds the answer, it should be on the token
+    itself, so that the head separates present from absent. Without this loss, a decoder learns it
+    only after very many questions. The loss counts the fraction among all visible tokens: with a
+    loss on the order of the frames alone, the head attended elsewhere (docs/log.md).
     """
-    total = reading.final.new_zeros((), dtype=torch.float32)
+    total = output.last_states.new_zeros((), dtype=torch.float32)
     config, length = model.decoder.config, batch.ids.shape[1]
     width = config.head_channels
     turns = angles_1d(batch.positions.flatten(), width, theta=config.rope_theta)
-    rows, columns, sees = batch.asks // length, batch.asks % length, batch.visible()
+    rows, columns, sees = (
+        batch.answer_starts // length,
+        batch.answer_starts % length,
+        batch.visible_mask(),
+    )
     itself = torch.arange(length, device=sees.device) == columns.unsqueeze(1)
-    for hop, before in enumerate(reading.before):
-        asking = batch.hops[hop].any(dim=1) | batch.nowhere
-        block = model.decoder.blocks[middle_block(model) + 1 + hop]
+    for hop, block_inputs in enumerate(output.block_inputs):
+        asking = batch.hops[hop].any(dim=1) | batch.is_absent
+        block = model.decoder.blocks[probe_layer(model) + 1 + hop]
         assert isinstance(block, DecoderBlock)
-        states = block.attention_norm(before.float())
-        query = rotate(block.attention.query(states[batch.asks])[:, :width], turns[batch.asks])
+        states = block.attention_norm(block_inputs.float())
+        query = rotate(
+            block.attention.query(states[batch.answer_starts])[:, :width],
+            turns[batch.answer_starts],
+        )
         key = rotate(block.attention.key(states)[:, :width], turns)
-        # (q, s): each question beside the tokens of its own row
+        # (q, s): each question with the tokens of its own sequence
         scores = (key.view(-1, length, width)[rows] @ query.unsqueeze(2)).squeeze(2)
         scores = (scores * width**-0.5).masked_fill(~sees, -torch.inf)
-        wanted = _at_ends(batch.hops[hop], batch) | (itself & batch.nowhere.unsqueeze(1))
-        # A question that looks nowhere in particular wants all that it sees, which costs nothing.
+        wanted = _frame_end_mask(batch.hops[hop], batch) | (itself & batch.is_absent.unsqueeze(1))
+        # A question without target attends to anything visible, at no loss.
         wanted |= ~asking.unsqueeze(1)
         there = scores.masked_fill(~wanted, -torch.inf).logsumexp(dim=1)
         missed = scores.logsumexp(dim=1) - there
@@ -127,53 +141,58 @@ def looking_loss(model: AnswerBranch, batch: QuizBatch, reading: Reading) -> Ten
     return total
 
 
-def _at_ends(frames: Tensor, batch: QuizBatch) -> Tensor:
-    """From ``(q, m)`` frames to the tokens of each question's row that end them, ``(q, s)``."""
+def _frame_end_mask(frames: Tensor, batch: QuestionBatch) -> Tensor:
+    """Map ``(q, m)`` frames to the tokens that end them in each question's sequence, ``(q, s)``."""
     length = batch.ids.shape[1]
-    columns = torch.where(frames, batch.ends % length, length)
+    columns = torch.where(frames, batch.frame_ends % length, length)
     tokens = torch.zeros(len(frames), length + 1, dtype=torch.bool, device=frames.device)
     return tokens.scatter_(1, columns, value=True)[:, :length]
 
 
-def pointing_loss(model: AnswerBranch, batch: QuizBatch, reading: Reading) -> Tensor:
-    """How wrong the pointers are about the frames of a row, in bits of a frame."""
+def pointing_loss(model: AnswerBranch, batch: QuestionBatch, output: BatchOutput) -> Tensor:
+    """Return the cross-entropy of the pointers over the frames of each sequence."""
     if model.pointer is None:
-        return reading.final.new_zeros((), dtype=torch.float32)
-    held = reading.held
-    if held is None:
-        held = model.pointer(reading.final[batch.asks].float(), reading.final[batch.ends].float())
-    total = _misplaced(held, batch.points, batch, batch.pointed)
-    if reading.named is not None:
-        has_name = batch.hops[0].any(dim=1) | batch.nowhere
-        total = total + _misplaced(reading.named, batch.hops[0], batch, has_name)
+        return output.last_states.new_zeros((), dtype=torch.float32)
+    answer_logits = output.answer_logits
+    if answer_logits is None:
+        answer_logits = model.pointer(
+            output.last_states[batch.answer_starts].float(),
+            output.last_states[batch.frame_ends].float(),
+        )
+    total = _frame_cross_entropy(answer_logits, batch.pointed_frames, batch, batch.has_target)
+    if output.named_logits is not None:
+        has_name = batch.hops[0].any(dim=1) | batch.is_absent
+        total = total + _frame_cross_entropy(output.named_logits, batch.hops[0], batch, has_name)
     return total
 
 
-def _misplaced(scores: Tensor, wanted: Tensor, batch: QuizBatch, asking: Tensor) -> Tensor:
-    """Binary cross-entropy over the frames of the rows whose questions point."""
-    counted = batch.beside() & asking.unsqueeze(1)
+def _frame_cross_entropy(
+    scores: Tensor, wanted: Tensor, batch: QuestionBatch, asking: Tensor
+) -> Tensor:
+    """Return the binary cross-entropy over the frames of questions with a pointer target."""
+    counted = batch.same_row_mask() & asking.unsqueeze(1)
     each = functional.binary_cross_entropy_with_logits(scores, wanted.float(), reduction="none")
     return (each * counted).sum() / counted.sum().clamp_min(1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnswerRecipe:
-    """What a run does; written beside its state.
+class AnswerTrainConfig:
+    """Hyperparameters of a training; stored with its state.
 
     Args:
-        steps: last step.
+        steps: total number of steps.
         decay_steps: steps at the end in which the learning rate falls to zero.
         warmup_steps: steps at the start in which it rises.
-        batch_tokens: positions of a step, padding included.
-        learning_rate: at its highest.
-        weight_decay: of matrices.
-        label_smoothing: share of each target spread over the vocabulary.
-        sight_share: how much it counts what each frame shows, beside the answers.
-        look_share: how much it counts where answers look, beside the answers.
-        point_share: how much it counts which frames the pointer names, beside the answers.
-        noise: deviation of what is added to the encoder's tokens, against overfitting.
-        average: decay of the moving average of the weights.
-        seed: start of all randomness.
+        batch_tokens: positions per step, including padding.
+        learning_rate: peak learning rate.
+        weight_decay: weight decay of matrices.
+        label_smoothing: fraction of each target spread over the vocabulary.
+        label_loss_weight: weight of the frame-label loss.
+        attention_loss_weight: weight of the attention loss.
+        pointer_loss_weight: weight of the pointer loss.
+        noise: standard deviation of noise added to the encoder's tokens, against overfitting.
+        ema_decay: decay of the moving average of the weights.
+        seed: seed of all randomness.
     """
 
     steps: int
@@ -183,34 +202,40 @@ class AnswerRecipe:
     learning_rate: float = 1e-3
     weight_decay: float = 0.02
     label_smoothing: float = 0.02
-    sight_share: float = 0.2
-    look_share: float = 0.5
-    point_share: float = 2.0
+    label_loss_weight: float = 0.2
+    attention_loss_weight: float = 0.5
+    pointer_loss_weight: float = 2.0
     noise: float = 0.05
-    average: float = 0.998
+    ema_decay: float = 0.998
     seed: int = 1
 
-    def rate(self, step: int) -> float:
-        """Factor of the learning rate at ``step``."""
+    def lr_factor(self, step: int) -> float:
+        """Return the factor of the learning rate at ``step``."""
         rise = min(1.0, (step + 1) / self.warmup_steps)
         fall = min(1.0, (self.steps - step) / max(1, self.decay_steps))
         return max(0.0, min(rise, fall))
 
 
-class AnswerRun:
-    """An answer branch in training, with its optimiser and averaged weights.
+class AnswerTrainer:
+    """An answer branch in training, with its optimizer and averaged weights.
 
     Args:
-        model: what is trained.
-        recipe: how.
-        folder: where the state is kept; a state that is there is taken up.
-        shelf: what the encoder saw; everything happens on its device.
+        model: the branch to train.
+        recipe: hyperparameters.
+        folder: folder of the state; an existing state is resumed.
+        store: cached features; training runs on their device.
     """
 
-    def __init__(self, model: AnswerBranch, recipe: AnswerRecipe, folder: Path, shelf: Shelf):
-        self.recipe, self.folder, self.shelf = recipe, folder, shelf
-        self.model = model.to(shelf.device)
-        self.heads = SightHeads(model.decoder.config.width).to(shelf.device)
+    def __init__(
+        self,
+        model: AnswerBranch,
+        recipe: AnswerTrainConfig,
+        folder: Path,
+        store: DeviceFeatureStore,
+    ):
+        self.recipe, self.folder, self.store = recipe, folder, store
+        self.model = model.to(store.device)
+        self.heads = FrameLabelHeads(model.decoder.config.width).to(store.device)
         every = [*model.parameters(), *self.heads.parameters()]
         matrices = [p for p in every if p.ndim > 1]
         vectors = [p for p in every if p.ndim == 1]
@@ -223,39 +248,39 @@ class AnswerRun:
             betas=(0.9, 0.98),
             fused=True,
         )
-        self.start_average()
+        self.init_ema()
         self.step = 0
         self.is_new = not (folder / "answer.safetensors").exists()
         """Whether no state was taken up."""
         if not self.is_new:
             self._load()
 
-    def start_average(self) -> None:
-        """Let the averaged weights be those that the model has now."""
-        self.average = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+    def init_ema(self) -> None:
+        """Reset the averaged weights to the current ones."""
+        self.ema_weights = {name: p.detach().clone() for name, p in self.model.named_parameters()}
 
     def fit(
-        self, pools: Pools, *, until: int, workers: int = 0, log_every: int = 1
+        self, pools: BucketedBatches, *, until: int, workers: int = 0, log_every: int = 1
     ) -> Iterator[dict[str, float]]:
         """Train to step ``until``.
 
         Args:
-            pools: what is asked.
+            pools: source of the batches.
             until: last step.
-            workers: processes that draw questions; none to draw them in this one.
-            log_every: steps from one line to the next; reading a loss stops a GPU's queue.
+            workers: number of processes that draw questions; 0 to draw in this process.
+            log_every: steps between log lines; reading a loss synchronizes the GPU.
 
         Yields:
             After every ``log_every`` steps: the step and means over these steps.
         """
         until = min(until, self.recipe.steps)
-        batches = stream(pools, step=self.step, workers=workers)
+        batches = stream_batches(pools, step=self.step, workers=workers)
         parts: list[dict[str, Tensor]] = []
         rows, began = 0, time.perf_counter()
         while self.step < until:
             batch = next(batches)
             rows += len(batch.ids)
-            parts.append(self._train(batch.to(self.shelf.device)))
+            parts.append(self._train(batch.to(self.store.device)))
             self.step += 1
             if len(parts) < log_every and self.step < until:
                 continue
@@ -266,41 +291,41 @@ class AnswerRun:
             yield {"step": self.step, **means, "rows": rows / len(parts), "seconds": seconds}
             parts, rows, began = [], 0, time.perf_counter()
 
-    def _train(self, batch: QuizBatch) -> dict[str, Tensor]:
+    def _train(self, batch: QuestionBatch) -> dict[str, Tensor]:
         recipe = self.recipe
         for group in self.optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * recipe.rate(self.step)
+            group["lr"] = recipe.learning_rate * recipe.lr_factor(self.step)
         self.model.train()
         torch.manual_seed(recipe.seed * 1_000_003 + self.step)
-        tokens = self.shelf.read(batch.places)
+        tokens = self.store.gather(batch.token_indices)
         tokens += torch.randn_like(tokens) * recipe.noise
-        reading = read(self.model, batch, tokens)
+        output = forward_batch(self.model, batch, tokens)
         each = functional.cross_entropy(
-            reading.expected, batch.labels, label_smoothing=recipe.label_smoothing, reduction="none"
+            output.logits, batch.labels, label_smoothing=recipe.label_smoothing, reduction="none"
         )
         loss = (each * batch.weights).sum()
-        middle, later = (states[batch.ends] for states in reading.before)
-        sights = self.heads.loss(middle, later, batch.sights)
-        looking = looking_loss(self.model, batch, reading)
-        pointing = pointing_loss(self.model, batch, reading)
+        middle, later = (states[batch.frame_ends] for states in output.block_inputs)
+        frame_labels = self.heads.loss(middle, later, batch.frame_labels)
+        looking = attention_loss(self.model, batch, output)
+        pointing = pointing_loss(self.model, batch, output)
         self.optimizer.zero_grad(set_to_none=True)
-        beside = recipe.sight_share * sights + recipe.look_share * looking
-        (loss + beside + recipe.point_share * pointing).backward()
+        auxiliary = recipe.label_loss_weight * frame_labels + recipe.attention_loss_weight * looking
+        (loss + auxiliary + recipe.pointer_loss_weight * pointing).backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
-        keep = min(recipe.average, (1 + self.step) / (10 + self.step))
+        keep = min(recipe.ema_decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             current: list[Tensor] = list(self.model.parameters())
-            torch._foreach_lerp_(list(self.average.values()), current, 1 - keep)
-        right = (reading.expected.argmax(-1) == batch.labels).float().mean()
-        losses = {"loss": loss, "sights": sights, "looking": looking, "pointing": pointing}
+            torch._foreach_lerp_(list(self.ema_weights.values()), current, 1 - keep)
+        right = (output.logits.argmax(-1) == batch.labels).float().mean()
+        losses = {"loss": loss, "sights": frame_labels, "looking": looking, "pointing": pointing}
         return {name: value.detach() for name, value in losses.items()} | {"right": right}
 
     def save(self) -> None:
-        """Write the state; what was there stays until the new one is whole."""
+        """Write the state atomically."""
         self.folder.mkdir(parents=True, exist_ok=True)
         tensors = {f"model/{name}": value for name, value in self.model.state_dict().items()}
-        tensors |= {f"average/{name}": value for name, value in self.average.items()}
+        tensors |= {f"average/{name}": value for name, value in self.ema_weights.items()}
         tensors |= {f"heads/{name}": value for name, value in self.heads.state_dict().items()}
         names = {id(parameter): name for name, parameter in self._named().items()}
         for parameter, state in self.optimizer.state.items():
@@ -314,7 +339,7 @@ class AnswerRun:
         (self.folder / "answer.json").write_text(recipe + "\n", encoding="utf-8")
 
     def _named(self) -> dict[str, nn.Parameter]:
-        """Everything that is trained, by the names of the file."""
+        """Return all trained parameters by their names in the state file."""
         heads = {f"heads.{name}": each for name, each in self.heads.named_parameters()}
         return {**dict(self.model.named_parameters()), **heads}
 
@@ -324,7 +349,7 @@ class AnswerRun:
             self.step = int(state.metadata()["step"])
         parameters = dict(self.model.named_parameters())
         own: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "heads": {}}
-        for key, value in load_file(path, device=str(self.shelf.device)).items():
+        for key, value in load_file(path, device=str(self.store.device)).items():
             kind, name = key.split("/", 1)
             if kind == "adam":
                 field, name = name.split("/", 1)
@@ -333,12 +358,12 @@ class AnswerRun:
                 own[kind][name] = value
         self.model.load_state_dict(own["model"])
         self.heads.load_state_dict(own["heads"])
-        # In the model's order, which the file does not keep.
-        self.average = {name: own["average"][name] for name in parameters}
+        # In the model's order, which the file does not preserve.
+        self.ema_weights = {name: own["average"][name] for name in parameters}
 
 
 def read_averaged(folder: Path) -> tuple[dict[str, Tensor], int]:
-    """The averaged weights of a branch in training, and its step."""
+    """Read the averaged weights of a branch in training, and its step."""
     path = folder / "answer.safetensors"
     with safe_open(path, framework="pt") as state:
         step = int(state.metadata()["step"])
@@ -350,25 +375,27 @@ def read_averaged(folder: Path) -> tuple[dict[str, Tensor], int]:
 
 
 @torch.inference_mode()
-def exactness(
-    model: AnswerBranch, rows: Sequence[QuizRow], shelf: Shelf, encode: Encode
+def exact_match_rates(
+    model: AnswerBranch, rows: Sequence[TrainingSequence], store: DeviceFeatureStore, encode: Encode
 ) -> dict[str, tuple[float, int]]:
-    """Share of answers that greedy decoding would give exactly, and their number, by kind.
+    """Return the fraction of exact greedy answers, and their number, by kind.
 
-    A moment counts as right where the pointer names its frames and no others.
+    A moment counts as right if the pointer selects exactly its frames.
     """
     model.eval()
     right: dict[str, list[bool]] = {}
     for row in rows:
-        batch = collate([row], shelf.layout, encode).to(shelf.device)
-        reading = read(model, batch, shelf.read(batch.places))
-        hits = reading.expected.argmax(-1) == batch.labels
+        batch = collate([row], store.layout, encode).to(store.device)
+        output = forward_batch(model, batch, store.gather(batch.token_indices))
+        hits = output.logits.argmax(-1) == batch.labels
         assert model.pointer is not None
-        ends = reading.final[batch.ends].float()
-        named = model.pointer(reading.final[batch.asks].float(), ends) > 0
-        same = (named == batch.points).all(dim=1)
+        frame_ends = output.last_states[batch.frame_ends].float()
+        named_logits = (
+            model.pointer(output.last_states[batch.answer_starts].float(), frame_ends) > 0
+        )
+        same = (named_logits == batch.pointed_frames).all(dim=1)
         for number, kind in enumerate(batch.kinds):
-            told = bool(hits[batch.pair_of == number].all())
+            is_exact = bool(hits[batch.pair_index == number].all())
             is_moment = kind.endswith("when")
-            right.setdefault(kind, []).append(bool(same[number]) if is_moment else told)
+            right.setdefault(kind, []).append(bool(same[number]) if is_moment else is_exact)
     return {kind: (sum(hits) / len(hits), len(hits)) for kind, hits in sorted(right.items())}

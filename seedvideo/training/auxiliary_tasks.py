@@ -1,28 +1,18 @@
-"""What each frame of a row shows, as a lesson beside the questions.
+"""Auxiliary tasks of the answer branch: classify each frame, before and during question training.
 
-A question's answer says little about the twenty frames that it is drawn from. So while the branch
-learns, heads that are thrown away afterwards read from the middle of the decoder, at the mark that
-ends each frame, what this frame shows: then the mark holds it, with the frame's time, for any
-question to find.
+A question's answer is weak supervision for the many frames that it depends on. While the branch
+trains, temporary heads in the middle of the decoder classify each frame from the state of the token
+that ends it. This state, which includes the frame's time, then represents the frame for any
+question.
 
-Notation used for tensor shapes:
-    m: frames of all rows of a batch; d: width of the decoder
-
-A second lesson, for the lower half of the answer branch's decoder: one frame at a time.
-
-The mark that ends a frame learns to hold what the frame shows, with the heads of `sights`, before
-any question is asked: frames alone are short, so many more of them are seen in the same time.
+Two pretraining stages come first. `pretrain_adapter` trains the projector to name colour, shape,
+number and place in a frame, without any text; through a whole decoder this takes many times as
+long. `pretrain_decoder` trains the lower half of the decoder on single frames with the same labels;
+single frames are short sequences, so many more fit in the same time.
 
 Notation used for tensor shapes:
-    n: frames of a batch; s: positions of one; d: width of the decoder
-
-A first lesson for the answer branch's adapter: what one frame shows, without any words.
-
-Heads that are thrown away afterwards name colour, shape, number and place of what is in a frame.
-Learning that through a whole decoder takes many times as long.
-
-Notation used for tensor shapes:
-    n: frames of a batch; k: visual tokens of a frame; c: values that the adapter reads of a token
+    m: frames of a batch of questions; n: frames of a pretraining batch; s: positions of one frame
+    d: width of the decoder; k: visual tokens of a frame; c: the projector's inputs per token
 """
 
 from collections.abc import Iterator, Sequence
@@ -42,17 +32,19 @@ from seedvideo.model.layers import Adapter, angles_1d
 from seedvideo.model.metadata import FRAME_END_ID, FRAME_ID, IMAGE_ID
 from seedvideo.model.seedvl import AnswerBranch
 from seedvideo.sampler.geometry import timestamp_text
-from seedvideo.training.answer_data import FrameId, Told
+from seedvideo.training.answer_data import FrameId, PhotoAnnotations
 from seedvideo.training.collate import Encode
-from seedvideo.training.feature_cache import Bank, Shelf, Size
+from seedvideo.training.feature_cache import DeviceFeatureStore, FeatureCache, Size
 
-_THIRDS: Final = 3
-_SIZES: Final = (len(COLOURS) + 1, len(SHAPES) + 1, MAX_AT_ONCE + 1, _THIRDS, _THIRDS)
-"""Colour, shape and number, each with one more for nothing; column and row of a thing alone."""
+_GRID_CELLS: Final = 3
+_SIZES: Final = (len(COLOURS) + 1, len(SHAPES) + 1, MAX_AT_ONCE + 1, _GRID_CELLS, _GRID_CELLS)
+"""Classes of colour, shape and number, each with one for "nothing"; column and row of a single
+thing.
+"""
 
-_MOST_BEGUN: Final = 6
-_STORY_SIZES: Final = (_MOST_BEGUN + 1, len(MOTIONS))
-"""How many things have come so far; where the thing goes, once it was seen twice."""
+_MAX_STARTED: Final = 6
+_STORY_SIZES: Final = (_MAX_STARTED + 1, len(MOTIONS))
+"""Classes of the number of things so far, and of the motion of a thing seen at least twice."""
 
 _UNKNOWN: Final = -1
 NOUNS: Final = tuple(
@@ -66,59 +58,59 @@ NOUNS: Final = tuple(
         )
     )
 )
-"""What photos are asked for: nouns that recur in captions."""
+"""Nouns that recur in captions: the labels of photos."""
 
-_PLACE_OF: Final = {noun: place for place, noun in enumerate(NOUNS)}
+_NOUN_INDEX: Final = {noun: i for i, noun in enumerate(NOUNS)}
 
 
 @dataclass(frozen=True)
-class Sight:
-    """What one frame shows.
+class FrameLabels:
+    """Labels of one frame.
 
     Args:
-        labels: one a head; `_UNKNOWN` where it has nothing to say. None for a photo.
-        nouns: of a photo's captions.
-        story: the same for what one frame alone cannot tell; one a head of `_STORY_SIZES`.
+        labels: one class per head; `_UNKNOWN` if undefined. None for a photo.
+        nouns: nouns of a photo's captions.
+        story: classes of `_STORY_SIZES`, which depend on earlier frames.
     """
 
     labels: tuple[int, ...] | None = None
     nouns: frozenset[str] = frozenset()
     story: tuple[int, int] = (_UNKNOWN, _UNKNOWN)
 
-    def told_in(self, begun: int, motion: str | None) -> "Sight":
-        """The same frame in a row.
+    def in_sequence(self, started: int, motion: str | None) -> "FrameLabels":
+        """Return the labels of the frame within a sequence.
 
         Args:
-            begun: things or photos that have come so far, this one with them.
-            motion: where the thing goes, if that was seen by now.
+            started: number of things or photos so far, including this one.
+            motion: motion of the thing; None if it is not visible yet.
         """
         way = _UNKNOWN if motion is None else MOTIONS.index(motion)
-        return replace(self, story=(min(begun, _MOST_BEGUN), way))
+        return replace(self, story=(min(started, _MAX_STARTED), way))
 
 
-NOTHING: Final = Sight((len(COLOURS), len(SHAPES), MAX_AT_ONCE, _UNKNOWN, _UNKNOWN))
-"""A quiet frame."""
+EMPTY_LABELS: Final = FrameLabels((len(COLOURS), len(SHAPES), MAX_AT_ONCE, _UNKNOWN, _UNKNOWN))
+"""Labels of a quiet frame."""
 
 
-def sight_of(event: Event, progress: float) -> Sight:
-    """One frame of an event."""
+def label_frame(event: Event, progress: float) -> FrameLabels:
+    """Return the labels of one frame of an event."""
     column = row = _UNKNOWN
     if event.count == 1:
         ((x, y),) = event.centres(progress)
-        column, row = (min(_THIRDS - 1, max(0, int(place * _THIRDS))) for place in (x, y))
+        column, row = (min(_GRID_CELLS - 1, max(0, int(center * _GRID_CELLS))) for center in (x, y))
     colour, shape = list(COLOURS).index(event.thing.colour), SHAPES.index(event.thing.shape)
-    return Sight((colour, shape, event.count - 1, column, row))
+    return FrameLabels((colour, shape, event.count - 1, column, row))
 
 
 @dataclass(frozen=True)
-class Sights:
-    """What several frames show, one row each.
+class FrameLabelBatch:
+    """Labels of several frames, one row each.
 
     Args:
-        labels: ``(m, heads)``, `_UNKNOWN` where a frame has nothing to say.
-        story: ``(m, 2)`` likewise.
-        nouns: ``(m, len(NOUNS))`` of photos.
-        photos: ``(m,)`` bool, which of the frames show one.
+        labels: ``(m, heads)``, `_UNKNOWN` if undefined.
+        story: ``(m, 2)``, `_UNKNOWN` if undefined.
+        nouns: ``(m, len(NOUNS))`` bool, for photos.
+        photos: ``(m,)`` bool, whether a frame shows a photo.
     """
 
     labels: Tensor
@@ -127,26 +119,28 @@ class Sights:
     photos: Tensor
 
     @classmethod
-    def of(cls, sights: Sequence[Sight]) -> "Sights":
-        """Put them together."""
-        there = np.zeros((len(sights), len(NOUNS)), dtype=bool)
-        for row, sight in enumerate(sights):
-            there[row, [_PLACE_OF[noun] for noun in sight.nouns if noun in _PLACE_OF]] = True
+    def of(cls, frame_labels: Sequence[FrameLabels]) -> "FrameLabelBatch":
+        """Stack labels."""
+        there = np.zeros((len(frame_labels), len(NOUNS)), dtype=bool)
+        for row, sight in enumerate(frame_labels):
+            there[row, [_NOUN_INDEX[noun] for noun in sight.nouns if noun in _NOUN_INDEX]] = True
         return cls(
-            labels=torch.tensor([sight.labels or (_UNKNOWN,) * len(_SIZES) for sight in sights]),
-            story=torch.tensor([sight.story for sight in sights]),
+            labels=torch.tensor(
+                [sight.labels or (_UNKNOWN,) * len(_SIZES) for sight in frame_labels]
+            ),
+            story=torch.tensor([sight.story for sight in frame_labels]),
             nouns=torch.from_numpy(there),
-            photos=torch.tensor([sight.labels is None for sight in sights]),
+            photos=torch.tensor([sight.labels is None for sight in frame_labels]),
         )
 
-    def to(self, device: torch.device) -> "Sights":
-        """The same on a device."""
+    def to(self, device: torch.device) -> "FrameLabelBatch":
+        """Copy the labels to a device."""
         parts = (self.labels, self.story, self.nouns, self.photos)
-        return Sights(*(part.to(device, non_blocking=True) for part in parts))
+        return FrameLabelBatch(*(part.to(device, non_blocking=True) for part in parts))
 
 
-class SightHeads(nn.Module):
-    """The decoder's state at the end of each frame to what the frame shows."""
+class FrameLabelHeads(nn.Module):
+    """Classification heads: the decoder's state at the end of each frame to the frame's labels."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -155,42 +149,43 @@ class SightHeads(nn.Module):
         self.nouns = nn.Linear(width, len(NOUNS))
         self.story = nn.Linear(width, sum(_STORY_SIZES))
 
-    def loss(self, states: Tensor, later: Tensor, sights: Sights) -> Tensor:
-        """How far the heads are from ``sights``.
+    def loss(self, states: Tensor, later: Tensor, frame_labels: FrameLabelBatch) -> Tensor:
+        """Return the classification loss.
 
         Args:
-            states: ``(m, d)`` in the middle of the decoder.
-            later: ``(m, d)`` one block on: what came before can only be counted once it is known.
-            sights: one row for each.
+            states: ``(m, d)`` states at the probe layer.
+            later: ``(m, d)`` states one block later: earlier frames can be counted only once they
+                are classified.
+            frame_labels: labels, one row per frame.
         """
         states = self.norm(states)
         total = states.new_zeros((), dtype=torch.float32)
-        # Sums over what is known, never a look at how much that is: a GPU would have to wait.
+        # Divide by a count on the device: reading it would synchronize the GPU.
         for outputs, sizes, wanted in (
-            (self.things(states), _SIZES, sights.labels),
-            (self.story(self.norm(later)), _STORY_SIZES, sights.story),
+            (self.things(states), _SIZES, frame_labels.labels),
+            (self.story(self.norm(later)), _STORY_SIZES, frame_labels.story),
         ):
-            for at, told in enumerate(outputs.float().split(sizes, dim=-1)):
+            for at, logits in enumerate(outputs.float().split(sizes, dim=-1)):
                 each = functional.cross_entropy(
-                    told, wanted[:, at], ignore_index=_UNKNOWN, reduction="sum"
+                    logits, wanted[:, at], ignore_index=_UNKNOWN, reduction="sum"
                 )
                 total = total + each / (wanted[:, at] != _UNKNOWN).sum().clamp_min(1)
-        told = self.nouns(states).float()
+        logits = self.nouns(states).float()
         each = functional.binary_cross_entropy_with_logits(
-            told, sights.nouns.float(), reduction="none"
+            logits, frame_labels.nouns.float(), reduction="none"
         )
-        # Summed over nouns: most are absent from most photos, and a mean would say nothing.
-        photos = sights.photos.float()
+        # Sum over nouns: most are absent from most photos, so a mean would vanish.
+        photos = frame_labels.photos.float()
         return total + (each.sum(dim=1) * photos).sum() / photos.sum().clamp_min(1)
 
 
 _HEADS = (len(COLOURS), len(SHAPES), MAX_AT_ONCE, len(POSITIONS))
-_BATCH = 128
+_BATCH_FRAMES = 128
 _NOISE = 0.05
 
 
-class Heads(nn.Module):
-    """Adapter outputs of one frame to colour, shape, number and place, by attention over tokens."""
+class ThingClassifier(nn.Module):
+    """Projected tokens of one frame to colour, shape, number and place, by attention pooling."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -199,41 +194,47 @@ class Heads(nn.Module):
 
     def forward(self, tokens: Tensor) -> list[Tensor]:
         """Map ``(n, k, width)`` to logits of each head."""
-        shares = self.weigh(tokens).softmax(dim=1)
+        fractions = self.weigh(tokens).softmax(dim=1)
         return [
-            head((tokens * shares[..., index : index + 1]).sum(dim=1))
+            head((tokens * fractions[..., index : index + 1]).sum(dim=1))
             for index, head in enumerate(self.name)
         ]
 
 
-def teach(
-    adapter: Adapter, bank: Bank, shelf: Shelf, *, steps: int, seed: int = 1, rate: float = 1e-3
+def pretrain_adapter(
+    adapter: Adapter,
+    cache: FeatureCache,
+    store: DeviceFeatureStore,
+    *,
+    steps: int,
+    seed: int = 1,
+    rate: float = 1e-3,
 ) -> Iterator[Tensor]:
-    """Train an adapter on the frames of a bank that show something; yields each step's loss."""
+    """Train the projector on cached frames with events; yield each step's loss."""
     torch.manual_seed(seed)
-    heads = Heads(adapter.second.out_features).to(shelf.device)
+    heads = ThingClassifier(adapter.second.out_features).to(store.device)
     parameters = [*adapter.parameters(), *heads.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.02, fused=True)
-    examples, rng = _adapter_examples(bank), np.random.default_rng([seed, 13])
+    examples, rng = _adapter_examples(cache), np.random.default_rng([seed, 13])
     sizes = sorted(examples)
-    shares = np.array([len(examples[size]) for size in sizes], dtype=float)
+    fractions = np.array([len(examples[size]) for size in sizes], dtype=float)
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = rate * (1 - step / steps)
-        group_of = examples[sizes[int(rng.choice(len(sizes), p=shares / shares.sum()))]]
-        batch = [group_of[int(index)] for index in rng.integers(len(group_of), size=_BATCH)]
-        tokens = shelf.read(shelf.layout.places([frame for frame, _ in batch]))
+        group_of = examples[sizes[int(rng.choice(len(sizes), p=fractions / fractions.sum()))]]
+        batch = [group_of[int(index)] for index in rng.integers(len(group_of), size=_BATCH_FRAMES)]
+        tokens = store.gather(store.layout.token_indices([frame for frame, _ in batch]))
         tokens = tokens.view(len(batch), -1, tokens.shape[1])
-        labels = torch.tensor([wanted for _, wanted in batch]).to(shelf.device)
-        with torch.autocast(shelf.device.type, torch.bfloat16):
-            told = heads(adapter(tokens + torch.randn_like(tokens) * _NOISE))
+        labels = torch.tensor([wanted for _, wanted in batch]).to(store.device)
+        with torch.autocast(store.device.type, torch.bfloat16):
+            logits = heads(adapter(tokens + torch.randn_like(tokens) * _NOISE))
         loss = torch.stack(
             [
                 functional.cross_entropy(
                     each.float(), labels[:, at], ignore_index=_UNKNOWN, reduction="sum"
                 )
                 / (labels[:, at] != _UNKNOWN).sum().clamp_min(1)
-                for at, each in enumerate(told)
+                for at, each in enumerate(logits)
             ]
         ).sum()
         optimizer.zero_grad(set_to_none=True)
@@ -242,19 +243,19 @@ def teach(
         yield loss.detach()
 
 
-def _adapter_examples(bank: Bank) -> dict[Size, list[tuple[FrameId, tuple[int, ...]]]]:
-    """Frames with an event, by size, each with its labels."""
+def _adapter_examples(cache: FeatureCache) -> dict[Size, list[tuple[FrameId, tuple[int, ...]]]]:
+    """Return the frames with events by size, each with its labels."""
     found: dict[Size, list[tuple[FrameId, tuple[int, ...]]]] = {}
-    for scene in bank.scenes:
+    for scene in cache.scenes:
         for each in scene.events:
-            labels = _labels(each.event)
+            labels = _thing_labels(each.event)
             for group in each.frames:
                 for frame in group:
                     found.setdefault(frame[:2], []).append((frame, labels))
     return found
 
 
-def _labels(event: Event) -> tuple[int, ...]:
+def _thing_labels(event: Event) -> tuple[int, ...]:
     return (
         list(COLOURS).index(event.thing.colour),
         SHAPES.index(event.thing.shape),
@@ -263,44 +264,44 @@ def _labels(event: Event) -> tuple[int, ...]:
     )
 
 
-Example = tuple[FrameId, Sight]
+Example = tuple[FrameId, FrameLabels]
 
 
-def middle_block(branch: AnswerBranch) -> int:
-    """The block after which the mark of a frame should hold what it shows."""
+def probe_layer(branch: AnswerBranch) -> int:
+    """Return the index of the block after which a frame's end token should represent it."""
     return (len(branch.decoder.blocks) - 1) // 2
 
 
-def teach_frames(
+def pretrain_decoder(
     branch: AnswerBranch,
-    heads: SightHeads,
-    bank: Bank,
-    shelf: Shelf,
-    told: Sequence[Told],
+    heads: FrameLabelHeads,
+    cache: FeatureCache,
+    store: DeviceFeatureStore,
+    annotations: Sequence[PhotoAnnotations],
     encode: Encode,
     *,
     steps: int,
     seed: int = 1,
     rate: float = 1e-3,
 ) -> Iterator[Tensor]:
-    """Train the lower half of the decoder on single frames; yields the loss of each step."""
+    """Train the lower half of the decoder on single frames; yield each step's loss."""
     rng = np.random.default_rng([seed, 17])
     torch.manual_seed(seed)
     parameters = [*branch.parameters(), *heads.parameters()]
     optimizer = torch.optim.AdamW(
         parameters, lr=rate, weight_decay=0.02, betas=(0.9, 0.98), fused=True
     )
-    examples = _examples(bank, told)
+    examples = _labelled_frames(cache, annotations)
     sizes = sorted(examples)
-    shares = np.array([len(examples[size]) for size in sizes], dtype=float)
+    fractions = np.array([len(examples[size]) for size in sizes], dtype=float)
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / 50, (steps - step) / (0.3 * steps))
-        group_of = examples[sizes[int(rng.choice(len(sizes), p=shares / shares.sum()))]]
-        batch = [group_of[int(index)] for index in rng.integers(len(group_of), size=_BATCH)]
-        states = ends(branch, shelf, [frame for frame, _ in batch], encode, rng)
-        sights = Sights.of([sight for _, sight in batch]).to(shelf.device)
-        loss = heads.loss(states, states, sights)
+        group_of = examples[sizes[int(rng.choice(len(sizes), p=fractions / fractions.sum()))]]
+        batch = [group_of[int(index)] for index in rng.integers(len(group_of), size=_BATCH_FRAMES)]
+        states = frame_end_states(branch, store, [frame for frame, _ in batch], encode, rng)
+        frame_labels = FrameLabelBatch.of([sight for _, sight in batch]).to(store.device)
+        loss = heads.loss(states, states, frame_labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -308,18 +309,18 @@ def teach_frames(
         yield loss.detach()
 
 
-def ends(
+def frame_end_states(
     branch: AnswerBranch,
-    shelf: Shelf,
+    store: DeviceFeatureStore,
     frames: Sequence[FrameId],
     encode: Encode,
     rng: np.random.Generator,
 ) -> Tensor:
-    """The middle of the decoder at the end of each of some frames of one size, ``(n, d)``."""
-    tokens = shelf.read(shelf.layout.places(frames))
+    """Return the probe layer's state at the end of each frame of one size, ``(n, d)``."""
+    tokens = store.gather(store.layout.token_indices(frames))
     tokens += torch.randn_like(tokens) * _NOISE
     count = len(tokens) // len(frames)
-    # Of one length, so that nothing is padded: times with as many digits.
+    # Times with equally many digits give sequences of one length, without padding.
     low, high = ((0, 100), (100, 1000))[int(rng.integers(2))]
     ids = torch.tensor(
         [
@@ -331,38 +332,40 @@ def ends(
             ]
             for tenths in rng.integers(low, high, size=len(frames))
         ]
-    ).to(shelf.device)
+    ).to(store.device)
     decoder = branch.decoder
     angles = angles_1d(
-        torch.arange(ids.shape[1], device=shelf.device).unsqueeze(0),
+        torch.arange(ids.shape[1], device=store.device).unsqueeze(0),
         decoder.config.head_channels,
         theta=decoder.config.rope_theta,
     )
-    mask = torch.ones(1, ids.shape[1], ids.shape[1], dtype=torch.bool, device=shelf.device).tril()
-    with torch.autocast(shelf.device.type, torch.bfloat16):
+    mask = torch.ones(1, ids.shape[1], ids.shape[1], dtype=torch.bool, device=store.device).tril()
+    with torch.autocast(store.device.type, torch.bfloat16):
         visual = branch.adapter(tokens)
         x = decoder.embedding(ids)
         x = x.masked_scatter((ids == IMAGE_ID).unsqueeze(-1), visual.to(x.dtype))
-        for index in range(middle_block(branch) + 1):
+        for index in range(probe_layer(branch) + 1):
             x = decoder.blocks[index](x, angles, mask, None, index)
     return x[:, -1]
 
 
-def _examples(bank: Bank, told: Sequence[Told]) -> dict[tuple[int, int], list[Example]]:
-    """Every frame of a bank by its size, with what it shows; scenes' and photos' alike."""
+def _labelled_frames(
+    cache: FeatureCache, annotations: Sequence[PhotoAnnotations]
+) -> dict[tuple[int, int], list[Example]]:
+    """Return every cached frame by size, with its labels."""
     found: dict[tuple[int, int], list[Example]] = {}
 
-    def add(frame: FrameId, sight: Sight) -> None:
+    def add(frame: FrameId, sight: FrameLabels) -> None:
         found.setdefault(frame[:2], []).append((frame, sight))
 
-    for scene in bank.scenes:
+    for scene in cache.scenes:
         for frame in scene.quiet:
-            add(frame, NOTHING)
+            add(frame, EMPTY_LABELS)
         for each in scene.events:
             for phases in each.frames:
-                for place, frame in enumerate(phases):
-                    add(frame, sight_of(each.event, (place + 0.5) / len(phases)))
-    for slide in bank.slides:
+                for i, frame in enumerate(phases):
+                    add(frame, label_frame(each.event, (i + 0.5) / len(phases)))
+    for slide in cache.slides:
         for frame, _ in slide.views:
-            add(frame, Sight(nouns=told[slide.photo].main))
+            add(frame, FrameLabels(nouns=annotations[slide.photo].main_nouns))
     return found

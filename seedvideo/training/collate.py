@@ -1,7 +1,7 @@
-"""Rows to tensors: one packed sequence a row, several answers side by side.
+"""Collation of caption rows: one packed sequence per row, with several answers in parallel.
 
-All answers of a row follow its frames and prompt in one sequence; a mask lets each answer see the
-frames, the prompt and itself. So the frames are encoded once for all of them.
+All answers of a row follow its frames and prompt in one sequence. A mask lets each answer attend to
+the frames, the prompt and itself only, so the frames are encoded once for all answers.
 
     [0.0 second] <frame> <image>... </frame> prompt | <answer> a dog runs | <answer> a brown dog ...
     group 0                                         | group 1             | group 2
@@ -22,7 +22,7 @@ from torch import Tensor
 from seedvideo.model.metadata import ANSWER_ID, END_ID, FRAME_END_ID, FRAME_ID, IMAGE_ID, PAD_ID
 from seedvideo.model.vision_encoder import STEM_STRIDE_PX, Grid
 from seedvideo.sampler.geometry import POOL, timestamp_text
-from seedvideo.training.data import Row, View
+from seedvideo.training.data import CaptionRow, View
 
 Encode: TypeAlias = Callable[[str], Sequence[int]]
 """Text to token ids."""
@@ -32,19 +32,19 @@ _PAD_GROUP = -1
 
 @dataclass(frozen=True)
 class Batch:
-    """One training step's input.
+    """Input of one training step.
 
     Args:
-        photos: photo shown in each of the ``f`` frames.
-        mirrored: whether it is shown left to right.
+        photos: index of the photo in each of the ``f`` frames.
+        mirrored: whether each frame is mirrored.
         size_px: height and width of all frames.
-        grids: the frames' patch grids.
-        ids: ``(b, s)``.
-        positions: ``(b, s)``; every answer goes on from the prompt.
-        groups: ``(b, s)``: 0 for frames and prompt, 1 and up for the answers, -1 for padding.
-        hidden: ``(b, s)`` bool, visual tokens that no answer may see.
-        sources: ``(a,)`` places in the flattened ``(b, s)`` whose next id is to be predicted.
-        labels: ``(a,)`` those ids.
+        grids: patch grids of the frames.
+        ids: ``(b, s)`` token ids.
+        positions: ``(b, s)``; every answer continues from the prompt.
+        groups: ``(b, s)``: 0 for frames and prompt, 1 and up for answers, -1 for padding.
+        hidden: ``(b, s)`` bool, visual tokens that no answer may attend to.
+        sources: ``(a,)`` indices in the flattened ``(b, s)`` whose next id is to be predicted.
+        labels: ``(a,)`` those next ids.
     """
 
     photos: list[int]
@@ -59,8 +59,8 @@ class Batch:
     labels: Tensor
 
 
-def prefix_ids(row: Row, visual_tokens: int, encode: Encode) -> list[int]:
-    """Ids of the frames, with their times, and of the prompt."""
+def prefix_ids(row: CaptionRow, visual_tokens: int, encode: Encode) -> list[int]:
+    """Return the ids of the frames, with their times, and of the prompt."""
     ids: list[int] = []
     for time in row.times:
         ids += [*encode(timestamp_text(time)), FRAME_ID, *[IMAGE_ID] * visual_tokens, FRAME_END_ID]
@@ -68,27 +68,27 @@ def prefix_ids(row: Row, visual_tokens: int, encode: Encode) -> list[int]:
 
 
 def collate(
-    rows: Sequence[Row],
+    rows: Sequence[CaptionRow],
     views: Sequence[View],
     encode: Encode,
     *,
-    drop: float,
+    token_dropout: float,
     rng: np.random.Generator,
 ) -> Batch:
-    """Put rows together.
+    """Collate rows into one batch.
 
     Args:
-        rows: all of whose frames have one size.
-        views: what the rows' view indices mean.
+        rows: rows whose frames have one size.
+        views: views by index.
         encode: text to ids.
-        drop: share of visual tokens that no answer may see, against overfitting.
-        rng: chooses them.
+        token_dropout: fraction of visual tokens hidden from all answers, against overfitting.
+        rng: source of the dropout.
     """
     frames = [frame for row in rows for frame in row.frames]
     size_px = views[frames[0][1]].size_px
     grid = (size_px[0] // STEM_STRIDE_PX, size_px[1] // STEM_STRIDE_PX)
     visual_tokens = grid[0] * grid[1] // POOL**2
-    sequences = [_sequence(row, visual_tokens, encode) for row in rows]
+    sequences = [_build_sequence(row, visual_tokens, encode) for row in rows]
     length = max(len(ids) for ids, _, _ in sequences)
     ids_array = np.full((len(rows), length), PAD_ID)
     positions = np.zeros((len(rows), length), dtype=np.int64)
@@ -99,7 +99,7 @@ def collate(
         groups[index, : len(row_ids)] = row_groups
     is_source = (groups > 0) & (ids_array != END_ID)
     sources = np.flatnonzero(is_source)
-    hidden = (ids_array == IMAGE_ID) & (rng.random(ids_array.shape) < drop)
+    hidden = (ids_array == IMAGE_ID) & (rng.random(ids_array.shape) < token_dropout)
     return Batch(
         photos=[photo for photo, _ in frames],
         mirrored=[bool(views[view].flips[photo]) for photo, view in frames],
@@ -114,10 +114,10 @@ def collate(
     )
 
 
-def _sequence(
-    row: Row, visual_tokens: int, encode: Encode
+def _build_sequence(
+    row: CaptionRow, visual_tokens: int, encode: Encode
 ) -> tuple[list[int], list[int], list[int]]:
-    """Ids, positions and groups of one row."""
+    """Return ids, positions and groups of one row."""
     ids = prefix_ids(row, visual_tokens, encode)
     prefix = len(ids)
     positions, groups = list(range(prefix)), [0] * prefix
@@ -130,11 +130,11 @@ def _sequence(
 
 
 def attention_mask(groups: Tensor, hidden: Tensor | None) -> Tensor:
-    """Where a query may look: back in time, in its own answer or the prefix, always at itself.
+    """Return the mask: causal, own answer and prefix only, and always the token itself.
 
     Args:
         groups: ``(b, s)``, see ``Batch``.
-        hidden: ``(b, s)`` bool, places that only they themselves see.
+        hidden: ``(b, s)`` bool, positions that only they themselves attend to.
 
     Returns:
         ``(b, s, s)`` bool.
@@ -148,8 +148,8 @@ def attention_mask(groups: Tensor, hidden: Tensor | None) -> Tensor:
     return mask | itself
 
 
-def cached(encode: Encode) -> Encode:
-    """``encode`` with a memory: captions return every epoch."""
+def cache_encoding(encode: Encode) -> Encode:
+    """Return ``encode`` with a cache: captions recur every epoch."""
 
     @lru_cache(maxsize=200_000)
     def encode_once(text: str) -> tuple[int, ...]:

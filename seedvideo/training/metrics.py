@@ -1,20 +1,12 @@
-"""The numbers of the model card, through the same backend that the command line uses.
+"""Metrics of the model card: caption scores of photos, slideshows, and moments in slideshows.
 
-    stills        BLEU and CIDEr-D on photos of a held-out split, and the shuffled control
-    slideshows    share of photos mentioned by the caption of a video made of three of them
+    captions      BLEU and CIDEr-D on held-out photos, and a shuffled control
+    slideshows    fraction of photos mentioned by the caption of a video made of three of them
+    moments       IoU of the spans found for captions of photos in a slideshow
 
-Photos are resized to one size and shown as one frame, or as two frames each in a slideshow.
-
-Moments in slideshows of photos that nobody learned from, for the model card.
-
-Each slideshow shows a few photos, one after the other; a sentence that somebody wrote about one of
-them is looked for. Frames are photos resized to one size, as in `measure`.
-
-How good the captions of held-out photos are: BLEU, CIDEr-D, and a control that must be bad.
-
-Each photo is one frame at 0.0 s, resized to one size and nothing else, as the command line would
-show a still. The control scores the same captions against the references of other photos: what it
-gets is what knowing the language alone is worth.
+All numbers come from the same backend as the command line. A photo is resized to one size and shown
+as one frame at 0.0 s, or as several frames in a slideshow. The control scores the same captions
+against the references of other photos: the score of language knowledge alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,30 +23,30 @@ from seedvideo.evaluate.metrics.nouns import slideshow_score
 from seedvideo.evaluate.metrics.temporal import iou
 from seedvideo.inference import FrameSet, locate
 from seedvideo.media.types import Frame
-from seedvideo.model.backends.base import Backend, pack
-from seedvideo.model.generation import most_agreed, write
+from seedvideo.model.backends.base import Backend, interleave
+from seedvideo.model.generation import generate, mbr_select
 from seedvideo.model.metadata import ANSWER_ID, Tokenizer
 from seedvideo.model.seedvl import SeedVL
 from seedvideo.sampler.boundaries import frame_bounds
 from seedvideo.tasks.prompts import CAPTION_PROMPT, parse_caption
-from seedvideo.training.answer_data import Told
+from seedvideo.training.answer_data import PhotoAnnotations
 from seedvideo.training.collate import prefix_ids
-from seedvideo.training.data import PLAIN_SIZE, Photo, Pictures, Row, plain
+from seedvideo.training.data import PLAIN_SIZE, CaptionRow, Photo, PhotoStore, resize_photo
 from seedvideo.utils.timecode import Span
 
-_BATCH = 50
+_BATCH_PHOTOS = 50
 _MAX_NEW_TOKENS = 40
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Captions against their references.
+    """Scores of captions against their references.
 
     Args:
         bleu: BLEU-1 to BLEU-4, from 0 to 100.
-        cider_d: in the usual scale, where good COCO models reach about 1.2.
-        shuffled_bleu_4: of the control.
-        shuffled_cider_d: of the control.
+        cider_d: CIDEr-D in the usual scale, where good COCO models reach about 1.2.
+        shuffled_bleu_4: BLEU-4 of the control.
+        shuffled_cider_d: CIDEr-D of the control.
     """
 
     bleu: tuple[float, ...]
@@ -65,23 +57,23 @@ class Scores:
 
 @torch.inference_mode()
 def caption_stills(
-    model: SeedVL, tokenizer: Tokenizer, pictures: Pictures, *, beams: int
+    model: SeedVL, tokenizer: Tokenizer, pictures: PhotoStore, *, beams: int
 ) -> list[str]:
-    """One caption a photo, from a model in evaluation mode."""
-    row = Row(((0, 0),), (Fraction(0),), ())
+    """Caption each photo with a model in evaluation mode."""
+    row = CaptionRow(((0, 0),), (Fraction(0),), ())
     captions = []
-    for first in range(0, len(pictures), _BATCH):
-        frames = pictures.plain(first, first + _BATCH, PLAIN_SIZE)
-        visual = model.see(list(frames))
+    for first in range(0, len(pictures), _BATCH_PHOTOS):
+        frames = pictures.resize(first, first + _BATCH_PHOTOS, PLAIN_SIZE)
+        visual = model.encode_frames(list(frames))
         ids = [*prefix_ids(row, len(visual) // len(frames), tokenizer.encode), ANSWER_ID]
         prompt = model.embed(torch.tensor([ids] * len(frames), device=frames.device), visual)
-        written = write(model.decoder, prompt, max_new_tokens=_MAX_NEW_TOKENS, beams=beams)
-        captions += [tokenizer.decode(most_agreed(answers).ids) for answers in written]
+        written = generate(model.decoder, prompt, max_new_tokens=_MAX_NEW_TOKENS, beams=beams)
+        captions += [tokenizer.decode(mbr_select(answers).ids) for answers in written]
     return captions
 
 
 def score_captions(captions: Sequence[str], photos: Sequence[Photo]) -> Scores:
-    """Compare captions with the photos' own, and with those of other photos."""
+    """Score captions against the photos' own references, and against those of other photos."""
     references = [photo.captions for photo in photos]
     half = len(references) // 2
     others = [*references[half:], *references[:half]]
@@ -94,17 +86,17 @@ def score_captions(captions: Sequence[str], photos: Sequence[Photo]) -> Scores:
     )
 
 
-_PHOTOS = 3
-_FRAMES_A_PHOTO = 2
-_SPACING_S = Fraction(2)
+_SLIDESHOW_PHOTOS = 3
+_SLIDESHOW_FRAMES_PER_PHOTO = 2
+_SLIDESHOW_SPACING_S = Fraction(2)
 
 Pixels = NDArray[np.uint8]
 
 
 def caption_frames(backend: Backend, frames: Sequence[Pixels]) -> tuple[str, bool]:
-    """The caption of frames two seconds apart, and whether the model is confident."""
-    timed = [(_SPACING_S * index, pixels) for index, pixels in enumerate(frames)]
-    answer = backend.generate(pack(timed, CAPTION_PROMPT))
+    """Caption frames two seconds apart; also return whether the model is confident."""
+    timed = [(_SLIDESHOW_SPACING_S * index, pixels) for index, pixels in enumerate(frames)]
+    answer = backend.generate(interleave(timed, CAPTION_PROMPT))
     return parse_caption(answer.text), answer.confident
 
 
@@ -115,19 +107,19 @@ def measure(
     size_px: tuple[int, int],
     progress: Callable[[str], None],
 ) -> dict[str, Any]:
-    """All measures on one held-out split.
+    """Compute all caption metrics on one held-out split.
 
     Args:
         backend: the model.
-        photos: with their captions.
+        photos: photos with their captions.
         pictures: their pixels.
         size_px: height and width at which they are shown.
-        progress: is told now and then how far it is.
+        progress: called with a progress message now and then.
 
     Returns:
         Plain values for JSON.
     """
-    frames = [plain(picture, size_px) for picture in pictures]
+    frames = [resize_photo(picture, size_px) for picture in pictures]
     captions, confident = [], 0
     for index, frame in enumerate(frames):
         caption, is_confident = caption_frames(backend, [frame])
@@ -137,16 +129,16 @@ def measure(
             progress(f"{index + 1} of {len(frames)} photos")
     scores = score_captions(captions, photos)
     videos, of_whole, of_best, shuffled = [], [], [], []
-    for first in range(0, len(frames) - _PHOTOS + 1, _PHOTOS):
-        places = range(first, first + _PHOTOS)
-        references = [photos[place].captions for place in places]
-        shown = [frames[place] for place in places for _ in range(_FRAMES_A_PHOTO)]
+    for first in range(0, len(frames) - _SLIDESHOW_PHOTOS + 1, _SLIDESHOW_PHOTOS):
+        indices = range(first, first + _SLIDESHOW_PHOTOS)
+        references = [photos[i].captions for i in indices]
+        slides = [frames[i] for i in indices for _ in range(_SLIDESHOW_FRAMES_PER_PHOTO)]
         videos.append(references)
-        of_whole.append(caption_frames(backend, shown)[0])
-        single = [captions[place] for place in places]
-        of_best.append(max(single, key=lambda text: _mentioned([text], [references])))
+        of_whole.append(caption_frames(backend, slides)[0])
+        single = [captions[i] for i in indices]
+        of_best.append(max(single, key=lambda text: _mentioned_fraction([text], [references])))
         if len(videos) % 50 == 0:
-            progress(f"{len(videos)} of {len(frames) // _PHOTOS} slideshows")
+            progress(f"{len(videos)} of {len(frames) // _SLIDESHOW_PHOTOS} slideshows")
     half = len(videos) // 2
     shuffled = [*of_whole[half:], *of_whole[:half]]
     return {
@@ -158,21 +150,23 @@ def measure(
         "shuffled_cider_d": round(scores.shuffled_cider_d, 4),
         "confident": round(confident / len(frames), 3),
         "slideshows": len(videos),
-        "slideshow_mentioned": round(_mentioned(of_whole, videos), 3),
+        "slideshow_mentioned": round(_mentioned_fraction(of_whole, videos), 3),
         "slideshow_precision": round(slideshow_score(of_whole, videos).precision, 3),
-        "slideshow_best_single_mentioned": round(_mentioned(of_best, videos), 3),
-        "slideshow_shuffled_mentioned": round(_mentioned(shuffled, videos), 3),
+        "slideshow_best_single_mentioned": round(_mentioned_fraction(of_best, videos), 3),
+        "slideshow_shuffled_mentioned": round(_mentioned_fraction(shuffled, videos), 3),
         "slideshow_examples": of_whole[:5],
     }
 
 
-def _mentioned(captions: Sequence[str], videos: Sequence[Sequence[Sequence[str]]]) -> float:
-    """Share of the photos of all videos whose main nouns the captions mention."""
+def _mentioned_fraction(
+    captions: Sequence[str], videos: Sequence[Sequence[Sequence[str]]]
+) -> float:
+    """Return the fraction of the photos of all videos whose main nouns the captions mention."""
     return slideshow_score(captions, videos).mentioned
 
 
-PHOTOS = 4
-FRAMES_A_PHOTO = 3
+PHOTOS_PER_SLIDESHOW = 4
+FRAMES_PER_PHOTO = 3
 SPACING_S = Fraction(1)
 
 
@@ -185,44 +179,45 @@ def measure_moments(
     slideshows: int,
     progress: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Look for a sentence about each photo, and for one about a photo that is not there.
+    """Find a caption of each photo, and one of a photo that is not shown.
 
     Args:
         backend: the model.
-        photos: with their captions; each is shown at most once.
+        photos: photos with their captions; each is shown at most once.
         pictures: their pixels.
         size_px: height and width at which they are shown.
-        slideshows: how many, of `PHOTOS` photos each; the photo after each is the absent one.
-        progress: is told now and then how far it is.
+        slideshows: number of slideshows of `PHOTOS_PER_SLIDESHOW` photos; the photo after each is
+            the absent one.
+        progress: called with a progress message now and then.
 
     Returns:
-        Plain values for JSON: mean IoU and share with an IoU of 0.5 or more over all present
-        photos, share of absent ones that were found all the same, and what always answering with
-        the whole video would get.
+        Plain values for JSON: mean IoU and fraction with an IoU of at least 0.5 over all present
+        photos, false-positive rate of absent ones, and the IoU of always answering with the whole
+        video.
     """
     ious, falsely = [], []
-    duration = SPACING_S * PHOTOS * FRAMES_A_PHOTO
-    length = SPACING_S * FRAMES_A_PHOTO
-    group = PHOTOS + 1
+    duration = SPACING_S * PHOTOS_PER_SLIDESHOW * FRAMES_PER_PHOTO
+    length = SPACING_S * FRAMES_PER_PHOTO
+    group = PHOTOS_PER_SLIDESHOW + 1
     for number in range(min(slideshows, len(photos) // group)):
         first = number * group
-        shown = [plain(pictures[first + place], size_px) for place in range(PHOTOS)]
+        slides = [resize_photo(pictures[first + i], size_px) for i in range(PHOTOS_PER_SLIDESHOW)]
         frames = [
-            Frame(SPACING_S * (place * FRAMES_A_PHOTO + turn), shown[place])
-            for place in range(PHOTOS)
-            for turn in range(FRAMES_A_PHOTO)
+            Frame(SPACING_S * (i * FRAMES_PER_PHOTO + turn), slides[i])
+            for i in range(PHOTOS_PER_SLIDESHOW)
+            for turn in range(FRAMES_PER_PHOTO)
         ]
         window = Span(Fraction(0), duration)
         bounds = frame_bounds([frame.pts for frame in frames], window)
         frame_set = FrameSet(frames=frames, window=window, duration=duration, bounds=bounds)
-        for place in range(group):
-            told = Told.of(photos[first + place])
-            text = told.captions[number % len(told.captions)]
+        for i in range(group):
+            annotations = PhotoAnnotations.of(photos[first + i])
+            text = annotations.captions[number % len(annotations.captions)]
             found = locate(backend, frame_set, text, top=1, thinking=False).moments
-            if place == PHOTOS:
+            if i == PHOTOS_PER_SLIDESHOW:
                 falsely.append(bool(found))
                 continue
-            truth = (float(length * place), float(length * (place + 1)))
+            truth = (float(length * i), float(length * (i + 1)))
             spans = [(float(each.start), float(each.end)) for each in found]
             ious.append(iou(spans[0], truth) if spans else 0.0)
         if number % 25 == 24:
@@ -234,5 +229,5 @@ def measure_moments(
         "mean_iou": round(float(values.mean()), 3),
         "r1_iou_0.5": round(float((values >= 0.5).mean()), 3),
         "false_positives": round(float(np.mean(falsely)), 3),
-        "whole_video_iou": round(1 / PHOTOS, 3),
+        "whole_video_iou": round(1 / PHOTOS_PER_SLIDESHOW, 3),
     }

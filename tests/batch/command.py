@@ -20,7 +20,7 @@ from tests.batch.stage_doubles import ENTRYPOINTS, load
 signal.signal(signal.SIGINT, signal.default_int_handler)
 scheduler.Runner = partial(scheduler.Runner, entrypoints=ENTRYPOINTS)
 scheduler.STOP_GRACE_S = float(os.environ.get("TEST_GRACE_S", scheduler.STOP_GRACE_S))
-seedvideo.model.prices = load
+seedvideo.model.load_costs = load
 if size := os.environ.get("TEST_FILE_BYTES"):
     # The soft limit only: the hands lift it in their own processes.
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)

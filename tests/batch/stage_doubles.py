@@ -14,7 +14,7 @@ from seedvideo.batch.filters import Rejection
 from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job
 from seedvideo.inference import ModelInput
-from seedvideo.model.backends.base import Backend, Prices
+from seedvideo.model.backends.base import Backend, TokenCosts
 from seedvideo.records import Record
 from tests.synthetic_clips import ColourModel, SayingModel
 
@@ -37,7 +37,7 @@ def load(name: str) -> ColourModel:
     return SayingModel("") if name == "blank" else ColourModel()
 
 
-def prepare(job: Job, item: Item, prices: Prices) -> PreparedItem | Rejection:
+def prepare(job: Job, item: Item, prices: TokenCosts) -> PreparedItem | Rejection:
     """As the real one, but for clips whose name says what they do to a process."""
     name = Path(item.source).stem
     if name.startswith("poison"):

@@ -10,7 +10,7 @@ import pytest
 from seedvideo.batch import processes, scheduler
 from seedvideo.batch.journal import Journal
 from seedvideo.errors import DecodeError, ModelError
-from seedvideo.model.backends.base import Prices
+from seedvideo.model.backends.base import TokenCosts
 from seedvideo.utils.ipc import ChildProcess
 from tests.batch.jobs import Make, run
 from tests.batch.stage_doubles import ENTRYPOINTS
@@ -32,8 +32,8 @@ def test_descriptors_are_closed() -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def die(name: str) -> Prices:
-    """Prices of a model: no process lives to know them."""
+def die(name: str) -> TokenCosts:
+    """Token costs of a model: no process lives to know them."""
     os.write(2, b"no room for a process\n")
     os._exit(7)
 

@@ -53,7 +53,7 @@ def test_an_absent_option_is_not_broken(run: Run, monkeypatch: pytest.MonkeyPatc
 def test_models(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = ModelInfo("nano", "Captions.", "research only", Path("weights"), 3 * 2**20)
     monkeypatch.setattr(seedvideo.model, "available", lambda: (listed,))
-    monkeypatch.setattr(metadata, "verify", lambda folder: "ab" * 32)
+    monkeypatch.setattr(metadata, "verify_files", lambda folder: "ab" * 32)
     _, out, _ = run("models")
     assert out == f"nano  3.0 MiB  research only\n  Captions.\n  sha256 {'ab' * 32}\n"
     _, out, _ = run("models", "--json")

@@ -152,7 +152,7 @@ def test_levels_of_a_job_are_wrong_usage(run: Run, clips: Path, tmp_path: Path) 
     assert done.code == 2
     assert "a level is 5" in done.err
     assert not (tmp_path / "out").exists()
-    assert 5 not in seedvideo.model.prices("nano").geometry.levels_tokens
+    assert 5 not in seedvideo.model.load_costs("nano").geometry.levels_tokens
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from seedvideo.evaluate.runner import GREY, make_blind
-from seedvideo.model.backends.base import ImagePart, Part, TextPart, pack
+from seedvideo.model.backends.base import ImagePart, Part, TextPart, interleave
 from tests.synthetic_clips import COLOURS, ColourModel
 
 
@@ -15,7 +15,7 @@ def frame(colour: str, height_px: int) -> np.ndarray[Any, Any]:
     return np.full((height_px, 32, 3), COLOURS[colour], np.uint8)
 
 
-PARTS = pack([(Fraction(0), frame("red", 16)), (Fraction(1), frame("blue", 48))], "What?")
+PARTS = interleave([(Fraction(0), frame("red", 16)), (Fraction(1), frame("blue", 48))], "What?")
 
 
 def test_pictures_are_grey_and_nothing_else_changes() -> None:
@@ -41,18 +41,18 @@ def test_a_model_that_chooses_and_points_still_does() -> None:
             greys = [(p.pixels == GREY).all() for p in parts if isinstance(p, ImagePart)]
             return greys, list(candidates), options
 
-        points = True
+        can_point = True
 
         def point(self, parts: Sequence[Part], **options: Any) -> Any:
             greys = [(p.pixels == GREY).all() for p in parts if isinstance(p, ImagePart)]
             return greys, options
 
     seen: Any = make_blind(Choosing())
-    assert seen.choose(PARTS, ["a", "b"], skill="ask") == (
+    assert seen.choose(PARTS, ["a", "b"], task="ask") == (
         [True, True],
         ["a", "b"],
-        {"skill": "ask"},
+        {"task": "ask"},
     )
-    assert seen.points
-    assert seen.point(PARTS, skill="ground") == ([True, True], {"skill": "ground"})
+    assert seen.can_point
+    assert seen.point(PARTS, task="ground") == ([True, True], {"task": "ground"})
     assert not hasattr(make_blind(ColourModel()), "choose")

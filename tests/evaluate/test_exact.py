@@ -3,7 +3,7 @@
 import pytest
 
 from seedvideo.evaluate.metrics.answers import exact_match
-from seedvideo.tasks.question_answering import normalised
+from seedvideo.tasks.question_answering import normalize_answer
 
 
 def test_exact_match() -> None:
@@ -13,8 +13,8 @@ def test_exact_match() -> None:
     assert not exact_match("a red car", "red car", articles=True)
     assert not exact_match("", "")
     assert not exact_match("red", "red car")
-    assert normalised("The  man's 3.5-inch DISK!") == "man's 3.5-inch disk"
-    assert normalised("A") == "a"
+    assert normalize_answer("The  man's 3.5-inch DISK!") == "man's 3.5-inch disk"
+    assert normalize_answer("A") == "a"
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from seedvideo.errors import ModelError
 from seedvideo.model.checkpoint import CheckpointConfig, load_checkpoint, save_checkpoint
 from seedvideo.model.language_model import DecoderConfig
-from seedvideo.model.metadata import file_sha256, verify
-from seedvideo.model.ood import Familiarity
+from seedvideo.model.metadata import file_sha256, verify_files
+from seedvideo.model.ood import KnnOodDetector
 from seedvideo.model.seedvl import AnswerConfig, SeedVL, SeedVLConfig, initialise
 from seedvideo.model.vision_encoder import VitConfig
 from seedvideo.sampler.geometry import TokenGeometry
@@ -48,7 +48,7 @@ def tiny_model(config: SeedVLConfig = CONFIG.model) -> SeedVL:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     target = tmp_path / "tiny"
-    bank = Familiarity.learn(torch.randn(20, 8), directions=4, remembered=10)
+    bank = KnnOodDetector.fit(torch.randn(20, 8), directions=4, max_references=10)
     save_checkpoint(
         target,
         CONFIG,
@@ -82,14 +82,14 @@ def test_half_precision_is_bit_equal_the_second_time(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "b", CONFIG, once, "{}")
     twice = load_checkpoint(tmp_path / "b").model.state_dict()
     assert all(torch.equal(once[name], twice[name]) for name in once)
-    assert verify(tmp_path / "a") == verify(tmp_path / "b")
+    assert verify_files(tmp_path / "a") == verify_files(tmp_path / "b")
 
 
 def test_a_changed_weight_changes_the_hash(folder: Path, tmp_path: Path) -> None:
     weights = tiny_model().state_dict()
     weights["decoder.norm.weight"] = weights["decoder.norm.weight"] + 1
     other = save_checkpoint(tmp_path / "other", CONFIG, weights, "{}")
-    assert other != verify(folder)
+    assert other != verify_files(folder)
 
 
 def test_an_answer_branch_is_there_and_back(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_int8_weights_are_read_as_they_were_rounded(tmp_path: Path) -> None:
             assert once[name].dtype == torch.float32
         else:
             assert torch.equal(once[name], value), name
-    digest = verify(tmp_path)
+    digest = verify_files(tmp_path)
     assert save_checkpoint(tmp_path, CONFIG, once, "{}", dtype=torch.float32, int8=INT8) == digest
 
 
@@ -145,17 +145,20 @@ Q8, SCALE = "adapter.first.weight.q8", "adapter.first.weight.scale"
 
 INT8_DAMAGES: dict[str, tuple[dict[str, torch.Tensor | None], str]] = {
     "no scale": ({SCALE: None}, f"{Q8} has no {SCALE}"),
-    "no numbers": ({Q8: None}, "lack adapter.first.weight"),
-    "twice": ({"adapter.first.weight": torch.zeros(32, 32)}, "is there twice"),
+    "no numbers": ({Q8: None}, "adapter.first.weight is missing"),
+    "twice": ({"adapter.first.weight": torch.zeros(32, 32)}, "is stored twice"),
     "floats": ({Q8: torch.zeros(32, 32)}, "expected int8 and float16"),
     "bytes": ({Q8: torch.zeros(32, 32, dtype=torch.uint8)}, "expected int8 and float16"),
     "wide scale": ({SCALE: torch.zeros(32)}, "expected int8 and float16"),
     "shape": ({Q8: torch.zeros(32, 31, dtype=torch.int8)}, r"shape \(32, 31\)"),
-    "no rows": ({Q8: torch.zeros(32, dtype=torch.int8)}, "expected one a row"),
-    "one number": ({Q8: torch.tensor(0, dtype=torch.int8)}, "expected one a row"),
-    "few scales": ({SCALE: torch.zeros(31, dtype=torch.float16)}, "expected one a row"),
-    "flat scale": ({SCALE: torch.tensor(0, dtype=torch.float16)}, "expected one a row"),
-    "scales of numbers": ({SCALE: torch.zeros(32, 32, dtype=torch.float16)}, "expected one a row"),
+    "no rows": ({Q8: torch.zeros(32, dtype=torch.int8)}, "expected one value per row"),
+    "one number": ({Q8: torch.tensor(0, dtype=torch.int8)}, "expected one value per row"),
+    "few scales": ({SCALE: torch.zeros(31, dtype=torch.float16)}, "expected one value per row"),
+    "flat scale": ({SCALE: torch.tensor(0, dtype=torch.float16)}, "expected one value per row"),
+    "scales of numbers": (
+        {SCALE: torch.zeros(32, 32, dtype=torch.float16)},
+        "expected one value per row",
+    ),
     "not finite": (
         {SCALE: torch.full((32,), torch.inf, dtype=torch.float16)},
         "negative or not finite",
@@ -173,9 +176,9 @@ INT8_DAMAGES: dict[str, tuple[dict[str, torch.Tensor | None], str]] = {
             "x.q8": torch.zeros(2, 2, dtype=torch.int8),
             "x.scale": torch.zeros(2, dtype=torch.float16),
         },
-        "unknown x",
+        "x is unknown",
     ),
-    "unknown scale": ({"x.scale": torch.zeros(2, dtype=torch.float16)}, "unknown x.scale"),
+    "unknown scale": ({"x.scale": torch.zeros(2, dtype=torch.float16)}, "x.scale is unknown"),
     "no base": ({".q8": torch.zeros(2, 2, dtype=torch.int8)}, r"\.q8 has no \.scale"),
 }
 
@@ -260,11 +263,11 @@ def leave_the_folder(folder: Path) -> None:
 NORM = "decoder.norm.weight"
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "byte": (flip_a_byte, "SHA-256 is not the manifest's"),
-    "pickle": (replace_by_pickle, "is a pickle, which can run code"),
-    "disguise": (pickle_in_disguise, "is no safetensors file"),
-    "missing": (edit_weights(lambda w: w.pop(NORM)), f"lack {NORM}"),
-    "unknown": (edit_weights(lambda w: w.update(extra=torch.zeros(1))), "unknown extra"),
+    "byte": (flip_a_byte, "SHA-256 differs from the manifest"),
+    "pickle": (replace_by_pickle, "is a pickle, which can execute code"),
+    "disguise": (pickle_in_disguise, "is not a valid safetensors file"),
+    "missing": (edit_weights(lambda w: w.pop(NORM)), f"{NORM} is missing"),
+    "unknown": (edit_weights(lambda w: w.update(extra=torch.zeros(1))), "extra is unknown"),
     "shape": (edit_weights(lambda w: w.update({NORM: torch.zeros(31)})), r"shape \(31,\)"),
     "whole numbers": (
         edit_weights(lambda w: w.update({NORM: torch.zeros(32, dtype=torch.int64)})),
@@ -276,36 +279,36 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no file": (lambda f: (f / "tokenizer.json").unlink(), "tokenizer.json is missing"),
     "no manifest": (lambda f: (f / "manifest.json").unlink(), "manifest.json is missing"),
-    "path": (leave_the_folder, "bad entry"),
-    "no json": (lambda f: (f / "manifest.json").write_text("{"), "no JSON"),
-    "deep json": (lambda f: (f / "manifest.json").write_text("[" * 100_000), "no JSON"),
-    "list": (lambda f: (f / "manifest.json").write_text("[]"), "no JSON object"),
+    "path": (leave_the_folder, "invalid entry"),
+    "no json": (lambda f: (f / "manifest.json").write_text("{"), "not valid JSON"),
+    "deep json": (lambda f: (f / "manifest.json").write_text("[" * 100_000), "not valid JSON"),
+    "list": (lambda f: (f / "manifest.json").write_text("[]"), "not a JSON object"),
     "version": (edit_config(lambda c: c.update(format_version=99)), "format_version is 99"),
     "remote code": (edit_config(lambda c: c.update(auto_map={"x": "y"})), "auto_map"),
-    "no sizes": (edit_config(lambda c: c.update(model={})), "does not describe a model"),
+    "no sizes": (edit_config(lambda c: c.update(model={})), "does not describe a valid model"),
     "no heads": (
         edit_config(lambda c: c["model"]["vit"].update(heads=0)),  # type: ignore[index]
-        "does not describe a model",
+        "does not describe a valid model",
     ),
     "unknown patches": (
         edit_config(lambda c: c["model"]["vit"].update(embedding="x")),  # type: ignore[index]
-        "does not describe a model",
+        "does not describe a valid model",
     ),
     "negative": (
         edit_config(lambda c: c["model"].update(adapter_hidden=-1)),  # type: ignore[attr-defined]
-        "does not describe a model",
+        "does not describe a valid model",
     ),
     "answer": (
         edit_config(lambda c: c["model"].update(answer="x")),  # type: ignore[attr-defined]
-        "does not describe a model",
+        "does not describe a valid model",
     ),
     "answer sizes": (
         edit_config(lambda c: c["model"].update(answer={})),  # type: ignore[attr-defined]
-        "does not describe a model",
+        "does not describe a valid model",
     ),
     "answer weights": (
         edit_config(lambda c: c["model"].update(answer=asdict(ANSWER))),  # type: ignore[attr-defined]
-        "lack answer.adapter.first.bias",
+        "answer.adapter.first.bias is missing",
     ),
     "answer vocabulary": (
         edit_config(
@@ -313,13 +316,13 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
                 answer=asdict(replace(ANSWER, decoder=replace(ANSWER.decoder, vocabulary=41)))
             )
         ),
-        "they share one vocabulary",
+        "they must share one vocabulary",
     ),
     "name": (edit_config(lambda c: c.update(name=5)), "must be text"),
     "threshold": (edit_config(lambda c: c.update(familiarity_threshold="x")), "must be a number"),
     "token size": (
         edit_config(lambda c: c["geometry"].update(token_px=32)),  # type: ignore[attr-defined]
-        "32 px a token",
+        "32 px per token",
     ),
 }
 

@@ -10,18 +10,18 @@ import torch
 from seedvideo.errors import ConfigError, ModelError
 from seedvideo.model import load
 from seedvideo.model.backends.base import (
-    SKILLS,
+    TASKS,
     Choice,
-    Chooser,
     ImagePart,
     Part,
-    Pointer,
+    SupportsChoice,
+    SupportsPointing,
     TextPart,
-    pack,
+    interleave,
 )
 from seedvideo.model.backends.native import NativeBackend
 from seedvideo.model.checkpoint import CheckpointConfig, load_checkpoint, save_checkpoint
-from seedvideo.model.generation import MAX_THINKING_TOKENS, THINK, log_probabilities, write
+from seedvideo.model.generation import MAX_THINKING_TOKENS, THINK, generate, log_probabilities
 from seedvideo.model.language_model import DecoderConfig
 from seedvideo.model.metadata import Tokenizer
 from seedvideo.model.seedvl import AnswerConfig, SeedVL, SeedVLConfig, initialise
@@ -78,7 +78,7 @@ def save_tiny(target: Path, *, answers: bool = False) -> Path:
 def test_usage_is_what_the_sequence_costs(folder: Path) -> None:
     backend = load(str(folder))
     frames = [(Fraction(0), picture(28, 56)), (Fraction(5, 2), picture(84, 28))]
-    answer = backend.generate(pack(frames, "Describe the video."), max_new_tokens=5)
+    answer = backend.generate(interleave(frames, "Describe the video."), max_new_tokens=5)
     assert answer.usage.visual_tokens == 2 + 3
     text = sum(backend.frame_text_tokens(time) for time in ("[0.0 second]", "[2.5 second]"))
     prompt = backend.count_text_tokens("Describe the video.")
@@ -89,7 +89,7 @@ def test_usage_is_what_the_sequence_costs(folder: Path) -> None:
 
 
 def test_the_same_parts_give_the_same_answer(folder: Path) -> None:
-    parts = pack([(Fraction(0), picture(56, 56))], "Describe the video.")
+    parts = interleave([(Fraction(0), picture(56, 56))], "Describe the video.")
     first, second = load(str(folder)), load(str(folder))
     assert first.sha256 == second.sha256
     assert first.generate(parts) == second.generate(parts)
@@ -108,7 +108,7 @@ def test_read_only_and_mirrored_arrays_are_taken(folder: Path) -> None:
     mirrored = pixels[:, ::-1].copy()[:, ::-1]
     pixels.setflags(write=False)
     answers = [
-        backend.generate(pack([(Fraction(0), each)], "Describe the video."), max_new_tokens=3)
+        backend.generate(interleave([(Fraction(0), each)], "Describe the video."), max_new_tokens=3)
         for each in (pixels, mirrored)
     ]
     assert answers[0] == answers[1]
@@ -119,42 +119,42 @@ def native(folder: Path) -> NativeBackend:
 
 
 def asked(text: str = "what runs?") -> list[Part]:
-    return pack([(Fraction(0), picture(56, 56)), (Fraction(1), picture(28, 56, 1))], text)
+    return interleave([(Fraction(0), picture(56, 56)), (Fraction(1), picture(28, 56, 1))], text)
 
 
 COLOURS = ["red", "green", "blue", "a light blue"]
 
 
-def test_each_skill_speaks_with_its_own_branch(folder: Path, two_voices: Path) -> None:
+def test_each_task_uses_its_own_branch(folder: Path, two_voices: Path) -> None:
     backend = native(two_voices)
     # Another branch for answers changes no caption.
     assert backend.generate(asked()).text == native(folder).generate(asked()).text
     with torch.no_grad():
         backend._model.decoder.embedding.weight.zero_()  # captions have nothing to say any more
-    silenced = backend.choose(asked(), COLOURS, skill="caption")
-    for skill in ("ask", "ground"):
-        spoken = backend.choose(asked(), COLOURS, skill=skill)
-        assert spoken == native(two_voices).choose(asked(), COLOURS, skill=skill)
+    silenced = backend.choose(asked(), COLOURS, task="caption")
+    for task in ("ask", "ground"):
+        spoken = backend.choose(asked(), COLOURS, task=task)
+        assert spoken == native(two_voices).choose(asked(), COLOURS, task=task)
         assert spoken.ranked != silenced.ranked
 
 
 def test_one_branch_answers_where_there_is_no_other(folder: Path) -> None:
     backend = native(folder)
-    chosen = [backend.choose(asked(), COLOURS, skill=skill) for skill in SKILLS]
+    chosen = [backend.choose(asked(), COLOURS, task=task) for task in TASKS]
     assert chosen[0] == chosen[1] == chosen[2]
 
 
 def test_an_answer_is_the_likeliest_of_four_beams(two_voices: Path) -> None:
     backend = native(two_voices)
-    answer = backend.generate(asked(), skill="ask", max_new_tokens=6)
-    prompt = backend._read(asked(), "ask", None)
-    (written,) = write(
+    answer = backend.generate(asked(), task="ask", max_new_tokens=6)
+    prompt = backend._build_prompt(asked(), "ask", None)
+    (written,) = generate(
         prompt.decoder,
         prompt.vectors,
         max_new_tokens=6,
         beams=4,
         length_penalty=0.0,
-        reading=prompt.reading,
+        state_hook=prompt.state_hook,
     )
     assert answer.text == backend._tokenizer.decode(written[0].ids)
     assert answer.usage.output_tokens == len(written[0].ids)
@@ -163,31 +163,31 @@ def test_an_answer_is_the_likeliest_of_four_beams(two_voices: Path) -> None:
 
 def test_choices_are_ranked_and_their_probabilities_are_shares(two_voices: Path) -> None:
     backend: object = load(str(two_voices))
-    assert isinstance(backend, Chooser)
-    chosen = backend.choose(asked(), COLOURS, skill="ask")
+    assert isinstance(backend, SupportsChoice)
+    chosen = backend.choose(asked(), COLOURS, task="ask")
     assert sorted(choice.index for choice in chosen.ranked) == [0, 1, 2, 3]
     shares = [choice.probability for choice in chosen.ranked]
     assert shares == sorted(shares, reverse=True)
     assert sum(shares) == pytest.approx(1.0)
     assert chosen.thinking is None and chosen.confident and chosen.familiarity is None
     best = COLOURS[chosen.ranked[0].index]
-    usage = native(two_voices).generate(asked(), skill="ask", max_new_tokens=1).usage
+    usage = native(two_voices).generate(asked(), task="ask", max_new_tokens=1).usage
     assert chosen.usage == replace(usage, output_tokens=native(two_voices).count_text_tokens(best))
-    two = backend.choose(asked(), COLOURS, skill="ask", top=2)
+    two = backend.choose(asked(), COLOURS, task="ask", top=2)
     assert two.ranked == chosen.ranked[:2]
-    only = backend.choose(asked(), ["red"], skill="ask").ranked
+    only = backend.choose(asked(), ["red"], task="ask").ranked
     assert only == (Choice(index=0, probability=1.0),)
 
 
 def test_a_backend_that_only_writes_is_no_chooser() -> None:
-    assert not isinstance(ColourModel(), Chooser)
-    assert not isinstance(ColourModel(), Pointer)
+    assert not isinstance(ColourModel(), SupportsChoice)
+    assert not isinstance(ColourModel(), SupportsPointing)
 
 
 def test_every_frame_is_pointed_at_with_a_probability(two_voices: Path) -> None:
     backend: object = load(str(two_voices))
-    assert isinstance(backend, Pointer) and backend.points
-    pointed = backend.point(asked(), skill="ground")
+    assert isinstance(backend, SupportsPointing) and backend.can_point
+    pointed = backend.point(asked(), task="ground")
     frames = sum(isinstance(part, ImagePart) for part in asked())
     assert len(pointed.probabilities) == frames
     assert all(0 < probability < 1 for probability in pointed.probabilities)
@@ -197,12 +197,12 @@ def test_every_frame_is_pointed_at_with_a_probability(two_voices: Path) -> None:
     branch = own._model.answer
     assert branch is not None and branch.pointer is not None
     with torch.inference_mode():
-        prompt = own._read(asked(), "ground", None)
+        prompt = own._build_prompt(asked(), "ground", None)
         states = branch.decoder(prompt.vectors)[0]
         query, keys = branch.pointer.query(states[-1]), branch.pointer.key(states)
         told = (keys @ query / 8 + branch.pointer.bias).sigmoid()[prompt.frame_ends]
     assert pointed.probabilities == pytest.approx(told.tolist(), abs=1e-5)
-    thought = backend.point(asked(), skill="ground", thinking=True, max_thinking_tokens=4)
+    thought = backend.point(asked(), task="ground", thinking=True, max_thinking_tokens=4)
     assert thought.thinking is not None and thought.usage.output_tokens > 0
 
 
@@ -212,7 +212,7 @@ def test_answers_are_written_from_the_frames_that_are_pointed_at(two_voices: Pat
     assert branch is not None and branch.pointer is not None and branch.reader is not None
     # By hand: the likeliest first token.
     with torch.inference_mode():
-        prompt = backend._read(asked(), "ask", None)
+        prompt = backend._build_prompt(asked(), "ask", None)
         states = branch.decoder(prompt.vectors)[0]
         last, frames = states[-1:], states[prompt.frame_ends]
         named, held = branch.reader.named(last, frames), branch.pointer(last, frames)
@@ -223,15 +223,15 @@ def test_answers_are_written_from_the_frames_that_are_pointed_at(two_voices: Pat
         wanted = log_probabilities(branch.decoder, branch.reader(last, evidence)).argmax()
         unread = log_probabilities(branch.decoder, last).argmax()
     assert wanted != unread
-    answer = backend.generate(asked(), skill="ask", max_new_tokens=1, beams=1)
+    answer = backend.generate(asked(), task="ask", max_new_tokens=1, beams=1)
     assert answer.text == backend._tokenizer.decode([int(wanted)])
 
 
 def test_a_checkpoint_without_a_pointer_says_so(folder: Path) -> None:
     backend = native(folder)
-    assert not backend.points
-    with pytest.raises(ValueError, match="does not point"):
-        backend.point(asked(), skill="ground")
+    assert not backend.can_point
+    with pytest.raises(ValueError, match="cannot point"):
+        backend.point(asked(), task="ground")
 
 
 def test_unfit_choices_are_refused(two_voices: Path) -> None:
@@ -243,32 +243,32 @@ def test_unfit_choices_are_refused(two_voices: Path) -> None:
         (["Red", "rED"], "'Red' and 'rED' are the same to the model"),
     ):
         with pytest.raises(ValueError, match=message):
-            backend.choose(asked(), candidates, skill="ask")
+            backend.choose(asked(), candidates, task="ask")
     with pytest.raises(ValueError, match="top is 0"):
-        backend.choose(asked(), COLOURS, skill="ask", top=0)
+        backend.choose(asked(), COLOURS, task="ask", top=0)
     with pytest.raises(ValueError, match="expected one of caption, ask, ground"):
-        backend.choose(asked(), COLOURS, skill="draw")  # type: ignore[arg-type]
+        backend.choose(asked(), COLOURS, task="draw")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no frames"):
-        backend.choose([TextPart("hello")], COLOURS, skill="ask")
+        backend.choose([TextPart("hello")], COLOURS, task="ask")
 
 
 def test_marks_in_a_candidate_are_plain_text(two_voices: Path) -> None:
-    chosen = native(two_voices).choose(asked(), ["<end>", "<image>"], skill="ask")
+    chosen = native(two_voices).choose(asked(), ["<end>", "<image>"], task="ask")
     assert len(chosen.ranked) == 2
 
 
 def test_a_thought_is_kept_apart_limited_and_counted(two_voices: Path) -> None:
     backend = native(two_voices)
     marks = backend.count_text_tokens("<think>") + backend.count_text_tokens("</think>")
-    plain = backend.choose(asked(), COLOURS, skill="ask")
-    chosen = backend.choose(asked(), COLOURS, skill="ask", thinking=True, max_thinking_tokens=3)
+    plain = backend.choose(asked(), COLOURS, task="ask")
+    chosen = backend.choose(asked(), COLOURS, task="ask", thinking=True, max_thinking_tokens=3)
     assert chosen.thinking is not None and "think>" not in chosen.thinking
     assert chosen.usage.prompt_tokens == plain.usage.prompt_tokens
     answer_tokens = backend.count_text_tokens(COLOURS[chosen.ranked[0].index])
     assert marks <= chosen.usage.output_tokens - answer_tokens <= marks + 3
     # The answer follows from the thought.
     assert chosen.ranked != plain.ranked
-    written = backend.generate(asked(), skill="ask", thinking=True, max_new_tokens=2)
+    written = backend.generate(asked(), task="ask", thinking=True, max_new_tokens=2)
     assert written.thinking is not None
     assert marks <= written.usage.output_tokens <= marks + MAX_THINKING_TOKENS + 2
     assert THINK not in written.text
@@ -309,11 +309,11 @@ def test_a_name_that_no_file_can_have_is_unknown() -> None:
 def test_parts_of_a_checkpoint_must_fit_each_other(folder: Path) -> None:
     whole = load_checkpoint(folder)
     for tensors in ({"mean": torch.zeros(4)}, {name: torch.zeros(4) for name in FAMILIARITY}):
-        with pytest.raises(ModelError, match="do not fit each other"):
+        with pytest.raises(ModelError, match="inconsistent"):
             NativeBackend(replace(whole, familiarity=tensors))
     decoder = replace(whole.config.model.decoder, vocabulary=10)
     config = replace(whole.config, model=replace(whole.config.model, decoder=decoder))
-    with pytest.raises(ModelError, match="the model knows 10"):
+    with pytest.raises(ModelError, match="the model 10"):
         NativeBackend(replace(whole, config=config))
 
 

@@ -19,7 +19,7 @@ from seedvideo.evaluate.synthetic.world import (
 )
 from seedvideo.inference import ModelInput
 from seedvideo.model.backends.base import Backend
-from seedvideo.model.open_answers import things_in
+from seedvideo.model.open_answers import find_things
 from seedvideo.model_tasks import Captioning, Grounding, QuestionAnswering
 from seedvideo.pipeline import prepare
 from seedvideo.records import Record
@@ -118,8 +118,8 @@ def test_what_the_made_scenes_taught_is_answered_and_sure(
 @pytest.mark.parametrize(
     ("question", "message"),
     [
-        ("Where is the red ball?", "finds no red ball in any frame"),
-        ("Which way does the green cross move?", "finds no green cross in any frame"),
+        ("Where is the red ball?", "detects no red ball in any frame"),
+        ("Which way does the green cross move?", "detects no green cross in any frame"),
         ("What appears right after the red ball?", "in any frame"),
         ("What appears first?", "in any frame"),
     ],
@@ -146,7 +146,7 @@ def test_no_coloured_shape_is_told_of_frames_that_show_none(
 def test_what_was_never_learned_has_no_answer_and_a_way_on(
     nano: Backend, made: ModelInput, question: str, hint: str
 ) -> None:
-    with pytest.raises(seedvideo.ModelError, match="did not learn to answer") as caught:
+    with pytest.raises(seedvideo.ModelError, match="was not trained to answer") as caught:
         asked(nano, made, question)
     assert caught.value.code == "model.no_answer"
     assert hint in caught.value.hint
@@ -161,12 +161,12 @@ def test_an_answer_that_is_improbable_says_so(nano: Backend, plain: ModelInput) 
     told = asked(nano, plain, "What colour is the truck?")
     assert not told.confident
     assert [note.code for note in told.notes] == ["answer.unsure"] * 2
-    assert "sees no truck" in told.notes[0].message
+    assert "detects no truck" in told.notes[0].message
     assert told.notes[1].message.startswith(f"{told.answer!r} has a probability of")
 
 
 def test_what_the_description_does_not_say_is_not_made_up(nano: Backend, plain: ModelInput) -> None:
-    with pytest.raises(seedvideo.ModelError, match="does not say what the elephant does") as caught:
+    with pytest.raises(seedvideo.ModelError, match="has no action of the elephant") as caught:
         asked(nano, plain, "What is the elephant doing?")
     assert caught.value.code == "model.no_answer"
 
@@ -175,8 +175,8 @@ def test_a_thought_is_kept_as_far_as_its_things_are_found(
     nano: Backend, made: ModelInput, plain: ModelInput
 ) -> None:
     told = asked(nano, made, "How many different things appear?", thinking=True)
-    assert set(things_in(told.thinking)) <= {thing.name for thing, _ in SHOWN}
-    assert things_in(told.thinking)
+    assert set(find_things(told.thinking)) <= {thing.name for thing, _ in SHOWN}
+    assert find_things(told.thinking)
     all_told: tuple[Any, ...] = (
         asked(nano, plain, "Does a red ball appear?", thinking=True),
         QuestionAnswering.of("What moves?", ["a dog", "a cat"], thinking=True)
@@ -187,4 +187,4 @@ def test_a_thought_is_kept_as_far_as_its_things_are_found(
     for told in all_told:
         assert told.thinking is None
         assert [note.code for note in told.notes] == ["thought.left_out"]
-        assert things_in(told.notes[0].message)
+        assert find_things(told.notes[0].message)

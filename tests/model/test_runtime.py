@@ -15,7 +15,7 @@ import torch
 
 from seedvideo.errors import ModelError
 from seedvideo.model import load, runtime
-from seedvideo.model.backends.base import Backend, pack
+from seedvideo.model.backends.base import Backend, interleave
 from seedvideo.model.backends.native import NativeBackend
 from tests.forks import forked
 from tests.model.pictures import picture
@@ -33,16 +33,16 @@ def answers(model: Backend, seed: int = 0) -> object:
     """What a model says in each of its ways, with numbers that show any other arithmetic."""
     assert isinstance(model, NativeBackend)
     frames = [(Fraction(n), picture(56, 84, seed=seed + n)) for n in range(2)]
-    parts = pack(frames, "Describe the video.")
+    parts = interleave(frames, "Describe the video.")
     said = model.generate(parts, max_new_tokens=8, beams=3)
     chosen = model.choose(
         parts,
         ["two dogs", "a bike", "a man"],
-        skill="ask",
+        task="ask",
         thinking=True,
         max_thinking_tokens=4,
     )
-    pointed = model.point(parts, skill="ground")
+    pointed = model.point(parts, task="ground")
     shares = [(each.index, each.probability) for each in chosen.ranked]
     return said.text, chosen.thinking, shares, pointed.probabilities
 
@@ -149,7 +149,7 @@ def test_a_model_can_be_sent_to_another_process(folder: Path) -> None:
     ],
 )
 def test_too_little_memory_has_a_code(error: Exception) -> None:
-    with pytest.raises(ModelError) as caught, runtime.memory_errors():
+    with pytest.raises(ModelError) as caught, runtime.translate_memory_errors():
         raise error
     assert caught.value.code == "model.out_of_memory"
 
@@ -157,7 +157,7 @@ def test_too_little_memory_has_a_code(error: Exception) -> None:
 def test_other_errors_are_left_alone() -> None:
     with ExitStack() as stack:
         stack.enter_context(pytest.raises(RuntimeError, match="shapes"))
-        stack.enter_context(runtime.own_settings())
+        stack.enter_context(runtime.isolate_torch())
         raise RuntimeError("shapes do not fit")
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from seedvideo.model.backends.base import SKILLS
+from seedvideo.model.backends.base import TASKS
 from seedvideo.model.language_model import DecoderConfig
 from seedvideo.model.metadata import (
     ANSWER_ID,
@@ -81,7 +81,7 @@ def test_visual_tokens_take_their_places_in_order() -> None:
 @pytest.mark.parametrize("places", [0, 1, 3])
 def test_a_wrong_number_of_places_is_refused(places: int) -> None:
     ids = torch.tensor([[IMAGE_ID] * places + [10]])
-    with pytest.raises(ValueError, match=f"places for {places} visual tokens, got 2"):
+    with pytest.raises(ValueError, match=f"got 2 visual tokens, expected {places}"):
         tiny_model().embed(ids, torch.zeros(2, 32))
 
 
@@ -106,10 +106,10 @@ def test_config_survives_json() -> None:
         SeedVLConfig.from_json({**config.to_json(), "surprise": 1})
 
 
-def test_one_branch_has_all_skills_where_there_is_no_other() -> None:
+def test_a_model_without_an_answer_branch_uses_one_branch_for_every_task() -> None:
     model = tiny_model()
-    for skill in SKILLS:
-        assert model.voice(skill) == (model.adapter, model.decoder)
+    for task in TASKS:
+        assert model.branch(task) == (model.adapter, model.decoder)
 
 
 def test_an_answer_branch_leaves_captions_as_they_were() -> None:
@@ -121,16 +121,16 @@ def test_an_answer_branch_leaves_captions_as_they_were() -> None:
         assert torch.equal(both.state_dict()[name], value), name
     ids, frames = torch.tensor([[IMAGE_ID, 10, 11]]), [noise(28, 28)]
     assert torch.equal(plain(ids, frames), both(ids, frames))
-    asked = both(ids, frames, skill="ask")
-    assert torch.equal(asked, both(ids, frames, skill="ground"))
+    asked = both(ids, frames, task="ask")
+    assert torch.equal(asked, both(ids, frames, task="ground"))
     assert not torch.equal(asked, both(ids, frames))
-    assert both.see(frames, skill="ask").shape == (1, 24)
+    assert both.encode_frames(frames, task="ask").shape == (1, 24)
 
 
 def test_gradients_of_an_answer_reach_its_branch_and_the_encoder_alone() -> None:
     model = tiny_model(WITH_ANSWER).train()
     ids = torch.tensor([[FRAME_ID, IMAGE_ID, IMAGE_ID, FRAME_END_ID, 20, ANSWER_ID, 21, END_ID]])
-    logits = model(ids, [noise(28, 56)], skill="ask")
+    logits = model(ids, [noise(28, 56)], task="ask")
     torch.nn.functional.cross_entropy(logits[0, :-1], ids[0, 1:]).backward()
     reached = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
     assert reached == {
@@ -146,14 +146,14 @@ def test_residual_outputs_start_by_the_depth_of_their_own_stack() -> None:
     assert float(down.std()) == pytest.approx(0.02 / 10, rel=0.05)
 
 
-def test_an_unknown_skill_is_refused() -> None:
+def test_an_unknown_task_is_refused() -> None:
     with pytest.raises(ValueError, match="expected one of caption, ask, ground"):
-        tiny_model().voice("draw")  # type: ignore[arg-type]
+        tiny_model().branch("draw")  # type: ignore[arg-type]
 
 
 def test_branches_share_a_vocabulary() -> None:
     other = replace(DECODER, vocabulary=51)
-    with pytest.raises(ValueError, match="share one vocabulary"):
+    with pytest.raises(ValueError, match="must share one vocabulary"):
         replace(TINY, answer=AnswerConfig(adapter_hidden=8, decoder=other))
 
 

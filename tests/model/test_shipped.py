@@ -9,17 +9,17 @@ import torch
 from safetensors.torch import load_file
 
 from seedvideo.model import WEIGHTS, available, load
-from seedvideo.model.backends.base import pack
+from seedvideo.model.backends.base import interleave
 from seedvideo.model.backends.native import NativeBackend
 from seedvideo.model.checkpoint import MAX_FILE_BYTES
-from seedvideo.model.generation import most_agreed, write
-from seedvideo.model.metadata import verify
+from seedvideo.model.generation import generate, mbr_select
+from seedvideo.model.metadata import verify_files
 from tests.model.pictures import picture
 
 
 def test_the_shipped_model_is_whole_and_small() -> None:
     (nano,) = [model for model in available() if model.name == "nano"]
-    assert len(verify(nano.folder)) == 64
+    assert len(verify_files(nano.folder)) == 64
     files = [path for path in nano.folder.iterdir() if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 24 * 1024**2
     assert max(path.stat().st_size for path in files) <= MAX_FILE_BYTES
@@ -28,19 +28,19 @@ def test_the_shipped_model_is_whole_and_small() -> None:
 
 def test_a_caption_of_the_shipped_model_is_what_its_beams_agree_on() -> None:
     backend = NativeBackend.from_folder(WEIGHTS / "nano")
-    parts = pack([(Fraction(0), picture(192, 320))], "Describe the video.")
+    parts = interleave([(Fraction(0), picture(192, 320))], "Describe the video.")
     model, pixels = backend._model, torch.from_numpy(picture(192, 320))
     with torch.inference_mode():
-        prompt = model.embed(torch.tensor([backend._ids(parts)]), model.see([pixels]))
-    (answers,) = write(model.decoder, prompt, max_new_tokens=96, beams=32, length_penalty=0.7)
-    expected = backend._tokenizer.decode(most_agreed(answers).ids)
+        prompt = model.embed(torch.tensor([backend._ids(parts)]), model.encode_frames([pixels]))
+    (answers,) = generate(model.decoder, prompt, max_new_tokens=96, beams=32, length_penalty=0.7)
+    expected = backend._tokenizer.decode(mbr_select(answers).ids)
     assert backend.generate(parts).text == expected
 
 
 def test_the_shipped_model_answers_in_words() -> None:
     backend = load("nano")
     frames = [(Fraction(index), picture(192, 320, index)) for index in range(2)]
-    answer = backend.generate(pack(frames, "Describe the video."))
+    answer = backend.generate(interleave(frames, "Describe the video."))
     assert len(answer.text.split()) > 2
     assert not answer.confident, "noise looks like nothing that it was trained on"
     assert answer.usage.visual_tokens == 2 * 15

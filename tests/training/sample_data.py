@@ -13,7 +13,7 @@ from PIL import Image
 from seedvideo.model.language_model import DecoderConfig
 from seedvideo.model.seedvl import SeedVL, SeedVLConfig, initialise
 from seedvideo.model.vision_encoder import VitConfig
-from seedvideo.training.data import Photo, Pictures, View
+from seedvideo.training.data import Photo, PhotoStore, View
 
 CAPTIONS = (
     "A red square .",
@@ -71,11 +71,11 @@ def make_views(photos: int, sizes: list[tuple[int, int]]) -> list[View]:
     return [View(size, np.arange(photos) % 2 == 1) for size in sizes]
 
 
-def make_pictures(photos: int) -> Pictures:
+def make_pictures(photos: int) -> PhotoStore:
     """Photos of one colour each."""
     rng = np.random.default_rng(1)
     colours = rng.integers(0, 256, (photos, 1, 1, 3), dtype=np.uint8)
-    return Pictures(list(np.tile(colours, (1, 48, 48, 1))), torch.device("cpu"))
+    return PhotoStore(list(np.tile(colours, (1, 48, 48, 1))), torch.device("cpu"))
 
 
 def make_model(vocabulary: int) -> SeedVL:

@@ -11,12 +11,13 @@ Separate from that module because only benchmarks have options with letters in t
 import re
 from collections.abc import Sequence
 
-from seedvideo.tasks.option_labels import LETTERS
-from seedvideo.tasks.question_answering import AmongEquals, normalised, option_meant
+from seedvideo.tasks import question_answering
+from seedvideo.tasks.option_labels import OPTION_LABELS
+from seedvideo.tasks.question_answering import TieBreak, normalize_answer
 
 
 def parse_choice(
-    text: str, options: Sequence[str], *, among_equals: AmongEquals = "last"
+    text: str, options: Sequence[str], *, among_equals: TieBreak = "last"
 ) -> int | None:
     """Return the index of the option that an answer chooses, or None if no rule finds one.
 
@@ -32,12 +33,12 @@ def parse_choice(
     for i, option in enumerate(options):
         if stripped and option.strip() == stripped:
             return i
-    return option_meant(text, options, among_equals=among_equals)
+    return question_answering.parse_choice(text, options, tie_break=among_equals)
 
 
 def strip_option_letter(option: str, index: int) -> str:
     """Remove the letter before the text of the option of this index: ``B. Two.`` -> ``Two.``."""
-    letter = LETTERS[index] if index < len(LETTERS) else ""
+    letter = OPTION_LABELS[index] if index < len(OPTION_LABELS) else ""
     match = re.match(rf"\s*\(?{letter}[.):]\s*(?=\S)", option) if letter else None
     return option[match.end() :].strip() if match else option.strip()
 
@@ -47,6 +48,7 @@ def exact_match(
 ) -> bool:
     """Return whether two answers are equal once normalised; an empty one is never right."""
     one, other = (
-        normalised(text, number_words=number_words, articles=articles) for text in (answer, truth)
+        normalize_answer(text, number_words=number_words, articles=articles)
+        for text in (answer, truth)
     )
     return bool(one) and one == other

@@ -33,7 +33,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from seedvideo.tasks.question_answering import letters_only
+from seedvideo.tasks.question_answering import compose_with_shape
 
 Tokens = tuple[str, ...]
 """The words of one caption, in order."""
@@ -52,7 +52,7 @@ _TOKEN: Final = re.compile(
 
 def tokenize(text: str) -> Tokens:
     """Split a caption into its tokens by the rules above; a text without letters has none."""
-    composed, shape = letters_only(text.lower().replace("\u2019", "'"))
+    composed, shape = compose_with_shape(text.lower().replace("\u2019", "'"))
     return tuple(composed[match.start() : match.end()] for match in _TOKEN.finditer(shape))
 
 

@@ -1,14 +1,14 @@
-"""What every model must offer, whoever made it: one Protocol and the values it exchanges.
+"""Backend Protocols, the values that backends exchange, and the order of text and image parts.
 
-The sampler asks a backend for geometry and text costs, so a plan's count of tokens is the model's
-own. A model that can say which of given answers it holds likeliest is a ``Chooser`` too, one that
-can point at pictures a ``Pointer``. Knows nothing of any particular model.
+The sampler asks a backend for geometry and text costs, so token counts in a plan are the model's
+own. A model that can rank given answers also implements `SupportsChoice`; one that can point at
+frames implements `SupportsPointing`.
 
-Frames, times and the user's words, interleaved into one model-free list of parts.
+`interleave` combines frames, times and the user's text into one model-independent list of parts:
 
-    "[0.0 second]", picture, "[0.5 second]", picture, ..., "Describe the video."
+    "[0.0 second]", image, "[0.5 second]", image, ..., "Describe the video."
 
-As published: the time is text before each frame, the user's text comes last (Seed1.5-VL, section
+As published, the time is text before each frame and the user's text comes last (Seed1.5-VL, section
 2.2; official cookbook). A backend turns the list into its own tensors or request.
 """
 
@@ -25,10 +25,10 @@ from seedvideo.sampler.geometry import TokenGeometry, timestamp_text
 
 @dataclass(frozen=True)
 class TextPart:
-    """Words, read as plain text.
+    """Plain text.
 
     Args:
-        text: what is said.
+        text: the text; special tokens inside it have no special meaning.
     """
 
     text: str
@@ -36,13 +36,13 @@ class TextPart:
 
 @dataclass(frozen=True)
 class ImagePart:
-    """One frame, at the size in which the model is to see it.
+    """One frame, at the size in which the model encodes it.
 
     Args:
         pixels: ``(height_px, width_px, 3)`` uint8 RGB.
 
     Raises:
-        ValueError: if the array is not of that kind.
+        ValueError: if the array has another shape or dtype.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -62,47 +62,47 @@ class ImagePart:
 Part: TypeAlias = TextPart | ImagePart
 
 
-def pack(frames: Sequence[tuple[Fraction, npt.NDArray[np.uint8]]], prompt: str) -> list[Part]:
-    """Interleave frames with their times, then the prompt.
+def interleave(frames: Sequence[tuple[Fraction, npt.NDArray[np.uint8]]], prompt: str) -> list[Part]:
+    """Interleave frames with their times, then append the prompt.
 
     Args:
-        frames: pairs of true time in seconds and ``(h, w, 3)`` pixels, in time order.
-        prompt: the user's words.
+        frames: pairs of presentation time in seconds and ``(h, w, 3)`` pixels, in time order.
+        prompt: the user's text.
 
     Raises:
-        ValueError: if there is no frame, the times do not rise, or there are no words.
+        ValueError: if there are no frames, times do not increase, or the prompt is empty.
     """
     if not frames:
-        raise ValueError("there are no frames to pack")
+        raise ValueError("no frames to interleave")
     if not prompt.strip():
         raise ValueError("the prompt is empty")
     parts: list[Part] = []
     last: Fraction | None = None
     for time, pixels in frames:
         if last is not None and time <= last:
-            raise ValueError(f"frame times must rise: {time} follows {last}")
+            raise ValueError(f"frame times must increase, got {time} after {last}")
         last = time
         parts += [TextPart(timestamp_text(time)), ImagePart(pixels)]
     return [*parts, TextPart(prompt)]
 
 
-Skill: TypeAlias = Literal["caption", "ask", "ground"]
-"""What a model is asked for: to describe, to answer a question, or to find a moment."""
+TaskName: TypeAlias = Literal["caption", "ask", "ground"]
+"""Task of a model: describe, answer a question, or find a moment."""
 
 OpenMethod: TypeAlias = Literal["words", "known_answers", "description"]
-"""How an open question was answered."""
+"""Method by which an open question was answered."""
 
-SKILLS: Final[tuple[Skill, ...]] = get_args(Skill)
+TASKS: Final[tuple[TaskName, ...]] = get_args(TaskName)
 
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of one answer, counted by the model that gave it.
+    """Token counts of one answer, by the model that gave it.
 
     Args:
         visual_tokens: tokens of all frames.
-        prompt_tokens: all tokens of the sequence before the answer, visual ones included.
-        output_tokens: tokens of the answer, those of its thought included.
+        prompt_tokens: all tokens before the answer, including visual ones.
+        output_tokens: tokens of the answer, including its reasoning.
     """
 
     visual_tokens: int
@@ -112,11 +112,11 @@ class Usage:
 
 @dataclass(frozen=True)
 class Note:
-    """What a reader of an answer should know.
+    """A remark about an answer.
 
     Args:
-        code: stable, for programs; one that begins with ``answer.`` says why the answer is unsure.
-        message: for people, without a full stop.
+        code: stable identifier; one that begins with ``answer.`` explains why the answer is unsure.
+        message: text for people, without a full stop.
     """
 
     code: str
@@ -125,20 +125,19 @@ class Note:
 
 @dataclass(frozen=True)
 class Generation:
-    """One answer.
+    """One generated answer.
 
     Args:
-        text: as the model wrote it, without its thought.
-        confident: false where the frames look unlike anything that the model was trained on, or
-            where a note says why the answer is unsure.
-        familiarity: how alike they look, from -1 to 1; None where a model cannot tell.
-        usage: tokens spent.
-        thinking: what it wrote between the marks of a thought; None if it was not to think.
-        probability: of the answer among those that it could have been; None where a model does not
-            say.
-        method: how a question was answered: in the model's own words, by the likeliest of the
-            answers that it knows to such a question, or by a description of what is shown.
-        notes: what a reader should know.
+        text: the answer as generated, without its reasoning.
+        confident: false if the frames are unlike the training images, or a note explains why the
+            answer is unsure.
+        familiarity: similarity of the frames to the training images, from -1 to 1; None if unknown.
+        usage: token counts.
+        thinking: reasoning before the answer; None if none was requested.
+        probability: probability of the answer among all possible ones; None if unknown.
+        method: how a question was answered: ``words`` (free text), ``known_answers`` (likeliest of
+            the answers known for this kind of question) or ``description`` (from a caption).
+        notes: remarks about the answer.
     """
 
     text: str
@@ -156,9 +155,9 @@ class Choice:
     """One of the answers that a model was given to choose among.
 
     Args:
-        index: its place among them.
-        probability: that the model answers this, given that it answers one of those that were
-            scored. Of all of them together it is 1.
+        index: index of the candidate.
+        probability: probability of this answer given that one of the scored candidates is answered;
+            all of them sum to 1.
     """
 
     index: int
@@ -166,15 +165,15 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """What a model chose.
+class ChoiceResult:
+    """Candidates ranked by a model.
 
     Args:
-        ranked: best first; at most as many as were asked for.
+        ranked: best first; at most ``top`` of them.
         confident: as in ``Generation``.
         familiarity: as in ``Generation``.
         thinking: as in ``Generation``.
-        usage: tokens spent; the answer's are those of the best choice.
+        usage: token counts; the output is that of the best choice.
         notes: as in ``Generation``.
     """
 
@@ -187,15 +186,15 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Pointed:
-    """What a model says of each picture that it was shown.
+class PointingResult:
+    """Probabilities of the frames.
 
     Args:
-        probabilities: one a picture, in order: how likely the words are about it.
+        probabilities: probability that the text is about each frame, in order.
         confident: as in ``Generation``.
         familiarity: as in ``Generation``.
         thinking: as in ``Generation``.
-        usage: tokens spent; no answer is written.
+        usage: token counts; no answer is generated.
         notes: as in ``Generation``.
     """
 
@@ -207,8 +206,8 @@ class Pointed:
     notes: tuple[Note, ...] = ()
 
 
-class Prices(Protocol):
-    """What planning needs to know of a model, which takes none of its weights."""
+class TokenCosts(Protocol):
+    """Properties of a model that planning needs; none requires its weights."""
 
     @property
     def name(self) -> str:
@@ -222,11 +221,11 @@ class Prices(Protocol):
 
     @property
     def geometry(self) -> TokenGeometry:
-        """Sizes of frames, levels and default budget."""
+        """Frame sizes, levels and default budget."""
         ...
 
     def frame_text_tokens(self, time_text: str) -> int:
-        """Tokens that a frame costs beside its visual ones: its time and its two marks."""
+        """Count the text tokens of a frame: its time and the special tokens around it."""
         ...
 
 
@@ -245,101 +244,103 @@ class Backend(Protocol):
 
     @property
     def geometry(self) -> TokenGeometry:
-        """Sizes of frames, levels and default budget."""
+        """Frame sizes, levels and default budget."""
         ...
 
     def count_text_tokens(self, text: str) -> int:
-        """Tokens of ``text`` alone."""
+        """Count the tokens of ``text`` alone."""
         ...
 
     def frame_text_tokens(self, time_text: str) -> int:
-        """Tokens that a frame costs beside its visual ones: its time and its two marks."""
+        """Count the text tokens of a frame: its time and the special tokens around it."""
         ...
 
     def generate(
         self,
         parts: Sequence[Part],
         *,
-        skill: Skill = "caption",
+        task: TaskName = "caption",
         thinking: bool = False,
         max_new_tokens: int = 96,
         beams: int | None = None,
     ) -> Generation:
-        """Answer a packed sequence.
+        """Generate an answer to interleaved parts.
 
         Args:
-            parts: frames and words.
-            skill: what is asked for.
-            thinking: whether the words ask for a thought before the answer; it is kept apart from
-                the answer's text, and ended for the model where it grows too long.
-            max_new_tokens: most tokens of the answer, a thought not counted.
-            beams: answers kept in parallel; None for as many as suit the skill.
+            parts: frames and text, as made by `interleave`.
+            task: what to generate.
+            thinking: whether the prompt asks for reasoning before the answer. The reasoning is
+                returned separately, and closed by the backend if it grows too long.
+            max_new_tokens: maximum tokens of the answer, excluding reasoning.
+            beams: hypotheses kept in parallel; None for the default of the task.
 
         Raises:
-            ValueError: if the parts hold no picture or a size that the geometry does not allow.
+            ValueError: if there is no image, or one of a size outside the geometry.
             ModelError: if the model gives no usable answer.
         """
         ...
 
 
 @runtime_checkable
-class Chooser(Protocol):
-    """A model that can say which of given answers is likeliest."""
+class SupportsChoice(Protocol):
+    """A model that can rank given answers."""
 
     def choose(
         self,
         parts: Sequence[Part],
         candidates: Sequence[str],
         *,
-        skill: Skill,
+        task: TaskName,
         thinking: bool = False,
         top: int = 8,
         max_thinking_tokens: int = 256,
-    ) -> Chosen:
-        """Rank the given answers to a packed sequence; nothing else can be answered.
+    ) -> ChoiceResult:
+        """Rank the given answers to interleaved parts; no other answer is possible.
 
         Args:
-            parts: frames and words.
-            candidates: the answers to choose among. Up to 64 are all scored; of more, those that a
-                search finds worth it.
-            skill: what is asked for.
-            thinking: whether the words ask for a thought before the answer.
-            top: most choices to give back.
-            max_thinking_tokens: a thought that grows longer is ended for the model.
+            parts: frames and text, as made by `interleave`.
+            candidates: the answers to rank. Up to 64 are all scored; of more, unlikely ones may be
+                pruned.
+            task: what to generate.
+            thinking: whether the prompt asks for reasoning before the answer.
+            top: maximum number of choices to return.
+            max_thinking_tokens: maximum tokens of the reasoning, which is then closed by the
+                backend.
 
         Raises:
-            ValueError: if the parts are unfit, there are no candidates, or two of them are the same
-                to the model.
+            ValueError: if the parts are invalid, there are no candidates, or two have equal token
+                ids.
         """
         ...
 
 
 @runtime_checkable
-class Pointer(Protocol):
-    """A model that can point at the pictures that words are about."""
+class SupportsPointing(Protocol):
+    """A model that can point at the frames that a text is about."""
 
     @property
-    def points(self) -> bool:
-        """Whether this checkpoint has learned to."""
+    def can_point(self) -> bool:
+        """Whether this checkpoint was trained to point."""
         ...
 
     def point(
         self,
         parts: Sequence[Part],
         *,
-        skill: Skill,
+        task: TaskName,
         thinking: bool = False,
         max_thinking_tokens: int = 256,
-    ) -> Pointed:
-        """Say of each picture how likely the words are about it.
+    ) -> PointingResult:
+        """Return the probability that the text is about each frame.
 
         Args:
-            parts: frames and words.
-            skill: what is asked for.
-            thinking: whether the words ask for a thought before the answer.
-            max_thinking_tokens: a thought that grows longer is ended for the model.
+            parts: frames and text, as made by `interleave`.
+            task: what to look for: an answer or a moment.
+            thinking: whether the prompt asks for reasoning before the answer.
+            max_thinking_tokens: maximum tokens of the reasoning, which is then closed by the
+                backend.
 
         Raises:
-            ValueError: if the parts are unfit, or the checkpoint does not point.
+            ValueError: if the parts are invalid, or the checkpoint cannot point.
         """
         ...

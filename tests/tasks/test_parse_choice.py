@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedvideo.tasks.option_labels import LETTERS
-from seedvideo.tasks.question_answering import option_meant
+from seedvideo.tasks.option_labels import OPTION_LABELS
+from seedvideo.tasks.question_answering import parse_choice
 
 OPTIONS = ("a red car", "a blue car", "two dogs", "nothing")
 NEUTRAL = tuple(f"thing number {n}" for n in range(100, 126))
@@ -371,19 +371,19 @@ NOT_CHOSEN = {
 
 
 def chosen(text: str, options: Sequence[str] = NEUTRAL) -> str | None:
-    place = option_meant(text, options)
-    return None if place is None else LETTERS[place]
+    place = parse_choice(text, options)
+    return None if place is None else OPTION_LABELS[place]
 
 
 @pytest.mark.parametrize("text", list(itertools.chain(*CHOSEN.values())))
 def test_what_a_reader_sees(text: str) -> None:
-    place = option_meant(text, OPTIONS)
-    assert place is not None and LETTERS[place] == "B"
+    place = parse_choice(text, OPTIONS)
+    assert place is not None and OPTION_LABELS[place] == "B"
 
 
 @pytest.mark.parametrize("text", list(itertools.chain(*NOT_CHOSEN.values())))
 def test_where_a_reader_sees_no_choice(text: str) -> None:
-    assert option_meant(text, OPTIONS) is None
+    assert parse_choice(text, OPTIONS) is None
 
 
 _LABEL = r"(?<![A-Za-z])(?:[A-DI]|(?<![</])b)(?![A-Za-z]|'d|'ll)|[\uff22\u24b7]"
@@ -395,7 +395,7 @@ def relabelled(text: str, letter: str) -> str:
 
     def swap(match: re.Match[str]) -> str:
         if match[0] in _OFFSETS:
-            return chr(_OFFSETS[match[0]] + LETTERS.index(letter))
+            return chr(_OFFSETS[match[0]] + OPTION_LABELS.index(letter))
         # The pronoun stays.
         is_pronoun = match[0] == "I" and letter != "B"
         swapped = {"B": letter, letter: "B"}.get(match[0], match[0])
@@ -406,7 +406,7 @@ def relabelled(text: str, letter: str) -> str:
 
 def read_as(text: str, letter: str) -> str | None:
     """What is read in a text with another letter in the place of B, and so among the options."""
-    place = LETTERS.index(letter)
+    place = OPTION_LABELS.index(letter)
     options = [*OPTIONS, *NEUTRAL[len(OPTIONS) : place + 1]]
     options[1], options[place] = options[place], options[1]
     return chosen(relabelled(text, letter), options)
@@ -422,7 +422,7 @@ def test_every_case_holds_for_other_letters(letter: str) -> None:
     assert [text for text in OTHERS if read_as(text, letter) is not None] == []
 
 
-@given(st.sampled_from(CHOOSING), st.sampled_from(OTHERS), st.sampled_from(LETTERS))
+@given(st.sampled_from(CHOOSING), st.sampled_from(OTHERS), st.sampled_from(OPTION_LABELS))
 def test_every_letter_is_read_like_every_other(text: str, other: str, letter: str) -> None:
     assert read_as(text, letter) == letter
     assert read_as(other, letter) is None
@@ -444,8 +444,8 @@ def test_renaming_the_letters_renames_the_answer(
     parts: list[str | int], order: list[int], gap: str
 ) -> None:
     def answer(of: Sequence[int]) -> int | None:
-        words = [LETTERS[of[part]] if isinstance(part, int) else part for part in parts]
-        return option_meant(gap.join(words), NEUTRAL)
+        words = [OPTION_LABELS[of[part]] if isinstance(part, int) else part for part in parts]
+        return parse_choice(gap.join(words), NEUTRAL)
 
     first = answer(range(26))
     assert answer(order) == (None if first is None else order[first])
@@ -492,7 +492,7 @@ def test_renaming_the_letters_renames_the_answer(
     ],
 )
 def test_words_of_options(text: str, options: tuple[str, ...], place: int | None) -> None:
-    assert option_meant(text, options) == place
+    assert parse_choice(text, options) == place
 
 
 TEAMS = ("Team B", "Team A", "Team C", "Team D")
@@ -531,7 +531,7 @@ TEAMS = ("Team B", "Team A", "Team C", "Team D")
     ],
 )
 def test_letters_within_options(text: str, options: tuple[str, ...], place: int | None) -> None:
-    assert option_meant(text, options) == place
+    assert parse_choice(text, options) == place
 
 
 @pytest.mark.parametrize(
@@ -556,13 +556,13 @@ def test_letters_within_options(text: str, options: tuple[str, ...], place: int 
 def test_options_that_differ_in_little(
     text: str, options: tuple[str, ...], place: int | None
 ) -> None:
-    assert option_meant(text, options) == place
+    assert parse_choice(text, options) == place
 
 
 def test_among_announced_ones_the_last_counts_unless_the_first_is_asked_for() -> None:
     text = "The answer is A. No, the answer is C."
-    assert option_meant(text, OPTIONS) == 2
-    assert option_meant(text, OPTIONS, among_equals="first") == 0
+    assert parse_choice(text, OPTIONS) == 2
+    assert parse_choice(text, OPTIONS, tie_break="first") == 0
 
 
 def test_how_many_options() -> None:
@@ -573,7 +573,7 @@ def test_how_many_options() -> None:
     assert chosen("I think so", NEUTRAL[:9]) is None
     for count in (0, 27):
         with pytest.raises(ValueError, match="options"):
-            option_meant("A", [f"thing {n}" for n in range(count)])
+            parse_choice("A", [f"thing {n}" for n in range(count)])
 
 
 @pytest.mark.parametrize(
@@ -593,5 +593,5 @@ def test_how_many_options() -> None:
 )
 def test_long_answers_are_read_at_once(piece: str) -> None:
     began = time.process_time()
-    option_meant(piece * (3000 // len(piece)) + "B", OPTIONS)
+    parse_choice(piece * (3000 // len(piece)) + "B", OPTIONS)
     assert time.process_time() - began < 2

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from seedvideo.model.generation import (
-    WIDTH,
-    Scored,
+    MAX_TRIE_WIDTH,
+    CandidateScore,
     Trie,
+    generate,
     log_probabilities,
-    rank_candidates,
-    write,
+    score_candidates,
 )
 from seedvideo.model.language_model import Decoder, DecoderConfig, KVCache
 from seedvideo.model.metadata import ANSWER_ID, END_ID, IMAGE_ID
@@ -55,12 +55,14 @@ def one_by_one(
     return scores
 
 
-def assert_is_exact(found: Sequence[Scored], expected: Sequence[float]) -> None:
+def assert_is_exact(found: Sequence[CandidateScore], expected: Sequence[float]) -> None:
     assert sorted(each.index for each in found) == list(range(len(expected)))
     shares = torch.tensor(expected, dtype=torch.float64).log_softmax(0)
     for each in found:
         assert each.log_probability == pytest.approx(expected[each.index], abs=TOLERANCE)
-        assert each.log_share == pytest.approx(float(shares[each.index]), abs=TOLERANCE)
+        assert each.normalized_log_probability == pytest.approx(
+            float(shares[each.index]), abs=TOLERANCE
+        )
     scores = [each.log_probability for each in found]
     assert scores == sorted(scores, reverse=True)
 
@@ -68,7 +70,10 @@ def assert_is_exact(found: Sequence[Scored], expected: Sequence[float]) -> None:
 @examples(60)
 @given(
     candidates=st.lists(
-        st.lists(TEXT_IDS, min_size=1, max_size=6), min_size=1, max_size=WIDTH, unique_by=tuple
+        st.lists(TEXT_IDS, min_size=1, max_size=6),
+        min_size=1,
+        max_size=MAX_TRIE_WIDTH,
+        unique_by=tuple,
     ),
     seed=st.integers(0, 3),
 )
@@ -76,7 +81,7 @@ def test_as_many_candidates_as_are_kept_are_scored_exactly(
     candidates: list[list[int]], seed: int
 ) -> None:
     decoder, prompt = tiny_decoder(seed), tiny_prompt(seed)
-    found = rank_candidates(decoder, prompt, candidates)
+    found = score_candidates(decoder, prompt, candidates)
     assert_is_exact(found, one_by_one(decoder, prompt, candidates))
 
 
@@ -92,24 +97,26 @@ def test_as_many_candidates_as_are_kept_are_scored_exactly(
 )
 def test_common_beginnings_change_no_score(candidates: list[list[int]]) -> None:
     decoder, prompt = tiny_decoder(1), tiny_prompt(1)
-    found = rank_candidates(decoder, prompt, candidates)
+    found = score_candidates(decoder, prompt, candidates)
     assert_is_exact(found, one_by_one(decoder, prompt, candidates))
 
 
 def test_candidates_that_begin_one_another() -> None:
     chain = [[10, 11, 12, 13][: length + 1] for length in range(4)]
     decoder, prompt = tiny_decoder(2), tiny_prompt(2)
-    assert_is_exact(rank_candidates(decoder, prompt, chain), one_by_one(decoder, prompt, chain))
+    assert_is_exact(score_candidates(decoder, prompt, chain), one_by_one(decoder, prompt, chain))
 
 
 def test_shares_add_up_to_one_and_one_candidate_has_it_all() -> None:
     decoder, prompt = tiny_decoder(), tiny_prompt()
     letters = [[6 + place] for place in range(26)]
-    found = rank_candidates(decoder, prompt, letters)
+    found = score_candidates(decoder, prompt, letters)
     assert len(found) == 26
-    assert math.fsum(math.exp(each.log_share) for each in found) == pytest.approx(1.0)
-    (only,) = rank_candidates(decoder, prompt, [[7, 8]])
-    assert (only.index, only.log_share) == (0, 0.0)
+    assert math.fsum(math.exp(each.normalized_log_probability) for each in found) == pytest.approx(
+        1.0
+    )
+    (only,) = score_candidates(decoder, prompt, [[7, 8]])
+    assert (only.index, only.normalized_log_probability) == (0, 0.0)
     assert only.log_probability < 0
 
 
@@ -117,9 +124,11 @@ def test_candidates_of_no_chance_at_all_still_share() -> None:
     # Probabilities that no float holds as such: the shares are made from their logarithms.
     decoder, prompt = tiny_decoder(4, peaked=40.0), tiny_prompt(4)
     long = [[6 + (place * step) % 30 for place in range(20)] for step in (1, 7)]
-    found = rank_candidates(decoder, prompt, long)
+    found = score_candidates(decoder, prompt, long)
     assert found[0].log_probability < -750
-    assert math.fsum(math.exp(each.log_share) for each in found) == pytest.approx(1.0)
+    assert math.fsum(math.exp(each.normalized_log_probability) for each in found) == pytest.approx(
+        1.0
+    )
 
 
 def test_what_would_be_written_freely_is_chosen() -> None:
@@ -128,12 +137,12 @@ def test_what_would_be_written_freely_is_chosen() -> None:
         decoder, prompt = tiny_decoder(seed), tiny_prompt(seed)
         with torch.no_grad():  # answers that end
             decoder.embedding.weight[END_ID] *= 3
-        (written,) = write(decoder, prompt, max_new_tokens=4, beams=16, length_penalty=0.0)
+        (written,) = generate(decoder, prompt, max_new_tokens=4, beams=16, length_penalty=0.0)
         answers = [answer for answer in written if answer.ids]
         if len(answers) < 2:
             continue
         compared += 1
-        found = rank_candidates(decoder, prompt, [answer.ids for answer in answers])
+        found = score_candidates(decoder, prompt, [answer.ids for answer in answers])
         assert [each.index for each in found] == list(range(len(answers)))
         for each, answer in zip(found, answers, strict=True):
             assert each.log_probability == pytest.approx(answer.log_probability, abs=TOLERANCE)
@@ -144,7 +153,7 @@ def test_equal_candidates_keep_their_order() -> None:
     decoder, prompt = tiny_decoder(), tiny_prompt()
     with torch.no_grad():  # twins: the model cannot tell them apart
         decoder.embedding.weight[10:14] = decoder.embedding.weight[10]
-    found = rank_candidates(decoder, prompt, [[13], [11], [10], [12]])
+    found = score_candidates(decoder, prompt, [[13], [11], [10], [12]])
     assert [each.index for each in found] == [0, 1, 2, 3]
 
 
@@ -196,16 +205,18 @@ def test_thousands_of_spans_cost_a_bounded_search() -> None:
     torch.manual_seed(0)
     decoder = Counted(CONFIG).eval()
     prompt = tiny_prompt()
-    found = rank_candidates(decoder, prompt, spans)
+    found = score_candidates(decoder, prompt, spans)
     longest = max(len(ids) for ids in spans)
-    assert decoder.read <= prompt.shape[1] + WIDTH * longest
+    assert decoder.read <= prompt.shape[1] + MAX_TRIE_WIDTH * longest
     # Of those found, every score is the exact one; their shares are among themselves.
-    assert WIDTH / 2 < len(found) < len(spans)
+    assert MAX_TRIE_WIDTH / 2 < len(found) < len(spans)
     chosen = [spans[each.index] for each in found]
     expected = one_by_one(decoder, prompt, chosen)
     for each, score in zip(found, expected, strict=True):
         assert each.log_probability == pytest.approx(score, abs=TOLERANCE)
-    assert math.fsum(math.exp(each.log_share) for each in found) == pytest.approx(1.0)
+    assert math.fsum(math.exp(each.normalized_log_probability) for each in found) == pytest.approx(
+        1.0
+    )
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -213,30 +224,30 @@ def test_the_search_finds_the_span_that_a_model_is_sure_of(seed: int) -> None:
     spans = span_candidates(77)
     wanted = torch.Generator().manual_seed(seed)
     best = int(torch.randint(len(spans), (1,), generator=wanted))
-    (found, *_) = rank_candidates(Sure(spans[best]), tiny_prompt(), spans)
+    (found, *_) = score_candidates(Sure(spans[best]), tiny_prompt(), spans)
     assert found.index == best
-    assert found.log_share > math.log(0.5)
+    assert found.normalized_log_probability > math.log(0.5)
 
 
 def test_not_found_is_scored_however_sure_the_model_is_of_a_span() -> None:
     not_found = [30, 31, 32, 33]
     spans = span_candidates(77)
-    found = rank_candidates(Sure(spans[1000]), tiny_prompt(), [*spans, not_found])
-    shares = {each.index: each.log_share for each in found}
+    found = score_candidates(Sure(spans[1000]), tiny_prompt(), [*spans, not_found])
+    shares = {each.index: each.normalized_log_probability for each in found}
     assert shares[len(spans)] < math.log(1e-6)
 
 
 def test_a_width_of_all_candidates_is_exact() -> None:
     spans = span_candidates(16)
     decoder, prompt = tiny_decoder(3), tiny_prompt(3)
-    found = rank_candidates(decoder, prompt, spans, width=len(spans))
+    found = score_candidates(decoder, prompt, spans, width=len(spans))
     assert_is_exact(found, one_by_one(decoder, prompt, spans))
 
 
 def test_common_beginnings_are_read_once() -> None:
     torch.manual_seed(0)
     decoder, prompt = Counted(CONFIG).eval(), tiny_prompt()
-    rank_candidates(decoder, prompt, [[6, 7, 8, 9], [6, 7, 8, 10], [6, 7, 8]])
+    score_candidates(decoder, prompt, [[6, 7, 8, 9], [6, 7, 8, 10], [6, 7, 8]])
     assert decoder.read == prompt.shape[1] + 5
 
 
@@ -246,18 +257,18 @@ def test_common_beginnings_are_read_once() -> None:
         ([], "no candidates"),
         ([[6], [7], [6]], "candidates 0 and 2 are the same"),
         ([[6], []], "candidate 1 is empty"),
-        ([[6, END_ID]], "holds a mark"),
-        ([[IMAGE_ID]], "holds a mark"),
-        ([[ANSWER_ID, 6]], "holds a mark"),
+        ([[6, END_ID]], "contains a special token"),
+        ([[IMAGE_ID]], "contains a special token"),
+        ([[ANSWER_ID, 6]], "contains a special token"),
     ],
 )
 def test_unfit_candidates_are_refused(candidates: list[list[int]], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Trie(candidates)
     with pytest.raises(ValueError, match=message):
-        rank_candidates(tiny_decoder(), tiny_prompt(), candidates)
+        score_candidates(tiny_decoder(), tiny_prompt(), candidates)
 
 
 def test_a_senseless_width_is_refused() -> None:
     with pytest.raises(ValueError, match="expected 1 or more"):
-        rank_candidates(tiny_decoder(), tiny_prompt(), [[6]], width=0)
+        score_candidates(tiny_decoder(), tiny_prompt(), [[6]], width=0)

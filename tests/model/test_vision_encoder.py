@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from seedvideo.model.layers import angles_2d, rotate
 from seedvideo.model.seedvl import SeedVLConfig
-from seedvideo.model.vision_encoder import FrameAttention, SeedViT, VitConfig, pool, runs
+from seedvideo.model.vision_encoder import FrameAttention, SeedViT, VitConfig, group_by_size, pool
 from seedvideo.sampler.geometry import TOKEN_PX
 from tests.tiers import examples
 
@@ -110,7 +110,7 @@ def test_pool_averages_squares_of_four() -> None:
 
 def test_runs_split_where_sizes_change() -> None:
     grids = [(2, 2), (2, 2), (4, 1), (2, 2)]
-    assert list(runs(grids)) == [(0, 8, 2), (8, 12, 1), (12, 16, 1)]
+    assert list(group_by_size(grids)) == [(0, 8, 2), (8, 12, 1), (12, 16, 1)]
 
 
 def test_attention_never_sees_the_packed_length(monkeypatch: pytest.MonkeyPatch) -> None:

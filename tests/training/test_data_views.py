@@ -9,15 +9,15 @@ import torch
 from seedvideo.model.vision_encoder import ConvStem, SameConv, fold_batch_norm
 from seedvideo.training.data import (
     VIEW_SIZES,
-    Pictures,
-    _crops,
+    PhotoStore,
+    _draw_crops,
     make_views,
-    plain,
     read_flickr8k,
     read_object_names,
     read_pixels,
+    resize_photo,
 )
-from seedvideo.training.export import calibrate, learn_familiarity, mean_features
+from seedvideo.training.export import calibrate, fit_ood_detector, mean_features
 from tests.training.sample_data import make_data
 
 CPU = torch.device("cpu")
@@ -59,21 +59,21 @@ def test_pictures_come_in_the_order_of_the_photos(data: Path) -> None:
 
 def test_plain_pictures_are_resized_and_nothing_else(data: Path) -> None:
     pictures = read_pixels(data, read_flickr8k(data, "train"))
-    shown = Pictures(pictures, CPU).plain(1, 3, (192, 192))
+    shown = PhotoStore(pictures, CPU).resize(1, 3, (192, 192))
     assert shown.shape == (2, 192, 192, 3) and shown.dtype == torch.uint8
-    assert np.array_equal(shown[1].numpy(), plain(pictures[2], (192, 192)))
+    assert np.array_equal(shown[1].numpy(), resize_photo(pictures[2], (192, 192)))
 
 
-def ramp(count: int) -> Pictures:
+def ramp(count: int) -> PhotoStore:
     """Pictures that get brighter from left to right."""
     values = np.linspace(40, 200, 192).astype(np.uint8)
-    return Pictures([np.tile(values[None, :, None], (192, 1, 3))] * count, CPU)
+    return PhotoStore([np.tile(values[None, :, None], (192, 1, 3))] * count, CPU)
 
 
 def test_a_look_has_the_size_asked_for_and_mirrors_what_it_should() -> None:
     count = 60
     mirrored = [bool(index % 2) for index in range(count)]
-    seen = ramp(count).look(range(count), mirrored, (64, 128), np.random.default_rng(1))
+    seen = ramp(count).render_views(range(count), mirrored, (64, 128), np.random.default_rng(1))
     assert seen.shape == (count, 64, 128, 3) and seen.dtype == torch.uint8
     # The middle half: a picture from afar has black around it.
     left = seen[:, 24:40, 40:56].float().mean(dim=(1, 2, 3))
@@ -85,7 +85,7 @@ def test_looks_differ_and_the_same_numbers_give_the_same_look() -> None:
     pictures = ramp(3)
 
     def look(seed: int) -> torch.Tensor:
-        return pictures.look([0, 1, 2], [False] * 3, (64, 64), np.random.default_rng(seed))
+        return pictures.render_views([0, 1, 2], [False] * 3, (64, 64), np.random.default_rng(seed))
 
     assert torch.equal(look(1), look(1))
     assert not torch.equal(look(1), look(2))
@@ -93,7 +93,7 @@ def test_looks_differ_and_the_same_numbers_give_the_same_look() -> None:
 
 
 def test_crops_keep_half_of_the_photo_and_some_show_all_of_it_from_afar() -> None:
-    rows = _crops(np.zeros(2_000, dtype=np.bool_), np.random.default_rng(1))
+    rows = _draw_crops(np.zeros(2_000, dtype=np.bool_), np.random.default_rng(1))
     width, height = rows[:, 0, 0], rows[:, 1, 1]
     is_far = (width > 1) & (height > 1)
     assert 0.07 < is_far.mean() < 0.13
@@ -148,13 +148,13 @@ def test_same_padding_puts_the_odd_pixel_right_and_below() -> None:
 
 def test_calibration_flags_strangers_and_few_of_its_own(data: Path, stem: ConvStem) -> None:
     pictures = read_pixels(data, read_flickr8k(data, "train"))
-    features = mean_features(stem, Pictures(pictures, CPU))
+    features = mean_features(stem, PhotoStore(pictures, CPU))
     assert features.shape == (4, 1280)
     generator = torch.Generator().manual_seed(0)
     basis = torch.randn(6, 1280, generator=generator)
     known = torch.randn(300, 6, generator=generator) @ basis
     held_out = torch.randn(100, 6, generator=generator) @ basis
     strange = torch.randn(100, 1280, generator=generator) * 6**0.5
-    calibration = calibrate(learn_familiarity(known), held_out, strange)
+    calibration = calibrate(fit_ood_detector(known), held_out, strange)
     assert calibration.inside_flagged <= 0.10
     assert calibration.outside_flagged > calibration.inside_flagged

@@ -4,15 +4,15 @@ from collections import Counter
 
 import pytest
 
-from seedvideo.tasks.prompts import THEN
-from seedvideo.training.data import NAME_PROMPT, Sampler, clean, mirror
+from seedvideo.tasks.prompts import SENTENCE_JOINER
+from seedvideo.training.data import NAME_PROMPT, PhotoSampler, mirror_text, normalize_caption
 from tests.training.sample_data import make_photos, make_views
 
 SIZES = [(64, 64), (64, 128), (64, 128), (64, 128)]
 
 
-def make_sampler(seed: int = 1) -> Sampler:
-    return Sampler(make_photos(30, 4), make_views(34, SIZES), seed=seed)
+def make_sampler(seed: int = 1) -> PhotoSampler:
+    return PhotoSampler(make_photos(30, 4), make_views(34, SIZES), seed=seed)
 
 
 @pytest.mark.parametrize(
@@ -26,18 +26,18 @@ def make_sampler(seed: int = 1) -> Sampler:
     ],
 )
 def test_clean(caption: str, cleaned: str) -> None:
-    assert clean(caption) == cleaned
+    assert normalize_caption(caption) == cleaned
 
 
 def test_sides() -> None:
-    assert mirror("the left boy looks right") == "the right boy looks left"
-    assert mirror("a leftover") == "a leftover"
+    assert mirror_text("the left boy looks right") == "the right boy looks left"
+    assert mirror_text("a leftover") == "a leftover"
 
 
 def test_rows_of_a_step_have_frames_of_one_size_in_rising_time() -> None:
     sampler = make_sampler()
     for step in range(60):
-        rows = sampler.draw(step, stills=8)
+        rows = sampler.draw(step, photos_per_step=8)
         assert rows
         sizes = {SIZES[view] for row in rows for _, view in row.frames}
         assert len(sizes) == 1
@@ -52,11 +52,13 @@ def test_every_kind_occurs() -> None:
     kinds: Counter[str] = Counter()
     sampler = make_sampler()
     for step in range(200):
-        for row in sampler.draw(step, stills=8):
+        for row in sampler.draw(step, photos_per_step=8):
             photos = {photo for photo, _ in row.frames}
             if len(photos) > 1:
                 kinds["slideshow"] += 1
-                assert all(answer.count(THEN) == len(photos) - 1 for answer in row.answers)
+                assert all(
+                    answer.count(SENTENCE_JOINER) == len(photos) - 1 for answer in row.answers
+                )
             elif row.prompt == NAME_PROMPT:
                 kinds["name"] += 1
                 assert row.answers == ("owl",)
@@ -69,7 +71,7 @@ def test_every_kind_occurs() -> None:
 def test_mirrored_stills_swap_sides_and_videos_do_without() -> None:
     sampler = make_sampler()
     for step in range(100):
-        for row in sampler.draw(step, stills=8):
+        for row in sampler.draw(step, photos_per_step=8):
             text = " ".join(row.answers)
             photo, _ = row.frames[0]
             if row.prompt == NAME_PROMPT:
@@ -83,5 +85,7 @@ def test_mirrored_stills_swap_sides_and_videos_do_without() -> None:
 
 
 def test_the_same_step_is_the_same_and_seeds_differ() -> None:
-    assert make_sampler().draw(7, stills=8) == make_sampler().draw(7, stills=8)
-    assert make_sampler().draw(7, stills=8) != make_sampler(seed=2).draw(7, stills=8)
+    assert make_sampler().draw(7, photos_per_step=8) == make_sampler().draw(7, photos_per_step=8)
+    assert make_sampler().draw(7, photos_per_step=8) != make_sampler(seed=2).draw(
+        7, photos_per_step=8
+    )

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from seedvideo.model.language_model import DecoderConfig
-from seedvideo.model.layers import Reader
+from seedvideo.model.layers import EvidenceFusion
 from seedvideo.model.seedvl import AnswerBranch, AnswerConfig
 
 WIDTH = 8
@@ -15,13 +15,13 @@ def test_evidence_is_of_the_frames_that_are_pointed_at() -> None:
     frames = torch.arange(3.0).unsqueeze(1).expand(3, WIDTH)
     beside = torch.ones(1, 3, dtype=torch.bool)
     named, held = torch.tensor([[20.0, -20, -20]]), torch.tensor([[-20.0, -20, 4]])
-    found = Reader(WIDTH).evidence(named, held, frames, beside)[0]
+    found = EvidenceFusion(WIDTH).evidence(named, held, frames, beside)[0]
     assert found[:WIDTH].tolist() == pytest.approx([0.0] * WIDTH, abs=1e-6)
     assert found[WIDTH : 2 * WIDTH].tolist() == pytest.approx([2.0] * WIDTH, abs=1e-6)
     # Two frames later, of three; as sure as can be, and half as sure.
     later = torch.tanh(torch.tensor(2.0)).item()
     assert found[2 * WIDTH :].tolist() == pytest.approx([1.0, 0.5, later, 2 / 3], abs=1e-5)
-    turned = Reader(WIDTH).evidence(held, named, frames, beside)[0, 2 * WIDTH :]
+    turned = EvidenceFusion(WIDTH).evidence(held, named, frames, beside)[0, 2 * WIDTH :]
     assert turned.tolist() == pytest.approx([0.5, 1.0, -later, -2 / 3], abs=1e-5)
 
 
@@ -30,7 +30,7 @@ def test_other_videos_of_a_batch_do_not_matter() -> None:
     frames = torch.randn(5, WIDTH, generator=generator)
     named, held = torch.randn(2, 2, 5, generator=generator)
     beside = torch.tensor([[True, True, False, False, False], [False, False, True, True, True]])
-    reader = Reader(WIDTH)
+    reader = EvidenceFusion(WIDTH)
     together = reader.evidence(named, held, frames, beside)
     for row, own in enumerate((slice(0, 2), slice(2, 5))):
         of_row = slice(row, row + 1)
@@ -40,7 +40,7 @@ def test_other_videos_of_a_batch_do_not_matter() -> None:
 
 
 def test_a_reader_that_says_nothing_changes_nothing() -> None:
-    reader = Reader(WIDTH)
+    reader = EvidenceFusion(WIDTH)
     with torch.no_grad():
         reader.out.weight.zero_()
         reader.out.bias.zero_()
@@ -57,4 +57,4 @@ def test_a_reader_needs_a_pointer() -> None:
 def test_a_branch_without_a_reader_reads_nothing() -> None:
     branch = AnswerBranch(8, AnswerConfig(adapter_hidden=8, decoder=DECODER, pointer=True))
     states = torch.randn(1, 4, WIDTH)
-    assert torch.equal(branch.read(states, torch.tensor([1, 3]))(states[0]), states[0])
+    assert torch.equal(branch.fuse_evidence(states, torch.tensor([1, 3]))(states[0]), states[0])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from seedvideo.model.generation import write
+from seedvideo.model.generation import generate
 from seedvideo.model.language_model import Decoder, DecoderConfig, KVCache
 from seedvideo.model.metadata import ANSWER_ID, END_ID, FRAME_END_ID, FRAME_ID, IMAGE_ID, PAD_ID
 
@@ -73,7 +73,7 @@ def test_positions_are_relative() -> None:
 
 def test_a_full_cache_is_refused() -> None:
     cache = KVCache(CONFIG, rows=1, capacity=3, like=torch.zeros(1))
-    with pytest.raises(ValueError, match="do not fit a cache for 3"):
+    with pytest.raises(ValueError, match="exceed the cache capacity of 3"):
         tiny_decoder()(torch.zeros(1, 4, CONFIG.width), cache=cache)
 
 
@@ -109,7 +109,7 @@ def test_one_beam_is_greedy(seed: int) -> None:
     prompt = torch.randn(1, 4, CONFIG.width)
     with torch.inference_mode():
         expected = greedy_without_cache(decoder, prompt, 12)
-    assert list(write(decoder, prompt, max_new_tokens=12, beams=1)[0][0].ids) == expected
+    assert list(generate(decoder, prompt, max_new_tokens=12, beams=1)[0][0].ids) == expected
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -117,8 +117,8 @@ def test_rows_do_not_disturb_each_other(seed: int) -> None:
     # Some of these rows are settled long before others.
     decoder = tiny_decoder(seed)
     prompts = torch.randn(10, 4, CONFIG.width)
-    together = write(decoder, prompts, max_new_tokens=8, beams=3)
-    alone = [write(decoder, row.unsqueeze(0), max_new_tokens=8, beams=3)[0] for row in prompts]
+    together = generate(decoder, prompts, max_new_tokens=8, beams=3)
+    alone = [generate(decoder, row.unsqueeze(0), max_new_tokens=8, beams=3)[0] for row in prompts]
     assert [[answer.ids for answer in row] for row in together] == [
         [answer.ids for answer in row] for row in alone
     ]
@@ -130,9 +130,9 @@ def test_answers_come_best_first_and_none_twice() -> None:
         decoder = tiny_decoder(seed)
         with torch.no_grad():  # answers of all lengths
             decoder.embedding.weight[END_ID] *= 3
-        (answers,) = write(decoder, torch.randn(1, 4, CONFIG.width), max_new_tokens=6, beams=8)
-        ranks = [answer.rank for answer in answers]
-        assert ranks == sorted(ranks, reverse=True)
+        (answers,) = generate(decoder, torch.randn(1, 4, CONFIG.width), max_new_tokens=6, beams=8)
+        scores = [answer.score for answer in answers]
+        assert scores == sorted(scores, reverse=True)
         assert len({answer.ids for answer in answers}) == len(answers)
         most = max(most, len(answers))
     assert most > 1
@@ -141,7 +141,7 @@ def test_answers_come_best_first_and_none_twice() -> None:
 def test_an_answer_that_is_cut_off_is_given_if_none_ended() -> None:
     prompt = torch.randn(1, 4, CONFIG.width)
     for seed in range(20):
-        (answers,) = write(tiny_decoder(seed), prompt, max_new_tokens=1, beams=1)
+        (answers,) = generate(tiny_decoder(seed), prompt, max_new_tokens=1, beams=1)
         (answer,) = answers
         # One token: either the end mark alone, which leaves nothing, or a token that was cut off.
         assert len(answer.ids) <= 1
@@ -162,7 +162,7 @@ def test_enough_beams_find_the_best_ended_answer() -> None:
                 second = _log_probabilities(decoder, torch.cat((prompt, vector), dim=1))
                 ended[(token,)] = float(first[token] + second[END_ID])
     best = max(ended, key=lambda ids: ended[ids])
-    answer = write(decoder, prompt, max_new_tokens=2, beams=35, length_penalty=0.0)[0][0]
+    answer = generate(decoder, prompt, max_new_tokens=2, beams=35, length_penalty=0.0)[0][0]
     assert answer.ids == best
     assert answer.log_probability == pytest.approx(ended[best], abs=1e-4)
 
@@ -176,4 +176,4 @@ def _log_probabilities(decoder: Decoder, x: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize(("beams", "tokens"), [(0, 5), (3, 0)])
 def test_senseless_search_is_refused(beams: int, tokens: int) -> None:
     with pytest.raises(ValueError, match="expected 1 or more"):
-        write(tiny_decoder(), torch.zeros(1, 1, 32), max_new_tokens=tokens, beams=beams)
+        generate(tiny_decoder(), torch.zeros(1, 1, 32), max_new_tokens=tokens, beams=beams)

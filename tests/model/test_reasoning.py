@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from seedvideo.model.generation import THINK, THINK_END, think
+from seedvideo.model.generation import THINK, THINK_END, generate_reasoning
 from seedvideo.model.language_model import Decoder, DecoderConfig
 from seedvideo.model.metadata import END_ID, Tokenizer
 from seedvideo.training.export import learn_vocabulary
@@ -51,7 +51,7 @@ PROMPT = torch.zeros(1, 3, WIDTH)
 
 def test_the_closing_mark_ends_the_thought(tokenizer: Tokenizer) -> None:
     decoder = recite(f"a dog, a ball.{THINK_END}a ball", tokenizer)
-    thought = think(decoder, PROMPT, tokenizer)
+    thought = generate_reasoning(decoder, PROMPT, tokenizer)
     assert thought.text == "a dog, a ball."
     assert tokenizer.decode(thought.ids) == f"{THINK}a dog, a ball.{THINK_END}"
     # What the model read: the prompt and the opening mark, then one token at a time.
@@ -60,7 +60,9 @@ def test_the_closing_mark_ends_the_thought(tokenizer: Tokenizer) -> None:
 
 
 def test_a_long_thought_is_cut_off_and_closed(tokenizer: Tokenizer) -> None:
-    thought = think(recite("a dog runs " * 20, tokenizer), PROMPT, tokenizer, max_tokens=5)
+    thought = generate_reasoning(
+        recite("a dog runs " * 20, tokenizer), PROMPT, tokenizer, max_tokens=5
+    )
     marks = len(tokenizer.encode(THINK)) + len(tokenizer.encode(THINK_END))
     assert len(thought.ids) == 5 + marks
     assert thought.text and "a dog runs a dog runs".startswith(thought.text)
@@ -68,12 +70,12 @@ def test_a_long_thought_is_cut_off_and_closed(tokenizer: Tokenizer) -> None:
 
 
 def test_a_thought_that_just_ends_is_closed(tokenizer: Tokenizer) -> None:
-    thought = think(recite("a dog", tokenizer), PROMPT, tokenizer)
+    thought = generate_reasoning(recite("a dog", tokenizer), PROMPT, tokenizer)
     assert END_ID not in thought.ids
     assert tokenizer.decode(thought.ids) == f"{THINK}a dog{THINK_END}"
-    assert think(recite("", tokenizer), PROMPT, tokenizer).text == ""
+    assert generate_reasoning(recite("", tokenizer), PROMPT, tokenizer).text == ""
 
 
 def test_a_limit_of_nothing_is_refused(tokenizer: Tokenizer) -> None:
     with pytest.raises(ValueError, match="expected 1 or more"):
-        think(recite("a", tokenizer), PROMPT, tokenizer, max_tokens=0)
+        generate_reasoning(recite("a", tokenizer), PROMPT, tokenizer, max_tokens=0)

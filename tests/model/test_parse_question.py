@@ -8,13 +8,13 @@ import pytest
 from seedvideo.evaluate.synthetic import world
 from seedvideo.evaluate.synthetic.dataset import FAMILIES, make_case
 from seedvideo.model.open_answers import (
-    ANSWERS,
     COLOURS,
+    KNOWN_ANSWERS,
     SHAPES,
-    Asked,
-    action_in,
-    read_question,
-    things_in,
+    ParsedQuestion,
+    find_action,
+    find_things,
+    parse_question,
 )
 from tests.doc_examples import ROOT
 
@@ -54,10 +54,10 @@ def test_every_question_of_made_videos_has_its_kind_and_its_answer_among_those_k
     ]
     assert {item.group["kind"] for item in asked} == set(kind_of)
     for item in asked:
-        found = read_question(item.question)
+        found = parse_question(item.question)
         assert found is not None, item.question
         assert found.kind == kind_of[item.group["kind"]], item.question
-        assert item.answer in ANSWERS[found.kind], item.question
+        assert item.answer in KNOWN_ANSWERS[found.kind], item.question
         assert found.wording in ("", item.question), "made videos are asked as they were"
 
 
@@ -80,7 +80,7 @@ def test_every_question_of_made_videos_has_its_kind_and_its_answer_among_those_k
     ],
 )
 def test_paraphrases_of_a_wish_for_a_description(question: str) -> None:
-    assert read_question(question) == Asked("description")
+    assert parse_question(question) == ParsedQuestion("description")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_paraphrases_of_a_wish_for_a_description(question: str) -> None:
     ],
 )
 def test_what_is_of_no_kind_that_was_learned(question: str) -> None:
-    assert read_question(question) is None
+    assert parse_question(question) is None
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_what_is_of_no_kind_that_was_learned(question: str) -> None:
     ],
 )
 def test_the_noun_that_a_question_is_about(question: str, kind: str, subject: str) -> None:
-    found = read_question(question)
+    found = parse_question(question)
     assert found is not None
     assert (found.kind, found.subject) == (kind, subject)
 
@@ -148,14 +148,16 @@ def test_the_noun_that_a_question_is_about(question: str, kind: str, subject: st
     ],
 )
 def test_a_question_is_put_as_training_put_it(question: str, wording: str) -> None:
-    found = read_question(question)
+    found = parse_question(question)
     assert found is not None
     assert found.wording == wording
 
 
 def test_the_questions_of_the_benchmark(benchmark: Any) -> None:
     assert len(set(benchmark.QUESTIONS)) == 100
-    described = [q for q in benchmark.QUESTIONS if read_question(q) == Asked("description")]
+    described = [
+        q for q in benchmark.QUESTIONS if parse_question(q) == ParsedQuestion("description")
+    ]
     assert described == list(benchmark.DESCRIBE)
 
 
@@ -184,7 +186,7 @@ def test_the_rule_of_the_benchmark_for_a_whole_phrase(
 
 
 def test_things_are_found_in_the_singular_and_once() -> None:
-    assert things_in("Two red crosses; the red cross, a BLUE ball; a redder ball") == (
+    assert find_things("Two red crosses; the red cross, a BLUE ball; a redder ball") == (
         "red cross",
         "blue ball",
     )
@@ -208,4 +210,4 @@ def test_things_are_found_in_the_singular_and_once() -> None:
 def test_an_action_is_a_whole_clause_of_the_description(
     description: str, subject: str, action: str | None
 ) -> None:
-    assert action_in(description, subject) == action
+    assert find_action(description, subject) == action

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from seedvideo.training.answer_data import Told, ask_photos
+from seedvideo.training.answer_data import PhotoAnnotations, make_photo_questions
 from seedvideo.training.data import Photo
 
 CAPTIONS = (
@@ -14,7 +14,7 @@ CAPTIONS = (
     ("A boat on a lake .", "The boat .", "a boat", "a small boat", "boat on water"),
 )
 PHOTOS = [Photo(f"photo-{index}", texts) for index, texts in enumerate(CAPTIONS)]
-TOLD = [Told.of(photo) for photo in PHOTOS]
+TOLD = [PhotoAnnotations.of(photo) for photo in PHOTOS]
 
 
 def asked_of(slides: Sequence[int]) -> dict[str, str]:
@@ -23,7 +23,7 @@ def asked_of(slides: Sequence[int]) -> dict[str, str]:
         rng = np.random.default_rng(seed)
         told = [TOLD[index] for index in slides]
         others = [TOLD[index] for index in range(len(TOLD)) if index not in slides]
-        for question in ask_photos(told, [False] * len(told), others, rng):
+        for question in make_photo_questions(told, [False] * len(told), others, rng):
             found[question.text] = question.answer
     return found
 
@@ -42,6 +42,6 @@ def test_photos_are_asked_about_as_often_in_vain() -> None:
     slides, others = TOLD[1:3], [TOLD[3]]
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        asked = ask_photos(slides, [False, False], others, rng)
+        asked = make_photo_questions(slides, [False, False], others, rng)
         answers = [question.answer for question in asked if question.kind == "happened"]
         assert sorted(answers) == ["no", "yes"]

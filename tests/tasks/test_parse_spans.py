@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedvideo.errors import ModelError
-from seedvideo.tasks.grounding import Moment, read_spans
+from seedvideo.tasks.grounding import TimeSpan, parse_spans
 from seedvideo.utils.timecode import Span
 
 WINDOW = Span(Fraction(0), Fraction(100))
 
 
 def read(text: str, **options: str) -> list[tuple[float, float]]:
-    moments = read_spans(text, window=WINDOW, **options)  # type: ignore[arg-type]  # wrong ones too
+    moments = parse_spans(text, window=WINDOW, **options)  # type: ignore[arg-type]  # wrong ones too
     return [(float(moment.start), float(moment.end)) for moment in moments]
 
 
@@ -111,14 +111,14 @@ def test_several_spans(text: str) -> None:
 def test_hours_and_minutes() -> None:
     window = Span(Fraction(0), Fraction(10_000))
     for text in ("1:02:03.5 - 1:02:04", "1 h 2 min 3.5 s - 1 hour, 2 minutes and 4 seconds"):
-        (moment,) = read_spans(text, window=window)
-        assert moment == Moment(Fraction("3723.5"), Fraction(3724))
+        (moment,) = parse_spans(text, window=window)
+        assert moment == TimeSpan(Fraction("3723.5"), Fraction(3724))
     for text in ("1.5 min to 2 minutes", "from 1.5 to 2 minutes", "1.5-2 min"):
-        (moment,) = read_spans(text, window=window)
-        assert moment == Moment(Fraction(90), Fraction(120))
+        (moment,) = parse_spans(text, window=window)
+        assert moment == TimeSpan(Fraction(90), Fraction(120))
     for text in ("from 30 s to 2 minutes", "0:30 to 2 minutes", "30 seconds - 2 min"):
-        (moment,) = read_spans(text, window=window)
-        assert moment == Moment(Fraction(30), Fraction(120))
+        (moment,) = parse_spans(text, window=window)
+        assert moment == TimeSpan(Fraction(30), Fraction(120))
 
 
 @pytest.mark.parametrize(
@@ -204,26 +204,26 @@ def test_a_reversed_span_gets_no_credit_unless_asked() -> None:
 
 
 def test_an_answer_that_contradicts_itself() -> None:
-    with pytest.raises(ModelError, match="says that there is nothing, and when"):
+    with pytest.raises(ModelError, match="both denies and names a time span"):
         read("Not found, but maybe 4.0 - 8.0")
 
 
 def test_spans_end_where_the_window_does() -> None:
     assert read("90 - 120") == [(90, 100)]
     assert read("0 - 1000") == [(0, 100)]
-    (moment,) = read_spans("0 - 9", window=Span(Fraction(2), Fraction(5)))
-    assert moment == Moment(Fraction(2), Fraction(5))
+    (moment,) = parse_spans("0 - 9", window=Span(Fraction(2), Fraction(5)))
+    assert moment == TimeSpan(Fraction(2), Fraction(5))
 
 
 def test_a_span_outside_is_an_error_beyond_the_rounding_of_stamps() -> None:
-    with pytest.raises(ModelError, match="outside what was looked at, 0 to 100 s: '120 - 130'"):
+    with pytest.raises(ModelError, match="outside the analysed window, 0 to 100 s: '120 - 130'"):
         read("120 - 130")
     with pytest.raises(ModelError, match="outside"):
         read("4 - 8; 120 - 130")
-    with pytest.raises(ModelError, match="outside what was looked at, 2 to 5 s"):
-        read_spans("0 - 1", window=Span(Fraction(2), Fraction(5)))
+    with pytest.raises(ModelError, match="outside the analysed window, 2 to 5 s"):
+        parse_spans("0 - 1", window=Span(Fraction(2), Fraction(5)))
     # A frame at 12.96 s is stamped 13.0.
-    (moment,) = read_spans("13.0 - 13.0", window=Span(Fraction(0), Fraction("12.98")))
+    (moment,) = parse_spans("13.0 - 13.0", window=Span(Fraction(0), Fraction("12.98")))
     assert moment.start == moment.end == Fraction("12.98")
 
 
@@ -234,7 +234,7 @@ def test_an_instant_stays_one() -> None:
 def test_a_moment_runs_forward() -> None:
     for start, end in ((2, 1), (-1, 1)):
         with pytest.raises(ValueError, match="runs backward"):
-            Moment(Fraction(start), Fraction(end))
+            TimeSpan(Fraction(start), Fraction(end))
 
 
 @given(
@@ -263,7 +263,7 @@ def test_a_moment_runs_forward() -> None:
 )
 def test_any_text_gives_spans_inside_or_one_error(text: str) -> None:
     with suppress(ModelError):
-        moments = read_spans(text, window=WINDOW)
+        moments = parse_spans(text, window=WINDOW)
         assert all(0 <= moment.start <= moment.end <= 100 for moment in moments)
 
 

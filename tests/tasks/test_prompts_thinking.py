@@ -2,7 +2,7 @@
 
 import pytest
 
-from seedvideo.tasks.prompts import inside_answer_marks, split_thought, with_thinking
+from seedvideo.tasks.prompts import add_think_suffix, split_reasoning, strip_answer_tags
 
 
 @pytest.mark.parametrize(
@@ -25,12 +25,12 @@ from seedvideo.tasks.prompts import inside_answer_marks, split_thought, with_thi
     ],
 )
 def test_split(text: str, thought: str | None, answer: str) -> None:
-    assert split_thought(text) == (thought, answer)
+    assert split_reasoning(text) == (thought, answer)
 
 
 def test_the_wish_to_think_is_the_trained_one() -> None:
-    assert with_thinking("What? Answer.", thinking=False) == "What? Answer."
-    assert with_thinking("What? Answer.", thinking=True) == (
+    assert add_think_suffix("What? Answer.", thinking=False) == "What? Answer."
+    assert add_think_suffix("What? Answer.", thinking=True) == (
         "What? Answer. First think, between <think> and </think>."
     )
 
@@ -45,4 +45,4 @@ def test_the_wish_to_think_is_the_trained_one() -> None:
     ],
 )
 def test_answer_marks(text: str, answer: str) -> None:
-    assert inside_answer_marks(text) == answer
+    assert strip_answer_tags(text) == answer

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedvideo.errors import AskError, ModelError
-from seedvideo.tasks.option_labels import LETTERS
-from seedvideo.tasks.question_answering import Question, read_open, read_option
+from seedvideo.tasks.option_labels import OPTION_LABELS
+from seedvideo.tasks.question_answering import Question, parse_open_answer, require_choice
 
 OPTIONS = ("red", "blue", "dark blue", "a dog")
 
@@ -29,7 +29,7 @@ def test_the_prompts_are_the_trained_ones() -> None:
 @pytest.mark.parametrize("count", [2, 26])
 def test_so_many_options(count: int) -> None:
     question = Question.of("Which?", [f"option {n}" for n in range(count)])
-    assert f"{LETTERS[count - 1]}. option {count - 1}. Answer" in question.prompt()
+    assert f"{OPTION_LABELS[count - 1]}. option {count - 1}. Answer" in question.prompt()
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_what_cannot_be_asked(text: str, options: tuple[str, ...], code: str, to
     ],
 )
 def test_which_option_is_meant(text: str, letter: str) -> None:
-    assert LETTERS[read_option(text, OPTIONS)] == letter
+    assert OPTION_LABELS[require_choice(text, OPTIONS)] == letter
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_which_option_is_meant(text: str, letter: str) -> None:
 )
 def test_what_means_no_option_is_an_error_with_the_raw_text(text: str) -> None:
     with pytest.raises(ModelError) as caught:
-        read_option(text, OPTIONS)
+        require_choice(text, OPTIONS)
     assert caught.value.code == "model.answer_unparsable"
     assert repr(text) in caught.value.message
 
@@ -150,13 +150,13 @@ def test_what_means_no_option_is_an_error_with_the_raw_text(text: str) -> None:
     ],
 )
 def test_options_of_odd_kinds(text: str, options: tuple[str, ...], place: int) -> None:
-    assert read_option(text, options) == place
+    assert require_choice(text, options) == place
 
 
 def test_a_letter_that_is_also_another_options_text_means_nothing_sure() -> None:
     with pytest.raises(ModelError):
-        read_option("B", ("B", "A"))
-    assert read_option("A", ("A", "B")) == 0
+        require_choice("B", ("B", "A"))
+    assert require_choice("A", ("A", "B")) == 0
 
 
 @pytest.mark.parametrize(
@@ -174,13 +174,13 @@ def test_a_letter_that_is_also_another_options_text_means_nothing_sure() -> None
     ],
 )
 def test_an_open_answer(text: str, answer: str) -> None:
-    assert read_open(text) == answer
+    assert parse_open_answer(text) == answer
 
 
 @pytest.mark.parametrize("text", ["", " . ", '""', "The answer is: ", "?!"])
 def test_an_empty_answer_is_an_error(text: str) -> None:
     with pytest.raises(ModelError) as caught:
-        read_open(text)
+        parse_open_answer(text)
     assert caught.value.code == "model.empty_answer"
 
 
@@ -189,12 +189,12 @@ def test_an_empty_answer_is_an_error(text: str) -> None:
 )
 def test_any_text_means_an_option_or_is_an_error(text: str) -> None:
     with suppress(ModelError):
-        assert 0 <= read_option(text, OPTIONS) < len(OPTIONS)
+        assert 0 <= require_choice(text, OPTIONS) < len(OPTIONS)
 
 
 @given(
     st.integers(0, 3), st.sampled_from(["{l}", "({l})", "{l}. {t}", "{t}", "The answer is {l}."])
 )
 def test_what_we_would_write_ourselves_is_read(place: int, form: str) -> None:
-    text = form.format(l=LETTERS[place], t=OPTIONS[place])
-    assert read_option(text, OPTIONS) == place
+    text = form.format(l=OPTION_LABELS[place], t=OPTIONS[place])
+    assert require_choice(text, OPTIONS) == place

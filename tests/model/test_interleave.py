@@ -5,13 +5,13 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from seedvideo.model.backends.base import ImagePart, TextPart, pack
+from seedvideo.model.backends.base import ImagePart, TextPart, interleave
 
 GREY = np.full((28, 56, 3), 127, dtype=np.uint8)
 
 
 def test_time_before_each_frame_and_the_words_last() -> None:
-    parts = pack([(Fraction(0), GREY), (Fraction(25, 2), GREY)], "Describe the video.")
+    parts = interleave([(Fraction(0), GREY), (Fraction(25, 2), GREY)], "Describe the video.")
     assert [part.text if isinstance(part, TextPart) else "picture" for part in parts] == [
         "[0.0 second]",
         "picture",
@@ -26,15 +26,15 @@ def test_time_before_each_frame_and_the_words_last() -> None:
     [
         ([], "Describe.", "no frames"),
         ([(Fraction(0), GREY)], "  ", "prompt is empty"),
-        ([(Fraction(1), GREY), (Fraction(1), GREY)], "Describe.", "must rise"),
-        ([(Fraction(2), GREY), (Fraction(1), GREY)], "Describe.", "must rise"),
+        ([(Fraction(1), GREY), (Fraction(1), GREY)], "Describe.", "must increase"),
+        ([(Fraction(2), GREY), (Fraction(1), GREY)], "Describe.", "must increase"),
     ],
 )
 def test_senseless_lists_are_refused(
     frames: list[tuple[Fraction, np.ndarray]], prompt: str, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        pack(frames, prompt)
+        interleave(frames, prompt)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from seedvideo.training.data import Sampler
-from seedvideo.training.trainer import Recipe, Run, Team, read_averaged
+from seedvideo.training.data import PhotoSampler
+from seedvideo.training.trainer import DistributedContext, TrainConfig, Trainer, read_averaged
 from tests.training.sample_data import (
     VOCABULARY,
     encode,
@@ -23,14 +23,14 @@ from tests.training.sample_data import (
 )
 
 # Nothing is dropped: each process of a team drops by random numbers of its own.
-RECIPE = Recipe(
+RECIPE = TrainConfig(
     steps=40,
     decay_steps=10,
     warmup_steps=2,
-    stills=4,
+    photos_per_step=4,
     stem_from_step=3,
     learning_rate=3e-3,
-    drop=0.0,
+    token_dropout=0.0,
 )
 PHOTOS = make_photos(8, 0)
 PICTURES = make_pictures(8)
@@ -38,23 +38,23 @@ VIEWS = make_views(8, [(64, 64)])
 CPU = torch.device("cpu")
 
 
-def train(run: Run, until: int) -> list[float]:
-    sampler = Sampler(PHOTOS, VIEWS, seed=1)
+def train(run: Trainer, until: int) -> list[float]:
+    sampler = PhotoSampler(PHOTOS, VIEWS, seed=1)
     return [line["loss"] for line in run.fit(sampler, PICTURES, VIEWS, encode, until=until)]
 
 
 def test_loss_falls(tmp_path: Path) -> None:
-    losses = train(Run(make_model(VOCABULARY), RECIPE, tmp_path, CPU), 40)
+    losses = train(Trainer(make_model(VOCABULARY), RECIPE, tmp_path, CPU), 40)
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
 
 
 def test_resuming_equals_never_having_stopped(tmp_path: Path) -> None:
-    whole = Run(make_model(VOCABULARY), RECIPE, tmp_path / "whole", CPU)
+    whole = Trainer(make_model(VOCABULARY), RECIPE, tmp_path / "whole", CPU)
     expected = train(whole, 8)
-    first = Run(make_model(VOCABULARY), RECIPE, tmp_path / "parts", CPU)
+    first = Trainer(make_model(VOCABULARY), RECIPE, tmp_path / "parts", CPU)
     losses = train(first, 5)
     first.save()
-    second = Run(make_model(VOCABULARY), RECIPE, tmp_path / "parts", CPU)
+    second = Trainer(make_model(VOCABULARY), RECIPE, tmp_path / "parts", CPU)
     assert second.step == 5
     losses += train(second, 8)
     assert losses == expected
@@ -63,7 +63,7 @@ def test_resuming_equals_never_having_stopped(tmp_path: Path) -> None:
 
 
 def test_the_stem_joins_when_the_recipe_says(tmp_path: Path) -> None:
-    run = Run(make_model(VOCABULARY), RECIPE, tmp_path, CPU)
+    run = Trainer(make_model(VOCABULARY), RECIPE, tmp_path, CPU)
     before = {name: value.clone() for name, value in run.model.state_dict().items()}
 
     def changed(part: str) -> bool:
@@ -80,7 +80,7 @@ def test_the_stem_joins_when_the_recipe_says(tmp_path: Path) -> None:
 
 def test_the_recipe_says_which_blocks_never_join(tmp_path: Path) -> None:
     recipe = replace(RECIPE, frozen_blocks=14, stem_from_step=0)
-    run = Run(make_model(VOCABULARY), recipe, tmp_path, CPU)
+    run = Trainer(make_model(VOCABULARY), recipe, tmp_path, CPU)
     trained = {name for name in run.trained if ".stem." in name}
     assert any("lower_blocks.14." in name for name in trained)
     assert not any("lower_blocks.13." in name or "stem.entry" in name for name in trained)
@@ -90,7 +90,7 @@ def test_the_recipe_says_which_blocks_never_join(tmp_path: Path) -> None:
         assert torch.equal(weights[name], value), name
 
 
-def read_averaged_after(run: Run, folder: Path) -> tuple[dict[str, torch.Tensor], int]:
+def read_averaged_after(run: Trainer, folder: Path) -> tuple[dict[str, torch.Tensor], int]:
     train(run, 2)
     run.save()
     return read_averaged(folder, CPU)
@@ -103,8 +103,8 @@ def test_a_pupil_comes_to_say_what_its_teachers_say(tmp_path: Path) -> None:
         teacher.decoder.norm.weight.zero_()
         vector = teacher.decoder.embedding.weight
         vector.zero_()
-    recipe = replace(RECIPE, teacher_share=1.0)
-    run = Run(make_model(VOCABULARY), recipe, tmp_path, CPU, teachers=[teacher])
+    recipe = replace(RECIPE, teacher_fraction=1.0)
+    run = Trainer(make_model(VOCABULARY), recipe, tmp_path, CPU, teachers=[teacher])
     losses = train(run, 40)
     # The teacher finds every token equally likely: nothing can be below this entropy.
     assert losses[-1] == pytest.approx(math.log(VOCABULARY), abs=0.02)
@@ -112,38 +112,37 @@ def test_a_pupil_comes_to_say_what_its_teachers_say(tmp_path: Path) -> None:
 
 
 def test_the_rate_rises_stays_and_falls() -> None:
-    rates = [RECIPE.rate(step) for step in range(41)]
+    rates = [RECIPE.lr_factor(step) for step in range(41)]
     assert rates[0] == 0.5
     assert set(rates[1:31]) == {1.0}
     assert rates[35] == 0.5 and rates[40] == 0.0
 
 
 def test_no_pickle_is_written(tmp_path: Path) -> None:
-    run = Run(make_model(VOCABULARY), RECIPE, tmp_path, CPU)
+    run = Trainer(make_model(VOCABULARY), RECIPE, tmp_path, CPU)
     train(run, 1)
     run.save()
     assert {path.name for path in tmp_path.iterdir()} == {"state.json", "state.safetensors"}
 
 
 def test_rows_must_go_round() -> None:
-    assert Team(1, 2).share([1, 2, 3]) == [2]
-    with pytest.raises(ValueError, match="do not go round"):
-        Team(0, 2).share([1])
+    assert DistributedContext(1, 2).shard([1, 2, 3]) == [2]
+    with pytest.raises(ValueError, match="expected one each or more"):
+        DistributedContext(0, 2).shard([1])
 
 
 _MEMBER = """
 import json, sys, torch
 from pathlib import Path
-from seedvideo.training.trainer import Run
-from seedvideo.training.trainer import Team
+from seedvideo.training.trainer import DistributedContext, Trainer
 from tests.training.sample_data import VOCABULARY, make_model
-from tests.training.test_fit import CPU, RECIPE, train
+from tests.training.test_trainer import CPU, RECIPE, train
 torch.set_num_threads(1)
-team = Team.join(CPU)
-run = Run(make_model(VOCABULARY), RECIPE, Path(sys.argv[1]), CPU, team)
+distributed = DistributedContext.join(CPU)
+run = Trainer(make_model(VOCABULARY), RECIPE, Path(sys.argv[1]), CPU, distributed)
 train(run, 1)
 grads = {n: p.grad.double().norm().item() for n, p in run.trained.items() if p.grad is not None}
-if team.rank == 0:
+if distributed.rank == 0:
     print(json.dumps(grads))
 """
 

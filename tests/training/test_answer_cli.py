@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 import seedvideo
-from seedvideo.model.backends.base import Pointer
+from seedvideo.model.backends.base import SupportsPointing
 from seedvideo.training.answer_cli import app
 from tests.synthetic_clips import paint
 from tests.training.sample_data import make_data
@@ -43,7 +43,7 @@ def test_from_photos_to_a_checkpoint_that_answers(tmp_path: Path) -> None:
 
     model = seedvideo.load(str(out))
     assert model.sha256 == made["sha256"] != seedvideo.load("nano").sha256
-    assert isinstance(model, Pointer) and model.points
+    assert isinstance(model, SupportsPointing) and model.can_point
     clip = paint(tmp_path / "clip.mp4", ["red", "green"])
     answer = seedvideo.ask(clip, "Which?", options=["red", "blue"], model=model).answer
     assert answer is not None

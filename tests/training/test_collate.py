@@ -8,26 +8,26 @@ import torch
 from seedvideo.model.metadata import ANSWER_ID, END_ID, IMAGE_ID
 from seedvideo.model.seedvl import SeedVL
 from seedvideo.training.collate import Batch, attention_mask, collate
-from seedvideo.training.data import Row
+from seedvideo.training.data import CaptionRow
 from tests.training.sample_data import VOCABULARY, encode, make_model, make_views
 
 VIEWS = make_views(4, [(64, 128)])
 PICTURES = torch.randint(0, 256, (4, 64, 128, 3), generator=torch.Generator().manual_seed(1)).to(
     torch.uint8
 )
-LONG = Row(((0, 0), (1, 0)), (Fraction(0), Fraction(3, 2)), ("red", "a longer answer", "b"))
-SHORT = Row(((2, 0),), (Fraction(0),), ("blue",))
+LONG = CaptionRow(((0, 0), (1, 0)), (Fraction(0), Fraction(3, 2)), ("red", "a longer answer", "b"))
+SHORT = CaptionRow(((2, 0),), (Fraction(0),), ("blue",))
 
 
-def batch_of(*rows: Row, drop: float = 0.0) -> Batch:
-    return collate(rows, VIEWS, encode, drop=drop, rng=np.random.default_rng(0))
+def batch_of(*rows: CaptionRow, token_dropout: float = 0.0) -> Batch:
+    return collate(rows, VIEWS, encode, token_dropout=token_dropout, rng=np.random.default_rng(0))
 
 
 def logits(model: SeedVL, batch: Batch) -> torch.Tensor:
     frames = torch.stack([PICTURES[photo] for photo in batch.photos])
     mask = attention_mask(batch.groups, batch.hidden)
     with torch.inference_mode():
-        visual = model.see(list(frames))
+        visual = model.encode_frames(list(frames))
         x = model.embed(batch.ids, visual)
         hidden = model.decoder(x, positions=batch.positions, mask=mask)
         return model.decoder.logits(hidden.flatten(0, 1)[batch.sources])
@@ -37,7 +37,7 @@ def test_packed_answers_equal_answers_alone() -> None:
     model = make_model(VOCABULARY).eval()
     packed = logits(model, batch_of(LONG, SHORT))
     alone = [
-        logits(model, batch_of(Row(row.frames, row.times, (answer,))))
+        logits(model, batch_of(CaptionRow(row.frames, row.times, (answer,))))
         for row in (LONG, SHORT)
         for answer in row.answers
     ]
@@ -61,7 +61,7 @@ def test_positions_go_on_from_the_prompt_in_every_answer() -> None:
 
 
 def test_dropped_visual_tokens_are_seen_by_themselves_alone() -> None:
-    batch = batch_of(LONG, SHORT, drop=1.0)
+    batch = batch_of(LONG, SHORT, token_dropout=1.0)
     seen_by = attention_mask(batch.groups, batch.hidden).sum(dim=1)
     places = batch.ids == IMAGE_ID
     assert bool(places.any())

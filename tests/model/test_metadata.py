@@ -8,11 +8,11 @@ from shutil import copytree
 import pytest
 
 from seedvideo.errors import ModelError
-from seedvideo.model import WEIGHTS, load, prices
+from seedvideo.model import WEIGHTS, load, load_costs
 
 
 def test_prices_are_those_of_the_loaded_model() -> None:
-    cheap, loaded = prices("nano"), load("nano")
+    cheap, loaded = load_costs("nano"), load("nano")
     assert (cheap.name, cheap.sha256, cheap.geometry) == (
         loaded.name,
         loaded.sha256,
@@ -24,7 +24,7 @@ def test_prices_are_those_of_the_loaded_model() -> None:
 
 def test_prices_need_no_torch() -> None:
     code = (
-        "import sys, seedvideo.pipeline; from seedvideo.model import prices; prices(); "
+        "import sys, seedvideo.pipeline; from seedvideo.model import load_costs; load_costs(); "
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -33,7 +33,7 @@ def test_prices_need_no_torch() -> None:
 
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(ModelError) as caught:
-        prices("no-such-model")
+        load_costs("no-such-model")
     assert caught.value.code == "model.unknown"
 
 
@@ -42,5 +42,5 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     with (folder / "tokenizer.json").open("a") as file:
         file.write(" ")
     with pytest.raises(ModelError) as caught:
-        prices(str(folder))
+        load_costs(str(folder))
     assert caught.value.code == "model.checkpoint_invalid"
