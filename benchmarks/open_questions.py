@@ -312,7 +312,7 @@ def table(answers: Sequence[GivenAnswer]) -> str:
     """A row a clip and kind of question, ratios of what was asked."""
     lines = [
         "| clip | questions | asked | answered, sure | answered, not sure | no answer |"
-        " no whole phrase | of these told as sure |",
+        " incomplete phrase | of these sure |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     rows = Counter((one.clip, one.question in DESCRIBE) for one in answers)
