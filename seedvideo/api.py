@@ -22,7 +22,7 @@ from seedvideo.config import (
 )
 from seedvideo.errors import ConfigError
 from seedvideo.media.sharing import SharedLock, SharedSteps
-from seedvideo.media.source import VideoInput, name_of, show_path
+from seedvideo.media.source import VideoInput, display_path, name_of
 from seedvideo.model.backends.base import Backend, TokenCosts
 from seedvideo.model_tasks import DEFAULT_TOP, Captioning, Grounding, QuestionAnswering, TaskKind
 from seedvideo.pipeline import as_video, check_model, plan_window, run_task
@@ -109,9 +109,9 @@ def frames(video: Video | VideoInput, plan: Plan) -> Frames:
     """
     check_kind("plan", plan, Plan, "a plan, as seedvideo.plan returns it")
     if isinstance(video, Video):
-        lock, shown = video.reader.lock, show_path(video.source)
+        lock, shown = video.reader.lock, display_path(video.source)
     else:
-        lock, shown = SharedLock(), show_path(name_of(video))
+        lock, shown = SharedLock(), display_path(name_of(video))
     return SharedSteps(_frames(video, plan), lock, shown)
 
 

@@ -10,45 +10,45 @@ from seedvideo.errors import OptionTypeError
 def check_int(name: str, value: object) -> None:
     """Raise `OptionTypeError` unless a value is a whole number or None."""
     if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__")):
-        raise _wrong(name, value, "a whole number")
+        raise _type_error(name, value, "a whole number")
 
 
 def check_count(name: str, value: object) -> None:
     """Raise `OptionTypeError` unless a value is a whole number."""
     if value is None:
-        raise _wrong(name, value, "a whole number")
+        raise _type_error(name, value, "a whole number")
     check_int(name, value)
 
 
 def check_switch(name: str, value: object) -> None:
     """Raise `OptionTypeError` unless a value is True or False."""
     if not isinstance(value, bool):
-        raise _wrong(name, value, "True or False")
+        raise _type_error(name, value, "True or False")
 
 
 def check_number(name: str, value: object) -> None:
     """Raise `OptionTypeError` unless a value is a real number or None."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
-        raise _wrong(name, value, "a number")
+        raise _type_error(name, value, "a number")
 
 
 def check_amount(name: str, value: object) -> None:
     """Raise `OptionTypeError` unless a value is a real number."""
     if value is None:
-        raise _wrong(name, value, "a number")
+        raise _type_error(name, value, "a number")
     check_number(name, value)
 
 
 def check_path(name: str, value: object) -> None:
     """Raise `OptionTypeError` unless a value is the name of a file or folder, or None."""
     if value is not None and not isinstance(value, str | os.PathLike):
-        raise _wrong(name, value, "a name of a file or folder, or None")
+        raise _type_error(name, value, "a file or folder name, or None")
 
 
 def check_text(name: str, value: object) -> None:
     """Raise `OptionTypeError` unless a value is a text."""
     if not isinstance(value, str):
-        raise _wrong(name, value, "a text")
+        raise _type_error(name, value, "a text")
 
 
 def check_texts(name: str, value: object) -> None:
@@ -58,20 +58,20 @@ def check_texts(name: str, value: object) -> None:
         or not isinstance(value, Sequence)
         or not all(isinstance(each, str) for each in value)
     ):
-        raise _wrong(name, value, "a list of texts")
+        raise _type_error(name, value, "a list of texts")
 
 
 def check_kind(name: str, value: object, kind: type, what: str) -> None:
     """Raise `OptionTypeError` unless a value is an instance of ``kind``, which is ``what``."""
     if not isinstance(value, kind):
-        raise _wrong(name, value, what)
+        raise _type_error(name, value, what)
 
 
-def _wrong(name: str, value: object, expected: str) -> OptionTypeError:
-    shown = " ".join(repr(value).split())  # Of an array it has several lines.
-    shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
+def _type_error(name: str, value: object, expected: str) -> OptionTypeError:
+    text = " ".join(repr(value).split())  # Of an array it has several lines.
+    text = text if len(text) <= 80 else f"{text[:77]}..."
     return OptionTypeError(
         "config.type",
-        f"{name} is {shown} ({type(value).__name__}), expected {expected}",
-        hint="help() of the function lists its arguments and their types",
+        f"{name} is {text} ({type(value).__name__}), expected {expected}",
+        hint="see help() of the function for its arguments and their types",
     )

@@ -99,18 +99,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     return is_limited and any(words in text for words in _NO_MEMORY_UNDER_A_LIMIT)
 
 
-def blamed(error: Exception) -> Exception:
+def resolve_error(error: Exception) -> Exception:
     """Return the error of ours for one that the environment caused; any other as it is."""
     if isinstance(error, SeedVideoError):
         return error
-    return _of_the_environment(error) or error
+    return _environment_error(error) or error
 
 
-def _of_the_environment(error: Exception) -> SeedVideoError | None:
+def _environment_error(error: Exception) -> SeedVideoError | None:
     if is_out_of_memory(error):
         return ResourceError(
             "system.out_of_memory",
-            "more memory is needed than there is, or than a limit allows",
+            "more memory is needed than is available, or than a limit allows",
             hint="close other programs, or raise the limit (ulimit -v)",
         )
     number = error.errno if isinstance(error, OSError) else None
@@ -133,8 +133,8 @@ def _of_the_environment(error: Exception) -> SeedVideoError | None:
     ):
         return ResourceError(
             "system.too_many_processes",
-            "the system starts no more processes or threads",
-            hint="end other programs, or raise the limit (ulimit -u)",
+            "the system cannot start more processes or threads",
+            hint="close other programs, or raise the limit (ulimit -u)",
             retryable=True,
         )
     if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -142,7 +142,7 @@ def _of_the_environment(error: Exception) -> SeedVideoError | None:
         return OutputError(
             "output.disk_full",
             f"cannot write{where}: {os.strerror(number or 0).lower()}",
-            hint="make space, or raise the limit (ulimit -f), then run it again",
+            hint="free some space, or raise the limit (ulimit -f), then run it again",
             retryable=True,
         )
     return None

@@ -20,7 +20,7 @@ Each error has a stable ``code`` for programs, a ``message`` for people (what an
 from collections.abc import Iterable
 from typing import ClassVar, Final
 
-_LONGEST_CHOICE: Final = 100
+_MAX_CHOICE_CHARS: Final = 100
 """Longest text that is compared with the choices: the comparison takes quadratic time."""
 
 
@@ -141,7 +141,7 @@ def suggestion(given: object, choices: Iterable[object]) -> str:
     # Only wrong values pay for the import.
     from difflib import get_close_matches
 
-    if not isinstance(given, str) or len(given) > _LONGEST_CHOICE:
+    if not isinstance(given, str) or len(given) > _MAX_CHOICE_CHARS:
         return ""
     folded = {choice.casefold(): choice for choice in choices if isinstance(choice, str)}
     wrong = given.strip().casefold()

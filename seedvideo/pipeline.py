@@ -220,7 +220,7 @@ def _decode_costs_for(clip: Video, policy: PolicyName) -> DecodeCosts | None:
     """Count decoding costs for ``adaptive``, which has read the packets anyway."""
     if policy != "adaptive" or len(clip.times) == 1:
         return None
-    return compute_decode_costs(clip.reader.packets.places, clip.keyframes)
+    return compute_decode_costs(clip.reader.packets.positions, clip.keyframes)
 
 
 def _find_changes(clip: Video, sampling: SamplingConfig) -> Sequence[Change]:

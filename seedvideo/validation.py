@@ -40,7 +40,7 @@ def explain(error: "ValidationError", *, root: str = "") -> str:
         parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
         key = _printable(root + "".join(parts))
     else:
-        key = _printable(".".join(str(part) for part in first["loc"])) or "the whole"
+        key = _printable(".".join(str(part) for part in first["loc"])) or "the document"
     kind, context = first["type"], first.get("ctx", {})
     if kind == "missing":
         return f"{key} is missing"
@@ -78,7 +78,7 @@ def _shown(value: object) -> str:
         text = _REPR.repr(value) if isinstance(value, list | tuple | dict) else repr(value)
     except ValueError:
         # Python refuses to write a whole number of more than a few thousand digits.
-        text = "a value that is too long to show"
+        text = "a value that is too long to display"
     text = _printable(text)
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."
 

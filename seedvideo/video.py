@@ -18,8 +18,8 @@ from seedvideo.arguments import check_kind, check_number, check_path, check_text
 from seedvideo.config import DEFAULT_LIMITS, AnalysisMethod, Limits, SamplingConfig
 from seedvideo.errors import DecodeError, PlanError, SeedVideoError
 from seedvideo.media.reader import DecoderName, StrategyName, VideoReader, open_video
-from seedvideo.media.sharing import SharedSteps, not_picklable
-from seedvideo.media.source import VideoInput, show_path
+from seedvideo.media.sharing import SharedSteps, not_picklable_error
+from seedvideo.media.source import VideoInput, display_path
 from seedvideo.media.types import Frame, MediaInfo, Target
 from seedvideo.sampler.analysis import Analysis, analyze
 from seedvideo.sampler.analysis_cache import load_or_analyze
@@ -146,7 +146,7 @@ class Video:
                     "plan.invalid",
                     f"the plan is of another video: this one has no frame at {planned.pts} s",
                 )
-        return SharedSteps(self._frames(plan), self.reader.lock, show_path(self.source))
+        return SharedSteps(self._frames(plan), self.reader.lock, display_path(self.source))
 
     def _frames(self, plan: Plan) -> Frames:
         with closing(iter_planned_frames(self.reader, [plan])) as steps:
@@ -169,7 +169,7 @@ class Video:
         self.close()
 
     def __reduce__(self) -> str:
-        raise not_picklable("an open video")
+        raise not_picklable_error("an open video")
 
     def _repr_html_(self) -> str:
         """Show the video in a notebook: its facts, and some frames with their times and tokens."""

@@ -7,9 +7,15 @@ import numpy as np
 
 from seedvideo.config import DEFAULT_LIMITS
 from seedvideo.media import MediaInfo
-from seedvideo.media.decoder import NO_END, LookSize, LookSpan, Tally, Wanted
-from seedvideo.media.demuxer import Origin
-from seedvideo.media.file_probe import describe
+from seedvideo.media.decoder import (
+    UNBOUNDED,
+    DecodeStats,
+    FrameRequest,
+    ThumbnailSpan,
+    ThumbnailSpec,
+)
+from seedvideo.media.demuxer import SourceSpec
+from seedvideo.media.file_probe import probe_file
 from seedvideo.media.pyav_decoder import PyavDecoder
 from seedvideo.media.source import open_source
 from tests.fixtures import Pixels
@@ -28,39 +34,44 @@ class Shown:
     """Messages by code, of opening and of decoding."""
 
 
-def shown(path: Path, rank: int = 0, *, size: tuple[int, int] | None = None) -> Shown:
+def shown(path: Path, frame_index: int = 0, *, size: tuple[int, int] | None = None) -> Shown:
     """Open a video and decode one frame of it, for the model and as a thumbnail.
 
     Args:
         path: of the file.
-        rank: place of the frame among those of the video.
+        frame_index: place of the frame among those of the video.
         size: width and height of the frame in pixels; ``None`` for those at which it is shown.
     """
     source = open_source(path, limits=DEFAULT_LIMITS, root=None)
     try:
-        origin = Origin(
-            source.descriptor, source.shown, source.kind, source.size_bytes, DEFAULT_LIMITS, None
+        spec = SourceSpec(
+            source.descriptor,
+            source.display_name,
+            source.kind,
+            source.size_bytes,
+            DEFAULT_LIMITS,
+            None,
         )
-        opened = describe(origin, lambda: None)
-        info, tally = opened.info, Tally()
+        opened = probe_file(spec, lambda: None)
+        info, stats = opened.info, DecodeStats()
         width_px, height_px = size or (info.width_px, info.height_px)
-        decoder = PyavDecoder(origin, opened.index, opened.table, opened.orientation, opened.crop)
+        decoder = PyavDecoder(spec, opened.index, opened.table, opened.orientation, opened.crop)
         (picture,) = decoder.pictures(
-            [Wanted(rank, width_px, height_px)],
+            [FrameRequest(frame_index, width_px, height_px)],
             strategy="sequential",
-            alive=lambda: None,
-            tally=tally,
+            heartbeat=lambda: None,
+            stats=stats,
         )
-        small = LookSize(max(2, info.coded_width_px & ~1), max(2, info.coded_height_px & ~1))
-        (thumbnail,) = decoder.looks(
-            [LookSpan(rank, rank + 1, "all")],
+        small = ThumbnailSpec(max(2, info.coded_width_px & ~1), max(2, info.coded_height_px & ~1))
+        (thumbnail,) = decoder.thumbnails(
+            [ThumbnailSpan(frame_index, frame_index + 1, "all")],
             small,
             strategy="sequential",
-            is_rough=False,
-            after=-1,
-            until=NO_END,
-            alive=lambda: None,
-            tally=tally,
+            skip_loop_filter=False,
+            after_frame=-1,
+            end_frame=UNBOUNDED,
+            heartbeat=lambda: None,
+            stats=stats,
         )
     finally:
         source.close()
@@ -69,5 +80,5 @@ def shown(path: Path, rank: int = 0, *, size: tuple[int, int] | None = None) -> 
         info,
         np.frombuffer(picture.rgb, np.uint8).reshape(height_px, width_px, 3),
         luma.reshape(small.height_px, small.width_px),
-        {warning.code: warning.message for warning in (*info.warnings, *tally.warnings)},
+        {warning.code: warning.message for warning in (*info.warnings, *stats.warnings)},
     )

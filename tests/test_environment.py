@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from seedvideo.environment import DECODER_BYTES, address_space_left_bytes, blamed
+from seedvideo.environment import DECODER_BYTES, address_space_left_bytes, resolve_error
 from seedvideo.errors import InputError
 from seedvideo.media import open_video
 from seedvideo.records import error_record
@@ -60,7 +60,7 @@ KINDS: dict[str, Exception] = {
 def test_errors_of_libraries_get_the_code_of_their_cause(code: str) -> None:
     assert error_record(KINDS[code]).code == code
     if code != "internal.error":
-        assert getattr(blamed(KINDS[code]), "hint", "")
+        assert getattr(resolve_error(KINDS[code]), "hint", "")
 
 
 @pytest.mark.parametrize(

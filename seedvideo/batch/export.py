@@ -26,8 +26,8 @@ from seedvideo.batch.manifest import HashSet
 from seedvideo.errors import ConfigError, OutputError
 from seedvideo.records import Record
 from seedvideo.utils.files import (
-    folded,
-    lasting_name,
+    fold_case,
+    stable_name,
     refuse_existing,
     refuse_unwritable,
     safe_stem,
@@ -52,21 +52,21 @@ class SubtitleNames:
         self._names, self._repeated = HashSet(), HashSet()
         for item in items:
             for name in self._choices(item):
-                if not self._names.add(folded(name)):
-                    self._repeated.add(folded(name))
+                if not self._names.add(fold_case(name)):
+                    self._repeated.add(fold_case(name))
 
     def get(self, item: Item) -> str:
         """The file name of a clip."""
         short, with_id, hashed = self._choices(item)
         for name in (short, with_id):
-            if folded(name) not in self._repeated:
+            if fold_case(name) not in self._repeated:
                 return name
         return hashed
 
     def _choices(self, item: Item) -> tuple[str, str, str]:
         stem = safe_stem(PurePosixPath(item.source).stem)
         with_id = safe_stem(f"{stem}-{item.id}")
-        hashed = lasting_name(item.id, extension=self._extension)
+        hashed = stable_name(item.id, extension=self._extension)
         return f"{stem}{self._extension}", f"{with_id}{self._extension}", hashed
 
 

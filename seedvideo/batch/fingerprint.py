@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from seedvideo.batch.inputs import Item
 from seedvideo.config import DEFAULT_LIMITS, Limits
-from seedvideo.media.source import changed, open_source
+from seedvideo.media.source import changed_error, open_source
 from seedvideo.records import SCHEMA_VERSION
 from seedvideo.sampler.policies import SAMPLER_VERSION
 
@@ -67,7 +67,7 @@ def read_content(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMIT
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or (
             done != after.st_size
         ):
-            raise changed(source.shown, "changed while it was read")
+            raise changed_error(source.display_name, "changed while it was read")
         return Content(size=done, mtime_ns=after.st_mtime_ns, sha256=hashed.hexdigest())
     finally:
         source.close()

@@ -35,7 +35,7 @@ from seedvideo.batch.manifest import (
 from seedvideo.batch.manifest_check import validate_manifest
 from seedvideo.errors import BatchError
 from seedvideo.utils.text import printable
-from seedvideo.utils.timecode import read_moment
+from seedvideo.utils.timecode import parse_timecode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -463,4 +463,4 @@ def _parse_time(row: Mapping[str, Any], name: str) -> Fraction | None:
         return None
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"{name} is not a time")
-    return read_moment(str(value))
+    return parse_timecode(str(value))

@@ -37,7 +37,7 @@ from seedvideo.model_tasks import DEFAULT_TOP, TaskKind
 from seedvideo.tasks.grounding import clean_query
 from seedvideo.tasks.question_answering import Question
 from seedvideo.utils.text import printable
-from seedvideo.utils.timecode import read_moment
+from seedvideo.utils.timecode import parse_timecode
 from seedvideo.validation import explain
 
 _SHARD_PATTERN: Final = re.compile(r"([0-9]{1,6})/([0-9]{1,6})", re.ASCII)
@@ -104,7 +104,7 @@ def _parse_time(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return value
     text = str(value)
-    return Fraction(text) if "/" in text else read_moment(text)
+    return Fraction(text) if "/" in text else parse_timecode(text)
 
 
 def _parse_shard(value: object) -> object:

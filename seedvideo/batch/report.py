@@ -26,7 +26,7 @@ from seedvideo.batch.journal_rows import JournalEntry, to_record
 from seedvideo.batch.progress import describe_job, format_duration, throughput
 from seedvideo.batch.report_html import INDEX, Overview, Page, displayed_state, render_page
 from seedvideo.errors import OutputError
-from seedvideo.utils.files import make_folder, refuse_existing, sync_folder, unwritten
+from seedvideo.utils.files import make_folder, refuse_existing, sync_folder, write_error
 
 MAX_PAGE_CLIPS: Final = 500
 """Maximum clips on one page: with contact sheets of about 50 kB each, a full page has 35 MB."""
@@ -167,7 +167,7 @@ def atomic_directory(folder: Path, *, overwrite: bool) -> Iterator[Path]:
         finally:
             shutil.rmtree(temporary)
     except OSError as error:
-        raise unwritten(folder, error) from error
+        raise write_error(folder, error) from error
 
 
 def _move(temporary: Path, folder: Path, earlier: list[str]) -> None:

@@ -26,7 +26,7 @@ from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job
 from seedvideo.environment import is_out_of_memory, limit_memory
 from seedvideo.errors import InputError, SeedVideoError
-from seedvideo.media.source import show_path
+from seedvideo.media.source import display_path
 from seedvideo.media.worker_client import WORKER
 from seedvideo.model.backends.base import Backend, TokenCosts
 from seedvideo.utils.fork_server import start_server
@@ -243,7 +243,7 @@ def _check_unchanged(source: str, content: fingerprint.Content) -> None:
     if not is_same:
         raise InputError(
             "input.changed",
-            f"{show_path(source)} changed while it was read",
+            f"{display_path(source)} changed while it was read",
             hint="wait until the file is complete, then run again",
             retryable=True,
         )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from seedvideo.environment import blamed
+from seedvideo.environment import resolve_error
 from seedvideo.errors import OutputError, SeedVideoError, suggestion
 from seedvideo.utils.text import printable
 
@@ -121,16 +121,16 @@ class Talk:
             error: ours, or a bug; the traceback is shown only to those who ask (``-v``).
             source: the file it is about, named if the message does not name it.
         """
-        error = blamed(error)
+        error = resolve_error(error)
         if isinstance(error, SeedVideoError):
             message, code, hint = error.message, error.code, error.hint
         else:
             message = f"internal error: {type(error).__name__}: {error}"
             code, hint = "internal.error", "a bug of seedvideo: -v shows the traceback to report"
         if source:
-            from seedvideo.media.source import show_path
+            from seedvideo.media.source import display_path
 
-            shown = show_path(source)
+            shown = display_path(source)
             message = message if shown in message else f"{shown}: {message}"
         self._line(f"error: {message} [{code}]")
         if hint:

@@ -86,10 +86,10 @@ def parse_options(text: str) -> list[str]:
 
 def parse_time(text: str) -> Fraction:
     """A moment: seconds such as ``90`` or ``12.5``, or ``1:30`` or ``1:02:03.5``, exact."""
-    from seedvideo.utils.timecode import read_moment
+    from seedvideo.utils.timecode import parse_timecode
 
     try:
-        return read_moment(text)
+        return parse_timecode(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 

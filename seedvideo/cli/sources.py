@@ -17,7 +17,7 @@ from seedvideo.batch.inputs import Item
 from seedvideo.cli.console import COULD_NOT_START, SOME_FAILED, WRONG_USAGE, Talk
 from seedvideo.cli.output import NOWHERE, Sink
 from seedvideo.errors import BatchError, ConfigError, InputError, SeedVideoError
-from seedvideo.utils.files import absolute
+from seedvideo.utils.files import absolute_path
 from seedvideo.utils.text import printable
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def read_rows(words: Sequence[str], *, talk: Talk) -> list[Row]:
         for word in words:
             for row in _rows_of(word):
                 if isinstance(row, Item):
-                    rows.setdefault((absolute(row.source), repr(row.words)), row)
+                    rows.setdefault((absolute_path(row.source), repr(row.words)), row)
                 else:
                     rows[row.name] = row
     if not rows:

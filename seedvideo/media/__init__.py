@@ -1,7 +1,7 @@
-"""From a file name to exact frame times and sized RGB frames, safely.
+"""Media access: from a file name to exact frame times and sized RGB frames, safely.
 
-``open_video`` gives a `VideoReader`: its ``info``, its ``times``, its ``frames`` at wanted times.
-FFmpeg is never loaded into the calling process. Knows nothing of tokens, plans or models.
+``open_video`` returns a `VideoReader`: its ``info``, its ``times``, its ``frames`` at given times.
+The calling process never loads FFmpeg.
 """
 
 from seedvideo.media.reader import DecoderName, StrategyName, VideoReader, open_video, probe

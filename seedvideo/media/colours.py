@@ -1,9 +1,8 @@
-"""From luma and chroma to RGB: which matrix a frame's number stands for (ITU-T H.273, table 4).
+"""Conversion from luma and chroma to RGB: the matrix that a frame states (ITU-T H.273, table 4).
 
 swscale converts with six matrices and refuses every other number. Some of those are computed here,
-on the small picture; for the rest the usual matrix of the picture's size stands in, and the viewer
-is warned. Transfer characteristics and primaries are not converted. Runs in the decoding process
-only.
+on the small picture; for the rest the usual matrix of the picture's size is used, with a warning.
+Transfer characteristics and primaries are not converted. Runs in the decode process only.
 """
 
 from dataclasses import dataclass
@@ -79,28 +78,28 @@ class Conversion:
 _AS_STATED: Final = Conversion()
 
 
-def conversion_of(frame: VideoFrame) -> Conversion:
+def choose_conversion(frame: VideoFrame) -> Conversion:
     """Choose how a frame becomes RGB, by what it states."""
     number, name = int(frame.colorspace), frame.format.name
     if number in _BY_SWSCALE and not name.startswith(_GREY):
         return _AS_STATED
     is_hd = frame.width >= 1280 or frame.height > 576
     usual = Colorspace.ITU709 if is_hd else Colorspace.ITU601
-    full = _has_all_levels(frame)
-    return _choose(number, int(frame.color_primaries), name, usual, has_all_levels=full)
+    full = _is_full_range(frame)
+    return _choose(number, int(frame.color_primaries), name, usual, is_full_range=full)
 
 
 @cache
 def _choose(
-    number: int, primaries: int, name: str, usual: Colorspace, *, has_all_levels: bool
+    number: int, primaries: int, name: str, usual: Colorspace, *, is_full_range: bool
 ) -> Conversion:
     pixels = VideoFormat(name)
-    if name.startswith(_GREY) and not has_all_levels:
+    if name.startswith(_GREY) and not is_full_range:
         # swscale takes the levels of every grey picture for all that there are.
         return Conversion(Colorspace.ITU601, ((1.0, 0.0, 0.0),) * 3)
     if pixels.is_rgb or pixels.has_palette or name.startswith((*_GREY, _BLACK_AND_WHITE)):
         return Conversion(None if number in (_RGB, *_BY_SWSCALE) else Colorspace.ITU601)
-    rows = _rows(number, primaries, pixels)
+    rows = _matrix_rows(number, primaries, pixels)
     if rows is not None and number != _DERIVED_CL:
         return Conversion(Colorspace.ITU601, rows)
     if rows is not None:
@@ -117,7 +116,7 @@ def _choose(
     return Conversion(matrix, rows, MediaWarning("media.colour_matrix", message))
 
 
-def _rows(number: int, primaries: int, pixels: VideoFormat) -> Rows | None:
+def _matrix_rows(number: int, primaries: int, pixels: VideoFormat) -> Rows | None:
     """Return a matrix that swscale does not know (ITU-T H.273, section 8.3)."""
     if number in (_DERIVED, _DERIVED_CL) and primaries in _PRIMARIES:
         return _rows_of_weights(*_weights(primaries))
@@ -167,7 +166,7 @@ def _determinant(a: Point, b: Point, c: Point) -> float:
     )
 
 
-def paint(
+def convert_to_rgb(
     frame: VideoFrame, width_px: int, height_px: int, rows: Rows, reformatter: VideoReformatter
 ) -> bytes:
     """Return the picture as rows of RGB bytes, made with a matrix that swscale does not know.
@@ -183,7 +182,7 @@ def paint(
 
     pixels = frame.format
     bits, is_grey = pixels.components[0].bits, pixels.name.startswith(_GREY)
-    levels = ColorRange.JPEG if _has_all_levels(frame) else ColorRange.MPEG
+    levels = ColorRange.JPEG if _is_full_range(frame) else ColorRange.MPEG
     deep = reformatter.reformat(
         frame,
         width_px,
@@ -212,8 +211,8 @@ def paint(
     return bytes(np.clip(np.rint(255 * rgb), 0, 255).astype(np.uint8))
 
 
-def _has_all_levels(frame: VideoFrame) -> bool:
-    """Tell whether black and white are the lowest and the highest level."""
+def _is_full_range(frame: VideoFrame) -> bool:
+    """Return whether black and white are the lowest and the highest level."""
     name = frame.format.name
     if name.startswith(_GREY):
         return frame.color_range != ColorRange.MPEG

@@ -1,14 +1,12 @@
-"""The boxes of MP4, QuickTime and HEIF files (ISO/IEC 14496-12, section 4.2).
-
-Reads only headers, at given places and a bounded number of them, so that a hostile file costs no
-more than a tenth of a second. Knows nothing of FFmpeg, and decodes nothing.
-
-What a container states about the shown part of its pictures, read from the file's own bytes.
+"""Container headers that PyAV does not expose: MP4 and HEIF boxes, and Matroska elements.
 
 FFmpeg reads these fields, but PyAV 18 does not expose them: the clean aperture of MP4 and
 QuickTime tracks (ISO/IEC 14496-12, section 12.1.4) and of HEIF items (ISO/IEC 23008-12), and the
-PixelCrop elements of Matroska (RFC 9559, section 5.1.4.1.28). Reads only headers, a few bytes each,
-and a bounded number of them: a file that makes no sense gives `None`. Decodes nothing.
+PixelCrop elements of Matroska (RFC 9559, section 5.1.4.1.28). Boxes are those of ISO/IEC 14496-12,
+section 4.2.
+
+Reads only headers, at given offsets, a few bytes each and a bounded number of them, so a hostile
+file costs at most a tenth of a second. A malformed file yields `None`.
 """
 
 import os
@@ -19,7 +17,7 @@ from fractions import Fraction
 from itertools import islice
 from typing import Final
 
-_MOST_READS: Final = 50_000
+_MAX_READS: Final = 50_000
 """Places of a file that are read: far above what real files need, and a tenth of a second."""
 
 _TRACK_HEADER_BYTES: Final = 96
@@ -39,12 +37,12 @@ class HeaderFile:
     size_bytes: int
     reads: int = 0
 
-    def read(self, place: int, count: int) -> bytes:
+    def read(self, offset: int, count: int) -> bytes:
         """Return so many bytes, fewer at the end of the file; none once there were too many."""
         self.reads += 1
-        if not 0 <= place < self.size_bytes or self.reads > _MOST_READS:
+        if not 0 <= offset < self.size_bytes or self.reads > _MAX_READS:
             return b""
-        return os.pread(self.descriptor, count, place)
+        return os.pread(self.descriptor, count, offset)
 
 
 @dataclass(frozen=True)
@@ -53,19 +51,19 @@ class Box:
 
     Args:
         kind: four bytes; empty for all of a file.
-        place: where the box begins.
+        offset: where the box begins.
         first: where its content begins.
         end: where its content ends.
     """
 
     kind: bytes
-    place: int
+    offset: int
     first: int
     end: int
 
-    def behind(self, count: int) -> "Box":
+    def skip_bytes(self, count: int) -> "Box":
         """Return the same box without the first bytes of its content."""
-        return Box(self.kind, self.place, self.first + count, self.end)
+        return Box(self.kind, self.offset, self.first + count, self.end)
 
 
 @dataclass(frozen=True)
@@ -83,39 +81,39 @@ class TrackHeader:
     sides_px: tuple[Fraction, Fraction]
 
 
-def whole(size_bytes: int) -> Box:
+def file_box(size_bytes: int) -> Box:
     """Return all of a file as the parent of its outermost boxes."""
     return Box(b"", 0, 0, size_bytes)
 
 
-def boxes(file: HeaderFile, parent: Box) -> Iterator[Box]:
+def iter_boxes(file: HeaderFile, parent: Box) -> Iterator[Box]:
     """Yield the child boxes of a box, as far as they make sense."""
-    place = parent.first
+    offset = parent.first
     while True:
-        head = file.read(place, 16)
-        if len(head) < 8 or place + 8 > parent.end:
+        head = file.read(offset, 16)
+        if len(head) < 8 or offset + 8 > parent.end:
             return
         size, kind = struct.unpack(">I4s", head[:8])
-        first = place + 8
+        first = offset + 8
         if size == 1:
             if len(head) < 16:
                 return
-            size, first = struct.unpack(">Q", head[8:])[0], place + 16
-        end = parent.end if size == 0 else place + size
+            size, first = struct.unpack(">Q", head[8:])[0], offset + 16
+        end = parent.end if size == 0 else offset + size
         if end < first or end > parent.end:
             return
-        yield Box(kind, place, first, end)
-        place = end
+        yield Box(kind, offset, first, end)
+        offset = end
 
 
-def child(file: HeaderFile, parent: Box, kind: bytes) -> Box | None:
+def find_child(file: HeaderFile, parent: Box, kind: bytes) -> Box | None:
     """Return the first child box of a type; None if there is none."""
-    return next((box for box in boxes(file, parent) if box.kind == kind), None)
+    return next((box for box in iter_boxes(file, parent) if box.kind == kind), None)
 
 
 def read_track_header(file: HeaderFile, track: Box) -> TrackHeader | None:
     """Read the header of a track; None if it has none, or a part of one."""
-    header = child(file, track, b"tkhd")
+    header = find_child(file, track, b"tkhd")
     if header is None:
         return None
     data = file.read(header.first, min(header.end - header.first, _TRACK_HEADER_BYTES))
@@ -132,9 +130,9 @@ def read_track_header(file: HeaderFile, track: Box) -> TrackHeader | None:
 _SAME_ASPECT: Final = Fraction(1, 1000)
 """Relative difference up to which an aspect ratio is the one that FFmpeg worked out."""
 
-_MOST_OF_AN_ASPECT: Final = 10_000
+_MAX_ASPECT_DENOMINATOR: Final = 10_000
 
-_MOST_TABLES: Final = 4
+_MAX_TABLES: Final = 4
 """Of the properties of items: one for each version and width of numbers."""
 
 _SAMPLE_ENTRY_BYTES: Final = 86
@@ -169,7 +167,7 @@ class StatedWindow:
         numbers = [f"{float(n):g}" for n in (*sides, self.left_px, self.top_px)]
         return "the stated window of {}x{} px at ({}, {})".format(*numbers)
 
-    def mend_aspect(self, aspect: Fraction) -> Fraction:
+    def correct_aspect(self, aspect: Fraction) -> Fraction:
         """Return the width of a stored pixel over its height.
 
         Where an MP4 file states no aspect ratio, FFmpeg divides the size at which the track is
@@ -185,10 +183,10 @@ class StatedWindow:
         if abs(aspect * high / wide - 1) > _SAME_ASPECT:
             return aspect
         window = (self.right_px - self.left_px) / (self.bottom_px - self.top_px)
-        return (wide / window).limit_denominator(_MOST_OF_AN_ASPECT) or aspect
+        return (wide / window).limit_denominator(_MAX_ASPECT_DENOMINATOR) or aspect
 
     @property
-    def is_whole(self) -> bool:
+    def covers_picture(self) -> bool:
         """Whether the window is all of the picture."""
         edges = [self.left_px, self.top_px, self.right_px, self.bottom_px]
         return edges == [0, 0, self.width_px, self.height_px]
@@ -215,10 +213,10 @@ def read_mp4_window(descriptor: int, size_bytes: int, track: int) -> StatedWindo
         The window; ``None`` if the track states none or cannot be found.
     """
     file = HeaderFile(descriptor, size_bytes)
-    movie = child(file, whole(size_bytes), b"moov")
+    movie = find_child(file, file_box(size_bytes), b"moov")
     if movie is None:
         return None
-    for box in boxes(file, movie):
+    for box in iter_boxes(file, movie):
         header = read_track_header(file, box) if box.kind == b"trak" else None
         if header is not None and header.number == track:
             return _track_window(file, box, header.sides_px if all(header.sides_px) else None)
@@ -230,23 +228,23 @@ def _track_window(
 ) -> StatedWindow | None:
     table: Box | None = track
     for name in (b"mdia", b"minf", b"stbl", b"stsd"):
-        table = None if table is None else child(file, table, name)
+        table = None if table is None else find_child(file, table, name)
     if table is None:
         return None
     # Behind the version, the flags and the number of entries. Where a track has several kinds of
     # sample, the first one's aperture counts, as its size does.
-    entry = next(boxes(file, table.behind(8)), None)
+    entry = next(iter_boxes(file, table.skip_bytes(8)), None)
     if entry is None or entry.first + _SAMPLE_ENTRY_BYTES - 8 > entry.end:
         return None
     sides = file.read(entry.first + 24, 4)
     if len(sides) < 4:
         return None
     width_px, height_px = struct.unpack(">2H", sides)
-    inside = entry.behind(_SAMPLE_ENTRY_BYTES - 8)
-    aperture = child(file, inside, b"clap")
+    inside = entry.skip_bytes(_SAMPLE_ENTRY_BYTES - 8)
+    aperture = find_child(file, inside, b"clap")
     if aperture is None:
         return None
-    if child(file, inside, b"pasp") is not None:
+    if find_child(file, inside, b"pasp") is not None:
         display = None
     return _aperture_window(file, aperture, width_px, height_px, display)
 
@@ -262,19 +260,19 @@ def read_heif_window(descriptor: int, size_bytes: int) -> StatedWindow | None:
         The window; ``None`` if the item states none.
     """
     file = HeaderFile(descriptor, size_bytes)
-    meta = child(file, whole(size_bytes), b"meta")
+    meta = find_child(file, file_box(size_bytes), b"meta")
     if meta is None:
         return None
-    meta = meta.behind(4)  # The version and the flags.
-    primary, properties = child(file, meta, b"pitm"), child(file, meta, b"iprp")
+    meta = meta.skip_bytes(4)  # The version and the flags.
+    primary, properties = find_child(file, meta, b"pitm"), find_child(file, meta, b"iprp")
     if primary is None or properties is None:
         return None
     data = file.read(primary.first, 8)
     item = int.from_bytes(data[4:8] if data[:1] > b"\x00" else data[4:6])
-    container = child(file, properties, b"ipco")
+    container = find_child(file, properties, b"ipco")
     if container is None:
         return None
-    every = list(boxes(file, container))
+    every = list(iter_boxes(file, container))
     own = [every[i - 1] for i in _properties_of(file, properties, item) if 0 < i <= len(every)]
     aperture = next((box for box in own if box.kind == b"clap"), None)
     extent = next((box for box in own if box.kind == b"ispe"), None)
@@ -290,24 +288,24 @@ def read_heif_window(descriptor: int, size_bytes: int) -> StatedWindow | None:
 def _properties_of(file: HeaderFile, properties: Box, item: int) -> list[int]:
     """Return the numbers of an item's properties, counted from 1 (ISO/IEC 23008-12, 9.3)."""
     found: list[int] = []
-    tables = (box for box in boxes(file, properties) if box.kind == b"ipma")
-    for box in islice(tables, _MOST_TABLES):
+    tables = (box for box in iter_boxes(file, properties) if box.kind == b"ipma")
+    for box in islice(tables, _MAX_TABLES):
         data = file.read(box.first, min(box.end - box.first, 1 << 20))
         id_bytes = 4 if data[:1] > b"\x00" else 2
-        place_bytes = 2 if data[3:4] and data[3] & 1 else 1
-        place = 8
-        while place < len(data):
-            number = int.from_bytes(data[place : place + id_bytes])
-            place += id_bytes
-            count = int.from_bytes(data[place : place + 1])
-            place += 1
+        index_bytes = 2 if data[3:4] and data[3] & 1 else 1
+        offset = 8
+        while offset < len(data):
+            number = int.from_bytes(data[offset : offset + id_bytes])
+            offset += id_bytes
+            count = int.from_bytes(data[offset : offset + 1])
+            offset += 1
             if number == item:
                 # The highest bit only says that the property must be understood.
-                mask = (1 << (8 * place_bytes - 1)) - 1
+                mask = (1 << (8 * index_bytes - 1)) - 1
                 for k in range(count):
-                    at = place + k * place_bytes
-                    found.append(int.from_bytes(data[at : at + place_bytes]) & mask)
-            place += count * place_bytes
+                    at = offset + k * index_bytes
+                    found.append(int.from_bytes(data[at : at + index_bytes]) & mask)
+            offset += count * index_bytes
     return found
 
 
@@ -354,20 +352,20 @@ _CROP_RIGHT: Final = 0x54DD
 _VIDEO_TYPE: Final = 1
 
 
-def read_matroska_window(descriptor: int, size_bytes: int, place: int) -> StatedWindow | None:
+def read_matroska_window(descriptor: int, size_bytes: int, track_index: int) -> StatedWindow | None:
     """Read the cropping of a Matroska or WebM track.
 
     Args:
         descriptor: the open file.
         size_bytes: size of the file.
-        place: of the track among the video tracks, from 0 on.
+        track_index: index of the track among the video tracks, from 0.
 
     Returns:
         The window; ``None`` if the track cannot be found.
     """
     file = HeaderFile(descriptor, size_bytes)
-    whole = _Element(0, 0, size_bytes)
-    segment = next((each for each in _elements(file, whole) if each.kind == _SEGMENT), None)
+    root = _Element(0, 0, size_bytes)
+    segment = next((each for each in _elements(file, root) if each.kind == _SEGMENT), None)
     tracks = None if segment is None else _find_tracks(file, segment)
     if tracks is None:
         return None
@@ -378,9 +376,9 @@ def read_matroska_window(descriptor: int, size_bytes: int, place: int) -> Stated
         # FFmpeg makes no stream of a track without a codec.
         if _number(file, values.get(_TRACK_TYPE)) != _VIDEO_TYPE or _CODEC not in values:
             continue
-        if place == 0:
+        if track_index == 0:
             return _video_window(file, values[_VIDEO]) if _VIDEO in values else None
-        place -= 1
+        track_index -= 1
     return None
 
 
@@ -390,7 +388,7 @@ def _find_tracks(file: HeaderFile, segment: _Element) -> _Element | None:
         if each.kind == _TRACKS:
             return each
         if each.kind == _SEEK_HEAD:
-            elsewhere = _sought_tracks(file, each)
+            elsewhere = _read_tracks_offset(file, each)
         if each.kind == _CLUSTER and elsewhere is not None:
             break
     if elsewhere is None:
@@ -400,7 +398,7 @@ def _find_tracks(file: HeaderFile, segment: _Element) -> _Element | None:
     return found if found is not None and found.kind == _TRACKS else None
 
 
-def _sought_tracks(file: HeaderFile, head: _Element) -> int | None:
+def _read_tracks_offset(file: HeaderFile, head: _Element) -> int | None:
     """Return where a seek head says that the tracks are, in bytes from the segment's content."""
     for seek in _elements(file, head):
         if seek.kind == _SEEK:
@@ -431,10 +429,10 @@ def _number(file: HeaderFile, element: _Element | None) -> int | None:
 
 def _elements(file: HeaderFile, parent: _Element) -> Iterator[_Element]:
     """Yield the child elements of an EBML element, as far as they make sense."""
-    place = parent.first
+    offset = parent.first
     while True:
-        head = file.read(place, 12)
-        if len(head) < 2 or place >= parent.end:
+        head = file.read(offset, 12)
+        if len(head) < 2 or offset >= parent.end:
             return
         id_bytes = 9 - head[0].bit_length()
         if id_bytes > 4 or len(head) <= id_bytes:
@@ -444,8 +442,8 @@ def _elements(file: HeaderFile, parent: _Element) -> Iterator[_Element]:
             return
         bits = 7 * size_bytes
         size = int.from_bytes(head[id_bytes : id_bytes + size_bytes]) & ((1 << bits) - 1)
-        first = place + id_bytes + size_bytes
+        first = offset + id_bytes + size_bytes
         # A live recording does not know how long its segment or a cluster is.
         end = parent.end if size == (1 << bits) - 1 else min(first + size, parent.end)
         yield _Element(int.from_bytes(head[:id_bytes]), first, end)
-        place = end
+        offset = end

@@ -1,12 +1,8 @@
-"""Cutting native frames to the part of the stored picture that a container says to show.
+"""Cropping: the visible area that container and stream state, applied to decoded frames.
 
-What a bitstream crops is cropped by the decoder already. Frames are cut before they are scaled, so
-what is cut off has no part in any pixel, with one exception: where chroma is stored for pairs of
-pixels, an odd cut leaves half a pair. Runs in the decoding process only.
-
-Which part of the stored picture is shown, and how large: what container and stream say together.
-
-Runs in the decoding process only.
+The decoder already applies the cropping of the bitstream. Frames are cropped before they are
+scaled, so cropped-off pixels do not affect any other, with one exception: where chroma is stored
+for pairs of pixels, an odd crop leaves half a pair. Runs in the decode process only.
 """
 
 import math
@@ -27,7 +23,7 @@ from seedvideo.media.container_boxes import (
     read_matroska_window,
     read_mp4_window,
 )
-from seedvideo.media.demuxer import Origin
+from seedvideo.media.demuxer import SourceSpec
 from seedvideo.media.types import MediaWarning
 
 if TYPE_CHECKING:
@@ -55,30 +51,30 @@ class Crop:
     height_px: int
 
     @property
-    def shown_width_px(self) -> int:
+    def cropped_width_px(self) -> int:
         """Width of what is left."""
         return self.width_px - self.left_px - self.right_px
 
     @property
-    def shown_height_px(self) -> int:
+    def cropped_height_px(self) -> int:
         """Height of what is left."""
         return self.height_px - self.top_px - self.bottom_px
 
-    def scaled_to(self, width_px: int, height_px: int) -> "Crop":
+    def scale_to(self, width_px: int, height_px: int) -> "Crop":
         """Return the cut of pictures of another size; rather too much is cut than too little."""
         if (width_px, height_px) == (self.width_px, self.height_px):
             return self
-        left_px, right_px = _scaled(self.left_px, self.right_px, self.width_px, width_px)
-        top_px, bottom_px = _scaled(self.top_px, self.bottom_px, self.height_px, height_px)
+        left_px, right_px = _scale(self.left_px, self.right_px, self.width_px, width_px)
+        top_px, bottom_px = _scale(self.top_px, self.bottom_px, self.height_px, height_px)
         return Crop(left_px, top_px, right_px, bottom_px, width_px, height_px)
 
 
-def _scaled(before_px: int, after_px: int, side_px: int, new_side_px: int) -> tuple[int, int]:
+def _scale(before_px: int, after_px: int, side_px: int, new_side_px: int) -> tuple[int, int]:
     first = min(math.ceil(before_px * new_side_px / side_px), new_side_px - 1)
     return first, min(math.ceil(after_px * new_side_px / side_px), new_side_px - 1 - first)
 
 
-def crop_to(window: StatedWindow, width_px: int, height_px: int) -> Crop | None:
+def make_crop(window: StatedWindow, width_px: int, height_px: int) -> Crop | None:
     """Return how decoded pictures are cut to what their container says to show.
 
     Args:
@@ -109,7 +105,7 @@ def _side(
 
 
 class Cropper:
-    """Cuts frames; keeps FFmpeg's filter between frames of one kind."""
+    """Cut frames; keeps FFmpeg's filter between frames of one kind."""
 
     def __init__(self, crop: Crop | None) -> None:
         self._crop = crop
@@ -117,7 +113,7 @@ class Cropper:
         self._kind: tuple[str, int, int] | None = None
         self._graph: Graph | None = None
 
-    def cut(self, frame: VideoFrame, matrix: Colorspace | None) -> VideoFrame:
+    def crop(self, frame: VideoFrame, matrix: Colorspace | None) -> VideoFrame:
         """Return the shown part of a frame; its samples are shared, not copied, where possible.
 
         Args:
@@ -126,8 +122,8 @@ class Cropper:
         """
         if self._crop is None:
             return frame
-        crop = self._crop.scaled_to(frame.width, frame.height)
-        if (crop.shown_width_px, crop.shown_height_px) == (frame.width, frame.height):
+        crop = self._crop.scale_to(frame.width, frame.height)
+        if (crop.cropped_width_px, crop.cropped_height_px) == (frame.width, frame.height):
             return frame
         pair = VideoFormat(frame.format.name)
         wide, high = 4 // pair.chroma_width(4), 4 // pair.chroma_height(4)
@@ -142,16 +138,16 @@ class Cropper:
                 interpolation=Interpolation.BICUBIC,
                 threads=1,
             )
-        return self._cut(frame, crop)
+        return self._crop_frame(frame, crop)
 
-    def _cut(self, frame: VideoFrame, crop: Crop) -> VideoFrame:
+    def _crop_frame(self, frame: VideoFrame, crop: Crop) -> VideoFrame:
         from av.filter.graph import Graph  # Most videos do not need it.
 
         kind = (frame.format.name, frame.width, frame.height)
         if self._graph is None or self._kind != kind:
             graph = Graph()
             graph.threads = 1
-            size = f"{crop.shown_width_px}:{crop.shown_height_px}"
+            size = f"{crop.cropped_width_px}:{crop.cropped_height_px}"
             graph.link_nodes(
                 graph.add_buffer(
                     width=frame.width,
@@ -168,7 +164,7 @@ class Cropper:
 
 
 @dataclass(frozen=True)
-class ShownPart:
+class VisibleArea:
     """The part of the stored picture that is shown.
 
     Args:
@@ -186,15 +182,15 @@ class ShownPart:
     warnings: tuple[MediaWarning, ...] = ()
 
 
-def shown_part(
-    stream: VideoStream, first: VideoFrame | None, origin: Origin, *, is_item: bool
-) -> ShownPart:
+def find_visible_area(
+    stream: VideoStream, first: VideoFrame | None, spec: SourceSpec, *, is_item: bool
+) -> VisibleArea:
     """Find out which part of the pictures is shown.
 
     Args:
         stream: the chosen one, whose first picture has been decoded.
         first: that picture, if there is one.
-        origin: the open file.
+        spec: the open file.
         is_item: whether the stream is a still picture of a HEIF file and not a track.
 
     Raises:
@@ -204,32 +200,32 @@ def shown_part(
     width_px = context.width or (first.width if first else 0)
     height_px = context.height or (first.height if first else 0)
     if not width_px or not height_px:
-        raise MediaError("media.unreadable", f"{origin.shown}: the size of its pictures is unknown")
+        raise MediaError("media.unreadable", f"{spec.display_name}: its picture size is unknown")
     aspect = stream.sample_aspect_ratio or context.sample_aspect_ratio or Fraction(1)
     aspect = aspect if aspect > 0 else Fraction(1)
-    window = _stated_window(stream, origin, is_item=is_item)
-    if window is None or window.is_whole:
-        return ShownPart(width_px, height_px, aspect, None)
-    crop = crop_to(window, width_px, height_px)
+    window = _stated_window(stream, spec, is_item=is_item)
+    if window is None or window.covers_picture:
+        return VisibleArea(width_px, height_px, aspect, None)
+    crop = make_crop(window, width_px, height_px)
     if crop is None:
-        message = (
-            f"{window} does not lie inside pictures of {width_px}x{height_px} px; all is shown"
-        )
+        message = f"{window} does not lie inside the {width_px}x{height_px} px picture; nothing is cropped"
         warning = MediaWarning("media.crop_ignored", message)
-        return ShownPart(width_px, height_px, aspect, None, (warning,))
-    return ShownPart(crop.shown_width_px, crop.shown_height_px, window.mend_aspect(aspect), crop)
+        return VisibleArea(width_px, height_px, aspect, None, (warning,))
+    return VisibleArea(
+        crop.cropped_width_px, crop.cropped_height_px, window.correct_aspect(aspect), crop
+    )
 
 
-def _stated_window(stream: VideoStream, origin: Origin, *, is_item: bool) -> StatedWindow | None:
+def _stated_window(stream: VideoStream, spec: SourceSpec, *, is_item: bool) -> StatedWindow | None:
     container = stream.container
     if not isinstance(container, InputContainer):
         return None
     kinds = container.format.name.split(",")
     if "matroska" in kinds:
-        place = [each.index for each in container.streams.video].index(stream.index)
-        return read_matroska_window(origin.descriptor, origin.size_bytes, place)
+        track_index = [each.index for each in container.streams.video].index(stream.index)
+        return read_matroska_window(spec.descriptor, spec.size_bytes, track_index)
     if "mp4" not in kinds:
         return None
     if is_item:
-        return read_heif_window(origin.descriptor, origin.size_bytes)
-    return read_mp4_window(origin.descriptor, origin.size_bytes, stream.id)
+        return read_heif_window(spec.descriptor, spec.size_bytes)
+    return read_mp4_window(spec.descriptor, spec.size_bytes, stream.id)

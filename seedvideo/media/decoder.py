@@ -1,7 +1,6 @@
-"""The seam at which decoders are exchanged: what one is asked and what it answers.
+"""Decoder interface: the requests that a decoder takes, its results, and its statistics.
 
-Frames are named by rank: their place among the presented frames
-of the stream. Knows nothing of times or files.
+Frames are identified by frame index: their position among the presented frames of the stream.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,7 @@ from seedvideo.config import Limits
 from seedvideo.errors import DecodeError, MediaError
 from seedvideo.media.types import MediaWarning
 
-NO_END: Final = 1 << 62
+UNBOUNDED: Final = 1 << 62
 """Stands for the end of the file, in packets and in frames."""
 
 Strategy = Literal["auto", "sequential", "seek"]
@@ -22,18 +21,18 @@ Strategy = Literal["auto", "sequential", "seek"]
 _MIN_PACKETS_FOR_SHARE: Final = 100
 """Packets from which the share of damaged ones says something."""
 
-Depth = Literal["keys", "references", "all"]
+FrameKinds = Literal["keys", "references", "all"]
 """Which pictures of a span are looked at: those that need no other, those that others need, all.
 
 Not every stream says which pictures others need; then ``references`` gives all."""
 
 
-DEPTHS: Final[tuple[Depth, ...]] = ("keys", "references", "all")
+FRAME_KINDS: Final[tuple[FrameKinds, ...]] = ("keys", "references", "all")
 """From the shallowest to the deepest."""
 
 
 @dataclass(frozen=True)
-class LookSpan:
+class ThumbnailSpan:
     """Frames ``[first, end)``, by rank, that are looked at in small, and how closely.
 
     Raises:
@@ -42,29 +41,29 @@ class LookSpan:
 
     first: int
     end: int
-    depth: Depth
+    frame_kinds: FrameKinds
 
     def __post_init__(self) -> None:
         if not 0 <= self.first < self.end:
-            raise ValueError(f"span of looks [{self.first}, {self.end}) is empty")
+            raise ValueError(f"thumbnail span [{self.first}, {self.end}) is empty")
 
 
 @dataclass(frozen=True)
-class Look:
+class Thumbnail:
     """A small frame as it is stored: the true rank, and planes of luma and halved chroma.
 
     ``planes`` holds 8-bit I420: ``width * height`` bytes of luma, then a quarter of that twice.
     """
 
-    rank: int
+    frame_index: int
     planes: bytes
 
 
 @dataclass(frozen=True)
-class LookSize:
+class ThumbnailSpec:
     """Size of small frames in pixels of the stored picture, both even; and their least spacing.
 
-    ``every`` is in seconds and holds at depth ``references`` only; keyframes are always given.
+    ``interval`` is in seconds and holds at depth ``references`` only; keyframes are always given.
 
     Raises:
         ValueError: if a side is odd or not above 0, or the spacing is below 0.
@@ -72,21 +71,21 @@ class LookSize:
 
     width_px: int
     height_px: int
-    every: Fraction = Fraction(0)
+    interval: Fraction = Fraction(0)
 
     def __post_init__(self) -> None:
         if min(self.width_px, self.height_px) < 2 or self.width_px % 2 or self.height_px % 2:
             size = f"{self.width_px}x{self.height_px}"
-            raise ValueError(f"size of looks is {size}, expected even sides of at least 2")
-        if self.every < 0:
-            raise ValueError(f"spacing of looks is {self.every} s, expected 0 or more")
+            raise ValueError(f"thumbnail size is {size}, expected even sides of at least 2")
+        if self.interval < 0:
+            raise ValueError(f"thumbnail interval is {self.interval} s, expected 0 or more")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class FrameRequest:
     """A frame that is asked for, and its size."""
 
-    rank: int
+    frame_index: int
     width_px: int
     height_px: int
 
@@ -95,12 +94,12 @@ class Wanted:
 class Picture:
     """A frame that was decoded: the true rank, and rows of RGB bytes."""
 
-    rank: int
+    frame_index: int
     rgb: bytes
 
 
 @dataclass
-class Tally:
+class DecodeStats:
     """What a pass has met so far."""
 
     decoded_frames: int = 0
@@ -115,19 +114,19 @@ class Tally:
     warnings: tuple[MediaWarning, ...] = ()
 
     def warn(self, warning: MediaWarning) -> None:
-        """Adds a warning, the first of its kind."""
+        """Add a warning, the first of its kind."""
         if all(warning.code != each.code for each in self.warnings):
             self.warnings += (warning,)
 
-    def forget_damage_since(self, before: "Tally") -> None:
-        """Counts damage as it was before something that is done again."""
+    def reset_damage(self, before: "DecodeStats") -> None:
+        """Count damage as it was before something that is done again."""
         self.damaged_packets = before.damaged_packets
         self.patched_frames = before.patched_frames
         self.errors_in_a_row = before.errors_in_a_row
 
 
 def is_too_damaged(damaged_packets: int, planned_packets: int, limits: Limits) -> bool:
-    """Tells whether so much of what a whole pass has to decode is damaged that it is given up.
+    """Return whether so much of what a whole pass has to decode is damaged that it is given up.
 
     It is a share of what the pass has to read, not of what it has read so far: damage often lies in
     one place.
@@ -138,34 +137,34 @@ def is_too_damaged(damaged_packets: int, planned_packets: int, limits: Limits) -
     )
 
 
-def too_damaged(shown: str, damaged_packets: int, planned_packets: int) -> MediaError:
-    """Returns the error for a file that is given up."""
-    share = f"{damaged_packets} of {planned_packets} packets so far"
+def too_damaged_error(display_name: str, damaged_packets: int, planned_packets: int) -> MediaError:
+    """Return the error for a file that is given up."""
+    counts = f"{damaged_packets} of {planned_packets} so far"
     return MediaError(
         "media.corrupt",
-        f"{shown}: too much of it is damaged: {share}",
+        f"{display_name}: too many damaged packets: {counts}",
         hint="copy it again, or repair it",
     )
 
 
 class Decoder(Protocol):
-    """Decodes frames of one opened file."""
+    """Decoder of one opened file."""
 
     def pictures(
         self,
-        wanted: Sequence[Wanted],
+        wanted: Sequence[FrameRequest],
         *,
         strategy: Strategy,
-        alive: Callable[[], None],
-        tally: Tally,
+        heartbeat: Callable[[], None],
+        stats: DecodeStats,
     ) -> Iterator[Picture]:
-        """Yields one picture for each wanted one, in the order asked.
+        """Yield one picture for each wanted one, in the order asked.
 
         Args:
             wanted: by rising rank.
             strategy: how to reach the frames; never changes what they look like.
-            alive: called often; may raise to stop the pass.
-            tally: counts as the pass goes on.
+            heartbeat: called often; may raise to stop the pass.
+            stats: counts as the pass goes on.
 
         Raises:
             MediaError: if the file is too damaged, or nothing can be decoded.
@@ -174,10 +173,10 @@ class Decoder(Protocol):
         ...
 
 
-def out_of_memory(shown: str) -> DecodeError:
+def out_of_memory_error(display_name: str) -> DecodeError:
     """Make the error for a decoder that met a memory limit."""
     return DecodeError(
         "decode.out_of_memory",
-        f"{shown}: decoding needs more memory than allowed",
+        f"{display_name}: decoding needs more memory than allowed",
         hint="scale the video down, or raise the limit: ulimit -v, or Limits from Python",
     )

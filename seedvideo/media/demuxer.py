@@ -1,15 +1,12 @@
-"""Opening a container in the decoding process: what FFmpeg may read, which stream, how large.
+"""Demuxer: opens a container under allow-lists, chooses the stream and tabulates its packets.
 
-FFmpeg gets the number of an open descriptor, never a name, and may use no protocol but that one.
-Only the container formats and codecs listed here are allowed, because the rarely used ones are
-where its memory bugs live. Sizes are checked from the header before a picture is decoded. Runs in
-the decoding process only. Knows nothing of times or of which frames are wanted.
+FFmpeg gets the number of an open descriptor, never a name, and may use no other protocol. Only the
+container formats and codecs listed here are allowed, because memory bugs are most likely in rarely
+used ones. Sizes are checked from the header before a picture is decoded.
 
-The packets of one video stream, in file order, with their own facts and nothing decoded.
-
-A file that is damaged or cut still gives every packet that can be read; two readings of one file
-give the same packets, so a packet's number is its name everywhere in this package. Runs in the
-decoding process only. Times are ticks of the stream's time base.
+A damaged or truncated file still yields every readable packet. Two readings of a file yield the
+same packets, so a packet is identified by its number everywhere in this package. Times are ticks of
+the stream's time base. Runs in the decode process only.
 """
 
 from __future__ import annotations  # av.Packet is generic for type checkers only
@@ -32,7 +29,7 @@ from av.video.stream import VideoStream
 from seedvideo.config import Limits
 from seedvideo.errors import MediaError
 from seedvideo.media import heif
-from seedvideo.media.decoder import out_of_memory
+from seedvideo.media.decoder import out_of_memory_error
 from seedvideo.media.interlacing import Field, FieldReader, field_reader
 from seedvideo.media.source import IMAGE_KINDS
 
@@ -65,10 +62,10 @@ PINNED_FORMATS: Final = {
 RAW_FORMATS: Final = ("h264", "hevc", "m4v", "mpegvideo", "obu")
 """Formats that carry pictures without times."""
 
-CLOCKS_THAT_JUMP: Final = ("mpegts", "mpeg")
+FORMATS_WITH_PTS_RESETS: Final = ("mpegts", "mpeg")
 """Formats whose clock may start anew in mid-file; they state no duration."""
 
-NO_DURATION_STATED: Final = (*CLOCKS_THAT_JUMP, "yuv4mpegpipe")
+FORMATS_WITHOUT_DURATION: Final = (*FORMATS_WITH_PTS_RESETS, "yuv4mpegpipe")
 """Formats that state no duration: what FFmpeg says is a guess, even across a jump of the clock."""
 
 _COMMON_CODECS: Final = ("h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "gif", "png", "webp", "bmp")
@@ -85,11 +82,11 @@ _ENCRYPTED_TAGS: Final = ("encv", "drmi")
 
 
 @dataclass(frozen=True)
-class Origin:
+class SourceSpec:
     """Where a container comes from: what the reader says when it starts a decoding process."""
 
     descriptor: int
-    shown: str
+    display_name: str
     kind: str
     size_bytes: int
     limits: Limits
@@ -97,59 +94,60 @@ class Origin:
 
 
 @contextmanager
-def open_container(origin: Origin) -> Iterator[InputContainer]:
-    """Opens the container from its first byte and closes it at the end.
+def open_container(spec: SourceSpec) -> Iterator[InputContainer]:
+    """Open the container from its first byte and closes it at the end.
 
     Raises:
         MediaError: if it is none of the allowed formats or cannot be read.
     """
-    os.lseek(origin.descriptor, 0, os.SEEK_SET)
-    pinned = PINNED_FORMATS.get(origin.kind)
+    os.lseek(spec.descriptor, 0, os.SEEK_SET)
+    pinned = PINNED_FORMATS.get(spec.kind)
     try:
         container = av.open(
             "fd:",
             mode="r",
             format=pinned,
             container_options={
-                "fd": str(origin.descriptor),
+                "fd": str(spec.descriptor),
                 "protocol_whitelist": "fd",
                 "format_whitelist": pinned or ",".join(FORMATS),
                 # A clock that starts anew is ours to mend: FFmpeg takes it for one that ran over.
-                "correct_ts_overflow": str(int(origin.kind not in CLOCKS_THAT_JUMP)),
+                "correct_ts_overflow": str(int(spec.kind not in FORMATS_WITH_PTS_RESETS)),
             },
             # Applies while FFmpeg looks into the streams; the decoder gets its own copy later.
-            options={"max_pixels": str(origin.limits.max_frame_pixels), "threads": "1"},
+            options={"max_pixels": str(spec.limits.max_frame_pixels), "threads": "1"},
             metadata_errors="replace",
         )
     except av.error.MemoryError as error:
-        raise out_of_memory(origin.shown) from error
+        raise out_of_memory_error(spec.display_name) from error
     except av.error.FFmpegError as error:
-        raise _unreadable(origin) from error
+        raise _unreadable_error(spec) from error
     with container:
         yield container
 
 
-def choose_stream(container: InputContainer, origin: Origin) -> VideoStream:
-    """Picks the video stream: FFmpeg's best one that is not an attached picture.
+def choose_stream(container: InputContainer, spec: SourceSpec) -> VideoStream:
+    """Pick the video stream: FFmpeg's best one that is not an attached picture.
 
     A stream that holds one frame, by the header, gives way to one that holds more.
 
     Raises:
         MediaError: if there is none, there are too many streams, or they are tiles of a photo.
     """
-    shown, limits = origin.shown, origin.limits
+    display_name, limits = spec.display_name, spec.limits
     if len(container.streams) > limits.max_streams:
         raise MediaError(
             "media.too_complex",
-            f"{shown}: has {len(container.streams)} streams, the limit is {limits.max_streams}",
+            f"{display_name}: has {len(container.streams)} streams, "
+            f"the limit is {limits.max_streams}",
             hint="keep the video stream only",
         )
     candidates = [s for s in container.streams.video if not is_attached_picture(s)]
     if heif.is_heif(container):
-        candidates = heif.colour_streams(candidates, shown=shown)
+        candidates = heif.colour_streams(candidates, display_name=display_name)
     if not candidates:
         cover = " but a cover picture" if container.streams.video else ""
-        raise MediaError("media.no_video", f"{shown}: has no video stream{cover}")
+        raise MediaError("media.no_video", f"{display_name}: has no video stream{cover}")
     best = container.streams.best("video")
     chosen = next((s for s in candidates if s is best), candidates[0])
     if chosen.frames <= 1:
@@ -159,37 +157,37 @@ def choose_stream(container: InputContainer, origin: Origin) -> VideoStream:
 
 
 def is_attached_picture(stream: VideoStream) -> bool:
-    """Tells whether a stream is cover art or a thumbnail, not a video."""
+    """Return whether a stream is cover art or a thumbnail, not a video."""
     return bool(stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))
 
 
-def check_stream(stream: VideoStream, origin: Origin) -> None:
-    """Checks codec, encryption and size from the header, before anything is decoded.
+def check_stream(stream: VideoStream, spec: SourceSpec) -> None:
+    """Check codec, encryption and size from the header, before anything is decoded.
 
     Raises:
         MediaError: if the codec is not allowed, the stream is encrypted or it is too big.
     """
     context = stream.codec_context
-    allowed = {*CODECS, _PINNED_CODECS.get(origin.kind)}
+    allowed = {*CODECS, _PINNED_CODECS.get(spec.kind)}
     if context is None or context.codec.canonical_name not in allowed:
         name = "unknown" if context is None else context.codec.canonical_name
         raise MediaError(
             "media.codec_not_allowed",
-            f"{origin.shown}: codec {name} is not on the list of allowed codecs",
+            f"{spec.display_name}: codec {name} is not on the list of allowed codecs",
             hint="convert the file to H.264, HEVC, AV1 or VP9",
         )
     if context.codec_tag in _ENCRYPTED_TAGS:
-        raise encrypted(origin.shown)
-    check_size(context.width, context.height, origin)
+        raise encrypted_error(spec.display_name)
+    check_size(context.width, context.height, spec)
 
 
-def check_size(width_px: int, height_px: int, origin: Origin) -> None:
-    """Checks the size of a picture against the limits. A size of zero is not yet known.
+def check_size(width_px: int, height_px: int, spec: SourceSpec) -> None:
+    """Check the size of a picture against the limits. A size of zero is not yet known.
 
     Raises:
         MediaError: if a side, the area or the ratio of the sides is over its limit.
     """
-    limits = origin.limits
+    limits = spec.limits
     longer, shorter = max(width_px, height_px), max(1, min(width_px, height_px))
     if (
         longer > limits.max_side_px
@@ -198,7 +196,7 @@ def check_size(width_px: int, height_px: int, origin: Origin) -> None:
     ):
         raise MediaError(
             "media.too_big",
-            f"{origin.shown}: pictures of {width_px}x{height_px} px are over the limits "
+            f"{spec.display_name}: picture size {width_px}x{height_px} px exceeds the limits "
             f"({limits.max_frame_pixels} px, side {limits.max_side_px} px, "
             f"ratio of sides {limits.max_aspect:g})",
             hint="scale it down, or raise the limits from Python",
@@ -206,15 +204,19 @@ def check_size(width_px: int, height_px: int, origin: Origin) -> None:
 
 
 def prepare_decoder(
-    stream: VideoStream, origin: Origin, *, is_rough: bool = False, is_strict: bool = False
+    stream: VideoStream,
+    spec: SourceSpec,
+    *,
+    skip_loop_filter: bool = False,
+    is_strict: bool = False,
 ) -> None:
-    """Sets a stream's decoder up: one thread, so that results repeat, and bounded pictures.
+    """Set a stream's decoder up: one thread, so that results repeat, and bounded pictures.
 
     Args:
         stream: the chosen one.
-        origin: names the limits.
-        is_rough: leave out the filter that smooths the edges of blocks. Some codecs are quicker
-            without; pictures drift a little from keyframe to keyframe.
+        spec: names the limits.
+        skip_loop_filter: whether to skip the deblocking filter. Some codecs are faster without it;
+            pictures drift a little from keyframe to keyframe.
         is_strict: fail at damage that the decoder would otherwise paint over without a word.
     """
     context = stream.codec_context
@@ -222,29 +224,29 @@ def prepare_decoder(
     # Else FFmpeg cuts less from the left than the stream says, or loses the picture, where what is
     # left would not begin at an aligned address. swscale reads from anywhere.
     context.flags |= Flags.unaligned
-    context.options = {"max_pixels": str(origin.limits.max_frame_pixels)}
-    if is_rough:
+    context.options = {"max_pixels": str(spec.limits.max_frame_pixels)}
+    if skip_loop_filter:
         context.options["skip_loop_filter"] = "all"
     if is_strict:
         context.options["err_detect"] = "explode"
 
 
-def encrypted(shown: str) -> MediaError:
-    """Returns the error for protected content."""
-    return MediaError("media.encrypted", f"{shown}: is encrypted", hint="decrypt it first")
+def encrypted_error(display_name: str) -> MediaError:
+    """Return the error for protected content."""
+    return MediaError("media.encrypted", f"{display_name}: is encrypted", hint="decrypt it first")
 
 
-def _unreadable(origin: Origin) -> MediaError:
-    if origin.kind == "unknown":
+def _unreadable_error(spec: SourceSpec) -> MediaError:
+    if spec.kind == "unknown":
         return MediaError(
             "media.not_video",
-            f"{origin.shown}: is not in a known video format",
+            f"{spec.display_name}: is not in a supported video format",
             hint="convert it to MP4",
         )
     return MediaError(
         "media.unreadable",
-        f"{origin.shown}: looks like {origin.kind} but cannot be read",
-        hint="the file may be cut off or damaged",
+        f"{spec.display_name}: has the signature of {spec.kind} but cannot be read",
+        hint="copy it again: the file may be truncated or damaged",
     )
 
 
@@ -254,7 +256,7 @@ NO_TIME: Final = -(1 << 63)
 _MAX_READ_ERRORS: Final = 16
 """Failed reads in a row after which the rest of a file counts as unreadable."""
 
-_PACKETS_A_BREATH: Final = 64
+_PACKETS_PER_HEARTBEAT: Final = 64
 """Packets between two looks at whether the reader still wants an answer: about a millisecond."""
 
 _PAUSE_S: Final = 1
@@ -281,21 +283,21 @@ class PacketTable:
     flags: array[int] = field(default_factory=lambda: array("b"))
     other_end: Fraction = Fraction(0)
     """Latest end among the packets of other streams, in seconds of the container's clock."""
-    last_place: int = 0
+    last_offset: int = 0
     """Offset in the file of the last packet's data."""
-    heard_before: dict[int, Fraction] = field(default_factory=dict)
+    others_before: dict[int, Fraction] = field(default_factory=dict)
     """How many seconds of another stream lie between a packet and the one before it, by number;
     for packets behind a pause only."""
     has_fields: bool = False
     """Whether any picture is coded as two fields, in one packet or in two."""
-    cut_off: bool = False
+    is_truncated: bool = False
     """Whether reading ended in an error, not at the end of the file."""
 
     def __len__(self) -> int:
         return len(self.pts)
 
     def is_key(self, number: int) -> bool:
-        """Tells whether decoding may begin at a packet."""
+        """Return whether decoding may begin at a packet."""
         return bool(self.flags[number] & _KEY)
 
     def keep_first(self) -> None:
@@ -304,15 +306,15 @@ class PacketTable:
             del column[1:]
 
     def is_hidden(self, number: int) -> bool:
-        """Tells whether a packet's picture is never shown."""
+        """Return whether a packet's picture is never shown."""
         return bool(self.flags[number] & _HIDDEN)
 
     def is_second_field(self, number: int) -> bool:
-        """Tells whether a packet completes the picture of the packet before it."""
+        """Return whether a packet completes the picture of the packet before it."""
         return number < len(self) and bool(self.flags[number] & _SECOND)
 
     def picture_duration(self, number: int) -> int:
-        """Returns how long a picture lasts that begins with a packet; 0 if it is not stated."""
+        """Return how long a picture lasts that begins with a packet; 0 if it is not stated."""
         stated, second = self.duration[number], number + 1
         if not self.is_second_field(second) or NO_TIME in (self.pts[number], self.pts[second]):
             return stated
@@ -322,14 +324,14 @@ class PacketTable:
 
 
 def read_packets(
-    container: InputContainer, stream: VideoStream, *, shown: str, every_stream: bool = False
+    container: InputContainer, stream: VideoStream, *, display_name: str, every_stream: bool = False
 ) -> Iterator[Packet[VideoStream] | None]:
-    """Yields a stream's packets until the file ends, stepping over what cannot be read.
+    """Yield a stream's packets until the file ends, stepping over what cannot be read.
 
     Args:
         container: positioned where reading shall begin.
         stream: the wanted stream.
-        shown: the file's name for messages.
+        display_name: the file's name for messages.
         every_stream: also yield the packets of other streams.
 
     Yields:
@@ -345,7 +347,7 @@ def read_packets(
                     yield cast("Packet[VideoStream]", packet)
             return
         except av.error.MemoryError as error:
-            raise out_of_memory(shown) from error
+            raise out_of_memory_error(display_name) from error
         except av.error.FFmpegError:
             errors += 1
         except IndexError:
@@ -354,43 +356,43 @@ def read_packets(
     yield None
 
 
-def tabulate(
-    container: InputContainer, stream: VideoStream, origin: Origin, alive: Callable[[], None]
+def read_packet_table(
+    container: InputContainer, stream: VideoStream, spec: SourceSpec, heartbeat: Callable[[], None]
 ) -> PacketTable:
-    """Reads every packet of a stream once and notes its facts.
+    """Read every packet of a stream once and notes its facts.
 
     Args:
         container: freshly opened.
         stream: the chosen video stream.
-        origin: names the file and its limits.
-        alive: called often; may raise to stop.
+        spec: names the file and its limits.
+        heartbeat: called often; may raise to stop.
 
     Raises:
         MediaError: if there are too many packets or they are encrypted.
     """
     table = PacketTable()
     codec = stream.codec_context.codec.canonical_name
-    headers_tell_all = origin.kind == "mov"
+    headers_tell_all = spec.kind == "mov"
     if headers_tell_all:
         # Other streams need not be read: the header says how long they are.
         for other in container.streams:
             if other.index != stream.index:
                 other.discard = Discard.all
-    fields, others = _FieldPairs(stream, origin), _OtherStreams(container, stream)
+    fields, others = _FieldPairs(stream, spec), _OtherStreams(container, stream)
     count = 0
     for packet in read_packets(
-        container, stream, shown=origin.shown, every_stream=not headers_tell_all
+        container, stream, display_name=spec.display_name, every_stream=not headers_tell_all
     ):
         if packet is None:
-            table.cut_off = True
+            table.is_truncated = True
             break
-        if count % _PACKETS_A_BREATH == 0:
-            alive()
+        if count % _PACKETS_PER_HEARTBEAT == 0:
+            heartbeat()
         count += 1
-        if count > origin.limits.max_packets:
+        if count > spec.limits.max_packets:
             raise MediaError(
                 "media.too_complex",
-                f"{origin.shown}: has over {origin.limits.max_packets} packets, the limit",
+                f"{spec.display_name}: has more than {spec.limits.max_packets} packets, the limit",
                 hint="cut it, or raise the limit from Python",
             )
         if packet.stream_index != stream.index:
@@ -398,9 +400,9 @@ def tabulate(
             continue
         others.note_pause(table, packet)
         if not len(table) and packet.has_sidedata("encryption_info"):
-            raise encrypted(origin.shown)
+            raise encrypted_error(spec.display_name)
         # An empty packet says "the same picture again"; given to a decoder it would end the stream.
-        hidden = packet.is_discard or not packet.size or not _is_shown(codec, packet)
+        hidden = packet.is_discard or not packet.size or not _is_displayed(codec, packet)
         # A picture of a GIF or PNG paints over the one before, whatever its key flag says.
         key = packet.is_keyframe and (codec not in ("gif", "apng") or not len(table))
         table.pts.append(NO_TIME if packet.pts is None else packet.pts)
@@ -409,21 +411,21 @@ def tabulate(
         table.size.append(packet.size)
         table.payload.append(packet.size - _padding(codec, packet))
         table.flags.append(_KEY * key | _HIDDEN * hidden)
-        table.last_place = packet.pos or 0
+        table.last_offset = packet.pos or 0
         fields.note(table, packet)
     table.has_fields = fields.found
     return table
 
 
 class _FieldPairs:
-    """Joins packets that hold one field each."""
+    """Pairing of packets that hold one field each."""
 
-    def __init__(self, stream: VideoStream, origin: Origin) -> None:
+    def __init__(self, stream: VideoStream, spec: SourceSpec) -> None:
         context = stream.codec_context
         extradata = bytes(context.extradata or b"")
         codec = context.codec.canonical_name
         self._reader: FieldReader | None = None
-        if origin.kind not in IMAGE_KINDS:  # Small pictures behind a photo are no fields of it.
+        if spec.kind not in IMAGE_KINDS:  # Small pictures behind a photo are no fields of it.
             self._reader = field_reader(codec, extradata, height_px=context.height)
         self._first: Field | None = None
 
@@ -433,7 +435,7 @@ class _FieldPairs:
         return self._reader is not None and self._reader.has_fields
 
     def note(self, table: PacketTable, packet: Packet[VideoStream]) -> None:
-        """Makes the last packet a part of the picture before it, if it holds its second field."""
+        """Make the last packet a part of the picture before it, if it holds its second field."""
         if self._reader is None or not packet.size:
             return
         field = self._reader.read(memoryview(packet), is_key=packet.is_keyframe)
@@ -446,33 +448,33 @@ class _FieldPairs:
 
 
 class _OtherStreams:
-    """Notes where other streams end, and how much of them lies in pauses of the video."""
+    """Record where other streams end, and how much of them lies in gaps of the video."""
 
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
         self._bases = {each.index: each.time_base or Fraction(0) for each in container.streams}
         self._pause = int(_PAUSE_S / (stream.time_base or Fraction(1, 1000)))
-        self._heard: dict[int, int] = {}
+        self._covered: dict[int, int] = {}
 
     def note(self, table: PacketTable, packet: Packet[VideoStream]) -> None:
-        """Takes a packet of another stream."""
+        """Take a packet of another stream."""
         if packet.pts is not None and packet.time_base:
             duration = packet.duration or 0
             table.other_end = max(table.other_end, (packet.pts + duration) * packet.time_base)
             number = packet.stream_index
-            self._heard[number] = self._heard.get(number, 0) + duration
+            self._covered[number] = self._covered.get(number, 0) + duration
 
     def note_pause(self, table: PacketTable, packet: Packet[VideoStream]) -> None:
-        """Takes the next packet of the video, before it is in the table."""
-        if not self._heard:
+        """Take the next packet of the video, before it is in the table."""
+        if not self._covered:
             return
         if len(table) and packet.dts is not None and packet.dts - table.dts[-1] > self._pause:
-            seconds = [n * self._bases.get(i, Fraction(0)) for i, n in self._heard.items()]
-            table.heard_before[len(table)] = max(seconds)
-        self._heard.clear()
+            seconds = [n * self._bases.get(i, Fraction(0)) for i, n in self._covered.items()]
+            table.others_before[len(table)] = max(seconds)
+        self._covered.clear()
 
 
 def _padding(codec: str, packet: Packet[VideoStream]) -> int:
-    """Counts the bytes of filler data at the end of a packet.
+    """Count the bytes of filler data at the end of a packet.
 
     Streams of a constant bit rate are filled up with it (ITU-T H.264, section 7.3.2.7; H.265,
     section 7.3.2.8): bytes of ones, and a last one that ends the unit. No picture data ends so,
@@ -486,8 +488,8 @@ def _padding(codec: str, packet: Packet[VideoStream]) -> int:
     return packet.size - len(bytes(data[:-1]).rstrip(b"\xff"))
 
 
-def _is_shown(codec: str, packet: Packet[VideoStream]) -> bool:
-    """Reads from VP8 and VP9 data whether the packet shows a picture or only stores one."""
+def _is_displayed(codec: str, packet: Packet[VideoStream]) -> bool:
+    """Read from VP8 and VP9 data whether the packet shows a picture or only stores one."""
     if codec not in ("vp8", "vp9") or packet.size < 2:
         return True
     data = memoryview(packet)

@@ -1,9 +1,7 @@
-"""What a container states about where its video ends.
+"""Stated end of a video and stated size of its file, as the container's header gives them.
 
-FFmpeg fills a duration in where the file has none, so what is read here is checked against the
-file's own bytes. Nothing is decoded.
-
-How many bytes a video file says that it has, in the formats whose header states it.
+FFmpeg estimates a duration where the file has none, so its value is checked against the bytes of
+the file. Nothing is decoded. Separate from `file_probe` to stay under 500 lines.
 """
 
 import os
@@ -16,8 +14,14 @@ from av.container import InputContainer
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from seedvideo.media.container_boxes import HeaderFile, boxes, child, read_track_header, whole
-from seedvideo.media.demuxer import Origin, PacketTable
+from seedvideo.media.container_boxes import (
+    HeaderFile,
+    file_box,
+    find_child,
+    iter_boxes,
+    read_track_header,
+)
+from seedvideo.media.demuxer import PacketTable, SourceSpec
 
 _MATROSKA_SEGMENT: Final = b"\x18\x53\x80\x67"
 _ASF_PROPERTIES: Final = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
@@ -72,60 +76,60 @@ _DURATION_ELEMENT: Final = re.compile(b"\x44\x89[\x84\x88]")
 
 
 def stated_duration(stream: Stream) -> Fraction | None:
-    """Returns how many seconds a stream lasts, as the header says."""
+    """Return how many seconds a stream lasts, as the header says."""
     if stream.duration is None or stream.time_base is None:
         return None
     return stream.duration * stream.time_base
 
 
-def longest_other(container: InputContainer, stream: VideoStream) -> Fraction:
-    """Returns how many seconds the longest other stream lasts, as the header says."""
+def longest_other_stream(container: InputContainer, stream: VideoStream) -> Fraction:
+    """Return how many seconds the longest other stream lasts, as the header says."""
     others = [stated_duration(each) for each in container.streams if each is not stream]
     return max((each for each in others if each is not None), default=Fraction(0))
 
 
 def last_byte(stream: VideoStream) -> int:
-    """Returns where the last packet ends that the header knows of."""
+    """Return where the last packet ends that the header knows of."""
     entries = stream.index_entries
     return max((e.pos + e.size for e in entries[-64:]), default=0) if len(entries) else 0
 
 
 def stated_end(
-    container: InputContainer, stream: VideoStream, table: PacketTable, origin: Origin
+    container: InputContainer, stream: VideoStream, table: PacketTable, spec: SourceSpec
 ) -> Fraction | None:
-    """Returns when the container says that the video ends, in seconds of its clock.
+    """Return when the container says that the video ends, in seconds of its clock.
 
     None where it says nothing of it, or where the file is cut off: it speaks of the whole file.
     """
-    if table.cut_off or stated_bytes(origin.descriptor, origin.kind) > origin.size_bytes:
+    if table.is_truncated or stated_bytes(spec.descriptor, spec.kind) > spec.size_bytes:
         return None
-    if origin.kind == "avi":
+    if spec.kind == "avi":
         return stated_duration(stream)  # Chunks without data behind the last picture count there.
-    if origin.kind == "matroska":
+    if spec.kind == "matroska":
         tag = _DURATION_TAG.fullmatch(stream.metadata.get("DURATION", ""))
         if tag is not None:
             return 3600 * int(tag[1]) + 60 * int(tag[2]) + Fraction(tag[3])
-        if not _DURATION_ELEMENT.search(os.pread(origin.descriptor, _HEAD_BYTES, 0)):
+        if not _DURATION_ELEMENT.search(os.pread(spec.descriptor, _HEAD_BYTES, 0)):
             return None
         end = Fraction(container.duration or 0, av.time_base)
         # The file lasts as long as its longest stream, which may be another one.
         return end if end > table.other_end else None
-    if origin.kind == "mov" and last_byte(stream) <= origin.size_bytes:
-        return _track_end(origin, stream.id)
+    if spec.kind == "mov" and last_byte(stream) <= spec.size_bytes:
+        return _track_end(spec, stream.id)
     return None
 
 
-def _track_end(origin: Origin, track: int) -> Fraction | None:
-    """Returns when a track of MP4 ends as it is presented; FFmpeg counts by decoding times.
+def _track_end(spec: SourceSpec, track: int) -> Fraction | None:
+    """Return when a track of MP4 ends as it is presented; FFmpeg counts by decoding times.
 
     Reads the headers of the movie and of its tracks (ISO/IEC 14496-12, sections 8.2.2 and 8.3.2).
     """
-    file = HeaderFile(origin.descriptor, origin.size_bytes)
-    movie = child(file, whole(origin.size_bytes), b"moov")
+    file = HeaderFile(spec.descriptor, spec.size_bytes)
+    movie = find_child(file, file_box(spec.size_bytes), b"moov")
     if movie is None:
         return None
     ticks_a_second, end = 0, 0
-    for box in boxes(file, movie):
+    for box in iter_boxes(file, movie):
         if box.kind == b"mvhd":
             head = file.read(box.first, 24)
             ticks_a_second = int.from_bytes(head[20:24] if head[:1] == b"\1" else head[12:16])

@@ -1,10 +1,8 @@
-"""The facts of one file, as the decoding process finds them: header, packets, first picture.
+"""File probe: header, packet table, index and first picture of one file.
 
-One picture is decoded, because FFmpeg hands out how a picture must be turned, and whether it is
-interlaced or transparent, only with decoded frames. Where header and packets disagree the packets
-are right. Runs in the decoding process only.
-
-The header of uncompressed YUV4MPEG2 files, as far as FFmpeg does not report it.
+One picture is decoded, because FFmpeg reports rotation, interlacing and transparency only with
+decoded frames. Where header and packets disagree, the packets are right. Runs in the decode
+process only.
 """
 
 import os
@@ -22,27 +20,27 @@ from av.video.stream import VideoStream
 
 from seedvideo.errors import MediaError
 from seedvideo.media import heif
-from seedvideo.media.colours import conversion_of
-from seedvideo.media.cropping import Crop, ShownPart, shown_part
-from seedvideo.media.decoder import out_of_memory
+from seedvideo.media.colours import choose_conversion
+from seedvideo.media.cropping import Crop, VisibleArea, find_visible_area
+from seedvideo.media.decoder import out_of_memory_error
 from seedvideo.media.demuxer import (
-    CLOCKS_THAT_JUMP,
-    NO_DURATION_STATED,
+    FORMATS_WITH_PTS_RESETS,
+    FORMATS_WITHOUT_DURATION,
     RAW_FORMATS,
-    Origin,
     PacketTable,
+    SourceSpec,
     check_size,
     check_stream,
     choose_stream,
     is_attached_picture,
     open_container,
     prepare_decoder,
+    read_packet_table,
     read_packets,
-    tabulate,
 )
 from seedvideo.media.duration import (
     last_byte,
-    longest_other,
+    longest_other_stream,
     stated_bytes,
     stated_duration,
     stated_end,
@@ -50,22 +48,22 @@ from seedvideo.media.duration import (
 from seedvideo.media.index import Index, build_index
 from seedvideo.media.resize import (
     Orientation,
+    has_transparency,
     read_orientation,
     read_photo_orientation,
     read_photo_size,
     read_rotation,
-    shows_through,
 )
 from seedvideo.media.source import IMAGE_KINDS
-from seedvideo.media.still_images import StillLayout, examine, gif_is_cut
+from seedvideo.media.still_images import StillLayout, inspect_still, is_gif_truncated
 from seedvideo.media.types import MediaInfo, MediaWarning
 
 _HEADER_BYTES: Final = 256
 _RATE: Final = re.compile(rb" F([1-9]\d*):([1-9]\d*)(?= |$)")
 
 
-def states_rate(descriptor: int) -> bool:
-    """Tell whether the header states a frame rate; FFmpeg assumes 25 where it does not."""
+def states_frame_rate(descriptor: int) -> bool:
+    """Return whether the header states a frame rate; FFmpeg assumes 25 where it does not."""
     header, _, _ = os.pread(descriptor, _HEADER_BYTES, 0).partition(b"\n")
     return _RATE.search(header) is not None
 
@@ -91,11 +89,11 @@ _TRANSFERS: Final = {
 """Transfer characteristics by number (ITU-T H.273)."""
 
 _PROGRESSIVE_FIELD_ORDERS: Final = (0, 1)
-_MAX_PACKETS_TO_A_PICTURE: Final = 600
+_MAX_PACKETS_BEFORE_FIRST_FRAME: Final = 600
 
 
 @dataclass(frozen=True)
-class Opened:
+class ProbeResult:
     """A file that is ready to be decoded."""
 
     info: MediaInfo
@@ -105,50 +103,50 @@ class Opened:
     crop: Crop | None
 
 
-def describe(origin: Origin, alive: Callable[[], None]) -> Opened:
-    """Opens a file, reads its packets and its first picture.
+def probe_file(spec: SourceSpec, heartbeat: Callable[[], None]) -> ProbeResult:
+    """Open a file, reads its packets and its first picture.
 
     Args:
-        origin: the open file and its limits.
-        alive: called often; may raise to stop.
+        spec: the open file and its limits.
+        heartbeat: called often; may raise to stop.
 
     Raises:
         MediaError: if the file is not a video that may be used.
     """
     layout = StillLayout()
-    if origin.kind in (*IMAGE_KINDS, "apng"):
+    if spec.kind in (*IMAGE_KINDS, "apng"):
         # Of a picture over its bound FFmpeg says nothing, not even the size.
-        check_size(*read_photo_size(origin.descriptor), origin)
-        layout = examine(
-            origin.descriptor,
-            kind=origin.kind,
-            size_bytes=origin.size_bytes,
-            shown=origin.shown,
-            alive=alive,
+        check_size(*read_photo_size(spec.descriptor), spec)
+        layout = inspect_still(
+            spec.descriptor,
+            kind=spec.kind,
+            size_bytes=spec.size_bytes,
+            display_name=spec.display_name,
+            heartbeat=heartbeat,
         )
-    with open_container(origin) as container:
-        stream = choose_stream(container, origin)
-        check_stream(stream, origin)
-        _check_stated_duration(container, origin)
-        alive()
-        table = tabulate(container, stream, origin, alive)
-        index = _index(container, stream, table, origin, is_sequence=layout.is_sequence)
-        _check_duration(index.duration, origin)
-        header = _Header.read(container, stream, origin)
-    is_cut = layout.is_cut or _is_cut(header, table, origin)
+    with open_container(spec) as container:
+        stream = choose_stream(container, spec)
+        check_stream(stream, spec)
+        _check_stated_duration(container, spec)
+        heartbeat()
+        table = read_packet_table(container, stream, spec, heartbeat)
+        index = _index(container, stream, table, spec, is_sequence=layout.is_sequence)
+        _check_duration(index.duration, spec)
+        header = _Header.read(container, stream, spec)
+    is_cut = layout.is_cut or _is_file_truncated(header, table, spec)
     is_image = len(index.times) == 1 and (
-        origin.kind in (*IMAGE_KINDS, "gif", "apng") or header.is_heif
+        spec.kind in (*IMAGE_KINDS, "gif", "apng") or header.is_heif
     )
     # The decoder paints over damage in a JPEG file silently, unless it is told to fail.
-    is_strict = is_image and origin.kind == "jpeg"
+    is_strict = is_image and spec.kind == "jpeg"
     with ExitStack() as stack:
-        stream, first = _decode_first(stack, index, origin, alive, is_strict=is_strict)
+        stream, first = _decode_first(stack, index, spec, heartbeat, is_strict=is_strict)
         is_painted = first is None and is_strict
         if is_painted:
-            stream, first = _decode_first(stack, index, origin, alive)
+            stream, first = _decode_first(stack, index, spec, heartbeat)
         if is_image and first is None:
-            raise _no_picture(origin, is_cut=is_cut)
-        orientation = _orientation(stream, first, origin)
+            raise _no_picture_error(spec, is_cut=is_cut)
+        orientation = _orientation(stream, first, spec)
         found = [
             *_header_warnings(header, index, table, is_cut=is_cut, is_image=is_image),
             *header.warnings,
@@ -156,13 +154,13 @@ def describe(origin: Origin, alive: Callable[[], None]) -> Opened:
         ]
         if is_image:
             found += _damage_warnings(first, is_painted=is_painted, is_cut=is_cut)
-        part = shown_part(stream, first, origin, is_item=header.is_heif and is_image)
+        part = find_visible_area(stream, first, spec, is_item=header.is_heif and is_image)
         found += part.warnings
         info = _info(
-            header, stream, first, index, orientation, part, origin, found, is_image=is_image
+            header, stream, first, index, orientation, part, spec, found, is_image=is_image
         )
-    check_size(info.width_px, info.height_px, origin)
-    return Opened(info, index, table, orientation, part.crop)
+    check_size(info.width_px, info.height_px, spec)
+    return ProbeResult(info, index, table, orientation, part.crop)
 
 
 @dataclass(frozen=True)
@@ -180,7 +178,7 @@ class _Header:
     warnings: tuple[MediaWarning, ...]
 
     @classmethod
-    def read(cls, container: InputContainer, stream: VideoStream, origin: Origin) -> "_Header":
+    def read(cls, container: InputContainer, stream: VideoStream, spec: SourceSpec) -> "_Header":
         file_duration = None
         if container.duration is not None:
             file_duration = Fraction(container.duration, av.time_base)
@@ -188,14 +186,16 @@ class _Header:
         is_heif = heif.is_heif(container)
         warnings: list[MediaWarning] = []
         if is_heif:
-            warnings += heif.check_boxes(origin.descriptor, origin.size_bytes, shown=origin.shown)
+            warnings += heif.check_boxes(
+                spec.descriptor, spec.size_bytes, display_name=spec.display_name
+            )
             warnings += heif.stream_warnings(container, stream)
         return cls(
             container=container.format.name,
             is_heif=is_heif,
             stream_duration=stated_duration(stream),
             file_duration=file_duration,
-            others_duration=longest_other(container, stream),
+            others_duration=longest_other_stream(container, stream),
             last_byte=last_byte(stream),
             video_streams=1 if is_heif else len(container.streams.video) - attached,
             pictures=attached,
@@ -207,74 +207,74 @@ def _index(
     container: InputContainer,
     stream: VideoStream,
     table: PacketTable,
-    origin: Origin,
+    spec: SourceSpec,
     *,
     is_sequence: bool,
 ) -> Index:
-    raw, fps = container.format.name in RAW_FORMATS, origin.fps
-    if origin.kind == "y4m":
-        raw = not states_rate(origin.descriptor)
-    is_still = origin.kind in IMAGE_KINDS and not (is_sequence and len(table) > 1)
+    raw, fps = container.format.name in RAW_FORMATS, spec.fps
+    if spec.kind == "y4m":
+        raw = not states_frame_rate(spec.descriptor)
+    is_still = spec.kind in IMAGE_KINDS and not (is_sequence and len(table) > 1)
     if is_still:
         table.keep_first()  # What lies behind a picture is not part of it.
-    elif origin.kind in IMAGE_KINDS:
+    elif spec.kind in IMAGE_KINDS:
         raw = True
     return build_index(
         table,
         time_base=stream.time_base or Fraction(1, 1000),
-        shown=origin.shown,
+        display_name=spec.display_name,
         reorders=bool(stream.codec_context.has_b_frames),
-        clock_may_jump=container.format.name in CLOCKS_THAT_JUMP,
+        clock_may_jump=container.format.name in FORMATS_WITH_PTS_RESETS,
         raw=raw,
         pts_guessed=container.format.name == "avi",
-        numbered=is_still or origin.kind == "y4m",
+        numbered=is_still or spec.kind == "y4m",
         fps=fps,
-        stated_end=stated_end(container, stream, table, origin),
+        stated_end=stated_end(container, stream, table, spec),
     )
 
 
-def _is_cut(header: _Header, table: PacketTable, origin: Origin) -> bool:
-    """Tells whether the file ends before its last frame does."""
-    if table.cut_off:
+def _is_file_truncated(header: _Header, table: PacketTable, spec: SourceSpec) -> bool:
+    """Return whether the file ends before its last frame does."""
+    if table.is_truncated:
         return True
-    if origin.kind == "mov":
-        return header.last_byte > origin.size_bytes
-    if origin.kind == "gif":
-        return gif_is_cut(origin.descriptor, table.last_place)
-    if origin.kind == "y4m":
-        return table.last_place + table.size[-1] < origin.size_bytes
-    return stated_bytes(origin.descriptor, origin.kind) > origin.size_bytes
+    if spec.kind == "mov":
+        return header.last_byte > spec.size_bytes
+    if spec.kind == "gif":
+        return is_gif_truncated(spec.descriptor, table.last_offset)
+    if spec.kind == "y4m":
+        return table.last_offset + table.size[-1] < spec.size_bytes
+    return stated_bytes(spec.descriptor, spec.kind) > spec.size_bytes
 
 
 def _decode_first(
     stack: ExitStack,
     index: Index,
-    origin: Origin,
-    alive: Callable[[], None],
+    spec: SourceSpec,
+    heartbeat: Callable[[], None],
     *,
     is_strict: bool = False,
 ) -> tuple[VideoStream, VideoFrame | None]:
-    """Opens the file until the stack closes it; returns its stream and first picture, if any."""
-    container = stack.enter_context(open_container(origin))
-    stream = choose_stream(container, origin)
-    prepare_decoder(stream, origin, is_strict=is_strict)
-    return stream, first_picture(container, stream, index, origin, alive)
+    """Open the file until the stack closes it; returns its stream and first picture, if any."""
+    container = stack.enter_context(open_container(spec))
+    stream = choose_stream(container, spec)
+    prepare_decoder(stream, spec, is_strict=is_strict)
+    return stream, first_picture(container, stream, index, spec, heartbeat)
 
 
-def _orientation(stream: VideoStream, first: VideoFrame | None, origin: Origin) -> Orientation:
-    if origin.kind in (*IMAGE_KINDS, "apng"):
-        return read_photo_orientation(origin.descriptor)
+def _orientation(stream: VideoStream, first: VideoFrame | None, spec: SourceSpec) -> Orientation:
+    if spec.kind in (*IMAGE_KINDS, "apng"):
+        return read_photo_orientation(spec.descriptor)
     if first is None:
         return Orientation()
     is_png = stream.codec_context.codec.canonical_name == "png"
     return read_rotation(first) if is_png else read_orientation(first)
 
 
-def _no_picture(origin: Origin, *, is_cut: bool) -> MediaError:
-    why = "the file is cut off" if is_cut else "the file is damaged"
+def _no_picture_error(spec: SourceSpec, *, is_cut: bool) -> MediaError:
+    why = "the file is truncated" if is_cut else "the file is damaged"
     return MediaError(
         "media.corrupt",
-        f"{origin.shown}: its picture cannot be decoded: {why}",
+        f"{spec.display_name}: its picture cannot be decoded: {why}",
         hint="copy it again",
     )
 
@@ -284,7 +284,7 @@ def _damage_warnings(
 ) -> list[MediaWarning]:
     if is_cut or not (is_painted or (first is not None and first.is_corrupt)):
         return []
-    message = "parts of the picture could not be decoded and are made up"
+    message = "parts of the picture could not be decoded and were filled in"
     return [MediaWarning("media.damaged", message)]
 
 
@@ -292,23 +292,25 @@ def first_picture(
     container: InputContainer,
     stream: VideoStream,
     index: Index,
-    origin: Origin,
-    alive: Callable[[], None],
+    spec: SourceSpec,
+    heartbeat: Callable[[], None],
 ) -> VideoFrame | None:
-    """Decodes the first picture of a stream; None if there is none.
+    """Decode the first picture of a stream; None if there is none.
 
     Args:
         container: freshly opened.
         stream: the chosen one, its decoder set up.
         index: of the stream.
-        origin: the open file.
-        alive: called often; may raise to stop.
+        spec: the open file.
+        heartbeat: called often; may raise to stop.
     """
-    first_key = index.keys[0]
+    first_key = index.keyframe_packets[0]
     # Of a still picture's file the index holds the first packet only.
-    end = min(len(index.rank_of), first_key + _MAX_PACKETS_TO_A_PICTURE + 1)
-    for number, packet in enumerate(read_packets(container, stream, shown=origin.shown)):
-        alive()
+    end = min(len(index.frame_of_packet), first_key + _MAX_PACKETS_BEFORE_FIRST_FRAME + 1)
+    for number, packet in enumerate(
+        read_packets(container, stream, display_name=spec.display_name)
+    ):
+        heartbeat()
         if number < first_key:
             continue
         if packet is None or number >= end:
@@ -316,7 +318,7 @@ def first_picture(
         try:
             frames = stream.codec_context.decode(packet)
         except av.error.MemoryError as error:
-            raise out_of_memory(origin.shown) from error
+            raise out_of_memory_error(spec.display_name) from error
         except av.error.FFmpegError:
             continue
         if frames:
@@ -333,15 +335,15 @@ def _info(
     first: VideoFrame | None,
     index: Index,
     orientation: Orientation,
-    part: ShownPart,
-    origin: Origin,
+    part: VisibleArea,
+    spec: SourceSpec,
     found: list[MediaWarning],
     *,
     is_image: bool,
 ) -> MediaInfo:
     context = stream.codec_context
     width_px, height_px = max(1, round(part.width_px * part.aspect)), part.height_px
-    if orientation.swaps_sides:
+    if orientation.swaps_axes:
         width_px, height_px = height_px, width_px
     is_vfr = index.is_variable
     transfer = _TRANSFERS.get(context.color_trc, "")
@@ -353,11 +355,11 @@ def _info(
         *_picture_warnings(stream, first, orientation, transfer, has_fields=index.has_fields),
     )
     if is_vfr:
-        message = "the frame rate changes; frames are taken by their true times"
+        message = "variable frame rate; frames are selected by their exact times"
         warnings += (MediaWarning("media.vfr", message),)
     return MediaInfo(
-        path=origin.shown,
-        size_bytes=origin.size_bytes,
+        path=spec.display_name,
+        size_bytes=spec.size_bytes,
         container=header.container,
         codec=context.codec.canonical_name,
         pix_fmt=context.pix_fmt or (first.format.name if first else ""),
@@ -395,7 +397,7 @@ def _header_warnings(
 ) -> list[MediaWarning]:
     found: list[MediaWarning] = []
     if header.pictures:
-        found.append(MediaWarning("media.cover_art", "cover pictures are left out"))
+        found.append(MediaWarning("media.cover_art", "cover art is ignored"))
     if header.video_streams > 1:
         message = f"{header.video_streams} video streams; the best one by FFmpeg's rule is used"
         found.append(MediaWarning("media.several_video_streams", message))
@@ -403,8 +405,8 @@ def _header_warnings(
         left = (
             "part of the picture is missing" if is_image else f"{len(index.times)} frames are left"
         )
-        found.append(MediaWarning("media.truncated", f"the file is cut off; {left}"))
-    if is_image or header.container in NO_DURATION_STATED:
+        found.append(MediaWarning("media.truncated", f"the file is truncated; {left}"))
+    if is_image or header.container in FORMATS_WITHOUT_DURATION:
         return found
     # A file lasts as long as its longest stream, be it one without pictures.
     others_end = table.other_end - index.start * index.time_base
@@ -418,7 +420,7 @@ def _header_warnings(
     ):
         if claim is not None and abs(claim - truth) > slack:
             message = (
-                f"the header says {float(claim):.3f} s, "
+                f"the header states {float(claim):.3f} s, "
                 f"the frames last {float(index.duration):.3f} s"
             )
             found.append(MediaWarning("media.duration_differs", message))
@@ -437,10 +439,14 @@ def _picture_warnings(
     found: list[MediaWarning] = []
     if orientation != Orientation():
         mirrored = " and mirrored" if orientation.flipped else ""
-        message = f"stored turned by {orientation.rotation_deg} degrees{mirrored}; made upright"
+        message = (
+            f"stored rotated by {orientation.rotation_deg} degrees{mirrored}; displayed upright"
+        )
         found.append(MediaWarning("media.rotated", message))
     if transfer in ("pq", "hlg"):
-        message = f"high dynamic range ({transfer}); shown without tone mapping, colours look flat"
+        message = (
+            f"high dynamic range ({transfer}); converted without tone mapping, colours look flat"
+        )
         found.append(MediaWarning("media.hdr", message))
     order = stream.codec_context.field_order
     codec = stream.codec_context.codec.canonical_name
@@ -449,30 +455,30 @@ def _picture_warnings(
     is_interlaced = first is not None and first.interlaced_frame and not is_png
     if is_interlaced and codec == "hevc":
         # What HEVC codes as a frame of two fields, FFmpeg does not call interlaced.
-        message = "interlaced; each field is a picture of its own, of half the height"
+        message = "interlaced; each field is a separate picture of half the height"
         found.append(MediaWarning("media.interlaced", message))
     elif is_interlaced or has_fields or order not in _PROGRESSIVE_FIELD_ORDERS:
         message = "interlaced; the two fields are not separated, moving edges look combed"
         found.append(MediaWarning("media.interlaced", message))
-    conversion = None if first is None else conversion_of(first)
+    conversion = None if first is None else choose_conversion(first)
     if conversion is not None and conversion.warning is not None:
         found.append(conversion.warning)
     alpha_track = stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1"
-    if alpha_track or (first is not None and shows_through(first)):
+    if alpha_track or (first is not None and has_transparency(first)):
         found.append(MediaWarning("media.alpha", "transparency is ignored"))
     return found
 
 
-def _check_stated_duration(container: InputContainer, origin: Origin) -> None:
-    if container.duration is not None and container.format.name not in NO_DURATION_STATED:
-        _check_duration(Fraction(container.duration, av.time_base), origin)
+def _check_stated_duration(container: InputContainer, spec: SourceSpec) -> None:
+    if container.duration is not None and container.format.name not in FORMATS_WITHOUT_DURATION:
+        _check_duration(Fraction(container.duration, av.time_base), spec)
 
 
-def _check_duration(duration: Fraction, origin: Origin) -> None:
-    if duration > origin.limits.max_duration_s:
+def _check_duration(duration: Fraction, spec: SourceSpec) -> None:
+    if duration > spec.limits.max_duration_s:
         raise MediaError(
             "media.too_long",
-            f"{origin.shown}: lasts {float(duration):.0f} s, "
-            f"the limit is {origin.limits.max_duration_s:.0f} s",
+            f"{spec.display_name}: lasts {float(duration):.0f} s, "
+            f"the limit is {spec.limits.max_duration_s:.0f} s",
             hint="cut it, or raise the limit from Python",
         )

@@ -1,8 +1,8 @@
-"""AVIF and HEIC files: pictures, image sequences, and what else such a file holds.
+"""AVIF and HEIC files: pictures, image sequences, masks and appended files.
 
 They share the boxes of MP4 (ISO/IEC 23008-12). FFmpeg makes a stream of every picture and of every
-track, be it a transparency mask, and reads on where another file has been appended. Runs in the
-decoding process only.
+track, including transparency masks, and reads on where another file has been appended. Runs in the
+decode process only.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from seedvideo.errors import MediaError
-from seedvideo.media.container_boxes import HeaderFile, boxes, whole
-from seedvideo.media.still_images import left_out_video
+from seedvideo.media.container_boxes import HeaderFile, file_box, iter_boxes
+from seedvideo.media.still_images import motion_photo_warning
 from seedvideo.media.types import MediaWarning
 
 _PHOTO_BRANDS: Final = ("avif", "heic", "heix", "heim", "heis", "mif1", "mif2", "miaf")
@@ -27,11 +27,11 @@ _MAX_BOX_BYTES: Final = 1 << 62
 
 
 def is_heif(container: InputContainer) -> bool:
-    """Tell whether a file says that it holds pictures, or sequences of them."""
+    """Return whether a file says that it holds pictures, or sequences of them."""
     return container.metadata.get("major_brand") in _BRANDS
 
 
-def colour_streams(streams: Sequence[VideoStream], *, shown: str) -> list[VideoStream]:
+def colour_streams(streams: Sequence[VideoStream], *, display_name: str) -> list[VideoStream]:
     """Return the streams that are pictures to be shown: transparency masks are left out.
 
     Raises:
@@ -41,13 +41,13 @@ def colour_streams(streams: Sequence[VideoStream], *, shown: str) -> list[VideoS
         # Phones store photos so. Each tile is a stream, and would pass for the whole picture.
         raise MediaError(
             "media.codec_not_allowed",
-            f"{shown}: is a photo stored in tiles, which is not supported",
+            f"{display_name}: is a photo stored in tiles, which is not supported",
             hint="convert it to JPEG",
         )
     if not streams:
         raise MediaError(
             "media.corrupt",
-            f"{shown}: holds no picture that can be found: the file is cut off or damaged",
+            f"{display_name}: contains no readable picture: the file is truncated or damaged",
             hint="copy it again",
         )
     return [stream for stream in streams if not _is_mask(stream)] or list(streams)
@@ -64,12 +64,12 @@ def stream_warnings(container: InputContainer, stream: VideoStream) -> list[Medi
     alike = [each for each in others if not _is_mask(each) and each.frames >= stream.frames]
     count = sum((each.width, each.height) == size_px for each in alike)
     if count:
-        message = f"the file holds more pictures of this size ({count}), which are not read"
+        message = f"more pictures of this size ({count}) in the file are not read"
         found.append(MediaWarning("media.other_pictures", message))
     return found
 
 
-def check_boxes(descriptor: int, size_bytes: int, *, shown: str) -> list[MediaWarning]:
+def check_boxes(descriptor: int, size_bytes: int, *, display_name: str) -> list[MediaWarning]:
     """Look for a video that a phone added to a photo.
 
     Returns:
@@ -79,15 +79,15 @@ def check_boxes(descriptor: int, size_bytes: int, *, shown: str) -> list[MediaWa
         MediaError: if another file has been appended, which confuses FFmpeg.
     """
     # Of a file that is cut off, the last box goes on behind its end.
-    for box in boxes(HeaderFile(descriptor, size_bytes), whole(_MAX_BOX_BYTES)):
+    for box in iter_boxes(HeaderFile(descriptor, size_bytes), file_box(_MAX_BOX_BYTES)):
         if box.kind == b"mpvd":
-            return [left_out_video(box.first)]
-        if box.kind == b"ftyp" and box.place > 0:
+            return [motion_photo_warning(box.first)]
+        if box.kind == b"ftyp" and box.offset > 0:
             raise MediaError(
                 "media.unreadable",
-                f"{shown}: is a photo with another file behind it",
-                hint=f"take them apart: head -c {box.place} PHOTO > photo.heic;"
-                f" tail -c +{box.place + 1} PHOTO > clip.mp4",
+                f"{display_name}: is a photo with another file appended",
+                hint=f"split them: head -c {box.offset} PHOTO > photo.heic;"
+                f" tail -c +{box.offset + 1} PHOTO > clip.mp4",
             )
     return []
 

@@ -36,16 +36,16 @@ from seedvideo.media.types import MediaWarning
 NOMINAL_DURATION: Final = Fraction(1, 25)
 """Seconds that a lone picture without a duration counts as, as in FFmpeg."""
 
-_FORWARD_JUMP: Final = Fraction(10)
+_MIN_FORWARD_JUMP_S: Final = Fraction(10)
 """Seconds from which on a clock that is ahead has jumped, as in FFmpeg."""
 
-_USUAL_STEPS: Final = 4
+_MAX_USUAL_STEPS: Final = 4
 """A step of the clock is no jump if it is at most so many times the usual one."""
 
 _MANY_TICKS: Final = 8
 """Ticks of a frame from which on two are a small part of it."""
 
-_LEAST_DURATION: Final = Fraction(1, 10_000)
+_MIN_DURATION: Final = Fraction(1, 10_000)
 """Seconds below which FFmpeg has made a duration up: a tick, where it does not know the rate."""
 
 
@@ -57,14 +57,15 @@ class Index:
         time_base: seconds of a tick.
         start: the stream's own first time, in ticks.
         times: presentation times in ticks, strictly increasing.
-        packet_of: number of the packet that holds each frame; if ``by_count``, in file order.
-        rank_of: place in ``times`` of each packet's picture, -1 if it is not presented; if
-            ``by_count``, in file order.
+        packet_of_frame: number of the packet that holds each frame; in file order if
+            ``has_no_timestamps``.
+        frame_of_packet: index in ``times`` of each packet's picture, -1 if it is not presented; in
+            file order if ``has_no_timestamps``.
         packet_times: time of each packet in ticks, `NO_TIME` where it has none.
-        keys: numbers of the packets at which decoding may begin, rising.
+        keyframe_packets: numbers of the packets at which decoding may begin, rising.
         is_variable: whether the spacing of frames changes by more than rounding.
-        by_count: frames are known by their place in decoding output alone, because packets have no
-            presentation times; seeking is impossible.
+        has_no_timestamps: whether packets have no presentation times, so that frames are identified
+            by their order in the decoder's output only; seeking is impossible.
         has_fields: some pictures are coded as two fields, of which the second may be in the packet
             behind.
         duration: seconds from ``start`` to the end of the last frame.
@@ -74,12 +75,12 @@ class Index:
     time_base: Fraction
     start: int
     times: "array[int]"
-    packet_of: "array[int]"
-    rank_of: "array[int]"
+    packet_of_frame: "array[int]"
+    frame_of_packet: "array[int]"
     packet_times: "array[int]"
-    keys: "array[int]"
+    keyframe_packets: "array[int]"
     is_variable: bool
-    by_count: bool
+    has_no_timestamps: bool
     has_fields: bool
     duration: Fraction
     warnings: tuple[MediaWarning, ...]
@@ -87,39 +88,41 @@ class Index:
     @property
     def keyframes(self) -> list[int]:
         """Places in ``times`` of the presented keyframes."""
-        return sorted(self.rank_of[k] for k in self.keys if self.rank_of[k] >= 0)
+        return sorted(
+            self.frame_of_packet[k] for k in self.keyframe_packets if self.frame_of_packet[k] >= 0
+        )
 
     def end_of(self, packet: int) -> int:
-        """Returns the number of the first packet behind those of a picture.
+        """Return the number of the first packet behind those of a picture.
 
         Args:
             packet: the one with which the picture begins.
         """
         end = packet + 1
-        if self.has_fields and end < len(self.rank_of) and self.rank_of[end] < 0:
+        if self.has_fields and end < len(self.frame_of_packet) and self.frame_of_packet[end] < 0:
             return end + 1
         return end
 
-    def entry(self, rank: int) -> int:
-        """Returns the number of the last keyframe from which a frame can be decoded exactly.
+    def keyframe_before(self, frame_index: int) -> int:
+        """Return the number of the last keyframe from which a frame can be decoded exactly.
 
         A leading picture of an open GOP comes after its keyframe in the file but before it in time
         and refers to the GOP before, so decoding must begin one keyframe earlier.
         """
-        if self.by_count:
-            return self.keys[0]
-        packet = self.packet_of[rank]
-        place = bisect_right(self.keys, packet) - 1
-        while place > 0 and self.packet_times[self.keys[place]] > self.times[rank]:
-            place -= 1
-        return self.keys[max(place, 0)]
+        if self.has_no_timestamps:
+            return self.keyframe_packets[0]
+        packet = self.packet_of_frame[frame_index]
+        i = bisect_right(self.keyframe_packets, packet) - 1
+        while i > 0 and self.packet_times[self.keyframe_packets[i]] > self.times[frame_index]:
+            i -= 1
+        return self.keyframe_packets[max(i, 0)]
 
 
 def build_index(
     table: PacketTable,
     *,
     time_base: Fraction,
-    shown: str,
+    display_name: str,
     reorders: bool,
     clock_may_jump: bool,
     raw: bool,
@@ -128,12 +131,12 @@ def build_index(
     fps: Fraction | None,
     stated_end: Fraction | None = None,
 ) -> Index:
-    """Works out what a stream presents from the facts of its packets.
+    """Work out what a stream presents from the facts of its packets.
 
     Args:
         table: every packet of the stream.
         time_base: seconds of a tick.
-        shown: the file's name for messages.
+        display_name: the file's name for messages.
         reorders: whether pictures may be stored in another order than they are shown.
         clock_may_jump: whether the container allows its clock to start anew.
         raw: whether the container states no times of its own.
@@ -150,29 +153,38 @@ def build_index(
     first = next((i for i in range(len(table)) if table.is_key(i)), 0)
     numbers = [i for i in range(first, len(table)) if not table.is_hidden(i)]
     if not numbers:
-        raise MediaError("media.no_frames", f"{shown}: its video stream holds no frames")
-    keys = [i for i in range(first, len(table)) if table.is_key(i)] or [first]
+        raise MediaError("media.no_frames", f"{display_name}: its video stream contains no frames")
+    keyframe_packets = [i for i in range(first, len(table)) if table.is_key(i)] or [first]
     if raw or (pts_guessed and reorders) or all(table.pts[i] == NO_TIME for i in numbers):
-        return _index_by_count(
-            table, numbers, keys, time_base, shown, raw=raw, fps=fps, stated_end=stated_end
+        return _index_without_timestamps(
+            table,
+            numbers,
+            keyframe_packets,
+            time_base,
+            display_name,
+            raw=raw,
+            fps=fps,
+            stated_end=stated_end,
         )
 
-    say = _Warnings()
-    times = _fill_times(table, reorders=reorders, say=say)
+    warn = _Warnings()
+    times = _fill_times(table, reorders=reorders, warn=warn)
     if numbered:
         times = list(range(len(table)))
     if clock_may_jump:
-        _mend_jumps(times, table, time_base, say)
-    order = _presentation_order(times, numbers, keys[0], say)
+        _fix_pts_resets(times, table, time_base, warn)
+    order = _presentation_order(times, numbers, keyframe_packets[0], warn)
     if not order:
-        raise MediaError("media.no_frames", f"{shown}: its video stream holds no frames with times")
+        raise MediaError(
+            "media.no_frames", f"{display_name}: its video stream contains no frames with times"
+        )
 
     # Pictures that cannot be decoded count here: the stream begins with them.
     start = min(t for i, t in enumerate(times) if t != NO_TIME and not table.is_hidden(i))
     presented = [times[i] for i in order]
     late = (presented[0] - start) * time_base
     if late > 0:
-        say("media.late_start", f"the first {float(late):.3f} s cannot be decoded")
+        warn("media.late_start", f"the first {float(late):.3f} s cannot be decoded")
     variable = is_variable(presented, time_base)
     stated = table.picture_duration(order[-1])
     length = _last_length(stated, presented, time_base, stated_end, variable=variable)
@@ -180,20 +192,20 @@ def build_index(
         time_base=time_base,
         start=start,
         times=array("q", presented),
-        packet_of=array("q", order),
-        rank_of=_ranks(order, len(table)),
+        packet_of_frame=array("q", order),
+        frame_of_packet=_frames_of_packets(order, len(table)),
         packet_times=array("q", times),
-        keys=array("q", keys),
+        keyframe_packets=array("q", keyframe_packets),
         is_variable=variable,
-        by_count=False,
+        has_no_timestamps=False,
         has_fields=table.has_fields,
         duration=(presented[-1] - start) * time_base + length,
-        warnings=say.all,
+        warnings=warn.all,
     )
 
 
 def is_variable(times: Sequence[int], time_base: Fraction) -> bool:
-    """Tells whether the spacing of frames changes by more than rounding.
+    """Return whether the spacing of frames changes by more than rounding.
 
     Containers round times to their ticks (1 ms in Matroska), so spacings of a constant rate differ
     by a tick or two, though not where a frame takes but a few ticks; 5 % of the usual spacing is
@@ -212,12 +224,12 @@ def is_variable(times: Sequence[int], time_base: Fraction) -> bool:
     return max(steps) - usual > whole_slack or usual - min(steps) > whole_slack
 
 
-def _index_by_count(
+def _index_without_timestamps(
     table: PacketTable,
     numbers: list[int],
-    keys: list[int],
+    keyframe_packets: list[int],
     time_base: Fraction,
-    shown: str,
+    display_name: str,
     *,
     raw: bool,
     fps: Fraction | None,
@@ -234,24 +246,24 @@ def _index_by_count(
     elif fps is not None:
         times, time_base, length = list(range(len(numbers))), 1 / fps, 1 / fps
         variable = False
-        message = f"the stream has no times; {float(fps):g} frames a second are taken for granted"
+        message = f"the stream has no timestamps; {float(fps):g} frames per second are assumed"
         warnings = (MediaWarning("media.missing_times", message),)
     else:
         raise MediaError(
             "media.no_timestamps",
-            f"{shown}: is a bare stream of pictures without times",
+            f"{display_name}: is a raw video stream without timestamps",
             hint="state its frame rate, or put it into a container such as MP4",
         )
     return Index(
         time_base=time_base,
         start=times[0],
         times=array("q", times),
-        packet_of=array("q", numbers),
-        rank_of=_ranks(numbers, len(table)),
+        packet_of_frame=array("q", numbers),
+        frame_of_packet=_frames_of_packets(numbers, len(table)),
         packet_times=array("q"),
-        keys=array("q", keys),
+        keyframe_packets=array("q", keyframe_packets),
         is_variable=variable,
-        by_count=True,
+        has_no_timestamps=True,
         has_fields=table.has_fields,
         duration=(times[-1] - times[0]) * time_base + length,
         warnings=warnings,
@@ -259,7 +271,7 @@ def _index_by_count(
 
 
 def _fill_times(
-    table: PacketTable, *, reorders: bool, say: Callable[[str, str], None]
+    table: PacketTable, *, reorders: bool, warn: Callable[[str, str], None]
 ) -> list[int]:
     times = list(table.pts)
     if table.has_fields:
@@ -273,18 +285,24 @@ def _fill_times(
         times[i] = table.dts[i]
     if missing:
         count = len(missing)
-        say("media.missing_times", f"{count} frames have no time; their decoding times are used")
+        warn(
+            "media.missing_times",
+            f"{count} frames have no timestamp; their decoding times are used",
+        )
     return times
 
 
 def _presentation_order(
-    times: list[int], numbers: list[int], first_key: int, say: Callable[[str, str], None]
+    times: list[int], numbers: list[int], first_key: int, warn: Callable[[str, str], None]
 ) -> list[int]:
-    """Returns the packets whose pictures are presented, in order, each with a time of its own."""
+    """Return the packets whose pictures are presented, in order, each with a time of its own."""
     timed = [i for i in numbers if times[i] != NO_TIME]
     missing = len(numbers) - len(timed)
     if missing:
-        say("media.missing_times", f"{missing} of {len(numbers)} frames have no time; left out")
+        warn(
+            "media.missing_times",
+            f"{missing} of {len(numbers)} frames have no timestamp and are skipped",
+        )
     if times[first_key] != NO_TIME:
         timed = [i for i in timed if times[i] >= times[first_key]]
     timed.sort(key=times.__getitem__)  # Stable: of equal times the first in the file comes first.
@@ -294,26 +312,29 @@ def _presentation_order(
             order.append(i)
     if len(order) < len(timed):
         count = len(timed) - len(order)
-        say("media.duplicate_times", f"{count} frames repeat the time of another; left out")
+        warn(
+            "media.duplicate_times",
+            f"{count} frames repeat the timestamp of another and are skipped",
+        )
     return order
 
 
-def _ranks(order: list[int], packets: int) -> "array[int]":
-    ranks = array("q", [-1]) * packets
-    for rank, number in enumerate(order):
-        ranks[number] = rank
-    return ranks
+def _frames_of_packets(order: list[int], packets: int) -> "array[int]":
+    frame_indices = array("q", [-1]) * packets
+    for frame_index, number in enumerate(order):
+        frame_indices[number] = frame_index
+    return frame_indices
 
 
-def _mend_jumps(
+def _fix_pts_resets(
     times: list[int],
     table: PacketTable,
     time_base: Fraction,
-    say: Callable[[str, str], None],
+    warn: Callable[[str, str], None],
 ) -> None:
-    """Moves what follows a jump of the clock, in place, so that it goes on from there."""
+    """Move what follows a jump of the clock, in place, so that it goes on from there."""
     back = int(Fraction(1, 10) / time_base)  # FFmpeg's own threshold for such streams.
-    ahead = int(_FORWARD_JUMP / time_base)
+    ahead = int(_MIN_FORWARD_JUMP_S / time_base)
     usual: int | None = None
     shift, expected, jumps, delay = 0, NO_TIME, 0, 0
     for i, dts in enumerate(table.dts):
@@ -321,8 +342,8 @@ def _mend_jumps(
             step = 0 if expected == NO_TIME else dts + shift - expected
             if step >= ahead:
                 usual = _usual_step(table) if usual is None else usual
-                is_heard = 2 * table.heard_before.get(i, Fraction(0)) > step * time_base
-                is_jump = not is_heard and step > _USUAL_STEPS * usual
+                is_heard = 2 * table.others_before.get(i, Fraction(0)) > step * time_base
+                is_jump = not is_heard and step > _MAX_USUAL_STEPS * usual
             else:
                 is_jump = step < -back
             if is_jump:
@@ -336,7 +357,10 @@ def _mend_jumps(
         if times[i] != NO_TIME:
             times[i] += shift
     if jumps:
-        say("media.time_jump", f"the clock jumps {jumps} times; what follows goes on from there")
+        warn(
+            "media.time_jump",
+            f"the clock jumps {jumps} times; later times are shifted to follow on",
+        )
 
 
 def _usual_step(table: PacketTable) -> int:
@@ -352,7 +376,7 @@ def _last_length(
     *,
     variable: bool,
 ) -> Fraction:
-    """Returns how many seconds the last frame is shown.
+    """Return how many seconds the last frame is shown.
 
     Args:
         stated: ticks, as its packet says.
@@ -362,7 +386,7 @@ def _last_length(
         variable: whether the spacing of frames changes.
     """
     of_packet = stated * time_base
-    is_stated = of_packet >= _LEAST_DURATION
+    is_stated = of_packet >= _MIN_DURATION
     if stated_end is not None and (variable or not is_stated):
         of_container = stated_end - times[-1] * time_base
         if of_container > 0:

@@ -1,9 +1,10 @@
-"""Reads from H.264, MPEG-2 and Motion JPEG data which packets hold one field of a picture.
+"""Field pairing: which packets of H.264, MPEG-2 and Motion JPEG hold one field of a picture.
 
 An interlaced picture may be coded as two fields, and most containers can store each in a packet of
 its own: two packets, one picture. The container does not mark the second one, so the headers inside
 the packets decide. An H.264 stream that holds frames only is read no further than its parameter
-sets. Section numbers are those of ITU-T H.264 where nothing else is stated. Decodes nothing.
+sets. Section numbers are those of ITU-T H.264 unless another standard is named. Nothing is decoded.
+Separate from `demuxer`, its only user, to stay under 500 lines.
 """
 
 import re
@@ -19,7 +20,7 @@ _SLICES: Final = (1, 2, 5)
 _SPS, _PPS = 7, 8
 _HEADER_BYTES: Final = 48
 """Of a slice, more than its header takes up to the parity of its field."""
-_MOST_PARAMETER_BYTES: Final = 4096
+_MAX_PARAMETER_BYTES: Final = 4096
 _WITH_CHROMA_FORMAT: Final = (100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135)
 """Profiles whose parameter sets state a chroma format (section 7.3.2.1.1)."""
 
@@ -41,18 +42,18 @@ class Field:
     is_bottom: bool
 
     def completes(self, first: "Field") -> bool:
-        """Tells whether this field and the one before it are one picture (section 3.30)."""
+        """Return whether this field and the one before it are one picture (section 3.30)."""
         return self.number == first.number and self.is_bottom != first.is_bottom
 
 
 class FieldReader(Protocol):
-    """Reads the packets of one stream, in the order of the file."""
+    """Read the packets of one stream, in the order of the file."""
 
     has_fields: bool
     """Whether any picture so far is coded as two fields, be it in one packet or in two."""
 
     def read(self, data: Data, *, is_key: bool) -> Field | None:
-        """Returns the field that a packet holds; None if it holds a whole picture.
+        """Return the field that a packet holds; None if it holds a whole picture.
 
         Args:
             data: of the packet.
@@ -62,7 +63,7 @@ class FieldReader(Protocol):
 
 
 def field_reader(codec: str, extradata: bytes, *, height_px: int) -> FieldReader | None:
-    """Returns a reader for the packets of a stream; None if its codec has no pictures of fields.
+    """Return a reader for the packets of a stream; None if its codec has no pictures of fields.
 
     Args:
         codec: FFmpeg's name.
@@ -85,28 +86,28 @@ class _JpegFields:
         self._is_bottom = True
 
     def read(self, data: Data, *, is_key: bool) -> Field | None:
-        place = _jpeg_frame(data)
-        if place is None:
+        offset = _jpeg_frame(data)
+        if offset is None:
             return None
-        height_px = int.from_bytes(data[place + 5 : place + 7], "big")
+        height_px = int.from_bytes(data[offset + 5 : offset + 7], "big")
         if 4 * height_px >= 3 * self._height_px:  # As in FFmpeg.
             return None
         self.has_fields = True
-        if _JPEG_START.search(data, place) is not None:
+        if _JPEG_START.search(data, offset) is not None:
             return None  # The other field is in the same packet.
         self._is_bottom = not self._is_bottom
         return Field(0, self._is_bottom)
 
 
 def _jpeg_frame(data: Data) -> int | None:
-    """Returns where the header of the frame begins: thumbnails before it are passed over."""
-    place = 0
-    while place + 9 <= len(data) and data[place] == 0xFF:
-        kind = data[place + 1]
+    """Return where the header of the frame begins: thumbnails before it are passed over."""
+    offset = 0
+    while offset + 9 <= len(data) and data[offset] == 0xFF:
+        kind = data[offset + 1]
         if kind in _JPEG_FRAMES:
-            return place
-        length = int.from_bytes(data[place + 2 : place + 4], "big")
-        place += 2 if kind in _JPEG_WITHOUT_LENGTH else 2 + length
+            return offset
+        length = int.from_bytes(data[offset + 2 : offset + 4], "big")
+        offset += 2 if kind in _JPEG_WITHOUT_LENGTH else 2 + length
     return None
 
 
@@ -180,7 +181,7 @@ class _H264Fields:
         return any(not each.frames_only for each in self._sequences.values())
 
     def _note_parameters(self, unit: Data) -> None:
-        plain = bytes(unit[:_MOST_PARAMETER_BYTES])
+        plain = bytes(unit[:_MAX_PARAMETER_BYTES])
         mark = _MARK.search(plain)
         plain = plain[1 : mark.start() if mark else None]
         try:
@@ -219,7 +220,7 @@ class _Bits:
         self._left = 8 * len(plain)
 
     def fixed(self, count: int) -> int:
-        """Reads an unsigned number of a fixed length.
+        """Read an unsigned number of a fixed length.
 
         Raises:
             EOFError: if the data ends before.
@@ -230,7 +231,7 @@ class _Bits:
         return self._value >> self._left & ((1 << count) - 1)
 
     def exp(self) -> int:
-        """Reads an unsigned number of the length that it states (section 9.1).
+        """Read an unsigned number of the length that it states (section 9.1).
 
         Raises:
             EOFError: if the data ends before.
@@ -243,7 +244,7 @@ class _Bits:
 
 @lru_cache(maxsize=64)
 def _read_sequence(data: bytes) -> tuple[int, _Sequence]:
-    """Reads a sequence parameter set up to what slices need (section 7.3.2.1.1)."""
+    """Read a sequence parameter set up to what slices need (section 7.3.2.1.1)."""
     bits = _Bits(data)
     profile = bits.fixed(8)
     bits.fixed(16)
@@ -257,9 +258,9 @@ def _read_sequence(data: bytes) -> tuple[int, _Sequence]:
         bits.exp()
         bits.fixed(1)
         if bits.fixed(1):
-            for place in range(12 if chroma == 3 else 8):
+            for i in range(12 if chroma == 3 else 8):
                 if bits.fixed(1):
-                    _skip_scaling_list(bits, 16 if place < 6 else 64)
+                    _skip_scaling_list(bits, 16 if i < 6 else 64)
     frame_num_bits = bits.exp() + 4
     order_kind = bits.exp()
     if order_kind == 0:
@@ -287,33 +288,33 @@ def _skip_scaling_list(bits: _Bits, size: int) -> None:
 
 
 def _boxed_parameter_sets(extradata: bytes) -> Iterator[bytes]:
-    place = 5
+    offset = 5
     for mask in (31, 255):
-        if place >= len(extradata):
+        if offset >= len(extradata):
             return
-        count, place = extradata[place] & mask, place + 1
+        count, offset = extradata[offset] & mask, offset + 1
         for _ in range(count):
-            length = int.from_bytes(extradata[place : place + 2], "big")
+            length = int.from_bytes(extradata[offset : offset + 2], "big")
             if length:
-                yield extradata[place + 2 : place + 2 + length]
-            place += 2 + length
+                yield extradata[offset + 2 : offset + 2 + length]
+            offset += 2 + length
 
 
 def _units(data: Data, length_bytes: int) -> Iterator[Data]:
-    """Yields the units of a packet, none of them empty."""
-    place = 0
+    """Yield the units of a packet, none of them empty."""
+    offset = 0
     if length_bytes:
-        while place + length_bytes < len(data):
-            length = int.from_bytes(data[place : place + length_bytes], "big")
-            place += length_bytes
+        while offset + length_bytes < len(data):
+            length = int.from_bytes(data[offset : offset + length_bytes], "big")
+            offset += length_bytes
             if length:
-                yield data[place : place + length]
-            place += length
+                yield data[offset : offset + length]
+            offset += length
         return
     mark = _MARK.search(data)
     while mark is not None:
-        place = mark.end()
+        offset = mark.end()
         # A unit ends where the next one begins, but its head is all that is ever read.
-        if place < len(data):
-            yield data[place:]
-        mark = _MARK.search(data, place)
+        if offset < len(data):
+            yield data[offset:]
+        mark = _MARK.search(data, offset)

@@ -1,8 +1,7 @@
-"""Parsers of what the decoding process sends; none of it is taken on trust.
+"""Messages between the reader and its decode processes: requests, their split, validated replies.
 
-Each parser raises one of `MALFORMED` for a reply that does not answer the request.
-
-Requests to the decoding processes for one pass over frames or thumbnails, and their split.
+A decode process may be taken over by a hostile file, so no reply is trusted: each parser raises one
+of `MALFORMED` for a reply that does not answer the request.
 """
 
 import os
@@ -15,8 +14,15 @@ from typing import Any, Final
 
 from seedvideo.config import Limits
 from seedvideo.errors import ConfigError
-from seedvideo.media.decoder import DEPTHS, NO_END, LookSize, LookSpan, Strategy
-from seedvideo.media.types import DecodeReport, Looks, MediaInfo, MediaWarning, Packets, Target
+from seedvideo.media.decoder import FRAME_KINDS, UNBOUNDED, Strategy, ThumbnailSpan, ThumbnailSpec
+from seedvideo.media.types import (
+    DecodeReport,
+    MediaInfo,
+    MediaWarning,
+    PacketIndex,
+    Target,
+    ThumbnailBatch,
+)
 from seedvideo.media.worker_pool import Task
 from seedvideo.utils import ipc
 
@@ -49,21 +55,21 @@ class OpenReply:
 
 
 def parse_open_reply(message: ipc.Message, *, path: str, limits: Limits) -> OpenReply:
-    """Reads the answer to ``open``."""
+    """Read the answer to ``open``."""
     header = message.header
     ticks = ipc.unpack_integers(message.body)
     count, start, base = header["frames"], header["start"], exact(header["time_base"])
     times, keyframes = ticks[:count], ticks[count:]
     if message.type != "opened" or not 0 < count <= len(ticks) or base <= 0:
-        raise ipc.ProtocolError("facts of no file")
+        raise ipc.ProtocolError("invalid reply to open")
     if any(a >= b for a, b in pairwise(times)) or abs(start) > _MAX_TICKS:
-        raise ipc.ProtocolError("times out of order")
+        raise ipc.ProtocolError("times are not increasing")
     if any(a >= b for a, b in pairwise([-1, *keyframes, count])):
-        raise ipc.ProtocolError("keyframes out of order")
+        raise ipc.ProtocolError("keyframes are not increasing")
     info = parse_info(header["info"], path=path)
     sides = (info.width_px, info.height_px)
     if any(type(side) is not int or not 0 < side <= limits.max_frame_pixels for side in sides):
-        raise ipc.ProtocolError("a picture without a size")
+        raise ipc.ProtocolError("invalid picture size")
     return OpenReply(
         info=info,
         times=tuple((tick - start) * base for tick in times),
@@ -71,62 +77,64 @@ def parse_open_reply(message: ipc.Message, *, path: str, limits: Limits) -> Open
     )
 
 
-def parse_packet_sizes(message: ipc.Message, *, frames: int) -> Packets:
-    """Reads the answer to ``packets``."""
+def parse_packet_sizes(message: ipc.Message, *, frames: int) -> PacketIndex:
+    """Read the answer to ``packets``."""
     numbers = ipc.unpack_integers(message.body)
     if message.type != "packets" or len(numbers) != 2 * frames:
-        raise ipc.ProtocolError("packets of another number than frames")
-    return Packets(array("q", numbers[:frames]), array("q", numbers[frames:]))
+        raise ipc.ProtocolError("number of packets differs from number of frames")
+    return PacketIndex(array("q", numbers[:frames]), array("q", numbers[frames:]))
 
 
-def parse_thumbnails(message: ipc.Message, size: LookSize, *, after: int, frames: int) -> Looks:
-    """Reads one answer to ``looks``: ranks rise from above ``after``, and stay below ``frames``."""
-    import numpy as np  # Late: the decoding process imports this package and needs none.
+def parse_thumbnails(
+    message: ipc.Message, size: ThumbnailSpec, *, after_frame: int, frames: int
+) -> ThumbnailBatch:
+    """Parse one reply to ``thumbnails``: frame indices rise, above ``after_frame``."""
+    import numpy as np  # Late: the decode process imports this package and needs none.
 
     count = int(message.header["count"])
     width_px, height_px = size.width_px, size.height_px
     shape = (count, height_px * 3 // 2, width_px)
     if count < 1 or len(message.body) != count * (8 + width_px * height_px * 3 // 2):
-        raise ipc.ProtocolError("looks of another size than asked for")
-    ranks = ipc.unpack_integers(message.body[: 8 * count])
-    if any(a >= b for a, b in pairwise([after, *ranks, frames])):
-        raise ipc.ProtocolError("looks out of order")
+        raise ipc.ProtocolError("thumbnails have an unexpected size")
+    frame_indices = ipc.unpack_integers(message.body[: 8 * count])
+    if any(a >= b for a, b in pairwise([after_frame, *frame_indices, frames])):
+        raise ipc.ProtocolError("thumbnails are not increasing")
     planes = np.frombuffer(message.body, np.uint8, offset=8 * count).reshape(shape)
-    return Looks(tuple(ranks), planes)
+    return ThumbnailBatch(tuple(frame_indices), planes)
 
 
 @dataclass(frozen=True)
-class Shares:
+class WorkChunks:
     """The answer to ``share``: how a pass can be cut.
 
     Args:
         ends: what was asked for below this place is in a share or in those before.
-        untils: rank from which the next share gives frames.
+        end_frames: rank from which the next share gives frames.
         packets: to decode, in all.
         spans: of looks, as they must be asked for.
     """
 
     ends: tuple[int, ...]
-    untils: tuple[int, ...]
+    end_frames: tuple[int, ...]
     packets: int
-    spans: tuple[LookSpan, ...]
+    spans: tuple[ThumbnailSpan, ...]
 
 
-def parse_shares(message: ipc.Message, *, asked: int | None) -> Shares:
-    """Reads the answer to ``share``; for looks, which come with it, how many were asked is None."""
+def parse_chunks(message: ipc.Message, *, asked: int | None) -> WorkChunks:
+    """Read the answer to ``share``; for looks, which come with it, how many were asked is None."""
     numbers = ipc.unpack_integers(message.body)
     end = 3 * int(message.header["count"])
-    ends, untils, packets = numbers[0:end:3], numbers[1:end:3], numbers[2:end:3]
+    ends, end_frames, packets = numbers[0:end:3], numbers[1:end:3], numbers[2:end:3]
     spans = tuple(
-        LookSpan(first, last, DEPTHS[depth])
-        for first, last, depth in zip(*(numbers[end + i :: 3] for i in range(3)), strict=True)
+        ThumbnailSpan(first, last, FRAME_KINDS[frame_kinds])
+        for first, last, frame_kinds in zip(*(numbers[end + i :: 3] for i in range(3)), strict=True)
     )
     last = len(spans) if asked is None else asked
-    if message.type != "shares" or [0, *ends][-1] != last:
-        raise ipc.ProtocolError("shares of something else")
+    if message.type != "chunks" or [0, *ends][-1] != last:
+        raise ipc.ProtocolError("chunks do not match the request")
     if any(a >= b for a, b in pairwise([0, *ends])) or any(each < 0 for each in packets):
-        raise ipc.ProtocolError("shares out of order")
-    return Shares(tuple(ends), tuple(untils), sum(packets), spans)
+        raise ipc.ProtocolError("chunks are not increasing")
+    return WorkChunks(tuple(ends), tuple(end_frames), sum(packets), spans)
 
 
 @dataclass
@@ -142,7 +150,7 @@ class PassStats:
     """Whether seeks have led to where they should."""
 
     def add(self, message: ipc.Message) -> None:
-        """Reads the answer that ends a part of a pass."""
+        """Read the answer that ends a part of a pass."""
         header = message.header
         self.decoded_frames += int(header["decoded_frames"])
         if message.type == "untrusted":
@@ -165,29 +173,29 @@ class PassStats:
         if self.damaged_packets or self.patched_frames or self.lost_frames:
             text = (
                 f"{self.damaged_packets} damaged packets, "
-                f"{self.patched_frames} frames patched up by the decoder, "
-                f"{self.lost_frames} wanted frames lost (a neighbour stands in)"
+                f"{self.patched_frames} frames concealed by the decoder, "
+                f"{self.lost_frames} requested frames lost (replaced by a neighbour)"
             )
             warnings.append(MediaWarning("media.damaged", text))
         return DecodeReport(self.decoded_frames, self.damaged_packets, tuple(warnings))
 
 
 def exact(text: str) -> Fraction:
-    """Reads what ``str`` makes of a fraction and nothing else: "1e999999999" would fill memory."""
+    """Read what ``str`` makes of a fraction and nothing else: "1e999999999" would fill memory."""
     numerator, denominator = (int(part) for part in (*text.split("/"), "1")[:2])
     if abs(numerator) > _MAX_TICKS or not 0 < denominator <= _MAX_TICKS:
-        raise ipc.ProtocolError("a number of more than 63 bits")
+        raise ipc.ProtocolError("number exceeds 63 bits")
     return Fraction(numerator, denominator)
 
 
 def _parse_text(text: Any) -> str:
     if not isinstance(text, str):
-        raise ipc.ProtocolError("a warning that is no text")
+        raise ipc.ProtocolError("warning is not a string")
     return text[:_MAX_TEXT_CHARS]
 
 
 def parse_info(plain: dict[str, Any], *, path: str) -> MediaInfo:
-    """Reads the facts of a file."""
+    """Read the facts of a file."""
     values = {**plain, "path": path}
     for name in ("sample_aspect", "duration", "start"):
         values[name] = exact(values[name])
@@ -228,26 +236,30 @@ def check_targets(targets: Sequence[Target], limits: Limits) -> None:
         ConfigError: if they are out of order, or too large.
     """
     if any(a.pts > b.pts for a, b in pairwise(targets)):
-        raise ConfigError("config.invalid", "targets are not in order of time")
+        raise ConfigError("config.invalid", "targets are not sorted by time")
     for target in targets:
         pixels = target.width_px * target.height_px
         if max(target.width_px, target.height_px) > limits.max_side_px or (
             pixels > limits.max_frame_pixels
         ):
             size = f"{target.width_px}x{target.height_px}"
-            raise ConfigError("config.invalid", f"target size {size} is over the limits")
+            raise ConfigError("config.invalid", f"target size {size} exceeds the limits")
 
 
-def check_spans(spans: Sequence[LookSpan], size: LookSize, *, frames: int, limits: Limits) -> None:
+def check_spans(
+    spans: Sequence[ThumbnailSpan], size: ThumbnailSpec, *, frames: int, limits: Limits
+) -> None:
     """Validate thumbnail requests: order, last frame and size limits.
 
     Raises:
         ConfigError: if spans are out of order or go beyond the last frame, or looks are too large.
     """
     if any(a.end > b.first for a, b in pairwise(spans)) or (spans and spans[-1].end > frames):
-        raise ConfigError("config.invalid", "spans of looks are not in order of time")
+        raise ConfigError(
+            "config.invalid", "thumbnail spans overlap, are not sorted, or end after the last frame"
+        )
     if size.width_px * size.height_px > limits.max_frame_pixels:
-        raise ConfigError("config.invalid", "size of looks is over the limits")
+        raise ConfigError("config.invalid", "thumbnail size exceeds the limits")
 
 
 def frames_request(wanted: Sequence[tuple[int, int, int]], strategy: Strategy) -> Task:
@@ -258,26 +270,30 @@ def frames_request(wanted: Sequence[tuple[int, int, int]], strategy: Strategy) -
 
 
 def thumbnails_request(
-    spans: Sequence[LookSpan], size: LookSize, strategy: Strategy, *, after: int = -1
+    spans: Sequence[ThumbnailSpan],
+    size: ThumbnailSpec,
+    strategy: Strategy,
+    *,
+    after_frame: int = -1,
 ) -> Task:
-    """Return the request for thumbnails; ``after`` is the rank of the last one that is known."""
+    """Return the request for thumbnails behind the frame index ``after_frame``."""
     header = {
-        "type": "looks",
+        "type": "thumbnails",
         "width_px": size.width_px,
         "height_px": size.height_px,
-        "every": str(size.every),
+        "interval": str(size.interval),
         "strategy": strategy,
-        "is_rough": any(span.depth == "references" for span in spans),
-        "after": after,
-        "until": NO_END,
+        "skip_loop_filter": any(span.frame_kinds == "references" for span in spans),
+        "after_frame": after_frame,
+        "end_frame": UNBOUNDED,
         "planned_packets": 0,
     }
     return Task(header, ipc.pack_integers(_span_numbers(spans)))
 
 
-def shares_request(task: Task) -> Task:
+def chunks_request(task: Task) -> Task:
     """Return the request for how a pass can be cut."""
-    return Task({**task.header, "type": "share", "of": task.header["type"]}, task.body)
+    return Task({**task.header, "type": "split", "of": task.header["type"]}, task.body)
 
 
 def count(task: Task) -> int:
@@ -285,20 +301,20 @@ def count(task: Task) -> int:
     return len(task.body) // _BYTES_PER_ENTRY
 
 
-def split_task(task: Task, shares: Shares) -> Iterator[Task]:
+def split_task(task: Task, chunks: WorkChunks) -> Iterator[Task]:
     """Split the request for a pass; the parts together give what the whole would."""
-    whole = _span_numbers(shares.spans) if shares.spans else ipc.unpack_integers(task.body)
-    starts = (0, *shares.ends)
-    for first, end, until in zip(starts, shares.ends, shares.untils, strict=False):
-        header: dict[str, Any] = {**task.header, "planned_packets": shares.packets}
-        if "until" in header:
-            header["until"] = until
+    whole = _span_numbers(chunks.spans) if chunks.spans else ipc.unpack_integers(task.body)
+    starts = (0, *chunks.ends)
+    for first, end, end_frame in zip(starts, chunks.ends, chunks.end_frames, strict=False):
+        header: dict[str, Any] = {**task.header, "planned_packets": chunks.packets}
+        if "end_frame" in header:
+            header["end_frame"] = end_frame
         yield Task(header, ipc.pack_integers(whole[3 * first : 3 * end]))
 
 
-def _span_numbers(spans: Sequence[LookSpan]) -> list[int]:
+def _span_numbers(spans: Sequence[ThumbnailSpan]) -> list[int]:
     """Return spans as requests and answers hold them."""
     numbers: list[int] = []
     for span in spans:
-        numbers += (span.first, span.end, DEPTHS.index(span.depth))
+        numbers += (span.first, span.end, FRAME_KINDS.index(span.frame_kinds))
     return numbers

@@ -1,18 +1,14 @@
-"""PyAV as the decoder: wanted frames out, whatever it takes to get them; one pass or many seeks.
+"""PyAV decoder: requested frames and thumbnails of one file, sequentially or by seeks.
 
-Work is planned in runs: stretches of packets that begin at a keyframe and end just behind the last
-wanted packet, each decoded by itself. Where a run turns out not to be fit for leaving pictures out,
-it is decoded again in full (`NotLean`). Where seeks turn out not to be fit for anything, the reader
-is told, and asks again for a pass without (`SeekNotTrusted`). Where damage has removed a wanted
-frame, the nearest earlier one that can be decoded stands in, or else the next one.
+Work is planned in runs: packets from a keyframe to just behind the last requested one, each run
+decoded by itself. If frames cannot be skipped in a run, it is decoded again in full
+(`CannotSkip`). If seeks are not reliable, `UnreliableSeek` makes the reader request a pass without
+them. If damage removed a requested frame, the nearest earlier decodable one replaces it, or else
+the next one. Runs are grouped into small chunks that several processes decode in parallel: small,
+so that an idle process finds work and results waiting for their turn need little memory.
 
 Memory holds two native frames, the current one and the one before it; in files with damage or wrong
-times up to 32 more wait for their turn. Runs in the decoding process only.
-
-Cuts the runs of a pass into shares that several processes can decode at the same time.
-
-Shares are small, so that whoever is done early takes another, and so that what waits to be taken in
-order needs little memory. Nothing is read or decoded here.
+times up to 32 more wait for their turn. Runs in the decode process only.
 """
 
 import math
@@ -26,376 +22,403 @@ from av.video.frame import VideoFrame
 from seedvideo.errors import InputError, MediaError
 from seedvideo.media.cropping import Crop
 from seedvideo.media.decoder import (
-    DEPTHS,
-    NO_END,
-    Look,
-    LookSize,
-    LookSpan,
+    FRAME_KINDS,
+    UNBOUNDED,
+    DecodeStats,
+    FrameRequest,
     Picture,
     Strategy,
-    Tally,
-    Wanted,
+    Thumbnail,
+    ThumbnailSpan,
+    ThumbnailSpec,
 )
-from seedvideo.media.demuxer import Origin, PacketTable
+from seedvideo.media.demuxer import PacketTable, SourceSpec
 from seedvideo.media.frame_selection import (
     CODECS,
-    FieldsFound,
-    LayerFound,
-    Matcher,
-    NothingBefore,
-    NotLean,
-    Ranked,
-    Run,
-    cut_spans,
-    plan_looks,
+    CannotSkip,
+    FrameMatcher,
+    IndexedFrame,
+    InterlacedFieldsFound,
+    NoEarlierFrame,
+    PacketRun,
+    TemporalLayerFound,
     plan_runs,
+    plan_thumbnail_runs,
+    split_spans,
 )
-from seedvideo.media.gop_decoder import RunDecoder, SeekNotTrusted
+from seedvideo.media.gop_decoder import GopDecoder, UnreliableSeek
 from seedvideo.media.index import Index
 from seedvideo.media.resize import Orientation, Resizer
-from seedvideo.media.source import changed
+from seedvideo.media.source import changed_error
 
-_PACKETS: Final = 30
+_MIN_CHUNK_PACKETS: Final = 30
 """Packets from which a share may end: far more work than a message."""
 
-_BYTES: Final = 4 << 20
+_MIN_CHUNK_BYTES: Final = 4 << 20
 """Bytes of results from which a share may end."""
 
 
 @dataclass(frozen=True)
-class Share:
-    """Runs that follow one another.
+class WorkChunk:
+    """Consecutive runs that one process decodes.
 
     Args:
         end: what was asked for below this place is in this share or in those before.
-        until: rank from which the next share gives frames.
+        end_frame: rank from which the next share gives frames.
         packets: to decode.
     """
 
     end: int
-    until: int
+    end_frame: int
     packets: int
 
 
-def share_out(index: Index, runs: Sequence[Run], bytes_of: Callable[[int], int]) -> list[Share]:
-    """Cuts runs into shares.
+def split_runs(
+    index: Index, runs: Sequence[PacketRun], bytes_of: Callable[[int], int]
+) -> list[WorkChunk]:
+    """Cut runs into shares.
 
     Args:
         index: of the stream.
         runs: in order.
         bytes_of: how large the result is for each thing that was asked for, by place.
     """
-    shares: list[Share] = []
+    chunks: list[WorkChunk] = []
     asked = packets = size_bytes = 0
     for run in runs:
-        start = index.rank_of[run.first]
+        start = index.frame_of_packet[run.first]
         # A hidden keyframe has no rank at which one share could end; a run for which nothing is
         # asked goes on with what the one before began.
         may_cut = start >= 0 and run.asked > 0
-        if may_cut and (packets >= _PACKETS or size_bytes >= _BYTES):
-            shares.append(Share(asked, start, packets))
+        if may_cut and (packets >= _MIN_CHUNK_PACKETS or size_bytes >= _MIN_CHUNK_BYTES):
+            chunks.append(WorkChunk(asked, start, packets))
             packets = size_bytes = 0
-        size_bytes += sum(bytes_of(place) for place in range(asked, asked + run.asked))
+        size_bytes += sum(bytes_of(position) for position in range(asked, asked + run.asked))
         asked += run.asked
-        packets += min(run.end, len(index.rank_of)) - run.first
-    return [*shares, Share(asked, NO_END, packets)] if runs else []
+        packets += min(run.end, len(index.frame_of_packet)) - run.first
+    return [*chunks, WorkChunk(asked, UNBOUNDED, packets)] if runs else []
 
 
-_WHOLE_PICTURES: Final = ("vp8", "vp9", "av1")
+_FRAME_PER_PACKET_CODECS: Final = ("vp8", "vp9", "av1")
 """Codecs whose packets hold whole pictures."""
 
 
 @dataclass(frozen=True)
-class _Job:
+class _PassContext:
     """What a pass is for, and how it is done."""
 
-    ranks: tuple[int, ...]
+    frame_indices: tuple[int, ...]
     strategy: Strategy
-    alive: Callable[[], None]
-    tally: Tally
+    heartbeat: Callable[[], None]
+    stats: DecodeStats
 
 
 class PyavDecoder:
-    """Decodes frames of one file with PyAV (see `seedvideo.media.decoder.Decoder`)."""
+    """Decoder of one file with PyAV (see `seedvideo.media.decoder.Decoder`)."""
 
     def __init__(
         self,
-        origin: Origin,
+        spec: SourceSpec,
         index: Index,
         table: PacketTable,
         orientation: Orientation,
         crop: Crop | None = None,
     ) -> None:
-        self._origin = origin
+        self._spec = spec
         self._index = index
         self._orientation = orientation
         self._crop = crop
-        self._runs = RunDecoder(origin, index, table)
-        self._run = Run(0, 0)
+        self._runs = GopDecoder(spec, index, table)
+        self._run = PacketRun(0, 0)
         self._has_fields = False
-        self._begun: bool | None = None
+        self._run_mode: bool | None = None
 
-    def shares(self, wanted: Sequence[Wanted], *, strategy: Strategy) -> list[Share]:
-        """Cuts a pass into shares, each of which is a pass that gives the same frames."""
+    def split(self, wanted: Sequence[FrameRequest], *, strategy: Strategy) -> list[WorkChunk]:
+        """Cut a pass into shares, each of which is a pass that gives the same frames."""
         runs = self._frame_runs(wanted, strategy=strategy)
-        return share_out(
-            self._index, runs, lambda place: 3 * wanted[place].width_px * wanted[place].height_px
+        return split_runs(
+            self._index,
+            runs,
+            lambda position: 3 * wanted[position].width_px * wanted[position].height_px,
         )
 
-    def look_shares(
-        self, spans: Sequence[LookSpan], size: LookSize
-    ) -> tuple[list[LookSpan], list[Share]]:
-        """Cuts spans of looks, and then a pass over them into shares that give the same looks."""
-        cut = cut_spans(self._index, spans)
-        look_bytes = size.width_px * size.height_px * 3 // 2
-        runs = plan_looks(self._index, cut)
-        return cut, share_out(
-            self._index, runs, lambda place: (cut[place].end - cut[place].first) * look_bytes
+    def split_thumbnails(
+        self, spans: Sequence[ThumbnailSpan], size: ThumbnailSpec
+    ) -> tuple[list[ThumbnailSpan], list[WorkChunk]]:
+        """Cut spans of looks, and then a pass over them into shares that give the same looks."""
+        cut = split_spans(self._index, spans)
+        thumbnail_bytes = size.width_px * size.height_px * 3 // 2
+        runs = plan_thumbnail_runs(self._index, cut)
+        return cut, split_runs(
+            self._index,
+            runs,
+            lambda position: (cut[position].end - cut[position].first) * thumbnail_bytes,
         )
 
     def pictures(
         self,
-        wanted: Sequence[Wanted],
+        wanted: Sequence[FrameRequest],
         *,
         strategy: Strategy,
-        alive: Callable[[], None],
-        tally: Tally,
+        heartbeat: Callable[[], None],
+        stats: DecodeStats,
     ) -> Iterator[Picture]:
-        """Yields one picture for each wanted one; see the protocol.
+        """Yield one picture for each wanted one; see the protocol.
 
         Raises:
-            SeekNotTrusted: if only a pass without seeks can be trusted to give what is left.
+            UnreliableSeek: if only a pass without seeks can be trusted to give what is left.
         """
-        matcher = Matcher(
-            wanted, Resizer(self._orientation, self._crop, tally.warn), self._check_loss
+        matcher = FrameMatcher(
+            wanted, Resizer(self._orientation, self._crop, stats.warn), self._check_loss
         )
         runs = self._frame_runs(wanted, strategy=strategy)
-        _note_planned(runs, self._index, tally)
-        job = _Job(tuple(each.rank for each in wanted), strategy, alive, tally)
-        self._begun = None
+        _note_planned(runs, self._index, stats)
+        context = _PassContext(
+            tuple(each.frame_index for each in wanted), strategy, heartbeat, stats
+        )
+        self._run_mode = None
         for run in runs:
-            matcher.expect(run.asked)
-            yield from self._run_pictures(run, matcher, job)
-        tally.lost_frames += matcher.lost
+            matcher.start_run(run.asked)
+            yield from self._run_pictures(run, matcher, context)
+        stats.lost_frames += matcher.lost
 
-    def _run_pictures(self, run: Run, matcher: Matcher, job: "_Job") -> Iterator[Picture]:
-        """Yields the wanted frames of a run, in whatever way gives them.
+    def _run_pictures(
+        self, run: PacketRun, matcher: FrameMatcher, context: _PassContext
+    ) -> Iterator[Picture]:
+        """Yield the wanted frames of a run, in whatever way gives them.
 
         Each run is decided on by itself, so that it is the same whoever decodes those before it.
         """
-        tally = job.tally
-        may_be_lean = not self._has_fields and not self._index.has_fields
-        is_lean = self._runs.codec in CODECS and may_be_lean and not self._index.by_count
+        stats = context.stats
+        may_skip = not self._has_fields and not self._index.has_fields
+        skips_frames = self._runs.codec in CODECS and may_skip and not self._index.has_no_timestamps
         while not matcher.run_done:
-            before = replace(tally)
+            before = replace(stats)
             try:
-                yield from self._attempt(run, matcher, job, is_lean=is_lean)
-            except NotLean as error:
+                yield from self._decode_run(run, matcher, context, skips_frames=skips_frames)
+            except CannotSkip as error:
                 # What is left is done again from the keyframe on; damage is counted then.
-                tally.forget_damage_since(before)
-                if isinstance(error, LayerFound):
-                    self._runs.know_layer(error.layer)
+                stats.reset_damage(before)
+                if isinstance(error, TemporalLayerFound):
+                    self._runs.set_top_layer(error.layer)
                 else:
-                    is_lean = False
-                    self._has_fields |= isinstance(error, FieldsFound)
-                self._begun = None
-            except NothingBefore:
-                tally.forget_damage_since(before)
-                matcher.substitute(self._substitute(matcher.pending[0].rank, job))
-            except SeekNotTrusted as error:
-                if job.strategy == "sequential":
-                    raise self._changed() from error
+                    skips_frames = False
+                    self._has_fields |= isinstance(error, InterlacedFieldsFound)
+                self._run_mode = None
+            except NoEarlierFrame:
+                stats.reset_damage(before)
+                matcher.set_substitute(
+                    self._nearest_decodable(matcher.pending[0].frame_index, context)
+                )
+            except UnreliableSeek as error:
+                if context.strategy == "sequential":
+                    raise self._changed_error() from error
                 raise
 
-    def _attempt(
-        self, run: Run, matcher: Matcher, job: "_Job", *, is_lean: bool
+    def _decode_run(
+        self, run: PacketRun, matcher: FrameMatcher, context: _PassContext, *, skips_frames: bool
     ) -> Iterator[Picture]:
-        """Yields what a run gives, from its beginning on, of what is still wanted of it."""
-        if self._begun != is_lean:
-            wanted = job.ranks if is_lean else None
-            self._runs.begin(strategy=job.strategy, alive=job.alive, tally=job.tally, wanted=wanted)
-            self._begun = is_lean
+        """Yield what a run gives, from its beginning on, of what is still wanted of it."""
+        if self._run_mode != skips_frames:
+            wanted = context.frame_indices if skips_frames else None
+            self._runs.begin(
+                strategy=context.strategy,
+                heartbeat=context.heartbeat,
+                stats=context.stats,
+                wanted=wanted,
+            )
+            self._run_mode = skips_frames
         self._run = run
-        matcher.begin()
-        for rank, frame in self._runs.frames(run):
-            if is_lean and matcher.misses(rank):
+        matcher.restart_run()
+        for frame_index, frame in self._runs.frames(run):
+            if skips_frames and matcher.has_passed(frame_index):
                 self._runs.check_memory()
-                raise NotLean
-            yield from matcher.offer(rank, frame)
-        if is_lean and not matcher.run_done:
+                raise CannotSkip
+            yield from matcher.push(frame_index, frame)
+        if skips_frames and not matcher.run_done:
             self._runs.check_memory()
-            raise NotLean
+            raise CannotSkip
         yield from matcher.finish()
 
-    def _frame_runs(self, wanted: Sequence[Wanted], *, strategy: Strategy) -> list[Run]:
-        ranks = [each.rank for each in wanted]
-        spare = int(self._runs.codec not in (*CODECS, *_WHOLE_PICTURES))
-        return plan_runs(self._index, ranks, strategy=strategy, spare=spare)
+    def _frame_runs(self, wanted: Sequence[FrameRequest], *, strategy: Strategy) -> list[PacketRun]:
+        frame_indices = [each.frame_index for each in wanted]
+        spare = int(self._runs.codec not in (*CODECS, *_FRAME_PER_PACKET_CODECS))
+        return plan_runs(self._index, frame_indices, strategy=strategy, spare=spare)
 
     def _check_loss(self) -> None:
         """Looks for other reasons than damage why a frame was not given.
 
         Raises:
             DecodeError: if memory did not suffice.
-            SeekNotTrusted: if a pass without seeks may give it.
+            UnreliableSeek: if a pass without seeks may give it.
         """
         self._runs.check_memory()
-        if self._runs.is_doubtful(self._run):
+        if self._runs.seek_is_uncertain(self._run):
             self._runs.close()
-            raise SeekNotTrusted
+            raise UnreliableSeek
 
-    def _substitute(self, rank: int, job: "_Job") -> Ranked:
+    def _nearest_decodable(self, frame_index: int, context: _PassContext) -> IndexedFrame:
         """Looks for the nearest frame before a lost one, or else behind it, in other runs.
 
         Raises:
             MediaError: if there is none in all of the file.
         """
-        self._begun = None
+        self._run_mode = None
         # Damage met here is counted where it lies in the way of a wanted frame.
-        searched = Tally()
-        found = self._nearest_before(rank, job.alive, searched)
-        found = found or self._first_after(rank, job.alive, searched)
+        searched = DecodeStats()
+        found = self._nearest_before(frame_index, context.heartbeat, searched)
+        found = found or self._first_after(frame_index, context.heartbeat, searched)
         if found is None:
             self._runs.check_memory()
-            is_damaged = job.tally.damaged_packets or searched.damaged_packets
+            is_damaged = context.stats.damaged_packets or searched.damaged_packets
             code = "media.corrupt" if is_damaged else "media.no_frames"
-            raise MediaError(code, f"{self._origin.shown}: no frame could be decoded")
+            raise MediaError(code, f"{self._spec.display_name}: no frame could be decoded")
         return found
 
-    def _nearest_before(self, rank: int, alive: Callable[[], None], tally: Tally) -> Ranked | None:
-        index, keys = self._index, self._index.keys
-        if index.by_count:
+    def _nearest_before(
+        self, frame_index: int, heartbeat: Callable[[], None], stats: DecodeStats
+    ) -> IndexedFrame | None:
+        index, keys = self._index, self._index.keyframe_packets
+        if index.has_no_timestamps:
             return None
-        place, back = keys.index(index.entry(rank)), 1
-        while place > 0:
-            found: Ranked | None = None
-            run = Run(keys[max(place - back, 0)], keys[place])
-            self._runs.begin(strategy="auto", alive=alive, tally=tally)
+        position, back = keys.index(index.keyframe_before(frame_index)), 1
+        while position > 0:
+            found: IndexedFrame | None = None
+            run = PacketRun(keys[max(position - back, 0)], keys[position])
+            self._runs.begin(strategy="auto", heartbeat=heartbeat, stats=stats)
             try:
-                for found_rank, frame in self._runs.frames(run):
-                    if found_rank < rank:
-                        found = (found_rank, frame)
-            except SeekNotTrusted:
+                for found_index, frame in self._runs.frames(run):
+                    if found_index < frame_index:
+                        found = (found_index, frame)
+            except UnreliableSeek:
                 found = None  # Its keyframe is broken too: look further back.
             if found is not None:
                 return found
-            place, back = max(place - back, 0), 4 * back
+            position, back = max(position - back, 0), 4 * back
         return None
 
-    def _first_after(self, rank: int, alive: Callable[[], None], tally: Tally) -> Ranked | None:
+    def _first_after(
+        self, frame_index: int, heartbeat: Callable[[], None], stats: DecodeStats
+    ) -> IndexedFrame | None:
         ways: tuple[tuple[Strategy, int], ...] = (
-            ("auto", self._index.entry(rank)),
-            ("sequential", self._index.keys[0]),
+            ("auto", self._index.keyframe_before(frame_index)),
+            ("sequential", self._index.keyframe_packets[0]),
         )
         for strategy, first in ways:
-            self._runs.begin(strategy=strategy, alive=alive, tally=tally)
+            self._runs.begin(strategy=strategy, heartbeat=heartbeat, stats=stats)
             try:
-                for found_rank, frame in self._runs.frames(Run(first, NO_END)):
-                    if found_rank > rank:
-                        return found_rank, frame
-            except SeekNotTrusted:
+                for found_index, frame in self._runs.frames(PacketRun(first, UNBOUNDED)):
+                    if found_index > frame_index:
+                        return found_index, frame
+            except UnreliableSeek:
                 continue
         return None
 
-    def looks(
+    def thumbnails(
         self,
-        spans: Sequence[LookSpan],
-        size: LookSize,
+        spans: Sequence[ThumbnailSpan],
+        size: ThumbnailSpec,
         *,
         strategy: Strategy,
-        is_rough: bool,
-        after: int,
-        until: int,
-        alive: Callable[[], None],
-        tally: Tally,
-    ) -> Iterator[Look]:
-        """Yields small frames of spans; what is decoded on the way to them is given too.
+        skip_loop_filter: bool,
+        after_frame: int,
+        end_frame: int,
+        heartbeat: Callable[[], None],
+        stats: DecodeStats,
+    ) -> Iterator[Thumbnail]:
+        """Yield small frames of spans; what is decoded on the way to them is given too.
 
         Args:
             spans: by rising rank, not overlapping.
             size: of the small frames.
             strategy: how to reach them.
-            is_rough: leave the edges of blocks as they are, which is quicker.
-            after: rank up to which frames have been given before.
-            until: rank from which on no frame is given.
-            alive: called often; may raise to stop.
-            tally: counts as the pass goes on.
+            skip_loop_filter: leave the edges of blocks as they are, which is quicker.
+            after_frame: rank up to which frames have been given before.
+            end_frame: rank from which on no frame is given.
+            heartbeat: called often; may raise to stop.
+            stats: counts as the pass goes on.
 
         Yields:
             Looks by rising rank. A picture that damage took away is missing.
 
         Raises:
-            SeekNotTrusted: if only a pass without seeks can be trusted to give what is left.
+            UnreliableSeek: if only a pass without seeks can be trusted to give what is left.
             MediaError: if the file is too damaged.
             DecodeError: if memory does not suffice.
         """
-        cut = cut_spans(self._index, spans)
+        cut = split_spans(self._index, spans)
         if not cut:
             return
-        thinner = _Thinner(self._index, size, after)
-        resizer = Resizer(self._orientation, self._crop, tally.warn)
-        frames = self._frames_in_turn if strategy == "sequential" else self._frames_by_seeks
-        self._runs.begin(strategy=strategy, alive=alive, tally=tally, is_rough=is_rough)
+        decimator = _Decimator(self._index, size, after_frame)
+        resizer = Resizer(self._orientation, self._crop, stats.warn)
+        frames = self._frames_sequential if strategy == "sequential" else self._frames_seeking
+        self._runs.begin(
+            strategy=strategy, heartbeat=heartbeat, stats=stats, skip_loop_filter=skip_loop_filter
+        )
         try:
-            for run, rank, frame in frames(cut, tally):
-                if rank < min(run.until, until) and thinner.wants(rank, run):
-                    yield Look(rank, resizer.shrink(frame, size.width_px, size.height_px))
-        except SeekNotTrusted as error:
+            for run, frame_index, frame in frames(cut, stats):
+                if frame_index < min(run.end_frame, end_frame) and decimator.keeps(
+                    frame_index, run
+                ):
+                    yield Thumbnail(
+                        frame_index, resizer.shrink(frame, size.width_px, size.height_px)
+                    )
+        except UnreliableSeek as error:
             if strategy == "sequential":
-                raise self._changed() from error
+                raise self._changed_error() from error
             raise
 
-    def _frames_by_seeks(
-        self, spans: Sequence[LookSpan], tally: Tally
-    ) -> Iterator[tuple[Run, int, VideoFrame]]:
-        runs = plan_looks(self._index, spans)
-        _note_planned(runs, self._index, tally)
+    def _frames_seeking(
+        self, spans: Sequence[ThumbnailSpan], stats: DecodeStats
+    ) -> Iterator[tuple[PacketRun, int, VideoFrame]]:
+        runs = plan_thumbnail_runs(self._index, spans)
+        _note_planned(runs, self._index, stats)
         for run in runs:
-            for rank, frame in self._runs.frames(run):
-                yield run, rank, frame
+            for frame_index, frame in self._runs.frames(run):
+                yield run, frame_index, frame
 
-    def _frames_in_turn(
-        self, spans: Sequence[LookSpan], tally: Tally
-    ) -> Iterator[tuple[Run, int, VideoFrame]]:
-        """Yields the frames of spans, and no others, out of one run from the start of the file."""
-        deepest = max((span.depth for span in spans), key=DEPTHS.index)
-        whole = Run(self._index.keys[0], NO_END, deepest)
-        _note_planned([whole], self._index, tally)
+    def _frames_sequential(
+        self, spans: Sequence[ThumbnailSpan], stats: DecodeStats
+    ) -> Iterator[tuple[PacketRun, int, VideoFrame]]:
+        """Yield the frames of spans, and no others, out of one run from the start of the file."""
+        deepest = max((span.frame_kinds for span in spans), key=FRAME_KINDS.index)
+        whole = PacketRun(self._index.keyframe_packets[0], UNBOUNDED, deepest)
+        _note_planned([whole], self._index, stats)
         keyframes = set(self._index.keyframes)
-        parts = [Run(0, 0, span.depth) for span in spans]
-        for rank, frame in self._runs.frames(whole):
-            place = bisect_right(spans, rank, key=lambda span: span.first) - 1
-            is_inside = place >= 0 and rank < spans[place].end
-            if is_inside and (spans[place].depth != "keys" or rank in keyframes):
-                yield parts[place], rank, frame
+        parts = [PacketRun(0, 0, span.frame_kinds) for span in spans]
+        for frame_index, frame in self._runs.frames(whole):
+            position = bisect_right(spans, frame_index, key=lambda span: span.first) - 1
+            is_inside = position >= 0 and frame_index < spans[position].end
+            if is_inside and (spans[position].frame_kinds != "keys" or frame_index in keyframes):
+                yield parts[position], frame_index, frame
 
-    def _changed(self) -> InputError:
-        return changed(self._origin.shown, "changed while it was read")
-
-
-def _note_planned(runs: Sequence[Run], index: Index, tally: Tally) -> None:
-    planned = sum(min(run.end, len(index.rank_of)) - run.first for run in runs)
-    tally.planned_packets = max(tally.planned_packets, planned)
+    def _changed_error(self) -> InputError:
+        return changed_error(self._spec.display_name, "changed while it was read")
 
 
-class _Thinner:
-    """Says which decoded pictures become looks."""
+def _note_planned(runs: Sequence[PacketRun], index: Index, stats: DecodeStats) -> None:
+    planned = sum(min(run.end, len(index.frame_of_packet)) - run.first for run in runs)
+    stats.planned_packets = max(stats.planned_packets, planned)
 
-    def __init__(self, index: Index, size: LookSize, after: int) -> None:
+
+class _Decimator:
+    """Selection of the decoded pictures that become thumbnails."""
+
+    def __init__(self, index: Index, size: ThumbnailSpec, after_frame: int) -> None:
         self._times = index.times
         self._keyframes = set(index.keyframes)
-        self._least_ticks = math.ceil(size.every / index.time_base)
-        self._last = after
-        self._run: Run | None = None
+        self._min_ticks = math.ceil(size.interval / index.time_base)
+        self._last = after_frame
+        self._run: PacketRun | None = None
 
-    def wants(self, rank: int, run: Run) -> bool:
-        if rank <= self._last:
+    def keeps(self, frame_index: int, run: PacketRun) -> bool:
+        if frame_index <= self._last:
             return False
         # What a run gives must not hang on the one before, which another process may look at.
         is_first, self._run = run is not self._run, run
-        if run.depth == "references" and not is_first and rank not in self._keyframes:
-            ticks = self._times[rank] - self._times[self._last]
-            if ticks < self._least_ticks:
+        if run.frame_kinds == "references" and not is_first and frame_index not in self._keyframes:
+            ticks = self._times[frame_index] - self._times[self._last]
+            if ticks < self._min_ticks:
                 return False
-        self._last = rank
+        self._last = frame_index
         return True

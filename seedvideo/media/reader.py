@@ -1,8 +1,8 @@
-"""The public face of a video file: its facts, its frame times, and its frames at wanted times.
+"""Video reader: media info, frame times, and frames at requested times.
 
-All decoding happens in processes beside this one, started when first needed and killed when they
-are late, so a hostile or broken file costs an error and nothing else. All times are exact seconds
-from the video stream's own start. Knows nothing of tokens, plans or models.
+All decoding happens in separate processes, started when first needed and killed when they are late,
+so a hostile or broken file costs an error and nothing else. All times are exact seconds from the
+video stream's own start. The calling process never loads FFmpeg.
 """
 
 import math
@@ -20,27 +20,40 @@ from typing import Final, Literal, Self, TypeVar, get_args
 from seedvideo.arguments import check_int, check_kind, check_number, check_text
 from seedvideo.config import DEFAULT_LIMITS, Limits
 from seedvideo.errors import ConfigError, DecodeError, suggestion
-from seedvideo.media.decoder import LookSize, LookSpan, Strategy, is_too_damaged, too_damaged
+from seedvideo.media.decoder import (
+    Strategy,
+    ThumbnailSpan,
+    ThumbnailSpec,
+    is_too_damaged,
+    too_damaged_error,
+)
 from seedvideo.media.protocol import (
     MALFORMED,
     PassStats,
     available_cpus,
     check_spans,
     check_targets,
+    chunks_request,
     count,
     frames_request,
+    parse_chunks,
     parse_open_reply,
     parse_packet_sizes,
-    parse_shares,
     parse_thumbnails,
-    shares_request,
     split_task,
     thumbnails_request,
     useful_workers,
 )
-from seedvideo.media.sharing import SharedLock, SharedSteps, not_picklable
+from seedvideo.media.sharing import SharedLock, SharedSteps, not_picklable_error
 from seedvideo.media.source import Source, VideoInput, digest, open_source
-from seedvideo.media.types import DecodeReport, Frame, Looks, MediaInfo, Packets, Target
+from seedvideo.media.types import (
+    DecodeReport,
+    Frame,
+    MediaInfo,
+    PacketIndex,
+    Target,
+    ThumbnailBatch,
+)
 from seedvideo.media.worker import thumbnails_per_message
 from seedvideo.media.worker_client import FINAL_MESSAGES, open_request, start
 from seedvideo.media.worker_pool import Task, WorkerPool
@@ -64,7 +77,7 @@ def open_video(
     fps: Fraction | None = None,
     workers: int | None = None,
 ) -> "VideoReader":
-    """Opens a video file or a still picture.
+    """Open a video file or a still picture.
 
     Args:
         path: a file name; never a URL or anything else that a demuxer would understand. Or the
@@ -107,7 +120,7 @@ def open_video(
 def probe(
     path: VideoInput, *, limits: Limits = DEFAULT_LIMITS, root: Path | None = None
 ) -> MediaInfo:
-    """Returns the facts of one file. Raises as `open_video` and `VideoReader.info` do."""
+    """Return the facts of one file. Raises as `open_video` and `VideoReader.info` do."""
     with open_video(path, limits=limits, root=root) as reader:
         return reader.info
 
@@ -146,12 +159,12 @@ class VideoReader:
             self._release,
             limits=limits,
             max_opening_bytes=_BYTES_PER_FRAME * limits.max_packets,
-            shown=source.shown,
+            display_name=source.display_name,
         )
         self._info: MediaInfo | None = None
         self._times: tuple[Fraction, ...] = ()
         self._keyframes: tuple[int, ...] = ()
-        self._packets: Packets | None = None
+        self._packets: PacketIndex | None = None
         self._report = DecodeReport()
 
     @property
@@ -171,7 +184,7 @@ class VideoReader:
         self.close()
 
     def __reduce__(self) -> str:
-        raise not_picklable("an open video")
+        raise not_picklable_error("an open video")
 
     @property
     def name(self) -> str:
@@ -179,7 +192,7 @@ class VideoReader:
         return self._source.name
 
     def __repr__(self) -> str:
-        return f"VideoReader({self._source.shown!r}, decoder={self._decoder!r})"
+        return f"VideoReader({self._source.display_name!r}, decoder={self._decoder!r})"
 
     @property
     def info(self) -> MediaInfo:
@@ -187,20 +200,20 @@ class VideoReader:
 
         Raises:
             MediaError: if the file is not a video that can be used.
-            DecodeError: if reading it takes too long or kills the decoding process.
+            DecodeError: if reading it takes too long or kills the decode process.
         """
-        return self._opened()
+        return self._open()
 
     @property
     def times(self) -> tuple[Fraction, ...]:
         """When each frame is presented, strictly increasing. Raises as `info` does."""
-        self._opened()
+        self._open()
         return self._times
 
     @property
     def keyframes(self) -> tuple[int, ...]:
         """Places in `times` of the frames from which decoding may begin."""
-        self._opened()
+        self._open()
         return self._keyframes
 
     @property
@@ -211,7 +224,7 @@ class VideoReader:
     def frames(
         self, targets: Sequence[Target], *, strategy: StrategyName = "auto"
     ) -> Generator[Frame, None, None]:
-        """Decodes the frames presented at wanted times, later ones while earlier ones are used.
+        """Decode the frames presented at wanted times, later ones while earlier ones are used.
 
         Args:
             targets: in order of time. The frame for a target is the last one that is presented at
@@ -227,7 +240,7 @@ class VideoReader:
         Raises:
             ConfigError: if targets are out of order or the strategy is unknown.
             MediaError: if the file is too damaged.
-            DecodeError: if decoding takes too long, is stopped, or kills the decoding process.
+            DecodeError: if decoding takes too long, is stopped, or kills the decode process.
         """
         if strategy not in get_args(StrategyName):
             allowed = ", ".join(get_args(StrategyName))
@@ -240,7 +253,7 @@ class VideoReader:
         return self._shared(self._frames(tuple(targets), strategy))
 
     @property
-    def packets(self) -> Packets:
+    def packets(self) -> PacketIndex:
         """Sizes of the packets that hold the frames, in order of time. Decodes nothing.
 
         The first time it ends a pass that is going on.
@@ -258,8 +271,10 @@ class VideoReader:
                 self._packets = self._read(partial(parse_packet_sizes, message, frames=frames))
             return self._packets
 
-    def looks(self, spans: Sequence[LookSpan], size: LookSize) -> Generator[Looks, None, None]:
-        """Decodes small frames of spans, a few at a time, in one pass.
+    def thumbnails(
+        self, spans: Sequence[ThumbnailSpan], size: ThumbnailSpec
+    ) -> Generator[ThumbnailBatch, None, None]:
+        """Decode small frames of spans, a few at a time, in one pass.
 
         Args:
             spans: by rising rank, not overlapping.
@@ -273,10 +288,10 @@ class VideoReader:
         Raises:
             ConfigError: if spans are out of order or go beyond the last frame.
             MediaError: if the file is too damaged.
-            DecodeError: if decoding takes too long, is stopped, or kills the decoding process.
+            DecodeError: if decoding takes too long, is stopped, or kills the decode process.
         """
         check_spans(spans, size, frames=len(self.times), limits=self._limits)
-        return self._shared(self._looks(tuple(spans), size))
+        return self._shared(self._thumbnails(tuple(spans), size))
 
     def digest(self) -> str:
         """A hash of all of the file's bytes, in hexadecimal: BLAKE2b of 32 bytes.
@@ -286,18 +301,18 @@ class VideoReader:
         """
         with self.lock:
             self._check_open()
-            descriptor = self._source.again()
+            descriptor = self._source.reopen()
         try:
             return digest(descriptor)
         finally:
             os.close(descriptor)
 
     def close(self) -> None:
-        """Ends the decoding processes, whatever they are doing, and closes the file."""
+        """End the decode processes, whatever they are doing, and closes the file."""
         self._pool.close()
 
     def _shared(self, steps: Generator[_Read, None, None]) -> SharedSteps[_Read]:
-        return SharedSteps(steps, self.lock, self._source.shown)
+        return SharedSteps(steps, self.lock, self._source.display_name)
 
     def _frames(
         self, targets: Sequence[Target], strategy: StrategyName
@@ -324,7 +339,9 @@ class VideoReader:
             tasks, workers = [frames_request(wanted[done:], "sequential")], 1
         self._report = report.result()
 
-    def _looks(self, spans: Sequence[LookSpan], size: LookSize) -> Generator[Looks, None, None]:
+    def _thumbnails(
+        self, spans: Sequence[ThumbnailSpan], size: ThumbnailSpec
+    ) -> Generator[ThumbnailBatch, None, None]:
         if not spans:
             return
         tasks, workers = self._split(thumbnails_request(spans, size, "auto"), asked=None)
@@ -332,15 +349,17 @@ class VideoReader:
         most_bytes = most * (8 + size.width_px * size.height_px * 3 // 2)
         report, last, is_done = PassStats(), -1, False
         while not is_done:
-            with closing(self._replies(tasks, workers, most_bytes, report, "looks")) as replies:
+            with closing(
+                self._replies(tasks, workers, most_bytes, report, "thumbnails")
+            ) as replies:
                 for message in replies:
                     frames = len(self._times)
-                    read = partial(parse_thumbnails, message, size, after=last, frames=frames)
-                    looks = self._read(read)
-                    last = looks.ranks[-1]
-                    yield looks
+                    read = partial(parse_thumbnails, message, size, after_frame=last, frames=frames)
+                    thumbnails = self._read(read)
+                    last = thumbnails.frame_indices[-1]
+                    yield thumbnails
             is_done, report.is_trusted = report.is_trusted, True
-            tasks, workers = [thumbnails_request(spans, size, "sequential", after=last)], 1
+            tasks, workers = [thumbnails_request(spans, size, "sequential", after_frame=last)], 1
         self._report = report.result()
 
     def _replies(
@@ -352,7 +371,7 @@ class VideoReader:
         kind: str,
     ) -> Generator[ipc.Message, None, None]:
         """Yield the replies to tasks, up to their end or to where seeks lead astray."""
-        self._ready()
+        self._ensure_open()
         running = self._pool.run(tasks, workers=workers, max_body_bytes=max_body_bytes)
         with closing(running) as answers:
             for task in tasks:
@@ -362,10 +381,10 @@ class VideoReader:
                     if kind == "picture" and given > count(task):
                         break
                     yield message
-                is_whole = kind != "picture" or given == count(task)
+                is_complete = kind != "picture" or given == count(task)
                 if message.type == "untrusted":
-                    is_whole = task.header["strategy"] != "sequential"
-                if not is_whole or message.type not in FINAL_MESSAGES:
+                    is_complete = task.header["strategy"] != "sequential"
+                if not is_complete or message.type not in FINAL_MESSAGES:
                     self._pool.reset()
                     raise self._protocol_error()
                 self._add(report, message, task)
@@ -379,41 +398,43 @@ class VideoReader:
         if most == 1 or asked == 1:
             return [task], 1
         # Three numbers for a share or a span; there are no more of them than frames.
-        message = self._ask(shares_request(task), max_body_bytes=48 * len(self._times) + 48)
-        shares = self._read(partial(parse_shares, message, asked=asked))
+        message = self._ask(chunks_request(task), max_body_bytes=48 * len(self._times) + 48)
+        chunks = self._read(partial(parse_chunks, message, asked=asked))
         if self._workers is None:
             pixels = info.width_px * info.height_px
-            most = min(most, useful_workers(shares.packets, frame_pixels=pixels))
-        if most == 1 or len(shares.ends) <= 1:
+            most = min(most, useful_workers(chunks.packets, frame_pixels=pixels))
+        if most == 1 or len(chunks.ends) <= 1:
             return [task], 1
-        return list(split_task(task, shares)), most
+        return list(split_task(task, chunks)), most
 
     def _ask(self, task: Task, *, max_body_bytes: int) -> ipc.Message:
         with self.lock:
-            self._ready()
+            self._ensure_open()
             return self._pool.ask(task, max_body_bytes=max_body_bytes)
 
     def _frame(self, message: ipc.Message, target: Target) -> Frame:
-        import numpy as np  # Late: the decoding process imports this package and needs none.
+        import numpy as np  # Late: the decode process imports this package and needs none.
 
-        rank = message.header.get("rank")
+        frame_index = message.header.get("frame_index")
         shape = (target.height_px, target.width_px, 3)
         if (
-            type(rank) is not int
-            or not 0 <= rank < len(self._times)
+            type(frame_index) is not int
+            or not 0 <= frame_index < len(self._times)
             or len(message.body) != shape[0] * shape[1] * 3
         ):
             self._pool.reset()
             raise self._protocol_error()
         pixels = np.frombuffer(message.body, np.uint8).reshape(shape)
-        return Frame(self._times[rank], pixels)
+        return Frame(self._times[frame_index], pixels)
 
     def _add(self, report: PassStats, message: ipc.Message, task: Task) -> None:
         """Record what a task has met; too much damage ends the pass."""
         self._read(partial(report.add, message))
         planned_packets = task.header["planned_packets"]
         if is_too_damaged(report.damaged_packets, planned_packets, self._limits):
-            raise too_damaged(self._source.shown, report.damaged_packets, planned_packets)
+            raise too_damaged_error(
+                self._source.display_name, report.damaged_packets, planned_packets
+            )
 
     def _read(self, read: Callable[[], _Read]) -> _Read:
         try:
@@ -422,14 +443,14 @@ class VideoReader:
             self._pool.reset()
             raise self._protocol_error() from error
 
-    def _opened(self) -> MediaInfo:
+    def _open(self) -> MediaInfo:
         if self._info is None:
-            self._ready()
+            self._ensure_open()
         if self._info is None:
             raise self._protocol_error()
         return self._info
 
-    def _ready(self) -> None:
+    def _ensure_open(self) -> None:
         """Ensure that a process has opened the file."""
         with self.lock:
             self._check_open()
@@ -444,8 +465,10 @@ class VideoReader:
 
     def _check_open(self) -> None:
         if self._pool.is_closed:
-            raise DecodeError("decode.stopped", f"{self._source.shown}: the reader is closed")
+            raise DecodeError(
+                "decode.stopped", f"{self._source.display_name}: the reader is closed"
+            )
 
     def _protocol_error(self) -> DecodeError:
-        text = f"{self._source.shown}: the decoding process sent an invalid message"
+        text = f"{self._source.display_name}: the decode process sent an invalid message"
         return DecodeError("decode.crashed", text, hint="report the file")

@@ -1,7 +1,7 @@
-"""From a native frame to the small upright RGB picture that was asked for.
+"""Resizing: from a native frame to an upright RGB picture or an I420 thumbnail.
 
-A picture is cut and scaled as soon as it is decoded, made RGB, and only then turned, so that no
-full-size RGB copy ever exists. Runs in the decoding process only. Knows nothing of times.
+A picture is cropped and scaled as soon as it is decoded, converted to RGB, and only then rotated,
+so that no full-size RGB copy ever exists. Runs in the decode process only.
 """
 
 import os
@@ -15,7 +15,7 @@ from av.sidedata.sidedata import SideDataContainer, Type
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from seedvideo.media.colours import Conversion, conversion_of, paint
+from seedvideo.media.colours import Conversion, choose_conversion, convert_to_rgb
 from seedvideo.media.cropping import Crop, Cropper
 from seedvideo.media.types import MediaWarning
 
@@ -43,13 +43,13 @@ class Orientation:
     flipped: bool = False
 
     @property
-    def swaps_sides(self) -> bool:
+    def swaps_axes(self) -> bool:
         """Whether width and height change places."""
         return self.rotation_deg in (90, 270)
 
 
 def read_orientation(frame: VideoFrame) -> Orientation:
-    """Reads a frame's display matrix; without one it is upright."""
+    """Read a frame's display matrix; without one it is upright."""
     try:
         # PyAV declares this as a dictionary of motion vectors; it is a container of all side data.
         every = cast(SideDataContainer, frame.side_data)
@@ -72,7 +72,7 @@ def read_orientation(frame: VideoFrame) -> Orientation:
 
 
 def read_rotation(frame: VideoFrame) -> Orientation:
-    """Reads the angle alone: a mirrored picture is not told from a turned one.
+    """Read the angle alone: a mirrored picture is not told from a turned one.
 
     For pictures decoded from PNG data, whose side data PyAV 18 frees twice where it has a name, as
     colour profiles have: the process crashes later.
@@ -81,7 +81,7 @@ def read_rotation(frame: VideoFrame) -> Orientation:
 
 
 def read_photo_orientation(descriptor: int) -> Orientation:
-    """Reads how the camera was held from the EXIF header of a still picture."""
+    """Read how the camera was held from the EXIF header of a still picture."""
     try:
         with _photo(descriptor) as photo:
             tag = photo.getexif().get(_EXIF_ORIENTATION)
@@ -91,7 +91,7 @@ def read_photo_orientation(descriptor: int) -> Orientation:
 
 
 def read_photo_size(descriptor: int) -> tuple[int, int]:
-    """Reads width and height from the header of a still picture; zeros if only Pillow minds it."""
+    """Read width and height from the header of a still picture; zeros if only Pillow minds it."""
     try:
         with _photo(descriptor) as photo:
             return photo.size
@@ -113,8 +113,8 @@ def _photo(descriptor: int) -> Iterator["ImageFile"]:
         yield photo
 
 
-def shows_through(frame: VideoFrame) -> bool:
-    """Tells whether any part of a frame is transparent, from a small copy of it."""
+def has_transparency(frame: VideoFrame) -> bool:
+    """Return whether any part of a frame is transparent, from a small copy of it."""
     if not any(component.is_alpha for component in frame.format.components):
         return False
     width_px, height_px = min(frame.width, 256), min(frame.height, 256)
@@ -144,7 +144,7 @@ def _ignore(warning: MediaWarning) -> None:
 
 
 class Resizer:
-    """Scales the shown part of frames to RGB; keeps FFmpeg's scaler between frames of one size.
+    """Scaler of the visible area of frames to RGB; it keeps FFmpeg's scaler between frames of one size.
 
     Args:
         orientation: how to make a picture upright.
@@ -165,13 +165,13 @@ class Resizer:
         self._painter = VideoReformatter()
 
     def shrink(self, frame: VideoFrame, width_px: int, height_px: int) -> bytes:
-        """Returns the picture, cut but not turned, as 8-bit planes of luma and halved chroma.
+        """Return the picture, cut but not turned, as 8-bit planes of luma and halved chroma.
 
         Every sample is a mean over what it stands for, so grain is averaged away.
         """
         conversion = self._conversion(frame)
         small = self._reformatter.reformat(
-            self._cropper.cut(frame, conversion.matrix),
+            self._cropper.crop(frame, conversion.matrix),
             width_px,
             height_px,
             "yuv420p",
@@ -190,34 +190,36 @@ class Resizer:
         return b"".join(parts)
 
     def resize(self, frame: VideoFrame, width_px: int, height_px: int) -> bytes:
-        """Returns the picture as rows of RGB bytes, ``height_px * width_px * 3`` in all.
+        """Return the picture as rows of RGB bytes, ``height_px * width_px * 3`` in all.
 
         Args:
             frame: as decoded; its colour space is taken as it states it.
             width_px: of the result, upright.
             height_px: of the result, upright.
         """
-        swaps = self._orientation.swaps_sides
+        swaps = self._orientation.swaps_axes
         stored_width_px, stored_height_px = (
             (height_px, width_px) if swaps else (width_px, height_px)
         )
         conversion = self._conversion(frame)
-        cut = self._cropper.cut(frame, conversion.matrix)
+        cut = self._cropper.crop(frame, conversion.matrix)
         if conversion.rows is None:
-            packed = self._paint(cut, stored_width_px, stored_height_px, conversion.matrix)
+            packed = self._convert(cut, stored_width_px, stored_height_px, conversion.matrix)
         else:
-            packed = paint(cut, stored_width_px, stored_height_px, conversion.rows, self._painter)
+            packed = convert_to_rgb(
+                cut, stored_width_px, stored_height_px, conversion.rows, self._painter
+            )
         if self._orientation == Orientation():
             return packed
         return _turn(packed, stored_width_px, stored_height_px, self._orientation)
 
     def _conversion(self, frame: VideoFrame) -> Conversion:
-        conversion = conversion_of(frame)
+        conversion = choose_conversion(frame)
         if conversion.warning is not None:
             self._warn(conversion.warning)
         return conversion
 
-    def _paint(
+    def _convert(
         self, frame: VideoFrame, width_px: int, height_px: int, matrix: Colorspace | None
     ) -> bytes:
         scaled = frame

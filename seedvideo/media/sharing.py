@@ -20,25 +20,25 @@ from seedvideo.errors import DecodeError, NotPicklableError
 _T = TypeVar("_T")
 
 
-class _Forked(Protocol):
+class _ForkAware(Protocol):
     """An object that must change in a forked process."""
 
-    def forked(self) -> None:
+    def after_fork(self) -> None:
         """Adapt to the new process; runs once in each child, before any other code."""
         ...
 
 
-_AT_FORK: Final[weakref.WeakSet[_Forked]] = weakref.WeakSet()
+_AT_FORK: Final[weakref.WeakSet[_ForkAware]] = weakref.WeakSet()
 
 
-def at_fork(thing: _Forked) -> None:
+def at_fork(thing: _ForkAware) -> None:
     """Call ``thing.forked`` in every child that this process forks, as long as the thing lives."""
     _AT_FORK.add(thing)
 
 
 def _after_fork_in_child() -> None:
     for thing in list(_AT_FORK):
-        thing.forked()
+        thing.after_fork()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
@@ -64,7 +64,7 @@ class SharedLock:
         """Give the lock back."""
         self._lock.release()
 
-    def forked(self) -> None:
+    def after_fork(self) -> None:
         """Free the lock of a thread that this process does not have."""
         self.forks += 1
         # Succeeds too if the thread that forked holds the lock: then it will give it back.
@@ -93,13 +93,15 @@ class SharedSteps(Generator[_T, None, None]):
     Args:
         steps: the generator; not used by anybody else from now on.
         lock: held during each step.
-        shown: the video's name for messages.
+        display_name: the video's name for messages.
     """
 
-    def __init__(self, steps: Generator[_T, None, None], lock: SharedLock, shown: str) -> None:
+    def __init__(
+        self, steps: Generator[_T, None, None], lock: SharedLock, display_name: str
+    ) -> None:
         self._steps: Generator[_T, None, None] | None = steps
         self._lock = lock
-        self._shown = shown
+        self._display_name = display_name
         self._forks: int | None = None
 
     def send(self, value: None, /) -> _T:
@@ -136,25 +138,25 @@ class SharedSteps(Generator[_T, None, None]):
             self._lock.release()
 
     def __reduce__(self) -> str:
-        raise not_picklable("an iterator over a video's frames")
+        raise not_picklable_error("an iterator over a video's frames")
 
     def _check_process(self) -> None:
         if self._forks is None:
             self._forks = self._lock.forks
         elif self._forks != self._lock.forks:
-            raise stopped_by_fork(self._shown)
+            raise fork_error(self._display_name)
 
 
-def stopped_by_fork(shown: str) -> DecodeError:
+def fork_error(display_name: str) -> DecodeError:
     """Make the error for a pass that goes on in a forked process."""
     return DecodeError(
         "decode.stopped",
-        f"{shown}: this loop over frames was begun before the process was forked",
-        hint="begin a new loop in this process",
+        f"{display_name}: this iteration over frames was started before the process was forked",
+        hint="start a new iteration in this process",
     )
 
 
-def not_picklable(what: str) -> NotPicklableError:
+def not_picklable_error(what: str) -> NotPicklableError:
     """Make the error for an object that is sent to another process, or copied."""
     return NotPicklableError(
         "input.not_picklable",

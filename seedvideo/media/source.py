@@ -1,9 +1,9 @@
-"""The safe way from a name to an open file: regular files only, looked at before a demuxer is.
+"""Safe opening of an input: from a file name, bytes or a binary file to an open regular file.
 
-The name that a person or a manifest gives is only ever a file name here: it is resolved, checked
-and opened by us, and what goes on from here is a descriptor. So ``concat:a|b``, ``http://...`` and
-``-i`` name files, which do not exist. The first bytes tell text (playlists, scripts, SDP, XML) from
-media before any demuxer sees them. Knows nothing of demuxers, streams or pictures.
+A name from a user or a manifest is only ever a file name: it is resolved, checked and opened here,
+and later steps get a descriptor. So ``concat:a|b``, ``http://...`` and ``-i`` name files, which do
+not exist. The first bytes distinguish text (playlists, scripts, SDP, XML) from media before any
+demuxer reads them.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from typing import BinaryIO, Final, TypeAlias
 
 from seedvideo.config import Limits
 from seedvideo.errors import InputError, InputTypeError, MediaError
-from seedvideo.media.still_images import is_moving_png, moving_webp
+from seedvideo.media.still_images import is_moving_png, moving_webp_error
 
 VideoInput: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 """What a video may be given as: a file name, its bytes, or a file that is open in binary mode."""
@@ -32,9 +32,9 @@ HEAD_BYTES: Final = 4096
 """How much of a file is looked at."""
 
 _HASH_BYTES: Final = 1 << 22
-_MAX_SHOWN_CHARS: Final = 200
+_MAX_DISPLAY_CHARS: Final = 200
 _PLAYLISTS: Final = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"<smil", b"v=0", b"[playlist]")
-_MAGIC: Final = (
+SIGNATURES: Final = (
     # offset, bytes, kind
     (0, rb"\x89PNG\r\n\x1a\n", "png"),
     (0, rb"\xff\xd8\xff", "jpeg"),
@@ -63,7 +63,7 @@ IMAGE_KINDS: Final = ("png", "jpeg", "webp", "bmp")
 """Kinds of still picture, read as a video of one frame."""
 
 
-_REPLACED: Final = "was replaced while being opened"
+_REPLACED_MESSAGE: Final = "was replaced while being opened"
 _FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 """NONBLOCK: should the file have become a pipe since it was checked, opening must not hang."""
 
@@ -76,7 +76,7 @@ class Source:
         descriptor: ours to close.
         real: name with every link followed.
         name: as it was given.
-        shown: the name, made safe to print.
+        display_name: the name, made safe to print.
         kind: what the first bytes say: a container, a still picture, ``audio`` or ``unknown``.
         size_bytes: size of the file.
         owner_pid: the process that removes ``real``, a copy of ours, with the source; 0 if there is
@@ -86,13 +86,13 @@ class Source:
     descriptor: int
     real: str
     name: str
-    shown: str
+    display_name: str
     kind: str
     size_bytes: int
     owner_pid: int = 0
 
-    def again(self) -> int:
-        """Opens the very same file once more, to be read at a place of its own.
+    def reopen(self) -> int:
+        """Open the very same file once more, to be read at a place of its own.
 
         Returns:
             A descriptor, the caller's to close.
@@ -108,11 +108,11 @@ class Source:
         mine, its = os.fstat(self.descriptor), os.fstat(descriptor)
         if (mine.st_dev, mine.st_ino) != (its.st_dev, its.st_ino):
             os.close(descriptor)
-            raise changed(self.shown, _REPLACED)
+            raise changed_error(self.display_name, _REPLACED_MESSAGE)
         return descriptor
 
     def close(self) -> None:
-        """Closes the descriptor, and removes the file if it is a copy of ours."""
+        """Close the descriptor, and removes the file if it is a copy of ours."""
         os.close(self.descriptor)
         if self.owner_pid == os.getpid():
             with suppress(FileNotFoundError):  # The system clears its temporary folder.
@@ -145,7 +145,7 @@ def name_of(video: object) -> str:
 
 
 def open_source(video: VideoInput, *, limits: Limits, root: Path | None) -> Source:
-    """Opens a file for decoding, or says why not.
+    """Open a file for decoding, or says why not.
 
     Args:
         video: a file name, whatever it looks like; or the bytes of a video file, or a binary file
@@ -161,44 +161,46 @@ def open_source(video: VideoInput, *, limits: Limits, root: Path | None) -> Sour
         MediaError: if the file is text, such as a playlist, or is known not to be video.
     """
     name = name_of(video)
-    shown = show_path(name)
+    display_name = display_path(name)
     if not isinstance(video, str | os.PathLike):
-        return _spooled(video, name, limits=limits, root=root)
+        return _open_spooled(video, name, limits=limits, root=root)
     try:
         # An empty name would resolve to the current folder.
         real = os.path.realpath(name or "\0", strict=True)
         facts = os.stat(real)
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         if _is_stream(name):
-            raise _not_a_file(shown, "a pipe, socket or device") from error
+            raise _not_a_file_error(display_name, "a pipe, socket or device") from error
         hint = "check the name and the folder"
         if _URL.match(name):
-            hint = f"a URL counts as a file name; download the video first: curl -LO {shown}"
-        raise InputError("input.not_found", f"{shown}: no such file", hint=hint) from error
+            hint = f"a URL counts as a file name; download the video first: curl -LO {display_name}"
+        raise InputError("input.not_found", f"{display_name}: no such file", hint=hint) from error
     except OSError as error:
         # Loops of links, names that are too long, folders that may not be searched.
-        raise InputError("input.not_found", f"{shown}: {_reason(error)}") from error
-    _check_inside(real, root, shown)
-    _check_regular(facts, shown)
+        raise InputError("input.not_found", f"{display_name}: {_reason(error)}") from error
+    _check_inside(real, root, display_name)
+    _check_regular(facts, display_name)
     try:
         descriptor = os.open(real, _FLAGS)
     except OSError as error:
-        raise InputError("input.unreadable", f"{shown}: {_reason(error)}") from error
+        raise InputError("input.unreadable", f"{display_name}: {_reason(error)}") from error
     try:
         opened = os.fstat(descriptor)
-        _check_regular(opened, shown)
+        _check_regular(opened, display_name)
         if (opened.st_dev, opened.st_ino) != (facts.st_dev, facts.st_ino):
-            raise changed(shown, _REPLACED)
-        _check_size(opened.st_size, shown, limits)
+            raise changed_error(display_name, _REPLACED_MESSAGE)
+        _check_size(opened.st_size, display_name, limits)
         # A folder on the way may have become a link since the first check.
-        _check_inside(_place(descriptor, real), root, shown)
-        return Source(descriptor, real, name, shown, _kind_of(descriptor, shown), opened.st_size)
+        _check_inside(_resolved_path(descriptor, real), root, display_name)
+        return Source(
+            descriptor, real, name, display_name, _kind_of(descriptor, display_name), opened.st_size
+        )
     except BaseException:
         os.close(descriptor)
         raise
 
 
-def _spooled(
+def _open_spooled(
     video: bytes | bytearray | memoryview | BinaryIO,
     name: str,
     *,
@@ -206,23 +208,23 @@ def _spooled(
     root: Path | None,
 ) -> Source:
     """Copy bytes to a temporary file and open that: it is regular, and ours alone."""
-    shown = show_path(name)
+    display_name = display_path(name)
     if root is not None:
-        _check_inside("/", root, shown)
+        _check_inside("/", root, display_name)
     stream = io.BytesIO(video) if isinstance(video, _BYTES) else video
     try:
         descriptor, real = tempfile.mkstemp(prefix="seedvideo-")
     except OSError as error:
-        raise _cannot_spool(shown, error) from error
+        raise _spool_error(display_name, error) from error
     # Without /proc another process can open the file by its name only.
     owner_pid = 0 if os.path.exists("/proc/self/fd") else os.getpid()
     if not owner_pid:
         os.unlink(real)
     try:
-        size_bytes = _copy(stream, descriptor, shown, limits)
-        _check_size(size_bytes, shown, limits)
-        kind = _kind_of(descriptor, shown)
-        return Source(descriptor, real, name, shown, kind, size_bytes, owner_pid)
+        size_bytes = _copy(stream, descriptor, display_name, limits)
+        _check_size(size_bytes, display_name, limits)
+        kind = _kind_of(descriptor, display_name)
+        return Source(descriptor, real, name, display_name, kind, size_bytes, owner_pid)
     except BaseException:
         os.close(descriptor)
         if owner_pid:
@@ -230,7 +232,7 @@ def _spooled(
         raise
 
 
-def _copy(stream: BinaryIO, descriptor: int, shown: str, limits: Limits) -> int:
+def _copy(stream: BinaryIO, descriptor: int, display_name: str, limits: Limits) -> int:
     """Copy what is left of a stream, up to one byte beyond the limit; return the bytes."""
     size_bytes = 0
     while size_bytes <= limits.max_input_bytes:
@@ -241,13 +243,13 @@ def _copy(stream: BinaryIO, descriptor: int, shown: str, limits: Limits) -> int:
             # the object is the caller's, and may raise anything.
             raise InputError(
                 "input.unreadable",
-                f"{shown}: the file object cannot be read: {str(error).lower()}",
+                f"{display_name}: the file object cannot be read: {str(error).lower()}",
                 hint="open it with open(name, 'rb'), and check that all of it can be read",
             ) from error
         if not isinstance(data, _BYTES):
             raise InputTypeError(
                 "input.type",
-                f"{shown}: its read() returned {type(data).__name__}, expected bytes",
+                f"{display_name}: its read() returned {type(data).__name__}, expected bytes",
                 hint="open the file in binary mode: open(name, 'rb')",
             )
         if not data:
@@ -257,18 +259,18 @@ def _copy(stream: BinaryIO, descriptor: int, shown: str, limits: Limits) -> int:
             while left:
                 left = left[os.write(descriptor, left) :]
         except OSError as error:
-            raise _cannot_spool(shown, error) from error
+            raise _spool_error(display_name, error) from error
         size_bytes += memoryview(data).nbytes
-    if size_bytes == 0 and (place := _place_in(stream)) > 0:
+    if size_bytes == 0 and (position := _position_in(stream)) > 0:
         raise InputError(
             "input.empty",
-            f"{shown}: nothing is left to read from byte {place:,} on",
-            hint="go back to its start first: file.seek(0)",
+            f"{display_name}: no bytes are left to read at position {position:,}",
+            hint="rewind it first: file.seek(0)",
         )
     return size_bytes
 
 
-def _place_in(stream: BinaryIO) -> int:
+def _position_in(stream: BinaryIO) -> int:
     """Return the byte at which a stream stands; 0 if it does not say."""
     try:
         return stream.tell()
@@ -276,17 +278,17 @@ def _place_in(stream: BinaryIO) -> int:
         return 0  # Only `read` is asked of it.
 
 
-def _cannot_spool(shown: str, error: OSError) -> InputError:
+def _spool_error(display_name: str, error: OSError) -> InputError:
     return InputError(
         "input.unreadable",
-        f"{shown}: cannot be copied to a temporary file in {tempfile.gettempdir()}:"
+        f"{display_name}: cannot be copied to a temporary file in {tempfile.gettempdir()}:"
         f" {_reason(error)}",
-        hint="set TMPDIR to a folder with room, or give a file name",
+        hint="set TMPDIR to a folder with free space, or give a file name",
     )
 
 
-def _kind_of(descriptor: int, shown: str) -> str:
-    kind = sniff(os.pread(descriptor, HEAD_BYTES, 0), shown=shown)
+def _kind_of(descriptor: int, display_name: str) -> str:
+    kind = sniff(os.pread(descriptor, HEAD_BYTES, 0), display_name=display_name)
     return "apng" if kind == "png" and is_moving_png(descriptor) else kind
 
 
@@ -299,12 +301,12 @@ def digest(descriptor: int) -> str:
     return hashed.hexdigest()
 
 
-def sniff(head: bytes, *, shown: str) -> str:
-    """Tells from the first bytes what a file may be.
+def sniff(head: bytes, *, display_name: str) -> str:
+    """Detect from the first bytes what a file may be.
 
     Args:
         head: the first `HEAD_BYTES` of the file, or all of it.
-        shown: the file's name for messages.
+        display_name: the file's name for messages.
 
     Raises:
         MediaError: if it is text, or audio in a format that holds no video.
@@ -315,26 +317,26 @@ def sniff(head: bytes, *, shown: str) -> str:
     if start[:12].lower().startswith(tuple(mark.lower() for mark in _PLAYLISTS)):
         raise MediaError(
             "media.not_video",
-            f"{shown}: is a playlist or a description, not a video",
+            f"{display_name}: is a playlist or a description, not a video",
             hint="give the video file itself; lists that point to other files are never followed",
         )
     if _is_text(head):
-        raise MediaError("media.not_video", f"{shown}: is a text file, not a video")
+        raise MediaError("media.not_video", f"{display_name}: is a text file, not a video")
     if head[8:16] == b"WEBPVP8X" and len(head) > 20 and head[20] & _WEBP_MOVES:
-        raise moving_webp(shown)
-    for offset, pattern, kind in _MAGIC:
+        raise moving_webp_error(display_name)
+    for offset, pattern, kind in SIGNATURES:
         if re.compile(pattern, re.DOTALL).match(head, offset):
             if kind == "audio":
-                raise MediaError("media.no_video", f"{shown}: is an audio file")
+                raise MediaError("media.no_video", f"{display_name}: is an audio file")
             return kind
     return "unknown"
 
 
-def show_path(name: str) -> str:
-    """Returns a file name that is safe to print: one line, no control characters, not too long."""
+def display_path(name: str) -> str:
+    """Return a file name that is safe to print: one line, no control characters, not too long."""
     text = name
-    if len(text) > _MAX_SHOWN_CHARS:
-        half = _MAX_SHOWN_CHARS // 2
+    if len(text) > _MAX_DISPLAY_CHARS:
+        half = _MAX_DISPLAY_CHARS // 2
         text = f"{text[:half]}...{text[-half:]}"
     return "".join(
         c if unicodedata.category(c)[0] not in "CZ" or c == " " else ascii(c)[1:-1] for c in text
@@ -357,37 +359,39 @@ def _is_text(head: bytes) -> bool:
     return printable >= 0.95 * len(text)
 
 
-def _check_inside(real: str, root: Path | None, shown: str) -> None:
+def _check_inside(real: str, root: Path | None, display_name: str) -> None:
     if root is not None and not Path(real).is_relative_to(os.path.realpath(root)):
         raise InputError(
             "input.outside_root",
-            f"{shown}: lies outside the allowed folder",
+            f"{display_name}: lies outside the allowed folder",
             hint="move the file, or allow another folder",
         )
 
 
-def changed(shown: str, how: str) -> InputError:
-    """Returns the error for a file that is not what it was a moment ago."""
+def changed_error(display_name: str, how: str) -> InputError:
+    """Return the error for a file that is not what it was a moment ago."""
     return InputError(
         "input.changed",
-        f"{shown}: {how}",
-        hint="wait until it is whole, then try again",
+        f"{display_name}: {how}",
+        hint="wait until the file is complete, then retry",
         retryable=True,
     )
 
 
-def _place(descriptor: int, real: str) -> str:
-    """Returns where an open file lies: Linux knows, elsewhere its name is looked up again."""
+def _resolved_path(descriptor: int, real: str) -> str:
+    """Return where an open file lies: Linux knows, elsewhere its name is looked up again."""
     try:
         return os.readlink(f"/proc/self/fd/{descriptor}")
     except OSError:
         return os.path.realpath(real)
 
 
-def _check_regular(facts: os.stat_result, shown: str) -> None:
+def _check_regular(facts: os.stat_result, display_name: str) -> None:
     if not stat.S_ISREG(facts.st_mode):
         is_folder = stat.S_ISDIR(facts.st_mode)
-        raise _not_a_file(shown, "a folder" if is_folder else "a pipe, socket or device")
+        raise _not_a_file_error(
+            display_name, "a folder" if is_folder else "a pipe, socket or device"
+        )
 
 
 def _is_stream(name: str) -> bool:
@@ -402,20 +406,22 @@ def _is_stream(name: str) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
-def _not_a_file(shown: str, what: str) -> InputError:
+def _not_a_file_error(display_name: str, what: str) -> InputError:
     hint = "give the video file itself"
     if what != "a folder":
-        hint = f"save what comes out of it first: cat {shown} > video.mp4"
-    return InputError("input.not_a_file", f"{shown}: is {what}, not a regular file", hint=hint)
+        hint = f"save its output first: cat {display_name} > video.mp4"
+    return InputError(
+        "input.not_a_file", f"{display_name}: is {what}, not a regular file", hint=hint
+    )
 
 
-def _check_size(size_bytes: int, shown: str, limits: Limits) -> None:
+def _check_size(size_bytes: int, display_name: str, limits: Limits) -> None:
     if size_bytes == 0:
-        raise InputError("input.empty", f"{shown}: is empty", hint="copy it again")
+        raise InputError("input.empty", f"{display_name}: is empty", hint="copy it again")
     if size_bytes > limits.max_input_bytes:
         raise InputError(
             "input.too_large",
-            f"{shown}: has {size_bytes} bytes, the limit is {limits.max_input_bytes}",
+            f"{display_name}: has {size_bytes} bytes, the limit is {limits.max_input_bytes}",
             hint="cut the file, or raise the limit from Python",
         )
 

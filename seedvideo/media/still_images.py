@@ -1,9 +1,9 @@
-"""Where the picture in a still picture's file ends, whether all of it is there, and what follows.
+"""Still-image structure: where the picture ends, whether it is complete, and what follows it.
 
-Demuxers for still pictures read one picture, whatever else the file holds: a cut file passes for a
-whole one, a moving picture for a still, and the video behind a phone's photo goes unnoticed. So the
-file's own structure is read here: segments of JPEG, chunks of PNG and WebP, blocks of GIF. No pixel
-is decoded. Everything is read at given offsets, from an open descriptor.
+Demuxers for still images read one picture, whatever else the file holds: they do not detect a
+truncated file, an animation, or the video behind a phone's photo. So the file's own structure is
+read here: segments of JPEG, chunks of PNG and WebP, blocks of GIF. No pixel is decoded. Everything
+is read at given offsets, from an open descriptor.
 """
 
 import os
@@ -64,42 +64,42 @@ class _File:
 
     descriptor: int
     size_bytes: int
-    alive: Callable[[], None]
+    heartbeat: Callable[[], None]
 
-    def at(self, place: int, count: int) -> bytes:
+    def at(self, offset: int, count: int) -> bytes:
         """Return up to ``count`` bytes."""
-        return os.pread(self.descriptor, count, place)
+        return os.pread(self.descriptor, count, offset)
 
     def find(self, pattern: re.Pattern[bytes], start: int, stop: int) -> int | None:
         """Return where a pattern of at most 8 bytes first matches between two offsets."""
-        place, most = start, _NEAR_BYTES
-        while place < stop:
-            self.alive()
-            data = self.at(place, min(most, stop - place))
+        offset, most = start, _NEAR_BYTES
+        while offset < stop:
+            self.heartbeat()
+            data = self.at(offset, min(most, stop - offset))
             most = _CHUNK_BYTES
             if match := pattern.search(data):
-                return place + match.start()
+                return offset + match.start()
             if len(data) < 8:
                 return None
-            place += len(data) if place + len(data) >= stop else len(data) - 7
+            offset += len(data) if offset + len(data) >= stop else len(data) - 7
         return None
 
 
 def is_moving_png(descriptor: int) -> bool:
-    """Tell whether a PNG file says that it moves: ``acTL`` comes before the first picture data."""
-    place = len(_PNG_MARK)
+    """Return whether a PNG file says that it moves: ``acTL`` comes before the first picture data."""
+    offset = len(_PNG_MARK)
     for _ in range(_MAX_CHUNKS):
-        head = os.pread(descriptor, 8, place)
+        head = os.pread(descriptor, 8, offset)
         if head[4:] == b"acTL":
             return True
         if len(head) < 8 or head[4:] in (b"IDAT", b"IEND"):
             break
-        place += 12 + int.from_bytes(head[:4], "big")
+        offset += 12 + int.from_bytes(head[:4], "big")
     return False
 
 
-def examine(
-    descriptor: int, *, kind: str, size_bytes: int, shown: str, alive: Callable[[], None]
+def inspect_still(
+    descriptor: int, *, kind: str, size_bytes: int, display_name: str, heartbeat: Callable[[], None]
 ) -> StillLayout:
     """Read the structure of a still picture's file.
 
@@ -107,63 +107,63 @@ def examine(
         descriptor: the open file.
         kind: ``jpeg``, ``png``, ``apng``, ``webp`` or ``bmp``.
         size_bytes: size of the file.
-        shown: the file's name for messages.
-        alive: called often; may raise to stop.
+        display_name: the file's name for messages.
+        heartbeat: called often; may raise to stop.
 
     Raises:
         MediaError: if it is a moving picture that can be read neither as a video nor as a still.
     """
-    file = _File(descriptor, size_bytes, alive)
+    file = _File(descriptor, size_bytes, heartbeat)
     if kind == "jpeg":
-        return _examine_jpeg(file)
+        return _inspect_jpeg(file)
     if kind == "apng":
         return StillLayout(is_cut=_png_end(file) is None)
-    end = {"png": _still_png_end, "webp": _webp_end, "bmp": _bmp_end}[kind](file, shown)
+    end = {"png": _still_png_end, "webp": _webp_end, "bmp": _bmp_end}[kind](file, display_name)
     if end is None:
         return StillLayout(is_cut=True)
     starts = {"png": rb"\x89PNG\r\n\x1a\n", "webp": rb"RIFF....WEBP", "bmp": rb"BM.{8}"}[kind]
     if re.compile(starts, re.DOTALL).match(file.at(end, 16)):
         return StillLayout(is_sequence=True)
-    return StillLayout(warnings=_video_behind(file, end))
+    return StillLayout(warnings=_motion_photo_warnings(file, end))
 
 
-def gif_is_cut(descriptor: int, last_packet: int) -> bool:
-    """Tell whether a GIF file ends inside its last picture.
+def is_gif_truncated(descriptor: int, last_packet: int) -> bool:
+    """Return whether a GIF file ends inside its last picture.
 
     Args:
         descriptor: the open file.
         last_packet: offset of the packet that holds the last picture.
     """
-    place = last_packet
-    if head := re.match(rb"GIF8[79]a.{4}(.)", os.pread(descriptor, 13, place), re.DOTALL):
-        place += 13 + _palette_bytes(head[1][0])
-    while introducer := os.pread(descriptor, 10, place):
+    offset = last_packet
+    if head := re.match(rb"GIF8[79]a.{4}(.)", os.pread(descriptor, 13, offset), re.DOTALL):
+        offset += 13 + _palette_bytes(head[1][0])
+    while introducer := os.pread(descriptor, 10, offset):
         if introducer[0] == 0x2C:
             if len(introducer) < 10:
                 return True
             # The picture's own palette and the least size of its codes come before its data.
-            place = _blocks_end(descriptor, place + 11 + _palette_bytes(introducer[9]))
-            return place < 0
+            offset = _blocks_end(descriptor, offset + 11 + _palette_bytes(introducer[9]))
+            return offset < 0
         if introducer[0] != 0x21:
             return False  # The end mark, or something that only the decoder can judge.
-        place = _blocks_end(descriptor, place + 2)
-        if place < 0:
+        offset = _blocks_end(descriptor, offset + 2)
+        if offset < 0:
             return True
     return True
 
 
-def left_out_video(place: int) -> MediaWarning:
+def motion_photo_warning(offset: int) -> MediaWarning:
     """Return the warning about a video that begins at an offset behind a photo."""
     message = (
-        "a video lies behind the photo (a motion photo) and is not read; "
-        f"tail -c +{place + 1} PHOTO > clip.mp4 takes it out"
+        "the video after the photo (a motion photo) is not read; "
+        f"tail -c +{offset + 1} PHOTO > clip.mp4 takes it out"
     )
     return MediaWarning("media.other_pictures", message)
 
 
-def _video_behind(file: _File, end: int) -> tuple[MediaWarning, ...]:
-    place = file.find(_VIDEO_START, end, min(file.size_bytes, end + _MAX_TAIL_BYTES))
-    return () if place is None else (left_out_video(place),)
+def _motion_photo_warnings(file: _File, end: int) -> tuple[MediaWarning, ...]:
+    offset = file.find(_VIDEO_START, end, min(file.size_bytes, end + _MAX_TAIL_BYTES))
+    return () if offset is None else (motion_photo_warning(offset),)
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class _Jpeg:
     is_one_of_several: bool
 
 
-def _examine_jpeg(file: _File) -> StillLayout:
+def _inspect_jpeg(file: _File) -> StillLayout:
     photo = _read_jpeg(file, 0, file.size_bytes)
     if photo.end is None:
         return StillLayout(is_cut=True)
@@ -185,50 +185,50 @@ def _examine_jpeg(file: _File) -> StillLayout:
         second = _read_jpeg(file, follows, stop) if file.at(follows, 2) == b"\xff\xd8" else None
         if second is not None and second.size_px == photo.size_px:
             return StillLayout(is_sequence=True)
-    warnings = _video_behind(file, photo.end)
+    warnings = _motion_photo_warnings(file, photo.end)
     video = file.find(_VIDEO_START, photo.end, stop)
     others = _count_pictures(file, photo, stop if video is None else video)
     if others and not warnings:
-        message = f"behind the photo lie more pictures of its size ({others}), which are not read"
+        message = f"more pictures of its size ({others}) follow the photo and are not read"
         warnings = (MediaWarning("media.other_pictures", message),)
     return StillLayout(warnings=warnings)
 
 
 def _count_pictures(file: _File, photo: _Jpeg, stop: int) -> int:
     """Count the whole JPEG pictures behind a photo that have its size: not thumbnails or maps."""
-    place, count = photo.end, 0
+    offset, count = photo.end, 0
     for _ in range(_MAX_STARTS):
-        if place is None or (start := file.find(_JPEG_START, place, stop)) is None:
+        if offset is None or (start := file.find(_JPEG_START, offset, stop)) is None:
             break
         other = _read_jpeg(file, start, stop)
         count += other.end is not None and other.size_px == photo.size_px
-        place = other.end or start + 2
+        offset = other.end or start + 2
     return count
 
 
 def _read_jpeg(file: _File, start: int, stop: int) -> _Jpeg:
     """Walk from segment to segment (ITU-T T.81, annex B)."""
-    place, size_px, is_one_of_several = start + 2, None, False
-    while (marker := file.find(_JPEG_MARKER, place, stop)) is not None:
+    offset, size_px, is_one_of_several = start + 2, None, False
+    while (marker := file.find(_JPEG_MARKER, offset, stop)) is not None:
         head = file.at(marker, 9)
-        kind, place = head[1], marker + 2
+        kind, offset = head[1], marker + 2
         if kind == _EOI:
-            return _Jpeg(place, size_px, is_one_of_several)
+            return _Jpeg(offset, size_px, is_one_of_several)
         if kind in (_SOI, _TEM):
             continue
         if kind in _SOF and len(head) == 9:
             size_px = (int.from_bytes(head[7:9], "big"), int.from_bytes(head[5:7], "big"))
         is_one_of_several |= kind == _APP2 and head[4:8] == _MULTI_PICTURE
-        place += max(2, int.from_bytes(head[2:4], "big"))
+        offset += max(2, int.from_bytes(head[2:4], "big"))
     return _Jpeg(None, size_px, is_one_of_several)
 
 
-def _still_png_end(file: _File, shown: str) -> int | None:
+def _still_png_end(file: _File, display_name: str) -> int | None:
     return _png_end(
         file,
         late_animation=MediaError(
             "media.unreadable",
-            f"{shown}: is a moving PNG whose control chunk is not before its first picture",
+            f"{display_name}: is an animated PNG whose control chunk does not precede its first picture",
             hint="write it again with a current tool, such as ffmpeg -f apng",
         ),
     )
@@ -236,40 +236,40 @@ def _still_png_end(file: _File, shown: str) -> int | None:
 
 def _png_end(file: _File, *, late_animation: MediaError | None = None) -> int | None:
     """Walk from chunk to chunk; raise the error at a chunk that only a moving picture has."""
-    place = len(_PNG_MARK)
-    while len(head := file.at(place, 8)) == 8:
-        file.alive()
+    offset = len(_PNG_MARK)
+    while len(head := file.at(offset, 8)) == 8:
+        file.heartbeat()
         if late_animation is not None and head[4:] in (b"acTL", b"fdAT"):
             raise late_animation
-        place += 12 + int.from_bytes(head[:4], "big")
+        offset += 12 + int.from_bytes(head[:4], "big")
         if head[4:] == b"IEND":
-            return place if place <= file.size_bytes else None
+            return offset if offset <= file.size_bytes else None
     return None
 
 
-def _webp_end(file: _File, shown: str) -> int | None:
+def _webp_end(file: _File, display_name: str) -> int | None:
     end = 8 + int.from_bytes(file.at(4, 4), "little")
-    place = 12
-    while place < end and len(head := file.at(place, 8)) == 8:
-        file.alive()
+    offset = 12
+    while offset < end and len(head := file.at(offset, 8)) == 8:
+        file.heartbeat()
         if head[:4] in (b"ANIM", b"ANMF"):
-            raise moving_webp(shown)
+            raise moving_webp_error(display_name)
         length = int.from_bytes(head[4:], "little")
-        place += 8 + length + length % 2
+        offset += 8 + length + length % 2
     return end if end <= file.size_bytes else None
 
 
-def moving_webp(shown: str) -> MediaError:
+def moving_webp_error(display_name: str) -> MediaError:
     """Return the error for a WebP file that moves, which FFmpeg cannot decode."""
     return MediaError(
         "media.codec_not_allowed",
-        f"{shown}: is a moving WebP, which is not supported",
+        f"{display_name}: is an animated WebP, which is not supported",
         hint="convert it to MP4 or GIF",
     )
 
 
-def _bmp_end(file: _File, shown: str) -> int | None:
-    del shown  # BMP knows no moving pictures.
+def _bmp_end(file: _File, display_name: str) -> int | None:
+    del display_name  # BMP knows no moving pictures.
     end = int.from_bytes(file.at(2, 4), "little")
     return end if end <= file.size_bytes else None
 
@@ -278,16 +278,16 @@ def _palette_bytes(flags: int) -> int:
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
-def _blocks_end(descriptor: int, place: int) -> int:
+def _blocks_end(descriptor: int, offset: int) -> int:
     """Return where a chain of data blocks ends, or -1 if the file ends first."""
     data, at, most = b"", 0, _NEAR_BYTES
     while True:
         if at >= len(data):
-            place, data, at = place + at, os.pread(descriptor, most, place + at), 0
+            offset, data, at = offset + at, os.pread(descriptor, most, offset + at), 0
             most = _CHUNK_BYTES
             if not data:
                 return -1
         length = data[at]
         at += 1 + length
         if length == 0:
-            return place + at
+            return offset + at

@@ -1,11 +1,7 @@
-"""What is asked of a reader and what it gives: targets, frames and the report of a pass.
+"""Value types of a video file: media info, frame targets, decoded frames and decode reports.
 
-Times are exact seconds from the video stream's own start. Knows nothing of how frames are decoded.
-
-What is known of a file before its pictures are decoded, as one frozen value.
-
-Times are exact seconds, sizes are pixels. ``width_px`` and ``height_px`` are those of the picture
-as people see it: turned upright, with square pixels. Knows nothing of how the facts are found.
+Times are exact seconds from the video stream's own start; sizes are pixels. ``width_px`` and
+``height_px`` are those of the displayed picture: upright, with square pixels.
 """
 
 from array import array
@@ -87,7 +83,7 @@ class MediaInfo:
         return replace(self, warnings=(*self.warnings, *new.values()))
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the facts that results carry, times as float seconds."""
+        """Return the facts that results carry, times as float seconds."""
         return {
             "duration_s": seconds(self.duration),
             "start_s": seconds(self.start),
@@ -135,38 +131,39 @@ class Frame:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Looks:
+class ThumbnailBatch:
     """Small frames as they are stored: not turned, pixels not made square.
 
     ``planes`` is ``(N, H * 3 // 2, W)``, 8-bit I420: ``H`` rows of luma above the chroma, which has
     half of both sides.
 
     Args:
-        ranks: place of each among the presented frames, rising.
+        frame_indices: place of each among the presented frames, rising.
         planes: their pixels.
     """
 
-    ranks: tuple[int, ...]
+    frame_indices: tuple[int, ...]
     planes: "npt.NDArray[np.uint8]"
 
     def __repr__(self) -> str:
-        return f"Looks({len(self.ranks)} frames, {self.planes.shape} {self.planes.dtype})"
+        count = len(self.frame_indices)
+        return f"ThumbnailBatch({count} frames, {self.planes.shape} {self.planes.dtype})"
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Packets:
+class PacketIndex:
     """What the container says of the packets that hold the frames, in order of time.
 
     Args:
         sizes_bytes: of each frame's packet, padding left out.
-        places: of each frame's packet among those of the stream: they are stored in this order.
+        positions: of each frame's packet among those of the stream: they are stored in this order.
     """
 
     sizes_bytes: "array[int]"
-    places: "array[int]"
+    positions: "array[int]"
 
     def __repr__(self) -> str:
-        return f"Packets({len(self.sizes_bytes)} frames)"
+        return f"PacketIndex({len(self.sizes_bytes)} frames)"
 
 
 @dataclass(frozen=True)

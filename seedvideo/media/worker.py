@@ -1,9 +1,10 @@
-"""The decoding process: opens one file, answers requests about it, and may die at any time.
+"""Decode process: opens one file, answers requests about it, and may crash at any time.
 
-Forked by a fork server, or started, for `seedvideo.media.worker_client`, with three descriptors:
-requests in, answers out, the file. It writes no file, opens none by name, and its memory is
-bounded. It ends when the reader's end of the request pipe closes. Requests are ``open``, then any
-number of ``packets``, ``share``, ``pass`` and ``looks``; ``stop`` ends one of the latter two early.
+It is forked by a fork server, or started, for `seedvideo.media.worker_client`, with three
+descriptors: requests, replies and the file. It writes no file, opens none by name, and its memory
+is bounded. It ends when the reader closes its end of the request pipe. Requests are ``open``, then
+any number of ``packets``, ``split``, ``pass`` and ``thumbnails``; ``stop`` ends one of the latter
+two early.
 """
 
 import os
@@ -24,12 +25,19 @@ from seedvideo.environment import (
     set_limit,
 )
 from seedvideo.errors import SeedVideoError
-from seedvideo.media.decoder import out_of_memory
+from seedvideo.media.decoder import out_of_memory_error
 from seedvideo.utils import ipc
 
 if TYPE_CHECKING:
-    from seedvideo.media.decoder import Decoder, Look, LookSize, LookSpan, Tally, Wanted
-    from seedvideo.media.file_probe import Opened
+    from seedvideo.media.decoder import (
+        Decoder,
+        DecodeStats,
+        FrameRequest,
+        Thumbnail,
+        ThumbnailSpan,
+        ThumbnailSpec,
+    )
+    from seedvideo.media.file_probe import ProbeResult
     from seedvideo.media.pyav_decoder import PyavDecoder
 
 HEARTBEAT_INTERVAL_S: Final = 0.5
@@ -48,8 +56,10 @@ _MAX_TRACE_CHARS: Final = 20_000
 
 def thumbnails_per_message(width_px: int, height_px: int) -> int:
     """Most small frames in one answer: a few, and small enough that none takes much memory."""
-    look_bytes = width_px * height_px * 3 // 2
-    return max(1, min(_MAX_THUMBNAILS_PER_MESSAGE, _MAX_THUMBNAIL_BYTES_PER_MESSAGE // look_bytes))
+    thumbnail_bytes = width_px * height_px * 3 // 2
+    return max(
+        1, min(_MAX_THUMBNAILS_PER_MESSAGE, _MAX_THUMBNAIL_BYTES_PER_MESSAGE // thumbnail_bytes)
+    )
 
 
 class _Stopped(Exception):
@@ -75,7 +85,7 @@ class _Channel:
             return None
 
     def send(self, header: dict[str, Any], body: bytes = b"") -> None:
-        """Sends an answer, waiting until the reader takes it."""
+        """Send an answer, waiting until the reader takes it."""
         ipc.send(self._answers, header, body)
         self._last_message_s = time.monotonic()
 
@@ -111,7 +121,7 @@ def _has_room() -> bool:
 
 
 def main(requests: int, answers: int, file: int) -> None:
-    """Serves one reader until it goes away."""
+    """Serve one reader until it goes away."""
     channel = _Channel(requests, answers)
     try:
         _serve(channel, file)
@@ -137,7 +147,7 @@ def _serve(channel: _Channel, file: int) -> None:
     request = channel.receive()
     if request is None:
         return
-    shown = str(request.header["shown"])
+    display_name = str(request.header["display_name"])
     try:
         if not _has_room():
             raise MemoryError
@@ -145,17 +155,17 @@ def _serve(channel: _Channel, file: int) -> None:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        raise out_of_memory(shown) from error
+        raise out_of_memory_error(display_name) from error
 
 
 def _serve_file(channel: _Channel, file: int, request: dict[str, Any]) -> None:
     # Late, so that the clock of the reader covers these too where they are not preloaded.
     import av.logging
 
-    from seedvideo.media.decoder import Tally
-    from seedvideo.media.demuxer import Origin
-    from seedvideo.media.file_probe import describe
-    from seedvideo.media.gop_decoder import SeekNotTrusted
+    from seedvideo.media.decoder import DecodeStats
+    from seedvideo.media.demuxer import SourceSpec
+    from seedvideo.media.file_probe import probe_file
+    from seedvideo.media.gop_decoder import UnreliableSeek
     from seedvideo.media.pyav_decoder import PyavDecoder
 
     av.logging.set_level(None)
@@ -163,22 +173,22 @@ def _serve_file(channel: _Channel, file: int, request: dict[str, Any]) -> None:
     use_decord = request["decoder"] == "decord"
     if use_decord:
         import decord  # noqa: F401  # Its libraries must be loaded before memory is bounded.
-    _confine(limits)
-    origin = Origin(
+    _limit_resources(limits)
+    spec = SourceSpec(
         descriptor=file,
-        shown=str(request["shown"]),
+        display_name=str(request["display_name"]),
         kind=str(request["kind"]),
         size_bytes=int(request["size_bytes"]),
         limits=limits,
         fps=None if request["fps"] is None else Fraction(request["fps"]),
     )
-    opened = describe(origin, channel.heartbeat)
-    looker = PyavDecoder(origin, opened.index, opened.table, opened.orientation, opened.crop)
-    decoder: Decoder = looker
+    opened = probe_file(spec, channel.heartbeat)
+    pyav = PyavDecoder(spec, opened.index, opened.table, opened.orientation, opened.crop)
+    decoder: Decoder = pyav
     if use_decord:
         from seedvideo.media.decord_decoder import DecordDecoder
 
-        decoder = DecordDecoder(origin, opened)
+        decoder = DecordDecoder(spec, opened)
     index = opened.index
     channel.send(
         {
@@ -193,118 +203,120 @@ def _serve_file(channel: _Channel, file: int, request: dict[str, Any]) -> None:
     while (message := channel.receive()) is not None:
         if message.type == "packets":
             _answer_packets(channel, opened)
-        if message.type == "share":
-            _answer_share(channel, looker, message)
-        if message.type not in ("pass", "looks"):
+        if message.type == "split":
+            _answer_split(channel, pyav, message)
+        if message.type not in ("pass", "thumbnails"):
             continue
-        tally, ending = Tally(planned_packets=int(message.header["planned_packets"])), "done"
+        stats, ending = DecodeStats(planned_packets=int(message.header["planned_packets"])), "done"
         try:
             if message.type == "pass":
-                _answer_pass(channel, decoder, message, tally)
+                _answer_pass(channel, decoder, message, stats)
             else:
-                _answer_looks(channel, looker, message, tally)
+                _answer_thumbnails(channel, pyav, message, stats)
         except _Stopped:
             pass  # Its generator closes what must not be used again.
-        except SeekNotTrusted:
+        except UnreliableSeek:
             ending = "untrusted"
         channel.send(
             {
                 "type": ending,
-                "decoded_frames": tally.decoded_frames,
-                "damaged_packets": tally.damaged_packets,
-                "patched_frames": tally.patched_frames,
-                "lost_frames": tally.lost_frames,
-                "warnings": [[w.code, w.message] for w in tally.warnings],
+                "decoded_frames": stats.decoded_frames,
+                "damaged_packets": stats.damaged_packets,
+                "patched_frames": stats.patched_frames,
+                "lost_frames": stats.lost_frames,
+                "warnings": [[w.code, w.message] for w in stats.warnings],
             }
         )
 
 
 def _answer_pass(
-    channel: _Channel, decoder: "Decoder", message: ipc.Message, tally: "Tally"
+    channel: _Channel, decoder: "Decoder", message: ipc.Message, stats: "DecodeStats"
 ) -> None:
     wanted, strategy = _wanted(message), message.header["strategy"]
     for picture in decoder.pictures(
-        wanted, strategy=strategy, alive=channel.heartbeat, tally=tally
+        wanted, strategy=strategy, heartbeat=channel.heartbeat, stats=stats
     ):
-        channel.send({"type": "picture", "rank": picture.rank}, picture.rgb)
+        channel.send({"type": "picture", "frame_index": picture.frame_index}, picture.rgb)
         channel.heartbeat()
 
 
-def _answer_share(channel: _Channel, looker: "PyavDecoder", message: ipc.Message) -> None:
-    from seedvideo.media.decoder import DEPTHS
+def _answer_split(channel: _Channel, pyav: "PyavDecoder", message: ipc.Message) -> None:
+    from seedvideo.media.decoder import FRAME_KINDS
 
     if message.header["of"] == "pass":
-        shares = looker.shares(_wanted(message), strategy=message.header["strategy"])
-        spans: list[LookSpan] = []
+        chunks = pyav.split(_wanted(message), strategy=message.header["strategy"])
+        spans: list[ThumbnailSpan] = []
     else:
-        spans, shares = looker.look_shares(*_spans(message))
-    numbers = [number for each in shares for number in (each.end, each.until, each.packets)]
+        spans, chunks = pyav.split_thumbnails(*_spans(message))
+    numbers = [number for each in chunks for number in (each.end, each.end_frame, each.packets)]
     for span in spans:
-        numbers += (span.first, span.end, DEPTHS.index(span.depth))
-    channel.send({"type": "shares", "count": len(shares)}, ipc.pack_integers(numbers))
+        numbers += (span.first, span.end, FRAME_KINDS.index(span.frame_kinds))
+    channel.send({"type": "chunks", "count": len(chunks)}, ipc.pack_integers(numbers))
 
 
-def _answer_packets(channel: _Channel, opened: "Opened") -> None:
+def _answer_packets(channel: _Channel, opened: "ProbeResult") -> None:
     index, payload = opened.index, opened.table.payload
-    sizes = [payload[number] for number in index.packet_of]
-    channel.send({"type": "packets"}, ipc.pack_integers([*sizes, *index.packet_of]))
+    sizes = [payload[number] for number in index.packet_of_frame]
+    channel.send({"type": "packets"}, ipc.pack_integers([*sizes, *index.packet_of_frame]))
 
 
-def _answer_looks(
-    channel: _Channel, looker: "PyavDecoder", message: ipc.Message, tally: "Tally"
+def _answer_thumbnails(
+    channel: _Channel, pyav: "PyavDecoder", message: ipc.Message, stats: "DecodeStats"
 ) -> None:
     header, (spans, size) = message.header, _spans(message)
-    looks = looker.looks(
+    thumbnails = pyav.thumbnails(
         spans,
         size,
         strategy=header["strategy"],
-        is_rough=header["is_rough"],
-        after=header["after"],
-        until=header["until"],
-        alive=channel.heartbeat,
-        tally=tally,
+        skip_loop_filter=header["skip_loop_filter"],
+        after_frame=header["after_frame"],
+        end_frame=header["end_frame"],
+        heartbeat=channel.heartbeat,
+        stats=stats,
     )
     most = thumbnails_per_message(size.width_px, size.height_px)
-    chunk: list[Look] = []
+    batch: list[Thumbnail] = []
     try:
-        for look in looks:
-            chunk.append(look)
-            if len(chunk) == most:
-                _send_looks(channel, chunk)
-                chunk.clear()
+        for thumbnail in thumbnails:
+            batch.append(thumbnail)
+            if len(batch) == most:
+                _send_thumbnails(channel, batch)
+                batch.clear()
     finally:
         # Also when seeks are not trusted any more: what was given so far holds.
-        if chunk:
-            _send_looks(channel, chunk)
+        if batch:
+            _send_thumbnails(channel, batch)
 
 
-def _send_looks(channel: _Channel, chunk: list["Look"]) -> None:
-    ranks = ipc.pack_integers([look.rank for look in chunk])
-    planes = b"".join(look.planes for look in chunk)
-    channel.send({"type": "looks", "count": len(chunk)}, ranks + planes)
+def _send_thumbnails(channel: _Channel, batch: list["Thumbnail"]) -> None:
+    frame_indices = ipc.pack_integers([thumbnail.frame_index for thumbnail in batch])
+    planes = b"".join(thumbnail.planes for thumbnail in batch)
+    channel.send({"type": "thumbnails", "count": len(batch)}, frame_indices + planes)
     channel.heartbeat()
 
 
-def _wanted(message: ipc.Message) -> list["Wanted"]:
-    from seedvideo.media.decoder import Wanted
+def _wanted(message: ipc.Message) -> list["FrameRequest"]:
+    from seedvideo.media.decoder import FrameRequest
 
     numbers = ipc.unpack_integers(message.body)
-    return [Wanted(*numbers[i : i + 3]) for i in range(0, len(numbers), 3)]
+    return [FrameRequest(*numbers[i : i + 3]) for i in range(0, len(numbers), 3)]
 
 
-def _spans(message: ipc.Message) -> tuple[list["LookSpan"], "LookSize"]:
-    from seedvideo.media.decoder import DEPTHS, LookSize, LookSpan
+def _spans(message: ipc.Message) -> tuple[list["ThumbnailSpan"], "ThumbnailSpec"]:
+    from seedvideo.media.decoder import FRAME_KINDS, ThumbnailSpan, ThumbnailSpec
 
     header, numbers = message.header, ipc.unpack_integers(message.body)
     spans = [
-        LookSpan(numbers[i], numbers[i + 1], DEPTHS[numbers[i + 2]])
+        ThumbnailSpan(numbers[i], numbers[i + 1], FRAME_KINDS[numbers[i + 2]])
         for i in range(0, len(numbers), 3)
     ]
-    return spans, LookSize(header["width_px"], header["height_px"], Fraction(header["every"]))
+    return spans, ThumbnailSpec(
+        header["width_px"], header["height_px"], Fraction(header["interval"])
+    )
 
 
 def _to_json(info: Any) -> dict[str, Any]:
-    """Returns a value object's fields as JSON values, fractions as text."""
+    """Return a value object's fields as JSON values, fractions as text."""
     plain: dict[str, Any] = {}
     for name in info.__dataclass_fields__:
         value = getattr(info, name)
@@ -313,7 +325,7 @@ def _to_json(info: Any) -> dict[str, Any]:
     return plain
 
 
-def _confine(limits: Limits) -> None:
+def _limit_resources(limits: Limits) -> None:
     """Bound what this process may take: memory, files, and writing at all."""
     set_limit(resource.RLIMIT_NOFILE, _MAX_OPEN_FILES)
     set_limit(resource.RLIMIT_FSIZE, 0)

@@ -1,14 +1,12 @@
-"""The reader's side of a decoding process: starts it, waits with deadlines, kills it.
+"""Client of a decode process: starts it, waits with deadlines, kills it.
 
 The process is forked by a clean interpreter that has loaded the decoder (`utils.fork_server`), or
 is a fresh interpreter where that is not possible; never a fork of this one. It is killed when a
-deadline passes, when it sends something that is not a message, and when the reader is closed or
-forgotten.
+deadline passes, when it sends a malformed message, and when the reader is closed or garbage
+collected.
 
-How long a reader may wait for one file, whichever of its processes it waits for.
-
-Time counts only while the reader waits or reads: one that is busy with something else, and takes no
-answers, makes no process late.
+`TimeBudget` limits the wait for one file over all of its processes. Time counts only while the
+reader waits or reads: a busy reader that takes no replies makes no process late.
 """
 
 import os
@@ -23,7 +21,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from seedvideo.config import Limits
 from seedvideo.errors import DecodeError, InputError, MediaError, SeedVideoError
-from seedvideo.media.decoder import out_of_memory
+from seedvideo.media.decoder import out_of_memory_error
 from seedvideo.media.source import Source
 from seedvideo.media.worker import EXIT_OUT_OF_MEMORY
 from seedvideo.utils import ipc
@@ -48,7 +46,7 @@ class HasReplies(Protocol):
 
 
 class TimeBudget:
-    """Adds up the time spent waiting for a file's processes.
+    """Add up the time spent waiting for a file's processes.
 
     Args:
         limit_s: for everything together.
@@ -123,7 +121,7 @@ class DecodeWorker:
     """
 
     def __init__(self, source: Source, limits: Limits, budget: TimeBudget) -> None:
-        self._shown = source.shown
+        self._display_name = source.display_name
         self._limits = limits
         self._budget = budget
         self.silent_s = 0.0
@@ -131,7 +129,7 @@ class DecodeWorker:
         pipes: list[int] = []
         try:
             # Processes that shared one open file would move each other's place in it.
-            pipes.append(file := source.again())
+            pipes.append(file := source.reopen())
             pipes += os.pipe()
             pipes += os.pipe()
             _, requests, self._requests, self._answers, answers = pipes
@@ -164,8 +162,8 @@ class DecodeWorker:
         if not self.is_alive:
             raise DecodeError(
                 "decode.stopped",
-                f"{self._shown}: the decoding process was stopped",
-                hint="begin a new loop over frames",
+                f"{self._display_name}: the decode process was stopped",
+                hint="start a new iteration over frames",
                 retryable=True,
             )
         return self._answers
@@ -173,7 +171,7 @@ class DecodeWorker:
     def send(
         self, header: dict[str, Any], body: bytes = b"", *, within_s: float | None = None
     ) -> None:
-        """Sends a request.
+        """Send a request.
 
         Args:
             header: of the message.
@@ -194,7 +192,7 @@ class DecodeWorker:
             raise self._crash_error() from None
 
     def receive(self, *, max_body_bytes: int = 0) -> ipc.Message:
-        """Waits for an answer other than a sign of life.
+        """Wait for an answer other than a sign of life.
 
         Args:
             max_body_bytes: longest answer to accept.
@@ -208,7 +206,7 @@ class DecodeWorker:
         return message
 
     def poll(self, *, max_body_bytes: int) -> ipc.Message | None:
-        """Returns an answer if it is there already; None too after a sign of life.
+        """Return an answer if it is there already; None too after a sign of life.
 
         Raises:
             As `receive` does.
@@ -236,7 +234,9 @@ class DecodeWorker:
                 raise self._protocol_error() from error
         if message.type == "fault":
             self.kill()
-            fault = DecodeError("decode.crashed", f"{self._shown}: the decoding process failed")
+            fault = DecodeError(
+                "decode.crashed", f"{self._display_name}: the decode process failed"
+            )
             # For people who look at a traceback; never part of the message.
             fault.add_note(str(message.header.get("trace")))
             raise fault
@@ -250,7 +250,7 @@ class DecodeWorker:
             self.kill()  # Of a task whose answers are not wanted.
 
     def wait_stopped(self, *, max_body_bytes: int, deadline_s: float) -> None:
-        """Waits until it has stopped; kills it if that takes long.
+        """Wait until it has stopped; kills it if that takes long.
 
         Args:
             max_body_bytes: longest answer that may still come.
@@ -269,7 +269,7 @@ class DecodeWorker:
         self.kill()
 
     def kill(self) -> None:
-        """Ends the process at once. Harmless if it has ended."""
+        """End the process at once. Harmless if it has ended."""
         self._end()
 
     def interrupt(self) -> None:
@@ -323,7 +323,7 @@ class DecodeWorker:
     def _late_error(self) -> DecodeError:
         return DecodeError(
             "decode.timeout",
-            f"{self._shown}: decoding took longer than allowed and was stopped",
+            f"{self._display_name}: decoding took longer than allowed and was stopped",
             hint="retry when the machine is less loaded; if it happens again, report the file",
             retryable=True,
         )
@@ -332,14 +332,14 @@ class DecodeWorker:
         reason = (error.strerror or "unknown reason").lower()
         return DecodeError(
             "decode.crashed",
-            f"{self._shown}: the decoding process cannot be started: {reason}",
-            hint="close other videos or programs, then try again",
+            f"{self._display_name}: the decode process cannot be started: {reason}",
+            hint="close other videos or programs, then retry",
             retryable=True,
         )
 
     def _protocol_error(self) -> DecodeError:
         return DecodeError(
-            "decode.crashed", f"{self._shown}: the decoding process sent an invalid message"
+            "decode.crashed", f"{self._display_name}: the decode process sent an invalid message"
         )
 
     def _crash_error(self) -> DecodeError:
@@ -351,10 +351,10 @@ class DecodeWorker:
         if isinstance(self._process, ForkedProcess) and self._process.start_error is not None:
             return self._start_error(self._process.start_error)
         if status == EXIT_OUT_OF_MEMORY:
-            return out_of_memory(self._shown)
+            return out_of_memory_error(self._display_name)
         return DecodeError(
             "decode.crashed",
-            f"{self._shown}: the decoding process ended {ipc.describe_status(status)}",
+            f"{self._display_name}: the decode process ended {ipc.describe_status(status)}",
             hint="report the file",
         )
 
@@ -374,7 +374,7 @@ def open_request(
     """Return the first request to a new process."""
     return {
         "type": "open",
-        "shown": source.shown,
+        "display_name": source.display_name,
         "kind": source.kind,
         "size_bytes": source.size_bytes,
         "limits": asdict(limits),

@@ -1,12 +1,12 @@
-"""The decoding processes of one file, and how they share a pass; its answers come in order.
+"""Pool of decode processes for one file; they share a pass, and its replies come in order.
 
-The first process opens the file and says what is in it; the others are started when there is enough
-to do, open the same file, and must say the same. Shares go out in order, to whoever is free.
-Answers to later shares wait here, within bounds, until those before have been taken: a process
-whose answers find no room waits with them. Knows nothing of what is asked or answered.
+The first process opens the file and reports its facts. The others are started when there is enough
+work; they open the same file and must report the same facts. Tasks go out in order, to idle
+processes. Replies to later tasks wait here, within bounds, until earlier ones have been taken; a
+process whose replies find no room waits too.
 
-Threads take turns: a lock is held while answers are waited for, not between them. A forked process
-lets go of these processes, which are its parent's, and starts its own when it needs them.
+Threads take turns: a lock is held during the wait for a reply, not between replies. A forked
+process abandons these processes, which belong to its parent, and starts its own when needed.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from typing import Any, Final
 from seedvideo.config import Limits
 from seedvideo.errors import DecodeError, InputError, SeedVideoError
 from seedvideo.media.sharing import SharedLock, at_fork
-from seedvideo.media.source import changed
+from seedvideo.media.source import changed_error
 from seedvideo.media.worker_client import FINAL_MESSAGES, STOP_GRACE_S, DecodeWorker, TimeBudget
 from seedvideo.utils import ipc
 
@@ -55,7 +55,7 @@ class WorkerPool:
         release: closes the file; called once the processes have ended for good.
         limits: bounds on what they say.
         max_opening_bytes: longest answer to that.
-        shown: the file's name for messages.
+        display_name: the file's name for messages.
 
     Attributes:
         lock: held while a process is asked or waited for.
@@ -69,7 +69,7 @@ class WorkerPool:
         *,
         limits: Limits,
         max_opening_bytes: int,
-        shown: str,
+        display_name: str,
     ) -> None:
         self.lock = SharedLock()
         self.is_closed = False
@@ -78,7 +78,7 @@ class WorkerPool:
         self._start = start
         self._release = release
         self._max_opening_bytes = max_opening_bytes
-        self._shown = shown
+        self._display_name = display_name
         self._children: list[DecodeWorker] = []
         self._opening: set[DecodeWorker] = set()
         self._facts = b""
@@ -94,7 +94,7 @@ class WorkerPool:
         return next((c for c in self._children if c.is_alive and c not in self._opening), None)
 
     def open(self) -> ipc.Message:
-        """Starts the first process anew and returns what it says of the file.
+        """Start the first process anew and returns what it says of the file.
 
         Raises:
             SeedVideoError: as it says, or if it cannot be started, is late or dies.
@@ -109,7 +109,7 @@ class WorkerPool:
             self._opening.clear()
             facts = _digest(answer)
             if self._facts and facts != self._facts:
-                raise self._changed()
+                raise self._changed_error()
             self._facts = facts
             return answer
 
@@ -123,7 +123,7 @@ class WorkerPool:
             self.stop()
             child = self.first
             if child is None:
-                raise self._stopped()
+                raise self._stopped_error()
             child.silent_s = 0.0
             child.send(task.header, task.body)
             return child.receive(max_body_bytes=max_body_bytes)
@@ -167,7 +167,7 @@ class WorkerPool:
                     self.lock.release()
 
     def stop(self) -> None:
-        """Ends the pass that is going on, if any."""
+        """End the pass that is going on, if any."""
         self._pass += 1
         working = [slot.child for slot in self._slots if not slot.is_done and slot.child.is_alive]
         self._slots.clear()
@@ -178,7 +178,7 @@ class WorkerPool:
             child.wait_stopped(max_body_bytes=self._max_body_bytes, deadline_s=deadline_s)
 
     def reset(self) -> None:
-        """Ends every process, whatever it is doing; another one can be started."""
+        """End every process, whatever it is doing; another one can be started."""
         with self.lock:
             self._pass += 1
             self._slots.clear()
@@ -202,7 +202,7 @@ class WorkerPool:
             finally:
                 self.lock.release()
 
-    def forked(self) -> None:
+    def after_fork(self) -> None:
         """Let go of the parent's processes, in a forked one."""
         self._pass += 1
         self._slots.clear()
@@ -225,7 +225,7 @@ class WorkerPool:
                 yield
             except SeedVideoError as error:
                 if self.is_closed:
-                    raise self._stopped() from error
+                    raise self._stopped_error() from error
                 raise
             finally:
                 if self.is_closed:
@@ -233,14 +233,14 @@ class WorkerPool:
 
     def _check_open(self) -> None:
         if self.is_closed:
-            raise self._stopped()
+            raise self._stopped_error()
 
     def _next(self, number: int, waiting: deque[Task]) -> ipc.Message | None:
         """Wait for the next answer of a pass; None after the last one."""
         slots = self._slots
         while True:
             if number != self._pass:
-                raise self._stopped()
+                raise self._stopped_error()
             if not (waiting or slots):
                 return None
             self._dispatch(waiting)
@@ -329,17 +329,17 @@ class WorkerPool:
         if answer is not None:
             self._opening.discard(child)
             if _digest(answer) != self._facts:
-                raise self._changed()
+                raise self._changed_error()
 
-    def _changed(self) -> InputError:
+    def _changed_error(self) -> InputError:
         self.reset()
-        return changed(self._shown, "changed while it was read")
+        return changed_error(self._display_name, "changed while it was read")
 
-    def _stopped(self) -> DecodeError:
+    def _stopped_error(self) -> DecodeError:
         return DecodeError(
             "decode.stopped",
-            f"{self._shown}: decoding was stopped by a new pass or by closing",
-            hint="finish one loop over frames before the next",
+            f"{self._display_name}: decoding was stopped: a new pass was started or the video was closed",
+            hint="finish one iteration over frames before starting the next",
             retryable=True,
         )
 

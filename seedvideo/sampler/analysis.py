@@ -20,9 +20,9 @@ import numpy.typing as npt
 
 from seedvideo.config import AnalysisMethod, analysis_error
 from seedvideo.errors import MediaError
-from seedvideo.media.decoder import Depth, LookSize, LookSpan
+from seedvideo.media.decoder import FrameKinds, ThumbnailSpan, ThumbnailSpec
 from seedvideo.media.reader import VideoReader
-from seedvideo.media.types import Looks, MediaWarning
+from seedvideo.media.types import MediaWarning, ThumbnailBatch
 from seedvideo.sampler.demand_estimation import (
     DETAIL_PX,
     UNKNOWN_TOKENS,
@@ -153,7 +153,7 @@ class _Analyzer:
         packets, video = self.video.packets, self.video
         pixels = video.info.coded_width_px * video.info.coded_height_px
         return analyze_packet_sizes(
-            self.times_s, packets.sizes_bytes, packets.places, video.keyframes, pixels=pixels
+            self.times_s, packets.sizes_bytes, packets.positions, video.keyframes, pixels=pixels
         )
 
     def _from_packets(self) -> AnalysisFindings:
@@ -199,21 +199,21 @@ class _Analyzer:
         freezes = FreezeDetector((size_px[1] // BLOCK_PX, size_px[0] // BLOCK_PX))
         rows: list[npt.NDArray[np.float64]] = []
         decoded = 0
-        for looks in self._decode_thumbnails(self._spans(), size_px):
-            pictures = luma(looks.planes)
+        for thumbnails in self._decode_thumbnails(self._spans(), size_px):
+            pictures = luma(thumbnails.planes)
             features = block_features(pictures)
-            for i, frame_index in enumerate(looks.ranks):
+            for i, frame_index in enumerate(thumbnails.frame_indices):
                 time_s = float(self.times_s[frame_index])
                 rows += novelty.update(
                     frame_index, time_s, features[i], is_keyframe=frame_index in self._keyframes
                 )
-                shots.update(frame_index, looks.planes[i], moved_levels=novelty.moved_levels)
+                shots.update(frame_index, thumbnails.planes[i], moved_levels=novelty.moved_levels)
                 edges.update(time_s, pictures[i])
                 flashes.update(frame_index, time_s, features[i, : features.shape[1] // 2])
                 freezes.update(frame_index, time_s, features[i])
-            decoded += len(looks.ranks)
+            decoded += len(thumbnails.frame_indices)
             if self.progress is not None:
-                self.progress(looks.ranks[-1] / len(self.times))
+                self.progress(thumbnails.frame_indices[-1] / len(self.times))
         rows += novelty.finish()
         table = np.concatenate(rows)
         self.notes.append(
@@ -243,10 +243,10 @@ class _Analyzer:
             self._known_keyframes = frozenset(self.video.keyframes)
         return self._known_keyframes
 
-    def _spans(self) -> list[LookSpan]:
+    def _spans(self) -> list[ThumbnailSpan]:
         count = len(self.times)
         if self.method == "full" or count < 3:
-            return [LookSpan(0, count, "all")]
+            return [ThumbnailSpan(0, count, "all")]
         packets = self._analyze_packets()
         inspected = frames_to_inspect(self.times_s, packets)
         fraction = float(inspected.mean())
@@ -259,8 +259,8 @@ class _Analyzer:
         )
 
     def _decode_thumbnails(
-        self, spans: Sequence[LookSpan], size_px: tuple[int, int]
-    ) -> Iterator[Looks]:
+        self, spans: Sequence[ThumbnailSpan], size_px: tuple[int, int]
+    ) -> Iterator[ThumbnailBatch]:
         """Yield thumbnails of the spans, or of the complete video if the spans yield none.
 
         A damaged keyframe can make all requested frames undecodable, while later frames decode.
@@ -268,12 +268,12 @@ class _Analyzer:
         Raises:
             MediaError: if no frame of the video can be decoded.
         """
-        whole = [LookSpan(0, len(self.times), "all")]
+        whole = [ThumbnailSpan(0, len(self.times), "all")]
         for attempt in (spans,) if list(spans) == whole else (spans, whole):
             decoded = 0
-            for looks in self._looks(attempt, size_px):
-                decoded += len(looks.ranks)
-                yield looks
+            for thumbnails in self._thumbnails(attempt, size_px):
+                decoded += len(thumbnails.frame_indices)
+                yield thumbnails
             if decoded:
                 return
             self.notes.append("damage: none of the selected frames could be decoded")
@@ -284,9 +284,13 @@ class _Analyzer:
             hint="copy it again, or repair it",
         )
 
-    def _looks(self, spans: Sequence[LookSpan], size_px: tuple[int, int]) -> Iterator[Looks]:
+    def _thumbnails(
+        self, spans: Sequence[ThumbnailSpan], size_px: tuple[int, int]
+    ) -> Iterator[ThumbnailBatch]:
         """Yield thumbnails and collect the warnings of the pass."""
-        yield from self.video.looks(spans, LookSize(*size_px, every=THUMBNAIL_INTERVAL))
+        yield from self.video.thumbnails(
+            spans, ThumbnailSpec(*size_px, interval=THUMBNAIL_INTERVAL)
+        )
         for warning in self.video.report.warnings:
             self.warnings.setdefault(warning.code, warning)
 
@@ -319,13 +323,18 @@ class _Analyzer:
             max(2, 2 * round(side_px * scale / 2))
             for side_px in (info.coded_width_px, info.coded_height_px)
         )
-        attempts: list[tuple[list[int], Depth]] = [(chosen, "keys"), ([first_decoded], "all")]
-        for frame_indices, depth in attempts:
-            spans = [LookSpan(frame_index, frame_index + 1, depth) for frame_index in frame_indices]
+        attempts: list[tuple[list[int], FrameKinds]] = [(chosen, "keys"), ([first_decoded], "all")]
+        for frame_indices, frame_kinds in attempts:
+            spans = [
+                ThumbnailSpan(frame_index, frame_index + 1, frame_kinds)
+                for frame_index in frame_indices
+            ]
             details = [
                 (frame_index, detail_tokens(picture))
-                for looks in self._looks(spans, (width_px, height_px))
-                for frame_index, picture in zip(looks.ranks, luma(looks.planes), strict=True)
+                for thumbnails in self._thumbnails(spans, (width_px, height_px))
+                for frame_index, picture in zip(
+                    thumbnails.frame_indices, luma(thumbnails.planes), strict=True
+                )
             ]
             if details:
                 return details

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from seedvideo.media.types import Frame
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.uniform import subsample
-from seedvideo.utils.text import format_share, printable
+from seedvideo.utils.text import format_fraction, printable
 from seedvideo.utils.timecode import seconds
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def _draw_header(draw: "ImageDraw", plan: Plan, *, note: str) -> None:
             f"{seconds(plan.media.duration):.3f} s",
             f"policy {plan.policy}",
             f"{totals.frames:,} frame{'' if totals.frames == 1 else 's'}",
-            f"charged {format_share(plan.charged_tokens, plan.budget_tokens)}",
+            f"charged {format_fraction(plan.charged_tokens, plan.budget_tokens)}",
             f"{totals.visual_tokens:,} visual + {totals.text_tokens:,} text tokens",
         )
     )

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from seedvideo.media.decoder import LookSpan
+from seedvideo.media.decoder import ThumbnailSpan
 
 Sizes = npt.NDArray[np.float64]
 
@@ -289,7 +289,7 @@ def inspection_spans(
     changed: Sequence[int],
     *,
     every_s: float,
-) -> list[LookSpan]:
+) -> list[ThumbnailSpan]:
     """Return the spans to decode as thumbnails: runs of inspected frames, and keyframes elsewhere.
 
     Args:
@@ -313,14 +313,15 @@ def inspection_spans(
     index_of = {frame_index: i for i, frame_index in enumerate(keyframes)}
     for frame_index in changed:
         wanted |= {frame_index, keyframes[index_of[frame_index] - 1]}
-    spans = [LookSpan(first, end, "references") for first, end in runs]
+    spans = [ThumbnailSpan(first, end, "references") for first, end in runs]
     spans += _keyframe_spans([frame_index for frame_index in wanted if not inspected[frame_index]])
-    return sorted(spans, key=lambda span: span.first) or [LookSpan(0, 1, "all")]
+    return sorted(spans, key=lambda span: span.first) or [ThumbnailSpan(0, 1, "all")]
 
 
-def _keyframe_spans(frame_indices: Sequence[int]) -> list[LookSpan]:
+def _keyframe_spans(frame_indices: Sequence[int]) -> list[ThumbnailSpan]:
     return [
-        LookSpan(frame_index, frame_index + 1, "keys") for frame_index in sorted(set(frame_indices))
+        ThumbnailSpan(frame_index, frame_index + 1, "keys")
+        for frame_index in sorted(set(frame_indices))
     ]
 
 

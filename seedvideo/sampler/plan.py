@@ -28,7 +28,7 @@ from seedvideo.sampler.types import (
     SegmentStats,
     Totals,
 )
-from seedvideo.utils.text import format_share, printable
+from seedvideo.utils.text import format_fraction, printable
 from seedvideo.utils.timecode import seconds
 
 __all__ = [
@@ -176,9 +176,9 @@ class Plan:
         ]
         real = f"{totals.visual_tokens:,} visual + {totals.text_tokens:,} text"
         if self.charged_tokens == totals.tokens:
-            rows.append(("tokens", f"{format_share(totals.tokens, self.budget_tokens)}: {real}"))
+            rows.append(("tokens", f"{format_fraction(totals.tokens, self.budget_tokens)}: {real}"))
         else:
-            charged = format_share(self.charged_tokens, self.budget_tokens)
+            charged = format_fraction(self.charged_tokens, self.budget_tokens)
             rows.append(("charged", f"{charged}: level caps, without text"))
             rows.append(("tokens", f"{totals.tokens:,} in the sequence: {real}"))
         if self.decision is not None:

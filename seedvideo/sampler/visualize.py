@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seedvideo.sampler.novelty import EVENT_THRESHOLD
-from seedvideo.utils.text import format_share, printable
+from seedvideo.utils.text import format_fraction, printable
 from seedvideo.utils.timecode import seconds
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class _PlanPlot:
             f"{seconds(plan.media.duration):.3f} s",
             f"policy {plan.policy}",
             f"{totals.frames:,} frames",
-            f"charged {format_share(plan.charged_tokens, plan.budget_tokens)}",
+            f"charged {format_fraction(plan.charged_tokens, plan.budget_tokens)}",
         ]
         decision = plan.decision
         if decision is not None:

@@ -20,10 +20,10 @@ from unicodedata import normalize
 from seedvideo.errors import OutputError
 from seedvideo.utils.text import printable
 
-_STEM_BYTES: Final = 180
+_MAX_STEM_BYTES: Final = 180
 """Longest stem that we write: file systems take 255 bytes a name, temporary suffixes included."""
 
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 """Of the disk, and of what the user may have of it."""
 
 
@@ -44,7 +44,7 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
     except FileNotFoundError:
         is_there = False
     except OSError as error:
-        raise _unwritable(path, error.strerror or type(error).__name__) from error
+        raise _unwritable_error(path, error.strerror or type(error).__name__) from error
     if os.path.exists(path) and not os.path.isfile(path):
         # Replacing /dev/null would break the system.
         raise OutputError(
@@ -55,14 +55,14 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
     if is_there and not overwrite:
         raise OutputError(
             "output.exists",
-            f"{printable(str(path))} exists already",
+            f"{printable(str(path))} already exists",
             hint="choose another name, or allow it with --overwrite",
         )
     folder = path.parent
     while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise _unwritable(path, os.strerror(errno.EACCES))
+        raise _unwritable_error(path, os.strerror(errno.EACCES))
 
 
 def refuse_unwritable(path: Path, *, is_folder: bool = False) -> None:
@@ -83,7 +83,7 @@ def refuse_unwritable(path: Path, *, is_folder: bool = False) -> None:
         raise OutputError(
             "output.exists",
             f"{printable(str(path))} is not a folder",
-            hint="name a folder with -o",
+            hint="set -o to a folder",
         )
     folder = path if is_folder and os.path.isdir(path) else path.parent
     if not os.path.isdir(folder):
@@ -91,15 +91,15 @@ def refuse_unwritable(path: Path, *, is_folder: bool = False) -> None:
             "output.unwritable",
             f"{printable(str(path))} cannot be written: the folder {printable(str(folder))}"
             " does not exist",
-            hint=f"make it: mkdir -p {printable(quote(str(folder)))}",
+            hint=f"create it: mkdir -p {printable(quote(str(folder)))}",
         )
     probe = folder / f".seedvideo-{secrets.token_hex(8)}.tmp"
     try:
-        with _opened(probe):
+        with _create(probe):
             pass
         probe.unlink()
     except OSError as error:
-        raise unwritten(path, error) from error
+        raise write_error(path, error) from error
 
 
 def make_folder(folder: Path) -> None:
@@ -113,7 +113,7 @@ def make_folder(folder: Path) -> None:
         try:
             folder.mkdir(exist_ok=True)
         except OSError as error:
-            raise unwritten(folder, error) from error
+            raise write_error(folder, error) from error
 
 
 def write_file(path: Path, data: bytes, *, overwrite: bool = False, sync_name: bool = True) -> None:
@@ -154,7 +154,7 @@ def writing(path: Path, *, overwrite: bool = False, sync_name: bool = True) -> I
         path.parent.mkdir(exist_ok=True)
         temporary = path.parent / f".seedvideo-{secrets.token_hex(8)}.tmp"
         try:
-            with _opened(temporary) as file:
+            with _create(temporary) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -164,31 +164,31 @@ def writing(path: Path, *, overwrite: bool = False, sync_name: bool = True) -> I
         if sync_name:
             sync_folder(path.parent)
     except OSError as error:
-        raise unwritten(path, error) from error
+        raise write_error(path, error) from error
 
 
-def _opened(path: Path) -> BinaryIO:
+def _create(path: Path) -> BinaryIO:
     return path.open("xb")
 
 
-def unwritten(path: Path, error: OSError) -> OutputError:
+def write_error(path: Path, error: OSError) -> OutputError:
     """What a failed write means: a full disk has a code of its own, since room can be made."""
     reason = error.strerror or str(error) or type(error).__name__
-    if error.errno in _FULL:
+    if error.errno in _DISK_FULL:
         return OutputError(
             "output.disk_full",
             f"{printable(str(path))} cannot be written: {reason}",
-            hint="make room, or choose a folder on another disk, then run the same command again",
+            hint="free some space, or choose a folder on another disk, then run the same command again",
             retryable=True,
         )
-    return _unwritable(path, reason)
+    return _unwritable_error(path, reason)
 
 
-def _unwritable(path: Path, reason: str) -> OutputError:
+def _unwritable_error(path: Path, reason: str) -> OutputError:
     return OutputError(
         "output.unwritable",
         f"{printable(str(path))} cannot be written: {reason}",
-        hint="check the folder, its rights and the free space",
+        hint="check the folder's permissions and the free space",
     )
 
 
@@ -202,15 +202,15 @@ def output_names(sources: Sequence[str], *, extension: str) -> list[str]:
     """
     unique = list(dict.fromkeys(sources))
     stems = dict(zip(unique, _unique_stems(unique), strict=True))
-    taken = {folded(stem) for stem in stems.values()}
+    taken = {fold_case(stem) for stem in stems.values()}
     met: set[str] = set()
     names = []
     for source in sources:
         stem = stems[source]
         if source in met:
             free = (f"{stem}-{number}" for number in count(2))
-            stem = next(each for each in free if folded(each) not in taken)
-            taken.add(folded(stem))
+            stem = next(each for each in free if fold_case(each) not in taken)
+            taken.add(fold_case(stem))
         met.add(source)
         names.append(stem + extension)
     return names
@@ -218,22 +218,22 @@ def output_names(sources: Sequence[str], *, extension: str) -> list[str]:
 
 def _unique_stems(sources: Sequence[str]) -> list[str]:
     stems = [Path(source).stem for source in sources]
-    parents = [Path(absolute(source)).parent.name for source in sources]
-    hashes = [hashlib.sha256(os.fsencode(absolute(s))).hexdigest()[:8] for s in sources]
+    parents = [Path(absolute_path(source)).parent.name for source in sources]
+    hashes = [hashlib.sha256(os.fsencode(absolute_path(s))).hexdigest()[:8] for s in sources]
     plain = [safe_stem(stem) for stem in stems]
     prefixed = [safe_stem(f"{parent}-{stem}") for parent, stem in zip(parents, stems, strict=True)]
     hashed = [f"{stem}-{digest}" for stem, digest in zip(plain, hashes, strict=True)]
     names = plain
     for better in (prefixed, hashed):
-        counts = Counter(folded(name) for name in names)
+        counts = Counter(fold_case(name) for name in names)
         names = [
-            name if counts[folded(name)] == 1 else other
+            name if counts[fold_case(name)] == 1 else other
             for name, other in zip(names, better, strict=True)
         ]
     return names
 
 
-def lasting_name(key: str, *, extension: str) -> str:
+def stable_name(key: str, *, extension: str) -> str:
     """A file name that depends on nothing but ``key``, so that it is the same in every run.
 
     The stem of the key, so that people find it, and 100 bits of its hash, so that two keys share
@@ -245,7 +245,7 @@ def lasting_name(key: str, *, extension: str) -> str:
     return f"{safe_stem(PurePosixPath(key).stem)}-{short}{extension}"
 
 
-def absolute(path: str) -> str:
+def absolute_path(path: str) -> str:
     """The full path, or the path as it is where the current folder was removed."""
     try:
         return os.path.abspath(path)
@@ -257,10 +257,10 @@ def safe_stem(stem: str) -> str:
     """A stem that is a file name everywhere, and not too long."""
     clean = "".join("_" if printable(c) != c or c in '/\\:*?"<>|' else c for c in stem)
     clean = clean.lstrip(".") or "video"
-    return clean.encode("utf-8", "ignore")[:_STEM_BYTES].decode("utf-8", "ignore")
+    return clean.encode("utf-8", "ignore")[:_MAX_STEM_BYTES].decode("utf-8", "ignore")
 
 
-def folded(name: str) -> str:
+def fold_case(name: str) -> str:
     """A name as systems compare it to which upper and lower case are the same."""
     return normalize("NFC", name).casefold()
 

@@ -30,7 +30,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, Final
 
-from seedvideo.environment import blamed
+from seedvideo.environment import resolve_error
 from seedvideo.errors import SeedVideoError
 
 PREFIX: Final = struct.Struct(">IQ")
@@ -288,7 +288,7 @@ def _parse_header(text: bytearray) -> dict[str, Any]:
 
 def error_to_dict(error: Exception) -> dict[str, Any]:
     """Return an error as JSON values; one that was not raised on purpose is an internal error."""
-    error = blamed(error)
+    error = resolve_error(error)
     if isinstance(error, SeedVideoError):
         return {
             "code": error.code,

@@ -41,12 +41,12 @@ class Span:
 
 
 def seconds(time: Fraction) -> float:
-    """Returns a time as float seconds for output, rounded to microseconds."""
+    """Return a time as float seconds for output, rounded to microseconds."""
     return float(round(time, 6))
 
 
-def read_moment(text: str) -> Fraction:
-    """Reads a moment: seconds such as ``90`` or ``12.5``, or ``1:30`` or ``1:02:03.5``, exact.
+def parse_timecode(text: str) -> Fraction:
+    """Read a moment: seconds such as ``90`` or ``12.5``, or ``1:30`` or ``1:02:03.5``, exact.
 
     Raises:
         ValueError: if it is none of these.
@@ -60,7 +60,7 @@ def read_moment(text: str) -> Fraction:
 
 
 def strictly_increasing(times: Iterable[Fraction]) -> bool:
-    """Tells whether each time is later than the one before it."""
+    """Return whether each time is later than the one before it."""
     previous: Fraction | None = None
     for time in times:
         if previous is not None and time <= previous:

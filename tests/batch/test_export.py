@@ -220,10 +220,10 @@ def test_names_of_files_never_meet(hostile: Path, tmp_path: Path) -> None:
 
 
 def test_names_of_files_do_not_depend_on_the_other_clips(tmp_path: Path) -> None:
-    alone = files.lasting_name("a/clip.mp4", extension=".srt")
+    alone = files.stable_name("a/clip.mp4", extension=".srt")
     assert re.fullmatch(r"clip-[0-9a-v]{20}\.srt", alone)
-    assert alone == files.lasting_name("a/clip.mp4", extension=".srt")
-    assert alone != files.lasting_name("b/clip.mp4", extension=".srt")
+    assert alone == files.stable_name("a/clip.mp4", extension=".srt")
+    assert alone != files.stable_name("b/clip.mp4", extension=".srt")
 
 
 def test_hostile_names_survive_json(hostile: Path, tmp_path: Path) -> None:
@@ -311,7 +311,7 @@ def test_a_full_disk_tears_no_file(
         if stopped is None:
             break
         assert stopped.code == "output.disk_full"
-        assert "make room" in stopped.hint
+        assert "free some space" in stopped.hint
         found = all_bytes(out) if out.exists() else {}
         # What is there is whole, and nothing temporary is left.
         assert found.items() <= all_bytes(whole).items()

@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 
 from seedvideo.config import DEFAULT_LIMITS
-from seedvideo.media.decoder import Tally, Wanted
-from seedvideo.media.demuxer import Origin
-from seedvideo.media.file_probe import describe
+from seedvideo.media.decoder import DecodeStats, FrameRequest
+from seedvideo.media.demuxer import SourceSpec
+from seedvideo.media.file_probe import probe_file
 from seedvideo.media.pyav_decoder import PyavDecoder
 from seedvideo.media.source import open_source
 from seedvideo.media.types import MediaInfo
@@ -27,15 +27,17 @@ def shown(path: Path, fps: Fraction | None = None) -> tuple[MediaInfo, list[Frac
     """Return a file's facts, times and the numbers in its pictures; runs in this process."""
     source = open_source(path, limits=DEFAULT_LIMITS, root=None)
     try:
-        origin = Origin(
+        spec = SourceSpec(
             source.descriptor, path.name, source.kind, source.size_bytes, DEFAULT_LIMITS, fps
         )
-        opened = describe(origin, lambda: None)
+        opened = probe_file(spec, lambda: None)
         index, info = opened.index, opened.info
-        decoder = PyavDecoder(origin, index, opened.table, opened.orientation)
-        wanted = [Wanted(rank, 96, 56) for rank in range(len(index.times))]
+        decoder = PyavDecoder(spec, index, opened.table, opened.orientation)
+        wanted = [FrameRequest(frame_index, 96, 56) for frame_index in range(len(index.times))]
         found = list(
-            decoder.pictures(wanted, strategy="sequential", alive=lambda: None, tally=Tally())
+            decoder.pictures(
+                wanted, strategy="sequential", heartbeat=lambda: None, stats=DecodeStats()
+            )
         )
     finally:
         source.close()
@@ -48,10 +50,10 @@ def facts(path: Path, fps: Fraction | None = None) -> MediaInfo:
     """Return what the decoding process finds when it opens a file; runs in this process."""
     source = open_source(path, limits=DEFAULT_LIMITS, root=None)
     try:
-        origin = Origin(
+        spec = SourceSpec(
             source.descriptor, path.name, source.kind, source.size_bytes, DEFAULT_LIMITS, fps
         )
-        return describe(origin, lambda: None).info
+        return probe_file(spec, lambda: None).info
     finally:
         source.close()
 

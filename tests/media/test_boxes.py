@@ -9,10 +9,10 @@ import pytest
 from seedvideo.media.container_boxes import (
     HeaderFile,
     TrackHeader,
-    boxes,
-    child,
+    file_box,
+    find_child,
+    iter_boxes,
     read_track_header,
-    whole,
 )
 from tests.cropped_files import box
 
@@ -39,7 +39,7 @@ def test_track_headers_of_both_versions(
     path.write_bytes(data)
     with path.open("rb") as opened:
         file = HeaderFile(opened.fileno(), len(data))
-        track = child(file, whole(len(data)), b"trak")
+        track = find_child(file, file_box(len(data)), b"trak")
         assert track is not None
         sides_px = (Fraction(640), Fraction(721, 2))
         assert read_track_header(file, track) == TrackHeader(7, expected, sides_px)
@@ -49,7 +49,7 @@ def test_a_bounded_number_of_boxes_is_read(tmp_path: Path) -> None:
     path = tmp_path / "boxes"
     path.write_bytes(box(b"free", b"") * 60_000)
     with path.open("rb") as opened:
-        found = list(boxes(HeaderFile(opened.fileno(), 480_000), whole(480_000)))
+        found = list(iter_boxes(HeaderFile(opened.fileno(), 480_000), file_box(480_000)))
     assert len(found) == 50_000
 
 
@@ -68,7 +68,7 @@ def test_a_box_that_makes_no_sense_ends_the_list(tmp_path: Path, head: bytes) ->
     path = tmp_path / "boxes"
     path.write_bytes(data)
     with path.open("rb") as opened:
-        found = list(boxes(HeaderFile(opened.fileno(), len(data)), whole(len(data))))
-    assert [(each.kind, each.place, each.first, each.end) for each in found] == [
+        found = list(iter_boxes(HeaderFile(opened.fileno(), len(data)), file_box(len(data))))
+    assert [(each.kind, each.offset, each.first, each.end) for each in found] == [
         (b"ftyp", 0, 8, 12)
     ]

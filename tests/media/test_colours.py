@@ -336,10 +336,10 @@ def test_each_picture_has_the_matrix_that_it_states(clips: Clips, tmp_path: Path
     joined.write_bytes(b"".join(parts))
     ffmpeg("-f", "h264", "-r", "10", "-i", joined, "-c", "copy", path)
     alone = [shown(tagged(source, tmp_path / "one.mp4", n)).pixels for n in (6, 1, 14, 8)]
-    for rank, expected in enumerate(alone):
-        result = shown(path, rank)
+    for frame_index, expected in enumerate(alone):
+        result = shown(path, frame_index)
         assert np.array_equal(result.pixels, expected)
-        assert ("media.colour_matrix" in result.warnings) == (rank == 2)
+        assert ("media.colour_matrix" in result.warnings) == (frame_index == 2)
     with open_video(path) as reader:
         list(reader.frames([Target(time, 48, 32) for time in reader.times]))
         assert [w.code for w in reader.report.warnings] == ["media.colour_matrix"]

@@ -412,7 +412,7 @@ def test_pictures_that_change_their_size_are_cut_alike(clips: Clips, tmp_path: P
     joined.write_bytes(small.read_bytes() + large.read_bytes())
     ffmpeg("-r", "10", "-i", joined, "-c", "copy", path)
     path = crop_matroska(path, tmp_path / "cropped.mkv", sides)
-    first, last = shown(path), shown(path, rank=3)
+    first, last = shown(path), shown(path, frame_index=3)
     assert "media.size_changes" in last.warnings
     assert np.abs(first.pixels.astype(int) - last.pixels).mean() < 6
     assert square_of(first.pixels) == square_of(last.pixels) == (20, 8, 24, 24)

@@ -105,20 +105,22 @@ def check_damaged(whole: Sound, reader: VideoReader, draw: random.Random, *, set
     last, others = len(whole.times) - 1, 0
     near = range(min(whole.hurt) - 5, max(whole.hurt) + 6)
     crowds = [sorted(draw.choices(near, k=6)) for _ in range(sets)]
-    for ranks in [*choices(draw, last, sets=sets), *crowds, list(range(last))]:
-        ranks.append(last)
+    for frame_indices in [*choices(draw, last, sets=sets), *crowds, list(range(last))]:
+        frame_indices.append(last)
         for strategy in get_args(Strategy):
-            frames = list(reader.frames(targets_of(reader, ranks), strategy=strategy))
-            assert len(frames) == len(ranks)
-            for rank, frame in zip(ranks, frames, strict=True):
-                if rank not in whole.hurt:
-                    assert is_frame(frame, whole.times[rank], whole.pictures[rank]), rank
+            frames = list(reader.frames(targets_of(reader, frame_indices), strategy=strategy))
+            assert len(frames) == len(frame_indices)
+            for frame_index, frame in zip(frame_indices, frames, strict=True):
+                if frame_index not in whole.hurt:
+                    assert is_frame(frame, whole.times[frame_index], whole.pictures[frame_index]), (
+                        frame_index
+                    )
                     continue
                 # Right, patched up, or a stand-in; of those from elsewhere the look is known.
                 shown = whole.times.index(frame.pts)
                 is_right = np.array_equal(frame.pixels, whole.pictures[shown])
                 assert is_right or shown in whole.hurt
-                others += not is_right or shown != rank
+                others += not is_right or shown != frame_index
     return others
 
 
@@ -169,8 +171,8 @@ def test_a_frame_of_a_group_that_is_gone_has_a_stand_in_even_if_asked_for_alone(
     before = min(whole.hurt) - 1
     with opened(path, workers) as reader:
         for strategy in get_args(Strategy):
-            for rank in (min(whole.hurt), max(whole.hurt)):
-                (frame,) = reader.frames(targets_of(reader, [rank]), strategy=strategy)
+            for frame_index in (min(whole.hurt), max(whole.hurt)):
+                (frame,) = reader.frames(targets_of(reader, [frame_index]), strategy=strategy)
                 assert is_frame(frame, whole.times[before], whole.pictures[before])
                 assert any(w.code == "media.damaged" for w in reader.report.warnings)
 

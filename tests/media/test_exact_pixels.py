@@ -10,10 +10,10 @@ import pytest
 
 from seedvideo.config import DEFAULT_LIMITS
 from seedvideo.media import Frame, Target, VideoReader, gop_decoder, open_video, pyav_decoder
-from seedvideo.media.decoder import Strategy, Tally, Wanted
-from seedvideo.media.demuxer import Origin
-from seedvideo.media.file_probe import describe
-from seedvideo.media.gop_decoder import Cursor, SeekNotTrusted
+from seedvideo.media.decoder import DecodeStats, FrameRequest, Strategy
+from seedvideo.media.demuxer import SourceSpec
+from seedvideo.media.file_probe import probe_file
+from seedvideo.media.gop_decoder import PacketCursor, UnreliableSeek
 from seedvideo.media.source import open_source
 from tests.fixtures import DERIVED, KINDS, RECIPES, Clips, coded_video
 from tests.tiers import quick_among
@@ -85,31 +85,38 @@ def test_one_pass_never_seeks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(gop_decoder, "Cursor", Unseekable)
     source = open_source(path, limits=DEFAULT_LIMITS, root=None)
     try:
-        origin = Origin(
-            source.descriptor, source.shown, source.kind, source.size_bytes, DEFAULT_LIMITS, None
+        spec = SourceSpec(
+            source.descriptor,
+            source.display_name,
+            source.kind,
+            source.size_bytes,
+            DEFAULT_LIMITS,
+            None,
         )
-        opened = describe(origin, lambda: None)
-        assert opened.index.keys[0] > 200
-        decoder = pyav_decoder.PyavDecoder(origin, opened.index, opened.table, opened.orientation)
-        wanted = [Wanted(rank, 8, 8) for rank in range(len(opened.index.times))]
+        opened = probe_file(spec, lambda: None)
+        assert opened.index.keyframe_packets[0] > 200
+        decoder = pyav_decoder.PyavDecoder(spec, opened.index, opened.table, opened.orientation)
+        wanted = [FrameRequest(frame_index, 8, 8) for frame_index in range(len(opened.index.times))]
 
         def pictures(strategy: Strategy) -> int:
-            given = decoder.pictures(wanted, strategy=strategy, alive=lambda: None, tally=Tally())
+            given = decoder.pictures(
+                wanted, strategy=strategy, heartbeat=lambda: None, stats=DecodeStats()
+            )
             return len(list(given))
 
         assert pictures("sequential") == len(wanted)
         for strategy in ("auto", "seek"):
-            with pytest.raises(SeekNotTrusted):  # The reader asks for one pass then.
+            with pytest.raises(UnreliableSeek):  # The reader asks for one pass then.
                 pictures(strategy)
     finally:
         source.close()
 
 
-class Unseekable(Cursor):
+class Unseekable(PacketCursor):
     """A file in which no seek leads to where it should."""
 
-    def _seek(self, number: int, alive: Callable[[], None]) -> None:
-        raise SeekNotTrusted
+    def _seek(self, number: int, heartbeat: Callable[[], None]) -> None:
+        raise UnreliableSeek
 
 
 def test_each_target_has_a_size_of_its_own(clips: Clips) -> None:

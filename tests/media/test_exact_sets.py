@@ -112,12 +112,15 @@ def check_sets(path: Path, workers: int | None, *, sets: int = 8, clock_jumps: b
         assert len(times) == len(reader.times)
         if not clock_jumps:
             assert times == list(reader.times)
-        for ranks in choices(draw, len(times), sets=by_tier(sets, quick=3)):
+        for frame_indices in choices(draw, len(times), sets=by_tier(sets, quick=3)):
             for strategy in get_args(Strategy):
-                frames = list(reader.frames(targets_of(reader, ranks), strategy=strategy))
-                assert len(frames) == len(ranks)
-                for rank, frame in zip(ranks, frames, strict=True):
-                    assert is_frame(frame, reader.times[rank], pictures[rank]), (strategy, rank)
+                frames = list(reader.frames(targets_of(reader, frame_indices), strategy=strategy))
+                assert len(frames) == len(frame_indices)
+                for frame_index, frame in zip(frame_indices, frames, strict=True):
+                    assert is_frame(frame, reader.times[frame_index], pictures[frame_index]), (
+                        strategy,
+                        frame_index,
+                    )
                 assert not any(w.code == "media.damaged" for w in reader.report.warnings)
         return len(times)
 
@@ -221,8 +224,8 @@ def test_one_time_that_is_wrong(
         times, pictures = plain_decode(path, reader.info)
         whole = dict(zip(times, pictures, strict=True))
         assert sorted(whole) == list(reader.times)
-        for ranks in choices(draw, len(times), sets=8):
-            targets = targets_of(reader, ranks)
+        for frame_indices in choices(draw, len(times), sets=8):
+            targets = targets_of(reader, frame_indices)
             for target, frame in zip(targets, reader.frames(targets), strict=True):
                 assert is_frame(frame, target.pts, whole[target.pts])
 

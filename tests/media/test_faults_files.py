@@ -11,7 +11,7 @@ from PIL import Image
 from seedvideo.config import DEFAULT_LIMITS, Limits
 from seedvideo.errors import InputError, MediaError, SeedVideoError
 from seedvideo.media import Frame, MediaInfo, Target, open_video, probe
-from seedvideo.media.decoder import LookSize, LookSpan
+from seedvideo.media.decoder import ThumbnailSpan, ThumbnailSpec
 from tests.fixtures import Clips, coded_video, ffmpeg, read_number
 
 
@@ -150,8 +150,8 @@ def test_m05_one_frame(tmp_path: Path, suffix: str) -> None:
     assert info.fps_avg is None and not info.is_vfr and not info.is_image
     with open_video(path) as reader:
         assert reader.keyframes == (0,)
-        looks = list(reader.looks([LookSpan(0, 1, "all")], LookSize(16, 16)))
-        assert [each.ranks for each in looks] == [(0,)]
+        looks = list(reader.thumbnails([ThumbnailSpan(0, 1, "all")], ThumbnailSpec(16, 16)))
+        assert [each.frame_indices for each in looks] == [(0,)]
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])

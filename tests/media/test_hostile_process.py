@@ -8,7 +8,7 @@ import pytest
 from seedvideo.config import Limits
 from seedvideo.errors import DecodeError
 from seedvideo.media import Target, open_video, worker_client
-from seedvideo.media.decoder import LookSize, LookSpan
+from seedvideo.media.decoder import ThumbnailSpan, ThumbnailSpec
 from seedvideo.utils import fork_server, ipc
 from tests.fixtures import Clips, coded_video
 from tests.resource_checks import children
@@ -25,17 +25,17 @@ worker.main(requests, answers, file)
 """
 FLOOD = "while True: ipc.send(answers, {'type': 'alive'})"
 PASSES = {
-    "pictures without pixels": "channel.send({'type': 'picture', 'rank': 0})",
+    "pictures without pixels": "channel.send({'type': 'picture', 'frame_index': 0})",
     "too few pictures": "pass",
-    "too many pictures": "[channel.send({'type': 'picture', 'rank': 0}, bytes(9))"
+    "too many pictures": "[channel.send({'type': 'picture', 'frame_index': 0}, bytes(9))"
     " for _ in range(99)]",
-    "ranks that are none": "channel.send({'type': 'picture', 'rank': True}, bytes(9))",
-    "ranks beyond the last": "channel.send({'type': 'picture', 'rank': 10**9}, bytes(9))",
+    "ranks that are none": "channel.send({'type': 'picture', 'frame_index': True}, bytes(9))",
+    "ranks beyond the last": "channel.send({'type': 'picture', 'frame_index': 10**9}, bytes(9))",
     "a kind that is none": "channel.send({'type': ['picture']}, bytes(9))",
     "distrust without end": "channel.send({'type': 'untrusted', 'warnings': []})",
-    "counts that are none": "channel.send({'type': 'picture', 'rank': 0}, bytes(9));"
+    "counts that are none": "channel.send({'type': 'picture', 'frame_index': 0}, bytes(9));"
     " tally.lost_frames = []",
-    "warnings that are none": "channel.send({'type': 'picture', 'rank': 0}, bytes(9));"
+    "warnings that are none": "channel.send({'type': 'picture', 'frame_index': 0}, bytes(9));"
     " tally.warnings = [type('', (), {'code': [[]], 'message': {}})()]",
 }
 FACTS = {
@@ -89,7 +89,7 @@ def test_endless_signs_of_life_do_not_keep_a_loop_from_being_left(
 ) -> None:
     evil = f"""
 def answer(channel, decoder, message, tally):
-    channel.send({{'type': 'picture', 'rank': 0}}, bytes(3 * 4 * 4))
+    channel.send({{'type': 'picture', 'frame_index': 0}}, bytes(3 * 4 * 4))
     {FLOOD}
 worker._answer_pass = answer
 """
@@ -155,7 +155,7 @@ def test_a_process_that_dies_at_each_task_is_not_replaced_for_ever(
     path = coded_video(
         tmp_path / "clip.mp4", "-c:v libx264 -pix_fmt yuv420p -g 30", frames=600, size=(64, 48)
     )
-    boots(monkeypatch, "worker._answer_looks = lambda *_: sys.exit(3)")
+    boots(monkeypatch, "worker._answer_thumbnails = lambda *_: sys.exit(3)")
     started, start = [], worker_client.DecodeWorker.__init__
 
     def counted(self: worker_client.DecodeWorker, *words: Any) -> None:
@@ -165,6 +165,6 @@ def test_a_process_that_dies_at_each_task_is_not_replaced_for_ever(
     monkeypatch.setattr(worker_client.DecodeWorker, "__init__", counted)
     with open_video(path, workers=4) as reader:
         with pytest.raises(DecodeError) as caught:
-            list(reader.looks([LookSpan(0, 600, "all")], LookSize(32, 24)))
+            list(reader.thumbnails([ThumbnailSpan(0, 600, "all")], ThumbnailSpec(32, 24)))
         assert caught.value.code == "decode.crashed"
     assert len(started) <= 4

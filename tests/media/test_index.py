@@ -36,7 +36,7 @@ def index_of(
     return build_index(
         table_of(rows),
         time_base=BASE,
-        shown="clip",
+        display_name="clip",
         reorders=reorders,
         clock_may_jump=clock_may_jump,
         raw=raw,
@@ -52,20 +52,20 @@ def codes(index: Index) -> list[str]:
 
 def test_stored_order_becomes_shown_order() -> None:
     index = index_of([(0, -2, "k"), (3, -1, ""), (1, 0, ""), (2, 1, ""), (4, 2, "k")])
-    assert list(index.times) == [0, 1, 2, 3, 4] and list(index.packet_of) == [0, 2, 3, 1, 4]
+    assert list(index.times) == [0, 1, 2, 3, 4] and list(index.packet_of_frame) == [0, 2, 3, 1, 4]
     assert index.keyframes == [0, 4] and index.start == 0 and index.warnings == ()
     assert index.duration == Fraction(5, 10)
 
 
 def test_a_leading_picture_needs_the_keyframe_before_its_own() -> None:
     index = index_of([(0, 0, "k"), (1, 1, ""), (4, 2, "k"), (2, 3, ""), (3, 4, ""), (5, 5, "")])
-    assert [index.entry(rank) for rank in range(6)] == [0, 0, 0, 0, 2, 2]
+    assert [index.keyframe_before(frame_index) for frame_index in range(6)] == [0, 0, 0, 0, 2, 2]
 
 
 def test_hidden_packets_are_not_counted() -> None:
     index = index_of([(-2, -2, "kh"), (-1, -1, "h"), (0, 0, ""), (1, 1, "")])
     assert list(index.times) == [0, 1] and index.start == 0 and index.keyframes == []
-    assert index.entry(0) == 0
+    assert index.keyframe_before(0) == 0
 
 
 def test_what_comes_before_the_first_keyframe_delays_the_first_time() -> None:
@@ -81,7 +81,7 @@ def test_leading_pictures_of_the_first_keyframe_cannot_be_decoded() -> None:
 
 def test_of_equal_times_the_first_in_the_file_is_kept() -> None:
     index = index_of([(0, 0, "k"), (1, 1, ""), (1, 2, ""), (2, 3, "")])
-    assert list(index.packet_of) == [0, 1, 3] and codes(index) == ["media.duplicate_times"]
+    assert list(index.packet_of_frame) == [0, 1, 3] and codes(index) == ["media.duplicate_times"]
 
 
 def test_a_missing_time_is_not_guessed_where_pictures_are_reordered() -> None:
@@ -96,7 +96,7 @@ def test_a_missing_time_is_the_decoding_time_where_they_are_not() -> None:
 
 def test_decoding_times_alone_count_in_order() -> None:
     index = index_of([(None, 0, "k"), (None, 1, ""), (None, 2, "")])
-    assert index.by_count and list(index.times) == [0, 1, 2]
+    assert index.has_no_timestamps and list(index.times) == [0, 1, 2]
 
 
 def test_a_clock_that_jumps_back_goes_on() -> None:
@@ -128,11 +128,11 @@ def test_a_gap_that_other_streams_fill_is_not_a_jump() -> None:
     table = table_of([(i, i, "k") for i in (0, 1, 2, 203, 204)])
     heard = {3: Fraction(19)}
     for seconds, end in ((heard, 204), ({}, 4)):
-        table.heard_before = seconds
+        table.others_before = seconds
         index = build_index(
             table,
             time_base=BASE,
-            shown="clip",
+            display_name="clip",
             reorders=False,
             clock_may_jump=True,
             raw=False,
@@ -190,9 +190,12 @@ def test_whatever_the_packets_say_times_rise(
     assert index.start <= index.times[0]
     assert index.duration > (index.times[-1] - index.start) * BASE
     assert set(index.keyframes) <= set(range(len(index.times)))
-    for rank in range(len(index.times)):
-        assert index.entry(rank) <= index.packet_of[rank] or index.by_count
-        assert index.rank_of[index.packet_of[rank]] == rank
+    for frame_index in range(len(index.times)):
+        assert (
+            index.keyframe_before(frame_index) <= index.packet_of_frame[frame_index]
+            or index.has_no_timestamps
+        )
+        assert index.frame_of_packet[index.packet_of_frame[frame_index]] == frame_index
 
 
 def test_where_a_frame_takes_few_ticks_a_double_one_is_no_rounding() -> None:
@@ -208,7 +211,7 @@ def test_of_a_variable_rate_the_container_states_the_end() -> None:
         index = build_index(
             table,
             time_base=BASE,
-            shown="clip",
+            display_name="clip",
             reorders=False,
             clock_may_jump=False,
             raw=False,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import seedvideo
 from seedvideo.media import Target, open_video
-from seedvideo.media.decoder import LookSize, LookSpan
+from seedvideo.media.decoder import ThumbnailSpan, ThumbnailSpec
 from seedvideo.media.interlacing import field_reader
 from tests.fixtures import coded_video
 from tests.interlaced_streams import (
@@ -50,11 +50,15 @@ def check(path: Path, frames: int, *, keyframes: list[int] | None = None) -> Non
         assert not reader.report.warnings and not reader.report.damaged_packets
         draw = random.Random(path.name)
         for _ in range(3):
-            ranks = sorted(draw.sample(range(frames), min(3, frames)))
-            found = list(reader.frames([targets[rank] for rank in ranks], strategy="seek"))
-            for rank, frame in zip(ranks, found, strict=True):
-                assert frame.pts == times[rank]
-                assert (frame.pixels == whole[rank].pixels).all()
+            frame_indices = sorted(draw.sample(range(frames), min(3, frames)))
+            found = list(
+                reader.frames(
+                    [targets[frame_index] for frame_index in frame_indices], strategy="seek"
+                )
+            )
+            for frame_index, frame in zip(frame_indices, found, strict=True):
+                assert frame.pts == times[frame_index]
+                assert (frame.pixels == whole[frame_index].pixels).all()
         assert {warning.code for warning in reader.info.warnings} == {"media.interlaced"}
 
 
@@ -90,9 +94,9 @@ def test_a_second_field_that_needs_others(tmp_path: Path) -> None:
 def test_keyframes_alone_are_whole_pictures(tmp_path: Path) -> None:
     path = write(tmp_path / "keys.mkv", REORDERED, together=False)
     with open_video(path, workers=1) as reader:
-        spans = [LookSpan(0, 23, "keys")]
-        looks = list(reader.looks(spans, LookSize(32, 64)))
-        assert [rank for each in looks for rank in each.ranks] == [0, 7, 14]
+        spans = [ThumbnailSpan(0, 23, "keys")]
+        looks = list(reader.thumbnails(spans, ThumbnailSpec(32, 64)))
+        assert [frame_index for each in looks for frame_index in each.frame_indices] == [0, 7, 14]
         luma = [planes[:64] for each in looks for planes in each.planes]
         assert [int(each.min()) for each in luma] == [int(each.max()) for each in luma]
 

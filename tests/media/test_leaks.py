@@ -47,7 +47,7 @@ def use(reader: VideoReader, turn: int) -> None:
         assert isinstance(frames, Generator)
         frames.close()
     else:
-        assert reader.info.duration > 2 and len(reader.packets.places) == len(reader.times)
+        assert reader.info.duration > 2 and len(reader.packets.positions) == len(reader.times)
 
 
 @pytest.mark.parametrize("workers", WORKERS)

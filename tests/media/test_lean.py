@@ -79,17 +79,17 @@ def test_any_choice_of_frames_is_as_in_a_full_decode(clips: Clips, name: str) ->
     with open_video(path) as reader:
         assert len(reader.times) == len(whole)
         for count in (1, 1, 2, 3, 5, 8, 13, 30):
-            ranks = sorted(draw.choices(range(len(whole)), k=count))
-            targets = [Target(reader.times[rank], *SIZE) for rank in ranks]
-            for rank, frame in zip(ranks, reader.frames(targets), strict=True):
-                assert frame.pts == reader.times[rank]
-                assert np.array_equal(frame.pixels, whole[rank])
+            frame_indices = sorted(draw.choices(range(len(whole)), k=count))
+            targets = [Target(reader.times[frame_index], *SIZE) for frame_index in frame_indices]
+            for frame_index, frame in zip(frame_indices, reader.frames(targets), strict=True):
+                assert frame.pts == reader.times[frame_index]
+                assert np.array_equal(frame.pixels, whole[frame_index])
 
 
 @pytest.mark.parametrize("name", quick_among([*SAVES, *SAVES_NOTHING], FEW))
 def test_what_nobody_needs_is_left_out_where_the_stream_says_so(clips: Clips, name: str) -> None:
     with open_video(clip(clips, name)) as reader:
-        targets = [Target(reader.times[rank], *SIZE) for rank in (3, FRAMES - 4)]
+        targets = [Target(reader.times[frame_index], *SIZE) for frame_index in (3, FRAMES - 4)]
         list(reader.frames(targets, strategy="sequential"))
         if name in SAVES:
             assert reader.report.decoded_frames < 0.8 * FRAMES
@@ -117,9 +117,9 @@ def test_a_layer_of_hevc_is_needed_by_those_above(clips: Clips, tmp_path: Path) 
     path.write_bytes(data)
     whole = every_picture(source)
     with open_video(path) as reader:
-        for rank in range(2, FRAMES, 5):
-            (frame,) = reader.frames([Target(reader.times[rank], *SIZE)])
-            assert np.array_equal(frame.pixels, whole[rank])
+        for frame_index in range(2, FRAMES, 5):
+            (frame,) = reader.frames([Target(reader.times[frame_index], *SIZE)])
+            assert np.array_equal(frame.pixels, whole[frame_index])
         # What is known of the layers by now spares the second beginning.
         last = Target(reader.times[FRAMES - 5], *SIZE)
         list(reader.frames([last], strategy="sequential"))
@@ -146,15 +146,15 @@ def test_in_a_damaged_file_nothing_is_left_out(clips: Clips, tmp_path: Path, nam
         assert any(w.code == "media.damaged" for w in reader.report.warnings)
         for strategy in ("sequential", "auto"):
             for count in (1, 2, 5, 20):
-                ranks = sorted(draw.sample(range(len(every)), count))
-                chosen = [every[rank] for rank in ranks]
-                for rank, frame in zip(
-                    ranks, reader.frames(chosen, strategy=strategy), strict=True
+                frame_indices = sorted(draw.sample(range(len(every)), count))
+                chosen = [every[frame_index] for frame_index in frame_indices]
+                for frame_index, frame in zip(
+                    frame_indices, reader.frames(chosen, strategy=strategy), strict=True
                 ):
                     if strategy == "sequential":
-                        assert frame.pts == whole[rank].pts
-                    if frame.pts == whole[rank].pts:
-                        assert np.array_equal(frame.pixels, whole[rank].pixels)
+                        assert frame.pts == whole[frame_index].pts
+                    if frame.pts == whole[frame_index].pts:
+                        assert np.array_equal(frame.pixels, whole[frame_index].pixels)
 
 
 def test_damage_is_counted_once(clips: Clips, tmp_path: Path) -> None:
@@ -173,9 +173,9 @@ def test_damage_is_counted_once(clips: Clips, tmp_path: Path) -> None:
 
 def test_a_frame_between_those_that_are_left_out_has_its_own_time(clips: Clips) -> None:
     with open_video(clip(clips, "pyramid")) as reader:
-        for rank in range(20, 40):
-            (frame,) = reader.frames([Target(reader.times[rank] + Fraction(1, 90), *SIZE)])
-            assert frame.pts == reader.times[rank]
+        for frame_index in range(20, 40):
+            (frame,) = reader.frames([Target(reader.times[frame_index] + Fraction(1, 90), *SIZE)])
+            assert frame.pts == reader.times[frame_index]
 
 
 def test_parameters_inside_a_picture_that_is_left_out_are_kept(
@@ -189,9 +189,11 @@ def test_parameters_inside_a_picture_that_is_left_out_are_kept(
     whole = every_picture(path)
     with open_video(path) as reader:
         assert len(reader.times) == len(whole)
-        for rank in (10, 35, 70, 110):
-            (frame,) = reader.frames([Target(reader.times[rank], *SIZE)], strategy="sequential")
-            assert np.array_equal(frame.pixels, whole[rank])
+        for frame_index in (10, 35, 70, 110):
+            (frame,) = reader.frames(
+                [Target(reader.times[frame_index], *SIZE)], strategy="sequential"
+            )
+            assert np.array_equal(frame.pixels, whole[frame_index])
 
 
 def test_memory_stays_bounded_where_a_time_is_far_off(tmp_path: Path) -> None:
@@ -213,5 +215,5 @@ def test_memory_stays_bounded_where_a_time_is_far_off(tmp_path: Path) -> None:
             packet.stream = to
             wrong.mux(packet)
     with open_video(path, limits=Limits(worker_memory_bytes=60_000_000)) as reader:
-        targets = [Target(reader.times[rank], *SIZE) for rank in (3, 400, 850)]
+        targets = [Target(reader.times[frame_index], *SIZE) for frame_index in (3, 400, 850)]
         assert [frame.pts for frame in reader.frames(targets)] == [t.pts for t in targets]

@@ -140,7 +140,7 @@ def test_several_views_in_one_jpeg_file_are_named(tmp_path: Path) -> None:
     assert info.is_image and numbers == [40]
     (warning,) = info.warnings
     assert warning.code == "media.other_pictures" and warning.message.endswith(
-        "(2), which are not read"
+        "(2) follow the photo and are not read"
     )
 
 

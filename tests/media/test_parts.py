@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedvideo.errors import MediaError
-from seedvideo.media.source import HEAD_BYTES, show_path, sniff
+from seedvideo.media.source import HEAD_BYTES, display_path, sniff
 from tests.fixtures import Clips
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,14 +43,14 @@ def test_importing_media_loads_no_decoder() -> None:
     ],
 )
 def test_kinds_are_told_from_the_first_bytes(clips: Clips, name: str, kind: str) -> None:
-    assert sniff(clips[name].read_bytes()[:HEAD_BYTES], shown="clip") == kind
+    assert sniff(clips[name].read_bytes()[:HEAD_BYTES], display_name="clip") == kind
 
 
 @given(st.binary(max_size=600))
 def test_no_bytes_break_the_look_at_them(head: bytes) -> None:
     code = ""
     try:
-        assert sniff(head, shown="clip")
+        assert sniff(head, display_name="clip")
     except MediaError as error:
         code = error.code
     assert code in ("", "media.not_video", "media.no_video")
@@ -61,15 +61,15 @@ def test_text_is_refused(text: str) -> None:
     head = ("seedvideo " + text.replace("\0", "").replace("\x1a", "")).encode("utf-8", "ignore")
     if sum(c.isprintable() for c in text) >= 0.97 * len(text):
         with pytest.raises(MediaError):
-            sniff(head, shown="clip")
+            sniff(head, display_name="clip")
 
 
 @given(st.text())
 def test_shown_names_are_one_printable_line(name: str) -> None:
-    shown = show_path(name)
+    shown = display_path(name)
     assert shown.isprintable() and len(shown) <= 2100
 
 
 def test_shown_names_keep_what_is_harmless() -> None:
-    assert show_path("Füße 足 (1).mp4") == "Füße 足 (1).mp4"
-    assert show_path("a\n\x1b[31mb\u202e.mp4") == "a\\n\\x1b[31mb\\u202e.mp4"
+    assert display_path("Füße 足 (1).mp4") == "Füße 足 (1).mp4"
+    assert display_path("a\n\x1b[31mb\u202e.mp4") == "a\\n\\x1b[31mb\\u202e.mp4"

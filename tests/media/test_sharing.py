@@ -23,7 +23,7 @@ import pytest
 import seedvideo
 from seedvideo.errors import DecodeError, SeedVideoError
 from seedvideo.media import Target, VideoReader, open_video
-from seedvideo.media.decoder import LookSize, LookSpan
+from seedvideo.media.decoder import ThumbnailSpan, ThumbnailSpec
 from seedvideo.media.sharing import SharedLock, SharedSteps
 from tests.fixtures import Clips, read_number
 from tests.forks import forked
@@ -72,9 +72,9 @@ def test_forked_processes_decode_for_themselves(reader: VideoReader) -> None:
 
 def test_a_forked_process_may_use_all_of_a_reader(reader: VideoReader) -> None:
     def work() -> tuple[int, str, int, int]:
-        spans = [LookSpan(0, 90, "all")]
-        looks = reader.looks(spans, LookSize(32, 16, every=reader.times[1]))
-        shown = sum(len(each.ranks) for each in looks)
+        spans = [ThumbnailSpan(0, 90, "all")]
+        looks = reader.thumbnails(spans, ThumbnailSpec(32, 16, interval=reader.times[1]))
+        shown = sum(len(each.frame_indices) for each in looks)
         return len(reader.packets.sizes_bytes), reader.digest(), shown, reader.info.width_px
 
     assert forked(work) == work()
@@ -252,7 +252,7 @@ def test_an_open_video_is_not_pickled(clips: Clips, way: Callable[[object], obje
             with pytest.raises(TypeError) as caught:
                 way(thing)
             assert isinstance(caught.value, SeedVideoError)
-            assert caught.value.code == "input.not_picklable" and "path" in caught.value.hint
+            assert caught.value.code == "input.not_picklable_error" and "path" in caught.value.hint
         assert pickle.loads(pickle.dumps(plan)) == plan  # The plan is sent instead.
 
 
@@ -335,7 +335,9 @@ def test_close_wakes_a_thread_that_waits(clips: Clips) -> None:
 def test_a_closed_reader_touches_no_descriptor(clips: Clips, tmp_path: Path, step: str) -> None:
     reader = open_video(clips["plain"])
     assert reader.times
-    looks = reader.looks([LookSpan(0, 90, "all")], LookSize(32, 16, every=reader.times[1]))
+    looks = reader.thumbnails(
+        [ThumbnailSpan(0, 90, "all")], ThumbnailSpec(32, 16, interval=reader.times[1])
+    )
     frames = reader.frames(every(reader))
     next(frames)
     reader.close()

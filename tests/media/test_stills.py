@@ -15,7 +15,7 @@ from PIL import Image
 
 from seedvideo.errors import MediaError
 from seedvideo.media import Target, open_video
-from seedvideo.media.still_images import gif_is_cut
+from seedvideo.media.still_images import is_gif_truncated
 from tests.fixtures import Clips, coded_frame, coded_video, ffmpeg
 from tests.media.still_files import box, facts, pictures, png, png_chunks, saved, shown
 
@@ -289,7 +289,7 @@ def test_a_gif_picture_with_many_comments_is_read_at_once(tmp_path: Path) -> Non
     path = write(tmp_path / "comments.gif", data[:start] + comments + data[start:])
     with path.open("rb") as file:
         before_s = time.process_time()
-        assert not gif_is_cut(file.fileno(), 0)
+        assert not is_gif_truncated(file.fileno(), 0)
         assert time.process_time() - before_s < 4  # 22 s where each comment cost a large read.
     assert not codes(path)
 

@@ -15,12 +15,12 @@ import pytest
 from seedvideo.config import Limits
 from seedvideo.errors import ConfigError, DecodeError, InputError, MediaError
 from seedvideo.media import Frame, Target, VideoReader, open_video, worker_pool
-from seedvideo.media.decoder import Depth, LookSize, LookSpan
+from seedvideo.media.decoder import FrameKinds, ThumbnailSpan, ThumbnailSpec
 from tests.fixtures import coded_video
 from tests.resource_checks import children, descriptors
 from tests.tiers import by_tier, quick_among, quick_first
 
-SIZE = LookSize(32, 24, every=Fraction(1, 10))
+SIZE = ThumbnailSpec(32, 24, interval=Fraction(1, 10))
 CODECS = {
     "h264.mp4": "-c:v libx264 -pix_fmt yuv420p -preset veryfast -g 30",
     "h264.ts": "-c:v libx264 -pix_fmt yuv420p -preset veryfast -g 30",
@@ -63,20 +63,20 @@ def fetch(path: Path, workers: int, numbers: list[int]) -> list[tuple[Fraction, 
         return [(frame.pts, frame.pixels.tobytes()) for frame in reader.frames(targets)]
 
 
-def look(path: Path, workers: int, spans: list[LookSpan]) -> list[tuple[int, bytes]]:
+def look(path: Path, workers: int, spans: list[ThumbnailSpan]) -> list[tuple[int, bytes]]:
     with open_video(path, workers=workers) as reader:
         return [
-            (rank, planes.tobytes())
-            for looks in reader.looks(spans, SIZE)
-            for rank, planes in zip(looks.ranks, looks.planes, strict=True)
+            (frame_index, planes.tobytes())
+            for looks in reader.thumbnails(spans, SIZE)
+            for frame_index, planes in zip(looks.frame_indices, looks.planes, strict=True)
         ]
 
 
-def some_spans(dice: random.Random, frames: int) -> list[LookSpan]:
+def some_spans(dice: random.Random, frames: int) -> list[ThumbnailSpan]:
     places = sorted(dice.sample(range(frames), 16))
-    depths: tuple[Depth, ...] = ("keys", "references", "all")
+    depths: tuple[FrameKinds, ...] = ("keys", "references", "all")
     return [
-        LookSpan(first, end, dice.choice(depths))
+        ThumbnailSpan(first, end, dice.choice(depths))
         for first, end in pairwise([0, *places, frames])
         if first < end and dice.random() < 0.8
     ]
@@ -102,8 +102,10 @@ def test_looks_are_the_same_from_any_number_of_processes(clip: Path, seed: int) 
 
 
 def test_all_frames_are_looked_at_once(clip: Path) -> None:
-    ranks = [rank for rank, _ in look(clip, 2, [LookSpan(0, 600, "all")])]
-    assert ranks == list(range(600))
+    frame_indices = [
+        frame_index for frame_index, _ in look(clip, 2, [ThumbnailSpan(0, 600, "all")])
+    ]
+    assert frame_indices == list(range(600))
 
 
 def told(path: Path, workers: int, numbers: list[int]) -> object:
@@ -125,7 +127,7 @@ def looked(path: Path, workers: int) -> object:
     try:
         with open_video(path) as reader:
             frames = len(reader.times)
-        return look(path, workers, [LookSpan(0, frames, "references")])
+        return look(path, workers, [ThumbnailSpan(0, frames, "references")])
     except MediaError as error:
         return error.code
 

@@ -9,7 +9,7 @@ import pytest
 from seedvideo.config import AnalysisMethod
 from seedvideo.errors import MediaError
 from seedvideo.media import open_video
-from seedvideo.media.decoder import LookSize, LookSpan
+from seedvideo.media.decoder import ThumbnailSpan, ThumbnailSpec
 from seedvideo.sampler.analysis import analyze
 from seedvideo.sampler.analysis_cache import load_or_analyze
 from tests.fixtures import Clips, coded_video
@@ -104,7 +104,7 @@ def test_one_damaged_frame_alone(clips: Clips) -> None:
     broken = path.with_name("broken-one.mp4")
     broken.write_bytes(data[:at] + bytes(200) + data[at + 200 :])
     with open_video(broken) as reader:
-        assert list(reader.looks([LookSpan(0, 1, "all")], LookSize(16, 16))) == []
+        assert list(reader.thumbnails([ThumbnailSpan(0, 1, "all")], ThumbnailSpec(16, 16))) == []
         with pytest.raises(MediaError) as caught:
             analyze(reader)
     assert caught.value.code in ("media.corrupt", "media.no_frames")

@@ -17,7 +17,7 @@ from tests.fixtures import FRAMES, Clips
 
 
 def costs_of(reader: VideoReader) -> DecodeCosts:
-    return compute_decode_costs(reader.packets.places, reader.keyframes)
+    return compute_decode_costs(reader.packets.positions, reader.keyframes)
 
 
 def test_a_frame_costs_what_the_decoder_gives_on_the_way_to_it(clips: Clips) -> None:

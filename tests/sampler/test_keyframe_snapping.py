@@ -282,7 +282,7 @@ def test_a_calm_file_is_decoded_with_less(calm: seedvideo.Video, budget: int, me
     options: dict[str, Any] = {"policy": "adaptive", "budget_tokens": budget}
     plan = seedvideo.plan(calm, analysis=method, **options)
     plain = make_plan(calm.info, calm.times, source=calm.source, analysis=found, **options)
-    costs = compute_decode_costs(calm.reader.packets.places, calm.keyframes)
+    costs = compute_decode_costs(calm.reader.packets.positions, calm.keyframes)
     assert check(plain, plan, found.demands, costs, RATE) > 2
     if method == "fast":  # Packets alone tell of neither.
         (cut,) = found.cuts

@@ -184,7 +184,7 @@ def analysed(name: str, method: AnalysisMethod) -> Plan:
             policy="adaptive",
             geometry=NANO,
             analysis=analyze(reader, method=method),
-            costs=compute_decode_costs(reader.packets.places, reader.keyframes),
+            costs=compute_decode_costs(reader.packets.positions, reader.keyframes),
             text_tokens=text_price,
         )
 

@@ -32,7 +32,7 @@ def test_an_existing_file_stays(tmp_path: Path) -> None:
 def test_a_broken_link_counts_as_there(tmp_path: Path) -> None:
     path = tmp_path / "link.txt"
     path.symlink_to(tmp_path / "nowhere")
-    with pytest.raises(OutputError, match="exists already"):
+    with pytest.raises(OutputError, match="already exists"):
         write_file(path, b"new")
     assert not (tmp_path / "nowhere").exists()
 

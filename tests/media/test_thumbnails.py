@@ -7,21 +7,25 @@ import numpy as np
 import pytest
 
 from seedvideo.errors import ConfigError, DecodeError
-from seedvideo.media.decoder import LookSize, LookSpan
+from seedvideo.media.decoder import ThumbnailSpan, ThumbnailSpec
 from seedvideo.media.reader import VideoReader, open_video
-from seedvideo.media.types import Looks, Target
+from seedvideo.media.types import Target, ThumbnailBatch
 from seedvideo.media.worker import thumbnails_per_message
 from tests.fixtures import FRAMES, HEIGHT_PX, WIDTH_PX, X264_CBR, Clips, coded_video
 
-SIZE = LookSize(96, 56)
+SIZE = ThumbnailSpec(96, 56)
 NAMES = ["plain", "open_gop", "hevc", "vp9", "av1", "ts", "vfr", "cut", "mpeg4_b_avi", "b_pyramid"]
 
 
-def looked(reader: VideoReader, *spans: LookSpan, size: LookSize = SIZE) -> list[int]:
-    return [rank for looks in reader.looks(spans, size) for rank in looks.ranks]
+def looked(reader: VideoReader, *spans: ThumbnailSpan, size: ThumbnailSpec = SIZE) -> list[int]:
+    return [
+        frame_index
+        for looks in reader.thumbnails(spans, size)
+        for frame_index in looks.frame_indices
+    ]
 
 
-def luma_of(looks: Looks, place: int) -> np.ndarray:
+def luma_of(looks: ThumbnailBatch, place: int) -> np.ndarray:
     return looks.planes[place, : looks.planes.shape[1] * 2 // 3].astype(float)
 
 
@@ -30,13 +34,13 @@ def test_all_gives_every_frame_and_what_it_shows(clips: Clips, name: str) -> Non
     with open_video(clips[name]) as reader:
         count = len(reader.times)
         seen: list[int] = []
-        for looks in reader.looks([LookSpan(0, count, "all")], SIZE):
-            assert len(looks.ranks) <= thumbnails_per_message(SIZE.width_px, SIZE.height_px)
-            seen += looks.ranks
+        for looks in reader.thumbnails([ThumbnailSpan(0, count, "all")], SIZE):
+            assert len(looks.frame_indices) <= thumbnails_per_message(SIZE.width_px, SIZE.height_px)
+            seen += looks.frame_indices
             first = luma_of(looks, 0)
         assert seen == list(range(count))
-        rank = seen[-len(looks.ranks)]
-        frame = next(reader.frames([Target(reader.times[rank], 96, 56)]))
+        frame_index = seen[-len(looks.frame_indices)]
+        frame = next(reader.frames([Target(reader.times[frame_index], 96, 56)]))
         gray = frame.pixels.astype(float) @ [0.299, 0.587, 0.114]
         assert np.corrcoef(first.ravel(), gray.ravel())[0, 1] > 0.98
 
@@ -44,18 +48,20 @@ def test_all_gives_every_frame_and_what_it_shows(clips: Clips, name: str) -> Non
 @pytest.mark.parametrize("name", NAMES)
 def test_keys_are_given_alone(clips: Clips, name: str) -> None:
     with open_video(clips[name]) as reader:
-        ranks = looked(reader, LookSpan(0, len(reader.times), "keys"))
+        frame_indices = looked(reader, ThumbnailSpan(0, len(reader.times), "keys"))
         if name != "mpeg4_b_avi":  # Its frames are known by counting them all.
-            assert ranks == list(reader.keyframes)
-        assert set(reader.keyframes) <= set(ranks)
+            assert frame_indices == list(reader.keyframes)
+        assert set(reader.keyframes) <= set(frame_indices)
 
 
 def test_references_are_fewer_and_keep_their_distance(clips: Clips) -> None:
     with open_video(clips["plain"]) as reader:
-        span = LookSpan(0, FRAMES, "references")
+        span = ThumbnailSpan(0, FRAMES, "references")
         every = looked(reader, span)
-        thin = looked(reader, span, size=LookSize(96, 56, Fraction(1, 4)))
-        times = [reader.times[rank] for rank in thin if rank not in reader.keyframes]
+        thin = looked(reader, span, size=ThumbnailSpec(96, 56, Fraction(1, 4)))
+        times = [
+            reader.times[frame_index] for frame_index in thin if frame_index not in reader.keyframes
+        ]
     assert FRAMES / 4 < len(every) < 0.8 * FRAMES
     assert set(thin) <= set(every)
     assert all(b - a >= Fraction(1, 4) for a, b in pairwise(times))
@@ -63,20 +69,20 @@ def test_references_are_fewer_and_keep_their_distance(clips: Clips) -> None:
 
 def test_spans_give_what_lies_in_them_and_on_the_way(clips: Clips) -> None:
     with open_video(clips["plain"]) as reader:
-        ranks = looked(reader, LookSpan(40, 44, "all"), LookSpan(75, 76, "all"))
-    assert set(ranks) >= {40, 41, 42, 43, 75}
-    assert ranks == sorted(set(ranks))
-    assert min(ranks) == 30  # Its keyframe.
-    assert not set(ranks) & {50, 55}
+        frame_indices = looked(reader, ThumbnailSpan(40, 44, "all"), ThumbnailSpan(75, 76, "all"))
+    assert set(frame_indices) >= {40, 41, 42, 43, 75}
+    assert frame_indices == sorted(set(frame_indices))
+    assert min(frame_indices) == 30  # Its keyframe.
+    assert not set(frame_indices) & {50, 55}
 
 
 def test_a_pass_left_early_makes_room_for_the_next(clips: Clips) -> None:
     with open_video(clips["plain"]) as reader:
-        span = LookSpan(0, FRAMES, "all")
-        for looks in reader.looks([span], SIZE):
-            assert looks.ranks[0] == 0
+        span = ThumbnailSpan(0, FRAMES, "all")
+        for looks in reader.thumbnails([span], SIZE):
+            assert looks.frame_indices[0] == 0
             break
-        started = reader.looks([span], SIZE)
+        started = reader.thumbnails([span], SIZE)
         next(started)
         assert len(looked(reader, span)) == FRAMES
         with pytest.raises(DecodeError, match="new pass"):
@@ -87,16 +93,16 @@ def test_a_pass_left_early_makes_room_for_the_next(clips: Clips) -> None:
 def test_wrong_spans_and_sizes_are_refused(clips: Clips) -> None:
     with open_video(clips["plain"]) as reader:
         for spans in (
-            [LookSpan(10, 20, "all"), LookSpan(15, 30, "all")],
-            [LookSpan(0, FRAMES + 1, "all")],
+            [ThumbnailSpan(10, 20, "all"), ThumbnailSpan(15, 30, "all")],
+            [ThumbnailSpan(0, FRAMES + 1, "all")],
         ):
             with pytest.raises(ConfigError, match="spans"):
-                reader.looks(spans, SIZE)
+                reader.thumbnails(spans, SIZE)
         assert looked(reader) == []
     with pytest.raises(ValueError, match="even"):
-        LookSize(95, 56)
+        ThumbnailSpec(95, 56)
     with pytest.raises(ValueError, match="empty"):
-        LookSpan(5, 5, "all")
+        ThumbnailSpan(5, 5, "all")
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "ts"])
@@ -111,11 +117,11 @@ def test_padding_is_no_payload(tmp_path_factory: pytest.TempPathFactory, suffix:
 def test_packet_sizes_are_in_order_of_time(clips: Clips) -> None:
     with open_video(clips["plain"]) as reader:
         packets = reader.packets
-        assert sorted(packets.places) == list(range(FRAMES))
-        assert list(packets.places) != list(range(FRAMES))  # It has B-frames.
+        assert sorted(packets.positions) == list(range(FRAMES))
+        assert list(packets.positions) != list(range(FRAMES))  # It has B-frames.
         key, other = (
-            np.mean([packets.sizes_bytes[rank] for rank in ranks])
-            for ranks in (reader.keyframes, set(range(FRAMES)) - set(reader.keyframes))
+            np.mean([packets.sizes_bytes[frame_index] for frame_index in frame_indices])
+            for frame_indices in (reader.keyframes, set(range(FRAMES)) - set(reader.keyframes))
         )
         assert key > 2 * other
     assert key < WIDTH_PX * HEIGHT_PX
