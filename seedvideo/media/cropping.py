@@ -208,7 +208,10 @@ def find_visible_area(
         return VisibleArea(width_px, height_px, aspect, None)
     crop = make_crop(window, width_px, height_px)
     if crop is None:
-        message = f"{window} does not lie inside the {width_px}x{height_px} px picture; nothing is cropped"
+        message = (
+            f"{window} does not lie inside the {width_px}x{height_px} px picture; "
+            "nothing is cropped"
+        )
         warning = MediaWarning("media.crop_ignored", message)
         return VisibleArea(width_px, height_px, aspect, None, (warning,))
     return VisibleArea(

@@ -13,27 +13,27 @@ from seedvideo.errors import DecodeError, MediaError
 from seedvideo.media.types import MediaWarning
 
 UNBOUNDED: Final = 1 << 62
-"""Stands for the end of the file, in packets and in frames."""
+"""End of a range that extends to the end of the file, in packets and in frames."""
 
 Strategy = Literal["auto", "sequential", "seek"]
-"""How to reach frames: as costs least, in one pass without a seek, or by a seek at each chance."""
+"""How to reach frames: at the least cost, in one pass without seeks, or by seeks where possible."""
 
-_MIN_PACKETS_FOR_SHARE: Final = 100
-"""Packets from which the share of damaged ones says something."""
+_MIN_PACKETS_FOR_FRACTION: Final = 100
+"""Minimum packets for which the fraction of damaged ones is meaningful; empirical."""
 
 FrameKinds = Literal["keys", "references", "all"]
-"""Which pictures of a span are looked at: those that need no other, those that others need, all.
+"""Frames of a span that become thumbnails: keyframes, reference frames, or all frames.
 
-Not every stream says which pictures others need; then ``references`` gives all."""
+Not every stream marks reference frames; without marks ``references`` selects all."""
 
 
 FRAME_KINDS: Final[tuple[FrameKinds, ...]] = ("keys", "references", "all")
-"""From the shallowest to the deepest."""
+"""From the fewest frames to the most."""
 
 
 @dataclass(frozen=True)
 class ThumbnailSpan:
-    """Frames ``[first, end)``, by rank, that are looked at in small, and how closely.
+    """Frame indices ``[first, end)`` to decode as thumbnails, and the kinds of frames among them.
 
     Raises:
         ValueError: if the span is empty.
@@ -50,7 +50,7 @@ class ThumbnailSpan:
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A small frame as it is stored: the true rank, and planes of luma and halved chroma.
+    """A thumbnail in stored orientation: frame index, and planes of luma and halved chroma.
 
     ``planes`` holds 8-bit I420: ``width * height`` bytes of luma, then a quarter of that twice.
     """
@@ -61,9 +61,9 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class ThumbnailSpec:
-    """Size of small frames in pixels of the stored picture, both even; and their least spacing.
+    """Size of thumbnails in pixels, both sides even, and the minimum time between two of them.
 
-    ``interval`` is in seconds and holds at depth ``references`` only; keyframes are always given.
+    ``interval`` is in seconds and applies to ``references`` only; keyframes are always included.
 
     Raises:
         ValueError: if a side is odd or not above 0, or the spacing is below 0.
@@ -83,7 +83,7 @@ class ThumbnailSpec:
 
 @dataclass(frozen=True)
 class FrameRequest:
-    """A frame that is asked for, and its size."""
+    """A requested frame: frame index and output size."""
 
     frame_index: int
     width_px: int
@@ -92,7 +92,7 @@ class FrameRequest:
 
 @dataclass(frozen=True)
 class Picture:
-    """A frame that was decoded: the true rank, and rows of RGB bytes."""
+    """A decoded frame: its actual frame index, and rows of RGB bytes."""
 
     frame_index: int
     rgb: bytes
@@ -100,45 +100,44 @@ class Picture:
 
 @dataclass
 class DecodeStats:
-    """What a pass has met so far."""
+    """Statistics of a pass so far."""
 
     decoded_frames: int = 0
     damaged_packets: int = 0
     patched_frames: int = 0
-    """Frames that the decoder marks as damaged: parts of them are made up."""
+    """Frames that the decoder marks as damaged: it concealed parts of them."""
     lost_frames: int = 0
-    """Wanted frames that never came; a neighbour was given instead."""
+    """Requested frames that were lost; a neighbour replaced them."""
     planned_packets: int = 0
-    """What the whole pass has to decode, at least."""
+    """Minimum number of packets that the complete pass decodes."""
     errors_in_a_row: int = 0
     warnings: tuple[MediaWarning, ...] = ()
 
     def warn(self, warning: MediaWarning) -> None:
-        """Add a warning, the first of its kind."""
+        """Add a warning unless one of the same code is present."""
         if all(warning.code != each.code for each in self.warnings):
             self.warnings += (warning,)
 
     def reset_damage(self, before: "DecodeStats") -> None:
-        """Count damage as it was before something that is done again."""
+        """Restore the damage counts from before a step that is repeated."""
         self.damaged_packets = before.damaged_packets
         self.patched_frames = before.patched_frames
         self.errors_in_a_row = before.errors_in_a_row
 
 
 def is_too_damaged(damaged_packets: int, planned_packets: int, limits: Limits) -> bool:
-    """Return whether so much of what a whole pass has to decode is damaged that it is given up.
+    """Return whether so many packets are damaged that the pass is given up.
 
-    It is a share of what the pass has to read, not of what it has read so far: damage often lies in
-    one place.
+    The fraction is of all packets of the pass, not of those read so far: damage is often local.
     """
     return (
-        planned_packets >= _MIN_PACKETS_FOR_SHARE
+        planned_packets >= _MIN_PACKETS_FOR_FRACTION
         and damaged_packets > limits.max_error_share * planned_packets
     )
 
 
 def too_damaged_error(display_name: str, damaged_packets: int, planned_packets: int) -> MediaError:
-    """Return the error for a file that is given up."""
+    """Return the error for a file with too many damaged packets."""
     counts = f"{damaged_packets} of {planned_packets} so far"
     return MediaError(
         "media.corrupt",
@@ -158,23 +157,23 @@ class Decoder(Protocol):
         heartbeat: Callable[[], None],
         stats: DecodeStats,
     ) -> Iterator[Picture]:
-        """Yield one picture for each wanted one, in the order asked.
+        """Yield one picture for each request, in order.
 
         Args:
-            wanted: by rising rank.
-            strategy: how to reach the frames; never changes what they look like.
-            heartbeat: called often; may raise to stop the pass.
-            stats: counts as the pass goes on.
+            wanted: requests with rising frame indices.
+            strategy: how to reach the frames; does not change their pixels.
+            heartbeat: callback that is called often; may raise to stop the pass.
+            stats: statistics that the pass updates.
 
         Raises:
             MediaError: if the file is too damaged, or nothing can be decoded.
-            DecodeError: if memory does not suffice.
+            DecodeError: if memory is exhausted.
         """
         ...
 
 
 def out_of_memory_error(display_name: str) -> DecodeError:
-    """Make the error for a decoder that met a memory limit."""
+    """Return the error for a decoder that ran out of memory."""
     return DecodeError(
         "decode.out_of_memory",
         f"{display_name}: decoding needs more memory than allowed",

@@ -30,13 +30,13 @@ from seedvideo.media.file_probe import ProbeResult, first_picture
 from seedvideo.media.resize import Orientation, Resizer
 
 _TOLERANCE_S: Final = 1e-3
-"""How far decord's times may be off: its 32-bit floats resolve an hour to 0.25 ms."""
+"""Maximum error of decord's times: its 32-bit floats resolve an hour to 0.25 ms."""
 
 _MISREAD_CONTAINERS: Final = ("mpegts", "mpeg")
 
 
 def check_installed() -> None:
-    """Make sure that decord can be imported, without importing it.
+    """Check that decord is installed, without importing it.
 
     Raises:
         ConfigError: if it is not installed.
@@ -66,7 +66,7 @@ class DecordDecoder:
         heartbeat: Callable[[], None],
         stats: DecodeStats,
     ) -> Iterator[Picture]:
-        """Yield one picture for each wanted one; see the protocol. Always reads in order."""
+        """Yield one picture for each request; see `Decoder`. Frames are always read in order."""
         import decord
 
         if self._info.container in _MISREAD_CONTAINERS:
@@ -86,7 +86,7 @@ class DecordDecoder:
                 f"/proc/self/fd/{self._spec.descriptor}", ctx=decord.cpu(0), num_threads=1
             )
             decord_indices = self._decord_indices(reader)
-            resizer = Resizer(Orientation())  # decord has turned it already.
+            resizer = Resizer(Orientation())  # decord has rotated it already.
             position, frame = -1, None
             for want in wanted:
                 while position < decord_indices[want.frame_index]:
@@ -103,7 +103,7 @@ class DecordDecoder:
             raise self._unsupported_error("cannot be read by decord") from error
 
     def _check_first_picture(self, heartbeat: Callable[[], None]) -> None:
-        """Make sure that decord crops pictures and takes their colours as we do."""
+        """Check that decord crops pictures and converts their colours as seedvideo does."""
         with open_container(self._spec) as container:
             stream = choose_stream(container, self._spec)
             prepare_decoder(stream, self._spec)
@@ -119,7 +119,7 @@ class DecordDecoder:
                 raise self._unsupported_error("has a colour matrix or range that decord gets wrong")
 
     def _decord_indices(self, reader: Any) -> list[int]:
-        """Return decord's number of each presented frame, checked by its times."""
+        """Return decord's index of each presented frame, checked by its times."""
         theirs = reader.get_frame_timestamp(list(range(len(reader))))[:, 0].tolist()
         index = self._index
         ours = [float((time - index.start) * index.time_base) for time in index.times]
@@ -136,10 +136,10 @@ class DecordDecoder:
                 default=-1,
             )
             if near < 0 or not abs(theirs[near] - time) <= _TOLERANCE_S:
-                raise self._unsupported_error("has other times for decord than its packets say")
+                raise self._unsupported_error("has other times in decord than in its packets")
             decord_indices.append(near)
         if len(set(decord_indices)) < len(decord_indices):
-            raise self._unsupported_error("has other frames for decord than its packets say")
+            raise self._unsupported_error("has other frames in decord than in its packets")
         return decord_indices
 
     def _unsupported_error(self, what: str) -> MediaError:

@@ -57,16 +57,16 @@ PINNED_FORMATS: Final = {
     "apng": "apng",
     "y4m": "yuv4mpegpipe",
 }
-"""Container format of files whose first bytes leave no doubt, by kind; no other is tried."""
+"""Container format of files with an unambiguous signature, by kind; no other is tried."""
 
 RAW_FORMATS: Final = ("h264", "hevc", "m4v", "mpegvideo", "obu")
-"""Formats that carry pictures without times."""
+"""Formats that store pictures without timestamps."""
 
 FORMATS_WITH_PTS_RESETS: Final = ("mpegts", "mpeg")
-"""Formats whose clock may start anew in mid-file; they state no duration."""
+"""Formats whose timestamps may restart in mid-file; they state no duration."""
 
 FORMATS_WITHOUT_DURATION: Final = (*FORMATS_WITH_PTS_RESETS, "yuv4mpegpipe")
-"""Formats that state no duration: what FFmpeg says is a guess, even across a jump of the clock."""
+"""Formats that state no duration: FFmpeg's value is a guess, even across a timestamp reset."""
 
 _COMMON_CODECS: Final = ("h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "gif", "png", "webp", "bmp")
 _OLDER_CODECS: Final = ("mpeg2video", "mpeg1video", "h263", "flv1", "theora", "vc1")
@@ -83,7 +83,7 @@ _ENCRYPTED_TAGS: Final = ("encv", "drmi")
 
 @dataclass(frozen=True)
 class SourceSpec:
-    """Where a container comes from: what the reader says when it starts a decoding process."""
+    """An open input and its limits, as the reader describes it to a decode process."""
 
     descriptor: int
     display_name: str
@@ -95,10 +95,10 @@ class SourceSpec:
 
 @contextmanager
 def open_container(spec: SourceSpec) -> Iterator[InputContainer]:
-    """Open the container from its first byte and closes it at the end.
+    """Open the container from its first byte, and close it at the end.
 
     Raises:
-        MediaError: if it is none of the allowed formats or cannot be read.
+        MediaError: if its format is not allowed or it cannot be read.
     """
     os.lseek(spec.descriptor, 0, os.SEEK_SET)
     pinned = PINNED_FORMATS.get(spec.kind)
@@ -111,10 +111,10 @@ def open_container(spec: SourceSpec) -> Iterator[InputContainer]:
                 "fd": str(spec.descriptor),
                 "protocol_whitelist": "fd",
                 "format_whitelist": pinned or ",".join(FORMATS),
-                # A clock that starts anew is ours to mend: FFmpeg takes it for one that ran over.
+                # `index` handles timestamp resets: FFmpeg takes them for an overflow.
                 "correct_ts_overflow": str(int(spec.kind not in FORMATS_WITH_PTS_RESETS)),
             },
-            # Applies while FFmpeg looks into the streams; the decoder gets its own copy later.
+            # Applies while FFmpeg probes the streams; the decoder gets its own copy later.
             options={"max_pixels": str(spec.limits.max_frame_pixels), "threads": "1"},
             metadata_errors="replace",
         )
@@ -127,12 +127,12 @@ def open_container(spec: SourceSpec) -> Iterator[InputContainer]:
 
 
 def choose_stream(container: InputContainer, spec: SourceSpec) -> VideoStream:
-    """Pick the video stream: FFmpeg's best one that is not an attached picture.
+    """Choose the video stream: FFmpeg's best one that is not an attached picture.
 
-    A stream that holds one frame, by the header, gives way to one that holds more.
+    A stream with one frame, by the header, yields to one with more.
 
     Raises:
-        MediaError: if there is none, there are too many streams, or they are tiles of a photo.
+        MediaError: if no stream is found, there are too many, or they are tiles of a photo.
     """
     display_name, limits = spec.display_name, spec.limits
     if len(container.streams) > limits.max_streams:
@@ -151,18 +151,18 @@ def choose_stream(container: InputContainer, spec: SourceSpec) -> VideoStream:
     best = container.streams.best("video")
     chosen = next((s for s in candidates if s is best), candidates[0])
     if chosen.frames <= 1:
-        # A picture beside a video, such as the first one of an image sequence, is not the video.
+        # A single picture, such as the first one of an image sequence, is not the video.
         chosen = next((s for s in candidates if s.frames > 1), chosen)
     return chosen
 
 
 def is_attached_picture(stream: VideoStream) -> bool:
-    """Return whether a stream is cover art or a thumbnail, not a video."""
+    """Return whether a stream is cover art or a preview image, not a video."""
     return bool(stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))
 
 
 def check_stream(stream: VideoStream, spec: SourceSpec) -> None:
-    """Check codec, encryption and size from the header, before anything is decoded.
+    """Check codec, encryption and size by the header, before anything is decoded.
 
     Raises:
         MediaError: if the codec is not allowed, the stream is encrypted or it is too big.
@@ -182,10 +182,10 @@ def check_stream(stream: VideoStream, spec: SourceSpec) -> None:
 
 
 def check_size(width_px: int, height_px: int, spec: SourceSpec) -> None:
-    """Check the size of a picture against the limits. A size of zero is not yet known.
+    """Check a picture size against the limits; a size of zero is unknown.
 
     Raises:
-        MediaError: if a side, the area or the ratio of the sides is over its limit.
+        MediaError: if a side, the area or the ratio of the sides exceeds its limit.
     """
     limits = spec.limits
     longer, shorter = max(width_px, height_px), max(1, min(width_px, height_px))
@@ -210,19 +210,19 @@ def prepare_decoder(
     skip_loop_filter: bool = False,
     is_strict: bool = False,
 ) -> None:
-    """Set a stream's decoder up: one thread, so that results repeat, and bounded pictures.
+    """Configure a stream's decoder: one thread, for reproducible results, and bounded pictures.
 
     Args:
-        stream: the chosen one.
-        spec: names the limits.
+        stream: chosen stream.
+        spec: open input and its limits.
         skip_loop_filter: whether to skip the deblocking filter. Some codecs are faster without it;
             pictures drift a little from keyframe to keyframe.
-        is_strict: fail at damage that the decoder would otherwise paint over without a word.
+        is_strict: whether to fail at damage that the decoder would otherwise conceal silently.
     """
     context = stream.codec_context
     context.thread_count = 1
-    # Else FFmpeg cuts less from the left than the stream says, or loses the picture, where what is
-    # left would not begin at an aligned address. swscale reads from anywhere.
+    # Otherwise FFmpeg crops less from the left than the stream states, or loses the picture, where
+    # the remaining part does not begin at an aligned address. swscale reads unaligned data.
     context.flags |= Flags.unaligned
     context.options = {"max_pixels": str(spec.limits.max_frame_pixels)}
     if skip_loop_filter:
@@ -251,27 +251,27 @@ def _unreadable_error(spec: SourceSpec) -> MediaError:
 
 
 NO_TIME: Final = -(1 << 63)
-"""Stands for a missing time in arrays of ticks, as in FFmpeg."""
+"""Missing timestamp in arrays of ticks, as in FFmpeg."""
 
 _MAX_READ_ERRORS: Final = 16
-"""Failed reads in a row after which the rest of a file counts as unreadable."""
+"""Consecutive failed reads after which the rest of a file counts as unreadable."""
 
 _PACKETS_PER_HEARTBEAT: Final = 64
-"""Packets between two looks at whether the reader still wants an answer: about a millisecond."""
+"""Packets read between two heartbeats: about a millisecond."""
 
-_PAUSE_S: Final = 1
-"""Between two packets, from which on it is noted how much of other streams lies there."""
+_MIN_GAP_S: Final = 1
+"""Minimum gap between two packets, in seconds, for which the data of other streams is recorded."""
 
 _KEY, _HIDDEN, _SECOND = 1, 2, 4
 
 
 @dataclass
 class PacketTable:
-    """One row a packet, as parallel arrays: tens of bytes each, for hours of video.
+    """One row per packet, as parallel arrays: tens of bytes each, for hours of video.
 
-    ``pts`` and ``dts`` hold `NO_TIME` where the file states none. Hidden packets are never shown:
-    an edit list cuts them off, the codec keeps them for reference only, they are empty, or they
-    hold the second field of a picture whose first field is in the packet before.
+    ``pts`` and ``dts`` hold `NO_TIME` where the file states none. Hidden packets are never
+    displayed: an edit list removes them, they are for reference only, they are empty, or they hold
+    the second field of a picture whose first field is in the packet before.
     """
 
     pts: array[int] = field(default_factory=lambda: array("q"))
@@ -286,8 +286,8 @@ class PacketTable:
     last_offset: int = 0
     """Offset in the file of the last packet's data."""
     others_before: dict[int, Fraction] = field(default_factory=dict)
-    """How many seconds of another stream lie between a packet and the one before it, by number;
-    for packets behind a pause only."""
+    """Seconds of other streams between a packet and the one before it, by packet number; only for
+    packets after a gap."""
     has_fields: bool = False
     """Whether any picture is coded as two fields, in one packet or in two."""
     is_truncated: bool = False
@@ -306,7 +306,7 @@ class PacketTable:
             del column[1:]
 
     def is_hidden(self, number: int) -> bool:
-        """Return whether a packet's picture is never shown."""
+        """Return whether a packet's picture is never displayed."""
         return bool(self.flags[number] & _HIDDEN)
 
     def is_second_field(self, number: int) -> bool:
@@ -314,7 +314,7 @@ class PacketTable:
         return number < len(self) and bool(self.flags[number] & _SECOND)
 
     def picture_duration(self, number: int) -> int:
-        """Return how long a picture lasts that begins with a packet; 0 if it is not stated."""
+        """Return the duration of the picture that begins with a packet; 0 if it is not stated."""
         stated, second = self.duration[number], number + 1
         if not self.is_second_field(second) or NO_TIME in (self.pts[number], self.pts[second]):
             return stated
@@ -326,16 +326,16 @@ class PacketTable:
 def read_packets(
     container: InputContainer, stream: VideoStream, *, display_name: str, every_stream: bool = False
 ) -> Iterator[Packet[VideoStream] | None]:
-    """Yield a stream's packets until the file ends, stepping over what cannot be read.
+    """Yield a stream's packets until the file ends, skipping unreadable data.
 
     Args:
-        container: positioned where reading shall begin.
-        stream: the wanted stream.
-        display_name: the file's name for messages.
-        every_stream: also yield the packets of other streams.
+        container: container, positioned at the first packet to read.
+        stream: stream to read.
+        display_name: name of the file in messages.
+        every_stream: whether to yield the packets of other streams too.
 
     Yields:
-        Packets; None, once and last, if reading ended in an error.
+        Packets; finally None if reading ended in an error.
     """
     errors = 0
     while errors < _MAX_READ_ERRORS:
@@ -351,7 +351,7 @@ def read_packets(
         except av.error.FFmpegError:
             errors += 1
         except IndexError:
-            # PyAV 18 ends so, after the last packet, where a stream first appears in mid-file.
+            # PyAV 18 raises this after the last packet if a stream first appears in mid-file.
             return
     yield None
 
@@ -359,29 +359,29 @@ def read_packets(
 def read_packet_table(
     container: InputContainer, stream: VideoStream, spec: SourceSpec, heartbeat: Callable[[], None]
 ) -> PacketTable:
-    """Read every packet of a stream once and notes its facts.
+    """Read every packet of a stream once and tabulate its properties.
 
     Args:
-        container: freshly opened.
-        stream: the chosen video stream.
-        spec: names the file and its limits.
-        heartbeat: called often; may raise to stop.
+        container: freshly opened container.
+        stream: chosen video stream.
+        spec: open input and its limits.
+        heartbeat: callback that is called often; may raise to stop.
 
     Raises:
         MediaError: if there are too many packets or they are encrypted.
     """
     table = PacketTable()
     codec = stream.codec_context.codec.canonical_name
-    headers_tell_all = spec.kind == "mov"
-    if headers_tell_all:
-        # Other streams need not be read: the header says how long they are.
+    has_full_header = spec.kind == "mov"
+    if has_full_header:
+        # Other streams need not be read: the header states their durations.
         for other in container.streams:
             if other.index != stream.index:
                 other.discard = Discard.all
     fields, others = _FieldPairs(stream, spec), _OtherStreams(container, stream)
     count = 0
     for packet in read_packets(
-        container, stream, display_name=spec.display_name, every_stream=not headers_tell_all
+        container, stream, display_name=spec.display_name, every_stream=not has_full_header
     ):
         if packet is None:
             table.is_truncated = True
@@ -398,10 +398,10 @@ def read_packet_table(
         if packet.stream_index != stream.index:
             others.note(table, packet)
             continue
-        others.note_pause(table, packet)
+        others.note_gap(table, packet)
         if not len(table) and packet.has_sidedata("encryption_info"):
             raise encrypted_error(spec.display_name)
-        # An empty packet says "the same picture again"; given to a decoder it would end the stream.
+        # An empty packet repeats the picture; given to a decoder it would end the stream.
         hidden = packet.is_discard or not packet.size or not _is_displayed(codec, packet)
         # A picture of a GIF or PNG paints over the one before, whatever its key flag says.
         key = packet.is_keyframe and (codec not in ("gif", "apng") or not len(table))
@@ -425,7 +425,7 @@ class _FieldPairs:
         extradata = bytes(context.extradata or b"")
         codec = context.codec.canonical_name
         self._reader: FieldReader | None = None
-        if spec.kind not in IMAGE_KINDS:  # Small pictures behind a photo are no fields of it.
+        if spec.kind not in IMAGE_KINDS:  # Small pictures after a photo are not fields of it.
             self._reader = field_reader(codec, extradata, height_px=context.height)
         self._first: Field | None = None
 
@@ -435,7 +435,7 @@ class _FieldPairs:
         return self._reader is not None and self._reader.has_fields
 
     def note(self, table: PacketTable, packet: Packet[VideoStream]) -> None:
-        """Make the last packet a part of the picture before it, if it holds its second field."""
+        """Merge the last packet into the picture before it if it holds its second field."""
         if self._reader is None or not packet.size:
             return
         field = self._reader.read(memoryview(packet), is_key=packet.is_keyframe)
@@ -452,31 +452,31 @@ class _OtherStreams:
 
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
         self._bases = {each.index: each.time_base or Fraction(0) for each in container.streams}
-        self._pause = int(_PAUSE_S / (stream.time_base or Fraction(1, 1000)))
+        self._min_gap = int(_MIN_GAP_S / (stream.time_base or Fraction(1, 1000)))
         self._covered: dict[int, int] = {}
 
     def note(self, table: PacketTable, packet: Packet[VideoStream]) -> None:
-        """Take a packet of another stream."""
+        """Record a packet of another stream."""
         if packet.pts is not None and packet.time_base:
             duration = packet.duration or 0
             table.other_end = max(table.other_end, (packet.pts + duration) * packet.time_base)
             number = packet.stream_index
             self._covered[number] = self._covered.get(number, 0) + duration
 
-    def note_pause(self, table: PacketTable, packet: Packet[VideoStream]) -> None:
-        """Take the next packet of the video, before it is in the table."""
+    def note_gap(self, table: PacketTable, packet: Packet[VideoStream]) -> None:
+        """Record a gap before the next packet of the video, which is not in the table yet."""
         if not self._covered:
             return
-        if len(table) and packet.dts is not None and packet.dts - table.dts[-1] > self._pause:
+        if len(table) and packet.dts is not None and packet.dts - table.dts[-1] > self._min_gap:
             seconds = [n * self._bases.get(i, Fraction(0)) for i, n in self._covered.items()]
             table.others_before[len(table)] = max(seconds)
         self._covered.clear()
 
 
 def _padding(codec: str, packet: Packet[VideoStream]) -> int:
-    """Count the bytes of filler data at the end of a packet.
+    """Return the number of filler bytes at the end of a packet.
 
-    Streams of a constant bit rate are filled up with it (ITU-T H.264, section 7.3.2.7; H.265,
+    Streams of a constant bit rate are padded with them (ITU-T H.264, section 7.3.2.7; H.265,
     section 7.3.2.8): bytes of ones, and a last one that ends the unit. No picture data ends so,
     but for a byte or two.
     """
@@ -489,7 +489,7 @@ def _padding(codec: str, packet: Packet[VideoStream]) -> int:
 
 
 def _is_displayed(codec: str, packet: Packet[VideoStream]) -> bool:
-    """Read from VP8 and VP9 data whether the packet shows a picture or only stores one."""
+    """Return whether a VP8 or VP9 packet displays a picture, not only stores one."""
     if codec not in ("vp8", "vp9") or packet.size < 2:
         return True
     data = memoryview(packet)
@@ -497,7 +497,7 @@ def _is_displayed(codec: str, packet: Packet[VideoStream]) -> bool:
     if codec == "vp8":
         return bool(first & 0x10)  # RFC 6386, section 9.1: show_frame
     if data[-1] & 0xE0 == 0xC0:
-        return True  # A superframe: hidden pictures and the shown one travel together.
+        return True  # A superframe: hidden pictures and the displayed one in one packet.
     # VP9 bitstream, section 6.2: marker (2 bits), profile (2, one more for profile 3),
     # show_existing_frame, frame_type, show_frame; the highest bit comes first.
     bits = f"{first:08b}{data[1]:08b}"[5 if first & 0x30 == 0x30 else 4 :]

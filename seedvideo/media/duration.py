@@ -34,11 +34,11 @@ _HEAD_BYTES: Final = 1 << 14
 
 
 def stated_bytes(descriptor: int, kind: str) -> int:
-    """Return the size of the file as its header states it, or 0 where it does not.
+    """Return the file size that the header states, in bytes; 0 if it states none.
 
     Args:
-        descriptor: the open file.
-        kind: what its first bytes say.
+        descriptor: open file.
+        kind: kind of the file, by its signature.
     """
     if kind not in _READERS:
         return 0
@@ -46,7 +46,7 @@ def stated_bytes(descriptor: int, kind: str) -> int:
 
 
 def _avi_bytes(head: bytes) -> int:
-    # Files above 1 GiB are made of several such parts; the first is missing nothing then.
+    # Files above 1 GiB consist of several such parts; only the first is checked.
     return 8 + int.from_bytes(head[4:8], "little")
 
 
@@ -76,20 +76,20 @@ _DURATION_ELEMENT: Final = re.compile(b"\x44\x89[\x84\x88]")
 
 
 def stated_duration(stream: Stream) -> Fraction | None:
-    """Return how many seconds a stream lasts, as the header says."""
+    """Return the duration of a stream in seconds, as the header states it."""
     if stream.duration is None or stream.time_base is None:
         return None
     return stream.duration * stream.time_base
 
 
 def longest_other_stream(container: InputContainer, stream: VideoStream) -> Fraction:
-    """Return how many seconds the longest other stream lasts, as the header says."""
+    """Return the duration of the longest other stream in seconds, as the header states it."""
     others = [stated_duration(each) for each in container.streams if each is not stream]
     return max((each for each in others if each is not None), default=Fraction(0))
 
 
 def last_byte(stream: VideoStream) -> int:
-    """Return where the last packet ends that the header knows of."""
+    """Return the end offset of the last packet in the header's index; 0 without an index."""
     entries = stream.index_entries
     return max((e.pos + e.size for e in entries[-64:]), default=0) if len(entries) else 0
 
@@ -97,14 +97,14 @@ def last_byte(stream: VideoStream) -> int:
 def stated_end(
     container: InputContainer, stream: VideoStream, table: PacketTable, spec: SourceSpec
 ) -> Fraction | None:
-    """Return when the container says that the video ends, in seconds of its clock.
+    """Return the end of the video that the container states, in seconds of its clock.
 
-    None where it says nothing of it, or where the file is cut off: it speaks of the whole file.
+    None if it states none, or if the file is truncated: the value is for the complete file.
     """
     if table.is_truncated or stated_bytes(spec.descriptor, spec.kind) > spec.size_bytes:
         return None
     if spec.kind == "avi":
-        return stated_duration(stream)  # Chunks without data behind the last picture count there.
+        return stated_duration(stream)  # Empty chunks after the last picture count there.
     if spec.kind == "matroska":
         tag = _DURATION_TAG.fullmatch(stream.metadata.get("DURATION", ""))
         if tag is not None:
@@ -120,7 +120,7 @@ def stated_end(
 
 
 def _track_end(spec: SourceSpec, track: int) -> Fraction | None:
-    """Return when a track of MP4 ends as it is presented; FFmpeg counts by decoding times.
+    """Return the presentation end of an MP4 track; FFmpeg counts by decoding times.
 
     Reads the headers of the movie and of its tracks (ISO/IEC 14496-12, sections 8.2.2 and 8.3.2).
     """
@@ -128,12 +128,12 @@ def _track_end(spec: SourceSpec, track: int) -> Fraction | None:
     movie = find_child(file, file_box(spec.size_bytes), b"moov")
     if movie is None:
         return None
-    ticks_a_second, end = 0, 0
+    ticks_per_second, end = 0, 0
     for box in iter_boxes(file, movie):
         if box.kind == b"mvhd":
             head = file.read(box.first, 24)
-            ticks_a_second = int.from_bytes(head[20:24] if head[:1] == b"\1" else head[12:16])
+            ticks_per_second = int.from_bytes(head[20:24] if head[:1] == b"\1" else head[12:16])
         elif box.kind == b"trak":
             header = read_track_header(file, box)
             end = header.duration if header is not None and header.number == track else end
-    return Fraction(end, ticks_a_second) if end and ticks_a_second else None
+    return Fraction(end, ticks_per_second) if end and ticks_per_second else None

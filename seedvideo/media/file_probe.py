@@ -63,7 +63,7 @@ _RATE: Final = re.compile(rb" F([1-9]\d*):([1-9]\d*)(?= |$)")
 
 
 def states_frame_rate(descriptor: int) -> bool:
-    """Return whether the header states a frame rate; FFmpeg assumes 25 where it does not."""
+    """Return whether a YUV4MPEG2 header states a frame rate; FFmpeg assumes 25 otherwise."""
     header, _, _ = os.pread(descriptor, _HEADER_BYTES, 0).partition(b"\n")
     return _RATE.search(header) is not None
 
@@ -90,11 +90,12 @@ _TRANSFERS: Final = {
 
 _PROGRESSIVE_FIELD_ORDERS: Final = (0, 1)
 _MAX_PACKETS_BEFORE_FIRST_FRAME: Final = 600
+"""Packets to decode before the search for a first picture ends: 20 s at 30 fps; empirical."""
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """A file that is ready to be decoded."""
+    """Result of a probe: everything that a decoder needs."""
 
     info: MediaInfo
     index: Index
@@ -104,18 +105,18 @@ class ProbeResult:
 
 
 def probe_file(spec: SourceSpec, heartbeat: Callable[[], None]) -> ProbeResult:
-    """Open a file, reads its packets and its first picture.
+    """Open a file and read its packets and its first picture.
 
     Args:
-        spec: the open file and its limits.
-        heartbeat: called often; may raise to stop.
+        spec: open input and its limits.
+        heartbeat: callback that is called often; may raise to stop.
 
     Raises:
-        MediaError: if the file is not a video that may be used.
+        MediaError: if the file is not a usable video.
     """
     layout = StillLayout()
     if spec.kind in (*IMAGE_KINDS, "apng"):
-        # Of a picture over its bound FFmpeg says nothing, not even the size.
+        # FFmpeg reports nothing of an oversized picture, not even the size.
         check_size(*read_photo_size(spec.descriptor), spec)
         layout = inspect_still(
             spec.descriptor,
@@ -137,12 +138,12 @@ def probe_file(spec: SourceSpec, heartbeat: Callable[[], None]) -> ProbeResult:
     is_image = len(index.times) == 1 and (
         spec.kind in (*IMAGE_KINDS, "gif", "apng") or header.is_heif
     )
-    # The decoder paints over damage in a JPEG file silently, unless it is told to fail.
+    # Without strict error detection, the decoder conceals damage in a JPEG file silently.
     is_strict = is_image and spec.kind == "jpeg"
     with ExitStack() as stack:
         stream, first = _decode_first(stack, index, spec, heartbeat, is_strict=is_strict)
-        is_painted = first is None and is_strict
-        if is_painted:
+        is_concealed = first is None and is_strict
+        if is_concealed:
             stream, first = _decode_first(stack, index, spec, heartbeat)
         if is_image and first is None:
             raise _no_picture_error(spec, is_cut=is_cut)
@@ -153,7 +154,7 @@ def probe_file(spec: SourceSpec, heartbeat: Callable[[], None]) -> ProbeResult:
             *layout.warnings,
         ]
         if is_image:
-            found += _damage_warnings(first, is_painted=is_painted, is_cut=is_cut)
+            found += _damage_warnings(first, is_concealed=is_concealed, is_cut=is_cut)
         part = find_visible_area(stream, first, spec, is_item=header.is_heif and is_image)
         found += part.warnings
         info = _info(
@@ -165,7 +166,7 @@ def probe_file(spec: SourceSpec, heartbeat: Callable[[], None]) -> ProbeResult:
 
 @dataclass(frozen=True)
 class _Header:
-    """What the header claims, kept for comparison."""
+    """Values that the header states, for comparison with the packets."""
 
     container: str
     is_heif: bool
@@ -216,7 +217,7 @@ def _index(
         raw = not states_frame_rate(spec.descriptor)
     is_still = spec.kind in IMAGE_KINDS and not (is_sequence and len(table) > 1)
     if is_still:
-        table.keep_first()  # What lies behind a picture is not part of it.
+        table.keep_first()  # Data after the picture is not part of it.
     elif spec.kind in IMAGE_KINDS:
         raw = True
     return build_index(
@@ -234,7 +235,7 @@ def _index(
 
 
 def _is_file_truncated(header: _Header, table: PacketTable, spec: SourceSpec) -> bool:
-    """Return whether the file ends before its last frame does."""
+    """Return whether the file ends inside its last frame."""
     if table.is_truncated:
         return True
     if spec.kind == "mov":
@@ -254,7 +255,7 @@ def _decode_first(
     *,
     is_strict: bool = False,
 ) -> tuple[VideoStream, VideoFrame | None]:
-    """Open the file until the stack closes it; returns its stream and first picture, if any."""
+    """Open the file until the stack closes it; return its stream and first picture, if any."""
     container = stack.enter_context(open_container(spec))
     stream = choose_stream(container, spec)
     prepare_decoder(stream, spec, is_strict=is_strict)
@@ -280,9 +281,9 @@ def _no_picture_error(spec: SourceSpec, *, is_cut: bool) -> MediaError:
 
 
 def _damage_warnings(
-    first: VideoFrame | None, *, is_painted: bool, is_cut: bool
+    first: VideoFrame | None, *, is_concealed: bool, is_cut: bool
 ) -> list[MediaWarning]:
-    if is_cut or not (is_painted or (first is not None and first.is_corrupt)):
+    if is_cut or not (is_concealed or (first is not None and first.is_corrupt)):
         return []
     message = "parts of the picture could not be decoded and were filled in"
     return [MediaWarning("media.damaged", message)]
@@ -295,17 +296,17 @@ def first_picture(
     spec: SourceSpec,
     heartbeat: Callable[[], None],
 ) -> VideoFrame | None:
-    """Decode the first picture of a stream; None if there is none.
+    """Decode the first picture of a stream; return None if none can be decoded.
 
     Args:
-        container: freshly opened.
-        stream: the chosen one, its decoder set up.
-        index: of the stream.
-        spec: the open file.
-        heartbeat: called often; may raise to stop.
+        container: freshly opened container.
+        stream: chosen stream with a configured decoder.
+        index: index of the stream.
+        spec: open input.
+        heartbeat: callback that is called often; may raise to stop.
     """
     first_key = index.keyframe_packets[0]
-    # Of a still picture's file the index holds the first packet only.
+    # The index of a still image holds the first packet only.
     end = min(len(index.frame_of_packet), first_key + _MAX_PACKETS_BEFORE_FIRST_FRAME + 1)
     for number, packet in enumerate(
         read_packets(container, stream, display_name=spec.display_name)
@@ -386,7 +387,7 @@ def _average_rate(stream: VideoStream, index: Index, *, is_vfr: bool) -> Fractio
     span = (index.times[-1] - index.times[0]) * index.time_base
     measured = (len(index.times) - 1) / span
     stated = stream.average_rate
-    # Rounded times hide the exact rate (30000/1001) that the header may still know.
+    # Rounded times hide the exact rate (30000/1001), which the header may still state.
     if not is_vfr and stated and abs(measured / stated - 1) < Fraction(1, 100):
         return stated
     return measured
@@ -408,7 +409,7 @@ def _header_warnings(
         found.append(MediaWarning("media.truncated", f"the file is truncated; {left}"))
     if is_image or header.container in FORMATS_WITHOUT_DURATION:
         return found
-    # A file lasts as long as its longest stream, be it one without pictures.
+    # A file lasts as long as its longest stream, even one without pictures.
     others_end = table.other_end - index.start * index.time_base
     longest = max(index.duration, header.others_duration, others_end)
     # Headers often count by decoding times, which lag by a few frames, or estimate.
@@ -450,11 +451,11 @@ def _picture_warnings(
         found.append(MediaWarning("media.hdr", message))
     order = stream.codec_context.field_order
     codec = stream.codec_context.codec.canonical_name
-    # A PNG picture that comes in seven passes is called interlaced too, and has no fields.
+    # A PNG picture in seven passes is called interlaced too, but has no fields.
     is_png = codec in ("png", "apng")
     is_interlaced = first is not None and first.interlaced_frame and not is_png
     if is_interlaced and codec == "hevc":
-        # What HEVC codes as a frame of two fields, FFmpeg does not call interlaced.
+        # FFmpeg does not call an HEVC frame of two fields interlaced.
         message = "interlaced; each field is a separate picture of half the height"
         found.append(MediaWarning("media.interlaced", message))
     elif is_interlaced or has_fields or order not in _PROGRESSIVE_FIELD_ORDERS:

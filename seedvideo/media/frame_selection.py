@@ -41,19 +41,19 @@ from seedvideo.media.index import Index
 from seedvideo.media.resize import Resizer
 
 _MAX_OVERLAP_PACKETS: Final = 16
-"""Packets that may be decoded twice so that two runs stay apart.
+"""Maximum packets decoded twice so that two runs stay separate.
 
-Where groups of pictures are open, the pictures shown before a keyframe are stored behind it, and
-need both it and the group before. They are few: as many as an encoder reorders.
+In open GOPs the pictures presented before a keyframe are stored after it, and refer both to it and
+to the GOP before. They are few: as many as an encoder reorders.
 """
 
 _MAX_RUN_PACKETS: Final = 250
-"""Packets from which a run of looks ends at the next keyframe: some seconds of video."""
+"""Frames after which a run of thumbnails ends at the next keyframe: some seconds of video."""
 
 
 @dataclass(frozen=True)
 class PacketRun:
-    """Packets ``[first, end)`` to decode in one go; the first one is a keyframe.
+    """Packets ``[first, end)`` to decode together; the first one is a keyframe.
 
     ``frame_kinds`` says which pictures among them the decoder may leave out. Frames from
     ``end_frame`` on are yielded by the next run. ``asked`` counts the frame requests, or spans,
@@ -70,14 +70,14 @@ class PacketRun:
 def plan_runs(
     index: Index, wanted: Sequence[int], *, strategy: Strategy, spare: int
 ) -> list[PacketRun]:
-    """Plan which packets are decoded for the wanted ranks.
+    """Plan the packet runs for requested frames.
 
     Args:
-        index: of the stream.
-        wanted: ranks, rising.
-        strategy: ``sequential`` gives one run from the first keyframe on.
-        spare: packets to decode behind a picture where the index does not know of fields. Where it
-            does, half a picture at the end could keep a decoder from giving the one before.
+        index: index of the stream.
+        wanted: frame indices, rising.
+        strategy: ``sequential`` yields one run from the first keyframe on.
+        spare: packets to decode after a picture if the index knows of no fields. With fields, half
+            a picture at the end could keep a decoder from returning the one before.
     """
     if index.has_no_timestamps:
         return [PacketRun(index.keyframe_packets[0], UNBOUNDED, asked=len(wanted))]
@@ -97,14 +97,14 @@ def plan_runs(
 
 
 def split_spans(index: Index, spans: Sequence[ThumbnailSpan]) -> list[ThumbnailSpan]:
-    """Cut long spans of looks at keyframes, so that their runs can be shared.
+    """Split long thumbnail spans at keyframes, so that several processes can decode their runs.
 
     Args:
-        index: of the stream.
-        spans: by rising ranks, not overlapping.
+        index: index of the stream.
+        spans: spans with rising frame indices, not overlapping.
 
     Returns:
-        The parts; without spans that want keyframes where there is none.
+        The parts; without spans of keyframes that contain no keyframe.
     """
     if index.has_no_timestamps:
         return list(spans)
@@ -126,15 +126,15 @@ def split_spans(index: Index, spans: Sequence[ThumbnailSpan]) -> list[ThumbnailS
 
 
 def plan_thumbnail_runs(index: Index, spans: Sequence[ThumbnailSpan]) -> list[PacketRun]:
-    """Plan which packets are decoded to look at spans of frames.
+    """Plan the packet runs for thumbnail spans.
 
     Args:
-        index: of the stream.
-        spans: by rising ranks, not overlapping.
+        index: index of the stream.
+        spans: spans with rising frame indices, not overlapping.
     """
     if not spans:
         return []
-    if index.has_no_timestamps:  # Counting works only if no picture is left out.
+    if index.has_no_timestamps:  # Counting works only if no picture is skipped.
         return [PacketRun(index.keyframe_packets[0], UNBOUNDED, asked=len(spans))]
     keyframes_by_frame = sorted((index.frame_of_packet[key], key) for key in index.keyframe_packets)
     runs: list[PacketRun] = []
@@ -149,7 +149,7 @@ def plan_thumbnail_runs(index: Index, spans: Sequence[ThumbnailSpan]) -> list[Pa
 
 
 def _add(runs: list[PacketRun], run: PacketRun) -> None:
-    """Join a run to the last one where that spares more than a few packets."""
+    """Append a run, or merge it with the last one where that saves more than a few packets."""
     before = runs[-1] if runs else None
     if before is None or before.end <= run.first:
         runs.append(run)
@@ -164,12 +164,12 @@ def _add(runs: list[PacketRun], run: PacketRun) -> None:
         return
     frame_kinds = max(before.frame_kinds, run.frame_kinds, key=FRAME_KINDS.index)
     end = max(before.end, run.end)
-    first = min(before.first, run.first)  # A time that is wrong can lead back.
+    first = min(before.first, run.first)  # A wrong timestamp can lead back.
     runs[-1] = PacketRun(first, end, frame_kinds, asked=before.asked + run.asked)
 
 
 def _next_key(index: Index, packet: int) -> int:
-    """Return the number of the first keyframe behind a packet."""
+    """Return the packet number of the next keyframe after a packet."""
     i = bisect_left(index.keyframe_packets, packet + 1)
     return index.keyframe_packets[i] if i < len(index.keyframe_packets) else len(index.packet_times)
 
@@ -182,13 +182,13 @@ def _runs_of(
             bisect_left(keyframes_by_frame, (frame_index, -1))
             for frame_index in (span.first, span.end)
         )
-        # A keyframe next to another is not joined to it: each is decoded alone.
+        # Adjacent keyframes are not merged: each is decoded alone.
         return [
             PacketRun(key, index.end_of(key), "keys", asked=int(i == 0))
             for i, (_, key) in enumerate(keyframes_by_frame[first:end])
         ]
     last = max(index.packet_of_frame[span.first : span.end])
-    # One packet more than wanted: a picture may be stored as two without the index knowing.
+    # One extra packet: a picture may be stored as two that the index does not pair.
     end = index.end_of(last) if index.has_fields else last + 2
     end = min(end, _next_key(index, last))
     return [PacketRun(index.keyframe_before(span.first), end, span.frame_kinds)]
@@ -197,29 +197,29 @@ def _runs_of(
 IndexedFrame: TypeAlias = tuple[int, VideoFrame]
 
 _MAX_HELD_FRAMES: Final = 16
-"""Frames for which a missing one is waited for: more are never put in another order."""
+"""Maximum frames held back for a missing one: decoders reorder no more."""
 
 
 class NoEarlierFrame(Exception):
-    """A wanted frame is lost, and its run gave none before it; one must be looked for."""
+    """A requested frame is lost, and its run has no frame before it."""
 
 
 class FrameMatcher:
     """Assignment of decoded frames, run after run, to frame requests.
 
-    A wanted frame that was passed by is lost: the frame before it in its run stands in.
+    A requested frame that was skipped over is lost: the frame before it in its run replaces it.
 
     Args:
-        wanted: by rising rank.
-        resizer: makes pictures of frames.
-        on_loss: called before a frame counts as lost; may raise.
+        wanted: requests with rising frame indices.
+        resizer: converts frames to pictures.
+        on_loss: callback before a frame counts as lost; may raise.
     """
 
     def __init__(
         self, wanted: Sequence[FrameRequest], resizer: Resizer, on_loss: Callable[[], None]
     ) -> None:
         self.lost = 0
-        """Wanted frames that a neighbour stood in for."""
+        """Number of requested frames that a neighbour replaced."""
         self._on_loss = on_loss
         self._wanted = wanted
         self._next = 0
@@ -232,7 +232,7 @@ class FrameMatcher:
 
     @property
     def pending(self) -> Sequence[FrameRequest]:
-        """What has not been delivered yet."""
+        """Requests that have not been delivered yet."""
         return self._wanted[self._next :]
 
     @property
@@ -242,11 +242,11 @@ class FrameMatcher:
 
     @property
     def run_done(self) -> bool:
-        """Whether everything that the run was for has been delivered."""
+        """Whether all requests of the run have been delivered."""
         return self._next == self._run_end
 
     def set_substitute(self, found: IndexedFrame) -> None:
-        """Take the frame that stands in where the run gives none before a lost one."""
+        """Set the frame that replaces a lost one if the run yields none before it."""
         self._found = found
 
     def start_run(self, asked: int) -> None:
@@ -254,30 +254,30 @@ class FrameMatcher:
         self._run_end = self._next + asked
 
     def restart_run(self) -> None:
-        """Begin the run, or begins it again for what is left of it."""
+        """Begin the run, or begin it again for its remaining requests."""
         self._before = None
         self._held.clear()
         self._substitute, self._found = self._found, None
 
     def has_passed(self, frame_index: int) -> bool:
-        """Return whether a wanted frame has been passed by when this one comes."""
+        """Return whether a requested frame precedes this one and has not been delivered."""
         return not self.run_done and self._wanted[self._next].frame_index < frame_index
 
     def push(self, frame_index: int, frame: VideoFrame) -> Iterator[Picture]:
-        """Take the next frame of the run, and delivers what it settles.
+        """Take the next frame of the run, and deliver the requests that it decides.
 
         Raises:
-            NoEarlierFrame: as it says.
+            NoEarlierFrame: if a lost frame has no replacement in this run.
         """
         insort(self._held, (frame_index, frame), key=itemgetter(0))
         while self._held and (not self._is_pending() or len(self._held) > _MAX_HELD_FRAMES):
             yield from self._settle(*self._held.pop(0))
 
     def finish(self) -> Iterator[Picture]:
-        """Deliver what lies behind the last frame of the run that could be decoded.
+        """Deliver the requests after the last decodable frame of the run.
 
         Raises:
-            NoEarlierFrame: as it says.
+            NoEarlierFrame: if a lost frame has no replacement in this run.
         """
         while self._held:
             yield from self._settle(*self._held.pop(0))
@@ -285,9 +285,9 @@ class FrameMatcher:
             yield self._deliver_lost()
 
     def _is_pending(self) -> bool:
-        """Whether a wanted frame is missing that may still come.
+        """Return whether a missing requested frame may still come.
 
-        Frames come by rising rank but where times are wrong, and then not far from their places.
+        Frames come in rising order unless times are wrong, and then close to their positions.
         """
         return self.has_passed(self._held[0][0])
 
@@ -316,25 +316,25 @@ class FrameMatcher:
 
 
 CODECS: Final = ("h264", "hevc")
-"""Those in which something may be left out."""
+"""Codecs in which non-reference pictures may be skipped."""
 _START: Final = b"\x00\x00\x01"
 
 # ITU-T H.265, tables 7-1 and section 7.4.2.2.
 _MIN_NON_SLICE_TYPE: Final = 32
 _MAX_NON_REFERENCE_TYPE: Final = 14
 _TOP_LAYER: Final = 7
-"""Above every temporal layer that there can be."""
+"""Above every possible temporal layer."""
 
 _MAX_REORDERED: Final = 16
-"""Pictures that a decoder keeps to put them in order, at most (H.264, H.265: annex A)."""
+"""Maximum pictures that a decoder holds for reordering (H.264, H.265: annex A)."""
 
 
 class CannotSkip(Exception):
-    """Something may refer to what was left out; the pass must go on with everything decoded."""
+    """A picture may refer to a skipped one; the pass must continue without skipping."""
 
 
 class TemporalLayerFound(CannotSkip):
-    """A temporal layer above those that were known; pictures below it may be needed."""
+    """A temporal layer above the known ones; pictures below it may be needed."""
 
     def __init__(self, layer: int) -> None:
         super().__init__(layer)
@@ -342,17 +342,17 @@ class TemporalLayerFound(CannotSkip):
 
 
 class InterlacedFieldsFound(CannotSkip):
-    """A picture is made of two fields, each of which may be stored by itself."""
+    """A picture consists of two fields, each of which may be stored separately."""
 
 
 class NonRefSkipper:
-    """Return for each packet of a pass whether the decoder may leave its picture out.
+    """Decision for each packet of a pass whether the decoder may skip its picture.
 
     Args:
-        stream: the one that is decoded.
-        index: of the stream.
-        wanted: ranks of the frames that must come out.
-        top_layer: highest temporal layer that is known of; what lies below is never left out.
+        stream: stream that is decoded.
+        index: index of the stream.
+        wanted: indices of the frames that must be decoded.
+        top_layer: highest known temporal layer; pictures of lower layers are never skipped.
     """
 
     def __init__(
@@ -361,7 +361,7 @@ class NonRefSkipper:
         context = stream.codec_context
         self._index = index
         codec = context.codec.canonical_name
-        # Where frames are known by their count, each of them must come out.
+        # If frames are identified by their count, each of them must be decoded.
         self._works = codec in CODECS and not index.has_no_timestamps
         self._has_layers = codec == "hevc"
         self._length_bytes = _length_bytes(context.extradata or b"") if self._has_layers else 0
@@ -374,14 +374,14 @@ class NonRefSkipper:
     def reorder_safe(
         self, frames: Iterator[tuple[int, VideoFrame]], run: PacketRun
     ) -> Iterator[tuple[int, VideoFrame]]:
-        """Hold each frame of a run back until all that it may refer to has been looked at.
+        """Hold back each frame of a run until all frames that it may refer to have been checked.
 
-        A picture between two others comes out before the later one, which may be damaged. Where
-        times are wrong the later one may never come: no more are held than can be reordered.
+        A bidirectional picture is output before the later one it refers to, which may be damaged.
+        If times are wrong the later one may never come: no more are held than can be reordered.
 
         Args:
-            frames: with their ranks, rising.
-            run: refers to nothing before it.
+            frames: pairs of frame index and frame, rising.
+            run: run, which refers to nothing before it.
         """
         self._lowest_skipped_layer = _TOP_LAYER
         if not self._works:
@@ -399,13 +399,13 @@ class NonRefSkipper:
         yield from held
 
     def can_skip(self, packet: Packet[VideoStream]) -> bool:
-        """Return whether a packet's picture may be left out if no other refers to it.
+        """Return whether a packet's picture may be skipped if no other refers to it.
 
         Args:
-            packet: with its number as its time.
+            packet: packet with its number as its time.
 
         Raises:
-            CannotSkip: if it may refer to one that was left out.
+            CannotSkip: if it may refer to a skipped picture.
         """
         if not self._works:
             return False
@@ -423,11 +423,11 @@ class NonRefSkipper:
         return True
 
     def check_frame(self, frame: VideoFrame) -> None:
-        """Looks at a frame that has come out.
+        """Check a decoded frame.
 
         Raises:
-            CannotSkip: if it is damaged, as the frames that repair it may have been skipped, or if
-                it consists of two fields, one of which may have been skipped.
+            CannotSkip: if it is damaged, as frames that repair it may be skipped, or if it
+                has two fields, one of which may have been skipped.
         """
         if self._works and frame.interlaced_frame:
             raise InterlacedFieldsFound
@@ -436,15 +436,15 @@ class NonRefSkipper:
 
 
 def _length_bytes(extradata: bytes) -> int:
-    """Return how many bytes state the length of each unit; 0 where units begin with a mark."""
-    # ISO/IEC 14496-15, section 8.3.3.1: the box begins with its version, 1; a mark with zeros.
+    """Return the size of the length field of each unit; 0 if units begin with a start code."""
+    # ISO/IEC 14496-15, section 8.3.3.1: the box begins with its version, 1; a start code with 0.
     return (extradata[21] & 3) + 1 if len(extradata) > 21 and extradata[0] == 1 else 0
 
 
 def _first_slice(data: bytes, length_bytes: int) -> tuple[int, int]:
-    """Return kind and temporal layer of an HEVC packet's first slice.
+    """Return type and temporal layer of an HEVC packet's first slice.
 
-    What cannot be read counts as a picture of the top layer that others refer to.
+    An unreadable packet counts as a reference picture of the top layer.
     """
     for start in _units(data, length_bytes):
         if start + 1 < len(data):
@@ -455,7 +455,7 @@ def _first_slice(data: bytes, length_bytes: int) -> tuple[int, int]:
 
 
 def _units(data: bytes, length_bytes: int) -> Iterator[int]:
-    """Yield where the units of a packet begin."""
+    """Yield the offsets of the units of a packet."""
     i = 0
     if not length_bytes:
         while (mark := data.find(_START, i)) >= 0:

@@ -48,15 +48,15 @@ from seedvideo.media.index import Index
 from seedvideo.media.types import MediaWarning
 
 _MIN_SEEK_PACKETS: Final = 200
-"""Packets to step over from which a seek in the file is quicker than reading on."""
+"""Minimum packets to skip for which a seek is faster than reading on; measured."""
 
 
 class UnreliableSeek(Exception):
-    """A seek did not lead to where it should; the frames must be reached in another way."""
+    """A seek did not reach its target; the frames must be reached in another way."""
 
 
 class PacketCursor:
-    """A place in the file, counted in packets."""
+    """Position in the file, counted in packets."""
 
     def __init__(
         self, container: InputContainer, stream: VideoStream, table: PacketTable, display_name: str
@@ -67,15 +67,15 @@ class PacketCursor:
         self._display_name = display_name
         self._position = 0
         self._held: Packet[VideoStream] | None = None
-        # FFmpeg calls a packet damaged that holds half a picture; two in one are as good.
+        # FFmpeg calls a packet with half a picture damaged; two merged into one are accepted.
         self._joins_fields = stream.codec_context.codec.canonical_name == "mjpeg"
         self._reader = read_packets(container, stream, display_name=display_name)
 
     def seek_to(self, number: int, *, strategy: Strategy, heartbeat: Callable[[], None]) -> None:
-        """Move to a packet; back only by a seek.
+        """Move to a packet; backwards only by a seek.
 
         Raises:
-            UnreliableSeek: if it is not found.
+            UnreliableSeek: if the packet is not found.
         """
         distance = number - self._position
         least = {"seek": 1, "auto": _MIN_SEEK_PACKETS, "sequential": UNBOUNDED}[strategy]
@@ -89,7 +89,7 @@ class PacketCursor:
                 raise UnreliableSeek
 
     def packets(self, end: int) -> Iterator[Packet[VideoStream] | None]:
-        """Yield packets up to a number, numbered, then None to drain the decoder."""
+        """Yield packets up to a packet number, with their numbers as times, then None to drain."""
         while self._position < end:
             number = self._position
             packet = self._next()
@@ -120,10 +120,10 @@ class PacketCursor:
         return number < len(table) and (pts, packet.size) == (table.pts[number], table.size[number])
 
     def _seek(self, number: int, heartbeat: Callable[[], None]) -> None:
-        """Seek to a keyframe, so that this very packet is read next.
+        """Seek to a keyframe, so that this packet is read next.
 
         Raises:
-            UnreliableSeek: if it is not found.
+            UnreliableSeek: if the packet is not found.
         """
         table = self._table
         if table.pts[number] == NO_TIME:
@@ -137,7 +137,7 @@ class PacketCursor:
             raise UnreliableSeek from error
         self._reader = read_packets(self._container, self.stream, display_name=self._display_name)
         for packet in self._reader:
-            heartbeat()  # Some containers can only be read on from far before.
+            heartbeat()  # Some containers can only seek to a point far before.
             if packet is None:
                 break
             if packet.is_keyframe and self._matches(packet, number):
@@ -150,16 +150,16 @@ class PacketCursor:
 
 _PICTURES_IN_RESERVE: Final = 2
 _BYTES_PER_PIXEL: Final = 3
-"""At most, in the native formats that are common: 8 bits at 4:4:4, or 16 bits at 4:2:0."""
+"""Maximum of the common native formats: 8 bits at 4:4:4, or 16 bits at 4:2:0."""
 
 
 class GopDecoder:
     """Decoder of the packet runs of one file.
 
     Args:
-        spec: the file and its limits.
-        index: of its stream.
-        table: its packets.
+        spec: open input and its limits.
+        index: index of its stream.
+        table: packets of its stream.
     """
 
     def __init__(self, spec: SourceSpec, index: Index, table: PacketTable) -> None:
@@ -169,7 +169,7 @@ class GopDecoder:
         self._opened = ExitStack()
         self._cursor: PacketCursor | None = None
         self._skips_loop_filter = False
-        # Left in the middle of a run, a decoder would take its rest into the next one.
+        # A decoder stopped inside a run would carry frames over into the next one.
         self._is_clean = True
         self._size = self._header_size = (0, 0)
         self._top_layer = 0
@@ -199,10 +199,10 @@ class GopDecoder:
 
         Args:
             strategy: how to get from one run to the next.
-            heartbeat: called often; may raise to stop.
-            stats: counts as the pass goes on.
-            wanted: ranks; where given, frames that nobody needs may be missing.
-            skip_loop_filter: leave out the filter that smooths the edges of blocks.
+            heartbeat: callback that is called often; may raise to stop.
+            stats: statistics that the pass updates.
+            wanted: requested frame indices; if given, unneeded frames may be skipped.
+            skip_loop_filter: whether to skip the deblocking filter.
         """
         if strategy == "sequential" or self._index.has_no_timestamps:
             self.close()
@@ -214,13 +214,13 @@ class GopDecoder:
             self._skipper = NonRefSkipper(stream, self._index, wanted, top_layer=self._top_layer)
 
     def frames(self, run: PacketRun) -> Iterator[tuple[int, VideoFrame]]:
-        """Yield what a run gives: frames by rising rank, each with its rank.
+        """Yield the frames of a run with their frame indices, rising.
 
         Raises:
-            UnreliableSeek: if a seek did not lead to where it should.
-            CannotSkip: if something may refer to what was left out.
+            UnreliableSeek: if a seek did not reach its target.
+            CannotSkip: if a picture may refer to a skipped one.
             MediaError: if the file is too damaged.
-            DecodeError: if memory does not suffice.
+            DecodeError: if memory is exhausted.
         """
         self._damaged_before = self._stats.damaged_packets
         self._stats.errors_in_a_row = 0
@@ -231,13 +231,13 @@ class GopDecoder:
     def _decode_until_damage(
         self, run: PacketRun
     ) -> Generator[tuple[int, VideoFrame], None, int | None]:
-        """Yield what a run gives until it ends, or meets a keyframe behind damage.
+        """Yield the frames of a run until it ends, or reaches a keyframe after damage.
 
-        A decoder may believe what it read where the damage is, and take it for parameters of all
-        that follows. So the next group of pictures gets a new one.
+        A decoder may take damaged data for parameters of everything that follows. So the next GOP
+        gets a new decoder.
 
         Returns:
-            Number of the packet at which to go on.
+            Number of the packet at which to continue; None at the end.
         """
         cursor, skipper = self._ensure_open(skip_loop_filter=self._skips_loop_filter), self._skipper
         context = cursor.stream.codec_context
@@ -263,7 +263,7 @@ class GopDecoder:
         return self._resume
 
     def seek_is_uncertain(self, run: PacketRun) -> bool:
-        """Return whether a seek, not damage, may be why a frame of this run is missing."""
+        """Return whether a frame of this run may be missing because of a seek, not of damage."""
         undamaged = self._stats.damaged_packets == self._damaged_before
         return undamaged and self._has_jumped(run)
 
@@ -271,7 +271,7 @@ class GopDecoder:
         return self._strategy != "sequential" and run.first > self._index.keyframe_packets[0]
 
     def set_top_layer(self, layer: int) -> None:
-        """Keep pictures below a temporal layer in the passes to come."""
+        """Set the temporal layer below which later passes skip no pictures."""
         self._top_layer = layer
 
     def close(self) -> None:
@@ -280,10 +280,10 @@ class GopDecoder:
         self._opened.close()
 
     def check_memory(self) -> None:
-        """Tell a frame lost to damage from one lost to memory, of which FFmpeg may say nothing.
+        """Check that memory for more pictures is left: FFmpeg may lose frames without reporting it.
 
         Raises:
-            DecodeError: if there is no room for another picture.
+            DecodeError: if there is no memory for another picture.
         """
         try:
             bytearray(_PICTURES_IN_RESERVE * _BYTES_PER_PIXEL * self._size[0] * self._size[1])
@@ -291,7 +291,7 @@ class GopDecoder:
             raise out_of_memory_error(self._spec.display_name) from error
 
     def _ensure_open(self, *, skip_loop_filter: bool) -> PacketCursor:
-        """Return a place in the open file; how rough a decoder is cannot change once it runs."""
+        """Return the cursor of the open file; reopen it if the loop filter setting has changed."""
         if (
             self._cursor is not None
             and self._skips_loop_filter == skip_loop_filter
@@ -302,7 +302,7 @@ class GopDecoder:
         container = self._opened.enter_context(open_container(self._spec))
         stream = choose_stream(container, self._spec)
         prepare_decoder(stream, self._spec, skip_loop_filter=skip_loop_filter)
-        # As the header says; the decoder will say what the pictures have.
+        # As the header states it; decoded pictures give the actual size.
         self._header_size = (stream.codec_context.width, stream.codec_context.height)
         self._size = self._header_size
         self._skips_loop_filter, self._is_clean = skip_loop_filter, True
@@ -310,7 +310,7 @@ class GopDecoder:
         return self._cursor
 
     def _numbered(self, cursor: PacketCursor, run: PacketRun) -> Iterator[tuple[int, VideoFrame]]:
-        """Yield decoded frames and the numbers of their packets."""
+        """Yield decoded frames with the numbers of their packets."""
         stats, skipper = self._stats, self._skipper
         damaged_before = stats.damaged_packets
         for packet in cursor.packets(run.end):
@@ -322,7 +322,7 @@ class GopDecoder:
                 cursor.stream.codec_context.skip_frame = "NONREF" if may_be_left_out else "DEFAULT"
             frames = self._decode_packet(cursor.stream, packet)
             if skipper is not None and stats.damaged_packets > damaged_before:
-                self.check_memory()  # Now: a new pass begins with memory to spare.
+                self.check_memory()  # Before the new pass frees memory.
                 raise CannotSkip
             for frame in frames:
                 if (frame.width, frame.height) != self._size:
@@ -335,7 +335,7 @@ class GopDecoder:
                 return
 
     def _is_random_access_point(self, packet: Packet[VideoStream] | None, run: PacketRun) -> bool:
-        """Return whether decoding can begin anew with a packet, and notes it."""
+        """Return whether decoding can restart at a packet; if so, store its number."""
         number = None if packet is None else packet.pts
         if self._index.has_no_timestamps or number is None or number == run.first:
             return False
@@ -350,8 +350,8 @@ class GopDecoder:
     ) -> Iterator[tuple[int, VideoFrame]]:
         index, emitted = self._index, 0
         for number, frame in frames:
-            # Reordering holds back a few pictures at most; where fewer have come out, damage has
-            # eaten some, and the count must catch up.
+            # Reordering holds back a few pictures at most; if fewer were output, damage has removed
+            # some, and the count must catch up.
             emitted = max(emitted, index.frame_of_packet[number] - context.reorder_depth)
             if emitted < len(index.times):
                 yield emitted, frame
@@ -366,7 +366,7 @@ class GopDecoder:
         emitted, damaged_before = 0, stats.damaged_packets
         for number, frame in frames:
             if jumped and number == run.first and frame.pict_type != PictureType.I:
-                raise UnreliableSeek  # The file calls a keyframe what is none.
+                raise UnreliableSeek  # The file marks a packet as a keyframe that is not one.
             if index.packet_times[number] < first_time:
                 continue
             if skipper is not None:

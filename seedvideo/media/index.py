@@ -1,14 +1,14 @@
-"""From packets to presentation times: which frames a video shows, in which order and when.
+"""Frame index: presentation times and order of the frames, from packet timestamps.
 
-The rules, for streams whose times are not sound:
+Rules for streams with inconsistent timestamps:
 
-- A picture without a time gets its decoding time where the stream does not reorder pictures; else
-  it is left out if others have times (``media.missing_times``). Where no picture has a time but all
+- A picture without a time gets its decoding time if the stream does not reorder pictures; else it
+  is skipped if others have times (``media.missing_times``). Where no picture has a time but all
   have decoding times, those are the presentation times, in order.
 - Of pictures with the same time the first in the file is kept (``media.duplicate_times``).
-- Where an MPEG stream's clock jumps, as in joined recordings, what follows is moved so that it goes
-  on from there (``media.time_jump``): back by any step, forward from 10 s on. It is no jump where
-  the other streams fill the gap, or where frames are usually so far apart.
+- Where an MPEG stream's clock jumps, as in joined recordings, later times are shifted to follow on
+  (``media.time_jump``): back by any step, forward from 10 s on. A step is not a jump if the other
+  streams fill the gap, or if frames are usually that far apart.
 - Pictures before the first keyframe cannot be decoded; the stream's start stays where it is, so the
   first time is above zero (``media.late_start``).
 - The last frame ends where its packet or the container says. Where the spacing of frames changes,
@@ -34,42 +34,42 @@ from seedvideo.media.demuxer import NO_TIME, PacketTable
 from seedvideo.media.types import MediaWarning
 
 NOMINAL_DURATION: Final = Fraction(1, 25)
-"""Seconds that a lone picture without a duration counts as, as in FFmpeg."""
+"""Duration of a single picture without a stated one, in seconds, as in FFmpeg."""
 
 _MIN_FORWARD_JUMP_S: Final = Fraction(10)
-"""Seconds from which on a clock that is ahead has jumped, as in FFmpeg."""
+"""Minimum seconds by which a clock that is ahead has jumped, as in FFmpeg."""
 
 _MAX_USUAL_STEPS: Final = 4
-"""A step of the clock is no jump if it is at most so many times the usual one."""
+"""Maximum clock step that is not a jump, in usual steps; empirical."""
 
 _MANY_TICKS: Final = 8
-"""Ticks of a frame from which on two are a small part of it."""
+"""Ticks per frame from which two ticks are a small part of it."""
 
 _MIN_DURATION: Final = Fraction(1, 10_000)
-"""Seconds below which FFmpeg has made a duration up: a tick, where it does not know the rate."""
+"""Minimum stated duration in seconds; FFmpeg makes up shorter ones: a tick at an unknown rate."""
 
 
 @dataclass(frozen=True)
 class Index:
-    """Presentation order of one stream, as arrays of whole numbers: some bytes for each frame.
+    """Presentation order of one stream, as integer arrays: some bytes per frame.
 
     Args:
-        time_base: seconds of a tick.
-        start: the stream's own first time, in ticks.
+        time_base: seconds per tick.
+        start: first time of the stream, in ticks.
         times: presentation times in ticks, strictly increasing.
         packet_of_frame: number of the packet that holds each frame; in file order if
             ``has_no_timestamps``.
         frame_of_packet: index in ``times`` of each packet's picture, -1 if it is not presented; in
             file order if ``has_no_timestamps``.
-        packet_times: time of each packet in ticks, `NO_TIME` where it has none.
+        packet_times: time of each packet in ticks; `NO_TIME` if it has none.
         keyframe_packets: numbers of the packets at which decoding may begin, rising.
         is_variable: whether the spacing of frames changes by more than rounding.
         has_no_timestamps: whether packets have no presentation times, so that frames are identified
             by their order in the decoder's output only; seeking is impossible.
-        has_fields: some pictures are coded as two fields, of which the second may be in the packet
-            behind.
+        has_fields: whether some pictures are coded as two fields, the second of which may be in the
+            next packet.
         duration: seconds from ``start`` to the end of the last frame.
-        warnings: what the rules above had to mend.
+        warnings: corrections by the rules above.
     """
 
     time_base: Fraction
@@ -87,16 +87,16 @@ class Index:
 
     @property
     def keyframes(self) -> list[int]:
-        """Places in ``times`` of the presented keyframes."""
+        """Frame indices of the presented keyframes."""
         return sorted(
             self.frame_of_packet[k] for k in self.keyframe_packets if self.frame_of_packet[k] >= 0
         )
 
     def end_of(self, packet: int) -> int:
-        """Return the number of the first packet behind those of a picture.
+        """Return the number of the first packet after those of a picture.
 
         Args:
-            packet: the one with which the picture begins.
+            packet: number of the first packet of the picture.
         """
         end = packet + 1
         if self.has_fields and end < len(self.frame_of_packet) and self.frame_of_packet[end] < 0:
@@ -104,7 +104,7 @@ class Index:
         return end
 
     def keyframe_before(self, frame_index: int) -> int:
-        """Return the number of the last keyframe from which a frame can be decoded exactly.
+        """Return the packet number of the last keyframe from which a frame decodes exactly.
 
         A leading picture of an open GOP comes after its keyframe in the file but before it in time
         and refers to the GOP before, so decoding must begin one keyframe earlier.
@@ -131,21 +131,21 @@ def build_index(
     fps: Fraction | None,
     stated_end: Fraction | None = None,
 ) -> Index:
-    """Work out what a stream presents from the facts of its packets.
+    """Build the frame index of a stream from its packets.
 
     Args:
         table: every packet of the stream.
-        time_base: seconds of a tick.
-        display_name: the file's name for messages.
-        reorders: whether pictures may be stored in another order than they are shown.
-        clock_may_jump: whether the container allows its clock to start anew.
-        raw: whether the container states no times of its own.
+        time_base: seconds per tick.
+        display_name: name of the file in messages.
+        reorders: whether storage order may differ from presentation order.
+        clock_may_jump: whether the container allows its timestamps to restart.
+        raw: whether the container states no timestamps.
         pts_guessed: whether presentation times are made up by FFmpeg, as for AVI, which stores
             none; they are wrong where pictures are reordered.
-        numbered: whether a packet's number is its time in ticks. FFmpeg divides places in a Y4M
-            file by the least size of a frame, and is wrong where frames have parameters.
-        fps: frames a second for a stream without times.
-        stated_end: seconds of the container's clock at which it says that the last frame ends.
+        numbered: whether a packet's number is its time in ticks. FFmpeg divides offsets in a Y4M
+            file by the minimum size of a frame, and is wrong if frames have parameters.
+        fps: frames per second of a stream without timestamps.
+        stated_end: stated end of the last frame, in seconds of the container's clock.
 
     Raises:
         MediaError: ``media.no_frames`` or ``media.no_timestamps``.
@@ -208,8 +208,8 @@ def is_variable(times: Sequence[int], time_base: Fraction) -> bool:
     """Return whether the spacing of frames changes by more than rounding.
 
     Containers round times to their ticks (1 ms in Matroska), so spacings of a constant rate differ
-    by a tick or two, though not where a frame takes but a few ticks; 5 % of the usual spacing is
-    below what anybody calls a change of rate.
+    by a tick or two, though not if a frame takes only a few ticks; 5% of the usual spacing is too
+    little for a change of rate.
     """
     if len(times) < 3:
         return False
@@ -295,7 +295,7 @@ def _fill_times(
 def _presentation_order(
     times: list[int], numbers: list[int], first_key: int, warn: Callable[[str, str], None]
 ) -> list[int]:
-    """Return the packets whose pictures are presented, in order, each with a time of its own."""
+    """Return the packets of the presented pictures, in order, each with a unique time."""
     timed = [i for i in numbers if times[i] != NO_TIME]
     missing = len(numbers) - len(timed)
     if missing:
@@ -332,7 +332,7 @@ def _fix_pts_resets(
     time_base: Fraction,
     warn: Callable[[str, str], None],
 ) -> None:
-    """Move what follows a jump of the clock, in place, so that it goes on from there."""
+    """Shift the times after a jump of the clock, in place, so that they follow on."""
     back = int(Fraction(1, 10) / time_base)  # FFmpeg's own threshold for such streams.
     ahead = int(_MIN_FORWARD_JUMP_S / time_base)
     usual: int | None = None
@@ -342,8 +342,8 @@ def _fix_pts_resets(
             step = 0 if expected == NO_TIME else dts + shift - expected
             if step >= ahead:
                 usual = _usual_step(table) if usual is None else usual
-                is_heard = 2 * table.others_before.get(i, Fraction(0)) > step * time_base
-                is_jump = not is_heard and step > _MAX_USUAL_STEPS * usual
+                is_covered = 2 * table.others_before.get(i, Fraction(0)) > step * time_base
+                is_jump = not is_covered and step > _MAX_USUAL_STEPS * usual
             else:
                 is_jump = step < -back
             if is_jump:
@@ -351,7 +351,7 @@ def _fix_pts_resets(
                 jumps += 1
             expected = dts + shift + table.duration[i]
             if times[i] != NO_TIME:
-                # FFmpeg may give the last picture before a jump a time behind it.
+                # FFmpeg may give the last picture before a jump a time after it.
                 delay = times[i] - dts if abs(times[i] - dts) < ahead else delay
                 times[i] = dts + delay
         if times[i] != NO_TIME:
@@ -376,13 +376,13 @@ def _last_length(
     *,
     variable: bool,
 ) -> Fraction:
-    """Return how many seconds the last frame is shown.
+    """Return the duration of the last frame in seconds.
 
     Args:
-        stated: ticks, as its packet says.
-        times: of all frames, in ticks.
-        time_base: seconds of a tick.
-        stated_end: when the container says that it ends, in seconds.
+        stated: duration that its packet states, in ticks.
+        times: times of all frames, in ticks.
+        time_base: seconds per tick.
+        stated_end: end that the container states, in seconds.
         variable: whether the spacing of frames changes.
     """
     of_packet = stated * time_base

@@ -19,7 +19,7 @@ _MARK: Final = re.compile(b"\x00\x00\x01")
 _SLICES: Final = (1, 2, 5)
 _SPS, _PPS = 7, 8
 _HEADER_BYTES: Final = 48
-"""Of a slice, more than its header takes up to the parity of its field."""
+"""Bytes of a slice that contain its header up to the parity of its field."""
 _MAX_PARAMETER_BYTES: Final = 4096
 _WITH_CHROMA_FORMAT: Final = (100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135)
 """Profiles whose parameter sets state a chroma format (section 7.3.2.1.1)."""
@@ -29,46 +29,46 @@ _JPEG_START: Final = re.compile(b"\xff\xd8\xff")
 _JPEG_FRAMES: Final = range(0xC0, 0xC3)
 _JPEG_WITHOUT_LENGTH: Final = range(0xD0, 0xD9)
 _MPEG_HEAD_BYTES: Final = 1024
-"""Of an MPEG-2 packet, more than what comes before the first slice and matters here."""
+"""Bytes of an MPEG-2 packet that contain the headers before the first slice."""
 _MPEG_PICTURE: Final = re.compile(b"\x00\x00\x01\x00")
 _MPEG_PICTURE_EXTENSION: Final = re.compile(b"\x00\x00\x01\xb5[\x80-\x8f]")
 
 
 @dataclass(frozen=True)
 class Field:
-    """One field of a picture: a number that both fields share, and which lines it holds."""
+    """One field of a picture: a number common to both fields, and its parity."""
 
     number: int
     is_bottom: bool
 
     def completes(self, first: "Field") -> bool:
-        """Return whether this field and the one before it are one picture (section 3.30)."""
+        """Return whether this field and the one before it form a picture (section 3.30)."""
         return self.number == first.number and self.is_bottom != first.is_bottom
 
 
 class FieldReader(Protocol):
-    """Read the packets of one stream, in the order of the file."""
+    """Field reader for the packets of one stream, in file order."""
 
     has_fields: bool
     """Whether any picture so far is coded as two fields, be it in one packet or in two."""
 
     def read(self, data: Data, *, is_key: bool) -> Field | None:
-        """Return the field that a packet holds; None if it holds a whole picture.
+        """Return the field that a packet holds; None if it holds a complete picture.
 
         Args:
-            data: of the packet.
+            data: bytes of the packet.
             is_key: whether decoding may begin there.
         """
         ...
 
 
 def field_reader(codec: str, extradata: bytes, *, height_px: int) -> FieldReader | None:
-    """Return a reader for the packets of a stream; None if its codec has no pictures of fields.
+    """Return a field reader for a stream; None if its codec has no separate fields.
 
     Args:
-        codec: FFmpeg's name.
-        extradata: of the container's header; may be empty.
-        height_px: of a picture, as the header states it; 0 if it does not.
+        codec: name of the codec in FFmpeg.
+        extradata: codec data of the container's header; may be empty.
+        height_px: height of a picture that the header states; 0 if it states none.
     """
     if codec == "h264":
         return _H264Fields(extradata)
@@ -78,7 +78,7 @@ def field_reader(codec: str, extradata: bytes, *, height_px: int) -> FieldReader
 
 
 class _JpegFields:
-    """A field is a JPEG picture that is much lower than the stream's; the order alone pairs two."""
+    """A field is a JPEG picture much lower than the stream's; fields pair by order."""
 
     def __init__(self, height_px: int) -> None:
         self.has_fields = False
@@ -100,7 +100,7 @@ class _JpegFields:
 
 
 def _jpeg_frame(data: Data) -> int | None:
-    """Return where the header of the frame begins: thumbnails before it are passed over."""
+    """Return the offset of the frame header; preview images before it are skipped."""
     offset = 0
     while offset + 9 <= len(data) and data[offset] == 0xFF:
         kind = data[offset + 1]
@@ -134,7 +134,7 @@ class _Mpeg2Fields:
 
 @dataclass(frozen=True)
 class _Sequence:
-    """What a sequence parameter set says of the headers of slices."""
+    """Fields of a sequence parameter set that slice headers depend on."""
 
     frame_num_bits: int
     has_colour_planes: bool
@@ -147,7 +147,7 @@ class _H264Fields:
         self._pictures: dict[int, int] = {}
         self._length_bytes = 0
         self.has_fields = False
-        # ISO/IEC 14496-15, section 5.3.3.1: the box begins with its version, 1; a mark with zeros.
+        # ISO/IEC 14496-15, section 5.3.3.1: the box begins with its version, 1; a start code with 0.
         if len(extradata) > 6 and extradata[0] == 1:
             self._length_bytes = (extradata[4] & 3) + 1
             units: Iterator[Data] = _boxed_parameter_sets(extradata)
@@ -212,7 +212,7 @@ class _H264Fields:
 
 
 class _Bits:
-    """Bits of a unit, the bytes that keep marks out of it removed (section 7.4.1)."""
+    """Bits of a unit without its emulation prevention bytes (section 7.4.1)."""
 
     def __init__(self, data: bytes) -> None:
         plain = data.replace(b"\x00\x00\x03", b"\x00\x00")
@@ -220,7 +220,7 @@ class _Bits:
         self._left = 8 * len(plain)
 
     def fixed(self, count: int) -> int:
-        """Read an unsigned number of a fixed length.
+        """Read an unsigned integer of a fixed length.
 
         Raises:
             EOFError: if the data ends before.
@@ -231,7 +231,7 @@ class _Bits:
         return self._value >> self._left & ((1 << count) - 1)
 
     def exp(self) -> int:
-        """Read an unsigned number of the length that it states (section 9.1).
+        """Read an unsigned Exp-Golomb integer (section 9.1).
 
         Raises:
             EOFError: if the data ends before.
@@ -244,7 +244,7 @@ class _Bits:
 
 @lru_cache(maxsize=64)
 def _read_sequence(data: bytes) -> tuple[int, _Sequence]:
-    """Read a sequence parameter set up to what slices need (section 7.3.2.1.1)."""
+    """Parse a sequence parameter set as far as slices need it (section 7.3.2.1.1)."""
     bits = _Bits(data)
     profile = bits.fixed(8)
     bits.fixed(16)

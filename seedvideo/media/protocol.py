@@ -38,16 +38,18 @@ MALFORMED: Final = (
 """Exceptions raised while parsing a malformed reply."""
 
 _MAX_TICKS: Final = (1 << 63) - 1
-"""Largest number of ticks, of FFmpeg's own kind."""
+"""Maximum number of ticks: FFmpeg's 64-bit integer."""
 
 _MAX_WARNINGS: Final = 32
+"""Maximum warnings kept per pass: there are fewer codes."""
+
 _MAX_TEXT_CHARS: Final = 1_000
-"""Characters of a warning."""
+"""Maximum characters of a warning."""
 
 
 @dataclass(frozen=True)
 class OpenReply:
-    """The answer to ``open``."""
+    """Reply to ``open``."""
 
     info: MediaInfo
     times: tuple[Fraction, ...]
@@ -55,7 +57,7 @@ class OpenReply:
 
 
 def parse_open_reply(message: ipc.Message, *, path: str, limits: Limits) -> OpenReply:
-    """Read the answer to ``open``."""
+    """Parse the reply to ``open``."""
     header = message.header
     ticks = ipc.unpack_integers(message.body)
     count, start, base = header["frames"], header["start"], exact(header["time_base"])
@@ -78,7 +80,7 @@ def parse_open_reply(message: ipc.Message, *, path: str, limits: Limits) -> Open
 
 
 def parse_packet_sizes(message: ipc.Message, *, frames: int) -> PacketIndex:
-    """Read the answer to ``packets``."""
+    """Parse the reply to ``packets``."""
     numbers = ipc.unpack_integers(message.body)
     if message.type != "packets" or len(numbers) != 2 * frames:
         raise ipc.ProtocolError("number of packets differs from number of frames")
@@ -105,13 +107,13 @@ def parse_thumbnails(
 
 @dataclass(frozen=True)
 class WorkChunks:
-    """The answer to ``share``: how a pass can be cut.
+    """Reply to ``split``: the chunks into which a pass can be split.
 
     Args:
-        ends: what was asked for below this place is in a share or in those before.
-        end_frames: rank from which the next share gives frames.
-        packets: to decode, in all.
-        spans: of looks, as they must be asked for.
+        ends: number of requests that each chunk and those before it serve.
+        end_frames: frame index from which the next chunk yields frames.
+        packets: packets to decode in total.
+        spans: thumbnail spans to request.
     """
 
     ends: tuple[int, ...]
@@ -121,7 +123,12 @@ class WorkChunks:
 
 
 def parse_chunks(message: ipc.Message, *, asked: int | None) -> WorkChunks:
-    """Read the answer to ``share``; for looks, which come with it, how many were asked is None."""
+    """Parse the reply to ``split``.
+
+    Args:
+        message: reply.
+        asked: number of requested frames; None for thumbnails, whose spans the reply contains.
+    """
     numbers = ipc.unpack_integers(message.body)
     end = 3 * int(message.header["count"])
     ends, end_frames, packets = numbers[0:end:3], numbers[1:end:3], numbers[2:end:3]
@@ -139,7 +146,7 @@ def parse_chunks(message: ipc.Message, *, asked: int | None) -> WorkChunks:
 
 @dataclass
 class PassStats:
-    """What the parts of a pass have met so far."""
+    """Statistics of the parts of a pass so far."""
 
     decoded_frames: int = 0
     damaged_packets: int = 0
@@ -147,14 +154,14 @@ class PassStats:
     lost_frames: int = 0
     warnings: dict[str, MediaWarning] = field(default_factory=dict)
     is_trusted: bool = True
-    """Whether seeks have led to where they should."""
+    """Whether all seeks reached their targets."""
 
     def add(self, message: ipc.Message) -> None:
-        """Read the answer that ends a part of a pass."""
+        """Add the final reply to a part of a pass."""
         header = message.header
         self.decoded_frames += int(header["decoded_frames"])
         if message.type == "untrusted":
-            # A pass from the start of the file follows, which meets all damage again.
+            # A pass from the start of the file follows, which counts all damage again.
             self.is_trusted = False
             self.damaged_packets = self.patched_frames = 0
             return
@@ -168,7 +175,7 @@ class PassStats:
                 )
 
     def result(self) -> DecodeReport:
-        """What people are told."""
+        """Return the report of the pass for users."""
         warnings = list(self.warnings.values())
         if self.damaged_packets or self.patched_frames or self.lost_frames:
             text = (
@@ -181,7 +188,7 @@ class PassStats:
 
 
 def exact(text: str) -> Fraction:
-    """Read what ``str`` makes of a fraction and nothing else: "1e999999999" would fill memory."""
+    """Parse a fraction as ``str`` formats it, nothing else: "1e999999999" would fill memory."""
     numerator, denominator = (int(part) for part in (*text.split("/"), "1")[:2])
     if abs(numerator) > _MAX_TICKS or not 0 < denominator <= _MAX_TICKS:
         raise ipc.ProtocolError("number exceeds 63 bits")
@@ -195,7 +202,7 @@ def _parse_text(text: Any) -> str:
 
 
 def parse_info(plain: dict[str, Any], *, path: str) -> MediaInfo:
-    """Read the facts of a file."""
+    """Parse media info."""
     values = {**plain, "path": path}
     for name in ("sample_aspect", "duration", "start"):
         values[name] = exact(values[name])
@@ -206,17 +213,17 @@ def parse_info(plain: dict[str, Any], *, path: str) -> MediaInfo:
 
 
 _MAX_DEFAULT_WORKERS: Final = 8
-"""Processes for one video; each needs some tens of megabytes."""
+"""Maximum processes for one video by default; each needs some tens of megabytes."""
 
 _MIN_PIXELS_PER_WORKER: Final = 200_000_000
-"""Pixels to decode for which another process pays: about half a second of work."""
+"""Minimum pixels to decode per extra process: about half a second of work."""
 
 _BYTES_PER_ENTRY: Final = 24
-"""Of the three numbers by which a frame or a span is asked for."""
+"""Bytes of a requested frame or span: three 64-bit integers."""
 
 
 def available_cpus() -> int:
-    """Return how many processes may decode at the same time by default."""
+    """Return the default number of processes that may decode at the same time."""
     try:
         usable = len(os.sched_getaffinity(0))
     except AttributeError:  # Not on every system.
@@ -225,7 +232,7 @@ def available_cpus() -> int:
 
 
 def useful_workers(packets: int, *, frame_pixels: int) -> int:
-    """Return how many processes are worth their start for decoding so many packets."""
+    """Return the number of processes that pay off for decoding so many packets."""
     return 1 + packets * frame_pixels // _MIN_PIXELS_PER_WORKER
 
 
@@ -233,7 +240,7 @@ def check_targets(targets: Sequence[Target], limits: Limits) -> None:
     """Validate frame requests: order and size limits.
 
     Raises:
-        ConfigError: if they are out of order, or too large.
+        ConfigError: if they are not sorted, or too large.
     """
     if any(a.pts > b.pts for a, b in pairwise(targets)):
         raise ConfigError("config.invalid", "targets are not sorted by time")
@@ -252,7 +259,8 @@ def check_spans(
     """Validate thumbnail requests: order, last frame and size limits.
 
     Raises:
-        ConfigError: if spans are out of order or go beyond the last frame, or looks are too large.
+        ConfigError: if spans are not sorted or end after the last frame, or thumbnails are too
+            large.
     """
     if any(a.end > b.first for a, b in pairwise(spans)) or (spans and spans[-1].end > frames):
         raise ConfigError(
@@ -263,7 +271,7 @@ def check_spans(
 
 
 def frames_request(wanted: Sequence[tuple[int, int, int]], strategy: Strategy) -> Task:
-    """Return the request for frames: rank and size of each."""
+    """Return the request for frames: frame index, width and height of each."""
     numbers = [number for each in wanted for number in each]
     header = {"type": "pass", "strategy": strategy, "planned_packets": 0}
     return Task(header, ipc.pack_integers(numbers))
@@ -292,17 +300,17 @@ def thumbnails_request(
 
 
 def chunks_request(task: Task) -> Task:
-    """Return the request for how a pass can be cut."""
+    """Return the request for the chunks of a pass."""
     return Task({**task.header, "type": "split", "of": task.header["type"]}, task.body)
 
 
 def count(task: Task) -> int:
-    """Return how many frames, or spans of thumbnails, a request is for."""
+    """Return the number of frames or thumbnail spans in a request."""
     return len(task.body) // _BYTES_PER_ENTRY
 
 
 def split_task(task: Task, chunks: WorkChunks) -> Iterator[Task]:
-    """Split the request for a pass; the parts together give what the whole would."""
+    """Split the request for a pass; the parts together yield the same frames."""
     whole = _span_numbers(chunks.spans) if chunks.spans else ipc.unpack_integers(task.body)
     starts = (0, *chunks.ends)
     for first, end, end_frame in zip(starts, chunks.ends, chunks.end_frames, strict=False):
@@ -313,7 +321,7 @@ def split_task(task: Task, chunks: WorkChunks) -> Iterator[Task]:
 
 
 def _span_numbers(spans: Sequence[ThumbnailSpan]) -> list[int]:
-    """Return spans as requests and answers hold them."""
+    """Return spans as integers of requests and replies."""
     numbers: list[int] = []
     for span in spans:
         numbers += (span.first, span.end, FRAME_KINDS.index(span.frame_kinds))

@@ -52,10 +52,10 @@ from seedvideo.media.resize import Orientation, Resizer
 from seedvideo.media.source import changed_error
 
 _MIN_CHUNK_PACKETS: Final = 30
-"""Packets from which a share may end: far more work than a message."""
+"""Minimum packets of a chunk: far more work than a message."""
 
 _MIN_CHUNK_BYTES: Final = 4 << 20
-"""Bytes of results from which a share may end."""
+"""Bytes of results from which a chunk may end before it has those packets."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ class WorkChunk:
     """Consecutive runs that one process decodes.
 
     Args:
-        end: what was asked for below this place is in this share or in those before.
-        end_frame: rank from which the next share gives frames.
-        packets: to decode.
+        end: number of requests that this chunk and those before it serve.
+        end_frame: frame index from which the next chunk yields frames.
+        packets: packets to decode.
     """
 
     end: int
@@ -76,19 +76,19 @@ class WorkChunk:
 def split_runs(
     index: Index, runs: Sequence[PacketRun], bytes_of: Callable[[int], int]
 ) -> list[WorkChunk]:
-    """Cut runs into shares.
+    """Group runs into chunks.
 
     Args:
-        index: of the stream.
-        runs: in order.
-        bytes_of: how large the result is for each thing that was asked for, by place.
+        index: index of the stream.
+        runs: runs in order.
+        bytes_of: returns the size of the result of a request, by its position.
     """
     chunks: list[WorkChunk] = []
     asked = packets = size_bytes = 0
     for run in runs:
         start = index.frame_of_packet[run.first]
-        # A hidden keyframe has no rank at which one share could end; a run for which nothing is
-        # asked goes on with what the one before began.
+        # A chunk cannot end at a hidden keyframe, which has no frame index; a run that is the
+        # first to serve no request continues the one before.
         may_cut = start >= 0 and run.asked > 0
         if may_cut and (packets >= _MIN_CHUNK_PACKETS or size_bytes >= _MIN_CHUNK_BYTES):
             chunks.append(WorkChunk(asked, start, packets))
@@ -100,12 +100,12 @@ def split_runs(
 
 
 _FRAME_PER_PACKET_CODECS: Final = ("vp8", "vp9", "av1")
-"""Codecs whose packets hold whole pictures."""
+"""Codecs whose packets hold complete pictures."""
 
 
 @dataclass(frozen=True)
 class _PassContext:
-    """What a pass is for, and how it is done."""
+    """Requested frames and settings of a pass."""
 
     frame_indices: tuple[int, ...]
     strategy: Strategy
@@ -134,7 +134,7 @@ class PyavDecoder:
         self._run_mode: bool | None = None
 
     def split(self, wanted: Sequence[FrameRequest], *, strategy: Strategy) -> list[WorkChunk]:
-        """Cut a pass into shares, each of which is a pass that gives the same frames."""
+        """Split a pass into chunks, each of which is a pass that yields the same frames."""
         runs = self._frame_runs(wanted, strategy=strategy)
         return split_runs(
             self._index,
@@ -145,7 +145,7 @@ class PyavDecoder:
     def split_thumbnails(
         self, spans: Sequence[ThumbnailSpan], size: ThumbnailSpec
     ) -> tuple[list[ThumbnailSpan], list[WorkChunk]]:
-        """Cut spans of looks, and then a pass over them into shares that give the same looks."""
+        """Split thumbnail spans, and the pass over them into chunks with the same thumbnails."""
         cut = split_spans(self._index, spans)
         thumbnail_bytes = size.width_px * size.height_px * 3 // 2
         runs = plan_thumbnail_runs(self._index, cut)
@@ -163,10 +163,10 @@ class PyavDecoder:
         heartbeat: Callable[[], None],
         stats: DecodeStats,
     ) -> Iterator[Picture]:
-        """Yield one picture for each wanted one; see the protocol.
+        """Yield one picture for each request; see `Decoder`.
 
         Raises:
-            UnreliableSeek: if only a pass without seeks can be trusted to give what is left.
+            UnreliableSeek: if the remaining frames need a pass without seeks.
         """
         matcher = FrameMatcher(
             wanted, Resizer(self._orientation, self._crop, stats.warn), self._check_loss
@@ -185,9 +185,9 @@ class PyavDecoder:
     def _run_pictures(
         self, run: PacketRun, matcher: FrameMatcher, context: _PassContext
     ) -> Iterator[Picture]:
-        """Yield the wanted frames of a run, in whatever way gives them.
+        """Yield the requested frames of a run, with skipped frames if possible, else without.
 
-        Each run is decided on by itself, so that it is the same whoever decodes those before it.
+        Each run is decided by itself, so that its result does not depend on earlier runs.
         """
         stats = context.stats
         may_skip = not self._has_fields and not self._index.has_fields
@@ -197,7 +197,7 @@ class PyavDecoder:
             try:
                 yield from self._decode_run(run, matcher, context, skips_frames=skips_frames)
             except CannotSkip as error:
-                # What is left is done again from the keyframe on; damage is counted then.
+                # The rest is repeated from the keyframe on; damage is counted then.
                 stats.reset_damage(before)
                 if isinstance(error, TemporalLayerFound):
                     self._runs.set_top_layer(error.layer)
@@ -218,7 +218,7 @@ class PyavDecoder:
     def _decode_run(
         self, run: PacketRun, matcher: FrameMatcher, context: _PassContext, *, skips_frames: bool
     ) -> Iterator[Picture]:
-        """Yield what a run gives, from its beginning on, of what is still wanted of it."""
+        """Decode a run from its beginning; yield its remaining requests."""
         if self._run_mode != skips_frames:
             wanted = context.frame_indices if skips_frames else None
             self._runs.begin(
@@ -246,11 +246,11 @@ class PyavDecoder:
         return plan_runs(self._index, frame_indices, strategy=strategy, spare=spare)
 
     def _check_loss(self) -> None:
-        """Looks for other reasons than damage why a frame was not given.
+        """Check for causes of a lost frame other than damage.
 
         Raises:
-            DecodeError: if memory did not suffice.
-            UnreliableSeek: if a pass without seeks may give it.
+            DecodeError: if memory is exhausted.
+            UnreliableSeek: if a pass without seeks may yield the frame.
         """
         self._runs.check_memory()
         if self._runs.seek_is_uncertain(self._run):
@@ -258,13 +258,13 @@ class PyavDecoder:
             raise UnreliableSeek
 
     def _nearest_decodable(self, frame_index: int, context: _PassContext) -> IndexedFrame:
-        """Looks for the nearest frame before a lost one, or else behind it, in other runs.
+        """Search other runs for the nearest frame before a lost one, or else after it.
 
         Raises:
-            MediaError: if there is none in all of the file.
+            MediaError: if no frame of the file can be decoded.
         """
         self._run_mode = None
-        # Damage met here is counted where it lies in the way of a wanted frame.
+        # This damage is counted when it affects a requested frame.
         searched = DecodeStats()
         found = self._nearest_before(frame_index, context.heartbeat, searched)
         found = found or self._first_after(frame_index, context.heartbeat, searched)
@@ -291,7 +291,7 @@ class PyavDecoder:
                     if found_index < frame_index:
                         found = (found_index, frame)
             except UnreliableSeek:
-                found = None  # Its keyframe is broken too: look further back.
+                found = None  # Its keyframe is broken too: search further back.
             if found is not None:
                 return found
             position, back = max(position - back, 0), 4 * back
@@ -326,25 +326,25 @@ class PyavDecoder:
         heartbeat: Callable[[], None],
         stats: DecodeStats,
     ) -> Iterator[Thumbnail]:
-        """Yield small frames of spans; what is decoded on the way to them is given too.
+        """Yield thumbnails of spans, and of the frames decoded on the way to them.
 
         Args:
-            spans: by rising rank, not overlapping.
-            size: of the small frames.
-            strategy: how to reach them.
-            skip_loop_filter: leave the edges of blocks as they are, which is quicker.
-            after_frame: rank up to which frames have been given before.
-            end_frame: rank from which on no frame is given.
-            heartbeat: called often; may raise to stop.
-            stats: counts as the pass goes on.
+            spans: spans with rising frame indices, not overlapping.
+            size: size of the thumbnails, and minimum time between two.
+            strategy: how to reach the frames.
+            skip_loop_filter: whether to skip the deblocking filter, which is faster.
+            after_frame: last frame index that was already yielded; -1 for none.
+            end_frame: frame index from which no thumbnail is yielded.
+            heartbeat: callback that is called often; may raise to stop.
+            stats: statistics that the pass updates.
 
         Yields:
-            Looks by rising rank. A picture that damage took away is missing.
+            Thumbnails with rising frame indices. Frames lost to damage are missing.
 
         Raises:
-            UnreliableSeek: if only a pass without seeks can be trusted to give what is left.
+            UnreliableSeek: if the remaining frames need a pass without seeks.
             MediaError: if the file is too damaged.
-            DecodeError: if memory does not suffice.
+            DecodeError: if memory is exhausted.
         """
         cut = split_spans(self._index, spans)
         if not cut:
@@ -380,7 +380,7 @@ class PyavDecoder:
     def _frames_sequential(
         self, spans: Sequence[ThumbnailSpan], stats: DecodeStats
     ) -> Iterator[tuple[PacketRun, int, VideoFrame]]:
-        """Yield the frames of spans, and no others, out of one run from the start of the file."""
+        """Yield only the frames of spans, from one run from the start of the file."""
         deepest = max((span.frame_kinds for span in spans), key=FRAME_KINDS.index)
         whole = PacketRun(self._index.keyframe_packets[0], UNBOUNDED, deepest)
         _note_planned([whole], self._index, stats)
@@ -414,7 +414,7 @@ class _Decimator:
     def keeps(self, frame_index: int, run: PacketRun) -> bool:
         if frame_index <= self._last:
             return False
-        # What a run gives must not hang on the one before, which another process may look at.
+        # The result of a run must not depend on the one before, which another process may decode.
         is_first, self._run = run is not self._run, run
         if run.frame_kinds == "references" and not is_first and frame_index not in self._keyframes:
             ticks = self._times[frame_index] - self._times[self._last]

@@ -64,8 +64,8 @@ DecoderName = Literal["pyav", "decord"]
 StrategyName = Strategy
 
 _BYTES_PER_FRAME: Final = 16
-"""Most that one frame adds to an answer about all: a time and a place among the keyframes, or a
-size and a place in the file."""
+"""Maximum bytes per frame in a reply about all frames: a time and a keyframe index, or a packet
+size and position."""
 
 
 def open_video(
@@ -77,22 +77,22 @@ def open_video(
     fps: Fraction | None = None,
     workers: int | None = None,
 ) -> "VideoReader":
-    """Open a video file or a still picture.
+    """Open a video file or a still image.
 
     Args:
-        path: a file name; never a URL or anything else that a demuxer would understand. Or the
-            bytes of a video, or a file that is open in binary mode and is read to its end.
-        decoder: ``pyav``, or ``decord`` where it is installed. Facts and times are the same.
-        limits: ceilings for size, time and memory.
-        root: if given, a file outside this folder is refused, links followed.
-        fps: frames a second, used only for a stream that has no times of its own.
-        workers: processes that may decode at the same time. The frames are the same. As many as
-            there are processors if None, and fewer where little is to be decoded.
+        path: file name (URLs and other demuxer inputs are refused), bytes of a video, or a file
+            opened in binary mode, which is read to its end.
+        decoder: ``pyav``, or ``decord`` if it is installed. Media info and times are the same.
+        limits: limits for size, time and memory.
+        root: folder that must contain the file, after links are followed; None for any.
+        fps: frames per second, used only for a stream without timestamps.
+        workers: processes that may decode at the same time; the frames are the same. None: up to
+            the number of processors, fewer if there is little to decode.
 
     Raises:
-        InputError: if there is no regular file of this name inside the bounds.
-        MediaError: if the file is plainly not a video.
-        ConfigError: if an option has a value that it cannot have.
+        InputError: if no regular file of this name exists inside the bounds.
+        MediaError: if the file is not a video by its signature.
+        ConfigError: if an option has an invalid value.
     """
     check_text("decoder", decoder)
     check_kind("limits", limits, Limits, "seedvideo.Limits")
@@ -120,7 +120,7 @@ def open_video(
 def probe(
     path: VideoInput, *, limits: Limits = DEFAULT_LIMITS, root: Path | None = None
 ) -> MediaInfo:
-    """Return the facts of one file. Raises as `open_video` and `VideoReader.info` do."""
+    """Return the media info of one file. Raises as `open_video` and `VideoReader.info` do."""
     with open_video(path, limits=limits, root=root) as reader:
         return reader.info
 
@@ -131,9 +131,9 @@ class VideoReader:
     One pass over the frames is possible at a time: a new one ends the one before.
 
     Threads may share a reader; each step of a pass waits for those of other threads. A forked
-    process may use it too, and starts decoding processes of its own; a pass that was begun before
-    the fork ends there with ``decode.stopped``. It cannot be pickled: the same name may be another
-    file where it is opened again, so the program has to say which file it means.
+    process may use it too, and starts its own decode processes; a pass that began before the fork
+    ends there with ``decode.stopped``. A reader cannot be pickled: in another process the same name
+    may be another file, so the program must open it there.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class VideoReader:
         workers: int | None,
     ) -> None:
         self._source = source
-        # At once on `close`; else when the reader is forgotten.
+        # At once on `close`; else when the reader is garbage collected.
         self._release = weakref.finalize(self, source.close)
         self._decoder = decoder
         self._limits = limits
@@ -196,51 +196,51 @@ class VideoReader:
 
     @property
     def info(self) -> MediaInfo:
-        """The file's facts, from its header, its packets and one picture.
+        """Media info of the file, from its header, its packets and one picture.
 
         Raises:
-            MediaError: if the file is not a video that can be used.
-            DecodeError: if reading it takes too long or kills the decode process.
+            MediaError: if the file is not a usable video.
+            DecodeError: if reading it takes too long or crashes the decode process.
         """
         return self._open()
 
     @property
     def times(self) -> tuple[Fraction, ...]:
-        """When each frame is presented, strictly increasing. Raises as `info` does."""
+        """Presentation times of the frames, strictly increasing. Raises as `info` does."""
         self._open()
         return self._times
 
     @property
     def keyframes(self) -> tuple[int, ...]:
-        """Places in `times` of the frames from which decoding may begin."""
+        """Frame indices of the keyframes."""
         self._open()
         return self._keyframes
 
     @property
     def report(self) -> DecodeReport:
-        """What the last pass that ended has met."""
+        """Report of the last finished pass."""
         return self._report
 
     def frames(
         self, targets: Sequence[Target], *, strategy: StrategyName = "auto"
     ) -> Generator[Frame, None, None]:
-        """Decode the frames presented at wanted times, later ones while earlier ones are used.
+        """Decode the frames at target times, later ones ahead while earlier ones are used.
 
         Args:
-            targets: in order of time. The frame for a target is the last one that is presented at
-                or before its time, or else the first one of all.
+            targets: targets sorted by time. The frame of a target is the last one presented at or
+                before its time, or else the first frame.
             strategy: how frames are reached: by ``seek``, in one ``sequential`` pass, or ``auto``,
                 whichever decodes less. The frames are the same.
 
         Yields:
-            One frame for each target, upright, in square pixels, of the target's size, with its own
-            true time. Where damage removed a frame, the nearest earlier one that could be decoded
-            stands in, or else the next one, with its own time.
+            One frame per target, upright, in square pixels, of the target's size, with its exact
+            time. If damage removed a frame, the nearest earlier decodable one replaces it, or else
+            the next one, with its own time.
 
         Raises:
-            ConfigError: if targets are out of order or the strategy is unknown.
+            ConfigError: if targets are not sorted or the strategy is unknown.
             MediaError: if the file is too damaged.
-            DecodeError: if decoding takes too long, is stopped, or kills the decode process.
+            DecodeError: if decoding takes too long, is stopped, or crashes the decode process.
         """
         if strategy not in get_args(StrategyName):
             allowed = ", ".join(get_args(StrategyName))
@@ -254,9 +254,9 @@ class VideoReader:
 
     @property
     def packets(self) -> PacketIndex:
-        """Sizes of the packets that hold the frames, in order of time. Decodes nothing.
+        """Sizes of the packets of the frames, sorted by time. Decodes nothing.
 
-        The first time it ends a pass that is going on.
+        The first access ends a running pass.
 
         Raises:
             As `info` does.
@@ -274,27 +274,27 @@ class VideoReader:
     def thumbnails(
         self, spans: Sequence[ThumbnailSpan], size: ThumbnailSpec
     ) -> Generator[ThumbnailBatch, None, None]:
-        """Decode small frames of spans, a few at a time, in one pass.
+        """Decode thumbnails of spans, a few at a time, in one pass.
 
         Args:
-            spans: by rising rank, not overlapping.
-            size: of the small frames, and the least time between two of them.
+            spans: spans with rising frame indices, not overlapping.
+            size: size of the thumbnails, and minimum time between two of them.
 
         Yields:
-            Looks by rising rank, as the picture is stored: not turned, pixels not made square.
-            Frames that must be decoded on the way to a span are given too; frames that damage took
-            away are missing. Where any span asks for ``references`` only, blocks are not smoothed.
+            Thumbnails with rising frame indices, in stored orientation and pixel aspect. Frames
+            decoded on the way to a span are included; frames lost to damage are missing. If any
+            span is of ``references`` only, the deblocking filter is skipped.
 
         Raises:
-            ConfigError: if spans are out of order or go beyond the last frame.
+            ConfigError: if spans are not sorted or end after the last frame.
             MediaError: if the file is too damaged.
-            DecodeError: if decoding takes too long, is stopped, or kills the decode process.
+            DecodeError: if decoding takes too long, is stopped, or crashes the decode process.
         """
         check_spans(spans, size, frames=len(self.times), limits=self._limits)
         return self._shared(self._thumbnails(tuple(spans), size))
 
     def digest(self) -> str:
-        """A hash of all of the file's bytes, in hexadecimal: BLAKE2b of 32 bytes.
+        """Return a hash of the file's bytes, in hexadecimal: BLAKE2b of 32 bytes.
 
         Raises:
             DecodeError: ``decode.stopped`` if the reader is closed.
@@ -308,7 +308,7 @@ class VideoReader:
             os.close(descriptor)
 
     def close(self) -> None:
-        """End the decode processes, whatever they are doing, and closes the file."""
+        """Kill the decode processes and close the file."""
         self._pool.close()
 
     def _shared(self, steps: Generator[_Read, None, None]) -> SharedSteps[_Read]:
@@ -325,7 +325,7 @@ class VideoReader:
         ]
         task = frames_request(wanted, strategy)
         tasks, workers = [task], 1
-        # In one pass there is nothing to share, and decord is read in one pass only.
+        # One sequential pass cannot be split, and decord reads in one pass only.
         if strategy != "sequential" and self._decoder == "pyav":
             tasks, workers = self._split(task, asked=len(targets))
         most_bytes = 3 * max(t.width_px * t.height_px for t in targets)
@@ -335,7 +335,7 @@ class VideoReader:
                 for message in replies:
                     yield self._frame(message, targets[done])
                     done += 1
-            # The rest, from the start of the file on, if seeks led astray.
+            # The rest, from the start of the file, if seeks failed.
             tasks, workers = [frames_request(wanted[done:], "sequential")], 1
         self._report = report.result()
 
@@ -370,7 +370,7 @@ class VideoReader:
         report: PassStats,
         kind: str,
     ) -> Generator[ipc.Message, None, None]:
-        """Yield the replies to tasks, up to their end or to where seeks lead astray."""
+        """Yield the replies to tasks, up to their end or an unreliable seek."""
         self._ensure_open()
         running = self._pool.run(tasks, workers=workers, max_body_bytes=max_body_bytes)
         with closing(running) as answers:
@@ -397,7 +397,7 @@ class VideoReader:
         most = self._workers or available_cpus()
         if most == 1 or asked == 1:
             return [task], 1
-        # Three numbers for a share or a span; there are no more of them than frames.
+        # Three integers per chunk or span; there are no more of them than frames.
         message = self._ask(chunks_request(task), max_body_bytes=48 * len(self._times) + 48)
         chunks = self._read(partial(parse_chunks, message, asked=asked))
         if self._workers is None:
@@ -428,7 +428,7 @@ class VideoReader:
         return Frame(self._times[frame_index], pixels)
 
     def _add(self, report: PassStats, message: ipc.Message, task: Task) -> None:
-        """Record what a task has met; too much damage ends the pass."""
+        """Add the statistics of a task; raise an error for too much damage."""
         self._read(partial(report.add, message))
         planned_packets = task.header["planned_packets"]
         if is_too_damaged(report.damaged_packets, planned_packets, self._limits):
@@ -461,7 +461,7 @@ class VideoReader:
             facts = self._read(read)
             if self._info is None:
                 self._times, self._keyframes = facts.times, facts.keyframes
-                self._info = facts.info  # Last: other threads take it for the sign of the rest.
+                self._info = facts.info  # Last: other threads check it before they use the rest.
 
     def _check_open(self) -> None:
         if self._pool.is_closed:

@@ -144,7 +144,7 @@ def _ignore(warning: MediaWarning) -> None:
 
 
 class Resizer:
-    """Scaler of the visible area of frames to RGB; it keeps FFmpeg's scaler between frames of one size.
+    """Scaler of the visible area to RGB; keeps FFmpeg's scaler between frames of one size.
 
     Args:
         orientation: how to make a picture upright.

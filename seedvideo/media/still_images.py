@@ -86,7 +86,7 @@ class _File:
 
 
 def is_moving_png(descriptor: int) -> bool:
-    """Return whether a PNG file says that it moves: ``acTL`` comes before the first picture data."""
+    """Return whether a PNG file is animated: ``acTL`` precedes the first picture data."""
     offset = len(_PNG_MARK)
     for _ in range(_MAX_CHUNKS):
         head = os.pread(descriptor, 8, offset)
@@ -228,7 +228,7 @@ def _still_png_end(file: _File, display_name: str) -> int | None:
         file,
         late_animation=MediaError(
             "media.unreadable",
-            f"{display_name}: is an animated PNG whose control chunk does not precede its first picture",
+            f"{display_name}: is an animated PNG whose control chunk follows its first picture",
             hint="write it again with a current tool, such as ffmpeg -f apng",
         ),
     )

@@ -338,7 +338,7 @@ class WorkerPool:
     def _stopped_error(self) -> DecodeError:
         return DecodeError(
             "decode.stopped",
-            f"{self._display_name}: decoding was stopped: a new pass was started or the video was closed",
+            f"{self._display_name}: decoding was stopped: a new pass began or the video was closed",
             hint="finish one iteration over frames before starting the next",
             retryable=True,
         )

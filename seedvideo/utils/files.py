@@ -178,7 +178,7 @@ def write_error(path: Path, error: OSError) -> OutputError:
         return OutputError(
             "output.disk_full",
             f"{printable(str(path))} cannot be written: {reason}",
-            hint="free some space, or choose a folder on another disk, then run the same command again",
+            hint="free some space, or choose a folder on another disk, then run the command again",
             retryable=True,
         )
     return _unwritable_error(path, reason)
