@@ -147,7 +147,7 @@ class _H264Fields:
         self._pictures: dict[int, int] = {}
         self._length_bytes = 0
         self.has_fields = False
-        # ISO/IEC 14496-15, section 5.3.3.1: the box begins with its version, 1; a start code with 0.
+        # ISO/IEC 14496-15, section 5.3.3.1: the box begins with version 1; a start code with 0.
         if len(extradata) > 6 and extradata[0] == 1:
             self._length_bytes = (extradata[4] & 3) + 1
             units: Iterator[Data] = _boxed_parameter_sets(extradata)

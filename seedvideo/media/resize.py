@@ -24,37 +24,37 @@ if TYPE_CHECKING:
 
 _COMMON_FORMAT: Final = "yuv420p"
 _FULL_CHROMA: Final = "yuv444p"
-"""Format in which pictures of the common format are scaled before they become RGB.
+"""Format in which pictures of the common format are scaled before conversion to RGB.
 
-Scaling to RGB in one step reads chroma at half its width; scaling first, with chroma brought to the
-size of luma, takes half the time and comes closer to scaling the full RGB picture. Not so where
-levels have the full range: swscale then loses some of the darkest ones.
+Scaling to RGB in one step reads chroma at half its width; scaling first, with chroma upsampled to
+the size of luma, takes half the time and is closer to scaling the full RGB picture. It is not used
+for full-range levels: swscale then loses some of the darkest ones.
 """
 
 _UNIT: Final = 1 << 16
-"""One, in the fixed-point numbers of a display matrix."""
+"""1.0 in the fixed-point numbers of a display matrix."""
 
 
 @dataclass(frozen=True)
 class Orientation:
-    """How to make a stored picture upright: mirror left to right, then turn clockwise."""
+    """Transformation of a stored picture: mirror left to right, then rotate clockwise."""
 
     rotation_deg: int = 0
     flipped: bool = False
 
     @property
     def swaps_axes(self) -> bool:
-        """Whether width and height change places."""
+        """Whether width and height are swapped."""
         return self.rotation_deg in (90, 270)
 
 
 def read_orientation(frame: VideoFrame) -> Orientation:
-    """Read a frame's display matrix; without one it is upright."""
+    """Read the orientation from a frame's display matrix; upright without one."""
     try:
         # PyAV declares this as a dictionary of motion vectors; it is a container of all side data.
         every = cast(SideDataContainer, frame.side_data)
     except ValueError:
-        # PyAV 18 gives up on kinds of side data that are newer than it is (EXIF is one).
+        # PyAV 18 fails on newer kinds of side data, such as EXIF.
         return read_rotation(frame)
     matrix = next((data for data in every if data.type == Type.DISPLAYMATRIX), None)
     if matrix is None:
@@ -72,26 +72,26 @@ def read_orientation(frame: VideoFrame) -> Orientation:
 
 
 def read_rotation(frame: VideoFrame) -> Orientation:
-    """Read the angle alone: a mirrored picture is not told from a turned one.
+    """Read the rotation angle only; mirroring is not detected.
 
-    For pictures decoded from PNG data, whose side data PyAV 18 frees twice where it has a name, as
-    colour profiles have: the process crashes later.
+    For pictures decoded from PNG data: PyAV 18 frees their named side data, such as colour
+    profiles, twice, and the process crashes later.
     """
     return Orientation(round(-frame.rotation / 90) % 4 * 90)  # PyAV counts counterclockwise.
 
 
 def read_photo_orientation(descriptor: int) -> Orientation:
-    """Read how the camera was held from the EXIF header of a still picture."""
+    """Read the orientation from the EXIF header of a still image."""
     try:
         with _photo(descriptor) as photo:
             tag = photo.getexif().get(_EXIF_ORIENTATION)
     except _PHOTO_ERRORS:
-        return Orientation()  # A header that only Pillow minds: shown as it is stored.
+        return Orientation()  # A header that only Pillow rejects: displayed as stored.
     return _BY_EXIF.get(tag, Orientation()) if isinstance(tag, int) else Orientation()
 
 
 def read_photo_size(descriptor: int) -> tuple[int, int]:
-    """Read width and height from the header of a still picture; zeros if only Pillow minds it."""
+    """Read width and height from the header of a still image; zeros if Pillow rejects it."""
     try:
         with _photo(descriptor) as photo:
             return photo.size
@@ -124,7 +124,7 @@ def has_transparency(frame: VideoFrame) -> bool:
     return any(min(data[y * row + 3 : y * row + 4 * width_px : 4]) < 255 for y in range(height_px))
 
 
-# Pillow's "no such picture" is an OSError.
+# Pillow reports unreadable pictures as OSError.
 _PHOTO_ERRORS: Final = (OSError, SyntaxError, ValueError, struct.error)
 _EXIF_ORIENTATION: Final = 0x0112
 _BY_EXIF: Final = {
@@ -147,9 +147,9 @@ class Resizer:
     """Scaler of the visible area to RGB; keeps FFmpeg's scaler between frames of one size.
 
     Args:
-        orientation: how to make a picture upright.
-        crop: what to cut off before that, ``None`` for nothing.
-        warn: called with what a person should know, once for each frame that it is true of.
+        orientation: transformation to upright.
+        crop: crop to apply before that; None for none.
+        warn: called with a warning, once for each frame that it applies to.
     """
 
     def __init__(
@@ -165,9 +165,9 @@ class Resizer:
         self._painter = VideoReformatter()
 
     def shrink(self, frame: VideoFrame, width_px: int, height_px: int) -> bytes:
-        """Return the picture, cut but not turned, as 8-bit planes of luma and halved chroma.
+        """Return the picture, cropped but not rotated, as 8-bit planes of luma and halved chroma.
 
-        Every sample is a mean over what it stands for, so grain is averaged away.
+        Every sample is the mean of its area, which averages grain away.
         """
         conversion = self._conversion(frame)
         small = self._reformatter.reformat(
@@ -193,9 +193,9 @@ class Resizer:
         """Return the picture as rows of RGB bytes, ``height_px * width_px * 3`` in all.
 
         Args:
-            frame: as decoded; its colour space is taken as it states it.
-            width_px: of the result, upright.
-            height_px: of the result, upright.
+            frame: decoded frame, in the colour space that it states.
+            width_px: width of the upright result.
+            height_px: height of the upright result.
         """
         swaps = self._orientation.swaps_axes
         stored_width_px, stored_height_px = (
@@ -211,7 +211,7 @@ class Resizer:
             )
         if self._orientation == Orientation():
             return packed
-        return _turn(packed, stored_width_px, stored_height_px, self._orientation)
+        return _rotate(packed, stored_width_px, stored_height_px, self._orientation)
 
     def _conversion(self, frame: VideoFrame) -> Conversion:
         conversion = choose_conversion(frame)
@@ -255,8 +255,8 @@ class Resizer:
         return b"".join(data[y * row : y * row + used] for y in range(height_px))
 
 
-def _turn(packed: bytes, width_px: int, height_px: int, orientation: Orientation) -> bytes:
-    import numpy as np  # Only turned videos need it here, and it slows the start of the process.
+def _rotate(packed: bytes, width_px: int, height_px: int, orientation: Orientation) -> bytes:
+    import numpy as np  # Only rotated videos need it here, and it slows the start of the process.
 
     pixels = np.frombuffer(packed, np.uint8).reshape(height_px, width_px, 3)
     if orientation.flipped:

@@ -1,7 +1,7 @@
 """Locks and generators that threads and forked processes may share.
 
 A forked process has a copy of every object, but only the thread that forked: a lock that another
-thread held would stay locked for ever, and a generator that another thread ran would stay running.
+thread held would stay locked forever, and a generator that another thread ran would stay running.
 Both are reset here, in the child, before any other code runs.
 
 No finalizer waits for a lock. Garbage collection runs a finalizer in whatever thread it likes, also
@@ -32,7 +32,7 @@ _AT_FORK: Final[weakref.WeakSet[_ForkAware]] = weakref.WeakSet()
 
 
 def at_fork(thing: _ForkAware) -> None:
-    """Call ``thing.forked`` in every child that this process forks, as long as the thing lives."""
+    """Call ``thing.after_fork`` in every child that this process forks, while the object exists."""
     _AT_FORK.add(thing)
 
 
@@ -45,7 +45,7 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class SharedLock:
-    """A re-entrant lock that is free in a forked process.
+    """Re-entrant lock that is released in a forked process.
 
     Attributes:
         forks: number of forks between the process that made the lock and this one.
@@ -61,13 +61,13 @@ class SharedLock:
         return self._lock.acquire(timeout=timeout_s)
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         self._lock.release()
 
     def after_fork(self) -> None:
-        """Free the lock of a thread that this process does not have."""
+        """Release the lock if a thread that this process does not have holds it."""
         self.forks += 1
-        # Succeeds too if the thread that forked holds the lock: then it will give it back.
+        # Succeeds too if the forking thread holds the lock, which will release it.
         if self._lock.acquire(blocking=False):
             self._lock.release()
         else:
@@ -86,14 +86,14 @@ class SharedLock:
 
 
 class SharedSteps(Generator[_T, None, None]):
-    """A generator of which several threads may take steps, one at a time.
+    """Generator whose steps several threads may take, one at a time.
 
-    Once it has begun it belongs to its process: in a forked one the next step is an error.
+    A started generator belongs to its process: in a forked one the next step is an error.
 
     Args:
-        steps: the generator; not used by anybody else from now on.
-        lock: held during each step.
-        display_name: the video's name for messages.
+        steps: generator, used only through this object from now on.
+        lock: lock that is held during each step.
+        display_name: name of the video in messages.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class SharedSteps(Generator[_T, None, None]):
         """Take the next step.
 
         Raises:
-            DecodeError: ``decode.stopped`` if it was begun before this process was forked.
+            DecodeError: ``decode.stopped`` if it was started before this process was forked.
         """
         steps = self._steps
         if steps is None:
@@ -148,7 +148,7 @@ class SharedSteps(Generator[_T, None, None]):
 
 
 def fork_error(display_name: str) -> DecodeError:
-    """Make the error for a pass that goes on in a forked process."""
+    """Return the error for a pass that is continued in a forked process."""
     return DecodeError(
         "decode.stopped",
         f"{display_name}: this iteration over frames was started before the process was forked",
@@ -157,7 +157,7 @@ def fork_error(display_name: str) -> DecodeError:
 
 
 def not_picklable_error(what: str) -> NotPicklableError:
-    """Make the error for an object that is sent to another process, or copied."""
+    """Return the error for an object that is pickled or copied."""
     return NotPicklableError(
         "input.not_picklable",
         f"{what} cannot be pickled or copied: it holds a file descriptor and running processes",

@@ -23,13 +23,13 @@ from seedvideo.errors import InputError, InputTypeError, MediaError
 from seedvideo.media.still_images import is_moving_png, moving_webp_error
 
 VideoInput: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
-"""What a video may be given as: a file name, its bytes, or a file that is open in binary mode."""
+"""Accepted video inputs: a file name, bytes, or a file opened in binary mode."""
 
 _BYTES: Final = (bytes, bytearray, memoryview)
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 HEAD_BYTES: Final = 4096
-"""How much of a file is looked at."""
+"""Bytes at the start of a file that `sniff` inspects."""
 
 _HASH_BYTES: Final = 1 << 22
 _MAX_DISPLAY_CHARS: Final = 200
@@ -54,33 +54,33 @@ SIGNATURES: Final = (
     (0, rb"ID3|fLaC|RIFF....WAVE|FORM....AIF|\xff[\xfb\xf3\xf2\xf1\xf9]", "audio"),
 )
 _Y4M: Final = b"YUV4MPEG2 "
-"""Start of an uncompressed video, whose header is text and whose pictures may look like text."""
+"""Start of an uncompressed video, whose header and pictures may be taken for text."""
 
 _WEBP_MOVES: Final = 0x02
 """The animation flag of a WebP file (RFC 9649, section 2.7)."""
 
 IMAGE_KINDS: Final = ("png", "jpeg", "webp", "bmp")
-"""Kinds of still picture, read as a video of one frame."""
+"""Kinds of still image, read as a video of one frame."""
 
 
 _REPLACED_MESSAGE: Final = "was replaced while being opened"
 _FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-"""NONBLOCK: should the file have become a pipe since it was checked, opening must not hang."""
+"""NONBLOCK: opening must not hang if the file has become a pipe since it was checked."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """An open, regular file that looks like media.
+    """An open, regular file with a media signature.
 
     Args:
-        descriptor: ours to close.
-        real: name with every link followed.
-        name: as it was given.
-        display_name: the name, made safe to print.
-        kind: what the first bytes say: a container, a still picture, ``audio`` or ``unknown``.
+        descriptor: open descriptor; `close` closes it.
+        real: path with every link followed.
+        name: name as given by the caller.
+        display_name: name that is safe to print.
+        kind: kind by the signature: a container, a still image, ``audio`` or ``unknown``.
         size_bytes: size of the file.
-        owner_pid: the process that removes ``real``, a copy of ours, with the source; 0 if there is
-            nothing to remove.
+        owner_pid: id of the process that removes ``real``, a temporary copy, on `close`; 0 if
+            nothing is to be removed.
     """
 
     descriptor: int
@@ -92,17 +92,17 @@ class Source:
     owner_pid: int = 0
 
     def reopen(self) -> int:
-        """Open the very same file once more, to be read at a place of its own.
+        """Open the same file again, with a separate position.
 
         Returns:
-            A descriptor, the caller's to close.
+            A descriptor that the caller must close.
 
         Raises:
-            OSError: if it cannot be opened.
-            InputError: ``input.changed`` if there is another file in its place.
+            OSError: if the file cannot be opened.
+            InputError: ``input.changed`` if the path names another file now.
         """
         same = f"/proc/self/fd/{self.descriptor}"
-        if os.path.exists(same):  # On Linux, where this is the file itself, moved or not.
+        if os.path.exists(same):  # On Linux this is the file itself, even if it was moved.
             return os.open(same, os.O_RDONLY | os.O_CLOEXEC)
         descriptor = os.open(self.real, _FLAGS)
         mine, its = os.fstat(self.descriptor), os.fstat(descriptor)
@@ -112,10 +112,10 @@ class Source:
         return descriptor
 
     def close(self) -> None:
-        """Close the descriptor, and removes the file if it is a copy of ours."""
+        """Close the descriptor, and remove the file if it is a temporary copy."""
         os.close(self.descriptor)
         if self.owner_pid == os.getpid():
-            with suppress(FileNotFoundError):  # The system clears its temporary folder.
+            with suppress(FileNotFoundError):  # The system may have cleared its temporary folder.
                 os.unlink(self.real)
 
 
@@ -123,10 +123,10 @@ def name_of(video: object) -> str:
     """Return the name under which a video is opened and reported.
 
     Args:
-        video: a file name; or the bytes of a video file, or a binary file that is open for reading.
+        video: file name, bytes of a video file, or a file opened in binary mode.
 
     Raises:
-        InputTypeError: ``input.type`` if it is neither.
+        InputTypeError: ``input.type`` for any other type.
     """
     if isinstance(video, str | os.PathLike):
         return os.fsdecode(video)
@@ -138,27 +138,26 @@ def name_of(video: object) -> str:
     kind = type(video)
     raise InputTypeError(
         "input.type",
-        f"a video is given as {kind.__module__}.{kind.__qualname__}, expected a file name, bytes,"
+        f"video is of type {kind.__module__}.{kind.__qualname__}, expected a file name, bytes,"
         " io.BytesIO or a file opened in binary mode",
         hint="write arrays and tensors to a video file first, for example with PyAV or ffmpeg",
     )
 
 
 def open_source(video: VideoInput, *, limits: Limits, root: Path | None) -> Source:
-    """Open a file for decoding, or says why not.
+    """Open a file for decoding.
 
     Args:
-        video: a file name, whatever it looks like; or the bytes of a video file, or a binary file
-            that is read from where it stands to its end. Bytes are copied to a temporary file
-            without a name first.
-        limits: bounds the size.
-        root: if given, the file must lie in this folder once every symbolic link is followed; bytes
-            lie in none.
+        video: file name, bytes of a video file, or a binary file, which is read from its current
+            position to its end. Bytes are first copied to a temporary file without a name.
+        limits: limits that bound the size.
+        root: folder that must contain the file after links are followed, so bytes are refused; None
+            for any.
 
     Raises:
         InputError: if the name is not that of a regular, non-empty file inside the bounds, or
             ``input.type`` for other types.
-        MediaError: if the file is text, such as a playlist, or is known not to be video.
+        MediaError: if the file is text, such as a playlist, or audio.
     """
     name = name_of(video)
     display_name = display_path(name)
@@ -176,7 +175,7 @@ def open_source(video: VideoInput, *, limits: Limits, root: Path | None) -> Sour
             hint = f"a URL counts as a file name; download the video first: curl -LO {display_name}"
         raise InputError("input.not_found", f"{display_name}: no such file", hint=hint) from error
     except OSError as error:
-        # Loops of links, names that are too long, folders that may not be searched.
+        # Link loops, names that are too long, folders without search permission.
         raise InputError("input.not_found", f"{display_name}: {_reason(error)}") from error
     _check_inside(real, root, display_name)
     _check_regular(facts, display_name)
@@ -207,7 +206,7 @@ def _open_spooled(
     limits: Limits,
     root: Path | None,
 ) -> Source:
-    """Copy bytes to a temporary file and open that: it is regular, and ours alone."""
+    """Copy bytes to a private temporary file and open it."""
     display_name = display_path(name)
     if root is not None:
         _check_inside("/", root, display_name)
@@ -233,14 +232,14 @@ def _open_spooled(
 
 
 def _copy(stream: BinaryIO, descriptor: int, display_name: str, limits: Limits) -> int:
-    """Copy what is left of a stream, up to one byte beyond the limit; return the bytes."""
+    """Copy the rest of a stream, up to one byte beyond the limit; return the number of bytes."""
     size_bytes = 0
     while size_bytes <= limits.max_input_bytes:
         try:
             data = stream.read(min(_HASH_BYTES, limits.max_input_bytes + 1 - size_bytes))
         except Exception as error:
-            # A closed file, one that is open for writing only, an archive that is cut or damaged:
-            # the object is the caller's, and may raise anything.
+            # A closed file, a write-only file, a damaged archive: the caller's object may raise
+            # anything.
             raise InputError(
                 "input.unreadable",
                 f"{display_name}: the file object cannot be read: {str(error).lower()}",
@@ -271,11 +270,11 @@ def _copy(stream: BinaryIO, descriptor: int, display_name: str, limits: Limits) 
 
 
 def _position_in(stream: BinaryIO) -> int:
-    """Return the byte at which a stream stands; 0 if it does not say."""
+    """Return the position of a stream in bytes; 0 if it is unknown."""
     try:
         return stream.tell()
     except (AttributeError, OSError):
-        return 0  # Only `read` is asked of it.
+        return 0  # Only `read` is required.
 
 
 def _spool_error(display_name: str, error: OSError) -> InputError:
@@ -302,14 +301,14 @@ def digest(descriptor: int) -> str:
 
 
 def sniff(head: bytes, *, display_name: str) -> str:
-    """Detect from the first bytes what a file may be.
+    """Detect the kind of a file from its first bytes.
 
     Args:
-        head: the first `HEAD_BYTES` of the file, or all of it.
-        display_name: the file's name for messages.
+        head: first `HEAD_BYTES` of the file, or all of it.
+        display_name: name of the file in messages.
 
     Raises:
-        MediaError: if it is text, or audio in a format that holds no video.
+        MediaError: if it is text, or audio in a format without video.
     """
     if head.startswith(_Y4M):
         return "y4m"
@@ -333,7 +332,7 @@ def sniff(head: bytes, *, display_name: str) -> str:
 
 
 def display_path(name: str) -> str:
-    """Return a file name that is safe to print: one line, no control characters, not too long."""
+    """Return a file name that is safe to print: one line, no control characters, bounded length."""
     text = name
     if len(text) > _MAX_DISPLAY_CHARS:
         half = _MAX_DISPLAY_CHARS // 2
@@ -369,7 +368,7 @@ def _check_inside(real: str, root: Path | None, display_name: str) -> None:
 
 
 def changed_error(display_name: str, how: str) -> InputError:
-    """Return the error for a file that is not what it was a moment ago."""
+    """Return the error for a file that changed since it was opened."""
     return InputError(
         "input.changed",
         f"{display_name}: {how}",
@@ -379,7 +378,7 @@ def changed_error(display_name: str, how: str) -> InputError:
 
 
 def _resolved_path(descriptor: int, real: str) -> str:
-    """Return where an open file lies: Linux knows, elsewhere its name is looked up again."""
+    """Return the path of an open file: from the descriptor on Linux, else resolved again."""
     try:
         return os.readlink(f"/proc/self/fd/{descriptor}")
     except OSError:
@@ -395,7 +394,7 @@ def _check_regular(facts: os.stat_result, display_name: str) -> None:
 
 
 def _is_stream(name: str) -> bool:
-    """Whether a name is that of a pipe, socket or device: `/dev/stdin`, `/dev/fd/3`, a FIFO.
+    """Return whether a name is that of a pipe, socket or device: `/dev/stdin`, `/dev/fd/3`, a FIFO.
 
     `/proc` links pipes and sockets to names that no file has, so they cannot be resolved.
     """

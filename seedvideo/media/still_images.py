@@ -15,17 +15,17 @@ from typing import Final
 from seedvideo.errors import MediaError
 from seedvideo.media.types import MediaWarning
 
-_NEAR_BYTES, _CHUNK_BYTES = 1 << 12, 1 << 20
-"""Bytes read at once: first what is near, then more."""
+_FIRST_READ_BYTES, _NEXT_READ_BYTES = 1 << 12, 1 << 20
+"""Bytes of the first read of a search, and of the following ones."""
 
 _MAX_TAIL_BYTES: Final = 1 << 28
-"""How far behind a photo a video or further pictures are searched for: phones add some 10 MB."""
+"""Bytes searched after a photo for a video or more pictures: phones add some 10 MB."""
 
 _MAX_STARTS: Final = 64
-"""Byte sequences behind a photo that are examined as possible starts of another picture."""
+"""Maximum byte sequences after a photo that are checked as starts of another picture."""
 
 _MAX_CHUNKS: Final = 10_000
-"""Chunks of a PNG file that may precede its first picture data."""
+"""Maximum chunks of a PNG file before its first picture data."""
 
 _PNG_MARK: Final = b"\x89PNG\r\n\x1a\n"
 _VIDEO_START: Final = re.compile(rb"\x00\x00\x00[\x08-\x80]ftyp")
@@ -44,13 +44,13 @@ _MULTI_PICTURE: Final = b"MPF\x00"
 
 @dataclass(frozen=True)
 class StillLayout:
-    """What the structure of a file says.
+    """Structure of a still-image file.
 
     Args:
         is_cut: whether the file ends before its picture does.
-        is_sequence: whether pictures of the same format and size follow directly, as in a bare
+        is_sequence: whether pictures of the same format and size follow directly, as in a raw
             stream of Motion JPEG.
-        warnings: what lies behind the picture and is not read.
+        warnings: warnings about unread data after the picture.
     """
 
     is_cut: bool = False
@@ -60,7 +60,7 @@ class StillLayout:
 
 @dataclass(frozen=True)
 class _File:
-    """Bytes at given places of an open file."""
+    """An open file that is read at given offsets."""
 
     descriptor: int
     size_bytes: int
@@ -71,12 +71,12 @@ class _File:
         return os.pread(self.descriptor, count, offset)
 
     def find(self, pattern: re.Pattern[bytes], start: int, stop: int) -> int | None:
-        """Return where a pattern of at most 8 bytes first matches between two offsets."""
-        offset, most = start, _NEAR_BYTES
+        """Return the offset of the first match of a pattern of at most 8 bytes, or None."""
+        offset, most = start, _FIRST_READ_BYTES
         while offset < stop:
             self.heartbeat()
             data = self.at(offset, min(most, stop - offset))
-            most = _CHUNK_BYTES
+            most = _NEXT_READ_BYTES
             if match := pattern.search(data):
                 return offset + match.start()
             if len(data) < 8:
@@ -104,14 +104,14 @@ def inspect_still(
     """Read the structure of a still picture's file.
 
     Args:
-        descriptor: the open file.
+        descriptor: open file.
         kind: ``jpeg``, ``png``, ``apng``, ``webp`` or ``bmp``.
         size_bytes: size of the file.
-        display_name: the file's name for messages.
-        heartbeat: called often; may raise to stop.
+        display_name: name of the file in messages.
+        heartbeat: callback that is called often; may raise to stop.
 
     Raises:
-        MediaError: if it is a moving picture that can be read neither as a video nor as a still.
+        MediaError: if it is an animation that can be read neither as a video nor as a still image.
     """
     file = _File(descriptor, size_bytes, heartbeat)
     if kind == "jpeg":
@@ -141,11 +141,11 @@ def is_gif_truncated(descriptor: int, last_packet: int) -> bool:
         if introducer[0] == 0x2C:
             if len(introducer) < 10:
                 return True
-            # The picture's own palette and the least size of its codes come before its data.
+            # The local palette and the minimum code size precede the data.
             offset = _blocks_end(descriptor, offset + 11 + _palette_bytes(introducer[9]))
             return offset < 0
         if introducer[0] != 0x21:
-            return False  # The end mark, or something that only the decoder can judge.
+            return False  # The trailer, or data that only the decoder can check.
         offset = _blocks_end(descriptor, offset + 2)
         if offset < 0:
             return True
@@ -153,10 +153,10 @@ def is_gif_truncated(descriptor: int, last_packet: int) -> bool:
 
 
 def motion_photo_warning(offset: int) -> MediaWarning:
-    """Return the warning about a video that begins at an offset behind a photo."""
+    """Return the warning about a video that begins at an offset after a photo."""
     message = (
         "the video after the photo (a motion photo) is not read; "
-        f"tail -c +{offset + 1} PHOTO > clip.mp4 takes it out"
+        f"tail -c +{offset + 1} PHOTO > clip.mp4 extracts it"
     )
     return MediaWarning("media.other_pictures", message)
 
@@ -168,7 +168,7 @@ def _motion_photo_warnings(file: _File, end: int) -> tuple[MediaWarning, ...]:
 
 @dataclass(frozen=True)
 class _Jpeg:
-    """One JPEG picture: where it ends, if it does, and its size as its header says it."""
+    """One JPEG picture: its end offset, None if it is truncated, and the size in its header."""
 
     end: int | None
     size_px: tuple[int, int] | None
@@ -195,7 +195,7 @@ def _inspect_jpeg(file: _File) -> StillLayout:
 
 
 def _count_pictures(file: _File, photo: _Jpeg, stop: int) -> int:
-    """Count the whole JPEG pictures behind a photo that have its size: not thumbnails or maps."""
+    """Count the complete JPEG pictures of the same size after a photo: not previews or maps."""
     offset, count = photo.end, 0
     for _ in range(_MAX_STARTS):
         if offset is None or (start := file.find(_JPEG_START, offset, stop)) is None:
@@ -207,7 +207,7 @@ def _count_pictures(file: _File, photo: _Jpeg, stop: int) -> int:
 
 
 def _read_jpeg(file: _File, start: int, stop: int) -> _Jpeg:
-    """Walk from segment to segment (ITU-T T.81, annex B)."""
+    """Parse a JPEG picture segment by segment (ITU-T T.81, annex B)."""
     offset, size_px, is_one_of_several = start + 2, None, False
     while (marker := file.find(_JPEG_MARKER, offset, stop)) is not None:
         head = file.at(marker, 9)
@@ -235,7 +235,7 @@ def _still_png_end(file: _File, display_name: str) -> int | None:
 
 
 def _png_end(file: _File, *, late_animation: MediaError | None = None) -> int | None:
-    """Walk from chunk to chunk; raise the error at a chunk that only a moving picture has."""
+    """Return the end offset of a PNG picture; raise the error at a chunk of an animation."""
     offset = len(_PNG_MARK)
     while len(head := file.at(offset, 8)) == 8:
         file.heartbeat()
@@ -260,7 +260,7 @@ def _webp_end(file: _File, display_name: str) -> int | None:
 
 
 def moving_webp_error(display_name: str) -> MediaError:
-    """Return the error for a WebP file that moves, which FFmpeg cannot decode."""
+    """Return the error for an animated WebP file, which FFmpeg cannot decode."""
     return MediaError(
         "media.codec_not_allowed",
         f"{display_name}: is an animated WebP, which is not supported",
@@ -269,7 +269,7 @@ def moving_webp_error(display_name: str) -> MediaError:
 
 
 def _bmp_end(file: _File, display_name: str) -> int | None:
-    del display_name  # BMP knows no moving pictures.
+    del display_name  # BMP has no animations.
     end = int.from_bytes(file.at(2, 4), "little")
     return end if end <= file.size_bytes else None
 
@@ -279,12 +279,12 @@ def _palette_bytes(flags: int) -> int:
 
 
 def _blocks_end(descriptor: int, offset: int) -> int:
-    """Return where a chain of data blocks ends, or -1 if the file ends first."""
-    data, at, most = b"", 0, _NEAR_BYTES
+    """Return the end offset of a chain of data blocks; -1 if the file ends first."""
+    data, at, most = b"", 0, _FIRST_READ_BYTES
     while True:
         if at >= len(data):
             offset, data, at = offset + at, os.pread(descriptor, most, offset + at), 0
-            most = _CHUNK_BYTES
+            most = _NEXT_READ_BYTES
             if not data:
                 return -1
         length = data[at]

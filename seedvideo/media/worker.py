@@ -101,7 +101,7 @@ class _Channel:
 
 
 def preload() -> None:
-    """Import what every decoding process needs: a fork server does this once for all of them.
+    """Import what every decode process needs: a fork server does this once for all of them.
 
     Does nothing where the address space may be too small: each process then says so itself.
     """

@@ -88,7 +88,7 @@ class TimeBudget:
 
 
 WORKER: Final = "seedvideo.media.worker"
-"""Module that a decoding process runs."""
+"""Module that a decode process runs."""
 
 STOP_GRACE_S: Final = 5.0
 """Time a process has to end, or to take a request to stop, before it is killed."""
@@ -97,13 +97,13 @@ FINAL_MESSAGES: Final = ("done", "untrusted")
 """Types of the last answer to a part of a pass."""
 
 _ERRORS: Final = (InputError, MediaError, DecodeError)
-"""Errors that a decoding process may send."""
+"""Errors that a decode process may send."""
 
 _Process: TypeAlias = subprocess.Popen[bytes] | ForkedProcess
 
 
 class DecodeWorker:
-    """One decoding process.
+    """One decode process.
 
     Args:
         source: the open file; the caller closes it.
