@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Crop:
-    """Pixels to cut from the sides of stored pictures of one size.
+    """Pixels to crop from the sides of stored pictures of one size.
 
     Args:
-        left_px: to cut from the left side.
-        top_px: to cut from the top.
-        right_px: to cut from the right side.
-        bottom_px: to cut from the bottom.
-        width_px: of the stored picture, before it is cut.
-        height_px: of the stored picture, before it is cut.
+        left_px: pixels to crop on the left.
+        top_px: pixels to crop at the top.
+        right_px: pixels to crop on the right.
+        bottom_px: pixels to crop at the bottom.
+        width_px: width of the stored picture before cropping.
+        height_px: height of the stored picture before cropping.
     """
 
     left_px: int
@@ -52,16 +52,16 @@ class Crop:
 
     @property
     def cropped_width_px(self) -> int:
-        """Width of what is left."""
+        """Width after cropping."""
         return self.width_px - self.left_px - self.right_px
 
     @property
     def cropped_height_px(self) -> int:
-        """Height of what is left."""
+        """Height after cropping."""
         return self.height_px - self.top_px - self.bottom_px
 
     def scale_to(self, width_px: int, height_px: int) -> "Crop":
-        """Return the cut of pictures of another size; rather too much is cut than too little."""
+        """Return the crop for pictures of another size, rounded towards more cropping."""
         if (width_px, height_px) == (self.width_px, self.height_px):
             return self
         left_px, right_px = _scale(self.left_px, self.right_px, self.width_px, width_px)
@@ -75,15 +75,15 @@ def _scale(before_px: int, after_px: int, side_px: int, new_side_px: int) -> tup
 
 
 def make_crop(window: StatedWindow, width_px: int, height_px: int) -> Crop | None:
-    """Return how decoded pictures are cut to what their container says to show.
+    """Return the crop of decoded pictures to the window that their container states.
 
     Args:
-        window: as stated.
-        width_px: of the decoded pictures.
-        height_px: of the decoded pictures.
+        window: stated window.
+        width_px: width of the decoded pictures.
+        height_px: height of the decoded pictures.
 
     Returns:
-        The cut; ``None`` if the window does not lie inside the picture, or is below one pixel.
+        The crop; None if the window does not lie inside the picture, or is below one pixel.
     """
     sides = _side(window.left_px, window.right_px, window.width_px, width_px)
     edges = _side(window.top_px, window.bottom_px, window.height_px, height_px)
@@ -95,17 +95,17 @@ def make_crop(window: StatedWindow, width_px: int, height_px: int) -> Crop | Non
 def _side(
     first_px: Fraction, last_px: Fraction, stated_px: int, decoded_px: int
 ) -> tuple[int, int] | None:
-    """Return how much to cut before and after a window along one side."""
+    """Return the pixels to crop before and after a window along one side."""
     before_px, end_px = math.floor(first_px), math.floor(last_px)
     if before_px < 0 or end_px > stated_px or last_px - first_px < 1:
         return None
-    # What the bitstream has cut off already need not be cut off once more.
+    # Pixels that the bitstream crops are not cropped again.
     after_px = max(0, min(stated_px, decoded_px) - end_px)
     return None if before_px + after_px >= decoded_px else (before_px, after_px)
 
 
 class Cropper:
-    """Cut frames; keeps FFmpeg's filter between frames of one kind."""
+    """Cropper of frames; it keeps FFmpeg's filter between frames of one kind."""
 
     def __init__(self, crop: Crop | None) -> None:
         self._crop = crop
@@ -114,11 +114,11 @@ class Cropper:
         self._graph: Graph | None = None
 
     def crop(self, frame: VideoFrame, matrix: Colorspace | None) -> VideoFrame:
-        """Return the shown part of a frame; its samples are shared, not copied, where possible.
+        """Return the visible area of a frame; its samples are shared, not copied, where possible.
 
         Args:
-            frame: as decoded.
-            matrix: the matrix that swscale is to take the frame's own for; ``None`` if it knows it.
+            frame: decoded frame.
+            matrix: matrix that swscale uses in place of the frame's; None if it knows that.
         """
         if self._crop is None:
             return frame
@@ -165,14 +165,14 @@ class Cropper:
 
 @dataclass(frozen=True)
 class VisibleArea:
-    """The part of the stored picture that is shown.
+    """The part of the stored picture that is displayed.
 
     Args:
-        width_px: of that part, in stored pixels.
-        height_px: of that part, in stored pixels.
+        width_px: its width in stored pixels.
+        height_px: its height in stored pixels.
         aspect: width over height of a stored pixel.
-        crop: how the decoder's pictures are cut to it, ``None`` if they are shown as they are.
-        warnings: what a person should know.
+        crop: crop of decoded pictures to it; None if nothing is cropped.
+        warnings: warnings about the stated window.
     """
 
     width_px: int
@@ -185,13 +185,13 @@ class VisibleArea:
 def find_visible_area(
     stream: VideoStream, first: VideoFrame | None, spec: SourceSpec, *, is_item: bool
 ) -> VisibleArea:
-    """Find out which part of the pictures is shown.
+    """Determine the visible area of the pictures.
 
     Args:
-        stream: the chosen one, whose first picture has been decoded.
-        first: that picture, if there is one.
-        spec: the open file.
-        is_item: whether the stream is a still picture of a HEIF file and not a track.
+        stream: chosen stream, whose first picture has been decoded.
+        first: that picture; None if it cannot be decoded.
+        spec: open input.
+        is_item: whether the stream is a still image of a HEIF file, not a track.
 
     Raises:
         MediaError: if the size of the pictures is unknown.

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MediaWarning:
-    """Something that a person should know of a file that can be used all the same.
+    """Warning about a file that is still usable.
 
     Args:
-        code: stable, ``media.what``.
+        code: stable code, ``media.what``.
         message: one line without a full stop.
     """
 
@@ -35,25 +35,25 @@ class MediaInfo:
     """Facts of one video stream, from its header, its packets and its first picture.
 
     Args:
-        path: the file as it was named.
+        path: name of the file, as given.
         size_bytes: size of the file.
-        container: the demuxer's name, such as ``mov,mp4,m4a,3gp,3g2,mj2``.
-        codec: such as ``h264``.
-        pix_fmt: the decoder's pixel format, such as ``yuv420p``; empty if it is not known.
-        width_px: of the displayed picture.
-        height_px: of the displayed picture.
-        coded_width_px: of the stored picture, cropped as stream and container say.
-        coded_height_px: of the stored picture, cropped as stream and container say.
+        container: name of the demuxer, such as ``mov,mp4,m4a,3gp,3g2,mj2``.
+        codec: name of the codec, such as ``h264``.
+        pix_fmt: pixel format of the decoder, such as ``yuv420p``; empty if it is unknown.
+        width_px: width of the displayed picture.
+        height_px: height of the displayed picture.
+        coded_width_px: width of the stored picture, cropped as stream and container state.
+        coded_height_px: height of the stored picture, cropped as stream and container state.
         rotation_deg: 0, 90, 180 or 270 degrees, clockwise, that make the stored picture upright.
-        flipped: whether the stored picture is mirrored left to right before it is turned.
+        flipped: whether the stored picture is mirrored left to right before it is rotated.
         sample_aspect: width over height of a stored pixel.
-        duration: from the stream's start to the end of its last presented frame.
-        start: the stream's own first time, subtracted from every time that is reported.
-        fps_avg: average frame rate, ``None`` for a single frame.
+        duration: seconds from the stream's start to the end of its last presented frame.
+        start: first time of the stream in seconds, subtracted from every reported time.
+        fps_avg: average frame rate; None for a single frame.
         is_vfr: whether the spacing of the frames changes by more than the container's rounding.
-        is_image: whether this is a still picture; its duration is nominal.
+        is_image: whether this is a still image; its duration is nominal.
         transfer: name of the transfer characteristic, such as ``bt709``; empty if it is not stated.
-        warnings: what a person should know.
+        warnings: warnings about the file.
     """
 
     path: str
@@ -77,13 +77,13 @@ class MediaInfo:
     warnings: tuple[MediaWarning, ...] = ()
 
     def with_warnings(self, added: Iterable[MediaWarning]) -> Self:
-        """Return these facts with warnings of further codes."""
+        """Return a copy with warnings of further codes."""
         known = {warning.code for warning in self.warnings}
         new = {warning.code: warning for warning in added if warning.code not in known}
         return replace(self, warnings=(*self.warnings, *new.values()))
 
     def to_json(self) -> dict[str, Any]:
-        """Return the facts that results carry, times as float seconds."""
+        """Return the fields that results carry, times as float seconds."""
         return {
             "duration_s": seconds(self.duration),
             "start_s": seconds(self.start),
@@ -100,7 +100,7 @@ class MediaInfo:
 
 @dataclass(frozen=True)
 class Target:
-    """A wanted picture: the one presented at ``pts``, in display orientation and square pixels.
+    """A requested picture: the one presented at ``pts``, upright and with square pixels.
 
     Raises:
         ValueError: if a side is not at least one pixel.
@@ -118,7 +118,7 @@ class Target:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Frame:
-    """A decoded picture and the time at which the video really presents it.
+    """A decoded picture and its exact presentation time.
 
     ``pixels`` is ``(H, W, 3)``, RGB, 8 bits a channel.
     """
@@ -132,14 +132,14 @@ class Frame:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class ThumbnailBatch:
-    """Small frames as they are stored: not turned, pixels not made square.
+    """Thumbnails in stored orientation and pixel aspect.
 
     ``planes`` is ``(N, H * 3 // 2, W)``, 8-bit I420: ``H`` rows of luma above the chroma, which has
     half of both sides.
 
     Args:
-        frame_indices: place of each among the presented frames, rising.
-        planes: their pixels.
+        frame_indices: frame index of each thumbnail, rising.
+        planes: pixels of the thumbnails.
     """
 
     frame_indices: tuple[int, ...]
@@ -152,11 +152,11 @@ class ThumbnailBatch:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class PacketIndex:
-    """What the container says of the packets that hold the frames, in order of time.
+    """Sizes and storage order of the packets that hold the frames, sorted by time.
 
     Args:
-        sizes_bytes: of each frame's packet, padding left out.
-        positions: of each frame's packet among those of the stream: they are stored in this order.
+        sizes_bytes: size of each frame's packet, without padding.
+        positions: position of each frame's packet in the storage order of the stream.
     """
 
     sizes_bytes: "array[int]"
@@ -168,12 +168,12 @@ class PacketIndex:
 
 @dataclass(frozen=True)
 class DecodeReport:
-    """What one pass over a file met.
+    """Report of one pass over a file.
 
     Args:
-        decoded_frames: pictures that the decoder gave, wanted or not.
-        damaged_packets: packets that it could not decode.
-        warnings: what the pass found out beyond the probe.
+        decoded_frames: number of decoded pictures, requested or not.
+        damaged_packets: number of undecodable packets.
+        warnings: warnings of the pass that the probe did not give.
     """
 
     decoded_frames: int = 0

@@ -41,10 +41,10 @@ if TYPE_CHECKING:
     from seedvideo.media.pyav_decoder import PyavDecoder
 
 HEARTBEAT_INTERVAL_S: Final = 0.5
-"""Time after which a process without an answer says that it is still working."""
+"""Seconds without a message after which the process sends a heartbeat."""
 
 EXIT_OUT_OF_MEMORY: Final = 87
-"""Exit status of a process that had no memory left even to say so."""
+"""Exit status of a process without memory for an error message."""
 
 _MAX_THUMBNAILS_PER_MESSAGE: Final = 32
 _MAX_THUMBNAIL_BYTES_PER_MESSAGE: Final = 2 << 20
@@ -55,7 +55,7 @@ _MAX_TRACE_CHARS: Final = 20_000
 
 
 def thumbnails_per_message(width_px: int, height_px: int) -> int:
-    """Most small frames in one answer: a few, and small enough that none takes much memory."""
+    """Return the maximum number of thumbnails in one reply: few, so that it takes little memory."""
     thumbnail_bytes = width_px * height_px * 3 // 2
     return max(
         1, min(_MAX_THUMBNAILS_PER_MESSAGE, _MAX_THUMBNAIL_BYTES_PER_MESSAGE // thumbnail_bytes)
@@ -63,34 +63,34 @@ def thumbnails_per_message(width_px: int, height_px: int) -> int:
 
 
 class _Stopped(Exception):
-    """The reader has asked to stop this pass."""
+    """The reader requested to stop this pass."""
 
 
 class _Channel:
-    """Both pipes to the reader."""
+    """Request and reply pipes to the reader."""
 
     def __init__(self, requests: int, answers: int) -> None:
         self._answers = answers
         self._last_message_s = time.monotonic()
-        # Not select(), which fails on the high numbers that a busy reader's descriptors have.
+        # Not select(), which fails for descriptors of 1024 or more.
         self._waiting = select.poll()
         self._waiting.register(requests, select.POLLIN)
         self._reader = ipc.MessageReader.from_descriptor(requests)
 
     def receive(self) -> ipc.Message | None:
-        """Wait for the next request; None once the reader has closed its end."""
+        """Wait for the next request; return None once the reader has closed its end."""
         try:
             return self._reader.poll(max_body_bytes=_MAX_REQUEST_BYTES)
         except EOFError:
             return None
 
     def send(self, header: dict[str, Any], body: bytes = b"") -> None:
-        """Send an answer, waiting until the reader takes it."""
+        """Send a reply; wait until the reader takes it."""
         ipc.send(self._answers, header, body)
         self._last_message_s = time.monotonic()
 
     def heartbeat(self) -> None:
-        """Stop if the reader asks for it; send a sign of life now and then."""
+        """Stop if the reader requests it; send a heartbeat at intervals."""
         if self._waiting.poll(0):
             message = self.receive()
             if message is None:
@@ -101,9 +101,9 @@ class _Channel:
 
 
 def preload() -> None:
-    """Import what every decode process needs: a fork server does this once for all of them.
+    """Import the decoder in a fork server, once for all decode processes.
 
-    Does nothing where the address space may be too small: each process then says so itself.
+    Does nothing if the address space may be too small: each process then reports that itself.
     """
     if not _has_room():
         return
@@ -115,13 +115,13 @@ def preload() -> None:
 
 
 def _has_room() -> bool:
-    """Whether the libraries can be loaded, or are; with less address space they may crash."""
+    """Return whether the libraries fit or are loaded; with less address space they may crash."""
     left_bytes = address_space_left_bytes()
     return left_bytes is None or left_bytes >= DECODER_BYTES // 2 or "av.logging" in sys.modules
 
 
 def main(requests: int, answers: int, file: int) -> None:
-    """Serve one reader until it goes away."""
+    """Serve one reader until it closes its end."""
     channel = _Channel(requests, answers)
     try:
         _serve(channel, file)
@@ -139,7 +139,7 @@ def main(requests: int, answers: int, file: int) -> None:
                 "retryable": error.retryable,
             }
         )
-    except Exception:  # noqa: BLE001  # A fault of ours: the reader must hear of it, wherever it is from.
+    except Exception:  # noqa: BLE001  # A bug: report any exception to the reader.
         channel.send({"type": "fault", "trace": traceback.format_exc()[-_MAX_TRACE_CHARS:]})
 
 
@@ -159,7 +159,7 @@ def _serve(channel: _Channel, file: int) -> None:
 
 
 def _serve_file(channel: _Channel, file: int, request: dict[str, Any]) -> None:
-    # Late, so that the clock of the reader covers these too where they are not preloaded.
+    # Late, so that the reader's timeout covers these imports if they are not preloaded.
     import av.logging
 
     from seedvideo.media.decoder import DecodeStats
@@ -172,7 +172,7 @@ def _serve_file(channel: _Channel, file: int, request: dict[str, Any]) -> None:
     limits = Limits(**request["limits"])
     use_decord = request["decoder"] == "decord"
     if use_decord:
-        import decord  # noqa: F401  # Its libraries must be loaded before memory is bounded.
+        import decord  # noqa: F401  # Its libraries must be loaded before memory is limited.
     _limit_resources(limits)
     spec = SourceSpec(
         descriptor=file,
@@ -283,7 +283,7 @@ def _answer_thumbnails(
                 _send_thumbnails(channel, batch)
                 batch.clear()
     finally:
-        # Also when seeks are not trusted any more: what was given so far holds.
+        # Also after an unreliable seek: thumbnails decoded before it are valid.
         if batch:
             _send_thumbnails(channel, batch)
 
@@ -316,7 +316,7 @@ def _spans(message: ipc.Message) -> tuple[list["ThumbnailSpan"], "ThumbnailSpec"
 
 
 def _to_json(info: Any) -> dict[str, Any]:
-    """Return a value object's fields as JSON values, fractions as text."""
+    """Return the fields of a value object as JSON values, fractions as strings."""
     plain: dict[str, Any] = {}
     for name in info.__dataclass_fields__:
         value = getattr(info, name)
@@ -326,7 +326,7 @@ def _to_json(info: Any) -> dict[str, Any]:
 
 
 def _limit_resources(limits: Limits) -> None:
-    """Bound what this process may take: memory, files, and writing at all."""
+    """Limit the memory and open files of this process, and forbid writing."""
     set_limit(resource.RLIMIT_NOFILE, _MAX_OPEN_FILES)
     set_limit(resource.RLIMIT_FSIZE, 0)
     set_limit(resource.RLIMIT_CORE, 0)

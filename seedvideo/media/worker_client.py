@@ -32,8 +32,8 @@ class HasReplies(Protocol):
     """A process whose replies are awaited.
 
     Attributes:
-        silent_s: time spent waiting since the last message.
-        allowed_s: longest silence.
+        silent_s: seconds of waiting since the last message.
+        allowed_s: maximum seconds of silence.
     """
 
     silent_s: float
@@ -46,10 +46,10 @@ class HasReplies(Protocol):
 
 
 class TimeBudget:
-    """Add up the time spent waiting for a file's processes.
+    """Time budget of one file, over all of its processes.
 
     Args:
-        limit_s: for everything together.
+        limit_s: maximum total waiting time in seconds.
     """
 
     def __init__(self, limit_s: float) -> None:
@@ -57,7 +57,7 @@ class TimeBudget:
         self._limit_s = limit_s
 
     def wait(self, processes: Sequence[HasReplies]) -> None:
-        """Wait until one of several has sent something, or is late."""
+        """Wait until one of several processes has sent something, or is late."""
         left_s = min(self._left_s(each) for each in processes)
         poll = select.poll()
         for each in processes:
@@ -72,7 +72,7 @@ class TimeBudget:
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """Count the time that the block takes: endless messages are not read without end."""
+        """Count the time of the block, so that endless messages are not read forever."""
         started_s = time.monotonic()
         try:
             yield
@@ -80,7 +80,7 @@ class TimeBudget:
             self.waited_s += time.monotonic() - started_s
 
     def is_expired(self, process: HasReplies) -> bool:
-        """Whether one has been silent for too long, or the file has taken too long."""
+        """Return whether a process has been silent for too long, or the file has taken too long."""
         return self._left_s(process) <= 0
 
     def _left_s(self, process: HasReplies) -> float:
@@ -88,13 +88,13 @@ class TimeBudget:
 
 
 WORKER: Final = "seedvideo.media.worker"
-"""Module that a decode process runs."""
+"""Module that decode processes run."""
 
 STOP_GRACE_S: Final = 5.0
-"""Time a process has to end, or to take a request to stop, before it is killed."""
+"""Seconds a process has to end, or to take a stop request, before it is killed."""
 
 FINAL_MESSAGES: Final = ("done", "untrusted")
-"""Types of the last answer to a part of a pass."""
+"""Types of the final reply to a task."""
 
 _ERRORS: Final = (InputError, MediaError, DecodeError)
 """Errors that a decode process may send."""
@@ -106,18 +106,17 @@ class DecodeWorker:
     """One decode process.
 
     Args:
-        source: the open file; the caller closes it.
-        limits: deadlines, and what the process may use.
-        budget: shared by all processes of the file.
+        source: open file; the caller closes it.
+        limits: deadlines and resource limits.
+        budget: time budget that all processes of the file share.
 
     Attributes:
-        silent_s: time spent waiting since its last message.
-        allowed_s: longest silence.
+        silent_s: seconds of waiting since its last message.
+        allowed_s: maximum seconds of silence.
 
     Raises:
-        InputError: ``input.changed`` if another file is in its place.
-        DecodeError: if the file cannot be opened again, the system cannot start a process, or that
-            takes too long.
+        InputError: ``input.changed`` if the path names another file now.
+        DecodeError: if the file cannot be reopened, or the process cannot be started in time.
     """
 
     def __init__(self, source: Source, limits: Limits, budget: TimeBudget) -> None:
@@ -128,7 +127,7 @@ class DecodeWorker:
         self.allowed_s = limits.open_timeout_s
         pipes: list[int] = []
         try:
-            # Processes that shared one open file would move each other's place in it.
+            # Processes that shared one open file would move each other's position.
             pipes.append(file := source.reopen())
             pipes += os.pipe()
             pipes += os.pipe()
@@ -149,15 +148,15 @@ class DecodeWorker:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process can still be used."""
+        """Whether the process is usable."""
         return self._end.alive
 
     @property
     def answers(self) -> int:
-        """Descriptor that becomes readable when it has sent something.
+        """Descriptor that becomes readable when the process has sent something.
 
         Raises:
-            DecodeError: ``decode.stopped`` if it was closed: the number may be another file's now.
+            DecodeError: ``decode.stopped`` if it was closed: the number may be reused.
         """
         if not self.is_alive:
             raise DecodeError(
@@ -174,9 +173,9 @@ class DecodeWorker:
         """Send a request.
 
         Args:
-            header: of the message.
-            body: of the message.
-            within_s: time that the process has to take it; ``stall_timeout_s`` if None.
+            header: header of the message.
+            body: body of the message.
+            within_s: seconds that the process has to take it; None for ``stall_timeout_s``.
 
         Raises:
             DecodeError: if the process is dead, or does not take it in time.
@@ -187,26 +186,26 @@ class DecodeWorker:
             for part in ipc.encode(header, body):
                 self._write(memoryview(part), deadline_s=deadline_s)
         except BrokenPipeError:
-            # It may have said why before it died.
+            # It may have sent an error before it died.
             self.receive()
             raise self._crash_error() from None
 
     def receive(self, *, max_body_bytes: int = 0) -> ipc.Message:
-        """Wait for an answer other than a sign of life.
+        """Wait for a reply other than a heartbeat.
 
         Args:
-            max_body_bytes: longest answer to accept.
+            max_body_bytes: maximum accepted body size.
 
         Raises:
-            SeedVideoError: as the process says.
-            DecodeError: if it is late, dies or sends an invalid message; it is dead afterwards.
+            SeedVideoError: error that the process reports.
+            DecodeError: if it is late, dies or sends an invalid message; it is killed then.
         """
         while (message := self.poll(max_body_bytes=max_body_bytes)) is None:
             self._budget.wait([self])
         return message
 
     def poll(self, *, max_body_bytes: int) -> ipc.Message | None:
-        """Return an answer if it is there already; None too after a sign of life.
+        """Return a reply if one has arrived; None also after a heartbeat.
 
         Raises:
             As `receive` does.
@@ -237,24 +236,24 @@ class DecodeWorker:
             fault = DecodeError(
                 "decode.crashed", f"{self._display_name}: the decode process failed"
             )
-            # For people who look at a traceback; never part of the message.
+            # For tracebacks only; never part of the message.
             fault.add_note(str(message.header.get("trace")))
             raise fault
         return message
 
     def request_stop(self) -> None:
-        """Ask it to stop its task, whose answers are no longer wanted."""
+        """Request the process to stop its task, whose replies are no longer needed."""
         try:
             self.send({"type": "stop"}, within_s=STOP_GRACE_S)
         except SeedVideoError:
-            self.kill()  # Of a task whose answers are not wanted.
+            self.kill()  # An error of a task whose replies are not needed.
 
     def wait_stopped(self, *, max_body_bytes: int, deadline_s: float) -> None:
-        """Wait until it has stopped; kills it if that takes long.
+        """Wait until the process has stopped its task; kill it at the deadline.
 
         Args:
-            max_body_bytes: longest answer that may still come.
-            deadline_s: on the clock of `time.monotonic`.
+            max_body_bytes: maximum body size of replies that may still come.
+            deadline_s: deadline in seconds of `time.monotonic`.
         """
         try:
             while self.is_alive and (left_s := deadline_s - time.monotonic()) > 0:
@@ -265,21 +264,21 @@ class DecodeWorker:
                 elif message.type in FINAL_MESSAGES:
                     return
         except SeedVideoError:
-            pass  # Of a task whose answers are not wanted.
+            pass  # An error of a task whose replies are not needed.
         self.kill()
 
     def kill(self) -> None:
-        """End the process at once. Harmless if it has ended."""
+        """Kill the process; do nothing if it has ended."""
         self._end()
 
     def interrupt(self) -> None:
-        """Kill the process from another thread; the one that waits for it cleans up."""
+        """Kill the process from another thread; the thread that waits for it cleans up."""
         self._process.kill()
 
     def abandon(self) -> None:
-        """Forget a process that belongs to the parent of this forked one.
+        """Abandon a process that belongs to the parent of this forked one.
 
-        Only the copies of its pipes are closed, so that it still ends with its own reader.
+        Only the copies of its pipes are closed, so that it still ends with its reader.
         """
         if self._end.detach() is not None:
             os.close(self._requests)
@@ -287,7 +286,7 @@ class DecodeWorker:
         if isinstance(self._process, ForkedProcess):
             self._process.abandon()
         else:
-            # Else Popen warns of a process that still runs, and waits for it later.
+            # Otherwise Popen warns of a running process, and waits for it later.
             self._process.returncode = 0
 
     def _start(self, descriptors: Sequence[int]) -> _Process:
@@ -314,7 +313,7 @@ class DecodeWorker:
             try:
                 view = view[os.write(self._requests, view) :]
             except BlockingIOError:
-                continue  # Less room than a pipe writes in one piece.
+                continue  # Less space than a pipe writes at once.
 
     def _timeout_error(self) -> DecodeError:
         self.kill()
@@ -362,7 +361,7 @@ class DecodeWorker:
 def start(
     source: Source, limits: Limits, request: dict[str, Any], budget: TimeBudget
 ) -> DecodeWorker:
-    """Start a process and ask it to open the file. Raises as `DecodeWorker` does."""
+    """Start a process and request it to open the file. Raises as `DecodeWorker` does."""
     worker = DecodeWorker(source, limits, budget)
     worker.send(request)
     return worker

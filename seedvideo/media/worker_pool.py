@@ -26,12 +26,12 @@ from seedvideo.media.worker_client import FINAL_MESSAGES, STOP_GRACE_S, DecodeWo
 from seedvideo.utils import ipc
 
 MAX_WAITING_BYTES: Final = 8 << 20
-"""Answers that may wait to be taken; one answer more for each process."""
+"""Maximum bytes of waiting replies, plus one reply per process."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A part of a pass that one process does: the request for it."""
+    """Request for a part of a pass that one process does."""
 
     header: dict[str, Any]
     body: bytes
@@ -39,7 +39,7 @@ class Task:
 
 @dataclass
 class _Slot:
-    """One task, and what it has given that was not taken yet."""
+    """One task and its replies that were not taken yet."""
 
     child: DecodeWorker
     answers: deque[ipc.Message] = field(default_factory=deque)
@@ -51,15 +51,15 @@ class WorkerPool:
     """The processes of one file.
 
     Args:
-        start: starts one, and asks it to open the file.
-        release: closes the file; called once the processes have ended for good.
-        limits: bounds on what they say.
-        max_opening_bytes: longest answer to that.
-        display_name: the file's name for messages.
+        start: starts a process and requests it to open the file.
+        release: closes the file; called after the pool is closed.
+        limits: limits of time.
+        max_opening_bytes: maximum body size of the reply to ``open``.
+        display_name: name of the file in messages.
 
     Attributes:
-        lock: held while a process is asked or waited for.
-        is_closed: whether the processes have ended for good.
+        lock: lock that is held during requests and waits.
+        is_closed: whether the pool is closed.
     """
 
     def __init__(
@@ -90,14 +90,14 @@ class WorkerPool:
 
     @property
     def first(self) -> DecodeWorker | None:
-        """A process that has opened the file and still runs, if there is one."""
+        """A running process that has opened the file; None without one."""
         return next((c for c in self._children if c.is_alive and c not in self._opening), None)
 
     def open(self) -> ipc.Message:
-        """Start the first process anew and returns what it says of the file.
+        """Restart the first process and return its reply to ``open``.
 
         Raises:
-            SeedVideoError: as it says, or if it cannot be started, is late or dies.
+            SeedVideoError: error that it reports, or if it cannot be started, is late or dies.
         """
         with self._turn():
             self.reset()
@@ -114,7 +114,7 @@ class WorkerPool:
             return answer
 
     def ask(self, task: Task, *, max_body_bytes: int) -> ipc.Message:
-        """Has one question answered; ends a pass that is going on.
+        """Send one request and return the reply; end a running pass.
 
         Raises:
             As `run` does.
@@ -131,18 +131,18 @@ class WorkerPool:
     def run(
         self, tasks: Sequence[Task], *, workers: int, max_body_bytes: int
     ) -> Generator[ipc.Message, None, None]:
-        """Run tasks, and yield their answers in order; each task's last is of `FINAL_MESSAGES`.
+        """Run tasks, and yield their replies in order; the last of each is of `FINAL_MESSAGES`.
 
         A pass that is left early, by an error or because another one begins, is stopped.
 
         Args:
-            tasks: in order.
-            workers: processes to do them, at most.
-            max_body_bytes: longest answer to accept.
+            tasks: tasks in order.
+            workers: maximum number of processes.
+            max_body_bytes: maximum accepted body size.
 
         Raises:
-            SeedVideoError: as a process says, or if one is late or dies.
-            DecodeError: ``decode.stopped`` if another pass was begun, or the file was closed.
+            SeedVideoError: error that a process reports, or if one is late or dies.
+            DecodeError: ``decode.stopped`` if another pass was started, or the file was closed.
         """
         with self._turn():
             self.stop()
@@ -157,8 +157,8 @@ class WorkerPool:
                     return
                 yield answer
         finally:
-            # Without waiting, as garbage collection may do this: whoever has the lock ends the
-            # pass that was left, by beginning another or by closing.
+            # Without waiting, as garbage collection may run this: the thread with the lock ends the
+            # pass when it begins another one or closes.
             if self.lock.acquire(timeout_s=0):
                 try:
                     if number == self._pass:
@@ -167,7 +167,7 @@ class WorkerPool:
                     self.lock.release()
 
     def stop(self) -> None:
-        """End the pass that is going on, if any."""
+        """Stop the running pass, if any."""
         self._pass += 1
         working = [slot.child for slot in self._slots if not slot.is_done and slot.child.is_alive]
         self._slots.clear()
@@ -178,7 +178,7 @@ class WorkerPool:
             child.wait_stopped(max_body_bytes=self._max_body_bytes, deadline_s=deadline_s)
 
     def reset(self) -> None:
-        """End every process, whatever it is doing; another one can be started."""
+        """Kill every process; another one can be started."""
         with self.lock:
             self._pass += 1
             self._slots.clear()
@@ -188,10 +188,10 @@ class WorkerPool:
             self._children.clear()
 
     def close(self) -> None:
-        """End every process for good, and close the file.
+        """Close the pool: kill every process, and close the file.
 
-        A thread that waits for an answer meanwhile gets ``decode.stopped``, and cleans up itself
-        if it takes long to notice.
+        A thread that waits for a reply gets ``decode.stopped``, and cleans up itself if it is slow
+        to notice.
         """
         self.is_closed = True
         for child in list(self._children):
@@ -203,7 +203,7 @@ class WorkerPool:
                 self.lock.release()
 
     def after_fork(self) -> None:
-        """Let go of the parent's processes, in a forked one."""
+        """Abandon the parent's processes in a forked process."""
         self._pass += 1
         self._slots.clear()
         self._opening.clear()
@@ -218,7 +218,7 @@ class WorkerPool:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """Hold the lock; what goes wrong because another thread closes the file says so."""
+        """Hold the lock; report errors after a close by another thread as ``decode.stopped``."""
         with self.lock:
             try:
                 self._check_open()
@@ -236,7 +236,7 @@ class WorkerPool:
             raise self._stopped_error()
 
     def _next(self, number: int, waiting: deque[Task]) -> ipc.Message | None:
-        """Wait for the next answer of a pass; None after the last one."""
+        """Wait for the next reply of a pass; return None after the last one."""
         slots = self._slots
         while True:
             if number != self._pass:
@@ -258,9 +258,9 @@ class WorkerPool:
                 raise slots[0].failure
 
     def _dispatch(self, waiting: deque[Task]) -> None:
-        """Give tasks to idle processes, and start others while there is more to do."""
+        """Send tasks to idle processes, and start more processes while tasks remain."""
         if any(slot.failure for slot in self._slots):
-            return  # Later answers will not be taken.
+            return  # Later replies will not be taken.
         self._drop_dead()
         busy = {slot.child for slot in self._slots if not slot.is_done}
         for child in self._children:
@@ -283,7 +283,7 @@ class WorkerPool:
             except DecodeError:
                 if not self._children:
                     raise
-                self._workers = len(self._children)  # The system can start no more.
+                self._workers = len(self._children)  # The system cannot start more.
                 return
             self._children.append(child)
             self._opening.add(child)
@@ -294,7 +294,7 @@ class WorkerPool:
         self._opening.intersection_update(self._children)
 
     def _readable_workers(self) -> list[DecodeWorker]:
-        """Return the processes whose messages there is room for: always that of the first slot."""
+        """Return the processes whose replies fit into memory: always that of the first slot."""
         slots = list(self._slots)
         waiting_bytes = sum(answer.memory_bytes for slot in slots for answer in slot.answers)
         heard = slots if waiting_bytes < MAX_WAITING_BYTES else slots[:1]

@@ -43,6 +43,6 @@ def one_line(text: str) -> str:
     return " ".join("".join(c for c in spaced if not _is_active(c)).split())
 
 
-def format_share(part: int, whole: int) -> str:
+def format_fraction(part: int, whole: int) -> str:
     """Format a part of a whole: ``1,234 of 5,000 (24.7%)``."""
     return f"{part:,} of {whole:,} ({100 * part / whole:.1f}%)"
