@@ -254,7 +254,7 @@ def test_names_of_a_module_hold_definitions_parameters_and_options() -> None:
     ("name", "parts"),
     [
         ("_told_of", {"told"}),
-        ("ThumbnailSpan", {"look"}),
+        ("LookSpan", {"look"}),
         ("MOST_LOOKS", {"looks"}),
         ("--wishes", {"wishes"}),
         ("Knobs", {"knobs"}),
