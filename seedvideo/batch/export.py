@@ -27,10 +27,10 @@ from seedvideo.errors import ConfigError, OutputError
 from seedvideo.records import Record
 from seedvideo.utils.files import (
     fold_case,
-    stable_name,
     refuse_existing,
     refuse_unwritable,
     safe_stem,
+    stable_name,
     sync_folder,
     write_file,
     writing,
