@@ -13,7 +13,7 @@ import pytest
 from seedvideo.config import DEFAULT_LIMITS, Limits
 from seedvideo.errors import ConfigError, InputError, MediaError, SeedVideoError
 from seedvideo.media import open_video, probe
-from seedvideo.media.demuxer import Origin, open_container
+from seedvideo.media.demuxer import SourceSpec, open_container
 from tests.fixtures import Clips
 
 _IN_ACCESS, _IN_OPEN = 0x1, 0x20
@@ -111,7 +111,7 @@ def test_s01_the_second_wall_holds_alone(wires: Tripwires, tmp_path: Path) -> No
         path = tmp_path / name
         path.write_bytes(data)
         descriptor = os.open(path, os.O_RDONLY)
-        origin = Origin(descriptor, name, "unknown", len(data), DEFAULT_LIMITS, None)
+        origin = SourceSpec(descriptor, name, "unknown", len(data), DEFAULT_LIMITS, None)
         with pytest.raises(MediaError) as caught, open_container(origin):
             pass
         os.close(descriptor)

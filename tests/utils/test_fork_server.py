@@ -305,7 +305,8 @@ def test_many_children_leave_nothing_behind(clips: Clips) -> None:
             process.end()
     del process
     assert eventually(lambda: direct_children(str(server.pid)) == [])
-    assert len(os.listdir(f"/proc/{server.pid}/fd")) == files
+    # The server closes its end of a child's pipes only after it has waited for the child.
+    assert eventually(lambda: len(os.listdir(f"/proc/{server.pid}/fd")) == files)
     assert held() == before
 
 
