@@ -121,6 +121,22 @@ def test_nothing_imports_training() -> None:
     assert {module for module in users if room(module) != "training"} == set()
 
 
+def test_a_module_with_one_importer_says_why() -> None:
+    """A piece of one other module belongs into that module, unless its docstring has a reason."""
+    importers: dict[str, set[str]] = {module: set() for module in module_paths()}
+    for edge in imports():
+        importers[edge.target].add(edge.source)
+    silent = [
+        module
+        for module, path in module_paths().items()
+        if len(importers[module]) <= 1
+        and path.name not in ("__init__.py", "__main__.py")
+        and importers[module] != {"seedvideo.cli"}  # The commands.
+        and "\nSeparate " not in (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "")
+    ]
+    assert silent == []
+
+
 def test_files_stay_short() -> None:
     lengths = {
         module: len(path.read_text(encoding="utf-8").splitlines())

@@ -10,6 +10,8 @@ A coverage of 1, requested or because the complete video is busy, yields the uni
 does a video without prominent events, if uneven spacing would gain next to nothing.
 
 Times are exact seconds; ``_tokens`` are tokens in the sequence.
+
+Separate from `seedvideo.sampler.policies`, the registry, which would exceed 500 lines with it.
 """
 
 import math

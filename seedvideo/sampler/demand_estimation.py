@@ -6,6 +6,8 @@ prominent, and the time counts as busy.
 The detail of a picture sets the size at which it is legible. Detail is local contrast above the
 level of grain (`_GRAIN_LEVELS`), measured as the loss when one larger luma picture is scaled down
 and up again. Soft pictures lose nothing at the lowest level; dense small print loses most.
+
+Separate from `seedvideo.sampler.analysis`, which would exceed 500 lines with it.
 """
 
 import math

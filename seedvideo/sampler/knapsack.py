@@ -6,6 +6,8 @@ refill spends the remaining budget. For few items, dynamic programming finds the
 
 Costs are whole numbers, values are floats on any scale. Neither a common factor of all values nor
 the order of the items changes the choice, except that ties go to the lower index.
+
+Separate from `seedvideo.sampler.allocation`: it is numbers only, and both would exceed 500 lines.
 """
 
 from collections.abc import Sequence

@@ -7,6 +7,8 @@ than that (grain, motion, rate control), they are inconclusive, and the fast ana
 thumbnails there (`frames_to_inspect`, `inspection_spans`).
 
 Arrays are by frame index in presentation order.
+
+Separate from `seedvideo.sampler.analysis`, which would exceed 500 lines with it.
 """
 
 from collections.abc import Sequence

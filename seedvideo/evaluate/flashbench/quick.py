@@ -4,6 +4,8 @@ The quick run compares one policy with two baselines at the same budget: ``unifo
 Scores are those of the full benchmark (`benchmarks/flashbench.py`), which has more and longer
 videos and other packages' samplers. Legibility comes from the table. Videos have dev seeds and are
 deleted once planned. The result is a Markdown table of percentages.
+
+Separate from `seedvideo.cli.evaluate`, which would exceed 500 lines with it.
 """
 
 import hashlib

@@ -1,1 +1,4 @@
-"""Metrics of captions, answers and times, as functions over numbers and strings."""
+"""Metrics of captions, answers and times: numbers and strings only.
+
+`seedvideo.evaluate.scoring` lists the metrics of each task in ``MEASURES``.
+"""

@@ -20,6 +20,8 @@ For several annotators there are three published rules, far apart on ActivityNet
 - `mean_f1` of `score_per_annotator`: each annotator separately, then the mean, as in the scripts of
   PDVC and VidChapters.
 - One `Story` with the events of all annotators: the official script without ``-mr``.
+
+Separate from `seedvideo.evaluate.metrics.temporal`, which would exceed 500 lines with it.
 """
 
 import math
