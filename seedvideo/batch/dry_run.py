@@ -2,6 +2,8 @@
 
 The time of decoding is measured on the clips themselves. The time of the model is known only from
 an earlier run of the same weights and task in the same journal, and is not guessed otherwise.
+
+Separate from `seedvideo.cli.batch_run`, which would exceed 500 lines with it.
 """
 
 import json

@@ -8,6 +8,8 @@ Names of subtitle files: as their clips are called, so that players find them.
 
 Clips that share a name get their id appended, and where that is not enough a hash of it. Names
 depend on all clips of a job, done or not: an export while the job runs gives the same ones.
+
+Separate from `seedvideo.cli.batch`, which would exceed 500 lines with it.
 """
 
 import json

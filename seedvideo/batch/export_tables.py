@@ -8,6 +8,8 @@ The columns are the fields of `seedvideo.records.Record`, read from the model it
 cannot drift apart, with ``id``, ``state`` and ``extra`` before them and ``error`` and ``filtered``
 as the journal has them. ``extra`` is a map of texts; values that are no texts are JSON. Needs
 pyarrow, the extra ``parquet``, and loads it only when it is used.
+
+Separate from `seedvideo.batch.export`, which would exceed 500 lines with it.
 """
 
 import csv

@@ -1,6 +1,8 @@
 """The rows of a job on their way into a journal: what is new, what still holds, what is gone.
 
 In chunks, each one transaction; only what differs is written. One bit of memory a row.
+
+Separate from `seedvideo.batch.journal`, which would exceed 500 lines with it.
 """
 
 import os

@@ -2,6 +2,8 @@
 
 A list in another encoding, with other separators, without a column for the path or that is no list
 at all would fail in every row. Knows what a list must hold, no job and no video.
+
+Separate from `seedvideo.batch.inputs`, which would exceed 500 lines with it.
 """
 
 import codecs

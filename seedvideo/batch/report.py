@@ -7,6 +7,8 @@ moment. `report_html` renders the pages.
 Several pages appear in their folder together or not at all. They are written to a temporary folder
 inside it first. Only when all are safely on disk do they get their names, the index last; the index
 of an earlier report is removed before that. So where there is an index, its pages exist.
+
+Separate from `seedvideo.batch.export`, which would exceed 500 lines with it.
 """
 
 import os

@@ -4,6 +4,8 @@ Jinja2 escapes every value on output. Before that, `_printable` spells out chara
 printable, so a value from a file, a manifest or a model can neither add markup nor change how the
 page reads. Only the style sheet, the script and the contact sheets, which seedvideo makes, are
 marked as safe. Units: seconds; SVG positions are percentages of the width, heights are pixels.
+
+Separate from `seedvideo.batch.report`, which would exceed 500 lines with it.
 """
 
 import base64

@@ -5,6 +5,8 @@
 One thread, which never decodes and loads no model. At most ``2 + workers`` clips are under way, so
 memory does not grow with the job. Every process may die or hang: it is replaced, and what it worked
 on is tried once more. Records do not depend on the number of processes or on who was faster.
+
+Separate from `seedvideo.batch.run_job`, which would exceed 500 lines with it.
 """
 
 import json

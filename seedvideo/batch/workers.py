@@ -7,6 +7,8 @@ loads the model once, then handles one prepared clip after another. It opens no 
 
 A thread reads the supervisor's messages. It ends the process as soon as the supervisor closes its
 end, even if the main thread hangs, so that a killed job leaves no process behind.
+
+Separate from the rest of the job: each is the main module of a process of its own.
 """
 
 import os

@@ -2,6 +2,8 @@
 
 A decode process may be taken over by a hostile file, so no reply is trusted: each parser raises one
 of `MALFORMED` for a reply that does not answer the request.
+
+Separate from `seedvideo.media.reader`, which would exceed 500 lines with it.
 """
 
 import os

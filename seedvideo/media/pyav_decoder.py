@@ -9,6 +9,8 @@ so that an idle process finds work and results waiting for their turn need littl
 
 Memory holds two native frames, the current one and the one before it; in files with damage or wrong
 times up to 32 more wait for their turn. Runs in the decode process only.
+
+Separate from `seedvideo.media.worker`, which would exceed 500 lines with it.
 """
 
 import math

@@ -6,6 +6,8 @@ stored in safetensors and resumed, as in `trainer`.
 Notation used for tensor shapes:
     b: sequences; s: longest sequence; k: visual tokens of all sequences; a: ids to predict
     q: questions; m: frames; d: width of the decoder
+
+Separate from `seedvideo.training.answer_cli`, which would exceed 500 lines with it.
 """
 
 import json

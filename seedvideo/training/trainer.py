@@ -13,6 +13,8 @@ State is stored in safetensors, never in pickles; ``state.json`` is for people.
 ``torchrun`` starts several processes that train one model together, each on its shard of a step's
 rows; without it there is one process and no communication. Gradients are summed with the weights of
 the shards, so a step is equal for any number of processes, up to rounding.
+
+Separate from `seedvideo.training.__main__`, which would exceed 500 lines with it.
 """
 
 import json

@@ -8,6 +8,8 @@ likeliest of a few beams.
 
 Notation used for tensor shapes:
     s: positions of the prompt; k: visual tokens of all frames; d: width of the decoder
+
+Separate from `seedvideo.model`, which lists models without importing torch.
 """
 
 import hashlib
