@@ -18,7 +18,7 @@ from _common import make_clip, print_machine, print_table
 from PIL import Image
 
 import seedvideo
-from seedvideo.cli.output import Encoding, encoded
+from seedvideo.cli.output import ImageEncoding, encode_image
 
 FRAMES = 19
 Made = TypeVar("Made")
@@ -45,12 +45,12 @@ def show(clip: Path) -> None:
         "png, Pillow's default": lambda: [default_png(pixels) for pixels in frames],
         **{
             f"{name}, as written": lambda encoding=encoding: [
-                encoded(pixels, encoding) for pixels in frames
+                encode_image(pixels, encoding) for pixels in frames
             ]
             for name, encoding in (
-                ("png", Encoding("png")),
-                ("jpeg 90", Encoding("jpeg")),
-                ("webp 90", Encoding("webp")),
+                ("png", ImageEncoding("png")),
+                ("jpeg 90", ImageEncoding("jpeg")),
+                ("webp 90", ImageEncoding("webp")),
             )
         },
     }

@@ -1,12 +1,12 @@
-"""Captions of videos, answers about them and moments in them, with true times, on your machine.
+"""Video captioning, question answering and moment retrieval with exact timestamps, locally.
 
     import seedvideo
 
     model = seedvideo.load("nano")
     print(seedvideo.caption("clip.mp4", model=model).text)
 
-The public names, and nothing else. Importing this loads neither torch nor a decoder: a name is
-imported when it is first used.
+This package exports the public names. Importing it loads neither torch nor a decoder: each name is
+imported on first use.
 """
 
 from importlib import import_module
@@ -108,14 +108,14 @@ _HOMES: Final = {
     "run_batch": "api",
     "shots": "api",
 }
-"""Where each lazily imported name lives."""
+"""Module of each lazily imported name."""
 
 
 def __getattr__(name: str) -> Any:
     if name == "Knobs":
         warn(
-            "seedvideo.Knobs is deprecated and goes with the next release: use"
-            " seedvideo.SamplingConfig, or give its fields to the function itself",
+            "seedvideo.Knobs is deprecated and will be removed in the next release: use"
+            " seedvideo.SamplingConfig, or pass its fields to the function",
             DeprecationWarning,
             stacklevel=2,
         )

@@ -1,6 +1,6 @@
-"""The public functions, from `open` and `plan` to `caption` and `run_batch`.
+"""Public functions, from `open` and `plan` to `caption` and `run_batch`.
 
-Each checks its arguments and hands over to `seedvideo.pipeline`. Times are float seconds in the
+Each function checks its arguments and calls `seedvideo.pipeline`. Times are float seconds in
 results, exact fractions in a `Video` and a `Plan`.
 """
 
@@ -62,10 +62,10 @@ def plan(
 
     Args:
         video: an open video, or a path that is opened for this call.
-        model: its geometry, levels, tokenizer and default budget count; the published ones of
+        model: source of the geometry, levels, tokenizer and default budget; the published ones of
             Seed1.5-VL if None.
-        geometry: sizes, levels and default budget of another family of models, in place of a model;
-            time texts then cost what they cost the published model.
+        geometry: sizes, levels and default budget of another model family, instead of a model; time
+            texts then cost as many tokens as with the published model.
         sampling: how frames are sampled.
         overrides: fields of `seedvideo.SamplingConfig`, such as ``policy``, ``budget_tokens``,
             ``rate_preset``, ``fps``, ``analysis``, ``max_frames``, ``start_s`` and ``end_s``; they
@@ -74,7 +74,7 @@ def plan(
     Raises:
         ConfigError: if both ``model`` and ``geometry`` are given; an `OptionTypeError`, which is a
             ``TypeError`` too, if an option has a wrong type.
-        PlanError: if an option has a value that it cannot have, or nothing fits the budget.
+        PlanError: if the value of an option is invalid, or no plan fits the budget.
     """
     config = resolve_sampling(sampling, **overrides)
     if geometry is not None:
@@ -82,37 +82,37 @@ def plan(
         if model is not None:
             raise ConfigError(
                 "config.invalid",
-                "both model and geometry are given, expected one of them",
-                hint="a model brings its own geometry: leave geometry out",
+                "both model and geometry are given, expected at most one of them",
+                hint="omit geometry: a model has its own",
             )
     check_model(model)
-    priced = pipeline.prices(model) if isinstance(model, str) else model
+    costs = pipeline.load_costs(model) if isinstance(model, str) else model
     if geometry is None:
-        geometry = SEED if priced is None else priced.geometry
-    text_tokens = default_text_tokens if priced is None else priced.frame_text_tokens
+        geometry = SEED if costs is None else costs.geometry
+    text_tokens = default_text_tokens if costs is None else costs.frame_text_tokens
     with as_video(video) as clip:
         return plan_window(clip, config, geometry=geometry, text_tokens=text_tokens)
 
 
 def frames(video: Video | VideoInput, plan: Plan) -> Frames:
-    """Decode a plan's frames, in order of time, each with its planned frame; see `Video.frames`.
+    """Decode the frames of a plan in order of time; see `Video.frames`.
 
     Args:
         video: an open video, or a path that is opened for the first frame and closed after the
             last one.
-        plan: of this video.
+        plan: plan of this video.
 
     Raises:
-        PlanError: ``plan.invalid`` if the plan is of another video.
+        PlanError: ``plan.invalid`` if the plan belongs to another video.
         MediaError: if the file is too damaged.
-        DecodeError: if decoding takes too long or kills the decoding process.
+        DecodeError: if decoding times out or crashes the decode worker.
     """
     check_kind("plan", plan, Plan, "a plan, as seedvideo.plan returns it")
     if isinstance(video, Video):
-        lock, shown = video.reader.lock, display_path(video.source)
+        lock, display_name = video.reader.lock, display_path(video.source)
     else:
-        lock, shown = SharedLock(), display_path(name_of(video))
-    return SharedSteps(_frames(video, plan), lock, shown)
+        lock, display_name = SharedLock(), display_path(name_of(video))
+    return SharedSteps(_frames(video, plan), lock, display_name)
 
 
 def _frames(video: Video | VideoInput, plan: Plan) -> Frames:
@@ -133,20 +133,20 @@ def caption(
     Args:
         video: an open video, or a path that is opened for this call.
         model: a loaded model, or the name of one that is loaded for this call.
-        dense: also find the shots and caption each, which analyses every frame. The shots share the
-            budget once more, but each gets a quarter of it at least.
-        sampling: how frames are sampled. The frames of a shot are chosen by ``adaptive`` too, or
-            spread evenly with any other policy; all bounds but ``min_fps`` hold for the shots too.
-            With ``dense`` the analysis is ``full``, which the shots need.
+        dense: also caption each shot, which analyses every frame. The shots share a second budget
+            of the same size; each gets at least a quarter of it.
+        sampling: how frames are sampled. Shots are sampled by ``adaptive`` too, or uniformly with
+            any other policy; all bounds except ``min_fps`` apply to them. With ``dense`` the
+            analysis is ``full``, which the shots need.
         overrides: see `plan`.
 
     Returns:
-        A record with ``status: done``. Its ``plan`` is that of the clip's own caption; its
-        ``usage`` counts every answer.
+        A record with ``status: done``. Its ``plan`` is that of the caption of the complete clip;
+        its ``usage`` counts all answers.
 
     Raises:
-        SeedVideoError: if the file cannot be used, nothing fits the budget, the model cannot be
-            loaded or gives no answer. `Record.failed` makes a record of it.
+        SeedVideoError: if the file is unusable, no plan fits the budget, or the model cannot be
+            loaded or does not answer. `Record.failed` converts the error to a record.
     """
     config = resolve_sampling(sampling, **overrides)
     check_model(model)
@@ -169,20 +169,20 @@ def ask(
 
     Args:
         video: an open video, or a path that is opened for this call.
-        question: sent as it is, without white space around it.
-        options: none, or 2 to 26 to choose from. A model that can weigh them gives each a
-            probability; the words of any other are read.
+        question: text of the question; surrounding white space is removed.
+        options: 2 to 26 answers to choose from, or none. A model that supports choices gives each a
+            probability; otherwise the choice is parsed from the text of the model.
         thinking: let the model reason before it answers; the record keeps the reasoning.
         model: a loaded model, or the name of one that is loaded for this call.
         sampling: how frames are sampled.
         overrides: see `plan`.
 
     Returns:
-        A record with ``task: ask``; its ``text`` is the answer, its ``answer`` says more.
+        A record with ``task: ask``; its ``text`` is the answer, its ``answer`` has the details.
 
     Raises:
-        AskError: if there is no question, or the options cannot be chosen from.
-        ModelError: if the answer means no option (``model.answer_unparsable``), or is empty.
+        AskError: if the question is empty, or the options are invalid.
+        ModelError: if the answer matches no option (``model.answer_unparsable``), or is empty.
         SeedVideoError: as `caption` does.
     """
     check_text("question", question)
@@ -207,8 +207,8 @@ def ground(
 ) -> Record:
     """Find when something happens in a video.
 
-    A span is half-open and inside of the window. A still image, or a clip of one frame, is found as
-    a whole or not at all. That nothing was found is a result, not an error.
+    A span is half-open and inside the window. A still image, or a clip of one frame, is found
+    completely or not at all. "Not found" is a result, not an error.
 
     Args:
         video: an open video, or a path that is opened for this call.
@@ -221,11 +221,11 @@ def ground(
 
     Returns:
         A record with ``task: ground``; its ``text`` is the first span or "not found", its
-        ``grounding`` says more.
+        ``grounding`` has the details.
 
     Raises:
         GroundError: ``ground.query_empty`` or ``ground.query_invalid``.
-        ModelError: ``model.answer_unparsable`` if the answer holds no time.
+        ModelError: ``model.answer_unparsable`` if the answer contains no time.
         ValueError: if ``top`` is below 1.
         SeedVideoError: as `caption` does.
     """
@@ -283,16 +283,16 @@ def run_batch(
 ) -> "BatchResult":
     """Run a task on many videos, as ``seedvideo batch run`` does.
 
-    Every clip gets a verdict, a failure stops no other clip, and what is done is on disk: the same
-    call again does only what is left. ``seedvideo batch export`` writes the results.
+    Every clip gets a result or an error, and finished clips are on disk: calling again with the
+    same folder processes only the remaining clips. ``seedvideo batch export`` writes the results.
 
     Args:
         inputs: videos, folders, globs and lists (``.txt``, ``.csv``, ``.jsonl``, ``.parquet``).
         out: folder of the job.
         task: ``caption``, ``dense``, which captions each shot too, ``ask`` or ``ground``.
-        question: for ``ask``, where a row of a list has none of its own.
+        question: for ``ask``, for rows of a list without their own.
         options: for ``ask``, answers to choose from.
-        query: for ``ground``, where a row has none of its own.
+        query: for ``ground``, for rows without their own.
         top: for ``ground``, maximum number of spans.
         thinking: let the model reason before it answers.
         model: name of a model, or a folder that holds one.
@@ -309,8 +309,8 @@ def run_batch(
         The state of the job. Ctrl-C ends the run, not the program: ``is_complete`` is then False.
 
     Raises:
-        SeedVideoError: if an option is wrong, the inputs or the folder cannot be used, or the model
-            cannot be loaded. A clip that fails is counted, and raises nothing.
+        SeedVideoError: if an option is invalid, the inputs or the folder are unusable, or the model
+            cannot be loaded. A failed clip is counted and does not raise.
     """
     from seedvideo.batch.job import Job
     from seedvideo.batch.run_job import run_job
@@ -332,4 +332,4 @@ def run_batch(
         "timeout_s": timeout_s,
     }
     job = replace(Job.from_values(values, where="run_batch"), sampling=config)
-    return run_job(job, Path(out), pipeline.prices(model), limit=limit)
+    return run_job(job, Path(out), pipeline.load_costs(model), limit=limit)

@@ -1,8 +1,8 @@
-"""Configuration of a call: how frames are sampled (`SamplingConfig`), and ceilings (`Limits`).
+"""Configuration of a call: frame sampling (`SamplingConfig`) and resource limits (`Limits`).
 
-Both are frozen and checked once, when they are made. Nothing here is heavy to import: the decoding
-process imports it too. ``_s`` are seconds, exact where they are fractions; ``_fps`` are frames per
-second; ``_tokens`` of a level are visual tokens per frame.
+Both are frozen and validated on construction. The module is light, as the decode worker imports it.
+``_s`` are seconds, exact if they are fractions; ``_fps`` are frames per second; ``_tokens`` of a
+level are visual tokens per frame.
 """
 
 import math
@@ -15,6 +15,26 @@ from warnings import warn
 from seedvideo.arguments import check_amount, check_int, check_kind, check_number, check_text
 from seedvideo.errors import ConfigError, PlanError, suggestion
 
+__all__ = [
+    "DEFAULT_COVERAGE",
+    "DEFAULT_LIMITS",
+    "DEFAULT_SAMPLING",
+    "PRESET_FPS",
+    "UNSUPPORTED_OPTIONS",
+    "AnalysisMethod",
+    "Limits",
+    "PolicyName",
+    "RatePreset",
+    "SamplingConfig",
+    "SamplingConflictError",
+    "SamplingFields",
+    "SamplingOverrides",
+    "analysis_error",
+    "find_unsupported",
+    "make_knobs",
+    "resolve_sampling",
+]
+
 PolicyName: TypeAlias = Literal["seed1.5", "uniform", "keyframes", "adaptive"]
 RatePreset: TypeAlias = Literal["general", "detail", "motion"]
 AnalysisMethod: TypeAlias = Literal["packets", "fast", "full"]
@@ -23,7 +43,7 @@ PRESET_FPS: Final = {"general": 1.0, "detail": 2.0, "motion": 5.0}
 """Frames per second of each rate preset (Seed1.5-VL report, section 2.2)."""
 
 DEFAULT_COVERAGE: Final = 0.5
-"""Fraction of the budget that is spread evenly: what a wrong estimate cannot lose."""
+"""Fraction of the budget that is spread evenly, which a wrong estimate cannot misplace."""
 
 _ADAPTIVE_ONLY: Final = ("coverage", "min_fps", "max_fps")
 
@@ -33,12 +53,12 @@ UNSUPPORTED_OPTIONS: Final[Mapping[PolicyName, tuple[str, ...]]] = {
     "seed1.5": (*_ADAPTIVE_ONLY, "levels_tokens"),
     "keyframes": (*_ADAPTIVE_ONLY, "fps"),
 }
-"""Fields of `SamplingConfig` that a policy does not take: it chooses the level or the rate itself,
-or never looks at what they bound."""
+"""Fields of `SamplingConfig` that a policy does not support, as it chooses the level or the rate
+itself, or has no analysis."""
 
 
 class SamplingConflictError(PlanError):
-    """An option is set that the policy does not take."""
+    """An option is set that the policy does not support."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +85,12 @@ class SamplingConfig:
 
     Raises:
         PlanError: ``plan.invalid`` if a value is out of range, two contradict each other, or the
-            policy does not take one (`UNSUPPORTED_OPTIONS`).
+            policy does not support one (`UNSUPPORTED_OPTIONS`).
         ConfigError: ``config.invalid`` if the analysis is unknown; an `OptionTypeError`
             (``config.type``), which is a ``TypeError`` too, if a value has a wrong type.
     """
 
-    # How pydantic reads one from plain values, as those of a job file.
+    # Validation by pydantic of plain values, such as those of a job file.
     __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}  # noqa: RUF012
 
     policy: PolicyName = "adaptive"
@@ -97,13 +117,13 @@ class SamplingConfig:
         if unsupported:
             raise SamplingConflictError(
                 "plan.invalid",
-                f"policy {self.policy} takes no {' and no '.join(unsupported)}",
+                f"policy {self.policy} does not support {' and '.join(unsupported)}",
                 hint=_supporting_hint(unsupported),
             )
 
     @property
     def rate_fps(self) -> float:
-        """Frames per second that are asked for before any budget."""
+        """Return the requested frames per second, before any budget."""
         return PRESET_FPS[self.rate_preset] if self.fps is None else float(self.fps)
 
     def with_window(
@@ -166,7 +186,7 @@ class SamplingConfig:
 
 
 class SamplingFields(TypedDict, total=False):
-    """The fields of `SamplingConfig` as keywords of a function; those given override a config."""
+    """Fields of `SamplingConfig` as keyword arguments that override a config."""
 
     policy: PolicyName
     budget_tokens: int | None
@@ -183,7 +203,7 @@ class SamplingFields(TypedDict, total=False):
 
 
 class SamplingOverrides(SamplingFields, total=False):
-    """The fields of `SamplingConfig` as keywords, and two former names, for one release."""
+    """Fields of `SamplingConfig` as keyword arguments, and two former names, for one release."""
 
     task: RatePreset
     knobs: SamplingConfig
@@ -254,7 +274,7 @@ def make_knobs(
 
 
 def find_unsupported(policy: PolicyName, values: Mapping[str, object]) -> tuple[str, ...]:
-    """Return the names of the options that are set and that a policy does not take.
+    """Return the names of the set options that a policy does not support.
 
     Args:
         policy: name of the policy.
@@ -264,7 +284,7 @@ def find_unsupported(policy: PolicyName, values: Mapping[str, object]) -> tuple[
 
 
 def analysis_error(method: object) -> ConfigError:
-    """Make the error of an unknown analysis."""
+    """Return the error for an unknown analysis."""
     allowed = get_args(AnalysisMethod)
     return ConfigError(
         "config.invalid",
@@ -282,10 +302,8 @@ def _exact_s(name: str, value: Fraction | float | None) -> Fraction | None:
 
 
 def _supporting_hint(unsupported: Sequence[str]) -> str:
-    policies = [name for name, no in UNSUPPORTED_OPTIONS.items() if not {*no} & {*unsupported}]
-    if policies == ["adaptive"]:
-        return "only the policy adaptive does"
-    return f"policies that do: {', '.join(policies)}"
+    supporting = [name for name, no in UNSUPPORTED_OPTIONS.items() if not {*no} & {*unsupported}]
+    return f"use policy {' or '.join(supporting)}"
 
 
 def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
@@ -302,44 +320,44 @@ def _refuse(message: str, *, hint: str = "") -> NoReturn:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Ceilings for one video. Every value must be finite and above zero.
+    """Upper bounds for one video. Every value must be finite and above zero.
 
     Raises:
-        OptionTypeError: ``config.type`` if a value is no number.
+        OptionTypeError: ``config.type`` if a value is not a number.
         ValueError: if a value is not finite or not above zero.
     """
 
     max_input_bytes: int = 8 * 1024**3
-    """Size of the file."""
+    """File size."""
     max_duration_s: float = 6 * 3600.0
-    """Duration, as the header says and as the decoded times show."""
+    """Duration, by the header and by the decoded times."""
     max_frame_pixels: int = 40_000_000
     """Pixels of one native frame: just over 8K UHD."""
     max_side_px: int = 16_384
-    """Either side of one native frame."""
+    """Width and height of one native frame."""
     max_aspect: float = 64.0
-    """Longer side over shorter side."""
+    """Longer side divided by shorter side."""
     max_streams: int = 64
-    """Streams of all kinds in the container."""
+    """Number of streams of all types in the container."""
     max_packets: int = 3_000_000
-    """Packets read from one file: six hours at 120 frames a second need 2.6 million."""
-    max_error_share: float = 0.05
-    """Share of packets that may fail to decode before the file counts as corrupt.
+    """Packets of one file: six hours at 120 frames per second need 2.6 million."""
+    max_error_fraction: float = 0.05
+    """Fraction of packets that may fail to decode before the file counts as corrupt.
 
-    Counts from 100 packets on, so that one bad packet can't condemn a short clip.
+    Applies from 100 packets on, so that one bad packet cannot fail a short clip.
     """
-    max_errors_in_a_row: int = 200
-    """Packets in a row that may fail to decode."""
+    max_consecutive_errors: int = 200
+    """Consecutive packets that may fail to decode."""
     max_sampled_frames: int = 4_096
-    """Frames that one plan may hold."""
+    """Frames of one plan."""
     open_timeout_s: float = 30.0
     """Time to open a file and read its header."""
     stall_timeout_s: float = 60.0
-    """Time between two signs of life from the decoder."""
+    """Time between two messages of the decode worker."""
     item_timeout_s: float = 900.0
-    """Time for all the decoding of one video."""
+    """Time for decoding one video."""
     worker_memory_bytes: int = 4 * 1024**3
-    """Address space that the decoding process may add to what it starts with."""
+    """Address space that the decode worker may allocate after its start."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

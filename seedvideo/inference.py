@@ -1,11 +1,11 @@
-"""What a model is given of a video (`ModelInput`), and one exchange with it.
+"""Model input (`ModelInput`), and single queries of a model: `answer` and `locate`.
 
-`ModelInput` is the seam between the two halves of every task. The first half opens, plans and
-decodes, and needs of a model only its token costs; the second needs a model, and no file. They may
-run in two processes: a `ModelInput` holds nothing that is open.
+`ModelInput` separates the two halves of every task. The first half opens, plans and decodes a video
+and needs only the token costs of a model; the second needs a model and no file. They may run in two
+processes, as a `ModelInput` has no open resources.
 
-A `SupportsChoice` gives each option a probability, a `SupportsPointing` gives each frame one; what
-any other model writes is parsed. Times are exact seconds, ``_s`` float seconds.
+A `SupportsChoice` gives each option a probability, a `SupportsPointing` gives each frame one; the
+text of any other model is parsed. Times are exact seconds, ``_s`` float seconds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,10 +32,10 @@ from seedvideo.records import (
     AnswerRecord,
     GroundingRecord,
     MediaRecord,
+    NoticeRecord,
     Option,
     PlanRecord,
     SpanRecord,
-    Warned,
 )
 from seedvideo.tasks.grounding import (
     NOT_FOUND,
@@ -49,30 +49,31 @@ from seedvideo.tasks.prompts import parse_caption, split_reasoning
 from seedvideo.tasks.question_answering import Question, parse_open_answer, require_choice
 from seedvideo.utils.timecode import Span, seconds
 
-ANSWER_TOKENS: Final = 96
-"""Most tokens of an answer that is written freely."""
+MAX_ANSWER_TOKENS: Final = 96
+"""Maximum tokens of an open answer."""
 
-THINKING_TOKENS: Final = 256
-"""Most tokens of the thought before an answer."""
+MAX_THINKING_TOKENS: Final = 256
+"""Maximum tokens of the reasoning before an answer."""
 
-PROMPT_TOKENS: Final = 4_096
-"""Most tokens of a question. Characters are counted before there is a model (`tasks.words`), but
-where a vocabulary lacks a script, one of them may be four tokens, and time grows with their square.
+MAX_PROMPT_TOKENS: Final = 4_096
+"""Maximum tokens of a prompt. `seedvideo.tasks.prompts` limits its characters before a model is
+loaded, but a character of a script that the vocabulary lacks can take four tokens, and attention
+time grows with their square.
 """
 
-_SHORTER: Final = "ask in fewer words"
+_SHORTEN_HINT: Final = "shorten the text"
 
 
 @dataclass(frozen=True)
 class FrameSet:
-    """The frames of a window, as a model is given them.
+    """Frames of a window, with the time span that each represents.
 
     Args:
-        frames: decoded, in order of time.
-        window: the part of the video that they stand for.
-        duration: of the whole video.
-        bounds: times that split the window among the frames, one more than there are frames: frame
-            ``i`` stands for ``[bounds[i], bounds[i + 1])`` (`seedvideo.sampler.boundaries`).
+        frames: decoded frames, in order of time.
+        window: time span that the frames represent.
+        duration: duration of the complete video, in seconds.
+        bounds: times that split the window among the frames, one more than frames: frame ``i``
+            represents ``[bounds[i], bounds[i + 1])`` (`seedvideo.sampler.boundaries`).
     """
 
     frames: Sequence[Frame]
@@ -81,20 +82,20 @@ class FrameSet:
     bounds: tuple[Fraction, ...]
 
     def with_prompt(self, prompt: str) -> list[Part]:
-        """Interleave the frames with their times, then the prompt."""
+        """Interleave the frames with their times and append the prompt."""
         return interleave([(frame.pts, frame.pixels) for frame in self.frames], prompt)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInput:
-    """One video, decoded and ready for a model.
+    """Decoded frames of one video, ready for a model.
 
     Args:
-        source: the path as it was given.
-        media: the facts of the file, with what decoding met.
+        source: path as it was given.
+        media: facts of the file and the warnings of decoding.
         plan: totals of the plan of the first frame set.
-        frame_sets: that of the window first, then one per shot where shots are captioned too.
-        spent_s: wall seconds by stage; ``total`` is of them all.
+        frame_sets: the frame set of the window, then one per shot for a dense caption.
+        spent_s: wall-clock seconds by stage; ``total`` is their sum.
     """
 
     source: str
@@ -104,7 +105,7 @@ class ModelInput:
     spent_s: Mapping[str, float]
 
     def timing_s(self, *, model_s: float) -> dict[str, float]:
-        """Return wall seconds by stage, those of the model included."""
+        """Return wall-clock seconds by stage, including the model."""
         stages = dict(self.spent_s)
         total_s = stages.pop("total")
         stages["model"] = round(stages.get("model", 0.0) + model_s, 4)
@@ -113,17 +114,18 @@ class ModelInput:
 
 @dataclass(frozen=True)
 class GroundingResult:
-    """The spans that a model found.
+    """Spans found by a model.
 
     Args:
-        moments: the best first; empty if it found none.
-        scores: probability of each; empty if the model gives none.
-        not_found_probability: None if the model gives none.
-        confident: as in `Generation`.
-        thinking: the reasoning before the answer.
-        raw: the answer as the model gave it.
-        usage: tokens spent.
-        notes: as in `Generation`.
+        moments: spans, the best first; empty if the event was not found.
+        scores: probability of each span; empty if the model gives none.
+        not_found_probability: probability that the event does not happen; None if the model gives
+            none.
+        confident: see `Generation`.
+        thinking: reasoning before the answer.
+        raw: unparsed answer of the model.
+        usage: tokens read and written.
+        notes: see `Generation`.
     """
 
     moments: tuple[TimeSpan, ...]
@@ -136,7 +138,7 @@ class GroundingResult:
     notes: tuple[Note, ...] = ()
 
     def record(self, query: str, *, thinking: bool) -> GroundingRecord:
-        """Make the record, with the reasoning if it was asked for."""
+        """Build the record, with the reasoning if ``thinking`` is set."""
         scores = self.scores or (None,) * len(self.moments)
         return GroundingRecord(
             query=query,
@@ -156,21 +158,21 @@ class GroundingResult:
 def answer(
     backend: Backend, frame_set: FrameSet, question: Question, *, thinking: bool
 ) -> tuple[AnswerRecord, Usage]:
-    """Ask a model a question about frames.
+    """Query a model for the answer to a question about frames.
 
     Raises:
-        AskError: ``ask.options_unfit`` if the model cannot tell two options apart;
-            ``ask.question_invalid`` if the question takes too many of the model's tokens.
-        ModelError: ``model.answer_unparsable`` if the answer means none of the options;
-            ``model.empty_answer`` if an open one is empty; ``model.no_answer`` if the model has
-            none to such a question.
+        AskError: ``ask.options_unfit`` if the model cannot distinguish two options;
+            ``ask.question_invalid`` if the question has too many tokens.
+        ModelError: ``model.answer_unparsable`` if the answer matches no option;
+            ``model.empty_answer`` if an open answer is empty; ``model.no_answer`` if the model does
+            not support such a question.
     """
     prompt = question.prompt(thinking=thinking)
     options = question.options
-    fault = _find_excess(backend, prompt)
-    if fault is not None:
-        whole = "the question with its options" if options else "the question"
-        raise AskError("ask.question_invalid", f"{whole} {fault}", hint=_SHORTER)
+    excess = _find_excess(backend, prompt)
+    if excess is not None:
+        subject = "the question with its options" if options else "the question"
+        raise AskError("ask.question_invalid", f"{subject} {excess}", hint=_SHORTEN_HINT)
     probabilities: dict[int, float] = {}
     probability: float | None = None
     method: AnswerMethod = "words"
@@ -196,8 +198,8 @@ def answer(
         question=question.text,
         answer=text,
         options=tuple(
-            Option(label=OPTION_LABELS[place], text=option, probability=probabilities.get(place))
-            for place, option in enumerate(options)
+            Option(label=OPTION_LABELS[index], text=option, probability=probabilities.get(index))
+            for index, option in enumerate(options)
         ),
         confident=confident,
         method=method,
@@ -225,38 +227,38 @@ def _choose_option(
             task="ask",
             thinking=thinking,
             top=len(options),
-            max_thinking_tokens=THINKING_TOKENS,
+            max_thinking_tokens=MAX_THINKING_TOKENS,
         )
     except ValueError as error:
-        # Frames that were planned for the model fit it, so it is the options that do not: a small
-        # vocabulary may write two of them alike.
+        # The frames were planned for the model and fit it, so the options are the cause: a small
+        # vocabulary may encode two of them identically.
         raise AskError(
             "ask.options_unfit",
             f"the model cannot choose among these options: {error}",
-            hint="put them in other words",
+            hint="rephrase the options",
         ) from error
 
 
 def locate(
     backend: Backend, frame_set: FrameSet, query: str, *, top: int, thinking: bool
 ) -> GroundingResult:
-    """Ask a model when something happens in frames.
+    """Query a model for the times of an event in frames.
 
     Args:
-        backend: the model.
-        frame_set: the frames.
+        backend: model to query.
+        frame_set: frames of the window.
         query: text that describes the event.
         top: maximum number of spans.
-        thinking: whether the model reasons first.
+        thinking: let the model reason first.
 
     Raises:
-        GroundError: ``ground.query_invalid`` if the query takes too many of the model's tokens.
-        ModelError: ``model.answer_unparsable`` if no span can be read from what it wrote.
+        GroundError: ``ground.query_invalid`` if the query has too many tokens.
+        ModelError: ``model.answer_unparsable`` if the text of the model contains no span.
     """
     prompt = ground_prompt(query, duration=frame_set.duration, thinking=thinking)
-    fault = _find_excess(backend, prompt)
-    if fault is not None:
-        raise GroundError("ground.query_invalid", f"the query {fault}", hint=_SHORTER)
+    excess = _find_excess(backend, prompt)
+    if excess is not None:
+        raise GroundError("ground.query_invalid", f"the query {excess}", hint=_SHORTEN_HINT)
     if isinstance(backend, SupportsPointing) and backend.can_point:
         return _point_at_spans(backend, frame_set, prompt, top=top, thinking=thinking)
     written = _generate(backend, frame_set, prompt, task="ground", thinking=thinking)
@@ -273,22 +275,22 @@ def locate(
 
 
 def _find_excess(backend: Backend, prompt: str) -> str | None:
-    """Return why a prompt is too long, as the end of a sentence; None if it is not."""
+    """Return how a prompt is too long, as the end of a sentence; None if it is not."""
     tokens = backend.count_text_tokens(prompt)
-    if tokens <= PROMPT_TOKENS:
+    if tokens <= MAX_PROMPT_TOKENS:
         return None
-    return f"takes {tokens:,} tokens of {backend.name}, expected at most {PROMPT_TOKENS:,}"
+    return f"takes {tokens:,} tokens of {backend.name}, expected at most {MAX_PROMPT_TOKENS:,}"
 
 
 def _point_at_spans(
     backend: SupportsPointing, frame_set: FrameSet, prompt: str, *, top: int, thinking: bool
 ) -> GroundingResult:
-    """Find spans by the probabilities of frames; none where no frame is likelier than not."""
+    """Find spans by frame probabilities; none if "not found" has a probability of 0.5 or more."""
     pointed = backend.point(
         frame_set.with_prompt(prompt),
         task="ground",
         thinking=thinking,
-        max_thinking_tokens=THINKING_TOKENS,
+        max_thinking_tokens=MAX_THINKING_TOKENS,
     )
     times = [frame.pts for frame in frame_set.frames]
     scored = spans_from_probabilities(
@@ -308,17 +310,17 @@ def _point_at_spans(
 
 
 def _clamp_probability(probability: float) -> float:
-    """Round a probability for a record: sums of floats may end a hair above 1."""
+    """Round and clamp a probability, as sums of floats can exceed 1 slightly."""
     return round(min(max(probability, 0.0), 1.0), 6)
 
 
-def _note_records(notes: Sequence[Note]) -> tuple[Warned, ...]:
-    return tuple(Warned(code=note.code, message=note.message) for note in notes)
+def _note_records(notes: Sequence[Note]) -> tuple[NoticeRecord, ...]:
+    return tuple(NoticeRecord(code=note.code, message=note.message) for note in notes)
 
 
 @dataclass(frozen=True)
 class _FreeText:
-    """A freely written answer, its reasoning apart."""
+    """An open answer, separated from its reasoning."""
 
     raw: str
     thinking: str | None
@@ -336,9 +338,9 @@ def _generate(
         frame_set.with_prompt(prompt),
         task=task,
         thinking=thinking,
-        max_new_tokens=ANSWER_TOKENS,
+        max_new_tokens=MAX_ANSWER_TOKENS,
     )
-    # A model may think unasked, and a backend may leave the marks where they are.
+    # A model may reason unrequested, and a backend may leave the reasoning tags in the text.
     thought, text = split_reasoning(made.text)
     return _FreeText(
         raw=text,

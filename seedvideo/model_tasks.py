@@ -1,7 +1,8 @@
-"""The tasks: what a model is asked about a prepared video, and the record of its answer.
+"""Tasks (captioning, question answering, grounding) that run a model on a prepared video.
 
-Each has the text of its prompt and runs on a `ModelInput`. The public functions, the command line,
-batch jobs and the evaluation share them. Opens no video. Times are float seconds in records.
+Each task has the text of its prompt, runs on a `ModelInput` and returns a `Record`. The public
+functions, the command line, batch jobs and the evaluation share them. Times are float seconds in
+records.
 """
 
 from collections.abc import Sequence
@@ -20,34 +21,34 @@ from seedvideo.tasks.question_answering import Question
 from seedvideo.utils.timecode import seconds
 
 DEFAULT_TOP: Final = 3
-"""Maximum number of spans of a grounding, unless another is asked for."""
+"""Default maximum number of spans of a grounding."""
 
 TaskKind: TypeAlias = Literal["caption", "dense", "ask", "ground"]
 
 
 class Task(Protocol):
-    """What a model is asked about a video."""
+    """A task of a model on a video."""
 
     @property
     def dense(self) -> bool:
-        """Whether each shot gets frames of its own too."""
+        """Whether each shot gets its own frames too."""
         ...
 
     def prompt(self, *, duration: Fraction = Fraction(0)) -> str:
-        """Return the text that goes with the frames.
+        """Return the prompt text.
 
         Args:
-            duration: of the video. Without it the text still names everything that was asked, as
-                the fingerprint of a result needs it.
+            duration: duration of the video, in seconds. Without it the text still contains the
+                complete request, which the fingerprint of a result needs.
         """
         ...
 
     def run(self, prepared: ModelInput, model: Backend) -> Record:
-        """Ask a model.
+        """Run a model on a prepared video.
 
         Args:
-            prepared: by `prepare`.
-            model: a loaded model, of the token costs that the video was prepared for.
+            prepared: result of `prepare`.
+            model: loaded model, with the token costs that the video was prepared for.
 
         Raises:
             SeedVideoError: if the model gives no usable answer.
@@ -57,7 +58,7 @@ class Task(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Captioning:
-    """A caption of the video, and with ``dense`` one of each shot."""
+    """Caption the video, and with ``dense`` each shot too."""
 
     dense: bool = False
 
@@ -88,7 +89,7 @@ class Captioning:
 
 @dataclass(frozen=True, kw_only=True)
 class QuestionAnswering:
-    """An answer to a question about the video; `QuestionAnswering.of` checks the words."""
+    """Answer a question about the video; `QuestionAnswering.of` checks user text."""
 
     question: Question
     thinking: bool = False
@@ -96,10 +97,10 @@ class QuestionAnswering:
 
     @classmethod
     def of(cls, question: str, options: Sequence[str] = (), *, thinking: bool = False) -> Self:
-        """Make one from a user's words.
+        """Build the task from user text.
 
         Raises:
-            AskError: if there is no question, or the options cannot be chosen from.
+            AskError: if the question is empty, or the options are invalid.
         """
         return cls(question=Question.of(question, options), thinking=thinking)
 
@@ -108,7 +109,7 @@ class QuestionAnswering:
         return self.question.prompt(thinking=self.thinking)
 
     def run(self, prepared: ModelInput, model: Backend) -> Record:
-        """See `Task`; an `AskError` if the model cannot tell two options apart."""
+        """See `Task`; an `AskError` if the model cannot distinguish two options."""
         started = perf_counter()
         answer, usage = inference.answer(
             model, prepared.frame_sets[0], self.question, thinking=self.thinking
@@ -126,7 +127,7 @@ class QuestionAnswering:
 
 @dataclass(frozen=True, kw_only=True)
 class Grounding:
-    """The times at which something happens; `Grounding.of` checks the words."""
+    """Find when something happens in the video; `Grounding.of` checks user text."""
 
     query: str
     top: int = DEFAULT_TOP
@@ -135,7 +136,7 @@ class Grounding:
 
     @classmethod
     def of(cls, query: str, *, top: int = DEFAULT_TOP, thinking: bool = False) -> Self:
-        """Make one from a user's words.
+        """Build the task from user text.
 
         Raises:
             GroundError: if the query is empty or invalid.
@@ -147,7 +148,7 @@ class Grounding:
         return ground_prompt(self.query, duration=duration, thinking=self.thinking)
 
     def run(self, prepared: ModelInput, model: Backend) -> Record:
-        """See `Task`; a `ModelError` if the answer holds no time."""
+        """See `Task`; a `ModelError` if the answer contains no time."""
         started = perf_counter()
         found = inference.locate(
             model,
@@ -177,11 +178,11 @@ def make_task(
     top: int = DEFAULT_TOP,
     thinking: bool = False,
 ) -> Task:
-    """Make a task by name, from the words that it needs; other words are ignored.
+    """Build a task by name; arguments that it does not need are ignored.
 
     Raises:
-        AskError: if there is no question, or its options cannot be chosen from.
-        GroundError: if there is no query.
+        AskError: if the question is empty, or its options are invalid.
+        GroundError: if the query is empty.
     """
     if kind == "ask":
         return QuestionAnswering.of(question, options, thinking=thinking)
@@ -229,7 +230,7 @@ def _event(frame_set: FrameSet, answer: Generation) -> Event:
 
 
 def _span_text(record: GroundingRecord) -> str:
-    """Return the first span to the hundredth, as frames may be a few of them apart."""
+    """Format the first span to 0.01 s, as frames may be a few hundredths apart."""
     if not record.spans:
         return NOT_FOUND
     return f"{record.spans[0].start_s:.2f} - {record.spans[0].end_s:.2f} s"

@@ -1,8 +1,8 @@
-"""From a video to a record, in two halves: `prepare` plans and decodes, a `Task` asks a model.
+"""Pipeline from a video to a record: `prepare` plans and decodes, a `Task` queries a model.
 
-The halves may run in two processes (`seedvideo.inference.ModelInput`). The public functions, the
-command line, batch jobs and the evaluation all run their tasks with `run_task` or with its halves.
-Times are exact seconds inside, float seconds in the record.
+The two halves may run in two processes (`seedvideo.inference.ModelInput`). The public functions,
+the command line, batch jobs and the evaluation all use `run_task` or its halves. Times are exact
+seconds inside, float seconds in the record.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,24 +31,24 @@ from seedvideo.utils.timecode import Span
 from seedvideo.video import Video, iter_planned_frames, open
 
 MAX_SHOTS: Final = 64
-"""Maximum number of shots that a dense caption describes: shots beyond it are joined."""
+"""Maximum number of shots of a dense caption; further shots are merged."""
 
 MAX_SHOT_BUDGETS: Final = 4
-"""Parts that a budget is cut into for shots: with more shots, each still gets a quarter of it."""
+"""Maximum number of parts of a budget for shots: each shot gets at least a quarter."""
 
 MIN_SHOT_S: Final = Fraction(1, 2)
-"""Shots shorter than this are joined to a neighbour: a flash is not an event."""
+"""Minimum length of a shot: a shorter one, such as a flash, is merged into a neighbour."""
 
 
 class Stopwatch:
-    """Wall seconds by stage."""
+    """Measure wall-clock seconds by stage."""
 
     def __init__(self) -> None:
         self._started = perf_counter()
         self._stages: dict[str, float] = {}
 
     @contextmanager
-    def on(self, stage: str) -> Iterator[None]:
+    def measure(self, stage: str) -> Iterator[None]:
         """Add the time of a block to a stage."""
         started = perf_counter()
         try:
@@ -57,7 +57,7 @@ class Stopwatch:
             self._stages[stage] = self._stages.get(stage, 0.0) + perf_counter() - started
 
     def timing_s(self, *, open_s: float) -> dict[str, float]:
-        """Return the seconds by stage; the total is of everything, whoever opened the video."""
+        """Return the seconds by stage; the total includes opening, also by the caller."""
         outside_s = perf_counter() - self._started - sum(self._stages.values())
         total_s = sum(self._stages.values()) + max(outside_s, open_s)
         stages = {"open": open_s, **self._stages, "total": total_s}
@@ -67,27 +67,27 @@ class Stopwatch:
 def run_task(
     video: Video | VideoInput, task: Task, *, model: Backend, sampling: SamplingConfig
 ) -> Record:
-    """Prepare a video and ask a model about it.
+    """Prepare a video and run a task on it.
 
     Raises:
-        SeedVideoError: if the file cannot be used, nothing fits the budget, or the model gives no
+        SeedVideoError: if the file is unusable, no plan fits the budget, or the model gives no
             usable answer.
     """
     prepared = prepare(video, model=model, dense=task.dense, sampling=sampling)
     return task.run(prepared, model)
 
 
-def prices(name_or_folder: str = "nano") -> TokenCosts:
-    """Read what planning needs to know of a model: frame sizes and text costs, without its weights.
+def load_costs(name_or_folder: str = "nano") -> TokenCosts:
+    """Read the frame sizes and token costs of a model, without its weights.
 
-    Takes milliseconds and imports no torch.
+    Takes milliseconds and does not import torch.
 
     Raises:
         ModelError: ``model.unknown`` or ``model.checkpoint_invalid``.
     """
-    from seedvideo.model import load_costs
+    from seedvideo import model
 
-    return load_costs(name_or_folder)
+    return model.load_costs(name_or_folder)
 
 
 def check_model(model: object) -> None:
@@ -98,7 +98,7 @@ def check_model(model: object) -> None:
 
 @contextmanager
 def as_video(video: Video | VideoInput) -> Iterator[Video]:
-    """Yield the caller's open video as it is, or a path opened now and closed after."""
+    """Yield an open video unchanged, or open a path and close it afterwards."""
     if isinstance(video, Video):
         yield video
     else:
@@ -117,35 +117,35 @@ def prepare(
 
     Args:
         video: an open video, or a path that is opened for this call.
-        model: its geometry and text costs count; its weights are not needed.
-        dense: also a frame set for each shot.
+        model: geometry and token costs of the model; its weights are not needed.
+        dense: also build a frame set for each shot.
         sampling: how frames are sampled. With ``dense`` the analysis is ``full``, which the shots
             need.
 
     Raises:
-        SeedVideoError: if the file cannot be used, or nothing fits the budget.
+        SeedVideoError: if the file is unusable, or no plan fits the budget.
     """
     spent = Stopwatch()
     if dense:
-        # Every frame is analysed for the shots: a second, smaller analysis would only cost.
+        # The shots need a full analysis, so a second, smaller one would be wasted.
         sampling = replace(sampling, analysis="full")
     with as_video(video) as clip:
-        with spent.on("plan"):
+        with spent.measure("plan"):
             plan = plan_for_model(clip, sampling, model)
             changes = _find_changes(clip, sampling)
         window = clip_window(clip, sampling)
-        with spent.on("decode"), clip.reader.lock:
+        with spent.measure("decode"), clip.reader.lock:
             (frames,) = _decode_plans(clip, [plan])
             warnings = list(clip.reader.report.warnings)
         frame_sets = [_make_frame_set(clip, frames, window, changes)]
         if dense:
-            with spent.on("shots"):
-                spans = _shots(clip, window, most=_max_shots(model, plan.budget_tokens))
+            with spent.measure("shots"):
+                spans = _find_shots(clip, window, max_shots=_max_shots(model, plan.budget_tokens))
             if len(spans) > 1:
-                with spent.on("plan"):
+                with spent.measure("plan"):
                     plans = _plan_shots(clip, spans, model, sampling, plan.budget_tokens)
-                # All in one pass: the decoder need not wait for anybody.
-                with spent.on("decode"), clip.reader.lock:
+                # One pass over all shots keeps the decoder busy.
+                with spent.measure("decode"), clip.reader.lock:
                     shots = _decode_plans(clip, plans)
                     warnings += clip.reader.report.warnings
                 frame_sets += [
@@ -168,16 +168,16 @@ def plan_window(
     geometry: TokenGeometry,
     text_tokens: TextTokenCounter,
 ) -> Plan:
-    """Plan an open video, or the window of it that the config names.
+    """Plan an open video, or the window of it given by the config.
 
     Args:
         clip: the open video.
         sampling: how frames are sampled.
         geometry: sizes and tokens of the model family.
-        text_tokens: token cost of a frame's time text and its marks.
+        text_tokens: token cost of the time text and the markers of a frame.
 
     Raises:
-        PlanError: if nothing fits the budget.
+        PlanError: if no plan fits the budget.
     """
     return make_plan(
         clip.info,
@@ -199,18 +199,18 @@ def plan_for_model(clip: Video, sampling: SamplingConfig, model: TokenCosts) -> 
 
 
 def clip_window(clip: Video, sampling: SamplingConfig) -> Span:
-    """Return the part of a video that is sampled."""
+    """Return the sampled window of a video."""
     end = _clip_end(clip)
     return Span(sampling.start_s or Fraction(0), min(sampling.end_s or end, end))
 
 
 def _clip_end(clip: Video) -> Fraction:
-    """Return the duration, or a time just after the last frame where the header has none."""
+    """Return the duration, or a time just after the last frame if the header has none."""
     return max(clip.info.duration, clip.times[-1] + Fraction(1, 1000))
 
 
 def _maybe_analyse(clip: Video, sampling: SamplingConfig) -> Analysis | None:
-    """Analyse a video for a plan, where the policy has something to decide."""
+    """Analyse a video if the policy needs it and there is more than one frame."""
     if sampling.policy != "adaptive" or len(clip.times) == 1:
         return None
     return clip.analysis(sampling.analysis)
@@ -224,7 +224,7 @@ def _decode_costs_for(clip: Video, policy: PolicyName) -> DecodeCosts | None:
 
 
 def _find_changes(clip: Video, sampling: SamplingConfig) -> Sequence[Change]:
-    """Return the changes that the analysis behind a plan found; none without an analysis."""
+    """Return the changes found by the analysis of a plan; none without an analysis."""
     analysis = _maybe_analyse(clip, sampling)
     return () if analysis is None else find_changes(analysis, clip.times)
 
@@ -232,8 +232,8 @@ def _find_changes(clip: Video, sampling: SamplingConfig) -> Sequence[Change]:
 def _decode_plans(clip: Video, plans: Sequence[Plan]) -> list[list[Frame]]:
     """Decode the frames of several plans in one pass; the plans' times must follow one another."""
     decoded: list[list[Frame]] = [[] for _ in plans]
-    # The pass is run to its end: only then does the reader know what it has met. Another thread
-    # that uses the clip waits that long, or it would end the pass.
+    # The pass runs to its end, as only then the reader's report is complete. The lock makes other
+    # threads wait, as a new pass would end this one.
     with clip.reader.lock:
         for index, _, frame in iter_planned_frames(clip.reader, plans):
             decoded[index].append(frame)
@@ -243,37 +243,37 @@ def _decode_plans(clip: Video, plans: Sequence[Plan]) -> list[list[Frame]]:
 def _make_frame_set(
     clip: Video, frames: Sequence[Frame], window: Span, changes: Sequence[Change]
 ) -> FrameSet:
-    """Join the frames of a window with the time that each stands for.
+    """Build the frame set of a window, with the time span that each frame represents.
 
     Args:
         clip: the open video.
-        frames: decoded, in order.
-        window: the part that they stand for.
-        changes: of the whole clip, in order of time.
+        frames: decoded frames, in order of time.
+        window: time span that the frames represent.
+        changes: changes in the complete clip, in order of time.
     """
     bounds = frame_bounds([frame.pts for frame in frames], window, changes)
     return FrameSet(frames, window, _clip_end(clip), bounds)
 
 
 def _max_shots(model: TokenCosts, budget_tokens: int) -> int:
-    """Return how many shots can each have a frame of the lowest level within their budget."""
+    """Return how many shots can have a frame of the lowest level each within their budget."""
     lowest = model.geometry.levels_tokens[-1] + model.frame_text_tokens("[9999.9 second]")
     if budget_tokens >= MAX_SHOT_BUDGETS * lowest:
         return MAX_SHOTS
     return max(1, budget_tokens // lowest)
 
 
-def _shots(clip: Video, window: Span, *, most: int) -> list[Span]:
-    """Find the window's shots, ``most`` at most, each at least `MIN_SHOT_S` long."""
-    if clip.info.is_image or most == 1:
+def _find_shots(clip: Video, window: Span, *, max_shots: int) -> list[Span]:
+    """Find at most ``max_shots`` shots of the window, each at least `MIN_SHOT_S` long."""
+    if clip.info.is_image or max_shots == 1:
         return [window]
-    # Every frame is analysed: people read the times of cuts, so the exact ones are worth it.
+    # The full analysis gives exact cut times, which are part of the result.
     shots = [
         Span(max(shot.start, window.start), min(shot.end, window.end))
         for shot in clip.analysis("full").shots
         if shot.start < window.end and shot.end > window.start
     ]
-    return merge_short_shots(shots, clip.times, min_shot_s=MIN_SHOT_S, max_shots=most)
+    return merge_short_shots(shots, clip.times, min_shot_s=MIN_SHOT_S, max_shots=max_shots)
 
 
 def _plan_shots(
@@ -283,14 +283,14 @@ def _plan_shots(
     sampling: SamplingConfig,
     budget_tokens: int,
 ) -> list[Plan]:
-    """Plan each shot; they share the budget as `MAX_SHOT_BUDGETS` says."""
+    """Plan each shot; `MAX_SHOT_BUDGETS` says how they split the budget."""
     part = replace(
         sampling,
         policy="adaptive" if sampling.policy == "adaptive" else "uniform",
         budget_tokens=budget_tokens // min(len(spans), MAX_SHOT_BUDGETS),
         rate_preset="general",
         fps=None,
-        # The budget of a shot may be too small for a rate that the whole budget bears.
+        # The budget of a shot may be too small for a minimum rate that the total budget allows.
         min_fps=None,
         analysis="full",
     )

@@ -1,10 +1,9 @@
-"""The versioned record of one finished video: what every writer, script and log reads.
+"""Versioned record of one finished video: the schema of all results, checked by pydantic.
 
-A record says either what was seen (``status: done``) or why nothing was (``status: failed``); there
-is no third state and no half record, and an empty caption is never a success. Built at the edge, so
-pydantic checks every field. Knows nothing of files, tensors or formats other than JSON.
+A record has either a result (``status: done``) or an error (``status: failed``); there is no other
+state, and an empty caption is never a success.
 
-Units: seconds in names that end in ``_s`` (float, the edge of the house), tokens, pixels.
+Units: ``_s`` are float seconds, ``_px`` pixels, ``_tokens`` tokens.
 """
 
 import json
@@ -23,118 +22,137 @@ if TYPE_CHECKING:
     from seedvideo.model.backends.base import Usage
     from seedvideo.sampler.plan import Plan
 
-Task: TypeAlias = Literal["caption", "ask", "ground"]
-"""What was done with a video."""
+__all__ = [
+    "SCHEMA_VERSION",
+    "AnswerMethod",
+    "AnswerRecord",
+    "ErrorRecord",
+    "Event",
+    "GroundingRecord",
+    "MediaRecord",
+    "ModelRecord",
+    "NoticeRecord",
+    "Option",
+    "PlanRecord",
+    "Record",
+    "RecordTask",
+    "SpanRecord",
+    "UsageRecord",
+    "error_record",
+]
+
+RecordTask: TypeAlias = Literal["caption", "ask", "ground"]
+"""Task of a record."""
 
 AnswerMethod: TypeAlias = Literal["options", "words", "known_answers", "description"]
-"""How a question was answered: the given options were weighed; the model's words were read; the
-answers that the model knows to such a question were weighed; or what is shown was described."""
+"""How an answer was found: by probabilities of the given options; by parsing the model's text; by
+probabilities of the answers that the model knows for such a question; or by a description."""
 
 SCHEMA_VERSION: Literal[1] = 1
-"""Rises when a reader of old records would misread a new one; added keys do not raise it."""
+"""Version of the schema. It rises if old readers would misread a new record, not for added keys."""
 
 
-class _Part(BaseModel):
+class _Schema(BaseModel):
     # Configuration only: no behaviour is inherited. Frozen and closed, so a typo is an error.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Event(_Part):
-    """One caption and the half-open span ``[start_s, end_s)`` that it is about."""
+class Event(_Schema):
+    """A caption and its half-open span ``[start_s, end_s)``."""
 
     start_s: float = Field(ge=0)
     end_s: float = Field(ge=0)
     text: str = Field(min_length=1)
     confident: bool = True
-    """False where the frames of this span look unlike anything the model was trained on."""
+    """False if the frames of this span are unlike the training data of the model."""
 
     @model_validator(mode="after")
-    def _forward(self) -> Self:
+    def _check_order(self) -> Self:
         if self.end_s < self.start_s:
             raise ValueError(f"an event ends at {self.end_s} s, before its start {self.start_s} s")
         return self
 
 
-class Option(_Part):
-    """One of the answers that could be chosen."""
+class Option(_Schema):
+    """One of the answers to choose from."""
 
     label: str
-    """The letter that it had: A, B, ..."""
+    """Letter of the option: A, B, ..."""
     text: str
     probability: float | None = Field(default=None, ge=0, le=1)
-    """Among the options; None where the model does not tell."""
+    """Probability among the options; None if the model gives none."""
 
 
-class Warned(_Part):
-    """Something odd that did not stop the work, or that a reader of an answer should know."""
+class NoticeRecord(_Schema):
+    """A warning about a file, or a note about an answer."""
 
     code: str
-    """Of an answer's note: where it begins with ``answer.``, the note says why it is unsure."""
+    """Code of the notice. In notes of an answer, ``answer.*`` is a reason for low confidence."""
     message: str
 
 
-class AnswerRecord(_Part):
+class AnswerRecord(_Schema):
     """A question and its answer."""
 
     question: str
     answer: str = Field(min_length=1)
-    """The text of the option that was chosen, or the open answer."""
+    """Text of the chosen option, or the open answer."""
     options: tuple[Option, ...] = ()
-    """In the order in which they were given; none where the question was open."""
+    """Options in the given order; empty for an open question."""
     method: AnswerMethod = "words"
-    """How the model answered."""
+    """How the answer was found."""
     probability: float | None = Field(default=None, ge=0, le=1)
-    """Of an open answer among those that it could have been; None where the model does not tell."""
+    """Probability of an open answer among its candidates; None if the model gives none."""
     confident: bool
-    """False where the frames look unlike anything the model was trained on, or a note says why."""
+    """False if the frames are unlike the training data of the model, or a note gives a reason."""
     thinking: str | None = None
-    """What the model thought before it answered, if it was asked to."""
+    """Reasoning of the model before its answer, if requested."""
     raw: str
-    """The answer as the model gave it."""
-    notes: tuple[Warned, ...] = ()
+    """Unparsed answer of the model."""
+    notes: tuple[NoticeRecord, ...] = ()
 
 
-class SpanRecord(_Part):
-    """The half-open span ``[start_s, end_s)``; one instant where both are the same."""
+class SpanRecord(_Schema):
+    """The half-open span ``[start_s, end_s)``; an instant if both are equal."""
 
     start_s: float = Field(ge=0)
     end_s: float = Field(ge=0)
     score: float | None = Field(default=None, ge=0, le=1)
-    """How probable it is among all answers; None where the model does not tell."""
+    """Probability of the span among all answers; None if the model gives none."""
 
     @model_validator(mode="after")
-    def _forward(self) -> Self:
+    def _check_order(self) -> Self:
         if self.end_s < self.start_s:
             raise ValueError(f"a span ends at {self.end_s} s, before its start {self.start_s} s")
         return self
 
 
-class GroundingRecord(_Part):
-    """What was looked for, and when it happens."""
+class GroundingRecord(_Schema):
+    """A query and the spans in which it happens."""
 
     query: str
     found: bool
     not_found_probability: float | None = Field(default=None, ge=0, le=1)
-    """How probable it is that there is nothing; None where the model does not tell."""
+    """Probability that the event does not happen; None if the model gives none."""
     spans: tuple[SpanRecord, ...] = ()
-    """The best first; none where nothing was found."""
+    """Spans, the best first; empty if not found."""
     confident: bool
-    """False where the frames look unlike anything the model was trained on."""
+    """False if the frames are unlike the training data of the model."""
     thinking: str | None = None
-    """What the model thought before it answered, if it was asked to."""
+    """Reasoning of the model before its answer, if requested."""
     raw: str
-    """The answer as the model gave it."""
-    notes: tuple[Warned, ...] = ()
+    """Unparsed answer of the model."""
+    notes: tuple[NoticeRecord, ...] = ()
 
     @model_validator(mode="after")
-    def _found_is_there(self) -> Self:
+    def _check_found(self) -> Self:
         if self.found != bool(self.spans):
             raise ValueError(f"found is {self.found}, with {len(self.spans)} spans")
         return self
 
 
-class MediaRecord(_Part):
-    """The facts of the file, as the header and the decoded packets told them."""
+class MediaRecord(_Schema):
+    """Facts of the file, from its header and its decoded packets."""
 
     duration_s: float
     start_s: float
@@ -145,18 +163,23 @@ class MediaRecord(_Part):
     rotation_deg: int
     codec: str
     pix_fmt: str
-    warnings: tuple[Warned, ...] = ()
+    warnings: tuple[NoticeRecord, ...] = ()
 
     @classmethod
     def of(cls, info: "MediaInfo", *, added: Sequence["MediaWarning"] = ()) -> Self:
-        """The facts of a probed file, with what decoding met; the last word on a code counts."""
+        """Build the record of a file and its warnings; the last message of a code counts.
+
+        Args:
+            info: facts of the probed file.
+            added: warnings of decoding.
+        """
         last = {each.code: each.message for each in (*info.warnings, *added)}
-        warnings = tuple(Warned(code=code, message=text) for code, text in last.items())
+        warnings = tuple(NoticeRecord(code=code, message=text) for code, text in last.items())
         return cls.model_validate({**info.to_json(), "warnings": warnings})
 
 
-class PlanRecord(_Part):
-    """Totals of the plan that the clip's own caption, or the answer, was made from."""
+class PlanRecord(_Schema):
+    """Totals of the plan of the clip caption, or of the answer."""
 
     policy: str
     geometry: str
@@ -169,7 +192,7 @@ class PlanRecord(_Part):
 
     @classmethod
     def of(cls, plan: "Plan") -> Self:
-        """The totals of a plan; its frames stay in the plan's own JSON."""
+        """Build the record of a plan; its frames are only in the JSON of the plan."""
         totals = plan.totals
         return cls(
             policy=plan.policy,
@@ -183,15 +206,15 @@ class PlanRecord(_Part):
         )
 
 
-class ModelRecord(_Part):
-    """Which weights answered."""
+class ModelRecord(_Schema):
+    """Name and weights of the model."""
 
     name: str
     sha256: str
 
 
-class UsageRecord(_Part):
-    """Tokens that the model really read and wrote, over all its answers for this video."""
+class UsageRecord(_Schema):
+    """Tokens that the model read and wrote, over all answers for this video."""
 
     visual_tokens: int = Field(ge=0)
     prompt_tokens: int = Field(ge=0)
@@ -199,7 +222,7 @@ class UsageRecord(_Part):
 
     @classmethod
     def total(cls, usages: Sequence["Usage"]) -> Self:
-        """The sums over several answers."""
+        """Sum the tokens of several answers."""
         return cls(
             visual_tokens=sum(usage.visual_tokens for usage in usages),
             prompt_tokens=sum(usage.prompt_tokens for usage in usages),
@@ -207,8 +230,8 @@ class UsageRecord(_Part):
         )
 
 
-class ErrorRecord(_Part):
-    """Why a video has no result. ``code`` is stable, ``message`` is for people."""
+class ErrorRecord(_Schema):
+    """Error of a failed video. ``code`` is stable, ``message`` is for people."""
 
     code: str
     stage: str
@@ -216,25 +239,25 @@ class ErrorRecord(_Part):
     retryable: bool
 
 
-class Record(_Part):
+class Record(_Schema):
     """One finished video, done or failed.
 
-    A done record has everything but ``error``; a failed one has ``error`` and whatever was already
-    known when it failed.
+    A done record has all fields except ``error``; a failed one has ``error`` and the fields known
+    before the failure.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     source: str
-    """The path as it was given."""
-    task: Task = "caption"
+    """Path as it was given."""
+    task: RecordTask = "caption"
     status: Literal["done", "failed"]
     text: str | None = None
-    """One caption of the whole clip, the answer, or the first span that was found."""
+    """Caption of the complete clip, the answer, or the first span."""
     confident: bool | None = None
-    """False where the clip looks unlike anything the model was trained on, or a note of the answer
-    says why it is unsure."""
+    """False if the clip is unlike the training data of the model, or a note of the answer gives a
+    reason."""
     events: tuple[Event, ...] = ()
-    """Captions with their spans; only of the task ``caption``."""
+    """Captions with their spans, for the task ``caption`` only."""
     answer: AnswerRecord | None = None
     grounding: GroundingRecord | None = None
     media: MediaRecord | None = None
@@ -245,13 +268,13 @@ class Record(_Part):
     error: ErrorRecord | None = None
 
     @model_validator(mode="after")
-    def _whole(self) -> Self:
+    def _check_complete(self) -> Self:
         if self.status == "failed":
             if self.error is None:
-                raise ValueError("a failed record must say why (error)")
+                raise ValueError("error is missing, a failed record needs it")
             return self
         if self.error is not None:
-            raise ValueError("a done record cannot carry an error")
+            raise ValueError("error is set, a done record cannot have one")
         result = {"caption": "events", "ask": "answer", "ground": "grounding"}
         needed = ("text", "confident", result[self.task], "media", "plan", "model", "usage")
         missing = [name for name in needed if getattr(self, name) in (None, "", ())]
@@ -273,15 +296,15 @@ class Record(_Part):
         error: Exception,
         *,
         timing_s: dict[str, float],
-        task: Task = "caption",
+        task: RecordTask = "caption",
     ) -> Self:
-        """The record of a video that gave no result.
+        """Build the record of a failed video.
 
         Args:
-            source: the path as it was given.
-            error: why. An error that is not ours becomes ``internal.error``: a bug to report.
+            source: path as it was given.
+            error: cause. Any exception but a `SeedVideoError` becomes ``internal.error``, a bug.
             timing_s: seconds spent, by stage.
-            task: what was to be done.
+            task: task that failed.
         """
         return cls(
             source=source,
@@ -292,13 +315,13 @@ class Record(_Part):
         )
 
     def __repr__(self) -> str:
-        said = self.text if self.error is None else self.error.code
-        return f"Record({self.source!r}, {self.task}, {self.status}, {said!r})"
+        result = self.text if self.error is None else self.error.code
+        return f"Record({self.source!r}, {self.task}, {self.status}, {result!r})"
 
     __str__ = __repr__
 
     def _repr_html_(self) -> str:
-        """Show the record in a notebook: what was said, when, and what it cost."""
+        """Render text, times and token usage for a notebook."""
         facts: list[str] = [self.task, self.status]
         if self.confident is False:
             facts.append("not confident")
@@ -310,10 +333,10 @@ class Record(_Part):
             parts.append(f"<p>{notebook.text(self.answer.question)}</p>")
         if self.grounding is not None:
             parts.append(f"<p>{notebook.text(self.grounding.query)}</p>")
-        said = self.text
+        result = self.text
         if self.error is not None:
-            said = f"{self.error.code}: {self.error.message}"
-        parts.append(f"<p><strong>{notebook.text(said)}</strong></p>")
+            result = f"{self.error.code}: {self.error.message}"
+        parts.append(f"<p><strong>{notebook.text(result)}</strong></p>")
         if self.events:
             rows = [(f"{e.start_s:.3f} s", f"{e.end_s:.3f} s", e.text) for e in self.events]
             parts.append(notebook.table(("from", "to", "caption"), rows))
@@ -330,23 +353,23 @@ class Record(_Part):
         return notebook.card(self.source, facts, *parts)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values, every key present. `json_line` makes the text of it."""
+        """Convert to JSON values with all keys present; `json_line` is the same as text."""
         return self.model_dump(mode="json")
 
     def json_line(self) -> str:
-        """One line of ASCII JSON without the line end.
+        """Convert to one line of ASCII JSON, without the line end.
 
-        ASCII because a file name may hold bytes that are no text, and a caption could hold
-        characters that drive a terminal: escaped, both are inert and still round-trip.
+        ASCII, because file names may contain undecodable bytes, and captions control characters of
+        a terminal. Escaped, both are harmless and still round-trip.
         """
         return json.dumps(self.to_json(), ensure_ascii=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        """Read what `to_json` made.
+        """Validate the JSON values of `to_json`.
 
         Raises:
-            InputError: ``input.results`` naming the key, if it is not a record of this version.
+            InputError: ``input.results``, naming the key, if they are not a record of this version.
         """
         try:
             return cls.model_validate(data)
@@ -359,7 +382,7 @@ class Record(_Part):
 
 
 def error_record(error: Exception) -> ErrorRecord:
-    """The JSON face of an error; one that was not raised on purpose becomes ``internal.error``."""
+    """Convert an exception; any other than a `SeedVideoError` becomes ``internal.error``."""
     values = error_to_dict(error)
     del values["hint"]
     return ErrorRecord(**values)

@@ -1,6 +1,7 @@
-"""One open video: what it is, when its frames are shown, what happens in it, and the way to them.
+"""Open video file: facts, frame times, analysis and decoding of planned frames.
 
-Knows no model and no task. Times are exact seconds.
+It is above `seedvideo.media`, as it runs the analysis of `seedvideo.sampler`. Times are exact
+seconds.
 """
 
 import os
@@ -29,31 +30,31 @@ from seedvideo.sampler.types import PlannedFrame
 from seedvideo.utils.timecode import seconds
 
 Frames: TypeAlias = Generator[tuple[PlannedFrame, Frame], None, None]
-"""Planned frames, each beside the one that was decoded."""
+"""Pairs of a planned frame and the decoded one."""
 
-Progress: TypeAlias = Callable[[float], None]
-"""Told how much of a video was looked at so far, from 0 to 1."""
+ProgressCallback: TypeAlias = Callable[[float], None]
+"""Receives the analysed fraction of a video, from 0 to 1."""
 
-_SHEET_FRAMES: Final = 12
-"""Frames of a video that a notebook shows."""
+_PREVIEW_FRAMES: Final = 12
+"""Number of frames of a video in a notebook."""
 
 
 class Video:
-    """One open video: its facts and its frame times, and the processes that decode it.
+    """An open video: its facts, its frame times, and the processes that decode it.
 
-    Opening reads the header and the packet index, and decodes the first picture alone, for what
-    only a picture tells: which way is up. Close it, or use it in a
-    ``with`` statement, so that its decoding processes go away. Made by `open`.
+    Opening reads the header and the packet index, and decodes only the first frame, to read the
+    orientation. Close the video, or use it in a ``with`` statement, to end its decode workers.
+    Created by `open`.
 
     Threads and forked processes may share it, as they may a `VideoReader`; it cannot be pickled.
 
     Args:
-        reader: what reads the file; this object closes it.
+        reader: reader of the file; this object closes it.
         source: the path as it was given.
-        limits: ceilings that hold for it.
-        open_s: seconds that opening took.
-        cache: folder in which analyses are kept.
-        progress: called now and then while the video is analysed.
+        limits: upper bounds for this file.
+        open_s: duration of opening, in seconds.
+        cache: folder of cached analyses.
+        progress: called repeatedly while the video is analysed.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Video:
         limits: Limits,
         open_s: float,
         cache: Path | None = None,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
     ) -> None:
         self.reader = reader
         self.source = source
@@ -76,39 +77,39 @@ class Video:
 
     @property
     def info(self) -> MediaInfo:
-        """Facts of the file: duration, display size, codec, warnings."""
+        """Return facts of the file: duration, display size, codec, warnings."""
         return self.reader.info
 
     @property
     def times(self) -> tuple[Fraction, ...]:
-        """Presentation time of every frame, in exact seconds, strictly increasing."""
+        """Return the presentation time of every frame, in exact seconds, strictly increasing."""
         return self.reader.times
 
     @property
     def keyframes(self) -> tuple[int, ...]:
-        """Indices into `times` of the frames from which decoding may begin."""
+        """Return the indices into `times` of the keyframes."""
         return self.reader.keyframes
 
     def analysis(self, method: AnalysisMethod = "fast") -> Analysis:
-        """What happens in the video, looked at once and remembered.
+        """Analyse the video, once per method.
 
         Args:
-            method: how closely to look: ``packets``, ``fast`` or ``full``.
+            method: analysis depth: ``packets``, ``fast`` or ``full``.
 
         Raises:
-            ConfigError: if the method is none of the three.
+            ConfigError: if the method is unknown.
             MediaError: if the file is too damaged.
-            DecodeError: if decoding takes too long or kills the decoding process.
-            OutputError: if it cannot be kept where it should.
+            DecodeError: if decoding times out or crashes the decode worker.
+            OutputError: if the analysis cannot be written to the cache.
         """
         check_text("method", method)
-        # Threads that need the same analysis wait for it instead of stopping each other's.
+        # Threads that need the same analysis wait for it, as a new pass would end the current one.
         with self.reader.lock:
             if method not in self._analyses:
-                self._analyses[method] = self._analysed(method)
+                self._analyses[method] = self._analyze(method)
             return self._analyses[method]
 
-    def _analysed(self, method: AnalysisMethod) -> Analysis:
+    def _analyze(self, method: AnalysisMethod) -> Analysis:
         reader, cache, progress = self.reader, self.cache, self.progress
         try:
             if cache is None:
@@ -120,31 +121,30 @@ class Video:
             raise DecodeError(
                 error.code,
                 error.message,
-                hint="look at less: the analysis packets decodes nothing, the policy uniform needs"
-                " none",
+                hint="analyse less: analysis packets decodes nothing, policy uniform needs no"
+                " analysis",
                 retryable=error.retryable,
             ) from error
 
     def frames(self, plan: Plan) -> Frames:
-        """Decode a plan's frames: each beside the frame that was really decoded, in order of time.
+        """Decode the frames of a plan in order of time, and yield each with its planned frame.
 
-        Later frames are decoded while earlier ones are used, and only a few wait. Leave the loop,
-        or call ``close``, and nothing more is decoded. Pixels are bytes: to make them floats is
-        for the model, batch by batch.
+        Frames are decoded ahead in a small buffer. Leaving the loop, or calling ``close``, stops
+        decoding. Pixels are uint8; the model converts them to floats batch by batch.
 
         Raises:
-            PlanError: ``plan.invalid`` if the plan is of another video.
+            PlanError: ``plan.invalid`` if the plan belongs to another video.
             MediaError: if the file is too damaged.
-            DecodeError: if decoding takes too long or kills the decoding process.
+            DecodeError: if decoding times out or crashes the decode worker.
         """
         check_kind("plan", plan, Plan, "a plan, as seedvideo.plan returns it")
         times = self.times
         for planned in plan.frames:
-            place = bisect_left(times, planned.pts)
-            if place == len(times) or times[place] != planned.pts:
+            index = bisect_left(times, planned.pts)
+            if index == len(times) or times[index] != planned.pts:
                 raise PlanError(
                     "plan.invalid",
-                    f"the plan is of another video: this one has no frame at {planned.pts} s",
+                    f"the plan belongs to another video: this one has no frame at {planned.pts} s",
                 )
         return SharedSteps(self._frames(plan), self.reader.lock, display_path(self.source))
 
@@ -154,7 +154,7 @@ class Video:
                 yield planned, frame
 
     def close(self) -> None:
-        """End the decoding processes. Closing twice is fine."""
+        """End the decode workers. Closing twice is allowed."""
         self.reader.close()
 
     def __enter__(self) -> Self:
@@ -172,12 +172,12 @@ class Video:
         raise not_picklable_error("an open video")
 
     def _repr_html_(self) -> str:
-        """Show the video in a notebook: its facts, and some frames with their times and tokens."""
+        """Render facts and some frames, with their times and tokens, for a notebook."""
         info = self.info
         try:
-            shown = self._sheet()
-        except SeedVideoError as error:  # A closed or damaged video still has facts to show.
-            shown = f"<div>{notebook.text(error)}</div>"
+            preview = self._contact_sheet_html()
+        except SeedVideoError as error:  # A closed or damaged video still has facts.
+            preview = f"<div>{notebook.text(error)}</div>"
         return notebook.card(
             PurePath(self.source).name or self.source,
             [
@@ -187,17 +187,17 @@ class Video:
                 f"{len(self.times):,} frames",
                 *(f"{warning.code}: {warning.message}" for warning in info.warnings),
             ],
-            shown,
+            preview,
         )
 
-    def _sheet(self) -> str:
+    def _contact_sheet_html(self) -> str:
         from seedvideo.sampler.contact_sheet import contact_sheet  # Heavy: draws a picture.
 
         few = make_plan(
             self.info,
             self.times,
             source=self.source,
-            sampling=SamplingConfig(policy="uniform", max_frames=_SHEET_FRAMES),
+            sampling=SamplingConfig(policy="uniform", max_frames=_PREVIEW_FRAMES),
         )
         frames = [frame for _, frame in self.frames(few)]
         return notebook.picture(contact_sheet(frames, few), alt="frames of the video")
@@ -218,30 +218,28 @@ def open(
     root: Path | None = None,
     source_fps: Fraction | None = None,
     cache: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     workers: int | None = None,
 ) -> Video:
     """Open one video file and read its header and packet index.
 
     Args:
-        path: a regular file; never a URL. Or the bytes of a video, or a file that is open in
-            binary mode: what is left to read of it is copied to a temporary file without a name.
-        decoder: what reads it.
-        limits: ceilings; a file above one is refused before any picture is decoded.
-        root: folder that the file must lie in, links followed.
-        source_fps: frames a second of a raw stream that carries no times.
-        cache: folder in which analyses of the video are kept, and found again by later calls.
-        progress: called with the share of the video that was looked at so far, from 0 to 1, while
-            it is analysed, which can take as long as decoding all of it. What it raises ends the
-            analysis.
-        workers: processes that may decode it at the same time; what they give is the same. As many
-            as there are processors if None, and fewer where little is to be decoded. One is best
-            where many videos are worked on at the same time.
+        path: a regular file, not a URL; or the bytes of a video; or a file open in binary mode. The
+            remaining bytes of the latter are copied to an unnamed temporary file.
+        decoder: decoding library.
+        limits: upper bounds; a file above one is rejected before any frame is decoded.
+        root: folder that must contain the file, links followed.
+        source_fps: frame rate of a raw stream without timestamps.
+        cache: folder of cached analyses, which later calls reuse.
+        progress: called during the analysis with the analysed fraction, from 0 to 1. The analysis
+            can take as long as decoding the complete video. An exception ends it.
+        workers: maximum number of decode processes; the result does not depend on it. If None, as
+            many as processors, and fewer for little work. Use 1 to process many videos at once.
 
     Raises:
-        InputError: if there is no such file, or it may not be opened; an `InputTypeError`, which is
-            a ``TypeError`` too, if a video is given as anything else.
-        MediaError: if it is not a video that can be used.
+        InputError: if the file does not exist or may not be opened; an `InputTypeError`, which is a
+            ``TypeError`` too, for any other type of value.
+        MediaError: if the file is not a usable video.
     """
     check_number("source_fps", source_fps)
     check_path("root", root)
@@ -252,7 +250,7 @@ def open(
             path, decoder=decoder, limits=limits, root=root, fps=source_fps, workers=workers
         )
         stack.enter_context(reader)
-        _ = reader.info  # read now, so that a file that cannot be used is refused here
+        _ = reader.info  # read now, so that an unusable file is rejected here
         stack.pop_all()
     open_s = perf_counter() - started
     folder = None if cache is None else Path(cache)
@@ -281,15 +279,14 @@ def iter_planned_frames(
 ) -> Generator[tuple[int, PlannedFrame, Frame], None, None]:
     """Decode the frames of one or several plans of a video in one pass, in order of time.
 
-    The frame's own ``pts`` is the truth: it differs from the planned one where damage took the
-    planned frame and a neighbour stands in. A neighbour that already stood in for another frame of
-    the same plan is not given again, so the times of a plan are strictly increasing, and there may
-    be fewer frames than planned, never more.
+    If the planned frame is damaged, a neighbour replaces it, and the ``pts`` of the decoded frame
+    differs. A neighbour is yielded only once per plan, so times strictly increase. There may be
+    fewer frames than planned, never more.
 
     Args:
         reader: an open video.
-        plans: of that video; their times must follow one another.
-        strategy: how the reader reaches the frames; the result is the same.
+        plans: plans of that video, in order of time and without overlap.
+        strategy: how the reader reaches the frames; the result does not depend on it.
 
     Yields:
         The index of the plan, the planned frame and the decoded one.

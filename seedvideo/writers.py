@@ -1,37 +1,21 @@
-"""One record, many formats: a table of writers.
+"""Writers: convert a record, or a list of shots, to text in one of several formats.
 
-A writer turns one record into text and knows nothing of where the text goes; `files` puts bytes on
-a disk and knows nothing of records. Text and JSON are for records of every task, the others for
-captions.
+`WRITERS` is the table of formats. Text and JSON support records of every task; SRT, WebVTT, CSV and
+chapters support captions only. A failed video has a text in JSON only.
 
-Records for people: captions with a head line a video, bare answers, bare spans.
+- Text: a head line per video; bare answers and spans. Seconds have one decimal.
+- JSON: one object per line and video.
+- CSV: one line per caption. Spreadsheets run cells that begin like a formula, so such a cell gets
+  an apostrophe in front. Times are seconds to the millisecond.
+- SRT and WebVTT: times are rounded to the nearest millisecond. A cue is one line of text, in which
+  nothing can end the cue, open another or start a tag.
+- Chapters: the metadata file of FFmpeg (``FFMETADATA1``), one chapter per caption::
 
-Knows nothing of terminals: plain text in, plain text out. Seconds have one decimal.
+      ffmpeg -i clip.mp4 -i clip.ffmeta -map 0 -map_chapters 1 -c copy chapters.mp4
 
-Captions for programs: JSON lines, one object a video. Failed videos are objects too.
-
-Captions as CSV: a line a caption, for spreadsheets and data frames.
-
-A spreadsheet runs a cell that begins like a formula, and a caption may begin with anything: such a
-cell gets an apostrophe in front. Times are seconds to the millisecond. Knows nothing of files.
-
-Captions as subtitles: SubRip (SRT) and WebVTT.
-
-Times are rounded to the nearest millisecond and never reach 1000 ms. A cue is one line of text:
-nothing inside it can end it, open another or start a tag. Knows nothing of files.
-
-Captions as chapters: the metadata file that FFmpeg reads (``FFMETADATA1``), a chapter a caption.
-
-    ffmpeg -i clip.mp4 -i clip.ffmeta -map 0 -map_chapters 1 -c copy chapters.mp4
-
-Times are whole milliseconds and follow one another. A title is one line: nothing inside it can end
-it or open another section. Knows nothing of files.
-
-Shots as text, JSON and CSV; the CSV is the scene list that users of PySceneDetect know.
-
-In the CSV frames count from 1, a shot's end frame is its last one, its end time is where the next
-shot starts, and a first line lists the cuts. Times are the video's true ones. Knows nothing of how
-shots are found.
+- Shots: text, JSON, and the CSV scene list of PySceneDetect. In the CSV frames count from 1, the
+  end frame of a shot is its last one, its end time is the start of the next shot, and a first line
+  lists the cuts. Times are the timestamps of the video.
 """
 
 import csv
@@ -50,56 +34,74 @@ from seedvideo.utils.timecode import Span, seconds
 if TYPE_CHECKING:
     from seedvideo.records import AnswerRecord, Event, GroundingRecord, Record
 
-COLUMNS: Final = ("start_s", "end_s", "text", "confident")
+__all__ = [
+    "SHOT_COLUMNS",
+    "WRITERS",
+    "ShotList",
+    "Writer",
+    "escape_cell",
+    "escape_name",
+    "format_clock",
+    "format_timecode",
+    "render_shots_csv",
+    "render_shots_json",
+    "render_shots_text",
+    "render_srt",
+    "render_vtt",
+]
+
+CSV_COLUMNS: Final = ("start_s", "end_s", "text", "confident")
 
 _FORMULA_SIGNS: Final = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection)."""
+"""First characters of a formula in spreadsheets (OWASP, CSV injection)."""
 
 
 def render_csv(record: "Record") -> str:
-    """The names of the columns, and a line a caption. A failed record has the names alone."""
+    """Render column names and one line per caption; a failed record has the names only."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(CSV_COLUMNS)
     for event in record.events:
         confident = "true" if event.confident else "false"
-        writer.writerow([f"{event.start_s:.3f}", f"{event.end_s:.3f}", cell(event.text), confident])
+        writer.writerow(
+            [f"{event.start_s:.3f}", f"{event.end_s:.3f}", escape_cell(event.text), confident]
+        )
     return text.getvalue()
 
 
-def cell(text: str) -> str:
-    """A text that no spreadsheet runs.
+def escape_cell(text: str) -> str:
+    """Convert text to a cell that no spreadsheet runs.
 
-    >>> cell("=1+1")
+    >>> escape_cell("=1+1")
     "'=1+1"
     """
-    return _inert(one_line(text))
+    return _neutralize_formula(one_line(text))
 
 
-def name_cell(name: str) -> str:
-    r"""A name that no spreadsheet runs; what is not printable in it is spelled out.
+def escape_name(name: str) -> str:
+    r"""Convert a name to a cell that no spreadsheet runs, with unprintable characters escaped.
 
-    >>> name_cell("@a\nb.mp4")
+    >>> escape_name("@a\nb.mp4")
     "'@a\\nb.mp4"
     """
-    return _inert(printable(name))
+    return _neutralize_formula(printable(name))
 
 
-def _inert(shown: str) -> str:
-    # Blanks before the sign do not stop every spreadsheet.
-    return f"'{shown}" if shown.lstrip().startswith(_FORMULA_SIGNS) else shown
+def _neutralize_formula(text: str) -> str:
+    # Some spreadsheets ignore blanks before the sign.
+    return f"'{text}" if text.lstrip().startswith(_FORMULA_SIGNS) else text
 
 
 def render_text(record: "Record") -> str:
-    """The lines of one video; a failed one has a single line with its code.
+    """Render the lines of one video; a failed one has a single line with its code.
 
     ::
 
         bikes.mp4  (10.0 s)
            0.0 - 10.0 s  A man rides a bike down a street.
 
-    With several shots the head line carries the caption of the whole clip. An answer and spans
-    stand alone, see `render_answer` and `render_spans`: one question is asked of one video.
+    With several shots the head line has the caption of the complete clip. Answers and spans have no
+    head line, see `render_answer` and `render_spans`.
     """
     name = printable(record.source)
     if record.status == "failed":
@@ -114,11 +116,11 @@ def render_text(record: "Record") -> str:
     if len(record.events) > 1 and record.text:
         head = f"{head}  {one_line(record.text)}"
     width = max((len(f"{event.end_s:.1f}") for event in record.events), default=0)
-    return "\n".join([head, *(_line(event, width) for event in record.events)]) + "\n"
+    return "\n".join([head, *(_event_line(event, width) for event in record.events)]) + "\n"
 
 
 def render_answer(answer: "AnswerRecord") -> str:
-    """The answer, then the options there were with their probabilities.
+    """Render the answer, then the options with their probabilities.
 
     ::
 
@@ -128,13 +130,13 @@ def render_answer(answer: "AnswerRecord") -> str:
     """
     lines = [one_line(answer.answer)]
     for option in answer.options:
-        share = "" if option.probability is None else f"  {option.probability:.2f}"
-        lines.append(f"  {option.label}{share}  {one_line(option.text)}")
+        probability_text = "" if option.probability is None else f"  {option.probability:.2f}"
+        lines.append(f"  {option.label}{probability_text}  {one_line(option.text)}")
     return "\n".join(lines) + "\n"
 
 
 def render_spans(grounding: "GroundingRecord") -> str:
-    """A line a span, the best first, with its score if there is one; or "not found".
+    """Render one line per span, the best first, with its score if known; or "not found".
 
     ::
 
@@ -142,8 +144,8 @@ def render_spans(grounding: "GroundingRecord") -> str:
         12.04 - 13.50 s  0.10
     """
     if not grounding.found:
-        share = grounding.not_found_probability
-        return "not found\n" if share is None else f"not found  {share:.2f}\n"
+        probability_text = grounding.not_found_probability
+        return "not found\n" if probability_text is None else f"not found  {probability_text:.2f}\n"
     width = max(len(f"{span.end_s:.2f}") for span in grounding.spans)
     lines = []
     for span in grounding.spans:
@@ -152,24 +154,24 @@ def render_spans(grounding: "GroundingRecord") -> str:
     return "\n".join(lines) + "\n"
 
 
-def _line(event: "Event", width: int) -> str:
+def _event_line(event: "Event", width: int) -> str:
     times = f"  {event.start_s:{width}.1f} - {event.end_s:{width}.1f} s"
     return f"{times}  {one_line(event.text)}"
 
 
 def render_json(record: "Record") -> str:
-    """One line of ASCII JSON (see `Record.json_line`) and its line end."""
+    """Render one line of ASCII JSON (see `Record.json_line`) with its line end."""
     return record.json_line() + "\n"
 
 
 MIN_CHAPTER_MS: Final = 1
-"""Shortest chapter. A still image has no length, and a chapter may not end where it starts."""
+"""Minimum length of a chapter: a still image has none, and a chapter must end after its start."""
 
 _SPECIAL: Final = str.maketrans({sign: f"\\{sign}" for sign in "\\=;#\n"})
 
 
 def render_chapters(record: "Record") -> str:
-    """The head line, and a section a chapter. A failed record has the head line alone."""
+    """Render the head line and one section per chapter; a failed record has the head line only."""
     sections = [";FFMETADATA1\n"]
     for event in record.events:
         start_ms = int(event.start_s * 1000 + 0.5)
@@ -182,16 +184,17 @@ def render_chapters(record: "Record") -> str:
 
 
 MIN_CUE_MS: Final = 1
-"""Shortest cue. A still image has no length, and players drop cues that end where they start."""
+"""Minimum length of a cue: a still image has none, and players drop empty cues."""
 
 _ARROW: Final = re.compile(r"-{2,}>")
-# SRT has no escapes, and players read <i> as a tag and {\an8} as a place: look-alikes stay text.
+# SRT has no escapes. Players read <i> as a tag and {\an8} as a position; similar characters are
+# plain text.
 _SRT_LOOKALIKES: Final = str.maketrans("<>{}", "\u2039\u203a()")
 _VTT_ESCAPES: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
 def render_srt(record: "Record") -> str:
-    """One numbered cue an event. A failed record has no cues."""
+    """Render one numbered cue per event; a failed record has none."""
     cues = []
     for number, event in enumerate(record.events, start=1):
         text = _ARROW.sub("->", one_line(event.text)).translate(_SRT_LOOKALIKES)
@@ -200,7 +203,7 @@ def render_srt(record: "Record") -> str:
 
 
 def render_vtt(record: "Record") -> str:
-    """The header, then one cue an event. A failed record has the header alone."""
+    """Render the header and one cue per event; a failed record has the header only."""
     cues = [
         f"{_times(event, decimal='.')}\n{one_line(event.text).translate(_VTT_ESCAPES)}\n"
         for event in record.events
@@ -208,10 +211,10 @@ def render_vtt(record: "Record") -> str:
     return "\n".join(["WEBVTT\n", *cues])
 
 
-def clock(milliseconds: int, *, decimal: str) -> str:
-    """``HH:MM:SS`` and three digits after the decimal mark; hours grow beyond two digits.
+def format_clock(milliseconds: int, *, decimal: str) -> str:
+    """Format a time as ``HH:MM:SS`` with three decimals; hours may have more than two digits.
 
-    >>> clock(3_723_004, decimal=",")
+    >>> format_clock(3_723_004, decimal=",")
     '01:02:03,004'
     """
     seconds, milliseconds = divmod(milliseconds, 1000)
@@ -223,7 +226,7 @@ def clock(milliseconds: int, *, decimal: str) -> str:
 def _times(event: "Event", *, decimal: str) -> str:
     start_ms = int(event.start_s * 1000 + 0.5)
     end_ms = max(int(event.end_s * 1000 + 0.5), start_ms + MIN_CUE_MS)
-    return f"{clock(start_ms, decimal=decimal)} --> {clock(end_ms, decimal=decimal)}"
+    return f"{format_clock(start_ms, decimal=decimal)} --> {format_clock(end_ms, decimal=decimal)}"
 
 
 SHOT_COLUMNS: Final = (
@@ -246,10 +249,10 @@ class ShotList:
 
     Args:
         source: name of the video.
-        analysis: name of the analysis that found them.
-        shots: spans that follow one another.
-        times: of all frames of the video.
-        notes: what was looked at, for people.
+        analysis: name of the analysis that found the shots.
+        shots: consecutive spans.
+        times: presentation times of all frames of the video, in seconds.
+        notes: messages about the analysis.
     """
 
     source: str
@@ -265,64 +268,70 @@ class ShotList:
         return iter(self.shots)
 
     def frames(self, shot: Span) -> tuple[int, int]:
-        """Places ``[first, end)`` of a shot's frames, from 0."""
+        """Return the indices ``[first, end)`` of the frames of a shot."""
         return bisect_left(self.times, shot.start), bisect_left(self.times, shot.end)
 
 
-def render_shots_text(listed: ShotList) -> str:
-    """A head line, and one line a shot."""
-    count = len(listed.shots)
-    lines = [f"{printable(listed.source)}: {count} shot{'s' * (count != 1)} ({listed.analysis})"]
-    for number, shot in enumerate(listed.shots, start=1):
-        first, end = listed.frames(shot)
+def render_shots_text(shot_list: ShotList) -> str:
+    """Render a head line and one line per shot."""
+    count = len(shot_list.shots)
+    lines = [
+        f"{printable(shot_list.source)}: {count} shot{'s' * (count != 1)} ({shot_list.analysis})"
+    ]
+    for number, shot in enumerate(shot_list.shots, start=1):
+        first, end = shot_list.frames(shot)
         length = f"{float(shot.duration):.3f} s, {end - first} frames"
-        lines.append(f"{number:4d}  {timecode(shot.start)} - {timecode(shot.end)}  {length}")
+        lines.append(
+            f"{number:4d}  {format_timecode(shot.start)} - {format_timecode(shot.end)}  {length}"
+        )
     return "\n".join(lines) + "\n"
 
 
-def render_shots_json(listed: ShotList) -> str:
-    """One object on one line."""
+def render_shots_json(shot_list: ShotList) -> str:
+    """Render one JSON object on one line."""
     shots: list[dict[str, Any]] = []
-    for shot in listed.shots:
-        first, end = listed.frames(shot)
+    for shot in shot_list.shots:
+        first, end = shot_list.frames(shot)
         times = {"start_s": seconds(shot.start), "end_s": seconds(shot.end)}
         shots.append({**times, "first_frame": first, "frames": end - first})
-    whole = {
-        "source": listed.source,
-        "analysis": listed.analysis,
+    document = {
+        "source": shot_list.source,
+        "analysis": shot_list.analysis,
         "shots": shots,
-        "notes": list(listed.notes),
+        "notes": list(shot_list.notes),
     }
-    return json.dumps(whole, ensure_ascii=True, allow_nan=False) + "\n"
+    return json.dumps(document, ensure_ascii=True, allow_nan=False) + "\n"
 
 
-def render_shots_csv(listed: ShotList) -> str:
-    """The list of cuts, the names of the columns, and one line a shot."""
+def render_shots_csv(shot_list: ShotList) -> str:
+    """Render the list of cuts, the column names and one line per shot."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["Timecode List:", *(timecode(shot.start) for shot in listed.shots[1:])])
+    writer.writerow(
+        ["Timecode List:", *(format_timecode(shot.start) for shot in shot_list.shots[1:])]
+    )
     writer.writerow(SHOT_COLUMNS)
-    for number, shot in enumerate(listed.shots, start=1):
-        first, end = listed.frames(shot)
+    for number, shot in enumerate(shot_list.shots, start=1):
+        first, end = shot_list.frames(shot)
         writer.writerow(
             [
                 number,
                 first + 1,
-                timecode(shot.start),
+                format_timecode(shot.start),
                 f"{float(shot.start):.3f}",
                 end,
-                timecode(shot.end),
+                format_timecode(shot.end),
                 f"{float(shot.end):.3f}",
                 end - first,
-                timecode(shot.duration),
+                format_timecode(shot.duration),
                 f"{float(shot.duration):.3f}",
             ]
         )
     return text.getvalue()
 
 
-def timecode(time: Fraction) -> str:
-    """A time as ``HH:MM:SS.mmm``, rounded to the millisecond."""
+def format_timecode(time: Fraction) -> str:
+    """Format a time as ``HH:MM:SS.mmm``, rounded to the millisecond."""
     whole_s, millis = divmod(round(time * 1000), 1000)
     minutes, second = divmod(whole_s, 60)
     hours, minute = divmod(minutes, 60)
@@ -331,25 +340,25 @@ def timecode(time: Fraction) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Writer:
-    """How one format is made."""
+    """Properties of an output format."""
 
     extension: str
-    """Of a file in this format, with the dot."""
+    """File extension, with the dot."""
     render: Callable[["Record"], str]
-    """The text of one record, ending in a line end."""
-    between: str | None
-    """What stands between two videos in one output; None where a file can hold only one video."""
-    shows_failed: bool
-    """Whether a failed video has a place in this format."""
+    """Renders one record as text that ends in a line end."""
+    separator: str | None
+    """Text between two videos in one output; None if a file holds one video only."""
+    writes_failed: bool
+    """Whether a failed video has a text in this format."""
 
 
 WRITERS: Final[dict[str, Writer]] = {
-    "text": Writer(extension=".txt", render=render_text, between="\n", shows_failed=False),
-    "json": Writer(extension=".json", render=render_json, between="", shows_failed=True),
-    "srt": Writer(extension=".srt", render=render_srt, between=None, shows_failed=False),
-    "vtt": Writer(extension=".vtt", render=render_vtt, between=None, shows_failed=False),
-    "csv": Writer(extension=".csv", render=render_csv, between=None, shows_failed=False),
+    "text": Writer(extension=".txt", render=render_text, separator="\n", writes_failed=False),
+    "json": Writer(extension=".json", render=render_json, separator="", writes_failed=True),
+    "srt": Writer(extension=".srt", render=render_srt, separator=None, writes_failed=False),
+    "vtt": Writer(extension=".vtt", render=render_vtt, separator=None, writes_failed=False),
+    "csv": Writer(extension=".csv", render=render_csv, separator=None, writes_failed=False),
     "chapters": Writer(
-        extension=".ffmeta", render=render_chapters, between=None, shows_failed=False
+        extension=".ffmeta", render=render_chapters, separator=None, writes_failed=False
     ),
 }

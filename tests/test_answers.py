@@ -278,9 +278,9 @@ def test_a_clip_of_one_frame(tmp_path: Path) -> None:
     assert record.grounding is not None
     assert [(span.start_s, span.end_s) for span in record.grounding.spans] == [(0.0, 0.04)]
     # Its whole length is less than the rounding of a stamp.
-    told = seedvideo.ground(path, "red", model=SayingModel("0.0 - 0.0"))
-    assert told.grounding is not None
-    assert [(span.start_s, span.end_s) for span in told.grounding.spans] == [(0.0, 0.0)]
+    record = seedvideo.ground(path, "red", model=SayingModel("0.0 - 0.0"))
+    assert record.grounding is not None
+    assert [(span.start_s, span.end_s) for span in record.grounding.spans] == [(0.0, 0.0)]
     assert seedvideo.ground(path, "blue", model=ColourChooser()).text == "not found"
 
 

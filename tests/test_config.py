@@ -44,7 +44,7 @@ def test_ceilings_are_given_by_name_and_stay() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in NAMES if name not in ("max_aspect", "max_error_share")]
+    "name", [name for name in NAMES if name not in ("max_aspect", "max_error_fraction")]
 )
 def test_names_say_their_unit(name: str) -> None:
     units = ("_s", "_px", "_pixels", "_bytes", "_streams", "_packets", "_frames", "_in_a_row")
@@ -89,19 +89,19 @@ def test_a_window_is_exact() -> None:
 @pytest.mark.parametrize(
     ("policy", "options", "hint"),
     [
-        ("uniform", {"coverage": 0.5, "max_fps": 2.0}, "only the policy adaptive does"),
-        ("keyframes", {"fps": 2.0}, "policies that do: adaptive, uniform, seed1.5"),
-        ("seed1.5", {"levels_tokens": (640,)}, "policies that do: adaptive, uniform, keyframes"),
+        ("uniform", {"coverage": 0.5, "max_fps": 2.0}, "use policy adaptive"),
+        ("keyframes", {"fps": 2.0}, "use policy adaptive or uniform or seed1.5"),
+        ("seed1.5", {"levels_tokens": (640,)}, "use policy adaptive or uniform or keyframes"),
     ],
 )
 def test_a_policy_refuses_what_it_does_not_take(
     policy: PolicyName, options: dict[str, Any], hint: str
 ) -> None:
-    with pytest.raises(seedvideo.PlanError, match=f"policy {policy} takes no") as caught:
+    with pytest.raises(seedvideo.PlanError, match=f"policy {policy} does not support") as caught:
         SamplingConfig(policy=policy, **options)
     assert (caught.value.code, caught.value.hint) == ("plan.invalid", hint)
     adaptive = SamplingConfig(**options)
-    with pytest.raises(seedvideo.PlanError, match=f"policy {policy} takes no"):
+    with pytest.raises(seedvideo.PlanError, match=f"policy {policy} does not support"):
         resolve_sampling(adaptive, policy=policy)
 
 

@@ -38,7 +38,7 @@ from seedvideo.utils.files import (
     writing,
 )
 from seedvideo.utils.text import printable
-from seedvideo.writers import name_cell
+from seedvideo.writers import escape_name
 
 
 class SubtitleNames:
@@ -272,7 +272,7 @@ def _export_subtitles(
 
 
 def _names_line(name: str, item_id: str) -> bytes:
-    cells = (name_cell(text).replace('"', '""') for text in (name, item_id))
+    cells = (escape_name(text).replace('"', '""') for text in (name, item_id))
     return ",".join(f'"{text}"' for text in cells).encode() + b"\n"
 
 

@@ -26,7 +26,7 @@ from seedvideo.batch.inputs import format_value
 from seedvideo.batch.journal_rows import JournalEntry, to_record
 from seedvideo.errors import ConfigError
 from seedvideo.records import GroundingRecord, Record
-from seedvideo.writers import cell, name_cell
+from seedvideo.writers import escape_cell, escape_name
 
 CSV_COLUMNS: Final = (
     "id",
@@ -73,9 +73,9 @@ def csv_row(entry: JournalEntry, *, task: str, timings: bool) -> str:
     """The line of one clip; what does not apply to it is empty."""
     record = to_record(entry)
     values = {
-        "id": name_cell(entry.item.id),
+        "id": escape_name(entry.item.id),
         "state": entry.state,
-        "source": name_cell(entry.item.source),
+        "source": escape_name(entry.item.source),
         "task": task,
         # One line of ASCII that begins with a brace: inert as it is.
         "extra": entry.item.extra,
@@ -84,12 +84,12 @@ def csv_row(entry: JournalEntry, *, task: str, timings: bool) -> str:
         values |= _record_cells(record)
     else:
         values |= {
-            "code": name_cell(entry.code or ""),
-            "stage": name_cell(entry.stage or ""),
-            "message": cell(entry.message or ""),
-            "hint": cell(entry.hint or ""),
+            "code": escape_name(entry.code or ""),
+            "stage": escape_name(entry.stage or ""),
+            "message": escape_cell(entry.message or ""),
+            "hint": escape_cell(entry.hint or ""),
             "retryable": _format_bool(entry.retryable),
-            "rule": name_cell(entry.rule or ""),
+            "rule": escape_name(entry.rule or ""),
         }
         if entry.state in ("failed", "quarantined"):
             values["tries"] = str(entry.tries)
@@ -102,24 +102,24 @@ def _columns(*, timings: bool) -> Sequence[str]:
 
 def _record_cells(record: Record) -> dict[str, str]:
     values = {
-        "text": cell(record.text or ""),
+        "text": escape_cell(record.text or ""),
         "confident": _format_bool(record.confident),
-        "events": cell(
+        "events": escape_cell(
             " | ".join(f"{_format_span(e.start_s, e.end_s)} {e.text}" for e in record.events)
         ),
     }
     if record.answer is not None:
-        values["question"] = cell(record.answer.question)
-        values["answer"] = cell(record.answer.answer)
+        values["question"] = escape_cell(record.answer.question)
+        values["answer"] = escape_cell(record.answer.answer)
     if record.grounding is not None:
         values |= _grounding_cells(record.grounding)
     if record.media is not None:
         values["duration_s"] = f"{record.media.duration_s:.3f}"
         values["width_px"] = str(record.media.width_px)
         values["height_px"] = str(record.media.height_px)
-        values["warnings"] = name_cell(" ".join(each.code for each in record.media.warnings))
+        values["warnings"] = escape_name(" ".join(each.code for each in record.media.warnings))
     if record.plan is not None:
-        values["policy"] = name_cell(record.plan.policy)
+        values["policy"] = escape_name(record.plan.policy)
         for name in ("frames", "budget_tokens", "charged_tokens"):
             values[name] = str(getattr(record.plan, name))
     if record.usage is not None:
@@ -136,7 +136,7 @@ def _grounding_cells(grounding: GroundingRecord) -> dict[str, str]:
         score = "" if span.score is None else f" ({span.score:.3f})"
         spans.append(f"{_format_span(span.start_s, span.end_s)}{score}")
     return {
-        "query": cell(grounding.query),
+        "query": escape_cell(grounding.query),
         "found": _format_bool(grounding.found),
         "events": " | ".join(spans),
     }

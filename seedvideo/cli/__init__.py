@@ -1,9 +1,10 @@
-"""The command line: a thin face over the public functions, so that the two cannot drift apart.
+"""Command-line interface: a thin layer over the public functions of `seedvideo.api`.
 
-stdout is data, stderr is talk. Exit codes: 0 all done, 1 some videos failed, 2 wrong usage, 3 could
-not start (model, output), 130 interrupted. No command loads torch or a decoder before it needs it.
+Results go to stdout, messages to stderr. Exit codes: 0 all done, 1 some videos failed, 2 wrong
+usage, 3 could not start (model, output), 130 interrupted. Commands import torch and decoders only
+when needed.
 
-Imports next to nothing before `main` runs: until then, Ctrl-C shows a traceback.
+This module imports almost nothing before `main` runs: until then, Ctrl-C shows a traceback.
 """
 
 import sys
@@ -15,14 +16,14 @@ if TYPE_CHECKING:
     import typer
 
 _INTERRUPTED: Final = 130
-"""As `seedvideo.cli.console` has it, which may not be loaded yet."""
+"""Same value as in `seedvideo.cli.console`, which may not be loaded yet."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: the words after the program's name; those of this process when None.
+        argv: arguments after the program name; those of this process if None.
 
     Returns:
         The exit code.
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
     except KeyboardInterrupt:
-        # While modules were loaded, so this can rely on none of them.
+        # Modules may still be loading here, so none of them can be used.
         if sys.stderr is not None:
             print("interrupted", file=sys.stderr)
         return _INTERRUPTED
@@ -41,23 +42,23 @@ def _run(arguments: list[str]) -> int:
 
     from seedvideo.cli import console
 
-    console.make_streams_safe()
+    console.sanitize_streams()
     try:
         code = _app()(args=arguments, prog_name="seedvideo", standalone_mode=False) or 0
     except typer.TyperException as error:
-        print(console.usage_message(error), file=sys.stderr)
+        print(console.format_usage_error(error), file=sys.stderr)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = console.INTERRUPTED
     except Exception as error:  # noqa: BLE001
-        # The outermost frame of all, for what lies outside a command's own guard.
-        voice = console.Talk(verbose=not {"-v", "--verbose"}.isdisjoint(arguments))
-        shown = console.of_help(error)
-        voice.error(shown)
-        is_closed = isinstance(shown, console.ClosedStdoutError)
+        # Handles what a command's own `exit_on_error` does not cover.
+        fallback = console.Console(verbose=not {"-v", "--verbose"}.isdisjoint(arguments))
+        reported = console.translate_help_error(error)
+        fallback.error(reported)
+        is_closed = isinstance(reported, console.ClosedStdoutError)
         code = console.COULD_NOT_START if is_closed else console.SOME_FAILED
     if code == console.INTERRUPTED:
-        console.Talk().interrupted()
+        console.Console().report_interrupt()
     return int(code)
 
 
@@ -70,7 +71,7 @@ def _app() -> "typer.Typer":
 
     app = typer.Typer(
         name="seedvideo",
-        help="Captions of videos, answers and moments with true times, on your machine.",
+        help="Caption videos, answer questions about them and find moments in them, locally.",
         no_args_is_help=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
@@ -94,11 +95,11 @@ def _app() -> "typer.Typer":
     @app.callback(invoke_without_command=True)
     def root(
         version: Annotated[
-            bool, typer.Option("--version", help="Print the version and stop.")
+            bool, typer.Option("--version", help="Print the version and exit.")
         ] = False,
     ) -> None:
         if version:
-            console.write_out(f"seedvideo {__version__}\n")
+            console.write_stdout(f"seedvideo {__version__}\n")
             raise typer.Exit()
 
     return app

@@ -1,10 +1,6 @@
-"""``seedvideo ask``: a question about videos, open or with options to choose from.
+"""Commands ``seedvideo ask`` and ``seedvideo ground``, and `run_tasks`, which ``caption`` uses too.
 
-``seedvideo ground``: when something happens in videos. That it does not is a result too.
-
-What ``caption``, ``ask`` and ``ground`` share: one model, many videos, one record each.
-
-Imports nothing heavy.
+Each command loads one model and writes one record per video.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from seedvideo.batch.inputs import Item
-from seedvideo.cli.console import COULD_NOT_START, WRONG_USAGE, Talk
+from seedvideo.cli.console import COULD_NOT_START, WRONG_USAGE, Console
 from seedvideo.cli.options import (
     AnsweringModel,
     AsJson,
@@ -23,12 +19,12 @@ from seedvideo.cli.options import (
     SamplingOptions,
     Think,
     Verbose,
-    chosen_format,
     parse_options,
+    resolve_format,
     with_sampling_options,
 )
 from seedvideo.cli.output import open_sink
-from seedvideo.cli.sources import Row, VideoOrList, failed_record, name_of, read_rows, run_each
+from seedvideo.cli.sources import Row, VideoOrList, failed_record, read_rows, row_name, run_each
 from seedvideo.tasks.grounding import clean_query
 from seedvideo.tasks.question_answering import Question
 from seedvideo.utils.text import one_line, printable
@@ -36,85 +32,83 @@ from seedvideo.writers import WRITERS
 
 if TYPE_CHECKING:
     from seedvideo.model_tasks import Task
-    from seedvideo.records import Record
-    from seedvideo.records import Task as TaskName
+    from seedvideo.records import Record, RecordTask
 
 
 def run_tasks(
     rows: Sequence[Row],
     task_for: Callable[[Item], "Task"],
     *,
-    task_name: "TaskName",
-    talk: Talk,
+    task_name: "RecordTask",
+    console: Console,
     sampling: SamplingOptions,
     model: str,
-    form: str,
+    format_name: str,
     output: str | None,
     overwrite: bool,
-    names_videos: bool = False,
+    adds_headings: bool = False,
 ) -> None:
     """Load the model, run the task of each video and write its record.
 
     Args:
-        rows: the videos.
-        task_for: makes the task of a video.
-        task_name: of the records.
-        talk: the console of the command.
-        sampling: options of the command line.
-        model: its name, or a folder that holds one.
-        form: format of the records.
+        rows: videos and unresolved arguments.
+        task_for: returns the task of a video.
+        task_name: task of the records.
+        console: the console of the command.
+        sampling: sampling options of the command.
+        model: name of a model, or a folder with a checkpoint.
+        format_name: format of the records.
         output: file or folder; stdout if None.
-        overwrite: whether files may be replaced.
-        names_videos: whether the text of each of several videos has the video's name above it.
+        overwrite: replace existing files.
+        adds_headings: with several videos, print the name of the video above each text.
 
     Raises:
-        typer.Exit: with 1 if a video gave no result, 2 for wrong usage, 3 if the work could not
-            start.
+        typer.Exit: with 1 if a video failed, 2 for wrong usage, 3 if the work could not start.
     """
-    writer = WRITERS[form]
-    with talk.guarded(COULD_NOT_START):
-        sampling.refuse_outputs()
+    writer = WRITERS[format_name]
+    with console.exit_on_error(COULD_NOT_START):
+        sampling.reject_unusable_cache()
         sink = open_sink(
             output,
-            form=form,
+            format_name=format_name,
             extension=writer.extension,
-            between=writer.between,
-            sources=[name_of(row) for row in rows],
+            separator=writer.separator,
+            sources=[row_name(row) for row in rows],
             overwrite=overwrite,
         )
-    sampling.refuse_levels(model, talk=talk)
-    backend = talk.loaded(model)
-    has_heads = names_videos and form == "text" and len(rows) > 1
+    sampling.reject_unknown_levels(model, console=console)
+    backend = console.load_model(model)
+    has_headings = adds_headings and format_name == "text" and len(rows) > 1
 
     def work(index: int, item: Item) -> str:
         from seedvideo.pipeline import run_task
 
-        with sampling.open(item.source, progress=talk.looked) as video:
+        with sampling.open(item.source, progress=console.update_progress) as video:
             record = run_task(
                 video, task_for(item), model=backend, sampling=sampling.config_for(item)
             )
-        if form != "json":
-            _show_thought(talk, record)
-        report_notes(talk, record)
-        head = f"{printable(item.source)}\n" if has_heads else ""
+        if format_name != "json":
+            _print_reasoning(console, record)
+        report_notes(console, record)
+        head = f"{printable(item.source)}\n" if has_headings else ""
         return head + writer.render(record)
 
-    def failed(name: str, error: Exception, spent_s: float) -> str:
-        if not writer.shows_failed:
+    def render_failed(name: str, error: Exception, spent_s: float) -> str:
+        if not writer.writes_failed:
             return ""
         return writer.render(failed_record(name, error, spent_s=spent_s, task=task_name))
 
-    run_each(talk, rows, work, sink=sink, failed=failed)
+    run_each(console, rows, work, sink=sink, render_failed=render_failed)
 
 
-def _show_thought(talk: Talk, record: "Record") -> None:
+def _print_reasoning(console: Console, record: "Record") -> None:
     result = record.answer or record.grounding
     if result is not None and result.thinking is not None:
-        talk.note(f"thought: {one_line(result.thinking)}")
+        console.info(f"reasoning: {one_line(result.thinking)}")
 
 
-def report_notes(talk: Talk, record: "Record") -> None:
-    """Print on stderr what a reader of the result should know."""
+def report_notes(console: Console, record: "Record") -> None:
+    """Print notes, warnings and low confidence of a record on stderr."""
     name = printable(record.source)
     unsure = sum(not event.confident for event in record.events)
     result = record.answer or record.grounding
@@ -122,22 +116,22 @@ def report_notes(talk: Talk, record: "Record") -> None:
     doubts = [note for note in notes if note.code.startswith("answer.")]
     for note in notes:
         kind = "not sure" if note in doubts else "note"
-        talk.note(f"{kind}: {name}: {one_line(note.message)} [{note.code}]")
+        console.info(f"{kind}: {name}: {one_line(note.message)} [{note.code}]")
     if record.confident is False and not doubts:
-        talk.note(
+        console.info(
             f"not sure: the frames of {name} look unlike anything that the model was trained on"
         )
     elif unsure:
-        talk.note(
+        console.info(
             f"not sure: {unsure} of {len(record.events)} shots of {name} look unlike anything"
             " that the model was trained on"
         )
     if record.media is not None:
         for warning in record.media.warnings:
-            talk.note(f"warning: {name}: {warning.message} [{warning.code}]")
+            console.info(f"warning: {name}: {warning.message} [{warning.code}]")
     if record.plan is not None:
         spent = ", ".join(f"{stage} {spent_s:.2f} s" for stage, spent_s in record.timing_s.items())
-        talk.detail(
+        console.debug(
             f"{name}: {record.plan.frames} frames, {record.plan.tokens} of"
             f" {record.plan.budget_tokens} tokens; {spent}"
         )
@@ -149,7 +143,7 @@ def ask(
     question: Annotated[
         str | None,
         typer.Argument(
-            metavar="[QUESTION]", help="What you want to know; rows of a list may have their own."
+            metavar="[QUESTION]", help="Question to answer; rows of a list may have their own."
         ),
     ] = None,
     options: Annotated[
@@ -157,13 +151,15 @@ def ask(
         typer.Option(
             "--options",
             metavar="A,B,...",
-            help="Choose one of these, 2 to 26; write \\, for a comma inside of one.",
+            help="Choose one of these 2 to 26 answers; write \\, for a comma in an answer.",
         ),
     ] = None,
     option: Annotated[
         list[str] | None,
         typer.Option(
-            "--option", metavar="TEXT", help="One of the options, as it stands; give it again."
+            "--option",
+            metavar="TEXT",
+            help="Add one answer to choose from, commas included. Repeatable.",
         ),
     ] = None,
     think: Think = False,
@@ -172,7 +168,7 @@ def ask(
     sampling: SamplingOptions,
     output_format: Annotated[
         Literal["text", "json"] | None,
-        typer.Option("-f", "--format", help="What is written. Default: text."),
+        typer.Option("-f", "--format", help="Select the output format. [default: text]"),
     ] = None,
     as_json: AsJson = False,
     output: OutputOrFolder = None,
@@ -182,18 +178,20 @@ def ask(
 ) -> None:
     """Answer a question about a video, or about each of several.
 
-    With options the answer is one of them, each with its probability where the model tells it.
+    With --options the answer is one of them. Each has a probability if the model supports it.
     """
-    talk = Talk(quiet=quiet, verbose=verbose)
+    console = Console(quiet=quiet, verbose=verbose)
     if options is not None and option:
-        raise typer.BadParameter("--options and --option are two ways to say the same: use one")
+        raise typer.BadParameter("--options and --option cannot be combined: use one of them")
     listed = list(option or ()) if options is None else parse_options(options)
-    rows = read_rows([video], talk=talk)
-    with talk.guarded(WRONG_USAGE):
+    rows = read_rows([video], console=console)
+    with console.exit_on_error(WRONG_USAGE):
         if question is not None or listed:
             Question.of("?" if question is None else question, listed)
     if question is None and any(isinstance(row, Item) and not row.question for row in rows):
-        raise typer.BadParameter("missing argument 'QUESTION': the video has none of its own")
+        raise typer.BadParameter(
+            "missing argument 'QUESTION': the list does not give one for each video"
+        )
 
     def task_for(item: Item) -> "Task":
         from seedvideo.model_tasks import QuestionAnswering
@@ -205,13 +203,13 @@ def ask(
         rows,
         task_for,
         task_name="ask",
-        talk=talk,
+        console=console,
         sampling=sampling,
         model=model,
-        form=chosen_format(output_format, as_json=as_json),
+        format_name=resolve_format(output_format, as_json=as_json),
         output=output,
         overwrite=overwrite,
-        names_videos=True,
+        adds_headings=True,
     )
 
 
@@ -222,11 +220,12 @@ def ground(
         str | None,
         typer.Argument(
             metavar="[QUERY]",
-            help='What happens, such as "the dog jumps"; rows of a list may have their own.',
+            help='Event to find, such as "the dog jumps"; rows of a list may have their own.',
         ),
     ] = None,
     top: Annotated[
-        int, typer.Option("--top", metavar="COUNT", min=1, max=100, help="Most spans to show.")
+        int,
+        typer.Option("--top", metavar="COUNT", min=1, max=100, help="Limit the number of spans."),
     ] = 3,
     think: Think = False,
     model: AnsweringModel = "nano",
@@ -234,7 +233,7 @@ def ground(
     sampling: SamplingOptions,
     output_format: Annotated[
         Literal["text", "json"] | None,
-        typer.Option("-f", "--format", help="What is written. Default: text."),
+        typer.Option("-f", "--format", help="Select the output format. [default: text]"),
     ] = None,
     as_json: AsJson = False,
     output: OutputOrFolder = None,
@@ -244,15 +243,17 @@ def ground(
 ) -> None:
     """Find when something happens in a video, or in each of several.
 
-    Spans are half-open, in seconds, the best first. "not found" is a result: exit code 0.
+    Spans are half-open, in seconds, the best first. "not found" is a valid result: exit code 0.
     """
-    talk = Talk(quiet=quiet, verbose=verbose)
-    rows = read_rows([video], talk=talk)
-    with talk.guarded(WRONG_USAGE):
+    console = Console(quiet=quiet, verbose=verbose)
+    rows = read_rows([video], console=console)
+    with console.exit_on_error(WRONG_USAGE):
         if query is not None:
             clean_query(query)
     if query is None and any(isinstance(row, Item) and not row.query for row in rows):
-        raise typer.BadParameter("missing argument 'QUERY': the video has none of its own")
+        raise typer.BadParameter(
+            "missing argument 'QUERY': the list does not give one for each video"
+        )
 
     def task_for(item: Item) -> "Task":
         from seedvideo.model_tasks import Grounding
@@ -263,11 +264,11 @@ def ground(
         rows,
         task_for,
         task_name="ground",
-        talk=talk,
+        console=console,
         sampling=sampling,
         model=model,
-        form=chosen_format(output_format, as_json=as_json),
+        format_name=resolve_format(output_format, as_json=as_json),
         output=output,
         overwrite=overwrite,
-        names_videos=True,
+        adds_headings=True,
     )

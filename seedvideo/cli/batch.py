@@ -1,6 +1,6 @@
-"""``seedvideo batch``: what a job's folder tells, and what is made of it, without a model.
+"""Commands ``seedvideo batch status``, ``list``, ``retry``, ``export``, ``doctor`` and ``merge``.
 
-Running a job is a file of its own, as it is the one that works.
+They read the folder of a job and need no model. ``batch run`` is in `seedvideo.cli.batch_run`.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, cast
 import typer
 
 from seedvideo.cli.batch_run import run
-from seedvideo.cli.console import COULD_NOT_START, SOME_FAILED, BytesOut, Talk, write_out
+from seedvideo.cli.console import COULD_NOT_START, SOME_FAILED, BinaryStdout, Console, write_stdout
 from seedvideo.cli.options import Output, Overwrite, Quiet, Verbose
 from seedvideo.cli.output import ends_in_slash, open_result
 from seedvideo.errors import suggestion
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from seedvideo.batch.journal_rows import Counts
     from seedvideo.batch.progress import Status
 
-Form = Literal["jsonl", "parquet", "csv", "srt", "vtt", "html"]
-AsObject = Annotated[bool, typer.Option("--json", help="Say it as one JSON object.")]
-Folder = Annotated[str, typer.Argument(metavar="OUT", help="The folder of a job.")]
+ExportFormat = Literal["jsonl", "parquet", "csv", "srt", "vtt", "html"]
+JsonObject = Annotated[bool, typer.Option("--json", help="Write one JSON object.")]
+Folder = Annotated[str, typer.Argument(metavar="OUT", help="Folder of the job.")]
 
 
 class StateChoice(Enum):
-    """States of clips, as ``--state`` takes them: typer reads lists of enumerations only."""
+    """States of clips for ``--state``; typer supports lists of enumerations only."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -43,7 +43,7 @@ class StateChoice(Enum):
 
 batch = typer.Typer(
     name="batch",
-    help="Many videos as one job that can be stopped at any moment and loses nothing.",
+    help="Process many videos as one job that can be stopped and resumed.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -55,20 +55,20 @@ def status(
     folder: Folder,
     failed: Annotated[
         bool,
-        typer.Option("--failed", help="Name each clip that failed, with code, message and line."),
+        typer.Option("--failed", help="List each failed clip with its code, message and line."),
     ] = False,
-    as_json: AsObject = False,
+    as_json: JsonObject = False,
     output: Output = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Say where a job stands: counts, pace, time left, failures by code.
+    """Show the progress of a job: counts, pace, time left, failures by code.
 
     Works while the job runs.
     """
-    talk = Talk(quiet=quiet, verbose=verbose)
-    with talk.guarded(COULD_NOT_START):
+    console = Console(quiet=quiet, verbose=verbose)
+    with console.exit_on_error(COULD_NOT_START):
         sink = open_result(output, overwrite=overwrite)
         from seedvideo.batch.progress import (
             FAILED_STATES,
@@ -86,31 +86,33 @@ def status(
             values["failed_clips"] = [entry_to_dict(entry) for entry in failures]
         text = json.dumps(values, ensure_ascii=True, allow_nan=False) + "\n"
     else:
-        text = status_text(found, folder)
+        text = format_status(found, folder)
         for entry in failures:
             text += f"{entry.state:<12}{printable(format_failure(entry))}\n"
-    with talk.guarded(SOME_FAILED), sink:
-        sink.put(0, text)
+    with console.exit_on_error(SOME_FAILED), sink:
+        sink.write(0, text)
 
 
-def status_text(found: "Status", folder: str) -> str:
-    """A line a fact, for people."""
+def format_status(found: "Status", folder: str) -> str:
+    """Format the status of a job as text, one fact per line."""
     from seedvideo.batch.progress import format_duration
 
     counts = found.counts
-    lines = [("job", found.job), ("clips", f"{counts.total:,}: {told(counts)}")]
+    lines = [("job", found.job), ("clips", f"{counts.total:,}: {format_counts(counts)}")]
     rest = counts.pending + counts.running
     if found.lock_owner is not None:
         lines.append(("at work", f"process {found.lock_owner.pid} on {found.lock_owner.host}"))
     elif rest:
-        lines.append(("at work", f"nobody; go on with: seedvideo batch run -o {quote(folder)}"))
+        lines.append(
+            ("at work", f"no process; resume with: seedvideo batch run -o {quote(folder)}")
+        )
     if found.clips_per_min is not None:
         lines.append(("pace", f"{found.clips_per_min:,.1f} clips a minute"))
     if rest and found.left_s is not None:
         lines.append(("left", f"about {format_duration(found.left_s)}"))
     restarts = [f"{count:,} of {kind}" for kind, count in found.restarts.items() if count]
     if restarts:
-        lines.append(("restarts", f"processes started again: {', '.join(restarts)}"))
+        lines.append(("restarts", f"restarted processes: {', '.join(restarts)}"))
     for code, stage, count in found.failures:
         lines.append(("failed", f"{count:,} with {code} (stage {stage})"))
     return "".join(f"{name:<10}{printable(fact)}\n" for name, fact in lines)
@@ -121,26 +123,27 @@ def list_clips(
     folder: Folder,
     states: Annotated[
         list[StateChoice] | None,
-        typer.Option("--state", help="Only clips in this state; may be given several times."),
+        typer.Option("--state", help="Select clips in this state. Repeatable."),
     ] = None,
     code: Annotated[
         str | None,
-        typer.Option("--code", metavar="CODE", help="Only failures with this code."),
+        typer.Option("--code", metavar="CODE", help="Select failures with this code."),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Say each clip as one JSON object a line.")
+        bool, typer.Option("--json", help="Write one JSON object per clip and line.")
     ] = False,
     output: Output = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Name the clips of a job: state, id, code, line of the list and message, separated by tabs.
+    """List the clips of a job.
 
-    Works while the job runs.
+    One line per clip: state, id, code, line of the list and message, separated by tabs. Works while
+    the job runs.
     """
-    talk = Talk(quiet=quiet, verbose=verbose)
-    with talk.guarded(COULD_NOT_START):
+    console = Console(quiet=quiet, verbose=verbose)
+    with console.exit_on_error(COULD_NOT_START):
         sink = open_result(output, overwrite=overwrite)
         from seedvideo.batch.journal_rows import STATES
         from seedvideo.batch.progress import entry_to_cells, entry_to_dict, iter_entries
@@ -148,21 +151,21 @@ def list_clips(
         named = {choice.value for choice in states or ()}
         wanted = [state for state in STATES if state in named or not named]
         if code is not None:
-            refuse_unknown(code, Path(folder))
-    with talk.guarded(COULD_NOT_START), sink:
+            reject_unknown_code(code, Path(folder))
+    with console.exit_on_error(COULD_NOT_START), sink:
         for entry in iter_entries(Path(folder), states=wanted, code=code):
             if as_json:
                 line = json.dumps(entry_to_dict(entry), ensure_ascii=True, allow_nan=False)
             else:
                 line = "\t".join(printable(cell) for cell in entry_to_cells(entry))
-            sink.put(0, f"{line}\n")
+            sink.write(0, f"{line}\n")
 
 
-def refuse_unknown(code: str, folder: Path) -> None:
-    """Refuse a code that no failure has: neither one of ours, nor one in the journal.
+def reject_unknown_code(code: str, folder: Path) -> None:
+    """Reject a code that is neither an error code of seedvideo nor in the journal.
 
     Raises:
-        typer.BadParameter: with the nearest code.
+        typer.BadParameter: naming the nearest code.
         BatchError: as `Journal.open` does.
     """
     from seedvideo.batch.journal import Journal
@@ -173,9 +176,9 @@ def refuse_unknown(code: str, folder: Path) -> None:
     if code in ERROR_CODES or code in there:
         return
     nearest = suggestion(code, (*there, *ERROR_CODES))
-    known = f"; failures here have {', '.join(there)}" if there else ""
+    existing = f"; failures here have {', '.join(there)}" if there else ""
     raise typer.BadParameter(
-        f"--code is {code[:80]!r}, which is not an error code{known}"
+        f"--code is {code[:80]!r}, which is not an error code{existing}"
         + (f"; {nearest}" if nearest else "")
     )
 
@@ -185,109 +188,114 @@ def retry(
     folder: Folder,
     code: Annotated[
         str | None,
-        typer.Option("--code", metavar="CODE", help="Only failures with this code."),
+        typer.Option("--code", metavar="CODE", help="Select failures with this code."),
     ] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Let clips that failed or were quarantined be tried again by the next run.
+    """Mark failed and quarantined clips for another try.
 
-    Their tries are forgotten. What is done, and rows that could not be read, stay as they are.
+    The next run processes them again. Their count of tries is reset. Finished clips and unreadable
+    rows stay unchanged.
     """
-    talk = Talk(quiet=quiet, verbose=verbose)
-    with talk.guarded(COULD_NOT_START):
+    console = Console(quiet=quiet, verbose=verbose)
+    with console.exit_on_error(COULD_NOT_START):
         from seedvideo.batch.journal import Journal
 
-        # A writer would make a journal where there is none.
+        # Opening for writing would create a missing journal.
         Journal.open(Path(folder), write=False).close()
         if code is not None:
-            refuse_unknown(code, Path(folder))
+            reject_unknown_code(code, Path(folder))
         with Journal.open(Path(folder), write=True) as journal:
             count = journal.retry(code=code)
-    write_out(f"{count:,} clip{'s' * (count != 1)} to try again\n")
+    write_stdout(f"{count:,} clip{'s' * (count != 1)} to retry\n")
     if count:
-        talk.note(f"now: seedvideo batch run -o {quote(folder)}")
+        console.info(f"next: seedvideo batch run -o {quote(folder)}")
 
 
 @batch.command()
 def export(
     folder: Folder,
-    form: Annotated[Form, typer.Option("-f", "--format", help="What is written.")],
+    export_format: Annotated[
+        ExportFormat, typer.Option("-f", "--format", help="Select the format.")
+    ],
     output: Annotated[
         str | None,
         typer.Option(
             "-o",
             "--output",
             metavar="FILE|DIR",
-            help="Where to; - or nothing for stdout. srt and vtt want a folder for several clips;"
-            " html takes either, DIR/ for many clips.",
+            help="Write to this file or folder; srt and vtt need a folder for several clips, html"
+            " takes both. [default: stdout]",
         ),
     ] = None,
     no_timings: Annotated[
         bool,
-        typer.Option("--no-timings", help="Leave out seconds spent, which no two runs share."),
+        typer.Option("--no-timings", help="Omit the seconds spent, which differ between runs."),
     ] = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write the results of a job in another form; needs no model, and works while the job runs.
+    """Write the results of a job in another format.
 
-    A file appears when it is whole.
+    Needs no model and works while the job runs. A file appears once it is complete.
     """
-    talk = Talk(quiet=quiet, verbose=verbose)
+    console = Console(quiet=quiet, verbose=verbose)
     if output == "":
-        raise typer.BadParameter("-o is given an empty name")
+        raise typer.BadParameter("-o has an empty name: give a file, a folder or -")
     if output is None or output == "-":
-        _export_to_stdout(folder, form, timings=not no_timings, talk=talk)
+        _export_to_stdout(folder, export_format, timings=not no_timings, console=console)
         return
     path = Path(output)
     pages = ends_in_slash(output) or path.is_dir()
-    with talk.guarded(COULD_NOT_START):
-        is_folder = form in ("srt", "vtt") or (form == "html" and pages)
+    with console.exit_on_error(COULD_NOT_START):
+        is_folder = export_format in ("srt", "vtt") or (export_format == "html" and pages)
         if not (is_folder and path.is_file()):
-            # A file in the place of the folder is refused with a hint for the format.
+            # The export itself rejects a file in place of the folder, with a hint for the format.
             refuse_unwritable(path, is_folder=is_folder)
-    with talk.guarded(SOME_FAILED):
+    with console.exit_on_error(SOME_FAILED):
         from seedvideo.batch.export import export as write_export
         from seedvideo.batch.journal import Journal
 
-        talk.status(f"writing {output}")
+        console.status(f"writing {output}")
         with Journal.open(Path(folder), write=False) as journal:
             made = write_export(
                 journal,
-                form,
+                export_format,
                 path,
                 pages=pages,
                 timings=not no_timings,
                 overwrite=overwrite,
             )
-    talk.clear()
+    console.clear_status()
     files = "" if made.files == 1 else f" in {made.files:,} files"
-    talk.note(f"{_clips(made.clips)}{files}: {output}{_left_out(made)}")
+    console.info(f"{_count_clips(made.clips)}{files}: {output}{_describe_unfinished(made)}")
 
 
-def _export_to_stdout(folder: str, form: Form, *, timings: bool, talk: Talk) -> None:
-    if form == "parquet" and sys.stdout.isatty():
-        raise typer.BadParameter("parquet is not for a terminal: name a file with -o")
-    with talk.guarded(SOME_FAILED):
+def _export_to_stdout(
+    folder: str, export_format: ExportFormat, *, timings: bool, console: Console
+) -> None:
+    if export_format == "parquet" and sys.stdout.isatty():
+        raise typer.BadParameter("parquet cannot be written to a terminal: name a file with -o")
+    with console.exit_on_error(SOME_FAILED):
         from seedvideo.batch.export import export_to
         from seedvideo.batch.journal import Journal
 
-        out = cast(BinaryIO, BytesOut())
+        out = cast(BinaryIO, BinaryStdout())
         with Journal.open(Path(folder), write=False) as journal:
-            made = export_to(out, journal, form, timings=timings)
+            made = export_to(out, journal, export_format, timings=timings)
     if made.skipped:
-        talk.note(f"{_clips(made.clips)}{_left_out(made)}")
+        console.info(f"{_count_clips(made.clips)}{_describe_unfinished(made)}")
 
 
-def _clips(count: int) -> str:
+def _count_clips(count: int) -> str:
     return f"{count:,} clip{'s' * (count != 1)}"
 
 
-def _left_out(made: "ExportResult") -> str:
+def _describe_unfinished(made: "ExportResult") -> str:
     are = "is" if made.skipped == 1 else "are"
-    return f"; {made.skipped:,} {are} not done and left out" if made.skipped else ""
+    return f"; {made.skipped:,} {are} not done and not exported" if made.skipped else ""
 
 
 @batch.command()
@@ -298,22 +306,22 @@ def doctor(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Check a job's folder: its journal, its lock, what was left under way, the free space.
+    """Check the folder of a job: journal, lock, unfinished work, space.
 
-    Reads the whole journal and changes nothing. Exit code 1 if something is wrong.
+    Reads the complete journal and changes nothing. Exit code 1 if something is wrong.
     """
-    talk = Talk(quiet=quiet, verbose=verbose)
-    with talk.guarded(COULD_NOT_START):
+    console = Console(quiet=quiet, verbose=verbose)
+    with console.exit_on_error(COULD_NOT_START):
         sink = open_result(output, overwrite=overwrite)
     wrong = False
-    with talk.guarded(SOME_FAILED), sink:
+    with console.exit_on_error(SOME_FAILED), sink:
         from seedvideo.batch.maintenance import check_folder
 
         for finding in check_folder(Path(folder)):
             wrong = wrong or finding.state == "wrong"
-            sink.put(0, f"{finding.state:<7} {finding.name:<12} {printable(finding.detail)}\n")
+            sink.write(0, f"{finding.state:<7} {finding.name:<12} {printable(finding.detail)}\n")
             if finding.next_step:
-                sink.put(0, f"{'':<20} {printable(finding.next_step)}\n")
+                sink.write(0, f"{'':<20} {printable(finding.next_step)}\n")
     if wrong:
         raise typer.Exit(SOME_FAILED)
 
@@ -321,38 +329,43 @@ def doctor(
 @batch.command()
 def merge(
     folders: Annotated[
-        list[str], typer.Argument(metavar="OUT...", help="Folders of jobs: the shards of one.")
+        list[str],
+        typer.Argument(metavar="OUT...", help="Folders of jobs, such as the shards of one job."),
     ],
     output: Annotated[
-        str, typer.Option("-o", "--output", metavar="OUT", help="A new folder for the whole.")
+        str,
+        typer.Option(
+            "-o", "--output", metavar="OUT", help="Write the merged job to this new folder."
+        ),
     ],
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Join the journals of several folders in a new one; of a damaged one, what can be read.
+    """Merge the journals of several folders into a new one.
 
-    Where two have the same clip its better verdict counts. The originals are only read.
+    Damaged journals are read as far as possible. If two folders have the same clip, the better
+    state counts. The originals are only read.
     """
-    talk = Talk(quiet=quiet, verbose=verbose)
+    console = Console(quiet=quiet, verbose=verbose)
     if not output:
-        raise typer.BadParameter("-o is given an empty name")
-    with talk.guarded(COULD_NOT_START):
+        raise typer.BadParameter("-o has an empty name: give a file, a folder or -")
+    with console.exit_on_error(COULD_NOT_START):
         from seedvideo.batch.maintenance import merge as merge_journals
 
-        talk.status(f"merging into {output}")
+        console.status(f"merging into {output}")
         made = merge_journals([Path(folder) for folder in folders], Path(output))
-    talk.clear()
-    talk.note(f"{made.counts.total:,} clips in {output}: {told(made.counts)}")
+    console.clear_status()
+    console.info(f"{made.counts.total:,} clips in {output}: {format_counts(made.counts)}")
     if made.unreadable:
-        talk.note(
-            f"{made.unreadable:,} rows could not be read; what is missing is done again by:"
+        console.info(
+            f"{made.unreadable:,} unreadable rows; process the missing clips with:"
             f" seedvideo batch run -o {quote(output)}"
         )
         raise typer.Exit(SOME_FAILED)
 
 
-def told(counts: "Counts") -> str:
-    """The states that there are, with their numbers."""
+def format_counts(counts: "Counts") -> str:
+    """Format the non-zero counts of states."""
     names = ("done", "filtered", "failed", "quarantined", "running", "pending")
     parts = [(name, getattr(counts, name)) for name in names]
     return ", ".join(f"{count:,} {name}" for name, count in parts if count) or "none"

@@ -1,6 +1,7 @@
-"""``seedvideo batch run``: do a job, or go on with it. Imports nothing heavy before it must.
+"""Command ``seedvideo batch run``: run, resume or estimate a job.
 
-Separate from `seedvideo.cli.batch`, which would exceed 500 lines with it.
+Separate from `seedvideo.cli.batch`, whose commands read a job without running it. Heavy modules are
+imported when they are needed.
 """
 
 import json
@@ -17,8 +18,8 @@ from seedvideo.cli.console import (
     INTERRUPTED,
     SOME_FAILED,
     WRONG_USAGE,
-    Talk,
-    write_out,
+    Console,
+    write_stdout,
 )
 from seedvideo.cli.options import (
     AnalysisOption,
@@ -40,7 +41,7 @@ from seedvideo.cli.options import (
     Verbose,
     parse_levels,
     parse_options,
-    refuse_levels,
+    reject_unknown_levels,
     resolve_rate_preset,
 )
 from seedvideo.utils.text import printable
@@ -69,10 +70,21 @@ _FIELDS: Final = {
     "memory": "memory_gib",
     "think": "thinking",
 }
-"""Options whose field of the job has another name."""
+"""Options whose field in `seedvideo.batch.job.Job` has another name."""
 
-_OF_THE_RUN: Final = {"inputs", "output", "dry_run", "price", "as_json", "json_events", "quiet"}
-_OF_THE_RUN_TOO: Final = {"verbose", "no_sheets", "limit"}
+_RUN_OPTIONS: Final = (
+    "inputs",
+    "output",
+    "dry_run",
+    "price",
+    "as_json",
+    "json_events",
+    "quiet",
+    "verbose",
+    "no_sheets",
+    "limit",
+)
+"""Options of one run, which are not part of the job."""
 
 
 def run(
@@ -81,30 +93,36 @@ def run(
         list[str] | None,
         typer.Argument(
             metavar="INPUT|JOB.toml",
-            help="Videos, folders, globs, lists (.txt .csv .jsonl .parquet), - for a list on stdin."
-            " None: go on with the job in OUT.",
+            help="Videos, folders, globs or lists (.txt, .csv, .jsonl, .parquet); - reads paths"
+            " from stdin. Omit to resume the job in OUT.",
         ),
     ] = None,
     output: Annotated[
-        str | None, typer.Option("-o", "--output", metavar="OUT", help="The job's folder.")
+        str | None,
+        typer.Option("-o", "--output", metavar="OUT", help="Keep the job in this folder."),
     ] = None,
     task: Annotated[
         Literal["caption", "dense", "ask", "ground"],
-        typer.Option(help="What is done with each video; dense captions each shot too."),
+        typer.Option(help="Run this task on each video; dense also captions each shot."),
     ] = "caption",
     question: Annotated[
-        str, typer.Option(metavar="TEXT", help="For ask, where a row has none of its own.")
+        str,
+        typer.Option(metavar="TEXT", help="Ask this question about rows without their own (ask)."),
     ] = "",
     options: Annotated[
-        str, typer.Option(metavar="A,B,...", help="For ask: choose one of these.")
+        str, typer.Option(metavar="A,B,...", help="Choose one of these answers (ask).")
     ] = "",
     query: Annotated[
-        str, typer.Option(metavar="TEXT", help="For ground, where a row has none of its own.")
+        str,
+        typer.Option(metavar="TEXT", help="Find this event in rows without their own (ground)."),
     ] = "",
-    top: Annotated[int, typer.Option(min=1, help="Most spans of ground.")] = 3,
-    think: Annotated[bool, typer.Option("--think", help="Let the model think first.")] = False,
+    top: Annotated[int, typer.Option(min=1, help="Limit the number of spans (ground).")] = 3,
+    think: Annotated[bool, typer.Option("--think", help="Let the model reason first.")] = False,
     model: Annotated[
-        str, typer.Option(metavar="MODEL", help="Name of a model, or a folder that holds one.")
+        str,
+        typer.Option(
+            metavar="MODEL", help="Use this model: a name, or a folder with a checkpoint."
+        ),
     ] = "nano",
     budget_tokens: Budget = None,
     policy: PolicyOption = "adaptive",
@@ -122,57 +140,57 @@ def run(
     source_fps: SourceFps = None,
     decoder: DecoderOption = "pyav",
     workers: Annotated[
-        int, typer.Option(min=1, max=256, help="Processes that decode beside the model's.")
+        int, typer.Option(min=1, max=256, help="Decode with so many processes besides the model's.")
     ] = 1,
     shard: Annotated[
-        str | None, typer.Option(metavar="3/16", help="Do only this part of the inputs.")
+        str | None, typer.Option(metavar="3/16", help="Process only this part of the inputs.")
     ] = None,
     min_duration: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="Leave out shorter clips.")
+        float | None, typer.Option(metavar="SECONDS", help="Filter out shorter clips.")
     ] = None,
     max_duration: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="Leave out longer clips.")
+        float | None, typer.Option(metavar="SECONDS", help="Filter out longer clips.")
     ] = None,
     min_side: Annotated[
-        int | None, typer.Option(metavar="PX", help="Leave out clips with a shorter side.")
+        int | None, typer.Option(metavar="PX", help="Filter out clips with a shorter side.")
     ] = None,
     drop_black: Annotated[
-        bool, typer.Option("--drop-black", help="Leave out black clips.")
+        bool, typer.Option("--drop-black", help="Filter out black clips.")
     ] = False,
     drop_frozen: Annotated[
-        bool, typer.Option("--drop-frozen", help="Leave out clips in which nothing moves.")
+        bool, typer.Option("--drop-frozen", help="Filter out clips without motion.")
     ] = False,
     drop_duplicates: Annotated[
         bool,
-        typer.Option("--drop-duplicates", help="Both --drop-exact and --drop-near."),
+        typer.Option("--drop-duplicates", help="Combine --drop-exact and --drop-near."),
     ] = False,
     drop_exact: Annotated[
         bool,
-        typer.Option("--drop-exact", help="Leave out clips with the same bytes as an earlier one."),
+        typer.Option(
+            "--drop-exact", help="Filter out clips with the same bytes as an earlier one."
+        ),
     ] = False,
     drop_near: Annotated[
         bool,
-        typer.Option(
-            "--drop-near", help="Leave out clips that show nearly the same as an earlier one."
-        ),
+        typer.Option("--drop-near", help="Filter out near-duplicates of an earlier clip."),
     ] = False,
     near_distance: Annotated[
         float | None,
         typer.Option(
             metavar="LEVELS",
-            help="For --drop-near: near duplicates differ by at most so many grey levels of 255 on"
-            " average, and no part of the picture by more than 1.5 times as many. Default: 4.",
+            help="Set the maximum mean difference of near-duplicates, in grey levels of 255; any"
+            " part may differ by 1.5 times as much. [default: 4]",
         ),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Most time for a clip in one stage.")
+        float, typer.Option(metavar="SECONDS", help="Limit the time of a clip in one stage.")
     ] = 120.0,
     memory: Annotated[
         float | None,
-        typer.Option(metavar="GIB", help="Most memory that a decoding process may add."),
+        typer.Option(metavar="GIB", help="Limit the memory that a decode worker may add."),
     ] = None,
     no_sheets: Annotated[
-        bool, typer.Option("--no-sheets", help="Keep no contact sheets for the report.")
+        bool, typer.Option("--no-sheets", help="Do not keep contact sheets for the report.")
     ] = False,
     limit: Annotated[
         int | None,
@@ -180,67 +198,73 @@ def run(
             "--limit",
             metavar="N",
             min=1,
-            help="Try the job on its first N clips; run again without it to do the rest.",
+            help="Run only the first N clips; run again without it for the rest.",
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Plan every clip, and say what the job would cost.")
+        bool, typer.Option("--dry-run", help="Plan every clip and estimate the cost of the job.")
     ] = False,
     price: Annotated[
         float | None,
-        typer.Option(metavar="USD", min=0, help="With --dry-run: price of a million tokens."),
+        typer.Option(
+            metavar="USD",
+            min=0,
+            help="Compute the cost at this price per million tokens (--dry-run).",
+        ),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="With --dry-run: say it as one JSON object.")
+        bool, typer.Option("--json", help="Write the estimate as one JSON object (--dry-run).")
     ] = False,
     json_events: Annotated[
-        bool, typer.Option("--json-events", help="Say everything as JSON lines, on stderr.")
+        bool, typer.Option("--json-events", help="Report progress as JSON Lines on stderr.")
     ] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Do a job: every clip gets a verdict, and a killed job loses nothing.
+    """Run a job, or resume it.
 
-    Run it again to go on. Ctrl-C once finishes the clip in the model, twice stops at once. Exit
-    code: 0 all done or left out, 1 some failed, 2 wrong usage, 3 could not start or go on, 130
-    interrupted.
+    Every clip gets a result, and a killed job loses nothing: run the same command again to resume.
+    Ctrl-C once finishes the clip in the model, twice stops at once. Exit code: 0 all done or
+    filtered, 1 some failed, 2 wrong usage, 3 could not start or continue, 130 interrupted.
     """
-    talk = Talk(quiet=quiet, verbose=verbose)
+    console = Console(quiet=quiet, verbose=verbose)
     if output is None and not dry_run:
-        raise typer.BadParameter("-o OUT is needed: the folder that keeps the job")
+        raise typer.BadParameter("-o OUT is missing: name the folder of the job")
     if (price is not None or as_json) and not dry_run:
-        raise typer.BadParameter("--price and --json belong to --dry-run")
-    given = _given(context)
-    with talk.guarded(COULD_NOT_START):
-        base = _base(inputs or [], output)
-    with talk.guarded(WRONG_USAGE):
-        job = _changed(base, given)
-    with talk.guarded(COULD_NOT_START):
+        raise typer.BadParameter("--price and --json can only be used with --dry-run")
+    given = _explicit_options(context)
+    with console.exit_on_error(COULD_NOT_START):
+        base = _load_base_job(inputs or [], output)
+    with console.exit_on_error(WRONG_USAGE):
+        job = _apply_options(base, given)
+    with console.exit_on_error(COULD_NOT_START):
         from seedvideo.batch.run_job import check_job
 
         check_job(job)
-    with talk.guarded(COULD_NOT_START):
+    with console.exit_on_error(COULD_NOT_START):
         from seedvideo.model import load_costs
 
-        prices = load_costs(job.model)
-    refuse_levels(job.sampling.levels_tokens or (), prices.geometry.levels_tokens)
+        costs = load_costs(job.model)
+    reject_unknown_levels(job.sampling.levels_tokens or (), costs.geometry.levels_tokens)
     if dry_run:
-        _dry_run(job, prices, output=output, price=price, as_json=as_json, limit=limit, talk=talk)
+        _dry_run(
+            job, costs, output=output, price=price, as_json=as_json, limit=limit, console=console
+        )
         return
     assert output is not None
     _run(
         job,
-        prices,
+        costs,
         Path(output),
         again=not inputs,
         limit=limit,
         json_events=json_events,
-        talk=talk,
+        console=console,
     )
 
 
-def _given(context: typer.Context) -> dict[str, Any]:
-    """The options that were really written, by the names of the job's fields."""
+def _explicit_options(context: typer.Context) -> dict[str, Any]:
+    """Return the options given on the command line, by the names of the job's fields."""
     written = {
         name: value
         for name, value in context.params.items()
@@ -248,7 +272,7 @@ def _given(context: typer.Context) -> dict[str, Any]:
     }
     if written.get("no_sheets"):
         written["sheets"] = False
-    for name in (*_OF_THE_RUN, *_OF_THE_RUN_TOO):
+    for name in _RUN_OPTIONS:
         written.pop(name, None)
     if "levels" in written:
         written["levels"] = parse_levels(written["levels"])
@@ -261,8 +285,8 @@ def _given(context: typer.Context) -> dict[str, Any]:
     return {_FIELDS.get(name, name): value for name, value in written.items()}
 
 
-def _base(inputs: list[str], output: str | None) -> "Job":
-    """The job that the options change: of a file, of the folder, or with the inputs."""
+def _load_base_job(inputs: list[str], output: str | None) -> "Job":
+    """Return the job that the options change: from a file, from the folder, or a new one."""
     from seedvideo.batch.job import Job
     from seedvideo.errors import BatchError
 
@@ -271,7 +295,7 @@ def _base(inputs: list[str], output: str | None) -> "Job":
     if inputs:
         return Job(inputs=tuple(inputs))
     if output is None:
-        raise typer.BadParameter("name videos, or with -o OUT a job to go on with")
+        raise typer.BadParameter("name videos, or a job to resume with -o OUT")
     from seedvideo.batch.journal import Journal
 
     with Journal.open(Path(output), write=False) as journal:
@@ -279,19 +303,19 @@ def _base(inputs: list[str], output: str | None) -> "Job":
     if job is None:
         raise BatchError(
             "batch.no_input",
-            f"{printable(output)} holds no job yet",
+            f"{printable(output)} does not contain a job",
             hint="name the videos: seedvideo batch run INPUT... -o OUT",
         )
     if not Path(job.folder).is_dir():
         raise BatchError(
             "batch.no_input",
-            f"the job was begun in {printable(job.folder)}, where nobody can go now",
+            f"the job's working directory {printable(job.folder)} no longer exists",
             hint="name the videos again: seedvideo batch run INPUT... -o OUT",
         )
     return job
 
 
-def _changed(job: "Job", given: dict[str, Any]) -> "Job":
+def _apply_options(job: "Job", given: dict[str, Any]) -> "Job":
     from seedvideo.batch.job import Shard
 
     changes = dict(given)
@@ -305,71 +329,71 @@ def _changed(job: "Job", given: dict[str, Any]) -> "Job":
 
 def _run(
     job: "Job",
-    prices: "TokenCosts",
+    costs: "TokenCosts",
     folder: Path,
     *,
     again: bool,
     limit: int | None,
     json_events: bool,
-    talk: Talk,
+    console: Console,
 ) -> None:
     from seedvideo.batch.journal import Journal
     from seedvideo.batch.run_job import diff_settings, plan_job, run_planned
 
     result = None
     try:
-        with talk.guarded(COULD_NOT_START):
+        with console.exit_on_error(COULD_NOT_START):
             journal = Journal.open(folder, write=True)
-        with journal, talk.guarded(COULD_NOT_START):
-            progress = _progress(talk, json_events=json_events)
+        with journal, console.exit_on_error(COULD_NOT_START):
+            progress = _progress(console, json_events=json_events)
             changed = diff_settings(journal, job)
             if changed:
-                talk.note(
-                    f"other settings than in the run before: {', '.join(changed)};"
-                    " what they touch is done again"
+                console.info(
+                    f"settings changed since the last run: {', '.join(changed)};"
+                    " affected clips will be reprocessed"
                 )
-            talk.status("reading the inputs")
+            console.status("reading the inputs")
             stdin = sys.stdin.buffer
-            plan_job(journal, job, prices, progress, resume=again, stdin=stdin)
-            talk.clear()
-            result = run_planned(journal, job, prices, progress, limit=limit)
+            plan_job(journal, job, costs, progress, resume=again, stdin=stdin)
+            console.clear_status()
+            result = run_planned(journal, job, costs, progress, limit=limit)
     except KeyboardInterrupt:
-        pass  # Before the run has begun: reported below, like any other stop.
+        pass  # Interrupted before the run started: reported below, like any other stop.
     if result is None or not result.is_complete:
-        talk.note(f"stopped; go on with: seedvideo batch run -o {quote(str(folder))}")
+        console.info(f"stopped; resume with: seedvideo batch run -o {quote(str(folder))}")
         raise typer.Exit(INTERRUPTED)
     counts = result.counts
     if limit is not None and counts.pending:
-        clips = f"{counts.pending:,} clip{'s are' if counts.pending > 1 else ' is'}"
-        talk.note(f"{clips} left for: seedvideo batch run -o {quote(str(folder))}")
+        clips = f"{counts.pending:,} clip{'s' * (counts.pending > 1)}"
+        console.info(f"{clips} left; resume with: seedvideo batch run -o {quote(str(folder))}")
     if counts.failed or counts.quarantined:
         for code, _, count in result.failures:
-            talk.note(f"{count:,} failed with {code}")
-        talk.note(f"which: seedvideo batch status {quote(str(folder))} --failed")
+            console.info(f"{count:,} failed with {code}")
+        console.info(f"list them with: seedvideo batch status {quote(str(folder))} --failed")
         raise typer.Exit(SOME_FAILED)
 
 
-def _progress(talk: Talk, *, json_events: bool) -> "Progress":
+def _progress(console: Console, *, json_events: bool) -> "Progress":
     from seedvideo.batch.progress import Progress
 
     if json_events:
         return Progress(event=lambda line: print(line, file=sys.stderr, flush=True))
-    status = talk.status if sys.stderr.isatty() else None
-    return Progress() if talk.quiet else Progress(info=talk.note, status=status)
+    status = console.status if sys.stderr.isatty() else None
+    return Progress() if console.quiet else Progress(info=console.info, status=status)
 
 
 def _dry_run(
     job: "Job",
-    prices: "TokenCosts",
+    costs: "TokenCosts",
     *,
     output: str | None,
     price: float | None,
     as_json: bool,
     limit: int | None,
-    talk: Talk,
+    console: Console,
 ) -> None:
-    """Plan, and say what it would cost. Writes nothing."""
-    with talk.guarded(COULD_NOT_START):
+    """Plan the job and print its cost, without writing anything."""
+    with console.exit_on_error(COULD_NOT_START):
         from contextlib import chdir
 
         from seedvideo.batch import inputs
@@ -381,41 +405,44 @@ def _dry_run(
         speed = None
         if output is not None and (Path(output) / JOURNAL_NAME).exists():
             with Journal.open(Path(output), write=False) as journal:
-                speed = last_throughput(journal.get_meta("speed"), job, prices)
+                speed = last_throughput(journal.get_meta("speed"), job, costs)
         with chdir(job.folder):
             found = estimate(
                 inputs.read_inputs(job.inputs, stdin=sys.stdin.buffer),
                 job,
-                prices,
+                costs,
                 limit=limit,
-                on_progress=lambda count: talk.status(f"planned {count:,}"),
+                on_progress=lambda count: console.status(f"planned {count:,}"),
             )
-    talk.clear()
-    told = found.to_json(job, speed, usd_per_mtok=price)
+    console.clear_status()
+    estimate_json = found.to_json(job, speed, usd_per_mtok=price)
     if as_json:
-        write_out(json.dumps(told) + "\n")
+        write_stdout(json.dumps(estimate_json) + "\n")
         return
     lines = [
         ("clips", f"{found.clips:,}, {format_duration(found.video_s)} of video"),
         *((f"{count:,} filtered", rule) for rule, count in sorted(found.filtered.items())),
-        *(("not counted", f"{rule}: all are planned here") for rule in told["not_counted"]),
+        *(
+            ("not counted", f"{rule}: all are planned here")
+            for rule in estimate_json["not_counted"]
+        ),
         *((f"{count:,} fail", code) for code, count in sorted(found.failures.items())),
         ("frames", f"{found.frames:,}"),
         ("tokens", f"{found.tokens:,}, of which {found.visual_tokens:,} visual"),
         (
             "decoding",
-            f"about {format_duration(told['prepare_s'])} with {job.workers} workers,"
+            f"about {format_duration(estimate_json['prepare_s'])} with {job.workers} workers,"
             " measured on these clips",
         ),
         (
             "model",
-            "not known before a first run in this folder"
-            if told["model_s"] is None
-            else f"about {format_duration(told['model_s'])}, at the speed of the last run",
+            "unknown before a first run in this folder"
+            if estimate_json["model_s"] is None
+            else f"about {format_duration(estimate_json['model_s'])}, at the speed of the last run",
         ),
     ]
-    if told["total_s"] is not None:
-        lines.append(("in all", f"about {format_duration(told['total_s'])}"))
+    if estimate_json["total_s"] is not None:
+        lines.append(("total", f"about {format_duration(estimate_json['total_s'])}"))
     if price is not None:
-        lines.append(("cost", f"${told['usd']:,.4f} at ${price:g} a million tokens"))
-    write_out("".join(f"{name:<12}{fact}\n" for name, fact in lines))
+        lines.append(("cost", f"${estimate_json['usd']:,.4f} at ${price:g} per million tokens"))
+    write_stdout("".join(f"{name:<12}{fact}\n" for name, fact in lines))

@@ -1,4 +1,4 @@
-"""``seedvideo caption``: one model, many videos, one record each."""
+"""Command ``seedvideo caption``."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -6,7 +6,7 @@ import typer
 
 from seedvideo.batch.inputs import Item
 from seedvideo.cli.ask import run_tasks
-from seedvideo.cli.console import Talk
+from seedvideo.cli.console import Console
 from seedvideo.cli.options import (
     AsJson,
     OutputOrFolder,
@@ -14,7 +14,7 @@ from seedvideo.cli.options import (
     Quiet,
     SamplingOptions,
     Verbose,
-    chosen_format,
+    resolve_format,
     with_sampling_options,
 )
 from seedvideo.cli.sources import Videos, read_rows
@@ -32,16 +32,21 @@ def caption(
         bool,
         typer.Option(
             "--dense",
-            help="Also caption each shot, for up to a quarter budget a shot; looks at every frame.",
+            help="Also caption each shot (extra cost: up to a quarter of the budget per shot;"
+            " analyses every frame).",
         ),
     ] = False,
     model: Annotated[
-        str, typer.Option(metavar="MODEL", help="Name of a model, or a folder that holds one.")
+        str,
+        typer.Option(
+            metavar="MODEL", help="Use this model: a name, or a folder with a checkpoint."
+        ),
     ] = "nano",
     *,
     sampling: SamplingOptions,
     output_format: Annotated[
-        Format | None, typer.Option("-f", "--format", help="What is written. Default: text.")
+        Format | None,
+        typer.Option("-f", "--format", help="Select the output format. [default: text]"),
     ] = None,
     as_json: AsJson = False,
     output: OutputOrFolder = None,
@@ -49,14 +54,14 @@ def caption(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Say what happens in videos, with true times.
+    """Caption videos, with exact timestamps.
 
-    A video that fails gets one line on stderr and the others go on. Exit code: 0 all done, 1 some
-    failed, 2 wrong usage, 3 could not start.
+    A failed video is reported on stderr; the others continue. Exit code: 0 all done, 1 some failed,
+    2 wrong usage, 3 could not start.
     """
-    talk = Talk(quiet=quiet, verbose=verbose)
-    form = chosen_format(output_format, as_json=as_json)
-    rows = read_rows(videos, talk=talk)
+    console = Console(quiet=quiet, verbose=verbose)
+    format_name = resolve_format(output_format, as_json=as_json)
+    rows = read_rows(videos, console=console)
 
     def task_for(item: Item) -> "Task":
         from seedvideo.model_tasks import Captioning
@@ -67,10 +72,10 @@ def caption(
         rows,
         task_for,
         task_name="caption",
-        talk=talk,
+        console=console,
         sampling=sampling,
         model=model,
-        form=form,
+        format_name=format_name,
         output=output,
         overwrite=overwrite,
     )

@@ -1,7 +1,7 @@
-"""What the commands say to people: notes, progress and errors, all on stderr, and the exit codes.
+"""Console output of the commands: messages, progress and errors on stderr, and exit codes.
 
-Everything said passes through `printable`, so a hostile file name stays inert. Knows nothing of
-videos.
+All text passes through `printable`, so control characters in a file name cannot reach the terminal.
+A status line is drawn only on a terminal; elsewhere each video gets a plain line.
 """
 
 import io
@@ -29,13 +29,13 @@ WRONG_USAGE: Final = 2
 COULD_NOT_START: Final = 3
 INTERRUPTED: Final = 130
 
-_OF_THE_LINE: Final = ("config", "ask", "ground")
-"""Stages of errors that are about the words of the command line: wrong usage."""
+_USAGE_STAGES: Final = ("config", "ask", "ground")
+"""Stages of errors in the arguments of a command: wrong usage."""
 
-_WRONG_LIST: Final = "batch.manifest_invalid"
-"""A list that cannot be one is wrong usage too."""
+_INVALID_LIST_CODE: Final = "batch.manifest_invalid"
+"""Code of an invalid list, which is wrong usage too."""
 
-_WRONG_CHOICE: Final = re.compile(
+_INVALID_CHOICE: Final = re.compile(
     r"invalid value for [^:]*: (?P<quote>['\"])(?P<given>.*)(?P=quote)"
     r" is not one of (?P<choices>.*)",
     re.DOTALL,
@@ -46,164 +46,168 @@ _CLEAR_LINE: Final = "\r\x1b[2K"
 
 
 class ClosedStdoutError(OutputError):
-    """A result is meant for stdout, which was closed when the process began."""
+    """A result should go to stdout, which was closed when the process started."""
 
 
-class Talk:
-    """One command's voice.
+class Console:
+    """Messages of one command, on stderr.
 
     Args:
-        quiet: say nothing but errors.
-        verbose: say more, and show the traceback of an error.
+        quiet: print errors only.
+        verbose: also print details, and the tracebacks of errors.
     """
 
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
         self.quiet = quiet
         self.verbose = verbose
         self._shows_status = False
-        self._count = self._source = self._looked = ""
+        self._count = self._source = self._progress = ""
 
-    def note(self, message: str) -> None:
-        """One line, unless the user asked for quiet."""
+    def info(self, message: str) -> None:
+        """Print one line, unless quiet."""
         if not self.quiet:
-            self._line(message)
+            self._print(message)
 
-    def detail(self, message: str) -> None:
-        """One line, if the user asked for more."""
+    def debug(self, message: str) -> None:
+        """Print one line if verbose."""
         if self.verbose:
-            self._line(message)
+            self._print(message)
 
     def status(self, message: str) -> None:
-        """A line that the next one replaces. Only a terminal shows it."""
+        """Show a status line that the next line replaces, on a terminal only."""
         if self.quiet or not sys.stderr.isatty():
             return
         width = shutil.get_terminal_size().columns - 1
         print(f"{_CLEAR_LINE}{printable(message)[:width]}", end="", file=sys.stderr, flush=True)
         self._shows_status = True
 
-    def begin(self, source: str, *, count: str = "") -> None:
-        """Show on the status line which video is worked on.
+    def start_item(self, source: str, *, count: str = "") -> None:
+        """Show the current video on the status line.
 
         Args:
-            source: the video.
-            count: which one it is of several, such as ``[2/3] ``.
+            source: name of the video.
+            count: position among several videos, such as ``[2/3] ``.
         """
-        self._count, self._source, self._looked = count, source, ""
+        self._count, self._source, self._progress = count, source, ""
         self.status(f"{count}{source}")
 
-    def looked(self, share: float) -> None:
-        """Show on the status line how much of the video was looked at so far, from 0 to 1."""
-        looked = "" if share >= 1 else f"looking, {100 * share:.0f} %: "
-        if looked != self._looked:
-            self._looked = looked
-            self.status(f"{self._count}{looked}{self._source}")
+    def update_progress(self, fraction: float) -> None:
+        """Show the analysed fraction of the current video, from 0 to 1, on the status line."""
+        progress = "" if fraction >= 1 else f"analysing, {100 * fraction:.0f}%: "
+        if progress != self._progress:
+            self._progress = progress
+            self.status(f"{self._count}{progress}{self._source}")
 
-    def clear(self) -> None:
-        """Take the status line away: call it before writing to stdout."""
+    def clear_status(self) -> None:
+        """Erase the status line. Call this before writing to stdout."""
         if self._shows_status:
             print(_CLEAR_LINE, end="", file=sys.stderr, flush=True)
             self._shows_status = False
 
-    def progress(self, sources: Sequence[str]) -> Iterator[str]:
-        """The sources in order; says which one is worked on when there are several."""
+    def iter_items(self, sources: Sequence[str]) -> Iterator[str]:
+        """Yield the sources in order and show the current one if there are several."""
         for number, source in enumerate(sources, start=1):
             count = f"[{number}/{len(sources)}] " if len(sources) > 1 else ""
-            self.begin(source, count=count)
+            self.start_item(source, count=count)
             if count and not sys.stderr.isatty():
-                self.note(f"{count}{source}")
+                self.info(f"{count}{source}")
             yield source
-        self.clear()
+        self.clear_status()
 
     def error(self, error: Exception, *, source: str = "") -> None:
-        """One line of what went wrong with its code, one of what to do next.
+        """Print an error with its code on one line, and its hint on the next.
 
         Args:
-            error: ours, or a bug; the traceback is shown only to those who ask (``-v``).
-            source: the file it is about, named if the message does not name it.
+            error: a `SeedVideoError`, or any other exception, which is reported as a bug. The
+                traceback is printed only if verbose.
+            source: name of the file, added if the message does not contain it.
         """
         error = resolve_error(error)
         if isinstance(error, SeedVideoError):
             message, code, hint = error.message, error.code, error.hint
         else:
             message = f"internal error: {type(error).__name__}: {error}"
-            code, hint = "internal.error", "a bug of seedvideo: -v shows the traceback to report"
+            code, hint = (
+                "internal.error",
+                "this is a bug in seedvideo: run again with -v and report the traceback",
+            )
         if source:
             from seedvideo.media.source import display_path
 
-            shown = display_path(source)
-            message = message if shown in message else f"{shown}: {message}"
-        self._line(f"error: {message} [{code}]")
+            display_name = display_path(source)
+            message = message if display_name in message else f"{display_name}: {message}"
+        self._print(f"error: {message} [{code}]")
         if hint:
-            self._line(f"  hint: {hint}")
+            self._print(f"  hint: {hint}")
         if self.verbose:
             for line in "".join(traceback.format_exception(error)).splitlines():
-                self._line(line)
+                self._print(line)
 
-    def interrupted(self) -> None:
-        """The last word after Ctrl-C."""
-        # The voice of the command that was interrupted may have left its status line.
+    def report_interrupt(self) -> None:
+        """Print the final line after Ctrl-C."""
+        # The console of the interrupted command may have left its status line.
         self._shows_status = sys.stderr.isatty()
-        self._line("interrupted")
+        self._print("interrupted")
 
     @contextmanager
-    def guarded(self, exit_code: int, *, source: str = "") -> Iterator[None]:
-        """Turn an error into its lines and an exit code; a wrong setting is wrong usage.
+    def exit_on_error(self, exit_code: int, *, source: str = "") -> Iterator[None]:
+        """Print an exception and exit; an invalid option exits with 2.
 
         Raises:
-            typer.Exit: with 2 for an error of `_OF_THE_LINE` or `_WRONG_LIST`, 3 for a closed
-                stdout, ``exit_code`` for any other.
+            typer.Exit: with 2 for an error of `_USAGE_STAGES` or `_INVALID_LIST_CODE`, with 3 for a
+                closed stdout, with ``exit_code`` for any other.
         """
         try:
             yield
         except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):
             raise
         except Exception as error:
-            # The outermost frame of a command: the error is shown, never swallowed.
+            # The outermost frame of a command: every error is printed.
             self.error(error, source=source)
             if isinstance(error, SeedVideoError) and (
-                error.stage in _OF_THE_LINE or error.code == _WRONG_LIST
+                error.stage in _USAGE_STAGES or error.code == _INVALID_LIST_CODE
             ):
                 exit_code = WRONG_USAGE
             elif isinstance(error, ClosedStdoutError):
                 exit_code = COULD_NOT_START
             raise typer.Exit(exit_code) from error
 
-    def loaded(self, model: str) -> "Backend":
-        """The model of that name, or exit code 3."""
-        with self.guarded(COULD_NOT_START):
+    def load_model(self, model: str) -> "Backend":
+        """Load a model by name, or exit with 3."""
+        with self.exit_on_error(COULD_NOT_START):
             self.status(f"loading {model}")
-            # OpenMP's threads spin while they wait, and two commands side by side on two cores then
-            # take three times as long. It is read once, when torch is loaded.
+            # Waiting OpenMP threads spin by default: two concurrent commands on two cores then take
+            # three times as long. torch reads the variable once, when it is imported.
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
             from seedvideo import api
 
             backend = api.load(model)
-        self.clear()
+        self.clear_status()
         return backend
 
-    def prices(self, model: str) -> "TokenCosts":
-        """Read what frames cost for the model of that name, without torch, or exit with 3."""
-        with self.guarded(COULD_NOT_START):
+    def load_costs(self, model: str) -> "TokenCosts":
+        """Read the token costs of a model by name, without torch, or exit with 3."""
+        with self.exit_on_error(COULD_NOT_START):
             from seedvideo import pipeline
 
-            return pipeline.prices(model)
+            return pipeline.load_costs(model)
 
-    def _line(self, message: str) -> None:
-        self.clear()
+    def _print(self, message: str) -> None:
+        self.clear_status()
         print(printable(message), file=sys.stderr, flush=True)
 
 
-def usage_message(error: typer.TyperException) -> str:
-    """The line of a wrong command line, in the shape of all our errors."""
+def format_usage_error(error: typer.TyperException) -> str:
+    """Format an error of the command line like all other errors."""
     message = error.format_message().removeprefix("Invalid value: ")
     cause = error.__cause__
     if type(cause).__name__ == "ValidationError":
-        # Of pydantic, with which typer reads numbers: its words are not ours.
+        # typer parses numbers with pydantic, whose messages have another form.
         from seedvideo.validation import explain_value
 
         message = f"{message.split(':')[0]}: {explain_value(cause)}"  # type: ignore[arg-type]
     if message.startswith("Usage:"):
-        return message  # no command at all: the help text
+        return message  # no command was given: this is the help text
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "seedvideo"
     message = message[:1].lower() + message[1:].rstrip(".")
@@ -213,61 +217,61 @@ def usage_message(error: typer.TyperException) -> str:
 
 
 def _nearest_choice(message: str) -> str:
-    """A suggestion for typer's message of a wrong choice, which alone holds the value."""
-    found = _WRONG_CHOICE.fullmatch(message)
+    """Suggest the nearest choice; only typer's message has the value and the choices."""
+    found = _INVALID_CHOICE.fullmatch(message)
     if found is None:
         return ""
     return suggestion(found["given"], [choice for _, choice in _QUOTED.findall(found["choices"])])
 
 
-def write_out(text: str) -> None:
-    """Write to stdout at once.
+def write_stdout(text: str) -> None:
+    """Write to stdout and flush.
 
     Raises:
-        OutputError: ``output.unwritable``, where a disk is full for instance, or stdout is closed.
-        BrokenPipeError: if nobody reads any more, which is no error to speak of.
+        OutputError: ``output.unwritable``, for example if the disk is full or stdout is closed.
+        BrokenPipeError: if the reader has closed the pipe, which is not reported as an error.
     """
-    refuse_closed_stdout()
+    reject_closed_stdout()
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise _unwritable_stdout(error) from error
+        raise _unwritable_stdout_error(error) from error
 
 
-class BytesOut(io.RawIOBase):
-    """stdout for results that are bytes: it need not seek, and fails as `write_out` does."""
+class BinaryStdout(io.RawIOBase):
+    """Binary stdout without seeking; fails as `write_stdout` does."""
 
     def __init__(self) -> None:
         super().__init__()
-        refuse_closed_stdout()
+        reject_closed_stdout()
         self._count = 0
 
     def writable(self) -> bool:
-        """Says that it can be written."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        """Says how many bytes were written."""
+        """Return the number of bytes written."""
         return self._count
 
     def write(self, data: Any) -> int:
-        """Write bytes at once."""
+        """Write bytes and flush."""
         try:
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise _unwritable_stdout(error) from error
+            raise _unwritable_stdout_error(error) from error
         self._count += len(data)
         return len(data)
 
 
-def refuse_closed_stdout() -> None:
-    """Say before any work that its result would have nowhere to go.
+def reject_closed_stdout() -> None:
+    """Reject a closed stdout before any work.
 
     Raises:
         ClosedStdoutError: ``output.unwritable``.
@@ -276,50 +280,47 @@ def refuse_closed_stdout() -> None:
         raise ClosedStdoutError(
             "output.unwritable",
             "stdout cannot be written: it is closed",
-            hint="leave stdout open, or send it to a file with >",
+            hint="leave stdout open, or redirect it to a file with >",
         )
 
 
-def of_help(error: Exception) -> Exception:
-    """The error to show for one that no command has handled.
+def translate_help_error(error: Exception) -> Exception:
+    """Convert an `OSError` of typer, which writes help texts and completion scripts itself.
 
-    A help text is written by typer, which lets the bare error of stdout through. The only other
-    files that it touches are those of shell completion.
+    Commands handle their own errors, so an `OSError` that reaches `main` comes from there: it names
+    the script, or it is about stdout. Other exceptions are returned unchanged.
     """
     if not isinstance(error, OSError):
         return error
-    modules = [
-        str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)
-    ]
-    if "typer.completion" in modules and error.filename is not None:
-        return OutputError(
-            "output.unwritable",
-            f"{error.filename} cannot be written: {error.strerror}",
-            hint="put the script where your shell reads it: seedvideo --show-completion",
-        )
-    return _unwritable_stdout(error) if modules[-1].split(".")[0] == "typer" else error
+    if error.filename is None:
+        return _unwritable_stdout_error(error)
+    return OutputError(
+        "output.unwritable",
+        f"{error.filename} cannot be written: {error.strerror}",
+        hint="install the script where the shell reads it: seedvideo --show-completion",
+    )
 
 
-def _unwritable_stdout(error: OSError) -> OutputError:
-    # Python would try to write what is left once more at exit, and fail aloud.
+def _unwritable_stdout_error(error: OSError) -> OutputError:
+    # At exit Python would flush the rest again and print another error.
     _open_null(sys.stdout.fileno())
     reason = error.strerror or type(error).__name__
     return OutputError(
         "output.unwritable",
         f"stdout cannot be written: {reason}",
-        hint="check the free space where stdout goes",
+        hint="check the free space of the disk that stdout is redirected to",
     )
 
 
 class _ClosedStdout(TextIOWrapper):
-    """In the place of a stdout that is closed: takes what a library prints, which is no result."""
+    """Replacement of a closed stdout: discards what libraries print."""
 
 
-def make_streams_safe() -> None:
-    """Let no stream crash a command: closed ones are empty, odd characters are spelled out."""
+def sanitize_streams() -> None:
+    """Replace closed standard streams, and escape characters that a stream cannot encode."""
     for name, descriptor, mode in (("stdin", 0, "rb"), ("stdout", 1, "wb"), ("stderr", 2, "wb")):
         if getattr(sys, name) is None:
-            # Left closed, its descriptor would go to the next file that is opened: a video.
+            # The next file to be opened, such as a video, would get the free descriptor.
             _open_null(descriptor)
             kind = _ClosedStdout if name == "stdout" else TextIOWrapper
             setattr(sys, name, kind(open(descriptor, mode), encoding="utf-8"))  # noqa: SIM115
@@ -329,7 +330,7 @@ def make_streams_safe() -> None:
 
 
 def _open_null(descriptor: int) -> None:
-    """Make a descriptor read nothing and swallow all."""
+    """Connect a descriptor to the null device."""
     null = os.open(os.devnull, os.O_RDWR)
     if null != descriptor:
         os.dup2(null, descriptor)

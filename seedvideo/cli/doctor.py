@@ -1,8 +1,7 @@
-"""``seedvideo doctor``: is everything here that is needed? Ready to paste into a bug report.
+"""Commands ``seedvideo doctor``, which checks the installation, and ``seedvideo models``.
 
-Each check returns a line of facts or raises; nothing is guessed from version numbers alone.
-
-``seedvideo models``: which models can be used here, and what their licences say.
+The output of ``doctor`` is meant for bug reports. Each check uses the part it is about and returns
+a line of facts, or raises; version numbers alone prove nothing.
 """
 
 import contextlib
@@ -22,8 +21,8 @@ from typing import Annotated, Any, Final, Literal
 import typer
 
 from seedvideo import __version__
-from seedvideo.cli.console import COULD_NOT_START, SOME_FAILED, Talk
-from seedvideo.cli.options import AsJson, Output, Overwrite, Quiet, Verbose, chosen_format
+from seedvideo.cli.console import COULD_NOT_START, SOME_FAILED, Console
+from seedvideo.cli.options import AsJson, Output, Overwrite, Quiet, Verbose, resolve_format
 from seedvideo.cli.output import open_result
 from seedvideo.errors import SeedVideoError
 from seedvideo.utils.text import printable
@@ -31,13 +30,13 @@ from seedvideo.utils.text import printable
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found.
+    """Result of one check.
 
     Args:
-        name: of the check.
+        name: name of the check.
         state: ``ok``, ``absent`` for an optional part that is not installed, or ``broken``.
-        fact: one line for people.
-        code: of the error where it is one of ours; else None.
+        fact: one line of text.
+        code: code of a `SeedVideoError`; None for other errors.
     """
 
     name: str
@@ -45,8 +44,8 @@ class Finding:
     fact: str
     code: str | None = None
 
-    def line(self) -> str:
-        """The line for people."""
+    def format_line(self) -> str:
+        """Format the result as one line of text."""
         code = f" [{self.code}]" if self.code else ""
         return f"{self.state:<7} {self.name:<12} {printable(self.fact + code)}\n"
 
@@ -57,41 +56,42 @@ def doctor(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     verbose: Annotated[
-        bool, typer.Option("-v", "--verbose", help="Also list where packages lie.")
+        bool,
+        typer.Option("-v", "--verbose", help="Also print the paths of Python and the package."),
     ] = False,
 ) -> None:
-    """Check this installation. Exit code 1 if something that is needed is broken."""
-    talk = Talk(quiet=quiet, verbose=verbose)
-    with talk.guarded(COULD_NOT_START):
+    """Check this installation. Exit code 1 if a required part is broken."""
+    console = Console(quiet=quiet, verbose=verbose)
+    with console.exit_on_error(COULD_NOT_START):
         sink = open_result(output, overwrite=overwrite)
     findings = []
-    with talk.guarded(SOME_FAILED), sink:
+    with console.exit_on_error(SOME_FAILED), sink:
         for name, check in CHECKS.items():
-            findings.append(_finding(name, check))
+            findings.append(_run_check(name, check))
             if not as_json:
-                sink.put(0, findings[-1].line())
+                sink.write(0, findings[-1].format_line())
         if as_json:
-            sink.put(0, json.dumps(_facts(findings), allow_nan=False) + "\n")
+            sink.write(0, json.dumps(_report(findings), allow_nan=False) + "\n")
         elif verbose:
-            sink.put(0, f"        {'executable':<12} {printable(sys.executable)}\n")
-            sink.put(0, f"        {'package':<12} {printable(os.path.dirname(__file__))}\n")
+            sink.write(0, f"        {'executable':<12} {printable(sys.executable)}\n")
+            sink.write(0, f"        {'package':<12} {printable(os.path.dirname(__file__))}\n")
     if any(finding.state == "broken" for finding in findings):
         raise typer.Exit(SOME_FAILED)
 
 
-def _finding(name: str, check: Callable[[], str]) -> Finding:
+def _run_check(name: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(name, "ok", check())
-    except Absent as error:
+    except NotInstalledError as error:
         return Finding(name, "absent", str(error))
     except Exception as error:  # noqa: BLE001
-        # Whatever is wrong with one part, the others still get their line.
+        # A broken part must not hide the results of the others.
         code = error.code if isinstance(error, SeedVideoError) else None
         return Finding(name, "broken", f"{type(error).__name__}: {error}", code)
 
 
-def _facts(findings: Sequence[Finding]) -> dict[str, Any]:
-    """Everything as JSON values; docs/reference/formats.md lists the keys."""
+def _report(findings: Sequence[Finding]) -> dict[str, Any]:
+    """Return the report as JSON values; docs/reference/formats.md lists the keys."""
     states = {finding.name: finding.state for finding in findings}
     return {
         "schema_version": 1,
@@ -100,7 +100,7 @@ def _facts(findings: Sequence[Finding]) -> dict[str, Any]:
             "seedvideo": __version__,
             "python": platform.python_version(),
             "ffmpeg": _ffmpeg_version() if states["av"] == "ok" else None,
-            **{name: _version(package) for name, package in _PACKAGES.items()},
+            **{name: _package_version(package) for name, package in _PACKAGES.items()},
         },
         "system": {
             "platform": platform.platform(),
@@ -113,7 +113,7 @@ def _facts(findings: Sequence[Finding]) -> dict[str, Any]:
             "pyav": states["av"] == states["decoding"] == "ok",
             "decord": states["decord"] == "ok",
         },
-        "memory": memory(),
+        "memory": read_memory(),
         "checks": [asdict(finding) for finding in findings],
     }
 
@@ -128,11 +128,11 @@ _PACKAGES: Final = {
     "decord": "decord",
     "pyarrow": "pyarrow",
 }
-"""Packages whose versions are told, by their key."""
+"""Packages whose versions are reported, by their key."""
 
 
-class Absent(Exception):
-    """An optional part is not installed: worth a line, not an alarm."""
+class NotInstalledError(Exception):
+    """An optional part is not installed, which is not a problem."""
 
 
 def _python() -> str:
@@ -157,7 +157,7 @@ def _av() -> str:
 
 
 def _decoding() -> str:
-    """Write a small clip and read it back through the decoding process."""
+    """Write a small clip and decode it in the decode worker."""
     import av
     import numpy as np
 
@@ -178,8 +178,8 @@ def _decoding() -> str:
             targets = [Target(pts=time, width_px=28, height_px=28) for time in video.times]
             decoded = sum(1 for _ in video.reader.frames(targets))
     if decoded != 5:
-        raise RuntimeError(f"{decoded} of 5 frames of a clip came back")
-    return f"a clip of 5 frames was read in {perf_counter() - started:.1f} s"
+        raise RuntimeError(f"{decoded} of 5 frames of a test clip were decoded, expected all")
+    return f"decoded a clip of 5 frames in {perf_counter() - started:.1f} s"
 
 
 def _ffmpeg_version() -> str:
@@ -188,17 +188,17 @@ def _ffmpeg_version() -> str:
     return str(av.ffmpeg_version_info)
 
 
-def _version(package: str) -> str | None:
+def _package_version(package: str) -> str | None:
     try:
         return version(package)
     except PackageNotFoundError:
         return None
 
 
-def memory() -> dict[str, int | None]:
-    """Bytes of memory: all there is, what is free for new work, and this process's own limit.
+def read_memory() -> dict[str, int | None]:
+    """Return total and available memory and the limit of this process, in bytes.
 
-    None where the system does not say, or where there is no limit.
+    A value is None if the system does not report it, or if there is no limit.
     """
     total = None
     with contextlib.suppress(ValueError, OSError, AttributeError):
@@ -219,7 +219,9 @@ def memory() -> dict[str, int | None]:
 
 def _memory() -> str:
     sizes = {
-        name.removesuffix("_bytes"): size for name, size in memory().items() if size is not None
+        name.removesuffix("_bytes"): size
+        for name, size in read_memory().items()
+        if size is not None
     }
     return ", ".join(f"{size / 2**30:.1f} GiB {name}" for name, size in sizes.items()) or "unknown"
 
@@ -234,7 +236,7 @@ def _decord() -> str:
     try:
         return version("decord")
     except PackageNotFoundError:
-        raise Absent("optional second decoder (--decoder decord)") from None
+        raise NotInstalledError("optional second decoder (--decoder decord)") from None
 
 
 def _weights() -> str:
@@ -256,13 +258,13 @@ CHECKS: Final[dict[str, Callable[[], str]]] = {
     "decoding": _decoding,
     "weights": _weights,
 }
-"""What is looked at, in order."""
+"""All checks, in the order of the report."""
 
 
 def models(
     output_format: Annotated[
         Literal["text", "json"] | None,
-        typer.Option("-f", "--format", help="What is written. Default: text."),
+        typer.Option("-f", "--format", help="Select the output format. [default: text]"),
     ] = None,
     as_json: AsJson = False,
     output: Output = None,
@@ -270,20 +272,20 @@ def models(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """List the models that come with the package, their files checked."""
-    form = chosen_format(output_format, as_json=as_json)
-    talk = Talk(quiet=quiet, verbose=verbose)
-    with talk.guarded(COULD_NOT_START):
+    """List the models of the package and verify their files."""
+    format_name = resolve_format(output_format, as_json=as_json)
+    console = Console(quiet=quiet, verbose=verbose)
+    with console.exit_on_error(COULD_NOT_START):
         sink = open_result(output, overwrite=overwrite)
         from seedvideo.model import available
         from seedvideo.model.metadata import verify_files
 
         listed = [(model, verify_files(model.folder)) for model in available()]
     if not listed:
-        talk.note("no model comes with this package")
+        console.info("this package contains no model")
     texts = []
     for model, sha256 in listed:
-        if form == "json":
+        if format_name == "json":
             facts = {
                 "name": model.name,
                 "description": model.description,
@@ -298,5 +300,5 @@ def models(
                 f"  {model.description}\n"
                 f"  sha256 {sha256}\n"
             )
-    with talk.guarded(SOME_FAILED), sink:
-        sink.put(0, "".join(texts))
+    with console.exit_on_error(SOME_FAILED), sink:
+        sink.write(0, "".join(texts))

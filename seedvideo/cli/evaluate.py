@@ -1,11 +1,11 @@
-"""``seedvideo eval``: one model over one benchmark, with a table at the end."""
+"""Command ``seedvideo eval``: run a model on a benchmark and print a table."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
-from seedvideo.cli.console import COULD_NOT_START, SOME_FAILED, Talk, write_out
+from seedvideo.cli.console import COULD_NOT_START, SOME_FAILED, Console, write_stdout
 from seedvideo.cli.options import Budget, Policy, PolicyOption, Quiet, Verbose
 from seedvideo.config import SamplingConfig, resolve_sampling
 from seedvideo.utils.files import make_folder, refuse_unwritable, write_file
@@ -26,18 +26,20 @@ BenchName = Literal[
 RESULTS: Final = "results.jsonl"
 TABLE: Final = "table.md"
 MAX_REPORTED_FAILURES: Final = 10
-"""Failures that get a line on stderr; the others stand in the results file."""
+"""Maximum number of failures printed on stderr; all are in the results file."""
 
 
 def evaluate(
     context: typer.Context,
     bench: Annotated[
-        BenchName, typer.Argument(metavar="BENCH", help="Name of a benchmark; list shows them.")
+        BenchName, typer.Argument(metavar="BENCH", help="Benchmark to run; 'list' prints them.")
     ],
     videos: Annotated[
         str | None,
         typer.Option(
-            "--videos", metavar="DIR", help="Folder with its videos; synthetic keeps its own there."
+            "--videos",
+            metavar="DIR",
+            help="Read the videos from this folder; 'synthetic' writes its own there.",
         ),
     ] = None,
     annotations: Annotated[
@@ -45,34 +47,35 @@ def evaluate(
         typer.Option(
             "--annotations",
             metavar="FILE",
-            help="Its annotations as published; some have a second file: give the option again.",
+            help="Read the published annotations from this file. Repeatable.",
         ),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
-            metavar="MODEL", help="Name of a model, or a folder that holds one. Default: nano."
+            metavar="MODEL",
+            help="Use this model: a name, or a folder with a checkpoint. [default: nano]",
         ),
     ] = None,
     budget_tokens: Budget = None,
     policy: PolicyOption = "adaptive",
     blind: Annotated[
         bool,
-        typer.Option("--blind", help="Show grey frames: what do the words alone give away?"),
+        typer.Option("--blind", help="Show grey frames only: a text-only baseline."),
     ] = False,
     think: Annotated[
-        bool, typer.Option("--think", help="Let the model think before it answers.")
+        bool, typer.Option("--think", help="Let the model reason before it answers.")
     ] = False,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", metavar="N", min=1, help="Only the first N items, or cases."),
+        typer.Option("--limit", metavar="N", min=1, help="Run only the first N items."),
     ] = None,
     predictions: Annotated[
         str | None,
         typer.Option(
             "--predictions",
             metavar="FILE",
-            help="Score these, one JSON object a line, and run no model.",
+            help="Score these predictions (JSON Lines) without running a model.",
         ),
     ] = None,
     output: Annotated[
@@ -81,53 +84,53 @@ def evaluate(
             "-o",
             "--output",
             metavar="DIR",
-            help="Folder for results.jsonl and table.md. Default: eval-BENCH.",
+            help="Write results.jsonl and table.md to this folder. [default: eval-BENCH]",
         ),
     ] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Measure a model on a benchmark: on files that you have, or from nothing.
+    """Measure a model on a benchmark, published or generated.
 
-    Each item's result is in results.jsonl as soon as it is known; run the same command again to go
-    on where it stopped, or to try again what failed. Items without an answer count as wrong. Exit
-    code: 0 all answered, 1 some not, 2 wrong usage, 3 could not start.
+    Each result is written to results.jsonl at once. Run the same command again to resume, or to
+    retry failed items. Items without an answer count as wrong. Exit code: 0 all answered, 1 some
+    not, 2 wrong usage, 3 could not start.
     """
-    talk = Talk(quiet=quiet, verbose=verbose)
+    console = Console(quiet=quiet, verbose=verbose)
     if bench == "list":
-        show_list()
+        list_benchmarks()
         return
-    refuse_unused(context, bench, scores_only=predictions is not None)
+    reject_unused_options(context, bench, scores_only=predictions is not None)
     folder = Path(output or f"eval-{bench}")
     if predictions is None or output is not None:
-        with talk.guarded(COULD_NOT_START):
+        with console.exit_on_error(COULD_NOT_START):
             refuse_unwritable(folder, is_folder=True)
     if bench == "flashbench":
-        flashbench(talk, folder, policy=policy, budget_tokens=budget_tokens, limit=limit)
+        run_flashbench(console, folder, policy=policy, budget_tokens=budget_tokens, limit=limit)
         return
-    with talk.guarded(COULD_NOT_START):
+    with console.exit_on_error(COULD_NOT_START):
         if bench == "synthetic":
-            asked = open_synthetic(videos, annotations, folder)
+            benchmark = open_synthetic(videos, annotations, folder)
         else:
             scores_only = predictions is not None
-            asked = open_bench(bench, videos, annotations or [], scores_only=scores_only)
-        items = asked.items[:limit]
+            benchmark = open_bench(bench, videos, annotations or [], scores_only=scores_only)
+        items = benchmark.items[:limit]
         if predictions is not None:
-            table, missing = score_file(Path(predictions), asked, items)
+            table, missing = score_predictions(Path(predictions), benchmark, items)
     if predictions is not None:
         if output is not None:
-            with talk.guarded(SOME_FAILED):
+            with console.exit_on_error(SOME_FAILED):
                 make_folder(folder)
                 write_file(folder / TABLE, table.encode(), overwrite=True)
     else:
-        with talk.guarded(COULD_NOT_START):
-            results = open_results(talk, folder / RESULTS)
+        with console.exit_on_error(COULD_NOT_START):
+            results = open_results(console, folder / RESULTS)
         with results:
-            backend = talk.loaded(model or "nano")
-            with talk.guarded(SOME_FAILED):
-                table, missing = measure(
-                    talk,
-                    asked,
+            backend = console.load_model(model or "nano")
+            with console.exit_on_error(SOME_FAILED):
+                table, missing = run_benchmark(
+                    console,
+                    benchmark,
                     items,
                     results,
                     backend,
@@ -139,23 +142,23 @@ def evaluate(
                     blind=blind,
                 )
                 write_file(folder / TABLE, table.encode(), overwrite=True)
-    talk.clear()
-    write_out(table)
+    console.clear_status()
+    write_stdout(table)
     if missing:
-        talk.note(f"{missing} of {len(items)} items have no answer and count as wrong")
+        console.info(f"{missing} of {len(items)} items have no answer and count as wrong")
         raise typer.Exit(SOME_FAILED)
 
 
-def refuse_unused(context: typer.Context, bench: str, *, scores_only: bool) -> None:
-    """Refuse options that were written and would change nothing.
+def reject_unused_options(context: typer.Context, bench: str, *, scores_only: bool) -> None:
+    """Reject given options that would have no effect.
 
     Args:
-        context: of the command.
+        context: Click context of the command.
         bench: name of the benchmark.
-        scores_only: whether predictions are scored that were made elsewhere.
+        scores_only: whether existing predictions are scored.
 
     Raises:
-        typer.BadParameter: naming them, and why.
+        typer.BadParameter: naming the options and the reason.
     """
     from seedvideo.evaluate.datasets import ADAPTERS
 
@@ -168,7 +171,7 @@ def refuse_unused(context: typer.Context, bench: str, *, scores_only: bool) -> N
             ["model", "budget_tokens", "policy", "blind", "think"],
         )
     elif bench in ADAPTERS and ADAPTERS[bench].task == "dense":
-        why, unused = f"{bench} asks for captions, for which no model thinks", ["think"]
+        why, unused = f"{bench} asks for captions, which need no reasoning", ["think"]
     else:
         return
     written = [
@@ -177,21 +180,21 @@ def refuse_unused(context: typer.Context, bench: str, *, scores_only: bool) -> N
         if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
     ]
     if written:
-        raise typer.BadParameter(f"{why}, so no {', '.join(written)}")
+        raise typer.BadParameter(f"{', '.join(written)} cannot be used: {why}")
 
 
-def show_list() -> None:
-    """Every benchmark, a line each."""
+def list_benchmarks() -> None:
+    """Print one line per benchmark."""
     from seedvideo.evaluate.registry import describe_benchmarks
 
     for name, about in describe_benchmarks():
-        write_out(f"{name:22}{about}\n")
+        write_stdout(f"{name:22}{about}\n")
 
 
-def flashbench(
-    talk: Talk, folder: Path, *, policy: Policy, budget_tokens: int | None, limit: int | None
+def run_flashbench(
+    console: Console, folder: Path, *, policy: Policy, budget_tokens: int | None, limit: int | None
 ) -> None:
-    """Score plans of made videos; see `seedvideo.evaluate.flashbench.quick`."""
+    """Score plans of generated videos; see `seedvideo.evaluate.flashbench.quick`."""
     from seedvideo.evaluate.flashbench.quick import (
         DEFAULT_BUDGET,
         check_budget,
@@ -204,66 +207,68 @@ def flashbench(
     chosen = quick_cases()[:limit]
 
     def progress(name: str, number: int) -> None:
-        talk.status(f"[{number + 1}/{len(chosen)}] {name}")
+        console.status(f"[{number + 1}/{len(chosen)}] {name}")
 
-    with talk.guarded(COULD_NOT_START):
+    with console.exit_on_error(COULD_NOT_START):
         check_budget(chosen, budget_tokens)
-        results = open_results(talk, folder / RESULTS)
-    with results, talk.guarded(SOME_FAILED):
+        results = open_results(console, folder / RESULTS)
+    with results, console.exit_on_error(SOME_FAILED):
         found = run_quick(
             chosen, policy=policy, budget_tokens=budget_tokens, results=results, progress=progress
         )
         table = render_table(found, budget_tokens=budget_tokens)
         write_file(folder / TABLE, table.encode(), overwrite=True)
-    talk.clear()
-    write_out(table)
+    console.clear_status()
+    write_stdout(table)
 
 
 def open_bench(
     name: str, videos: str | None, annotations: list[str], *, scores_only: bool
 ) -> "Benchmark":
-    """The benchmark that was named, its files read.
+    """Read the files of a published benchmark.
 
     Raises:
-        typer.BadParameter: if it needs files that are not named.
-        InputError: if a file is missing or is not in the published form.
+        typer.BadParameter: if a required option is missing.
+        InputError: if a file is missing or does not have the published format.
     """
     from seedvideo.evaluate.registry import load_published
     from seedvideo.evaluate.runner import find_videos_folder
 
     if not annotations:
-        raise typer.BadParameter(f"{name} needs its --annotations FILE")
+        raise typer.BadParameter(f"{name} needs --annotations FILE")
     if videos is None and not scores_only:
-        raise typer.BadParameter(f"{name} needs the folder of its videos: --videos DIR")
+        raise typer.BadParameter(f"{name} needs --videos DIR, the folder of its videos")
     folder = Path() if videos is None else find_videos_folder(videos)
     return load_published(name, [Path(word) for word in annotations], folder)
 
 
 def open_synthetic(videos: str | None, annotations: list[str] | None, output: Path) -> "Benchmark":
-    """The synthetic benchmark, its videos in the folder that is named or below the output."""
+    """Generate the synthetic benchmark, with videos in the given folder or below the output."""
     from seedvideo.evaluate.registry import load_synthetic
 
     if annotations:
-        raise typer.BadParameter("synthetic makes its own questions, so no --annotations")
+        raise typer.BadParameter(
+            "--annotations cannot be used: synthetic generates its own questions"
+        )
     return load_synthetic(output / "videos" if videos is None else Path(videos))
 
 
-def open_results(talk: Talk, path: Path) -> "Results":
-    """The results file; says if its last line was torn."""
+def open_results(console: Console, path: Path) -> "Results":
+    """Open the results file and report a truncated last line."""
     from seedvideo.evaluate.results import Results
 
     results = Results(path)
     if results.dropped_bytes:
-        talk.note(
-            f"the last line of {printable(str(path))} was torn and is dropped:"
+        console.info(
+            f"dropped the truncated last line of {printable(str(path))}:"
             f" {results.dropped_bytes} bytes"
         )
     return results
 
 
-def measure(
-    talk: Talk,
-    asked: "Benchmark",
+def run_benchmark(
+    console: Console,
+    benchmark: "Benchmark",
     items: "Sequence[Item]",
     results: "Results",
     backend: "Backend",
@@ -272,67 +277,69 @@ def measure(
     thinking: bool,
     blind: bool,
 ) -> tuple[str, int]:
-    """Answer what has no answer yet.
+    """Answer the remaining items of a benchmark.
 
     Returns:
-        The table, and how many items have no answer.
+        The table, and the number of items without an answer.
     """
     from seedvideo.evaluate.reporting import report
     from seedvideo.evaluate.runner import ModelPredictor, make_blind, make_settings, run
 
     settings = make_settings(
-        asked.name,
+        benchmark.name,
         backend,
         sampling=sampling,
         thinking=thinking,
         blind=blind,
-        generator=asked.generator,
+        generator=benchmark.generator,
     )
     failures = 0
 
     def progress(item: "Item", outcome: "Outcome", number: int) -> None:
         nonlocal failures
-        talk.status(f"[{number}/{len(items)}] {item.id}")
+        console.status(f"[{number}/{len(items)}] {item.id}")
         if outcome.error is not None:
             failures += 1
             if failures <= MAX_REPORTED_FAILURES:
-                talk.note(f"{item.id}: {outcome.message} [{outcome.error}]")
+                console.info(f"{item.id}: {outcome.message} [{outcome.error}]")
             elif failures == MAX_REPORTED_FAILURES + 1:
-                talk.note(f"further failures stand in {printable(str(results.path))} only")
+                console.info(f"further failures are only in {printable(str(results.path))}")
 
-    seen = make_blind(backend) if blind else backend
-    with ModelPredictor(seen, sampling=sampling, thinking=thinking) as predict:
+    backend_view = make_blind(backend) if blind else backend
+    with ModelPredictor(backend_view, sampling=sampling, thinking=thinking) as predict:
         outcomes = run(
             items,
             predict=predict,
-            resolve_path=asked.resolve_path,
+            resolve_path=benchmark.resolve_path,
             results=results,
             settings=settings,
             progress=progress,
         )
-    table = report(asked, items, outcomes, settings=settings, results=results)
+    table = report(benchmark, items, outcomes, settings=settings, results=results)
     return table, sum(outcome.prediction is None for outcome in outcomes.values())
 
 
-def score_file(path: Path, asked: "Benchmark", items: "Sequence[Item]") -> tuple[str, int]:
-    """Score predictions that were made elsewhere.
+def score_predictions(
+    path: Path, benchmark: "Benchmark", items: "Sequence[Item]"
+) -> tuple[str, int]:
+    """Score existing predictions.
 
     Returns:
-        The table, and how many items have no prediction.
+        The table, and the number of items without a prediction.
     """
     from seedvideo.evaluate.annotations import read_json_lines
     from seedvideo.evaluate.reporting import report
     from seedvideo.evaluate.results import Outcome, Settings, predictions_error, read_predictions
 
-    tasks = {item.id: item.task for item in asked.items}
+    tasks = {item.id: item.task for item in benchmark.items}
     given = read_predictions(path, read_json_lines(path, make_error=predictions_error), tasks=tasks)
     outcomes = {
         item.id: Outcome(id=item.id, digest=item.digest, prediction=given[item.id])
         for item in items
         if item.id in given
     }
-    settings = Settings(asked.name, {"predictions": path.name})
-    unknown = len(given.keys() - {item.id for item in asked.items})
-    notes = [f"{unknown} predictions are of no item."] if unknown else []
-    table = report(asked, items, outcomes, settings=settings, notes=notes)
+    settings = Settings(benchmark.name, {"predictions": path.name})
+    unknown = len(given.keys() - {item.id for item in benchmark.items})
+    notes = [f"{unknown} predictions do not belong to any item."] if unknown else []
+    table = report(benchmark, items, outcomes, settings=settings, notes=notes)
     return table, len(items) - len(outcomes)

@@ -1,9 +1,7 @@
-"""Options that several commands share, and how their words are read. Imports nothing heavy.
+"""Command-line options that several commands share, and the parsers of their values.
 
-Sampling options of the command line, shared by all commands that plan a video.
-
-Typer reads a command's options from its signature; `with_sampling_options` writes them there, so
-that they are declared once. Imports nothing heavy before a video is opened.
+Typer reads the options of a command from its signature; `with_sampling_options` adds the sampling
+options to it, so that they are declared once. Heavy modules are imported when a video is opened.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack, get_type_hint
 import typer
 
 from seedvideo.batch.inputs import Item
-from seedvideo.cli.console import Talk
+from seedvideo.cli.console import Console
 from seedvideo.config import (
     SamplingConfig,
     SamplingConflictError,
@@ -32,7 +30,7 @@ from seedvideo.utils.files import refuse_unwritable
 if TYPE_CHECKING:
     from seedvideo.model.backends.base import TokenCosts
     from seedvideo.sampler.plan import Plan
-    from seedvideo.video import Progress, Video
+    from seedvideo.video import ProgressCallback, Video
 
 Policy = Literal["seed1.5", "uniform", "keyframes", "adaptive"]
 RatePreset = Literal["general", "detail", "motion"]
@@ -41,36 +39,36 @@ Analysis = Literal["packets", "fast", "full"]
 
 
 def parse_budget(text: str) -> int:
-    """Tokens: ``81920``, ``81_920`` or ``8k``, which is 8,000."""
+    """Parse a number of tokens: ``81920``, ``81_920`` or ``8k``, which is 8,000."""
     digits = text.strip().lower().replace("_", "").replace(",", "")
     unit = 1000 if digits.endswith("k") else 1
     digits = digits.removesuffix("k")
     if not (digits.isascii() and digits.isdigit()) or int(digits) == 0:
-        raise typer.BadParameter(f"{text!r} is not a number of tokens such as 81920 or 8k")
+        raise typer.BadParameter(f"{text!r} is not a number of tokens, such as 81920 or 8k")
     return int(digits) * unit
 
 
 def parse_rate(text: str) -> float:
-    """Frames a second: a number above zero, such as ``2`` or ``0.5``."""
+    """Parse a rate in frames per second, such as ``2`` or ``0.5``."""
     try:
         rate = float(text)
     except ValueError:
         rate = 0.0
     if not 0 < rate <= 1000:
-        raise typer.BadParameter(f"{text!r} is not a rate above 0 and up to 1000")
+        raise typer.BadParameter(f"{text!r} is not a rate above 0 and up to 1000 frames per second")
     return rate
 
 
 def parse_levels(text: str) -> tuple[int, ...]:
-    """Levels: whole numbers with commas between, such as ``640,256,128``."""
+    """Parse levels: whole numbers separated by commas, such as ``640,256,128``."""
     words = [word.strip() for word in text.split(",")]
     if not all(word.isascii() and word.isdigit() for word in words):
-        raise typer.BadParameter(f"--levels {text!r} is not a list of levels such as 640,256,128")
+        raise typer.BadParameter(f"--levels {text!r} is not a list of levels, such as 640,256,128")
     return tuple(int(word) for word in words)
 
 
 def parse_options(text: str) -> list[str]:
-    r"""Answers to choose from, with commas between: ``red,dark blue``; ``\,`` is a comma in one."""
+    r"""Split a list of answers at its commas: ``red,dark blue``; ``\,`` is a comma in an answer."""
     words = [""]
     characters = iter(text)
     for character in characters:
@@ -85,7 +83,7 @@ def parse_options(text: str) -> list[str]:
 
 
 def parse_time(text: str) -> Fraction:
-    """A moment: seconds such as ``90`` or ``12.5``, or ``1:30`` or ``1:02:03.5``, exact."""
+    """Parse a time exactly: ``90`` or ``12.5`` seconds, ``1:30`` or ``1:02:03.5``."""
     from seedvideo.utils.timecode import parse_timecode
 
     try:
@@ -94,15 +92,15 @@ def parse_time(text: str) -> Fraction:
         raise typer.BadParameter(str(error)) from error
 
 
-def parse_share(text: str) -> float:
-    """A share: a number from 0 to 1."""
+def parse_fraction(text: str) -> float:
+    """Parse a fraction: a number from 0 to 1."""
     try:
-        share = float(text)
+        fraction = float(text)
     except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise typer.BadParameter(f"{text!r} is not a share from 0 to 1, such as 0.5")
-    return share
+        fraction = -1.0
+    if not 0 <= fraction <= 1:
+        raise typer.BadParameter(f"{text!r} is not a fraction from 0 to 1, such as 0.5")
+    return fraction
 
 
 Budget = Annotated[
@@ -111,15 +109,15 @@ Budget = Annotated[
         "--budget",
         metavar="TOKENS",
         parser=parse_budget,
-        help="Tokens that one pass over the video may cost; 8k is 8,000. Default: the model's own.",
+        help="Limit the tokens of one pass over the video; 8k is 8,000. [default: the model's own]",
     ),
 ]
-PolicyOption = Annotated[Policy, typer.Option(help="How frames are chosen.")]
+PolicyOption = Annotated[Policy, typer.Option(help="Select frames with this policy.")]
 RatePresetOption = Annotated[
     RatePreset,
     typer.Option(
         "--rate-preset",
-        help="Sampling rate: general is 1, detail 2, motion 5 frames per second; --fps overrides.",
+        help="Set the sampling rate: general = 1, detail = 2, motion = 5 fps. Overridden by --fps.",
     ),
 ]
 Fps = Annotated[
@@ -128,7 +126,7 @@ Fps = Annotated[
         "--fps",
         metavar="RATE",
         parser=parse_rate,
-        help="Ask for so many frames a second; adaptive may take more.",
+        help="Set the sampling rate in frames per second; 'adaptive' may take more.",
     ),
 ]
 Levels = Annotated[
@@ -136,30 +134,35 @@ Levels = Annotated[
     typer.Option(
         "--levels",
         metavar="TOKENS,...",
-        help="Use these levels only, of those of the model. Default: all.",
+        help="Use only these of the model's levels, in tokens per frame. [default: all]",
     ),
 ]
 MaxFrames = Annotated[
     int | None,
-    typer.Option("--max-frames", metavar="COUNT", min=1, help="Show at most so many frames."),
+    typer.Option("--max-frames", metavar="COUNT", min=1, help="Limit the number of frames."),
 ]
 Start = Annotated[
     Fraction | None,
     typer.Option(
-        "--start", metavar="TIME", parser=parse_time, help="Look only from here on: 90 or 1:30."
+        "--start",
+        metavar="TIME",
+        parser=parse_time,
+        help="Start the window here, in seconds or M:SS (for example 90 or 1:30).",
     ),
 ]
 End = Annotated[
     Fraction | None,
-    typer.Option("--end", metavar="TIME", parser=parse_time, help="Look only before this."),
+    typer.Option(
+        "--end", metavar="TIME", parser=parse_time, help="End the window before this time."
+    ),
 ]
 Coverage = Annotated[
     float | None,
     typer.Option(
         "--coverage",
-        metavar="SHARE",
-        parser=parse_share,
-        help="Share of the budget that adaptive spreads evenly whatever happens. Default: 0.5.",
+        metavar="FRACTION",
+        parser=parse_fraction,
+        help="Spread this fraction of the budget evenly ('adaptive' only). [default: 0.5]",
     ),
 ]
 MinFps = Annotated[
@@ -168,7 +171,7 @@ MinFps = Annotated[
         "--min-fps",
         metavar="RATE",
         parser=parse_rate,
-        help="Frames a second that adaptive takes everywhere, or more.",
+        help="Set the minimum frame rate over the whole video ('adaptive' only).",
     ),
 ]
 MaxFps = Annotated[
@@ -177,21 +180,20 @@ MaxFps = Annotated[
         "--max-fps",
         metavar="RATE",
         parser=parse_rate,
-        help="Most frames a second that adaptive takes anywhere. Default: 5.",
+        help="Set the maximum frame rate at any time ('adaptive' only). [default: 5]",
     ),
 ]
 AnalysisOption = Annotated[
     Analysis,
     typer.Option(
         "--analysis",
-        help="What adaptive looks at: packet sizes only, what they leave in doubt too, or all.",
+        help="Set the analysis depth: packets (no decoding), fast (decode where packets are"
+        " inconclusive), full (every frame).",
     ),
 ]
 CacheOption = Annotated[
     str | None,
-    typer.Option(
-        "--cache", metavar="DIR", help="Keep analyses in this folder, and use those kept before."
-    ),
+    typer.Option("--cache", metavar="DIR", help="Store analyses in this folder and reuse them."),
 ]
 SourceFps = Annotated[
     float | None,
@@ -199,7 +201,7 @@ SourceFps = Annotated[
         "--source-fps",
         metavar="RATE",
         parser=parse_rate,
-        help="Frames a second of a raw stream that carries no times.",
+        help="Set the frame rate of a raw stream that has no timestamps.",
     ),
 ]
 ModelOption = Annotated[
@@ -207,14 +209,14 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         metavar="MODEL",
-        help="Plan for this model: its sizes, tokenizer and default budget.",
+        help="Plan for this model's frame sizes, tokenizer and budget. [default: Seed1.5-VL]",
     ),
 ]
-DecoderOption = Annotated[Decoder, typer.Option(help="What reads the file.")]
-AsJson = Annotated[bool, typer.Option("--json", help="The same as -f json.")]
+DecoderOption = Annotated[Decoder, typer.Option(help="Decode with this library.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, as -f json does.")]
 Output = Annotated[
     str | None,
-    typer.Option("-o", "--output", metavar="FILE", help="Write here instead of stdout."),
+    typer.Option("-o", "--output", metavar="FILE", help="Write to this file instead of stdout."),
 ]
 OutputOrFolder = Annotated[
     str | None,
@@ -222,23 +224,25 @@ OutputOrFolder = Annotated[
         "-o",
         "--output",
         metavar="FILE|DIR",
-        help="Write here instead of stdout; a folder (DIR/) gets one file a video.",
+        help="Write to this file instead of stdout; a folder (DIR/) gets one file per video.",
     ),
 ]
 AnsweringModel = Annotated[
     str,
-    typer.Option("--model", metavar="MODEL", help="Name of a model, or a folder that holds one."),
+    typer.Option(
+        "--model", metavar="MODEL", help="Use this model: a name, or a folder with a checkpoint."
+    ),
 ]
 Think = Annotated[
     bool,
     typer.Option(
         "--think",
-        help="Let the model think first, and show its thought (on stderr, or in the JSON).",
+        help="Let the model reason first; show the reasoning on stderr, or in the JSON.",
     ),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more; show tracebacks.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print details and tracebacks.")]
 
 
 def resolve_rate_preset(
@@ -263,15 +267,15 @@ def resolve_rate_preset(
     return former
 
 
-def chosen_format(given: str | None, *, as_json: bool, default: str = "text") -> str:
-    """The format that ``-f`` and ``--json`` ask for together."""
+def resolve_format(given: str | None, *, as_json: bool, default: str = "text") -> str:
+    """Return the output format that ``-f`` and ``--json`` select together."""
     if as_json and given not in (None, "json"):
-        raise typer.BadParameter(f"--json and -f {given} ask for different formats")
+        raise typer.BadParameter(f"--json and -f {given} select different formats: leave one out")
     return "json" if as_json else given or default
 
 
-def exact_rate(rate: float | None) -> Fraction | None:
-    """A rate as the user meant it: 29.97 is 2997/100, not the nearest binary number."""
+def rate_to_fraction(rate: float | None) -> Fraction | None:
+    """Convert a rate exactly as it was written: 29.97 is 2997/100."""
     return None if rate is None else Fraction(str(rate))
 
 
@@ -283,8 +287,8 @@ class SamplingOptions:
     """The sampling options of one command line; each field is an option of its name.
 
     Raises:
-        typer.BadParameter: if two contradict each other, or the policy does not take one: reported
-            once, and not for every video again.
+        typer.BadParameter: if two contradict each other, or the policy does not support one. The
+            error is reported once, not once per video.
     """
 
     budget_tokens: Budget = None
@@ -310,7 +314,7 @@ class SamplingOptions:
 
     @cached_property
     def config(self) -> SamplingConfig:
-        """The config that these options describe."""
+        """Return the config that these options describe."""
         return make_config(
             policy=self.policy,
             budget_tokens=self.budget_tokens,
@@ -334,8 +338,8 @@ class SamplingOptions:
         """
         return self.config.with_window(start_s=item.start_s, end_s=item.end_s)
 
-    def refuse_outputs(self) -> None:
-        """Refuse, before any work, a folder of analyses that could not be used.
+    def reject_unusable_cache(self) -> None:
+        """Reject an unusable cache folder before any work.
 
         Raises:
             OutputError: ``output.exists`` or ``output.unwritable``.
@@ -343,33 +347,33 @@ class SamplingOptions:
         if self.cache is not None:
             refuse_unwritable(Path(self.cache), is_folder=True)
 
-    def refuse_levels(self, model: str | None, *, talk: Talk) -> None:
-        """Refuse levels that the model does not have, before it is loaded.
+    def reject_unknown_levels(self, model: str | None, *, console: Console) -> None:
+        """Reject levels that the model does not have, before it is loaded.
 
         Args:
             model: its name, or None for the published geometry.
-            talk: the console of the command.
+            console: the console of the command.
 
         Raises:
-            typer.BadParameter: naming the level and those that there are.
-            typer.Exit: if there is no such model.
+            typer.BadParameter: naming the level and the existing ones.
+            typer.Exit: if the model does not exist.
         """
         if self.config.levels_tokens is None:
             return
         from seedvideo.sampler.geometry import SEED
 
-        geometry = SEED if model is None else talk.prices(model).geometry
-        refuse_levels(self.config.levels_tokens, geometry.levels_tokens)
+        geometry = SEED if model is None else console.load_costs(model).geometry
+        reject_unknown_levels(self.config.levels_tokens, geometry.levels_tokens)
 
-    def open(self, video: str, *, progress: "Progress") -> "Video":
-        """Open a video with the options of its reader."""
+    def open(self, video: str, *, progress: "ProgressCallback") -> "Video":
+        """Open a video with the reader options."""
         check_address_space(DECODER_BYTES)
         from seedvideo import api
 
         return api.open(
             video,
             decoder=self.decoder,
-            source_fps=exact_rate(self.source_fps),
+            source_fps=rate_to_fraction(self.source_fps),
             cache=self.cache,
             progress=progress,
         )
@@ -381,15 +385,15 @@ class SamplingOptions:
         return api.plan(clip, model=model, sampling=self.config_for(item))
 
 
-def refuse_levels(asked: Iterable[int], known: Sequence[int]) -> None:
-    """Refuse a level that is not one of those known.
+def reject_unknown_levels(levels: Iterable[int], existing: Sequence[int]) -> None:
+    """Reject a level that is not one of the existing ones.
 
     Raises:
         typer.BadParameter: naming it.
     """
-    for level in asked:
-        if level not in known:
-            listed = ", ".join(map(str, known))
+    for level in levels:
+        if level not in existing:
+            listed = ", ".join(map(str, existing))
             raise typer.BadParameter(f"--levels: a level is {level}, expected one of {listed}")
 
 
@@ -397,7 +401,7 @@ def make_config(**options: Unpack[SamplingOverrides]) -> SamplingConfig:
     """Build a config from the options of a command line.
 
     Raises:
-        typer.BadParameter: if a value is out of range, or the policy does not take an option.
+        typer.BadParameter: if a value is out of range, or the policy does not support an option.
     """
     try:
         return resolve_sampling(**options)
@@ -405,13 +409,15 @@ def make_config(**options: Unpack[SamplingOverrides]) -> SamplingConfig:
         policy = options["policy"]
         names = [name.removesuffix("_tokens") for name in find_unsupported(policy, options)]
         words = ", ".join(f"--{name.replace('_', '-')}" for name in names)
-        raise typer.BadParameter(f"--policy {policy} takes no {words}: {error.hint}") from error
+        raise typer.BadParameter(
+            f"{words} cannot be used with --policy {policy}: {error.hint}"
+        ) from error
     except PlanError as error:
         raise typer.BadParameter(error.message) from error
 
 
 def with_sampling_options(command: Command) -> Command:
-    """Give a command an option for each field in the place of its parameter ``sampling``."""
+    """Replace the parameter ``sampling`` of a command by one option per field."""
     names = [field.name for field in fields(SamplingOptions)]
     types = get_type_hints(SamplingOptions, include_extras=True)
     options = [

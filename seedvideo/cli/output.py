@@ -1,9 +1,7 @@
-"""Where results go: stdout, one file, or a folder with one file a video.
+"""Destinations of results (stdout, one file, or one file per video) and image encoding.
 
-A sink takes finished texts, one a video, and can say before any work that a result could not be
-written. It knows nothing of what is in them.
-
-Pictures as the bytes of files. Imports nothing heavy before a picture is there.
+A sink receives one finished text per video. Destinations are checked before any work, so that no
+result is computed that cannot be written.
 """
 
 import os
@@ -16,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, TypeAlias
 
 import typer
 
-from seedvideo.cli.console import refuse_closed_stdout, write_out
+from seedvideo.cli.console import reject_closed_stdout, write_stdout
 from seedvideo.errors import OutputError
 from seedvideo.utils.files import output_names, refuse_existing, refuse_unwritable, write_file
 from seedvideo.utils.text import printable
@@ -26,8 +24,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-class Sink(Protocol):
-    """Takes the texts of videos one at a time; use it in a ``with`` statement."""
+class OutputSink(Protocol):
+    """Destination of one text per video; use it in a ``with`` statement."""
 
     def __enter__(self) -> Self: ...
 
@@ -41,80 +39,82 @@ class Sink(Protocol):
     def check(self, index: int) -> None:
         """Raise `OutputError` if the result of this video could not be written."""
 
-    def put(self, index: int, text: str) -> None:
-        """Take the result of a video."""
+    def write(self, index: int, text: str) -> None:
+        """Write the result of a video."""
 
-    def put_failed(self, index: int, text: str) -> None:
-        """Take what stands in the place of a result; an empty text is left out."""
+    def write_failed(self, index: int, text: str) -> None:
+        """Write the text of a failed video; an empty text is omitted."""
 
 
 def open_sink(
     output: str | None,
     *,
-    form: str,
+    format_name: str,
     extension: str,
-    between: str | None,
+    separator: str | None,
     sources: Sequence[str],
     overwrite: bool,
-) -> Sink:
-    """The sink that ``-o`` asks for.
+) -> OutputSink:
+    """Open the destination that ``-o`` selects.
 
-    A folder is one that exists, ends in a slash, or is needed because the format holds one video a
-    file and there are several.
+    The destination is a folder if it exists as one, ends in a slash, or is needed because the
+    format has one video per file and there are several.
 
     Args:
-        output: the word after ``-o``, if it was given.
-        form: name of the format.
-        extension: of a file in that format, with the dot.
-        between: what stands between two videos in one file; None if a file holds one video only.
-        sources: the videos, one a result.
-        overwrite: whether files that exist may be replaced.
+        output: value of ``-o``; None if it was not given.
+        format_name: name of the format.
+        extension: file extension of the format, with the dot.
+        separator: text between two videos in one file; None if a file holds one video only.
+        sources: names of the videos, one per result.
+        overwrite: replace existing files.
 
     Raises:
-        OutputError: ``output.exists`` if the one file is there already, or the folder is a file;
+        OutputError: ``output.exists`` if the file exists already, or the folder is a file;
             ``output.is_input`` if writing would replace a video; ``output.unwritable`` if the
             result goes to stdout, which is closed, or to a folder that is missing or cannot be
             written.
         typer.BadParameter: if several videos cannot share one output in this format.
     """
-    crowded = between is None and len(sources) > 1
+    crowded = separator is None and len(sources) > 1
     if output == "":
-        raise typer.BadParameter("-o is given an empty name")
+        raise typer.BadParameter("-o has an empty name: give a file, a folder or -")
     if output is None or output == "-":
         if crowded:
-            raise typer.BadParameter(f"-f {form} makes one file a video: name a folder with -o")
-        refuse_closed_stdout()
-        return _Stream(between or "")
+            raise typer.BadParameter(
+                f"-f {format_name} writes one file per video: name a folder with -o"
+            )
+        reject_closed_stdout()
+        return _StdoutSink(separator or "")
     if ends_in_slash(output) or crowded or os.path.isdir(output):
-        return _Folder(Path(output), sources, extension=extension, overwrite=overwrite)
-    refuse_inputs([Path(output)], sources)
-    return _File(Path(output), between or "", overwrite=overwrite)
+        return _FolderSink(Path(output), sources, extension=extension, overwrite=overwrite)
+    reject_inputs([Path(output)], sources)
+    return _FileSink(Path(output), separator or "", overwrite=overwrite)
 
 
-def open_result(output: str | None, *, overwrite: bool) -> Sink:
-    """The sink of a command that has one result for all: stdout or the file after ``-o``.
+def open_result(output: str | None, *, overwrite: bool) -> OutputSink:
+    """Open the destination of a command with a single result: stdout or the file of ``-o``.
 
-    An empty result is a result too: the file is written, unless an error ends the work.
+    The file is written even if the result is empty, unless an error ends the work.
 
     Raises:
         OutputError: as `open_sink` does.
         typer.BadParameter: if the name is empty.
     """
     if output == "":
-        raise typer.BadParameter("-o is given an empty name")
+        raise typer.BadParameter("-o has an empty name: give a file, a folder or -")
     if output is None or output == "-":
-        refuse_closed_stdout()
-        return _Stream("")
-    return _File(Path(output), "", overwrite=overwrite, writes_empty=True)
+        reject_closed_stdout()
+        return _StdoutSink("")
+    return _FileSink(Path(output), "", overwrite=overwrite, writes_empty=True)
 
 
 def ends_in_slash(output: str) -> bool:
-    """Whether a word after ``-o`` names a folder even where there is none yet."""
+    """Return whether a value of ``-o`` names a folder, existing or not."""
     return output.endswith(tuple(filter(None, (os.sep, os.altsep))))
 
 
-def refuse_inputs(paths: Iterable[Path], sources: Iterable[str]) -> None:
-    """Refuse an output that would replace a video, links followed.
+def reject_inputs(paths: Iterable[Path], sources: Iterable[str]) -> None:
+    """Reject an output that would replace a video; links are followed.
 
     Raises:
         OutputError: ``output.is_input``.
@@ -130,7 +130,7 @@ def refuse_inputs(paths: Iterable[Path], sources: Iterable[str]) -> None:
 
 
 def _identity(path: str | Path) -> tuple[int, int] | None:
-    """What two names of one file share; None where there is no file."""
+    """Return device and inode of a file; None if it does not exist."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):
@@ -138,8 +138,8 @@ def _identity(path: str | Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-class _Plain:
-    """A sink that neither opens nor refuses anything."""
+class _NullSink:
+    """A sink that discards all texts, for work that writes its own files."""
 
     def __enter__(self) -> Self:
         return self
@@ -153,51 +153,51 @@ class _Plain:
         pass
 
     def check(self, index: int) -> None:
-        """Every result can be taken."""
+        """Accept every result."""
 
-    def put(self, index: int, text: str) -> None:
-        """Drop the text."""
+    def write(self, index: int, text: str) -> None:
+        """Discard the text."""
 
-    def put_failed(self, index: int, text: str) -> None:
-        """Treat it as a result."""
-        self.put(index, text)
-
-
-NOWHERE: Final[Sink] = _Plain()
-"""For work that writes its own files."""
+    def write_failed(self, index: int, text: str) -> None:
+        """Write it as a result."""
+        self.write(index, text)
 
 
-class _Joined(_Plain):
-    """Texts one after another, with what the format wants between them."""
+NULL_SINK: Final[OutputSink] = _NullSink()
+"""Destination of commands that write their own files."""
 
-    def __init__(self, between: str) -> None:
-        self._between = between
+
+class _ConcatenatingSink(_NullSink):
+    """A sink that concatenates texts with the separator of the format."""
+
+    def __init__(self, separator: str) -> None:
+        self._separator = separator
         self._empty = True
 
-    def joined(self, text: str) -> str:
-        """The text to append for this one."""
+    def _join(self, text: str) -> str:
+        """Return the text with a separator in front, if it is not the first."""
         if not text:
             return ""
-        joined = text if self._empty else self._between + text
+        joined = text if self._empty else self._separator + text
         self._empty = False
         return joined
 
 
-class _Stream(_Joined):
-    """stdout: each result is out as soon as it is there."""
+class _StdoutSink(_ConcatenatingSink):
+    """stdout: each result is written at once."""
 
-    def put(self, index: int, text: str) -> None:
+    def write(self, index: int, text: str) -> None:
         """Write it."""
-        write_out(self.joined(text))
+        write_stdout(self._join(text))
 
 
-class _File(_Joined):
-    """One file for all: it appears when the work ends, with every result that was finished."""
+class _FileSink(_ConcatenatingSink):
+    """One file for all videos, written when the work ends, with every finished result."""
 
     def __init__(
-        self, path: Path, between: str, *, overwrite: bool, writes_empty: bool = False
+        self, path: Path, separator: str, *, overwrite: bool, writes_empty: bool = False
     ) -> None:
-        super().__init__(between)
+        super().__init__(separator)
         self._path = path
         self._overwrite = overwrite
         self._writes_empty = writes_empty
@@ -211,82 +211,82 @@ class _File(_Joined):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Also after Ctrl-C: what was finished is worth keeping. Nothing finished leaves no file.
+        # Also after Ctrl-C: finished results are kept. Without any, no file is written.
         data = "".join(self._parts).encode("utf-8", "backslashreplace")
         if data or (self._writes_empty and error is None):
             write_file(self._path, data, overwrite=self._overwrite)
 
-    def put(self, index: int, text: str) -> None:
-        """Keep it for the end."""
-        self._parts.append(self.joined(text))
+    def write(self, index: int, text: str) -> None:
+        """Keep the text until the end."""
+        self._parts.append(self._join(text))
 
 
-class _Folder(_Plain):
-    """One file a video, written when the video is done; a failed one leaves none."""
+class _FolderSink(_NullSink):
+    """One file per video, written when the video is done; a failed one has none."""
 
     def __init__(
         self, folder: Path, sources: Sequence[str], *, extension: str, overwrite: bool
     ) -> None:
         refuse_unwritable(folder, is_folder=True)
         self._paths = [folder / name for name in output_names(sources, extension=extension)]
-        refuse_inputs(self._paths, sources)
+        reject_inputs(self._paths, sources)
         self._overwrite = overwrite
 
     def check(self, index: int) -> None:
-        """Refuse a file that is there already."""
+        """Reject an existing file."""
         refuse_existing(self._paths[index], overwrite=self._overwrite)
 
-    def put(self, index: int, text: str) -> None:
+    def write(self, index: int, text: str) -> None:
         """Write its file."""
         data = text.encode("utf-8", "backslashreplace")
         write_file(self._paths[index], data, overwrite=self._overwrite)
 
-    def put_failed(self, index: int, text: str) -> None:
-        """Leave no file."""
+    def write_failed(self, index: int, text: str) -> None:
+        """Write no file."""
 
 
 ImageFormat: TypeAlias = Literal["png", "jpeg", "webp"]
 
 DEFAULT_QUALITY: Final = 90
-"""Of JPEG and WebP, from 1 to 100: text in frames stays free of visible blocks."""
+"""Quality of JPEG and WebP, from 1 to 100: text in frames shows no visible blocks."""
 
 SUFFIXES: Final[dict[ImageFormat, str]] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
 
 @dataclass(frozen=True)
-class Encoding:
-    """How a picture becomes a file.
+class ImageEncoding:
+    """Format and quality of an image file.
 
     Args:
-        form: the format.
-        quality: of JPEG and WebP, from 1 to 100; PNG is exact and has none.
+        format_name: image format.
+        quality: quality of JPEG and WebP, from 1 to 100; unused for PNG, which is lossless.
     """
 
-    form: ImageFormat = "png"
+    format_name: ImageFormat = "png"
     quality: int = DEFAULT_QUALITY
 
     @property
     def suffix(self) -> str:
-        """Of a file name, with the dot."""
-        return SUFFIXES[self.form]
+        """Return the file extension, with the dot."""
+        return SUFFIXES[self.format_name]
 
     @property
     def options(self) -> dict[str, Any]:
-        """What Pillow's ``save`` takes."""
-        if self.form == "png":
+        """Return the keyword arguments of Pillow's ``save``."""
+        if self.format_name == "png":
             # A third of the default's time, files up to a fourth larger: benchmarks/pictures.py.
-            # Looking for runs only is as fast, but makes drawn pictures 15 times as large.
+            # Run-length matching alone is as fast, but makes drawn images 15 times as large.
             return {"compress_level": 1}
         return {"quality": self.quality}
 
 
-PNG: Final = Encoding()
+PNG: Final = ImageEncoding()
 
 
-def encoded(pixels: "npt.NDArray[np.uint8]", encoding: Encoding) -> bytes:
-    """A picture ``(height_px, width_px, 3)`` as the bytes of a file."""
+def encode_image(pixels: "npt.NDArray[np.uint8]", encoding: ImageEncoding) -> bytes:
+    """Encode RGB pixels ``(height_px, width_px, 3)`` as an image file."""
     from PIL import Image
 
     data = BytesIO()
-    Image.fromarray(pixels).save(data, format=encoding.form.upper(), **encoding.options)
+    Image.fromarray(pixels).save(data, format=encoding.format_name.upper(), **encoding.options)
     return data.getvalue()

@@ -1,8 +1,7 @@
-"""``seedvideo frames``: the planned frames as pictures, to look at what a model would see.
+"""Commands ``seedvideo plan``, ``frames`` and ``shots``, which need no model.
 
-``seedvideo plan``: which frames would be shown and what they cost, before anything is spent.
-
-``seedvideo shots``: where one shot ends and the next begins.
+``plan`` shows the selected frames and their token costs, ``frames`` writes them as images, and
+``shots`` lists the shots of a video.
 """
 
 import json
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import typer
 
 from seedvideo.batch.inputs import Item
-from seedvideo.cli.console import COULD_NOT_START, Talk
+from seedvideo.cli.console import COULD_NOT_START, Console
 from seedvideo.cli.options import (
     AsJson,
     CacheOption,
@@ -26,21 +25,21 @@ from seedvideo.cli.options import (
     SamplingOptions,
     SourceFps,
     Verbose,
-    chosen_format,
-    exact_rate,
+    rate_to_fraction,
+    resolve_format,
     with_sampling_options,
 )
 from seedvideo.cli.output import (
     DEFAULT_QUALITY,
     PNG,
-    Encoding,
+    ImageEncoding,
     ImageFormat,
-    encoded,
+    encode_image,
     ends_in_slash,
     open_sink,
-    refuse_inputs,
+    reject_inputs,
 )
-from seedvideo.cli.sources import Row, Videos, name_of, read_rows, run_each
+from seedvideo.cli.sources import Row, Videos, read_rows, row_name, run_each
 from seedvideo.errors import OutputError
 from seedvideo.utils.files import (
     make_folder,
@@ -55,11 +54,11 @@ if TYPE_CHECKING:
     from seedvideo.media.types import Frame
     from seedvideo.sampler.types import PlannedFrame
 
-_SHEET: Final = "contact_sheet.png"
+_CONTACT_SHEET: Final = "contact_sheet.png"
 _PLOT: Final = "plan.png"
 _PLAN: Final = "plan.json"
 _LIST: Final = "frames.json"
-_OURS: Final = re.compile(
+_OUTPUT_NAMES: Final = re.compile(
     r"\d{4,}_\d+\.\d{3}s\.(png|jpg|webp)|contact_sheet\.png|plan\.png|plan\.json|frames\.json"
 )
 
@@ -73,13 +72,13 @@ def frames(
             "-o",
             "--output",
             metavar="DIR",
-            help="Folder for the pictures; of several videos each gets its own in there.",
+            help="Write to this folder; of several videos, each to a subfolder of it.",
         ),
     ],
     sampling: SamplingOptions,
     model: ModelOption = None,
     image_format: Annotated[
-        ImageFormat, typer.Option("--image-format", help="Format of the frames' pictures.")
+        ImageFormat, typer.Option("--image-format", help="Select the image format of the frames.")
     ] = "png",
     image_quality: Annotated[
         int | None,
@@ -88,88 +87,90 @@ def frames(
             metavar="1-100",
             min=1,
             max=100,
-            help=f"Quality of jpeg and webp. Default: {DEFAULT_QUALITY}.",
+            help=f"Set the quality of jpeg and webp. [default: {DEFAULT_QUALITY}]",
         ),
     ] = None,
     no_sheets: Annotated[
         bool,
-        typer.Option("--no-sheets", help=f"Write neither {_SHEET} nor {_PLOT}."),
+        typer.Option("--no-sheets", help=f"Do not write {_CONTACT_SHEET} and {_PLOT}."),
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the pictures of an earlier run.")
+        bool, typer.Option("--overwrite", help="Replace the files of an earlier run.")
     ] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write the frames that a model would see, sized as it sees them.
+    """Write the frames that a model would see, at the sizes it sees.
 
-    The folder gets a picture a frame, named by its place and its time (0003_12.500s.png), a
-    frames.json that lists them, a contact_sheet.png and the plan.json; an adaptive plan also a
-    plan.png over time. Of several videos, or one from a folder, glob or list, each gets DIR/NAME/.
+    The folder gets one image per frame, named by number and time (0003_12.500s.png), frames.json
+    with their list, contact_sheet.png and plan.json, and for 'adaptive' the plot plan.png. Several
+    videos, or those of a folder, glob or list, get a folder DIR/NAME/ each.
     """
-    talk = Talk(quiet=quiet, verbose=verbose)
+    console = Console(quiet=quiet, verbose=verbose)
     if image_format == "png" and image_quality is not None:
-        raise typer.BadParameter("--image-quality is for jpeg and webp: png is exact")
-    encoding = Encoding(image_format, image_quality or DEFAULT_QUALITY)
-    rows = read_rows(videos, talk=talk)
-    whole = Path(output)
-    with talk.guarded(COULD_NOT_START):
-        sampling.refuse_outputs()
-        refuse_unwritable(whole, is_folder=True)
-        folders = folders_of(whole, rows, videos)
+        raise typer.BadParameter(
+            "--image-quality cannot be used with --image-format png, which is lossless"
+        )
+    encoding = ImageEncoding(image_format, image_quality or DEFAULT_QUALITY)
+    rows = read_rows(videos, console=console)
+    root = Path(output)
+    with console.exit_on_error(COULD_NOT_START):
+        sampling.reject_unusable_cache()
+        refuse_unwritable(root, is_folder=True)
+        folders = assign_folders(root, rows, videos)
         for folder in folders:
-            refuse_used(folder, overwrite=overwrite)
-            refuse_inputs(pictures_in(folder), [name_of(row) for row in rows])
-    sampling.refuse_levels(model, talk=talk)
-    prices = None if model is None else talk.prices(model)
+            reject_nonempty(folder, overwrite=overwrite)
+            reject_inputs(find_pictures(folder), [row_name(row) for row in rows])
+    sampling.reject_unknown_levels(model, console=console)
+    costs = None if model is None else console.load_costs(model)
 
     def work(index: int, item: Item) -> str:
         folder = folders[index]
         written: list[dict[str, Any]] = []
-        shown: list[Frame] = []
-        with sampling.open(item.source, progress=talk.looked) as clip:
-            made = sampling.plan(clip, item, model=prices)
-            make_folder(whole)
+        decoded: list[Frame] = []
+        with sampling.open(item.source, progress=console.update_progress) as clip:
+            made = sampling.plan(clip, item, model=costs)
+            make_folder(root)
             make_folder(folder)
             remove_pictures(folder)
             for number, (planned, frame) in enumerate(clip.frames(made), start=1):
                 name = f"{number:04d}_{float(frame.pts):.3f}s{encoding.suffix}"
-                write_file(folder / name, encoded(frame.pixels, encoding))
-                written.append(_entry(name, planned, frame))
+                write_file(folder / name, encode_image(frame.pixels, encoding))
+                written.append(_frame_entry(name, planned, frame))
                 if not no_sheets:
-                    shown.append(frame)
+                    decoded.append(frame)
             if made.decision is not None and not no_sheets:
                 from seedvideo.sampler.visualize import plot as draw_plan
 
                 picture = draw_plan(made, clip.analysis(sampling.analysis))
-                write_file(folder / _PLOT, encoded(picture, PNG))
+                write_file(folder / _PLOT, encode_image(picture, PNG))
         if not no_sheets:
             from seedvideo.sampler.contact_sheet import contact_sheet
 
-            write_file(folder / _SHEET, encoded(contact_sheet(shown, made), PNG))
+            write_file(folder / _CONTACT_SHEET, encode_image(contact_sheet(decoded, made), PNG))
         listed = {"schema_version": 1, "source": item.source, "frames": written}
         _write_json(folder / _LIST, listed)
         _write_json(folder / _PLAN, made.to_json())
-        sheet = "" if no_sheets else f" and {_SHEET}"
-        talk.note(f"{len(written)} frames{sheet} in {folder}")
+        sheet = "" if no_sheets else f" and {_CONTACT_SHEET}"
+        console.info(f"{len(written)} frames{sheet} in {folder}")
         return ""
 
-    run_each(talk, rows, work)
+    run_each(console, rows, work)
 
 
-def folders_of(whole: Path, rows: Sequence[Row], words: Sequence[str]) -> list[Path]:
-    """The folder of each video: the whole one for a single file, else one named after it.
+def assign_folders(root: Path, rows: Sequence[Row], words: Sequence[str]) -> list[Path]:
+    """Return the folder of each video: ``root`` for a single file, else a subfolder with its name.
 
-    What the words are decides, not how many videos they name: a folder with one video today may
-    hold two tomorrow.
+    The kind of argument decides, not the number of videos: a folder with one video today may have
+    two tomorrow.
     """
-    names = [name_of(row) for row in rows]
+    names = [row_name(row) for row in rows]
     if len(names) == 1 and names == list(words):
-        return [whole]
-    return [whole / name for name in output_names(names, extension="")]
+        return [root]
+    return [root / name for name in output_names(names, extension="")]
 
 
-def _entry(name: str, planned: "PlannedFrame", frame: "Frame") -> dict[str, Any]:
+def _frame_entry(name: str, planned: "PlannedFrame", frame: "Frame") -> dict[str, Any]:
     from seedvideo.sampler.serialization import exact
     from seedvideo.utils.timecode import seconds
 
@@ -189,47 +190,53 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
     write_file(path, f"{text}\n".encode("ascii"))
 
 
-def refuse_used(folder: Path, *, overwrite: bool) -> None:
-    """Say early that the pictures have no place.
+def reject_nonempty(folder: Path, *, overwrite: bool) -> None:
+    """Reject an unusable output folder before any work.
 
     Raises:
-        OutputError: ``output.exists`` if the name is a file's, or the folder holds anything and may
-            not be overwritten; ``output.unwritable`` if it cannot be looked into.
+        OutputError: ``output.exists`` if the path is a file, or the folder is not empty and may not
+            be overwritten; ``output.unwritable`` if it cannot be read.
     """
-    shown = printable(str(folder))
+    display_name = printable(str(folder))
     if os.path.lexists(folder) and not os.path.isdir(folder):
-        raise OutputError("output.exists", f"{shown} is not a folder")
+        raise OutputError("output.exists", f"{display_name} is not a folder")
     try:
         is_used = os.path.isdir(folder) and any(folder.iterdir())
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise OutputError("output.unwritable", f"{shown} cannot be used: {reason}") from error
+        raise OutputError(
+            "output.unwritable", f"{display_name} cannot be used: {reason}"
+        ) from error
     if is_used and not overwrite:
         raise OutputError(
             "output.exists",
-            f"{shown} is not empty",
-            hint="choose another folder, or replace earlier pictures with --overwrite",
+            f"{display_name} is not empty",
+            hint="choose another folder, or replace the files of an earlier run with --overwrite",
         )
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """The files of an earlier run, known by their names."""
+def find_pictures(folder: Path) -> list[Path]:
+    """Return the files of an earlier run, recognised by their names."""
     if not folder.is_dir():
         return []
-    return [path for path in folder.iterdir() if _OURS.fullmatch(path.name) and not path.is_dir()]
+    return [
+        path
+        for path in folder.iterdir()
+        if _OUTPUT_NAMES.fullmatch(path.name) and not path.is_dir()
+    ]
 
 
 def remove_pictures(folder: Path) -> None:
-    """Take away an earlier run's files and no others.
+    """Remove the files of an earlier run and no others.
 
-    Old pictures beside new ones would tell a wrong story.
+    Otherwise images of two plans would be mixed.
     """
-    for path in pictures_in(folder):
+    for path in find_pictures(folder):
         path.unlink()
 
 
 _EXTENSIONS: Final = {"text": ".txt", "json": ".json"}
-_BETWEEN: Final = {"text": "\n", "json": ""}
+_SEPARATORS: Final = {"text": "\n", "json": ""}
 
 
 @with_sampling_options
@@ -239,19 +246,19 @@ def plan(
     model: ModelOption = None,
     output_format: Annotated[
         Literal["text", "json"] | None,
-        typer.Option("-f", "--format", help="What is written. Default: text."),
+        typer.Option("-f", "--format", help="Select the output format. [default: text]"),
     ] = None,
     as_json: AsJson = False,
     explain: Annotated[
-        bool, typer.Option("--explain", help="List every frame and why it was taken.")
+        bool, typer.Option("--explain", help="List every frame with the reason for it.")
     ] = False,
     plot: Annotated[
         str | None,
         typer.Option(
             "--plot",
             metavar="FILE|DIR",
-            help="Also draw what happens and what is shown over time, as a PNG picture; in a folder"
-            " (DIR/) one a video.",
+            help="Also plot the analysis and the frames over time as PNG; a folder (DIR/) gets one"
+            " file per video.",
         ),
     ] = None,
     output: OutputOrFolder = None,
@@ -259,53 +266,53 @@ def plan(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Show which frames a model would see, at which sizes, for how many tokens.
+    """Show which frames a model would see, with their sizes and tokens.
 
-    Without --model it plans for the published Seed1.5-VL: 81,920 tokens. As JSON there is a line a
-    video; a video that fails has none.
+    Without --model the plan is for the published Seed1.5-VL: 81,920 tokens. JSON output has one
+    line per video; a failed video has none.
     """
-    talk = Talk(quiet=quiet, verbose=verbose)
-    form = chosen_format(output_format, as_json=as_json)
-    rows = read_rows(videos, talk=talk)
-    sources = [name_of(row) for row in rows]
-    with talk.guarded(COULD_NOT_START):
-        sampling.refuse_outputs()
-        plots = None if plot is None else _plot_paths(plot, sources, overwrite=overwrite)
+    console = Console(quiet=quiet, verbose=verbose)
+    format_name = resolve_format(output_format, as_json=as_json)
+    rows = read_rows(videos, console=console)
+    sources = [row_name(row) for row in rows]
+    with console.exit_on_error(COULD_NOT_START):
+        sampling.reject_unusable_cache()
+        plots = None if plot is None else _assign_plots(plot, sources, overwrite=overwrite)
         sink = open_sink(
             output,
-            form=form,
-            extension=_EXTENSIONS[form],
-            between=_BETWEEN[form],
+            format_name=format_name,
+            extension=_EXTENSIONS[format_name],
+            separator=_SEPARATORS[format_name],
             sources=sources,
             overwrite=overwrite,
         )
-    sampling.refuse_levels(model, talk=talk)
-    prices = None if model is None else talk.prices(model)
+    sampling.reject_unknown_levels(model, console=console)
+    costs = None if model is None else console.load_costs(model)
 
     def work(index: int, item: Item) -> str:
-        with sampling.open(item.source, progress=talk.looked) as clip:
-            made = sampling.plan(clip, item, model=prices)
+        with sampling.open(item.source, progress=console.update_progress) as clip:
+            made = sampling.plan(clip, item, model=costs)
             if plots is not None:
                 from seedvideo.sampler.visualize import plot as draw_plan
 
-                # Drawn for any policy: what an even plan misses is worth seeing too.
+                # Drawn for every policy: it also shows what a uniform plan misses.
                 picture = draw_plan(made, clip.analysis(sampling.analysis))
-                write_file(plots[index], encoded(picture, PNG), overwrite=overwrite)
-        if form == "json":
+                write_file(plots[index], encode_image(picture, PNG), overwrite=overwrite)
+        if format_name == "json":
             text = json.dumps(made.to_json(), ensure_ascii=True, allow_nan=False)
         else:
             text = printable_lines(made.explain() if explain else made.summary())
         return f"{text}\n"
 
-    run_each(talk, rows, work, sink=sink)
+    run_each(console, rows, work, sink=sink)
 
 
-def _plot_paths(plot: str, sources: list[str], *, overwrite: bool) -> list[Path]:
-    """A file a video: the one that is named, or in a folder each under the video's name.
+def _assign_plots(plot: str, sources: list[str], *, overwrite: bool) -> list[Path]:
+    """Return the plot file of each video: the given file, or one per video in a folder.
 
     Raises:
-        typer.BadParameter: if one file is named for several videos.
-        OutputError: as `refuse_existing`, `refuse_unwritable` and `refuse_inputs` do.
+        typer.BadParameter: if a single file is given for several videos.
+        OutputError: as `refuse_existing`, `refuse_unwritable` and `reject_inputs` do.
     """
     path = Path(plot)
     if ends_in_slash(plot) or path.is_dir():
@@ -315,14 +322,16 @@ def _plot_paths(plot: str, sources: list[str], *, overwrite: bool) -> list[Path]
         refuse_unwritable(path)
         paths = [path]
     else:
-        raise typer.BadParameter(f"--plot makes one file a video: name a folder{os.sep}")
-    refuse_inputs(paths, sources)
+        raise typer.BadParameter(
+            f"--plot writes one file per video: name a folder with a {os.sep} at the end"
+        )
+    reject_inputs(paths, sources)
     for each in paths:
         refuse_existing(each, overwrite=overwrite)
     return paths
 
 
-_BETWEEN_SHOTS: Final = {"text": "\n", "json": "", "csv": None}
+_SHOT_SEPARATORS: Final = {"text": "\n", "json": "", "csv": None}
 
 
 def shots(
@@ -330,15 +339,15 @@ def shots(
     analysis: Annotated[
         Literal["packets", "fast", "full"],
         typer.Option(
-            help="packets: guess from sizes in the index. fast: look where sizes leave doubt or"
-            " stand out. full: look at every frame."
+            help="Set the analysis depth: packets (no decoding), fast (decode where packets are"
+            " inconclusive or stand out), full (every frame)."
         ),
     ] = "fast",
     cache: CacheOption = None,
     source_fps: SourceFps = None,
     output_format: Annotated[
         Literal["text", "json", "csv"] | None,
-        typer.Option("-f", "--format", help="What is written. Default: text."),
+        typer.Option("-f", "--format", help="Select the output format. [default: text]"),
     ] = None,
     as_json: AsJson = False,
     output: OutputOrFolder = None,
@@ -346,23 +355,23 @@ def shots(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Show the shots of videos, with true times.
+    """Show the shots of videos, with exact timestamps.
 
-    With --analysis full the cuts are those of PySceneDetect's adaptive detector. The CSV is its
-    scene list, one file a video.
+    With --analysis full the cuts are those of PySceneDetect's adaptive detector. CSV output is its
+    scene list, one file per video.
     """
-    talk = Talk(quiet=quiet, verbose=verbose)
-    form = chosen_format(output_format, as_json=as_json)
-    rows = read_rows(videos, talk=talk)
-    with talk.guarded(COULD_NOT_START):
+    console = Console(quiet=quiet, verbose=verbose)
+    format_name = resolve_format(output_format, as_json=as_json)
+    rows = read_rows(videos, console=console)
+    with console.exit_on_error(COULD_NOT_START):
         if cache is not None:
             refuse_unwritable(Path(cache), is_folder=True)
         sink = open_sink(
             output,
-            form=form,
-            extension=".txt" if form == "text" else f".{form}",
-            between=_BETWEEN_SHOTS[form],
-            sources=[name_of(row) for row in rows],
+            format_name=format_name,
+            extension=".txt" if format_name == "text" else f".{format_name}",
+            separator=_SHOT_SEPARATORS[format_name],
+            sources=[row_name(row) for row in rows],
             overwrite=overwrite,
         )
 
@@ -372,17 +381,19 @@ def shots(
         from seedvideo.writers import render_shots_csv, render_shots_json, render_shots_text
 
         if item.start_s is not None or item.end_s is not None:
-            talk.note(
-                f"{printable(item.id)}: shots are those of the whole video, not of the window"
+            console.info(
+                f"{printable(item.id)}: shots are listed for the complete video, not for the window"
             )
-        rate = exact_rate(source_fps)
-        with api.open(item.source, source_fps=rate, cache=cache, progress=talk.looked) as clip:
+        rate = rate_to_fraction(source_fps)
+        with api.open(
+            item.source, source_fps=rate, cache=cache, progress=console.update_progress
+        ) as clip:
             listed = api.shots(clip, analysis=analysis)
         for note in listed.notes:
-            (talk.note if note == CACHE_DAMAGED else talk.detail)(note)
+            (console.info if note == CACHE_DAMAGED else console.debug)(note)
         render = {"text": render_shots_text, "json": render_shots_json, "csv": render_shots_csv}[
-            form
+            format_name
         ]
         return render(listed)
 
-    run_each(talk, rows, work, sink=sink)
+    run_each(console, rows, work, sink=sink)

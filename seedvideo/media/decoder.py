@@ -132,7 +132,7 @@ def is_too_damaged(damaged_packets: int, planned_packets: int, limits: Limits) -
     """
     return (
         planned_packets >= _MIN_PACKETS_FOR_FRACTION
-        and damaged_packets > limits.max_error_share * planned_packets
+        and damaged_packets > limits.max_error_fraction * planned_packets
     )
 
 

@@ -397,7 +397,7 @@ class GopDecoder:
             check_size(stream.codec_context.width, stream.codec_context.height, self._spec)
             stats.damaged_packets += 1
             stats.errors_in_a_row += 1
-            is_hopeless = stats.errors_in_a_row > limits.max_errors_in_a_row
+            is_hopeless = stats.errors_in_a_row > limits.max_consecutive_errors
             if is_hopeless or is_too_damaged(stats.damaged_packets, stats.planned_packets, limits):
                 display_name = self._spec.display_name
                 raise too_damaged_error(

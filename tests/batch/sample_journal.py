@@ -6,7 +6,7 @@ from seedvideo.batch.fingerprint import Content
 from seedvideo.batch.inputs import BadRow, Item
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
-from seedvideo.records import Event, Record, Warned
+from seedvideo.records import Event, NoticeRecord, Record
 from tests.sample_records import answer_record, done_record, grounding_record
 
 CONTENT = Content(size=10, mtime_ns=1_000, sha256="b" * 64)
@@ -69,7 +69,9 @@ def record_for(task: str, source: str, text: str) -> Record:
         )
         made = done_record(text=text, events=events)
     assert made.media is not None
-    media = made.media.model_copy(update={"warnings": (Warned(code="media.vfr", message=text),)})
+    media = made.media.model_copy(
+        update={"warnings": (NoticeRecord(code="media.vfr", message=text),)}
+    )
     return made.model_copy(update={"source": source, "media": media})
 
 

@@ -82,7 +82,7 @@ def test_each_failure_is_printed_once(tmp_path: Path, made: Make) -> None:
     assert code == 1
     assert err.count("[batch.row_invalid]") == err.count("[internal.error]") == 1
     assert f"failed: {path} line 2: path is not a text [batch.row_invalid]\n" in err
-    assert f"which: seedvideo batch status {out} --failed\n" in err
+    assert f"list them with: seedvideo batch status {out} --failed\n" in err
     # Known from then on: the next run counts it, and prints only what is new.
     with path.open("a") as file:
         file.write('{"path": 4}\n')
@@ -184,7 +184,7 @@ def test_a_stop_finishes_what_runs(tmp_path: Path, made: Make, number: signal.Si
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "stopped; go on with: seedvideo batch run -o" in err
+    assert "stopped; resume with: seedvideo batch run -o" in err
     assert are_gone(children)
     reported = [each["id"] for each in [*seen, *events(err)] if each.get("state") == "done"]
     with Journal.open(tmp_path / "out", write=True) as journal:
@@ -208,7 +208,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, made: Make) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "go on with" in err
+    assert "resume with" in err
     assert are_gone(children)
 
 
@@ -356,7 +356,7 @@ def test_other_settings_than_before_are_told(tmp_path: Path, made: Make) -> None
     assert finish(tmp_path, "-o", tmp_path / "out", "--budget", "400")[0] == 0
     assert "other settings" not in finish("-o", tmp_path / "out")[2]
     _, _, err = finish(tmp_path, "-o", tmp_path / "out")
-    assert "other settings than in the run before: budget_tokens;" in err
+    assert "settings changed since the last run: budget_tokens;" in err
 
 
 @exhaustive
@@ -376,7 +376,7 @@ def test_a_limit_tries_the_first_clips_and_the_rest_comes_later(tmp_path: Path, 
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     code, _, err = finish(path, "-o", out, "--limit", "2", "--workers", "3")
     assert code == 1  # the row that is none
-    assert f"1 clip is left for: seedvideo batch run -o {out}" in err
+    assert f"1 clip left; resume with: seedvideo batch run -o {out}" in err
     first = verdicts(out)
     states = [(Path(name).name, told[0]) for name, told in first.items()]
     assert states[1:] == [("c-red.mp4", "done"), ("a-red.mp4", "done"), ("b-two.mp4", "pending")]

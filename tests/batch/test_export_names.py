@@ -93,7 +93,7 @@ def test_parquet_is_not_for_a_terminal(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     result = run("batch", "export", job, "-f", "parquet")
     assert (result.code, result.out) == (2, "")
-    assert "not for a terminal" in result.err
+    assert "cannot be written to a terminal" in result.err
 
 
 @pytest.mark.parametrize("form", ["srt", "vtt"])
@@ -107,4 +107,4 @@ def test_subtitles_of_one_clip_alone_go_to_stdout(
     one = captioned(tmp_path / "one", items, 1)
     result = run("batch", "export", one, "-f", form)
     assert result.code == 0
-    assert result.out.count(" --> ") == 2 and "1 is not done and left out" in result.err
+    assert result.out.count(" --> ") == 2 and "1 is not done and not exported" in result.err

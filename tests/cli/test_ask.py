@@ -78,10 +78,10 @@ def test_json_is_the_whole_record_on_one_line(run: Run, clips: Path) -> None:
 def test_a_thought_is_shown_only_when_asked_for(run: Run, clips: Path) -> None:
     words = ("ask", clips / "red.mp4", "Which?", "--options", "red,blue")
     assert run(*words).err == ""
-    assert run(*words, "--think").err == "thought: I see red.\n"
+    assert run(*words, "--think").err == "reasoning: I see red.\n"
     assert run(*words, "--think").out == run(*words).out
     assert run(*words, "--think", "-q").err == ""
-    assert run("ground", clips / "red.mp4", "red", "--think").err == "thought: I see red.\n"
+    assert run("ground", clips / "red.mp4", "red", "--think").err == "reasoning: I see red.\n"
 
 
 def test_spans(run: Run, clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +121,7 @@ def test_an_answer_that_cannot_be_read(
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("words", "code", "expected"),
     [
         (("ask", "x.mp4", " "), "[ask.question_empty]", "the question is empty"),
         (("ask", "x.mp4", "Which?", "--options", "a"), "[ask.options_count]", "1 option is given"),
@@ -146,13 +146,13 @@ def test_an_answer_that_cannot_be_read(
     ],
 )
 def test_wrong_usage_stops_before_the_model_loads(
-    run: Run, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], code: str, told: str
+    run: Run, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], code: str, expected: str
 ) -> None:
     monkeypatch.setattr(api, "load", lambda name: pytest.fail("loaded"))
     done = run(*words)
     assert (done.code, done.out) == (2, "")
     assert code in done.err
-    assert told in done.err
+    assert expected in done.err
 
 
 def test_a_bad_file_and_a_taken_name(

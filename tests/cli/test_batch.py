@@ -1,4 +1,4 @@
-"""``seedvideo batch``: what is told of a job's folder, and how it ends."""
+"""``seedvideo batch``: reports about the folder of a job, and exit codes."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def test_status_tells_counts_and_failures(run: Run, job: Path) -> None:
     lines = result.out.splitlines()
     assert lines[0] == "job       captions by nano, policy adaptive"
     assert lines[1] == ("clips     8: 3 done, 1 filtered, 2 failed, 1 quarantined, 1 pending")
-    assert lines[2] == f"at work   nobody; go on with: seedvideo batch run -o {job}"
+    assert lines[2] == f"at work   no process; resume with: seedvideo batch run -o {job}"
     assert "failed    1 with media.corrupt (stage media)" in lines
 
 
@@ -97,15 +97,15 @@ def test_a_distance_needs_its_rule(run: Run, tmp_path: Path) -> None:
         found = run(*words, *more)
         assert (found.code, found.out) == (2, "")
         assert "(--near-distance) is given without near_duplicates" in found.err
-    assert f"Default: {NEAR_LEVELS:g}." in " ".join(run("batch", "run", "--help").out.split())
+    assert f"[default: {NEAR_LEVELS:g}]" in " ".join(run("batch", "run", "--help").out.split())
 
 
 def test_retry_by_code_and_all(run: Run, job: Path) -> None:
-    assert run("batch", "retry", job, "--code", "media.corrupt").out == "1 clip to try again\n"
+    assert run("batch", "retry", job, "--code", "media.corrupt").out == "1 clip to retry\n"
     # The quarantined clip; the row that could not be read is no clip to try.
-    assert run("batch", "retry", job).out == "1 clip to try again\n"
+    assert run("batch", "retry", job).out == "1 clip to retry\n"
     result = run("batch", "retry", job)
-    assert (result.code, result.out) == (0, "0 clips to try again\n")
+    assert (result.code, result.out) == (0, "0 clips to retry\n")
     assert json.loads(run("batch", "status", job, "--json").out)["counts"]["pending"] == 3
 
 
@@ -120,7 +120,9 @@ def test_export_says_what_it_wrote(run: Run, job: Path, tmp_path: Path) -> None:
     assert (result.code, result.out) == (0, "")
     assert result.err == f"8 clips: {tmp_path / 'a.jsonl'}\n"
     result = run("batch", "export", job, "-f", "vtt", "-o", tmp_path / "vtt")
-    assert result.err == f"3 clips in 4 files: {tmp_path / 'vtt'}; 5 are not done and left out\n"
+    assert (
+        result.err == f"3 clips in 4 files: {tmp_path / 'vtt'}; 5 are not done and not exported\n"
+    )
     result = run("batch", "export", job, "-f", "html", "-o", f"{tmp_path / 'pages'}/")
     assert (tmp_path / "pages" / "index.html").exists()
 

@@ -132,7 +132,7 @@ def test_a_code_that_does_not_exist_is_refused(
 
 def test_a_code_that_no_clip_has_is_no_mistake(run: Run, job: Path) -> None:
     result = run("batch", "retry", job, "--code", "model.out_of_memory")
-    assert (result.code, result.out) == (0, "0 clips to try again\n")
+    assert (result.code, result.out) == (0, "0 clips to retry\n")
 
 
 def test_the_codes_are_those_of_the_page() -> None:

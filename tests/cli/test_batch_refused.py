@@ -64,9 +64,9 @@ def test_a_job_file_counts_too(folder: Path, run: Run) -> None:
 def test_a_dry_run_says_what_it_does_not_count(
     folder: Path, run: Run, words: list[str], rules: list[str]
 ) -> None:
-    told = run("batch", "run", "a.mp4", "--dry-run", *words)
-    assert told.out.count("not counted ") == len(rules)
-    assert all(f"not counted {rule}: " in told.out for rule in rules)
+    result = run("batch", "run", "a.mp4", "--dry-run", *words)
+    assert result.out.count("not counted ") == len(rules)
+    assert all(f"not counted {rule}: " in result.out for rule in rules)
     found = json.loads(run("batch", "run", "a.mp4", "--dry-run", "--json", *words).out)
     assert found["not_counted"] == rules
 

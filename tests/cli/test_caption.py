@@ -1,4 +1,4 @@
-"""``seedvideo caption``: data on stdout, talk on stderr, an exit code that says how it went."""
+"""``seedvideo caption``: data on stdout, notes on stderr, and an exit code."""
 
 import json
 import os

@@ -79,7 +79,7 @@ def test_a_reader_suggests_the_nearest_decoder(clips: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told", "nearest"),
+    ("line", "expected", "nearest"),
     [
         ("task = 'capton'", "task is 'capton', expected ", "caption"),
         ("policy = 'Uniform'", "policy is 'Uniform', expected ", "uniform"),
@@ -88,13 +88,13 @@ def test_a_reader_suggests_the_nearest_decoder(clips: Path) -> None:
     ],
 )
 def test_a_job_file_suggests_the_nearest(
-    run: Run, tmp_path: Path, line: str, told: str, nearest: str | None
+    run: Run, tmp_path: Path, line: str, expected: str, nearest: str | None
 ) -> None:
     job = tmp_path / "job.toml"
     job.write_text(f"inputs = ['x.mp4']\n{line}\n")
     code, _, err = run("batch", "run", job, "-o", tmp_path / "out")
     first, second = err.splitlines()
     assert code == 2
-    assert told in first and "Input should be" not in first
+    assert expected in first and "Input should be" not in first
     assert ("did you mean" in second) == (nearest is not None)
     assert nearest is None or f"did you mean {nearest!r}?" in second

@@ -61,8 +61,8 @@ def test_half_a_photo_is_used_with_a_warning(
     assert done.code == 0, done.err
     text = (tmp_path / "out" / "plan.json").read_text() if entry == "frames" else done.out
     if entry != "shots":
-        told = json.loads(text)
-        assert [each["code"] for each in told["media"]["warnings"]] == ["media.truncated"]
+        payload = json.loads(text)
+        assert [each["code"] for each in payload["media"]["warnings"]] == ["media.truncated"]
 
 
 @pytest.mark.parametrize(
@@ -111,5 +111,5 @@ def test_a_moving_png_is_planned_as_a_video(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "moving.png"
     chunks = list(png_chunks(saved(pictures(0, 8), "PNG", duration=500)))
     path.write_bytes(png(chunks))
-    told = json.loads(run("plan", path, "--policy", "uniform", "--json").out)
-    assert told["media"]["duration_s"] == 4.0 and len(told["frames"]) > 1
+    payload = json.loads(run("plan", path, "--policy", "uniform", "--json").out)
+    assert payload["media"]["duration_s"] == 4.0 and len(payload["frames"]) > 1

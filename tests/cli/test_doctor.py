@@ -72,7 +72,7 @@ def test_json_has_stable_keys(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
         raise ModelError("model.checkpoint_invalid", "weights are damaged")
 
     monkeypatch.setattr(api, "load", refuse)
-    monkeypatch.setattr(doctor, "_version", lambda package: None)
+    monkeypatch.setattr(doctor, "_package_version", lambda package: None)
     code, out, err = run("doctor", "--json")
     facts = json.loads(out)
     assert (code, err, out.count("\n")) == (1, "", 1)
@@ -97,4 +97,4 @@ def test_memory_that_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch) -
         raise FileNotFoundError
 
     monkeypatch.setattr(Path, "read_text", hidden)
-    assert doctor.memory()["available_bytes"] is None
+    assert doctor.read_memory()["available_bytes"] is None

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seedvideo.cli.output import PNG, Encoding, ImageFormat, encoded
+from seedvideo.cli.output import PNG, ImageEncoding, ImageFormat, encode_image
 from seedvideo.cli.plan import remove_pictures
 from tests.cli.conftest import Run
 from tests.synthetic_clips import nearest
@@ -61,9 +61,9 @@ def test_no_sheets(run: Run, clips: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
-        (("--image-quality", "90"), "--image-quality is for jpeg and webp: png is exact"),
+        (("--image-quality", "90"), "--image-quality cannot be used with --image-format png"),
         (("--image-format", "png", "--image-quality", "1"), "png is exact"),
         (("--image-format", "jpeg", "--image-quality", "0"), "--image-quality"),
         (("--image-format", "webp", "--image-quality", "101"), "--image-quality"),
@@ -71,10 +71,10 @@ def test_no_sheets(run: Run, clips: Path, tmp_path: Path) -> None:
     ],
 )
 def test_wrong_usage_makes_nothing(
-    run: Run, clips: Path, tmp_path: Path, words: tuple[str, ...], told: str
+    run: Run, clips: Path, tmp_path: Path, words: tuple[str, ...], expected: str
 ) -> None:
     code, _, err = run("frames", clips / "red.mp4", "-o", tmp_path / "out", *words)
-    assert (code, "[usage]" in err, told in err) == (2, True, True)
+    assert (code, "[usage]" in err, expected in err) == (2, True, True)
     assert not (tmp_path / "out").exists()
 
 
@@ -83,10 +83,12 @@ def test_quality_and_exactness() -> None:
     sizes = {}
     forms: tuple[ImageFormat, ...] = ("jpeg", "webp")
     for form in forms:
-        sizes[form] = [len(encoded(pixels, Encoding(form, quality))) for quality in (1, 50, 100)]
+        sizes[form] = [
+            len(encode_image(pixels, ImageEncoding(form, quality))) for quality in (1, 50, 100)
+        ]
         assert sizes[form] == sorted(sizes[form])
         assert 3 * sizes[form][0] < sizes[form][2]
-    with Image.open(BytesIO(encoded(pixels, PNG))) as picture:
+    with Image.open(BytesIO(encode_image(pixels, PNG))) as picture:
         assert np.array_equal(np.asarray(picture), pixels)
 
 

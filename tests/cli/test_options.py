@@ -60,18 +60,18 @@ def test_what_is_no_time(text: str) -> None:
 
 def test_levels_and_shares() -> None:
     assert options.parse_levels("640, 128") == (640, 128)
-    assert options.parse_share("0.25") == 0.25
+    assert options.parse_fraction("0.25") == 0.25
     for text in ("", "640,", "a", "-1", "1.5"):
         with pytest.raises(typer.BadParameter, match="640,256,128"):
             options.parse_levels(text)
     for text in ("", "1.1", "-0.1", "nan", "half"):
         with pytest.raises(typer.BadParameter, match="from 0 to 1"):
-            options.parse_share(text)
+            options.parse_fraction(text)
 
 
 def test_a_rate_is_meant_in_decimals() -> None:
-    assert options.exact_rate(options.parse_rate("29.97")) == Fraction(2997, 100)
-    assert options.exact_rate(None) is None
+    assert options.rate_to_fraction(options.parse_rate("29.97")) == Fraction(2997, 100)
+    assert options.rate_to_fraction(None) is None
 
 
 def test_choices_are_those_of_the_public_functions() -> None:

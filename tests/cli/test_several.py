@@ -11,8 +11,8 @@ import pytest
 import typer
 
 from seedvideo import api
-from seedvideo.cli.console import Talk
-from seedvideo.cli.sources import name_of, read_rows
+from seedvideo.cli.console import Console
+from seedvideo.cli.sources import read_rows, row_name
 from tests.cli.conftest import Result, Run
 from tests.synthetic_clips import paint
 
@@ -31,7 +31,7 @@ def tree(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def names(*words: str) -> list[str]:
-    return [name_of(row) for row in read_rows(words, talk=Talk())]
+    return [row_name(row) for row in read_rows(words, console=Console())]
 
 
 def give_stdin(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:

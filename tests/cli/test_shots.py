@@ -1,4 +1,4 @@
-"""``seedvideo shots`` on a painted clip; its CSV is read back beside PySceneDetect's own."""
+"""``seedvideo shots`` on a painted clip; its CSV is compared with PySceneDetect's own."""
 
 import io
 import json

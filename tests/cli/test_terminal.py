@@ -26,16 +26,16 @@ sys.exit(main(sys.argv[1:]))
 INTERRUPTED = """
 import sys
 from seedvideo.cli import main
-from seedvideo.cli.console import Talk
+from seedvideo.cli.console import Console
 
-told = Talk.looked
+update = Console.update_progress
 
-def interrupt(talk, share):
-    told(talk, share)
-    if share > 0.5:
+def interrupt(console, fraction):
+    update(console, fraction)
+    if fraction > 0.5:
         raise KeyboardInterrupt
 
-Talk.looked = interrupt
+Console.update_progress = interrupt
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -99,19 +99,21 @@ def test_how_much_was_looked_at_is_shown_and_taken_away(tmp_path: Path, command:
     assert code == 0
     # The line is cut where the terminal ends, and with it the long name.
     name = str(video)[:20]
-    shares = [int(found) for found in re.findall(rf"\x1b\[2Klooking, (\d+) %: {name}", received)]
-    assert len(shares) > 3
-    assert shares == sorted(set(shares))
+    percentages = [
+        int(found) for found in re.findall(rf"\x1b\[2Kanalysing, (\d+)%: {name}", received)
+    ]
+    assert len(percentages) > 3
+    assert percentages == sorted(set(percentages))
     # The last status is the bare name again: more work follows.
     statuses = re.findall(r"\x1b\[2K([^\r\n\x1b]+)(?=\r)", received)
     assert statuses[-1].startswith(name)
     shown = [line.rsplit("\r\x1b[2K", 1)[-1] for line in received.split("\n")]
-    assert "looking" not in "\n".join(shown)
+    assert "analysing" not in "\n".join(shown)
 
 
-def test_ctrl_c_while_looking_takes_the_status_away(tmp_path: Path) -> None:
+def test_ctrl_c_while_analysing_takes_the_status_away(tmp_path: Path) -> None:
     video = paint(tmp_path / "video.mp4", ["red", "blue"], shot_s=4)
     code, received = in_terminal("plan", video, program=INTERRUPTED)
     assert code == 130
-    assert "looking, " in received
+    assert "analysing, " in received
     assert received.split("\n")[-2].rsplit("\r\x1b[2K", 1)[-1] == "interrupted"

@@ -125,7 +125,7 @@ def test_m04_too_much_damage_is_an_error(clips: Clips, tmp_path: Path) -> None:
     data = bytearray(clips["mjpeg_avi"].read_bytes())
     for at in range(8_000, len(data) - 40_000, 500):
         data[at : at + 400] = bytes(400)
-    strict = Limits(max_errors_in_a_row=3)
+    strict = Limits(max_consecutive_errors=3)
     with open_video(write(tmp_path / "rotten.avi", bytes(data)), limits=strict) as reader:
         targets = [Target(time, 64, 40) for time in reader.times]
         with pytest.raises(MediaError) as caught:

@@ -332,7 +332,7 @@ def test_what_cannot_be_had() -> None:
             analysis=Found((demand(0, 5),)),
             start_s=Fraction(6),
         )
-    with pytest.raises(PlanError, match="uniform takes no coverage and no max_fps"):
+    with pytest.raises(PlanError, match="uniform does not support coverage and max_fps"):
         make_plan(facts, times, source="x", policy="uniform", coverage=0.1, max_fps=3.0)
 
 

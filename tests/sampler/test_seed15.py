@@ -183,5 +183,5 @@ def test_the_plan_tells_that_the_real_total_differs() -> None:
 
 
 def test_a_level_cannot_be_given() -> None:
-    with pytest.raises(PlanError, match="takes no levels_tokens"):
+    with pytest.raises(PlanError, match="does not support levels_tokens"):
         seed15(300, levels_tokens=(640,))

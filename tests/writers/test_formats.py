@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from seedvideo.errors import MediaError
 from seedvideo.records import Event, Record
-from seedvideo.writers import WRITERS, clock
+from seedvideo.writers import WRITERS, format_clock
 from tests.fixtures import ffmpeg
 from tests.sample_records import answer_record, done_record, grounding_record
 from tests.synthetic_clips import paint
@@ -98,7 +98,7 @@ def test_vtt_of_hostile_words_is_one_cue_of_plain_text() -> None:
     ],
 )
 def test_clock(milliseconds: int, shown: str) -> None:
-    assert clock(milliseconds, decimal=",") == shown
+    assert format_clock(milliseconds, decimal=",") == shown
 
 
 @given(st.floats(0, 1e6), st.floats(0, 1e4))
@@ -139,8 +139,8 @@ def test_text_of_spans() -> None:
     assert WRITERS["text"].render(grounding_record()) == (
         " 4.00 -  8.00 s  0.83\n12.04 - 13.50 s  0.10\n"
     )
-    told = grounding_record(spans=((4.0, 8.0, None),), not_found_probability=None)
-    assert WRITERS["text"].render(told) == "4.00 - 8.00 s\n"
+    record = grounding_record(spans=((4.0, 8.0, None),), not_found_probability=None)
+    assert WRITERS["text"].render(record) == "4.00 - 8.00 s\n"
     nothing = grounding_record(spans=(), not_found_probability=0.918)
     assert WRITERS["text"].render(nothing) == "not found  0.92\n"
     nothing = grounding_record(spans=(), not_found_probability=None)

@@ -33,7 +33,8 @@ def test_each_command_has_each_option_in_one_place(command: object) -> None:
 @pytest.mark.parametrize("policy", ["seed1.5", "uniform", "keyframes"])
 def test_what_only_adaptive_takes(policy: str) -> None:
     with pytest.raises(
-        typer.BadParameter, match="takes no --coverage, --max-fps: only the policy adaptive does"
+        typer.BadParameter,
+        match=f"--coverage, --max-fps cannot be used with --policy {policy}: use policy adaptive",
     ):
         SamplingOptions(policy=policy, coverage=0.5, max_fps=2.0)  # type: ignore[arg-type]  # words of a line
     assert SamplingOptions(coverage=0.5, max_fps=2.0).config.max_fps == 2.0

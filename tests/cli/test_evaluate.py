@@ -21,12 +21,12 @@ FIXTURES = Path(__file__).parent.parent / "evaluate" / "fixtures"
 def dense(tmp_path: Path) -> Path:
     """Annotations of two painted clips and of one that is not there."""
     path = tmp_path / "val.json"
-    told = {
+    row = {
         "two": {"duration": 4.0, "timestamps": [[0, 2], [2, 4]], "sentences": ["red", "blue"]},
         "red": {"duration": 1.0, "timestamps": [[0, 1]], "sentences": ["green"]},
         "none": {"duration": 1.0, "timestamps": [[0, 1]], "sentences": ["red"]},
     }
-    path.write_text(json.dumps(told))
+    path.write_text(json.dumps(row))
     return path
 
 
@@ -101,7 +101,7 @@ def test_a_torn_line_is_said(
         file.write('{"run": "')
     result = run(*command, "--limit", "1")
     assert result.code == 0
-    assert "was torn and is dropped: 9 bytes" in result.err
+    assert "dropped the truncated last line of " in result.err and ": 9 bytes" in result.err
 
 
 def test_a_blind_run_stands_beside_the_other(
@@ -133,9 +133,9 @@ def test_questions_and_moments_reach_the_model(
     rows = json.loads((FIXTURES / "video_mme.json").read_text())[:1]
     rows[0]["videoID"] = "two"
     (tmp_path / "q.json").write_text(json.dumps(rows))
-    told = ("--annotations", tmp_path / "q.json", "--videos", clips, "-o", tmp_path / "q")
+    arguments = ("--annotations", tmp_path / "q.json", "--videos", clips, "-o", tmp_path / "q")
     code, out, _ = run(
-        "eval", "video-mme", *told, "--think", "--budget", "300", "--policy", "uniform"
+        "eval", "video-mme", *arguments, "--think", "--budget", "300", "--policy", "uniform"
     )
     assert code == 0
     assert "| all | 1 | 100.0 |" in out
@@ -150,8 +150,8 @@ def test_questions_and_moments_reach_the_model(
 
     monkeypatch.setattr(api, "load", lambda name: ColourChooser())
     (tmp_path / "m.txt").write_text("two 0.0 2.0##red\ntwo 0.0 2.0##blue\n")
-    told = ("--annotations", tmp_path / "m.txt", "--videos", clips, "-o", tmp_path / "m")
-    code, out, _ = run("eval", "charades-sta", *told)
+    arguments = ("--annotations", tmp_path / "m.txt", "--videos", clips, "-o", tmp_path / "m")
+    code, out, _ = run("eval", "charades-sta", *arguments)
     first, second = (line["prediction"] for line in results(tmp_path / "m")[1:])
     assert (first["spans"][0], second["spans"][0]) == ([0.0, 2.0], [2.0, 4.0])
     assert first["shown_s"][0] == 0 and 2 <= first["shown_s"][-1] < 4
@@ -268,7 +268,7 @@ def test_odd_truths_are_counted_above_the_table(
 
 
 @pytest.mark.parametrize(
-    ("lengths", "told"),
+    ("lengths", "expected"),
     [
         (None, "not known"),
         ("id,length\nKITCH,12\n", "known for 2 of 5 items"),
@@ -276,7 +276,7 @@ def test_odd_truths_are_counted_above_the_table(
     ],
 )
 def test_the_table_says_whether_lengths_were_known_and_they_change_no_number(
-    run: Run, tmp_path: Path, lengths: str | None, told: str
+    run: Run, tmp_path: Path, lengths: str | None, expected: str
 ) -> None:
     given = ["--annotations", FIXTURES / "charades_sta.txt"]
     given += ["--predictions", FIXTURES / "charades_predictions.jsonl"]
@@ -285,7 +285,7 @@ def test_the_table_says_whether_lengths_were_known_and_they_change_no_number(
         (tmp_path / "lengths.csv").write_text(lengths)
         given += ["--annotations", tmp_path / "lengths.csv"]
     _, out, _ = run("eval", "charades-sta", *given)
-    assert f"Lengths of the videos: {told}. Spans are scored as written" in out
+    assert f"Lengths of the videos: {expected}. Spans are scored as written" in out
     assert [line for line in out.splitlines() if line.startswith("|")] == [
         line for line in without.splitlines() if line.startswith("|")
     ]
@@ -322,16 +322,16 @@ def test_a_table_of_questions_says_nothing_of_spans(run: Run) -> None:
         (("charades-sta", "--annotations", "none.txt", "--videos", "."), 3, "input.not_found"),
         (("video-mme", "--annotations", "none", "--predictions", "none"), 3, "input.not_found"),
         (("video-mme", "--limit", "0"), 2, "limit"),
-        (("activitynet-captions", "--think"), 2, "so no --think"),
+        (("activitynet-captions", "--think"), 2, "--think cannot be used"),
         (
             ("video-mme", "--predictions", "x", "--model", "nano", "--policy", "adaptive"),
             2,
-            "runs no model, so no --model, --policy",
+            "--model, --policy cannot be used: --predictions runs no model",
         ),
         (
             ("synthetic", "--predictions", "x", "--blind", "--budget", "2k", "--think"),
             2,
-            "so no --budget, --blind, --think",
+            "--budget, --blind, --think cannot be used",
         ),
     ],
 )
@@ -381,7 +381,7 @@ def test_flashbench_refuses_a_budget_below_one_frame_before_it_makes_a_video(
 def test_flashbench_takes_no_model(run: Run) -> None:
     code, _, err = run("eval", "flashbench", "--model", "nano", "--blind")
     assert code == 2
-    assert "so no --model, --blind" in err
+    assert "--model, --blind cannot be used" in err
 
 
 def test_synthetic_makes_its_own_videos(
