@@ -38,7 +38,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> ColourModel:
     """Every name of a model gives the one that names colours."""
     loaded = ColourModel()
     monkeypatch.setattr(api, "load", lambda name="nano": loaded)
-    monkeypatch.setattr(pipeline, "prices", lambda name="nano": loaded)
+    monkeypatch.setattr(pipeline, "load_costs", lambda name="nano": loaded)
     return loaded
 
 
