@@ -47,7 +47,7 @@ def test_ceilings_are_given_by_name_and_stay() -> None:
     "name", [name for name in NAMES if name not in ("max_aspect", "max_error_fraction")]
 )
 def test_names_say_their_unit(name: str) -> None:
-    units = ("_s", "_px", "_pixels", "_bytes", "_streams", "_packets", "_frames", "_in_a_row")
+    units = ("_s", "_px", "_pixels", "_bytes", "_streams", "_packets", "_frames", "_errors")
     assert name.endswith(units)
 
 

@@ -112,7 +112,7 @@ time.sleep(60)
 """
 
 
-@pytest.mark.parametrize("module", quick_first(["typer", "fractions"]))
+@pytest.mark.parametrize("module", quick_first(["typer", "shutil"]))
 @pytest.mark.parametrize(
     "entry", ["-m seedvideo", "-c 'import sys, seedvideo.cli as c; sys.exit(c.main())'"]
 )
