@@ -300,7 +300,7 @@ def test_a_name_is_only_a_name(run: Run, name: str) -> None:
         (("--decoder", "x"), "'decord'"),
         (("--budget", "lots"), "8k"),
         (("--json", "-f", "srt"), "different formats"),
-        (("--policy", "keyframes", "--fps", "2"), "no --fps"),
+        (("--policy", "keyframes", "--fps", "2"), "--fps cannot be used with"),
     ],
 )
 def test_wrong_usage_names_what_is_allowed(run: Run, words: tuple[str, ...], allowed: str) -> None:
