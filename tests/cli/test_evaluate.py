@@ -258,13 +258,13 @@ def test_odd_truths_are_counted_above_the_table(
     given = ("--annotations", tmp_path / "truth", "--predictions", tmp_path / "none.jsonl")
     code, out, _ = run("eval", bench, *given)
     assert code == 1
-    for count, said in zip(
+    for count, expected in zip(
         counts,
         ("is reversed or has no length, which no answer matches", "that extends beyond the video"),
         strict=True,
     ):
-        assert (said in out) is (count > 0)
-        assert not count or f"{said}: {count}." in out
+        assert (expected in out) is (count > 0)
+        assert not count or f"{expected}: {count}." in out
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_a_table_of_questions_says_nothing_of_spans(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "code", "said"),
+    ("given", "code", "expected"),
     [
         (("nothing",), 2, "nothing"),
         (("charades-sta",), 2, "--annotations"),
@@ -336,11 +336,11 @@ def test_a_table_of_questions_says_nothing_of_spans(run: Run) -> None:
     ],
 )
 def test_what_is_missing_is_said(
-    run: Run, model: ColourModel, given: tuple[str, ...], code: int, said: str
+    run: Run, model: ColourModel, given: tuple[str, ...], code: int, expected: str
 ) -> None:
     result = run("eval", *given)
     assert result.code == code
-    assert said in result.err
+    assert expected in result.err
     assert result.out == ""
 
 
@@ -405,4 +405,4 @@ def test_synthetic_makes_its_own_videos(
 def test_synthetic_takes_no_annotations(run: Run) -> None:
     code, _, err = run("eval", "synthetic", "--annotations", "x")
     assert code == 2
-    assert "makes its own questions" in err
+    assert "generates its own questions" in err
