@@ -1,4 +1,4 @@
-"""Checks of the arguments of public functions: a wrong type is an error that names the argument."""
+"""Type checks for the arguments of public functions; the error names the argument."""
 
 import os
 from collections.abc import Sequence
@@ -68,7 +68,7 @@ def check_kind(name: str, value: object, kind: type, what: str) -> None:
 
 
 def _type_error(name: str, value: object, expected: str) -> OptionTypeError:
-    text = " ".join(repr(value).split())  # Of an array it has several lines.
+    text = " ".join(repr(value).split())  # The repr of an array has several lines.
     text = text if len(text) <= 80 else f"{text[:77]}..."
     return OptionTypeError(
         "config.type",

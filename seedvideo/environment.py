@@ -1,8 +1,7 @@
-"""Failures that the environment causes: no memory, descriptors, processes or disk space left.
+"""Resource limits, and errors of the environment: no memory, descriptors, processes or disk space.
 
-Libraries report them as ImportError, RuntimeError, OSError or SystemError. Some of them crash the
-process instead when they load with too little address space (`ulimit -v`), so the room for them is
-checked before.
+Libraries report them as ImportError, RuntimeError, OSError or SystemError. Some crash the process
+instead when they load with too little address space (`ulimit -v`), so it is checked before.
 """
 
 import errno
@@ -41,13 +40,13 @@ _NO_THREAD: Final = ("can't start new thread", "resource temporarily unavailable
 
 
 def address_space_left_bytes() -> int | None:
-    """Return how much address space this process may still take; None if it has no limit."""
+    """Return the bytes of address space left to this process; None without a limit."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     return None if limit == resource.RLIM_INFINITY else max(0, limit - address_space_bytes())
 
 
 def address_space_bytes() -> int:
-    """Return how much address space this process has; 0 where the system does not say."""
+    """Return the bytes of address space of this process; 0 if the system does not report them."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[0]) * resource.getpagesize()
@@ -56,20 +55,20 @@ def address_space_bytes() -> int:
 
 
 def set_limit(kind: int, value: int) -> None:
-    """Set a resource limit of this process, soft and hard; never above the present hard limit."""
+    """Set the soft and hard resource limit of this process, at most the current hard limit."""
     _, hard = resource.getrlimit(kind)
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
     resource.setrlimit(kind, (value, value))
 
 
 def limit_memory(extra_bytes: int) -> None:
-    """Bound the address space that this process may add to what it has now."""
-    if sys.platform == "linux":  # macOS knows this limit but does not hold to it.
+    """Limit the address space that this process may add to its current one."""
+    if sys.platform == "linux":  # macOS has this limit but does not enforce it.
         set_limit(resource.RLIMIT_AS, address_space_bytes() + extra_bytes)
 
 
 def check_address_space(needed_bytes: int) -> None:
-    """Refuse to load libraries for which there is not enough room.
+    """Check that enough address space is left to load libraries.
 
     Raises:
         ResourceError: ``system.out_of_memory``.
@@ -85,7 +84,7 @@ def check_address_space(needed_bytes: int) -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error, of any library, says that there is not enough memory."""
+    """Return whether an error of any library means that memory is exhausted."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
@@ -100,7 +99,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def resolve_error(error: Exception) -> Exception:
-    """Return the error of ours for one that the environment caused; any other as it is."""
+    """Return the `SeedVideoError` for an error of the environment; any other error unchanged."""
     if isinstance(error, SeedVideoError):
         return error
     return _environment_error(error) or error

@@ -1,37 +1,37 @@
-"""Every error that seedvideo raises on purpose, as one tree.
+"""Error classes of seedvideo.
 
     SeedVideoError
-    |-- InputError        the thing named is not a file that may be opened    input.*
-    |-- MediaError        the file is not a video that can be used            media.*
-    |-- DecodeError       decoding was stopped, died or took too long         decode.*
-    |-- PlanError         no plan satisfies what was asked                    plan.*
-    |-- AskError          a question, or its options, cannot be asked         ask.*
-    |-- GroundError       what is looked for cannot be looked for             ground.*
-    |-- ModelError        a model cannot be loaded or gave no answer          model.*
-    |-- BatchError        a job, its rows or its journal cannot be used     batch.*
+    |-- InputError        the input is not a readable file                    input.*
+    |-- MediaError        the file is not a usable video                      media.*
+    |-- DecodeError       decoding was stopped, crashed or timed out          decode.*
+    |-- PlanError         no plan satisfies the request                       plan.*
+    |-- AskError          a question, or its options, are invalid             ask.*
+    |-- GroundError       a grounding query is invalid                        ground.*
+    |-- ModelError        a model cannot be loaded or returned no answer      model.*
+    |-- BatchError        a job, its rows or its journal are unusable         batch.*
     |-- OutputError       a result cannot be written                          output.*
-    |-- ConfigError       an option has a value that it cannot have           config.*
-    `-- ResourceError     the system has too little of something              system.*
+    |-- ConfigError       an option has an invalid value                      config.*
+    `-- ResourceError     a system resource is exhausted                      system.*
 
 Each error has a stable ``code`` for programs, a ``message`` for people (what and where), a ``hint``
-(the next step) and says whether trying again could help. Knows nothing of how they are shown.
+(the next step) and ``retryable``, whether a retry could succeed.
 """
 
 from collections.abc import Iterable
 from typing import ClassVar, Final
 
 _MAX_CHOICE_CHARS: Final = 100
-"""Longest text that is compared with the choices: the comparison takes quadratic time."""
+"""Maximum length of a compared text: the comparison takes quadratic time."""
 
 
 class SeedVideoError(Exception):
-    """Base of all errors that seedvideo raises on purpose.
+    """Base class of all errors of seedvideo.
 
     Args:
-        code: stable and dotted, ``stage.what``; its first part must be the class's ``stage``.
+        code: stable, dotted code, ``stage.what``; its first part must be the class's ``stage``.
         message: what went wrong and where, in one line without a full stop.
-        hint: what to do next, in one line; may be empty.
-        retryable: whether the same call could succeed later.
+        hint: next step, in one line; may be empty.
+        retryable: whether a later retry could succeed.
     """
 
     stage: ClassVar[str] = ""
@@ -60,13 +60,13 @@ def _rebuild(
 
 
 class InputError(SeedVideoError):
-    """The thing named is not a file that may be opened."""
+    """The input is not a readable file."""
 
     stage = "input"
 
 
 class InputTypeError(InputError, TypeError):
-    """What was given for a video is of a type that is not taken."""
+    """A video input has an unsupported type."""
 
 
 class NotPicklableError(InputError, TypeError):
@@ -74,43 +74,43 @@ class NotPicklableError(InputError, TypeError):
 
 
 class MediaError(SeedVideoError):
-    """The file is not a video that can be used."""
+    """The file is not a usable video."""
 
     stage = "media"
 
 
 class DecodeError(SeedVideoError):
-    """Decoding was stopped, died or took too long."""
+    """Decoding was stopped, crashed or timed out."""
 
     stage = "decode"
 
 
 class PlanError(SeedVideoError):
-    """No plan satisfies what was asked."""
+    """No plan satisfies the request."""
 
     stage = "plan"
 
 
 class AskError(SeedVideoError):
-    """A question, or its options, cannot be asked."""
+    """A question, or its options, are invalid."""
 
     stage = "ask"
 
 
 class GroundError(SeedVideoError):
-    """What is looked for cannot be looked for."""
+    """A grounding query is invalid."""
 
     stage = "ground"
 
 
 class ModelError(SeedVideoError):
-    """A model cannot be loaded, or gave no usable answer."""
+    """A model cannot be loaded, or returned no usable answer."""
 
     stage = "model"
 
 
 class BatchError(SeedVideoError):
-    """A job, one of its rows or its journal cannot be used."""
+    """A job, one of its rows or its journal is unusable."""
 
     stage = "batch"
 
@@ -122,13 +122,13 @@ class OutputError(SeedVideoError):
 
 
 class ConfigError(SeedVideoError):
-    """An option has a value that it cannot have."""
+    """An option has an invalid value."""
 
     stage = "config"
 
 
 class OptionTypeError(ConfigError, TypeError):
-    """A public function was given an option of a wrong type."""
+    """An option of a public function has a wrong type."""
 
 
 def suggestion(given: object, choices: Iterable[object]) -> str:
@@ -152,6 +152,6 @@ def suggestion(given: object, choices: Iterable[object]) -> str:
 
 
 class ResourceError(SeedVideoError):
-    """The system has no memory, descriptors or processes left, or a limit allows no more."""
+    """Memory, descriptors or processes are exhausted, or a limit allows no more."""
 
     stage = "system"

@@ -1,4 +1,4 @@
-"""HTML for notebooks: pictures, tables and cards that load nothing from outside.
+"""HTML for notebooks: self-contained pictures, tables and cards.
 
 Jupyter shows what an object's ``_repr_html_`` returns. Text comes from files and models, so every
 string is escaped here, and pictures are embedded as data.
@@ -16,15 +16,17 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 MAX_ROWS: Final = 40
-"""Most rows that a table shows; a last line counts the others."""
+"""Maximum rows of a table; a last line counts the others."""
 
 _CELL: Final = "text-align:left;padding:1px 12px 1px 0"
 
 
 def text(value: object) -> str:
-    """Return a value as HTML text; characters that turn the reading direction become ``?``."""
-    shown = "".join("?" if unicodedata.category(c) in ("Cc", "Cf", "Cs") else c for c in str(value))
-    return escape(shown)
+    """Return a value as HTML text; characters that change the reading direction become ``?``."""
+    cleaned = "".join(
+        "?" if unicodedata.category(c) in ("Cc", "Cf", "Cs") else c for c in str(value)
+    )
+    return escape(cleaned)
 
 
 def picture(pixels: "npt.NDArray[np.uint8]", *, alt: str) -> str:
@@ -51,6 +53,6 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def card(title: str, facts: Sequence[str], *parts: str) -> str:
-    """Return a title, a line of facts and parts that are HTML already, one below the other."""
+    """Return a title, a line of facts and parts in HTML, one below the other."""
     line = " &middot; ".join(text(fact) for fact in facts)
     return f"<div><strong>{text(title)}</strong><div>{line}</div>{''.join(parts)}</div>"

@@ -1,4 +1,4 @@
-"""Describe pydantic's errors in plain words: the key, its value, and what was expected."""
+"""Messages for pydantic validation errors: the key, its value, and the expected one."""
 
 import reprlib
 from typing import TYPE_CHECKING, Any, Final
@@ -29,11 +29,11 @@ _REPR.maxstring = _REPR.maxother = _REPR.maxlong = _LONGEST_VALUE
 
 
 def explain(error: "ValidationError", *, root: str = "") -> str:
-    """Return the first fault of a validation as ``key is value, expected something``.
+    """Return the first error of a validation as ``key is value, expected something``.
 
     Args:
-        error: raised by pydantic.
-        root: name of the document; keys are then written as ``root.list[3].key``.
+        error: error of pydantic.
+        root: name of the document; with it, keys are formatted as ``root.list[3].key``.
     """
     first = error.errors(include_url=False)[0]
     if root:
@@ -49,16 +49,16 @@ def explain(error: "ValidationError", *, root: str = "") -> str:
     if kind in ("value_error", "assertion_error"):
         # Our own validators raise these, in our own words.
         return f"{key}: {_printable(str(context.get('error', '')))}"
-    return f"{key} is {_shown(first['input'])}, expected {_expected(kind, context)}"
+    return f"{key} is {_format_value(first['input'])}, expected {_expected(kind, context)}"
 
 
 def explain_value(error: "ValidationError") -> str:
-    """Return what is wrong with one value that has no key: ``'a', expected a whole number``."""
+    """Return the error of a single value without a key: ``'a', expected a whole number``."""
     first = error.errors(include_url=False)[0]
     context = first.get("ctx", {})
     if first["type"] in ("value_error", "assertion_error"):
         return _printable(str(context.get("error", "")))
-    return f"{_shown(first['input'])}, expected {_expected(first['type'], context)}"
+    return f"{_format_value(first['input'])}, expected {_expected(first['type'], context)}"
 
 
 def _expected(kind: str, context: dict[str, Any]) -> str:
@@ -72,7 +72,7 @@ def _expected(kind: str, context: dict[str, Any]) -> str:
     return _EXPECTED.get(kind.split("_")[0], "another value")
 
 
-def _shown(value: object) -> str:
+def _format_value(value: object) -> str:
     try:
         # Of a list or an object only the beginning is written: it may be as long as the document.
         text = _REPR.repr(value) if isinstance(value, list | tuple | dict) else repr(value)

@@ -17,18 +17,18 @@ from seedvideo.media.types import MediaWarning
 
 Point = tuple[float, float, float]
 Rows = tuple[tuple[float, float, float], ...]
-"""What red, green and blue are made of: luma from 0 to 1, two chromas from -0.5 to 0.5."""
+"""Rows for red, green and blue: weights of luma (0 to 1) and two chromas (-0.5 to 0.5)."""
 
 _BY_SWSCALE: Final = (1, 2, 4, 5, 6, 7, 9)
-"""Numbers that swscale converts. 2 states nothing, which it reads as BT.601, as most loaders do."""
+"""Numbers that swscale converts. 2 is unspecified, read as BT.601, as most loaders do."""
 
 _RGB, _YCGCO, _BT2020_CL, _DERIVED, _DERIVED_CL, _YCGCO_RE, _YCGCO_RO = 0, 8, 10, 12, 13, 16, 17
 
 _GREY: Final = ("gray", "ya8", "ya16")
-"""How names of formats without chroma begin, those of one bit left out."""
+"""Prefixes of the names of formats without chroma, except those of one bit."""
 
 _BLACK_AND_WHITE: Final = "mono"
-"""How names of formats of one bit begin: PNG and BMP files may have it."""
+"""Prefix of the names of one-bit formats, which PNG and BMP files may have."""
 
 _NAMES: Final = {
     0: "RGB",
@@ -62,12 +62,12 @@ _PRIMARIES: Final = {
 
 @dataclass(frozen=True)
 class Conversion:
-    """How frames of one kind become RGB.
+    """Conversion of frames of one kind to RGB.
 
     Args:
-        matrix: what swscale is to take the frame's matrix for; ``None`` if it knows it.
-        rows: the matrix, where it is applied here and not by swscale.
-        warning: what a person should know.
+        matrix: matrix that swscale uses in place of the stated one; None if it knows that.
+        rows: matrix that is applied here; None if swscale applies it.
+        warning: warning about the colours.
     """
 
     matrix: Colorspace | None = None
@@ -79,7 +79,7 @@ _AS_STATED: Final = Conversion()
 
 
 def choose_conversion(frame: VideoFrame) -> Conversion:
-    """Choose how a frame becomes RGB, by what it states."""
+    """Choose the conversion of a frame to RGB by its stated matrix and range."""
     number, name = int(frame.colorspace), frame.format.name
     if number in _BY_SWSCALE and not name.startswith(_GREY):
         return _AS_STATED
@@ -95,7 +95,7 @@ def _choose(
 ) -> Conversion:
     pixels = VideoFormat(name)
     if name.startswith(_GREY) and not is_full_range:
-        # swscale takes the levels of every grey picture for all that there are.
+        # swscale takes every grey picture for full range.
         return Conversion(Colorspace.ITU601, ((1.0, 0.0, 0.0),) * 3)
     if pixels.is_rgb or pixels.has_palette or name.startswith((*_GREY, _BLACK_AND_WHITE)):
         return Conversion(None if number in (_RGB, *_BY_SWSCALE) else Colorspace.ITU601)
@@ -117,10 +117,10 @@ def _choose(
 
 
 def _matrix_rows(number: int, primaries: int, pixels: VideoFormat) -> Rows | None:
-    """Return a matrix that swscale does not know (ITU-T H.273, section 8.3)."""
+    """Return a matrix that swscale does not support (ITU-T H.273, section 8.3)."""
     if number in (_DERIVED, _DERIVED_CL) and primaries in _PRIMARIES:
         return _rows_of_weights(*_weights(primaries))
-    # Stored at half the size, chroma is never YCgCo in practice: the number is a mistake of the
+    # Subsampled chroma is never YCgCo in practice: the number is an error of the
     # writer (mpv-player/mpv#4340, #13521), and any usual matrix comes closer.
     if (pixels.chroma_width(2), pixels.chroma_height(2)) != (2, 2):
         return None
@@ -138,7 +138,7 @@ def _matrix_rows(number: int, primaries: int, pixels: VideoFormat) -> Rows | Non
 
 
 def _rows_of_weights(red: float, blue: float) -> Rows:
-    """Return the matrix in which luma has these shares of red and of blue."""
+    """Return the matrix whose luma has these weights of red and blue."""
     green = 1 - red - blue
     from_cr, from_cb = 2 * (1 - red), 2 * (1 - blue)
     return (
@@ -149,7 +149,7 @@ def _rows_of_weights(red: float, blue: float) -> Rows:
 
 
 def _weights(primaries: int) -> tuple[float, float]:
-    """Return the shares of red and of blue in the luma of primaries (ITU-T H.273, 8.3)."""
+    """Return the weights of red and blue in the luma of primaries (ITU-T H.273, 8.3)."""
     red, green, blue, white = ((x, y, 1 - x - y) for x, y in _PRIMARIES[primaries])
     whole = white[1] * _determinant(red, green, blue)
     return (
@@ -169,14 +169,14 @@ def _determinant(a: Point, b: Point, c: Point) -> float:
 def convert_to_rgb(
     frame: VideoFrame, width_px: int, height_px: int, rows: Rows, reformatter: VideoReformatter
 ) -> bytes:
-    """Return the picture as rows of RGB bytes, made with a matrix that swscale does not know.
+    """Convert a frame to rows of RGB bytes with a matrix that swscale does not support.
 
     Args:
-        frame: any that is not RGB.
-        width_px: of the result.
-        height_px: of the result.
-        rows: the matrix.
-        reformatter: scales; may keep what it likes for frames to come.
+        frame: frame that is not RGB.
+        width_px: width of the result.
+        height_px: height of the result.
+        rows: matrix.
+        reformatter: scaler, reused for later frames.
     """
     import numpy as np  # Few videos need it here, and it slows the start of the process.
 
@@ -212,7 +212,7 @@ def convert_to_rgb(
 
 
 def _is_full_range(frame: VideoFrame) -> bool:
-    """Return whether black and white are the lowest and the highest level."""
+    """Return whether black and white are the lowest and highest levels."""
     name = frame.format.name
     if name.startswith(_GREY):
         return frame.color_range != ColorRange.MPEG

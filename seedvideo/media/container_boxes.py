@@ -18,7 +18,7 @@ from itertools import islice
 from typing import Final
 
 _MAX_READS: Final = 50_000
-"""Places of a file that are read: far above what real files need, and a tenth of a second."""
+"""Maximum reads per file: far above what real files need, and a tenth of a second."""
 
 _TRACK_HEADER_BYTES: Final = 96
 """Length of the longer of the two versions of a track header."""
@@ -26,10 +26,10 @@ _TRACK_HEADER_BYTES: Final = 96
 
 @dataclass
 class HeaderFile:
-    """An open file that is read at given places, a bounded number of them.
+    """An open file that is read at given offsets, a bounded number of times.
 
     Args:
-        descriptor: the open file.
+        descriptor: open file.
         size_bytes: size of the file.
     """
 
@@ -38,7 +38,7 @@ class HeaderFile:
     reads: int = 0
 
     def read(self, offset: int, count: int) -> bytes:
-        """Return so many bytes, fewer at the end of the file; none once there were too many."""
+        """Return up to ``count`` bytes at an offset; none after the maximum number of reads."""
         self.reads += 1
         if not 0 <= offset < self.size_bytes or self.reads > _MAX_READS:
             return b""
@@ -50,10 +50,10 @@ class Box:
     """One box: its type, and offsets in the file.
 
     Args:
-        kind: four bytes; empty for all of a file.
-        offset: where the box begins.
-        first: where its content begins.
-        end: where its content ends.
+        kind: type of the box, four bytes; empty for the complete file.
+        offset: start of the box.
+        first: start of its content.
+        end: end of its content.
     """
 
     kind: bytes
@@ -68,12 +68,12 @@ class Box:
 
 @dataclass(frozen=True)
 class TrackHeader:
-    """What the header of a track states (ISO/IEC 14496-12, section 8.3.2).
+    """Fields of a track header (ISO/IEC 14496-12, section 8.3.2).
 
     Args:
-        number: of the track.
-        duration: in ticks of the movie; 0 if it is not known.
-        sides_px: width and height at which the track is shown.
+        number: number of the track.
+        duration: duration in ticks of the movie; 0 if it is unknown.
+        sides_px: display width and height of the track.
     """
 
     number: int
@@ -82,12 +82,12 @@ class TrackHeader:
 
 
 def file_box(size_bytes: int) -> Box:
-    """Return all of a file as the parent of its outermost boxes."""
+    """Return the complete file as the parent of its outermost boxes."""
     return Box(b"", 0, 0, size_bytes)
 
 
 def iter_boxes(file: HeaderFile, parent: Box) -> Iterator[Box]:
-    """Yield the child boxes of a box, as far as they make sense."""
+    """Yield the child boxes of a box, up to the first malformed one."""
     offset = parent.first
     while True:
         head = file.read(offset, 16)
@@ -107,12 +107,12 @@ def iter_boxes(file: HeaderFile, parent: Box) -> Iterator[Box]:
 
 
 def find_child(file: HeaderFile, parent: Box, kind: bytes) -> Box | None:
-    """Return the first child box of a type; None if there is none."""
+    """Return the first child box of a type, or None."""
     return next((box for box in iter_boxes(file, parent) if box.kind == kind), None)
 
 
 def read_track_header(file: HeaderFile, track: Box) -> TrackHeader | None:
-    """Read the header of a track; None if it has none, or a part of one."""
+    """Read the header of a track; return None if it is missing or truncated."""
     header = find_child(file, track, b"tkhd")
     if header is None:
         return None
@@ -128,12 +128,12 @@ def read_track_header(file: HeaderFile, track: Box) -> TrackHeader | None:
 
 
 _SAME_ASPECT: Final = Fraction(1, 1000)
-"""Relative difference up to which an aspect ratio is the one that FFmpeg worked out."""
+"""Maximum relative difference of an aspect ratio from the one that FFmpeg derives."""
 
 _MAX_ASPECT_DENOMINATOR: Final = 10_000
 
 _MAX_TABLES: Final = 4
-"""Of the properties of items: one for each version and width of numbers."""
+"""Maximum tables of item properties: one per version and width of numbers."""
 
 _SAMPLE_ENTRY_BYTES: Final = 86
 """Header of a video sample entry; its child boxes follow (ISO/IEC 14496-12, section 12.1.3)."""
@@ -141,17 +141,17 @@ _SAMPLE_ENTRY_BYTES: Final = 86
 
 @dataclass(frozen=True)
 class StatedWindow:
-    """The part of the stored picture that a container says to show; sides may be fractions.
+    """The part of the stored picture to display, as the container states it.
 
     Args:
-        left_px: of the window's left edge, from the left edge of the stored picture.
-        top_px: likewise from its top edge.
-        right_px: of the window's right edge, from the left edge of the stored picture.
-        bottom_px: likewise from its top edge.
-        width_px: of the stored picture, as the container states it.
-        height_px: of the stored picture, as the container states it.
-        display: width and height that the MP4 track header states, ``None`` if it does not say or
-            the aspect ratio of a pixel is stated elsewhere.
+        left_px: left edge of the window, from the left edge of the stored picture.
+        top_px: top edge of the window, from the top edge of the stored picture.
+        right_px: right edge of the window, from the left edge of the stored picture.
+        bottom_px: bottom edge of the window, from the top edge of the stored picture.
+        width_px: stated width of the stored picture.
+        height_px: stated height of the stored picture.
+        display: width and height in the MP4 track header; None if it states none, or if the pixel
+            aspect ratio is stated elsewhere.
     """
 
     left_px: Fraction
@@ -170,12 +170,12 @@ class StatedWindow:
     def correct_aspect(self, aspect: Fraction) -> Fraction:
         """Return the width of a stored pixel over its height.
 
-        Where an MP4 file states no aspect ratio, FFmpeg divides the size at which the track is
-        shown by that of all of the stored picture. It is the size of the window (ISO/IEC 14496-12,
-        section 8.3.2), unless it is that of the stored picture itself.
+        If an MP4 file states no aspect ratio, FFmpeg divides the display size of the track by the
+        size of the complete stored picture. It is the size of the window (ISO/IEC 14496-12, section
+        8.3.2), unless it is that of the stored picture itself.
 
         Args:
-            aspect: as FFmpeg gives it.
+            aspect: aspect ratio that FFmpeg derives.
         """
         if self.display is None or list(self.display) == [self.width_px, self.height_px]:
             return aspect
@@ -187,14 +187,14 @@ class StatedWindow:
 
     @property
     def covers_picture(self) -> bool:
-        """Whether the window is all of the picture."""
+        """Whether the window covers the complete picture."""
         edges = [self.left_px, self.top_px, self.right_px, self.bottom_px]
         return edges == [0, 0, self.width_px, self.height_px]
 
 
 @dataclass(frozen=True)
 class _Element:
-    """An EBML element: its identifier, and where its content begins and ends."""
+    """An EBML element: its identifier, and start and end of its content."""
 
     kind: int
     first: int
@@ -205,12 +205,12 @@ def read_mp4_window(descriptor: int, size_bytes: int, track: int) -> StatedWindo
     """Read the clean aperture of an MP4 or QuickTime track.
 
     Args:
-        descriptor: the open file.
+        descriptor: open file.
         size_bytes: size of the file.
-        track: number of the track, as its header states it.
+        track: number of the track in its header.
 
     Returns:
-        The window; ``None`` if the track states none or cannot be found.
+        The window; None if the track states none or is not found.
     """
     file = HeaderFile(descriptor, size_bytes)
     movie = find_child(file, file_box(size_bytes), b"moov")
@@ -231,8 +231,8 @@ def _track_window(
         table = None if table is None else find_child(file, table, name)
     if table is None:
         return None
-    # Behind the version, the flags and the number of entries. Where a track has several kinds of
-    # sample, the first one's aperture counts, as its size does.
+    # After the version, the flags and the number of entries. If a track has several kinds of
+    # sample, the aperture and the size of the first one count.
     entry = next(iter_boxes(file, table.skip_bytes(8)), None)
     if entry is None or entry.first + _SAMPLE_ENTRY_BYTES - 8 > entry.end:
         return None
@@ -253,11 +253,11 @@ def read_heif_window(descriptor: int, size_bytes: int) -> StatedWindow | None:
     """Read the clean aperture of the primary item of a HEIF file, such as AVIF.
 
     Args:
-        descriptor: the open file.
+        descriptor: open file.
         size_bytes: size of the file.
 
     Returns:
-        The window; ``None`` if the item states none.
+        The window; None if the item states none.
     """
     file = HeaderFile(descriptor, size_bytes)
     meta = find_child(file, file_box(size_bytes), b"meta")
@@ -300,7 +300,7 @@ def _properties_of(file: HeaderFile, properties: Box, item: int) -> list[int]:
             count = int.from_bytes(data[offset : offset + 1])
             offset += 1
             if number == item:
-                # The highest bit only says that the property must be understood.
+                # The highest bit only marks the property as essential.
                 mask = (1 << (8 * index_bytes - 1)) - 1
                 for k in range(count):
                     at = offset + k * index_bytes
@@ -361,7 +361,7 @@ def read_matroska_window(descriptor: int, size_bytes: int, track_index: int) -> 
         track_index: index of the track among the video tracks, from 0.
 
     Returns:
-        The window; ``None`` if the track cannot be found.
+        The window; None if the track is not found.
     """
     file = HeaderFile(descriptor, size_bytes)
     root = _Element(0, 0, size_bytes)
@@ -399,7 +399,7 @@ def _find_tracks(file: HeaderFile, segment: _Element) -> _Element | None:
 
 
 def _read_tracks_offset(file: HeaderFile, head: _Element) -> int | None:
-    """Return where a seek head says that the tracks are, in bytes from the segment's content."""
+    """Return the offset of the tracks in a seek head, from the start of the segment's content."""
     for seek in _elements(file, head):
         if seek.kind == _SEEK:
             values = {each.kind: each for each in _elements(file, seek)}
@@ -428,7 +428,7 @@ def _number(file: HeaderFile, element: _Element | None) -> int | None:
 
 
 def _elements(file: HeaderFile, parent: _Element) -> Iterator[_Element]:
-    """Yield the child elements of an EBML element, as far as they make sense."""
+    """Yield the child elements of an EBML element, up to the first malformed one."""
     offset = parent.first
     while True:
         head = file.read(offset, 12)
@@ -443,7 +443,7 @@ def _elements(file: HeaderFile, parent: _Element) -> Iterator[_Element]:
         bits = 7 * size_bytes
         size = int.from_bytes(head[id_bytes : id_bytes + size_bytes]) & ((1 << bits) - 1)
         first = offset + id_bytes + size_bytes
-        # A live recording does not know how long its segment or a cluster is.
+        # A live recording does not state the length of its segment or a cluster.
         end = parent.end if size == (1 << bits) - 1 else min(first + size, parent.end)
         yield _Element(int.from_bytes(head[:id_bytes]), first, end)
         offset = end

@@ -1,6 +1,7 @@
-"""Put finished bytes on a disk: whole or not at all, and never over what is already there.
+"""Atomic file writes and output file names.
 
-A file appears under its final name only when every byte of it is safe. Knows nothing of records.
+A file appears under its final name only when all of its bytes are on the disk; existing files are
+not overwritten unless requested.
 """
 
 import base64
@@ -21,22 +22,22 @@ from seedvideo.errors import OutputError
 from seedvideo.utils.text import printable
 
 _MAX_STEM_BYTES: Final = 180
-"""Longest stem that we write: file systems take 255 bytes a name, temporary suffixes included."""
+"""Maximum bytes of a stem: file systems take 255 bytes per name, temporary suffixes included."""
 
 _DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
-"""Of the disk, and of what the user may have of it."""
+"""Error numbers of a full disk and of an exhausted quota."""
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
-    """Say early, before any work, that an output would not be written.
+    """Refuse an output that already exists, before any work.
 
     Args:
-        path: the final name.
+        path: final name.
         overwrite: whether an existing file may be replaced; a folder or a device never is.
 
     Raises:
-        OutputError: ``output.exists`` if something has that name, be it a broken link;
-            ``output.unwritable`` if nothing can have it.
+        OutputError: ``output.exists`` if the name exists, even as a broken link;
+            ``output.unwritable`` if it cannot be created.
     """
     try:
         os.lstat(path)
@@ -68,13 +69,13 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
 def refuse_unwritable(path: Path, *, is_folder: bool = False) -> None:
     """Refuse an output, before any work, whose folder is missing or cannot be written.
 
-    Nothing above what the user names is ever made: a file needs its folder, and a folder, which is
-    made when missing, needs the one above it. A file is made there and removed, since the rights
-    alone say little where the user is root or the file system is special.
+    Parents of the named path are never created: a file needs its folder, and a folder, which is
+    created when missing, needs its parent. A file is created there and removed, since permissions
+    are not conclusive for root and for special file systems.
 
     Args:
-        path: the file, or with ``is_folder`` the folder, that results go to.
-        is_folder: whether results go into ``path``.
+        path: output file, or output folder with ``is_folder``.
+        is_folder: whether ``path`` is a folder.
 
     Raises:
         OutputError: ``output.exists`` if the folder is a file; ``output.unwritable``.
@@ -103,7 +104,7 @@ def refuse_unwritable(path: Path, *, is_folder: bool = False) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make an output folder if it is missing; the folder above it must be there.
+    """Create an output folder if it is missing; its parent must exist.
 
     Raises:
         OutputError: as `refuse_unwritable` does.
@@ -117,11 +118,11 @@ def make_folder(folder: Path) -> None:
 
 
 def write_file(path: Path, data: bytes, *, overwrite: bool = False, sync_name: bool = True) -> None:
-    """Write bytes to a temporary file in the same folder, make them safe, then give the name.
+    """Write bytes to a temporary file in the same folder, sync it, then rename it.
 
     Args:
-        path: the final name; its folder is made when missing, those above it are not.
-        data: everything that the file shall hold.
+        path: final name; its folder is created when missing, those above it are not.
+        data: content of the file.
         overwrite: see `refuse_existing`.
         sync_name: see `writing`.
 
@@ -134,16 +135,16 @@ def write_file(path: Path, data: bytes, *, overwrite: bool = False, sync_name: b
 
 @contextlib.contextmanager
 def writing(path: Path, *, overwrite: bool = False, sync_name: bool = True) -> Iterator[BinaryIO]:
-    """A file to write piece by piece; it has its name when the block ends, else it never was.
+    """Open a file for atomic writing; it gets its name when the block ends without an error.
 
-    The pieces go to a temporary file in the same folder, which is made safe on the disk before it
-    gets the name. An error inside the block, of the caller too, leaves what was there before.
+    Data go to a temporary file in the same folder, which is synced to the disk and then renamed. An
+    error inside the block leaves an existing file unchanged.
 
     Args:
-        path: the final name; its folder is made when missing, those above it are not.
+        path: final name; its folder is created when missing, those above it are not.
         overwrite: see `refuse_existing`.
-        sync_name: bring the name to the disk too. Who writes many files in one folder does that
-            once, with `sync_folder`.
+        sync_name: whether to sync the folder too; for many files in one folder call `sync_folder`
+            once instead.
 
     Raises:
         OutputError: ``output.exists``, ``output.disk_full``, or ``output.unwritable`` with the
@@ -172,7 +173,7 @@ def _create(path: Path) -> BinaryIO:
 
 
 def write_error(path: Path, error: OSError) -> OutputError:
-    """What a failed write means: a full disk has a code of its own, since room can be made."""
+    """Return the error for a failed write; a full disk has a separate, retryable code."""
     reason = error.strerror or str(error) or type(error).__name__
     if error.errno in _DISK_FULL:
         return OutputError(
@@ -193,12 +194,12 @@ def _unwritable_error(path: Path, reason: str) -> OutputError:
 
 
 def output_names(sources: Sequence[str], *, extension: str) -> list[str]:
-    """One file name a source, all different, even where upper and lower case are the same.
+    """Return one file name per source, all different, even on case-insensitive file systems.
 
-    A source alone with its stem keeps it (``clip.srt``). Those that share one take their folder's
-    name in front (``a-clip.srt``), and where that is not enough a hash of the path at the end. The
-    names depend on the set of sources, not on their order. A source that is there more than once,
-    with other windows for instance, gets ``-2``, ``-3`` at the end in the order given.
+    A source with a unique stem keeps it (``clip.srt``). Sources with a common stem get their
+    folder's name as a prefix (``a-clip.srt``), and if needed a hash of the path as a suffix. The
+    names depend on the set of sources, not on their order. A repeated source, for instance with
+    other windows, gets ``-2``, ``-3`` at the end in the order given.
     """
     unique = list(dict.fromkeys(sources))
     stems = dict(zip(unique, _unique_stems(unique), strict=True))
@@ -234,11 +235,11 @@ def _unique_stems(sources: Sequence[str]) -> list[str]:
 
 
 def stable_name(key: str, *, extension: str) -> str:
-    """A file name that depends on nothing but ``key``, so that it is the same in every run.
+    """Return a file name that depends on ``key`` only, so that it is the same in every run.
 
-    The stem of the key, so that people find it, and 100 bits of its hash, so that two keys share
-    none, even where upper and lower case are the same: ``clip-2pakb0yx6vj3hnt5q7wd.srt``. Where all
-    keys are known at once `output_names` makes shorter ones.
+    It is the stem of the key and 100 bits of its hash, so that names of two keys differ, even on
+    case-insensitive file systems: ``clip-2pakb0yx6vj3hnt5q7wd.srt``. If all keys are known at once,
+    `output_names` returns shorter ones.
     """
     digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=15).digest()
     short = base64.b32hexencode(digest).decode("ascii").lower()[:20]
@@ -246,7 +247,7 @@ def stable_name(key: str, *, extension: str) -> str:
 
 
 def absolute_path(path: str) -> str:
-    """The full path, or the path as it is where the current folder was removed."""
+    """Return the absolute path, or the path unchanged if the current folder was removed."""
     try:
         return os.path.abspath(path)
     except OSError:
@@ -254,20 +255,20 @@ def absolute_path(path: str) -> str:
 
 
 def safe_stem(stem: str) -> str:
-    """A stem that is a file name everywhere, and not too long."""
+    """Return a stem that is valid and short enough on all file systems."""
     clean = "".join("_" if printable(c) != c or c in '/\\:*?"<>|' else c for c in stem)
     clean = clean.lstrip(".") or "video"
     return clean.encode("utf-8", "ignore")[:_MAX_STEM_BYTES].decode("utf-8", "ignore")
 
 
 def fold_case(name: str) -> str:
-    """A name as systems compare it to which upper and lower case are the same."""
+    """Return a name as case-insensitive file systems compare it."""
     return normalize("NFC", name).casefold()
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk: they must survive a power cut as the files do."""
-    # Not every system lets a folder be synced.
+    """Sync the names in a folder to the disk, so that they survive a power failure."""
+    # Not every system can sync a folder.
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,7 +1,7 @@
-"""Make text that came from a file or a model harmless where it is shown.
+"""Escaping of untrusted text from files and models for display.
 
-A file name or a caption may hold characters that move a cursor, clear a screen, turn the direction
-of reading or end a subtitle cue. Here they lose that power. Knows nothing of records or formats.
+A file name or a caption may contain characters that move a cursor, clear a screen, change the
+reading direction or end a subtitle cue. They are escaped or removed here.
 """
 
 import unicodedata
@@ -17,7 +17,7 @@ def _is_active(character: str) -> bool:
 
 
 def printable(name: str) -> str:
-    r"""A name on one line, what is not printable spelled out, so that the file can still be found.
+    r"""Return a name on one line, unprintable characters escaped, so that the file can be found.
 
     >>> printable("a\x1b[2J\nb.mp4")
     'a\\x1b[2J\\nb.mp4'
@@ -29,12 +29,12 @@ def printable(name: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """Several lines, each made `printable`."""
+    """Apply `printable` to each line of a text."""
     return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def one_line(text: str) -> str:
-    r"""Prose on one line: what is not printable goes, any run of white space becomes one space.
+    r"""Return prose on one line, without unprintable characters, white space collapsed.
 
     >>> one_line("a dog\n\n runs\x1b[31m")
     'a dog runs[31m'
@@ -44,5 +44,5 @@ def one_line(text: str) -> str:
 
 
 def format_fraction(part: int, whole: int) -> str:
-    """Format a part of a whole: ``1,234 of 5,000 (24.7%)``."""
+    """Format a count and its fraction of a total: ``1,234 of 5,000 (24.7%)``."""
     return f"{part:,} of {whole:,} ({100 * part / whole:.1f}%)"

@@ -1,7 +1,7 @@
-"""Time: exact seconds and half-open spans. The one place that handles them.
+"""Times: exact seconds, half-open spans and timecodes.
 
-Every time inside seedvideo is a ``Fraction`` of a second. Floats appear only at the edges, made by
-`seconds`. Knows nothing of files, frames or tokens.
+Every time inside seedvideo is a ``Fraction`` of a second. Floats appear only in output, made by
+`seconds`.
 """
 
 import re
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
-# Bounded, so that no number is too long to be read.
-_MOMENT: Final = re.compile(r"([0-9]{1,4}:){0,2}[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
+# Bounded lengths, so that every number can be parsed.
+_TIMECODE: Final = re.compile(r"([0-9]{1,4}:){0,2}[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Span:
-    """A half-open stretch of time ``[start, end)``, in seconds.
+    """A half-open interval of time ``[start, end)``, in seconds.
 
     Raises:
         ValueError: if the span starts before zero or does not end after it starts.
@@ -46,17 +46,17 @@ def seconds(time: Fraction) -> float:
 
 
 def parse_timecode(text: str) -> Fraction:
-    """Read a moment: seconds such as ``90`` or ``12.5``, or ``1:30`` or ``1:02:03.5``, exact.
+    """Parse a timecode exactly: seconds such as ``90`` or ``12.5``, ``1:30`` or ``1:02:03.5``.
 
     Raises:
-        ValueError: if it is none of these.
+        ValueError: if the text has another format.
     """
-    if not _MOMENT.fullmatch(text):
+    if not _TIMECODE.fullmatch(text):
         raise ValueError(f"{text[:40]!r} is not a time such as 90, 12.5, 1:30 or 1:02:03.5")
-    moment = Fraction(0)
+    time = Fraction(0)
     for word in text.split(":"):
-        moment = moment * 60 + Fraction(word)
-    return moment
+        time = time * 60 + Fraction(word)
+    return time
 
 
 def strictly_increasing(times: Iterable[Fraction]) -> bool:
