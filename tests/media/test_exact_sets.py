@@ -1,8 +1,8 @@
 """Any set of frames, reached in any way, is bit for bit that of a plain decode of the whole file.
 
 Codecs, containers and structures that `test_frame_selection` and `test_exact_pixels` do not have:
-temporal layers, refresh without keyframes, fields in open groups, rates that change, lists of edits, joined
-recordings, and files that lie about where decoding may begin.
+temporal layers, refresh without keyframes, fields in open groups, rates that change, lists of
+edits, joined recordings, and files that lie about where decoding may begin.
 """
 
 import random

@@ -252,7 +252,7 @@ def test_an_open_video_is_not_pickled(clips: Clips, way: Callable[[object], obje
             with pytest.raises(TypeError) as caught:
                 way(thing)
             assert isinstance(caught.value, SeedVideoError)
-            assert caught.value.code == "input.not_picklable_error" and "path" in caught.value.hint
+            assert caught.value.code == "input.not_picklable" and "path" in caught.value.hint
         assert pickle.loads(pickle.dumps(plan)) == plan  # The plan is sent instead.
 
 

@@ -82,7 +82,7 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
         pytest.raises(DecodeError) as caught,
     ):
         list(reader.frames(all_targets(reader)))
-    assert caught.value.code == "decode.out_of_memory_error"
+    assert caught.value.code == "decode.out_of_memory"
     with open_video(path, limits=Limits(worker_memory_bytes=1_000_000_000)) as reader:
         assert len(list(reader.frames(all_targets(reader)))) == 5
 
