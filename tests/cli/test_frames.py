@@ -64,7 +64,7 @@ def test_no_sheets(run: Run, clips: Path, tmp_path: Path) -> None:
     ("words", "expected"),
     [
         (("--image-quality", "90"), "--image-quality cannot be used with --image-format png"),
-        (("--image-format", "png", "--image-quality", "1"), "png is exact"),
+        (("--image-format", "png", "--image-quality", "1"), "png, which is lossless"),
         (("--image-format", "jpeg", "--image-quality", "0"), "--image-quality"),
         (("--image-format", "webp", "--image-quality", "101"), "--image-quality"),
         (("--image-format", "jpg"), "did you mean 'jpeg'?"),
