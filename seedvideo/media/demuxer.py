@@ -403,7 +403,7 @@ def read_packet_table(
             raise encrypted_error(spec.display_name)
         # An empty packet repeats the picture; given to a decoder it would end the stream.
         hidden = packet.is_discard or not packet.size or not _is_displayed(codec, packet)
-        # A picture of a GIF or PNG paints over the one before, whatever its key flag says.
+        # A picture of a GIF or PNG paints over the one before, whatever its key flag is.
         key = packet.is_keyframe and (codec not in ("gif", "apng") or not len(table))
         table.pts.append(NO_TIME if packet.pts is None else packet.pts)
         table.dts.append(NO_TIME if packet.dts is None else packet.dts)

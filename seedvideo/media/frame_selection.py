@@ -55,7 +55,7 @@ _MAX_RUN_PACKETS: Final = 250
 class PacketRun:
     """Packets ``[first, end)`` to decode together; the first one is a keyframe.
 
-    ``frame_kinds`` says which pictures among them the decoder may leave out. Frames from
+    ``frame_kinds`` limits the pictures that the decoder outputs. Frames from
     ``end_frame`` on are yielded by the next run. ``asked`` counts the frame requests, or spans,
     that this run is the first to serve.
     """

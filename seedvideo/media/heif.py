@@ -27,7 +27,7 @@ _MAX_BOX_BYTES: Final = 1 << 62
 
 
 def is_heif(container: InputContainer) -> bool:
-    """Return whether a file says that it holds pictures, or sequences of them."""
+    """Return whether the major brand of a file is of pictures, or sequences of them."""
     return container.metadata.get("major_brand") in _BRANDS
 
 
@@ -54,7 +54,7 @@ def colour_streams(streams: Sequence[VideoStream], *, display_name: str) -> list
 
 
 def stream_warnings(container: InputContainer, stream: VideoStream) -> list[MediaWarning]:
-    """Return warnings about the streams beside the chosen one."""
+    """Return warnings about streams other than the chosen one."""
     others = [each for each in container.streams.video if each is not stream]
     found: list[MediaWarning] = []
     if any(_is_mask(each) for each in others):

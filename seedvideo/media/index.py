@@ -11,7 +11,7 @@ Rules for streams with inconsistent timestamps:
   streams fill the gap, or if frames are usually that far apart.
 - Pictures before the first keyframe cannot be decoded; the stream's start stays where it is, so the
   first time is above zero (``media.late_start``).
-- The last frame ends where its packet or the container says. Where the spacing of frames changes,
+- The last frame ends where its packet or the container states. Where the spacing of frames changes,
   the container goes first: packets then state a nominal duration, or one of decoding times.
 - A stream without any times is refused unless its frame rate is given.
 - A picture of two fields in two packets is presented once, at the time of its first field.

@@ -48,7 +48,7 @@ _MAX_NUMBER: Final = 1 << 20
 """Descriptors of the server are below: it holds one for each child, and a few more."""
 
 _REPLY_TIMEOUT_S: Final = 10.0
-"""A server that takes or says nothing for so long is killed: it only forks and waits."""
+"""A server that takes or sends nothing for so long is killed: it only forks and waits."""
 
 _MAX_FAILURES: Final = 2
 """Servers that may die before they are ready; after that, interpreters are started instead."""
@@ -451,7 +451,7 @@ class _Server:
             os._exit(status)
 
     def _reap(self) -> None:
-        """Collect the children that have ended, and tell the caller how."""
+        """Collect the children that have ended, and report to the caller how."""
         while self._lifelines:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
@@ -464,7 +464,7 @@ class _Server:
 
 
 def _threads() -> int:
-    """Count the threads of this process, those of C libraries too where the system tells."""
+    """Count the threads of this process, those of C libraries too where the system reports them."""
     try:
         return len(os.listdir("/proc/self/task"))
     except OSError:

@@ -395,8 +395,8 @@ def start_interpreter(
 def module_path() -> list[str]:
     """Return where this interpreter finds modules, without the current folder."""
     home = str(Path(__file__).resolve().parents[2])  # Of the package, even if it is not installed.
-    places = [os.path.abspath(place) for place in sys.path if place]
-    return places if home in places else [*places, home]
+    paths = [os.path.abspath(path) for path in sys.path if path]
+    return paths if home in paths else [*paths, home]
 
 
 class ChildProcess:
