@@ -177,7 +177,7 @@ def export_to(
         if counts.done > 1:
             raise ConfigError(
                 "config.invalid",
-                f"-f {export_format} makes one file a clip, and {counts.done:,} clips are done",
+                f"-f {export_format} writes one file per clip, and {counts.done:,} clips are done",
                 hint="name a folder: -o subtitles/",
             )
         for entry in journal.entries(states=_DONE, sheets=False):
@@ -203,7 +203,7 @@ def _check_task(journal: Journal, export_format: ExportFormat) -> str:
         raise ConfigError(
             "config.invalid",
             f"-f {export_format} is for captions, and the task of this job is {task}",
-            hint="export -f jsonl, csv, parquet or html",
+            hint="export with -f jsonl, csv, parquet or html",
         )
     return task
 
@@ -245,7 +245,7 @@ def _export_subtitles(
         raise OutputError(
             "output.exists",
             f"{printable(str(folder))} is not a folder",
-            hint=f"-f {export_format} makes one file a clip: name a folder with -o",
+            hint=f"-f {export_format} writes one file per clip: name a folder with -o",
         )
     refuse_unwritable(folder, is_folder=True)
     render = _SUBTITLES[export_format]

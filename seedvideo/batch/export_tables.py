@@ -202,8 +202,8 @@ def _import_package(name: str) -> Any:  # pyarrow has no annotations
     except ImportError as error:
         raise ConfigError(
             "config.package_missing",
-            "parquet needs the package pyarrow",
-            hint="pip install 'seedvideo[parquet]', or export -f jsonl",
+            "writing parquet needs the package pyarrow",
+            hint="pip install 'seedvideo[parquet]', or export with -f jsonl",
         ) from error
 
 

@@ -68,9 +68,9 @@ def check_frames(clip: Video, window: Span, rules: Filters) -> Rejection | None:
     cells = sample_cells(clip, window)
     brightest = float(cells[:, :-2].max())
     if rules.black and brightest <= MAX_BLACK_LEVEL:
-        return Rejection("black", f"nothing brighter than {brightest:.0f} of 255 levels")
+        return Rejection("black", f"no region is brighter than {brightest:.0f} of 255 levels")
     if rules.frozen and is_frozen(clip, window, cells):
-        return Rejection("frozen", "nothing moves")
+        return Rejection("frozen", "no motion")
     return None
 
 

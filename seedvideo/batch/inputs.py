@@ -257,7 +257,7 @@ def read_inputs(
     if not count:
         raise BatchError(
             "batch.no_input",
-            "there is no video in the inputs",
+            "no video found in the inputs",
             hint="name files, folders, globs in quotes, or lists of paths",
         )
 
@@ -298,7 +298,7 @@ def _iter_rows(one: str, folder: str, stdin: IO[bytes] | None) -> Iterator[tuple
     path = os.path.join(folder, one)
     if one == "-":
         if stdin is None:
-            raise BatchError("batch.no_input", "there is no stdin to read a list from")
+            raise BatchError("batch.no_input", "stdin is not available to read a list from")
         yield from of(read_path_list(stdin, "stdin"), "")
     elif os.path.isdir(path):
         yield from map(path_row, _iter_videos(one, folder))
@@ -311,7 +311,7 @@ def _iter_rows(one: str, folder: str, stdin: IO[bytes] | None) -> Iterator[tuple
                 continue
             yield path_row(name)
         if not found:
-            raise BatchError("batch.no_input", f"nothing has a name like {printable(one)}")
+            raise BatchError("batch.no_input", f"no file matches {printable(one)}")
     else:
         yield path_row(one)
 

@@ -72,7 +72,9 @@ class Shard:
         found = _SHARD_PATTERN.fullmatch(text)
         if found is None:
             raise ConfigError(
-                "config.invalid", f"{text[:40]!r} is no shard", hint="write it as 3/16"
+                "config.invalid",
+                f"{text[:40]!r} is not a shard",
+                hint="write it as INDEX/COUNT, for example 3/16",
             )
         return cls(int(found[1]), int(found[2]))
 
@@ -122,8 +124,8 @@ def get_working_folder() -> str:
     except FileNotFoundError as error:
         raise BatchError(
             "batch.no_folder",
-            "the working folder was deleted, and a job looks for its inputs from there",
-            hint="go to a folder that exists (cd), and run the command again",
+            "the working folder was deleted; inputs of a job are relative to it",
+            hint="change to an existing folder (cd), then run the command again",
         ) from error
 
 
@@ -253,7 +255,7 @@ class Job:
             _check_above_0(name, getattr(self, name))
         _check_above_0("budget_tokens", self.sampling.budget_tokens)
         if not os.path.isabs(self.folder):
-            raise _config_error(f"folder is {self.folder[:200]!r}, expected a whole path")
+            raise _config_error(f"folder is {self.folder[:200]!r}, expected an absolute path")
         self._check_task_options()
 
     def _check_task_options(self) -> None:
@@ -266,7 +268,7 @@ class Job:
         if self.task != "ground" and self.top != DEFAULT_TOP:
             given.append("top")
         if given:
-            raise _config_error(f"the task {self.task} takes no {', '.join(given)}")
+            raise _config_error(f"the task {self.task} does not take {', '.join(given)}")
         if self.question or self.options:
             # Options may wait for the questions of the rows: they are checked with any.
             Question.of(self.question or "?", self.options)
@@ -340,7 +342,7 @@ class Job:
         try:
             return cls.from_values(json.loads(text), where="the journal's job")
         except (json.JSONDecodeError, RecursionError) as error:
-            raise _config_error(f"the journal's job is no JSON: {error}") from error
+            raise _config_error(f"the journal's job is not valid JSON: {error}") from error
 
     @classmethod
     def from_toml(cls, path: Path) -> Self:
@@ -359,7 +361,9 @@ class Job:
             reason = error.strerror or type(error).__name__
             raise InputError("input.unreadable", f"{display_name}: {reason.lower()}") from error
         except (ValueError, RecursionError) as error:
-            raise _config_error(f"{display_name} is no TOML: {printable(str(error))}") from error
+            raise _config_error(
+                f"{display_name} is not valid TOML: {printable(str(error))}"
+            ) from error
         return cls.from_values(values, where=display_name)
 
     @classmethod
@@ -371,7 +375,7 @@ class Job:
         """
         if not isinstance(values, dict):
             display_name = printable(repr(values)[:80])
-            raise _config_error(f"{where}: the whole is {display_name}, expected a table")
+            raise _config_error(f"{where}: the document is {display_name}, expected a table")
         if "sampling" in values:
             raise _config_error(f"{where}: sampling is not a known key")
         try:

@@ -145,7 +145,7 @@ def parse_item(folder: Path, id_bytes: bytes, spec: str, crc: int) -> Item:
     """
     try:
         if checksum(id_bytes, spec.encode()) != crc:
-            raise ValueError("a row does not have its check sum")
+            raise ValueError("a row does not match its checksum")
         return Item.from_json(id_bytes.decode("utf-8", "surrogatepass"), spec)
     except (ValueError, TypeError, AttributeError) as error:
         raise schema.damaged_error(folder, str(error)) from error
@@ -173,15 +173,15 @@ def parse_entry(folder: Path, row: Sequence[Any]) -> JournalEntry:
     size, mtime_ns, code, stage, message, hint, retryable, rule, started, finished, *stored = rest
     origin, extra, carried, record, record_crc, sheet, sheet_crc = stored
     if not has_carried_checksum(origin, extra, carried):
-        raise schema.damaged_error(folder, "the columns of a row do not have their check sum")
+        raise schema.damaged_error(folder, "the columns of a row do not match their checksum")
     item = replace(parse_item(folder, id_bytes, spec, crc), origin=origin, extra=extra)
     if state not in STATES:
-        raise schema.damaged_error(folder, f"there is no state {state!r}")
+        raise schema.damaged_error(folder, f"unknown state {state!r}")
     if state == "done":
         if not isinstance(record, str) or checksum(record.encode()) != record_crc:
-            raise schema.damaged_error(folder, "a record is missing or does not have its check sum")
+            raise schema.damaged_error(folder, "a record is missing or does not match its checksum")
         if sheet is not None and checksum(sheet) != sheet_crc:
-            raise schema.damaged_error(folder, "a contact sheet does not have its check sum")
+            raise schema.damaged_error(folder, "a contact sheet does not match its checksum")
         if shared:
             record = _with_source(record, item.source)
     return JournalEntry(
@@ -216,13 +216,13 @@ def find_problems(connection: sqlite3.Connection, folder: Path) -> list[str]:
             id_bytes, spec, crc, origin, extra, carried = row
             is_whole = checksum(bytes(id_bytes), str(spec).encode()) == crc
             if not (is_whole and has_carried_checksum(origin, extra, carried)):
-                found.append(f"item {bytes(id_bytes)!r} does not have its check sum")
+                found.append(f"item {bytes(id_bytes)!r} does not match its checksum")
         for fingerprint, record, record_crc, sheet, sheet_crc in connection.execute(
             "SELECT fingerprint, record, record_crc, sheet, sheet_crc FROM records"
         ):
             bad_sheet = sheet is not None and checksum(sheet) != sheet_crc
             if checksum(str(record).encode()) != record_crc or bad_sheet:
-                found.append(f"record {fingerprint} does not have its check sum")
+                found.append(f"record {fingerprint} does not match its checksum")
         lost = connection.execute(
             "SELECT COUNT(*) FROM items WHERE state = 'done' AND fingerprint NOT IN"
             " (SELECT fingerprint FROM records)"

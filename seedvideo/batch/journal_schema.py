@@ -163,7 +163,7 @@ def damaged_error(folder: Path, why: str) -> BatchError:
     return BatchError(
         "batch.journal_damaged",
         f"{display_name}/{JOURNAL_NAME} is damaged: {printable(why)}",
-        hint="keep what can be read: seedvideo batch merge"
+        hint="recover the readable rows: seedvideo batch merge"
         f" {display_name} -o {display_name}-recovered",
     )
 
@@ -173,15 +173,15 @@ def unwritable_error(folder: Path, why: str) -> OutputError:
     return OutputError(
         "output.unwritable",
         f"{printable(str(folder))} cannot hold a journal: {printable(why)}",
-        hint="check the folder, its rights and the free space",
+        hint="check that the folder exists, its permissions and the free space",
     )
 
 
 def _missing_error(folder: Path) -> BatchError:
     return BatchError(
         "batch.journal_missing",
-        f"{printable(str(folder))} holds no journal",
-        hint="seedvideo batch run INPUT... -o FOLDER makes one",
+        f"{printable(str(folder))} does not contain a journal",
+        hint="start a job: seedvideo batch run INPUT... -o FOLDER",
     )
 
 
@@ -226,8 +226,9 @@ def _check(connection: sqlite3.Connection, folder: Path) -> None:
     if version > VERSION:
         raise BatchError(
             "batch.journal_newer",
-            f"{printable(str(folder))}/{JOURNAL_NAME} has version {version}, known is {VERSION}",
-            hint="use the newer seedvideo that wrote it",
+            f"{printable(str(folder))}/{JOURNAL_NAME} has version {version},"
+            f" expected at most {VERSION}",
+            hint="use the newer seedvideo version that wrote it",
         )
 
 
@@ -251,8 +252,8 @@ def _to_seedvideo_error(error: sqlite3.Error, folder: Path) -> SeedVideoError:
     if code & 0xFF == sqlite3.SQLITE_FULL or code in full_disk_codes:
         return OutputError(
             "output.disk_full",
-            f"{display_name}: no more can be written: {printable(str(error))}",
-            hint="make space, then run the same command again: what is done stays done",
+            f"{display_name}: the disk is full: {printable(str(error))}",
+            hint="free some space, then run the same command again: finished clips stay finished",
             retryable=True,
         )
     if code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -367,7 +368,7 @@ def _locked_error(folder: Path, owner: LockOwner | None) -> BatchError:
     return BatchError(
         "batch.locked",
         f"{printable(str(folder))} is in use by {who}",
-        hint="wait until it is done, stop it, or choose another folder",
+        hint="wait until it has finished, stop it, or choose another folder",
         retryable=True,
     )
 
@@ -377,5 +378,5 @@ def _lock_failed_error(folder: Path, error: OSError) -> OutputError:
     return OutputError(
         "output.unwritable",
         f"{printable(str(folder))} cannot be locked: {reason}",
-        hint="check the folder, its rights and the free space",
+        hint="check that the folder exists, its permissions and the free space",
     )

@@ -75,7 +75,7 @@ def merge(folders: Sequence[Path], output: Path) -> MergeResult:
     if (output / schema.JOURNAL_NAME).exists():
         raise OutputError(
             "output.exists",
-            f"{printable(str(output))} holds a journal already",
+            f"{printable(str(output))} already contains a journal",
             hint="merge into a new folder",
         )
     jobs = [_read_job(folder) for folder in folders]
@@ -123,7 +123,7 @@ def _read_job(folder: Path) -> tuple[Job, str]:
         except ConfigError as error:
             raise schema.damaged_error(folder, error.message) from error
     if job is None or model is None:
-        raise schema.damaged_error(folder, "it holds no job")
+        raise schema.damaged_error(folder, "it does not contain a job")
     return job, model
 
 
@@ -260,7 +260,10 @@ def check_folder(folder: Path) -> Iterator[CheckResult]:
         except OSError as error:
             detail = error.strerror or type(error).__name__
             yield CheckResult(
-                state="wrong", name=name, detail=detail, next_step="check the folder and its rights"
+                state="wrong",
+                name=name,
+                detail=detail,
+                next_step="check the folder and its permissions",
             )
 
 
@@ -290,7 +293,7 @@ def _check_lock(folder: Path) -> Iterator[CheckResult]:
     if owner is not None:
         detail = f"process {owner.pid} on {owner.host} works on it"
     elif (folder / LOCK).exists():
-        detail = "free; whoever had it last is gone"
+        detail = "free; its last owner has exited"
     else:
         detail = "free"
     yield CheckResult(state="ok", name="lock", detail=detail)
@@ -305,8 +308,8 @@ def _check_in_flight(folder: Path) -> Iterator[CheckResult]:
         yield CheckResult(
             state="wrong",
             name="under way",
-            detail=f"{counts.running:,} items were left under way by a process that is gone",
-            next_step=f"nothing is lost, go on: {resume}",
+            detail=f"{counts.running:,} items were in progress in a process that has exited",
+            next_step=f"nothing is lost, resume with: {resume}",
         )
         return
     detail = f"{counts.running:,} items under way, {counts.pending:,} to do"
@@ -320,7 +323,7 @@ def _check_space(folder: Path) -> Iterator[CheckResult]:
             state="wrong",
             name="space",
             detail=f"{_format_bytes(free)} free",
-            next_step="make room, or run with --no-sheets; what is done stays done",
+            next_step="free some space, or run with --no-sheets; finished clips stay finished",
         )
         return
     yield CheckResult(state="ok", name="space", detail=f"{_format_bytes(free)} free")
@@ -332,7 +335,7 @@ def _check_location(folder: Path) -> Iterator[CheckResult]:
             state="wrong",
             name="place",
             detail="the folder cannot be written",
-            next_step="change its rights, or copy it; exports can be made nevertheless",
+            next_step="change its permissions, or copy it; exports work without",
         )
         return
     kind = _file_system(folder)
@@ -340,11 +343,11 @@ def _check_location(folder: Path) -> Iterator[CheckResult]:
         yield CheckResult(
             state="wrong",
             name="place",
-            detail=f"it lies on another machine ({kind}), where locks may not hold",
-            next_step="keep the journal on a disk of this machine and copy the exports",
+            detail=f"it is on a network file system ({kind}), where locks may not work",
+            next_step="keep the journal on a local disk and copy the exports",
         )
         return
-    yield CheckResult(state="ok", name="place", detail=kind or "file system not known")
+    yield CheckResult(state="ok", name="place", detail=kind or "unknown file system")
 
 
 def _check_versions(folder: Path) -> Iterator[CheckResult]:

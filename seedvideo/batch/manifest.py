@@ -207,7 +207,7 @@ def _iter_csv(file: IO[bytes], display_name: str) -> Iterator[RawRow]:
 def _parse_header(cells: list[str], display_name: str) -> list[str]:
     names = [cell.strip() for cell in cells]
     if len(set(names)) != len(names):
-        raise _manifest_error(display_name, "two columns have one name")
+        raise _manifest_error(display_name, "two columns have the same name")
     return names
 
 
@@ -238,7 +238,7 @@ def _translate_parquet_errors(display_name: str) -> Iterator[None]:
         if not type(error).__module__.startswith("pyarrow"):
             raise
         first = str(error).partition("\n")[0]
-        raise _manifest_error(display_name, f"no parquet: {printable(first)}") from error
+        raise _manifest_error(display_name, f"invalid parquet: {printable(first)}") from error
 
 
 def _iter_parquet(file: IO[bytes], display_name: str) -> Iterator[RawRow]:
@@ -314,7 +314,7 @@ def _manifest_error(display_name: str, why: str) -> BatchError:
     return BatchError(
         "batch.manifest_invalid",
         f"{display_name}: {why}",
-        hint="docs/guides/batch.md shows the forms of a manifest",
+        hint="see the list formats in docs/guides/batch.md",
     )
 
 

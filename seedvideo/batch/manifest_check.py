@@ -174,10 +174,10 @@ def _check_json_lines(
         form = "-c '.[]'" if text.startswith(b"[") else "-c ."
         raise _manifest_error(
             display_name,
-            "no line is a whole JSON object",
+            "no line is a complete JSON object",
             f"put each object on a line of its own: jq {form} {quote(display_name)} > lines.jsonl",
         )
-    hint = 'a line is {"path": "clip.mp4"}; a list of mere paths is called .txt'
+    hint = 'a line is {"path": "clip.mp4"}; a list of paths only is a .txt file'
     raise _manifest_error(display_name, "no line is a JSON object", hint)
 
 
@@ -219,7 +219,10 @@ def _check_columns(
     found = printable(", ".join(str(name)[:40] for name in columns[:10]))
     wanted = ", ".join(path_columns)
     if path.suffix.lower() == ".csv":
-        hint = "the first line names the columns, such as path,question; mere paths go in a .txt"
+        hint = (
+            "the first line names the columns, such as path,question;"
+            " a list of paths only is a .txt file"
+        )
     else:
         hint = f"name the column with the paths {path_columns[0]}"
     raise _manifest_error(

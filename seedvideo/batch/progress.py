@@ -274,7 +274,7 @@ class Progress:
         """A process died, or had to be ended; another takes its place."""
         self._emit("restarted", process=process, how=how, id=item_id)
         if self._write_info is not None and self._write_event is None:
-            name = "the model's process" if process == "model" else "a decoding process"
+            name = "the model process" if process == "model" else "a decode process"
             where = "" if item_id is None else f" while it worked on {item_id}"
             self._write_info(f"{name} {how}{where}; started again")
 

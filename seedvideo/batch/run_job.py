@@ -83,8 +83,8 @@ def plan_job(
         if journal.get_meta("planned") != "whole":
             raise BatchError(
                 "batch.no_input",
-                "the job was stopped before all of its list was read",
-                hint="give the list again",
+                "the job was stopped before its whole list was read from stdin",
+                hint="pass the list again",
             )
         if journal.job() == job:
             return
@@ -142,14 +142,14 @@ def _check_task_words(job: Job) -> None:
     if job.task == "ask" and not (job.question or _any_row_has(job, "question")):
         raise AskError(
             "ask.question_empty",
-            "there is no question: the job has none, nor has any row of its lists",
-            hint="give one with --question TEXT, or each row its own in a column `question`",
+            "no question given, neither for the job nor in a row of its lists",
+            hint="pass --question TEXT, or add a column `question` to the list",
         )
     if job.task == "ground" and not (job.query or _any_row_has(job, "query")):
         raise GroundError(
             "ground.query_empty",
-            "there is nothing to look for: the job has no query, nor has any row of its lists",
-            hint="give one with --query TEXT, or each row its own in a column `query`",
+            "no query given, neither for the job nor in a row of its lists",
+            hint="pass --query TEXT, or add a column `query` to the list",
         )
 
 

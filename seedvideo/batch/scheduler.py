@@ -312,12 +312,13 @@ class Runner:
             if self._idle_crashes >= MAX_CONSECUTIVE_CRASHES:
                 why = _format_stderr(worker.process.stderr_tail)
                 raise DecodeError(
-                    "decode.crashed", f"decoding processes end unasked: one {cause}{why}"
+                    "decode.crashed",
+                    f"decode processes keep exiting without work: the last one {cause}{why}",
                 )
             self._record_restart("decode", cause, None)
         else:
             self._record_restart("decode", cause, worker.clip)
-            error = process_death_error(code, f"the decoding process {cause}", self._job.timeout_s)
+            error = process_death_error(code, f"the decode process {cause}", self._job.timeout_s)
             self._record_failure(worker.finish(), error)
             self._release_decided()
 
@@ -332,18 +333,18 @@ class Runner:
             if code == "model.timeout":
                 cause = f"had not loaded the model after {START_TIMEOUT_S:g} s and {cause}"
             raise ModelError(
-                code, f"the model's process {cause}{_format_stderr(model.process.stderr_tail)}"
+                code, f"the model process {cause}{_format_stderr(model.process.stderr_tail)}"
             )
         if self._model_crashes >= MAX_CONSECUTIVE_CRASHES:
             crashes = f", the {self._model_crashes}th time in a row"
-            raise ModelError("model.crashed", f"the model's process {cause}{crashes}")
+            raise ModelError("model.crashed", f"the model process {cause}{crashes}")
         self._record_restart("model", cause, model.clips[0] if model.clips else None)
         if model.clips:
             first = model.clips.popleft()
             self._ready.extendleft(reversed(model.clips))
             self._record_failure(
                 first,
-                process_death_error(code, f"the model's process {cause}", self._job.timeout_s),
+                process_death_error(code, f"the model process {cause}", self._job.timeout_s),
             )
 
     def _record_restart(self, process: ProcessKind, cause: str, clip: InFlightItem | None) -> None:
@@ -404,7 +405,7 @@ class Runner:
             raise OutputError(
                 "output.unwritable",
                 f"{printable(str(path))} was removed while the job ran",
-                hint="run again: it begins anew",
+                hint="run the command again to start a new job",
             )
 
     def _kill_workers(self) -> None:

@@ -397,9 +397,9 @@ def test_a_process_that_is_started_again_is_said_and_counted(tmp_path: Path, mad
     assert code == 1
     lines = [line for line in err.splitlines() if line.endswith("; started again")]
     path = tmp_path / "poison-red.mp4"
-    one = f"a decoding process ended by signal 9 (Killed) while it worked on {path}; started again"
+    one = f"a decode process ended by signal 9 (Killed) while it worked on {path}; started again"
     assert lines.count(one) == 2
-    assert sum("the model's process" in line for line in lines) == 2
+    assert sum("the model process" in line for line in lines) == 2
     assert len(lines) == 5
     found = get_status(tmp_path / "out")
     assert found.restarts == {"decode": 3, "model": 2}

@@ -235,6 +235,6 @@ def test_a_flipped_byte_in_them_is_noticed_and_a_merge_keeps_the_verdict(tmp_pat
         connection.execute("UPDATE items SET extra = replace(extra, 'cat', 'car')")
         connection.commit()
     with Journal.open(folder, write=False) as journal:
-        assert "check sum" in journal.find_problems()[0]
+        assert "checksum" in journal.find_problems()[0]
     made = merge([folder], tmp_path / "merged")
     assert (made.counts, made.unreadable) == (Counts(done=1), 1)

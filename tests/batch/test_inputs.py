@@ -117,7 +117,7 @@ def test_a_job_that_is_gone_on_with_elsewhere_finds_the_same(
         journal.plan(there, kept, MODEL)
         again = [taken.item.id for taken in journal.claim(99)]
         assert "d/b.mp4" in again and "one" in again
-    with pytest.raises(ConfigError, match="whole path"):
+    with pytest.raises(ConfigError, match="absolute path"):
         Job(folder="d")
 
 

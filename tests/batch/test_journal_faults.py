@@ -222,7 +222,7 @@ def test_flipped_bytes_are_refused_with_the_way_out_or_change_nothing(tmp_path: 
             hints.add(error.hint.split("/")[0])
     assert len(codes) > trials // 3
     assert set(codes) <= {"batch.journal_damaged", "batch.journal_newer"}
-    assert "keep what can be read: seedvideo batch merge " in hints
+    assert "recover the readable rows: seedvideo batch merge " in hints
 
 
 def test_what_can_be_read_of_a_damaged_journal_is_kept(tmp_path: Path) -> None:

@@ -46,7 +46,9 @@ def sleep(name: str) -> ColourModel:
 
 def test_decoding_processes_that_end_unasked_end_the_job(tmp_path: Path, made: Make) -> None:
     entrypoints = replace(ENTRYPOINTS, prices=f"{__name__}:die")
-    with pytest.raises(DecodeError, match="end unasked: one ended with status 7: no room for a"):
+    with pytest.raises(
+        DecodeError, match="exiting without work: the last one ended with status 7: no room for a"
+    ):
         run(tmp_path / "out", made("a-red"), entrypoints=entrypoints)
     with Journal.open(tmp_path / "out", write=False) as journal:
         # Nothing is said of the clip: it was never begun.

@@ -25,7 +25,7 @@ WRONG = [
     ("bars.csv", b'id|"path"\r\n1|a.mp4\r\n', "separated by bars", "'|'"),
     ("no_path.csv", b"id,name\n1,a.mp4\n", "no column names the video", "first line"),
     ("no_header.csv", b"clips/a.mp4\nclips/b.mp4\n", "no column names the video", ".txt"),
-    ("twice.csv", b"path,label,label\na.mp4,1,2\n", "two columns have one name", ""),
+    ("twice.csv", b"path,label,label\na.mp4,1,2\n", "two columns have the same name", ""),
     ("excel.csv", TABLE.encode("utf-16"), "UTF-16", "iconv -f UTF-16"),
     ("wide.csv", TABLE.encode("utf-16-le"), "UTF-16", "iconv -f UTF-16"),
     ("german.csv", "path,größe\na.mp4,1\n".encode("cp1252"), "not UTF-8", "WINDOWS-1252"),
@@ -42,7 +42,7 @@ WRONG = [
     ("lines.txt", b'{"path": "a.mp4"}\n', "JSON lines", "mv lines.txt lines.jsonl"),
     ("wide.txt", "clips/a.mp4\r\n".encode("utf-16"), "UTF-16", "iconv"),
     ("noise.txt", NOISE, "binary data", "the video itself"),
-    ("noise.parquet", NOISE, "no parquet", ""),
+    ("noise.parquet", NOISE, "invalid parquet", ""),
 ]
 
 

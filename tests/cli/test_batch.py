@@ -161,7 +161,7 @@ def test_doctor_finds_what_is_wrong(run: Run, job: Path, monkeypatch: pytest.Mon
     assert result.code == 1
     wrong = [line.split()[1] for line in result.out.splitlines() if line.startswith("wrong")]
     assert set(wrong) == {"integrity", "under", "space", "place"}
-    assert "1 items were left under way" in result.out
+    assert "1 items were in progress in a process" in result.out
     assert f"seedvideo batch run -o {job}" in result.out
     assert "seedvideo batch merge" in result.out and "--no-sheets" in result.out
 
