@@ -1,7 +1,7 @@
-"""What a job would cost, without a model: every clip is planned, the first few are decoded too.
+"""Cost estimate of a job without a model: plan every clip and decode the first few.
 
-The time of decoding is measured on the clips themselves. The time of the model is known only from
-an earlier run of the same weights and task in the same journal, and is not guessed otherwise.
+Decoding time is measured on the clips themselves. The model's time is known only from an earlier
+run of the same weights and task in the same journal; without one it is not estimated.
 
 Separate from `seedvideo.cli.batch_run`, which would exceed 500 lines with it.
 """
@@ -25,24 +25,25 @@ from seedvideo.pipeline import clip_window, plan_for_model
 from seedvideo.utils.timecode import seconds
 
 CALIBRATION_CLIPS: Final = 5
-"""Clips that are decoded to learn how long that takes."""
+"""Number of clips that are decoded to measure the decoding time."""
 
 
 @dataclass
 class Estimate:
-    """What was counted so far.
+    """Totals over the planned clips.
 
     Args:
-        clips: that were planned.
-        filtered: clips by the rule that leaves them out; duplicates are not, see `not_counted`.
-        failures: clips by the code of what is wrong with them.
-        video_s: seconds of video that are looked at.
-        frames: planned.
-        visual_tokens: of the plans; of ``dense``, those of the whole alone.
-        tokens: with the texts of times.
-        plan_s: seconds that opening, analysing and planning took.
-        decoded_frames: of the clips that were decoded.
-        decode_s: seconds that this took.
+        clips: number of planned clips.
+        filtered: number of clips per filter rule; duplicates are not counted, see
+            `unestimated_rules`.
+        failures: number of clips per error code.
+        video_s: seconds of video inside the windows.
+        frames: planned frames.
+        visual_tokens: visual tokens of the plans; for ``dense``, of the whole video only.
+        tokens: visual tokens and text of the timestamps.
+        plan_s: seconds spent on opening, analysing and planning.
+        decoded_frames: frames of the clips that were decoded.
+        decode_s: seconds spent on decoding them.
     """
 
     clips: int = 0
@@ -57,18 +58,18 @@ class Estimate:
     decode_s: float = 0.0
 
     def prepare_s(self, workers: int) -> float:
-        """Seconds that so many processes would take to prepare all clips."""
+        """Return the seconds that a number of processes need to prepare all clips."""
         seconds_per_frame = self.decode_s / self.decoded_frames if self.decoded_frames else 0.0
         return (self.plan_s + seconds_per_frame * self.frames) / workers
 
     def model_s(self, visual_tokens_per_s: float | None) -> float | None:
-        """Seconds that the model would take; None where its speed is not known."""
+        """Return the seconds that the model needs; None if its speed is unknown."""
         return None if visual_tokens_per_s is None else self.visual_tokens / visual_tokens_per_s
 
     def to_json(
         self, job: Job, speed: float | None, *, usd_per_mtok: float | None
     ) -> dict[str, Any]:
-        """Everything as plain values; what is not known is None."""
+        """Return all values as JSON values; unknown ones are None."""
         model_s = self.model_s(speed)
         prepare_s = self.prepare_s(job.workers)
         return {
@@ -82,7 +83,7 @@ class Estimate:
             "tokens": self.tokens,
             "prepare_s": round(prepare_s, 1),
             "model_s": None if model_s is None else round(model_s, 1),
-            # The two go on side by side: the slower one counts.
+            # Both run in parallel: the slower one counts.
             "total_s": None if model_s is None else round(max(prepare_s, model_s), 1),
             "usd": None if usd_per_mtok is None else round(self.tokens * usd_per_mtok / 1e6, 4),
         }
@@ -99,10 +100,10 @@ def estimate(
     """Plan every clip of a job.
 
     Args:
-        rows: of its inputs.
-        job: what is asked.
-        prices: of its model.
-        limit: plan only the first so many clips, bad rows not counted; None for all.
+        rows: rows of its inputs.
+        job: settings of the job.
+        prices: token costs of its model.
+        limit: plan only the first ``limit`` clips, without bad rows; None for all.
         on_progress: called after each row with the number of rows so far.
     """
     total = Estimate()
@@ -123,7 +124,7 @@ def estimate(
 
 
 def unestimated_rules(job: Job) -> list[str]:
-    """Rules of the job that a dry run leaves out: clips are not compared with one another."""
+    """Return the rules that a dry run does not apply: it compares no clips."""
     rules = []
     if job.filters.drops_exact:
         rules.append(EXACT)
@@ -133,7 +134,7 @@ def unestimated_rules(job: Job) -> list[str]:
 
 
 def last_throughput(stored: str | None, job: Job, prices: TokenCosts) -> float | None:
-    """Visual tokens a second of an earlier run, if it was of the same weights and task."""
+    """Return visual tokens per second of an earlier run, if it had the same weights and task."""
     if stored is None:
         return None
     speed = json.loads(stored)

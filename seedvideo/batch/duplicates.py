@@ -1,18 +1,12 @@
-"""Which clips repeat an earlier one: by their bytes, or by what they show.
+"""Exact and near-duplicate clips of a job, decided in the order of its input.
 
-The first of them in the job's order stays, whatever was decoded first. A clip is compared with
-those that stay, never with one that was left out: where b is like a, and c is like b but not like
-a, both a and c stay.
+The first clip of a group stays, whichever was decoded first. A clip is compared with clips that
+stay, never with one that was left out: if b is like a, and c is like b but not like a, both a and
+c stay. A clip is decided once each clip before it in the job's order has been compared or has
+failed. So the same clips stay with any number of processes and after any resume. A job that leaves
+out no duplicates decides every clip at once.
 
-Clips that wait until it is settled whether they repeat a clip before them.
-
-A clip is decided once each before it in the job's order has been seen or has failed: so the same
-ones stay whatever was decoded first, with any number of processes, and after any resume. Where no
-duplicates are left out, every clip is decided at once.
-
-Signatures of a job's clips, in its journal: repeats are found by them after a resume too.
-
-Only jobs that leave out duplicates have any. Knows no pictures.
+The signatures are stored in the journal, so that duplicates are found after a resume, too.
 """
 
 import hashlib
@@ -38,13 +32,13 @@ RULES: Final = (EXACT, NEAR, "duplicates")
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedClip:
-    """A clip that is compared.
+    """A clip to compare.
 
     Args:
-        place: in the job's order.
-        asked: names what is asked about it: only clips of which the same is asked are compared.
-        fingerprint: of its record: the same bytes, the same part, asked the same.
-        signature: of its pictures; None where only bytes are compared.
+        position: position in the job's order.
+        task_key: key of its question, options and query: only clips with the same key are compared.
+        fingerprint: cache key of its record: same bytes, same window, same task.
+        signature: signature of its frames; None if only bytes are compared.
     """
 
     position: int
@@ -55,12 +49,12 @@ class ComparedClip:
 
 @dataclass(frozen=True, kw_only=True)
 class DuplicateMatch:
-    """What a clip repeats.
+    """An earlier clip that a clip duplicates.
 
     Args:
         rule: `EXACT` or `NEAR`.
-        place: of the clip that stays, in the job's order.
-        distance_levels: between near duplicates; None for the same bytes.
+        position: position of the clip that stays, in the job's order.
+        distance_levels: distance of near-duplicates in grey levels; None for the same bytes.
     """
 
     rule: str
@@ -68,7 +62,7 @@ class DuplicateMatch:
     distance_levels: float | None = None
 
     def describe(self, kept_id: str) -> str:
-        """For people, with the name of the clip that stays."""
+        """Return a message for people with the id of the clip that stays."""
         if self.distance_levels is None:
             return f"the same bytes as {kept_id}"
         return f"differs from {kept_id} by {self.distance_levels:.2f} grey levels on average"
@@ -78,8 +72,8 @@ class DuplicateIndex:
     """The clips of a job that stay, so far.
 
     Args:
-        rules: of the job.
-        signature_at: gives the signature of a clip that stays by its place in the job's order.
+        rules: filters of the job.
+        get_signature: returns the signature of a clip that stays, by its position.
     """
 
     def __init__(self, rules: Filters, get_signature: Callable[[int], Signature]) -> None:
@@ -89,7 +83,7 @@ class DuplicateIndex:
         self._index = NearIndex(rules.near_levels)
 
     def add(self, clip: ComparedClip) -> None:
-        """Note a clip that stays."""
+        """Add a clip that stays."""
         if self._rules.drops_exact:
             key = bytes.fromhex(clip.fingerprint)
             first = self._by_fingerprint.get(key, clip.position)
@@ -98,7 +92,7 @@ class DuplicateIndex:
             self._index.add(clip.position, clip.task_key, clip.signature)
 
     def find_duplicate(self, clip: ComparedClip) -> DuplicateMatch | None:
-        """What a clip repeats: the first in the job's order, the same bytes before all others."""
+        """Return the first clip that a clip duplicates; the same bytes take precedence."""
         if self._rules.drops_exact:
             position = self._by_fingerprint.get(bytes.fromhex(clip.fingerprint))
             if position is not None and position < clip.position:
@@ -115,7 +109,7 @@ class DuplicateIndex:
 
 
 def task_key(job: Job, item: Item) -> str:
-    """Names the words that are asked about a clip."""
+    """Return a key of the question, options and query of a clip."""
     text = "\0".join(
         [
             item.question or job.question,
@@ -148,14 +142,14 @@ _RESET_UNCOMPARED: Final = (
 
 
 class SignatureStore:
-    """The signatures of one job.
+    """Stored signatures of one job.
 
-    Clips that were never compared by signatures of this version become pending: those of a journal
-    that an older version wrote. Repeats are found in the order of the input, so items that a dead
-    job had under way are not left for last here.
+    Clips without a signature of this version, as in the journal of an older seedvideo, become
+    pending. Duplicates are decided in the order of the input, so items in flight at the death of a
+    job are not claimed last here.
 
     Args:
-        journal: of the job, opened to write.
+        journal: journal of the job, opened to write.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -166,7 +160,7 @@ class SignatureStore:
         journal.recount()
 
     def reset(self, item_id: str) -> int:
-        """Forget what an item showed before; returns where it stands in the input."""
+        """Delete the signature of an item and return its position in the input."""
         key = (encode_id(item_id),)
         with self._journal.transaction() as tables:
             tables.execute("DELETE FROM signatures WHERE id = ?", key)
@@ -174,19 +168,19 @@ class SignatureStore:
         return int(row[0])
 
     def id_at(self, position: int) -> str:
-        """The item that stands at a place."""
+        """Return the id of the item at a position."""
         with self._journal.transaction() as tables:
             row = tables.execute("SELECT id FROM items WHERE place = ?", (position,)).fetchone()
         return bytes(row[0]).decode("utf-8", "surrogatepass")
 
     def get(self, position: int) -> Signature:
-        """The signature of the clip at a place."""
+        """Return the signature of the clip at a position."""
         with self._journal.transaction() as tables:
             duration_s, packed = tables.execute(_SELECT_SIGNATURE, (position,)).fetchone()
         return self._read(duration_s, packed)
 
     def load_index(self, rules: Filters) -> DuplicateIndex:
-        """The clips with a verdict that others are measured by."""
+        """Return the index of the clips that stay."""
         found = DuplicateIndex(rules, self.get)
         with self._journal.transaction() as tables:
             for position, key_text, fingerprint, duration_s, packed in tables.execute(
@@ -210,7 +204,7 @@ class SignatureStore:
             raise damaged_error(self._journal.folder, str(error)) from error
 
     def save(self, item_id: str, clip: ComparedClip) -> None:
-        """Keep the signature of a clip."""
+        """Store the signature of a clip."""
         signature = clip.signature
         with self._journal.transaction() as tables:
             tables.execute(
@@ -227,14 +221,14 @@ class SignatureStore:
 
 
 class DuplicateGate:
-    """The clips of one run.
+    """Gate that holds each clip until all clips before it are decided.
 
     Args:
-        journal: of the job, opened to write.
-        job: what is asked.
+        journal: journal of the job, opened to write.
+        job: settings of the job.
 
     Attributes:
-        takes_all: whether the job leaves nothing out.
+        accepts_all: whether the job has no filters.
     """
 
     def __init__(self, journal: Journal, job: Job) -> None:
@@ -248,21 +242,21 @@ class DuplicateGate:
         self._held: dict[int, InFlightItem] = {}
 
     def begin(self, clip: InFlightItem) -> None:
-        """A clip was taken: those after it wait for it."""
+        """Register a claimed clip: later ones wait for it, also while it is retried."""
         if self._signatures is not None:
             position = self._positions[clip.id] = self._signatures.reset(clip.id)
             self._undecided.add(position)
 
     def finish(self, clip: InFlightItem) -> None:
-        """A clip has its verdict: nothing waits for it any more."""
+        """Remove a clip that has an outcome: no clip waits for it."""
         if self._signatures is not None:
             self._undecided.discard(self._positions.pop(clip.id))
 
     def find_exact_duplicate(self, clip: InFlightItem) -> Rejection | None:
-        """Why a clip is left out before it is opened, once its fingerprint is known.
+        """Return a rejection if a clip's bytes are those of a clip that stays.
 
-        Another clip with the same bytes stays, so everything seen in this one was judged there.
-        Where that is not settled yet, `decided` finds it later, with the same outcome.
+        Its frames need not be inspected: they were inspected there. If the other clip is not
+        decided yet, `pop_decided` finds the duplicate later, with the same outcome.
         """
         if self._signatures is None or self._index is None:
             return None
@@ -274,12 +268,12 @@ class DuplicateGate:
         return self._reject(match, self._signatures)
 
     def hold(self, clip: InFlightItem) -> None:
-        """A clip is prepared, and is to be compared."""
+        """Hold a prepared clip until it can be compared."""
         position = self._positions.get(clip.id, len(self._held))
         self._held[position] = clip
 
     def pop_decided(self) -> Iterator[tuple[InFlightItem, Rejection | None]]:
-        """Clips that wait no longer, each with why it is left out if it repeats one before it."""
+        """Yield the clips that can be decided, each with a rejection if it is a duplicate."""
         while self._held:
             position = min(self._held)
             if self._undecided and min(self._undecided) < position:

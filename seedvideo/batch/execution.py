@@ -1,12 +1,9 @@
-"""What is done with one clip, in two halves: prepared in one process, told by a model in another.
+"""The two halves of one item: prepare it in a decode process, run its task in a model process.
 
-Knows no journal, no queue and no process. The first half needs no weights, the second no file.
-
-A prepared video in a file without a name, on its way from the process that decoded to the model.
-
-The file is gone when the last process that holds it ends, so a killed job leaves nothing behind,
-and nobody copies pictures but the two that must. Layout: length of the header (8 bytes,
-big-endian), header (JSON), the contact sheet, the frames' pixels one after another.
+The first half needs no weights, the second no video file. In between, the prepared clip is in an
+anonymous file, which disappears with the last process that holds it: a killed job leaves nothing
+behind. Layout: length of the header (8 bytes, big-endian), header (JSON), contact sheet (JPEG),
+pixels of the frames one after another.
 """
 
 import importlib
@@ -38,13 +35,13 @@ from seedvideo.video import Video, open
 
 @dataclass(frozen=True, kw_only=True)
 class Entrypoints:
-    """Who does the work, as ``module:function``: processes are told by name.
+    """Functions that the processes call, each as ``module:function``.
 
     Args:
-        prepare: as `prepare_item`.
-        run: as `run_item`.
-        prices: from a model's name to its `TokenCosts`.
-        load: from a model's name to a `Backend`.
+        prepare: prepares one item, as `prepare_item` does.
+        run: runs the task of one item, as `run_item` does.
+        prices: returns the `TokenCosts` of a model by its name.
+        load: returns the `Backend` of a model by its name.
     """
 
     prepare: str = "seedvideo.batch.execution:prepare_item"
@@ -56,7 +53,7 @@ class Entrypoints:
 DEFAULT_ENTRYPOINTS: Final = Entrypoints()
 
 MAX_SHEET_BYTES: Final = 60_000
-"""Maximum size of a contact sheet in the journal; noise all over may take more."""
+"""Maximum size of a contact sheet in the journal; one of pure noise may exceed it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +61,9 @@ class PreparedItem:
     """A clip that passed the filters and is ready for a model.
 
     Args:
-        prepared: what the model is shown.
-        sheet: a JPEG; empty where none is wanted.
-        signature: where the pictures of clips are compared.
+        prepared: input of the model.
+        sheet: contact sheet as a JPEG; empty if the job keeps none.
+        signature: signature of the frames; None unless near-duplicates are left out.
     """
 
     prepared: ModelInput
@@ -108,10 +105,10 @@ def prepare_item(job: Job, item: Item, prices: TokenCosts) -> PreparedItem | Rej
 
 
 def run_item(job: Job, item: Item, prepared: ModelInput, model: Backend) -> Record:
-    """Ask a model what was asked about one clip.
+    """Run the task of one clip.
 
     Raises:
-        SeedVideoError: if it gives no usable answer.
+        SeedVideoError: if the model gives no usable answer.
     """
     return make_item_task(job, item).run(prepared, model)
 
@@ -134,12 +131,12 @@ def make_item_task(job: Job, item: Item) -> Task:
 
 
 def get_prompt(job: Job, item: Item) -> str:
-    """Return the text that goes with the frames, but for what follows from the file."""
+    """Return the text sent with the frames, without the parts that depend on the file."""
     return make_item_task(job, item).prompt()
 
 
 def open_clip(job: Job, item: Item) -> Video:
-    """Open a clip as the job wishes, for one decoding process: other clips have theirs."""
+    """Open a clip with the job's options, for one decode process."""
     return open(
         item.source,
         decoder=job.decoder,
@@ -149,7 +146,7 @@ def open_clip(job: Job, item: Item) -> Video:
 
 
 def import_string(path: str) -> Any:
-    """The function of a name such as ``module:function``."""
+    """Import the function named by ``module:function``."""
     module, _, function = path.partition(":")
     return getattr(importlib.import_module(module), function)
 
@@ -158,13 +155,13 @@ _LENGTH: Final = struct.Struct(">Q")
 
 
 def to_memfd(prepared: ModelInput, *, sheet: bytes = b"") -> int:
-    """Write a prepared video to a new file without a name.
+    """Write a prepared clip to a new anonymous file.
 
     Returns:
-        Its descriptor, the caller's to close.
+        Its descriptor, which the caller must close.
 
     Raises:
-        OSError: if there is no room for it.
+        OSError: if there is not enough space.
     """
     header = {
         "source": prepared.source,
@@ -191,11 +188,11 @@ def to_memfd(prepared: ModelInput, *, sheet: bytes = b"") -> int:
 
 @dataclass(frozen=True)
 class SharedFrames:
-    """What was packed.
+    """A prepared clip read from an anonymous file.
 
     Args:
-        prepared: its pixels are read-only, and lie in the file.
-        sheet: the contact sheet; empty where there is none.
+        prepared: input of the model; its pixels are read-only and stay in the file.
+        sheet: contact sheet; empty if there is none.
     """
 
     prepared: ModelInput
@@ -203,10 +200,10 @@ class SharedFrames:
 
 
 def from_memfd(descriptor: int) -> SharedFrames:
-    """Read what `pack` wrote; the descriptor may be closed afterwards.
+    """Read a file that `to_memfd` wrote; the descriptor may be closed afterwards.
 
     Raises:
-        ValueError: if it is something else.
+        ValueError: if the content is anything else.
     """
     data = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
     header, offset = _read_header(data)
@@ -234,7 +231,7 @@ def from_memfd(descriptor: int) -> SharedFrames:
 
 
 def read_contact_sheet(descriptor: int) -> bytes | None:
-    """The contact sheet alone; None where there is none."""
+    """Return only the contact sheet; None if there is none."""
     length = _LENGTH.unpack(os.pread(descriptor, _LENGTH.size, 0))[0]
     header = json.loads(os.pread(descriptor, length, _LENGTH.size))
     return os.pread(descriptor, header["sheet_bytes"], _LENGTH.size + length) or None

@@ -1,13 +1,12 @@
-"""What a journal holds, as files for others: JSON lines, parquet, CSV, subtitles and the report.
+"""Exports of a journal: JSON lines, parquet, CSV, subtitles and the HTML report.
 
-An export needs no model and no video. It reads the journal as it stood at one moment, a clip at a
-time, so its memory does not grow with the job; and a file has its name only when all of it is safe
-on the disk. The same journal gives the same bytes.
+An export needs neither a model nor the videos. It reads the journal as of one moment, a clip at a
+time, so its memory does not grow with the job. A file gets its name only after all of it is on
+disk. The same journal gives the same bytes.
 
-Names of subtitle files: as their clips are called, so that players find them.
-
-Clips that share a name get their id appended, and where that is not enough a hash of it. Names
-depend on all clips of a job, done or not: an export while the job runs gives the same ones.
+Subtitle files are named after their clips, so that players find them. Clips with the same file
+name get their id appended, and a hash of the id if that is not enough. Names depend on all clips
+of a job, done or not: an export of a running job gives the same ones.
 
 Separate from `seedvideo.cli.batch`, which would exceed 500 lines with it.
 """
@@ -42,11 +41,11 @@ from seedvideo.writers import escape_name
 
 
 class SubtitleNames:
-    """The names for the clips of one job; some 100 bytes of memory each.
+    """File names for the clips of one job; about 100 bytes of memory each.
 
     Args:
-        items: all of the job.
-        extension: of the files, with the dot.
+        items: all items of the job.
+        extension: extension of the files, with the dot.
     """
 
     def __init__(self, items: Iterable[Item], *, extension: str) -> None:
@@ -58,7 +57,7 @@ class SubtitleNames:
                     self._repeated.add(fold_case(name))
 
     def get(self, item: Item) -> str:
-        """The file name of a clip."""
+        """Return the file name of a clip."""
         short, with_id, hashed = self._choices(item)
         for name in (short, with_id):
             if fold_case(name) not in self._repeated:
@@ -76,10 +75,10 @@ ExportFormat: TypeAlias = Literal["jsonl", "parquet", "csv", "srt", "vtt", "html
 EXPORT_FORMATS: Final[tuple[ExportFormat, ...]] = get_args(ExportFormat)
 
 NAMES_FILE: Final = "names.csv"
-"""In a folder of subtitles: which file is whose."""
+"""File in a folder of subtitles that maps file names to ids."""
 
 _RECORD_TASKS: Final = {"caption": "caption", "dense": "caption", "ask": "ask", "ground": "ground"}
-"""From the task of a job to that of its records."""
+"""Task of the records, by the task of the job."""
 
 _DONE: Final[tuple[State, ...]] = ("done",)
 
@@ -91,12 +90,12 @@ _SUBTITLES: Final[dict[str, Callable[[Record], str]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class ExportResult:
-    """What was written.
+    """Result of an export.
 
     Args:
-        files: that now have their names.
-        clips: that are in them.
-        left_out: clips that have no place in this format, as they are not done.
+        files: number of files written.
+        clips: number of clips in them.
+        skipped: clips that are not done and that this format cannot hold.
     """
 
     files: int
@@ -120,15 +119,15 @@ def export(
     page; with ``pages`` it is a folder with as many as it takes.
 
     Args:
-        journal: open to read; a job may go on writing to it.
+        journal: journal opened to read; a job may still write to it.
         export_format: one of `EXPORT_FORMATS`.
-        output: a file; a folder for ``srt``, ``vtt`` and ``pages``.
-        pages: for ``html``, whether it may be several pages.
-        timings: whether seconds are told, which no two runs share.
-        overwrite: whether files that exist may be replaced.
+        output: path of a file; of a folder for ``srt``, ``vtt`` and ``pages``.
+        pages: for ``html``, whether to write several pages.
+        timings: whether to include processing times, which differ in every run.
+        overwrite: whether to replace existing files.
 
     Raises:
-        ConfigError: ``config.invalid`` if the job's results have no place in this format;
+        ConfigError: ``config.invalid`` if this format cannot hold the job's results;
             ``config.package_missing`` if parquet needs pyarrow.
         OutputError: ``output.exists``, ``output.unwritable``, ``output.disk_full``, or
             ``output.too_large`` if one page cannot bear so many clips.
@@ -196,7 +195,7 @@ def export_to(
 
 
 def _check_task(journal: Journal, export_format: ExportFormat) -> str:
-    """The task of the job's records, if they have a place in this format."""
+    """Return the task of the job's records; raise an error if the format cannot hold them."""
     job = journal.job()
     task = _RECORD_TASKS["caption" if job is None else job.task]
     if export_format in _SUBTITLES and task != "caption":
@@ -211,7 +210,7 @@ def _check_task(journal: Journal, export_format: ExportFormat) -> str:
 def _write_table(
     journal: Journal, export_format: ExportFormat, file: BinaryIO, *, task: str, timings: bool
 ) -> int:
-    """Write a row a clip; returns how many."""
+    """Write one row per clip and return the number of rows."""
     count = 0
 
     def entries() -> Iterator[JournalEntry]:
@@ -234,7 +233,7 @@ def _write_table(
 
 
 def json_line(row: dict[str, Any]) -> bytes:
-    """One line of ASCII JSON: inert in a terminal, and any name round-trips."""
+    """Return a row as a line of ASCII JSON: safe in a terminal, and any name round-trips."""
     return json.dumps(row, ensure_ascii=True, allow_nan=False).encode("ascii") + b"\n"
 
 

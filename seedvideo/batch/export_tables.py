@@ -1,13 +1,12 @@
-"""A clip as one line of CSV, for people with a spreadsheet: flat, short, and inert.
+"""Rows of the CSV and parquet exports.
 
-Seconds to the millisecond. Knows one entry, no file.
+CSV has one flat line per clip for spreadsheets, with seconds to the millisecond. No cell can start
+a formula.
 
-The rows of a batch as a parquet file, for data frames and warehouses: typed and nested.
-
-The columns are the fields of `seedvideo.records.Record`, read from the model itself so that the two
-cannot drift apart, with ``id``, ``state`` and ``extra`` before them and ``error`` and ``filtered``
-as the journal has them. ``extra`` is a map of texts; values that are no texts are JSON. Needs
-pyarrow, the extra ``parquet``, and loads it only when it is used.
+Parquet is typed and nested. Its columns are the fields of `seedvideo.records.Record`, read from
+the model itself, so that the two cannot differ. ``id``, ``state`` and ``extra`` come first,
+``error`` and ``filtered`` last. ``extra`` is a map of strings; other values in it are JSON. Parquet
+needs pyarrow (the extra ``parquet``), which is imported only when it is used.
 
 Separate from `seedvideo.batch.export`, which would exceed 500 lines with it.
 """
@@ -65,12 +64,12 @@ CSV_COLUMNS: Final = (
 
 
 def csv_header(*, timings: bool) -> str:
-    """The line with the names of the columns."""
+    """Return the line with the names of the columns."""
     return _format_row(_columns(timings=timings))
 
 
 def csv_row(entry: JournalEntry, *, task: str, timings: bool) -> str:
-    """The line of one clip; what does not apply to it is empty."""
+    """Return the line of one clip; cells that do not apply are empty."""
     record = to_record(entry)
     values = {
         "id": escape_name(entry.item.id),
@@ -171,9 +170,9 @@ _FILTERED: Final = {"rule": str, "message": str}
 
 
 def write_rows(file: BinaryIO, rows: Iterator[dict[str, Any]], *, timings: bool) -> None:
-    r"""Write rows of `seedvideo.batch.journal_rows.row_of`, a group at a time.
+    r"""Write rows of `seedvideo.batch.journal_rows.to_row`, a group at a time.
 
-    Bytes of a name that are no text are spelled out (``\udcff``): parquet's strings are UTF-8.
+    Bytes of a name that are not valid text are escaped (``\udcff``): parquet's strings are UTF-8.
 
     Raises:
         ConfigError: ``config.package_missing`` without pyarrow.
@@ -188,7 +187,7 @@ def write_rows(file: BinaryIO, rows: Iterator[dict[str, Any]], *, timings: bool)
 
 
 def require_package() -> None:
-    """Say before any work that parquet cannot be written.
+    """Check that parquet can be written, before any work.
 
     Raises:
         ConfigError: ``config.package_missing`` without pyarrow.
@@ -208,7 +207,7 @@ def _import_package(name: str) -> Any:  # pyarrow has no annotations
 
 
 def arrow_schema(arrow: Any, *, timings: bool) -> Any:
-    """The columns as pyarrow's schema."""
+    """Return the columns as a pyarrow schema."""
     columns: list[tuple[str, Any]] = [
         ("id", arrow.string()),
         ("state", arrow.string()),
@@ -225,7 +224,7 @@ def arrow_schema(arrow: Any, *, timings: bool) -> Any:
 
 
 def _arrow_type(arrow: Any, kind: Any) -> Any:
-    """The type of a field of a record. All are nullable: a failed clip has few of them."""
+    """Return the type of a field. All are nullable: a failed clip has few of them."""
     plain = {str: arrow.string(), int: arrow.int64(), float: arrow.float64(), bool: arrow.bool_()}
     if kind in plain:
         return plain[kind]
@@ -256,7 +255,7 @@ def _extra_as_texts(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _encodable(value: Any) -> Any:
-    """The same value with texts that UTF-8 can hold, and a map as pairs."""
+    """Return the value with strings that UTF-8 can encode, and maps as pairs."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(value, dict):

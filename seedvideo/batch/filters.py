@@ -1,8 +1,8 @@
-"""Which clips are left out before a model sees them, each for what it is by itself.
+"""Clip filters: rules that leave a clip out before the model runs.
 
-Duration and size are read from the header. Black clips are told by sixteen small pictures, taken
-evenly over the time that is looked at; a frozen one also by the analysis, which looks at more.
-Clips that repeat another one are left out by `seedvideo.batch.duplicates`.
+Duration and size come from the header. Black clips are detected on sixteen thumbnails, spread
+uniformly over the window; frozen clips also by the motion signal of the analysis, which inspects
+more frames. `seedvideo.batch.duplicates` leaves out clips that repeat another one.
 """
 
 from dataclasses import dataclass
@@ -17,31 +17,31 @@ from seedvideo.utils.timecode import Span, seconds
 from seedvideo.video import Video
 
 SAMPLED_FRAMES: Final = 16
-"""Pictures that are looked at."""
+"""Number of thumbnails per clip."""
 
 _SIDE_PX: Final = 32
 _CELLS: Final = 3
-"""Rows and columns of mean brightness that are kept of a picture."""
+"""Rows and columns of mean brightness per thumbnail."""
 
 MAX_BLACK_LEVEL: Final = 32.0
-"""A picture is black where its brightest cell is at most this, of 255 levels."""
+"""A clip is black if its brightest cell is at most this, of 255 levels; empirical."""
 
 MAX_FROZEN_DIFF_LEVELS: Final = 1.0
-"""A clip is frozen where no cell changes by more than this between moments."""
+"""A clip is frozen if no cell changes by more than this between thumbnails; empirical."""
 
 MAX_FROZEN_MOTION_LEVELS_PER_S: Final = 0.5
-"""And no step of the analysis moves by more than so many levels a second."""
+"""Maximum motion of a frozen clip in the analysis, in levels per second; empirical."""
 
 Cells = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Rejection:
-    """A clip that is left out.
+    """The reason why a clip is left out.
 
     Args:
-        rule: the filter's name.
-        message: for people.
+        rule: name of the filter.
+        message: explanation for people.
     """
 
     rule: str
@@ -49,7 +49,7 @@ class Rejection:
 
 
 def check_metadata(clip: Video, window: Span, rules: Filters) -> Rejection | None:
-    """Refuse by what the header says: duration of the time that is looked at, and sides."""
+    """Apply the rules for the duration of the window and the shorter side."""
     duration_s = seconds(window.end - window.start)
     side_px = min(clip.info.width_px, clip.info.height_px)
     if rules.min_duration_s is not None and duration_s < rules.min_duration_s:
@@ -62,7 +62,7 @@ def check_metadata(clip: Video, window: Span, rules: Filters) -> Rejection | Non
 
 
 def check_frames(clip: Video, window: Span, rules: Filters) -> Rejection | None:
-    """Refuse by what is seen."""
+    """Apply the rules for black and frozen clips."""
     if not (rules.black or rules.frozen):
         return None
     cells = sample_cells(clip, window)
@@ -75,7 +75,7 @@ def check_frames(clip: Video, window: Span, rules: Filters) -> Rejection | None:
 
 
 def sample_cells(clip: Video, window: Span) -> Cells:
-    """What `MOMENTS` pictures show, ``(MOMENTS, 9 + 2)``: brightness of cells, then two colours."""
+    """Return ``(SAMPLED_FRAMES, 9 + 2)`` values: brightness of the cells, then two colors."""
     step = (window.end - window.start) / SAMPLED_FRAMES
     wanted = [window.start + step * index + step / 2 for index in range(SAMPLED_FRAMES)]
     targets = [Target(time, _SIDE_PX, _SIDE_PX) for time in wanted]
@@ -92,7 +92,7 @@ def sample_cells(clip: Video, window: Span) -> Cells:
 
 
 def is_frozen(clip: Video, window: Span, cells: Cells) -> bool:
-    """Whether nothing moves; a single frame does not."""
+    """Return whether nothing moves; a single frame never moves."""
     inside = [time for time in clip.times if time in window]
     if len(inside) < 2:
         return True

@@ -1,8 +1,8 @@
-"""When two results are the same: one hash over everything that changes what comes out.
+"""Cache keys of results: one hash over everything that changes a record.
 
-A fingerprint is of content, sampler, weights, prompt, settings and the record's schema. Where the
-file lies, how it is called, and the filters, which only decide whether a clip is looked at, change
-no record and are left out.
+A key covers content, sampler, weights, prompt, settings and the record's schema. Path and name of
+the file do not change a record; neither do the filters, which only decide whether a clip is
+processed. These are left out.
 """
 
 import hashlib
@@ -20,17 +20,17 @@ from seedvideo.sampler.policies import SAMPLER_VERSION
 
 _CHUNK_BYTES: Final = 1 << 22
 _NOT_IN_RESULT_KEY: Final = ("model", "filters", "question", "options", "query", "start_s", "end_s")
-"""Settings that are left out: named by their hash, of verdicts only, or told by `_asked`."""
+"""Settings covered by a hash or by `_task_words`, or without effect on records."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """What a file held when it was read.
+    """Content of a file when it was read.
 
     Args:
-        size: in bytes.
-        mtime_ns: when it was last changed, as the file system says.
-        sha256: of all its bytes, in hexadecimal.
+        size: size in bytes.
+        mtime_ns: modification time according to the file system, in nanoseconds.
+        sha256: hash of all bytes, in hexadecimal; empty if the file was not read to its end.
     """
 
     size: int
@@ -39,9 +39,9 @@ class Content:
 
 
 def content_from_dict(values: Mapping[str, Any]) -> Content | None:
-    """Return the file that a reported error is about, if it was found but not read to its end.
+    """Return the file of a reported error, if it was found but not read to its end.
 
-    It has no hash. It tells a later run whether the file is another one by then.
+    It has no hash. A later run compares it with the file to see whether the file was replaced.
     """
     if "mtime_ns" not in values:
         return None
@@ -49,12 +49,11 @@ def content_from_dict(values: Mapping[str, Any]) -> Content | None:
 
 
 def read_content(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) -> Content:
-    """Read all of a file, in constant memory, as safely as a video is opened.
+    """Hash a file in constant memory, opened as safely as a video.
 
     Raises:
-        InputError: if it is no file that may be opened; ``input.changed``, retryable, if it is
-            written to meanwhile.
-        MediaError: if it is text, or known not to be video.
+        InputError: if it must not be opened; ``input.changed``, retryable, if it is being written.
+        MediaError: if it is text or another format that is known not to be video.
     """
     source = open_source(path, limits=limits, root=None)
     try:
@@ -81,14 +80,14 @@ def result_key(
     model_sha256: str,
     prompt: str,
 ) -> str:
-    """Name the result of an item: the same name, the same record.
+    """Return the cache key of an item's result: equal keys, equal records.
 
     Args:
-        content_sha256: of the video's bytes.
-        item: whose own words go before those of the settings.
-        settings: as `Job.settings` tells them.
-        model_sha256: of the weights.
-        prompt: the text that the model is sent beside the frames.
+        content_sha256: hash of the video's bytes.
+        item: the item, whose own values override the settings.
+        settings: settings as `Job.settings` returns them.
+        model_sha256: hash of the weights.
+        prompt: text sent to the model with the frames.
     """
     values = {
         "content": content_sha256,
@@ -103,11 +102,11 @@ def result_key(
 
 
 class VerdictKeys:
-    """Under which settings a verdict of each item would be given, before its content is known.
+    """Keys of the settings that an item's outcome depends on, before its content is known.
 
     Args:
-        settings: as `Job.settings` tells them.
-        model_sha256: of the weights.
+        settings: settings as `Job.settings` returns them.
+        model_sha256: hash of the weights.
     """
 
     def __init__(self, settings: Mapping[str, Any], *, model_sha256: str) -> None:
@@ -124,7 +123,7 @@ class VerdictKeys:
         self._path_only_key = self._key(Item(id="-", source="-"))
 
     def key_for(self, item: Item) -> str:
-        """Names the settings for one item."""
+        """Return the key of the settings for one item."""
         return self._key(item) if item.has_words else self._path_only_key
 
     def _key(self, item: Item) -> str:
@@ -132,7 +131,7 @@ class VerdictKeys:
 
 
 def _task_words(item: Item, settings: Mapping[str, Any]) -> list[object]:
-    """The words that count for an item: its own, else the job's, and of its task only."""
+    """Return the values that matter for an item's task: its own, else the job's."""
     task = settings.get("task")
     question = item.question or settings.get("question", "")
     options = list(item.options or settings.get("options", ()))

@@ -1,16 +1,11 @@
-"""From what a job names - files, folders, globs, lists - to its items, one at a time.
+"""Items of a job, read lazily from files, folders, globs and lists.
 
 The order is the same in every run: inputs as given, folders and globs sorted by name. No video is
-opened here.
+opened. Times are exact seconds.
 
-One row of a job: a video and what is asked of it, or the reason why the row is none.
-
-Knows no job, no journal and no file. Times are exact seconds.
-
-The columns of a list that are not ours, as one JSON object: carried to the exports as they are.
-
-Types that JSON has are kept. Others, which parquet knows, become texts: times in ISO 8601, decimal
-numbers in digits, bytes in base64. Bounded, since they are kept for every row.
+Columns of a list that seedvideo does not know go to the exports unchanged, as one JSON object.
+JSON types are kept. Other types of parquet become strings: times in ISO 8601, decimal numbers as
+digits, bytes in base64. Sizes are bounded, because the values are stored for every row.
 """
 
 import base64
@@ -40,20 +35,20 @@ from seedvideo.utils.timecode import parse_timecode
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """A video and the words that its row gives it; what a row leaves out, the job says.
+    """A video and the values of its row; the job supplies what the row leaves out.
 
     Args:
-        id: names the item in its job, in every run: the manifest's id, or the source; rows that
-            repeat a source with other words are told apart by ``#2``, ``#3`` at the end.
-        source: the path as given; `Job.path_of` tells where it is opened.
-        question: for the task ``ask``.
-        options: answers to choose from, for the task ``ask``.
-        query: what is looked for, for the task ``ground``.
-        start_s: look only from here on.
-        end_s: look only before this.
-        extra: the other columns of its row as one JSON object; empty if there are none. They are
-            carried to the exports and change nothing else.
-        origin: for people, the line of the list that it is from; empty for a file that was named.
+        id: identifies the item in its job, in every run: the id of its row, or the source. Rows
+            that repeat a source with other values get ``#2``, ``#3`` appended.
+        source: path as given; `Job.resolve_path` returns where it is opened.
+        question: question for the task ``ask``.
+        options: answer options for the task ``ask``.
+        query: query for the task ``ground``.
+        start_s: start of the window.
+        end_s: end of the window.
+        extra: the other columns of its row as one JSON object; empty if there are none. They go to
+            the exports and change nothing else.
+        origin: line of the list that the item is from, for people; empty for a named file.
 
     Raises:
         ValueError: if it has no id or no source, or its window ends before it starts.
@@ -80,7 +75,7 @@ class Item:
 
     @property
     def words(self) -> tuple[object, ...]:
-        """Everything but its names, as plain JSON values; all empty for a mere path."""
+        """Question, options, query and window as JSON values; all empty for a path only."""
         return (
             self.question,
             list(self.options),
@@ -91,7 +86,7 @@ class Item:
 
     @property
     def has_words(self) -> bool:
-        """Whether the row says anything beyond its names."""
+        """Whether the row has any value besides its id and path."""
         return (
             bool(self.question or self.options or self.query)
             or self.start_s is not None
@@ -99,9 +94,9 @@ class Item:
         )
 
     def to_json(self) -> str:
-        """One line of ASCII JSON: the source and the words. Any bytes of a name survive.
+        """Return source and values as one line of ASCII JSON; any bytes of a name survive.
 
-        It decides whether a verdict still holds, so the id, `extra` and `origin` are not in it.
+        It decides whether an earlier outcome still holds, so id, `extra` and `origin` are left out.
         """
         if not self.has_words:
             return f'{{"source": {json.dumps(self.source)}}}'
@@ -113,10 +108,10 @@ class Item:
 
     @classmethod
     def from_json(cls, id: str, text: str) -> Self:  # noqa: A002  # as the field
-        """Read what `to_json` made.
+        """Parse a line that `to_json` returned.
 
         Raises:
-            ValueError: if it is none.
+            ValueError: if it is not valid.
         """
         try:
             values = json.loads(text)
@@ -136,15 +131,15 @@ _FIELDS: Final = {each.name for each in fields(Item)} - {"id", "extra", "origin"
 
 @dataclass(frozen=True, kw_only=True)
 class BadRow:
-    """A row of the input that makes no item; it fails at once and the job goes on.
+    """A row of the input that is not a valid item; it fails at once and the job continues.
 
     Args:
-        id: names it in its job: the row's own id where it has a usable one, else where it is.
-        where: for people, such as ``list.csv line 7``.
-        code: ``batch.row_invalid``, ``batch.id_repeated``, or another code of the tree.
+        id: identifies it in its job: the row's own id if usable, else its position.
+        where: position for people, such as ``list.csv line 7``.
+        code: ``batch.row_invalid``, ``batch.id_repeated``, or another error code.
         message: what is wrong with it.
-        is_repeat: whether an earlier row is the same word by word, so that nothing is lost.
-        extra: its other columns, where they could be read; see `Item`.
+        is_repeat: whether an earlier row has the same values, so that nothing is lost.
+        extra: its other columns, if they are readable; see `Item`.
     """
 
     id: str
@@ -156,16 +151,16 @@ class BadRow:
 
 
 MAX_EXTRA_VALUE_BYTES: Final = 1 << 16
-"""Longest value, as JSON; a longer one is replaced by a text that says so."""
+"""Maximum length of a value as JSON; a longer one is replaced by a note."""
 
 MAX_EXTRA_BYTES: Final = 1 << 20
-"""Longest of all values of a row together, likewise."""
+"""Maximum length of all values of a row together; those beyond it are replaced by a note."""
 
 _MAX_DEPTH: Final = 32
 
 
 def format_extra(columns: Mapping[str, Any]) -> str:
-    """One line of ASCII JSON, the columns in their order; empty if there are none."""
+    """Return columns, in their order, as one line of ASCII JSON; empty if there are none."""
     if not columns:
         return ""
     parts: list[str] = []
@@ -181,18 +176,18 @@ def format_extra(columns: Mapping[str, Any]) -> str:
 
 
 def parse_extra(text: str) -> dict[str, Any]:
-    """Read what `extra_json` made."""
+    """Parse a line that `format_extra` returned."""
     values: dict[str, Any] = json.loads(text) if text else {}
     return values
 
 
 def format_value(value: Any) -> str:
-    """A value as a text: a text as it is, any other as JSON."""
+    """Return a string as it is, any other value as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _to_json_value(value: Any, depth: int) -> Any:
-    """The value with the types that JSON has."""
+    """Convert a value to JSON types."""
     if depth > _MAX_DEPTH:
         return f"left out: more than {_MAX_DEPTH} levels deep"
     if isinstance(value, Mapping):
@@ -220,32 +215,32 @@ VIDEO_SUFFIXES: Final = frozenset(
         *("ts", "m2ts", "mts", "3gp", "ivf", "gif", "apng", "y4m"),
     )
 )
-"""What a folder is searched for; a file that is named is taken whatever its name."""
+"""Suffixes of videos in a folder; a file that is named directly may have any suffix."""
 
 PATH_COLUMNS: Final = ("path", "video", "source")
-"""Columns of a list that name the video; a row has one of them."""
+"""Columns that may name the video; a row has exactly one of them."""
 
 KNOWN_COLUMNS: Final = frozenset(
     (*PATH_COLUMNS, "id", "question", "options", "query", "start", "end")
 )
-"""Columns of a list that mean something; others are carried to the exports."""
+"""Columns that have a meaning; others go to the exports."""
 
 
 def read_inputs(
     inputs: Sequence[str], *, folder: str = "", stdin: IO[bytes] | None = None
 ) -> Iterator[Item | BadRow]:
-    """All rows of the inputs, lazily; memory grows by some 16 to 64 bytes a row.
+    """Yield all rows of the inputs lazily; memory grows by 16 to 64 bytes per row.
 
     Args:
-        inputs: files, folders, globs, manifests by their suffix, or ``-``.
-        folder: where relative names are looked for, as `Job.folder`; empty for the working
-            folder. Ids and sources stay as given, wherever that is.
-        stdin: what ``-`` reads: a path a line, or ended by NUL bytes.
+        inputs: files, folders, globs, manifests (by suffix), or ``-``.
+        folder: folder that relative names start from, as `Job.folder`; empty for the working
+            folder. Ids and sources stay as given.
+        stdin: stream for ``-``: one path per line, or paths that end with NUL bytes.
 
     Raises:
         InputError: ``input.not_found`` or ``input.unreadable`` if an input cannot be read.
         BatchError: ``batch.manifest_invalid``, or ``batch.no_input`` if there is not one row.
-        ConfigError: ``config.package_missing`` where parquet cannot be read.
+        ConfigError: ``config.package_missing`` if parquet cannot be read.
     """
     validate_manifests(inputs, folder=folder)
     ids = _IdAllocator()
@@ -263,15 +258,15 @@ def read_inputs(
 
 
 def validate_manifests(inputs: Sequence[str], *, folder: str = "") -> None:
-    """Refuse lists that are wrong as a whole, before anything begins.
+    """Check the lists among the inputs as a whole, before the job starts.
 
     Args:
-        inputs: as of `read`; only files that are lists are looked at.
-        folder: as of `read`.
+        inputs: inputs as for `read_inputs`; only lists are checked.
+        folder: folder as for `read_inputs`.
 
     Raises:
         BatchError: ``batch.manifest_invalid``.
-        ConfigError: ``config.package_missing`` where parquet cannot be read.
+        ConfigError: ``config.package_missing`` if parquet cannot be read.
     """
     for one in find_manifests(inputs, folder=folder):
         path = Path(os.path.join(folder, one))
@@ -279,7 +274,7 @@ def validate_manifests(inputs: Sequence[str], *, folder: str = "") -> None:
 
 
 def find_manifests(inputs: Sequence[str], *, folder: str = "") -> list[str]:
-    """The inputs that are files with lists."""
+    """Return the inputs that are lists."""
     return [
         one
         for one in inputs
@@ -317,7 +312,7 @@ def _iter_rows(one: str, folder: str, stdin: IO[bytes] | None) -> Iterator[tuple
 
 
 def _iter_videos(name: str, folder: str) -> Iterator[str]:
-    """Videos in a folder and those in it, sorted; links to folders are not followed."""
+    """Yield videos of a folder and its subfolders, sorted; links to folders are not followed."""
     try:
         with os.scandir(os.path.join(folder, name)) as scan:
             entries = sorted(scan, key=lambda entry: os.fsencode(entry.name))
@@ -334,7 +329,7 @@ def _iter_videos(name: str, folder: str) -> Iterator[str]:
 
 
 class _IdAllocator:
-    """Gives every row an id of its own."""
+    """Assigns a unique id to each row."""
 
     def __init__(self) -> None:
         self._ids = HashSet()
@@ -388,9 +383,9 @@ def _row_key(item: Item) -> tuple[object, ...]:
 
 
 def _split_columns(row: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """The columns that mean something, without empty ones, and the others as JSON.
+    """Return the known columns without empty ones, and the other columns as JSON.
 
-    A second column of one meaning, such as ``Path`` beside ``path``, is one of the others.
+    A second column with the same meaning, such as ``Path`` next to ``path``, is one of the others.
     """
     known_columns: dict[str, Any] = {}
     other_columns: dict[str, Any] = {}
@@ -404,10 +399,10 @@ def _split_columns(row: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
 
 
 def _parse_item(row: Mapping[str, Any], folder: str) -> Item:
-    """The item of a row's columns.
+    """Return the item of a row.
 
     Raises:
-        ValueError: telling what is wrong with it.
+        ValueError: if a value is wrong; the message names the column.
     """
     if len(row) == 1:
         ((name, path),) = row.items()

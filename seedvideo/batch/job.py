@@ -1,9 +1,7 @@
-"""A job: everything that was asked of a batch, checked once, as JSON in its journal.
+"""Settings of a batch job: validated once, stored as JSON in its journal.
 
-Read from a TOML file or made by the command line. Knows no journal and opens no video. Units are in
-the names; a window is exact seconds.
-
-Which part of a job a machine does: the same split everywhere, whatever the order of the rows.
+A job comes from a TOML file, from the command line or from the API. No video is opened. A shard
+selects the same part of the items on every machine, in any order of the rows.
 """
 
 import dataclasses
@@ -48,7 +46,7 @@ class Shard:
     """Part ``index`` of ``of``, counted from 1.
 
     Raises:
-        ConfigError: ``config.invalid`` if there is no such part.
+        ConfigError: ``config.invalid`` if the index is out of range.
     """
 
     index: int
@@ -64,10 +62,10 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``3/16``.
+        """Parse a shard such as ``3/16``.
 
         Raises:
-            ConfigError: ``config.invalid`` if it is no shard.
+            ConfigError: ``config.invalid`` if the text is not valid.
         """
         found = _SHARD_PATTERN.fullmatch(text)
         if found is None:
@@ -83,7 +81,7 @@ class Shard:
 
 
 def in_shard(item_id: str, shard: Shard) -> bool:
-    """Whether an item is of this part: each is of exactly one."""
+    """Return whether an item is in a shard: each item is in exactly one."""
     digest = hashlib.blake2b(item_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") % shard.of == shard.index - 1
 
@@ -98,7 +96,7 @@ _NOT_IN_FINGERPRINT: Final = (
     "timeout_s",
     "sheets",
 )
-"""Fields that change how the work is done and nothing of what comes out."""
+"""Fields that do not change the results."""
 
 
 def _parse_time(value: object) -> object:
@@ -134,8 +132,8 @@ class Filters:
     """Which clips are left out, with a verdict of their own. None or False: no such rule.
 
     Args:
-        min_duration_s: leave out shorter ones.
-        max_duration_s: leave out longer ones.
+        min_duration_s: leave out shorter clips.
+        max_duration_s: leave out longer clips.
         min_side_px: leave out those whose shorter side is below.
         black: leave out those that are black throughout.
         frozen: leave out those in which nothing moves.
@@ -143,7 +141,7 @@ class Filters:
         exact_duplicates: leave out those with the bytes of one before, asked the same.
         near_duplicates: leave out those whose pictures differ too little from one before.
         near_distance_levels: how much is too little, as a mean difference of grey levels of 255;
-            `likeness.NEAR_LEVELS` where None.
+            `similarity.NEAR_LEVELS` if None.
 
     Raises:
         ConfigError: ``config.invalid`` if a bound is not above zero, no duration fits both, or
@@ -181,7 +179,7 @@ class Filters:
 
     @property
     def drops_near(self) -> bool:
-        """Whether clips that look nearly the same are left out."""
+        """Whether clips that are nearly the same are left out."""
         return self.duplicates or self.near_duplicates
 
     @property
@@ -190,7 +188,7 @@ class Filters:
         return NEAR_LEVELS if self.near_distance_levels is None else self.near_distance_levels
 
     def to_values(self) -> dict[str, Any]:
-        """Plain JSON values. Rules that older journals do not know are named only where set."""
+        """Return JSON values. Rules that older journals lack appear only if they are set."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         added = ("exact_duplicates", "near_duplicates", "near_distance_levels")
         return {n: value for n, value in values.items() if value or n not in added}
@@ -205,9 +203,9 @@ class Job:
 
     Args:
         inputs: files, folders, globs, manifests, or ``-`` for a list on stdin.
-        folder: a whole path: relative inputs and sources are looked for in it, wherever the job
-            is gone on with. The working folder, if nothing else is said.
-        task: what is done with each video.
+        folder: absolute path that relative inputs and sources start from, wherever the job is
+            resumed. Default: the working folder.
+        task: task for each video.
         question: for ``ask``, where a row has none of its own.
         options: answers to choose from, likewise.
         query: for ``ground``, likewise.
@@ -259,7 +257,7 @@ class Job:
         self._check_task_options()
 
     def _check_task_options(self) -> None:
-        """Words must fit the task; a row may still bring the question or the query."""
+        """Check that the options fit the task; rows may still supply question or query."""
         unused = {
             "ask": ("query",),
             "ground": ("question", "options"),
@@ -276,7 +274,7 @@ class Job:
             clean_query(self.query)
 
     def resolve_path(self, source: str) -> str:
-        """Where the video of an item is opened."""
+        """Return the path at which an item's video is opened."""
         return os.path.join(self.folder, source)
 
     def sampling_for(self, item: Item) -> SamplingConfig:
@@ -298,11 +296,11 @@ class Job:
             return replace(self, sampling=resolve_sampling(self.sampling, **overrides))
 
     def settings(self) -> dict[str, Any]:
-        """Everything that changes a verdict, as plain JSON values: not the inputs, not the speed.
+        """Return everything that changes an outcome, as JSON values: not the inputs, not the speed.
 
-        The model is named here too, but its weights count by their hash. Where near duplicates are
-        left out, the version of the signatures counts: clips that were compared by signatures of
-        another version are compared again.
+        The model's name is included, but its weights count by their hash. If near-duplicates are
+        left out, the version of the signatures counts: clips compared by signatures of another
+        version are compared again.
         """
         values = self._to_dict()
         if self.filters.drops_near:
@@ -310,7 +308,7 @@ class Job:
         return {name: value for name, value in values.items() if name not in _NOT_IN_FINGERPRINT}
 
     def to_json(self) -> str:
-        """One line of ASCII JSON; names that hold bytes that are no text survive it."""
+        """Return one line of ASCII JSON; names with invalid UTF-8 survive."""
         return json.dumps(self._to_dict(), ensure_ascii=True, allow_nan=False)
 
     def _to_dict(self) -> dict[str, Any]:
@@ -334,10 +332,10 @@ class Job:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what `to_json` made.
+        """Parse a line that `to_json` returned.
 
         Raises:
-            ConfigError: ``config.invalid`` if it is no job.
+            ConfigError: ``config.invalid`` if it is not a job.
         """
         try:
             return cls.from_values(json.loads(text), where="the journal's job")

@@ -1,8 +1,7 @@
-"""What became of each item of a job, kept so that nothing that was told done is ever lost.
+"""SQLite-backed job journal: the state and the result of each item.
 
-Every verdict is one transaction, on the disk before the call returns. One process writes, any
-number read. Order and decisions never depend on a clock. Knows nothing of models, workers or files
-but their size and time of change.
+Each outcome is one transaction, on disk before the call returns. One process writes, any number
+read. Order and decisions never depend on a clock.
 """
 
 import json
@@ -71,14 +70,14 @@ class Journal:
         """Open the journal of a folder.
 
         Args:
-            folder: one that writes makes it and its journal when missing; the folder above it must
-                be there.
-            write: be the one process that writes. Items that a dead one had under way become
-                pending; they are taken last, should one of them be what it died of.
+            folder: folder of the job. A writer creates it and its journal if missing; the parent
+                folder must exist.
+            write: whether to be the one process that writes. Items that a dead process had in
+                flight become pending. They are claimed last, in case one of them killed it.
 
         Raises:
-            BatchError: ``batch.locked`` naming the holder; ``batch.journal_missing``,
-                ``batch.journal_damaged`` with the way out, ``batch.journal_newer``.
+            BatchError: ``batch.locked`` with the owner; ``batch.journal_missing``,
+                ``batch.journal_damaged`` with a way to recover, ``batch.journal_newer``.
             OutputError: ``output.unwritable`` or ``output.disk_full``.
         """
         if not write:
@@ -94,7 +93,7 @@ class Journal:
             raise
 
     def close(self) -> None:
-        """Close the journal and let the folder go. Twice is fine."""
+        """Close the journal and release the folder. May be called twice."""
         self._connection.close()
         if self._lock is not None:
             self._lock.release()
@@ -107,7 +106,7 @@ class Journal:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All of what is done inside, or nothing of it; for those who keep tables beside ours.
+        """Run the block as one transaction, for callers with tables of their own.
 
         Raises:
             OutputError: ``output.disk_full`` or ``output.unwritable``.
@@ -116,7 +115,7 @@ class Journal:
             yield self._connection
 
     def job(self) -> Job | None:
-        """The job as it was last planned; None before the first plan.
+        """Return the job as last planned; None before the first plan.
 
         Raises:
             ConfigError: ``config.invalid`` if it cannot be read.
@@ -125,7 +124,7 @@ class Journal:
         return None if text is None else Job.from_json(text)
 
     def get_meta(self, key: str) -> str | None:
-        """A note about the whole job: ``job``, ``model_sha256``, or what `note` wrote."""
+        """Return a value of the whole job: ``job``, ``model_sha256``, or one from `set_meta`."""
         with schema.translate_errors(self.folder):
             found = self._connection.execute(
                 "SELECT value FROM meta WHERE key = ?", (key,)
@@ -133,17 +132,17 @@ class Journal:
         return None if found is None else str(found[0])
 
     def set_meta(self, key: str, value: str) -> None:
-        """Keep a note about the whole job, in the place of an earlier one."""
+        """Store a value for the whole job, replacing an earlier one."""
         with self.transaction():
             self._connection.execute(schema.UPSERT_META, (key, escape_surrogates(value)))
 
     def record_restart(self, process: ProcessKind) -> None:
-        """Count a process of the job that died, or had to be ended, and was started again."""
+        """Count the restart of a process that died or was killed."""
         counts = self.restarts()
         self.set_meta("restarts", json.dumps({**counts, process: counts[process] + 1}))
 
     def restarts(self) -> dict[ProcessKind, int]:
-        """How often processes were started again, in all runs of the job."""
+        """Return the number of process restarts by kind, in all runs of the job."""
         noted = self.get_meta("restarts")
         counts: dict[ProcessKind, int] = {"decode": 0, "model": 0}
         return counts if noted is None else {**counts, **json.loads(noted)}
@@ -156,21 +155,22 @@ class Journal:
         *,
         on_bad_row: Callable[[BadRow], None] = lambda row: None,
     ) -> Counts:
-        """Take in the rows of a job; those with a verdict that still holds keep it.
+        """Synchronize the journal with the rows of a job; outcomes that still hold are kept.
 
-        A verdict holds under the same settings, the same words and, where the file is still there,
-        its same size and time of change. What is no longer among the rows is kept, but is neither
-        taken nor told. Rows outside of the job's shard only count for the order. A million rows
-        take no more memory than a thousand. Killed half way, it is simply done again.
+        An outcome holds under the same settings and the same values of the row. If the file still
+        exists, its size and modification time must be the same, too. Rows that are missing from
+        the input are kept, but neither claimed nor listed. Rows outside the job's shard only count
+        for the order. Memory does not depend on the number of rows. If the process is killed
+        half way, run it again.
 
         Args:
-            rows: all rows of the inputs, their ids unique.
-            job: what is asked.
-            model_sha256: of the weights.
-            on_bad_row: called for each new bad row, once its verdict is on disk.
+            rows: all rows of the inputs, with unique ids.
+            job: settings of the job.
+            model_sha256: hash of the weights.
+            on_bad_row: called for each new bad row, once its outcome is on disk.
 
         Raises:
-            ValueError: if two rows have one id.
+            ValueError: if two rows have the same id.
             OutputError: ``output.disk_full`` or ``output.unwritable``.
         """
         with schema.translate_errors(self.folder):
@@ -179,7 +179,7 @@ class Journal:
         return self.counts()
 
     def position_after(self, count: int) -> int:
-        """Where the first so many items of the input end; bad rows are not counted."""
+        """Return the position after the first ``count`` items; bad rows do not count."""
         with schema.translate_errors(self.folder):
             found = self._connection.execute(
                 "SELECT COALESCE(MAX(place) + 1, 0) FROM (SELECT place FROM items WHERE place IS"
@@ -189,7 +189,7 @@ class Journal:
         return int(found[0])
 
     def count_pending(self, *, before: int) -> int:
-        """How many items are pending before a place in the input."""
+        """Return the number of pending items before a position in the input."""
         with schema.translate_errors(self.folder):
             found = self._connection.execute(
                 "SELECT COUNT(*) FROM items WHERE state = 'pending' AND place < ?", (before,)
@@ -197,11 +197,11 @@ class Journal:
         return int(found[0])
 
     def claim(self, count: int, *, before: int = END_POSITION) -> list[ClaimedItem]:
-        """The next items to do, in the order of the input; each counts as tried once more.
+        """Claim the next items in the order of the input; each claim counts as one more try.
 
         Args:
-            count: most items.
-            before: only items before this place in the input.
+            count: maximum number of items.
+            before: only items before this position in the input.
         """
         with self.transaction():
             rows = self._connection.execute(
@@ -227,7 +227,7 @@ class Journal:
         return claimed
 
     def has_result(self, fingerprint: str) -> bool:
-        """Whether there is a record of this fingerprint, of whatever item: `done` can use it."""
+        """Return whether any item has a record with this fingerprint; `mark_done` can reuse it."""
         with schema.translate_errors(self.folder):
             return (
                 self._connection.execute(
@@ -244,21 +244,21 @@ class Journal:
         record_json: str | None = None,
         sheet: bytes | None = None,
     ) -> bool:
-        """An item is done: its record is on the disk when this returns.
+        """Mark an item as done; its record is on disk when this returns.
 
         Args:
-            item_id: of an item under way.
-            fingerprint: what the record depends on.
-            content: of the file.
-            record_json: one line; None where the record is `known`. A record that is there already
-                is kept, and this one dropped.
-            sheet: the contact sheet's bytes.
+            item_id: id of an item in flight.
+            fingerprint: cache key of the record.
+            content: content of the file.
+            record_json: the record on one line; None to reuse the stored record, see `has_result`.
+                A record that is already stored is kept, and this one dropped.
+            sheet: contact sheet.
 
         Returns:
-            Whether this was the item's first finish; a second one changes nothing.
+            Whether this was the item's first outcome; a second one changes nothing.
 
         Raises:
-            ValueError: if there is no such item, or no record.
+            ValueError: if the item or the record does not exist.
         """
         with self.transaction():
             is_new = False
@@ -289,7 +289,7 @@ class Journal:
         return first
 
     def mark_filtered(self, item_id: str, rule: str, message: str, content: Content | None) -> bool:
-        """An item is left out by a rule. Returns whether this was its first finish."""
+        """Mark an item as left out by a rule. Return whether this was its first outcome."""
         values = {"rule": rule, "message": escape_surrogates(message), **content_columns(content)}
         return self._transition(item_id, "filtered", values)
 
@@ -304,9 +304,9 @@ class Journal:
         *,
         content: Content | None = None,
     ) -> bool:
-        """An item has failed for good, in this run. Returns whether this was its first finish.
+        """Mark an item as failed in this run. Return whether this was its first outcome.
 
-        With the content known, a file that is replaced later is tried again by itself.
+        With the content known, a file that is replaced later is retried automatically.
         """
         values = failure_columns(code, stage, message, hint, retryable=retryable)
         return self._transition(item_id, "failed", {**values, **content_columns(content)})
@@ -321,17 +321,17 @@ class Journal:
         *,
         content: Content | None = None,
     ) -> bool:
-        """An item has killed or hung what worked on it once too often. Returns as `failed`."""
+        """Mark an item that crashed its process too often. Return the same as `mark_failed`."""
         values = failure_columns(code, stage, message, hint, retryable=False)
         return self._transition(item_id, "quarantined", {**values, **content_columns(content)})
 
     def mark_retry(self, item_id: str, code: str, stage: str, message: str, hint: str = "") -> bool:
-        """An item under way has failed and is to be tried again; this try counts."""
+        """Return a failed item to pending for another try; this try counts."""
         values = failure_columns(code, stage, message, hint, retryable=True)
         return self._transition(item_id, "pending", values)
 
     def release(self, item_id: str) -> bool:
-        """An item under way is left for later, for no fault of its own; the try does not count."""
+        """Return an item in flight to pending; the try does not count."""
         return self._transition(item_id, "pending", {}, uncounted=True)
 
     def retry(
@@ -340,14 +340,14 @@ class Journal:
         code: str | None = None,
         states: Collection[State] = ("failed", "quarantined"),
     ) -> int:
-        """Items with a verdict become pending, their tries forgotten; bad rows stay as they are.
+        """Return items with an outcome to pending and reset their tries; bad rows stay as they are.
 
         Args:
-            code: only failures of this code.
+            code: only failures with this code.
             states: only items in these states.
 
         Returns:
-            How many.
+            The number of items.
         """
         placeholders = ", ".join("?" * len(states))
         only = "" if code is None else " AND code = ?"
@@ -361,19 +361,19 @@ class Journal:
         return int(count)
 
     def recount(self) -> None:
-        """Count the states, after a `transaction` that changed them."""
+        """Count the states again, after a `transaction` that changed them."""
         with schema.translate_errors(self.folder):
             self._counted = self._count()
 
     def counts(self) -> Counts:
-        """How many items of the input are in each state."""
+        """Return the number of items of the input in each state."""
         if self._lock is None:
             with schema.translate_errors(self.folder):
                 return Counts.from_states(self._count())
         return Counts.from_states(self._counted)
 
     def failures(self) -> list[tuple[str, str, int]]:
-        """Codes, stages and how many items, the most frequent first."""
+        """Return codes, stages and numbers of failed items, the most frequent first."""
         with schema.translate_errors(self.folder):
             return self._connection.execute(
                 "SELECT code, stage, COUNT(*) FROM items WHERE place IS NOT NULL AND"
@@ -384,14 +384,14 @@ class Journal:
     def entries(
         self, *, states: Collection[State] = STATES, sheets: bool = True
     ) -> Iterator[JournalEntry]:
-        """Items in the order of the input, one at a time, all as they stood at one moment.
+        """Yield items in the order of the input, one at a time, all as of one moment.
 
         Args:
             states: only items in these states.
-            sheets: with their contact sheets.
+            sheets: whether to include contact sheets.
 
         Raises:
-            BatchError: ``batch.journal_damaged`` if one does not hold what was written.
+            BatchError: ``batch.journal_damaged`` if a row does not match its checksum.
         """
         placeholders = ", ".join("?" * len(states))
         query = _ENTRY.format(
@@ -404,9 +404,9 @@ class Journal:
                 yield parse_entry(self.folder, row)
 
     def find_problems(self) -> list[str]:
-        """Everything that is wrong with the file, by SQLite's checks and by the check sums.
+        """Return all damage that SQLite's checks and the checksums find; empty if there is none.
 
-        Reads all of it; empty if all is well.
+        Reads the whole file.
         """
         return find_problems(self._connection, self.folder)
 
@@ -434,7 +434,7 @@ class Journal:
     def _set_state(
         self, item_id: str, state: State, *, uncounted: bool = False, **values: Any
     ) -> bool:
-        """Give an item under way its next state; forget what an earlier verdict said."""
+        """Set the next state of an item in flight; clear the values of an earlier outcome."""
         names = ("fingerprint", "size", "mtime_ns", "code", "stage", "message", "hint")
         columns = dict.fromkeys((*names, "retryable", "rule")) | {"shared": 0} | values
         columns |= {"state": state, "finished_at": time.time()}

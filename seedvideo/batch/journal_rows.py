@@ -1,14 +1,9 @@
-"""Between a journal's rows and values: any name survives, and what changed on the disk is noticed.
+"""Types and checksums of journal rows, and their conversion to JSON rows.
 
-SQLite keeps no check sums of its own, so each row has one.
-
-What a journal tells: states, how many items are in each, and what is known of one item.
-
-One clip of a journal as a row: what JSON lines, parquet and CSV have in common.
-
-A done clip is its record with ``id`` and ``state`` before it; any other says why it has none. What
-its list said beyond our columns is ``extra``. Knows the journal's entries and the record, no file
-and no format.
+SQLite has no checksums, so each row has one of its own: damage on disk is noticed. File names may
+contain any bytes. Exports share `to_row`: a done clip is its record after ``id`` and ``state``;
+any other clip says why it has none. ``extra`` holds the columns of its list that seedvideo does not
+know.
 """
 
 import json
@@ -33,7 +28,7 @@ STATES: Final[tuple[State, ...]] = get_args(State)
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """How many items of the input are in each state."""
+    """Number of items of the input in each state."""
 
     pending: int = 0
     running: int = 0
@@ -44,7 +39,7 @@ class Counts:
 
     @classmethod
     def from_states(cls, counted: Mapping[str, int]) -> Self:
-        """From a number a state; none is 0."""
+        """Return the counts of a mapping from states to numbers; missing states are 0."""
         return cls(**{state: counted.get(state, 0) for state in STATES})
 
     @property
@@ -54,18 +49,18 @@ class Counts:
 
     @property
     def finished(self) -> int:
-        """Items with a verdict."""
+        """Number of items with an outcome."""
         return self.total - self.pending - self.running
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimedItem:
-    """An item to do now.
+    """An item to process now.
 
     Args:
-        item: what to do.
-        tries: how often it was begun, this time included.
-        fingerprint: of its last finish, if it had one.
+        item: the item.
+        tries: number of tries, including this one.
+        fingerprint: fingerprint of its last outcome, if any.
     """
 
     item: Item
@@ -75,26 +70,26 @@ class ClaimedItem:
 
 @dataclass(frozen=True, kw_only=True)
 class JournalEntry:
-    """What is known of one item.
+    """State and result of one item.
 
     Args:
-        item: the row; of a bad row, its source says where it is.
-        state: where it stands.
-        tries: how often it was begun, deaths of the whole job not counted.
-        interrupted: how often the job died while it was under way.
-        fingerprint: of its record.
-        size: bytes of the file when the verdict was given, if it was read.
-        mtime_ns: when the file was last changed, likewise.
-        code: of the failure.
-        stage: in which it happened.
-        message: for people; also why it was filtered.
-        hint: what to do next.
-        retryable: whether another try could help.
-        rule: which filter left it out.
-        started_at: wall clock, seconds since 1970, for people only.
-        finished_at: likewise.
-        record: the record's JSON, if it is done.
-        sheet: its contact sheet, if there is one and it was asked for.
+        item: the row; for a bad row, its source is the position in the list.
+        state: current state.
+        tries: number of tries, without those that ended with the death of the whole job.
+        interrupted: how often the job died while the item was in flight.
+        fingerprint: cache key of its record.
+        size: size of the file in bytes at the time of the outcome, if it was read.
+        mtime_ns: modification time of the file, in nanoseconds, if it was read.
+        code: error code of the failure.
+        stage: stage of the failure.
+        message: explanation for people; also the reason of a filter.
+        hint: next step.
+        retryable: whether another try may help.
+        rule: name of the filter that left it out.
+        started_at: wall-clock start, seconds since 1970, for display only.
+        finished_at: wall-clock end, seconds since 1970, for display only.
+        record: JSON of the record, if the item is done.
+        sheet: contact sheet, if there is one and it was requested.
     """
 
     item: Item
@@ -120,17 +115,17 @@ _MAX_PROBLEMS: Final = 20
 
 
 def encode_id(item_id: str) -> bytes:
-    """An id as it is kept: file names may hold what is no text, which SQLite's text cannot."""
+    """Return an id as stored: file names may hold bytes that SQLite's TEXT cannot."""
     return item_id.encode("utf-8", "surrogatepass")
 
 
 def escape_surrogates(text: str) -> str:
-    """A text for people, with what is no text spelled out."""
+    """Return a text for people, with invalid bytes escaped."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def checksum(*parts: bytes) -> int:
-    """Notices a flipped bit; no protection against anybody who means it."""
+    """Return the CRC-32 of the parts; detects bit flips, not deliberate changes."""
     value = 0
     for part in parts:
         value = zlib.crc32(part, value)
@@ -138,7 +133,7 @@ def checksum(*parts: bytes) -> int:
 
 
 def parse_item(folder: Path, id_bytes: bytes, spec: str, crc: int) -> Item:
-    """The item of a row.
+    """Return the item of a row.
 
     Raises:
         BatchError: ``batch.journal_damaged``.
@@ -152,19 +147,19 @@ def parse_item(folder: Path, id_bytes: bytes, spec: str, crc: int) -> Item:
 
 
 def carried_checksum(origin: str, extra: str) -> int:
-    """Check sum of what a row carries along; 0 if it is nothing."""
+    """Return the checksum of a row's origin and extra columns; 0 if both are empty."""
     return checksum(origin.encode(), extra.encode())
 
 
 def has_carried_checksum(origin: object, extra: object, crc: object) -> bool:
-    """Whether these are what `carried_crc` was made of."""
+    """Return whether origin and extra columns match their checksum."""
     if not (isinstance(origin, str) and isinstance(extra, str)):
         return False
     return carried_checksum(origin, extra) == crc
 
 
 def parse_entry(folder: Path, row: Sequence[Any]) -> JournalEntry:
-    """The entry of a row that `Journal.entries` selects.
+    """Return the entry of a row that `Journal.entries` selects.
 
     Raises:
         BatchError: ``batch.journal_damaged``.
@@ -206,7 +201,7 @@ def parse_entry(folder: Path, row: Sequence[Any]) -> JournalEntry:
 
 
 def find_problems(connection: sqlite3.Connection, folder: Path) -> list[str]:
-    """Everything that SQLite and the check sums find wrong, the first of many."""
+    """Return the damage that SQLite and the checksums find, up to `_MAX_PROBLEMS`."""
     found: list[str] = []
     try:
         rows = connection.execute(f"PRAGMA integrity_check({_MAX_PROBLEMS})").fetchall()
@@ -235,21 +230,21 @@ def find_problems(connection: sqlite3.Connection, folder: Path) -> list[str]:
 
 
 def _with_source(record: str, source: str) -> str:
-    """A record that was made for a copy of the same file, under this one's name."""
+    """Return a record made for a copy of the file, with this copy's name."""
     values = json.loads(record)
     values["source"] = source
     return json.dumps(values, ensure_ascii=True, allow_nan=False)
 
 
 def content_columns(content: Content | None) -> dict[str, Any]:
-    """What a row keeps of a file's content, where it is known."""
+    """Return the columns for a file's content, if it is known."""
     return {} if content is None else {"size": content.size, "mtime_ns": content.mtime_ns}
 
 
 def failure_columns(
     code: str, stage: str, message: str, hint: str, *, retryable: bool
 ) -> dict[str, Any]:
-    """What a row keeps of a failure."""
+    """Return the columns for a failure."""
     return {
         "code": code,
         "stage": stage,
@@ -260,12 +255,12 @@ def failure_columns(
 
 
 def to_row(entry: JournalEntry, *, task: str, timings: bool) -> dict[str, Any]:
-    """Plain JSON values: ``id``, ``state``, ``extra``, the record, ``error`` or ``filtered``.
+    """Return JSON values: ``id``, ``state``, ``extra``, the record, ``error`` or ``filtered``.
 
     Args:
-        entry: a clip of the journal.
-        task: of the job's records, for clips that have none to say it.
-        timings: whether ``timing_s`` is kept, which no two runs share.
+        entry: entry of the journal.
+        task: task of the job's records, for clips without a record.
+        timings: whether to keep ``timing_s``, which differs in every run.
     """
     row: dict[str, Any] = {"id": entry.item.id, "state": entry.state}
     if entry.item.extra:
@@ -291,5 +286,5 @@ def to_row(entry: JournalEntry, *, task: str, timings: bool) -> dict[str, Any]:
 
 
 def to_record(entry: JournalEntry) -> Record | None:
-    """The record of a done clip, checked; None for any other."""
+    """Return the validated record of a done clip; None for any other."""
     return None if entry.record is None else Record.from_json(json.loads(entry.record))

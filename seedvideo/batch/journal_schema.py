@@ -1,12 +1,9 @@
-"""The tables of a journal, how they are opened and brought up to date, and what errors mean.
+"""Tables, migrations, error translation and lock of a journal.
 
-SQLite in WAL mode with ``synchronous=FULL``: what a commit has told is on the disk. Knows nothing
-of jobs and verdicts.
+SQLite runs in WAL mode with ``synchronous=FULL``: a committed transaction is on disk.
 
-One writer a folder: a lock that ends with its process, and says whose it is.
-
-A lock of the system, not the mere presence of a file: whatever way its process dies, the next one
-can take it. Children don't inherit it. Knows nothing of what is written.
+A folder has one writer at a time. The lock is one of the operating system, not the mere existence
+of a file: it ends with its process, however that ends. Child processes do not inherit it.
 """
 
 import fcntl
@@ -27,10 +24,10 @@ from seedvideo.utils.text import printable
 JOURNAL_NAME: Final = "journal.sqlite"
 
 VERSION: Final = 3
-"""Of the tables, kept in ``PRAGMA user_version``."""
+"""Version of the tables, stored in ``PRAGMA user_version``."""
 
 _APPLICATION_ID: Final = 0x53764A31
-"""Tells a journal from any other database of SQLite: "SvJ1"."""
+"""Distinguishes a journal from other SQLite databases: "SvJ1"."""
 
 # Ids and texts may hold any bytes that a file name can: ids are kept as their bytes.
 _TABLES: Final = """
@@ -84,7 +81,7 @@ CREATE TABLE signatures (                -- of jobs that leave out duplicates
 """
 
 CARRIED_COLUMNS: Final = "origin, extra, carried_crc"
-"""Columns of items since version 3."""
+"""Columns of items that exist since version 3."""
 
 _CARRIED_SINCE_VERSION: Final = 3
 
@@ -99,11 +96,11 @@ MIGRATIONS: Final[dict[int, str]] = {
     "ALTER TABLE items ADD COLUMN extra TEXT NOT NULL DEFAULT '';\n"
     "ALTER TABLE items ADD COLUMN carried_crc INTEGER NOT NULL DEFAULT 0",
 }
-"""From a version to the statements that make the next one of it."""
+"""Statements that migrate from a version to the next one."""
 
 
 def connect(folder: Path, *, write: bool) -> sqlite3.Connection:
-    """Open the journal of a folder; one that writes makes it when missing and migrates it.
+    """Open the journal of a folder; a writer creates it if missing and migrates it.
 
     Raises:
         BatchError: ``batch.journal_missing``, ``batch.journal_damaged``, ``batch.journal_newer``.
@@ -137,7 +134,7 @@ def connect(folder: Path, *, write: bool) -> sqlite3.Connection:
 
 @contextmanager
 def translate_errors(folder: Path) -> Iterator[None]:
-    """Tell SQLite's errors in our words."""
+    """Translate errors of SQLite into errors of seedvideo."""
     try:
         yield
     except sqlite3.Error as error:
@@ -146,7 +143,7 @@ def translate_errors(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All of what is inside, or nothing of it."""
+    """Run the block as one transaction."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -158,7 +155,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def damaged_error(folder: Path, why: str) -> BatchError:
-    """The error of a journal that does not hold what was written, with the way out."""
+    """Return the error of a damaged journal, with the command that recovers it."""
     display_name = printable(str(folder))
     return BatchError(
         "batch.journal_damaged",
@@ -169,7 +166,7 @@ def damaged_error(folder: Path, why: str) -> BatchError:
 
 
 def unwritable_error(folder: Path, why: str) -> OutputError:
-    """The error of a folder in which no journal can be kept."""
+    """Return the error of a folder that cannot hold a journal."""
     return OutputError(
         "output.unwritable",
         f"{printable(str(folder))} cannot hold a journal: {printable(why)}",
@@ -233,21 +230,21 @@ def _check(connection: sqlite3.Connection, folder: Path) -> None:
 
 
 def read_version(connection: sqlite3.Connection) -> int:
-    """Of the tables of a journal."""
+    """Return the version of a journal's tables."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def carried_columns(connection: sqlite3.Connection) -> str:
-    """What to select as `CARRIED`: an older journal that is only read does not have them."""
+    """Return the expression for `CARRIED_COLUMNS`: an older journal opened to read lacks them."""
     return CARRIED_COLUMNS if read_version(connection) >= _CARRIED_SINCE_VERSION else "'', '', 0"
 
 
 def _to_seedvideo_error(error: sqlite3.Error, folder: Path) -> SeedVideoError:
-    """An error of SQLite by its code (sqlite.org/rescode.html), extended where needed."""
+    """Translate an error of SQLite by its code (sqlite.org/rescode.html)."""
     code: int = getattr(error, "sqlite_errorcode", 0)
     display_name = printable(str(folder))
-    # A quota or a limit on file sizes is told as a write that failed; a full disk while the index
-    # of the log is made, as a file that would not grow.
+    # A quota or a limit on file sizes is reported as a failed write; a full disk during the
+    # creation of the WAL index, as a file that cannot grow.
     full_disk_codes = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
     if code & 0xFF == sqlite3.SQLITE_FULL or code in full_disk_codes:
         return OutputError(
@@ -276,26 +273,26 @@ LOCK_NAME: Final = "lock"
 
 _MAX_LOCK_BYTES: Final = 4096
 _LOCKED_HERE: Final[set[str]] = set()
-"""Folders locked by this process: the system would grant it the same lock twice."""
+"""Folders locked by this process: the system would give it the same lock twice."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LockOwner:
-    """The process that has a lock, as it told of itself."""
+    """The process that holds a lock, as it wrote itself into the lock file."""
 
     pid: int
     host: str
 
 
 class Lock:
-    """The lock on a folder, held from its making until `release`.
+    """Lock on a folder, held until `release`.
 
     Args:
-        folder: an existing one.
+        folder: existing folder.
 
     Raises:
-        BatchError: ``batch.locked``, retryable, naming the holder.
-        OutputError: ``output.unwritable`` if the folder takes no lock.
+        BatchError: ``batch.locked``, retryable, with the owner.
+        OutputError: ``output.unwritable`` if the folder cannot be locked.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -324,7 +321,7 @@ class Lock:
         _LOCKED_HERE.add(self._key)
 
     def release(self) -> None:
-        """Let the folder go. Twice is fine."""
+        """Release the folder. May be called twice."""
         if self._key in _LOCKED_HERE:
             _LOCKED_HERE.discard(self._key)
             os.close(self._descriptor)
@@ -337,7 +334,7 @@ class Lock:
 
 
 def get_lock_owner(folder: Path) -> LockOwner | None:
-    """Who holds a folder's lock now; None where nobody does, whatever a dead one left behind."""
+    """Return the process that holds a folder's lock now; None if it is free."""
     if os.path.realpath(folder) in _LOCKED_HERE:
         return LockOwner(pid=os.getpid(), host=socket.gethostname())
     try:

@@ -1,8 +1,7 @@
-"""The rows of a job on their way into a journal: what is new, what still holds, what is gone.
+"""Synchronization of a job's rows with its journal: new, changed and missing rows.
 
-In chunks, each one transaction; only what differs is written. One bit of memory a row.
-
-Separate from `seedvideo.batch.journal`, which would exceed 500 lines with it.
+Separate from `journal` to stay under 500 lines. Rows are read in chunks, one transaction each, and
+only differences are written. Memory: one bit per row.
 """
 
 import os
@@ -30,7 +29,7 @@ OnBadRow: TypeAlias = Callable[[BadRow], None]
 
 
 class _StoredRow(NamedTuple):
-    """What the journal has of a row."""
+    """Columns of a row in the journal."""
 
     number: int
     position: int | None
@@ -46,7 +45,7 @@ class _StoredRow(NamedTuple):
 
 @dataclass
 class _Changes:
-    """What one chunk writes."""
+    """Changes that one chunk writes."""
 
     new: list[tuple[Any, ...]] = field(default_factory=list)
     moved: list[tuple[Any, ...]] = field(default_factory=list)
@@ -55,13 +54,13 @@ class _Changes:
 
 
 class _BitSet:
-    """A set of small numbers, a bit each."""
+    """Set of small numbers, one bit each."""
 
     def __init__(self) -> None:
         self._bytes = bytearray()
 
     def add(self, number: int) -> bool:
-        """Returns whether it is new."""
+        """Add a number and return whether it is new."""
         position, bit = number >> 3, 1 << (number & 7)
         if position >= len(self._bytes):
             self._bytes.extend(bytes(position + 1024 - len(self._bytes)))
@@ -81,7 +80,7 @@ def sync_rows(
     model_sha256: str,
     on_bad_row: OnBadRow,
 ) -> None:
-    """See `Journal.plan`; errors of SQLite pass through."""
+    """Implement `Journal.plan`; errors of SQLite pass through."""
     verdicts = VerdictKeys(job.settings(), model_sha256=model_sha256)
     with schema.transaction(connection):
         connection.executemany(
@@ -141,7 +140,7 @@ def _insert_all(
     verdicts: VerdictKeys,
     on_bad_row: OnBadRow,
 ) -> None:
-    """Take the rows into a journal that has none: nothing is there to be looked up."""
+    """Insert the rows into an empty journal, without looking up old ones."""
     last = 0
     while chunk := _next_chunk(positioned):
         changes = _Changes()
@@ -166,7 +165,7 @@ def _insert(
 
 
 def _report_bad_rows(changes: _Changes, on_bad_row: OnBadRow) -> None:
-    """Report the bad rows of a chunk whose verdicts are on the disk."""
+    """Report the bad rows of a chunk that is on disk."""
     for row in changes.bad_rows:
         on_bad_row(row)
 
@@ -182,7 +181,7 @@ def _load_rows(connection: sqlite3.Connection, keys: Sequence[bytes]) -> dict[by
 
 
 def _new_columns(row: Row, key: bytes, verdicts: VerdictKeys) -> tuple[Any, ...]:
-    """From ``spec`` to ``carried_crc``, in the order of `_write`."""
+    """Return ``spec`` to ``carried_crc``, in the order of `_write`."""
     spec, settings = _spec_and_settings(row, verdicts)
     crc = checksum(key, spec.encode())
     verdict: tuple[Any, ...]
@@ -195,13 +194,13 @@ def _new_columns(row: Row, key: bytes, verdicts: VerdictKeys) -> tuple[Any, ...]
 
 
 def _carried_columns(row: Row) -> tuple[str, str, int]:
-    """The columns `journal_schema.CARRIED`, as texts that SQLite can hold."""
+    """Return the columns `journal_schema.CARRIED_COLUMNS` as text that SQLite can store."""
     origin = escape_surrogates(row.where if isinstance(row, BadRow) else row.origin)
     return origin, row.extra, carried_checksum(origin, row.extra)
 
 
 def _spec_and_settings(row: Row, verdicts: VerdictKeys) -> tuple[str, str]:
-    """What a row says, and under which settings its verdict holds."""
+    """Return the values of a row, and the key of the settings that its outcome depends on."""
     if isinstance(row, BadRow):
         return Item(id=row.id, source=row.where).to_json(), _BAD_ROW_SETTINGS
     return row.to_json(), verdicts.key_for(row)
@@ -236,9 +235,9 @@ def _update_if_changed(
 
 
 def _file_changed(path: str, old: _StoredRow) -> bool:
-    """Whether the file is another than the one that the verdict is about.
+    """Return whether the file differs from the one that the outcome is about.
 
-    One that is gone is not: what was made of it is kept.
+    A missing file counts as unchanged: its result is kept.
     """
     if old.size is None and old.code != "input.not_found":
         return False
@@ -271,7 +270,7 @@ def _write(connection: sqlite3.Connection, changes: _Changes) -> None:
 
 
 def _drop_missing(connection: sqlite3.Connection, seen: _BitSet, present: int) -> None:
-    """Take those that are no longer in the input out of the order; what is known of them stays."""
+    """Remove rows that are no longer in the input from the order; their results stay."""
     count = connection.execute("SELECT COUNT(*) FROM items WHERE place IS NOT NULL").fetchone()[0]
     if count == present:
         return

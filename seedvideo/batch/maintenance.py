@@ -1,12 +1,8 @@
-"""Several journals as one: the shards of a job, or what can still be read of a damaged journal.
+"""Maintenance of job folders: merge journals, check a folder.
 
-Verdicts, records and sheets are copied; the originals are only read. Knows nothing of videos.
-
-Is a job's folder sound? Each check says a fact, and where something is wrong, what to do.
-
-Changes nothing in the folder. Units: bytes.
-
-All codes of failures, so that a misspelled one is noticed. A test keeps them whole.
+`merge` joins the journals of a job's shards, or recovers the readable rows of a damaged journal.
+It copies results and only reads the originals. `check_folder` changes nothing; each check reports
+a state, and the next step if something is wrong. Sizes are in bytes.
 
 Separate from `seedvideo.cli.batch`, which would exceed 500 lines with it.
 """
@@ -44,32 +40,32 @@ _SIGNATURES_SINCE: Final = 2
 """Version of the journals whose signatures can be compared with those of this one."""
 
 _STATE_PRIORITY: Final = ("done", "filtered", "quarantined", "failed", "running", "pending")
-"""Of two verdicts on one id the one that stands first here counts."""
+"""Of two outcomes of one id, the first in this order counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MergeResult:
-    """What came of a merge: how many items are in each state, and how many rows were unreadable."""
+    """Result of a merge: items by state, and the number of unreadable rows."""
 
     counts: Counts
     unreadable: int
 
 
 def merge(folders: Sequence[Path], output: Path) -> MergeResult:
-    """Copy journals into a new one; items that are in several keep their best verdict.
+    """Copy journals into a new one; an item found in several keeps its best outcome.
 
     Shards of one job keep the order of its input; other journals follow one another. Items whose
-    record cannot be read any more become pending, so that running the job does them again; so do
-    those without the signature that duplicates are told by, where they are left out. Relative names
-    are looked for in the folder of the first one's job.
+    record is unreadable become pending, so that running the job processes them again. So do items
+    without a signature, if the job leaves out duplicates. Relative names start from the folder of
+    the first job.
 
     Args:
-        folders: at least one, each with a journal.
-        output: a folder without one.
+        folders: at least one folder with a journal.
+        output: folder without a journal.
 
     Raises:
         BatchError: ``batch.merge_differs`` if the jobs have different settings;
-            ``batch.journal_damaged`` if not even the job of one can be read.
+            ``batch.journal_damaged`` if the job of a folder is unreadable.
         OutputError: ``output.exists``, ``output.disk_full`` or ``output.unwritable``.
     """
     if (output / schema.JOURNAL_NAME).exists():
@@ -101,7 +97,7 @@ def merge(folders: Sequence[Path], output: Path) -> MergeResult:
                 unreadable += _copy_journal(folder, out, start=0 if is_one else start)
                 start = out.execute("SELECT COALESCE(MAX(place), -1) + 1 FROM items").fetchone()[0]
             with schema.transaction(out):
-                # What was under way is no one's now; what lost its record is to be made again.
+                # Items in flight have lost their process, others their record.
                 out.execute(
                     "UPDATE items SET state = 'pending', tries = 0, fingerprint = NULL WHERE"
                     " state = 'running' OR state = 'done' AND fingerprint NOT IN"
@@ -128,7 +124,7 @@ def _read_job(folder: Path) -> tuple[Job, str]:
 
 
 def _copy_journal(folder: Path, out: sqlite3.Connection, *, start: int) -> int:
-    """Copy what can be read. Returns how many rows could not."""
+    """Copy the readable rows and return the number of unreadable ones."""
     unreadable_rows = 0
     with closing(schema.connect(folder, write=False)) as source:
         for table, columns, insert in (
@@ -159,7 +155,7 @@ def _last_row(source: sqlite3.Connection, table: str) -> int:
 def _read_range(
     source: sqlite3.Connection, table: str, columns: str, low: int, high: int
 ) -> tuple[list[Any], int]:
-    """Rows of a range and how many of it are lost: halved until the damage stands alone."""
+    """Return the rows of a range and the number of lost ones; halve it to isolate damage."""
     try:
         query = f"SELECT {columns} FROM {table} WHERE rowid >= ? AND rowid < ? ORDER BY rowid"
         return source.execute(query, (low, high)).fetchall(), 0
@@ -216,7 +212,7 @@ def _insert_signature(out: sqlite3.Connection, row: Sequence[Any], start: int) -
 
 
 MIN_FREE_BYTES: Final = 1 << 30
-"""Below this a running job may soon find the disk full."""
+"""Free space below which a running job may soon fill the disk; empirical."""
 
 _NETWORK_FILE_SYSTEMS: Final = (
     "nfs",
@@ -229,18 +225,18 @@ _NETWORK_FILE_SYSTEMS: Final = (
     "lustre",
     "ceph",
 )
-"""File systems on other machines, whose locks SQLite does not trust."""
+"""Network file systems, on which SQLite cannot rely on locks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """What one check found.
+    """Result of one check.
 
     Args:
-        state: ``ok``, or ``wrong`` where something must be done.
-        name: of the check.
-        fact: what is so.
-        remedy: what to do about it; empty where nothing is wrong.
+        state: ``ok``, or ``wrong`` if something must be done.
+        name: name of the check.
+        detail: finding.
+        next_step: remedy; empty if nothing is wrong.
     """
 
     state: Literal["ok", "wrong"]
@@ -250,7 +246,7 @@ class CheckResult:
 
 
 def check_folder(folder: Path) -> Iterator[CheckResult]:
-    """Look at everything, one finding after the other; a check that breaks is a finding too."""
+    """Run all checks and yield their results; a check that fails is a result, too."""
     for name, one in _CHECKS.items():
         try:
             yield from one(folder)
@@ -373,7 +369,7 @@ _CHECKS: Final[dict[str, Callable[[Path], Iterator[CheckResult]]]] = {
 
 
 def _file_system(folder: Path) -> str:
-    """The kind of file system that a folder lies on, or nothing where the system does not tell."""
+    """Return the type of a folder's file system; empty if the system does not report it."""
     try:
         lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -1,12 +1,11 @@
-"""Rows of manifests as they stand in their files: where each is, and its columns or its fault.
+"""Rows of manifests (text, CSV, JSON lines, parquet), read as a stream.
 
-Text, CSV, JSON lines and parquet, read as a stream: a row of any size takes bounded memory. Knows
-nothing of what the columns mean.
+Each row comes with its position and its columns, or with an error. A row of any size takes bounded
+memory. `seedvideo.batch.inputs` interprets the columns.
 
-A set of what was met, by hashes of 64 bits: 16 to 32 bytes of memory each, however long it is.
-
-Two different ones of a million are taken for one with a chance of 1 in 36 million. Python's own
-hash has a secret key that changes with every process, so nobody can write rows that collide.
+`HashSet` is a set by 64-bit hashes, 16 to 32 bytes per entry. Two different values of a million
+are taken for equal with a probability of 1 in 36 million. Python's hash uses a secret key per
+process, so rows cannot be crafted to collide.
 """
 
 import codecs
@@ -25,14 +24,14 @@ from seedvideo.errors import BatchError, ConfigError, InputError
 from seedvideo.utils.text import printable
 
 MAX_ROW_BYTES: Final = 1 << 20
-"""Longest row."""
+"""Maximum length of a row."""
 
 MANIFEST_SUFFIXES: Final = (".txt", ".csv", ".jsonl", ".parquet")
-"""Of files that are lists of videos, not videos."""
+"""Suffixes of files that are lists of videos."""
 
 _MAX_PARQUET_ROWS: Final = 1_000
 _MAX_PARQUET_BYTES: Final = 64 << 20
-"""About what the rows of one step may take."""
+"""Approximate maximum size of the rows of one step."""
 
 _HEAD_BYTES: Final = 1 << 16
 _MAX_REREAD_BYTES: Final = 16 * MAX_ROW_BYTES
@@ -40,20 +39,20 @@ _MAX_REREAD_BYTES: Final = 16 * MAX_ROW_BYTES
 RowFields: TypeAlias = Mapping[str, Any]
 RowError: TypeAlias = str
 RawRow: TypeAlias = tuple[str, RowFields | RowError]
-"""Where the row is, and its columns or what is wrong with it."""
+"""Position of a row, and its columns or its error."""
 
 
 def read_manifest(path: Path, *, display_name: str) -> Iterator[RawRow]:
-    """Rows of a file, by its suffix; rows without anything are passed over.
+    """Yield the rows of a file, by its suffix; empty rows are skipped.
 
     Args:
-        path: of the file.
+        path: path of the file.
         display_name: name of the file in messages and in the positions of rows.
 
     Raises:
         InputError: ``input.not_found`` or ``input.unreadable``.
-        BatchError: ``batch.manifest_invalid`` if the file as a whole is not what its suffix says.
-        ConfigError: ``config.package_missing`` if parquet cannot be read here.
+        BatchError: ``batch.manifest_invalid`` if the content does not match the suffix.
+        ConfigError: ``config.package_missing`` if parquet cannot be read.
     """
     suffix = path.suffix.lower()
     with _open_file(path, display_name) as file:
@@ -68,7 +67,7 @@ def read_manifest(path: Path, *, display_name: str) -> Iterator[RawRow]:
 
 
 def read_columns(path: Path, *, display_name: str) -> list[str]:
-    """Names of the columns of a CSV or parquet file; none if it is empty.
+    """Return the column names of a CSV or parquet file; none if it is empty.
 
     Raises:
         InputError: as `read_manifest` does; so `BatchError` and `ConfigError`.
@@ -101,7 +100,7 @@ def _open_file(path: Path, display_name: str) -> Iterator[IO[bytes]]:
 
 
 def read_path_list(file: IO[bytes], display_name: str) -> Iterator[RawRow]:
-    """A path a line; names that end in NUL bytes (``find -print0``) may hold line ends."""
+    """Yield one path per line; names that end with NUL (``find -print0``) may hold newlines."""
     # Editors on Windows put a mark of UTF-8 before the first name.
     head = file.read(_HEAD_BYTES).removeprefix(codecs.BOM_UTF8)
     ends_in_nul = b"\0" in head
@@ -133,7 +132,7 @@ def _iter_json_lines(file: IO[bytes], display_name: str) -> Iterator[RawRow]:
 
 
 class _CsvLines:
-    """Lines for the CSV reader; those of the row that it reads now can be had again."""
+    """Lines for the CSV reader; those of the current row can be read again."""
 
     def __init__(self, file: IO[bytes], display_name: str) -> None:
         self._lines = _iter_lines(file, display_name)
@@ -147,18 +146,19 @@ class _CsvLines:
 
     @property
     def where(self) -> str:
-        """Where the row has begun."""
+        """Position of the start of the row."""
         return self._row[0][0] if self._row else ""
 
     @property
     def row_error(self) -> RowError:
-        """Of a line of the row that is none."""
+        """Error of the first unreadable line of the row; empty if there is none."""
         return next((line for _, line in self._row if isinstance(line, str)), "")
 
     def skip_row(self) -> bool:
-        """Only the row's first line is lost: what followed it may be rows of their own.
+        """Skip the row's first line only: the next ones may be rows of their own.
 
-        Returns whether this is done: a file in which it happens all the time would take forever.
+        Returns:
+            False if too much was read again, since such a file would take forever.
         """
         self._reread_bytes += self._row_bytes
         if self._reread_bytes > _MAX_REREAD_BYTES:
@@ -181,7 +181,7 @@ class _CsvLines:
 
 
 def _iter_csv(file: IO[bytes], display_name: str) -> Iterator[RawRow]:
-    """Comma-separated with a header; a quoted field may run over several lines."""
+    """Yield rows of comma-separated values with a header; a quoted field may span lines."""
     lines = _CsvLines(file, display_name)
     rows = csv.reader(lines, strict=True)
     header: list[str] = []
@@ -258,7 +258,7 @@ def _iter_parquet(file: IO[bytes], display_name: str) -> Iterator[RawRow]:
 
 
 class _PrefixedStream(io.RawIOBase):
-    """A stream, its head put back; what was read of a pipe cannot be read again."""
+    """Stream with bytes put back at its start: a pipe cannot be read twice."""
 
     def __init__(self, head: bytes, rest: IO[bytes]) -> None:
         super().__init__()
@@ -266,11 +266,11 @@ class _PrefixedStream(io.RawIOBase):
         self._rest = rest
 
     def readable(self) -> bool:
-        """Says that it can be read."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Fills a buffer, first from the head."""
+        """Fill a buffer, first from the prefix."""
         data = self._head[: len(buffer)] or self._rest.read(len(buffer))
         self._head = self._head[len(buffer) :]
         buffer[: len(data)] = data
@@ -278,7 +278,7 @@ class _PrefixedStream(io.RawIOBase):
 
 
 def _iter_lines(file: IO[bytes], display_name: str) -> Iterator[tuple[str, bytes | RowError]]:
-    """Lines without their ends; one that is too long is skipped, and told, in bounded memory."""
+    """Yield lines without line endings; skip and report one that is too long, in bounded memory."""
     number = 0
     while line := file.readline(MAX_ROW_BYTES + 1):
         number += 1
@@ -323,14 +323,14 @@ _EMPTY: Final = 0
 
 
 class HashSet:
-    """Texts, or tuples with texts, in an open-addressed table that is at most half full."""
+    """Set of strings, or tuples with strings, as an open-addressed table, at most half full."""
 
     def __init__(self) -> None:
         self._slots = array("q", bytes(8 * _INITIAL_SLOTS))
         self._count = 0
 
     def add(self, value: Hashable) -> bool:
-        """Returns whether this is met for the first time."""
+        """Add a value and return whether it is new."""
         value = hash(value) or 1
         slot = self._find_slot(self._slots, value)
         if self._slots[slot] == value:
@@ -347,7 +347,7 @@ class HashSet:
 
     @staticmethod
     def _find_slot(slots: "array[int]", value: int) -> int:
-        """Where the value is, or the empty place where it belongs."""
+        """Return the slot of a value, or the empty slot where it belongs."""
         mask = len(slots) - 1
         slot = value & mask
         while (stored := slots[slot]) != value and stored != _EMPTY:

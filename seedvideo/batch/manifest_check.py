@@ -1,9 +1,8 @@
-"""Is a list of videos wrong as a whole? Looked at before a job begins, by the first rows alone.
+"""Validation of a list of videos as a whole, from its first rows, before a job starts.
 
-A list in another encoding, with other separators, without a column for the path or that is no list
-at all would fail in every row. Knows what a list must hold, no job and no video.
-
-Separate from `seedvideo.batch.inputs`, which would exceed 500 lines with it.
+Separate from `manifest` to stay under 500 lines. A list in another encoding, with other
+separators, without a column for the path, or in another file format would otherwise fail in every
+row.
 """
 
 import codecs
@@ -22,7 +21,7 @@ from seedvideo.utils.text import printable
 
 _HEAD_BYTES: Final = 1 << 16
 _MAX_CHECKED_ROWS: Final = 100
-"""First rows of JSON lines, of which one must name a video."""
+"""Number of first rows of JSON lines, one of which must name a video."""
 
 _SEPARATORS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _COMPRESSED: Final = {
@@ -40,22 +39,23 @@ _BYTE_ORDER_MARKS: Final = {
 }
 _CONTROL_BYTES: Final = frozenset(range(32)) - frozenset(b"\0\t\n\r\x1b")
 _MAX_CONTROL_FRACTION: Final = 0.03
-"""Of control characters, in what is not UTF-8: random bytes have a tenth, lists of names none."""
+"""Maximum fraction of control characters outside UTF-8: random bytes have 0.1, lists of names 0."""
 
 
 def validate_manifest(path: Path, *, display_name: str, path_columns: Sequence[str]) -> None:
-    """Refuse a list that can't be one; what is wrong with single rows is for the job.
+    """Check a list as a whole; errors of single rows are left to the job.
 
-    A pipe is not looked at: what is read of it is gone. Nor is a file that cannot be opened.
+    A pipe is not checked, since its content could not be read again. A file that cannot be opened
+    is reported by the job.
 
     Args:
-        path: of the list.
+        path: path of the list.
         display_name: name of the list in messages.
-        path_columns: that may name the video.
+        path_columns: columns that may name the video.
 
     Raises:
-        BatchError: ``batch.manifest_invalid`` with what to do.
-        ConfigError: ``config.package_missing`` if parquet cannot be read here.
+        BatchError: ``batch.manifest_invalid`` with a remedy.
+        ConfigError: ``config.package_missing`` if parquet cannot be read.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -80,7 +80,7 @@ def validate_manifest(path: Path, *, display_name: str, path_columns: Sequence[s
 
 
 def _check_bytes(head: bytes, display_name: str, *, is_text: bool) -> None:
-    """Refuse what is not UTF-8 text at all; the names in a text list may hold any bytes."""
+    """Check that the content is UTF-8 text; names in a text list may hold any bytes."""
     for magic, (kind, command) in _COMPRESSED.items():
         if head.startswith(magic):
             raise _manifest_error(
@@ -115,7 +115,7 @@ def _is_utf8(head: bytes) -> bool:
 
 
 def _is_utf16(head: bytes) -> bool:
-    """Whether every second byte is NUL, as ASCII letters in UTF-16 are."""
+    """Return whether every second byte is NUL, as in ASCII text encoded as UTF-16."""
     start = head[:64]
     return len(start) >= 8 and any(
         not any(start[first::2]) and all(start[1 - first :: 2]) for first in (0, 1)
@@ -182,7 +182,7 @@ def _check_json_lines(
 
 
 def _check_text(head: bytes, display_name: str, path_columns: Sequence[str]) -> None:
-    """Refuse a table that is called a text."""
+    """Check that a text list is not a table or JSON lines."""
     first = head.removeprefix(codecs.BOM_UTF8).partition(b"\n")[0].strip()
     line = first.decode("utf-8", "replace")
     if line.startswith("{"):

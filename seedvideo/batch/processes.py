@@ -1,8 +1,6 @@
-"""The processes of a job as the supervisor knows them: who works on which clip, and until when.
+"""The supervisor's handles of decode and model processes, and its signal handling.
 
-Knows no journal. Times are those of `time.monotonic`, in seconds.
-
-Ctrl-C and SIGTERM while a job runs: counted, and seen by a loop that waits on descriptors.
+Deadlines are those of `time.monotonic`, in seconds.
 """
 
 import os
@@ -22,7 +20,7 @@ from seedvideo.batch.journal_rows import ClaimedItem
 from seedvideo.utils.ipc import ChildProcess
 
 START_TIMEOUT_S: Final = 300.0
-"""Time for a process to load what it needs: a model on a slow disk takes minutes."""
+"""Maximum seconds until a process is ready: loading a model from a slow disk takes minutes."""
 
 _ALLOCATOR_VARIABLES: Final = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),  # bytes; older ones take no more
@@ -31,15 +29,18 @@ _ALLOCATOR_VARIABLES: Final = {
 }
 
 PREFETCH: Final = 2
-"""Clips that the model has: the one that it answers about, and the next."""
+"""Maximum clips assigned to the model process: the current one and the next."""
 
 
 def allocator_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """Variables for a model's process in this environment: glibc keeps the memory that it frees.
+    """Return variables that make glibc keep freed memory in a model process.
 
-    By default glibc gives the memory of a large tensor back and gets it anew, as empty pages, for
-    the next: a fifth of the time of an answer on a CPU. Who has set anything of the allocator knows
-    better. Other systems do not read them.
+    By default glibc returns the memory of a large tensor and requests it again, as empty pages, for
+    the next one. This takes a fifth of the time of an answer on a CPU. Variables of the allocator
+    that are already set take precedence. Other systems ignore them.
+
+    Args:
+        environment: environment variables of this process.
     """
     if any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in environment):
         return {}
@@ -48,15 +49,15 @@ def allocator_variables(environment: Mapping[str, str]) -> dict[str, str]:
 
 @dataclass(eq=False)
 class InFlightItem:
-    """One item under way.
+    """One item in flight.
 
     Args:
-        taken: from the journal.
-        began_s: when.
-        content: of its file, once it is known.
-        fingerprint: of its record, likewise.
-        file: descriptor of what was prepared; closed with `drop`.
-        prepared: what the decoding process said about it.
+        claimed: item claimed from the journal.
+        started_s: start of its processing.
+        content: content of its file, once known.
+        fingerprint: cache key of its record, once known.
+        file: descriptor of the prepared clip; closed by `release`.
+        prepared: header of the decode process's message.
     """
 
     claimed: ClaimedItem
@@ -68,27 +69,27 @@ class InFlightItem:
 
     @property
     def item(self) -> Item:
-        """What to do."""
+        """The item."""
         return self.claimed.item
 
     @property
     def id(self) -> str:
-        """Of its item."""
+        """Id of the item."""
         return self.claimed.item.id
 
     def release(self) -> None:
-        """Let go of what was prepared. Twice is fine."""
+        """Close the file of the prepared clip. May be called twice."""
         if self.file is not None:
             os.close(self.file)
             self.file = None
 
 
 class DecodeProcess:
-    """A decoding process.
+    """Handle of a decode process.
 
     Args:
-        job: what is asked.
-        hands: who does it.
+        job: settings of the job.
+        entrypoints: functions that the process calls.
     """
 
     def __init__(self, job: Job, entrypoints: Entrypoints) -> None:
@@ -100,31 +101,31 @@ class DecodeProcess:
 
     @property
     def is_idle(self) -> bool:
-        """Whether it may be given a clip."""
+        """Whether a clip may be assigned."""
         return self.is_ready and self.clip is None
 
     def assign(self, clip: InFlightItem, *, timeout_s: float) -> None:
-        """Give it a clip."""
+        """Send a clip to the process."""
         self.clip, self.deadline_s = clip, time.monotonic() + timeout_s
         self.process.send("item", id=clip.id, spec=clip.item.to_json())
 
     def finish(self) -> InFlightItem:
-        """It has nothing to do; returns the clip that it had."""
+        """Mark the process as idle and return its clip."""
         assert self.clip is not None
         clip, self.clip, self.deadline_s = self.clip, None, float("inf")
         return clip
 
 
 class ModelProcess:
-    """The model's process.
+    """Handle of the model process.
 
     Args:
-        job: what is asked.
-        hands: who does it.
+        job: settings of the job.
+        entrypoints: functions that the process calls.
 
     Attributes:
-        clips: that it has, in order; the first is the one that it works on.
-        idle_s: time in which it could have worked and had nothing to do.
+        clips: assigned clips, in order; the first is in progress.
+        idle_s: seconds in which the process was ready and had no clip.
     """
 
     def __init__(self, job: Job, entrypoints: Entrypoints) -> None:
@@ -141,15 +142,15 @@ class ModelProcess:
 
     @property
     def has_room(self) -> bool:
-        """Whether it may be given a clip."""
+        """Whether a clip may be assigned."""
         return self.is_ready and len(self.clips) < PREFETCH
 
     def mark_ready(self) -> None:
-        """It has loaded the model."""
+        """Record that the model is loaded."""
         self.is_ready, self.deadline_s = True, float("inf")
 
     def assign(self, clip: InFlightItem, *, timeout_s: float) -> None:
-        """Give it a clip."""
+        """Send a clip to the process."""
         now_s = time.monotonic()
         if not self.clips:
             self.deadline_s = now_s + timeout_s
@@ -158,7 +159,7 @@ class ModelProcess:
         self.process.send("item", file=clip.file, id=clip.id, spec=clip.item.to_json())
 
     def finish(self, *, timeout_s: float) -> InFlightItem:
-        """It is done with the first clip, which is returned."""
+        """Remove the first clip, which is finished, and return it."""
         now_s = time.monotonic()
         clip = self.clips.popleft()
         self.deadline_s = now_s + timeout_s if self.clips else float("inf")
@@ -167,9 +168,9 @@ class ModelProcess:
 
 
 class SignalCounter:
-    """How often this process was asked to stop; use it in a ``with`` statement.
+    """Counter of SIGINT and SIGTERM; use it in a ``with`` statement.
 
-    In a thread that is not the main one nothing is caught: only that one gets signals.
+    It catches nothing outside the main thread, which is the only one that receives signals.
     """
 
     def __init__(self) -> None:
@@ -179,11 +180,11 @@ class SignalCounter:
         self._old_wakeup_fd = -1
 
     def fileno(self) -> int:
-        """Becomes readable when a stop is asked for."""
+        """Return a descriptor that becomes readable when a signal arrives."""
         return self._read_end
 
     def drain(self) -> None:
-        """Take note of what was readable."""
+        """Discard the bytes that made the descriptor readable."""
         try:
             os.read(self._read_end, 64)
         except BlockingIOError:

@@ -1,13 +1,9 @@
-"""What a running job says: one line that renews itself, a line now and then, or JSON events.
+"""Progress of a running job and status of a job folder.
 
-All of it goes to stderr. Rates are of this run alone. Knows no process and no journal but counts.
-
-Where a job stands: what is done, how fast it goes, how long it takes still, what failed and why.
-
-Reads the journal while another process writes it. Times of day are for people only, since clocks
-jump; nothing is decided by them. Units: seconds, clips a minute.
-
-Clips of a job one by one, for people and programs: what became of each, and where it is from.
+`Progress` reports a run on stderr: as one line that is updated, as a line every few seconds, or as
+JSON events. Its rates are those of this run. `get_status` reads the journal, possibly while
+another process writes it. Wall-clock times are for display only, because clocks jump. Rates are in
+clips per minute.
 """
 
 import json
@@ -30,12 +26,12 @@ FAILED_STATES: tuple[State, ...] = ("failed", "quarantined")
 def iter_entries(
     folder: Path, *, states: Collection[State] = STATES, code: str | None = None
 ) -> Iterator[JournalEntry]:
-    """Clips in the order of the input, without their contact sheets.
+    """Yield clips in the order of the input, without their contact sheets.
 
     Args:
-        folder: of the job.
+        folder: folder of the job.
         states: only clips in these states.
-        code: only clips that failed with it.
+        code: only clips that failed with this code.
 
     Raises:
         BatchError: as `Journal.open` and `Journal.entries` do.
@@ -47,7 +43,7 @@ def iter_entries(
 
 
 def entry_to_dict(entry: JournalEntry) -> dict[str, Any]:
-    """A clip as plain JSON values; what does not apply is None.
+    """Return a clip as JSON values; those that do not apply are None.
 
     ``line`` is the line of the list that the clip is from.
     """
@@ -67,19 +63,19 @@ def entry_to_dict(entry: JournalEntry) -> dict[str, Any]:
 
 
 def entry_to_cells(entry: JournalEntry) -> tuple[str, ...]:
-    """A clip as cells: state, id, code or rule, line, message."""
+    """Return a clip as cells: state, id, code or rule, line, message."""
     code = entry.code or entry.rule or ""
     return (entry.state, entry.item.id, code, entry.item.origin, entry.message or "")
 
 
 def prefix_id(item_id: str, message: str) -> str:
-    """Return a message that names its clip: with the id before it, unless it holds the id."""
+    """Return a message that names its clip: with the id in front unless it contains the id."""
     match = re.search(rf"(?<![\w.-]){re.escape(item_id)}(?![\w.-])", message)
     return message if match else f"{item_id}: {message}"
 
 
 def format_failure(entry: JournalEntry) -> str:
-    """A failed clip on one line: its name, what went wrong, the code and the line."""
+    """Return a failed clip on one line: name, message, code and line of the list."""
     message, origin = entry.message or "", entry.item.origin
     named = prefix_id(entry.item.id, message)
     where = f" ({origin})" if origin and origin not in named else ""
@@ -87,20 +83,20 @@ def format_failure(entry: JournalEntry) -> str:
 
 
 RECENT_CLIPS: Final = 200
-"""Clips whose times tell the pace: enough to be even, few enough to be of now."""
+"""Clips that the throughput is averaged over: enough to be smooth, few enough to be recent."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """Where a job stands.
+    """Status of a job.
 
     Args:
-        counts: clips in each state.
+        counts: number of clips in each state.
         failures: (code, stage, clips), the most frequent first.
-        pace: clips a minute lately, time in which nothing ran left out; None before the first.
-        holder: the process that works on it now.
-        about: what the job is, for people.
-        restarts: how often processes were started again, by kind.
+        clips_per_min: recent throughput without idle time; None before the first clip.
+        lock_owner: process that runs the job now.
+        job: description of the job for people.
+        restarts: number of process restarts by kind.
     """
 
     counts: Counts
@@ -112,14 +108,14 @@ class Status:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds that the rest takes at this pace; None where it is not known."""
+        """Seconds that the remaining clips take at this rate; None if unknown."""
         remaining = self.counts.pending + self.counts.running
         if not remaining:
             return 0.0
         return None if self.clips_per_min is None else 60 * remaining / self.clips_per_min
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return JSON values."""
         left_s = self.left_s
         return {
             "job": self.job,
@@ -137,7 +133,7 @@ class Status:
 
 
 def get_status(folder: Path) -> Status:
-    """Where the job of a folder stands now.
+    """Return the status of the job in a folder.
 
     Raises:
         BatchError: ``batch.journal_missing``, ``batch.journal_damaged``, ``batch.journal_newer``.
@@ -154,7 +150,7 @@ def get_status(folder: Path) -> Status:
 
 
 def describe_job(journal: Journal) -> str:
-    """A job in a few words: what is done by what."""
+    """Return a job in a few words: task, model, policy, budget, shard."""
     job = journal.job()
     if job is None:
         return "not planned yet"
@@ -168,7 +164,7 @@ def describe_job(journal: Journal) -> str:
 
 
 def throughput(folder: Path) -> float | None:
-    """Clips a minute of the `RECENT` last ones; time in which nothing was worked on is left out."""
+    """Return clips per minute of the last `RECENT_CLIPS`; idle time is left out."""
     connection = journal_schema.connect(folder, write=False)
     try:
         with journal_schema.translate_errors(folder):
@@ -185,9 +181,9 @@ def throughput(folder: Path) -> float | None:
 
 
 def union_length_s(spans: Sequence[tuple[float, float]]) -> float:
-    """Length of what spans cover together.
+    """Return the total length that spans cover together.
 
-    >>> united([(0, 2), (1, 3), (10, 11)])
+    >>> union_length_s([(0, 2), (1, 3), (10, 11)])
     4.0
     """
     total, covered_until_s = 0.0, float("-inf")
@@ -198,7 +194,7 @@ def union_length_s(spans: Sequence[tuple[float, float]]) -> float:
 
 
 LINE_INTERVAL_S: Final = 10.0
-"""Time between two lines where there is no terminal."""
+"""Seconds between two lines without a terminal."""
 
 _STATUS_INTERVAL_S: Final = 0.5
 
@@ -206,12 +202,12 @@ WriteLine = Callable[[str], None]
 
 
 class Progress:
-    """The voice of one run.
+    """Reporter of one run.
 
     Args:
-        note: says a line that stays.
-        status: says a line that the next one replaces; None where there is no terminal.
-        event: takes a line of JSON; with it nothing else is said.
+        info: writes a line that stays.
+        status: writes a line that the next one replaces; None without a terminal.
+        event: writes a line of JSON; if given, nothing else is written.
     """
 
     def __init__(
@@ -226,19 +222,19 @@ class Progress:
         self._finished = self._tokens = self._deferred = 0
 
     def report_start(self, counts: Counts, *, deferred: int = 0, **facts: Any) -> None:
-        """The run begins.
+        """Report the start of the run.
 
         Args:
-            counts: of all clips.
+            counts: counts of all clips.
             deferred: number of pending clips that this run leaves for a later one.
-            facts: others to tell programs.
+            facts: further values of the event.
         """
         self._started_s = time.monotonic()
         self._deferred = deferred
         self._emit("started", counts=asdict(counts), **facts)
 
     def report_bad_row(self, row: BadRow) -> None:
-        """A row of a list makes no clip; its verdict is safe."""
+        """Report a bad row, after its outcome is on disk."""
         message = f"{row.where}: {row.message}"
         self._emit("item", id=row.id, state="failed", code=row.code, message=message)
         self._report_failure("failed", message, row.code)
@@ -253,7 +249,7 @@ class Progress:
         spent_s: float = 0.0,
         message: str = "",
     ) -> None:
-        """An item has its verdict, and the verdict is safe."""
+        """Report the outcome of an item, after it is on disk."""
         self._finished += 1
         self._tokens += visual_tokens
         facts = {} if code is None else {"message": message}
@@ -271,7 +267,7 @@ class Progress:
             self._report_failure(state, named, code)
 
     def report_restart(self, process: ProcessKind, how: str, item_id: str | None) -> None:
-        """A process died, or had to be ended; another takes its place."""
+        """Report that a process died or was killed and is started again."""
         self._emit("restarted", process=process, how=how, id=item_id)
         if self._write_info is not None and self._write_event is None:
             name = "the model process" if process == "model" else "a decode process"
@@ -279,7 +275,7 @@ class Progress:
             self._write_info(f"{name} {how}{where}; started again")
 
     def tick(self, counts: Counts) -> None:
-        """Time has passed: says where the run stands, if it is time to."""
+        """Report the progress if enough time has passed since the last report."""
         every_s = (
             LINE_INTERVAL_S
             if self._write_status is None or self._write_event
@@ -298,13 +294,13 @@ class Progress:
             write(format_progress(counts, rates))
 
     def report_finish(self, counts: Counts, **facts: Any) -> None:
-        """The run is over."""
+        """Report the end of the run."""
         self._emit("finished", counts=asdict(counts), **self.rates(counts), **facts)
         if self._write_info is not None and self._write_event is None:
             self._write_info(format_progress(counts, self.rates(counts)))
 
     def rates(self, counts: Counts) -> dict[str, float | None]:
-        """Clips a minute, visual tokens a second, and seconds that are left."""
+        """Return clips per minute, visual tokens per second, and the remaining seconds."""
         spent_s = max(time.monotonic() - self._started_s, 1e-9)
         to_do = counts.pending + counts.running - self._deferred
         left_s = to_do * spent_s / self._finished if self._finished else None
@@ -324,7 +320,7 @@ class Progress:
 
 
 def format_progress(counts: Counts, rates: dict[str, float | None]) -> str:
-    """Where a run stands, for people."""
+    """Return the progress of a run for people."""
     parts = [
         f"{counts.finished:,} of {counts.total:,} clips",
         f"{rates['clips_per_min']:.1f} clips/min",
@@ -342,7 +338,7 @@ def format_progress(counts: Counts, rates: dict[str, float | None]) -> str:
 
 
 def format_duration(spent_s: float) -> str:
-    """A time for people, such as ``2 h 05 min``."""
+    """Return a duration for people, such as ``2 h 05 min``."""
     minutes, left_s = divmod(round(spent_s), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)

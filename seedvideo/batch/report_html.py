@@ -198,7 +198,7 @@ class Tick:
 
 @dataclass(frozen=True, kw_only=True)
 class Timeline:
-    """Spans over the duration of a video, in lanes so that they overlap as little as possible."""
+    """Spans over the duration of a video, in rows so that they overlap as little as possible."""
 
     label: str
     bars: Sequence[Bar]
@@ -207,7 +207,7 @@ class Timeline:
 
     @property
     def height_px(self) -> int:
-        """Height of the lanes and of the times below them."""
+        """Height of the rows and of the times below them."""
         return self.rows_px + _TICKS_PX
 
 
@@ -302,7 +302,7 @@ def to_clip_view(entry: JournalEntry, *, number: int) -> ClipView:
 def timeline(
     spans: Sequence[tuple[float, float]], *, faded: Sequence[bool], duration_s: float
 ) -> Timeline | None:
-    """Place spans over the duration of a video, in as few lanes as keep them apart.
+    """Place spans over the duration of a video, in as few rows as keep them apart.
 
     Args:
         spans: starts and ends in seconds, the best first.
@@ -354,7 +354,7 @@ def _timeline_of(record: Record) -> Timeline | None:
 
 
 def _assign_rows(spans: Sequence[tuple[float, float]]) -> list[int]:
-    """Return for each span the first lane in which it overlaps no earlier one, else the last."""
+    """Return for each span the first row in which it overlaps no earlier one, else the last."""
     taken: list[list[tuple[float, float]]] = [[] for _ in range(_MAX_ROWS)]
     rows = []
     for first, last in spans:

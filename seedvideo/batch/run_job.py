@@ -1,7 +1,6 @@
-"""Start a job in a folder, or resume it: read its inputs, and run it to its end.
+"""Start or resume a job in a folder: read its inputs and run it to the end.
 
-The command line and `seedvideo.run_batch` share it. Prints nothing: what happens is reported to a
-`Progress`.
+Shared by the command line and `seedvideo.run_batch`. Prints nothing; events go to a `Progress`.
 """
 
 from collections.abc import Sequence
@@ -36,11 +35,11 @@ class BatchResult:
 
 
 def check_job(job: Job) -> None:
-    """Refuse a job that can only fail, before its model is read.
+    """Check a job for errors that would fail every clip, before its model is read.
 
     Raises:
-        SeedVideoError: if a list of its inputs is wrong as a whole, or its task needs words that
-            neither it nor a row has.
+        SeedVideoError: if a list of its inputs is wrong as a whole, or its task needs a question or
+            query that neither the job nor a row has.
     """
     inputs.validate_manifests(job.inputs, folder=job.folder)
     _check_task_words(job)
@@ -64,18 +63,18 @@ def plan_job(
     resume: bool,
     stdin: IO[bytes] | None,
 ) -> None:
-    """Read the inputs of a job, and note in the journal what is to be done.
+    """Read the inputs of a job and write its items to the journal.
 
     Args:
-        journal: opened to write.
-        job: what is asked.
-        prices: of its model.
-        progress: receives the rows that are no clip.
+        journal: journal opened to write.
+        job: settings of the job.
+        prices: token costs of its model.
+        progress: receives bad rows.
         resume: whether the inputs are those of the run before: a list from stdin is not read again.
-        stdin: where the input ``-`` is read.
+        stdin: stream of the input ``-``.
 
     Raises:
-        BatchError: ``batch.no_input`` if a job is resumed whose list from stdin was not read whole.
+        BatchError: ``batch.no_input`` if a resumed job's list from stdin was not read to its end.
         SeedVideoError: if the inputs cannot be read.
     """
     if resume and "-" in job.inputs:
@@ -102,7 +101,7 @@ def run_planned(
     *,
     limit: int | None = None,
 ) -> BatchResult:
-    """Run what `plan_job` noted.
+    """Run the items that `plan_job` wrote.
 
     Raises:
         SeedVideoError: as `Runner.run` does.
@@ -119,7 +118,7 @@ def run_job(
     progress: Progress | None = None,
     limit: int | None = None,
 ) -> BatchResult:
-    """Run a job in a folder; what an earlier run has done there is not done again.
+    """Run a job in a folder; results of an earlier run are kept.
 
     Raises:
         SeedVideoError: if the inputs or the journal cannot be used, or the model cannot be loaded.
@@ -132,12 +131,12 @@ def run_job(
 
 
 def _check_task_words(job: Job) -> None:
-    """Refuse a job whose task needs words that neither it nor a row of its lists has.
+    """Raise an error if neither the job nor a row has the question or query of its task.
 
     Raises:
         AskError: ``ask.question_empty`` for the task ``ask``.
         GroundError: ``ground.query_empty`` for the task ``ground``.
-        SeedVideoError: as `seedvideo.batch.inputs.read` does for lists.
+        SeedVideoError: as `seedvideo.batch.inputs.read_inputs` does for lists.
     """
     if job.task == "ask" and not (job.question or _any_row_has(job, "question")):
         raise AskError(
@@ -154,7 +153,7 @@ def _check_task_words(job: Job) -> None:
 
 
 def _any_row_has(job: Job, field: str) -> bool:
-    """Whether a row has such a word; also where a list is a pipe, which can be read only once."""
+    """Return whether a row has a value in a field; True for a pipe, which can be read only once."""
     lists = [
         name for name in find_manifests(job.inputs, folder=job.folder) if not name.endswith(".txt")
     ]

@@ -1,10 +1,11 @@
-"""The supervisor: takes items from the journal, hands them round, and writes down every verdict.
+"""Supervisor of a job: dispatches items to processes and records every outcome.
 
-    journal -> decoding processes -> the model's process -> journal
+    journal -> decode processes -> model process -> journal
 
-One thread, which never decodes and loads no model. At most ``2 + workers`` clips are under way, so
-memory does not grow with the job. Every process may die or hang: it is replaced, and what it worked
-on is tried once more. Records do not depend on the number of processes or on who was faster.
+The supervisor has one thread, decodes nothing and loads no model. At most ``2 + workers`` clips are
+in flight, so memory does not grow with the job. Each process may die or hang: the supervisor
+replaces it and retries its clip once. Records do not depend on the number or the speed of the
+processes.
 
 Separate from `seedvideo.batch.run_job`, which would exceed 500 lines with it.
 """
@@ -49,13 +50,13 @@ from seedvideo.utils.ipc import (
 from seedvideo.utils.text import printable
 
 MAX_TRIES: Final = 2
-"""How often an item is begun in one run before its failure is its verdict."""
+"""Maximum tries of an item in one run, after which its failure is final."""
 
 STOP_GRACE_S: Final = 5.0
-"""Time that the model has to finish its clip once the job shall stop."""
+"""Seconds that the model has to finish its clip after a signal to stop."""
 
 MAX_CONSECUTIVE_CRASHES: Final = 6
-"""The model's process may end so often without one answer in between; then the job ends too."""
+"""Maximum crashes of a process without a result in between; then the job ends."""
 
 _TICK_S: Final = 0.5
 
@@ -64,12 +65,12 @@ class Runner:
     """One run of a job.
 
     Args:
-        journal: opened to write, the job planned.
-        job: what is asked.
-        prices: of its model.
+        journal: journal opened to write, with the job planned.
+        job: settings of the job.
+        prices: token costs of its model.
         progress: receives every event of the run.
         entrypoints: functions that the processes call.
-        limit: do only the first so many clips in the order of the input; those that are done count.
+        limit: process only the first ``limit`` clips of the input, including those already done;
             None for all.
     """
 
@@ -100,15 +101,15 @@ class Runner:
         self._selector = selectors.DefaultSelector()
 
     def run(self) -> bool:
-        """Do what is to be done.
+        """Process all pending items.
 
         Returns:
-            Whether all of it was; False if a person stopped it. What was under way then is as if
-            it had not been begun.
+            Whether all were processed; False if a signal stopped the run. Items in flight at that
+            moment are returned to pending.
 
         Raises:
-            ModelError: if the model cannot be loaded, or its process ends again and again.
-            OutputError: if the journal cannot be written, or is gone.
+            ModelError: if the model cannot be loaded, or its process crashes repeatedly.
+            OutputError: if the journal cannot be written, or was removed.
         """
         is_complete = False
         with SignalCounter() as signals:
@@ -142,7 +143,7 @@ class Runner:
             elif stop_at_s == float("inf"):
                 stop_at_s = time.monotonic() + STOP_GRACE_S
                 self._answers_at_stop = self._answers
-                # What they prepare would not be used any more.
+                # Clips that they prepare would not be used.
                 self._kill_workers()
             elif self._may_stop(signals, stop_at_s):
                 return False
@@ -151,15 +152,15 @@ class Runner:
             self._progress.tick(self._journal.counts())
 
     def _may_stop(self, signals: SignalCounter, stop_at_s: float) -> bool:
-        """Whether there is nothing left to wait for, or no time."""
+        """Return whether nothing is left to wait for, or the time is over."""
         model = self._model
         is_idle = model is None or not model.is_ready or not model.clips
-        # The model has one clip more than it works on: that one is for another time.
+        # The prefetched clip is left for the next run.
         is_next = self._answers > self._answers_at_stop
         return is_idle or is_next or signals.count > 1 or time.monotonic() >= stop_at_s
 
     def _dispatch(self) -> None:
-        """Give everybody something to do."""
+        """Start missing processes and assign work to idle ones."""
         busy = sum(worker.clip is not None for worker in self._workers)
         wanted = min(self._job.workers, self._pending + busy)
         while len(self._workers) < wanted:
@@ -233,7 +234,7 @@ class Runner:
             worker.finish()
             self._record_filtered(clip, rejection.rule, rejection.message)
             self._release_decided()
-        # Filters decide before a record is used again, and they must see the clip.
+        # Filters need the frames, and decide before a record is reused.
         elif self._gate.accepts_all and self._journal.has_result(clip.fingerprint):
             worker.process.send("skip")
             worker.finish()
@@ -242,7 +243,7 @@ class Runner:
             worker.process.send("go")
 
     def _on_prepared(self, clip: InFlightItem, message: Message) -> None:
-        """A decoding process is done with a clip."""
+        """Handle the last message of a decode process about a clip."""
         if message.type == "error":
             self._record_failure(clip, message.header)
         elif message.type == "rejected":
@@ -254,7 +255,7 @@ class Runner:
         self._release_decided()
 
     def _release_decided(self) -> None:
-        """Pass on the clips of which it is settled that they repeat none before them."""
+        """Pass on the clips that are not duplicates, record the others."""
         for clip, rejection in self._gate.pop_decided():
             assert clip.fingerprint is not None
             if rejection is not None:
@@ -303,7 +304,7 @@ class Runner:
     def _on_worker_death(
         self, worker: DecodeProcess, code: str, *, has_exited: bool = False
     ) -> None:
-        """A decoding process is dead, or is made so."""
+        """Handle a decode process that died or is late; kill it if it still runs."""
         self._selector.unregister(worker.process)
         self._workers.remove(worker)
         cause = worker.process.kill(has_exited=has_exited)
@@ -323,7 +324,7 @@ class Runner:
             self._release_decided()
 
     def _on_model_death(self, model: ModelProcess, code: str, *, has_exited: bool = False) -> None:
-        """The model's process is dead, or is made so; what it had not begun is for the next."""
+        """Handle a dead or late model process; clips that it had not started stay ready."""
         self._selector.unregister(model.process)
         cause = model.process.kill(has_exited=has_exited)
         self._idle_s += model.idle_s
@@ -352,7 +353,7 @@ class Runner:
         self._progress.report_restart(process, cause, None if clip is None else clip.id)
 
     def _record_failure(self, clip: InFlightItem, values: dict[str, Any]) -> None:
-        """An item has failed: it is tried again, or that is its verdict."""
+        """Return a failed item to pending, or record its failure as final."""
         self._check_folder()
         sent: tuple[str, str, str, str]
         sent = values["code"], values["stage"], values["message"], values["hint"]
@@ -377,7 +378,7 @@ class Runner:
         self._finish(clip, "filtered")
 
     def _record_done(self, clip: InFlightItem, sent: dict[str, Any] | None) -> None:
-        """An item is done, by a record that the model told or that was known before."""
+        """Record an item as done, with a new record or with a stored one."""
         self._check_folder()
         assert clip.fingerprint is not None
         assert clip.content is not None
@@ -387,7 +388,7 @@ class Runner:
         self._finish(clip, "done", visual_tokens=0 if sent is None else sent["visual_tokens"])
 
     def _finish(self, clip: InFlightItem, state: str, **facts: Any) -> None:
-        """The verdict is on the disk: now it may be told."""
+        """Report an outcome that is on disk."""
         self._gate.finish(clip)
         self._discard(clip)
         self._progress.report_item(
@@ -399,7 +400,7 @@ class Runner:
         self._in_flight.pop(clip.id, None)
 
     def _check_folder(self) -> None:
-        """Refuse to write into a journal that nobody will find: its folder was removed."""
+        """Raise an error if the journal's folder was removed while the job ran."""
         path = self._journal.folder / JOURNAL_NAME
         if not os.path.exists(path):
             raise OutputError(
@@ -430,7 +431,7 @@ class Runner:
         self._in_flight.clear()
 
     def _save_throughput(self) -> None:
-        """Keep how fast the model was, for the estimates of a dry run."""
+        """Store the speed of the model for dry runs."""
         if self._busy_s > 0 and self._visual_tokens:
             speed = {
                 "visual_tokens_per_s": self._visual_tokens / self._busy_s,

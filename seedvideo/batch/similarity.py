@@ -1,31 +1,30 @@
-"""How alike two clips are: signatures of their pictures, and the rule for near duplicates.
+"""Signatures of clips, the rule for near-duplicates, and an index to search them.
 
-A signature is a row of exposures. Each is the mean picture of an eighth of a second, so that
-another frame rate or another container changes it little. In clips below 16 s exposures follow one
-another without a gap; longer clips have 64 to 127 of them, evenly spaced.
+A signature is a sequence of exposures. Each is the mean frame of an eighth of a second, so that
+another frame rate or container changes it little. In clips below 16 s exposures follow one another
+without a gap; longer clips have 64 to 127 of them, evenly spaced.
 
-Two clips are near duplicates where their lengths are nearly the same and
+Two clips are near-duplicates if their durations are nearly the same and
 
-- their distance, the mean difference of grey levels over cells and exposures, is at most so many
-  levels, and
-- nothing is seen in a cell of one clip that is not seen there in the other within a quarter of a
-  second: no grey level and no colour is further than `CELL_SHARE` times the allowed distance from
-  all that the other clip shows around that time. Only where a cell moves in both clips at that time
-  may it differ more, by `MOVED_SHARE` of the smaller movement: two frame rates show fast things at
-  other places. So what moves in one clip alone always tells the two apart, however small its part
-  in the mean.
+- their distance, the mean difference of grey levels over cells and exposures, is at most the
+  allowed number of levels, and
+- no cell shows anything that the other clip does not show there within a quarter of a second: no
+  grey level or color differs by more than `MAX_CELL_RATIO` times the allowed distance from all
+  that the other clip shows around that time. Only a cell that moves in both clips at that time may
+  differ more, by `MOTION_FRACTION` of the smaller movement: two frame rates show fast objects at
+  different positions. So motion in only one clip always separates the two, however small its part
+  of the mean.
 
-Finds the clips that may be near duplicates of one, without a look at all of them.
+`NearIndex` finds the candidates of a clip without comparing it with all others. Every mean of grey
+levels, signed or not, differs between two clips by at most the mean of the differences. So clips
+are kept in boxes by four signed means of their first exposures, and near-duplicates are in boxes
+nearby. Candidates must also be close in the means of sixteen regions, and reach the other clip's
+maximum and minimum in every cell. `near_distance` implies each of these: no pair that it accepts
+is missed.
 
-Every mean of grey levels, with or without signs, differs between two clips by no more than the mean
-of the differences. So clips are kept in boxes by four signed means of their first exposures, and
-near duplicates lie in boxes nearby. What is found there must also be close in the means of sixteen
-regions, and reach what the other shows at most and at least in every cell. Each of these is implied
-by `likeness.near_distance`: no pair that it accepts is missed.
-
-Clips are grouped by octaves of their length, ``[2^n, 2^(n+1))`` seconds, in which exposures have
-one step and a number of them is sure to be there. A clip that may have partners in the next octave
-is in both. Memory is about 1 KiB a clip; the signatures stay in the journal.
+Clips are grouped by octaves of their duration, ``[2^n, 2^(n+1))`` seconds, within which exposures
+have one step and a minimum number. A clip that may have partners in the next octave is in both.
+Memory is about 1 KiB per clip; the signatures stay in the journal.
 """
 
 import math
@@ -44,34 +43,34 @@ from seedvideo.utils.timecode import Span, seconds
 from seedvideo.video import Video
 
 SIGNATURE_VERSION: Final = 2
-"""Of the signatures and of the rule; clips that an older one has compared are compared again."""
+"""Version of signatures and rule; clips compared by another version are compared again."""
 
 NEAR_LEVELS: Final = 4.0
-"""Distance up to which clips are near duplicates, where nothing else is asked."""
+"""Default maximum distance in grey levels; empirical, see benchmarks/duplicates.py."""
 
 MAX_CELL_RATIO: Final = 1.5
-"""Times the allowed distance: what a single cell may differ by at any time."""
+"""Maximum difference of a single cell, as a multiple of the allowed distance; empirical."""
 
 MOTION_FRACTION: Final = 0.75
-"""Share of the movement in both clips by which a cell may differ beyond that."""
+"""Fraction of the movement in both clips by which a cell may differ beyond that; empirical."""
 
 TIME_TOLERANCE_S: Final = 0.25
-"""Time before and after, in which the other clip may show the same."""
+"""Seconds before and after, in which the other clip may show the same."""
 
 MAX_DURATION_DIFF_FRACTION: Final = 0.05
-"""Share of the longer clip by which the lengths of near duplicates may differ."""
+"""Maximum difference of durations, as a fraction of the longer clip."""
 
 MIN_DURATION_TOLERANCE_S: Final = 0.25
-"""Difference that is allowed in any case: another frame rate may move the end by some frames."""
+"""Difference of durations that is always allowed: another frame rate may move the end."""
 
 EXPOSURE_S: Final = 0.125
-"""Time of which a picture is the mean."""
+"""Duration of an exposure, in seconds."""
 
 _MIN_EXPOSURES: Final = 64
-"""Of clips that are long enough to have gaps between exposures."""
+"""Minimum exposures of clips that are long enough to have gaps between them."""
 
 _MAX_FRAMES_PER_EXPOSURE: Final = 8
-"""Frames that are looked at for one exposure."""
+"""Maximum frames that are averaged for one exposure."""
 
 _SIDE_PX: Final = 32
 GREY_CELLS: Final = 16
@@ -83,12 +82,12 @@ _VALUES: Final = GREY_CELLS**2 + 2 * COLOUR_CELLS**2
 
 @dataclass(frozen=True, eq=False)
 class Signature:
-    """What is seen in a clip.
+    """Signature of a clip.
 
     Args:
-        duration_s: of the time that is looked at.
-        values: of each exposure, 0 to 255: grey levels of the cells, then two colours of larger
-            cells, ``(exposures, 384)``.
+        duration_s: duration of the window.
+        values: values of each exposure, 0 to 255: grey levels of the cells, then two color
+            differences of larger cells, ``(exposures, 384)``.
     """
 
     duration_s: float
@@ -96,33 +95,33 @@ class Signature:
 
     @property
     def step_s(self) -> float:
-        """Time from the start of one exposure to that of the next."""
+        """Seconds from the start of one exposure to the start of the next."""
         return exposure_step_s(self.duration_s)
 
     def subsample(self, step_s: float) -> npt.NDArray[np.uint8]:
-        """The exposures at a step that is the own one or a multiple of it."""
+        """Return the exposures at a step that is a multiple of the own one."""
         return self.values[:: int(step_s / self.step_s)]
 
     def to_bytes(self) -> bytes:
-        """Packed, the values as differences from one exposure to the next."""
+        """Return the values compressed, as differences between consecutive exposures."""
         change = np.diff(self.values, axis=0, prepend=np.zeros((1, _VALUES), np.uint8))
         return zlib.compress(change.tobytes(), 1)
 
     def to_values(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return JSON values."""
         return {"duration_s": self.duration_s, "packed": self.to_bytes().hex()}
 
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> Self:
-        """Read what `to_values` made."""
+        """Parse values that `to_values` returned."""
         return cls.from_bytes(values["duration_s"], bytes.fromhex(values["packed"]))
 
     @classmethod
     def from_bytes(cls, duration_s: float, packed: bytes) -> Self:
-        """Read what `to_bytes` made.
+        """Parse bytes that `to_bytes` returned.
 
         Raises:
-            ValueError: if it is none.
+            ValueError: if they are not a signature.
         """
         try:
             plain = zlib.decompress(packed)
@@ -133,19 +132,19 @@ class Signature:
 
 
 def exposure_step_s(duration_s: float) -> float:
-    """Time between exposures in clips of some length: a power of two, so that grids coincide."""
+    """Return the seconds between exposures: a power of two, so that grids coincide."""
     if duration_s < 2 * _MIN_EXPOSURES * EXPOSURE_S:
         return EXPOSURE_S
     return math.ldexp(1.0, math.frexp(duration_s / _MIN_EXPOSURES)[1] - 1)
 
 
 def count_exposures(duration_s: float, step_s: float) -> int:
-    """How many whole exposures there are in so much time, but at least one."""
+    """Return the number of complete exposures in a duration, at least one."""
     return max(1, 1 + math.floor((duration_s - EXPOSURE_S) / step_s))
 
 
 def compute_signature(clip: Video, window: Span) -> Signature:
-    """Look at a part of a clip; decodes it up to once."""
+    """Compute the signature of a window; decodes the clip at most once."""
     duration_s = seconds(window.end - window.start)
     gap_s = exposure_step_s(duration_s)
     count = count_exposures(duration_s, gap_s)
@@ -176,7 +175,7 @@ def compute_signature(clip: Video, window: Span) -> Signature:
 
 
 def _frame_values(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """Means of the cells of one picture."""
+    """Return the means of the cells of one frame."""
     red, green, blue = np.moveaxis(pixels.astype(np.float64), -1, 0)
     grey = 0.299 * red + 0.587 * green + 0.114 * blue
     # Half the difference fits into a byte around 128.
@@ -191,22 +190,22 @@ def _means(plane: npt.NDArray[np.float64], cells: int) -> npt.NDArray[np.float64
 
 
 def min_partner_s(duration_s: float) -> float:
-    """Length of the shortest clip that can be a near duplicate of one of this length."""
+    """Return the shortest duration of a near-duplicate of a clip."""
     return duration_s - max(MAX_DURATION_DIFF_FRACTION * duration_s, MIN_DURATION_TOLERANCE_S)
 
 
 def max_partner_s(duration_s: float) -> float:
-    """Length of the longest clip that can be a near duplicate of one of this length."""
+    """Return the longest duration of a near-duplicate of a clip."""
     return max(duration_s / (1 - MAX_DURATION_DIFF_FRACTION), duration_s + MIN_DURATION_TOLERANCE_S)
 
 
 def near_distance(one: Signature, other: Signature, levels: float) -> float | None:
-    """The distance of near duplicates; None where two clips are none.
+    """Return the distance of two near-duplicates; None if they are not near-duplicates.
 
     Args:
-        one: a clip.
-        other: another one; the order does not matter.
-        levels: largest distance of near duplicates.
+        one: signature of a clip.
+        other: signature of another clip; the order does not matter.
+        levels: maximum distance of near-duplicates, in grey levels.
     """
     shorter_s, longer_s = sorted((one.duration_s, other.duration_s))
     if shorter_s < min_partner_s(longer_s):
@@ -222,14 +221,14 @@ def near_distance(one: Signature, other: Signature, levels: float) -> float | No
 
 
 def _tolerance_exposures(step_s: float) -> int:
-    """Exposures before and after one that are within `AROUND_S` of it, but at least one."""
+    """Return the number of exposures within `TIME_TOLERANCE_S`, at least one."""
     return max(1, int(TIME_TOLERANCE_S / step_s))
 
 
 def _max_unmatched_levels(
     one: npt.NDArray[np.int16], other: npt.NDArray[np.int16], step_s: float
 ) -> float:
-    """How far a cell is at most from all that it shows around that time in the other clip."""
+    """Return the maximum difference of a cell to all that the other clip shows nearby."""
     count = min(len(one), len(other))
     high, low = _extremes(one, _tolerance_exposures(step_s), count)
     other_high, other_low = _extremes(other, _tolerance_exposures(step_s), count)
@@ -242,7 +241,7 @@ def _max_unmatched_levels(
 def _extremes(
     values: npt.NDArray[np.int16], reach: int, count: int
 ) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int16]]:
-    """What cells show at most and at least around each of the first exposures."""
+    """Return maximum and minimum of the cells around each of the first exposures."""
     padded = np.pad(values, ((reach, reach), (0, 0)), mode="edge")
     windows = np.stack([padded[start : start + count] for start in range(2 * reach + 1)])
     return windows.max(axis=0), windows.min(axis=0)
@@ -270,10 +269,10 @@ _SIGNS: Final = np.stack([_LEFT**2, _LEFT, _LEFT.T, _LEFT * _LEFT.T]).reshape(4,
 
 
 class NearIndex:
-    """Clips to be found again.
+    """Index of clips for the search of near-duplicates.
 
     Args:
-        levels: largest distance of near duplicates.
+        levels: maximum distance of near-duplicates, in grey levels.
     """
 
     def __init__(self, levels: float) -> None:
@@ -287,12 +286,12 @@ class NearIndex:
         self._low = np.zeros((_FIRST_ROWS, _GREY), np.uint8)
 
     def add(self, position: int, task_key: str, signature: Signature) -> None:
-        """Keep a clip.
+        """Add a clip.
 
         Args:
             position: position of the clip in the job's order.
             task_key: only clips with the same key are found.
-            signature: of its pictures.
+            signature: signature of the clip.
         """
         grey = signature.values[:, :_GREY]
         high, low = grey.max(axis=0), grey.min(axis=0)
@@ -307,7 +306,7 @@ class NearIndex:
             self._boxes.setdefault((task_key, octave, box), array("q")).append(row)
 
     def candidates(self, task_key: str, signature: Signature) -> list[int]:
-        """Places of all kept clips that may be near duplicates of one, in ascending order."""
+        """Return the positions of all clips that may be near-duplicates, in ascending order."""
         found: set[int] = set()
         for octave in _octaves(signature.duration_s):
             # The mean over the exposures that are sure to be there is larger than that over all
@@ -328,7 +327,7 @@ class NearIndex:
     def _rows_near(
         self, task_key: str, octave: int, means: npt.NDArray[np.float64], reach: float
     ) -> npt.NDArray[np.int64]:
-        """Rows in all boxes that a near duplicate may be in."""
+        """Return the rows of all boxes that may hold a near-duplicate."""
         ranges = [
             range(
                 math.floor((mean - reach) / self._box_side),
@@ -343,7 +342,7 @@ class NearIndex:
     def _filter_rows(
         self, rows: npt.NDArray[np.int64], signature: Signature, regions: _Floats, reach: float
     ) -> npt.NDArray[np.int64]:
-        """The rows that pass what every near duplicate passes."""
+        """Return the rows that pass the conditions that every near-duplicate passes."""
         duration_s = signature.duration_s
         shortest_s, longest_s = min_partner_s(duration_s), max_partner_s(duration_s)
         lengths_s = self._durations_s[rows]
@@ -370,29 +369,29 @@ class NearIndex:
 
 
 def _octave(duration_s: float) -> int:
-    """From 0 for lengths of 1 s; all that are shorter have one of their own."""
+    """Return the octave of a duration, from 0 for 1 s; -1 for all shorter ones."""
     return max(-1, math.frexp(duration_s)[1] - 1)
 
 
 def _octaves(duration_s: float) -> range:
-    """That of a length, and the next one if it may have partners there."""
+    """Return the octave of a duration, and the next one if it may hold partners."""
     return range(_octave(duration_s), _octave(max_partner_s(duration_s) + 1e-6) + 1)
 
 
 @cache
 def _step_s(octave: int) -> float:
-    """Of exposures in an octave."""
+    """Return the step of exposures in an octave."""
     return exposure_step_s(2.0**octave)
 
 
 @cache
 def _common_exposures(octave: int) -> int:
-    """Exposures that all clips that are kept for an octave have."""
+    """Return the number of exposures that all clips of an octave have."""
     return count_exposures(min_partner_s(2.0**octave) - 2e-6, _step_s(octave)) if octave >= 0 else 1
 
 
 def _region_means(signature: Signature, octave: int) -> _Floats:
-    """Means of the regions over the exposures that are sure to be there."""
+    """Return the means of the regions over the exposures that all clips of an octave have."""
     grey = signature.subsample(_step_s(octave))[: _common_exposures(octave), :_GREY]
     side = GREY_CELLS // _REGIONS
     cells = grey.sum(axis=0, dtype=np.uint32).reshape(_REGIONS, side, _REGIONS, side)
