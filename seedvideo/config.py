@@ -210,7 +210,7 @@ class SamplingOverrides(SamplingFields, total=False):
 
 
 _FIELDS: Final = frozenset(each.name for each in fields(SamplingConfig))
-_KNOBS: Final = ("levels_tokens", "max_frames", "start_s", "end_s", *_ADAPTIVE_ONLY)
+_FORMER_FIELDS: Final = ("levels_tokens", "max_frames", "start_s", "end_s", *_ADAPTIVE_ONLY)
 
 
 def resolve_sampling(
@@ -236,8 +236,8 @@ def resolve_sampling(
         _warn("knobs= is deprecated: give a config as sampling=, or its fields as keywords")
         knobs = given.pop("knobs")
         check_kind("knobs", knobs, SamplingConfig, "a seedvideo.SamplingConfig")
-        set_knobs = {name: getattr(knobs, name) for name in _KNOBS}
-        given = {**{n: value for n, value in set_knobs.items() if value is not None}, **given}
+        former = {name: getattr(knobs, name) for name in _FORMER_FIELDS}
+        given = {**{n: value for n, value in former.items() if value is not None}, **given}
     if "task" in given:
         _warn("task= is deprecated: the rate preset is now rate_preset=")
         given.setdefault("rate_preset", given.pop("task"))

@@ -183,7 +183,7 @@ class _Planner:
     def _coverage(self) -> Plan:
         """Return the coverage grid: a uniform plan of its fraction of the budget.
 
-        The grid is no denser than the best uniform plan of the complete budget. If large frames
+        The grid is never denser than the best uniform plan of the complete budget. If large frames
         have more utility than many, it leaves budget for them.
         """
         request = self.request

@@ -464,7 +464,7 @@ class _Server:
 
 
 def _threads() -> int:
-    """Count the threads of this process, those of C libraries too where the system reports them."""
+    """Count the threads, including those of C libraries where the system lists them."""
     try:
         return len(os.listdir("/proc/self/task"))
     except OSError:

@@ -207,8 +207,8 @@ def _crowd(
 
     def luma(number: int) -> Brightness:
         picture = room.copy()
-        spots = homes + reach * np.sin(2 * np.pi * laps * number / canvas.frames)
-        for (top, left), texture in zip(np.rint(spots).astype(int), textures, strict=True):
+        corners = homes + reach * np.sin(2 * np.pi * laps * number / canvas.frames)
+        for (top, left), texture in zip(np.rint(corners).astype(int), textures, strict=True):
             _stamp(picture, int(top), int(left), texture)
         return picture
 

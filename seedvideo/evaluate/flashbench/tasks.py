@@ -120,19 +120,19 @@ def _counter_state(layout: EventLayout) -> None:
         asked = int(layout.rng.integers(2, 7))
         side = layout.difficulty.height_px // 12 // 2 * 2
         square = np.full((side, side), 90, np.uint8)
-        spot: tuple[int, int] | None = None
+        corner: tuple[int, int] | None = None
         for number in range(9):
             first, stop = layout.frames(layout.times[start] + number * tick, tick)
             plate = layout.draw_plate(random_code(layout.rng), (18, 22))
-            if spot is None:
+            if corner is None:
                 # Room for plates of both heights, and for the square above them.
-                spot = layout.find_free_box(
+                corner = layout.find_free_box(
                     plate.luma.shape[1] * 2, plate.luma.shape[0] * 2 + side
                 )[:2]
-            left_top = (spot[0], spot[1] + side + 8)
+            left_top = (corner[0], corner[1] + side + 8)
             layout.overlay_plate(plate, first, stop, left_top)
             if number == asked:
-                layout.overlays.append(Overlay(first, stop, *spot, square, tints=(90, 220)))
+                layout.overlays.append(Overlay(first, stop, *corner, square, tints=(90, 220)))
                 layout.add_plate_event(plate, first, stop, left_top, group=group)
                 layout.answers.append(plate.code)
     layout.question = "What does the counter show whenever a red square appears?"
