@@ -306,7 +306,7 @@ def test_a_full_disk_tears_no_file(
         left = [most]
         out = tmp_path / f"out{most}"
         with monkeypatch.context() as patch:
-            patch.setattr(files, "_opened", lambda path, left=left: FullDisk(path.open("xb"), left))
+            patch.setattr(files, "_create", lambda path, left=left: FullDisk(path.open("xb"), left))
             stopped = stopped_by(told, form, out)
         if stopped is None:
             break

@@ -235,7 +235,7 @@ def test_a_report_that_fails_leaves_the_one_before(
             return path.open("xb")
 
         with monkeypatch.context() as patch:
-            patch.setattr(files, "_opened", full_at_the_third)
+            patch.setattr(files, "_create", full_at_the_third)
             with pytest.raises(OutputError) as caught:
                 export(journal, "html", folder, pages=True, overwrite=True)
         assert caught.value.code == "output.disk_full"
