@@ -259,7 +259,7 @@ def test_targets_are_checked(clips: Clips) -> None:
     from seedvideo.errors import ConfigError
 
     with open_video(clips["plain"]) as reader:
-        with pytest.raises(ConfigError, match="order"):
+        with pytest.raises(ConfigError, match="sorted"):
             reader.frames([Target(Fraction(2), 8, 8), Target(Fraction(1), 8, 8)])
         with pytest.raises(ConfigError, match="auto, sequential, seek"):
             reader.frames([], strategy="fast")  # type: ignore[arg-type]
