@@ -28,7 +28,7 @@ FLOORS = (
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
-MAX_LINES = 520
+MAX_LINES = 500
 
 
 class Import(NamedTuple):

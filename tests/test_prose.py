@@ -34,6 +34,8 @@ PAGES: Final = sorted(
 MODULES: Final = sorted(PACKAGE.rglob("*.py"))
 WORD_LISTS: Final = (PACKAGE / "model" / "open_answers.py",)
 """Modules whose strings list the words that users write."""
+STORED_MESSAGES: Final = ("options are no JSON: ",)
+"""Messages that a journal keeps and compares with those of a later run, so they never change."""
 
 STRUCK: Final = {
     r"told|tells?|telling": "report, print, return, describe, distinguish",
@@ -135,7 +137,9 @@ def without_quotations(page: str) -> str:
 def prose_of(source: str) -> Iterator[tuple[int, str]]:
     """Yield line and text of each docstring, comment and message with a space in it."""
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+        if not isinstance(node, ast.Constant) or node.value in STORED_MESSAGES:
+            continue
+        if isinstance(node.value, str) and " " in node.value:
             # Inline code of docstrings is a quotation.
             yield node.lineno, re.sub(r"`+[^`]*`+", " ", node.value)
     for token in tokenize.generate_tokens(io.StringIO(source).readline):

@@ -444,7 +444,7 @@ def _parse_options(value: object) -> tuple[str, ...]:
             try:
                 value = json.loads(value)
             except (ValueError, RecursionError) as error:
-                raise ValueError(f"options are not JSON: {error}") from error
+                raise ValueError(f"options are no JSON: {error}") from error
         else:
             value = value.split("|") if value else []
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):

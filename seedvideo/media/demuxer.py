@@ -1,12 +1,9 @@
 """Demuxer: opens a container under allow-lists, chooses the stream and tabulates its packets.
 
-FFmpeg gets the number of an open descriptor, never a name, and may use no other protocol. Only the
-container formats and codecs listed here are allowed, because memory bugs are most likely in rarely
-used ones. Sizes are checked from the header before a picture is decoded.
-
-A damaged or truncated file still yields every readable packet. Two readings of a file yield the
-same packets, so a packet is identified by its number everywhere in this package. Times are ticks of
-the stream's time base. Runs in the decode process only.
+FFmpeg gets an open descriptor, never a name, and no other protocol. Only the formats and codecs
+listed here are allowed: rarely used ones have most memory bugs. Sizes are checked before decoding.
+A damaged file yields every readable packet, each time the same: a packet's number identifies it.
+Times are ticks of the stream's time base. Runs in the decode process only.
 """
 
 from __future__ import annotations  # av.Packet is generic for type checkers only
@@ -51,7 +48,6 @@ FORMATS: Final = (
     "obu",
 )
 """Container formats that FFmpeg may try, under its own names."""
-
 PINNED_FORMATS: Final = {
     **{kind: f"{kind}_pipe" for kind in IMAGE_KINDS},
     "apng": "apng",

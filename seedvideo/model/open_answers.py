@@ -13,10 +13,9 @@ Here every answer is a complete phrase by construction, or the error `model.no_a
     direction     constrained choice: "Which way does the red ball move?"
     thing         constrained choice: "What appears first?", "What moves to the left?"
 
-Places, directions and order of events work for coloured shapes only: the model learned them from
-synthetic scenes. An answer with a low probability, or about something that the model does not
-detect, is marked as unsure. A question about a coloured shape that is detected in no frame has no
-answer, because training on scenes made the model likely to name shapes. The parser reads English.
+Places, directions and order work for coloured shapes only, which the model learned from synthetic
+scenes. An answer that is improbable, or about something undetected, is marked as unsure. A question
+about a coloured shape that no frame shows has no answer. The parser reads English.
 """
 
 import re
@@ -46,7 +45,6 @@ COLOURS: Final = ("red", "orange", "yellow", "green", "blue", "purple", "white",
 """Colours of the shapes in synthetic scenes, in the order of
 `seedvideo.evaluate.synthetic.world`.
 """
-
 SHAPES: Final = ("ball", "square", "triangle", "star", "heart", "ring", "cross", "moon")
 """Shapes in synthetic scenes, in the order of `seedvideo.evaluate.synthetic.world`."""
 

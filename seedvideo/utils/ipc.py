@@ -1,14 +1,11 @@
 """Child processes and the messages between them, for decoding and for batch jobs alike.
 
-A child is a fresh interpreter, never a fork of the caller: a fork would copy the caller's locks,
-database and threads, and `multiprocessing` would import the caller's main module again. It gets
-this interpreter's module path as an argument, so it works from scripts, interactive sessions and
-tests alike.
+A child is a fresh interpreter, never a fork of the caller with its locks, database and threads. It
+gets this interpreter's module path, and does not import the caller's main module.
 
-A message is a JSON header and raw bytes: header length (4 bytes, big-endian), body length (8
-bytes), header, body. Over a socket, an open file may go with it. No pickle, so that a process taken
-over by a hostile file can send nothing but data; the reading side bounds both parts before it
-allocates memory for them, and never waits for the rest of a message.
+A message is header length (4 bytes, big-endian), body length (8 bytes), a JSON header, a body; a
+socket passes open files too. Nothing is pickled: a process taken over by a hostile file can send
+only data. The reader bounds both lengths before it allocates, and never waits for a rest.
 """
 
 import array
@@ -39,7 +36,6 @@ MAX_HEADER_BYTES: Final = 1 << 16
 
 MAX_RECORD_HEADER_BYTES: Final = 1 << 26
 """Longest header of a message that carries a record: one of many shots is far below."""
-
 SEND_TIMEOUT_S: Final = 10.0
 """A child has a thread that only listens: one that takes nothing for so long is dead."""
 
@@ -47,11 +43,9 @@ NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
 
 _MEMORY_PER_HEADER_BYTE: Final = 32
 """Bytes of memory that a byte of a header may take once it is parsed."""
-
 _MAX_FILES: Final = 8
 _MAX_BYTES_PER_READ: Final = 1 << 20
 """After so many bytes, `MessageSocket.read` returns even if there are more."""
-
 _BOOT: Final = (
     "import importlib, json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "module, _, function = sys.argv[2].partition(':'); "
