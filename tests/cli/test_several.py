@@ -150,7 +150,7 @@ def test_the_window_of_a_row_counts(tree: Path, run: Run) -> None:
     times = [[frame["pts_s"] for frame in frames] for frames in spans]
     assert times[0][0] == 2 and 2 < times[0][-1] < 3
     assert times[1][0] == 0 and times[1][-1] < 2
-    assert "not of the window" in run("shots", "m.csv", "--analysis", "packets").err
+    assert "not for the window" in run("shots", "m.csv", "--analysis", "packets").err
 
 
 @pytest.mark.usefixtures("model")

@@ -82,7 +82,7 @@ def test_one_pass_never_seeks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     )
     data, path = whole.read_bytes(), tmp_path / "cut.ts"
     path.write_bytes(data[: 188 * 3] + data[188 * 8 :])
-    monkeypatch.setattr(gop_decoder, "Cursor", Unseekable)
+    monkeypatch.setattr(gop_decoder, "PacketCursor", Unseekable)
     source = open_source(path, limits=DEFAULT_LIMITS, root=None)
     try:
         spec = SourceSpec(
