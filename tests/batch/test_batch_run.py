@@ -364,7 +364,7 @@ def test_top_belongs_to_ground(tmp_path: Path, made: Make) -> None:
     made("a-red")
     code, _, err = finish(tmp_path, "-o", tmp_path / "out", "--top", "5")
     assert code == 2
-    assert "the task caption takes no top" in err
+    assert "the task caption does not take top" in err
     assert not (tmp_path / "out").exists()
 
 

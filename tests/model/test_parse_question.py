@@ -180,7 +180,7 @@ def test_the_questions_of_the_benchmark(benchmark: Any) -> None:
 def test_the_rule_of_the_benchmark_for_a_whole_phrase(
     benchmark: Any, answer: str, question: str, fault: str
 ) -> None:
-    found = benchmark.Said("x.mp4", question, answer, True, "words").fault
+    found = benchmark.GivenAnswer("x.mp4", question, answer, True, "words").fault
     assert fault in found
     assert bool(found) == bool(fault)
 
