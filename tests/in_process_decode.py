@@ -7,17 +7,17 @@ import numpy as np
 
 from seedvideo.config import DEFAULT_LIMITS
 from seedvideo.media import MediaInfo
-from seedvideo.media.decoder import (
+from seedvideo.media.demuxer import SourceSpec
+from seedvideo.media.file_probe import probe_file
+from seedvideo.media.pyav_decoder import PyavDecoder
+from seedvideo.media.source import open_source
+from seedvideo.media.types import (
     UNBOUNDED,
     DecodeStats,
     FrameRequest,
     ThumbnailSpan,
     ThumbnailSpec,
 )
-from seedvideo.media.demuxer import SourceSpec
-from seedvideo.media.file_probe import probe_file
-from seedvideo.media.pyav_decoder import PyavDecoder
-from seedvideo.media.source import open_source
 from tests.fixtures import Pixels
 
 

@@ -67,7 +67,7 @@ def _app() -> "typer.Typer":
     import typer
 
     from seedvideo import __version__
-    from seedvideo.cli import ask, batch, caption, console, doctor, evaluate, plan
+    from seedvideo.cli import batch, console, doctor, evaluate, plan, tasks
 
     app = typer.Typer(
         name="seedvideo",
@@ -78,9 +78,9 @@ def _app() -> "typer.Typer":
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     for command in (
-        caption.caption,
-        ask.ask,
-        ask.ground,
+        tasks.caption,
+        tasks.ask,
+        tasks.ground,
         plan.plan,
         plan.frames,
         plan.shots,

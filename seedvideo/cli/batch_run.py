@@ -7,6 +7,7 @@ imported when they are needed.
 import json
 import sys
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -22,27 +23,16 @@ from seedvideo.cli.console import (
     write_stdout,
 )
 from seedvideo.cli.options import (
-    AnalysisOption,
-    Budget,
-    Coverage,
-    DecoderOption,
-    End,
-    Fps,
-    Levels,
-    MaxFps,
-    MaxFrames,
-    MinFps,
-    PolicyOption,
     Quiet,
     RatePreset,
-    RatePresetOption,
-    SourceFps,
-    Start,
+    SamplingOptions,
+    TaskModel,
     Verbose,
     parse_levels,
     parse_options,
     reject_unknown_levels,
     resolve_rate_preset,
+    with_sampling_options,
 )
 from seedvideo.utils.text import printable
 
@@ -87,6 +77,9 @@ _RUN_OPTIONS: Final = (
 """Options of one run, which are not part of the job."""
 
 
+# Each clip of a job is analysed once, so there is no cache; ``--task`` is the task of the job. The
+# options are checked as those of other commands, and only the explicit ones change the job.
+@partial(with_sampling_options, without=("cache", "task"))
 def run(
     context: typer.Context,
     inputs: Annotated[
@@ -118,27 +111,10 @@ def run(
     ] = "",
     top: Annotated[int, typer.Option(min=1, help="Limit the number of spans (ground).")] = 3,
     think: Annotated[bool, typer.Option("--think", help="Let the model reason first.")] = False,
-    model: Annotated[
-        str,
-        typer.Option(
-            metavar="MODEL", help="Use this model: a name, or a folder with a checkpoint."
-        ),
-    ] = "nano",
-    budget_tokens: Budget = None,
-    policy: PolicyOption = "adaptive",
-    rate_preset: RatePresetOption = "general",
-    sampling: Annotated[RatePreset | None, typer.Option("--sampling", hidden=True)] = None,
-    fps: Fps = None,
-    levels: Levels = None,
-    max_frames: MaxFrames = None,
-    start: Start = None,
-    end: End = None,
-    coverage: Coverage = None,
-    min_fps: MinFps = None,
-    max_fps: MaxFps = None,
-    analysis: AnalysisOption = "fast",
-    source_fps: SourceFps = None,
-    decoder: DecoderOption = "pyav",
+    model: TaskModel = "nano",
+    *,
+    sampling: SamplingOptions,
+    former_preset: Annotated[RatePreset | None, typer.Option("--sampling", hidden=True)] = None,
     workers: Annotated[
         int, typer.Option(min=1, max=256, help="Decode with so many processes besides the model's.")
     ] = 1,
@@ -276,9 +252,11 @@ def _explicit_options(context: typer.Context) -> dict[str, Any]:
         written.pop(name, None)
     if "levels" in written:
         written["levels"] = parse_levels(written["levels"])
-    if "sampling" in written:  # Former name of the preset, for one release.
+    if "former_preset" in written:  # for one release
         written["rate_preset"] = resolve_rate_preset(
-            written.get("rate_preset", "general"), written.pop("sampling"), former_name="--sampling"
+            written.get("rate_preset", "general"),
+            written.pop("former_preset"),
+            former_name="--sampling",
         )
     if "options" in written:
         written["options"] = tuple(parse_options(written["options"]))

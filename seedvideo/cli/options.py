@@ -4,7 +4,7 @@ Typer reads the options of a command from its signature; `with_sampling_options`
 options to it, so that they are declared once. Heavy modules are imported when a video is opened.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from functools import cached_property, wraps
@@ -227,7 +227,7 @@ OutputOrFolder = Annotated[
         help="Write to this file instead of stdout; a folder (DIR/) gets one file per video.",
     ),
 ]
-AnsweringModel = Annotated[
+TaskModel = Annotated[
     str,
     typer.Option(
         "--model", metavar="MODEL", help="Use this model: a name, or a folder with a checkpoint."
@@ -416,9 +416,14 @@ def make_config(**options: Unpack[SamplingOverrides]) -> SamplingConfig:
         raise typer.BadParameter(error.message) from error
 
 
-def with_sampling_options(command: Command) -> Command:
-    """Replace the parameter ``sampling`` of a command by one option per field."""
-    names = [field.name for field in fields(SamplingOptions)]
+def with_sampling_options(command: Command, *, without: Container[str] = ()) -> Command:
+    """Replace the parameter ``sampling`` of a command by one option per field.
+
+    Args:
+        command: a typer command with a parameter ``sampling: SamplingOptions``.
+        without: fields that this command has no option for; they keep their defaults.
+    """
+    names = [field.name for field in fields(SamplingOptions) if field.name not in without]
     types = get_type_hints(SamplingOptions, include_extras=True)
     options = [
         Parameter(
@@ -428,6 +433,7 @@ def with_sampling_options(command: Command) -> Command:
             annotation=types[field.name],
         )
         for field in fields(SamplingOptions)
+        if field.name in names
     ]
 
     @wraps(command)

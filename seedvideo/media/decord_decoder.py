@@ -24,10 +24,10 @@ from av.video.frame import VideoFrame
 
 from seedvideo.errors import ConfigError, MediaError
 from seedvideo.media.colours import choose_conversion
-from seedvideo.media.decoder import DecodeStats, FrameRequest, Picture, Strategy
 from seedvideo.media.demuxer import SourceSpec, choose_stream, open_container, prepare_decoder
 from seedvideo.media.file_probe import ProbeResult, first_picture
 from seedvideo.media.resize import Orientation, Resizer
+from seedvideo.media.types import DecodeStats, FrameRequest, Picture, Strategy
 
 _TOLERANCE_S: Final = 1e-3
 """Maximum error of decord's times: its 32-bit floats resolve an hour to 0.25 ms."""
@@ -50,7 +50,7 @@ def check_installed() -> None:
 
 
 class DecordDecoder:
-    """Decoder of one file with decord (see `seedvideo.media.decoder.Decoder`)."""
+    """Decoder of one file with decord (see `seedvideo.media.types.Decoder`)."""
 
     def __init__(self, spec: SourceSpec, opened: ProbeResult) -> None:
         self._spec = spec

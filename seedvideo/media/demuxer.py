@@ -26,9 +26,9 @@ from av.video.stream import VideoStream
 from seedvideo.config import Limits
 from seedvideo.errors import MediaError
 from seedvideo.media import heif
-from seedvideo.media.decoder import out_of_memory_error
 from seedvideo.media.interlacing import Field, FieldReader, field_reader
 from seedvideo.media.source import IMAGE_KINDS
+from seedvideo.media.types import out_of_memory_error
 
 FORMATS: Final = (
     "mov,mp4,m4a,3gp,3g2,mj2",
@@ -71,7 +71,7 @@ _STUDIO_CODECS: Final = ("mjpeg", "prores", "dnxhd", "ffv1")
 _PINNED_CODECS: Final = {"apng": "apng", "y4m": "rawvideo"}
 """Codecs that are allowed in files of one kind only."""
 
-CODECS: Final = frozenset(_COMMON_CODECS + _OLDER_CODECS + _WINDOWS_CODECS + _STUDIO_CODECS)
+ALLOWED_CODECS: Final = frozenset(_COMMON_CODECS + _OLDER_CODECS + _WINDOWS_CODECS + _STUDIO_CODECS)
 """Codecs that may be decoded, under FFmpeg's names."""
 
 _ENCRYPTED_TAGS: Final = ("encv", "drmi")
@@ -164,7 +164,7 @@ def check_stream(stream: VideoStream, spec: SourceSpec) -> None:
         MediaError: if the codec is not allowed, the stream is encrypted or it is too big.
     """
     context = stream.codec_context
-    allowed = {*CODECS, _PINNED_CODECS.get(spec.kind)}
+    allowed = {*ALLOWED_CODECS, _PINNED_CODECS.get(spec.kind)}
     if context is None or context.codec.canonical_name not in allowed:
         name = "unknown" if context is None else context.codec.canonical_name
         raise MediaError(

@@ -22,7 +22,6 @@ from seedvideo.errors import MediaError
 from seedvideo.media import heif
 from seedvideo.media.colours import choose_conversion
 from seedvideo.media.cropping import Crop, VisibleArea, find_visible_area
-from seedvideo.media.decoder import out_of_memory_error
 from seedvideo.media.demuxer import (
     FORMATS_WITH_PTS_RESETS,
     FORMATS_WITHOUT_DURATION,
@@ -56,7 +55,7 @@ from seedvideo.media.resize import (
 )
 from seedvideo.media.source import IMAGE_KINDS
 from seedvideo.media.still_images import StillLayout, inspect_still, is_gif_truncated
-from seedvideo.media.types import MediaInfo, MediaWarning
+from seedvideo.media.types import MediaInfo, MediaWarning, out_of_memory_error
 
 _HEADER_BYTES: Final = 256
 _RATE: Final = re.compile(rb" F([1-9]\d*):([1-9]\d*)(?= |$)")

@@ -28,7 +28,9 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from seedvideo.media.decoder import (
+from seedvideo.media.index import Index
+from seedvideo.media.resize import Resizer
+from seedvideo.media.types import (
     FRAME_KINDS,
     UNBOUNDED,
     FrameKinds,
@@ -37,8 +39,6 @@ from seedvideo.media.decoder import (
     Strategy,
     ThumbnailSpan,
 )
-from seedvideo.media.index import Index
-from seedvideo.media.resize import Resizer
 
 _MAX_OVERLAP_PACKETS: Final = 16
 """Maximum packets decoded twice so that two runs stay separate.
@@ -315,7 +315,7 @@ class FrameMatcher:
         return Picture(frame_index, self._resizer.resize(frame, want.width_px, want.height_px))
 
 
-CODECS: Final = ("h264", "hevc")
+SKIPPABLE_CODECS: Final = ("h264", "hevc")
 """Codecs in which non-reference pictures may be skipped."""
 _START: Final = b"\x00\x00\x01"
 
@@ -362,7 +362,7 @@ class NonRefSkipper:
         self._index = index
         codec = context.codec.canonical_name
         # If frames are identified by their count, each of them must be decoded.
-        self._works = codec in CODECS and not index.has_no_timestamps
+        self._works = codec in SKIPPABLE_CODECS and not index.has_no_timestamps
         self._has_layers = codec == "hevc"
         self._length_bytes = _length_bytes(context.extradata or b"") if self._has_layers else 0
         self._kept = (

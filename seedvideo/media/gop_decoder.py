@@ -25,14 +25,6 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
-from seedvideo.media.decoder import (
-    UNBOUNDED,
-    DecodeStats,
-    Strategy,
-    is_too_damaged,
-    out_of_memory_error,
-    too_damaged_error,
-)
 from seedvideo.media.demuxer import (
     NO_TIME,
     PacketTable,
@@ -45,7 +37,15 @@ from seedvideo.media.demuxer import (
 )
 from seedvideo.media.frame_selection import CannotSkip, NonRefSkipper, PacketRun
 from seedvideo.media.index import Index
-from seedvideo.media.types import MediaWarning
+from seedvideo.media.types import (
+    UNBOUNDED,
+    DecodeStats,
+    MediaWarning,
+    Strategy,
+    is_too_damaged,
+    out_of_memory_error,
+    too_damaged_error,
+)
 
 _MIN_SEEK_PACKETS: Final = 200
 """Minimum packets to skip for which a seek is faster than reading on; measured."""

@@ -16,14 +16,18 @@ from typing import Any, Final
 
 from seedvideo.config import Limits
 from seedvideo.errors import ConfigError
-from seedvideo.media.decoder import FRAME_KINDS, UNBOUNDED, Strategy, ThumbnailSpan, ThumbnailSpec
 from seedvideo.media.types import (
+    FRAME_KINDS,
+    UNBOUNDED,
     DecodeReport,
     MediaInfo,
     MediaWarning,
     PacketIndex,
+    Strategy,
     Target,
     ThumbnailBatch,
+    ThumbnailSpan,
+    ThumbnailSpec,
 )
 from seedvideo.media.worker_pool import Task
 from seedvideo.utils import ipc

@@ -23,20 +23,9 @@ from av.video.frame import VideoFrame
 
 from seedvideo.errors import InputError, MediaError
 from seedvideo.media.cropping import Crop
-from seedvideo.media.decoder import (
-    FRAME_KINDS,
-    UNBOUNDED,
-    DecodeStats,
-    FrameRequest,
-    Picture,
-    Strategy,
-    Thumbnail,
-    ThumbnailSpan,
-    ThumbnailSpec,
-)
 from seedvideo.media.demuxer import PacketTable, SourceSpec
 from seedvideo.media.frame_selection import (
-    CODECS,
+    SKIPPABLE_CODECS,
     CannotSkip,
     FrameMatcher,
     IndexedFrame,
@@ -52,6 +41,17 @@ from seedvideo.media.gop_decoder import GopDecoder, UnreliableSeek
 from seedvideo.media.index import Index
 from seedvideo.media.resize import Orientation, Resizer
 from seedvideo.media.source import changed_error
+from seedvideo.media.types import (
+    FRAME_KINDS,
+    UNBOUNDED,
+    DecodeStats,
+    FrameRequest,
+    Picture,
+    Strategy,
+    Thumbnail,
+    ThumbnailSpan,
+    ThumbnailSpec,
+)
 
 _MIN_CHUNK_PACKETS: Final = 30
 """Minimum packets of a chunk: far more work than a message."""
@@ -116,7 +116,7 @@ class _PassContext:
 
 
 class PyavDecoder:
-    """Decoder of one file with PyAV (see `seedvideo.media.decoder.Decoder`)."""
+    """Decoder of one file with PyAV (see `seedvideo.media.types.Decoder`)."""
 
     def __init__(
         self,
@@ -193,7 +193,9 @@ class PyavDecoder:
         """
         stats = context.stats
         may_skip = not self._has_fields and not self._index.has_fields
-        skips_frames = self._runs.codec in CODECS and may_skip and not self._index.has_no_timestamps
+        skips_frames = (
+            self._runs.codec in SKIPPABLE_CODECS and may_skip and not self._index.has_no_timestamps
+        )
         while not matcher.run_done:
             before = replace(stats)
             try:
@@ -244,7 +246,7 @@ class PyavDecoder:
 
     def _frame_runs(self, wanted: Sequence[FrameRequest], *, strategy: Strategy) -> list[PacketRun]:
         frame_indices = [each.frame_index for each in wanted]
-        spare = int(self._runs.codec not in (*CODECS, *_FRAME_PER_PACKET_CODECS))
+        spare = int(self._runs.codec not in (*SKIPPABLE_CODECS, *_FRAME_PER_PACKET_CODECS))
         return plan_runs(self._index, frame_indices, strategy=strategy, spare=spare)
 
     def _check_loss(self) -> None:

@@ -20,13 +20,6 @@ from typing import Final, Literal, Self, TypeVar, get_args
 from seedvideo.arguments import check_int, check_kind, check_number, check_text
 from seedvideo.config import DEFAULT_LIMITS, Limits
 from seedvideo.errors import ConfigError, DecodeError, suggestion
-from seedvideo.media.decoder import (
-    Strategy,
-    ThumbnailSpan,
-    ThumbnailSpec,
-    is_too_damaged,
-    too_damaged_error,
-)
 from seedvideo.media.protocol import (
     MALFORMED,
     PassStats,
@@ -51,8 +44,13 @@ from seedvideo.media.types import (
     Frame,
     MediaInfo,
     PacketIndex,
+    Strategy,
     Target,
     ThumbnailBatch,
+    ThumbnailSpan,
+    ThumbnailSpec,
+    is_too_damaged,
+    too_damaged_error,
 )
 from seedvideo.media.worker import thumbnails_per_message
 from seedvideo.media.worker_client import FINAL_MESSAGES, open_request, start

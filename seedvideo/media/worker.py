@@ -25,11 +25,13 @@ from seedvideo.environment import (
     set_limit,
 )
 from seedvideo.errors import SeedVideoError
-from seedvideo.media.decoder import out_of_memory_error
+from seedvideo.media.types import out_of_memory_error
 from seedvideo.utils import ipc
 
 if TYPE_CHECKING:
-    from seedvideo.media.decoder import (
+    from seedvideo.media.file_probe import ProbeResult
+    from seedvideo.media.pyav_decoder import PyavDecoder
+    from seedvideo.media.types import (
         Decoder,
         DecodeStats,
         FrameRequest,
@@ -37,8 +39,6 @@ if TYPE_CHECKING:
         ThumbnailSpan,
         ThumbnailSpec,
     )
-    from seedvideo.media.file_probe import ProbeResult
-    from seedvideo.media.pyav_decoder import PyavDecoder
 
 HEARTBEAT_INTERVAL_S: Final = 0.5
 """Seconds without a message after which the process sends a heartbeat."""
@@ -109,7 +109,7 @@ def preload() -> None:
         return
     import av.logging
 
-    from seedvideo.media import decoder, demuxer, file_probe, gop_decoder, pyav_decoder  # noqa: F401
+    from seedvideo.media import demuxer, file_probe, gop_decoder, pyav_decoder  # noqa: F401
 
     av.logging.set_level(None)
 
@@ -162,11 +162,11 @@ def _serve_file(channel: _Channel, file: int, request: dict[str, Any]) -> None:
     # Late, so that the reader's timeout covers these imports if they are not preloaded.
     import av.logging
 
-    from seedvideo.media.decoder import DecodeStats
     from seedvideo.media.demuxer import SourceSpec
     from seedvideo.media.file_probe import probe_file
     from seedvideo.media.gop_decoder import UnreliableSeek
     from seedvideo.media.pyav_decoder import PyavDecoder
+    from seedvideo.media.types import DecodeStats
 
     av.logging.set_level(None)
     limits = Limits(**request["limits"])
@@ -241,7 +241,7 @@ def _answer_pass(
 
 
 def _answer_split(channel: _Channel, pyav: "PyavDecoder", message: ipc.Message) -> None:
-    from seedvideo.media.decoder import FRAME_KINDS
+    from seedvideo.media.types import FRAME_KINDS
 
     if message.header["of"] == "pass":
         chunks = pyav.split(_wanted(message), strategy=message.header["strategy"])
@@ -296,14 +296,14 @@ def _send_thumbnails(channel: _Channel, batch: list["Thumbnail"]) -> None:
 
 
 def _wanted(message: ipc.Message) -> list["FrameRequest"]:
-    from seedvideo.media.decoder import FrameRequest
+    from seedvideo.media.types import FrameRequest
 
     numbers = ipc.unpack_integers(message.body)
     return [FrameRequest(*numbers[i : i + 3]) for i in range(0, len(numbers), 3)]
 
 
 def _spans(message: ipc.Message) -> tuple[list["ThumbnailSpan"], "ThumbnailSpec"]:
-    from seedvideo.media.decoder import FRAME_KINDS, ThumbnailSpan, ThumbnailSpec
+    from seedvideo.media.types import FRAME_KINDS, ThumbnailSpan, ThumbnailSpec
 
     header, numbers = message.header, ipc.unpack_integers(message.body)
     spans = [

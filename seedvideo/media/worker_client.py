@@ -21,8 +21,8 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from seedvideo.config import Limits
 from seedvideo.errors import DecodeError, InputError, MediaError, SeedVideoError
-from seedvideo.media.decoder import out_of_memory_error
 from seedvideo.media.source import Source
+from seedvideo.media.types import out_of_memory_error
 from seedvideo.media.worker import EXIT_OUT_OF_MEMORY
 from seedvideo.utils import ipc
 from seedvideo.utils.fork_server import ForkedProcess, ServerUnavailableError, fork_process

@@ -34,12 +34,7 @@ from seedvideo.sampler.allocation import (
     coverage_share,
     uniform_utility,
 )
-from seedvideo.sampler.geometry import (
-    TOKEN_AREA_PX,
-    TOKEN_PX,
-    TokenGeometry,
-    timestamp_text,
-)
+from seedvideo.sampler.geometry import TOKEN_AREA_PX, TOKEN_PX, TokenGeometry
 from seedvideo.sampler.placement import (
     PlacedFrame,
     estimate_decoding,
@@ -59,6 +54,7 @@ from seedvideo.sampler.utility import (
     expected_utility,
     find_peak_candidates,
 )
+from seedvideo.utils.timecode import timestamp_text
 
 UNIFORM_MARGIN: Final = 0.05
 """Minimum relative gain of an uneven plan over the best uniform one, if no event stands out."""

@@ -6,12 +6,12 @@ Separate from `seedvideo.sampler.adaptive` to keep that module under 500 lines.
 from collections.abc import Sequence
 
 from seedvideo.sampler.allocation import Level
-from seedvideo.sampler.geometry import timestamp_text
 from seedvideo.sampler.placement import PlacedFrame
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.request import Request, endpoint_reasons
 from seedvideo.sampler.types import AllocationReport, PlannedFrame, Segment, SegmentStats
 from seedvideo.sampler.utility import SegmentDemand, legible_fraction
+from seedvideo.utils.timecode import timestamp_text
 
 
 def build_adaptive_plan(

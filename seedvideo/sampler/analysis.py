@@ -20,9 +20,14 @@ import numpy.typing as npt
 
 from seedvideo.config import AnalysisMethod, analysis_error
 from seedvideo.errors import MediaError
-from seedvideo.media.decoder import FrameKinds, ThumbnailSpan, ThumbnailSpec
 from seedvideo.media.reader import VideoReader
-from seedvideo.media.types import MediaWarning, ThumbnailBatch
+from seedvideo.media.types import (
+    FrameKinds,
+    MediaWarning,
+    ThumbnailBatch,
+    ThumbnailSpan,
+    ThumbnailSpec,
+)
 from seedvideo.sampler.demand_estimation import (
     DETAIL_PX,
     UNKNOWN_TOKENS,

@@ -1,9 +1,8 @@
-"""Token geometry: which frame sizes a model accepts, their visual tokens, and timestamp text.
+"""Token geometry: which frame sizes a model accepts, and their visual tokens.
 
 One visual token covers a square of ``token_px`` pixels per side. So the sides of a frame are
-multiples of ``token_px``, and its cost is the number of squares. `timestamp_text` is the only
-source of the text before a frame, so the plan and the packed sequence agree. ``_px`` are pixels,
-``_tokens`` are visual tokens; times are exact seconds.
+multiples of ``token_px``, and its cost is the number of squares. ``_px`` are pixels, ``_tokens``
+are visual tokens.
 
 Constants are from the Seed1.5-VL technical report (arXiv 2505.07062), sections 2.1 and 2.2, and the
 sampler of its official cookbook.
@@ -12,7 +11,6 @@ sampler of its official cookbook.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import pairwise
 from typing import Final
 
@@ -187,36 +185,6 @@ SEED: Final = TokenGeometry(
     default_budget_tokens=BUDGET_TOKENS,
 )
 """Published geometry of Seed1.5-VL (report, section 2.2): 28 px per token, six levels."""
-
-
-def timestamp_text(pts: Fraction) -> str:
-    """Return the text before a frame, in the published form: ``[12.5 second]``.
-
-    Args:
-        pts: time of the frame from the start of the video, in seconds.
-
-    Raises:
-        ValueError: if the time is below zero.
-    """
-    return f"[{format_timestamp(pts)} second]"
-
-
-def format_timestamp(pts: Fraction) -> str:
-    """Format a time as in that text: ``12.5``. Prompts and answers use the same form.
-
-    One decimal; exact halves are rounded up, so that 0.25 s gives 0.3 on every machine.
-
-    Args:
-        pts: time of the frame from the start of the video, in seconds.
-
-    Raises:
-        ValueError: if the time is below zero.
-    """
-    if pts < 0:
-        raise ValueError(f"a frame's time is {pts}, expected 0 or later")
-    # floor(10 * pts + 1/2), in whole numbers.
-    tenths = (20 * pts.numerator + pts.denominator) // (2 * pts.denominator)
-    return f"{tenths // 10}.{tenths % 10}"
 
 
 def default_text_tokens(text: str) -> int:

@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from seedvideo.media.decoder import ThumbnailSpan
+from seedvideo.media.types import ThumbnailSpan
 
 Sizes = npt.NDArray[np.float64]
 

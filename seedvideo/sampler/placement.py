@@ -26,10 +26,10 @@ import numpy as np
 import numpy.typing as npt
 
 from seedvideo.sampler.allocation import Level, SegmentAllocation
-from seedvideo.sampler.geometry import timestamp_text
 from seedvideo.sampler.request import DecodeCosts, Request
 from seedvideo.sampler.types import DecodeEstimate, FrameRole
 from seedvideo.sampler.utility import PeakCandidate, SegmentDemand, StillPicture
+from seedvideo.utils.timecode import timestamp_text
 
 Floats = npt.NDArray[np.float64]
 

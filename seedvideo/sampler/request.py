@@ -21,11 +21,11 @@ import numpy.typing as npt
 
 from seedvideo.config import DEFAULT_COVERAGE, SamplingConfig
 from seedvideo.media.types import MediaInfo, MediaWarning
-from seedvideo.sampler.geometry import TokenGeometry, timestamp_text
+from seedvideo.sampler.geometry import TokenGeometry
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.types import PlannedFrame, Segment
 from seedvideo.sampler.utility import SegmentDemand
-from seedvideo.utils.timecode import Span
+from seedvideo.utils.timecode import Span, timestamp_text
 
 Integers = npt.NDArray[np.int64]
 

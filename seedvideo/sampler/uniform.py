@@ -13,9 +13,9 @@ from functools import cache
 from typing import TypeVar
 
 from seedvideo.errors import PlanError
-from seedvideo.sampler.geometry import timestamp_text
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.request import Request, build_plan
+from seedvideo.utils.timecode import timestamp_text
 
 T = TypeVar("T")
 

@@ -21,9 +21,8 @@ from fractions import Fraction
 from typing import Final, Literal, TypeAlias, get_args
 
 from seedvideo.errors import GroundError, ModelError
-from seedvideo.sampler.geometry import format_timestamp
 from seedvideo.tasks.prompts import add_think_suffix, find_problem, strip_answer_tags
-from seedvideo.utils.timecode import Span, seconds
+from seedvideo.utils.timecode import Span, format_timestamp, seconds
 
 ReversalPolicy: TypeAlias = Literal["refuse", "swap"]
 """How to treat a span that ends before it starts."""

@@ -20,7 +20,6 @@ from seedvideo.model.checkpoint import load_checkpoint, save_checkpoint
 from seedvideo.model.metadata import Tokenizer
 from seedvideo.model.seedvl import SeedVL, SeedVLConfig, initialise
 from seedvideo.model.vision_encoder import ConvPatches, ConvStem
-from seedvideo.sampler.geometry import timestamp_text
 from seedvideo.tasks.prompts import CAPTION_PROMPT, SENTENCE_JOINER
 from seedvideo.training.answer_cli import app as answers_app
 from seedvideo.training.data import (
@@ -45,6 +44,7 @@ from seedvideo.training.export import (
 )
 from seedvideo.training.metrics import caption_stills, measure, score_captions
 from seedvideo.training.trainer import DistributedContext, TrainConfig, Trainer, read_averaged
+from seedvideo.utils.timecode import timestamp_text
 
 _VIEW_COUNT = 40
 """Each photo is mirrored in half of the views; sizes alternate."""

@@ -27,11 +27,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from seedvideo.model.generation import THINK
 from seedvideo.model.metadata import ANSWER_ID, END_ID, FRAME_END_ID, FRAME_ID, IMAGE_ID, PAD_ID
-from seedvideo.sampler.geometry import timestamp_text
 from seedvideo.training.answer_questions import QuestionSampler, TrainingSequence
 from seedvideo.training.auxiliary_tasks import FrameLabelBatch
 from seedvideo.training.collate import Encode
 from seedvideo.training.feature_cache import TokenLayout
+from seedvideo.utils.timecode import timestamp_text
 
 
 @dataclass(frozen=True)

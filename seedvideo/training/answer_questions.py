@@ -18,12 +18,12 @@ import numpy as np
 from seedvideo.evaluate.synthetic.dataset import Question, generate_questions
 from seedvideo.evaluate.synthetic.world import COUNT_WORDS, HELD_OUT, Event
 from seedvideo.model.generation import STEP_SEPARATOR, THINK, THINK_END
-from seedvideo.sampler.geometry import format_timestamp
 from seedvideo.tasks import question_answering
 from seedvideo.tasks.grounding import NOT_FOUND, ground_prompt
 from seedvideo.training.answer_data import FrameId, PhotoAnnotations, make_photo_questions
 from seedvideo.training.auxiliary_tasks import EMPTY_LABELS, FrameLabels, label_frame
 from seedvideo.training.feature_cache import FeatureCache
+from seedvideo.utils.timecode import format_timestamp
 
 MAX_PAIRS = 12
 """Maximum questions per sequence."""

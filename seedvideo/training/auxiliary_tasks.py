@@ -31,10 +31,10 @@ from seedvideo.evaluate.synthetic.world import COLOURS, MAX_AT_ONCE, MOTIONS, SH
 from seedvideo.model.layers import Adapter, angles_1d
 from seedvideo.model.metadata import FRAME_END_ID, FRAME_ID, IMAGE_ID
 from seedvideo.model.seedvl import AnswerBranch
-from seedvideo.sampler.geometry import timestamp_text
 from seedvideo.training.answer_data import FrameId, PhotoAnnotations
 from seedvideo.training.collate import Encode
 from seedvideo.training.feature_cache import DeviceFeatureStore, FeatureCache, Size
+from seedvideo.utils.timecode import timestamp_text
 
 _GRID_CELLS: Final = 3
 _SIZES: Final = (len(COLOURS) + 1, len(SHAPES) + 1, MAX_AT_ONCE + 1, _GRID_CELLS, _GRID_CELLS)

@@ -21,8 +21,9 @@ from torch import Tensor
 
 from seedvideo.model.metadata import ANSWER_ID, END_ID, FRAME_END_ID, FRAME_ID, IMAGE_ID, PAD_ID
 from seedvideo.model.vision_encoder import STEM_STRIDE_PX, Grid
-from seedvideo.sampler.geometry import POOL, timestamp_text
+from seedvideo.sampler.geometry import POOL
 from seedvideo.training.data import CaptionRow, View
+from seedvideo.utils.timecode import timestamp_text
 
 Encode: TypeAlias = Callable[[str], Sequence[int]]
 """Text to token ids."""

@@ -1,7 +1,8 @@
-"""Times: exact seconds, half-open spans and timecodes.
+"""Times: exact seconds, half-open spans, timecodes, and the timestamp text before a frame.
 
 Every time inside seedvideo is a ``Fraction`` of a second. Floats appear only in output, made by
-`seconds`.
+`seconds`. `timestamp_text` is the only source of the text before a frame, so the plan and the
+packed sequence agree.
 """
 
 import re
@@ -57,6 +58,36 @@ def parse_timecode(text: str) -> Fraction:
     for word in text.split(":"):
         time = time * 60 + Fraction(word)
     return time
+
+
+def timestamp_text(pts: Fraction) -> str:
+    """Return the text before a frame, in the published form: ``[12.5 second]``.
+
+    Args:
+        pts: time of the frame from the start of the video, in seconds.
+
+    Raises:
+        ValueError: if the time is below zero.
+    """
+    return f"[{format_timestamp(pts)} second]"
+
+
+def format_timestamp(pts: Fraction) -> str:
+    """Format a time as in that text: ``12.5``. Prompts and answers use the same form.
+
+    One decimal; exact halves are rounded up, so that 0.25 s gives 0.3 on every machine.
+
+    Args:
+        pts: time of the frame from the start of the video, in seconds.
+
+    Raises:
+        ValueError: if the time is below zero.
+    """
+    if pts < 0:
+        raise ValueError(f"a frame's time is {pts}, expected 0 or later")
+    # floor(10 * pts + 1/2), in whole numbers.
+    tenths = (20 * pts.numerator + pts.denominator) // (2 * pts.denominator)
+    return f"{tenths // 10}.{tenths % 10}"
 
 
 def strictly_increasing(times: Iterable[Fraction]) -> bool:

@@ -7,7 +7,7 @@ import pytest
 import typer
 
 from seedvideo import api
-from seedvideo.cli import ask, caption, plan
+from seedvideo.cli import plan, tasks
 from seedvideo.cli.options import SamplingOptions
 from seedvideo.config import SamplingConfig
 
@@ -20,7 +20,9 @@ def test_defaults_are_those_of_python() -> None:
             assert getattr(options, name) == parameter.default, name
 
 
-@pytest.mark.parametrize("command", [caption.caption, ask.ask, ask.ground, plan.plan, plan.frames])
+@pytest.mark.parametrize(
+    "command", [tasks.caption, tasks.ask, tasks.ground, plan.plan, plan.frames]
+)
 def test_each_command_has_each_option_in_one_place(command: object) -> None:
     assert callable(command)
     names = list(inspect.signature(command).parameters)

@@ -12,12 +12,11 @@ import numpy as np
 from PIL import Image
 
 from seedvideo.config import DEFAULT_LIMITS
-from seedvideo.media.decoder import DecodeStats, FrameRequest
 from seedvideo.media.demuxer import SourceSpec
 from seedvideo.media.file_probe import probe_file
 from seedvideo.media.pyav_decoder import PyavDecoder
 from seedvideo.media.source import open_source
-from seedvideo.media.types import MediaInfo
+from seedvideo.media.types import DecodeStats, FrameRequest, MediaInfo
 from tests.fixtures import coded_frame, read_number
 
 Chunks = list[tuple[bytes, bytes]]

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from seedvideo.media import VideoReader
-from seedvideo.media.decoder import Strategy
+from seedvideo.media.types import Strategy
 from tests.fixtures import Clips, Pixels, coded_video
 from tests.frame_reference import WORKERS, choices, is_frame, opened, plain_decode, targets_of
 from tests.tiers import quick_first

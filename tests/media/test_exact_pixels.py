@@ -10,11 +10,11 @@ import pytest
 
 from seedvideo.config import DEFAULT_LIMITS
 from seedvideo.media import Frame, Target, VideoReader, gop_decoder, open_video, pyav_decoder
-from seedvideo.media.decoder import DecodeStats, FrameRequest, Strategy
 from seedvideo.media.demuxer import SourceSpec
 from seedvideo.media.file_probe import probe_file
 from seedvideo.media.gop_decoder import PacketCursor, UnreliableSeek
 from seedvideo.media.source import open_source
+from seedvideo.media.types import DecodeStats, FrameRequest, Strategy
 from tests.fixtures import DERIVED, KINDS, RECIPES, Clips, coded_video
 from tests.tiers import quick_among
 

@@ -14,7 +14,7 @@ from typing import Final, get_args
 import av
 import pytest
 
-from seedvideo.media.decoder import Strategy
+from seedvideo.media.types import Strategy
 from tests.fixtures import FRAMES, Clips, coded_video, ffmpeg
 from tests.frame_reference import WORKERS, choices, is_frame, opened, plain_decode, targets_of
 from tests.tiers import by_tier, quick_among

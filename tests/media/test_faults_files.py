@@ -11,7 +11,7 @@ from PIL import Image
 from seedvideo.config import DEFAULT_LIMITS, Limits
 from seedvideo.errors import InputError, MediaError, SeedVideoError
 from seedvideo.media import Frame, MediaInfo, Target, open_video, probe
-from seedvideo.media.decoder import ThumbnailSpan, ThumbnailSpec
+from seedvideo.media.types import ThumbnailSpan, ThumbnailSpec
 from tests.fixtures import Clips, coded_video, ffmpeg, read_number
 
 

@@ -8,7 +8,7 @@ import pytest
 from seedvideo.config import Limits
 from seedvideo.errors import DecodeError
 from seedvideo.media import Target, open_video, worker_client
-from seedvideo.media.decoder import ThumbnailSpan, ThumbnailSpec
+from seedvideo.media.types import ThumbnailSpan, ThumbnailSpec
 from seedvideo.utils import fork_server, ipc
 from tests.fixtures import Clips, coded_video
 from tests.resource_checks import children

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import seedvideo
 from seedvideo.media import Target, open_video
-from seedvideo.media.decoder import ThumbnailSpan, ThumbnailSpec
 from seedvideo.media.interlacing import field_reader
+from seedvideo.media.types import ThumbnailSpan, ThumbnailSpec
 from tests.fixtures import coded_video
 from tests.interlaced_streams import (
     Coded,

@@ -23,8 +23,8 @@ import pytest
 import seedvideo
 from seedvideo.errors import DecodeError, SeedVideoError
 from seedvideo.media import Target, VideoReader, open_video
-from seedvideo.media.decoder import ThumbnailSpan, ThumbnailSpec
 from seedvideo.media.sharing import SharedLock, SharedSteps
+from seedvideo.media.types import ThumbnailSpan, ThumbnailSpec
 from tests.fixtures import Clips, read_number
 from tests.forks import forked
 from tests.resource_checks import children, descriptors, held

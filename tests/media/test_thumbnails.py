@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from seedvideo.errors import ConfigError, DecodeError
-from seedvideo.media.decoder import ThumbnailSpan, ThumbnailSpec
 from seedvideo.media.reader import VideoReader, open_video
-from seedvideo.media.types import Target, ThumbnailBatch
+from seedvideo.media.types import Target, ThumbnailBatch, ThumbnailSpan, ThumbnailSpec
 from seedvideo.media.worker import thumbnails_per_message
 from tests.fixtures import FRAMES, HEIGHT_PX, WIDTH_PX, X264_CBR, Clips, coded_video
 

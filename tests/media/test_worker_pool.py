@@ -15,7 +15,7 @@ import pytest
 from seedvideo.config import Limits
 from seedvideo.errors import ConfigError, DecodeError, InputError, MediaError
 from seedvideo.media import Frame, Target, VideoReader, open_video, worker_pool
-from seedvideo.media.decoder import FrameKinds, ThumbnailSpan, ThumbnailSpec
+from seedvideo.media.types import FrameKinds, ThumbnailSpan, ThumbnailSpec
 from tests.fixtures import coded_video
 from tests.resource_checks import children, descriptors
 from tests.tiers import by_tier, quick_among, quick_first

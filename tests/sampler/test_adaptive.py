@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from seedvideo.config import PRESET_FPS, Limits
 from seedvideo.errors import PlanError
-from seedvideo.sampler.geometry import SEED, TokenGeometry, timestamp_text
+from seedvideo.sampler.geometry import SEED, TokenGeometry
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.utility import EVENT_VALUE_S, FrameCounts, expected_utility
+from seedvideo.utils.timecode import timestamp_text
 from tests.sampler.demands import Found, adaptive, demand, flash, founds, structured
 from tests.sampler.plans import make_plan
 from tests.sampler.videos import even_times, info, text_price, video

@@ -9,7 +9,7 @@ import pytest
 from seedvideo.config import AnalysisMethod
 from seedvideo.errors import MediaError
 from seedvideo.media import open_video
-from seedvideo.media.decoder import ThumbnailSpan, ThumbnailSpec
+from seedvideo.media.types import ThumbnailSpan, ThumbnailSpec
 from seedvideo.sampler.analysis import analyze
 from seedvideo.sampler.analysis_cache import load_or_analyze
 from tests.fixtures import Clips, coded_video

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 import seedvideo
 from seedvideo.errors import PlanError
-from seedvideo.sampler.geometry import timestamp_text
 from seedvideo.sampler.placement import MIN_PACKETS_SAVED
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.request import DecodeCosts, compute_decode_costs
 from seedvideo.sampler.types import DecodeEstimate
 from seedvideo.sampler.utility import SegmentDemand
+from seedvideo.utils.timecode import timestamp_text
 from tests.fixtures import Clips, ffmpeg
 from tests.sampler.demands import Found, adaptive, demand, founds
 from tests.sampler.plans import make_plan
@@ -133,7 +133,7 @@ def test_no_choice_of_moves_decodes_less(gop: int, first: int, calm_s: float) ->
     for i, frame_index in enumerate(frame_indices):
         gaps = [after - before for before, after in pairwise(frame_indices[max(0, i - 1) : i + 2])]
         # Exact: a keyframe may lie at the very end of what is in reach.
-        reach = min(Fraction(calm_s) * 30, *gaps) / 4
+        reach = min(Fraction(calm_s) * 30, *map(Fraction, gaps)) / 4
         may_move = 0 < i < len(frame_indices) - 1 and frame_index not in keyframes
         near = [key for key in keyframes if may_move and abs(key - frame_index) <= reach]
         choices.append([frame_index, *near])

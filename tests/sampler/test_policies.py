@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from seedvideo.config import Limits, PolicyName, SamplingConfig
 from seedvideo.errors import PlanError
-from seedvideo.sampler.geometry import SEED, TokenGeometry, timestamp_text
+from seedvideo.sampler.geometry import SEED, TokenGeometry
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import POLICIES
+from seedvideo.utils.timecode import timestamp_text
 from tests.sampler.demands import Found, demand
 from tests.sampler.plans import make_plan
 from tests.sampler.videos import even_times, info, text_price, video

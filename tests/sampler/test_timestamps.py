@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedvideo.sampler.geometry import default_text_tokens, timestamp_text
+from seedvideo.sampler.geometry import default_text_tokens
+from seedvideo.utils.timecode import timestamp_text
 
 
 @pytest.mark.parametrize(

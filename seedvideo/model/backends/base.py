@@ -20,7 +20,8 @@ from typing import Final, Literal, Protocol, TypeAlias, get_args, runtime_checka
 import numpy as np
 import numpy.typing as npt
 
-from seedvideo.sampler.geometry import TokenGeometry, timestamp_text
+from seedvideo.sampler.geometry import TokenGeometry
+from seedvideo.utils.timecode import timestamp_text
 
 
 @dataclass(frozen=True)

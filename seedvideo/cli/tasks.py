@@ -1,4 +1,4 @@
-"""Commands ``seedvideo ask`` and ``seedvideo ground``, and `run_tasks`, which ``caption`` uses too.
+"""Commands ``seedvideo caption``, ``ask`` and ``ground``.
 
 Each command loads one model and writes one record per video.
 """
@@ -11,12 +11,12 @@ import typer
 from seedvideo.batch.inputs import Item
 from seedvideo.cli.console import COULD_NOT_START, WRONG_USAGE, Console
 from seedvideo.cli.options import (
-    AnsweringModel,
     AsJson,
     OutputOrFolder,
     Overwrite,
     Quiet,
     SamplingOptions,
+    TaskModel,
     Think,
     Verbose,
     parse_options,
@@ -24,7 +24,15 @@ from seedvideo.cli.options import (
     with_sampling_options,
 )
 from seedvideo.cli.output import open_sink
-from seedvideo.cli.sources import Row, VideoOrList, failed_record, read_rows, row_name, run_each
+from seedvideo.cli.sources import (
+    Row,
+    VideoOrList,
+    Videos,
+    failed_record,
+    read_rows,
+    row_name,
+    run_each,
+)
 from seedvideo.tasks.grounding import clean_query
 from seedvideo.tasks.question_answering import Question
 from seedvideo.utils.text import one_line, printable
@@ -33,6 +41,8 @@ from seedvideo.writers import WRITERS
 if TYPE_CHECKING:
     from seedvideo.model_tasks import Task
     from seedvideo.records import Record, RecordTask
+
+CaptionFormat = Literal["text", "json", "srt", "vtt", "csv", "chapters"]
 
 
 def run_tasks(
@@ -138,6 +148,57 @@ def report_notes(console: Console, record: "Record") -> None:
 
 
 @with_sampling_options
+def caption(
+    videos: Videos,
+    dense: Annotated[
+        bool,
+        typer.Option(
+            "--dense",
+            help="Also caption each shot (extra cost: up to a quarter of the budget per shot;"
+            " analyses every frame).",
+        ),
+    ] = False,
+    model: TaskModel = "nano",
+    *,
+    sampling: SamplingOptions,
+    output_format: Annotated[
+        CaptionFormat | None,
+        typer.Option("-f", "--format", help="Select the output format. [default: text]"),
+    ] = None,
+    as_json: AsJson = False,
+    output: OutputOrFolder = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Caption videos, with exact timestamps.
+
+    A failed video is reported on stderr; the others continue. Exit code: 0 all done, 1 some failed,
+    2 wrong usage, 3 could not start.
+    """
+    console = Console(quiet=quiet, verbose=verbose)
+    format_name = resolve_format(output_format, as_json=as_json)
+    rows = read_rows(videos, console=console)
+
+    def task_for(item: Item) -> "Task":
+        from seedvideo.model_tasks import Captioning
+
+        return Captioning(dense=dense)
+
+    run_tasks(
+        rows,
+        task_for,
+        task_name="caption",
+        console=console,
+        sampling=sampling,
+        model=model,
+        format_name=format_name,
+        output=output,
+        overwrite=overwrite,
+    )
+
+
+@with_sampling_options
 def ask(
     video: VideoOrList,
     question: Annotated[
@@ -163,7 +224,7 @@ def ask(
         ),
     ] = None,
     think: Think = False,
-    model: AnsweringModel = "nano",
+    model: TaskModel = "nano",
     *,
     sampling: SamplingOptions,
     output_format: Annotated[
@@ -228,7 +289,7 @@ def ground(
         typer.Option("--top", metavar="COUNT", min=1, max=100, help="Limit the number of spans."),
     ] = 3,
     think: Think = False,
-    model: AnsweringModel = "nano",
+    model: TaskModel = "nano",
     *,
     sampling: SamplingOptions,
     output_format: Annotated[
