@@ -15,7 +15,8 @@ ENV := .venv
 RUN := $(ENV)/bin/python
 PIP := $(RUN) -m pip install --disable-pip-version-check --no-input --constraint constraints.txt
 CLIP := $(ENV)/bikes.mp4
-# A process of tests for each core; whoever has none left takes over from the others.
+# A process of tests for each core, with one thread each (below); whoever has none left takes over
+# from the others.
 PARALLEL := -n auto --dist worksteal
 # The tests of the quick tier: tests/tiers.py.
 QUICK := -m 'not exhaustive and not slow' --hypothesis-profile quick
@@ -23,6 +24,7 @@ QUICK := -m 'not exhaustive and not slow' --hypothesis-profile quick
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
+test test-all coverage: export OMP_NUM_THREADS = 1
 .PHONY: help install demo test test-all coverage check bench release-check
 
 help: ## list the verbs

@@ -179,12 +179,13 @@ def test_a_brief_thing_that_one_frame_shows_has_its_own_ends(tmp_path: Path) -> 
     case = make_case(3, "brief")
     write_video(case, tmp_path / case.video)
     near = 0
-    for event in case.story.events:
-        record = seedvideo.ground(tmp_path / case.video, "it", model=Clairvoyant(event.span))
-        assert record.grounding is not None
-        start_s, end_s = float(event.span.start), float(event.span.end)
-        for span in record.grounding.spans[:1]:
-            near += abs(span.start_s - start_s) < 0.2 and abs(span.end_s - end_s) < 0.2
+    with seedvideo.open(tmp_path / case.video) as video:
+        for event in case.story.events:
+            record = seedvideo.ground(video, "it", model=Clairvoyant(event.span))
+            assert record.grounding is not None
+            start_s, end_s = float(event.span.start), float(event.span.end)
+            for span in record.grounding.spans[:1]:
+                near += abs(span.start_s - start_s) < 0.2 and abs(span.end_s - end_s) < 0.2
     assert near >= len(case.story.events) - 1 > 1
 
 

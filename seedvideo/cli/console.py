@@ -74,11 +74,20 @@ class Console:
             self._print(message)
 
     def status(self, message: str) -> None:
-        """Show a status line that the next line replaces, on a terminal only."""
+        """Show a status line that the next line replaces, on a terminal only.
+
+        A longer line would wrap, and its first row would stay: it is cropped to the cells of the
+        terminal, of which a Chinese character takes two.
+        """
         if self.quiet or not sys.stderr.isatty():
             return
+        from rich.cells import cell_len, set_cell_size
+
         width = shutil.get_terminal_size().columns - 1
-        print(f"{_CLEAR_LINE}{printable(message)[:width]}", end="", file=sys.stderr, flush=True)
+        line = printable(message)
+        if cell_len(line) > width:
+            line = set_cell_size(line, width)
+        print(f"{_CLEAR_LINE}{line}", end="", file=sys.stderr, flush=True)
         self._shows_status = True
 
     def start_item(self, source: str, *, count: str = "") -> None:

@@ -40,11 +40,19 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def in_terminal(*words: str | Path, program: str = COLOUR_MODEL) -> tuple[int, str]:
+def in_terminal(
+    *words: str | Path, program: str = COLOUR_MODEL, cwd: Path | None = None
+) -> tuple[int, str]:
     """Run a command whose stdout and stderr are one terminal."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-c", program, *words],
+        cwd=cwd,
+        env={
+            **os.environ,
+            "COLUMNS": "80",
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        },
         stdin=subprocess.DEVNULL,
         stdout=theirs,
         stderr=theirs,
@@ -79,6 +87,14 @@ def test_status_lines_come_and_go(tmp_path: Path) -> None:
         "  0.0 - 1.0 s  Blue.",
         "",
     ]
+
+
+def test_a_status_line_never_wraps(tmp_path: Path) -> None:
+    # Each character takes two cells: 79 cells are 39 of them and a space.
+    video = paint(tmp_path / "red.mp4", ["red"]).rename(tmp_path / f"{'狗' * 70}.mp4")
+    code, received = in_terminal("caption", video.name, cwd=tmp_path)
+    assert code == 0
+    assert f"\r\x1b[2K{'狗' * 39} \r" in received
 
 
 def test_a_hostile_name_stays_inert(tmp_path: Path) -> None:

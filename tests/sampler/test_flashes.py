@@ -11,6 +11,7 @@ from seedvideo.sampler.demand_estimation import event_confidence
 from seedvideo.sampler.novelty import NoveltyEvent
 from seedvideo.sampler.shots import FlashDetector, merge_flashes
 from tests.fixtures import ffmpeg
+from tests.tiers import quick_first
 
 SIDE_BLOCKS = 20
 
@@ -70,11 +71,13 @@ def test_rare_events_are_trusted_and_crowded_ones_must_stand_out() -> None:
     assert event_confidence(crowd[200], crowd, times_s) > 0.9
 
 
-@pytest.mark.parametrize("analysis", ["fast", "full"])
+@pytest.mark.parametrize("analysis", quick_first(["fast", "full"]))
 def test_a_flash_and_an_inserted_picture_are_shown(tmp_path: Path, analysis: str) -> None:
     path = tmp_path / "flash.mp4"
+    # One picture is computed and shown for a minute.
     source = (
-        "color=gray:s=320x180:r=25:d=60,geq=lum='120+60*sin(X/19)*cos(Y/13)':cb=128:cr=128,"
+        "color=gray:s=320x180:r=25:d=0.04,geq=lum='120+60*sin(X/19)*cos(Y/13)':cb=128:cr=128,"
+        "loop=loop=-1:size=1,trim=end_frame=1500,"
         "negate=enable='between(t,41.1,41.46)',"
         "drawbox=c=white:t=fill:enable='between(t,20.3,20.56)'"
     )

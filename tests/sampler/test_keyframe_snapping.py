@@ -25,7 +25,7 @@ from tests.fixtures import Clips, ffmpeg
 from tests.sampler.demands import Found, adaptive, demand, founds
 from tests.sampler.plans import make_plan
 from tests.sampler.videos import text_price
-from tests.tiers import examples
+from tests.tiers import by_tier, examples
 
 
 def check(
@@ -191,7 +191,8 @@ def test_no_frame_crosses_a_cut_to_reach_a_keyframe() -> None:
     # A keyframe at 56 s; `check` looks at the segment of every frame.
     _, costs = calm_minutes()
     moves = 0
-    for tenth, budget in product((553, 557, 559, 561, 563, 567), range(1400, 3400, 100)):
+    budgets = range(1400, 3400, by_tier(100, quick=400))
+    for tenth, budget in product((553, 557, 559, 561, 563, 567), budgets):
         cut = Fraction(tenth, 10)
         found = Found(
             (demand(0, cut, change_s=60), demand(cut, 120, change_s=60, starts_shot=True))
@@ -199,7 +200,7 @@ def test_no_frame_crosses_a_cut_to_reach_a_keyframe() -> None:
         plain = adaptive(found, 3600, budget_tokens=budget)
         plan = adaptive(found, 3600, costs=costs, budget_tokens=budget)
         moves += check(plain, plan, found.demands, costs, 30)
-    assert moves > 50
+    assert moves > by_tier(50, quick=12)
 
 
 def test_no_frame_moves_to_a_dearer_text() -> None:
