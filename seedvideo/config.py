@@ -248,7 +248,11 @@ def resolve_sampling(
 
 
 def _warn(message: str) -> None:
-    warn(f"{message}; the former name goes with the next release", DeprecationWarning, stacklevel=4)
+    warn(
+        f"{message}; the former name will be removed in the next release",
+        DeprecationWarning,
+        stacklevel=4,
+    )
 
 
 def make_knobs(

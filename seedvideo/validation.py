@@ -20,7 +20,7 @@ _EXPECTED: Final = {
     "dataclass": "a table",
     "is": "an object",
 }
-"""By the first part of pydantic's error types, such as ``int_parsing``."""
+"""Expected value by the first part of pydantic's error types, such as ``int_parsing``."""
 
 _LIMITS: Final = {"ge": "{} or more", "gt": "above {}", "le": "{} or less", "lt": "below {}"}
 _LONGEST_VALUE: Final = 80
@@ -74,10 +74,10 @@ def _expected(kind: str, context: dict[str, Any]) -> str:
 
 def _format_value(value: object) -> str:
     try:
-        # Of a list or an object only the beginning is written: it may be as long as the document.
+        # Format only the beginning of a list or an object, which may be as long as the document.
         text = _REPR.repr(value) if isinstance(value, list | tuple | dict) else repr(value)
     except ValueError:
-        # Python refuses to write a whole number of more than a few thousand digits.
+        # Python refuses to format an integer of more than a few thousand digits.
         text = "a value that is too long to display"
     text = _printable(text)
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."

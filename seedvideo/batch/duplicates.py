@@ -122,8 +122,8 @@ def task_key(job: Job, item: Item) -> str:
 
 _IS_DUPLICATE: Final = f"state = 'filtered' AND rule IN ({', '.join(repr(rule) for rule in RULES)})"
 
-# What is to be done again will be seen again; others are not measured by a clip that is left out
-# as a repeat.
+# Pending clips will be compared again; clips that were left out as duplicates are not compared with
+# others.
 _SELECT_KEPT: Final = (
     "SELECT place, asked, signatures.fingerprint, duration_s, signature FROM signatures JOIN items"
     " ON items.id = signatures.id WHERE place IS NOT NULL AND state NOT IN ('pending', 'running')"
@@ -133,7 +133,7 @@ _SELECT_SIGNATURE: Final = (
     "SELECT duration_s, signature FROM items JOIN signatures ON items.id = signatures.id"
     " WHERE place = ?"
 )
-# A record is kept, and used again once its clip is compared.
+# The records are kept, and reused once their clips have been compared.
 _RESET_UNCOMPARED: Final = (
     "UPDATE items SET state = 'pending', tries = 0, interrupted = 0 WHERE place IS NOT NULL AND"
     f" (state = 'done' OR {_IS_DUPLICATE})"

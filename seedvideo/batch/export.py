@@ -116,7 +116,7 @@ def export(
 
     ``jsonl``, ``parquet`` and ``csv`` have every clip, whatever its state, in the order of the
     input. ``srt`` and ``vtt`` have a file for each clip that is done, in a folder. ``html`` is one
-    page; with ``pages`` it is a folder with as many as it takes.
+    page; with ``pages`` it is a folder with as many pages as needed.
 
     Args:
         journal: journal opened to read; a job may still write to it.
@@ -130,7 +130,7 @@ def export(
         ConfigError: ``config.invalid`` if this format cannot hold the job's results;
             ``config.package_missing`` if parquet needs pyarrow.
         OutputError: ``output.exists``, ``output.unwritable``, ``output.disk_full``, or
-            ``output.too_large`` if one page cannot bear so many clips.
+            ``output.too_large`` if one page cannot hold so many clips.
         BatchError: ``batch.journal_damaged``.
     """
     task = _check_task(journal, export_format)
@@ -162,12 +162,12 @@ def export_to(
     Args:
         file: open to write; it need not seek.
         journal: as for `export`.
-        export_format: one of `EXPORT_FORMATS`; ``srt`` and ``vtt`` only where one clip is done.
+        export_format: one of `EXPORT_FORMATS`; ``srt`` and ``vtt`` only if one clip is done.
         timings: as for `export`.
 
     Raises:
         ConfigError: as `export` does, and ``config.invalid`` for subtitles of several clips.
-        OutputError: ``output.too_large`` if one page cannot bear so many clips.
+        OutputError: ``output.too_large`` if one page cannot hold so many clips.
         BatchError: ``batch.journal_damaged``.
     """
     task = _check_task(journal, export_format)
@@ -248,12 +248,12 @@ def _export_subtitles(
         )
     refuse_unwritable(folder, is_folder=True)
     render = _SUBTITLES[export_format]
-    # First of all, so that a folder of an earlier export is refused before anything is written.
+    # Checked first, so that a folder of an earlier export is refused before anything is written.
     refuse_existing(folder / NAMES_FILE, overwrite=overwrite)
     items = (entry.item for entry in journal.entries(sheets=False))
     file_names = SubtitleNames(items, extension=f".{export_format}")
     done = 0
-    # The list has its name last: where it is, all the files that it names are.
+    # The list is written last: if it exists, so do all the files that it names.
     with writing(folder / NAMES_FILE, overwrite=overwrite) as names:
         names.write(b"file,id\n")
         for entry in journal.entries(states=_DONE, sheets=False):

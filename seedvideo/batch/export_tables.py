@@ -60,7 +60,7 @@ CSV_COLUMNS: Final = (
     "extra",
     "total_s",
 )
-"""Of the table; ``total_s`` only with timings."""
+"""Columns of the table; ``total_s`` only with timings."""
 
 
 def csv_header(*, timings: bool) -> str:
@@ -76,7 +76,7 @@ def csv_row(entry: JournalEntry, *, task: str, timings: bool) -> str:
         "state": entry.state,
         "source": escape_name(entry.item.source),
         "task": task,
-        # One line of ASCII that begins with a brace: inert as it is.
+        # One line of ASCII that begins with a brace, so no spreadsheet runs it.
         "extra": entry.item.extra,
     }
     if record is not None:
@@ -156,7 +156,7 @@ def _format_row(cells: Sequence[str]) -> str:
 
 
 GROUP_ROWS: Final = 1000
-"""Rows that are held in memory at a time, and that a reader can skip as one."""
+"""Rows of a row group: held in memory together, and skipped together by readers."""
 
 _ERROR: Final = {
     "code": str,

@@ -204,7 +204,7 @@ def _to_json_value(value: Any, depth: int) -> Any:
         return f"{value.total_seconds():.6f} s"
     if value is None or isinstance(value, str | int | float):
         return value
-    # Decimal, UUID and what else a reader of parquet may give.
+    # Decimal, UUID and other types of parquet.
     return str(value)
 
 
@@ -317,7 +317,7 @@ def _iter_videos(name: str, folder: str) -> Iterator[str]:
         with os.scandir(os.path.join(folder, name)) as scan:
             entries = sorted(scan, key=lambda entry: os.fsencode(entry.name))
     except OSError:
-        # It fails as an item of its own, so that the others go on.
+        # It becomes an item that fails, so that the others are processed.
         yield name
         return
     for entry in entries:
@@ -333,7 +333,7 @@ class _IdAllocator:
 
     def __init__(self) -> None:
         self._ids = HashSet()
-        # What was asked beyond mere paths, and the ids with which that began.
+        # Values of rows that have more than a path, and the ids of their first occurrences.
         self._keys = HashSet()
         self._repeats: dict[str, int] = {}
 
@@ -407,7 +407,7 @@ def _parse_item(row: Mapping[str, Any], folder: str) -> Item:
     if len(row) == 1:
         ((name, path),) = row.items()
         if name in PATH_COLUMNS and isinstance(path, str):
-            # Most rows of the longest lists: nothing else is to be checked.
+            # Most rows of long lists are paths only, which need no other check.
             source = os.path.join(folder, path) if folder else path
             return Item(id=source, source=source)
     paths = [name for name in PATH_COLUMNS if name in row]

@@ -129,23 +129,23 @@ def get_working_folder() -> str:
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
 class Filters:
-    """Which clips are left out, with a verdict of their own. None or False: no such rule.
+    """Rules that leave clips out; such a clip gets a verdict of its own. None or False: no rule.
 
     Args:
         min_duration_s: leave out shorter clips.
         max_duration_s: leave out longer clips.
-        min_side_px: leave out those whose shorter side is below.
-        black: leave out those that are black throughout.
-        frozen: leave out those in which nothing moves.
-        duplicates: both of the next two rules.
-        exact_duplicates: leave out those with the bytes of one before, asked the same.
-        near_duplicates: leave out those whose pictures differ too little from one before.
-        near_distance_levels: how much is too little, as a mean difference of grey levels of 255;
+        min_side_px: leave out clips with a smaller shorter side.
+        black: leave out clips that are black throughout.
+        frozen: leave out clips without motion.
+        duplicates: combine the next two rules.
+        exact_duplicates: leave out clips with the same bytes and question as an earlier clip.
+        near_duplicates: leave out clips that differ little from an earlier clip.
+        near_distance_levels: maximum mean difference of near-duplicates, in grey levels of 255;
             `similarity.NEAR_LEVELS` if None.
 
     Raises:
-        ConfigError: ``config.invalid`` if a bound is not above zero, no duration fits both, or
-            there is a distance without the rule that it belongs to.
+        ConfigError: ``config.invalid`` if a bound is not above zero, the bounds of the duration
+            contradict each other, or a distance is given without its rule.
     """
 
     min_duration_s: float | None = None
@@ -199,34 +199,34 @@ DEFAULT_FILTERS: Final = Filters()
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
 class Job:
-    """Everything that was asked of a batch. None leaves a choice to the model or the policy.
+    """Settings of a batch job. None leaves a choice to the model or the policy.
 
     Args:
         inputs: files, folders, globs, manifests, or ``-`` for a list on stdin.
         folder: absolute path that relative inputs and sources start from, wherever the job is
             resumed. Default: the working folder.
         task: task for each video.
-        question: for ``ask``, where a row has none of its own.
-        options: answers to choose from, likewise.
-        query: for ``ground``, likewise.
-        top: most spans of ``ground``.
-        thinking: let the model think first; not for captions.
+        question: question of ``ask``, for rows without their own.
+        options: answers to choose from, for rows without their own.
+        query: query of ``ground``, for rows without their own.
+        top: maximum number of spans of ``ground``.
+        thinking: let the model reason first; not for captions.
         model: name of a model, or a folder that holds one.
         sampling: how frames are sampled; a row's own window overrides that of the config.
-        source_fps: frames a second of raw streams that carry no times.
-        decoder: what reads the files.
-        filters: which clips are left out.
-        shard: the part of the inputs that this job does; all where None.
-        workers: processes that decode.
-        memory_gib: most address space that each of them may add; None for no bound beyond that of
-            `Limits` for the decoder itself.
-        timeout_s: most time for one clip in one stage.
+        source_fps: frame rate of raw streams without timestamps.
+        decoder: decoding library.
+        filters: rules that leave clips out.
+        shard: part of the inputs that this job processes; None for all.
+        workers: number of decode processes.
+        memory_gib: maximum address space that each of them may add; None for no bound beyond that
+            of `Limits` for the decoder itself.
+        timeout_s: maximum seconds of one clip in one stage.
         sheets: keep a contact sheet of each clip.
 
     Raises:
-        ConfigError: ``config.invalid`` if a value cannot be, or two contradict each other.
-        AskError: if the question or its options cannot be asked.
-        GroundError: if the query cannot be looked for.
+        ConfigError: ``config.invalid`` if a value is invalid, or two contradict each other.
+        AskError: if the question or its options are invalid.
+        GroundError: if the query is invalid.
     """
 
     inputs: tuple[str, ...] = ()

@@ -46,11 +46,11 @@ _ENTRY = (
 
 
 END_POSITION: Final = (1 << 63) - 1
-"""Behind all places."""
+"""A position after all positions in the input."""
 
 
 class Journal:
-    """The journal of one folder; use it in a ``with`` statement. Made by `open`."""
+    """The journal of one folder; use it in a ``with`` statement. Created by `open`."""
 
     def __init__(self, folder: Path, lock: Lock | None) -> None:
         self.folder = folder

@@ -18,11 +18,11 @@ from seedvideo.batch.journal_rows import carried_checksum, checksum, encode_id, 
 
 CHUNK_ROWS: Final = 10_000
 _CHUNK_CARRIED_BYTES: Final = 16 << 20
-"""A chunk ends early where its rows carry more than this along."""
+"""Maximum bytes of further columns in a chunk; with more, the chunk ends early."""
 
 _NO_VERDICT: Final = ("pending", "running")
 _BAD_ROW_SETTINGS: Final = ""
-"""Settings of a bad row: no run can change its verdict."""
+"""Settings of a bad row, whose verdict no settings can change."""
 
 Row: TypeAlias = Item | BadRow
 OnBadRow: TypeAlias = Callable[[BadRow], None]
@@ -108,7 +108,7 @@ def sync_rows(
             if old is None:
                 last += 1
                 _insert(changes, last, position, row, key, verdicts)
-                # The same row again in this chunk is found here, in a later one by look-up.
+                # A repeat in the same chunk is found here, one in a later chunk by a query.
                 stored[key] = _StoredRow(
                     last, position, "", "pending", _BAD_ROW_SETTINGS, None, None, None, None, 0
                 )

@@ -85,7 +85,7 @@ def merge(folders: Sequence[Path], output: Path) -> MergeResult:
             )
     inputs = tuple(dict.fromkeys(name for job, _ in jobs for name in job.inputs))
     kinds = {(job.inputs, None if job.shard is None else job.shard.of) for job, _ in jobs}
-    # Shards count the places of the whole input, so theirs fit together as they are.
+    # Shards count positions in the complete input, so they can be joined unchanged.
     is_one = len(kinds) == 1 and all(job.shard is not None for job, _ in jobs)
     unreadable = 0
     with Journal.open(output, write=True) as journal:
@@ -97,7 +97,7 @@ def merge(folders: Sequence[Path], output: Path) -> MergeResult:
                 unreadable += _copy_journal(folder, out, start=0 if is_one else start)
                 start = out.execute("SELECT COALESCE(MAX(place), -1) + 1 FROM items").fetchone()[0]
             with schema.transaction(out):
-                # Items in flight have lost their process, others their record.
+                # Items that were in flight, and done items without their record.
                 out.execute(
                     "UPDATE items SET state = 'pending', tries = 0, fingerprint = NULL WHERE"
                     " state = 'running' OR state = 'done' AND fingerprint NOT IN"
@@ -137,8 +137,8 @@ def _copy_journal(folder: Path, out: sqlite3.Connection, *, start: int) -> int:
             try:
                 last = _last_row(source, table)
             except sqlite3.DatabaseError:
-                # The page that leads to all others is lost. The other table may be whole: records
-                # are found again by what they are made of, items in the inputs.
+                # The root page of the table is lost, but the other table may be intact: records are
+                # found again by their fingerprints, and items in the inputs.
                 unreadable_rows += 1
                 continue
             for low in range(0, last + 1, _STEP_ROWS):
@@ -176,10 +176,10 @@ def _insert_item(out: sqlite3.Connection, row: Sequence[Any], start: int) -> boo
         return False
     is_whole = has_carried_checksum(*row[-3:])
     if not is_whole:
-        # The verdict counts; reading the list again brings its columns back.
+        # Keep the verdict; reading the list again restores the columns.
         row = (*row[:-3], "", "", 0)
     if place is None:
-        return True  # No longer in the input; its record comes along all the same.
+        return True  # It is no longer in the input, but its record is kept.
     old = out.execute("SELECT state FROM items WHERE id = ?", (id_bytes,)).fetchone()
     if old is not None:
         if _STATE_PRIORITY.index(old[0]) <= _STATE_PRIORITY.index(state):
@@ -276,7 +276,7 @@ def _check_integrity(folder: Path) -> Iterator[CheckResult]:
         problems = journal.find_problems()
     if not problems:
         yield CheckResult(
-            state="ok", name="integrity", detail="every page, item and record is whole"
+            state="ok", name="integrity", detail="every page, item and record is intact"
         )
         return
     next_step = journal_schema.damaged_error(folder, "").hint

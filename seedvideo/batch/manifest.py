@@ -101,7 +101,7 @@ def _open_file(path: Path, display_name: str) -> Iterator[IO[bytes]]:
 
 def read_path_list(file: IO[bytes], display_name: str) -> Iterator[RawRow]:
     """Yield one path per line; names that end with NUL (``find -print0``) may hold newlines."""
-    # Editors on Windows put a mark of UTF-8 before the first name.
+    # Editors on Windows write a byte order mark before the first name.
     head = file.read(_HEAD_BYTES).removeprefix(codecs.BOM_UTF8)
     ends_in_nul = b"\0" in head
     if ends_in_nul:

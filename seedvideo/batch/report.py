@@ -94,7 +94,7 @@ class _Totals:
 
 
 def _window_s(item: Item, duration_s: float) -> float:
-    """Return the seconds of a video that its row asks about."""
+    """Return the length of the window of a row, in seconds."""
     end_s = duration_s if item.end_s is None else min(float(item.end_s), duration_s)
     return max(0.0, end_s - float(item.start_s or 0))
 

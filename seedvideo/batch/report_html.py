@@ -110,7 +110,7 @@ class Overview:
     Args:
         title: what the job produced, such as ``Captions``.
         about: settings of the job, a few words each.
-        counts: number of clips by verdict; the keys are those of `GLYPHS`.
+        counts: number of clips by verdict; the keys are those of `STATE_ICONS`.
         failures: (code, stage, clips), the most frequent first.
         facts: names and values of totals and rates, formatted for people.
     """
@@ -217,7 +217,7 @@ class ClipView:
 
     Args:
         number: position in the job, from 1; part of the clip's anchor.
-        state: its verdict, a key of `GLYPHS`.
+        state: its verdict, a key of `STATE_ICONS`.
         entry: the journal's entry.
         record: the result of a done clip.
         name: file name of the video.

@@ -23,8 +23,8 @@ class BatchResult:
     """State of a job after a run.
 
     Args:
-        is_complete: whether everything that was to be done was done; False if Ctrl-C or SIGTERM
-            stopped the run, which the same call resumes.
+        is_complete: whether every pending clip was processed; False if Ctrl-C or SIGTERM stopped
+            the run, which the same call resumes.
         counts: clips by state.
         failures: code, stage and number of the clips that failed.
     """
@@ -78,7 +78,7 @@ def plan_job(
         SeedVideoError: if the inputs cannot be read.
     """
     if resume and "-" in job.inputs:
-        # The list came through a pipe, and is in the journal.
+        # The list came through a pipe; its rows are in the journal.
         if journal.get_meta("planned") != "whole":
             raise BatchError(
                 "batch.no_input",

@@ -255,7 +255,7 @@ _BOX_SIDE_RATIO: Final = 3.0
 """Side of a box as a multiple of the allowed distance."""
 
 _SLACK_LEVELS: Final = 1e-3
-"""Room for rounding; far more than sums of some thousand bytes lose as floats."""
+"""Tolerance for rounding; far more than the rounding error of sums of some thousand bytes."""
 
 _FIRST_ROWS: Final = 64
 _GROWTH: Final = 1.25
@@ -263,7 +263,7 @@ _GROWTH: Final = 1.25
 _Box: TypeAlias = tuple[str, int, tuple[int, ...]]
 _Floats: TypeAlias = npt.NDArray[np.float32]
 
-# Of the sixteen regions: all, left against right, above against below, and both.
+# Signs of the sixteen regions: all, left against right, above against below, and both.
 _LEFT: Final = np.repeat([[1.0, 1.0, -1.0, -1.0]], _REGIONS, axis=0)
 _SIGNS: Final = np.stack([_LEFT**2, _LEFT, _LEFT.T, _LEFT * _LEFT.T]).reshape(4, -1) / _LEFT.size
 
@@ -309,8 +309,8 @@ class NearIndex:
         """Return the positions of all clips that may be near-duplicates, in ascending order."""
         found: set[int] = set()
         for octave in _octaves(signature.duration_s):
-            # The mean over the exposures that are sure to be there is larger than that over all
-            # exposures that are compared by no more than the ratio of their numbers.
+            # The mean over the guaranteed exposures exceeds the mean over all compared exposures
+            # at most by the ratio of their numbers.
             compared = len(signature.subsample(_step_s(octave)))
             reach = self._levels * compared / _common_exposures(octave) + _SLACK_LEVELS
             regions = _region_means(signature, octave)
@@ -350,7 +350,7 @@ class NearIndex:
         rows = rows[np.abs(self._regions[rows] - regions).mean(axis=1) <= reach]
         if not len(rows):
             return rows
-        # What this clip shows in exposures that are sure to be compared.
+        # Values of this clip in the exposures that are always compared.
         step_s = _step_s(_octaves(duration_s)[-1])
         shown = signature.subsample(step_s)[: count_exposures(shortest_s - 2e-6, step_s), :_GREY]
         highest, lowest = shown.max(axis=0).astype(np.float32), shown.min(axis=0).astype(np.float32)

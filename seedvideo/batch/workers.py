@@ -92,7 +92,7 @@ def report_errors(
     except SeedVideoError as error:
         channel.send("error", **error_to_dict(error), **values)
     except Exception as error:  # noqa: BLE001
-        # A bug of seedvideo or of a library: it fails this clip only.
+        # A bug of seedvideo or of a library must only fail this clip.
         if is_out_of_memory(error):
             _report_out_of_memory(channel, out_of_memory, values)
             return
@@ -184,7 +184,7 @@ class _Decoder:
         try:
             file = to_memfd(result.prepared, sheet=result.sheet)
         except OSError as error:
-            # The file is in memory, or in the folder for temporary files.
+            # The anonymous file needs memory, or space in the folder for temporary files.
             raise MemoryError from error
         try:
             channel.send(

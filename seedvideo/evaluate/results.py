@@ -294,5 +294,5 @@ def _write_error(path: Path, error: OSError) -> OutputError:
     return OutputError(
         "output.unwritable",
         f"{printable(str(path))} cannot be written: {error.strerror or type(error).__name__}",
-        hint="check the folder, its rights and the free space",
+        hint="check the folder, its permissions and the free space",
     )

@@ -1,7 +1,7 @@
 """Stated end of a video and stated size of its file, as the container's header gives them.
 
 FFmpeg estimates a duration where the file has none, so its value is checked against the bytes of
-the file. Nothing is decoded. Separate from `file_probe` to stay under 500 lines.
+the file. Nothing is decoded.
 
 Separate from `seedvideo.media.file_probe`, which would exceed 500 lines with it.
 """
@@ -74,7 +74,7 @@ _READERS: Final = {"avi": _avi_bytes, "asf": _asf_bytes, "matroska": _matroska_b
 
 _DURATION_TAG: Final = re.compile(r"([0-9]{1,6}):([0-9]{2}):([0-9]{2}(?:\.[0-9]{1,9})?)", re.ASCII)
 _DURATION_ELEMENT: Final = re.compile(b"\x44\x89[\x84\x88]")
-"""Of Matroska's header: the number of the element and its length (RFC 9559, section 5.1.2.10)."""
+"""Identifier and length of Matroska's duration element (RFC 9559, section 5.1.2.10)."""
 
 
 def stated_duration(stream: Stream) -> Fraction | None:

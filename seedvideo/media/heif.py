@@ -1,7 +1,7 @@
 """AVIF and HEIC files: pictures, image sequences, masks and appended files.
 
-They share the boxes of MP4 (ISO/IEC 23008-12). FFmpeg makes a stream of every picture and of every
-track, including transparency masks, and reads on where another file has been appended. Runs in the
+They have the boxes of MP4 (ISO/IEC 23008-12). FFmpeg makes a stream of every picture and every
+track, including transparency masks, and also reads a file that was appended. Runs in the
 decode process only.
 """
 
@@ -20,25 +20,25 @@ from seedvideo.media.types import MediaWarning
 _PHOTO_BRANDS: Final = ("avif", "heic", "heix", "heim", "heis", "mif1", "mif2", "miaf")
 _SEQUENCE_BRANDS: Final = ("avis", "hevc", "hevx", "hevm", "hevs", "msf1")
 _BRANDS: Final = (*_PHOTO_BRANDS, *_SEQUENCE_BRANDS)
-"""Major brands of files that hold pictures, or sequences of them."""
+"""Major brands of files that hold pictures or image sequences."""
 
 _MAX_BOX_BYTES: Final = 1 << 62
-"""Size from which a box cannot lie in any file."""
+"""Bytes that exceed any file."""
 
 
 def is_heif(container: InputContainer) -> bool:
-    """Return whether the major brand of a file is of pictures, or sequences of them."""
+    """Return whether the major brand of a file is one of pictures or image sequences."""
     return container.metadata.get("major_brand") in _BRANDS
 
 
 def colour_streams(streams: Sequence[VideoStream], *, display_name: str) -> list[VideoStream]:
-    """Return the streams that are pictures to be shown: transparency masks are left out.
+    """Return the streams without transparency masks.
 
     Raises:
         MediaError: if the streams are tiles of one picture, or there are none.
     """
     if any(stream.disposition & Disposition.dependent for stream in streams):
-        # Phones store photos so. Each tile is a stream, and would pass for the whole picture.
+        # Phones store photos in tiles. Each tile is a stream and looks like a complete picture.
         raise MediaError(
             "media.codec_not_allowed",
             f"{display_name}: is a photo stored in tiles, which is not supported",
@@ -60,7 +60,7 @@ def stream_warnings(container: InputContainer, stream: VideoStream) -> list[Medi
     if any(_is_mask(each) for each in others):
         found.append(MediaWarning("media.alpha", "transparency is ignored"))
     size_px = (stream.width, stream.height)
-    # The first picture of a sequence is stored once more, for programs that show one only.
+    # Sequences also store their first picture alone, for programs that show only one.
     alike = [each for each in others if not _is_mask(each) and each.frames >= stream.frames]
     count = sum((each.width, each.height) == size_px for each in alike)
     if count:
@@ -70,15 +70,15 @@ def stream_warnings(container: InputContainer, stream: VideoStream) -> list[Medi
 
 
 def check_boxes(descriptor: int, size_bytes: int, *, display_name: str) -> list[MediaWarning]:
-    """Look for a video that a phone added to a photo.
+    """Check the boxes for a video that a phone added to a photo, and for an appended file.
 
     Returns:
-        A warning if there is one, in a box of its own.
+        A warning if a box holds a video; empty otherwise.
 
     Raises:
         MediaError: if another file has been appended, which confuses FFmpeg.
     """
-    # Of a file that is cut off, the last box goes on behind its end.
+    # In a truncated file, the last box extends beyond the end.
     for box in iter_boxes(HeaderFile(descriptor, size_bytes), file_box(_MAX_BOX_BYTES)):
         if box.kind == b"mpvd":
             return [motion_photo_warning(box.first)]

@@ -1,10 +1,10 @@
 """Decode process: opens one file, answers requests about it, and may crash at any time.
 
-It is forked by a fork server, or started, for `seedvideo.media.worker_client`, with three
-descriptors: requests, replies and the file. It writes no file, opens none by name, and its memory
-is bounded. It ends when the reader closes its end of the request pipe. Requests are ``open``, then
-any number of ``packets``, ``split``, ``pass`` and ``thumbnails``; ``stop`` ends one of the latter
-two early.
+`seedvideo.media.worker_client` starts it, by a fork server or as a fresh interpreter, with three
+descriptors: requests, replies and the file. It writes no file and opens none by name. It may
+allocate up to `Limits.worker_memory_bytes` (`seedvideo/config.py`) after its start. It exits when
+the reader closes its end of the request pipe. Requests are ``open``, then any number of
+``packets``, ``split``, ``pass`` and ``thumbnails``; ``stop`` ends one of the latter two early.
 """
 
 import os

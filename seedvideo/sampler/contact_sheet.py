@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Font = FreeTypeFont | ImageFont
 
 MAX_LARGE_THUMBNAILS: Final = 64
-"""Maximum frames on a large sheet; of more, as many are taken evenly."""
+"""Maximum frames on a large sheet; more are subsampled evenly."""
 
 MAX_SMALL_THUMBNAILS: Final = 12
 """Maximum frames on a small sheet."""
@@ -88,8 +88,8 @@ def contact_sheet(frames: Sequence[Frame], plan: Plan | None = None) -> npt.NDAr
         plan: the plan of the frames, for the header and the token counts.
 
     Returns:
-        ``(height_px, width_px, 3)``, RGB. Of more than `MAX_LARGE_THUMBNAILS` frames, or
-        `MAX_SMALL_THUMBNAILS` without a plan, as many are shown evenly.
+        ``(height_px, width_px, 3)``, RGB. More frames than `MAX_LARGE_THUMBNAILS`, or
+        `MAX_SMALL_THUMBNAILS` without a plan, are subsampled evenly.
 
     Raises:
         ValueError: if there are no frames.
@@ -124,9 +124,9 @@ def contact_sheet(frames: Sequence[Frame], plan: Plan | None = None) -> npt.NDAr
 
 
 def small_contact_sheet(frames: Sequence[Frame], *, max_bytes: int) -> bytes:
-    """Return a contact sheet without a plan as a JPEG of at most ``max_bytes``, where possible.
+    """Return a contact sheet without a plan as a JPEG of at most ``max_bytes``, if possible.
 
-    Pictures that are as busy as noise everywhere may take more.
+    Pictures of noise may take more.
     """
     from PIL import Image
 
@@ -144,7 +144,7 @@ def small_contact_sheet(frames: Sequence[Frame], *, max_bytes: int) -> bytes:
 def _large_grid(frames: Sequence[Frame]) -> _Grid:
     columns = next(columns for most, columns in _LARGE_COLUMNS if len(frames) <= most)
     cell = (_WIDTH_PX - 2 * _MARGIN_PX - (columns - 1) * _GAP_PX) // columns
-    # A picture higher than wide is made narrower instead: no row is higher than a cell is wide.
+    # A tall picture is made narrower, so that no row is higher than a cell is wide.
     thumbnails = [_fit(frame, cell) for frame in frames]
     step = (cell + _GAP_PX, max(height for _, height in thumbnails) + _CAPTION_PX + _GAP_PX)
     origin = (_MARGIN_PX, _MARGIN_PX + _HEADER_PX)
@@ -155,7 +155,7 @@ def _large_grid(frames: Sequence[Frame]) -> _Grid:
 def _small_grid(frames: Sequence[Frame], font: "Font") -> _Grid:
     columns = min(_SMALL_COLUMNS, len(frames))
     thumbnails = [_fit(frame, _SMALL_THUMBNAIL_PX) for frame in frames]
-    # A tall, narrow picture is narrower than its time.
+    # The text of the time may be wider than a tall, narrow picture.
     captions = [ceil(font.getlength(_small_time(frame))) for frame in frames]
     step = (
         max(*captions, *(width for width, _ in thumbnails)) + _SMALL_GAP_PX,
@@ -211,7 +211,7 @@ def _draw_caption(
     width: int,
     font: "Font",
 ) -> None:
-    """Draw the time at the left, size and tokens at the right; in a row where it is narrow."""
+    """Draw the time at the left, and size and tokens at the right or directly after it."""
     height_px, width_px = frame.pixels.shape[:2]
     tokens = plan.geometry.tokens(width_px=width_px, height_px=height_px)
     time, cost = f"{seconds(frame.pts):.3f} s", f"{width_px}x{height_px}   {tokens} tok"
@@ -223,7 +223,7 @@ def _draw_caption(
 
 
 def _shorten(draw: "ImageDraw", text: str, font: "Font", width: float) -> str:
-    """Return the text, cut and with dots at its end where it is wider than there is room."""
+    """Return the text, shortened with dots at its end if it exceeds the width."""
     if len(text) <= _MAX_TITLE_CHARACTERS and draw.textlength(text, font=font) <= width:
         return text
     text = text[:_MAX_TITLE_CHARACTERS]

@@ -66,7 +66,7 @@ def _expected(words: str) -> PydanticCustomError:
 
 
 def _as_text(value: object) -> str:
-    # Not pydantic's own check, which refuses the surrogates of undecodable file names.
+    # pydantic's own check would refuse the surrogates of undecodable file names.
     if not isinstance(value, str) or len(value) > _MAX_TEXT:
         raise _expected(f"a text of at most {_MAX_TEXT} characters")
     return value
@@ -75,7 +75,7 @@ def _as_text(value: object) -> str:
 def _as_number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _expected("a number")
-    # The bound comes first: a whole number of JSON may be too long for a float.
+    # Check the bound first: an integer in JSON may be too long for a float.
     if not (-_MAX_INT <= value <= _MAX_INT and math.isfinite(value)):
         raise _expected("a finite number")
     return float(value)
@@ -96,7 +96,7 @@ def _at_most(limit: int | str) -> BeforeValidator:
             raise _expected("a list")
         most = limit if isinstance(limit, int) else info.context[limit]  # type: ignore[index]
         if len(value) > most:
-            raise ValueError(f"it has {len(value)} entries, at most {most} go")
+            raise ValueError(f"it has {len(value)} entries, expected at most {most}")
         return tuple(value)
 
     return BeforeValidator(check)

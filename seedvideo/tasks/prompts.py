@@ -1,5 +1,8 @@
 """Prompts and clean-up that the tasks share: captions, reasoning tags, checks of user text.
 
+Every prompt text is written in this folder: the caption prompt and the request for reasoning here,
+those of questions and queries in `question_answering` and `grounding`, which add this request.
+
 Reasoning follows the published format ``<think>reasoning</think>answer`` (Seed1.5-VL, appendix
 B.4). Prompts and suffixes are part of how a model was trained: a changed word changes its output.
 """

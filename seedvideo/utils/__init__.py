@@ -1,1 +1,1 @@
-"""Utilities that know nothing of videos: child processes and the messages between them."""
+"""General utilities: files, child processes and their messages, text and times."""

@@ -1,17 +1,17 @@
-"""Warm fork server: forks a child that has imported its module already, for each request.
+"""Warm fork server: for each request, forks a child that has already imported its module.
 
-The server is a clean interpreter that imports a module once and then does nothing but fork. It has
-one thread, none of the caller's code, and none of its descriptors but one socket; so a fork is
-sound there, and costs a fraction of the start of an interpreter. A child gets the descriptors that
-came with its request, its own session, and no other descriptor of the server. Resource limits, user
-and processors are those of the caller: a server that was started with others is not used.
+The server is a clean interpreter that imports a module once and then only forks. It has one thread,
+none of the caller's code, and only one of its descriptors, a socket. So a fork is safe there, and
+takes a fraction of the time that an interpreter takes to start. A child gets the descriptors of its
+request, a session of its own, and no other descriptor of the server. Resource limits, user and
+processors are those of the caller; if these change, another server is started.
 
-    caller --- control socket: module name, then four-odd descriptors a child ---> server
-    caller <-- lifeline, one for each child: how it ended, or why it was not started --- server
+    caller --- control socket: module name, then the descriptors of each child ---> server
+    caller <-- lifeline, one per child: exit status, or the error of the fork --- server
 
-The caller ends a child by closing its lifeline. When the caller ends, in whatever way, the control
-socket closes and the server ends with all its children; when the server dies, the kernel kills its
-children and the next request starts another server.
+The caller kills a child by closing its lifeline. When the caller exits, even by a crash, the
+control socket closes, and the server exits with all its children. When the server dies, the kernel
+kills its children, and the next request starts another server.
 """
 
 import array
@@ -40,25 +40,25 @@ from seedvideo.utils.ipc import descriptors_of, module_path, start_interpreter
 _READY: Final = b"ready"
 _ENDED, _NOT_STARTED = 0, 1
 _REPORT: Final = struct.Struct("=ii")
-"""Sent over a lifeline: kind, then the status of the child or the number of the error."""
+"""Report on a lifeline: its kind, then the exit status of the child or the error number."""
 
 _MAX_DESCRIPTORS: Final = 8
 _MAX_NAME_BYTES: Final = 256
 _MAX_NUMBER: Final = 1 << 20
-"""Descriptors of the server are below: it holds one for each child, and a few more."""
+"""Upper bound of the server's descriptors: one per child, and a few more."""
 
 _REPLY_TIMEOUT_S: Final = 10.0
-"""A server that takes or sends nothing for so long is killed: it only forks and waits."""
+"""Seconds without an answer after which a server is killed: it only forks and waits."""
 
 _MAX_FAILURES: Final = 2
-"""Servers that may die before they are ready; after that, interpreters are started instead."""
+"""Maximum servers that die before they are ready; then interpreters are started instead."""
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NAME: Final = 15
 
 
 class ServerUnavailableError(Exception):
-    """No fork server can be used here: start a fresh interpreter instead."""
+    """A fork server cannot be used here: start a fresh interpreter instead."""
 
 
 # The caller's side.
@@ -68,23 +68,23 @@ class ForkedProcess:
     """A child of the fork server, with the methods of `subprocess.Popen` that its users need.
 
     Attributes:
-        returncode: as of `subprocess.Popen`; None until `wait` has returned.
-        start_error: why it was not started, if it was not.
+        returncode: exit status, as in `subprocess.Popen`; None until `wait` has returned.
+        start_error: error of the fork, if it failed.
     """
 
     def __init__(self, server: "ForkServer", lifeline: socket.socket) -> None:
-        self._server = server  # Which lives as long as its children.
+        self._server = server  # Keeps the server alive as long as its children.
         self._lifeline = lifeline
         self.returncode: int | None = None
         self.start_error: OSError | None = None
 
     def kill(self) -> None:
-        """End it at once. Harmless if it has ended; from any thread."""
+        """Kill the child; do nothing if it has exited. May be called from any thread."""
         with contextlib.suppress(OSError):
             self._lifeline.shutdown(socket.SHUT_WR)
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait until it has ended; return its status.
+        """Wait until the child has exited; return its exit status.
 
         Raises:
             subprocess.TimeoutExpired: if it still runs after ``timeout`` seconds.
@@ -99,7 +99,7 @@ class ForkedProcess:
         return self.returncode
 
     def end(self) -> None:
-        """Kill it, and wait until it has ended. A server that does not obey is killed too."""
+        """Kill the child and wait for its exit; also kill a server that does not respond."""
         self.kill()
         try:
             self.wait(_REPLY_TIMEOUT_S)
@@ -109,7 +109,7 @@ class ForkedProcess:
         self._lifeline.close()
 
     def abandon(self) -> None:
-        """Forget it, in a forked copy of its caller: it goes on for the original."""
+        """Forget the child, in a forked copy of the caller; it keeps running for the original."""
         self._lifeline.close()
         self.returncode = 0
 
@@ -118,7 +118,7 @@ class ForkedProcess:
             report = self._lifeline.recv(_REPORT.size)
         except ConnectionError:
             report = b""
-        # A server that died has taken its children with it.
+        # The kernel killed the children of a dead server.
         kind, value = _REPORT.unpack(report) if report else (_ENDED, -signal.SIGKILL)
         if kind == _NOT_STARTED:
             self.start_error = OSError(value, os.strerror(value))
@@ -131,7 +131,7 @@ class ForkServer:
     """One fork server.
 
     Args:
-        module: whose ``main`` its children run, with the descriptors of the request; its
+        module: module whose ``main`` the children run with the descriptors of the request. Its
             ``preload`` imports what they need.
 
     Raises:
@@ -153,7 +153,7 @@ class ForkServer:
         self._is_ready = False
         self._ready_lock = threading.Lock()
         self._end = weakref.finalize(self, _end_server, ours, self._process)
-        with contextlib.suppress(OSError):  # `wait_ready` finds a dead one.
+        with contextlib.suppress(OSError):  # `wait_ready` detects a dead server.
             ours.send(module.encode("ascii"))
         _servers.add(self)
 
@@ -164,14 +164,14 @@ class ForkServer:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it still runs."""
+        """Whether the server is running."""
         return self._end.alive and self._process.poll() is None
 
     def wait_ready(self, timeout_s: float) -> bool:
-        """Wait until it has imported its module; return whether it has.
+        """Wait until the server has imported its module; return whether it has.
 
         Raises:
-            ServerUnavailableError: if it cannot serve here, or has died.
+            ServerUnavailableError: if it cannot run here, or has died.
         """
         if self._is_ready:
             return True
@@ -184,12 +184,12 @@ class ForkServer:
             self._ready_lock.release()
 
     def fork(self, descriptors: Sequence[int]) -> ForkedProcess:
-        """Have a child forked that runs ``main(*descriptors)``, with numbers of its own.
+        """Request a child that runs ``main`` with copies of the descriptors.
 
-        Returns at once; the child closes the descriptors if it cannot be started.
+        Returns immediately. If the fork fails, the server closes the copies.
 
         Raises:
-            OSError: if the server has died, or this process may open no more files.
+            OSError: if the server has died, or this process cannot open more files.
         """
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with its:
@@ -206,16 +206,16 @@ class ForkServer:
         return ForkedProcess(self, ours)
 
     def kill(self) -> None:
-        """End it and its children at once."""
+        """Kill the server and its children."""
         self._end()
 
     def _read_ready(self, timeout_s: float) -> bool:
         reply = b""
-        # A closed socket, of a server that was killed meanwhile, cannot be polled.
+        # The server may have been killed in the meantime: a closed socket cannot be polled.
         with contextlib.suppress(OSError, ValueError):
             poll = select.poll()
             poll.register(self._control, select.POLLIN)
-            # Rounded up: a wait that ends a little early would be followed by one of no time.
+            # Rounded up: a wait that ends slightly early would be followed by a wait of 0 ms.
             if not poll.poll(1000 * max(timeout_s, 0.0) + 1):
                 return False
             reply = self._control.recv(len(_READY))
@@ -226,17 +226,17 @@ class ForkServer:
         return True
 
     def abandon(self) -> None:
-        """Forget it, in a forked copy of its caller."""
+        """Forget the server, in a forked copy of the caller."""
         if self._end.detach() is not None:
             self._control.close()
-        # Else Popen warns of a process that still runs, and waits for it later.
+        # Otherwise Popen warns of a running process, and waits for it later.
         self._process.returncode = 0
 
 
 _servers: "weakref.WeakSet[ForkServer]" = weakref.WeakSet()
 _current: dict[str, ForkServer] = {}
 _failures: Counter[tuple[str, object]] = Counter()
-"""How many servers died early, by module and state of this process."""
+"""Number of servers that died before they were ready, by module and state of this process."""
 
 _lock = threading.Lock()
 
@@ -244,18 +244,18 @@ _lock = threading.Lock()
 def fork_process(
     module: str, descriptors: Sequence[int], *, timeout_s: float
 ) -> ForkedProcess | None:
-    """Fork a child that runs ``main(*descriptors)`` of a module; start the server if need be.
+    """Fork a child that runs ``main(*descriptors)`` of a module; start the server if necessary.
 
     Args:
-        module: with a ``main``, and a ``preload`` that imports what it needs.
-        descriptors: of this process; it keeps its own.
-        timeout_s: time to wait for a new server.
+        module: name of a module with a ``main``, and a ``preload`` that imports what that needs.
+        descriptors: descriptors to pass; they stay open in this process.
+        timeout_s: maximum seconds to wait for a new server.
 
     Returns:
-        The child; None if the server was not ready in time. It is used by the next call.
+        The child; None if the server was not ready in time. The next call uses that server.
 
     Raises:
-        ServerUnavailableError: if none can be used in this system, or in this process's state.
+        ServerUnavailableError: if this system does not support it, or servers keep dying.
         OSError: if the system has no processes or descriptors left.
     """
     deadline_s = time.monotonic() + timeout_s
@@ -272,25 +272,25 @@ def fork_process(
         try:
             return server.fork(descriptors)
         except (ConnectionError, TimeoutError):
-            server.kill()  # It has died, or hangs: another one is started.
+            server.kill()  # It is dead or hangs: start another one.
             if is_last:
                 raise
     raise AssertionError
 
 
 def start_server(module: str) -> None:
-    """Start the server for a module, if it can be used here, before the first request."""
+    """Start the server of a module before the first request, if this system supports it."""
     with contextlib.suppress(ServerUnavailableError, OSError), _lock:
         _server_for(module)
 
 
 def servers() -> list[ForkServer]:
-    """Return the servers of this process that run."""
+    """Return the running servers of this process."""
     return [server for server in list(_servers) if server.is_alive]
 
 
 def end_servers() -> None:
-    """End the servers of this process, and their children: their use of resources counts then."""
+    """Kill the servers of this process and their children, so that their usage is counted."""
     for server in servers():
         server.kill()
 
@@ -301,7 +301,7 @@ def is_supported() -> bool:
 
 
 def _server_for(module: str) -> ForkServer:
-    """Return the server for this process as it is now."""
+    """Return the server for the current state of this process; start it if necessary."""
     if not is_supported():
         raise ServerUnavailableError(module)
     state = _caller_state()
@@ -311,13 +311,13 @@ def _server_for(module: str) -> ForkServer:
     if _failures[module, state] >= _MAX_FAILURES:
         raise ServerUnavailableError(module)
     if server is not None and not server.is_alive:
-        server.kill()  # Collects its status.
+        server.kill()  # Collects its exit status.
     _current[module] = server = ForkServer(module)
     return server
 
 
 def _caller_state() -> object:
-    """Return what a child takes over from this process through its server."""
+    """Return the properties of this process that a child inherits through its server."""
     names = sorted(name for name in dir(resource) if name.startswith("RLIMIT_"))
     return (
         (sys.executable, *module_path()),
@@ -354,17 +354,17 @@ def main(descriptor: int) -> None:
     control = socket.socket(fileno=descriptor)
     module = importlib.import_module(control.recv(_MAX_NAME_BYTES).decode("ascii"))
     module.preload()
-    os.chdir("/")  # So that no folder of the caller is kept busy.
-    if _threads() == 1:  # A thread would hold its locks for ever in a child.
+    os.chdir("/")  # Do not keep a folder of the caller busy.
+    if _threads() == 1:  # Locks of a thread would stay locked in children.
         _Server(control, module).serve()
 
 
 class _Server:
-    """Forks children, and reports how they end.
+    """Loop of the server: fork children, and report their exits.
 
     Args:
-        control: to the caller.
-        module: whose ``main`` children run.
+        control: socket that is connected to the caller.
+        module: module whose ``main`` the children run.
     """
 
     def __init__(self, control: socket.socket, module: Any) -> None:
@@ -383,20 +383,20 @@ class _Server:
         signal.signal(signal.SIGCHLD, lambda *_: None)  # Also if the caller ignored it.
 
     def serve(self) -> None:
-        """Serve until the caller closes its end."""
+        """Handle requests until the caller closes its end."""
         gc.collect()
-        gc.freeze()  # A collection in a child would copy every page.
+        gc.freeze()  # A garbage collection in a child would copy every page.
         self._control.send(_READY)
         while True:
-            # In the order of registration: no child is forked between the end of another, whose
-            # descriptor it could get, and the events of the latter.
+            # In the order of registration, so that no fork happens between the exit of a child and
+            # the events of its descriptor, whose number the new child could get.
             for descriptor, _ in self._poll.poll():
                 if descriptor == self._woken:
                     with contextlib.suppress(BlockingIOError):
                         os.read(self._woken, 512)
                     self._reap()
                 elif descriptor in self._pids:
-                    # The caller has closed it. Its child is reaped when it has ended.
+                    # The caller closed the lifeline. The child is reaped when it has exited.
                     os.kill(self._pids.pop(descriptor), signal.SIGKILL)
                     self._poll.unregister(descriptor)
                 elif descriptor == self._control.fileno() and not self._take_request():
@@ -405,7 +405,7 @@ class _Server:
                     return
 
     def _take_request(self) -> bool:
-        """Fork one child; return False once the caller is gone."""
+        """Fork one child; return False once the caller has closed its end."""
         ancillary_bytes = socket.CMSG_SPACE(_MAX_DESCRIPTORS * array.array("i").itemsize)
         data, ancillary, flags, _ = self._control.recvmsg(
             16, ancillary_bytes, socket.MSG_CMSG_CLOEXEC
@@ -414,7 +414,7 @@ class _Server:
         if not data:
             return False
         if not descriptors:
-            return True  # No descriptor is left for the lifeline: the caller sees it closed.
+            return True  # The server has no free descriptor: the caller sees a closed lifeline.
         lifeline, *passed = descriptors
         try:
             if flags & socket.MSG_CTRUNC:
@@ -451,7 +451,7 @@ class _Server:
             os._exit(status)
 
     def _reap(self) -> None:
-        """Collect the children that have ended, and report to the caller how."""
+        """Collect the exited children, and report their exit statuses to the caller."""
         while self._lifelines:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
@@ -472,12 +472,12 @@ def _threads() -> int:
 
 
 def _close_all_but(descriptors: Sequence[int]) -> None:
-    """Close every descriptor but these and the standard ones."""
+    """Close all descriptors except these and the standard ones."""
     try:
         held = [int(name) for name in os.listdir("/proc/self/fd")]
     except OSError:
         held = list(range(min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], _MAX_NUMBER)))
     for descriptor in held:
         if descriptor > 2 and descriptor not in descriptors:
-            with contextlib.suppress(OSError):  # That of the folder, or one that is not held.
+            with contextlib.suppress(OSError):  # The listing's own, or one that is not open.
                 os.close(descriptor)

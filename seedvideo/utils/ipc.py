@@ -1,11 +1,11 @@
-"""Child processes and the messages between them, for decoding and for batch jobs alike.
+"""Child processes and the messages between them, for decoding and for batch jobs.
 
-A child is a fresh interpreter, never a fork of the caller with its locks, database and threads. It
+A child is a fresh interpreter, not a fork of the caller with its locks, database and threads. It
 gets this interpreter's module path, and does not import the caller's main module.
 
-A message is header length (4 bytes, big-endian), body length (8 bytes), a JSON header, a body; a
+A message is header length (4 bytes, big-endian), body length (8 bytes), JSON header and body; a
 socket passes open files too. Nothing is pickled: a process taken over by a hostile file can send
-only data. The reader bounds both lengths before it allocates, and never waits for a rest.
+only data. The reader checks both lengths before it allocates memory, and handles partial messages.
 """
 
 import array
@@ -32,20 +32,20 @@ from seedvideo.errors import SeedVideoError
 
 PREFIX: Final = struct.Struct(">IQ")
 MAX_HEADER_BYTES: Final = 1 << 16
-"""Longest header that is accepted where no other bound is given."""
+"""Default maximum size of a header."""
 
 MAX_RECORD_HEADER_BYTES: Final = 1 << 26
-"""Longest header of a message that carries a record: one of many shots is far below."""
+"""Maximum size of a header with a record; a record of many shots is far smaller."""
 SEND_TIMEOUT_S: Final = 10.0
-"""A child has a thread that only listens: one that takes nothing for so long is dead."""
+"""Seconds after which a child that reads nothing counts as dead: one of its threads only reads."""
 
 NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
 
 _MEMORY_PER_HEADER_BYTE: Final = 32
-"""Bytes of memory that a byte of a header may take once it is parsed."""
+"""Maximum bytes of memory per header byte after parsing."""
 _MAX_FILES: Final = 8
 _MAX_BYTES_PER_READ: Final = 1 << 20
-"""After so many bytes, `MessageSocket.read` returns even if there are more."""
+"""Bytes after which `MessageSocket.read` returns even if more have arrived."""
 _BOOT: Final = (
     "import importlib, json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "module, _, function = sys.argv[2].partition(':'); "
@@ -57,7 +57,7 @@ _STDERR_TAIL_BYTES: Final = 4096
 
 
 class ProtocolError(Exception):
-    """The other side sent something that is not a message."""
+    """The peer sent something that is not a message."""
 
 
 @dataclass(frozen=True)
@@ -77,19 +77,19 @@ class Message:
 
     @property
     def memory_bytes(self) -> int:
-        """Upper bound of the memory that it takes."""
+        """Upper bound of the memory that the message takes."""
         return len(self.body) + _MEMORY_PER_HEADER_BYTE * (self.header_bytes + PREFIX.size)
 
 
 def encode(header: dict[str, Any], body: bytes | memoryview = b"") -> list[bytes | memoryview]:
-    """Return one message as parts to write one after another."""
+    """Return one message as parts to be written in order."""
     text = json.dumps(header, ensure_ascii=True, allow_nan=False).encode("ascii")
     opening = PREFIX.pack(len(text), len(body)) + text
     return [opening, body] if len(body) else [opening]
 
 
 def send(descriptor: int, header: dict[str, Any], body: bytes | memoryview = b"") -> None:
-    """Write one message to a pipe; wait until the other side has taken it."""
+    """Write one message to a pipe; wait until the peer has read it."""
     for part in encode(header, body):
         view = memoryview(part)
         while view:
@@ -97,12 +97,12 @@ def send(descriptor: int, header: dict[str, Any], body: bytes | memoryview = b""
 
 
 class MessageReader:
-    """Incremental reader: takes as much of a message as has arrived.
+    """Incremental reader: reads as much of a message as has arrived.
 
     Args:
-        read: fills some of several buffers, as `os.readv` does: returns the number of bytes, 0 at
-            the end; raises `BlockingIOError`, or waits, if nothing has arrived.
-        max_header_bytes: longest header to accept.
+        read: fills buffers as `os.readv` does: returns the number of bytes, 0 at the end. If
+            nothing has arrived, it raises `BlockingIOError` or waits.
+        max_header_bytes: maximum size of a header.
     """
 
     def __init__(
@@ -119,14 +119,14 @@ class MessageReader:
 
     @classmethod
     def from_descriptor(cls, descriptor: int) -> "MessageReader":
-        """Read from a descriptor; one that blocks is waited for. The caller closes it."""
+        """Read from a descriptor, which may block. The caller closes it."""
         return cls(lambda views: os.readv(descriptor, views))
 
     def poll(self, *, max_body_bytes: int) -> Message | None:
-        """Return the next message if all of it has arrived.
+        """Return the next message if it has arrived completely.
 
         Raises:
-            EOFError: if the other side has closed.
+            EOFError: if the peer has closed its end.
             ProtocolError: if a length is out of bounds or the header is not a JSON object.
         """
         while True:
@@ -152,12 +152,12 @@ class MessageReader:
 
 
 class MessageSocket:
-    """One end of a connection whose messages may carry an open file.
+    """One end of a connection whose messages may pass an open file.
 
-    Files pass from one process to another without being copied through a third.
+    A file is passed as a descriptor, so its content is not copied.
 
     Args:
-        end: of a pair of stream sockets of the family ``AF_UNIX``.
+        end: one of a pair of stream sockets of the family ``AF_UNIX``.
     """
 
     def __init__(self, end: socket.socket) -> None:
@@ -172,7 +172,7 @@ class MessageSocket:
         """Send a message.
 
         Raises:
-            OSError: if the other side has closed, or takes nothing for as long as the socket waits.
+            OSError: if the peer has closed its end, or reads nothing until the timeout.
         """
         data = b"".join(encode({"type": type, "has_file": file is not None, **values}))
         view = memoryview(data)
@@ -181,10 +181,10 @@ class MessageSocket:
         self.end.sendall(view)
 
     def read(self) -> list[Message]:
-        """Return the messages that have arrived; wait for some bytes, not for a whole message.
+        """Return the messages that have arrived; wait for some bytes, not for a complete message.
 
         Raises:
-            EOFError: if the other side has closed.
+            EOFError: if the peer has closed its end.
             ProtocolError: if it sent something that is not a message.
         """
         self._poll.poll()
@@ -196,10 +196,10 @@ class MessageSocket:
         except EOFError:
             if not messages:
                 raise
-        return messages  # The next call meets the end again.
+        return messages  # The next call raises EOFError.
 
     def close(self) -> None:
-        """Close it, with the files that were not taken."""
+        """Close the socket and the files that were not taken."""
         self.end.close()
         while self._files:
             os.close(self._files.popleft())
@@ -214,7 +214,7 @@ class MessageSocket:
     def _read_into(self, views: Sequence[memoryview]) -> int:
         if self._read_bytes >= _MAX_BYTES_PER_READ or not self._poll.poll(0):
             raise BlockingIOError
-        # Not `socket.recv_fds`: it leaves descriptors open where a process starts another.
+        # Not `socket.recv_fds`: its descriptors would be inherited by started processes.
         ancillary_bytes = socket.CMSG_SPACE(_MAX_FILES * array.array("i").itemsize)
         flags = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
         try:
@@ -229,7 +229,7 @@ class MessageSocket:
 
 
 def descriptors_of(ancillary: Sequence[tuple[int, int, bytes]]) -> list[int]:
-    """Return the open files in the ancillary data of a socket; closed when a program is started."""
+    """Return the descriptors in the ancillary data of a socket, not inheritable."""
     found = array.array("i")
     for level, kind, content in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
@@ -240,7 +240,7 @@ def descriptors_of(ancillary: Sequence[tuple[int, int, bytes]]) -> list[int]:
 
 
 def pack_integers(values: list[int]) -> bytes:
-    """Return whole numbers as signed 64-bit words of this machine."""
+    """Encode integers as signed 64-bit words of this machine."""
     return array.array("q", values).tobytes()
 
 
@@ -251,7 +251,7 @@ def unpack_integers(body: bytes | bytearray | memoryview) -> list[int]:
         ProtocolError: if the length is not a multiple of eight.
     """
     if len(body) % 8:
-        raise ProtocolError("integers of a broken length")
+        raise ProtocolError("length of integers is not a multiple of 8")
     values = array.array("q")
     values.frombytes(body)
     return values.tolist()
@@ -260,10 +260,10 @@ def unpack_integers(body: bytes | bytearray | memoryview) -> list[int]:
 def _allocate(
     prefix: bytearray, max_header_bytes: int, max_body_bytes: int
 ) -> tuple[bytearray, bytearray]:
-    """Allocate a header and a body of the lengths that were sent."""
+    """Allocate a header and a body of the stated lengths."""
     header_bytes, body_bytes = PREFIX.unpack(prefix)
     if header_bytes > max_header_bytes or body_bytes > max_body_bytes:
-        raise ProtocolError(f"message of {header_bytes} + {body_bytes} bytes is over the bound")
+        raise ProtocolError(f"message of {header_bytes} + {body_bytes} bytes exceeds the limit")
     return bytearray(header_bytes), bytearray(body_bytes)
 
 
@@ -281,7 +281,7 @@ def _parse_header(text: bytearray) -> dict[str, Any]:
 
 
 def error_to_dict(error: Exception) -> dict[str, Any]:
-    """Return an error as JSON values; one that was not raised on purpose is an internal error."""
+    """Convert an error to JSON values; any but a `SeedVideoError` becomes an internal error."""
     error = resolve_error(error)
     if isinstance(error, SeedVideoError):
         return {
@@ -306,8 +306,8 @@ def error_from_dict(
     """Rebuild the error that another process has sent, by the stage of its code.
 
     Args:
-        values: as `error_to_dict` returns them.
-        allowed: classes that the process may send; any if empty.
+        values: result of `error_to_dict`.
+        allowed: classes that the process may send; all if empty.
 
     Raises:
         ProtocolError: if the class is not allowed.
@@ -330,8 +330,8 @@ def process_death_error(code: str, cause: str, timeout_s: float) -> dict[str, An
 
     Args:
         code: ``*.timeout`` if it was killed, ``*.crashed`` if it died.
-        cause: how it ended, for people.
-        timeout_s: after which it was killed.
+        cause: description of how it ended.
+        timeout_s: seconds after which it was killed.
     """
     is_late = code.endswith(".timeout")
     return {
@@ -358,9 +358,9 @@ def start_interpreter(
 
     Args:
         entrypoint: ``package.module:function``, or ``package.module`` for its ``main``.
-        descriptors: passed under the same numbers; no other descriptor is.
-        environment: variables that it has in addition to this process's.
-        stderr: where its error output goes.
+        descriptors: descriptors to pass under the same numbers; no others are passed.
+        environment: variables in addition to those of this process.
+        stderr: destination of its error output.
 
     Raises:
         OSError: if the system cannot start another process.
@@ -368,7 +368,7 @@ def start_interpreter(
     return subprocess.Popen(
         [
             sys.executable,
-            "-I",  # No current folder, no user packages, no PYTHON* variables.
+            "-I",  # Ignore the current folder, user packages and PYTHON* variables.
             "-S",
             "-c",
             _BOOT,
@@ -381,33 +381,33 @@ def start_interpreter(
         stdout=subprocess.DEVNULL,
         stderr=stderr,
         pass_fds=descriptors,
-        # Ctrl-C is for the caller, which then ends this process in its own way.
+        # Ctrl-C reaches the caller only, which then stops this process.
         start_new_session=True,
     )
 
 
 def module_path() -> list[str]:
-    """Return where this interpreter finds modules, without the current folder."""
-    home = str(Path(__file__).resolve().parents[2])  # Of the package, even if it is not installed.
+    """Return the module search path of this interpreter, without the current folder."""
+    home = str(Path(__file__).resolve().parents[2])  # The package may not be installed.
     paths = [os.path.abspath(path) for path in sys.path if path]
     return paths if home in paths else [*paths, home]
 
 
 class ChildProcess:
-    """A child with a `MessageSocket`: start it, talk with it, kill it with all that it started.
+    """A child with a `MessageSocket`; killing it also kills the processes that it started.
 
     Args:
-        entrypoint: function that it calls with the descriptor of its end of the socket, as
-            `start_interpreter` takes it.
-        setup: values of the first message that it gets.
-        environment: variables that it has in addition to this process's.
+        entrypoint: function that it calls with the descriptor of its end of the socket, in the
+            form that `start_interpreter` accepts.
+        setup: values of the first message.
+        environment: variables in addition to those of this process.
 
     Raises:
         OSError: if the system cannot start another process.
     """
 
     stderr_tail: str = ""
-    """The last line that a killed one had written to stderr before it was ready."""
+    """Last line that a killed child wrote to stderr before it was ready."""
 
     def __init__(
         self,
@@ -417,7 +417,7 @@ class ChildProcess:
         environment: Mapping[str, str] = NO_VARIABLES,
     ) -> None:
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        # Until it is ready: from then on it sends its errors in messages.
+        # Used until the child is ready; from then on it sends its errors as messages.
         self._stderr = _stderr_buffer()
         with its:
             self._process = start_interpreter(
@@ -433,7 +433,7 @@ class ChildProcess:
         return self._process.pid
 
     def fileno(self) -> int:
-        """Descriptor that becomes readable when it has sent something, or has ended."""
+        """Return a descriptor that becomes readable when the child sends something or exits."""
         return self._socket.end.fileno()
 
     def send(self, type: str, *, file: int | None = None, **values: Any) -> None:  # noqa: A002
@@ -446,10 +446,10 @@ class ChildProcess:
         return self._socket.read()
 
     def kill(self, *, has_exited: bool = False) -> str:
-        """End it and everything that it started, at once; return how it ended.
+        """Kill the child and all processes that it started; describe how it ended.
 
         Args:
-            has_exited: it has ended by itself, or is about to.
+            has_exited: whether it has exited by itself, or is about to.
         """
         if has_exited:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -463,20 +463,20 @@ class ChildProcess:
         self.stderr_tail = _last_line(self._stderr)
         self._stderr.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            # One that sleeps in a dead disk cannot be ended; it is not waited for.
+            # A process that waits for a dead disk cannot be killed: give up after a while.
             self._process.wait(timeout=_KILL_TIMEOUT_S)
         return "was killed" if status is None else f"ended {describe_status(status)}"
 
 
 def describe_status(status: int) -> str:
-    """Return how a process ended, for people: negative numbers are signals."""
+    """Describe an exit status; negative numbers are signals."""
     if status < 0:
         return f"by signal {-status} ({signal.strsignal(-status)})"
     return f"with status {status}"
 
 
 def _stderr_buffer() -> IO[bytes]:
-    """Open a file without a name: in memory where the system can, as the disk may be full."""
+    """Open an unnamed file: in memory if the system supports it, as the disk may be full."""
     if sys.platform != "linux":
         return tempfile.TemporaryFile("a+b", buffering=0)
     buffer = os.fdopen(os.memfd_create("stderr"), "w+b", buffering=0)
@@ -491,7 +491,7 @@ def _last_line(buffer: IO[bytes]) -> str:
 
 
 def _descendants(pid: int) -> list[int]:
-    """Return the processes that a process has started, theirs too; none without ``/proc``."""
+    """Return the ids of all descendants of a process; empty without ``/proc``."""
     found: list[int] = []
     for listed in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):

@@ -147,7 +147,7 @@ def test_doctor_of_a_sound_folder(run: Run, job: Path, monkeypatch: pytest.Monke
     result = run("batch", "doctor", job)
     assert result.code == 0, result.out
     assert {line.split()[0] for line in result.out.splitlines()} == {"ok"}
-    assert "every page, item and record is whole" in result.out
+    assert "every page, item and record is intact" in result.out
 
 
 def test_doctor_finds_what_is_wrong(run: Run, job: Path, monkeypatch: pytest.MonkeyPatch) -> None:

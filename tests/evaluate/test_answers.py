@@ -1,6 +1,6 @@
 """What benchmarks add to reading an option: its own text first, and options without letters.
 
-Answers as models write them are read in tests/tasks/test_choice.py.
+Answers as models write them are read in tests/tasks/test_parse_choice.py.
 """
 
 import pytest

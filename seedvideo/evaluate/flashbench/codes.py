@@ -17,7 +17,7 @@ Luma = npt.NDArray[np.uint8]
 """Brightness of a picture: ``(height_px, width_px)``, 16 is black and 235 is white."""
 
 ALPHABET: Final = "ACDEFHJKMNPRTUVWXY3479"
-"""Without 0/O, 1/I/L, 5/S, 2/Z, 8/B and 6/G (9 is kept), which OCR confuses in small print."""
+"""Characters of codes, without 0/O, 1/I/L, 5/S, 2/Z, 8/B and 6/G, which OCR confuses (9 stays)."""
 
 CODE_LENGTH: Final = 6
 REFERENCE_HEIGHT_PX: Final = 1080
@@ -28,7 +28,7 @@ CONTRASTS: Final = {"high": (40, 230), "low": (90, 150)}
 
 _OVERSAMPLING: Final = 8
 _MARGIN: Final = 0.7
-"""TextPlate around the print, in cap heights."""
+"""Margin of the plate around the print, in cap heights."""
 _TRACKING: Final = 0.12
 """Extra space between characters, in cap heights."""
 

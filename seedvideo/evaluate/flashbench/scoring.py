@@ -28,7 +28,7 @@ from seedvideo.evaluate.flashbench.spec import BenchmarkItem, Event, TaskId
 ALL_OF_GROUP: Final[frozenset[TaskId]] = frozenset({"T4"})
 """Tasks in which a group counts only if every event of it is seen."""
 COUNTED: Final[frozenset[TaskId]] = frozenset({"T5"})
-"""Tasks in which the events of a group must be count_blinks right."""
+"""Tasks in which the events of a group must be counted correctly."""
 
 
 @dataclass(frozen=True)
