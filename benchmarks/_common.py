@@ -1,7 +1,7 @@
-"""What the benchmarks share: clips to work on, tables, timing, and the line about the machine.
+"""Functions that the benchmarks share: clips, tables, timing, and a description of the machine.
 
-Run as a script it does nothing. Imports nothing heavy at the top, so that a benchmark that measures
-memory or start-up starts light.
+Does nothing as a script. Imports nothing heavy at the top, as some benchmarks measure memory or
+start-up time.
 """
 
 import json
@@ -19,7 +19,7 @@ from seedvideo import __version__
 
 
 def best_s(work: Callable[[], object], *, times: int = 3) -> float:
-    """Wall seconds of the quickest of several calls: the one that was disturbed least."""
+    """Return the wall seconds of the fastest of several calls, the one that was disturbed least."""
     spent = []
     for _ in range(times):
         started = perf_counter()
@@ -28,25 +28,25 @@ def best_s(work: Callable[[], object], *, times: int = 3) -> float:
     return min(spent)
 
 
-def wall_s(words: Sequence[str], *, times: int = 3) -> float:
-    """Wall seconds of the quickest of several runs of a command that must succeed."""
-    return best_s(lambda: subprocess.run(words, check=True, capture_output=True), times=times)
+def wall_s(arguments: Sequence[str], *, times: int = 3) -> float:
+    """Return the wall seconds of the fastest of several runs of a command; raise if it fails."""
+    return best_s(lambda: subprocess.run(arguments, check=True, capture_output=True), times=times)
 
 
-def in_child(script: str, *words: object) -> dict[str, float]:
+def in_child(script: str, *arguments: object) -> dict[str, float]:
     """Run a script again in a fresh process; the last line of its output is a JSON object.
 
-    A fresh process has its own peak of memory. Linux counts the memory of the process that starts
-    another as the other's, so the caller must be light itself.
+    A fresh process has a peak memory of its own. Linux counts the memory of the parent process as
+    part of it, so the caller must be light.
     """
-    command = [sys.executable, script, *map(str, words)]
+    command = [sys.executable, script, *map(str, arguments)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return result
 
 
 def peak_mib(*, of_children: bool = False) -> float:
-    """Largest resident memory so far of this process, or of any that it started and waited for."""
+    """Return the peak resident memory of this process, or the maximum of its finished children."""
     who = resource.RUSAGE_CHILDREN if of_children else resource.RUSAGE_SELF
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
     return resource.getrusage(who).ru_maxrss * unit / 2**20
@@ -61,12 +61,12 @@ def make_clip(
     fps: int = 30,
     keyframe_every: int = 60,
 ) -> Path:
-    """Write an H.264 clip in which everything moves, with B-frames."""
+    """Write an H.264 clip with B-frames in which everything moves."""
     import av
     import numpy as np
 
     y, x = np.mgrid[0:height_px, 0 : width_px + 256]
-    # One wide picture is made once; each frame is a window that moves over it.
+    # Each frame is a window that moves over one wide picture.
     wide = np.stack([x + y, 2 * x + 40 * np.sin(y / 23), 255 - x + 3 * y], axis=-1) % 256
     wide = wide.astype(np.uint8)
     with av.open(str(path), "w") as container:
@@ -83,7 +83,7 @@ def make_clip(
 
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a title and aligned columns, the first to the left, the others to the right."""
+    """Print a title and a table: the first column left-aligned, the others right-aligned."""
     lines = [list(header), *map(list, rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     lines.insert(1, ["-" * width for width in widths])
@@ -95,7 +95,7 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
 
 
 def print_machine(*packages: str) -> None:
-    """Print what was measured on what: versions of these packages and the machine."""
+    """Print the versions of these packages, and the machine."""
     found = [f"seedvideo {__version__}", f"Python {platform.python_version()}"]
     for package in packages:
         try:
@@ -109,7 +109,7 @@ def print_machine(*packages: str) -> None:
 
 
 def machine() -> str:
-    """The machine in a line: system, processor, cores that may be used."""
+    """Describe the machine in one line: system, processor, usable cores."""
     usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     return (
         f"{platform.system()} {platform.machine()}, {_processor()},"

@@ -1,6 +1,6 @@
-"""What `flashbench.py` runs: the cases, their order, and what made their videos.
+"""Cases of `flashbench.py`: their order, and the version of the generator of their videos.
 
-Run as a script it does nothing.
+Does nothing as a script.
 """
 
 import hashlib
@@ -20,9 +20,9 @@ _DECLARED_WITH: Final = ("18.1.0", "13.0.0")
 
 
 def generator_hash() -> str:
-    """Name what made the videos: the declared version, and the versions of PyAV and Pillow.
+    """Name the generator of the videos: its declared version, and the versions of PyAV and Pillow.
 
-    Other packages encode or draw other pixels, so they give another name.
+    Other versions may encode or draw other pixels, so they get another name.
     """
     versions = (av.__version__, PIL.__version__)
     if versions == _DECLARED_WITH:
@@ -30,11 +30,13 @@ def generator_hash() -> str:
     return hashlib.sha256(" ".join((GENERATOR_VERSION, *versions)).encode()).hexdigest()[:16]
 
 
-def in_order(chosen: Sequence[Case], first_seed: int, most: int | None) -> list[tuple[Case, int]]:
-    """Cases with their seeds, one seed after another: videos of one seed share backdrops."""
+def in_order(
+    chosen: Sequence[Case], first_seed: int, max_videos: int | None
+) -> list[tuple[Case, int]]:
+    """Return cases with seeds, sorted by seed, as videos of one seed share backdrops."""
     pairs = [
         (case, first_seed + number)
         for case in chosen
-        for number in range(case.seeds if most is None else min(most, case.seeds))
+        for number in range(case.seeds if max_videos is None else min(max_videos, case.seeds))
     ]
     return sorted(pairs, key=lambda pair: pair[1])

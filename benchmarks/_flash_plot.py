@@ -1,7 +1,7 @@
 """Line charts as SVG, for `flashbench.py`: panels side by side, logarithmic x, y from 0 to 1.
 
-Written by hand so that a chart in docs/ is a few kilobytes of text and needs no plotting package.
-Run as a script it does nothing.
+Without a plotting package, so that a chart in docs/ is a few kilobytes of text. Does nothing as a
+script.
 """
 
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ class Line:
     """One line of a panel.
 
     Args:
-        name: for the legend; lines of one name share colour and entry.
-        colour: as SVG knows it.
+        name: name in the legend; lines of one name share colour and entry.
+        colour: colour in SVG notation.
         points: x, y, and the ends of an interval around y.
-        dashed: for an upper bound.
+        dashed: whether the line is dashed, as for an upper bound.
         shaded: whether the interval is drawn.
     """
 
@@ -39,10 +39,10 @@ class Panel:
     """One chart.
 
     Args:
-        title: above it.
-        x_label: below it.
+        title: title above the chart.
+        x_label: label of the x axis.
         y_label: label of the y axis.
-        lines: what it shows.
+        lines: lines of the chart.
         ticks: values on the x axis with their texts.
     """
 
@@ -54,7 +54,7 @@ class Panel:
 
 
 def draw(panels: Sequence[Panel], *, title: str) -> str:
-    """The panels side by side with one legend, as the text of an SVG file."""
+    """Render the panels side by side with one legend, as the text of an SVG file."""
     wide, high = PANEL_PX
     width = _LEFT_PX + len(panels) * (wide + _BETWEEN_PX) - _BETWEEN_PX + 24 + _LEGEND_PX
     height = _TOP_PX + high + _BELOW_PX

@@ -1,11 +1,12 @@
-"""OcrStats pictures with an OCR program, in an environment of its own; a child of `flashbench.py`.
+"""Read codes in pictures with an OCR program, in a separate environment; used by `flashbench.py`.
 
     python3 -m venv OCRENV
     OCRENV/bin/pip install rapidocr-onnxruntime==1.4.4
     OCRENV/bin/python benchmarks/_flash_read.py < NAMES
 
-rapidocr brings an OpenCV build that conflicts with the package's own, hence another
-environment. One file name a line comes in, one JSON list of the texts on that picture goes out.
+rapidocr requires an OpenCV build that conflicts with seedvideo's, hence the separate environment.
+The input is one file name per line, the output one JSON list per line with the texts on that
+picture.
 """
 
 import json
@@ -13,11 +14,11 @@ import sys
 
 
 def main() -> None:
-    """Read pictures until there are no more names."""
+    """Read pictures until the input ends."""
     try:
         from rapidocr_onnxruntime import RapidOCR
     except ImportError:
-        return  # Run like the other scripts, in an environment without it: nothing to do.
+        return  # Run in an environment without it, as by `make bench`: nothing to do.
     read = RapidOCR(intra_op_num_threads=1)
     for name in sys.stdin:
         found, _ = read(name.strip())

@@ -2,7 +2,7 @@
 
 Selections are scored again each time, from the frame numbers and sizes in the results. The best
 uniform level of a case and budget is chosen on dev seeds from the ground truth alone, so it is not
-tuned on the videos of the comparison. Run as a script it does nothing.
+tuned on the videos of the comparison. Does nothing as a script.
 """
 
 import json
@@ -60,7 +60,7 @@ COLOURS: Final = {
 
 @dataclass(frozen=True)
 class Measured:
-    """The scores of one case: by policy and budget, one a video."""
+    """Scores of one case, by policy and budget, one per video."""
 
     case: Case
     scores: Mapping[tuple[str, int], tuple[Score, ...]]
@@ -68,27 +68,27 @@ class Measured:
     leaks: tuple[int, int]
 
     def outcomes(self, policy: str, budget: int, metric: str) -> list[list[bool]]:
-        """Whether each question of each video succeeded."""
+        """Return whether each question of each video succeeded."""
         if policy == BEST:
             policy = f"uniform {self.best_level(budget, metric)}"
         return [METRICS[metric](one) for one in self.scores[policy, budget]]
 
     def best_level(self, budget: int, metric: str) -> int:
-        """The level of the best uniform plan: in null tasks the one that reads most.
+        """Return the level of the best uniform plan: in null tasks the one that reads most.
 
-        No plan of one size is best at both there: small frames are in more moments, large ones
-        are read. What is asked for is reading.
+        In null tasks no size is best at both: small frames cover more moments, and large frames
+        can be read. These tasks ask for reading.
         """
         metric = "read" if is_null(self.case.task) else metric
         return best_level(self.case.task, self.case.difficulty, budget, metric)
 
     def has(self, policy: str) -> bool:
-        """Whether this policy was measured on every video of the case."""
+        """Return whether this policy was measured on every video of the case."""
         return policy == BEST or any(name == policy for name, _ in self.scores)
 
 
 def load(work: Path, case: Case, budgets: Sequence[int]) -> Measured | None:
-    """Score everything that was measured of a case with the present generator."""
+    """Score all measurements of a case that have the current version of the generator."""
     scores: dict[tuple[str, int], list[Score]] = {}
     needs_by, leaks, count = set(), [0, 0], 0
     for name in sorted((work / case.name.replace(" ", "-")).glob("*.json")):
@@ -115,27 +115,27 @@ def load(work: Path, case: Case, budgets: Sequence[int]) -> Measured | None:
 
 @cache
 def best_level(task: TaskId, difficulty: DifficultyConfig, budget: int, metric: str) -> int:
-    """The level at which uniform sampling does best on dev seeds; the lower of two equals."""
+    """Return the best level of uniform sampling on dev seeds; the lower of two equal ones."""
     tokens = {}
     for level in SEED.levels_tokens:
         size = SEED.size(
             width_px=difficulty.width_px, height_px=difficulty.height_px, level_tokens=level
         )
         tokens[level] = SEED.tokens(width_px=size[0], height_px=size[1])
-    kept = dict.fromkeys(sorted(SEED.levels_tokens), 0)
+    counts = dict.fromkeys(sorted(SEED.levels_tokens), 0)
     for seed in seeds("dev", DEV_SEEDS_FOR_LEVEL):
         item, script = make_script(task, seed, difficulty)
         needs = tokens_needed(item, tokens_of_level=tokens)
         times = script.times[:-1]
         clip = Clip(times, script.times[-1], difficulty.width_px, difficulty.height_px, None, seed)
-        for level in kept:
+        for level in counts:
             selected = uniform_at(level)(clip, budget)
-            kept[level] += sum(METRICS[metric](score(item, selected, needs))) if selected else 0
-    return max(kept, key=lambda level: kept[level])
+            counts[level] += sum(METRICS[metric](score(item, selected, needs))) if selected else 0
+    return max(counts, key=lambda level: counts[level])
 
 
 def policies_of(found: Measured) -> list[str]:
-    """Policies in the order of the tables: ours, the best uniform, the others, the oracle."""
+    """Return policies in the order of the tables: ours, best uniform, others, oracle."""
     names = list(dict.fromkeys(policy for policy, _ in found.scores))
     ends = [OURS, BEST, "oracle"]
     return [
@@ -146,7 +146,7 @@ def policies_of(found: Measured) -> list[str]:
 
 
 def print_report(work: Path, cases: Sequence[Case], budgets: Sequence[int]) -> None:
-    """Print a table a case: what each policy kept at each budget."""
+    """Print one table per case: the evidence that each policy kept at each budget."""
     for case in cases:
         found = load(work, case, budgets)
         if found is not None:
@@ -155,7 +155,7 @@ def print_report(work: Path, cases: Sequence[Case], budgets: Sequence[int]) -> N
 
 
 def write_docs(work: Path, cases: Sequence[Case], budgets: Sequence[int], docs: Path) -> None:
-    """Write tables and goals into the page between its markers, and the charts next to it."""
+    """Write tables and goals between the markers of the page, and the charts."""
     measured = {
         case.name: found for case in cases if (found := load(work, case, budgets)) is not None
     }
@@ -211,16 +211,16 @@ def _estimate_cell(estimate: Estimate) -> str:
 def _goals(measured: Mapping[str, Measured], budgets: Sequence[int]) -> list[str]:
     top = budgets[-1]
     rows = []
-    for name, metric, wanted in (("T1", "seen", 3), ("T1 busy", "seen", 2), ("T3", "read", 5)):
+    for name, metric, minimum in (("T1", "seen", 3), ("T1 busy", "seen", 2), ("T3", "read", 5)):
         if name not in measured or not measured[name].has(OURS):
             continue
         ours = cluster_bootstrap_mean(measured[name].outcomes(OURS, top, metric))
         base = cluster_bootstrap_mean(measured[name].outcomes(BEST, top, metric))
         ratio = ours.value / base.value if base.value else float("inf")
-        verdict = "met" if ratio >= wanted else "missed"
+        verdict = "met" if ratio >= minimum else "missed"
         rows.append(
             f"| {name}, {metric} | {_estimate_cell(ours)} | {_estimate_cell(base)} | {ratio:.1f}x |"
-            f" ≥ {wanted}x | {verdict} |"
+            f" ≥ {minimum}x | {verdict} |"
         )
     head = "| goal | adaptive | best uniform | ratio | wanted | |\n" + "| --- " * 6 + "|"
     parts = ["\n".join([head, *rows])] if rows else []
@@ -333,7 +333,7 @@ def _budget_chart(measured: Mapping[str, Measured], budgets: Sequence[int]) -> s
         what = "0.4-s events seen" if name == "T1" else "0.4-s fine print read"
         ticks = tuple((float(budget), f"{budget // 1024}k") for budget in budgets)
         panels.append(
-            Panel(f"{name}: {what}", "budget, tokens", "share", _lines(found, points), ticks)
+            Panel(f"{name}: {what}", "budget, tokens", "fraction", _lines(found, points), ticks)
         )
     return draw(panels, title="Evidence kept over the budget, 20-minute videos")
 
@@ -364,7 +364,7 @@ def _length_chart(found: Measured, budget: int) -> str:
         Panel(
             f"T1: events {metric}, {budget:,} tokens",
             "length of the event, s",
-            "share",
+            "fraction",
             _lines(found, lambda policy, metric=metric: points(policy, metric)),
             ticks,
         )

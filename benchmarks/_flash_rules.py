@@ -1,7 +1,7 @@
 """Sampling rules of other packages and papers, for comparison: part of `flashbench.py`.
 
 Each rule spends a budget on one video, counted in measured tokens, text included. Thumbnails are
-small frames, five per second, decoded once per video for all rules. As a script it does nothing.
+small frames, five per second, decoded once per video for all rules. Does nothing as a script.
 """
 
 from bisect import bisect_left
@@ -27,9 +27,9 @@ PROPORTIONAL_LEVEL: Final = 256
 """Level of the frames of the proportional rule."""
 
 SIMILAR: Final = 0.95
-"""A frame of which more than this fraction of patches is as before is a fast one (Keye-VL-1.5)."""
+"""Fraction of unchanged patches above which a frame is a fast one (Keye-VL-1.5)."""
 SAME_PATCH: Final = 12.0
-"""Mean difference of brightness up to which a patch is as before; the report gives no number."""
+"""Mean difference of brightness up to which a patch is unchanged; not stated in the report."""
 FAST_FRACTION: Final = 0.3
 """Tokens of a fast frame, as a fraction of a slow one's."""
 KEYE_EVERY: Final = Fraction(1, 2)
@@ -38,7 +38,7 @@ KEYE_EVERY: Final = Fraction(1, 2)
 
 @dataclass(frozen=True)
 class ThumbnailStats:
-    """What the rules know of a video besides its times.
+    """Measurements of a video that the rules use besides its times.
 
     Args:
         times: times of the thumbnails, in seconds.
@@ -59,15 +59,15 @@ class ThumbnailStats:
 
 @dataclass(frozen=True)
 class Clip:
-    """What a rule may use.
+    """Input of a rule.
 
     Args:
-        times: of all frames.
-        duration: of the video.
-        width_px: of the video.
-        height_px: of the video.
+        times: times of all frames.
+        duration: duration of the video.
+        width_px: width of the video.
+        height_px: height of the video.
         stats: thumbnail statistics; None for rules without analysis.
-        seed: for rules with chance.
+        seed: seed of random rules.
     """
 
     times: tuple[Fraction, ...]
@@ -84,20 +84,20 @@ class Clip:
         return self.stats
 
     def tokens(self, level: int) -> int:
-        """Visual tokens of a frame under a cap."""
+        """Return the visual tokens of a frame under a cap."""
         width, height = SEED.size(
             width_px=self.width_px, height_px=self.height_px, level_tokens=level
         )
         return SEED.tokens(width_px=width, height_px=height)
 
     def fitting(self, level: int, budget: int) -> int:
-        """Frames of a level that fit a budget."""
+        """Return the number of frames of a level that fit a budget."""
         return min(len(self.times), budget // (self.tokens(level) + FRAME_TEXT_TOKENS))
 
     def select_frames(
         self, moments: Sequence[Fraction], tokens: Sequence[int]
     ) -> list[SelectedFrame]:
-        """The frames at these moments; the first of several moments in one frame counts."""
+        """Return the frames at these times; of several times in one frame the first counts."""
         chosen: dict[Fraction, int] = {}
         for moment, cost in zip(moments, tokens, strict=True):
             i = max(0, bisect_left(self.times, moment + Fraction(1, 10**9)) - 1)
@@ -109,7 +109,7 @@ Rule = Callable[[Clip, int], list[SelectedFrame]]
 
 
 def uniform_at(level: int) -> Rule:
-    """As many frames of a level as fit, in the middles of equal stretches."""
+    """Make a rule that takes as many frames of a level as fit, in the middles of equal spans."""
 
     def rule(clip: Clip, budget: int) -> list[SelectedFrame]:
         return _even(clip, level, budget, Fraction(1, 2))
@@ -118,13 +118,13 @@ def uniform_at(level: int) -> Rule:
 
 
 def random_phase(clip: Clip, budget: int) -> list[SelectedFrame]:
-    """Evenly spaced frames of the lowest level that begin anywhere in the first stretch."""
+    """Take evenly spaced frames of the lowest level, with a random start in the first span."""
     phase = Fraction(int(np.random.default_rng([clip.seed, budget]).integers(0, 10**6)), 10**6)
     return _even(clip, SEED.levels_tokens[-1], budget, phase)
 
 
 def scene_cuts(clip: Clip, budget: int) -> list[SelectedFrame]:
-    """Of every shot the first, the middle and the last frame, at the best level that fits."""
+    """Take the first, middle and last frame of every shot, at the best level that fits."""
     bounds = [Fraction(0), *clip.required_stats().cuts, clip.duration]
     moments = []
     for start, end in pairwise(bounds):
@@ -133,33 +133,33 @@ def scene_cuts(clip: Clip, budget: int) -> list[SelectedFrame]:
         if len(moments) <= clip.fitting(level, budget):
             break
     count = clip.fitting(level, budget)
-    kept = (
+    chosen = (
         moments
         if len(moments) <= count
         else [moments[i * len(moments) // count] for i in range(count)]
     )
-    return clip.select_frames(kept, [clip.tokens(level)] * len(kept))
+    return clip.select_frames(chosen, [clip.tokens(level)] * len(chosen))
 
 
 def proportional(clip: Clip, budget: int) -> list[SelectedFrame]:
-    """Frames in proportion to SI times TI over 10 s, whatever is common in the video."""
+    """Take frames in proportion to SI times TI over 10 s, without regard to the usual state."""
     weight = clip.required_stats().spatial * clip.required_stats().temporal
     at = np.array([float(time) for time in clip.required_stats().times])
     window = (at // 10).astype(int)
     smooth = np.bincount(window, weight) / np.bincount(window)
     mass = np.concatenate([[0], np.cumsum(smooth[window] + 1e-9)])
     count = clip.fitting(PROPORTIONAL_LEVEL, budget)
-    wanted = (np.arange(count) + 0.5) / count * mass[-1]
-    moments = np.interp(wanted, mass, np.append(at, float(clip.duration)))
+    targets = (np.arange(count) + 0.5) / count * mass[-1]
+    moments = np.interp(targets, mass, np.append(at, float(clip.duration)))
     exact = [Fraction(round(float(moment) * 10**6), 10**6) for moment in moments]
     return clip.select_frames(exact, [clip.tokens(PROPORTIONAL_LEVEL)] * count)
 
 
 def keye(clip: Clip, budget: int) -> list[SelectedFrame]:
-    """The rule of Keye-VL-1.5: frames unlike the last slow one are slow, the others get 30 %.
+    """Apply the rule of Keye-VL-1.5: frames unlike the last slow one are slow, others get 30%.
 
-    Tokens of a slow frame are found by bisection, from the best level down to the lowest; where
-    even that is too much, fewer frames are inspected.
+    Bisection finds the tokens of a slow frame between the lowest and the best level. If even the
+    lowest exceeds the budget, fewer frames are inspected.
     """
     frames = list(zip(clip.required_stats().candidates, clip.required_stats().slow, strict=True))
 
@@ -192,14 +192,14 @@ RULES: Final[Mapping[str, Rule]] = {
     **{f"uniform {level}": uniform_at(level) for level in SEED.levels_tokens},
     "random phase": random_phase,
 }
-"""Rules without analysis of the video, by their names in the tables."""
+"""Rules that need no analysis of the video, by their names in the tables."""
 
 ANALYSIS_RULES: Final[Mapping[str, Rule]] = {
     "scene cuts": scene_cuts,
     "SI x TI": proportional,
     "Keye 95 %": keye,
 }
-"""Rules that need one."""
+"""Rules that need an analysis."""
 
 
 def analyse(path: Path, duration: Fraction) -> ThumbnailStats:
@@ -208,7 +208,7 @@ def analyse(path: Path, duration: Fraction) -> ThumbnailStats:
     last: npt.NDArray[np.float32] | None = None
     anchor: npt.NDArray[np.float32] | None = None
 
-    # PySceneDetect's usual detector; a float is a number of seconds.
+    # PySceneDetect's default detector; a float is a number of seconds.
     detector = ContentDetector(min_scene_len=0.4)
     cuts = []
     for pts, pixels in _small_frames(path):
@@ -237,7 +237,7 @@ def analyse(path: Path, duration: Fraction) -> ThumbnailStats:
 
 
 def _small_frames(path: Path) -> Iterator[tuple[Fraction, npt.NDArray[np.uint8]]]:
-    """Small frames, so often, each with its time from the start."""
+    """Yield small frames at `THUMBNAIL_INTERVAL_S`, each with its time from the start."""
     due = Fraction(0)
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -263,7 +263,7 @@ def _sobel(luma: npt.NDArray[np.float32]) -> float:
 
 
 def _similarity(luma: npt.NDArray[np.float32], anchor: npt.NDArray[np.float32]) -> float:
-    """Return the fraction of 10x10-px patches that are as before."""
+    """Return the fraction of unchanged patches of 10x10 px."""
     height, width = luma.shape
     patches = np.abs(luma - anchor).reshape(height // 10, 10, width // 10, 10).mean(axis=(1, 3))
     return float((patches <= SAME_PATCH).mean())

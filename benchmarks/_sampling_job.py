@@ -1,4 +1,4 @@
-"""What the sampling benchmark asks of a loader, and what a loader gives. Imports nothing heavy."""
+"""Requests of the sampling benchmark to a loader, and results. Imports nothing heavy."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,17 +10,17 @@ TOKEN_AREA_PX: Final = 28 * 28
 
 @dataclass(frozen=True)
 class Job:
-    """What is asked of a loader.
+    """Request to a loader.
 
     Args:
-        way: which of `LOADERS`.
+        way: name of the loader in `LOADERS`.
         path: the file.
-        fps: the file's own frame rate.
-        frames: how many frames the file has.
-        numbers: of the frames that are asked for; empty where the loader chooses.
-        width_px: of each frame that is asked for.
-        height_px: of each frame that is asked for.
-        budget_tokens: for the frames that a loader chooses.
+        fps: frame rate of the file.
+        frames: number of frames of the file.
+        numbers: indices of the requested frames; empty if the loader selects them.
+        width_px: width of each requested frame.
+        height_px: height of each requested frame.
+        budget_tokens: budget of the frames that a loader selects.
         cuts: numbers of the first frames after a cut, if a loader searches for cuts.
     """
 
@@ -36,15 +36,15 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Got:
-    """What a loader gave.
+class LoaderResult:
+    """Result of a loader.
 
     Args:
-        pictures: the frames as ``(H, W, 3)`` RGB; empty where it gives patches only.
-        times_s: the time that it reports for each frame.
-        size_bytes: of the result as it goes to a model.
-        pixels: of all frames together.
-        facts: further facts that it reports.
+        pictures: frames as ``(H, W, 3)`` RGB; empty if the loader returns only patches.
+        times_s: reported time of each frame.
+        size_bytes: size of the result in the form that a model takes.
+        pixels: pixels of all frames together.
+        facts: further reported values.
     """
 
     pictures: Sequence[Any] = ()
@@ -54,10 +54,10 @@ class Got:
     facts: dict[str, float] = field(default_factory=dict)
 
 
-Work: TypeAlias = Callable[[], Got]
+Work: TypeAlias = Callable[[], LoaderResult]
 
 
-def got_pictures(pictures: Sequence[Any], times_s: Sequence[float]) -> Got:
-    """The result of a loader that gives pictures of bytes."""
+def pictures_result(pictures: Sequence[Any], times_s: Sequence[float]) -> LoaderResult:
+    """Make the result of a loader that returns pictures of bytes."""
     size_bytes = sum(picture.nbytes for picture in pictures)
-    return Got(pictures, times_s, size_bytes, size_bytes // 3)
+    return LoaderResult(pictures, times_s, size_bytes, size_bytes // 3)

@@ -1,8 +1,8 @@
-"""The loaders that the sampling benchmark compares, each as it is used by those who use it well.
+"""The loaders that the sampling benchmark compares, each in its recommended use.
 
-A loader is given a `Job`, imports what it needs, and returns the work to be timed. Runs in any
-environment: only a loader's own function imports its package. Threads are left to each loader's own
-choice where it makes one; the others get the number of cores.
+A loader gets a `Job`, imports what it needs, and returns the work to be timed. The module runs in
+any environment: only a loader's function imports its package. Loaders that choose a number of
+threads keep their choice; the others get the number of cores.
 """
 
 import os
@@ -12,14 +12,14 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Final, NamedTuple
 
-from _sampling_job import TOKEN_AREA_PX, Got, Job, Work, got_pictures
+from _sampling_job import TOKEN_AREA_PX, Job, LoaderResult, Work, pictures_result
 from _sampling_ours import (
     seedvideo_adaptive,
     seedvideo_even,
     seedvideo_exact,
     seedvideo_packets,
     seedvideo_plan,
-    seedvideo_plan_looks,
+    seedvideo_plan_analysis,
     seedvideo_shots_fast,
     seedvideo_shots_full,
 )
@@ -29,10 +29,12 @@ def decord_exact(job: Job) -> Work:
     """Decord, scaling in the decoder."""
     import decord
 
-    def work() -> Got:
+    def work() -> LoaderResult:
         reader = decord.VideoReader(job.path, width=job.width_px, height=job.height_px)
         pictures = reader.get_batch(list(job.numbers)).asnumpy()
-        return got_pictures(pictures, reader.get_frame_timestamp(list(job.numbers))[:, 0].tolist())
+        return pictures_result(
+            pictures, reader.get_frame_timestamp(list(job.numbers))[:, 0].tolist()
+        )
 
     return work
 
@@ -43,18 +45,18 @@ def torchcodec_exact(job: Job) -> Work:
 
 
 def torchcodec_approximate(job: Job) -> Work:
-    """TorchCodec, trusting the header's frame rate, which spares it a scan of the file."""
+    """TorchCodec, relying on the header's frame rate, which avoids a scan of the file."""
     return _torchcodec(job, "approximate")
 
 
 def _torchcodec(job: Job, seek_mode: str) -> Work:
-    _mend_torchvision()
+    _patch_torchvision()
     from torchcodec.decoders import VideoDecoder
     from torchcodec.transforms import Resize
 
     import_module("torchvision.transforms.v2")
 
-    def work() -> Got:
+    def work() -> LoaderResult:
         decoder = VideoDecoder(
             job.path,
             dimension_order="NHWC",
@@ -63,32 +65,32 @@ def _torchcodec(job: Job, seek_mode: str) -> Work:
             transforms=[Resize((job.height_px, job.width_px))],
         )
         batch = decoder.get_frames_at(list(job.numbers))
-        return got_pictures(batch.data.numpy(), batch.pts_seconds.tolist())
+        return pictures_result(batch.data.numpy(), batch.pts_seconds.tolist())
 
     return work
 
 
 def opencv_exact(job: Job) -> Work:
-    """OpenCV: every frame is grabbed, and the wanted ones converted, as model servers do."""
+    """OpenCV: grab every frame and convert the requested ones, as model servers do."""
     import cv2
     import numpy as np
 
-    def work() -> Got:
+    def work() -> LoaderResult:
         capture = cv2.VideoCapture(job.path)
         shape = (len(job.numbers), job.height_px, job.width_px, 3)
         pictures, times_s = np.empty(shape, np.uint8), []
-        wanted = {number: place for place, number in enumerate(job.numbers)}
+        positions = {number: i for i, number in enumerate(job.numbers)}
         for number in range(job.numbers[-1] + 1):
             if not capture.grab():
-                raise RuntimeError(f"OpenCV gave {number} frames only")
-            if number in wanted:
+                raise RuntimeError(f"OpenCV returned only {number} frames")
+            if number in positions:
                 _, picture = capture.retrieve()
                 size = (job.width_px, job.height_px)
                 small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-                cv2.cvtColor(small, cv2.COLOR_BGR2RGB, dst=pictures[wanted[number]])
+                cv2.cvtColor(small, cv2.COLOR_BGR2RGB, dst=pictures[positions[number]])
                 times_s.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
         capture.release()
-        return got_pictures(pictures, times_s)
+        return pictures_result(pictures, times_s)
 
     return work
 
@@ -105,32 +107,32 @@ def qwen_decord(job: Job) -> Work:
 
 def _qwen(job: Job, backend: str) -> Work:
     os.environ["FORCE_QWENVL_VIDEO_READER"] = backend
-    # Its default of eight threads takes longer where there are fewer cores.
+    # Its default of eight threads is slower on fewer cores.
     os.environ["TORCHCODEC_NUM_THREADS"] = str(len(os.sched_getaffinity(0)))
-    _mend_torchvision()
+    _patch_torchvision()
     import_module({"torchcodec": "torchcodec.decoders"}.get(backend, backend))
     from qwen_vl_utils import vision_process
 
-    # Without this a failure is hidden by that of the reader it falls back to, which is gone from
-    # torchvision.
+    # On a failure it falls back to a reader that torchvision no longer has, whose error would hide
+    # the cause.
     vision_process.VIDEO_READER_BACKENDS["torchvision"] = vision_process.VIDEO_READER_BACKENDS[
         backend
     ]
-    asked = {
+    request = {
         "video": job.path,
-        # It counts the squares of two frames as one token. The budget is one of squares shown, so
-        # it gets half: the same pixels as the others, and less work than by its own count.
+        # It counts the squares of two frames as one token. The budget counts squares of all frames,
+        # so it gets half: the same pixels as the others, and less work than by its own count.
         "total_pixels": job.budget_tokens * TOKEN_AREA_PX // 2,
-        "min_pixels": 16 * TOKEN_AREA_PX,  # its default floor would break the budget
+        "min_pixels": 16 * TOKEN_AREA_PX,  # its default minimum would exceed the budget
     }
 
-    def work() -> Got:
-        video, metadata = vision_process.fetch_video(asked, return_video_metadata=True)
+    def work() -> LoaderResult:
+        video, metadata = vision_process.fetch_video(request, return_video_metadata=True)
         numbers = [int(number) for number in metadata["frames_indices"]]
-        # As it goes to the model, in float; the check wants bytes, and is made after the clock.
+        # Floats, as for the model; the check converts them to bytes after the timing.
         times_s = [number / metadata["fps"] for number in numbers]
-        return Got(
-            [_Lazy(frame) for frame in video],
+        return LoaderResult(
+            [_LazyFrame(frame) for frame in video],
             times_s,
             video.nbytes,
             video.shape[0] * video.shape[2] * video.shape[3],
@@ -145,12 +147,12 @@ def transformers_torchcodec(job: Job) -> Work:
 
 
 def transformers_pyav(job: Job) -> Work:
-    """The same, with frames from transformers' load_video by PyAV."""
+    """The same, with frames from load_video of transformers, by PyAV."""
     return _transformers(job, backend="pyav")
 
 
 def _transformers(job: Job, *, backend: str | None = None) -> Work:
-    _mend_torchvision()
+    _patch_torchvision()
     from transformers import Qwen3VLVideoProcessor
     from transformers.video_utils import load_video
 
@@ -159,7 +161,7 @@ def _transformers(job: Job, *, backend: str | None = None) -> Work:
     # Capped as in qwen-vl-utils: less work than its own default, which enlarges short videos.
     processor = Qwen3VLVideoProcessor(size=size, cap_pixels_per_frame=True)
 
-    def work() -> Got:
+    def work() -> LoaderResult:
         options: dict[str, Any] = {}
         videos: list[Any] = [job.path]
         if backend is not None:
@@ -173,7 +175,7 @@ def _transformers(job: Job, *, backend: str | None = None) -> Work:
         batch = processor(videos=videos, return_tensors="pt", return_metadata=True, **options)
         patches = batch["pixel_values_videos"]
         times_s = list(batch["video_metadata"][0].timestamps)
-        return Got((), times_s, patches.nbytes, patches.numel() // 3)
+        return LoaderResult((), times_s, patches.nbytes, patches.numel() // 3)
 
     return work
 
@@ -191,14 +193,14 @@ def scenedetect_adaptive(job: Job) -> Work:
 def _scenedetect(job: Job, detector: str) -> Work:
     import scenedetect
 
-    def work() -> Got:
+    def work() -> LoaderResult:
         scenes = scenedetect.detect(job.path, getattr(scenedetect, detector)())
-        return Got(times_s=[start.seconds for start, _ in scenes[1:]])
+        return LoaderResult(times_s=[start.seconds for start, _ in scenes[1:]])
 
     return work
 
 
-class _Lazy:
+class _LazyFrame:
     """A frame of floats ``(3, H, W)`` that becomes bytes ``(H, W, 3)`` when it is read."""
 
     def __init__(self, frame: Any) -> None:
@@ -211,11 +213,11 @@ class _Lazy:
         return np.ascontiguousarray(rounded.byte().numpy())
 
 
-def _mend_torchvision() -> None:
-    """Let torchvision be imported with a CPU build of torch.
+def _patch_torchvision() -> None:
+    """Make torchvision importable with a CPU build of torch.
 
-    The registry's torchvision is a CUDA build: its compiled operators don't load there, and its
-    import ends where it describes the first one. Resizing needs none, so their names are enough.
+    PyPI's torchvision is a CUDA build: its compiled operators do not load there, and its import
+    fails at the first one. Resizing does not use them, so defining their names is enough.
     """
     import torch
 
@@ -232,21 +234,21 @@ def _mend_torchvision() -> None:
                 del sys.modules[name]
             library = torch.library.Library("torchvision", "FRAGMENT")
             library.define(f"{missing}(Tensor boxes) -> Tensor")
-            _KEPT.append(library)
+            _LIBRARIES.append(library)
         else:
             return
 
 
-_KEPT: Final[list[Any]] = []
-"""Definitions that would go away if nobody held them."""
+_LIBRARIES: Final[list[Any]] = []
+"""Definitions, referenced here so that they are not garbage collected."""
 
 
 class Loader(NamedTuple):
     """A loader.
 
     Args:
-        package: that it needs.
-        ffmpeg: whose FFmpeg it decodes with: the name of that wheel's folder begins so.
+        package: package that it needs.
+        ffmpeg: prefix of the folder of the wheel whose FFmpeg it uses.
         prepare: imports what it needs, and returns the work.
     """
 
@@ -269,10 +271,10 @@ LOADERS: Final[dict[str, Loader]] = {
     "transformers, torchcodec": Loader("transformers", "av", transformers_torchcodec),
     "transformers, PyAV": Loader("transformers", "av", transformers_pyav),
     "seedvideo, plan": Loader("seedvideo", "av", seedvideo_plan),
-    "seedvideo, plan, looks": Loader("seedvideo", "av", seedvideo_plan_looks),
+    "seedvideo, plan, analysis": Loader("seedvideo", "av", seedvideo_plan_analysis),
     "seedvideo, cuts, fast": Loader("seedvideo", "av", seedvideo_shots_fast),
     "seedvideo, cuts, full": Loader("seedvideo", "av", seedvideo_shots_full),
     "PySceneDetect, content": Loader("scenedetect-headless", "opencv", scenedetect_content),
     "PySceneDetect, adaptive": Loader("scenedetect-headless", "opencv", scenedetect_adaptive),
 }
-"""By name."""
+"""Loaders by name."""

@@ -1,11 +1,10 @@
-"""Memory of a process and of all below it, watched so cheaply that the clock may run meanwhile.
+"""Memory of a process and its descendants, sampled cheaply enough to run during a timing.
 
-Linux keeps three counts of each process in ``/proc/PID/statm``, which cost the same to read however
-large it is; the exact value of ``smaps_rollup`` costs a walk through all pages, in which the
-process has to wait. Of those counts is made: what each process has for itself, added up, and the
-largest share that one of them has in what may be shared (files, libraries, shared memory). So what
-several hold together is counted once; a library that only a smaller one has loaded is left out.
-Knows nothing of loaders. Linux only.
+Reading the counts in ``/proc/PID/statm`` takes the same time for a process of any size; the exact
+value of ``smaps_rollup`` needs a walk through all pages, during which the process waits. The result
+is the sum of the private memory of all processes, plus the largest shareable part (files,
+libraries, shared memory) of one of them. So memory that several processes share is counted once; a
+library that only a process with a smaller shareable part has loaded is missing. Linux only.
 """
 
 import os
@@ -28,8 +27,8 @@ class Size:
     """Pages of one process.
 
     Args:
-        resident: all that are in memory.
-        shared: those of them that others may have too.
+        resident: pages in memory.
+        shared: resident pages that other processes may share.
     """
 
     resident: int
@@ -37,19 +36,19 @@ class Size:
 
     @classmethod
     def read(cls, statm: str) -> "Size":
-        """From the text of ``/proc/PID/statm``."""
+        """Parse the text of ``/proc/PID/statm``."""
         _, resident, shared, *_ = map(int, statm.split())
         return cls(resident, shared)
 
 
-def together_bytes(sizes: Sequence[Size]) -> int:
-    """Memory of several processes, what they may share counted once."""
+def combined_bytes(sizes: Sequence[Size]) -> int:
+    """Return the memory of several processes, with shareable memory counted once."""
     own = sum(size.resident - size.shared for size in sizes)
     return PAGE_BYTES * (own + max((size.shared for size in sizes), default=0))
 
 
 def processes(root: int) -> list[int]:
-    """A process and all below it that run now."""
+    """Return the ids of a process and its running descendants."""
     found, waiting = [], [root]
     while waiting:
         process = waiting.pop()
@@ -58,29 +57,29 @@ def processes(root: int) -> list[int]:
                 below = Path(f"/proc/{process}/task/{thread}/children")
                 waiting += map(int, below.read_text(encoding="ascii").split())
         except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended while it was read
+            continue  # it exited meanwhile
         found.append(process)
     return found
 
 
 def watch(root: int, notices: int, answers: int, *, end_s: float) -> tuple[int, int]:
-    """Watch a process between its two notices, and answer each.
+    """Sample the memory of a process between its two notices, and answer each.
 
-    It sends a byte when it is about to begin and one when it is done, and waits for a byte each
-    time; so what it does before and after is not counted, and its result is.
+    The process sends a byte before and after its work, and waits for a byte each time. So memory of
+    the work and its result is counted, and memory used before and afterwards is not.
 
     Args:
-        root: the process.
-        notices: where its bytes come from.
-        answers: where it waits for ours.
-        end_s: of `monotonic`, when to stop waiting.
+        root: id of the process.
+        notices: descriptor of its bytes.
+        answers: descriptor of our bytes.
+        end_s: deadline, in seconds of `monotonic`.
 
     Returns:
-        What it held when it was about to begin, and the most that it held with all below it until
-        it was done; zeros if it ended early.
+        Memory before the work, and maximum memory during the work, with all descendants; zeros if
+        the process exited early.
 
     Raises:
-        TimeoutError: if it is not done in time.
+        TimeoutError: if the work is not done in time.
     """
     if not _noticed(notices, max(end_s - monotonic(), 0)):
         raise TimeoutError
@@ -88,12 +87,12 @@ def watch(root: int, notices: int, answers: int, *, end_s: float) -> tuple[int, 
         return 0, 0
     idle_bytes = _held_bytes(processes(root))
     os.write(answers, b".")
-    peak_bytes, samples, known = 0, 0, [root]
+    peak_bytes, samples, pids = 0, 0, [root]
     while not _noticed(notices, WATCH_EVERY_S):
         if samples % COUNT_EVERY == 0:
-            known = processes(root)
+            pids = processes(root)
         samples += 1
-        peak_bytes = max(peak_bytes, _held_bytes(known))
+        peak_bytes = max(peak_bytes, _held_bytes(pids))
         if monotonic() > end_s:
             raise TimeoutError
     if not os.read(notices, 1):
@@ -107,12 +106,12 @@ def _noticed(notices: int, wait_s: float) -> bool:
     return bool(select([notices], [], [], wait_s)[0])
 
 
-def _held_bytes(known: Sequence[int]) -> int:
+def _held_bytes(pids: Sequence[int]) -> int:
     sizes = []
-    for process in known:
+    for process in pids:
         try:
             text = Path(f"/proc/{process}/statm").read_text(encoding="ascii")
         except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended since it was counted
+            continue  # it has exited since the listing
         sizes.append(Size.read(text))
-    return together_bytes(sizes)
+    return combined_bytes(sizes)

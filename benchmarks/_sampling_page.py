@@ -17,22 +17,22 @@ from _sampling_loaders import LOADERS
 from _sampling_table import JOINED, KINDS, Cells, Table, growth_cells, loader_cells, plan_cells
 
 FFMPEG: Final = {"58": "4", "59": "5", "60": "6", "61": "7", "62": "8"}
-"""Which FFmpeg a libavcodec belongs to, by their first numbers."""
+"""Major version of FFmpeg by major version of libavcodec."""
 GOALS_HEADER: Final = ("goal", "wanted", "measured", "")
 
 
-class OtherPlaceError(Exception):
-    """Kept tables cannot be combined with new ones; the message says which."""
+class IncompatibleResultsError(Exception):
+    """Stored tables cannot be combined with new ones; the message names the file."""
 
 
 @dataclass(frozen=True)
 class About:
-    """Where tables were made.
+    """Conditions of a run.
 
     Args:
-        machine: in a line.
-        versions: of packages by name, for each environment by name.
-        is_quick: whether of the short files.
+        machine: description of the machine in one line.
+        versions: versions of packages by name, for each environment by name.
+        is_quick: whether the files are short.
     """
 
     machine: str
@@ -50,53 +50,55 @@ def print_tables(tables: Sequence[Table]) -> None:
 
 
 def print_goals(tables: Sequence[Table]) -> None:
-    """Print each goal with what was measured of it."""
+    """Print each goal with the measured value."""
     print_table("Goals", GOALS_HEADER, _goal_cells(goals(tables)))
 
 
-def keep(path: Path, about: About, tables: Sequence[Table]) -> None:
-    """Keep tables in a file."""
-    plain = {"about": asdict(about), "tables": [table.to_json() for table in tables]}
-    path.write_text(json.dumps(plain, indent=1), encoding="utf-8")
+def save_results(path: Path, about: About, tables: Sequence[Table]) -> None:
+    """Store tables in a file."""
+    values = {"about": asdict(about), "tables": [table.to_json() for table in tables]}
+    path.write_text(json.dumps(values, indent=1), encoding="utf-8")
 
 
-def kept(path: Path, about: About) -> list[Table]:
-    """Tables that were kept in a file; none if there is no file.
+def load_results(path: Path, about: About) -> list[Table]:
+    """Load the tables of a file; none if it does not exist.
 
     Raises:
-        OtherPlaceError: if they were made elsewhere, with other versions or of other files.
+        IncompatibleResultsError: if the machine, the versions or the files were different.
     """
     if not path.exists():
         return []
-    plain = json.loads(path.read_text(encoding="utf-8"))
-    if plain["about"] != asdict(about):
-        raise OtherPlaceError(f"{path}: made on another machine, with other versions or files")
-    return [Table.from_json(each) for each in plain["tables"]]
+    values = json.loads(path.read_text(encoding="utf-8"))
+    if values["about"] != asdict(about):
+        raise IncompatibleResultsError(
+            f"{path}: made on another machine, with other versions or files"
+        )
+    return [Table.from_json(each) for each in values["tables"]]
 
 
-def replaced(tables: Iterable[Table], new: Table) -> list[Table]:
-    """Tables with one more, instead of its older version if there was one."""
+def replace_table(tables: Iterable[Table], new: Table) -> list[Table]:
+    """Add a table, or replace its older version."""
     found = {table.key: table for table in tables} | {new.key: new}
     return sorted(found.values(), key=lambda table: KINDS.index(table.kind))
 
 
 def page(tables: Sequence[Table], about: About, *, command: str, method: str) -> str:
-    """All as a page of Markdown.
+    """Render everything as a page of Markdown.
 
     Args:
-        tables: ordered by kind.
-        about: where they were made.
-        command: that makes them.
-        method: what is measured and how, in Markdown.
+        tables: tables, ordered by kind.
+        about: conditions of the run.
+        command: command line that makes the page.
+        method: description of the measurements, in Markdown.
     """
     dates = sorted({table.date for table in tables})
     parts = [
         "# Loaders of video frames side by side",
         f"Made {' to '.join(dict.fromkeys([dates[0], dates[-1]]))} by `benchmarks/sampling.py`,"
-        " which writes this whole page.",
+        " which writes this complete page.",
         f"```text\n{command}\n```",
         f"Machine: {about.machine}."
-        + (" Short files: these numbers show that everything works, and no more." * about.is_quick),
+        + (" Short files: these numbers only show that everything works." * about.is_quick),
         _markdown(_version_cells(tables, about)),
         "## How it is measured",
         method,
@@ -109,7 +111,7 @@ def page(tables: Sequence[Table], about: About, *, command: str, method: str) ->
 
 
 def _parts(tables: Sequence[Table]) -> list[tuple[str, Cells, list[str]]]:
-    """Of each table, or of those that go into one: its title, its cells, and its notes."""
+    """Return title, cells and notes of each table; some kinds are joined into one table."""
     found: list[tuple[str, Cells, list[str]]] = []
     for kind, group in groupby(tables, key=lambda table: table.kind):
         same = list(group)
@@ -120,7 +122,7 @@ def _parts(tables: Sequence[Table]) -> list[tuple[str, Cells, list[str]]]:
             found.append((JOINED[kind], cells, [" ".join(dates), *failed]))
         else:
             for table in same:
-                notes = [f"{table.told_rounds}.", *_failures(table)]
+                notes = [f"{table.rounds_note}.", *_failures(table)]
                 found.append((table.name, loader_cells(table), notes))
     return found
 
@@ -130,28 +132,28 @@ def _failures(table: Table) -> list[str]:
 
 
 def _goal_cells(found: Sequence[Goal]) -> list[Sequence[str]]:
-    return [(goal.what, goal.wanted, goal.measured, goal.verdict) for goal in found]
+    return [(goal.what, goal.target, goal.measured, goal.verdict) for goal in found]
 
 
 def _version_cells(tables: Sequence[Table], about: About) -> Cells:
-    """A line for each package: its versions, and the FFmpeg that its loaders were seen to use."""
+    """Return one line per package: its versions, and the FFmpeg that its loaders used."""
     codecs: dict[str, set[str]] = {}
     for table in tables:
         for way, row in table.good.items():
             codecs.setdefault(LOADERS[way].package, set()).update(row.checked["libraries"])
     lines: list[Sequence[str]] = [("package", *about.versions, "libavcodec")]
     for name in dict.fromkeys(name for found in about.versions.values() for name in found):
-        seen = [
+        libraries = [
             f"{each} (FFmpeg {FFMPEG.get(each.split('.')[0], '?')})"
             for each in sorted(codecs.get(name, ()))
         ]
         versions = (found.get(name, "") for found in about.versions.values())
-        lines.append((name, *versions, ", ".join(seen)))
+        lines.append((name, *versions, ", ".join(libraries)))
     return lines
 
 
 def _markdown(cells: Cells) -> str:
-    """A table of Markdown: the first column to the left, the others to the right."""
+    """Render a Markdown table: the first column left-aligned, the others right-aligned."""
     header, *lines = [[cell.replace("|", "\\|") for cell in line] for line in cells]
     rule = ["---", *["---:"] * (len(header) - 1)]
     return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *lines))

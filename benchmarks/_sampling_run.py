@@ -1,6 +1,6 @@
-"""Runs loaders by turns, each measurement in a process of its own, and collects their results.
+"""Run loaders alternately, each measurement in a process of its own, and collect the results.
 
-Knows nothing of tables and of goals. Linux only: memory is read from ``/proc``.
+Linux only: memory is read from ``/proc``.
 """
 
 import json
@@ -27,7 +27,7 @@ CORES: Final = len(os.sched_getaffinity(0))
 
 @dataclass(frozen=True)
 class Environment:
-    """A Python and what is installed in it.
+    """A Python environment.
 
     Args:
         python: its interpreter.
@@ -40,7 +40,7 @@ class Environment:
     libraries: Path | None = None
 
     def variables(self) -> dict[str, str]:
-        """Environment variables of its processes."""
+        """Return the environment variables of its processes."""
         found = _variables(self.python)
         if self.libraries is not None:
             old = found.get("LD_LIBRARY_PATH")
@@ -51,12 +51,12 @@ class Environment:
 
 @dataclass
 class Row:
-    """What was measured of one loader on one job.
+    """Measurements of one loader on one job.
 
     Args:
         way: name of the loader.
         rounds: results of each round.
-        failed: why there is nothing.
+        failed: reason of a failure; empty if it succeeded.
     """
 
     way: str
@@ -65,64 +65,64 @@ class Row:
 
     @property
     def checked(self) -> dict[str, Any]:
-        """The round in which the frames were compared with what was painted."""
+        """The round in which the frames were compared with the ground truth."""
         return self.rounds[0]
 
     @property
     def right(self) -> int | None:
-        """The least of the counts of frames right in one way; none if they were not checked."""
+        """Frames that are right in every respect, at most; None if they were not checked."""
         names = ("right_times", "right_pictures", "right_sizes")
         return min((self.checked[name] for name in names if name in self.checked), default=None)
 
     @property
     def wall_s(self) -> float:
-        """Median of the rounds."""
+        """Median wall seconds of the rounds."""
         return self._middle("wall_s")
 
     @property
     def cpu_s(self) -> float:
-        """Median of the rounds, of all its processes."""
+        """Median processor seconds of the rounds, over all its processes."""
         return self._middle("cpu_s")
 
     @property
     def peak_bytes(self) -> int:
-        """Most of all rounds, of all its processes together."""
+        """Maximum memory of all rounds, over all its processes."""
         return max(each["peak_bytes"] for each in self.rounds)
 
     @property
     def beyond_bytes(self) -> int:
-        """Most of what the peak leaves beyond the result."""
+        """Maximum memory beyond the result."""
         return max(each["peak_bytes"] - each["result_bytes"] for each in self.rounds)
 
     @property
     def over_bytes(self) -> int:
-        """The same without what was there before the work began: Python and what it imported."""
+        """Maximum memory beyond the result and the memory before the work: Python and imports."""
         return max(
             each["peak_bytes"] - each["result_bytes"] - each["idle_bytes"] for each in self.rounds
         )
 
     def fact_s(self, name: str) -> float:
-        """Median over the rounds of a part that the loader timed itself."""
+        """Return the median over the rounds of a part that the loader timed itself."""
         return median(each["facts"][name] for each in self.rounds)
 
     def ratio_to(self, other: "Row") -> float:
-        """Median over the rounds of this one's time over the other's in the same round."""
+        """Return the median over the rounds of this time divided by the other one."""
         pairs = zip(self.rounds, other.rounds, strict=True)
-        return median(own["wall_s"] / its["wall_s"] for own, its in pairs)
+        return median(own["wall_s"] / theirs["wall_s"] for own, theirs in pairs)
 
     def _middle(self, name: str) -> float:
         return median(each[name] for each in self.rounds)
 
 
-class Failed(Exception):
-    """A loader gave no result; the message says why in a line."""
+class LoaderFailedError(Exception):
+    """A loader failed; the message gives the reason in one line."""
 
 
 def environment(python: Path, folder: Path) -> Environment:
-    """Ask a Python what is installed in it, and see that torchcodec finds FFmpeg there.
+    """List the packages of a Python environment, and link FFmpeg for torchcodec.
 
-    torchcodec brings no FFmpeg. It gets the one inside the wheel of PyAV, under the names that it
-    looks for, so that both decode with the same libraries.
+    The wheel of torchcodec lacks FFmpeg. It gets the one inside the wheel of PyAV, under the names
+    that it searches, so that both decode with the same libraries.
     """
     found = Environment(python, _json([str(python), str(CHILD), "installed"], _variables(python)))
     if "torchcodec" not in found.installed or "av" not in found.installed:
@@ -154,62 +154,64 @@ def measure(
     table_s: float,
     limit_s: float,
 ) -> list[Row]:
-    """Run every job once a round.
+    """Run every job once per round.
 
     Args:
-        jobs: of one file.
+        jobs: jobs of one file.
         environments: environments in which a loader's package is searched, in this order.
-        truth: the file's painted frames.
-        rounds: at most. The order turns from round to round.
-        table_s: no further round begins once this has gone by.
-        limit_s: for one measurement; a loader that needs longer has no result.
+        truth: path of the file's painted frames.
+        rounds: maximum number of rounds. The order rotates from round to round.
+        table_s: seconds after which no further round begins.
+        limit_s: maximum seconds of one measurement; a slower loader has no result.
 
     Returns:
-        A row for each job whose loader is installed somewhere.
+        A row for each job whose loader is installed in some environment.
     """
-    homes = {job.way: _home(job.way, environments) for job in jobs}
-    kept = [job for job in jobs if homes[job.way] is not None]
-    rows = {job.way: Row(job.way) for job in kept}
+    environment_of = {job.way: _find_environment(job.way, environments) for job in jobs}
+    runnable = [job for job in jobs if environment_of[job.way] is not None]
+    rows = {job.way: Row(job.way) for job in runnable}
     began_s = monotonic()
-    for turn in range(rounds):
-        if turn and monotonic() - began_s > table_s:
+    for round_index in range(rounds):
+        if round_index and monotonic() - began_s > table_s:
             break
-        start = turn % len(kept)
-        for job in (*kept[start:], *kept[:start]):
-            row, home = rows[job.way], homes[job.way]
-            if row.failed or home is None:
+        start = round_index % len(runnable)
+        for job in (*runnable[start:], *runnable[:start]):
+            row, python_env = rows[job.way], environment_of[job.way]
+            if row.failed or python_env is None:
                 continue
             try:
-                # One check is enough: what is given is the same each time.
-                row.rounds.append(run(job, home, truth=None if turn else truth, limit_s=limit_s))
-            except Failed as error:
+                # One check is enough: the result is the same in each round.
+                row.rounds.append(
+                    run(job, python_env, truth=None if round_index else truth, limit_s=limit_s)
+                )
+            except LoaderFailedError as error:
                 row.failed = str(error)
             print("x" if row.failed else ".", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return list(rows.values())
 
 
-def run(job: Job, home: Environment, *, truth: Path | None, limit_s: float) -> dict[str, Any]:
+def run(job: Job, python_env: Environment, *, truth: Path | None, limit_s: float) -> dict[str, Any]:
     """Run one job in a fresh process.
 
     Returns:
-        Its result, and ``idle_bytes`` and ``peak_bytes``: its memory before, and at most.
+        Its result, with ``idle_bytes`` and ``peak_bytes``: its memory before the work, and at most.
 
     Raises:
-        Failed: if it ended with an error or was too slow.
+        LoaderFailedError: if it ended with an error or was too slow.
     """
-    # Each time: what another loader held may have driven the file out of memory.
+    # Each time: the memory of another loader may have displaced the file from the page cache.
     _warm(Path(job.path))
     notices, send = os.pipe()
     hear, answers = os.pipe()
     arguments = (truth or "-", send, hear)
     with TemporaryFile("w+") as output, TemporaryFile("w+") as errors:
         process = subprocess.Popen(
-            [str(home.python), str(CHILD), json.dumps(asdict(job)), *map(str, arguments)],
+            [str(python_env.python), str(CHILD), json.dumps(asdict(job)), *map(str, arguments)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=errors,
-            env=home.variables(),
+            env=python_env.variables(),
             pass_fds=(send, hear),
         )
         os.close(send)
@@ -219,22 +221,22 @@ def run(job: Job, home: Environment, *, truth: Path | None, limit_s: float) -> d
             idle_bytes, peak_bytes = watch(process.pid, notices, answers, end_s=end_s)
             code = process.wait(timeout=max(end_s - monotonic(), 1))
         except (TimeoutError, subprocess.TimeoutExpired) as error:
-            raise Failed(f"no result within {limit_s:g} s") from error
+            raise LoaderFailedError(f"no result within {limit_s:g} s") from error
         finally:
             _end(process)
             os.close(notices)
             os.close(answers)
         if code:
-            raise Failed(_reason(errors, code))
+            raise LoaderFailedError(_reason(errors, code))
         output.seek(0)
         result: dict[str, Any] = json.loads(output.read().splitlines()[-1])
     return {**result, "idle_bytes": idle_bytes, "peak_bytes": peak_bytes}
 
 
 def _variables(python: Path) -> dict[str, str]:
-    """Those of this process, and as many threads as there are cores for all that asks OpenMP.
+    """Return the variables of this process, with one OpenMP thread per core.
 
-    The folders that this Python imports from are no other Python's concern.
+    Other Python environments do not get the import path of this one.
     """
     found = {**os.environ, "OMP_NUM_THREADS": str(CORES)}
     if python != Path(sys.executable):
@@ -242,26 +244,26 @@ def _variables(python: Path) -> dict[str, str]:
     return found
 
 
-def _home(way: str, environments: Sequence[Environment]) -> Environment | None:
+def _find_environment(way: str, environments: Sequence[Environment]) -> Environment | None:
     package = LOADERS[way].package
     return next((each for each in environments if package in each.installed), None)
 
 
-def _json(words: list[str], variables: dict[str, str]) -> dict[str, str]:
-    done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, env=variables)
+def _json(command: list[str], variables: dict[str, str]) -> dict[str, str]:
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=variables)
     found: dict[str, str] = json.loads(done.stdout)
     return found
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all below it, if it still runs: some of these lead groups of their own."""
+    """Kill a process and its descendants, which may have process groups of their own."""
     if process.poll() is not None:
         return
     for each in processes(process.pid):
         try:
             os.kill(each, signal.SIGKILL)
         except ProcessLookupError:
-            continue  # it ended by itself
+            continue  # it exited by itself
     process.wait()
 
 
@@ -277,7 +279,7 @@ def _reason(errors: IO[str], code: int) -> str:
 
 
 def _warm(path: Path) -> None:
-    """Read a file, so that no loader pays for the disk."""
+    """Read a file into the page cache, so that no loader waits for the disk."""
     with path.open("rb") as file:
         while file.read(1 << 22):
             pass

@@ -1,6 +1,6 @@
-"""Tables of the sampling benchmark: what was measured on one file, and its cells for people.
+"""Tables of the sampling benchmark: measurements on one file, and their cells as text.
 
-Knows nothing of how it is measured. Memory is given in MB of 10^6 bytes.
+Memory is in MB of 10^6 bytes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ JOINED: Final[Mapping[Kind, str]] = {
     "plan": "Opening a file, and then planning it by each policy",
     "growth": "seedvideo, the same kinds of scenes in files of increasing length",
 }
-"""Titles of the kinds of which all files go into one table."""
+"""Titles of the kinds whose files share one table."""
 LOADERS_HEADER: Final = (
     "loader",
     "wall",
@@ -51,18 +51,18 @@ GROWTH_HEADER: Final = (
 
 @dataclass(frozen=True)
 class Table:
-    """What was measured on one file.
+    """Measurements on one file.
 
     Args:
-        kind: what was asked.
-        file: its name.
-        title: what it is, for people.
-        what: was asked, more closely.
-        duration_s: of the file.
-        is_h264: whether it is of that codec.
+        kind: kind of the request.
+        file: name of the file.
+        title: description of the file.
+        what: description of the request.
+        duration_s: length of the file.
+        is_h264: whether its codec is H.264.
         is_calm: whether little moves in it.
-        date: of the day.
-        rows: by loader; the first is the one that the others are compared with.
+        date: date of the measurements.
+        rows: one row per loader; the others are compared with the first.
     """
 
     kind: Kind
@@ -76,50 +76,50 @@ class Table:
     rows: tuple[Row, ...]
 
     @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> "Table":
-        """From what `to_json` gave."""
-        return cls(**{**plain, "rows": tuple(Row(**row) for row in plain["rows"])})
+    def from_json(cls, values: Mapping[str, Any]) -> "Table":
+        """Restore a table from the result of `to_json`."""
+        return cls(**{**values, "rows": tuple(Row(**row) for row in values["rows"])})
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return the table as JSON values."""
         return asdict(self)
 
     @property
     def key(self) -> tuple[str, ...]:
-        """By which a table that is made again takes the place of its older self."""
+        """Key by which a new table replaces its older version."""
         return (self.kind, self.title, self.what)
 
     @property
     def name(self) -> str:
-        """What it is about, for people."""
+        """Title of the table."""
         return f"{self.title}: {self.what}"
 
     @property
     def short(self) -> str:
-        """What it is about, in a word or two."""
+        """Short name of the table."""
         if self.kind == "exact":
             return f"{self.file}, {self.what.partition(' of ')[0]}"
         return f"{self.file} {self.duration_s} s" if self.kind == "growth" else self.file
 
     @property
     def good(self) -> dict[str, Row]:
-        """Rows that hold something, by loader."""
+        """Rows with measurements, by loader."""
         return {row.way: row for row in self.rows if not row.failed}
 
     @property
     def failed(self) -> dict[str, str]:
-        """Why the others don't, by loader."""
+        """Reasons of the failures, by loader."""
         return {row.way: row.failed for row in self.rows if row.failed}
 
     @property
-    def told_rounds(self) -> str:
-        """How often it was measured, and when."""
-        most = max(len(row.rounds) for row in self.rows)
-        return f"{most} round{'' if most == 1 else 's'}, {self.date}"
+    def rounds_note(self) -> str:
+        """Number of rounds, and the date."""
+        count = max(len(row.rounds) for row in self.rows)
+        return f"{count} round{'' if count == 1 else 's'}, {self.date}"
 
 
 def loader_cells(table: Table) -> Cells:
-    """A line for each loader."""
+    """Return one line per loader."""
     first = table.rows[0]
     lines: list[Sequence[str]] = [LOADERS_HEADER]
     for row in table.rows:
@@ -147,7 +147,7 @@ def loader_cells(table: Table) -> Cells:
 
 
 def plan_cells(tables: Sequence[Table]) -> Cells:
-    """A line for each file: milliseconds of each part."""
+    """Return one line per file: milliseconds of each part."""
     names = list(dict.fromkeys(part for table in tables for part in _parts_s(table)))
     lines = [["file", *names, "rounds"]]
     for table in tables:
@@ -160,7 +160,7 @@ def plan_cells(tables: Sequence[Table]) -> Cells:
 
 
 def growth_cells(tables: Sequence[Table]) -> Cells:
-    """A line for each loader and file."""
+    """Return one line per loader and file."""
     lines = [list(GROWTH_HEADER)]
     for way in dict.fromkeys(row.way for table in tables for row in table.rows):
         for table in sorted(tables, key=lambda each: each.duration_s):
@@ -189,7 +189,7 @@ def growth_cells(tables: Sequence[Table]) -> Cells:
 
 
 def _parts_s(table: Table) -> dict[str, float]:
-    """Seconds of opening and of each plan; opening is told by the first row that has it."""
+    """Return seconds of opening, by the first row that has it, and of each plan."""
     found: dict[str, float] = {}
     for row in table.good.values():
         for name in row.checked["facts"]:

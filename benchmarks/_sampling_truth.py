@@ -1,6 +1,6 @@
 """Check whether a loader's frames belong to the times that it reports.
 
-Runs in any environment with numpy; knows no loader.
+Runs in any environment with numpy.
 """
 
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 CELL_ROWS, CELL_COLUMNS = 18, 32
-NEAR: Final = 45
-"""Frames on both sides of a requested one that are compared for a better match."""
-CUT_NEAR: Final = 2
+NEIGHBOR_FRAMES: Final = 45
+"""Frames before and after a requested one that are searched for a better match."""
+CUT_TOLERANCE_FRAMES: Final = 2
 """Maximum distance of a reported cut from a true one, in frames."""
-CLEARLY: Final = 0.4
-"""By how many grey levels, in the mean over all cells, another frame must match better."""
+MIN_ADVANTAGE_LEVELS: Final = 0.4
+"""Grey levels, in the mean over all cells, by which a better match must be closer."""
 
 
 def grid(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
@@ -33,19 +33,21 @@ def grid(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
 def count_right(
     pictures: Sequence[npt.NDArray[np.uint8]], numbers: Sequence[int], truth: Path
 ) -> int:
-    """How many pictures match the painted frame of their number no worse than any one near it."""
+    """Count the pictures that match their painted frame about as well as the best one nearby."""
     painted = np.load(truth, mmap_mode="r")
     right = 0
     for picture, number in zip(pictures, numbers, strict=True):
         if not 0 <= number < len(painted):
             continue
-        first = max(number - NEAR, 0)
-        near = painted[first : number + NEAR + 1].astype(np.float64)
+        first = max(number - NEIGHBOR_FRAMES, 0)
+        near = painted[first : number + NEIGHBOR_FRAMES + 1].astype(np.float64)
         far = np.abs(near - grid(np.asarray(picture))).mean(axis=(1, 2))
-        right += bool(far[number - first] <= far.min() + CLEARLY)
+        right += bool(far[number - first] <= far.min() + MIN_ADVANTAGE_LEVELS)
     return right
 
 
 def count_cuts(reported: Sequence[int], true: Sequence[int]) -> int:
     """Count the true cuts that were reported, to within `CUT_NEAR` frames."""
-    return sum(any(abs(each - number) <= CUT_NEAR for each in reported) for number in true)
+    return sum(
+        any(abs(each - number) <= CUT_TOLERANCE_FRAMES for each in reported) for number in true
+    )

@@ -2,9 +2,9 @@
 
     python benchmarks/analysis.py [--long]
 
-Videos are those of flashbench, and a picture in 1080 lines that stands still. Seconds are of
-processor time, of this process and the one that decodes, so that other work on the machine does not
-count. The cuts are compared with the truth.
+Videos are those of flashbench, and a still 1080p picture. Times are processor seconds of this
+process and the decode process, so that other work on the machine does not count. The cuts are
+compared with the ground truth.
 """
 
 import resource
@@ -107,7 +107,7 @@ def _costs(path: Path) -> list[str]:
 
 
 def _spent(path: Path, work: Callable[[seedvideo.Video], object]) -> float:
-    """Processor seconds of opening a file and working on it, in this process and its child."""
+    """Return processor seconds of opening a file and working on it, with its decode process."""
     before = _processor_s()
     with seedvideo.open(path) as video:
         work(video)
@@ -115,7 +115,7 @@ def _spent(path: Path, work: Callable[[seedvideo.Video], object]) -> float:
 
 
 def _processor_s() -> float:
-    fork_server.end_servers()  # Processes count once they have ended.
+    fork_server.end_servers()  # Processes count once they have exited.
     both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in both)
 

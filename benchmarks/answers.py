@@ -1,15 +1,15 @@
 """Questions and moments on synthetic videos, by policy, at equal budgets.
 
-    python benchmarks/answers.py --work DIR      all of it; --cases 4 for a quick run
+    python benchmarks/answers.py --work DIR      complete run; --cases 4 for a quick one
 
-Videos of two families are made from test seeds: ``plain`` ones whose events last for seconds, and
-``brief`` ones in which something happens for a moment now and then. Each question is asked with
-options and openly. Every policy gets the same budget and the same questions; the blind one sees
-grey frames instead of uniform ones.
+Videos of two families are generated from test seeds: ``plain`` ones with events of several seconds,
+and ``brief`` ones with occasional events of less than a second. Each question is asked with options
+and as an open question. Every policy gets the same budget and the same questions; the blind
+baseline gets uniform frames in grey.
 
-Each score comes with the evidence that the sampler kept: the fraction of items of which every
-event that matters is in at least one frame, and the fraction of right answers among these and among
-the others. Intervals are 95 % bootstrap intervals over videos; a run that was stopped goes on.
+Next to each score is the evidence that the sampler kept: the fraction of items whose every relevant
+event is in at least one frame, and the fraction of right answers among these and the other items.
+Intervals are 95% bootstrap intervals over videos. A stopped run can be resumed.
 """
 
 import argparse
@@ -42,21 +42,21 @@ POLICY_OF: dict[str, PolicyName] = {
 RIGHT_IOU = "R@1 IoU 0.5"
 
 Outcomes = Mapping[str, Outcome]
-"""By the items' ids."""
+"""Outcomes by item id."""
 
 
 def main() -> None:
-    """Make the videos, ask everything under every condition, print the tables."""
+    """Generate the videos, ask all questions under every condition, and print the tables."""
     parser = argparse.ArgumentParser(description="Questions and moments at equal budgets.")
     parser.add_argument("--cases", type=int, default=20, help="videos of each family")
     parser.add_argument("--first-seed", type=int, default=TEST_SEEDS)
     parser.add_argument("--model", default="nano")
-    parser.add_argument("--work", type=Path, help="folder of videos and results; kept")
-    given = parser.parse_args()
-    work = given.work or Path(tempfile.mkdtemp(prefix="seedvideo-answers-"))
+    parser.add_argument("--work", type=Path, help="folder of videos and results, for later runs")
+    args = parser.parse_args()
+    work = args.work or Path(tempfile.mkdtemp(prefix="seedvideo-answers-"))
     print(f"videos and results in {work}", file=sys.stderr)
-    bench = SyntheticBenchmark(work, seeds=range(given.first_seed, given.first_seed + given.cases))
-    backend = seedvideo.load(given.model)
+    bench = SyntheticBenchmark(work, seeds=range(args.first_seed, args.first_seed + args.cases))
+    backend = seedvideo.load(args.model)
     by_condition = {
         (condition, budget): answer_all(bench, backend, condition, budget, work)
         for budget in BUDGETS
@@ -65,13 +65,13 @@ def main() -> None:
     print(f"{_common.machine()}; model {backend.name} {backend.sha256[:12]}\n")
     for family in FAMILIES:
         own = [item for item in bench.items if item.group["family"] == family]
-        print(table(family, both_ways(own), by_condition))
+        print(table(family, with_open_questions(own), by_condition))
 
 
 def answer_all(
     bench: SyntheticBenchmark, backend: Backend, condition: str, budget: int, work: Path
 ) -> Outcomes:
-    """Ask everything under one condition."""
+    """Ask all questions under one condition."""
     is_blind, policy = condition == "blind", POLICY_OF[condition]
     sampling = SamplingConfig(policy=policy, budget_tokens=budget)
     settings = make_settings(
@@ -82,12 +82,12 @@ def answer_all(
         blind=is_blind,
         generator=bench.generator,
     )
-    items = both_ways(bench.items)
+    items = with_open_questions(bench.items)
     print(f"{condition} {budget}: {len(items)} items", file=sys.stderr)
-    predicting = make_blind(backend) if is_blind else backend
+    predictor_backend = make_blind(backend) if is_blind else backend
     with (
         Results(work / "results.jsonl") as results,
-        ModelPredictor(predicting, sampling=sampling) as predict,
+        ModelPredictor(predictor_backend, sampling=sampling) as predict,
     ):
         outcomes = run(
             items,
@@ -102,8 +102,8 @@ def answer_all(
     return outcomes
 
 
-def both_ways(items: Sequence[Item]) -> list[Item]:
-    """Every item; those with options once more without them."""
+def with_open_questions(items: Sequence[Item]) -> list[Item]:
+    """Add a copy without options for every item with options."""
     openly = [replace(item, id=f"{item.id}-open", options=()) for item in items if item.options]
     return [*items, *openly]
 
@@ -111,10 +111,10 @@ def both_ways(items: Sequence[Item]) -> list[Item]:
 def table(
     family: str, items: Sequence[Item], by_condition: Mapping[tuple[str, int], Outcomes]
 ) -> str:
-    """One family's rows.
+    """Render the rows of one family.
 
     Args:
-        family: of all the items.
+        family: family of the items.
         items: questions and moments.
         by_condition: outcomes by condition and budget.
     """
@@ -124,7 +124,7 @@ def table(
     absent = [item for item in items if item.task == "ground" and not item.spans]
     lines = [
         f"### {family}: {len({item.video for item in items})} videos, {len(choice)} questions,"
-        f" {len(moments)} moments, {len(absent)} that never come",
+        f" {len(moments)} moments, {len(absent)} absent moments",
         "",
         "| budget | policy | options | open | mIoU | R@1 (0.5) | false positives | seen |"
         " right if seen | right if not |",
@@ -153,22 +153,22 @@ def table(
 
 
 def is_seen(outcome: Outcome) -> bool:
-    """Whether each event that matters was in a frame; false if nothing was selected."""
+    """Return whether each relevant event was in a frame; False if nothing was selected."""
     return outcome.scores.get(SEEN) == 1
 
 
 def text(items: Sequence[Item], outcomes: Outcomes, score: str) -> str:
-    """Mean of one score with its interval."""
-    sort_by_video: dict[str, list[float]] = {}
+    """Format the mean of one score with its interval."""
+    scores_by_video: dict[str, list[float]] = {}
     for item in items:
-        sort_by_video.setdefault(item.video, []).append(outcomes[item.id].scores[score])
-    if not sort_by_video:
+        scores_by_video.setdefault(item.video, []).append(outcomes[item.id].scores[score])
+    if not scores_by_video:
         return "-"
-    return estimate_text(cluster_bootstrap_mean(list(sort_by_video.values())))
+    return estimate_text(cluster_bootstrap_mean(list(scores_by_video.values())))
 
 
 def estimate_text(estimate: Estimate) -> str:
-    """A value with its interval."""
+    """Format a value with its interval."""
     return f"{estimate.value:.2f} ({estimate.low:.2f}-{estimate.high:.2f})"
 
 

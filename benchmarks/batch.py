@@ -1,16 +1,16 @@
-"""How fast a batch is against a plain loop and a process a file, and what its safety costs.
+"""Speed of a batch compared with a loop and with one process per file, and cost of its safety.
 
     python benchmarks/batch.py [--clips N] [--quick] [--model NAME_OR_FOLDER] [--folder DIR]
 
-Short clips are painted, no two alike. The model captions all of them in four ways, one after
-another: `for` over `seedvideo.caption` with one loaded model, `seedvideo batch` with one and with
-two decoding processes, and, some of them only, `seedvideo caption` as a process of its own a file.
-Each time is that of a whole fresh process: torch, the weights and, for a batch, its journal and one
-export are in it. The model of a batch keeps the memory that it frees; so that this can be told from
-the rest, the loop is also run with the same settings of the allocator.
+Short, different clips are generated. The model captions all of them in four ways, one after
+another: a loop over `seedvideo.caption` with one loaded model, `seedvideo batch` with one and with
+two decode processes, and, for a few clips, `seedvideo caption` with one process per file. Each time
+is that of a complete fresh process, with torch, the weights and, for a batch, its journal and one
+export. The model process of a batch keeps the memory that it frees. To separate this effect, the
+loop is also run with the same settings of the allocator.
 
-Goals: the model waits less than 5 % of the time between its first answer and its last; commits and
-the export take less than 2 % of the whole. The words must be the same in all ways.
+Goals: the model waits less than 5% of the time between its first and its last answer; commits and
+the export take less than 2% of the total time. The captions must be the same in all ways.
 """
 
 import argparse
@@ -33,61 +33,61 @@ from seedvideo.batch.processes import allocator_variables
 CLIPS = 500
 QUICK_CLIPS = 24
 FILES = 10
-"""Clips of which each gets a process of its own: enough, as all of them take the same way."""
+"""Number of clips that are captioned by one process each."""
 
 WAIT_GOAL = 0.05
 SAFETY_GOAL = 0.02
 WORKERS = (1, 2)
-KEEPS = "the loop, memory kept"
+KEEPS_MEMORY = "the loop, memory kept"
 CLIP_S, FPS, WIDTH_PX, HEIGHT_PX = 4, 15, 480, 270
 
 
 def main() -> None:
-    """Paint the clips, caption them in every way, and print a table."""
-    words = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    words.add_argument("--clips", type=int)
-    words.add_argument("--quick", action="store_true", help=f"{QUICK_CLIPS} clips")
-    words.add_argument("--model", default="nano")
-    words.add_argument("--folder", type=Path, help="where the clips are kept for another run")
-    words.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)
-    given = words.parse_args()
-    if given.measure:
-        print(json.dumps(measured(given.model, *given.measure)))
+    """Generate the clips, caption them in every way, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--clips", type=int)
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_CLIPS} clips")
+    parser.add_argument("--model", default="nano")
+    parser.add_argument("--folder", type=Path, help="keep the clips in this folder for another run")
+    parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.measure:
+        print(json.dumps(measure(args.model, *args.measure)))
         return
-    count = given.clips or (QUICK_CLIPS if given.quick else CLIPS)
+    count = args.clips or (QUICK_CLIPS if args.quick else CLIPS)
     with TemporaryDirectory() as name:
         work = Path(name)
-        folder = (given.folder or work) / f"clips-{count}"
+        folder = (args.folder or work) / f"clips-{count}"
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(count):
             path = folder / f"{number:04}.mp4"
             if not path.exists():
                 paint(path, number)
         ways = {"a plain loop": ["loop", str(folder), str(work / "loop.jsonl")]}
-        ways[KEEPS] = ["loop", str(folder), str(work / "loop-keeps.jsonl")]
+        ways[KEEPS_MEMORY] = ["loop", str(folder), str(work / "loop-keeps.jsonl")]
         for workers in WORKERS:
             out = str(work / f"out-{workers}")
             ways[f"batch, {workers} decoding"] = ["batch", str(folder), out, str(workers)]
-        rows = {way: timed(given.model, way, asked) for way, asked in ways.items()}
-        rows["a process a file"] = one_by_one(given.model, sorted(folder.iterdir())[:FILES])
+        rows = {way: time_in_child(args.model, way, arguments) for way, arguments in ways.items()}
+        rows["a process a file"] = run_processes(args.model, sorted(folder.iterdir())[:FILES])
         lists = [work / "loop.jsonl", *(work / f"out-{n}" / "clips.jsonl" for n in WORKERS)]
-        same = same_words(lists)
+        same = count_equal_texts(lists)
     print(table(rows))
-    print(f"\n{same} of {count} clips have the same words in the loop and in all batches.")
-    print(f"{machine()}, model {given.model}, clips of {CLIP_S} s, {WIDTH_PX}x{HEIGHT_PX} px")
+    print(f"\n{same} of {count} clips have the same caption in the loop and in all batches.")
+    print(f"{machine()}, model {args.model}, clips of {CLIP_S} s, {WIDTH_PX}x{HEIGHT_PX} px")
     print_machine("torch", "av")
 
 
 def paint(path: Path, seed: int) -> None:
-    """Write a clip: two soft backgrounds with a cut between them, and discs that move."""
+    """Write a clip: two soft backgrounds with a cut between them, and moving discs."""
     import av
     import numpy as np
 
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:HEIGHT_PX, 0:WIDTH_PX]
-    colours = chance.integers(0, 256, (2, 4, 3))
-    discs = chance.uniform(0, 1, (3, 5))
-    paints = chance.integers(0, 256, (3, 3))
+    colours = rng.integers(0, 256, (2, 4, 3))
+    discs = rng.uniform(0, 1, (3, 5))
+    paints = rng.integers(0, 256, (3, 3))
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=FPS)
         stream.width, stream.height, stream.pix_fmt = WIDTH_PX, HEIGHT_PX, "yuv420p"
@@ -111,22 +111,22 @@ def paint(path: Path, seed: int) -> None:
         container.mux(stream.encode())
 
 
-def timed(model: str, way: str, asked: list[str]) -> dict[str, float]:
+def time_in_child(model: str, way: str, arguments: list[str]) -> dict[str, float]:
     """Run one way in a fresh process."""
     print(f"{way} ...", file=sys.stderr)
-    kept = allocator_variables(os.environ) if way == KEEPS else {}
-    os.environ.update(kept)
+    variables = allocator_variables(os.environ) if way == KEEPS_MEMORY else {}
+    os.environ.update(variables)
     try:
         started = perf_counter()
-        measured = in_child(__file__, "--model", model, "--measure", *asked)
+        measured = in_child(__file__, "--model", model, "--measure", *arguments)
         return {**measured, "wall_s": perf_counter() - started}
     finally:
-        for name in kept:
+        for name in variables:
             del os.environ[name]
 
 
-def one_by_one(model: str, paths: list[Path]) -> dict[str, float]:
-    """`seedvideo caption` for each file."""
+def run_processes(model: str, paths: list[Path]) -> dict[str, float]:
+    """Run `seedvideo caption` for each file."""
     print("a process a file ...", file=sys.stderr)
     command = [sys.executable, "-m", "seedvideo", "caption", "--model", model, "-f", "json", "-q"]
     tokens = 0
@@ -137,15 +137,15 @@ def one_by_one(model: str, paths: list[Path]) -> dict[str, float]:
     return {"clips": len(paths), "visual_tokens": tokens, "wall_s": perf_counter() - started}
 
 
-def measured(model: str, way: str, folder: str, output: str, workers: str = "1") -> dict[str, Any]:
-    """One way, in this process."""
+def measure(model: str, way: str, folder: str, output: str, workers: str = "1") -> dict[str, Any]:
+    """Run one way in this process."""
     if way == "loop":
-        return looped(model, Path(folder), Path(output))
-    return batched(model, folder, Path(output), int(workers))
+        return run_loop(model, Path(folder), Path(output))
+    return run_batch(model, folder, Path(output), int(workers))
 
 
-def looped(name: str, folder: Path, output: Path) -> dict[str, Any]:
-    """What anyone would write."""
+def run_loop(name: str, folder: Path, output: Path) -> dict[str, Any]:
+    """Caption all clips in a simple loop."""
     import seedvideo
 
     model = seedvideo.load(name)
@@ -158,14 +158,14 @@ def looped(name: str, folder: Path, output: Path) -> dict[str, Any]:
     return {"clips": clips, "visual_tokens": tokens}
 
 
-class Watched(Journal):
-    """A journal that knows how long its transactions took, commits and all."""
+class TimedJournal(Journal):
+    """A journal that measures the time of its transactions, commits included."""
 
     spent_s = 0.0
 
     @contextmanager
     def transaction(self) -> Iterator[Any]:
-        """As a journal's."""
+        """See `Journal.transaction`."""
         started = perf_counter()
         try:
             with super().transaction() as tables:
@@ -174,8 +174,8 @@ class Watched(Journal):
             self.spent_s += perf_counter() - started
 
 
-def batched(name: str, folder: str, output: Path, workers: int) -> dict[str, Any]:
-    """What `seedvideo batch run` and one `batch export` do."""
+def run_batch(name: str, folder: str, output: Path, workers: int) -> dict[str, Any]:
+    """Do the work of `seedvideo batch run` and one `batch export`."""
     from seedvideo.batch import inputs
     from seedvideo.batch.export import export
     from seedvideo.batch.job import Job
@@ -184,14 +184,14 @@ def batched(name: str, folder: str, output: Path, workers: int) -> dict[str, Any
     from seedvideo.model import load_costs
 
     job = Job(inputs=(folder,), model=name, workers=workers)
-    prices = load_costs(name)
+    costs = load_costs(name)
     events: list[dict[str, Any]] = []
     progress = Progress(event=lambda line: events.append(json.loads(line)))
-    with Watched.open(output, write=True) as journal:
+    with TimedJournal.open(output, write=True) as journal:
         started = perf_counter()
-        journal.plan(inputs.read_inputs(job.inputs), job, prices.sha256)
+        journal.plan(inputs.read_inputs(job.inputs), job, costs.sha256)
         planned_s = perf_counter() - started
-        assert Runner(journal, job, prices, progress=progress).run()
+        assert Runner(journal, job, costs, progress=progress).run()
         commits_s = journal.spent_s
         assert journal.counts().done == journal.counts().total
     started = perf_counter()
@@ -207,8 +207,8 @@ def batched(name: str, folder: str, output: Path, workers: int) -> dict[str, Any
     }
 
 
-def same_words(lists: list[Path]) -> int:
-    """How many clips have one text in all of these files."""
+def count_equal_texts(lists: list[Path]) -> int:
+    """Count the clips that have the same text in all of these files."""
     texts: dict[str, set[str]] = {}
     for path in lists:
         for line in path.read_text().splitlines():
@@ -218,7 +218,7 @@ def same_words(lists: list[Path]) -> int:
 
 
 def table(rows: dict[str, dict[str, float]]) -> str:
-    """The rows as a table in Markdown."""
+    """Render the rows as a Markdown table."""
     lines = [
         "| way | clips | wall | clips a minute | against the loop | visual tokens a second |"
         " model waits | journal and export | supervisor's processor time |",
@@ -247,7 +247,7 @@ def table(rows: dict[str, dict[str, float]]) -> str:
 
 
 def verdict(fraction: float, goal: float) -> str:
-    """Whether a goal was met, in words."""
+    """Format whether a goal was met."""
     return f"goal {goal:.0%} {'met' if fraction < goal else 'MISSED'}"
 
 

@@ -1,11 +1,11 @@
-"""Journal of a batch: time to take in a manifest, to scan it again, and memory, for many rows.
+"""Journal of a batch: time and memory to read a manifest, and to read it again, for many rows.
 
     python benchmarks/batch_journal.py --rows 1000000
 
-Each step runs in a process of its own, so its memory is too. ``start`` reads a manifest of
-JSON lines into a new journal, ``finish`` settles some items singly, ``resume`` opens the journal
-and reads the manifest again, ``scan`` reads every entry as an export does. The files that the rows
-name do not exist: a resumed job looks for those that are done, and no more.
+Each step runs in a process of its own, whose memory is measured. ``start`` reads a manifest of JSON
+lines into a new journal, ``finish`` marks some items as done one by one, ``resume`` opens the
+journal and reads the manifest again, ``scan`` reads every entry as an export does. The files that
+the rows name do not exist: a resumed job only checks the files of done items.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
 
 GOALS = {"start": (20.0, 300.0), "resume": (30.0, 300.0), "scan": (float("inf"), 300.0)}
-"""For a million rows: most wall seconds of a step, and most MB that it may grow by."""
+"""Limits for a million rows: wall seconds of a step, and MB by which its memory may grow."""
 
 CONTENT = Content(size=1, mtime_ns=1, sha256="0" * 64)
 MODEL = "0" * 64
@@ -33,8 +33,10 @@ def main() -> None:
     """Run every step and print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--finished", type=int, default=2_000, help="items settled one by one")
-    parser.add_argument("--check", action="store_true", help="end with 1 above the goals")
+    parser.add_argument(
+        "--finished", type=int, default=2_000, help="items marked as done one by one"
+    )
+    parser.add_argument("--check", action="store_true", help="exit with 1 above the limits")
     parser.add_argument("--step", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -48,9 +50,9 @@ def main() -> None:
                 file.write(json.dumps({"path": f"clips/{number % 1000:03}/{number:08}.mp4"}) + "\n")
         print(f"{args.rows:,} rows", flush=True)
         for step in ("start", "finish", "resume", "scan"):
-            words = ["--step", step, "--folder", name, "--finished", str(args.finished)]
-            words += ["--check"] * args.check
-            code = subprocess.run([sys.executable, __file__, *words], check=False).returncode
+            command = ["--step", step, "--folder", name, "--finished", str(args.finished)]
+            command += ["--check"] * args.check
+            code = subprocess.run([sys.executable, __file__, *command], check=False).returncode
             if code:
                 sys.exit(code)
         size = sum(path.stat().st_size for path in (folder / "out").iterdir())
@@ -58,10 +60,10 @@ def main() -> None:
 
 
 def run_step(step: str, folder: Path, finished: int, *, check: bool) -> None:
-    """One step, its wall and processor seconds, and by how much the process grew.
+    """Run one step; print its wall and processor seconds and the growth of its memory.
 
     Raises:
-        SystemExit: with ``check``, if it is above the goals.
+        SystemExit: with ``check``, if it exceeds the limits.
     """
     before = rss_mb()
     began, used = time.perf_counter(), time.process_time()
@@ -78,13 +80,13 @@ def run_step(step: str, folder: Path, finished: int, *, check: bool) -> None:
     wall_s, used_s = time.perf_counter() - began, time.process_time() - used
     grown = rss_mb() - before
     print(f"{step:8} {wall_s:6.1f} s wall {used_s:6.1f} s CPU  +{grown:4.0f} MB  {report}")
-    most_s, most_mb = GOALS.get(step, (float("inf"), float("inf")))
-    if check and (wall_s > most_s or grown > most_mb):
-        sys.exit(f"{step}: above the goals of {most_s:g} s and {most_mb:g} MB")
+    max_s, max_mb = GOALS.get(step, (float("inf"), float("inf")))
+    if check and (wall_s > max_s or grown > max_mb):
+        sys.exit(f"{step}: above the goals of {max_s:g} s and {max_mb:g} MB")
 
 
 def rss_mb() -> float:
-    """The most memory that the process has had, in MB."""
+    """Return the peak memory of the process, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 

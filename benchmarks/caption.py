@@ -1,10 +1,10 @@
-"""How long a caption or an answer takes, from the command to the words, and where the time goes.
+"""Time of a caption or an answer, from the command to the text, by stage.
 
     python benchmarks/caption.py [CLIP ...] [--model NAME_OR_FOLDER]
 
-A 10-s 720p clip is made; more clips may be given. Goals on two CPU cores: the model is loaded in
-less than 2 s, torch included; the whole command takes less than 10 s for a caption and 15 s for a
-question or a moment.
+A 10-s 720p clip is generated; more clips may be given. Goals on two CPU cores: the model is loaded
+in less than 2 s, torch included; the whole command takes less than 10 s for a caption and 15 s for
+a question or a moment.
 """
 
 import argparse
@@ -28,20 +28,20 @@ COMMANDS: tuple[tuple[str, list[str], str, float], ...] = (
     ("ask", ["What is there?"], "adaptive", ANSWER_GOAL_S),
     ("ground", ["a person walks by"], "adaptive", ANSWER_GOAL_S),
 )
-"""Each with its words after the clip, the policy and the goal; uniform analyses nothing first."""
+"""Command, its arguments after the clip, policy and goal; uniform needs no analysis."""
 
 
 def main() -> None:
-    """Print what loading takes, then each clip."""
-    words = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    words.add_argument("clips", nargs="*", metavar="CLIP")
-    words.add_argument("--model", default="nano")
-    given = words.parse_args()
-    loads = [in_child(__file__, "--measure-load", given.model) for _ in range(TIMES)]
+    """Print the time of loading, then of each clip."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("clips", nargs="*", metavar="CLIP")
+    parser.add_argument("--model", default="nano")
+    args = parser.parse_args()
+    loads = [in_child(__file__, "--measure-load", args.model) for _ in range(TIMES)]
     load = min(loads, key=lambda each: each["torch_s"] + each["load_s"])
     load_s = load["torch_s"] + load["load_s"]
     print_table(
-        f"Loading the model {Path(given.model).name}, the best of {TIMES}",
+        f"Loading the model {Path(args.model).name}, the best of {TIMES}",
         ("part", "time"),
         (
             ("import torch", f"{load['torch_s']:.2f} s"),
@@ -50,8 +50,8 @@ def main() -> None:
         ),
     )
     with TemporaryDirectory() as folder:
-        clips = [make_clip(Path(folder) / "made_720p.mp4"), *map(Path, given.clips)]
-        rows = [row(clip, given.model, *command) for clip in clips for command in COMMANDS]
+        clips = [make_clip(Path(folder) / "made_720p.mp4"), *map(Path, args.clips)]
+        rows = [row(clip, args.model, *command) for clip in clips for command in COMMANDS]
     print_table(
         f"seedvideo COMMAND CLIP, a fresh process each, the best of {TIMES}",
         (
@@ -75,10 +75,19 @@ def main() -> None:
 
 
 def row(
-    clip: Path, model: str, verb: str, asked: list[str], policy: str, goal_s: float
+    clip: Path, model: str, command_name: str, arguments: list[str], policy: str, goal_s: float
 ) -> tuple[str, ...]:
-    """Run the command on one clip; its own record has the parts."""
-    command = [sys.executable, "-m", "seedvideo", verb, str(clip), *asked, "--model", model]
+    """Run a command on one clip; its record states the time of each stage."""
+    command = [
+        sys.executable,
+        "-m",
+        "seedvideo",
+        command_name,
+        str(clip),
+        *arguments,
+        "--model",
+        model,
+    ]
     command += ["--policy", policy, "-f", "json", "--quiet"]
     best_s, record = float("inf"), {}
     for _ in range(TIMES):
@@ -90,7 +99,9 @@ def row(
     parts = record["timing_s"]
     return (
         f"{clip.name}, {record['media']['duration_s']:.1f} s",
-        f"{verb}, {'choosing' if '--options' in asked else 'free'}" if verb == "ask" else verb,
+        f"{command_name}, {'choosing' if '--options' in arguments else 'free'}"
+        if command_name == "ask"
+        else command_name,
         policy,
         f"{record['plan']['frames']}",
         f"{parts['open']:.2f} s",
@@ -103,16 +114,16 @@ def row(
 
 
 def goal(spent_s: float, goal_s: float) -> str:
-    """Whether a goal was met, in words."""
+    """Format whether a goal was met."""
     return f"goal {goal_s:g} s {'met' if spent_s < goal_s else 'MISSED'}"
 
 
 def measure_load(model: str) -> dict[str, float]:
-    """Seconds in this fresh process until the model could answer."""
+    """Return the seconds in this fresh process until the model is ready."""
     import seedvideo
 
     started = perf_counter()
-    import torch  # noqa: F401  # timed on its own: the larger part, and not ours
+    import torch  # noqa: F401  # timed separately: the larger part
 
     imported = perf_counter()
     seedvideo.load(model)

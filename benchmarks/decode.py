@@ -1,10 +1,10 @@
-"""Reaching frames: one pass or seeks, PyAV or decord, and how much memory decoding takes.
+"""Decoding of selected frames: one pass or seeks, PyAV or decord, and peak memory.
 
     python benchmarks/decode.py [CLIP]
 
-Without a clip, one of 10 s, 1280x720, a keyframe every second, is made. Sparse: one frame every
-2.5 s. Dense: five frames a second. All frames are delivered at 420x224 px. Times hold the decoding
-and no opening. decord is always read in order: its seeks give other frames than asked for.
+Without a clip, one of 10 s, 1280x720, with a keyframe every second is generated. Sparse: one frame
+every 2.5 s. Dense: five frames per second. All frames are delivered at 420x224 px. Times cover
+decoding without opening. decord always reads in order, as its seeks return wrong frames.
 """
 
 import json
@@ -64,7 +64,7 @@ def compare(clip: Path, name: str, *, every: Fraction) -> None:
             readers.append((way, reader, strategy))
         count = int(end / every)
         targets = [Target(every * i, WIDTH_PX, HEIGHT_PX) for i in range(count)]
-        # In turn, so that a busy moment of the machine does not fall on one way alone.
+        # Alternate, so that other work on the machine does not affect one row only.
         for _ in range(ROUNDS):
             for way, reader, strategy in readers:
                 started = perf_counter()
@@ -119,7 +119,7 @@ def measure_memory(clip: str, decoder: DecoderName) -> dict[str, float]:
                 pass
     except seedvideo.ConfigError:
         return {}  # decord is not installed
-    fork_server.end_servers()  # Processes count once they have ended.
+    fork_server.end_servers()  # Processes count once they have exited.
     return {"peak_mib": peak_mib(of_children=True)}
 
 

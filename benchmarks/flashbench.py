@@ -1,13 +1,12 @@
-"""Which evidence samplers keep at equal measured tokens: makes videos, plans them, counts.
+"""Evidence that samplers keep at equal measured tokens: generate videos, plan them, count.
 
-    python benchmarks/flashbench.py --quick              two-minute videos, a few minutes
-    python benchmarks/flashbench.py --ocr OCRENV/bin/python      everything, hours; goes on where
-                                                         it was stopped
-    python benchmarks/flashbench.py --report             write docs/ from what was measured
+    python benchmarks/flashbench.py --quick                  two-minute videos, a few minutes
+    python benchmarks/flashbench.py --ocr OCRENV/bin/python  complete run, hours; resumable
+    python benchmarks/flashbench.py --report                 write docs/ from earlier measurements
 
-Without `--ocr` legibility comes from the cached table. The OCR program lives in an environment of
-its own, because it brings another OpenCV: see `_flash_read.py`. `--table` makes the table again.
-Results lie in `--work`, one file a video. Test seeds are for the final numbers only.
+Without `--ocr` legibility comes from the cached table. The OCR program needs a separate
+environment, because it requires another OpenCV: see `_flash_read.py`. `--table` extends the table.
+Results are in `--work`, one file per video. Test seeds are for the final numbers only.
 """
 
 import argparse
@@ -57,20 +56,20 @@ TABLE_CODES: Final = 8
 ABOUT_TABLE: Final = "codes read by rapidocr-onnxruntime 1.4.4, frames resized as for the model"
 
 Read = Callable[[list[Path]], list[list[str]]]
-"""From pictures to the texts on each."""
+"""Function from pictures to the texts on each."""
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the selected steps."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="short videos, one a case")
+    parser.add_argument("--quick", action="store_true", help="short videos, one per case")
     parser.add_argument("--split", choices=("dev", "test"), default=None)
-    parser.add_argument("--seeds", type=int, help="at most so many videos a case")
+    parser.add_argument("--seeds", type=int, help="maximum number of videos per case")
     parser.add_argument("--only", nargs="+", metavar="CASE", help="cases to run")
-    parser.add_argument("--ocr", type=Path, metavar="PYTHON", help="of the OCR environment")
+    parser.add_argument("--ocr", type=Path, metavar="PYTHON", help="Python of the OCR environment")
     parser.add_argument("--work", type=Path, default=ROOT / "build/flashbench")
     parser.add_argument(
-        "--keep", action="store_true", help="keep videos and analyses, for use again"
+        "--keep", action="store_true", help="keep videos and analyses for later runs"
     )
     parser.add_argument("--without", nargs="+", default=[], metavar="POLICY", help="leave out")
     parser.add_argument("--again", nargs="+", default=[], metavar="POLICY", help="measure again")
@@ -104,7 +103,7 @@ def main() -> None:
 def run(
     chosen: Sequence[Case], *, work: Path, options: argparse.Namespace, first_seed: int
 ) -> None:
-    """Make and plan every video that has no result yet, and add policies that are new."""
+    """Generate and plan every video without a result, and add missing policies."""
     gop_cache = GopCache()
     with reading(options.ocr) if options.ocr else _no_reader() as read:
         for case, seed in in_order(chosen, first_seed, options.seeds):
@@ -113,15 +112,15 @@ def run(
             name = folder / f"{seed}.json"
             result = json.loads(name.read_text()) if name.exists() else {}
             if result.get("generator") not in (None, generator_hash()):
-                result = {}  # Other videos: nothing of it is comparable.
-            wanted = {*OUR_POLICIES, *RULES, *ANALYSIS_RULES} - {*options.without}
+                result = {}  # Of another generator: not comparable.
+            selected_policies = {*OUR_POLICIES, *RULES, *ANALYSIS_RULES} - {*options.without}
             for policy in options.again:
                 result.get("choices", {}).pop(policy, None)
-            missing = sorted(wanted - set(result.get("choices", {})))
+            missing = sorted(selected_policies - set(result.get("choices", {})))
             if result and not missing and (read is None or result["needs_by"] == "ocr"):
                 continue
             started = perf_counter()
-            made = _kept(case, seed, folder, result)
+            made = _find_kept_video(case, seed, folder, result)
             if made is None:
                 made = generate(
                     case.task, seed, folder, difficulty=case.difficulty, gop_cache=gop_cache
@@ -146,8 +145,10 @@ def run(
             print(f"{case.name} {seed}: {perf_counter() - started:.0f} s", flush=True)
 
 
-def _kept(case: Case, seed: int, folder: Path, result: dict[str, Any]) -> GeneratedVideo | None:
-    """The video of an earlier run, if it was kept and is what the generator would make."""
+def _find_kept_video(
+    case: Case, seed: int, folder: Path, result: dict[str, Any]
+) -> GeneratedVideo | None:
+    """Return the video of an earlier run, if it was kept and the generator would make the same."""
     if "attempt" not in result:
         return None
     item, _ = make_script(case.task, seed, case.difficulty, attempt=result["attempt"])
@@ -167,7 +168,7 @@ def measure(
     quick: bool,
     cache: Path | None,
 ) -> dict[str, Any]:
-    """What every rule and policy chooses for one video, and what its events need."""
+    """Select frames of one video by every rule and policy, and measure the needs of its events."""
     choices = result.get("choices", {})
     seconds = result.get("seconds", {})
     spent = budgets(quick=quick)
@@ -177,7 +178,7 @@ def measure(
         times = video.times
         frame_index = {time: number for number, time in enumerate(times)}
 
-        def note(policy: str, budget: int, selected: Sequence[SelectedFrame]) -> None:
+        def store_selection(policy: str, budget: int, selected: Sequence[SelectedFrame]) -> None:
             cost = sum(frame.tokens + frame.text_tokens for frame in selected)
             if cost > budget:
                 raise RuntimeError(f"{policy} spends {cost} of {budget} tokens on {item.name}")
@@ -204,13 +205,13 @@ def measure(
         for name, rule in {**RULES, **ANALYSIS_RULES}.items():
             if name in policies:
                 for budget in spent:
-                    note(name, budget, rule(clip, budget))
+                    store_selection(name, budget, rule(clip, budget))
         for policy in (name for name in policies if name in OUR_POLICIES):
             started = perf_counter()
             for budget in spent:
                 plan = seedvideo.plan(video, policy=policy, budget_tokens=budget)
                 selected = [SelectedFrame(f.pts, f.tokens, f.text_tokens) for f in plan.frames]
-                note(policy, budget, selected)
+                store_selection(policy, budget, selected)
                 seconds.setdefault(policy, perf_counter() - started)
         for budget in spent:
             upper_bound = oracle(
@@ -221,14 +222,14 @@ def measure(
                 text_tokens=FRAME_TEXT_TOKENS,
                 budget_tokens=budget,
             )
-            note("oracle", budget, upper_bound)
+            store_selection("oracle", budget, upper_bound)
     truth = {"item": item.to_json(), "bytes": path.stat().st_size}
     return result | truth | {"choices": choices, "seconds": seconds}
 
 
 @contextmanager
 def reading(python: Path) -> Iterator[Read]:
-    """The OCR program in its own environment, as a function."""
+    """Start the OCR program in its own environment; yield a function that calls it."""
     script = Path(__file__).with_name("_flash_read.py")
     with subprocess.Popen(
         [str(python), str(script)],
@@ -256,11 +257,11 @@ def _no_reader() -> Iterator[None]:
 
 
 def needs_by_ocr(item: BenchmarkItem, video: seedvideo.Video, read: Read) -> dict[str, Any]:
-    """Fewest tokens at which the OCR program reads each code, tried from the lowest level up.
+    """Find the minimum tokens at which the OCR program reads each code, from the lowest level up.
 
-    One frame in the middle of an event stands for all of it; events with the same code in the same
-    place are read once. Also looks at the highest level one second before each event: a code that
-    is read there would be a leak.
+    One frame in the middle of an event represents it; events with the same code at the same
+    position are read once. A frame one second before each event is read at the highest level too: a
+    code that is read there would be a leak.
     """
     asked: dict[tuple[str, object], Event] = {}
     for event in item.events:
@@ -289,7 +290,7 @@ def needs_by_ocr(item: BenchmarkItem, video: seedvideo.Video, read: Read) -> dic
 def _texts(
     video: seedvideo.Video, moments: dict[Any, Fraction], level: int, read: Read
 ) -> list[tuple[Any, list[str]]]:
-    """What is read at each moment, without blanks, at a level."""
+    """Return the texts read at each moment at a level, without blanks."""
     width, height = SEED.size(
         width_px=video.info.width_px, height_px=video.info.height_px, level_tokens=level
     )
@@ -308,13 +309,13 @@ def _texts(
 def make_table(read: Read) -> None:
     """Count how often codes are read, by contrast, cap height and level; on dev seeds.
 
-    Adds what the table lacks; delete the file to start again.
+    Adds the missing rows of the table; delete the file to start again.
     """
     rows = json.loads(TABLE.read_text())["rows"] if TABLE.exists() else []
-    known = {(row["contrast"], row["cap_height_px"]) for row in rows}
+    existing = {(row["contrast"], row["cap_height_px"]) for row in rows}
     for contrast in CONTRASTS:
         for height in TABLE_HEIGHTS_PX:
-            if (contrast, height) in known:
+            if (contrast, height) in existing:
                 continue
             difficulty = DifficultyConfig(
                 duration_s=8 * TABLE_CODES,

@@ -1,8 +1,8 @@
-"""How long it takes until a program that uses seedvideo can begin, and until a video is open.
+"""Start-up time of programs that use seedvideo, and time to open a video.
 
-`import seedvideo` and `seedvideo --help` load neither torch nor a decoder; importing torch stands
-beside them for comparison. A video is opened in a process of its own: forked by the fork server,
-whose start the first video pays, or a fresh interpreter where there is no fork server.
+`import seedvideo` and `seedvideo --help` load neither torch nor a decoder; the import of torch is
+measured for comparison. A video is opened in a decode process: forked by the fork server, whose
+start is part of the first opening, or a fresh interpreter.
 """
 
 import json
@@ -24,15 +24,15 @@ OPENS = 40
 
 
 def main() -> None:
-    """Time fresh interpreters, then the opening of a video."""
-    start_up()
+    """Measure the start of fresh interpreters, then the opening of a video."""
+    time_startup()
     with TemporaryDirectory() as folder:
-        opening(make_clip(Path(folder) / "made.mp4", seconds=2, width_px=320, height_px=180))
+        time_opening(make_clip(Path(folder) / "made.mp4", seconds=2, width_px=320, height_px=180))
     print_machine("av", "torch", "typer")
 
 
-def start_up() -> None:
-    """Time fresh interpreters."""
+def time_startup() -> None:
+    """Measure the start of fresh interpreters."""
     python = sys.executable
     commands = {
         "python -c pass": [python, "-c", "pass"],
@@ -42,49 +42,49 @@ def start_up() -> None:
         "import seedvideo; seedvideo.open": [python, "-c", "import seedvideo; seedvideo.open"],
         "import torch": [python, "-c", "import torch"],
     }
-    spent = {name: wall_s(words, times=TIMES) for name, words in commands.items()}
-    nothing_s = spent["python -c pass"]
+    spent = {name: wall_s(command, times=TIMES) for name, command in commands.items()}
+    python_s = spent["python -c pass"]
     rows = [
-        (name, f"{1000 * each:.0f} ms", f"+{1000 * (each - nothing_s):.0f} ms")
+        (name, f"{1000 * each:.0f} ms", f"+{1000 * (each - python_s):.0f} ms")
         for name, each in spent.items()
     ]
     print_table(
         f"Wall time of a fresh process, the best of {TIMES}",
-        ("what", "in all", "more than Python"),
+        ("command", "total", "beyond Python"),
         rows,
     )
 
 
-def opening(clip: Path) -> None:
-    """Time the opening of a video, with and without the fork server."""
+def time_opening(clip: Path) -> None:
+    """Measure the opening of a video, with and without the fork server."""
     rows = []
-    for name, way, opens in (
-        ("fork server, the first", "forked", 1),
-        ("fork server, the mean of many", "forked", OPENS),
+    for name, mode, opens in (
+        ("fork server, first opening", "forked", 1),
+        ("fork server, mean of many", "forked", OPENS),
         ("fresh interpreters", "fresh", OPENS // 4),
     ):
-        spent = in_child(__file__, way, clip, opens)
+        spent = in_child(__file__, mode, clip, opens)
         rows.append((name, f"{1000 * spent['wall_s']:.0f} ms", f"{spent['processor_s']:.3f} s"))
     print_table(
         "Opening a video of 2 s and reading its facts", ("processes", "wall", "processor"), rows
     )
 
 
-def measure_opening(way: str, clip: str, opens: int) -> dict[str, float]:
-    """Open a video so many times; seconds of one opening, of its processes too."""
-    processor_s, began_s = _processor_s(), perf_counter()
+def measure_opening(mode: str, clip: str, opens: int) -> dict[str, float]:
+    """Open a video repeatedly; return wall and processor seconds per opening."""
+    processor_s, started = _processor_s(), perf_counter()
     with ExitStack() as stack:
-        if way == "fresh":
+        if mode == "fresh":
             stack.enter_context(patch.object(fork_server, "is_supported", return_value=False))
         for _ in range(opens):
             with open_video(clip) as reader:
                 assert reader.info
-    spent_s = perf_counter() - began_s
+    spent_s = perf_counter() - started
     return {"wall_s": spent_s / opens, "processor_s": (_processor_s() - processor_s) / opens}
 
 
 def _processor_s() -> float:
-    fork_server.end_servers()  # Processes count once they have ended.
+    fork_server.end_servers()  # Processes count once they have exited.
     both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in both)
 

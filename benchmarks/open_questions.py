@@ -1,23 +1,22 @@
-"""Open questions: how many answers are whole phrases, and how many are told as sure.
+"""Open questions: fractions of answers that are complete phrases, and that are marked as sure.
 
     python benchmarks/open_questions.py [FOLDER] [--quick] [--show] [--demo CLIP]
 
-100 fixed questions are asked of each clip: the demo clip (`make demo` fetches it, `--demo` names
-another place), two made videos of test seeds, and the videos of FOLDER, if it is given. About two
-minutes a clip on one core; `--quick` asks every tenth question.
+100 fixed questions are asked about each clip: the demo clip (`make demo` fetches it, `--demo` sets
+another path), two synthetic videos of test seeds, and the videos of FOLDER, if given. This takes
+about two minutes per clip on one core; `--quick` asks every tenth question.
 
-An answer is a whole phrase if
-1. it is made of words alone, with at most commas between them and a full stop at the end;
-2. every word is in `open_words.txt`, the words that occur at least five times in what people wrote
-   of Flickr8k's 6,000 training photos, from which the model learned to write, or in `_MADE_WORDS`,
-   what the made scenes are told in. A rarer word that is right counts against the answer; a piece
-   of a word, such as `s` or `jttom`, is in neither;
+An answer is a complete phrase if
+1. it consists of words only, with at most commas between them and a full stop at the end;
+2. every word is in `open_words.txt`, which lists the words that occur at least five times in the
+   captions of Flickr8k's 6,000 training photos, or in `_SYNTHETIC_WORDS`, the vocabulary of the
+   synthetic scenes. A rarer word counts against the answer even if it is right; fragments of words,
+   such as `s` or `jttom`, are in neither;
 3. it does not end in an article, a conjunction, a preposition that takes an object, an auxiliary or
-   a possessive (`_OPEN_ENDS`), nor where an article's noun is still to come: in a colour after
-   `a ... and`;
-4. no word stands twice in a row;
-5. where a description was asked for, it has at least three words.
-Whether an answer is right is not judged here: `benchmarks/answers.py` does that on made videos.
+   a possessive (`_INCOMPLETE_ENDS`), nor in a colour after `a ... and`, whose noun is missing;
+4. no word occurs twice in a row; and
+5. an answer to a request for a description has at least three words.
+Correctness is not judged here: `benchmarks/answers.py` measures it on synthetic videos.
 """
 
 import argparse
@@ -163,11 +162,11 @@ def _words(text: str) -> frozenset[str]:
 
 
 _COLOURS: Final = _words("red orange yellow green blue purple white black brown pink grey")
-_MADE_WORDS: Final = _COLOURS | _words(
+_SYNTHETIC_WORDS: Final = _COLOURS | _words(
     "yes no one two three four five six left right top bottom middle up down then"
     " ball square triangle star heart ring cross moon"
 )
-_OPEN_ENDS: Final = _words(
+_INCOMPLETE_ENDS: Final = _words(
     "a an the and or but nor of with from to at into onto upon than as if while that which who"
     " whose his her its their my our your is are was were be been being has have"
 )
@@ -192,30 +191,32 @@ class GivenAnswer:
     method: str
 
     @property
-    def fault(self) -> str:
-        """Why the answer is no whole phrase; empty where it is one, or there is none."""
-        return fault_of(self.text, words_known(), described=self.question in DESCRIBE)
+    def problem(self) -> str:
+        """Reason why the answer is not a complete phrase; empty for a complete or missing one."""
+        return find_problem(self.text, known_words(), described=self.question in DESCRIBE)
 
 
 def main() -> None:
-    """Ask everything of every clip, print the table."""
-    parser = argparse.ArgumentParser(description="Whether open answers are whole phrases.")
+    """Ask all questions about every clip and print the table."""
+    parser = argparse.ArgumentParser(
+        description="Measure whether open answers are complete phrases."
+    )
     parser.add_argument("folder", nargs="?", type=Path, help="more clips")
-    parser.add_argument("--demo", type=Path, default=DEMO, help="the clip of make demo")
-    parser.add_argument("--quick", action="store_true", help="every tenth question")
-    parser.add_argument("--show", action="store_true", help="every answer, on stderr")
-    given = parser.parse_args()
-    questions = QUESTIONS[::10] if given.quick else QUESTIONS
-    backend = Remembering.from_folder(WEIGHTS / "nano")
+    parser.add_argument("--demo", type=Path, default=DEMO, help="path of the demo clip")
+    parser.add_argument("--quick", action="store_true", help="ask every tenth question")
+    parser.add_argument("--show", action="store_true", help="print every answer on stderr")
+    args = parser.parse_args()
+    questions = QUESTIONS[::10] if args.quick else QUESTIONS
+    backend = CachingBackend.from_folder(WEIGHTS / "nano")
     with tempfile.TemporaryDirectory(prefix="seedvideo-questions-") as work:
-        clips = clips_of(Path(work), given.demo, given.folder)
+        clips = clips_of(Path(work), args.demo, args.folder)
         answers = [one for clip in clips for one in ask_all(backend, clip, questions)]
     for one in answers:
-        if given.show or one.fault:
-            mark = "sure" if one.is_sure else "not sure"
-            kind = f"  NO WHOLE PHRASE: {one.fault}" if one.fault else ""
+        if args.show or one.problem:
+            confidence = "sure" if one.is_sure else "not sure"
+            kind = f"  INCOMPLETE PHRASE: {one.problem}" if one.problem else ""
             print(
-                f"{one.clip}: {one.question} {one.text!r} ({one.method}, {mark}){kind}",
+                f"{one.clip}: {one.question} {one.text!r} ({one.method}, {confidence}){kind}",
                 file=sys.stderr,
             )
     print(f"{_common.machine()}; model {backend.name} {backend.sha256[:12]}\n")
@@ -223,7 +224,7 @@ def main() -> None:
 
 
 def clips_of(work: Path, demo: Path, folder: Path | None) -> list[Path]:
-    """The clips that there are: the demo clip, two made ones, those of a folder."""
+    """Return the clips: the demo clip if it exists, two synthetic ones, and those of a folder."""
     clips = []
     if demo.is_file():
         clips.append(demo)
@@ -238,8 +239,8 @@ def clips_of(work: Path, demo: Path, folder: Path | None) -> list[Path]:
     return clips
 
 
-class Remembering(NativeBackend):
-    """The embedded model; it describes the same frames once, as it would each time."""
+class CachingBackend(NativeBackend):
+    """The embedded model; descriptions of the same frames are cached."""
 
     _described: ClassVar[dict[bytes, Generation]] = {}
 
@@ -259,7 +260,7 @@ class Remembering(NativeBackend):
 
 
 def ask_all(backend: Backend, clip: Path, questions: Sequence[str]) -> list[GivenAnswer]:
-    """Ask all questions of one clip."""
+    """Ask all questions about one clip."""
     answers = []
     prepared = prepare(str(clip), model=backend)
     for question in questions:
@@ -274,8 +275,8 @@ def ask_all(backend: Backend, clip: Path, questions: Sequence[str]) -> list[Give
     return answers
 
 
-def fault_of(text: str, known: frozenset[str], *, described: bool) -> str:
-    """Why an answer is no whole phrase; empty where it is one, or there is none.
+def find_problem(text: str, known: frozenset[str], *, described: bool) -> str:
+    """Return why an answer is not a complete phrase; empty if it is one, or if there is none.
 
     >>> fault_of("a dog runs", frozenset("a dog runs".split()), described=True)
     ''
@@ -284,14 +285,14 @@ def fault_of(text: str, known: frozenset[str], *, described: bool) -> str:
     """
     if not text:
         return ""
-    plain = text.casefold().removesuffix(".")
-    if re.fullmatch(r"[a-z'-]+(?:,? [a-z'-]+)*", plain) is None:
-        return "more than words"
-    words = plain.replace(",", "").split()
-    strange = [word for word in words if word not in known]
-    if strange:
-        return f"{strange[0]!r} is no known word"
-    if words[-1] in _OPEN_ENDS:
+    normalized = text.casefold().removesuffix(".")
+    if re.fullmatch(r"[a-z'-]+(?:,? [a-z'-]+)*", normalized) is None:
+        return "other characters than words"
+    words = normalized.replace(",", "").split()
+    unknown = [word for word in words if word not in known]
+    if unknown:
+        return f"{unknown[0]!r} is not a known word"
+    if words[-1] in _INCOMPLETE_ENDS:
         return f"ends in {words[-1]!r}"
     if len(words) > 3 and words[-1] in _COLOURS and words[-2] == "and" and words[-3] in _COLOURS:
         return "a colour without its noun"
@@ -303,13 +304,13 @@ def fault_of(text: str, known: frozenset[str], *, described: bool) -> str:
 
 
 @cache
-def words_known() -> frozenset[str]:
-    """Words that people write of photos, and those of the made scenes."""
-    return frozenset(WORDS.read_text(encoding="utf-8").split()) | _MADE_WORDS
+def known_words() -> frozenset[str]:
+    """Return the words of human captions and of the synthetic scenes."""
+    return frozenset(WORDS.read_text(encoding="utf-8").split()) | _SYNTHETIC_WORDS
 
 
 def table(answers: Sequence[GivenAnswer]) -> str:
-    """A row a clip and kind of question, ratios of what was asked."""
+    """Render one row per clip and kind of question, with fractions of the asked questions."""
     lines = [
         "| clip | questions | asked | answered, sure | answered, not sure | no answer |"
         " incomplete phrase | of these sure |",
@@ -327,8 +328,8 @@ def table(answers: Sequence[GivenAnswer]) -> str:
             sum(bool(one.text) and one.is_sure for one in own),
             sum(bool(one.text) and not one.is_sure for one in own),
             sum(not one.text for one in own),
-            sum(bool(one.fault) for one in own),
-            sum(bool(one.fault) and one.is_sure for one in own),
+            sum(bool(one.problem) for one in own),
+            sum(bool(one.problem) and one.is_sure for one in own),
         ]
         cells = " | ".join(f"{count / len(own):.2f}" for count in counts)
         lines.append(f"| {clip} | {kind} | {len(own)} | {cells} |")

@@ -1,9 +1,9 @@
-"""Time to write pictures of frames, compared with decoding them.
+"""Time to encode frames as pictures, compared with decoding them.
 
     python benchmarks/pictures.py [CLIP]
 
-`seedvideo frames` writes PNG at level 1, where Pillow's default is 6. Decoding takes other
-processes, so all times are those of the clock: run it on a machine at rest.
+`seedvideo frames` writes PNG at level 1; Pillow's default is 6. Decoding runs in other processes,
+so all times are wall times: run it on an idle machine.
 """
 
 import sys
@@ -21,11 +21,11 @@ import seedvideo
 from seedvideo.cli.output import ImageEncoding, encode_image
 
 FRAMES = 19
-Made = TypeVar("Made")
+Result = TypeVar("Made")
 
 
 def main() -> None:
-    """Encode the frames of the clip that is named, or of one that is made."""
+    """Encode the frames of the given clip, or of a generated one."""
     with TemporaryDirectory() as folder:
         if len(sys.argv) > 1:
             show(Path(sys.argv[1]))
@@ -57,9 +57,9 @@ def show(clip: Path) -> None:
     rows = []
     slowest_s = 0.0
     for name, make in files.items():
-        made, spent_s = timed(make)
+        encoded, spent_s = timed(make)
         slowest_s = slowest_s or spent_s
-        size_kib = sum(map(len, made)) / len(made) / 1024
+        size_kib = sum(map(len, encoded)) / len(encoded) / 1024
         faster = f"{slowest_s / spent_s:.1f}x"
         rows.append((name, f"{spent_s:.2f} s", faster, f"{size_kib:.0f} KiB"))
     height_px, width_px = frames[0].shape[:2]
@@ -71,14 +71,14 @@ def show(clip: Path) -> None:
 
 
 def default_png(pixels: object) -> bytes:
-    """A PNG file as Pillow writes it by default."""
+    """Encode a PNG file with Pillow's defaults."""
     data = BytesIO()
     Image.fromarray(pixels).save(data, format="PNG")
     return data.getvalue()
 
 
-def timed(work: Callable[[], Made]) -> tuple[Made, float]:
-    """What the work returns, and the wall seconds that it took."""
+def timed(work: Callable[[], Result]) -> tuple[Result, float]:
+    """Return the result of the work, and its wall seconds."""
     start_s = time.perf_counter()
     return work(), time.perf_counter() - start_s
 

@@ -1,10 +1,10 @@
-"""How long a plan takes: an hour of video by each policy, and a real file from its name on.
+"""Time of a plan: an hour of video by each policy, and files from their names on.
 
     python benchmarks/plan.py [CLIP]
 
-The hour is 108,000 frame times at 30 frames a second, without a file. For a file, opening starts
-the decoding process and reads every packet, and one picture for its orientation; planning by
-adaptive analyses the video.
+The hour is 108,000 frame times at 30 frames per second, without a file. Opening a file starts the
+decode process, reads every packet, and decodes one picture for its orientation. Planning by
+`adaptive` analyses the video.
 """
 
 import sys
@@ -126,7 +126,7 @@ def plan_an_hour() -> None:
 
 @dataclass(frozen=True)
 class MadeAnalysis:
-    """Make a possible analysis of an hour: shots of every kind, an event in every third."""
+    """A possible analysis of an hour: shots of every kind, an event in every third one."""
 
     demands: tuple[SegmentDemand, ...]
     busy_fraction: float = 0.0
@@ -135,9 +135,9 @@ class MadeAnalysis:
 
 
 def made_analysis(shots: int) -> MadeAnalysis:
-    """An hour in so many shots."""
-    dice = Random(shots)
-    cuts = sorted(dice.sample(range(1, HOUR_S * FPS), shots - 1))
+    """Make the analysis of an hour with this number of shots."""
+    rng = Random(shots)
+    cuts = sorted(rng.sample(range(1, HOUR_S * FPS), shots - 1))
     demands = []
     for number, (first, after) in enumerate(pairwise([0, *cuts, HOUR_S * FPS])):
         start, end = Fraction(first, FPS), Fraction(after, FPS)
@@ -149,10 +149,10 @@ def made_analysis(shots: int) -> MadeAnalysis:
                 base=1.0,
                 events_per_s=float(1 / (end - start)) if has_event else 0.0,
                 event_s=0.4,
-                detail_tokens=dice.uniform(50, 500),
-                peaks=(Peak(start, strength=dice.uniform(8, 80)),) if has_event else (),
+                detail_tokens=rng.uniform(50, 500),
+                peaks=(Peak(start, strength=rng.uniform(8, 80)),) if has_event else (),
                 starts_shot=True,
-                change_s=dice.uniform(0.2, 60),
+                change_s=rng.uniform(0.2, 60),
             )
         )
     return MadeAnalysis(tuple(demands))
@@ -184,7 +184,7 @@ def plan_files(clips: dict[str, Path]) -> None:
         )
     print_table(
         "Opening and planning a file, the best of 5",
-        ("file", "policy", "duration", "open", "plan", "frames", "quicker than playing"),
+        ("file", "policy", "duration", "open", "plan", "frames", "speed"),
         rows,
     )
 

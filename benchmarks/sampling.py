@@ -1,26 +1,25 @@
-"""Loaders of video frames side by side: time, memory, and whether the frames are the right ones.
+"""Comparison of video frame loaders: time, memory, and correctness of the frames.
 
     python benchmarks/sampling.py [--quick] [--peers PYTHON] [--folder DIR] [--rounds N]
         [--table-s S] [--only NAME,NAME] [--results FILE] [--markdown FILE]
 
-Makes its own files: ten minutes of 720p in H.264 with keyframes every 60 and every 250 frames, of
-mixed, calm and busy content; an hour of 360p; a minute each of HEVC, VP9 and AV1; four, eight and
-sixteen minutes that differ in length alone. ``--folder`` keeps them for the next run; ``--quick``
-makes short ones, which show that everything works, and no more.
+The script generates its files: ten minutes of 720p in H.264 with keyframes every 60 and every 250
+frames, of mixed, calm and busy content; an hour of 360p; a minute each of HEVC, VP9 and AV1; and
+files of four, eight and sixteen minutes that differ only in length. ``--folder`` keeps the files
+for the next run. ``--quick`` generates short files, whose numbers only show that everything works.
 
-``--only`` makes a part: files by name, tables (plan, exact, whole, cuts, growth), or both.
-``--results`` keeps what was measured, and shows what an earlier run kept there beside it, if
-machine and versions are the same; that the code is, is up to you. ``--markdown`` writes all of it
-as a page, with each goal met or missed.
+``--only`` selects files by name, tables (plan, exact, whole, cuts, growth), or both.
+``--results`` stores the measurements, and adds those that an earlier run stored there if machine
+and versions are the same; whether the code is the same is not checked. ``--markdown`` writes a page
+with all tables and the verdict of each goal.
 
-On two cores all of it takes about an hour, and making the files ten minutes the first time. That is
-an estimate from parts: the peers need 10 to 60 s for ten minutes of 720p and some seconds for their
-imports each time, and a table has no further round once it took a minute (``--table-s``). With
-``--quick`` it is four minutes. The files take 2.5 GB of disk, and qwen-vl-utils was seen to take
-14 GB of memory.
+A full run takes about an hour on two cores, and ten more minutes to generate the files. This is an
+estimate: the peers need 10 to 60 s for ten minutes of 720p and some seconds for their imports each
+time, and a table gets no further round after a minute (``--table-s``). ``--quick`` takes four
+minutes. The files take 2.5 GB of disk, and qwen-vl-utils took up to 14 GB of memory.
 
-The other loaders live in an environment of their own, because they bring other builds of torch and
-FFmpeg. Without ``--peers``, those that are installed beside seedvideo are measured. To make it:
+The other loaders need a separate environment, because they require other builds of torch and
+FFmpeg. Without ``--peers``, the loaders in seedvideo's environment are measured. To create it:
 
     python3.11 -m venv peers
     peers/bin/pip install torch==2.13.0 torchvision==0.28.0 --index-url \
@@ -28,8 +27,8 @@ https://download.pytorch.org/whl/cpu
     peers/bin/pip install torchcodec==0.13.0 decord==0.6.0 qwen-vl-utils==0.0.14 \
 transformers==5.23.0 opencv-python-headless==5.0.0.93 av==18.1.0 scenedetect-headless==0.7.2
 
-torchcodec 0.13.0 is the last that PyPI has for a CPU build of torch; later ones want CUDA's
-libraries. It brings no FFmpeg, and is given the one inside PyAV's wheel.
+torchcodec 0.13.0 is the last version on PyPI for a CPU build of torch; later versions need CUDA's
+libraries. Its wheel lacks FFmpeg, so the script gives it the one inside PyAV's wheel.
 """
 
 import argparse
@@ -42,11 +41,19 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from _common import machine
-from _sampling_files import GROWTH, Made, files, make
+from _sampling_files import GROWTH, VideoSpec, files, make
 from _sampling_job import Job
 from _sampling_loaders import LOADERS
-from _sampling_page import About, OtherPlaceError, keep, kept, page, print_goals, print_tables
-from _sampling_page import replaced as with_table
+from _sampling_page import (
+    About,
+    IncompatibleResultsError,
+    load_results,
+    page,
+    print_goals,
+    print_tables,
+    replace_table,
+    save_results,
+)
 from _sampling_run import Environment, environment, measure
 from _sampling_scenes import FPS
 from _sampling_table import JOINED, KINDS, Kind, Table
@@ -103,15 +110,15 @@ COUNTS: Final = {
     "vp9": (64, 256),
     "av1": (64, 256),
 }
-"""How many exact frames are asked of each file."""
-PLANNED: Final = ("mixed-g250", "calm-g250", "busy-g250", "hour")
-LOADED: Final = (*PLANNED, "hevc", "vp9", "av1")
+"""Numbers of exact frames to request from each file."""
+PLAN_FILES: Final = ("mixed-g250", "calm-g250", "busy-g250", "hour")
+END_TO_END_FILES: Final = (*PLAN_FILES, "hevc", "vp9", "av1")
 """Files that are loaded end to end."""
 MIXED_NAME: Final = "mixed-g250"
-"""The file for what is measured on one file only."""
+"""File of the measurements that use one file only."""
 QUICK_COUNTS: Final = {"mixed-g250": (64, 256), "hour": (64,), "av1": (64,)}
-QUICK_LOADED: Final = ("mixed-g250", "calm-g250", "av1")
-WHOLE: Final = (
+QUICK_END_TO_END_FILES: Final = ("mixed-g250", "calm-g250", "av1")
+END_TO_END: Final = (
     "seedvideo, adaptive",
     "seedvideo, adaptive, packets",
     "seedvideo, even, 2 fps",
@@ -119,7 +126,7 @@ WHOLE: Final = (
     "qwen-vl-utils, decord",
     "transformers, torchcodec",
 )
-WHOLE_MIXED: Final = (*WHOLE, "transformers, PyAV")
+END_TO_END_MIXED: Final = (*END_TO_END, "transformers, PyAV")
 SHOTS: Final = (
     "seedvideo, cuts, full",
     "seedvideo, cuts, fast",
@@ -127,7 +134,7 @@ SHOTS: Final = (
     "PySceneDetect, adaptive",
 )
 GROWTH_EVERY_S: Final = 2
-"""From one exact frame to the next in the files that grow."""
+"""Seconds from one exact frame to the next in the files of increasing length."""
 GROWTH_LEVEL: Final = 128
 
 
@@ -136,52 +143,52 @@ class Step:
     """A table to make.
 
     Args:
-        kind: of table.
-        made: the file.
-        count: of exact frames.
+        kind: kind of the table.
+        spec: the file.
+        count: number of exact frames.
     """
 
     kind: Kind
-    made: Made
+    spec: VideoSpec
     count: int = 0
 
 
 def main() -> None:
-    """Make the files and the tables."""
-    asked = _arguments()
+    """Generate the files and print the tables."""
+    options = _arguments()
     with TemporaryDirectory() as scratch:
-        folder = asked.folder or Path(scratch)
+        folder = options.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        homes = {"seedvideo": environment(Path(sys.executable), Path(scratch))}
-        if asked.peers is not None:
+        environments = {"seedvideo": environment(Path(sys.executable), Path(scratch))}
+        if options.peers is not None:
             links = Path(scratch) / "peers"
             links.mkdir()
-            # First, so that all but seedvideo are measured there.
-            homes = {"peers": environment(asked.peers, links), **homes}
-        versions = {name: home.installed for name, home in homes.items()}
-        about = About(machine(), versions, is_quick=asked.quick)
+            # First, so that all loaders except seedvideo run there.
+            environments = {"peers": environment(options.peers, links), **environments}
+        versions = {name: each.installed for name, each in environments.items()}
+        about = About(machine(), versions, is_quick=options.quick)
         tables: list[Table] = []
-        if asked.results is not None:
+        if options.results is not None:
             try:
-                tables = kept(asked.results, about)
-            except OtherPlaceError as error:
+                tables = load_results(options.results, about)
+            except IncompatibleResultsError as error:
                 sys.exit(str(error))
-        bench = Bench(list(homes.values()), folder, asked)
-        chosen = [step for step in steps(is_quick=asked.quick) if is_asked(step, asked.only)]
-        for made in dict.fromkeys(step.made for step in chosen):
-            print(f"making {made.title}", file=sys.stderr, flush=True)
-            make(made, folder)
+        bench = Bench(list(environments.values()), folder, options)
+        chosen = [step for step in steps(is_quick=options.quick) if is_selected(step, options.only)]
+        for spec in dict.fromkeys(step.spec for step in chosen):
+            print(f"making {spec.title}", file=sys.stderr, flush=True)
+            make(spec, folder)
         for kind in KINDS:
             new = []
             for step in (step for step in chosen if step.kind == kind):
                 new.append(bench.table(step))
-                tables = with_table(tables, new[-1])
-                # Each time: a long run may be ended.
-                if asked.results is not None:
-                    keep(asked.results, about, tables)
-                if asked.markdown is not None:
-                    text = page(tables, about, command=_command(asked), method=METHOD)
-                    asked.markdown.write_text(text, encoding="utf-8")
+                tables = replace_table(tables, new[-1])
+                # After every table, as a long run may be stopped.
+                if options.results is not None:
+                    save_results(options.results, about, tables)
+                if options.markdown is not None:
+                    text = page(tables, about, command=_command(options), method=METHOD)
+                    options.markdown.write_text(text, encoding="utf-8")
                 if kind not in JOINED:
                     print_tables(new[-1:])
                     sys.stdout.flush()
@@ -192,138 +199,142 @@ def main() -> None:
 
 
 def steps(*, is_quick: bool) -> Iterator[Step]:
-    """All tables, ordered by kind."""
-    named = {made.name: made for made in files(is_quick=is_quick) if made.name != GROWTH}
-    for name in PLANNED:
+    """Yield all tables, ordered by kind."""
+    named = {spec.name: spec for spec in files(is_quick=is_quick) if spec.name != GROWTH}
+    for name in PLAN_FILES:
         yield Step("plan", named[name])
     for name, counts in (QUICK_COUNTS if is_quick else COUNTS).items():
         for count in counts:
             yield Step("exact", named[name], count)
-    for name in QUICK_LOADED if is_quick else LOADED:
+    for name in QUICK_END_TO_END_FILES if is_quick else END_TO_END_FILES:
         yield Step("whole", named[name])
     yield Step("cuts", named[MIXED_NAME])
-    for made in files(is_quick=is_quick):
-        if made.name == GROWTH:
-            yield Step("growth", made)
+    for spec in files(is_quick=is_quick):
+        if spec.name == GROWTH:
+            yield Step("growth", spec)
 
 
-def is_asked(step: Step, only: frozenset[str]) -> bool:
-    """Whether a table is of the kinds and of the files that were named, if any were."""
+def is_selected(step: Step, only: frozenset[str]) -> bool:
+    """Return whether a table is of the selected kinds and files; all if none are selected."""
     kinds = only.intersection(KINDS)
-    return (not kinds or step.kind in kinds) and (only == kinds or step.made.name in only)
+    return (not kinds or step.kind in kinds) and (only == kinds or step.spec.name in only)
 
 
 class Bench:
-    """Makes tables.
+    """Runner of the measurements of tables.
 
     Args:
-        homes: environments in which loaders are looked for.
-        folder: where the files are.
-        asked: how often and how long.
+        environments: environments in which loaders are searched.
+        folder: folder of the files.
+        options: options of the command line: numbers of rounds and time limits.
     """
 
     def __init__(
-        self, homes: Sequence[Environment], folder: Path, asked: argparse.Namespace
+        self, environments: Sequence[Environment], folder: Path, options: argparse.Namespace
     ) -> None:
-        self._homes = homes
+        self._environments = environments
         self._folder = folder
-        self._asked = asked
+        self._options = options
 
     def table(self, step: Step) -> Table:
         """Measure one table."""
-        made = step.made
-        print(f"{step.kind} {made.title} {step.count or ''}", file=sys.stderr, flush=True)
-        # One file's own plans are not compared with one another: each takes its own turns.
-        what, groups = self._asked_for(step)
+        spec = step.spec
+        print(f"{step.kind} {spec.title} {step.count or ''}", file=sys.stderr, flush=True)
+        # The plans of a file are not compared with one another, so they do not alternate.
+        what, groups = self._make_jobs(step)
         rows = [
             row
             for jobs in groups
             for row in measure(
                 jobs,
-                self._homes,
-                truth=made.truth(self._folder),
-                rounds=self._asked.rounds,
-                table_s=self._asked.table_s / len(groups),
-                limit_s=self._asked.limit_s,
+                self._environments,
+                truth=spec.truth(self._folder),
+                rounds=self._options.rounds,
+                table_s=self._options.table_s / len(groups),
+                limit_s=self._options.limit_s,
             )
         ]
         return Table(
             kind=step.kind,
-            file=made.name,
-            title=made.title,
+            file=spec.name,
+            title=spec.title,
             what=what,
-            duration_s=made.duration_s,
-            is_h264=made.is_h264,
-            is_calm=made.is_calm,
+            duration_s=spec.duration_s,
+            is_h264=spec.is_h264,
+            is_calm=spec.is_calm,
             date=datetime.now(UTC).date().isoformat(),
             rows=tuple(rows),
         )
 
-    def _asked_for(self, step: Step) -> tuple[str, list[list[Job]]]:
-        """What is asked, for people, and the jobs, by those that take turns with one another."""
-        made = step.made
+    def _make_jobs(self, step: Step) -> tuple[str, list[list[Job]]]:
+        """Return a description of the request, and groups of jobs that alternate."""
+        spec = step.spec
         if step.kind == "plan":
-            ways = ("seedvideo, plan", "seedvideo, plan, looks")
-            return "plans", [[self._whole(made, way)] for way in ways]
+            loaders = ("seedvideo, plan", "seedvideo, plan, analysis")
+            return "plans", [[self._end_to_end_job(spec, loader)] for loader in loaders]
         if step.kind == "exact":
             level = next(
                 (each for each in SEED.levels_tokens if each * step.count <= BUDGET_TOKENS),
                 SEED.levels_tokens[-1],
             )
-            jobs = [self._exact(made, way, step.count, level) for way in EXACT[step.count]]
+            jobs = [
+                self._exact_job(spec, loader, step.count, level) for loader in EXACT[step.count]
+            ]
             size = f"{jobs[0].width_px}x{jobs[0].height_px}"
             return f"{step.count} frames of {size} px", [jobs]
         if step.kind == "whole":
-            ways = WHOLE_MIXED if made.name == MIXED_NAME else WHOLE
-            jobs = [self._whole(made, way) for way in ways]
+            loaders = END_TO_END_MIXED if spec.name == MIXED_NAME else END_TO_END
+            jobs = [self._end_to_end_job(spec, loader) for loader in loaders]
             return f"end to end, {BUDGET_TOKENS:,} tokens", [jobs]
         if step.kind == "cuts":
-            return f"cuts, {len(made.cuts)} in truth", [[self._cuts(made, way) for way in SHOTS]]
-        count = made.duration_s // GROWTH_EVERY_S
-        exact = self._exact(made, "seedvideo", count, GROWTH_LEVEL)
-        return "growth", [[self._whole(made, "seedvideo, adaptive")], [exact]]
+            return f"cuts, {len(spec.cuts)} in truth", [
+                [self._cuts_job(spec, loader) for loader in SHOTS]
+            ]
+        count = spec.duration_s // GROWTH_EVERY_S
+        exact = self._exact_job(spec, "seedvideo", count, GROWTH_LEVEL)
+        return "growth", [[self._end_to_end_job(spec, "seedvideo, adaptive")], [exact]]
 
-    def _exact(self, made: Made, way: str, count: int, level_tokens: int) -> Job:
-        """Frames of given numbers, evenly spread, at a size of the published model."""
+    def _exact_job(self, spec: VideoSpec, loader: str, count: int, level_tokens: int) -> Job:
+        """Make a job for evenly spaced frames at a size of the published model."""
         width_px, height_px = SEED.size(
-            width_px=made.width_px, height_px=made.height_px, level_tokens=level_tokens
+            width_px=spec.width_px, height_px=spec.height_px, level_tokens=level_tokens
         )
-        numbers = tuple((2 * place + 1) * made.frames // (2 * count) for place in range(count))
-        path = str(made.path(self._folder))
-        return Job(way, path, FPS, made.frames, numbers, width_px, height_px)
+        numbers = tuple((2 * i + 1) * spec.frames // (2 * count) for i in range(count))
+        path = str(spec.path(self._folder))
+        return Job(loader, path, FPS, spec.frames, numbers, width_px, height_px)
 
-    def _whole(self, made: Made, way: str) -> Job:
-        """From a file's name to the frames that a loader chooses, within one budget."""
-        path = str(made.path(self._folder))
-        return Job(way, path, FPS, made.frames, budget_tokens=BUDGET_TOKENS)
+    def _end_to_end_job(self, spec: VideoSpec, loader: str) -> Job:
+        """Make a job from a file name to the frames that a loader selects within the budget."""
+        path = str(spec.path(self._folder))
+        return Job(loader, path, FPS, spec.frames, budget_tokens=BUDGET_TOKENS)
 
-    def _cuts(self, made: Made, way: str) -> Job:
-        """Finding the cuts."""
-        return Job(way, str(made.path(self._folder)), FPS, made.frames, cuts=made.cuts)
+    def _cuts_job(self, spec: VideoSpec, loader: str) -> Job:
+        """Make a job that detects the cuts."""
+        return Job(loader, str(spec.path(self._folder)), FPS, spec.frames, cuts=spec.cuts)
 
 
 def _print_about(about: About) -> None:
-    """Say what was installed where, and what could not be measured for want of it."""
+    """Print the installed versions, and the packages that are missing."""
     print(f"\n  machine    {about.machine}")
     for name, installed in about.versions.items():
-        told = ", ".join(f"{package} {version}" for package, version in installed.items())
-        print(f"\n  {name:<9}  {told}")
-    lacking = {loader.package for loader in LOADERS.values()}.difference(*about.versions.values())
-    if lacking:
-        print(f"\n  not installed, so not measured: {', '.join(sorted(lacking))}")
+        listed = ", ".join(f"{package} {version}" for package, version in installed.items())
+        print(f"\n  {name:<9}  {listed}")
+    missing = {loader.package for loader in LOADERS.values()}.difference(*about.versions.values())
+    if missing:
+        print(f"\n  not installed, so not measured: {', '.join(sorted(missing))}")
 
 
-def _command(asked: argparse.Namespace) -> str:
-    """The command line that makes the whole page, with words in the place of paths."""
+def _command(options: argparse.Namespace) -> str:
+    """Return the command line that writes the complete page, with placeholders for paths."""
     words = ["python benchmarks/sampling.py"]
-    if asked.quick:
+    if options.quick:
         words.append("--quick")
     for name, word in (("peers", "PYTHON"), ("folder", "DIR"), ("results", "FILE")):
-        if getattr(asked, name) is not None:
+        if getattr(options, name) is not None:
             words.append(f"--{name} {word}")
     words.append("--markdown FILE")
     words += [
-        f"--{name.replace('_', '-')} {getattr(asked, name):g}" for name in ("rounds", "table_s")
+        f"--{name.replace('_', '-')} {getattr(options, name):g}" for name in ("rounds", "table_s")
     ]
     return " ".join(words)
 
@@ -332,26 +343,29 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Loaders of video frames side by side.")
     parser.add_argument("--quick", action="store_true", help="short files, one round")
     parser.add_argument("--peers", type=Path, help="Python of the other loaders' environment")
-    parser.add_argument("--folder", type=Path, help="where files are kept")
-    parser.add_argument("--rounds", type=int, help="at most; 3, or 1 with --quick")
+    parser.add_argument("--folder", type=Path, help="keep the files in this folder")
+    parser.add_argument("--rounds", type=int, help="maximum number of rounds; 3, or 1 with --quick")
     parser.add_argument(
-        "--table-s", type=float, default=60, help="a table that took this long has no more rounds"
+        "--table-s",
+        type=float,
+        default=60,
+        help="start no further round of a table after this time",
     )
-    parser.add_argument("--limit-s", type=float, default=300, help="for one measurement")
-    parser.add_argument("--only", default="", help="names of tables and of files, with commas")
-    parser.add_argument("--results", type=Path, help="where what was measured is kept, as JSON")
-    parser.add_argument("--markdown", type=Path, help="where a page is written")
-    asked = parser.parse_args()
-    if asked.rounds is None:
-        asked.rounds = 1 if asked.quick else 3
-    if asked.rounds < 1:
+    parser.add_argument("--limit-s", type=float, default=300, help="time limit of one measurement")
+    parser.add_argument("--only", default="", help="names of tables and files, separated by commas")
+    parser.add_argument("--results", type=Path, help="store the measurements in this JSON file")
+    parser.add_argument("--markdown", type=Path, help="write the page to this file")
+    options = parser.parse_args()
+    if options.rounds is None:
+        options.rounds = 1 if options.quick else 3
+    if options.rounds < 1:
         parser.error("--rounds is below 1")
-    asked.only = frozenset(filter(None, asked.only.split(",")))
-    known = {*KINDS, *(made.name for made in files(is_quick=asked.quick))}
-    if asked.only - known:
-        unknown = ", ".join(sorted(asked.only - known))
-        parser.error(f"--only knows no {unknown}, but {', '.join(sorted(known))}")
-    return asked
+    options.only = frozenset(filter(None, options.only.split(",")))
+    choices = {*KINDS, *(spec.name for spec in files(is_quick=options.quick))}
+    if options.only - choices:
+        unknown = ", ".join(sorted(options.only - choices))
+        parser.error(f"--only is {unknown}, expected names among {', '.join(sorted(choices))}")
+    return options
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""What would make decoding cheaper: each trick alone, against decoding everything.
+"""Ways to make decoding cheaper: each one alone, compared with decoding everything.
 
     python benchmarks/tricks.py [CLIP]
 
-Without a clip, 24 s of 720p H.264 of twelve kinds of content are made. Every row decodes the same
-file with PyAV and scales nothing; "wall" and "CPU" are medians of three turns, the ratios are to
-one thread that decodes all. A row says in its name which part of the picture it leaves out.
+Without a clip, 24 s of 720p H.264 with twelve kinds of content are generated. Every row decodes the
+same file with PyAV without scaling; "wall" and "CPU" are medians of three rounds, relative to one
+thread that decodes everything. The last column states what the pictures lack.
 """
 
 import sys
@@ -29,16 +29,16 @@ class Trick:
     """A way to decode a file.
 
     Args:
-        name: of the way.
-        lacks: what its pictures are not, or are not for.
-        prepare: sets a stream up.
-        look: at each picture.
+        name: name of the row.
+        missing: what its pictures lack.
+        prepare: configures a stream.
+        inspect: called with each picture.
     """
 
     name: str
-    lacks: str
+    missing: str
     prepare: Callable[[Any], None]
-    look: Callable[[Any], object] = lambda frame: None
+    inspect: Callable[[Any], object] = lambda frame: None
 
 
 def options(**values: str) -> Callable[[Any], None]:
@@ -52,7 +52,7 @@ def options(**values: str) -> Callable[[Any], None]:
 
 
 def threads(kind: str) -> Callable[[Any], None]:
-    """Have FFmpeg use as many threads as there are cores."""
+    """Make FFmpeg use one thread per core."""
 
     def prepare(stream: Any) -> None:
         stream.codec_context.thread_type = kind
@@ -62,13 +62,13 @@ def threads(kind: str) -> Callable[[Any], None]:
 
 
 def only_keyframes(stream: Any) -> None:
-    """Have the demuxer step over all other packets."""
+    """Make the demuxer skip all other packets."""
     stream.codec_context.thread_count = 1
     stream.discard = Discard.nonkey
 
 
 def read_vectors(frame: Any) -> object:
-    """Take the motion vectors as an array."""
+    """Read the motion vectors as an array."""
     vectors = frame.side_data.get("MOTION_VECTORS")
     return None if vectors is None else vectors.to_ndarray()
 
@@ -78,11 +78,11 @@ TRICKS: Sequence[Trick] = (
     Trick("frame threads", "", threads("FRAME")),
     Trick("slice threads", "", threads("SLICE")),
     Trick("motion vectors read", "", options(flags2="+export_mvs"), read_vectors),
-    Trick("half resolution", "H.264 has none: full size", options(lowres="1")),
-    Trick("luma only", "not compiled in: colours are there", options(flags="+gray")),
+    Trick("half resolution", "not in H.264: full size", options(lowres="1")),
+    Trick("luma only", "not compiled in: has colours", options(flags="+gray")),
     Trick("no loop filter", "drifts", options(skip_loop_filter="all")),
-    Trick("referred to only", "the others", options(skip_frame="noref")),
-    Trick("no B pictures", "the others", options(skip_frame="bidir")),
+    Trick("reference frames only", "the others", options(skip_frame="noref")),
+    Trick("no B-frames", "the others", options(skip_frame="bidir")),
     Trick("keyframes only", "the others", only_keyframes),
 )
 
@@ -93,8 +93,8 @@ def main() -> None:
         if len(sys.argv) > 1:
             clip = Path(sys.argv[1])
         else:
-            made = next(each for each in files(is_quick=True) if each.name == "mixed-g250")
-            clip = make(made, Path(folder))
+            spec = next(each for each in files(is_quick=True) if each.name == "mixed-g250")
+            clip = make(spec, Path(folder))
         spent: dict[str, list[tuple[float, float, int]]] = {trick.name: [] for trick in TRICKS}
         for _ in range(ROUNDS):
             for trick in TRICKS:
@@ -111,22 +111,22 @@ def main() -> None:
                 f"{cpu_s:.2f} s",
                 f"{cpu_s / base[1]:.2f}",
                 f"{pictures:.0f}",
-                trick.lacks,
+                trick.missing,
             )
         )
-    header = ("decoding", "wall", "ratio", "CPU", "ratio", "pictures", "lacks")
-    print_table("What decoding costs with each trick alone", header, rows)
+    header = ("decoding", "wall", "ratio", "CPU", "ratio", "pictures", "missing")
+    print_table("Cost of decoding in each way", header, rows)
     print_machine("av")
 
 
 def decode(clip: Path, trick: Trick) -> tuple[float, float, int]:
-    """Wall and processor seconds, and the number of pictures."""
+    """Return wall and processor seconds, and the number of pictures."""
     started, processor_s, pictures = perf_counter(), process_time(), 0
     with av.open(str(clip)) as container:
         stream = container.streams.video[0]
         trick.prepare(stream)
         for frame in container.decode(stream):
-            trick.look(frame)
+            trick.inspect(frame)
             pictures += 1
     return perf_counter() - started, process_time() - processor_s, pictures
 

@@ -1,8 +1,8 @@
-"""Memory and time of Seed-ViT over more and more frames, packed into one sequence.
+"""Memory and time of Seed-ViT for increasing numbers of frames, packed into one sequence.
 
-Ours attends within each frame and builds no mask. The other way is one attention over the packed
-length with a mask that keeps frames apart: the same numbers come out, but memory and time grow with
-the square of the number of frames. Each measurement is a process of its own.
+Ours attends within each frame and builds no mask. The dense way computes one attention over the
+packed length with a mask that separates frames: the results are equal, but memory and time grow
+with the square of the number of frames. Each measurement runs in a process of its own.
 """
 
 import json
@@ -15,7 +15,7 @@ SIDE_PX = 112
 """Side of a frame: 8x8 patches, 16 visual tokens."""
 
 WIDTH, DEPTH = 128, 2
-"""Sizes of the encoder: small, so that the dense way ends within a minute."""
+"""Sizes of the encoder: small, so that the dense way takes less than a minute."""
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def measure(way: str, frames: int) -> dict[str, float]:
-    """Encode frames in this process, after a single one, so that torch has loaded what it needs."""
+    """Encode frames in this process; one frame before warms up torch."""
     import torch
     from torch import Tensor, nn
     from torch.nn import functional
@@ -62,7 +62,7 @@ def measure(way: str, frames: int) -> dict[str, float]:
     from seedvideo.model.vision_encoder import FrameAttention, Grid, SeedViT, VitBlock, VitConfig
 
     class DenseAttention(nn.Module):
-        """The same weights, one attention over all patches, a mask that keeps frames apart."""
+        """One attention over all patches with the same weights and a mask that separates frames."""
 
         def __init__(self, ours: FrameAttention) -> None:
             super().__init__()
