@@ -1,4 +1,4 @@
-"""Files whose container says to show a part of the picture, made of others byte by byte.
+"""Files whose container crops the picture, made from others byte by byte.
 
 No muxer at hand writes these fields, so boxes and elements are put into files that ffmpeg wrote.
 """
@@ -131,7 +131,7 @@ def crop_matroska(
         path: of the result.
         sides: pixels to cut: left, top, right, bottom.
         display: the size that the track states to be shown at.
-        tracks_last: put the tracks behind the pictures, where a seek head says they are.
+        tracks_last: put the tracks behind the pictures, at the offset in a seek head.
     """
     dropped = () if display is None else (DISPLAY_UNIT,)
     added = b"".join(

@@ -16,14 +16,16 @@ def forked(work: Callable[[], _T]) -> _T | str:
     """Return what ``work`` returns in a forked process, or the text of its error."""
     ours, its = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Of forks beside threads.
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # About forks in a process with threads.
         pid = os.fork()
     if pid == 0:
         signal.alarm(_LIMIT_S)
         result: _T | str = "nothing"
         try:
             result = work()
-        except BaseException as error:  # noqa: BLE001  # All that the child can do is say it.
+        except BaseException as error:  # noqa: BLE001  # Report any error to the parent.
             result = f"{getattr(error, 'code', type(error).__name__)}: {error}"
         finally:
             with open(its, "wb") as file:

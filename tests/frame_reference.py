@@ -1,6 +1,6 @@
-"""What frames must look like: every packet of a file decoded in order, by PyAV and nothing of ours.
+"""Reference frames: every packet of a file decoded in order, by PyAV alone.
 
-Of the package only the scaler is used. Tests compare with this, bit for bit.
+Only the scaler is of the package. Tests compare with these frames, bit for bit.
 """
 
 import random
@@ -56,13 +56,13 @@ def _decoded(
     return times, pictures
 
 
-def targets_of(reader: VideoReader, ranks: Sequence[int]) -> list[Target]:
+def targets_of(reader: VideoReader, frame_indices: Sequence[int]) -> list[Target]:
     """Returns targets at the very times of frames."""
-    return [Target(reader.times[rank], *SIZE) for rank in ranks]
+    return [Target(reader.times[frame_index], *SIZE) for frame_index in frame_indices]
 
 
 def is_frame(frame: Frame, time: Fraction, picture: Pixels) -> bool:
-    """Tells whether a frame is this one, bit for bit."""
+    """Return whether a frame is this one, bit for bit."""
     return frame.pts == time and np.array_equal(frame.pixels, picture)
 
 

@@ -23,7 +23,7 @@ from tests.fixtures import Pixels
 
 @dataclass(frozen=True)
 class Shown:
-    """One frame of a video, and what the video is said to be."""
+    """One frame of a video, and the facts of the video."""
 
     info: MediaInfo
     pixels: Pixels

@@ -53,7 +53,7 @@ class Coded:
     """A picture in the order of storage.
 
     Args:
-        shown: its place among those that are shown; also its shade, so that a test can tell it.
+        shown: its position in presentation order; also its shade, by which a test identifies it.
         structure: two fields, a frame, or a frame of pairs of macroblocks.
         is_key: decoding can begin here.
         is_reference: others may refer to it; else it is put back in order without being kept.
@@ -348,7 +348,7 @@ def jpeg(shown: int, *, height_px: int) -> bytes:
 
 
 def write_avi(path: Path, chunks: Sequence[bytes], *, rate: int, codec: bytes = b"MJPG") -> Path:
-    """Writes an AVI file of 32 x 64 px; an empty chunk says "the same picture again"."""
+    """Writes an AVI file of 32 x 64 px; an empty chunk repeats the picture."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
         return name + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)

@@ -12,7 +12,7 @@ from seedvideo.utils import fork_server
 
 @dataclass(frozen=True)
 class Held:
-    """What a process holds besides memory."""
+    """Resources of a process besides memory."""
 
     processes: int
     descriptors: int
@@ -20,7 +20,7 @@ class Held:
 
 
 def held() -> Held:
-    """Counts what is held once garbage is gone; a process that nobody waited for counts too."""
+    """Count resources after a garbage collection; unreaped processes count too."""
     gc.collect()
     return Held(len(children()), descriptors(), threading.active_count())
 

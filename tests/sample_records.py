@@ -83,7 +83,7 @@ def grounding_record(
     spans: tuple[tuple[float, float, float | None], ...] = ((4.0, 8.0, 0.8312), (12.04, 13.5, 0.1)),
     not_found_probability: float | None = 0.05,
 ) -> Record:
-    """A whole record of a moment that was looked for in the clip."""
+    """A complete record of a grounded moment."""
     text = f"{spans[0][0]:.1f} - {spans[0][1]:.1f} s" if spans else "not found"
     made = GroundingRecord(
         query="the dog jumps",

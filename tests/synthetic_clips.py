@@ -1,7 +1,7 @@
 """Clips of plain colours, and a model that names the colours it is shown.
 
 Together they let a test follow a frame from the file to the words without any weights. Two more
-models answer questions: one chooses among answers, one writes what a test tells it to.
+models answer questions: one chooses among answers, one returns a given text.
 """
 
 import re

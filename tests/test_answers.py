@@ -98,7 +98,7 @@ def test_an_answer_that_means_no_option_is_an_error(clip: Path, says: str) -> No
     assert caught.value.code == "model.answer_unparsable"
 
 
-def test_thoughts_are_kept_only_where_asked_for(clip: Path) -> None:
+def test_reasoning_is_kept_only_if_requested(clip: Path) -> None:
     says = "<think>It is B, no.</think>A"
     for thinking, kept in ((True, "It is B, no."), (False, None)):
         model = SayingModel(says)
@@ -150,7 +150,7 @@ def test_words_that_take_too_many_tokens_are_refused(clip: Path) -> None:
     assert never.value.code == "ground.query_invalid"
 
 
-def test_a_moment_ends_where_the_video_was_seen_to_change(clip: Path) -> None:
+def test_a_moment_ends_where_the_analysis_found_a_change(clip: Path) -> None:
     """Seven frames of twelve seconds, and yet the span is exact: the analysis saw both cuts."""
     record = seedvideo.ground(clip, "it is green", model=ColourChooser(), max_frames=7)
     assert record.grounding is not None and record.plan is not None
@@ -189,7 +189,7 @@ def test_a_brief_thing_that_one_frame_shows_has_its_own_ends(tmp_path: Path) -> 
     assert near >= len(case.story.events) - 1 > 1
 
 
-def test_a_moment_that_comes_twice_is_told_twice(tmp_path: Path) -> None:
+def test_a_moment_that_occurs_twice_has_two_spans(tmp_path: Path) -> None:
     twice = paint(tmp_path / "twice.mp4", ["green", "red", "blue", "green", "red"], shot_s=2.0)
     record = seedvideo.ground(twice, "green", model=ColourChooser(), policy="uniform", fps=2.0)
     assert record.grounding is not None
@@ -220,7 +220,7 @@ def test_no_such_moment_is_a_result(clip: Path) -> None:
     assert record.grounding.not_found_probability is None
 
 
-def test_told_spans_come_as_they_were_told_and_end_with_the_video(clip: Path) -> None:
+def test_parsed_spans_keep_their_order_and_end_with_the_video(clip: Path) -> None:
     model = SayingModel("0:03 - 0:05, and then from 10 to 14 s")
     record = seedvideo.ground(clip, "green", model=model)
     assert record.grounding is not None
@@ -233,7 +233,7 @@ def test_told_spans_come_as_they_were_told_and_end_with_the_video(clip: Path) ->
 
 
 @pytest.mark.parametrize("says", ["a red screen", "40 - 50", "5 - 3", "<think>at 3 - 5"])
-def test_what_tells_no_time_is_an_error_with_the_raw_text(clip: Path, says: str) -> None:
+def test_text_without_a_time_is_an_error_with_the_raw_text(clip: Path, says: str) -> None:
     with pytest.raises(seedvideo.ModelError) as caught:
         seedvideo.ground(clip, "green", model=SayingModel(says))
     assert caught.value.code == "model.answer_unparsable"
@@ -262,7 +262,7 @@ def test_a_bad_question_is_refused_before_anything_is_opened() -> None:
         seedvideo.ground(nowhere, "x", top=0, model=model)
 
 
-def test_a_still_image_is_found_as_a_whole_or_not_at_all(still: Path) -> None:
+def test_a_still_image_is_found_completely_or_not_at_all(still: Path) -> None:
     found = seedvideo.ground(still, "red", model=ColourChooser())
     assert found.media is not None
     assert found.grounding is not None

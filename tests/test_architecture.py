@@ -1,4 +1,4 @@
-"""The plan of the house, read from the imports: who may know whom, and how long a file may be."""
+"""The layers of the package, by its imports: allowed directions, and the length of modules."""
 
 import ast
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ import seedvideo
 
 PACKAGE = Path(seedvideo.__file__).parent
 
-# Imports go down, or sideways in one direction. A room that is new needs a floor here.
-FLOORS = (
+# Imports run downward, or sideways in one direction. A new package needs a layer here.
+LAYERS = (
     ("errors",),
     ("environment", "arguments", "utils"),
     ("config", "notebook", "validation"),
@@ -26,7 +26,7 @@ FLOORS = (
     ("api", "batch", "evaluate", "training", "seedvideo"),
     ("cli", "__main__"),
 )
-FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+LAYER_OF = {subpackage: layer for layer, packages in enumerate(LAYERS) for subpackage in packages}
 
 MAX_LINES = 500
 
@@ -39,8 +39,8 @@ class Import(NamedTuple):
     types_only: bool
 
 
-def room(module: str) -> str:
-    """The room that a module lies in; the package's own ``__init__`` is the room ``seedvideo``."""
+def subpackage(module: str) -> str:
+    """Return the subpackage of a module; the top-level ``__init__`` counts as ``seedvideo``."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else parts[0]
 
@@ -79,7 +79,7 @@ def imported_by(node: ast.AST, *, types_only: bool = False) -> Iterator[tuple[st
         yield from ((name, types_only) for name in names if name.split(".")[0] == "seedvideo")
 
 
-def assert_no_circle(edges: set[tuple[str, str]]) -> None:
+def assert_no_cycle(edges: set[tuple[str, str]]) -> None:
     sorter: TopologicalSorter[str] = TopologicalSorter()
     for source, target in edges:
         sorter.add(source, target)
@@ -89,8 +89,8 @@ def assert_no_circle(edges: set[tuple[str, str]]) -> None:
         pytest.fail(f"circle of imports: {' <- '.join(error.args[1])}")
 
 
-def test_every_room_has_a_floor() -> None:
-    assert {room(module) for module in module_paths()} - set(FLOOR_OF) == set()
+def test_every_package_has_a_layer() -> None:
+    assert {subpackage(module) for module in module_paths()} - set(LAYER_OF) == set()
 
 
 def test_imports_name_modules_that_exist() -> None:
@@ -101,27 +101,27 @@ def test_no_import_runs_upward() -> None:
     upward = [
         f"{edge.source} imports {edge.target}"
         for edge in imports()
-        if FLOOR_OF[room(edge.source)] < FLOOR_OF[room(edge.target)]
+        if LAYER_OF[subpackage(edge.source)] < LAYER_OF[subpackage(edge.target)]
     ]
     assert upward == []
 
 
-def test_rooms_form_no_circle() -> None:
-    pairs = {(room(edge.source), room(edge.target)) for edge in imports()}
-    assert_no_circle({(source, target) for source, target in pairs if source != target})
+def test_packages_have_no_cycle() -> None:
+    pairs = {(subpackage(edge.source), subpackage(edge.target)) for edge in imports()}
+    assert_no_cycle({(source, target) for source, target in pairs if source != target})
 
 
-def test_modules_form_no_circle() -> None:
+def test_modules_have_no_cycle() -> None:
     # Imports for types alone don't run; two halves of one idea may name each other's types.
-    assert_no_circle({(edge.source, edge.target) for edge in imports() if not edge.types_only})
+    assert_no_cycle({(edge.source, edge.target) for edge in imports() if not edge.types_only})
 
 
 def test_nothing_imports_training() -> None:
-    users = {edge.source for edge in imports() if room(edge.target) == "training"}
-    assert {module for module in users if room(module) != "training"} == set()
+    users = {edge.source for edge in imports() if subpackage(edge.target) == "training"}
+    assert {module for module in users if subpackage(module) != "training"} == set()
 
 
-def test_a_module_with_one_importer_says_why() -> None:
+def test_a_module_with_one_importer_states_a_reason() -> None:
     """A piece of one other module belongs into that module, unless its docstring has a reason."""
     importers: dict[str, set[str]] = {module: set() for module in module_paths()}
     for edge in imports():

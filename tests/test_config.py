@@ -1,4 +1,4 @@
-"""Configs of calls: how frames are sampled, and ceilings."""
+"""Configs of calls: sampling options, and limits."""
 
 import math
 from dataclasses import FrozenInstanceError, fields, replace
@@ -25,7 +25,7 @@ NAMES = [field.name for field in fields(Limits)]
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", [0, -1, math.inf, -math.inf, math.nan])
-def test_no_ceiling_can_be_absent(name: str, value: float) -> None:
+def test_no_limit_can_be_absent(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{name} is .*expected a finite value above 0"):
         Limits(**{name: value})  # type: ignore[arg-type]  # fields are float or int
 
@@ -35,7 +35,7 @@ def test_defaults_are_finite() -> None:
     assert Limits() == DEFAULT_LIMITS
 
 
-def test_ceilings_are_given_by_name_and_stay() -> None:
+def test_limits_are_given_by_name_and_frozen() -> None:
     assert Limits(max_streams=3).max_streams == 3
     with pytest.raises(TypeError):
         Limits(3)  # type: ignore[call-arg]  # that it is refused is the test
@@ -46,7 +46,7 @@ def test_ceilings_are_given_by_name_and_stay() -> None:
 @pytest.mark.parametrize(
     "name", [name for name in NAMES if name not in ("max_aspect", "max_error_fraction")]
 )
-def test_names_say_their_unit(name: str) -> None:
+def test_names_state_their_unit(name: str) -> None:
     units = ("_s", "_px", "_pixels", "_bytes", "_streams", "_packets", "_frames", "_errors")
     assert name.endswith(units)
 
@@ -107,11 +107,11 @@ def test_a_policy_refuses_what_it_does_not_take(
 
 def test_former_names_warn_and_build_the_same() -> None:
     with pytest.warns(DeprecationWarning, match="SamplingConfig"):
-        knobs = seedvideo.Knobs(start=Fraction(1), end=Fraction(3), max_frames=4)
-    assert knobs == SamplingConfig(start_s=Fraction(1), end_s=Fraction(3), max_frames=4)
+        former = seedvideo.Knobs(start=Fraction(1), end=Fraction(3), max_frames=4)
+    assert former == SamplingConfig(start_s=Fraction(1), end_s=Fraction(3), max_frames=4)
     with pytest.warns(DeprecationWarning, match="knobs= is deprecated"):
-        config = resolve_sampling(SamplingConfig(budget_tokens=500), knobs=knobs)
-    assert config == replace(knobs, budget_tokens=500)
+        config = resolve_sampling(SamplingConfig(budget_tokens=500), former=former)
+    assert config == replace(former, budget_tokens=500)
     with pytest.warns(DeprecationWarning, match="task= is deprecated") as caught:
         assert resolve_sampling(task="motion") == SamplingConfig(rate_preset="motion")
     assert len(caught) == 1

@@ -1,4 +1,4 @@
-"""What is done where no policy is named: `adaptive`, with no more looks at a file than it needs."""
+"""The default policy: `adaptive`, with at most one analysis of a file."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -63,7 +63,7 @@ def analysed(monkeypatch: pytest.MonkeyPatch) -> list[AnalysisMethod]:
 
 
 def times_s(model: ColourModel) -> list[list[float]]:
-    """The times that the model was told, for each answer."""
+    """Return the times in the prompt of each answer."""
     texts = [[part.text for part in parts if isinstance(part, TextPart)] for parts in model.seen]
     return [[float(text[1:].split()[0]) for text in group[:-1]] for group in texts]
 
@@ -85,7 +85,7 @@ def test_plans_and_captions_follow_the_content(clip: Path, analysed: list[Analys
     assert analysed == ["fast"] * 5
 
 
-def test_dense_looks_once_and_plans_the_shots_from_it(
+def test_dense_analyses_once_and_plans_the_shots_from_it(
     clip: Path, analysed: list[AnalysisMethod]
 ) -> None:
     seen = {}
@@ -118,7 +118,9 @@ def test_a_window_is_planned_from_the_analysis_of_all(clip: Path) -> None:
     assert all(30 <= frame.pts < 33 for frame in plan.frames)
 
 
-def test_uniform_is_what_it_was_and_never_looks(clip: Path, analysed: list[AnalysisMethod]) -> None:
+def test_uniform_is_unchanged_and_analyses_nothing(
+    clip: Path, analysed: list[AnalysisMethod]
+) -> None:
     model = ColourModel()
     with seedvideo.open(clip) as video:
         assert seedvideo.plan(video, policy="uniform") == make_plan(
@@ -131,7 +133,7 @@ def test_uniform_is_what_it_was_and_never_looks(clip: Path, analysed: list[Analy
     assert analysed == []
 
 
-def test_a_photo_is_shown_as_ever_and_not_looked_at(
+def test_a_photo_is_planned_without_an_analysis(
     photo: Path, analysed: list[AnalysisMethod]
 ) -> None:
     models = ColourModel(), ColourModel()
@@ -150,7 +152,7 @@ def test_a_photo_is_shown_as_ever_and_not_looked_at(
 
 
 def replace_policy(record: seedvideo.Record) -> dict[str, object]:
-    """A record without what tells the runs apart."""
+    """Return a record without the values that differ between the runs."""
     plain = record.to_json()
     return plain | {"timing_s": {}, "plan": plain["plan"] | {"policy": ""}}
 
@@ -165,19 +167,19 @@ def test_very_short_videos(tmp_path: Path, frames: int) -> None:
     assert record.text == "Green."
 
 
-def test_progress_is_told_while_a_video_is_analysed(clip: Path, tmp_path: Path) -> None:
+def test_progress_is_reported_while_a_video_is_analysed(clip: Path, tmp_path: Path) -> None:
     for method in ("fast", "full", "packets"):
-        told: list[float] = []
+        reported: list[float] = []
         for _ in range(2):
-            with seedvideo.open(clip, progress=told.append, cache=tmp_path) as video:
+            with seedvideo.open(clip, progress=reported.append, cache=tmp_path) as video:
                 seedvideo.plan(video, analysis=method)
                 if method == "packets":
-                    assert told == []
+                    assert reported == []
                     continue
                 # The second time the kept analysis is used.
-                assert told == sorted(told)
-                assert told[0] < 0.2 and told[-1] == 1.0 and told.count(1.0) == 1
-                assert len(told) > 5
+                assert reported == sorted(reported)
+                assert reported[0] < 0.2 and reported[-1] == 1.0 and reported.count(1.0) == 1
+                assert len(reported) > 5
 
 
 def test_an_analysis_can_be_broken_off(clip: Path) -> None:
@@ -190,7 +192,7 @@ def test_an_analysis_can_be_broken_off(clip: Path) -> None:
         assert seedvideo.plan(video, policy="uniform").frames
 
 
-def test_an_analysis_that_takes_too_long_says_what_takes_less(clip: Path) -> None:
+def test_a_slow_analysis_has_a_hint_to_faster_options(clip: Path) -> None:
     limits = replace(DEFAULT_LIMITS, item_timeout_s=100.0)
     with seedvideo.open(clip, limits=limits) as video:
         assert video.reader._pool.first is not None

@@ -183,7 +183,7 @@ def test_the_plan_in_the_page_is_the_one_that_is_made(tmp_path: Path) -> None:
     assert plan.frames[1].pts == Fraction(299, 25)
 
 
-def test_the_ceilings_in_the_page_are_the_defaults() -> None:
+def test_the_limits_in_the_page_are_the_defaults() -> None:
     text = (DOCS / "guides" / "safety.md").read_text(encoding="utf-8")
     limits = DEFAULT_LIMITS
     memory_gib = limits.worker_memory_bytes // 2**30

@@ -82,7 +82,7 @@ def test_little_address_space(
     assert run.returncode == status and "internal" not in run.stderr
 
 
-def test_a_decoding_process_without_room_says_so(clip: Path, tmp_path: Path) -> None:
+def test_a_decode_process_without_address_space_is_an_error(clip: Path, tmp_path: Path) -> None:
     # In Python, where numpy may be loaded long before.
     script = (
         "import resource, sys\n"
@@ -102,7 +102,7 @@ def test_a_decoding_process_without_room_says_so(clip: Path, tmp_path: Path) -> 
     assert run.stdout == "decode.out_of_memory\n", run.stderr
 
 
-def test_room_is_what_the_limit_leaves() -> None:
+def test_address_space_left_is_that_of_the_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     assert soft != resource.RLIM_INFINITY or address_space_left_bytes() is None
     resource.setrlimit(resource.RLIMIT_AS, (1 << 42, hard))

@@ -33,12 +33,12 @@ def test_text_is_the_message_and_the_hint() -> None:
     )
 
 
-def test_trying_again_does_not_help_unless_said() -> None:
+def test_errors_are_not_retryable_by_default() -> None:
     assert not MediaError("media.corrupt", "what").retryable
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_errors_cross_process_borders_whole(kind: type[SeedVideoError]) -> None:
+def test_errors_cross_process_borders_unchanged(kind: type[SeedVideoError]) -> None:
     error = kind(f"{kind.stage}.something", "what", hint="next", retryable=True)
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is kind

@@ -51,7 +51,7 @@ def test_bytes_and_binary_files_give_the_same_plan_and_frames(clips: Clips, form
         given.close()
 
 
-def test_a_copy_is_whole_has_no_name_and_goes_with_the_video(
+def test_a_copy_is_complete_unnamed_and_removed_with_the_video(
     clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -118,7 +118,7 @@ def damaged_member(data: bytes) -> Any:
     return zipfile.ZipFile(io.BytesIO(damaged)).open("clip.mp4")
 
 
-def test_files_that_cannot_be_read_say_why(clips: Clips, tmp_path: Path) -> None:
+def test_unreadable_files_have_a_reason(clips: Clips, tmp_path: Path) -> None:
     written = io.BytesIO()
     data = clips["plain"].read_bytes()
     written.write(data)

@@ -81,7 +81,7 @@ def test_a_failed_record() -> None:
     assert "&lt;none&gt;" in checked(record._repr_html_())
 
 
-def test_long_tables_say_what_they_leave_out() -> None:
+def test_long_tables_count_the_omitted_rows() -> None:
     html = checked(notebook.table(("n",), [(number,) for number in range(50)]))
     assert "and 10 more" in html and ">39<" in html and ">40<" not in html
 

@@ -18,7 +18,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return paint(tmp_path_factory.mktemp("clips") / "three.mp4", ["red", "green", "blue"], shot_s=2)
 
 
-def test_open_tells_facts_and_times(clip: Path) -> None:
+def test_open_returns_facts_and_times(clip: Path) -> None:
     with seedvideo.open(clip) as video:
         assert (video.info.width_px, video.info.height_px) == (160, 96)
         assert video.info.duration == 6
@@ -28,7 +28,7 @@ def test_open_tells_facts_and_times(clip: Path) -> None:
     video.close()
 
 
-def test_open_refuses_what_is_not_there(tmp_path: Path) -> None:
+def test_open_refuses_missing_files(tmp_path: Path) -> None:
     with pytest.raises(seedvideo.InputError) as caught:
         seedvideo.open(tmp_path / "none.mp4")
     assert caught.value.code == "input.not_found"

@@ -47,7 +47,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def beside_the_clip(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def clip_folder(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / clip.name).symlink_to(clip)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -78,7 +78,7 @@ def test_batch_guide_shows_a_session() -> None:
 def test_python_runs(
     page: str,
     code: str,
-    beside_the_clip: Path,
+    clip_folder: Path,
     model: ColourModel,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -88,7 +88,7 @@ def test_python_runs(
 
 @pytest.mark.parametrize(("command", "output"), CONSOLE)
 def test_commands_print_what_is_shown(
-    command: str, output: str, beside_the_clip: Path, capsys: pytest.CaptureFixture[str]
+    command: str, output: str, clip_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     program, *words = shlex.split(command)
     assert program == "seedvideo"
@@ -100,7 +100,7 @@ def test_commands_print_what_is_shown(
 @slow
 @pytest.mark.parametrize("runs", SHELL)
 def test_a_session_in_a_shell(
-    runs: list[tuple[str, str]], beside_the_clip: Path, tmp_path_factory: pytest.TempPathFactory
+    runs: list[tuple[str, str]], clip_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Run all lines in one shell; the jobs use a model without weights."""
     program = tmp_path_factory.mktemp("bin") / "seedvideo"
@@ -109,13 +109,13 @@ def test_a_session_in_a_shell(
     )
     program.chmod(0o755)
     script = "".join(
-        f"{{ {command}\n}} >{beside_the_clip}/{place}.out 2>{beside_the_clip}/{place}.err\n"
+        f"{{ {command}\n}} >{clip_folder}/{place}.out 2>{clip_folder}/{place}.err\n"
         for place, (command, _) in enumerate(runs)
     )
     path = f"{program.parent}:{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-c", script],
-        cwd=beside_the_clip,
+        cwd=clip_folder,
         env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)},
         timeout=300,
         check=False,
@@ -123,8 +123,7 @@ def test_a_session_in_a_shell(
     assert done.returncode == 0
     for place, (_, shown) in enumerate(runs):
         printed, messages = (
-            (beside_the_clip / f"{place}.{end}").read_text(encoding="utf-8")
-            for end in ("out", "err")
+            (clip_folder / f"{place}.{end}").read_text(encoding="utf-8") for end in ("out", "err")
         )
         # Messages that the page omits may be progress, or the shell's report of the killed job.
         assert "Traceback" not in messages
@@ -143,8 +142,8 @@ def test_the_tree_names_every_folder_and_no_other() -> None:
         named.add(path)
         assert len(line.split()) > 1 or path == PACKAGE, f"{path} has no description"
     assert {path for path in named if not path.is_dir()} == set()
-    rooms = {path.parent for path in PACKAGE.rglob("__init__.py")}
-    assert rooms - named == set()
+    folders = {path.parent for path in PACKAGE.rglob("__init__.py")}
+    assert folders - named == set()
 
 
 def test_every_format_and_exit_code_is_documented() -> None:

@@ -77,7 +77,7 @@ def test_an_empty_caption_is_no_success() -> None:
         Record.from_json({**done_record().to_json(), "text": ""})
 
 
-def test_a_failed_record_must_say_why_and_a_done_one_cannot() -> None:
+def test_a_failed_record_needs_an_error_and_a_done_one_has_none() -> None:
     with pytest.raises(ValidationError, match="error"):
         Record(source="a.mp4", status="failed")
     error = {"code": "media.corrupt", "stage": "media", "message": "no", "retryable": False}

@@ -20,7 +20,7 @@ _IN_ACCESS, _IN_OPEN = 0x1, 0x20
 
 
 class Tripwires:
-    """A sibling file that tells when it is opened, and a local port that tells of connections."""
+    """A sibling file that records its opening, and a local port that records connections."""
 
     def __init__(self, folder: Path, clip: Path) -> None:
         self.sibling = folder / "sibling.mp4"
@@ -106,7 +106,7 @@ def test_s01_files_that_point_elsewhere(wires: Tripwires, tmp_path: Path) -> Non
 
 
 def test_s01_the_second_wall_holds_alone(wires: Tripwires, tmp_path: Path) -> None:
-    # The same files past the look at their first bytes: FFmpeg itself may not use such formats.
+    # The same files without the check of their first bytes: FFmpeg itself may not use such formats.
     for name, data in payloads(wires).items():
         path = tmp_path / name
         path.write_bytes(data)

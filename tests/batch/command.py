@@ -37,7 +37,7 @@ def start(
     grace_s: float | None = None,
     **options: Any,
 ) -> "subprocess.Popen[str]":
-    """Start ``batch run``; what it says can be read.
+    """Start ``batch run``; its output can be read.
 
     Args:
         words: of the command.
@@ -66,12 +66,12 @@ def finish(*words: str | Path, timeout_s: float = 120, **options: Any) -> tuple[
 
 
 def events(err: str) -> list[dict[str, Any]]:
-    """The events that it told, of lines that are whole."""
+    """Parse the events of all complete lines."""
     return [json.loads(line) for line in err.splitlines() if line.endswith("}")]
 
 
 def below(pid: int) -> list[int]:
-    """Processes that a process has started."""
+    """Return the descendants of a process."""
     found = []
     for listed in Path(f"/proc/{pid}/task").glob("*/children"):
         found += [int(word) for word in listed.read_text().split()]
@@ -79,7 +79,7 @@ def below(pid: int) -> list[int]:
 
 
 def are_gone(pids: list[int]) -> bool:
-    """Whether all end within some seconds; who ended but has no parent that cares counts."""
+    """Return whether all exit within some seconds; an unreaped process counts as exited."""
     for _ in range(200):
         states = []
         for pid in pids:

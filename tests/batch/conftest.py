@@ -1,4 +1,4 @@
-"""What the tests of jobs share: painted clips under names that say what they do."""
+"""What the tests of jobs share: painted clips whose names describe their behaviour."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def paints(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def made(paints: Path, tmp_path: Path) -> Make:
-    """Makes items of clips with these names, each with the colour told after a dash."""
+    """Makes items of clips with these names, each with the colours of its name, after the dash."""
 
     def make(*names: str) -> list[Item]:
         items = []

@@ -113,7 +113,7 @@ def _odd(folder: Path, clips: Clips) -> dict[str, str]:
 
 
 def _no_files(folder: Path, clips: Clips) -> dict[str, str]:
-    """What has the name of a video and is none; and clips of one name (S06, S12)."""
+    """Files with the name of a video that are not videos; and clips of one name (S06, S12)."""
     os.mkfifo(folder / "pipe.mp4")
     os.mknod(folder / "socket.mp4", stat.S_IFSOCK | 0o600)
     (folder / "dangling.mp4").symlink_to("nothing.mp4")
@@ -138,7 +138,7 @@ def _no_files(folder: Path, clips: Clips) -> dict[str, str]:
 def _names(folder: Path, clip: Path) -> dict[str, str]:
     """Sound clips under names that mean something to a terminal, a page or a table (S07)."""
     files = [f"{name.replace('/', '_').replace(chr(0), '_')}.mp4" for name in HOSTILE]
-    # Dots alone before a suffix are no suffix, for Python: such a file is not searched for.
+    # Python sees no suffix after nothing but dots: such a file is not found in a folder.
     files = [name for name in files if os.path.splitext(name)[1]]
     names = [f"names/{name}" for name in files if len(os.fsencode(name)) <= _MAX_NAME_BYTES]
     (folder / "names").mkdir()

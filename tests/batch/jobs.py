@@ -39,7 +39,7 @@ def run(
         return {entry.item.id: entry for entry in journal.entries()}
 
 
-def told(entries: dict[str, JournalEntry]) -> dict[str, Any]:
+def outcomes(entries: dict[str, JournalEntry]) -> dict[str, Any]:
     """What must be the same in every run."""
     return {
         name: (entry.state, entry.code, entry.rule, entry.sheet, record_of(entry))

@@ -1,12 +1,12 @@
-"""What takes too long for every change: `make release-check`.
+"""Checks that take too long for every change: `make release-check`.
 
     python -m tests.batch.release kills --trials 200
     python -m tests.batch.release disk
 
 ``kills`` runs a job of small clips with a model without weights, kills it with signal 9 at a random
-moment, so often as told, and lets it end: its export must be, byte for byte, that of a run that
-nobody disturbed, and nothing that was reported done may be lost. ``disk`` lets the supervisor's
-files grow to every n-th page and no further. Ends with 1 at the first broken promise.
+moment, repeatedly, and then lets it finish: its export must be, byte for byte, that of an
+undisturbed run, and nothing that was reported done may be lost. ``disk`` limits the supervisor's
+files to every n-th page. Exits with 1 at the first violation.
 """
 
 import argparse
@@ -30,7 +30,7 @@ PAGE_BYTES: Final = 4096
 FULL: Final = "[output.disk_full]"
 _DONE: Final[tuple[State, ...]] = ("done",)
 _KILLS_OF_A_JOB: Final = 3
-"""A folder's job is killed so often at most before it may end."""
+"""Maximum kills of one job before it may finish."""
 
 
 def main() -> None:
@@ -44,36 +44,36 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if args.check == "kills":
-            check_kills(folder, trials=args.trials, chance=random.Random(args.seed))
+            check_kills(folder, trials=args.trials, rng=random.Random(args.seed))
         else:
             check_disk(folder, step=args.step)
 
 
 def make_clips(folder: Path, count: int) -> Path:
-    """A folder of clips, most of them sound; one is no video, and one kills who opens it."""
+    """Make a folder of clips, most of them valid; one is text, and one kills its process."""
     colours = list(COLOURS)
     for number in range(count - 2):
-        shown = [colours[number % 5], colours[number // 5 % 5]]
-        paint(folder / f"{number:02}-{'-'.join(shown)}.mp4", shown, shot_s=0.4 + number / 100)
+        names = [colours[number % 5], colours[number // 5 % 5]]
+        paint(folder / f"{number:02}-{'-'.join(names)}.mp4", names, shot_s=0.4 + number / 100)
     (folder / "05-text.mp4").write_text("no video\n")
-    # Bytes of its own: a clip with the bytes of another is done by that one's record, unopened.
+    # Different bytes: a clip with the bytes of another would reuse its record, unopened.
     paint(folder / "poison.mp4", ["red"], shot_s=3)
     return folder
 
 
 def expect(is_true: bool, what: str) -> None:  # noqa: FBT001  # reads like an assertion
-    """End with 1 if a promise is broken; unlike an assertion, also under ``python -O``."""
+    """Exit with 1 if a condition fails; unlike an assertion, also under ``python -O``."""
     if not is_true:
         raise SystemExit(f"broken: {what}")
 
 
-def check_kills(folder: Path, *, trials: int, chance: random.Random) -> None:
-    """Kill a job so often; whatever it was doing, the result is that of a job left alone."""
+def check_kills(folder: Path, *, trials: int, rng: random.Random) -> None:
+    """Kill a job repeatedly; the result must be that of an undisturbed job."""
     clips = make_clips(folder / "clips", CLIPS)
     began_s = time.monotonic()
     code, _, err = finish(clips, "-o", folder / "whole", "--json-events", timeout_s=600)
     took_s = time.monotonic() - began_s
-    expect(code == 1, f"the run that nobody disturbed ended with {code}: {err[-400:]}")
+    expect(code == 1, f"the undisturbed run ended with {code}: {err[-400:]}")
     truth = export(folder / "whole", "jsonl", folder / "whole.jsonl")
     expect(truth.count(b"\n") == CLIPS, "every clip has a line")
     print(f"{CLIPS} clips in {took_s:.1f} s, {len(truth):,} bytes", flush=True)
@@ -81,9 +81,9 @@ def check_kills(folder: Path, *, trials: int, chance: random.Random) -> None:
     while kills < trials:
         out = folder / f"job-{jobs}"
         reported: set[str] = set()
-        for _ in range(min(chance.randint(1, _KILLS_OF_A_JOB), trials - kills)):
-            told, ended = _kill_one(clips, out, wait_s=chance.uniform(0, took_s))
-            reported |= told
+        for _ in range(min(rng.randint(1, _KILLS_OF_A_JOB), trials - kills)):
+            reported_now, ended = _kill_one(clips, out, wait_s=rng.uniform(0, took_s))
+            reported |= reported_now
             kills += 1
             lost = reported - _done_in(out)
             expect(not lost, f"lost: {lost}")
@@ -100,11 +100,11 @@ def check_kills(folder: Path, *, trials: int, chance: random.Random) -> None:
         jobs += 1
         reported_in_all += len(reported)
         print(f"{kills} kills, {jobs} jobs: same bytes", flush=True)
-    print(f"kills: {kills} in {jobs} jobs, {reported_in_all} clips told done before, none lost")
+    print(f"kills: {kills} in {jobs} jobs, {reported_in_all} clips reported done before, none lost")
 
 
 def _done_in(out: Path) -> set[str]:
-    """Clips that are done, as the journal tells; none where there is no journal yet."""
+    """Return the clips that are done in the journal; none without a journal."""
     try:
         with Journal.open(out, write=False) as journal:
             return {entry.item.id for entry in journal.entries(states=_DONE)}
@@ -120,7 +120,7 @@ def _differ(one: bytes, other: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def _kill_one(clips: Path, out: Path, *, wait_s: float) -> tuple[set[str], bool]:
-    """Start a run and kill it: what it had told as done, and whether it had ended by itself."""
+    """Start a run and kill it; return the clips reported done, and whether it had finished."""
     process = start(clips, "-o", out, "--json-events")
     try:
         out_text, err = process.communicate(timeout=wait_s)
@@ -128,14 +128,14 @@ def _kill_one(clips: Path, out: Path, *, wait_s: float) -> tuple[set[str], bool]
         children = below(process.pid)
         process.kill()
         out_text, err = process.communicate(timeout=60)
-        expect(are_gone(children), "a killed job leaves nobody behind")
+        expect(are_gone(children), "a killed job leaves no process behind")
     ended = process.returncode >= 0
     expect(out_text == "" and "Traceback" not in err, f"a clean stderr: {err[-400:]}")
     return {each["id"] for each in events(err) if each.get("state") == "done"}, ended
 
 
 def check_disk(folder: Path, *, step: int) -> None:
-    """Let the job's files grow to every n-th page, then give it the room that it needs."""
+    """Limit the job's files to every n-th page, then resume it without a limit."""
     clips = make_clips(folder / "clips", 5)
     finish(clips, "-o", folder / "whole")
     truth = export(folder / "whole", "jsonl", folder / "whole.jsonl")

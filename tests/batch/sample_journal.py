@@ -76,7 +76,7 @@ def record_for(task: str, source: str, text: str) -> Record:
 
 
 def journal_of(folder: Path, *, task: str = "caption", hostile: bool = False) -> Path:
-    """A folder with a journal: three clips done, one of every other verdict, one not begun."""
+    """A folder with a journal: three clips done, one of every other verdict, one not started."""
     names = ["one.mp4", "two.mp4", "three.mp4", "short.mp4", "bad.mp4", "poison.mp4", "later.mp4"]
     if hostile:
         names = [*HOSTILE, *names]

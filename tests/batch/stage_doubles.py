@@ -25,20 +25,20 @@ ENTRYPOINTS = Entrypoints(
     load="tests.batch.stage_doubles:load",
 )
 
-# A test may bound the files of the supervisor; what its processes write is no matter of that test.
+# A test may limit the files of the supervisor; the limit must not apply to its processes.
 _, _MOST = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (_MOST, _MOST))
 
 
 def load(name: str) -> ColourModel:
-    """The model that names colours, one that says nothing, or one that says a setting."""
+    """Return a model that names colours, returns nothing, or names a setting."""
     if name == "allocator":
         return SayingModel(f"It keeps {os.environ.get('MALLOC_TRIM_THRESHOLD_')} bytes.")
     return SayingModel("") if name == "blank" else ColourModel()
 
 
 def prepare(job: Job, item: Item, prices: TokenCosts) -> PreparedItem | Rejection:
-    """As the real one, but for clips whose name says what they do to a process."""
+    """As the real one, except for clips whose name states the harm to a process."""
     name = Path(item.source).stem
     if name.startswith("poison"):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -57,7 +57,7 @@ def prepare(job: Job, item: Item, prices: TokenCosts) -> PreparedItem | Rejectio
 
 
 def run(job: Job, item: Item, prepared: ModelInput, model: Backend) -> Record:
-    """As the real one, but for clips whose name says what they do to a model."""
+    """As the real one, except for clips whose name states the harm to a model."""
     name = Path(item.source).stem
     if name.startswith("modelhang"):
         time.sleep(3600)

@@ -17,7 +17,7 @@ from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import State
 from seedvideo.batch.progress import get_status
 from tests.batch.command import are_gone, below, events, finish, start
-from tests.batch.jobs import Make, told
+from tests.batch.jobs import Make, outcomes
 from tests.media.still_files import pictures, saved
 from tests.tiers import by_tier, exhaustive, quick_first
 
@@ -27,11 +27,11 @@ TEN: Final = [f"{number}-{colour}" for number in range(5) for colour in ("red", 
 
 def verdicts(folder: Path) -> dict[str, Any]:
     with Journal.open(folder, write=False) as journal:
-        return told({entry.item.id: entry for entry in journal.entries()})
+        return outcomes({entry.item.id: entry for entry in journal.entries()})
 
 
 def wait_for(process: "subprocess.Popen[str]", event: str, count: int = 1) -> list[dict[str, Any]]:
-    """Read what a run tells until an event has come so often."""
+    """Read the events of a run until one has occurred so often."""
     assert process.stderr is not None
     seen: list[dict[str, Any]] = []
     while sum(each["event"] == event for each in seen) < count:
@@ -43,13 +43,13 @@ def test_a_job_from_its_start_to_its_end(tmp_path: Path, made: Make) -> None:
     made("a-red", "b-two")
     code, out, err = finish(tmp_path, "-o", tmp_path / "out", "--json-events")
     assert (code, out) == (0, "")
-    told_events = events(err)
-    assert [each["event"] for each in told_events if each["event"] != "progress"] == [
+    run_events = events(err)
+    assert [each["event"] for each in run_events if each["event"] != "progress"] == [
         "started", "item", "item", "finished",
     ]  # fmt: skip
-    assert {each["state"] for each in told_events if each["event"] == "item"} == {"done"}
-    assert told_events[-1]["counts"]["done"] == 2
-    assert told_events[-1]["is_whole"] is True
+    assert {each["state"] for each in run_events if each["event"] == "item"} == {"done"}
+    assert run_events[-1]["counts"]["done"] == 2
+    assert run_events[-1]["is_whole"] is True
     # Run again, nothing is left to do: no process is started.
     code, out, err = finish("-o", tmp_path / "out")
     assert (code, out) == (0, "")
@@ -101,7 +101,7 @@ def test_a_bound_on_memory_is_for_each_run(tmp_path: Path, made: Make) -> None:
     code, _, err = finish(tmp_path, "-o", out, "--memory", "8")
     assert code == 1
     assert "1 failed with decode.out_of_memory" in err
-    # Another bound makes nothing anew that is done.
+    # Another limit reprocesses no done clip.
     with Journal.open(out, write=True) as journal:
         assert journal.retry(code="decode.out_of_memory") == 1
     code, _, err = finish("-o", out, "--memory", "9", "--json-events")
@@ -141,14 +141,14 @@ def test_a_full_disk_ends_the_job(tmp_path: Path, made: Make) -> None:
     begun = 0
     for pages in (36, 24, 12)[: by_tier(3, quick=1)]:
         out = tmp_path / f"out-{pages}"
-        code, said, err = finish(tmp_path, "-o", out, "--json-events", file_bytes=4096 * pages)
-        assert (code, said) == (3, "")
+        code, out_text, err = finish(tmp_path, "-o", out, "--json-events", file_bytes=4096 * pages)
+        assert (code, out_text) == (3, "")
         assert "[output.disk_full]" in err and "Traceback" not in err
         begun += any(each["event"] == "started" for each in events(err))
     assert begun
 
 
-def test_a_killed_job_goes_on(tmp_path: Path, made: Make) -> None:
+def test_a_killed_job_resumes(tmp_path: Path, made: Make) -> None:
     made(*TEN[: by_tier(10, quick=4)])
     code, _, err = finish(tmp_path, "-o", tmp_path / "whole", "--json-events")
     assert code == 0
@@ -175,7 +175,7 @@ def test_a_killed_job_goes_on(tmp_path: Path, made: Make) -> None:
 
 
 @pytest.mark.parametrize("number", quick_first([signal.SIGINT, signal.SIGTERM]))
-def test_a_stop_finishes_what_runs(tmp_path: Path, made: Make, number: signal.Signals) -> None:
+def test_a_stop_finishes_running_clips(tmp_path: Path, made: Make, number: signal.Signals) -> None:
     clips = by_tier(10, quick=6)
     made(*(f"slow{name}" for name in TEN[:clips]))
     process = start(tmp_path, "-o", tmp_path / "out", "--json-events")
@@ -231,7 +231,7 @@ def test_a_worker_that_is_killed_is_replaced(tmp_path: Path, made: Make) -> None
 
 
 @exhaustive
-def test_a_changed_wish_runs_what_it_changes(tmp_path: Path, made: Make) -> None:
+def test_a_changed_option_runs_the_affected_clips_again(tmp_path: Path, made: Make) -> None:
     made("a-red", "b-two")
     out = tmp_path / "out"
     assert finish(tmp_path, "-o", out)[0] == 0
@@ -297,23 +297,25 @@ def test_a_dry_run_loads_no_model(tmp_path: Path, made: Make) -> None:
     words: list[str | Path] = [tmp_path, "--dry-run", "--price", "2", "--json", "--drop-black"]
     code, out, err = finish(*words, "-o", tmp_path / "out")
     assert (code, err) == (0, "")
-    told_costs = json.loads(out)
-    assert told_costs["clips"] == 2
-    assert told_costs["filtered"] == {"black": 1}
-    assert told_costs["failed"] == {"media.not_video": 1}
-    assert told_costs["model_s"] is None
-    assert told_costs["usd"] == round(told_costs["tokens"] * 2e-6, 4)
+    estimate = json.loads(out)
+    assert estimate["clips"] == 2
+    assert estimate["filtered"] == {"black": 1}
+    assert estimate["failed"] == {"media.not_video": 1}
+    assert estimate["model_s"] is None
+    assert estimate["usd"] == round(estimate["tokens"] * 2e-6, 4)
     assert not (tmp_path / "out").exists()
     # After a run the speed of its model is known, and the frames are those of the records.
     finish(tmp_path, "-o", tmp_path / "out", "--drop-black")
-    told_costs = json.loads(finish(*words, "-o", tmp_path / "out")[1])
-    records = [told_[4] for told_ in verdicts(tmp_path / "out").values() if told_[4] is not None]
-    assert told_costs["frames"] == sum(record.plan.frames for record in records)
-    assert told_costs["model_s"] is not None
+    estimate = json.loads(finish(*words, "-o", tmp_path / "out")[1])
+    records = [
+        verdict[4] for verdict in verdicts(tmp_path / "out").values() if verdict[4] is not None
+    ]
+    assert estimate["frames"] == sum(record.plan.frames for record in records)
+    assert estimate["model_s"] is not None
 
 
 @exhaustive
-def test_a_job_goes_on_from_any_folder(tmp_path: Path, made: Make) -> None:
+def test_a_job_resumes_from_any_folder(tmp_path: Path, made: Make) -> None:
     made("a-red")
     (tmp_path / "elsewhere").mkdir()
     assert finish("a-red.mp4", "-o", "out", cwd=tmp_path)[0] == 0
@@ -324,7 +326,7 @@ def test_a_job_goes_on_from_any_folder(tmp_path: Path, made: Make) -> None:
 
 
 @exhaustive
-def test_a_job_whose_folder_is_gone_says_so(tmp_path: Path, made: Make) -> None:
+def test_a_job_in_a_deleted_folder_is_an_error(tmp_path: Path, made: Make) -> None:
     made("a-red")
     (tmp_path / "then").mkdir()
     assert finish("../a-red.mp4", "-o", tmp_path / "out", cwd=tmp_path / "then")[0] == 0
@@ -336,7 +338,7 @@ def test_a_job_whose_folder_is_gone_says_so(tmp_path: Path, made: Make) -> None:
 
 
 @exhaustive
-def test_a_file_that_was_no_video_is_tried_again_when_replaced(tmp_path: Path, made: Make) -> None:
+def test_a_failed_file_is_tried_again_when_replaced(tmp_path: Path, made: Make) -> None:
     made("a-red")
     (tmp_path / "empty.mp4").write_bytes(b"")
     (tmp_path / "text.mp4").write_text("not yet\n")
@@ -351,7 +353,7 @@ def test_a_file_that_was_no_video_is_tried_again_when_replaced(tmp_path: Path, m
 
 
 @exhaustive
-def test_other_settings_than_before_are_told(tmp_path: Path, made: Make) -> None:
+def test_changed_settings_are_reported(tmp_path: Path, made: Make) -> None:
     made("a-red")
     assert finish(tmp_path, "-o", tmp_path / "out", "--budget", "400")[0] == 0
     assert "other settings" not in finish("-o", tmp_path / "out")[2]
@@ -375,10 +377,10 @@ def test_a_limit_tries_the_first_clips_and_the_rest_comes_later(tmp_path: Path, 
     rows = [{"path": 1}, *({"path": f"{name}.mp4"} for name in ("c-red", "a-red", "b-two"))]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     code, _, err = finish(path, "-o", out, "--limit", "2", "--workers", "3")
-    assert code == 1  # the row that is none
+    assert code == 1  # the invalid row
     assert f"1 clip left; resume with: seedvideo batch run -o {out}" in err
     first = verdicts(out)
-    states = [(Path(name).name, told[0]) for name, told in first.items()]
+    states = [(Path(name).name, outcome[0]) for name, outcome in first.items()]
     assert states[1:] == [("c-red.mp4", "done"), ("a-red.mp4", "done"), ("b-two.mp4", "pending")]
     # The same first clips: nothing more is done, and a larger limit does what is missing.
     code, _, err = finish("-o", out, "--limit", "2", "--json-events")
@@ -391,7 +393,7 @@ def test_a_limit_tries_the_first_clips_and_the_rest_comes_later(tmp_path: Path, 
 
 
 @exhaustive
-def test_a_process_that_is_started_again_is_said_and_counted(tmp_path: Path, made: Make) -> None:
+def test_a_restarted_process_is_reported_and_counted(tmp_path: Path, made: Make) -> None:
     made("a-red", "poison-red", "modeldeath-two", "once-blue")
     code, _, err = finish(tmp_path, "-o", tmp_path / "out")
     assert code == 1

@@ -57,8 +57,8 @@ def make_old(folder: Path, job: Job = BOTH) -> None:
         taken = [each.item for each in journal.claim(2)]
         finish(journal, taken[0])
         journal.mark_filtered(taken[1].id, "duplicates", "looks like clip00000.mp4", CONTENT)
-        told = json.loads(job.to_json())
-        assert set(told["filters"]) == set(OLD_FILTERS)
+        stored = json.loads(job.to_json())
+        assert set(stored["filters"]) == set(OLD_FILTERS)
     with closing(sqlite3.connect(folder / journal_schema.JOURNAL_NAME)) as tables:
         for name in journal_schema.CARRIED_COLUMNS.split(", "):
             tables.execute(f"ALTER TABLE items DROP COLUMN {name}")
@@ -101,12 +101,12 @@ def test_the_version_of_the_signatures_is_a_setting() -> None:
         ({"near_distance_levels": float("nan"), "duplicates": True}, "finite"),
     ],
 )
-def test_distances_that_cannot_be(rules: dict[str, float], words: str) -> None:
+def test_invalid_distances_are_refused(rules: dict[str, float], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         Job.from_values({"filters": rules}, where="job.toml")
 
 
-def test_an_old_job_goes_on_and_is_compared_again(tmp_path: Path) -> None:
+def test_an_old_job_resumes_and_is_compared_again(tmp_path: Path) -> None:
     make_old(tmp_path)
     with Journal.open(tmp_path, write=False) as journal:
         assert states(journal) == ["done", "filtered", "pending"]
@@ -173,7 +173,7 @@ def test_a_damaged_signature_is_a_damaged_journal(tmp_path: Path) -> None:
             assert caught.value.code == "batch.journal_damaged"
 
 
-def test_what_failed_on_its_second_time_measures_nothing(tmp_path: Path) -> None:
+def test_a_clip_that_failed_on_its_second_try_measures_nothing(tmp_path: Path) -> None:
     with planned(tmp_path, items(2), BOTH) as journal:
         signatures = SignatureStore(journal)
         (first,) = journal.claim(1)

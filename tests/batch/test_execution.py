@@ -12,18 +12,18 @@ from tests.synthetic_clips import ColourModel, paint
 
 
 @pytest.mark.parametrize("sheet", [b"", b"a picture"])
-def test_what_arrives_is_what_was_sent(tmp_path: Path, sheet: bytes) -> None:
+def test_a_prepared_clip_survives_the_transfer(tmp_path: Path, sheet: bytes) -> None:
     clip = paint(tmp_path / "clip.mp4", ["red", "green", "blue"], shot_s=2.0)
     sent = pipeline.prepare(clip, model=ColourModel(), dense=True)
     assert len(sent.frame_sets) > 2
     descriptor = to_memfd(sent, sheet=sheet)
     try:
         assert read_contact_sheet(descriptor) == (sheet or None)
-        parcel = from_memfd(descriptor)
+        received = from_memfd(descriptor)
     finally:
         os.close(descriptor)
-    come = parcel.prepared
-    assert parcel.sheet == sheet
+    come = received.prepared
+    assert received.sheet == sheet
     assert (come.source, come.media, come.plan) == (sent.source, sent.media, sent.plan)
     assert come.spent_s == sent.spent_s
     for one, other in zip(come.frame_sets, sent.frame_sets, strict=True):

@@ -28,8 +28,8 @@ STATES = ["done"] * 3 + ["filtered", "failed", "quarantined", "pending", "failed
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return journal_of(tmp_path_factory.mktemp("told"))
+def journal_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return journal_of(tmp_path_factory.mktemp("journal"))
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +37,9 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return journal_of(tmp_path_factory.mktemp("hostile"), hostile=True)
 
 
-def exported(folder: Path, form: ExportFormat, output: Path, **wishes: bool) -> ExportResult:
+def exported(folder: Path, form: ExportFormat, output: Path, **options: bool) -> ExportResult:
     with Journal.open(folder, write=False) as journal:
-        return export(journal, form, output, **wishes)
+        return export(journal, form, output, **options)
 
 
 def all_bytes(path: Path) -> dict[str, bytes]:
@@ -48,8 +48,10 @@ def all_bytes(path: Path) -> dict[str, bytes]:
     return {each.name: each.read_bytes() for each in sorted(path.iterdir())}
 
 
-def test_json_lines_hold_every_clip_and_the_records_as_they_are(told: Path, tmp_path: Path) -> None:
-    made = exported(told, "jsonl", tmp_path / "a.jsonl")
+def test_json_lines_hold_every_clip_and_the_records_as_they_are(
+    journal_folder: Path, tmp_path: Path
+) -> None:
+    made = exported(journal_folder, "jsonl", tmp_path / "a.jsonl")
     assert made == ExportResult(files=1, clips=8)
     rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert [row["state"] for row in rows] == STATES
@@ -81,9 +83,9 @@ def test_json_lines_hold_every_clip_and_the_records_as_they_are(told: Path, tmp_
     assert rows[7]["error"]["code"] == "batch.row_invalid"
 
 
-def test_without_timings_no_second_is_told(told: Path, tmp_path: Path) -> None:
+def test_without_timings_no_seconds_are_exported(journal_folder: Path, tmp_path: Path) -> None:
     for form in ("jsonl", "csv", "parquet", "html"):
-        exported(told, form, tmp_path / f"a.{form}", timings=False)
+        exported(journal_folder, form, tmp_path / f"a.{form}", timings=False)
     assert b"timing_s" not in (tmp_path / "a.jsonl").read_bytes()
     assert b"total_s" not in (tmp_path / "a.csv").read_bytes()
     assert "timing_s" not in arrow_parquet.read_table(tmp_path / "a.parquet").column_names
@@ -100,9 +102,9 @@ def test_the_same_journal_gives_the_same_bytes(
     assert all_bytes(tmp_path / "a") == all_bytes(tmp_path / "b")
 
 
-def test_parquet_has_the_fields_of_the_record(told: Path, tmp_path: Path) -> None:
-    exported(told, "jsonl", tmp_path / "a.jsonl")
-    exported(told, "parquet", tmp_path / "a.parquet")
+def test_parquet_has_the_fields_of_the_record(journal_folder: Path, tmp_path: Path) -> None:
+    exported(journal_folder, "jsonl", tmp_path / "a.jsonl")
+    exported(journal_folder, "parquet", tmp_path / "a.parquet")
     table = arrow_parquet.read_table(tmp_path / "a.parquet")
     assert set(table.column_names) == {"id", "state", "extra", "filtered", *Record.model_fields}
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
@@ -113,28 +115,28 @@ def test_parquet_has_the_fields_of_the_record(told: Path, tmp_path: Path) -> Non
 
 
 def test_parquet_is_written_in_groups(
-    told: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    journal_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export_tables, "GROUP_ROWS", 3)
-    exported(told, "parquet", tmp_path / "a.parquet")
+    exported(journal_folder, "parquet", tmp_path / "a.parquet")
     assert arrow_parquet.ParquetFile(tmp_path / "a.parquet").num_row_groups == 3
 
 
 def test_parquet_without_its_package(
-    told: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    journal_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing(name: str) -> None:
         raise ImportError(name)
 
     monkeypatch.setattr(export_tables, "import_module", missing)
     with pytest.raises(ConfigError) as caught:
-        exported(told, "parquet", tmp_path / "a.parquet")
+        exported(journal_folder, "parquet", tmp_path / "a.parquet")
     assert caught.value.code == "config.package_missing"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_row_of_csv_is_a_clip(told: Path, tmp_path: Path) -> None:
-    exported(told, "csv", tmp_path / "a.csv")
+def test_a_row_of_csv_is_a_clip(journal_folder: Path, tmp_path: Path) -> None:
+    exported(journal_folder, "csv", tmp_path / "a.csv")
     with (tmp_path / "a.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["state"] for row in rows] == STATES
@@ -162,8 +164,10 @@ def test_csv_of_the_other_tasks(task: str, column: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["srt", "vtt"])
-def test_subtitles_are_a_file_a_clip(form: ExportFormat, told: Path, tmp_path: Path) -> None:
-    made = exported(told, form, tmp_path / "out")
+def test_subtitles_are_one_file_per_clip(
+    form: ExportFormat, journal_folder: Path, tmp_path: Path
+) -> None:
+    made = exported(journal_folder, form, tmp_path / "out")
     assert made == ExportResult(files=4, clips=3, skipped=5)
     with (tmp_path / "out" / "names.csv").open(newline="") as file:
         names = {row["id"]: row["file"] for row in csv.DictReader(file)}
@@ -173,13 +177,13 @@ def test_subtitles_are_a_file_a_clip(form: ExportFormat, told: Path, tmp_path: P
     text = (tmp_path / "out" / names["one.mp4"]).read_text()
     assert "A dog runs in one.mp4. again" in text
     with pytest.raises(OutputError) as caught:
-        exported(told, form, tmp_path / "out")
+        exported(journal_folder, form, tmp_path / "out")
     assert caught.value.code == "output.exists"
-    exported(told, form, tmp_path / "out", overwrite=True)
+    exported(journal_folder, form, tmp_path / "out", overwrite=True)
 
 
-def test_names_of_subtitles_are_brought_to_the_disk_at_once(
-    told: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_names_of_subtitles_are_synced_together(
+    journal_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[set[str]] = []
     sync = files.sync_folder
@@ -190,7 +194,7 @@ def test_names_of_subtitles_are_brought_to_the_disk_at_once(
 
     monkeypatch.setattr(files, "sync_folder", noted)
     monkeypatch.setattr(exporting, "sync_folder", noted)
-    exported(told, "srt", tmp_path / "out")
+    exported(journal_folder, "srt", tmp_path / "out")
     # All that the list names, then the list.
     before, after = synced
     assert len(before) == 3
@@ -208,7 +212,7 @@ def test_only_captions_make_subtitles(form: ExportFormat, tmp_path: Path) -> Non
 # --- S07 and S12: hostile names and words
 
 
-def test_names_of_files_never_meet(hostile: Path, tmp_path: Path) -> None:
+def test_file_names_never_collide(hostile: Path, tmp_path: Path) -> None:
     made = exported(hostile, "srt", tmp_path / "out")
     names = set(os.listdir(tmp_path / "out"))
     assert made.clips == len(HOSTILE) + 3
@@ -297,17 +301,17 @@ def stopped_by(folder: Path, form: ExportFormat, output: Path) -> OutputError | 
 
 @pytest.mark.parametrize("form", EXPORT_FORMATS)
 def test_a_full_disk_tears_no_file(
-    form: ExportFormat, told: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    form: ExportFormat, journal_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = tmp_path / "whole"
-    exported(told, form, whole)
+    exported(journal_folder, form, whole)
     # Parquet writes each column in pieces of its own: not each of them is tried.
     for most in range(0, 2000, 29 if form == "parquet" else 1):
         left = [most]
         out = tmp_path / f"out{most}"
         with monkeypatch.context() as patch:
             patch.setattr(files, "_create", lambda path, left=left: FullDisk(path.open("xb"), left))
-            stopped = stopped_by(told, form, out)
+            stopped = stopped_by(journal_folder, form, out)
         if stopped is None:
             break
         assert stopped.code == "output.disk_full"
@@ -324,7 +328,7 @@ def test_a_full_disk_tears_no_file(
 
 
 def test_an_export_that_fails_leaves_the_one_before(
-    told: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    journal_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"before")
@@ -332,28 +336,30 @@ def test_an_export_that_fails_leaves_the_one_before(
         exporting, "json_line", lambda row: (_ for _ in ()).throw(RuntimeError("a bug"))
     )
     with pytest.raises(RuntimeError):
-        exported(told, "jsonl", path, overwrite=True)
+        exported(journal_folder, "jsonl", path, overwrite=True)
     assert all_bytes(path) == {"": b"before"}
     assert os.listdir(tmp_path) == ["a.jsonl"]
 
 
 @pytest.mark.parametrize("form", EXPORT_FORMATS)
-def test_what_exists_stays(form: ExportFormat, told: Path, tmp_path: Path) -> None:
+def test_what_exists_stays(form: ExportFormat, journal_folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"mine")
     with pytest.raises(OutputError) as caught:
-        exported(told, form, path)
+        exported(journal_folder, form, path)
     assert caught.value.code == "output.exists"
     assert path.read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
-def test_a_folder_is_no_file(form: ExportFormat, told: Path, tmp_path: Path) -> None:
+def test_a_folder_is_refused_as_a_file(
+    form: ExportFormat, journal_folder: Path, tmp_path: Path
+) -> None:
     with pytest.raises(OutputError, match="is a folder"):
-        exported(told, form, tmp_path)
+        exported(journal_folder, form, tmp_path)
 
 
-def test_an_export_of_a_job_that_was_not_begun(tmp_path: Path) -> None:
+def test_an_export_of_a_job_that_was_not_started(tmp_path: Path) -> None:
     with Journal.open(tmp_path / "job", write=True) as journal:
         journal.plan([Item(id="a", source="a")], Job(), "a" * 64)
     for form in ("jsonl", "parquet", "csv", "html"):

@@ -49,7 +49,7 @@ def names(folder: Path, output: Path) -> set[str]:
         ([("1", "a.mp4"), ("2", "b/a.mp4"), ("3", "a-1.mp4")], {"a-2.srt", "a-1-3.srt"}),
     ],
 )
-def test_subtitles_are_called_as_their_clips(
+def test_subtitles_are_named_after_their_clips(
     rows: list[tuple[str, str]], wanted: set[str], tmp_path: Path
 ) -> None:
     items = [Item(id=name, source=source) for name, source in rows]

@@ -154,7 +154,7 @@ def test_types_of_parquet_have_a_form_in_json(tmp_path: Path) -> None:
     ]
 
 
-def test_huge_and_deep_values_are_bounded_and_said() -> None:
+def test_huge_and_deep_values_are_replaced_by_a_note() -> None:
     deep: Any = 1
     for _ in range(500):
         deep = [deep]
@@ -191,7 +191,7 @@ def test_one_video_under_other_columns_is_several_rows(tmp_path: Path) -> None:
     assert third.code == "batch.id_repeated"
 
 
-def test_another_value_does_nothing_again_and_is_in_the_next_export(tmp_path: Path) -> None:
+def test_a_changed_value_reprocesses_nothing_and_is_exported(tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
     path.write_text("path,label\na.mp4,cat\n")
     planned(tmp_path / "job", path)
@@ -210,7 +210,7 @@ def to_version_2(folder: Path) -> None:
         connection.commit()
 
 
-def test_a_journal_of_version_2_is_read_gone_on_with_and_merged(tmp_path: Path) -> None:
+def test_a_journal_of_version_2_is_read_resumed_and_merged(tmp_path: Path) -> None:
     path, folder = tmp_path / "m.csv", tmp_path / "job"
     path.write_text("path,label\na.mp4,cat\nb.mp4,dog\n")
     planned(folder, path)
@@ -221,7 +221,7 @@ def test_a_journal_of_version_2_is_read_gone_on_with_and_merged(tmp_path: Path) 
     with Journal.open(folder, write=False) as journal:
         assert journal.find_problems() == []
     assert merge([folder], tmp_path / "merged").counts == Counts(done=2)
-    # Gone on with, nothing is done again.
+    # A resumed job reprocesses nothing.
     assert planned(folder, path) == Counts(done=2)
     rows = exported(folder, "jsonl", tmp_path / "b.jsonl").splitlines()
     assert [json.loads(row)["extra"]["label"] for row in rows] == ["cat", "dog"]

@@ -21,8 +21,8 @@ from tests.tiers import exhaustive
 def expected(tmp_path_factory: pytest.TempPathFactory, clips: Clips) -> tuple[Path, dict[str, str]]:
     """The folder, and what must become of each clip in it by its id."""
     home = tmp_path_factory.mktemp("faults")
-    told = make_faults(home / "clips", clips)
-    return home, {f"{home / 'clips'}/{name}": verdict for name, verdict in told.items()}
+    verdicts = make_faults(home / "clips", clips)
+    return home, {f"{home / 'clips'}/{name}": verdict for name, verdict in verdicts.items()}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def rows_of(out: Path, path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in export(out, "jsonl", path).splitlines()]
 
 
-def test_each_clip_has_its_verdict_and_the_command_says_that_some_failed(
+def test_each_clip_has_its_verdict_and_the_exit_code_reports_failures(
     expected: tuple[Path, dict[str, str]], ran: tuple[int, str, str]
 ) -> None:
     home, wanted = expected

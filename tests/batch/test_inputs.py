@@ -1,4 +1,4 @@
-"""From inputs to items: kinds of input, rows that are none, names that are hostile."""
+"""From inputs to items: kinds of input, invalid rows, hostile names."""
 
 import io
 import json
@@ -62,7 +62,7 @@ def test_lists_on_stdin_keep_any_name() -> None:
     assert names == hostile
 
 
-def test_manifests_of_all_kinds_say_the_same(folder: Path) -> None:
+def test_manifests_of_all_kinds_are_equivalent(folder: Path) -> None:
     rows = [
         {"path": "a.mp4", "id": "one", "question": "Is it, red?", "options": '["yes", "no"]'},
         {"path": "b.mp4", "id": "two", "query": "a dog", "start": "1:30", "end": "100.5"},
@@ -93,7 +93,7 @@ def test_paths_of_a_manifest_are_relative_to_its_folder(folder: Path) -> None:
     assert [i.source for i in items_of("d/list.txt")] == ["d/x.mp4", "/abs/y.mp4"]
 
 
-def test_a_job_that_is_gone_on_with_elsewhere_finds_the_same(
+def test_a_job_resumed_in_another_folder_finds_the_same_files(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("d/list.txt").write_text("x.mp4\n")
@@ -121,7 +121,7 @@ def test_a_job_that_is_gone_on_with_elsewhere_finds_the_same(
         Job(folder="d")
 
 
-def test_rows_that_are_none_fail_alone(folder: Path) -> None:
+def test_invalid_rows_fail_alone(folder: Path) -> None:
     lines = [
         b'{"path": "good.mp4"}',
         b'{"path": 3}',
@@ -146,7 +146,7 @@ def test_rows_that_are_none_fail_alone(folder: Path) -> None:
     assert "path is not a text" in bad[0].message and "2 of the columns" in bad[3].message
 
 
-def test_csv_rows_that_are_none_fail_alone(folder: Path) -> None:
+def test_invalid_csv_rows_fail_alone(folder: Path) -> None:
     Path("m.csv").write_text('path,id\na.mp4\n"b".mp4,x\n"c\nd.mp4",y\n' + "z" * 200_000 + ",w\n")
     found = list(read_inputs(["m.csv"]))
     assert [row.source for row in found if isinstance(row, Item)] == ["c\nd.mp4"]
@@ -154,7 +154,7 @@ def test_csv_rows_that_are_none_fail_alone(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [3, by_tier(100_000, quick=20_000)])
-def test_a_quote_left_open_costs_its_own_row_only(folder: Path, count: int) -> None:
+def test_an_open_quote_only_fails_its_own_row(folder: Path, count: int) -> None:
     after = "".join(f"clip{number:06}.mp4,{number}\n" for number in range(count))
     Path("m.csv").write_text('path,id\na.mp4,a\nb.mp4,"b\n' + after)
     found = list(read_inputs(["m.csv"]))
@@ -175,7 +175,7 @@ def test_a_csv_file_of_open_quotes_or_without_a_header_is_refused(folder: Path) 
         assert "no CSV" in caught.value.message
 
 
-def test_repeated_ids_are_told_and_repeated_sources_get_names(folder: Path) -> None:
+def test_repeated_ids_are_reported_and_repeated_sources_get_ids(folder: Path) -> None:
     rows = [
         {"path": "a.mp4", "id": "x"},
         {"path": "b.mp4", "id": "x"},
@@ -197,7 +197,7 @@ def test_repeated_ids_are_told_and_repeated_sources_get_names(folder: Path) -> N
     assert len({row.id for row in found}) == len(found)
 
 
-def test_inputs_that_cannot_be_read_are_told(folder: Path) -> None:
+def test_unreadable_inputs_are_errors(folder: Path) -> None:
     with pytest.raises(InputError) as missing:
         list(read_inputs(["none.csv"]))
     assert missing.value.code == "input.not_found"
@@ -212,7 +212,7 @@ def test_inputs_that_cannot_be_read_are_told(folder: Path) -> None:
         assert caught.value.code == code
 
 
-def test_seen_holds_what_was_added() -> None:
+def test_a_hash_set_holds_the_added_values() -> None:
     seen = HashSet()
     assert all(seen.add(str(number)) for number in range(20_000))
     assert not any(seen.add(str(number)) for number in range(20_000))
@@ -220,7 +220,7 @@ def test_seen_holds_what_was_added() -> None:
     assert seen.add(("a", "bc")) and seen.add(("ab", "c")) and not seen.add(("a", "bc"))
 
 
-def test_a_path_and_the_same_path_with_words_are_two(folder: Path) -> None:
+def test_a_path_and_the_same_path_with_values_are_two_items(folder: Path) -> None:
     mere, worded = "path,question\na.mp4,\n", "a.mp4,one?\n"
     Path("m.csv").write_text(mere + worded + worded + "a.mp4,\n")
     found = list(read_inputs(["m.csv"]))

@@ -72,7 +72,7 @@ def test_a_second_finish_replaces_nothing(tmp_path: Path) -> None:
         assert journal.counts() == Counts(done=1)
 
 
-def test_verdicts_other_than_done_say_why(tmp_path: Path) -> None:
+def test_other_verdicts_than_done_have_a_reason(tmp_path: Path) -> None:
     with planned(tmp_path, items(3)) as journal:
         journal.claim(3)
         journal.mark_filtered("clip00000.mp4", "min_duration", "0.5 s, below 1 s", CONTENT)
@@ -96,7 +96,7 @@ def test_verdicts_other_than_done_say_why(tmp_path: Path) -> None:
         assert [e.item.id for e in journal.entries(states=FAILED)] == ["clip00001.mp4"]
 
 
-def test_another_try_counts_and_one_put_back_does_not(tmp_path: Path) -> None:
+def test_a_retry_counts_and_a_release_does_not(tmp_path: Path) -> None:
     with planned(tmp_path, items(1)) as journal:
         assert journal.claim(1)[0].tries == 1
         journal.release("clip00000.mp4")
@@ -109,7 +109,7 @@ def test_another_try_counts_and_one_put_back_does_not(tmp_path: Path) -> None:
         assert (entry.state, entry.code, entry.tries) == ("done", None, 2)
 
 
-def test_what_is_under_way_when_the_job_dies_is_pending_and_comes_last(tmp_path: Path) -> None:
+def test_items_in_flight_at_the_death_of_the_job_are_claimed_last(tmp_path: Path) -> None:
     journal = planned(tmp_path, items(3))
     journal.claim(1)
     journal.close()
@@ -150,7 +150,7 @@ def test_a_record_is_used_again_under_the_name_of_the_copy(tmp_path: Path) -> No
         assert [entry.sheet for entry in journal.entries()] == [b"s", b"s"]
 
 
-def test_wrong_calls_are_told(tmp_path: Path) -> None:
+def test_wrong_calls_raise_errors(tmp_path: Path) -> None:
     with planned(tmp_path, items(1)) as journal:
         with pytest.raises(ValueError, match="no item"):
             journal.mark_failed("other", "media.corrupt", "media", "")
@@ -162,7 +162,7 @@ def test_wrong_calls_are_told(tmp_path: Path) -> None:
             journal.plan(items(1) * 2, Job(), MODEL)
 
 
-def test_ids_repeated_in_another_chunk_are_told(
+def test_ids_repeated_in_another_chunk_are_errors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal_sync, "CHUNK_ROWS", 2)
@@ -236,7 +236,7 @@ def test_exactly_the_affected_items_run_again(tmp_path: Path) -> None:
         assert states(journal) == {"own": "done", "jobs": "pending"}
 
 
-def test_a_file_that_changes_runs_again_and_one_that_is_gone_stays(tmp_path: Path) -> None:
+def test_a_changed_file_runs_again_and_a_missing_one_keeps_its_result(tmp_path: Path) -> None:
     names = [tmp_path / name for name in ("same", "changed", "gone")]
     for name in names:
         name.write_bytes(b"0123456789")
@@ -260,7 +260,7 @@ def test_a_file_that_changes_runs_again_and_one_that_is_gone_stays(tmp_path: Pat
         }
 
 
-def test_rows_that_are_gone_are_kept_but_not_told(tmp_path: Path) -> None:
+def test_removed_rows_are_kept_but_not_listed(tmp_path: Path) -> None:
     rows = items(3)
     with planned(tmp_path, rows) as journal:
         finish(journal, journal.claim(1)[0].item)
@@ -277,7 +277,7 @@ def test_rows_may_be_put_in_another_order(tmp_path: Path) -> None:
         assert list(states(journal).values()) == ["pending", "pending", "done"]
 
 
-def test_a_bad_row_fails_at_once_and_can_be_put_right(tmp_path: Path) -> None:
+def test_a_bad_row_fails_at_once_and_can_be_corrected(tmp_path: Path) -> None:
     bad = BadRow(id="x", where="list.csv line 2", code="batch.row_invalid", message="no path")
     with planned(tmp_path, [bad]) as journal:
         (entry,) = journal.entries()
@@ -287,7 +287,7 @@ def test_a_bad_row_fails_at_once_and_can_be_put_right(tmp_path: Path) -> None:
         assert journal.plan([bad], Job(), MODEL) == Counts(failed=1)
 
 
-def test_shards_split_the_rows_and_keep_their_places(tmp_path: Path) -> None:
+def test_shards_split_the_rows_and_keep_their_positions(tmp_path: Path) -> None:
     rows = items(50)
     found: list[str] = []
     for index in (1, 2, 3):
@@ -319,9 +319,9 @@ def test_hostile_names_come_back_as_they_were(tmp_path: Path) -> None:
                 row.id, row.id.encode("utf-8", "replace").hex(), CONTENT, record_of(row)
             )
     with Journal.open(tmp_path, write=False) as journal:
-        told = list(journal.entries())
-        assert [each.item for each in told] == rows
-        assert [json.loads(each.record or "")["source"] for each in told] == HOSTILE
+        entries = list(journal.entries())
+        assert [each.item for each in entries] == rows
+        assert [json.loads(each.record or "")["source"] for each in entries] == HOSTILE
 
 
 def test_clocks_that_jump_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

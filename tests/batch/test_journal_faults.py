@@ -33,13 +33,13 @@ ROOT = Path(__file__).parents[2]
 DONE: tuple[State, ...] = ("done",)
 
 
-def test_a_journal_that_was_only_begun_counts_as_none(tmp_path: Path) -> None:
+def test_an_incomplete_journal_counts_as_missing(tmp_path: Path) -> None:
     # What a process leaves that is killed between making the file and making its tables.
     with sqlite3.connect(tmp_path / journal_schema.JOURNAL_NAME) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
-    with pytest.raises(BatchError) as told:
+    with pytest.raises(BatchError) as reported:
         Journal.open(tmp_path, write=False)
-    assert told.value.code == "batch.journal_missing"
+    assert reported.value.code == "batch.journal_missing"
     with planned(tmp_path, items(3)) as journal:
         assert journal.counts().pending == 3
 
@@ -55,20 +55,20 @@ os._exit(0)
 """
 
 
-def test_a_journal_whose_making_must_be_rolled_back_counts_as_none(tmp_path: Path) -> None:
+def test_a_journal_with_a_rolled_back_creation_counts_as_missing(tmp_path: Path) -> None:
     path = tmp_path / journal_schema.JOURNAL_NAME
     subprocess.run([sys.executable, "-c", BEGUN, path], check=True)
     assert Path(f"{path}-journal").exists()
-    with pytest.raises(BatchError) as told:
+    with pytest.raises(BatchError) as reported:
         Journal.open(tmp_path, write=False)
-    assert told.value.code == "batch.journal_missing"
+    assert reported.value.code == "batch.journal_missing"
     with planned(tmp_path, items(3)) as journal:
         assert journal.counts().pending == 3
 
 
-def test_nothing_told_done_is_lost_when_the_process_is_killed(tmp_path: Path) -> None:
+def test_nothing_reported_done_is_lost_when_the_process_is_killed(tmp_path: Path) -> None:
     chance = random.Random(6)
-    told: list[str] = []
+    reported: list[str] = []
     count = 150
     rounds = by_tier(20, quick=6)
     for _ in range(rounds):
@@ -82,9 +82,9 @@ def test_nothing_told_done_is_lost_when_the_process_is_killed(tmp_path: Path) ->
         # Killed after some lines, wherever it is by then: in a write, a commit, a checkpoint.
         for _ in range(chance.randrange(8)):
             if line := child.stdout.readline().strip():
-                told.append(line)
+                reported.append(line)
         child.send_signal(signal.SIGKILL)
-        told += child.stdout.read().split()
+        reported += child.stdout.read().split()
         child.wait()
         child.stdout.close()
         if not (tmp_path / journal_schema.JOURNAL_NAME).exists():
@@ -92,8 +92,8 @@ def test_nothing_told_done_is_lost_when_the_process_is_killed(tmp_path: Path) ->
         with Journal.open(tmp_path, write=True) as journal:
             assert journal.find_problems() == []
             done = {entry.item.id for entry in journal.entries(states=DONE)}
-            assert set(told) <= done
-    assert len(told) == len(set(told)) > rounds
+            assert set(reported) <= done
+    assert len(reported) == len(set(reported)) > rounds
     subprocess.run([sys.executable, "-c", WORK, str(tmp_path), str(count)], check=True, cwd=ROOT)
     with Journal.open(tmp_path, write=False) as journal:
         entries = [(entry.item, entry.record) for entry in journal.entries()]
@@ -199,7 +199,7 @@ def finished(folder: Path, count: int) -> Path:
     return folder / journal_schema.JOURNAL_NAME
 
 
-def test_flipped_bytes_are_refused_with_the_way_out_or_change_nothing(tmp_path: Path) -> None:
+def test_flipped_bytes_are_refused_with_a_hint_or_change_nothing(tmp_path: Path) -> None:
     path = finished(tmp_path / "good", 60)
     whole = path.read_bytes()
     truth = [(item, record_of(item)) for item in items(60)]
@@ -225,7 +225,7 @@ def test_flipped_bytes_are_refused_with_the_way_out_or_change_nothing(tmp_path: 
     assert "recover the readable rows: seedvideo batch merge " in hints
 
 
-def test_what_can_be_read_of_a_damaged_journal_is_kept(tmp_path: Path) -> None:
+def test_readable_rows_of_a_damaged_journal_are_kept(tmp_path: Path) -> None:
     path = finished(tmp_path / "bad", 300)
     whole = bytearray(path.read_bytes())
     place = whole.index(record_of(items(300)[200]).encode())
@@ -291,7 +291,7 @@ def test_shards_merge_to_what_one_job_makes(tmp_path: Path) -> None:
         assert journal.plan(rows, Job(), MODEL) == Counts(done=60)
 
 
-def test_merge_keeps_the_best_verdict_and_refuses_what_does_not_fit(tmp_path: Path) -> None:
+def test_merge_keeps_the_best_verdict_and_refuses_other_jobs(tmp_path: Path) -> None:
     rows = items(2)
     with planned(tmp_path / "a", rows) as journal:
         journal.claim(2)

@@ -1,4 +1,4 @@
-"""Processes that cannot start, or end with nothing to do, end the job and say why."""
+"""Processes that cannot start, or exit while idle, end the job with the reason."""
 
 import os
 import time
@@ -17,7 +17,7 @@ from tests.batch.stage_doubles import ENTRYPOINTS
 from tests.synthetic_clips import ColourModel
 
 
-def test_a_process_that_cannot_start_says_why() -> None:
+def test_a_process_that_cannot_start_reports_the_reason() -> None:
     process = ChildProcess("seedvideo.batch.no_such_module", {})
     assert process.kill(has_exited=True) == "ended with status 1"
     assert process.stderr_tail == (
@@ -44,14 +44,14 @@ def sleep(name: str) -> ColourModel:
     return ColourModel()
 
 
-def test_decoding_processes_that_end_unasked_end_the_job(tmp_path: Path, made: Make) -> None:
+def test_decode_processes_that_keep_exiting_end_the_job(tmp_path: Path, made: Make) -> None:
     entrypoints = replace(ENTRYPOINTS, prices=f"{__name__}:die")
     with pytest.raises(
         DecodeError, match="exiting without work: the last one ended with status 7: no room for a"
     ):
         run(tmp_path / "out", made("a-red"), entrypoints=entrypoints)
     with Journal.open(tmp_path / "out", write=False) as journal:
-        # Nothing is said of the clip: it was never begun.
+        # The clip is not blamed: it was never started.
         assert (journal.counts().pending, journal.counts().failed) == (1, 0)
 
 
@@ -61,8 +61,8 @@ def test_a_model_that_does_not_load_is_not_waited_for(
     entrypoints = replace(ENTRYPOINTS, load=f"{__name__}:sleep")
     for module in (processes, scheduler):
         monkeypatch.setattr(module, "START_TIMEOUT_S", 3.0)
-    with pytest.raises(ModelError, match="had not loaded the model after 3 s") as told:
+    with pytest.raises(ModelError, match="had not loaded the model after 3 s") as raised:
         run(tmp_path / "out", made("a-red"), entrypoints=entrypoints)
-    assert told.value.code == "model.timeout"
+    assert raised.value.code == "model.timeout"
     with Journal.open(tmp_path / "out", write=False) as journal:
         assert (journal.counts().done, journal.counts().failed) == (0, 0)

@@ -49,7 +49,7 @@ WRONG = [
 @pytest.mark.parametrize(
     ("name", "data", "message", "hint"), WRONG, ids=[f"{row[0]}-{row[2]}" for row in WRONG]
 )
-def test_wrong_as_a_whole(
+def test_invalid_lists_are_refused(
     name: str,
     data: bytes,
     message: str,
@@ -102,13 +102,15 @@ def test_the_command_of_a_hint_mends_the_separators(
         ("braces.txt", b"{a}.mp4\n", 1),
     ],
 )
-def test_odd_lists_that_are_right(name: str, data: bytes, count: int, tmp_path: Path) -> None:
+def test_unusual_but_valid_lists_are_accepted(
+    name: str, data: bytes, count: int, tmp_path: Path
+) -> None:
     (tmp_path / name).write_bytes(data)
     assert len(list(read_inputs([str(tmp_path / name)]))) == count
 
 
 @pytest.mark.parametrize("name", ["m.txt", "m.csv", "m.jsonl"])
-def test_an_empty_list_is_no_input(name: str, tmp_path: Path) -> None:
+def test_an_empty_list_has_no_input(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"")
     with pytest.raises(BatchError) as caught:
         list(read_inputs([str(tmp_path / name)]))

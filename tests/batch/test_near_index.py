@@ -83,7 +83,7 @@ def test_no_pair_is_missed(levels: float) -> None:
     assert looks < 0.5 * len(clips) ** 2
 
 
-def test_only_what_is_asked_the_same_is_found() -> None:
+def test_only_clips_with_the_same_question_are_found() -> None:
     (clip,) = crowd(1, 1)
     index = NearIndex(4.0)
     index.add(7, "what?", clip)
@@ -103,12 +103,12 @@ def walked(
         return found
 
     kept = DuplicateIndex(rules, at)
-    told: dict[int, DuplicateMatch | None] = {}
+    matches: dict[int, DuplicateMatch | None] = {}
     for position in order:
-        told[position] = kept.find_duplicate(clips[position])
-        if told[position] is None:
+        matches[position] = kept.find_duplicate(clips[position])
+        if matches[position] is None:
             kept.add(clips[position])
-    return told
+    return matches
 
 
 def test_the_first_in_the_order_is_named_as_by_brute_force() -> None:
@@ -118,7 +118,7 @@ def test_the_first_in_the_order_is_named_as_by_brute_force() -> None:
         )
         for position, signature in enumerate(crowd(3, 90))
     ]
-    told = walked(clips, list(range(len(clips))), Filters(duplicates=True))
+    matches = walked(clips, list(range(len(clips))), Filters(duplicates=True))
     kept: list[ComparedClip] = []
     for clip in clips:
         same = [each for each in kept if each.fingerprint == clip.fingerprint]
@@ -137,8 +137,8 @@ def test_the_first_in_the_order_is_named_as_by_brute_force() -> None:
             )
         else:
             kept.append(clip)
-        assert told[clip.position] == expected
-    rules = [repeat.rule for repeat in told.values() if repeat is not None]
+        assert matches[clip.position] == expected
+    rules = [repeat.rule for repeat in matches.values() if repeat is not None]
     assert rules.count(EXACT) > 5 < rules.count(NEAR)
     alone = walked(clips, list(range(len(clips))), Filters(exact_duplicates=True))
     assert {repeat.rule for repeat in alone.values() if repeat} == {EXACT}

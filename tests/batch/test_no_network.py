@@ -54,7 +54,7 @@ def walled_in(*words: str | Path) -> "subprocess.CompletedProcess[str]":
     return done
 
 
-def test_the_wall_stands() -> None:
+def test_the_network_is_blocked() -> None:
     assert walled_in("try").returncode == -31  # SIGSYS.
 
 

@@ -1,8 +1,8 @@
-"""Jobs that an older version began are gone on with, and nothing of them is done again.
+"""Jobs of an older version are resumed, and nothing is reprocessed.
 
 `old_job` was written by the code of commit 911e8ab, with the model of `tests.batch.stage_doubles`:
-two jobs in a folder with their clips and lists. A job names the folder that it was begun in, and a
-file its time of change; git keeps neither, so both are set in a copy. Nothing else is changed.
+two jobs in a folder with their clips and lists. A journal stores the folder of the job, and the
+modification times of files; git keeps neither, so both are set in a copy. Nothing else is changed.
 """
 
 import json
@@ -39,17 +39,17 @@ def old(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_an_old_job_is_gone_on_with_and_nothing_is_done_again(old: Path, name: str) -> None:
+def test_an_old_job_resumes_and_reprocesses_nothing(old: Path, name: str) -> None:
     before = rows(old / name)
     assert len(before["items"]) >= 5 and before["records"]
     code, _, err = finish("-o", old / name, "--json-events")
-    assert code == 1, err  # Of each job, some clips failed when it was begun.
-    told = events(err)
-    assert [event["event"] for event in told if event["event"] != "progress"] == [
+    assert code == 1, err  # Some clips of each job failed in the first run.
+    run_events = events(err)
+    assert [event["event"] for event in run_events if event["event"] != "progress"] == [
         "started",
         "finished",
     ]
-    assert told[0]["counts"] == told[-1]["counts"]
+    assert run_events[0]["counts"] == run_events[-1]["counts"]
     # Every column of every row: states, tries, times, fingerprints, records and pictures.
     assert rows(old / name) == before
 

@@ -67,8 +67,8 @@ def page_of(folder: Path, path: Path) -> Page:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Page:
-    folder = tmp_path_factory.mktemp("told")
+def report_page(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    folder = tmp_path_factory.mktemp("report")
     return page_of(journal_of(folder / "job"), folder / "a.html")
 
 
@@ -78,8 +78,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Page:
     return page_of(journal_of(folder / "job", hostile=True), folder / "a.html")
 
 
-def test_every_clip_has_its_card_and_its_verdict(told: Page) -> None:
-    cards = told.all("article")
+def test_every_clip_has_its_card_and_its_verdict(report_page: Page) -> None:
+    cards = report_page.all("article")
     assert [card["data-state"] for card in cards] == [
         "done",
         "done",
@@ -106,11 +106,11 @@ def test_every_clip_has_its_card_and_its_verdict(told: Page) -> None:
         "media.vfr",
         "24 frames, 1,152 visual tokens",
     ):
-        assert words in told.text, words
+        assert words in report_page.text, words
 
 
-def test_pictures_are_in_the_page(told: Page) -> None:
-    shown = [image for image in told.all("img") if "width" in image]
+def test_pictures_are_in_the_page(report_page: Page) -> None:
+    shown = [image for image in report_page.all("img") if "width" in image]
     assert len(shown) == 3
     for image in shown:
         assert (image["width"], image["height"]) == ("40", "20")
@@ -118,7 +118,7 @@ def test_pictures_are_in_the_page(told: Page) -> None:
         assert base64.b64decode(str(image["src"]).partition(",")[2])[:2] == b"\xff\xd8"
 
 
-def test_what_is_no_picture_is_left_out(tmp_path: Path) -> None:
+def test_data_that_is_not_a_picture_is_left_out(tmp_path: Path) -> None:
     folder = journal_of(tmp_path / "job")
     with Journal.open(folder, write=True) as journal:
         done: tuple[State, ...] = ("done",)
@@ -149,7 +149,7 @@ def test_the_policy_allows_its_own_style_and_script_only(hostile: Page) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["told", "hostile"])
+@pytest.mark.parametrize("name", ["report_page", "hostile"])
 def test_a_page_loads_nothing_and_runs_nothing_else(
     name: str, request: pytest.FixtureRequest
 ) -> None:
@@ -177,8 +177,8 @@ def test_hostile_words_are_text_and_can_be_read(hostile: Page) -> None:
     )
 
 
-def test_without_scripts_nothing_is_hidden_but_the_tools(told: Page) -> None:
-    hidden = [attributes for _, attributes in told.tags if "hidden" in attributes]
+def test_without_scripts_nothing_is_hidden_but_the_tools(report_page: Page) -> None:
+    hidden = [attributes for _, attributes in report_page.tags if "hidden" in attributes]
     assert [each.get("class") for each in hidden] == ["tools", "nothing"]
 
 
@@ -241,13 +241,15 @@ def test_a_report_that_fails_leaves_the_one_before(
         assert caught.value.code == "output.disk_full"
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
         export(journal, "html", folder, pages=True, overwrite=True)
-    # The new one is shorter: the fourth page of the one before is gone, and what is not ours stays.
+    # The new one is shorter: the old fourth page is removed, and other files stay.
     names = ["index.html", "mine.txt", "page-0002.html", "page-0003.html"]
     assert sorted(path.name for path in folder.iterdir()) == names
     assert all("of 8" in (folder / name).read_text() for name in names if name != "mine.txt")
 
 
-def test_where_an_index_is_its_pages_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_exists_only_with_its_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "report"
     monkeypatch.setattr(report, "MAX_PAGE_CLIPS", 3)
     with Journal.open(journal_of(tmp_path / "job"), write=False) as journal:
@@ -264,7 +266,7 @@ def test_where_an_index_is_its_pages_are(tmp_path: Path, monkeypatch: pytest.Mon
     assert seen == [("page-0003.html", False), ("page-0002.html", False), ("index.html", False)]
 
 
-def test_events_stand_where_they_are() -> None:
+def test_events_are_drawn_at_their_times() -> None:
     picture = timeline(
         [(0.0, 2.5), (5.0, 10.0), (2.0, 6.0)], faded=[False, False, True], duration_s=10.0
     )
@@ -272,7 +274,7 @@ def test_events_stand_where_they_are() -> None:
     assert [(bar.style, bar.left, bar.top_px, bar.width) for bar in picture.bars] == [
         ("one", 0, 3, 25),
         ("other", 50, 3, 50),
-        # It overlaps both others, so it has a lane of its own.
+        # It overlaps both others, so it has a row of its own.
         ("one faded", 20, 29, 40),
     ]
     assert picture.label == "3 spans over 10.0 seconds"
@@ -292,9 +294,9 @@ def test_numbers_of_the_time_line_have_room() -> None:
     ]
 
 
-def test_the_time_line_is_drawn(told: Page) -> None:
-    assert {rect.get("class") for rect in told.all("rect")} >= {"band", "one", "other faded"}
-    assert "1: 0.0 to 4.0 s" in told.text
+def test_the_time_line_is_drawn(report_page: Page) -> None:
+    assert {rect.get("class") for rect in report_page.all("rect")} >= {"band", "one", "other faded"}
+    assert "1: 0.0 to 4.0 s" in report_page.text
 
 
 def test_no_template_switches_escaping_off() -> None:

@@ -58,7 +58,7 @@ def test_zones_and_languages(tmp_path: Path, made: Make, monkeypatch: pytest.Mon
 
 @pytest.fixture
 def decimal_comma(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A language with 1,5 for this process, C libraries included; made where there is none."""
+    """A locale with 1,5 for this process, C libraries included; made if the system has none."""
     program = shutil.which("localedef")
     if program is None:
         pytest.skip("there is no localedef to make a language with")

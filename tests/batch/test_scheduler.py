@@ -15,7 +15,7 @@ from seedvideo.batch.maintenance import merge
 from seedvideo.batch.progress import Progress
 from seedvideo.batch.scheduler import Runner
 from seedvideo.errors import ModelError, OutputError
-from tests.batch.jobs import JOB, Make, record_of, run, told
+from tests.batch.jobs import JOB, Make, outcomes, record_of, run
 from tests.batch.stage_doubles import ENTRYPOINTS, load
 from tests.resource_checks import held
 from tests.tiers import exhaustive
@@ -34,18 +34,18 @@ def test_every_clip_has_its_caption(tmp_path: Path, made: Make) -> None:
 def test_records_do_not_depend_on_workers_or_order(tmp_path: Path, made: Make) -> None:
     items = made("a-red", "b-two", "c-black", "d-green", "e-red", "f-blue")
     job = replace(JOB, filters=Filters(duplicates=True))
-    one = told(run(tmp_path / "one", items, job))
-    two = told(run(tmp_path / "two", items, replace(job, workers=2)))
+    one = outcomes(run(tmp_path / "one", items, job))
+    two = outcomes(run(tmp_path / "two", items, replace(job, workers=2)))
     assert one == two
     assert one["e-red"][0:3] == ("filtered", None, "near_duplicates")
-    turned = told(run(tmp_path / "turned", items[::-1], replace(job, workers=2)))
+    turned = outcomes(run(tmp_path / "turned", items[::-1], replace(job, workers=2)))
     assert turned["a-red"][0:3] == ("filtered", None, "near_duplicates")
     assert {n: v for n, v in turned.items() if n[0] in "bcdf"} == {
         n: v for n, v in one.items() if n[0] in "bcdf"
     }
 
 
-def test_harm_has_its_verdict_and_the_others_go_on(tmp_path: Path, made: Make) -> None:
+def test_harmful_clips_get_a_verdict_and_the_others_continue(tmp_path: Path, made: Make) -> None:
     items = made(
         "a-red", "poison-red", "once-blue", "bug-red", "written-red", "modeldeath-red",
         "modelmemory-red", "z-green",
@@ -70,7 +70,7 @@ def test_harm_has_its_verdict_and_the_others_go_on(tmp_path: Path, made: Make) -
     assert "signal 9" in str(entries["poison-red"].message)
 
 
-def test_what_hangs_is_stopped(tmp_path: Path, made: Make) -> None:
+def test_a_hanging_clip_is_stopped(tmp_path: Path, made: Make) -> None:
     before = held()
     items = made("a-red", "hang-red", "modelhang-red", "z-green")
     entries = run(tmp_path / "out", items, replace(JOB, timeout_s=4))
@@ -103,7 +103,7 @@ def test_a_blank_answer_is_a_failure(tmp_path: Path, made: Make) -> None:
         ({"GLIBC_TUNABLES": "glibc.malloc.arena_max=1"}, "It keeps None bytes."),
     ],
 )
-def test_the_model_keeps_its_memory_unless_someone_has_said_otherwise(
+def test_the_model_keeps_its_memory_unless_configured_otherwise(
     own: dict[str, str], text: str, tmp_path: Path, made: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [name for name in os.environ if name.startswith(("MALLOC_", "GLIBC_TUNABLES"))]:
@@ -185,20 +185,20 @@ def test_duplicates_are_found_after_a_merge(tmp_path: Path, made: Make) -> None:
     assert [e.tries for e in entries.values()] == [1, 1, 1]
     with Journal.open(tmp_path / "whole", write=True) as journal, journal.transaction() as tables:
         tables.execute("DELETE FROM signatures WHERE id = ?", (b"a-red",))
-    # One whose signature is lost is looked at again, and is then told from the others as before.
+    # A clip without a signature is inspected again, and then compared as before.
     counts = merge([tmp_path / "whole"], tmp_path / "again").counts
     assert (counts.done, counts.filtered, counts.pending) == (1, 1, 1)
     again = run(tmp_path / "again", items, job)
-    assert told(again) == told(entries)
+    assert outcomes(again) == outcomes(entries)
 
 
-def test_a_record_that_is_known_is_used_again(tmp_path: Path, made: Make) -> None:
+def test_a_stored_record_is_reused(tmp_path: Path, made: Make) -> None:
     (item,) = made("a-red")
     copy = Item(id="copy", source=str(tmp_path / "copy.mp4"))
     shutil.copy(item.source, copy.source)
     entrypoints = replace(ENTRYPOINTS, prepare="seedvideo.batch.execution:prepare_item")
     first = run(tmp_path / "out", [item], entrypoints=entrypoints)
-    # A second look at the same bytes would find hands that know nothing.
+    # A second inspection of the same bytes would call a function that fails.
     entrypoints = replace(entrypoints, prepare="tests.batch.stage_doubles:load")
     both = run(tmp_path / "out", [item, copy], entrypoints=entrypoints)
     assert [e.state for e in both.values()] == ["done", "done"]

@@ -1,4 +1,4 @@
-"""What tells two clips of one scene apart, and which copies of a clip are found."""
+"""Distinction of two clips of one scene, and detection of copies of a clip."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -30,7 +30,7 @@ Draw = Callable[[int], Pixels]
 
 
 def room(_: int) -> Pixels:
-    """A room: a wall, a floor, a table."""
+    """Paint a room: a wall, a floor, a table."""
     y, x = np.mgrid[0:HEIGHT_PX, 0:WIDTH_PX]
     picture = np.stack([150 + x // 8, 140 + y // 6, 120 + (x + y) // 12], axis=-1)
     picture[100:] = (90, 70, 50)
@@ -39,7 +39,7 @@ def room(_: int) -> Pixels:
 
 
 def disc(at: tuple[float, float], paint: tuple[int, int, int], radius_px: int = 6) -> Draw:
-    """The room with a disc at a share of its sides."""
+    """The room with a disc at a fraction of its sides."""
 
     def draw(_: int) -> Pixels:
         picture = room(0)
@@ -157,7 +157,7 @@ def test_no_two_scenes_are_near_duplicates(scenes: dict[str, Signature]) -> None
         for other in names[:place]
     }
     assert {pair: levels for pair, levels in found.items() if levels is not None} == {}
-    # By their means alone many of them would be: the rule of the cells tells them apart.
+    # By their means alone many of them would be: the rule of the cells separates them.
     step = exposure_step_s(2)
     grey = {name: each.subsample(step)[:, :256].astype(float) for name, each in scenes.items()}
     means = {pair: abs(grey[pair[0]] - grey[pair[1]]).mean() for pair in found}
@@ -188,7 +188,7 @@ def test_copies_are_found(
     assert others == [None, None]
 
 
-def test_a_part_is_no_duplicate_of_the_whole(tmp_path: Path) -> None:
+def test_a_part_is_not_a_duplicate_of_the_complete_clip(tmp_path: Path) -> None:
     whole = film(tmp_path / "whole.mp4", thrown)
     zero, middle, end = Fraction(0), Fraction(1), Fraction(2)
     first = SamplingConfig(start_s=zero, end_s=middle)

@@ -61,7 +61,7 @@ def test_an_open_answer(run: Run, clips: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.usefixtures("chooser")
-def test_json_is_the_whole_record_on_one_line(run: Run, clips: Path) -> None:
+def test_json_is_the_complete_record_on_one_line(run: Run, clips: Path) -> None:
     done = run("ask", clips / "red.mp4", "Which?", "--options", "red,blue", "--json", "--think")
     assert done.out.count("\n") == 1
     record = json.loads(done.out)
@@ -75,7 +75,7 @@ def test_json_is_the_whole_record_on_one_line(run: Run, clips: Path) -> None:
 
 
 @pytest.mark.usefixtures("chooser")
-def test_a_thought_is_shown_only_when_asked_for(run: Run, clips: Path) -> None:
+def test_reasoning_is_printed_only_if_requested(run: Run, clips: Path) -> None:
     words = ("ask", clips / "red.mp4", "Which?", "--options", "red,blue")
     assert run(*words).err == ""
     assert run(*words, "--think").err == "reasoning: I see red.\n"
@@ -170,7 +170,7 @@ def test_a_bad_file_and_a_taken_name(
 
 
 @pytest.mark.usefixtures("chooser")
-def test_an_unsure_answer_says_so(run: Run, clips: Path) -> None:
+def test_an_unsure_answer_is_marked(run: Run, clips: Path) -> None:
     assert "not sure" in run("ask", clips / "dark.mp4", "What?").err
 
 

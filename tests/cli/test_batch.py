@@ -21,7 +21,7 @@ def job(tmp_path: Path) -> Path:
     return journal_of(tmp_path / "job")
 
 
-def test_status_tells_counts_and_failures(run: Run, job: Path) -> None:
+def test_status_prints_counts_and_failures(run: Run, job: Path) -> None:
     result = run("batch", "status", job)
     assert result.code == 0
     lines = result.out.splitlines()
@@ -102,7 +102,7 @@ def test_a_distance_needs_its_rule(run: Run, tmp_path: Path) -> None:
 
 def test_retry_by_code_and_all(run: Run, job: Path) -> None:
     assert run("batch", "retry", job, "--code", "media.corrupt").out == "1 clip to retry\n"
-    # The quarantined clip; the row that could not be read is no clip to try.
+    # Only the quarantined clip: an unreadable row cannot be tried again.
     assert run("batch", "retry", job).out == "1 clip to retry\n"
     result = run("batch", "retry", job)
     assert (result.code, result.out) == (0, "0 clips to retry\n")
@@ -115,7 +115,7 @@ def test_retry_while_the_job_runs_is_refused(run: Run, job: Path) -> None:
     assert result.code == 3 and "batch.locked" in result.err
 
 
-def test_export_says_what_it_wrote(run: Run, job: Path, tmp_path: Path) -> None:
+def test_export_reports_its_output(run: Run, job: Path, tmp_path: Path) -> None:
     result = run("batch", "export", job, "-f", "jsonl", "-o", tmp_path / "a.jsonl")
     assert (result.code, result.out) == (0, "")
     assert result.err == f"8 clips: {tmp_path / 'a.jsonl'}\n"
@@ -150,7 +150,7 @@ def test_doctor_of_a_sound_folder(run: Run, job: Path, monkeypatch: pytest.Monke
     assert "every page, item and record is intact" in result.out
 
 
-def test_doctor_finds_what_is_wrong(run: Run, job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_finds_problems(run: Run, job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with sqlite3.connect(job / "journal.sqlite") as connection:
         connection.execute("UPDATE records SET record = replace(record, 'dog', 'cat')")
         connection.execute("UPDATE items SET state = 'running' WHERE state = 'pending'")
@@ -166,13 +166,13 @@ def test_doctor_finds_what_is_wrong(run: Run, job: Path, monkeypatch: pytest.Mon
     assert "seedvideo batch merge" in result.out and "--no-sheets" in result.out
 
 
-def test_doctor_of_a_journal_that_is_none(run: Run, tmp_path: Path) -> None:
+def test_doctor_of_an_invalid_journal(run: Run, tmp_path: Path) -> None:
     (tmp_path / "journal.sqlite").write_bytes(b"no database at all " * 100)
     result = run("batch", "doctor", tmp_path)
     assert result.code == 1 and "batch.journal_damaged" in result.out
 
 
-def test_merge_joins_and_says_so(run: Run, tmp_path: Path) -> None:
+def test_merge_reports_its_result(run: Run, tmp_path: Path) -> None:
     one, two = (journal_of(tmp_path / name) for name in ("one", "two"))
     with Journal.open(two, write=True) as journal:
         (taken,) = journal.claim(1)

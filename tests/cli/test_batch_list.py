@@ -23,7 +23,7 @@ def job(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def from_a_list(tmp_path: Path) -> Path:
-    """A job of a list: one clip failed, one is pending, one row is none."""
+    """A job of a list: one clip failed, one is pending, one row is invalid."""
     folder = tmp_path / "listed"
     rows: list[Item | BadRow] = [
         Item(id="7", source="a\tb\n.mp4", origin="m.csv line 2"),
@@ -130,7 +130,7 @@ def test_a_code_that_does_not_exist_is_refused(
         assert journal.counts().failed == 2
 
 
-def test_a_code_that_no_clip_has_is_no_mistake(run: Run, job: Path) -> None:
+def test_a_valid_code_without_clips_is_accepted(run: Run, job: Path) -> None:
     result = run("batch", "retry", job, "--code", "model.out_of_memory")
     assert (result.code, result.out) == (0, "0 clips to retry\n")
 

@@ -37,7 +37,7 @@ def test_one_row_that_asks_is_enough(folder: Path, run: Run) -> None:
     Path("late.csv").write_text("path,question\n" + "a.mp4,\n" * 3 + "a.mp4,What is it?\n")
     words = ["mere.txt", "nothing.csv", "late.csv", "--task", "ask", "--dry-run", "--json"]
     result = run("batch", "run", *words)
-    # The file is no video; it is asked about.
+    # The file is not a video, but it has a question.
     assert result.code == 0
     assert json.loads(result.out)["failed"] == {
         "ask.question_empty": 1,
@@ -61,7 +61,7 @@ def test_a_job_file_counts_too(folder: Path, run: Run) -> None:
         (["--drop-duplicates"], ["exact_duplicates", "near_duplicates"]),
     ],
 )
-def test_a_dry_run_says_what_it_does_not_count(
+def test_a_dry_run_names_what_it_does_not_count(
     folder: Path, run: Run, words: list[str], rules: list[str]
 ) -> None:
     result = run("batch", "run", "a.mp4", "--dry-run", *words)

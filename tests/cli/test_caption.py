@@ -122,7 +122,7 @@ def test_a_video_is_never_overwritten_by_its_caption(
     assert video.read_bytes() == (clips / "red.mp4").read_bytes()
 
 
-def test_outputs_that_cannot_be_stop_before_the_model_loads(
+def test_unusable_outputs_stop_before_the_model_loads(
     run: Run, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api, "load", lambda name: pytest.fail("loaded"))
@@ -167,7 +167,7 @@ def test_unsure(run: Run, clips: Path) -> None:
     assert run("caption", "-q", clips / "dark.mp4").err == ""
 
 
-def test_verbose_tells_tokens_and_times(run: Run, clips: Path) -> None:
+def test_verbose_prints_tokens_and_times(run: Run, clips: Path) -> None:
     _, _, err = run("caption", "-v", clips / "red.mp4")
     assert "of 512 tokens" in err
     assert "decode" in err
@@ -303,7 +303,7 @@ def test_a_name_is_only_a_name(run: Run, name: str) -> None:
         (("--policy", "keyframes", "--fps", "2"), "--fps cannot be used with"),
     ],
 )
-def test_wrong_usage_names_what_is_allowed(run: Run, words: tuple[str, ...], allowed: str) -> None:
+def test_wrong_usage_lists_the_choices(run: Run, words: tuple[str, ...], allowed: str) -> None:
     code, out, err = run("caption", "x.mp4", *words)
     assert (code, out) == (2, "")
     first, second = err.splitlines()

@@ -38,7 +38,7 @@ def test_the_command_line_suggests_the_nearest(run: Run, words: str, nearest: st
     assert second.startswith(f"  hint: did you mean {nearest!r}? see seedvideo ")
 
 
-def test_what_is_like_no_choice_gets_no_suggestion(run: Run) -> None:
+def test_a_value_unlike_every_choice_gets_no_suggestion(run: Run) -> None:
     _, _, err = run("plan", "x.mp4", "--policy", "\x1b[2J'quoted' is not one of us")
     assert err.splitlines()[1] == "  hint: see seedvideo plan --help"
     assert "\x1b" not in err

@@ -45,8 +45,10 @@ def test_words_are_completed_without_loading_anything(line: str, offered: list[s
     assert done.stderr == "[]\n"
 
 
-def test_the_script_is_shown_and_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Without it typer looks for the shell among the processes above, where a test may have none.
+def test_the_script_is_printed_and_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Without it typer searches the parent processes for a shell, which a test may lack.
     monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
     shown = in_shell("--show-completion", "bash")
     assert shown.returncode == 0

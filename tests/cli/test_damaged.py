@@ -69,7 +69,7 @@ def test_half_a_photo_is_used_with_a_warning(
     ("name", "entry"),
     [*(("h.mp4", entry) for entry in ENTRIES), ("half.png", "plan"), ("half.png", "ground")],
 )
-def test_what_shows_nothing_is_an_error_with_a_code(
+def test_a_file_without_a_picture_is_an_error_with_a_code(
     run: Run,
     broken: dict[str, Path],
     tmp_path: Path,

@@ -92,7 +92,7 @@ def test_json_has_stable_keys(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
     assert checks["weights"]["code"] == "model.checkpoint_invalid"
 
 
-def test_memory_that_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_the_system_does_not_report(monkeypatch: pytest.MonkeyPatch) -> None:
     def hidden(*_: object, **__: object) -> str:
         raise FileNotFoundError
 

@@ -74,7 +74,7 @@ def test_dense_captions_end_to_end(
     assert lines[0]["prediction"]["tokens"] <= 512
 
 
-def test_a_second_run_goes_on(
+def test_a_second_run_resumes(
     run: Run, model: ColourModel, clips: Path, dense: Path, tmp_path: Path
 ) -> None:
     command = words(clips, dense, tmp_path / "out")
@@ -92,7 +92,7 @@ def test_a_second_run_goes_on(
     assert ids == ["two", "red", "none", "none"]
 
 
-def test_a_torn_line_is_said(
+def test_a_truncated_line_is_reported(
     run: Run, model: ColourModel, clips: Path, dense: Path, tmp_path: Path
 ) -> None:
     command = words(clips, dense, tmp_path / "out")
@@ -104,7 +104,7 @@ def test_a_torn_line_is_said(
     assert "dropped the truncated last line of " in result.err and ": 9 bytes" in result.err
 
 
-def test_a_blind_run_stands_beside_the_other(
+def test_a_blind_run_is_compared_with_the_other(
     run: Run, model: ColourModel, clips: Path, dense: Path, tmp_path: Path
 ) -> None:
     command = words(clips, dense, tmp_path / "out")
@@ -187,7 +187,7 @@ def test_predictions_of_others_need_no_model(
     assert Path("out", "table.md").read_text() == out
 
 
-def test_a_prediction_that_is_none_is_said_by_its_line(run: Run, tmp_path: Path) -> None:
+def test_an_invalid_prediction_is_reported_with_its_line(run: Run, tmp_path: Path) -> None:
     annotations = ("--annotations", FIXTURES / "charades_sta.txt")
     path = tmp_path / "theirs.jsonl"
     for odd in ('"spans": [[NaN, 2]]', f'"spans": [[{"9" * 400}, 2]]', '"answer": "A"'):
@@ -197,7 +197,7 @@ def test_a_prediction_that_is_none_is_said_by_its_line(run: Run, tmp_path: Path)
         assert "line 2: " in err and "[input.results]" in err
 
 
-def test_predictions_that_are_no_json_are_not_called_annotations(run: Run, tmp_path: Path) -> None:
+def test_invalid_json_of_predictions_is_not_called_annotations(run: Run, tmp_path: Path) -> None:
     annotations = ("--annotations", FIXTURES / "charades_sta.txt")
     path = tmp_path / "theirs.jsonl"
     for data, why in (
@@ -275,7 +275,7 @@ def test_odd_truths_are_counted_above_the_table(
         ("id,length\nKITCH,12\nSOFA1,30\nDOOR7,20.5\n", "known"),
     ],
 )
-def test_the_table_says_whether_lengths_were_known_and_they_change_no_number(
+def test_the_table_states_whether_lengths_are_known(
     run: Run, tmp_path: Path, lengths: str | None, expected: str
 ) -> None:
     given = ["--annotations", FIXTURES / "charades_sta.txt"]
@@ -292,7 +292,7 @@ def test_the_table_says_whether_lengths_were_known_and_they_change_no_number(
 
 
 @pytest.mark.parametrize("annotators", [1, 2])
-def test_the_table_says_how_several_annotators_count(run: Run, annotators: int) -> None:
+def test_the_table_states_how_several_annotators_count(run: Run, annotators: int) -> None:
     given = [f"activitynet_val_{number}.json" for number in range(1, annotators + 1)]
     annotations = [word for name in given for word in ("--annotations", FIXTURES / name)]
     predictions = FIXTURES / "activitynet_predictions.jsonl"
@@ -304,7 +304,7 @@ def test_the_table_says_how_several_annotators_count(run: Run, annotators: int) 
     assert ("SODA the annotator with the best F1" in out) is several
 
 
-def test_a_table_of_questions_says_nothing_of_spans(run: Run) -> None:
+def test_a_table_of_questions_does_not_mention_spans(run: Run) -> None:
     given = ("--annotations", FIXTURES / "video_mme.json")
     _, out, _ = run(
         "eval", "video-mme", *given, "--predictions", FIXTURES / "video_mme_predictions.jsonl"
@@ -335,7 +335,7 @@ def test_a_table_of_questions_says_nothing_of_spans(run: Run) -> None:
         ),
     ],
 )
-def test_what_is_missing_is_said(
+def test_missing_options_are_reported(
     run: Run, model: ColourModel, given: tuple[str, ...], code: int, expected: str
 ) -> None:
     result = run("eval", *given)

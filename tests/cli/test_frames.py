@@ -26,7 +26,7 @@ LIGHT = ("--policy", "uniform", "--budget", "300")
         (("--image-format", "webp", "--image-quality", "50"), ".webp", "WEBP"),
     ],
 )
-def test_pictures_are_what_their_names_say(
+def test_pictures_match_their_names(
     run: Run, clips: Path, tmp_path: Path, words: tuple[str, ...], suffix: str, kind: str
 ) -> None:
     out = tmp_path / "out"

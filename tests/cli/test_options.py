@@ -58,7 +58,7 @@ def test_what_is_no_time(text: str) -> None:
         options.parse_time(text)
 
 
-def test_levels_and_shares() -> None:
+def test_levels_and_fractions() -> None:
     assert options.parse_levels("640, 128") == (640, 128)
     assert options.parse_fraction("0.25") == 0.25
     for text in ("", "640,", "a", "-1", "1.5"):

@@ -134,7 +134,9 @@ def test_a_budget_too_small(run: Run, clips: Path) -> None:
     assert "[plan.over_budget]" in err
 
 
-def test_frames_are_pictures_named_by_place_and_time(run: Run, clips: Path, tmp_path: Path) -> None:
+def test_frames_are_pictures_named_by_position_and_time(
+    run: Run, clips: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "frames"
     words = ("frames", clips / "two.mp4", "-o", out, "--policy", "uniform", "--budget", "400")
     code, _, err = run(*words)

@@ -192,7 +192,7 @@ def test_closed_streams_are_empty(clips: Path, closed: str) -> None:
         ("caption CLIP", "plan CLIP --json"),
     ),
 )
-def test_a_closed_stdout_is_told_where_a_result_would_be_lost(clips: Path, words: str) -> None:
+def test_a_closed_stdout_is_an_error_if_a_result_would_be_lost(clips: Path, words: str) -> None:
     words = words.replace("CLIP", quote(str(clips / "two.mp4")))
     done = in_shell(f"exec {PYTHON} -m seedvideo {words} >&-")
     assert done.returncode == 3
@@ -217,7 +217,7 @@ def test_names_from_a_closed_stdin() -> None:
     assert b"no video was named" in done.stderr
 
 
-def test_a_current_folder_that_is_gone(tmp_path: Path) -> None:
+def test_a_deleted_current_folder(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     command = f"cd {gone} && rmdir {gone} && exec {PYTHON} -m seedvideo plan x.mp4"

@@ -23,7 +23,7 @@ def test_defaults_are_those_of_python() -> None:
 @pytest.mark.parametrize(
     "command", [tasks.caption, tasks.ask, tasks.ground, plan.plan, plan.frames]
 )
-def test_each_command_has_each_option_in_one_place(command: object) -> None:
+def test_each_command_has_each_option_once(command: object) -> None:
     assert callable(command)
     names = list(inspect.signature(command).parameters)
     expected = [field.name for field in fields(SamplingOptions)]

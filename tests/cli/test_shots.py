@@ -33,7 +33,7 @@ def test_csv_is_the_scene_list_of_pyscenedetect(run: Run, three: Path) -> None:
     assert run("shots", three, "--analysis", "full", "-f", "csv").out == theirs.getvalue()
 
 
-def test_json_has_places_and_times(run: Run, three: Path, tmp_path: Path) -> None:
+def test_json_has_positions_and_times(run: Run, three: Path, tmp_path: Path) -> None:
     for _ in range(2):
         result = run("shots", three, "--json", "--analysis", "full", "--cache", tmp_path / "kept")
         shots = json.loads(result.out)["shots"]
@@ -42,7 +42,7 @@ def test_json_has_places_and_times(run: Run, three: Path, tmp_path: Path) -> Non
     assert len(list((tmp_path / "kept").iterdir())) == 1
 
 
-def test_a_damaged_entry_is_said_aloud(run: Run, three: Path, tmp_path: Path) -> None:
+def test_a_damaged_cache_entry_is_reported(run: Run, three: Path, tmp_path: Path) -> None:
     run("shots", three, "--cache", tmp_path / "kept")
     next((tmp_path / "kept").iterdir()).write_bytes(b"damaged")
     result = run("shots", three, "--cache", tmp_path / "kept")

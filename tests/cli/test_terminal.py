@@ -62,7 +62,7 @@ def in_terminal(
     while True:
         try:
             data = os.read(ours, 4096)
-        except OSError:  # how Linux says that the other end has closed
+        except OSError:  # how Linux reports that the other end has closed
             break
         if not data:
             break
@@ -108,7 +108,7 @@ def test_a_hostile_name_stays_inert(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", quick_first(["caption", "plan", "frames", "shots"]))
-def test_how_much_was_looked_at_is_shown_and_taken_away(tmp_path: Path, command: str) -> None:
+def test_the_analysed_fraction_is_shown_and_erased(tmp_path: Path, command: str) -> None:
     video = paint(tmp_path / "video.mp4", ["red", "blue", "green"], shot_s=4)
     words = ("-o", tmp_path / "out") if command == "frames" else ()
     code, received = in_terminal(command, video, "--analysis", "full", *words)

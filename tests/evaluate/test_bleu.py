@@ -50,7 +50,7 @@ def test_agrees_with_the_reference_implementation() -> None:
 
 
 @given(st.lists(st.tuples(CAPTIONS, st.lists(CAPTIONS, min_size=1, max_size=3)), min_size=1))
-def test_scores_are_shares(items: list[tuple[str, list[str]]]) -> None:
+def test_scores_are_fractions(items: list[tuple[str, list[str]]]) -> None:
     score = bleu([own for own, _ in items], [references for _, references in items])
     for share in (score.bleu1, score.bleu2, score.bleu3, score.bleu4):
         assert 0.0 <= share <= 1.0 + 1e-12

@@ -101,7 +101,7 @@ def test_video_mme_is_read_in_all_its_forms(tmp_path: Path) -> None:
 def test_video_mme_is_scored_exactly() -> None:
     items = VideoMme().items(FIXTURES / "video_mme.json")
     summary, values = scored(items, "video_mme_predictions.jsonl")
-    # Right, wrong, no letter (wrong, and no draw of lots), no prediction (wrong).
+    # Right, wrong, no letter (wrong, not drawn at random), no prediction (wrong).
     assert values["accuracy"] == 0.25
     assert values["chance"] == 0.25
     assert summary.counts.unparsed == 1
@@ -181,8 +181,8 @@ def test_predictions_are_never_cut_to_the_video(
     assert moment["IoU, spans matched"] == pytest.approx(overlap)
     assert moment["R@1 IoU 0.5"] == (overlap >= 0.5)
     assert moment["AP"] == pytest.approx(sum(overlap >= t / 100 for t in range(50, 100, 5)) / 10)
-    told = Prediction(spans=(span,), captions=("x",))
-    story = score_item(replace(STORY, duration_s=duration_s), told)
+    predicted = Prediction(spans=(span,), captions=("x",))
+    story = score_item(replace(STORY, duration_s=duration_s), predicted)
     assert story["SODA_d"] == story["SODA_c ROUGE-L"] == pytest.approx(overlap)
     passed = sum(overlap >= threshold for threshold in (0.3, 0.5, 0.7, 0.9)) / 4
     assert story["precision"] == story["recall"] == passed
@@ -327,8 +327,10 @@ def test_a_question_that_can_not_be_answered_is_refused(
 
 def test_a_second_annotator_whose_times_are_no_times(tmp_path: Path) -> None:
     second = tmp_path / "val_2.json"
-    told = {"v_swim": {"duration": 40.0, "timestamps": [[float("nan"), 2]], "sentences": ["a"]}}
-    second.write_text(json.dumps(told))
+    predicted = {
+        "v_swim": {"duration": 40.0, "timestamps": [[float("nan"), 2]], "sentences": ["a"]}
+    }
+    second.write_text(json.dumps(predicted))
     with pytest.raises(InputError, match=r"val_2\.json .* finite"):
         ActivityNetCaptions().items(FIXTURES / "activitynet_val_1.json", second)
 
@@ -374,7 +376,7 @@ def test_a_wrong_second_file(tmp_path: Path) -> None:
         VideoMme().items(FIXTURES / "video_mme.json", lines)
 
 
-def test_parquet_without_its_package_is_said(
+def test_parquet_without_its_package_is_an_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)

@@ -31,7 +31,7 @@ def test_exact_match() -> None:
         ("\u304b\u3099", "\u304b"),  # kana ga in decomposed form, ka
     ],
 )
-def test_combining_marks_tell_words_apart(one: str, other: str) -> None:
+def test_combining_marks_distinguish_words(one: str, other: str) -> None:
     assert not exact_match(one, other)
     assert exact_match(one, f" {one}!")
     assert exact_match(other, f"'{other}'.")

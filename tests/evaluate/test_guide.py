@@ -1,4 +1,4 @@
-"""docs/guides/evaluate.md tells the truth: its code runs and its predictions are predictions."""
+"""docs/guides/evaluate.md is correct: its code runs and its predictions are valid."""
 
 import json
 import re

@@ -30,7 +30,7 @@ def test_nouns(caption: str, expected: set[str]) -> None:
 
 
 def test_main_nouns_are_used_by_two_references() -> None:
-    # dog: 4 references (one says puppy); sand: 2; beach, ocean and animal: 1 each.
+    # dog: 4 references (one has puppy); sand: 2; beach, ocean and animal: 1 each.
     assert main_nouns(DOG) == {"dog", "sand"}
     # man: 2, bike: 2; cyclist and street: 1 each.
     assert main_nouns(BIKES) == {"man", "bike"}

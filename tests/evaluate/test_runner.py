@@ -39,7 +39,7 @@ ITEMS = (
 
 
 class Fake:
-    """Says red to everything, and fails on what it is told to."""
+    """Answers red to everything, and fails on the given items."""
 
     def __init__(self, *, fails: Callable[[Item], Exception | None] = lambda item: None) -> None:
         self.asked: list[str] = []
@@ -117,7 +117,7 @@ def test_a_second_run_asks_only_what_is_left(tmp_path: Path, videos: Path) -> No
     assert path.read_bytes() == before
 
 
-def test_other_settings_ask_anew_in_the_same_file(tmp_path: Path, videos: Path) -> None:
+def test_other_settings_ask_again_in_the_same_file(tmp_path: Path, videos: Path) -> None:
     path = tmp_path / "r.jsonl"
     go(path, Fake(), videos)
     fake = Fake()
@@ -127,7 +127,7 @@ def test_other_settings_ask_anew_in_the_same_file(tmp_path: Path, videos: Path) 
         assert len(results.settings) == 2
 
 
-def test_an_item_that_changed_is_asked_anew(tmp_path: Path, videos: Path) -> None:
+def test_a_changed_item_is_asked_again(tmp_path: Path, videos: Path) -> None:
     path = tmp_path / "r.jsonl"
     go(path, Fake(), videos)
     fake = Fake()
@@ -152,7 +152,9 @@ def test_a_torn_last_line_is_dropped_and_asked_again(tmp_path: Path, videos: Pat
 
 
 @pytest.mark.parametrize("line", ["{}", "[]", "nonsense", '{"run": "x", "id": "1", "new": 2}'])
-def test_a_whole_line_that_is_no_result_stops(tmp_path: Path, videos: Path, line: str) -> None:
+def test_a_complete_line_that_is_not_a_result_stops(
+    tmp_path: Path, videos: Path, line: str
+) -> None:
     path = tmp_path / "r.jsonl"
     go(path, Fake(), videos)
     path.write_text(f"{path.read_text()}{line}\n")
@@ -163,7 +165,7 @@ def test_a_whole_line_that_is_no_result_stops(tmp_path: Path, videos: Path, line
     assert path.read_bytes() == before
 
 
-def test_failures_are_kept_counted_and_tried_again(tmp_path: Path, videos: Path) -> None:
+def test_failures_are_stored_counted_and_tried_again(tmp_path: Path, videos: Path) -> None:
     path = tmp_path / "r.jsonl"
 
     def fails(item: Item) -> Exception | None:
@@ -245,7 +247,7 @@ def test_only_one_process_writes(tmp_path: Path) -> None:
     assert (caught.value.code, caught.value.retryable) == ("output.in_use", True)
 
 
-def test_a_place_that_can_not_be_written(tmp_path: Path) -> None:
+def test_an_unwritable_results_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError) as caught:
         Results(tmp_path / "file" / "r.jsonl")
@@ -388,9 +390,7 @@ def test_predictions_of_others(tmp_path: Path) -> None:
         ([1], r"line 7: it is not a JSON object: \[1\]"),
     ],
 )
-def test_what_is_wrong_with_a_prediction_is_said_in_words(
-    tmp_path: Path, line: object, why: str
-) -> None:
+def test_errors_of_a_prediction_are_described(tmp_path: Path, line: object, why: str) -> None:
     tasks: dict[str, Task] = {"1": "ask", "2": "ground", "3": "dense"}
     with pytest.raises(InputError, match=why) as caught:
         read_predictions(tmp_path, {7: line}, tasks=tasks)

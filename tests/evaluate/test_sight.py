@@ -67,7 +67,7 @@ def seen_by(kind: Literal["ask", "ground"], number: int, *, is_seen: bool) -> tu
     return item, Outcome(id=item.id, digest=item.digest, prediction=prediction)
 
 
-def test_what_failed_leaves_the_measures_by_sight_and_that_is_said() -> None:
+def test_failed_items_leave_the_measures_by_sight_with_a_note() -> None:
     made = [seen_by("ask", number, is_seen=True) for number in range(3)]
     items = [item for item, _ in made]
     outcomes = {item.id: outcome for item, outcome in made}

@@ -40,7 +40,7 @@ def test_times_alone_by_hand() -> None:
 
 
 def test_pairs_do_not_cross() -> None:
-    # By overlap alone both could pair (.5 + 1); told in order of start they would have to cross.
+    # By overlap alone both could pair (0.5 + 1); in order of start the pairs would cross.
     predicted = Story(((0, 20), (1, 3)))
     truth = Story(((0.5, 2.5), (1, 20)))
     table = [[2 / 20, 19 / 20], [1.5 / 2.5, 2 / 19]]

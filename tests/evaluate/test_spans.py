@@ -23,7 +23,7 @@ SECONDS = st.integers(0, 20).map(float)
         ((0, 10), (5, 15), 5 / 15),
         ((2, 4), (0, 8), 2 / 8),
         ((0, 5), (5, 10), 0),  # half-open: they meet, and share nothing
-        ((0, 1), (9, 10), 0),  # apart: the hull of both is no union
+        ((0, 1), (9, 10), 0),  # apart: the hull of both is not their union
         ((3, 3), (0, 10), 0),  # without length
         ((3, 3), (3, 3), 0),  # 0 / 0 in other scripts
         ((3, 5), (4, 4), 0),
@@ -88,7 +88,7 @@ def test_the_matching_is_the_best_of_all(table: list[list[float]]) -> None:
 
 
 @given(st.tuples(SECONDS, SECONDS), st.tuples(SECONDS, SECONDS))
-def test_iou_is_a_share_and_the_same_both_ways(
+def test_iou_is_a_fraction_and_symmetric(
     one: tuple[float, float], other: tuple[float, float]
 ) -> None:
     assert 0 <= iou(one, other) <= 1

@@ -22,8 +22,8 @@ def test_mcnemar_by_hand() -> None:
         mcnemar([True], [])
 
 
-def test_whole_videos_are_drawn() -> None:
-    # Ten questions of one video are one look at the world: the interval of two videos spans both.
+def test_complete_videos_are_drawn() -> None:
+    # Ten questions of one video are one sample: the interval of two videos spans both.
     found = cluster_bootstrap_mean([[1.0] * 10, [0.0] * 10])
     assert (found.value, found.low, found.high) == (0.5, 0, 1)
     assert (found.videos, found.units) == (2, 20)

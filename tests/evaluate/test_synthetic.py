@@ -99,9 +99,9 @@ def test_questions_about_a_story_are_answered_by_it() -> None:
     assert answers["What appears right after the red ball?"] == "blue star"
     assert answers["How many different things appear?"] == "two"
     assert asked["Which way does the red ball move?"].needs_motion
-    told = {text: question for text, question in asked.items() if question.kind == "when"}
-    assert any(question.spans == () for question in told.values())
-    for text, question in told.items():
+    moments = {text: question for text, question in asked.items() if question.kind == "when"}
+    assert any(question.spans == () for question in moments.values())
+    for text, question in moments.items():
         if "red ball" in text:
             assert question.spans == (0,)
         elif "blue stars" in text:
@@ -136,7 +136,7 @@ def test_each_colour_and_each_shape_is_held_out_in_one_thing() -> None:
 
 
 @pytest.mark.parametrize("motion", ["left", "right", "up", "down"])
-def test_what_moves_goes_where_it_is_said_to_go(motion: Motion) -> None:
+def test_moving_things_move_in_the_stated_direction(motion: Motion) -> None:
     event = Event(
         thing=ColouredShape("red", "ball"),
         motion=motion,

@@ -128,7 +128,7 @@ def test_files_of_many_numbers_give_a_picture(clips: Clips, tmp_path: Path) -> N
     ],
 )
 @pytest.mark.parametrize("matrix", [0, 14, 15])
-def test_codecs_give_a_picture_for_numbers_that_are_not_known(
+def test_unknown_matrix_numbers_yield_a_picture(
     clips: Clips, tmp_path: Path, name: str, options: str, filters: str, matrix: int
 ) -> None:
     source = encoded(clips, name, options, colours().tobytes())
@@ -254,7 +254,7 @@ def weighted(red_share: float, blue_share: float) -> Callable[[Real], Real]:
         ("470m", weighted(0.29898, 0.11465), ":colour_primaries=4"),
     ],
 )
-def test_known_matrices_give_the_very_colours(
+def test_known_matrices_yield_the_exact_colours(
     clips: Clips,
     tmp_path: Path,
     name: str,

@@ -1,4 +1,4 @@
-"""Only the part of a picture that stream and container say to show is seen, and squares stay so."""
+"""Only the area that stream and container state is visible, and squares stay squares."""
 
 import struct
 from collections.abc import Callable
@@ -232,7 +232,7 @@ def test_still_pictures_are_cropped(clips: Clips, tmp_path: Path) -> None:
     assert distance(part.pixels, cut(shown(source).pixels, SIDES)) == 0
 
 
-# With other things that say how a picture is shown.
+# Together with other properties of the display.
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,7 @@
 """Damage in one group of pictures loses that group only; all others stay the same, bit for bit.
 
-What a decoder makes of damaged data is its own affair: it may leave pictures out or patch them up,
-and of much it says nothing. Held here is what lies around them, and that no frame has a time that
-is not its own.
+The result of damaged data is not specified: a decoder may drop or conceal pictures, often without a
+report. Checked are the frames around the damage, and that every frame has its own time.
 """
 
 import random
@@ -51,7 +50,7 @@ DAMAGED: Final = 2
 
 @dataclass(frozen=True)
 class Sound:
-    """A sound file: its packets in order, and what its frames look like."""
+    """An intact file: its packets in order, and its frames."""
 
     path: Path
     places: list[tuple[int, int]]
@@ -60,7 +59,7 @@ class Sound:
     times: list[Fraction]
     pictures: list[Pixels]
     hurt: frozenset[int]
-    """Ranks of the frames that may lean on the group `DAMAGED`."""
+    """Indices of the frames that may refer to the group `DAMAGED`."""
 
     def packets_of_group(self) -> range:
         return range(self.keys[DAMAGED], self.keys[DAMAGED + 1])
@@ -116,7 +115,7 @@ def check_damaged(whole: Sound, reader: VideoReader, draw: random.Random, *, set
                         frame_index
                     )
                     continue
-                # Right, patched up, or a stand-in; of those from elsewhere the look is known.
+                # Right, concealed, or a stand-in; the pixels of a stand-in are known.
                 shown = whole.times.index(frame.pts)
                 is_right = np.array_equal(frame.pixels, whole.pictures[shown])
                 assert is_right or shown in whole.hurt
@@ -146,7 +145,9 @@ def test_all_other_groups_are_as_they_were(
 
 @pytest.mark.parametrize("workers", WORKERS)
 @pytest.mark.parametrize("name", ["h264", "h264_open", "hevc", "hevc_open"])
-def test_a_group_that_is_gone(clips: Clips, tmp_path: Path, name: str, workers: int | None) -> None:
+def test_a_missing_group_of_pictures(
+    clips: Clips, tmp_path: Path, name: str, workers: int | None
+) -> None:
     whole, draw = sound(clips, name), random.Random(name)
     data, group = bytearray(whole.path.read_bytes()), whole.packets_of_group()
     for place, size in (whole.places[number] for number in group):
@@ -159,7 +160,7 @@ def test_a_group_that_is_gone(clips: Clips, tmp_path: Path, name: str, workers: 
 
 @pytest.mark.parametrize("workers", WORKERS)
 @pytest.mark.parametrize("name", ["h264", "hevc"])
-def test_a_frame_of_a_group_that_is_gone_has_a_stand_in_even_if_asked_for_alone(
+def test_a_frame_of_a_missing_group_has_a_stand_in_even_if_requested_alone(
     clips: Clips, tmp_path: Path, name: str, workers: int | None
 ) -> None:
     whole = sound(clips, name)

@@ -1,4 +1,4 @@
-"""Where the last frame ends, and clocks that jump: as the container says, where it says so."""
+"""End of the last frame, and clocks that jump: by the container if it states them."""
 
 from fractions import Fraction
 from pathlib import Path

@@ -63,7 +63,7 @@ def test_auto_decodes_no_more_than_it_needs(clips: Clips) -> None:
         in_one_pass = reader.report.decoded_frames
         list(reader.frames(far, strategy="auto"))
         assert reader.report.decoded_frames <= 3 * 8
-        assert in_one_pass >= 45  # Half of its pictures are needed by nobody.
+        assert in_one_pass >= 45  # Half of its pictures are not referenced.
 
 
 def test_a_pass_stops_after_the_last_wanted_frame(clips: Clips) -> None:

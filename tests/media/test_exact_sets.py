@@ -143,7 +143,7 @@ def test_a_turned_video(clips: Clips, tmp_path: Path, workers: int | None) -> No
 @pytest.mark.parametrize("workers", WORKERS)
 @pytest.mark.parametrize("codec", ["h264", "hevc", "mpeg2"])
 def test_recordings_of_one_camera_joined(tmp_path: Path, codec: str, workers: int | None) -> None:
-    # The clock begins anew each time, so every keyframe has the times and sizes of two others.
+    # The clock restarts each time, so every keyframe has the times and sizes of two others.
     options = {
         "h264": f"{X264} -g 25 -bf 3",
         "hevc": f"{X265}:keyint=25:bframes=3:open-gop=1",

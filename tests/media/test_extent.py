@@ -13,7 +13,7 @@ def codes(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("name", ["mkv", "vp9", "h264_avi", "mjpeg_avi", "wmv"])
-def test_a_cut_file_says_so(clips: Clips, tmp_path: Path, name: str) -> None:
+def test_a_truncated_file_has_a_warning(clips: Clips, tmp_path: Path, name: str) -> None:
     assert "media.truncated" not in codes(clips[name])
     data = clips[name].read_bytes()
     for missing in (1, len(data) // 10, len(data) // 2):

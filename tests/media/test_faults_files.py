@@ -150,8 +150,8 @@ def test_m05_one_frame(tmp_path: Path, suffix: str) -> None:
     assert info.fps_avg is None and not info.is_vfr and not info.is_image
     with open_video(path) as reader:
         assert reader.keyframes == (0,)
-        looks = list(reader.thumbnails([ThumbnailSpan(0, 1, "all")], ThumbnailSpec(16, 16)))
-        assert [each.frame_indices for each in looks] == [(0,)]
+        batches = list(reader.thumbnails([ThumbnailSpan(0, 1, "all")], ThumbnailSpec(16, 16)))
+        assert [each.frame_indices for each in batches] == [(0,)]
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])

@@ -62,7 +62,7 @@ def test_m10_negative_times(clips: Clips, tmp_path: Path) -> None:
     shift = ("-output_ts_offset", "-1.5", "-avoid_negative_ts", "disabled")
     ffmpeg("-i", clips["mkv"], "-c", "copy", *shift, path)
     _, frames, codes = decode_all(path)
-    # Matroska cannot say such times. What is left has true ones; the rest is named, not guessed.
+    # Matroska cannot store such times. Remaining frames have true ones; the rest has a warning.
     assert "media.missing_times" in codes or len(frames) == FRAMES
     first = numbers(frames)[0]
     for frame in frames:
@@ -90,7 +90,7 @@ def test_m10_offset_times(clips: Clips, tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["earlier", "overflow"])
-def test_m10_a_clock_that_starts_anew(clips: Clips, tmp_path: Path, name: str) -> None:
+def test_m10_a_clock_that_restarts(clips: Clips, tmp_path: Path, name: str) -> None:
     # Two recordings, the first by a clock that is an hour ahead; and one in the middle of which the
     # 33 bits of the clock run over (2 ** 33 / 90,000 = 95,443.7 s).
     path = tmp_path / f"{name}.ts"

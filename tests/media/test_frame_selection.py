@@ -1,7 +1,7 @@
-"""Pictures that nobody needs are left out, and the wanted ones stay the same, bit for bit.
+"""Unneeded pictures are skipped, and the requested ones stay the same, bit for bit.
 
-What frames must look like is found here by decoding every packet of the file in order, with no part
-of the package but its scaler.
+Reference frames come from decoding every packet of the file in order; of the package only the
+scaler is used.
 """
 
 import random
@@ -87,7 +87,7 @@ def test_any_choice_of_frames_is_as_in_a_full_decode(clips: Clips, name: str) ->
 
 
 @pytest.mark.parametrize("name", quick_among([*SAVES, *SAVES_NOTHING], FEW))
-def test_what_nobody_needs_is_left_out_where_the_stream_says_so(clips: Clips, name: str) -> None:
+def test_unneeded_frames_are_skipped_if_the_stream_marks_them(clips: Clips, name: str) -> None:
     with open_video(clip(clips, name)) as reader:
         targets = [Target(reader.times[frame_index], *SIZE) for frame_index in (3, FRAMES - 4)]
         list(reader.frames(targets, strategy="sequential"))
@@ -99,8 +99,8 @@ def test_what_nobody_needs_is_left_out_where_the_stream_says_so(clips: Clips, na
 
 
 def test_a_layer_of_hevc_is_needed_by_those_above(clips: Clips, tmp_path: Path) -> None:
-    # "No other refers to it" is said inside a layer only. The encoder says so of the top layer;
-    # here it is said of the middle one as well, which is as true: only the top refers to it.
+    # A picture is marked as unreferenced within its layer only. The encoder marks the top layer;
+    # here the middle one is marked as well, which is also true: only the top layer refers to it.
     source = clip(clips, "hevc_layers")
     data, changed = bytearray(source.read_bytes()), 0
     with av.open(str(source)) as container:
@@ -131,7 +131,7 @@ def test_in_a_damaged_file_nothing_is_left_out(clips: Clips, tmp_path: Path, nam
     # What mends a hole is what was decoded before it, so leaving something out would show.
     draw = random.Random(name)
     data = bytearray(clip(clips, name).read_bytes())
-    at_its_head = name == "hevc_deep"  # Of other damage FFmpeg says nothing there.
+    at_its_head = name == "hevc_deep"  # FFmpeg does not report other damage there.
     with av.open(str(clip(clips, name))) as container:
         packets = [p for p in container.demux(video=0) if p.size]
     middle = max(packets[30:60], key=lambda packet: packet.size)
@@ -197,8 +197,8 @@ def test_parameters_inside_a_picture_that_is_left_out_are_kept(
 
 
 def test_memory_stays_bounded_where_a_time_is_far_off(tmp_path: Path) -> None:
-    # A picture that none refers to is said to come last of all, so it is left out, and those stored
-    # behind it must not wait for it. All of them together are four times the memory that there is.
+    # An unreferenced picture has the last time of all, so it is skipped, and those stored behind it
+    # must not wait for it. All of them together are four times the memory that there is.
     source, path = tmp_path / "right.mp4", tmp_path / "wrong.mkv"
     ffmpeg(
         *("-f", "lavfi", "-i", "testsrc2=s=640x360:r=30:d=30"),

@@ -1,4 +1,4 @@
-"""A decoding process that a file has taken over: whatever it says, an error and nothing else."""
+"""A decode process that a hostile file has taken over: any message gives an error only."""
 
 from pathlib import Path
 from typing import Any

@@ -79,7 +79,7 @@ def test_leading_pictures_of_the_first_keyframe_cannot_be_decoded() -> None:
     assert list(index.times) == [7, 8] and index.start == 5
 
 
-def test_of_equal_times_the_first_in_the_file_is_kept() -> None:
+def test_of_equal_times_the_first_in_the_file_stays() -> None:
     index = index_of([(0, 0, "k"), (1, 1, ""), (1, 2, ""), (2, 3, "")])
     assert list(index.packet_of_frame) == [0, 1, 3] and codes(index) == ["media.duplicate_times"]
 
@@ -175,7 +175,7 @@ ticks = st.none() | st.integers(-50, 50)
     reorders=st.booleans(),
     clock_may_jump=st.booleans(),
 )
-def test_whatever_the_packets_say_times_rise(
+def test_times_rise_for_any_packets(
     *, rows: list[tuple[int | None, int | None, str]], reorders: bool, clock_may_jump: bool
 ) -> None:
     code, index = "", None

@@ -91,13 +91,13 @@ def test_a_second_field_that_needs_others(tmp_path: Path) -> None:
         assert reader.report.decoded_frames == 4
 
 
-def test_keyframes_alone_are_whole_pictures(tmp_path: Path) -> None:
+def test_keyframes_alone_are_complete_pictures(tmp_path: Path) -> None:
     path = write(tmp_path / "keys.mkv", REORDERED, together=False)
     with open_video(path, workers=1) as reader:
         spans = [ThumbnailSpan(0, 23, "keys")]
-        looks = list(reader.thumbnails(spans, ThumbnailSpec(32, 64)))
-        assert [frame_index for each in looks for frame_index in each.frame_indices] == [0, 7, 14]
-        luma = [planes[:64] for each in looks for planes in each.planes]
+        batches = list(reader.thumbnails(spans, ThumbnailSpec(32, 64)))
+        assert [frame_index for each in batches for frame_index in each.frame_indices] == [0, 7, 14]
+        luma = [planes[:64] for each in batches for planes in each.planes]
         assert [int(each.min()) for each in luma] == [int(each.max()) for each in luma]
 
 

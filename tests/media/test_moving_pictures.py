@@ -53,7 +53,7 @@ def test_a_moving_png_through_the_reader_and_by_seeks(tmp_path: Path) -> None:
 
 
 def test_a_moving_png_behind_a_long_text(tmp_path: Path) -> None:
-    # What says that it moves lies beyond the bytes by which files are told apart.
+    # The animation chunk lies beyond the bytes from which kinds are detected.
     header, *rest = moving_png()
     text = (b"iTXt", b"Comment\0\0\0\0\0" + b"x" * 9000)
     _, times, numbers = shown(write(tmp_path / "text.png", png([header, text, *rest])))
@@ -83,7 +83,7 @@ def test_a_moving_png_whose_pictures_paint_over_the_one_before(tmp_path: Path) -
             assert lit == {number}
 
 
-def test_a_png_that_says_it_moves_but_holds_one_picture_is_a_still(tmp_path: Path) -> None:
+def test_an_animated_png_of_one_picture_is_a_still_image(tmp_path: Path) -> None:
     chunks = moving_png()
     one = [
         (kind, struct.pack(">II", 1, 0) if kind == b"acTL" else content)
@@ -107,7 +107,7 @@ def test_a_moving_png_that_breaks_the_rules_is_refused(tmp_path: Path, fault: st
 
 
 @pytest.mark.parametrize("name", ["PNG", "GIF"])
-def test_a_cut_moving_picture_says_so(tmp_path: Path, name: str) -> None:
+def test_a_truncated_animation_has_a_warning(tmp_path: Path, name: str) -> None:
     data = saved(pictures(40, 4), name, duration=DELAYS_MS)
     for share in (5, 6, 7, 8, 9):
         path = write(tmp_path / "cut", data[: len(data) * share // 10])
@@ -117,7 +117,7 @@ def test_a_cut_moving_picture_says_so(tmp_path: Path, name: str) -> None:
         assert numbers[:-1] == [40, 41, 42][: len(numbers) - 1]
 
 
-def test_a_cut_moving_picture_of_which_one_is_left_says_so(tmp_path: Path) -> None:
+def test_a_truncated_animation_of_one_picture_has_a_warning(tmp_path: Path) -> None:
     for name, percent in (("PNG", 28), ("GIF", 22)):
         data = saved(pictures(40, 4), name, duration=DELAYS_MS)
         info = facts(write(tmp_path / "cut", data[: len(data) * percent // 100]))
@@ -125,7 +125,7 @@ def test_a_cut_moving_picture_of_which_one_is_left_says_so(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("says_so", [True, False])
-def test_a_moving_webp_is_refused_whatever_its_header_says(
+def test_an_animated_webp_is_refused_whatever_its_header_states(
     tmp_path: Path, *, says_so: bool
 ) -> None:
     data = bytearray(saved(pictures(40, 4), "WEBP", duration=100))
@@ -145,7 +145,7 @@ def test_several_views_in_one_jpeg_file_are_named(tmp_path: Path) -> None:
 
 
 def track_flags(data: bytes, track: int) -> int:
-    """Return where the flags of a track's header lie; their lowest bit says that it is on."""
+    """Return where the flags of a track's header lie; their lowest bit enables the track."""
     place = 0
     for _ in range(track + 1):
         place = data.index(b"tkhd", place + 1)

@@ -1,4 +1,4 @@
-"""Small parts by themselves: the look at first bytes, shown names, importing."""
+"""Small parts by themselves: detection by first bytes, display names, imports."""
 
 import subprocess
 import sys
@@ -42,12 +42,12 @@ def test_importing_media_loads_no_decoder() -> None:
         ("gif", "gif"),
     ],
 )
-def test_kinds_are_told_from_the_first_bytes(clips: Clips, name: str, kind: str) -> None:
+def test_kinds_are_detected_from_the_first_bytes(clips: Clips, name: str, kind: str) -> None:
     assert sniff(clips[name].read_bytes()[:HEAD_BYTES], display_name="clip") == kind
 
 
 @given(st.binary(max_size=600))
-def test_no_bytes_break_the_look_at_them(head: bytes) -> None:
+def test_no_bytes_break_the_detection(head: bytes) -> None:
     code = ""
     try:
         assert sniff(head, display_name="clip")

@@ -41,7 +41,7 @@ def reader(clips: Clips) -> Iterator[VideoReader]:
 
 
 def numbers(reader: VideoReader, places: list[int] = PLACES) -> list[int]:
-    """What the pixels of frames say, whatever label came with them."""
+    """Return the numbers in the pixels of frames, whatever their labels."""
     times = reader.times
     return [
         read_number(f.pixels) for f in reader.frames([Target(times[p], 192, 112) for p in places])
@@ -73,8 +73,8 @@ def test_forked_processes_decode_for_themselves(reader: VideoReader) -> None:
 def test_a_forked_process_may_use_all_of_a_reader(reader: VideoReader) -> None:
     def work() -> tuple[int, str, int, int]:
         spans = [ThumbnailSpan(0, 90, "all")]
-        looks = reader.thumbnails(spans, ThumbnailSpec(32, 16, interval=reader.times[1]))
-        shown = sum(len(each.frame_indices) for each in looks)
+        thumbnails = reader.thumbnails(spans, ThumbnailSpec(32, 16, interval=reader.times[1]))
+        shown = sum(len(each.frame_indices) for each in thumbnails)
         return len(reader.packets.sizes_bytes), reader.digest(), shown, reader.info.width_px
 
     assert forked(work) == work()
@@ -90,7 +90,7 @@ def test_a_pass_goes_on_in_the_parent_alone(reader: VideoReader) -> None:
         return before, code_of(lambda: next(frames)), numbers(reader)
 
     result = forked(work)
-    assert isinstance(result, str)  # A closed iterator has ended, which is no error of ours.
+    assert isinstance(result, str)  # A closed iterator has ended, which is not an error.
     assert result.startswith("StopIteration")
     assert forked(lambda: (code_of(lambda: next(frames)), numbers(reader))) == (
         "decode.stopped",
@@ -99,13 +99,13 @@ def test_a_pass_goes_on_in_the_parent_alone(reader: VideoReader) -> None:
     assert given + [read_number(frame.pixels) for frame in frames] == list(range(90))
 
 
-def test_an_iterator_not_begun_begins_in_either(reader: VideoReader) -> None:
+def test_an_unstarted_iterator_starts_in_either_process(reader: VideoReader) -> None:
     frames = reader.frames(every(reader)[:4])
     assert forked(lambda: [read_number(frame.pixels) for frame in frames]) == [0, 1, 2, 3]
     assert [read_number(frame.pixels) for frame in frames] == [0, 1, 2, 3]
 
 
-def test_a_fork_beside_a_thread_in_the_middle_of_a_step(reader: VideoReader) -> None:
+def test_a_fork_while_a_thread_is_inside_a_step(reader: VideoReader) -> None:
     frames = reader.frames(every(reader), strategy="sequential")
     next(frames)
     (decoding,) = children()
@@ -186,7 +186,8 @@ def test_the_decoding_process_does_not_wait_for_children_of_its_reader(clips: Cl
         os.read(ours, 1)  # Lives until the parent lets go.
         os._exit(0)
     try:
-        # As if the parent had been killed: its end of the pipe closes, and no process is told.
+        # As if the parent had been killed: its end of the pipe closes, without a message to any
+        # process.
         child = reader._pool.first
         assert child is not None
         os.close(child._requests)
@@ -331,11 +332,11 @@ def test_close_wakes_a_thread_that_waits(clips: Clips) -> None:
     assert held() == before
 
 
-@pytest.mark.parametrize("step", ["info", "packets", "looks", "frames", "digest"])
+@pytest.mark.parametrize("step", ["info", "packets", "thumbnails", "frames", "digest"])
 def test_a_closed_reader_touches_no_descriptor(clips: Clips, tmp_path: Path, step: str) -> None:
     reader = open_video(clips["plain"])
     assert reader.times
-    looks = reader.thumbnails(
+    thumbnails = reader.thumbnails(
         [ThumbnailSpan(0, 90, "all")], ThumbnailSpec(32, 16, interval=reader.times[1])
     )
     frames = reader.frames(every(reader))
@@ -348,12 +349,12 @@ def test_a_closed_reader_touches_no_descriptor(clips: Clips, tmp_path: Path, ste
             return
         steps: dict[str, Callable[[], object]] = {
             "packets": lambda: reader.packets,
-            "looks": lambda: next(looks),
+            "thumbnails": lambda: next(thumbnails),
             "frames": lambda: next(frames),
             "digest": reader.digest,
         }
         assert code_of(steps[step]) == "decode.stopped"
-        looks.close()
+        thumbnails.close()
         frames.close()
         reader.close()
         assert all(os.fstat(each) for each in others)

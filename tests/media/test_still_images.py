@@ -54,11 +54,11 @@ def write(path: Path, data: bytes) -> Path:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_cut_picture_is_never_taken_for_a_whole_one(tmp_path: Path, name: str) -> None:
+def test_a_truncated_picture_never_counts_as_complete(tmp_path: Path, name: str) -> None:
     data = FORMATS[name]()
     whole = ["media.alpha"] if name == "clear_webp" else []
     assert codes(write(tmp_path / "whole", data)) == whole
-    # The header of an AVIF file comes first and is long; without it nothing tells what is missing.
+    # The header of an AVIF file comes first and is long; without it nothing shows what is missing.
     for sixtieth in range(1, 60, 2):
         found = codes(write(tmp_path / "cut", data[: len(data) * sixtieth // 60]))
         if name == "progressive" and sixtieth > 6:
@@ -70,13 +70,13 @@ def test_a_cut_picture_is_never_taken_for_a_whole_one(tmp_path: Path, name: str)
             assert found == ["error media.corrupt"], sixtieth
         else:
             assert found[0].startswith("error media."), sixtieth
-    # The last byte of a GIF only says that nothing follows.
+    # The last byte of a GIF only marks the end.
     for missing in (1, 2, 3) if name != "gif" else (2, 3):
         found = codes(write(tmp_path / "cut", data[:-missing]))
         assert found in (["media.truncated"], ["error media.corrupt"]), missing
 
 
-def test_what_is_there_of_a_cut_photo_is_shown(tmp_path: Path) -> None:
+def test_the_decodable_part_of_a_truncated_photo_is_shown(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (600, 800, 3), np.uint8)
     data = saved([Image.fromarray(noise)], "JPEG", quality=90)
     path = write(tmp_path / "half.jpg", data[: len(data) // 2])
@@ -89,7 +89,7 @@ def test_what_is_there_of_a_cut_photo_is_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"\xff\x00" * 20, b"\xff\xd3", b"\xff\xd9", bytes(60)])
-def test_damage_that_the_decoder_paints_over_is_said(tmp_path: Path, damage: bytes) -> None:
+def test_damage_that_the_decoder_conceals_is_reported(tmp_path: Path, damage: bytes) -> None:
     # Nonsense, a restart mark and an end mark in the middle of the picture's data, and zeros.
     data = bytearray(saved([PHOTO], "JPEG", quality=95))
     start = 709 if damage == bytes(60) else len(data) // 2
@@ -246,7 +246,7 @@ def test_several_pictures_in_one_avif_file_are_named(tmp_path: Path) -> None:
     assert warning.code == "media.other_pictures" and "(2)" in warning.message
 
 
-def test_a_heic_photo_whole_and_cut(tmp_path: Path) -> None:
+def test_a_heic_photo_complete_and_truncated(tmp_path: Path) -> None:
     path = still_heic(tmp_path / "photo.heic")
     info, _, numbers = shown(path)
     assert info.is_image and info.codec == "hevc" and info.warnings == () and numbers == [0]

@@ -16,16 +16,18 @@ SIZE = ThumbnailSpec(96, 56)
 NAMES = ["plain", "open_gop", "hevc", "vp9", "av1", "ts", "vfr", "cut", "mpeg4_b_avi", "b_pyramid"]
 
 
-def looked(reader: VideoReader, *spans: ThumbnailSpan, size: ThumbnailSpec = SIZE) -> list[int]:
+def decode_thumbnails(
+    reader: VideoReader, *spans: ThumbnailSpan, size: ThumbnailSpec = SIZE
+) -> list[int]:
     return [
         frame_index
-        for looks in reader.thumbnails(spans, size)
-        for frame_index in looks.frame_indices
+        for batch in reader.thumbnails(spans, size)
+        for frame_index in batch.frame_indices
     ]
 
 
-def luma_of(looks: ThumbnailBatch, place: int) -> np.ndarray:
-    return looks.planes[place, : looks.planes.shape[1] * 2 // 3].astype(float)
+def luma_of(batch: ThumbnailBatch, i: int) -> np.ndarray:
+    return batch.planes[i, : batch.planes.shape[1] * 2 // 3].astype(float)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -33,12 +35,12 @@ def test_all_gives_every_frame_and_what_it_shows(clips: Clips, name: str) -> Non
     with open_video(clips[name]) as reader:
         count = len(reader.times)
         seen: list[int] = []
-        for looks in reader.thumbnails([ThumbnailSpan(0, count, "all")], SIZE):
-            assert len(looks.frame_indices) <= thumbnails_per_message(SIZE.width_px, SIZE.height_px)
-            seen += looks.frame_indices
-            first = luma_of(looks, 0)
+        for batch in reader.thumbnails([ThumbnailSpan(0, count, "all")], SIZE):
+            assert len(batch.frame_indices) <= thumbnails_per_message(SIZE.width_px, SIZE.height_px)
+            seen += batch.frame_indices
+            first = luma_of(batch, 0)
         assert seen == list(range(count))
-        frame_index = seen[-len(looks.frame_indices)]
+        frame_index = seen[-len(batch.frame_indices)]
         frame = next(reader.frames([Target(reader.times[frame_index], 96, 56)]))
         gray = frame.pixels.astype(float) @ [0.299, 0.587, 0.114]
         assert np.corrcoef(first.ravel(), gray.ravel())[0, 1] > 0.98
@@ -47,7 +49,7 @@ def test_all_gives_every_frame_and_what_it_shows(clips: Clips, name: str) -> Non
 @pytest.mark.parametrize("name", NAMES)
 def test_keys_are_given_alone(clips: Clips, name: str) -> None:
     with open_video(clips[name]) as reader:
-        frame_indices = looked(reader, ThumbnailSpan(0, len(reader.times), "keys"))
+        frame_indices = decode_thumbnails(reader, ThumbnailSpan(0, len(reader.times), "keys"))
         if name != "mpeg4_b_avi":  # Its frames are known by counting them all.
             assert frame_indices == list(reader.keyframes)
         assert set(reader.keyframes) <= set(frame_indices)
@@ -56,8 +58,8 @@ def test_keys_are_given_alone(clips: Clips, name: str) -> None:
 def test_references_are_fewer_and_keep_their_distance(clips: Clips) -> None:
     with open_video(clips["plain"]) as reader:
         span = ThumbnailSpan(0, FRAMES, "references")
-        every = looked(reader, span)
-        thin = looked(reader, span, size=ThumbnailSpec(96, 56, Fraction(1, 4)))
+        every = decode_thumbnails(reader, span)
+        thin = decode_thumbnails(reader, span, size=ThumbnailSpec(96, 56, Fraction(1, 4)))
         times = [
             reader.times[frame_index] for frame_index in thin if frame_index not in reader.keyframes
         ]
@@ -68,7 +70,9 @@ def test_references_are_fewer_and_keep_their_distance(clips: Clips) -> None:
 
 def test_spans_give_what_lies_in_them_and_on_the_way(clips: Clips) -> None:
     with open_video(clips["plain"]) as reader:
-        frame_indices = looked(reader, ThumbnailSpan(40, 44, "all"), ThumbnailSpan(75, 76, "all"))
+        frame_indices = decode_thumbnails(
+            reader, ThumbnailSpan(40, 44, "all"), ThumbnailSpan(75, 76, "all")
+        )
     assert set(frame_indices) >= {40, 41, 42, 43, 75}
     assert frame_indices == sorted(set(frame_indices))
     assert min(frame_indices) == 30  # Its keyframe.
@@ -78,12 +82,12 @@ def test_spans_give_what_lies_in_them_and_on_the_way(clips: Clips) -> None:
 def test_a_pass_left_early_makes_room_for_the_next(clips: Clips) -> None:
     with open_video(clips["plain"]) as reader:
         span = ThumbnailSpan(0, FRAMES, "all")
-        for looks in reader.thumbnails([span], SIZE):
-            assert looks.frame_indices[0] == 0
+        for batch in reader.thumbnails([span], SIZE):
+            assert batch.frame_indices[0] == 0
             break
         started = reader.thumbnails([span], SIZE)
         next(started)
-        assert len(looked(reader, span)) == FRAMES
+        assert len(decode_thumbnails(reader, span)) == FRAMES
         with pytest.raises(DecodeError, match="new pass"):
             next(started)
         assert len(list(reader.frames([Target(Fraction(1), 8, 8)]))) == 1
@@ -97,7 +101,7 @@ def test_wrong_spans_and_sizes_are_refused(clips: Clips) -> None:
         ):
             with pytest.raises(ConfigError, match="spans"):
                 reader.thumbnails(spans, SIZE)
-        assert looked(reader) == []
+        assert decode_thumbnails(reader) == []
     with pytest.raises(ValueError, match="even"):
         ThumbnailSpec(95, 56)
     with pytest.raises(ValueError, match="empty"):

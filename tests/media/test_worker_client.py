@@ -175,7 +175,7 @@ def test_a_new_pass_ends_the_one_before(clips: Clips) -> None:
         assert caught.value.code == "decode.stopped"
 
 
-def test_a_closed_reader_says_so(clips: Clips) -> None:
+def test_a_closed_reader_is_an_error(clips: Clips) -> None:
     reader = open_video(clips["plain"])
     frames = reader.frames(all_targets(reader))
     next(frames)

@@ -63,12 +63,14 @@ def fetch(path: Path, workers: int, numbers: list[int]) -> list[tuple[Fraction, 
         return [(frame.pts, frame.pixels.tobytes()) for frame in reader.frames(targets)]
 
 
-def look(path: Path, workers: int, spans: list[ThumbnailSpan]) -> list[tuple[int, bytes]]:
+def decode_thumbnails(
+    path: Path, workers: int, spans: list[ThumbnailSpan]
+) -> list[tuple[int, bytes]]:
     with open_video(path, workers=workers) as reader:
         return [
             (frame_index, planes.tobytes())
-            for looks in reader.thumbnails(spans, SIZE)
-            for frame_index, planes in zip(looks.frame_indices, looks.planes, strict=True)
+            for batch in reader.thumbnails(spans, SIZE)
+            for frame_index, planes in zip(batch.frame_indices, batch.planes, strict=True)
         ]
 
 
@@ -93,22 +95,22 @@ def test_frames_are_the_same_from_any_number_of_processes(clip: Path, seed: int)
 
 
 @pytest.mark.parametrize("seed", quick_first(range(2)))
-def test_looks_are_the_same_from_any_number_of_processes(clip: Path, seed: int) -> None:
+def test_thumbnails_are_the_same_from_any_number_of_processes(clip: Path, seed: int) -> None:
     spans = some_spans(random.Random(seed), 600)
-    one = look(clip, 1, spans)
+    one = decode_thumbnails(clip, 1, spans)
     assert one
     for workers in MORE:
-        assert look(clip, workers, spans) == one
+        assert decode_thumbnails(clip, workers, spans) == one
 
 
-def test_all_frames_are_looked_at_once(clip: Path) -> None:
+def test_every_frame_has_one_thumbnail(clip: Path) -> None:
     frame_indices = [
-        frame_index for frame_index, _ in look(clip, 2, [ThumbnailSpan(0, 600, "all")])
+        frame_index for frame_index, _ in decode_thumbnails(clip, 2, [ThumbnailSpan(0, 600, "all")])
     ]
     assert frame_indices == list(range(600))
 
 
-def told(path: Path, workers: int, numbers: list[int]) -> object:
+def outcome_of_frames(path: Path, workers: int, numbers: list[int]) -> object:
     """All that a pass gives: frames and warnings, or the error that ends it."""
     given: list[object] = []
     with open_video(path, workers=workers) as reader:
@@ -122,12 +124,12 @@ def told(path: Path, workers: int, numbers: list[int]) -> object:
         return given, {warning.message for warning in reader.report.warnings}
 
 
-def looked(path: Path, workers: int) -> object:
+def outcome_of_thumbnails(path: Path, workers: int) -> object:
     """All that looking at a file gives, or the error that ends it."""
     try:
         with open_video(path) as reader:
             frames = len(reader.times)
-        return look(path, workers, [ThumbnailSpan(0, frames, "references")])
+        return decode_thumbnails(path, workers, [ThumbnailSpan(0, frames, "references")])
     except MediaError as error:
         return error.code
 
@@ -144,11 +146,11 @@ def test_damaged_files_too(name: str, tmp_path: Path) -> None:
         path = tmp_path / f"bad{seed}-{name}"
         path.write_bytes(data)
         numbers = sorted(dice.sample(range(600), 200))
-        one = told(path, 1, numbers)
+        one = outcome_of_frames(path, 1, numbers)
         for workers in MORE:
-            assert told(path, workers, numbers) == one
+            assert outcome_of_frames(path, workers, numbers) == one
         sound += isinstance(one, tuple)
-        assert looked(path, 2) == looked(path, 1)
+        assert outcome_of_thumbnails(path, 2) == outcome_of_thumbnails(path, 1)
     assert sound  # Some at least could be decoded.
 
 
@@ -208,7 +210,7 @@ def working(reader: VideoReader) -> Iterator[Frame]:
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_a_process_that_dies_is_told_of_in_its_turn(h264: Path, which: int) -> None:
+def test_a_dead_process_is_reported_in_its_turn(h264: Path, which: int) -> None:
     with open_video(h264, workers=2) as reader:
         frames = working(reader)
         os.kill(sorted(children())[which], signal.SIGKILL)

@@ -69,7 +69,7 @@ def test_every_way_to_store_chroma(tmp_path: Path, tag: str) -> None:
     assert info.duration == 2 * Fraction(1001, 30000) and info.fps_avg == Fraction(30000, 1001)
 
 
-def test_chroma_is_420_where_the_header_does_not_say(tmp_path: Path) -> None:
+def test_chroma_is_420_by_default(tmp_path: Path) -> None:
     assert shown(write(tmp_path / "clip.y4m", y4m(HEADER, PICTURES)))[1:] == (
         NTSC,
         [20, 21, 22, 23, 24, 25],

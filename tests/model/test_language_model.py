@@ -44,7 +44,7 @@ def test_a_token_does_not_see_what_follows() -> None:
     assert (before[:, 4:] - after[:, 4:]).abs().max() > 1e-2
 
 
-def test_a_mask_hides_what_it_says() -> None:
+def test_a_mask_hides_the_masked_positions() -> None:
     decoder = tiny_decoder()
     x = torch.randn(1, 6, CONFIG.width)
     mask = torch.ones(1, 6, 6, dtype=torch.bool).tril()

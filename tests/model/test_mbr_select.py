@@ -23,11 +23,11 @@ def test_a_low_temperature_leaves_the_likeliest() -> None:
     assert mbr_select([odd, *alike], temperature=0.01) == odd
 
 
-def test_worth_by_hand() -> None:
+def test_utility_by_hand() -> None:
     # Runs in common of (1, 2) and (1, 3): F1 is 1/2 for single tokens, 0 for pairs, none longer.
-    # So an answer's likeness to itself is 2/4 (two lengths that exist), to the other 0.5/4.
+    # So an answer's similarity to itself is 2/4 (two lengths that exist), to the other 0.5/4.
     one, other = answer(1, 2, score=0.0), answer(1, 3, score=math.log(3))
-    # worth of one: (1 * 0.5 + 3 * 0.125) / 4; of the other: (1 * 0.125 + 3 * 0.5) / 4.
+    # utility of one: (1 * 0.5 + 3 * 0.125) / 4; of the other: (1 * 0.125 + 3 * 0.5) / 4.
     assert mbr_select([one, other]) == other
     third = answer(1, 2, 4, score=math.log(2.5))
     # One is now like the third in 2 * 2 / 5 of single tokens and 2 * 1 / 3 of pairs.
@@ -36,7 +36,7 @@ def test_worth_by_hand() -> None:
     assert mbr_select([one, other, third]) == third
 
 
-def test_equal_worth_takes_the_first_and_one_answer_is_itself() -> None:
+def test_of_equal_utilities_the_first_is_taken() -> None:
     first, second = answer(1, 2), answer(3, 4)
     assert mbr_select([first, second]) == first
     assert mbr_select([second]) == second

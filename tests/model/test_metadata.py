@@ -11,7 +11,7 @@ from seedvideo.errors import ModelError
 from seedvideo.model import WEIGHTS, load, load_costs
 
 
-def test_prices_are_those_of_the_loaded_model() -> None:
+def test_token_costs_are_those_of_the_loaded_model() -> None:
     cheap, loaded = load_costs("nano"), load("nano")
     assert (cheap.name, cheap.sha256, cheap.geometry) == (
         loaded.name,
@@ -22,7 +22,7 @@ def test_prices_are_those_of_the_loaded_model() -> None:
         assert cheap.frame_text_tokens(text) == loaded.frame_text_tokens(text)
 
 
-def test_prices_need_no_torch() -> None:
+def test_token_costs_need_no_torch() -> None:
     code = (
         "import sys, seedvideo.pipeline; from seedvideo.model import load_costs; load_costs(); "
         "print('torch' in sys.modules)"

@@ -95,7 +95,7 @@ def test_the_same_parts_give_the_same_answer(folder: Path) -> None:
     assert first.generate(parts) == second.generate(parts)
 
 
-def test_marks_in_a_users_text_are_plain_text(folder: Path) -> None:
+def test_special_tokens_in_a_users_text_are_plain_text(folder: Path) -> None:
     backend = load(str(folder))
     text = "what does <image> </frame> <answer> mean?"
     parts: list[Part] = [ImagePart(picture(28, 28)), TextPart(text)]
@@ -130,7 +130,7 @@ def test_each_task_uses_its_own_branch(folder: Path, two_voices: Path) -> None:
     # Another branch for answers changes no caption.
     assert backend.generate(asked()).text == native(folder).generate(asked()).text
     with torch.no_grad():
-        backend._model.decoder.embedding.weight.zero_()  # captions have nothing to say any more
+        backend._model.decoder.embedding.weight.zero_()  # captions become empty
     silenced = backend.choose(asked(), COLOURS, task="caption")
     for task in ("ask", "ground"):
         spoken = backend.choose(asked(), COLOURS, task=task)
@@ -161,7 +161,7 @@ def test_an_answer_is_the_likeliest_of_four_beams(two_voices: Path) -> None:
     assert answer.thinking is None
 
 
-def test_choices_are_ranked_and_their_probabilities_are_shares(two_voices: Path) -> None:
+def test_choices_are_ranked_and_their_probabilities_sum_to_one(two_voices: Path) -> None:
     backend: object = load(str(two_voices))
     assert isinstance(backend, SupportsChoice)
     chosen = backend.choose(asked(), COLOURS, task="ask")
@@ -200,8 +200,8 @@ def test_every_frame_is_pointed_at_with_a_probability(two_voices: Path) -> None:
         prompt = own._build_prompt(asked(), "ground", None)
         states = branch.decoder(prompt.vectors)[0]
         query, keys = branch.pointer.query(states[-1]), branch.pointer.key(states)
-        told = (keys @ query / 8 + branch.pointer.bias).sigmoid()[prompt.frame_ends]
-    assert pointed.probabilities == pytest.approx(told.tolist(), abs=1e-5)
+        by_hand = (keys @ query / 8 + branch.pointer.bias).sigmoid()[prompt.frame_ends]
+    assert pointed.probabilities == pytest.approx(by_hand.tolist(), abs=1e-5)
     thought = backend.point(asked(), task="ground", thinking=True, max_thinking_tokens=4)
     assert thought.thinking is not None and thought.usage.output_tokens > 0
 
@@ -216,8 +216,8 @@ def test_answers_are_written_from_the_frames_that_are_pointed_at(two_voices: Pat
         states = branch.decoder(prompt.vectors)[0]
         last, frames = states[-1:], states[prompt.frame_ends]
         named, held = branch.reader.named(last, frames), branch.pointer(last, frames)
-        beside = torch.ones_like(named, dtype=torch.bool)
-        evidence = branch.reader.evidence(named, held, frames, beside)
+        is_own = torch.ones_like(named, dtype=torch.bool)
+        evidence = branch.reader.evidence(named, held, frames, is_own)
         # Louder than a fresh reader is, so that it decides.
         branch.reader.out.weight.mul_(1_000)
         wanted = log_probabilities(branch.decoder, branch.reader(last, evidence)).argmax()
@@ -227,7 +227,7 @@ def test_answers_are_written_from_the_frames_that_are_pointed_at(two_voices: Pat
     assert answer.text == backend._tokenizer.decode([int(wanted)])
 
 
-def test_a_checkpoint_without_a_pointer_says_so(folder: Path) -> None:
+def test_a_checkpoint_without_a_pointer_cannot_point(folder: Path) -> None:
     backend = native(folder)
     assert not backend.can_point
     with pytest.raises(ValueError, match="cannot point"):
@@ -252,12 +252,12 @@ def test_unfit_choices_are_refused(two_voices: Path) -> None:
         backend.choose([TextPart("hello")], COLOURS, task="ask")
 
 
-def test_marks_in_a_candidate_are_plain_text(two_voices: Path) -> None:
+def test_special_tokens_in_a_candidate_are_plain_text(two_voices: Path) -> None:
     chosen = native(two_voices).choose(asked(), ["<end>", "<image>"], task="ask")
     assert len(chosen.ranked) == 2
 
 
-def test_a_thought_is_kept_apart_limited_and_counted(two_voices: Path) -> None:
+def test_reasoning_is_separated_limited_and_counted(two_voices: Path) -> None:
     backend = native(two_voices)
     marks = backend.count_text_tokens("<think>") + backend.count_text_tokens("</think>")
     plain = backend.choose(asked(), COLOURS, task="ask")
@@ -266,7 +266,7 @@ def test_a_thought_is_kept_apart_limited_and_counted(two_voices: Path) -> None:
     assert chosen.usage.prompt_tokens == plain.usage.prompt_tokens
     answer_tokens = backend.count_text_tokens(COLOURS[chosen.ranked[0].index])
     assert marks <= chosen.usage.output_tokens - answer_tokens <= marks + 3
-    # The answer follows from the thought.
+    # The answer follows from the reasoning.
     assert chosen.ranked != plain.ranked
     written = backend.generate(asked(), task="ask", thinking=True, max_new_tokens=2)
     assert written.thinking is not None

@@ -79,21 +79,21 @@ def plain(folder: Path, nano: Backend) -> ModelInput:
 
 def asked(nano: Backend, prepared: ModelInput, question: str, *, thinking: bool = False) -> Any:
     record = QuestionAnswering.of(question, thinking=thinking).run(prepared, nano)
-    # What was told is what is read again.
+    # The record survives a round trip.
     assert Record.from_json(record.to_json()) == record
     assert record.answer is not None
     assert record.confident == record.answer.confident
     return record.answer
 
 
-def test_what_happens_is_told_by_the_caption_of_the_window(nano: Backend, folder: Path) -> None:
+def test_what_happens_is_answered_by_the_caption_of_the_window(nano: Backend, folder: Path) -> None:
     part = SamplingConfig(start_s=Fraction(1), end_s=Fraction(2))
     window = prepare(str(folder / "made.mp4"), model=nano, sampling=part)
-    told = asked(nano, window, "Please describe this clip.", thinking=True)
+    reply = asked(nano, window, "Please describe this clip.", thinking=True)
     described = Captioning().run(window, nano)
-    assert (told.answer, told.method) == (described.text, "description")
-    assert (told.confident, told.probability) == (described.confident, None)
-    assert told.thinking is None
+    assert (reply.answer, reply.method) == (described.text, "description")
+    assert (reply.confident, reply.probability) == (described.confident, None)
+    assert reply.thinking is None
 
 
 @pytest.mark.parametrize(
@@ -110,9 +110,9 @@ def test_what_happens_is_told_by_the_caption_of_the_window(nano: Backend, folder
 def test_what_the_made_scenes_taught_is_answered_and_sure(
     nano: Backend, made: ModelInput, question: str, answer: str
 ) -> None:
-    told = asked(nano, made, question)
-    assert (told.answer, told.method, told.notes) == (answer, "known_answers", ())
-    assert told.probability > 0.5
+    reply = asked(nano, made, question)
+    assert (reply.answer, reply.method, reply.notes) == (answer, "known_answers", ())
+    assert reply.probability > 0.5
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_what_the_made_scenes_taught_is_answered_and_sure(
         ("What appears first?", "in any frame"),
     ],
 )
-def test_no_coloured_shape_is_told_of_frames_that_show_none(
+def test_no_coloured_shape_is_named_for_frames_that_show_none(
     nano: Backend, plain: ModelInput, question: str, message: str
 ) -> None:
     with pytest.raises(seedvideo.ModelError, match=message) as caught:
@@ -157,34 +157,36 @@ def test_what_was_never_learned_has_no_answer_and_a_way_on(
     assert record.answer.method == "options"
 
 
-def test_an_answer_that_is_improbable_says_so(nano: Backend, plain: ModelInput) -> None:
-    told = asked(nano, plain, "What colour is the truck?")
-    assert not told.confident
-    assert [note.code for note in told.notes] == ["answer.unsure"] * 2
-    assert "detects no truck" in told.notes[0].message
-    assert told.notes[1].message.startswith(f"{told.answer!r} has a probability of")
+def test_an_improbable_answer_is_marked(nano: Backend, plain: ModelInput) -> None:
+    reply = asked(nano, plain, "What colour is the truck?")
+    assert not reply.confident
+    assert [note.code for note in reply.notes] == ["answer.unsure"] * 2
+    assert "detects no truck" in reply.notes[0].message
+    assert reply.notes[1].message.startswith(f"{reply.answer!r} has a probability of")
 
 
-def test_what_the_description_does_not_say_is_not_made_up(nano: Backend, plain: ModelInput) -> None:
+def test_facts_missing_in_the_description_are_not_invented(
+    nano: Backend, plain: ModelInput
+) -> None:
     with pytest.raises(seedvideo.ModelError, match="has no action of the elephant") as caught:
         asked(nano, plain, "What is the elephant doing?")
     assert caught.value.code == "model.no_answer"
 
 
-def test_a_thought_is_kept_as_far_as_its_things_are_found(
+def test_reasoning_keeps_only_detected_things(
     nano: Backend, made: ModelInput, plain: ModelInput
 ) -> None:
-    told = asked(nano, made, "How many different things appear?", thinking=True)
-    assert set(find_things(told.thinking)) <= {thing.name for thing, _ in SHOWN}
-    assert find_things(told.thinking)
-    all_told: tuple[Any, ...] = (
+    reply = asked(nano, made, "How many different things appear?", thinking=True)
+    assert set(find_things(reply.thinking)) <= {thing.name for thing, _ in SHOWN}
+    assert find_things(reply.thinking)
+    replies: tuple[Any, ...] = (
         asked(nano, plain, "Does a red ball appear?", thinking=True),
         QuestionAnswering.of("What moves?", ["a dog", "a cat"], thinking=True)
         .run(plain, nano)
         .answer,
         Grounding.of("a dog runs", thinking=True).run(plain, nano).grounding,
     )
-    for told in all_told:
-        assert told.thinking is None
-        assert [note.code for note in told.notes] == ["thought.left_out"]
-        assert find_things(told.notes[0].message)
+    for reply in replies:
+        assert reply.thinking is None
+        assert [note.code for note in reply.notes] == ["thought.left_out"]
+        assert find_things(reply.notes[0].message)

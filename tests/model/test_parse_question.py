@@ -31,7 +31,7 @@ def test_the_made_world_is_the_one_of_the_scenes() -> None:
     assert world.SHAPES == SHAPES
 
 
-def test_every_question_of_made_videos_has_its_kind_and_its_answer_among_those_known() -> None:
+def test_every_synthetic_question_has_a_kind_and_a_known_answer() -> None:
     kind_of = {
         "colour": "colour",
         "what": "thing",
@@ -79,7 +79,7 @@ def test_every_question_of_made_videos_has_its_kind_and_its_answer_among_those_k
         "What are people doing?",
     ],
 )
-def test_paraphrases_of_a_wish_for_a_description(question: str) -> None:
+def test_paraphrases_of_a_request_for_a_description(question: str) -> None:
     assert parse_question(question) == ParsedQuestion("description")
 
 
@@ -177,7 +177,7 @@ def test_the_questions_of_the_benchmark(benchmark: Any) -> None:
         ("", "What happens?", ""),
     ],
 )
-def test_the_rule_of_the_benchmark_for_a_whole_phrase(
+def test_the_rule_of_the_benchmark_for_a_complete_phrase(
     benchmark: Any, answer: str, question: str, fault: str
 ) -> None:
     found = benchmark.GivenAnswer("x.mp4", question, answer, True, "words").fault
@@ -207,7 +207,7 @@ def test_things_are_found_in_the_singular_and_once() -> None:
         ("a snowman is melting", "man", None),
     ],
 )
-def test_an_action_is_a_whole_clause_of_the_description(
+def test_an_action_is_a_complete_clause_of_the_description(
     description: str, subject: str, action: str | None
 ) -> None:
     assert find_action(description, subject) == action

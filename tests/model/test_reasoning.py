@@ -1,4 +1,4 @@
-"""A thought before the answer: greedy, between its marks, and never longer than it may be."""
+"""Reasoning before the answer: greedy, between its tags, and within its limit."""
 
 import pytest
 import torch
@@ -49,7 +49,7 @@ def recite(text: str, tokenizer: Tokenizer) -> Recites:
 PROMPT = torch.zeros(1, 3, WIDTH)
 
 
-def test_the_closing_mark_ends_the_thought(tokenizer: Tokenizer) -> None:
+def test_the_closing_tag_ends_the_reasoning(tokenizer: Tokenizer) -> None:
     decoder = recite(f"a dog, a ball.{THINK_END}a ball", tokenizer)
     thought = generate_reasoning(decoder, PROMPT, tokenizer)
     assert thought.text == "a dog, a ball."

@@ -30,11 +30,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def answers(model: Backend, seed: int = 0) -> object:
-    """What a model says in each of its ways, with numbers that show any other arithmetic."""
+    """Outputs of a model in each of its ways, with numbers that reveal any other arithmetic."""
     assert isinstance(model, NativeBackend)
     frames = [(Fraction(n), picture(56, 84, seed=seed + n)) for n in range(2)]
     parts = interleave(frames, "Describe the video.")
-    said = model.generate(parts, max_new_tokens=8, beams=3)
+    generated = model.generate(parts, max_new_tokens=8, beams=3)
     chosen = model.choose(
         parts,
         ["two dogs", "a bike", "a man"],
@@ -43,8 +43,8 @@ def answers(model: Backend, seed: int = 0) -> object:
         max_thinking_tokens=4,
     )
     pointed = model.point(parts, task="ground")
-    shares = [(each.index, each.probability) for each in chosen.ranked]
-    return said.text, chosen.thinking, shares, pointed.probabilities
+    probabilities = [(each.index, each.probability) for each in chosen.ranked]
+    return generated.text, chosen.thinking, probabilities, pointed.probabilities
 
 
 @contextmanager
@@ -161,7 +161,7 @@ def test_other_errors_are_left_alone() -> None:
         raise RuntimeError("shapes do not fit")
 
 
-def test_torch_is_imported_where_the_working_folder_is_gone(tmp_path: Path) -> None:
+def test_torch_is_imported_in_a_deleted_working_folder(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     script = (

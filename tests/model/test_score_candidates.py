@@ -57,11 +57,11 @@ def one_by_one(
 
 def assert_is_exact(found: Sequence[CandidateScore], expected: Sequence[float]) -> None:
     assert sorted(each.index for each in found) == list(range(len(expected)))
-    shares = torch.tensor(expected, dtype=torch.float64).log_softmax(0)
+    probabilities = torch.tensor(expected, dtype=torch.float64).log_softmax(0)
     for each in found:
         assert each.log_probability == pytest.approx(expected[each.index], abs=TOLERANCE)
         assert each.normalized_log_probability == pytest.approx(
-            float(shares[each.index]), abs=TOLERANCE
+            float(probabilities[each.index]), abs=TOLERANCE
         )
     scores = [each.log_probability for each in found]
     assert scores == sorted(scores, reverse=True)
@@ -77,7 +77,7 @@ def assert_is_exact(found: Sequence[CandidateScore], expected: Sequence[float]) 
     ),
     seed=st.integers(0, 3),
 )
-def test_as_many_candidates_as_are_kept_are_scored_exactly(
+def test_candidates_up_to_the_width_are_scored_exactly(
     candidates: list[list[int]], seed: int
 ) -> None:
     decoder, prompt = tiny_decoder(seed), tiny_prompt(seed)
@@ -107,7 +107,7 @@ def test_candidates_that_begin_one_another() -> None:
     assert_is_exact(score_candidates(decoder, prompt, chain), one_by_one(decoder, prompt, chain))
 
 
-def test_shares_add_up_to_one_and_one_candidate_has_it_all() -> None:
+def test_probabilities_sum_to_one() -> None:
     decoder, prompt = tiny_decoder(), tiny_prompt()
     letters = [[6 + place] for place in range(26)]
     found = score_candidates(decoder, prompt, letters)
@@ -120,7 +120,7 @@ def test_shares_add_up_to_one_and_one_candidate_has_it_all() -> None:
     assert only.log_probability < 0
 
 
-def test_candidates_of_no_chance_at_all_still_share() -> None:
+def test_candidates_of_zero_probability_share_it_equally() -> None:
     # Probabilities that no float holds as such: the shares are made from their logarithms.
     decoder, prompt = tiny_decoder(4, peaked=40.0), tiny_prompt(4)
     long = [[6 + (place * step) % 30 for place in range(20)] for step in (1, 7)]
@@ -151,7 +151,7 @@ def test_what_would_be_written_freely_is_chosen() -> None:
 
 def test_equal_candidates_keep_their_order() -> None:
     decoder, prompt = tiny_decoder(), tiny_prompt()
-    with torch.no_grad():  # twins: the model cannot tell them apart
+    with torch.no_grad():  # twins: the model cannot distinguish them
         decoder.embedding.weight[10:14] = decoder.embedding.weight[10]
     found = score_candidates(decoder, prompt, [[13], [11], [10], [12]])
     assert [each.index for each in found] == [0, 1, 2, 3]
@@ -183,7 +183,7 @@ class Counted(Decoder):
 
 
 class Sure(Counted):
-    """Writes one answer with a high probability at every token, and noise beside it."""
+    """Writes one answer with a high probability at every token, and noise elsewhere."""
 
     def __init__(self, ids: list[int]):
         torch.manual_seed(0)
@@ -233,8 +233,8 @@ def test_not_found_is_scored_however_sure_the_model_is_of_a_span() -> None:
     not_found = [30, 31, 32, 33]
     spans = span_candidates(77)
     found = score_candidates(Sure(spans[1000]), tiny_prompt(), [*spans, not_found])
-    shares = {each.index: each.normalized_log_probability for each in found}
-    assert shares[len(spans)] < math.log(1e-6)
+    probabilities = {each.index: each.normalized_log_probability for each in found}
+    assert probabilities[len(spans)] < math.log(1e-6)
 
 
 def test_a_width_of_all_candidates_is_exact() -> None:

@@ -69,7 +69,7 @@ def test_gradients_reach_every_parameter(embedding: str) -> None:
     assert silent == []
 
 
-def test_visual_tokens_take_their_places_in_order() -> None:
+def test_visual_tokens_replace_their_ids_in_order() -> None:
     model = tiny_model()
     ids = torch.tensor([[7, IMAGE_ID, 8], [IMAGE_ID, 9, IMAGE_ID]])
     visual = torch.arange(3.0).view(3, 1).expand(3, 32)
@@ -79,7 +79,7 @@ def test_visual_tokens_take_their_places_in_order() -> None:
 
 
 @pytest.mark.parametrize("places", [0, 1, 3])
-def test_a_wrong_number_of_places_is_refused(places: int) -> None:
+def test_a_wrong_number_of_image_ids_is_refused(places: int) -> None:
     ids = torch.tensor([[IMAGE_ID] * places + [10]])
     with pytest.raises(ValueError, match=f"got 2 visual tokens, expected {places}"):
         tiny_model().embed(ids, torch.zeros(2, 32))
@@ -92,7 +92,7 @@ def test_frames_of_different_sizes_go_together() -> None:
     assert model(ids, frames).shape == (1, 6, 50)
 
 
-def test_special_ids_are_their_places() -> None:
+def test_special_ids_are_their_indices() -> None:
     assert SPECIAL_TOKENS[END_ID] == "<end>"
     assert SPECIAL_TOKENS[IMAGE_ID] == "<image>"
     assert SPECIAL_TOKENS[ANSWER_ID] == "<answer>"

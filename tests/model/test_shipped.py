@@ -17,7 +17,7 @@ from seedvideo.model.metadata import verify_files
 from tests.model.pictures import picture
 
 
-def test_the_shipped_model_is_whole_and_small() -> None:
+def test_the_shipped_model_is_complete_and_small() -> None:
     (nano,) = [model for model in available() if model.name == "nano"]
     assert len(verify_files(nano.folder)) == 64
     files = [path for path in nano.folder.iterdir() if path.is_file()]

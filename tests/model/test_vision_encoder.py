@@ -81,7 +81,7 @@ def test_attention_depends_on_relative_positions_only() -> None:
     torch.testing.assert_close(row_only, column_only, atol=1e-3, rtol=1e-3)
 
 
-def test_rows_and_columns_are_told_apart() -> None:
+def test_rows_and_columns_are_distinguished() -> None:
     torch.manual_seed(1)
     q, k = torch.randn(1, 64), torch.randn(1, 64)
 

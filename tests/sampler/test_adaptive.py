@@ -1,4 +1,4 @@
-"""The adaptive policy on analyses made by hand: what it promises whatever the analysis says."""
+"""The adaptive policy on analyses made by hand: guarantees for any analysis."""
 
 import json
 import math
@@ -20,7 +20,7 @@ from seedvideo.sampler.utility import EVENT_VALUE_S, FrameCounts, expected_utili
 from seedvideo.utils.timecode import timestamp_text
 from tests.sampler.demands import Found, adaptive, demand, flash, founds, structured
 from tests.sampler.plans import make_plan
-from tests.sampler.videos import even_times, info, text_price, video
+from tests.sampler.videos import even_times, info, text_cost, video
 from tests.tiers import examples
 
 NANO = TokenGeometry("nano", 64, (48, 30, 16), 12, 384, min_frames=8)
@@ -51,7 +51,7 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
         "geometry": draw(st.sampled_from([SEED, NANO])),
         "budget_tokens": draw(st.integers(700, 100_000)),
         "rate_preset": draw(st.sampled_from(["general", "detail", "motion"])),
-        "text_tokens": text_price,
+        "text_tokens": text_cost,
         "coverage": draw(st.none() | st.floats(0, 1)),
         "max_frames": draw(st.none() | st.integers(1, 200)),
         "max_fps": draw(st.none() | st.floats(0.05, 60)),
@@ -67,7 +67,7 @@ def test_what_every_plan_promises(request: dict[str, Any]) -> None:
     assert {frame.pts for frame in plan.frames} <= set(request["times"])
     assert len(plan.frames) <= (request["max_frames"] or 4096)
     for frame in plan.frames:
-        assert frame.text_tokens == text_price(timestamp_text(frame.pts))
+        assert frame.text_tokens == text_cost(timestamp_text(frame.pts))
         assert "; level " in frame.reason
     assert plan.segments[0].start == 0
     assert all(one.end == other.start for one, other in pairwise(plan.segments))
@@ -106,7 +106,7 @@ def test_the_coverage_grid_is_never_given_up(request: dict[str, Any]) -> None:
         geometry=request["geometry"],
         budget_tokens=int(share * budget),
         rate_preset=request["rate_preset"],
-        text_tokens=text_price,
+        text_tokens=text_cost,
     )
     shown = {frame.pts: frame.tokens for frame in plan.frames}
     assert decision.coverage_frames >= min(len(grid.frames), request["geometry"].min_frames)
@@ -182,7 +182,7 @@ def test_content_without_structure_is_sampled_evenly(
 
 @given(requests(), st.sampled_from(SEED.levels_tokens), st.integers(0, 2**32))
 @examples(150)
-def test_no_even_plan_with_the_frames_of_the_grid_is_worth_more(
+def test_no_uniform_plan_with_the_frames_of_the_grid_has_more_utility(
     request: dict[str, Any], cap: int, seed: int
 ) -> None:
     # Detail is counted in squares of 28 px, which are this geometry's tokens.
@@ -272,7 +272,7 @@ def test_slides_get_large_frames_and_motion_gets_many() -> None:
 def test_the_embedded_model_gets_its_eight_frames() -> None:
     for seconds in (3, 10, 60, 600):
         calm = demand(0, seconds, change_s=30)
-        plan = adaptive(Found((calm,)), seconds * 30, geometry=NANO, text_tokens=text_price)
+        plan = adaptive(Found((calm,)), seconds * 30, geometry=NANO, text_tokens=text_cost)
         assert plan.totals.frames >= 8
         assert 0.85 * 384 < plan.charged_tokens <= 384
 
@@ -346,8 +346,8 @@ def test_the_limit_on_frames_holds() -> None:
     assert 36 <= len(plan.frames) <= 40
 
 
-def test_prices_that_nobody_guesses_stay_within_the_budget() -> None:
-    # Dearest in the middle of a segment, where the prices of its ends do not show it.
+def test_unpredictable_text_costs_stay_within_the_budget() -> None:
+    # Most expensive in the middle of a segment, where the costs at its ends do not show it.
     def odd(text: str) -> int:
         return 3 if text in {"[0.0 second]", "[599.9 second]", "[300.0 second]"} else 60
 
@@ -355,7 +355,7 @@ def test_prices_that_nobody_guesses_stay_within_the_budget() -> None:
     assert 0.97 * 81_920 < plan.charged_tokens <= 81_920
 
 
-def test_the_summary_says_how_good_the_plan_is() -> None:
+def test_the_summary_states_the_utility_of_the_plan() -> None:
     lines = adaptive(structured(), 600 * 30).summary().splitlines()
     assert "policy    adaptive, seed geometry" in lines
     assert "analysis  by hand, 0% of the time busy" in lines

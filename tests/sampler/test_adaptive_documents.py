@@ -1,4 +1,4 @@
-"""An adaptive plan as a document: it says how it came about, and damage is refused."""
+"""An adaptive plan as a document: it reports its inputs, and damage is refused."""
 
 from copy import deepcopy
 from typing import Any
@@ -17,7 +17,7 @@ def whole() -> Any:
     return adaptive(structured(60), 60 * 30, costs=costs, budget_tokens=5000).to_json()
 
 
-def test_a_plan_says_how_it_came_about(whole: Any) -> None:
+def test_a_plan_reports_its_inputs(whole: Any) -> None:
     data = deepcopy(whole)
     assert Plan.from_json(data).to_json() == data
     assert data["decision"]["analysis"] == "by hand"
@@ -73,7 +73,7 @@ def plan_or_error(data: Any) -> Plan | PlanError:
 
 
 @pytest.mark.parametrize("junk", ["hero", 1, [], True])
-def test_a_role_that_nobody_knows_is_refused(whole: Any, junk: object) -> None:
+def test_an_unknown_role_is_refused(whole: Any, junk: object) -> None:
     data = deepcopy(whole)
     data["frames"][3]["role"] = junk
     with pytest.raises(PlanError, match="role"):

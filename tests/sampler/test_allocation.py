@@ -63,7 +63,7 @@ def allocate(some: Sequence[SegmentInput], budget: int, *, most: int = 10**6) ->
 
 
 def count_extra(some: Sequence[SegmentInput], made: Allocation) -> int:
-    """Frames beside those of the grid."""
+    """Frames in addition to those of the grid."""
     count = 0
     for segment, allocated in zip(some, made.segments, strict=True):
         count += allocated.extra
@@ -74,7 +74,9 @@ def count_extra(some: Sequence[SegmentInput], made: Allocation) -> int:
 
 @given(some_segments, budgets, st.integers(0, 60))
 @examples(1000)
-def test_every_grant_keeps_to_its_limits(some: list[SegmentInput], budget: int, most: int) -> None:
+def test_every_allocation_keeps_to_its_limits(
+    some: list[SegmentInput], budget: int, most: int
+) -> None:
     made = allocate(some, budget, most=most)
     assert made.tokens == sum(allocated.tokens for allocated in made.segments) <= budget
     assert count_extra(some, made) <= most
@@ -96,7 +98,9 @@ def test_every_grant_keeps_to_its_limits(some: list[SegmentInput], budget: int, 
 
 @given(some_segments, budgets, budgets)
 @examples(300)
-def test_more_budget_is_worth_no_less(some: list[SegmentInput], one: int, other: int) -> None:
+def test_more_budget_never_lowers_the_utility(
+    some: list[SegmentInput], one: int, other: int
+) -> None:
     allocator = Allocator(some, levels=LEVELS)
     less, more = (allocator.solve(budget, max_extra=10**6) for budget in sorted((one, other)))
     assert less.is_exact and more.is_exact
@@ -105,7 +109,7 @@ def test_more_budget_is_worth_no_less(some: list[SegmentInput], one: int, other:
 
 @given(some_segments, budgets, st.sampled_from(LEVELS))
 @examples(300)
-def test_no_even_plan_over_the_grid_is_worth_more(
+def test_no_uniform_plan_over_the_grid_has_more_utility(
     some: list[SegmentInput], budget: int, level: Level
 ) -> None:
     # As many frames as the grid has or more in every segment, all of one size, none at a peak.
@@ -156,7 +160,7 @@ def test_what_is_calm_scales_with_its_base(budget: int, power: int) -> None:
     ]
 
 
-def test_one_static_slide_gets_one_large_frame_beside_the_grid() -> None:
+def test_one_static_slide_gets_one_large_frame_besides_the_grid() -> None:
     slide = SegmentInput(demand(0, 60, change_s=3600, detail_tokens=400), LOWEST, 15, 300, 8)
     allocated = allocate([slide], 700).segments[0]
     assert allocated.level.cap_tokens == 640

@@ -160,7 +160,7 @@ def test_odd_files_have_their_true_times(clips: Clips, name: str, method: Analys
         for demand in found.demands[1:]:
             assert demand.start in reader.times
         assert np.all(np.diff(found.signals.frame_indices) > 0)
-        exact = [float(reader.times[rank]) for rank in found.signals.frame_indices]
+        exact = [float(reader.times[frame_index]) for frame_index in found.signals.frame_indices]
         assert found.signals.times_s.tolist() == exact
 
 

@@ -35,7 +35,7 @@ def same(first: Analysis, second: Analysis) -> bool:
     return (first.method, first.busy_fraction) == (second.method, second.busy_fraction)
 
 
-def test_the_second_time_nothing_is_looked_at(
+def test_a_cached_analysis_decodes_nothing(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = load_cached(clip, tmp_path / "cache")
@@ -58,7 +58,7 @@ def test_methods_and_files_have_entries_of_their_own(clip: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "text", "flipped"])
-def test_a_damaged_entry_is_made_anew(clip: Path, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_entry_is_replaced(clip: Path, tmp_path: Path, damage: str) -> None:
     first = load_cached(clip, tmp_path / "cache")
     entry = next((tmp_path / "cache").iterdir())
     data = bytearray(entry.read_bytes())
@@ -84,7 +84,7 @@ def test_an_entry_of_another_video_does_not_fit(clip: Path, tmp_path: Path) -> N
     assert CACHE_DAMAGED in load_cached(clip, tmp_path / "cache", "full").notes
 
 
-def test_a_folder_that_cannot_be_used_is_said(clip: Path, tmp_path: Path) -> None:
+def test_an_unusable_folder_is_an_error(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError) as caught:
         load_cached(clip, tmp_path / "file")

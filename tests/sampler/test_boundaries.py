@@ -27,13 +27,13 @@ def at(tenths: int, strength: float = STRONG) -> Change:
 def analysis(
     steps: dict[int, float], *, cuts: tuple[int, ...] = (), method: AnalysisMethod = "fast"
 ) -> Analysis:
-    """Looks at frames of `TIMES`, each with its novelty."""
-    ranks = np.array(sorted(steps), np.int64)
-    zeros = np.zeros(len(ranks), np.float32)
+    """Make an analysis with thumbnails at frames of `TIMES`, each with its novelty."""
+    frame_indices = np.array(sorted(steps), np.int64)
+    zeros = np.zeros(len(frame_indices), np.float32)
     signals = Signals(
-        frame_indices=ranks,
-        times_s=ranks / 10,
-        novelty=np.array([steps[rank] for rank in sorted(steps)], np.float32),
+        frame_indices=frame_indices,
+        times_s=frame_indices / 10,
+        novelty=np.array([steps[frame_index] for frame_index in sorted(steps)], np.float32),
         motion=zeros,
         detail=zeros,
     )
@@ -49,7 +49,7 @@ def analysis(
         method=method,
         demands=(demand,),
         busy_fraction=0.0,
-        cuts=tuple(TIMES[rank] for rank in cuts),
+        cuts=tuple(TIMES[frame_index] for frame_index in cuts),
         signals=signals,
         notes=(),
     )
@@ -83,7 +83,7 @@ def test_what_comes_before_the_first_frame_begins_there() -> None:
         Fraction(15, 10),
         Fraction(31, 10),
     )
-    # A change at the window's ends says nothing: there it begins and ends anyway.
+    # A change at the window's ends has no effect: there it begins and ends anyway.
     assert frame_bounds([Fraction(2)], WINDOW, [at(0), at(100)]) == (Fraction(0), Fraction(10))
 
 
@@ -125,10 +125,10 @@ def test_changes_are_what_stands_out_and_cuts() -> None:
     )
 
 
-def test_a_change_between_two_far_looks_has_no_moment() -> None:
+def test_a_change_between_distant_thumbnails_has_no_time() -> None:
     """Only keyframes were analysed: it may have come at any time of four seconds."""
     assert find_changes(analysis({0: 0.0, 40: 50.0, 41: 50.0}), TIMES) == (at(41, 50.0),)
-    # Nor is there anything that the first look could differ from.
+    # The first thumbnail has no predecessor to differ from.
     assert find_changes(analysis({30: 50.0, 31: 0.0}), TIMES) == ()
 
 

@@ -71,7 +71,7 @@ def test_a_damaged_only_keyframe(clips: Clips, name: str) -> None:
             outcomes.add("a plan")
             frames = list(reader.frames(plan.targets()))
             assert len(frames) == len(plan.frames)
-        # Both ways to look agree on whether there is anything to see.
+        # Both analyses agree on whether anything can be decoded.
         assert len(outcomes) == 1
         assert outcomes <= {"a plan", "media.corrupt", "media.no_frames"}
         decodes = KINDS[name][2]
@@ -79,7 +79,7 @@ def test_a_damaged_only_keyframe(clips: Clips, name: str) -> None:
             assert outcomes == ({"a plan"} if decodes else {"media.corrupt"})
 
 
-def test_a_file_without_keyframes_is_looked_at_all_the_same(clips: Clips) -> None:
+def test_a_file_without_keyframes_is_analysed(clips: Clips) -> None:
     # The container calls the keyframe a frame that needs others, which is wrong: it decodes.
     path = clips.made("start-k.webm", lambda path: coded_video(path, _VP8, frames=40))
     with av.open(str(path)) as container:

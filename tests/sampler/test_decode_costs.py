@@ -103,7 +103,9 @@ def test_frames_of_one_group_share_their_packets(costs: DecodeCosts, data: st.Da
 
 
 @given(streams(), st.data())
-def test_a_window_costs_what_it_costs_in_the_whole(costs: DecodeCosts, data: st.DataObject) -> None:
+def test_a_window_costs_what_it_costs_in_the_complete_video(
+    costs: DecodeCosts, data: st.DataObject
+) -> None:
     count = len(costs.packets)
     first = data.draw(st.integers(0, count - 1))
     window = range(first, data.draw(st.integers(first + 1, count)))

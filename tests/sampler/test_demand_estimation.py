@@ -70,9 +70,9 @@ def test_one_of_many_counts_only_if_it_stands_out() -> None:
 
 def test_a_shot_is_split_where_its_pace_changes_for_good() -> None:
     change_s = np.where((TIMES_S >= 200) & (TIMES_S < 300), 0.7, 40.0)
-    change_s[1000:1010] = 0.7  # One second is no change of pace.
-    ranks = np.arange(6000)
-    pieces = split_by_pace(TIMES_S, ranks, change_s, cuts=[4500])
+    change_s[1000:1010] = 0.7  # One second is too short for a change of pace.
+    frame_indices = np.arange(6000)
+    pieces = split_by_pace(TIMES_S, frame_indices, change_s, cuts=[4500])
     assert [piece.first for piece in pieces] == pytest.approx([0, 2000, 3000, 4500], abs=15)
     assert [piece.change_s for piece in pieces] == [40.0, 0.7, 40.0, 40.0]
     assert pieces[-1].end == 6000
@@ -91,7 +91,7 @@ def stream(sizes: np.ndarray, *, gop: int = 100) -> dict[str, object]:
     }
 
 
-def test_a_bump_among_calm_packets_stands_out() -> None:
+def test_a_large_packet_among_small_ones_stands_out() -> None:
     sizes = np.full(2000, 70.0) + np.random.default_rng(1).integers(0, 6, 2000)
     sizes[777] += 300
     view = analyze_packet_sizes(**stream(sizes))  # type: ignore[arg-type]
@@ -99,19 +99,19 @@ def test_a_bump_among_calm_packets_stands_out() -> None:
     assert not view.is_doubtful.any()
 
 
-def test_what_follows_every_keyframe_is_no_bump() -> None:
+def test_packets_that_follow_every_keyframe_do_not_stand_out() -> None:
     sizes = np.full(2000, 70.0)
     sizes[4::100] = 900
     view = analyze_packet_sizes(**stream(sizes))  # type: ignore[arg-type]
     assert not (view.scores >= OUTLIER_SCORE).any()
 
 
-def test_uneven_sizes_leave_doubt() -> None:
+def test_uneven_sizes_are_inconclusive() -> None:
     sizes = np.random.default_rng(1).normal(30_000, 3_000, 2000)
     assert analyze_packet_sizes(**stream(sizes)).is_doubtful.all()  # type: ignore[arg-type]
 
 
-def test_too_few_packets_say_nothing() -> None:
+def test_too_few_packets_are_inconclusive() -> None:
     view = analyze_packet_sizes(**stream(np.full(10, 70.0)))  # type: ignore[arg-type]
     assert not view.is_informative and view.is_doubtful.all()
 

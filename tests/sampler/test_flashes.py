@@ -17,7 +17,7 @@ SIDE_BLOCKS = 20
 
 
 def found(pictures: Sequence[float], *, step_s: float = 0.1) -> list[tuple[int, int | None]]:
-    """Flashes in looks at plain pictures of these brightnesses, with a little noise."""
+    """Find flashes in thumbnails of plain pictures of these brightnesses, with a little noise."""
     dice = np.random.default_rng(3)
     detector = FlashDetector()
     for i, level in enumerate(pictures):
@@ -46,7 +46,7 @@ def test_slow_light_and_unrest_are_no_flash() -> None:
     assert len(found(swing)) <= 2
 
 
-def test_nothing_is_told_across_a_gap() -> None:
+def test_nothing_is_detected_across_a_gap() -> None:
     assert found([80] * 10 + [250] * 2 + [80] * 10, step_s=0.7) == []
 
 

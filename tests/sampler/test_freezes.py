@@ -117,7 +117,7 @@ def test_blank_pictures_of_every_kind_are_small(tmp_path: Path, kind: str) -> No
 
 
 @pytest.mark.parametrize("source", [BLACK, SLIDE])
-def test_a_whole_video_of_one_picture(tmp_path: Path, source: str) -> None:
+def test_a_video_of_one_picture(tmp_path: Path, source: str) -> None:
     plan = planned(joined(tmp_path / "clip.mp4", [(source, 20)], X264), 81_920)
     large = [frame for frame in plan.frames if frame.tokens > LOWEST]
     assert [frame.tokens for frame in large] == ([] if source == BLACK else [HIGHEST])

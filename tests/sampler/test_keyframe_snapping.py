@@ -24,7 +24,7 @@ from seedvideo.utils.timecode import timestamp_text
 from tests.fixtures import Clips, ffmpeg
 from tests.sampler.demands import Found, adaptive, demand, founds
 from tests.sampler.plans import make_plan
-from tests.sampler.videos import text_price
+from tests.sampler.videos import text_cost
 from tests.tiers import by_tier, examples
 
 
@@ -107,7 +107,7 @@ def test_what_moving_promises(frames: int, budget: int, share: float, data: st.D
     options: dict[str, Any] = {
         "budget_tokens": budget,
         "coverage": share,
-        "text_tokens": text_price,
+        "text_tokens": text_cost,
     }
     plain = adaptive(found, frames, **options)
     plan = adaptive(found, frames, costs=costs, **options)
@@ -138,12 +138,12 @@ def test_no_choice_of_moves_decodes_less(gop: int, first: int, calm_s: float) ->
         near = [key for key in keyframes if may_move and abs(key - frame_index) <= reach]
         choices.append([frame_index, *near])
 
-    def price(chosen: tuple[int, ...]) -> int:
+    def cost_of(chosen: tuple[int, ...]) -> int:
         moves = sum(a != b for a, b in zip(chosen, frame_indices, strict=True))
         return costs.cost(chosen) + MIN_PACKETS_SAVED * moves
 
-    assert price(tuple(int(frame.pts * 30) for frame in plan.frames)) == min(
-        map(price, product(*choices))
+    assert cost_of(tuple(int(frame.pts * 30) for frame in plan.frames)) == min(
+        map(cost_of, product(*choices))
     )
 
 
@@ -188,7 +188,7 @@ def test_where_something_may_be_new_nothing_moves() -> None:
 
 
 def test_no_frame_crosses_a_cut_to_reach_a_keyframe() -> None:
-    # A keyframe at 56 s; `check` looks at the segment of every frame.
+    # A keyframe at 56 s; `check` verifies the segment of every frame.
     _, costs = calm_minutes()
     moves = 0
     budgets = range(1400, 3400, by_tier(100, quick=400))
@@ -208,13 +208,13 @@ def test_no_frame_moves_to_a_dearer_text() -> None:
     keys = {timestamp_text(Fraction(second)) for second in range(0, 120, 8)}
     moves = []
     for dearer in (0, 1):
-        prices: dict[str, Any] = {
+        token_options: dict[str, Any] = {
             "text_tokens": lambda text, dearer=dearer: 8 + dearer * (text in keys)
         }
         moves.append(0)
         for budget in range(1500, 3500, 200):
-            plain = adaptive(found, 3600, budget_tokens=budget, **prices)
-            plan = adaptive(found, 3600, costs=costs, budget_tokens=budget, **prices)
+            plain = adaptive(found, 3600, budget_tokens=budget, **token_options)
+            plan = adaptive(found, 3600, costs=costs, budget_tokens=budget, **token_options)
             moves[-1] += check(plain, plan, found.demands, costs, 30)
             for was, now in zip(plain.frames, plan.frames, strict=True):
                 assert now.text_tokens <= was.text_tokens
@@ -222,7 +222,7 @@ def test_no_frame_moves_to_a_dearer_text() -> None:
     assert moves[1] < moves[0]
 
 
-def test_the_summary_says_what_decoding_costs() -> None:
+def test_the_summary_states_the_decoding_cost() -> None:
     found, costs = calm_minutes()
     plan = adaptive(found, 3600, costs=costs, budget_tokens=3000)
     assert plan.decision is not None
@@ -236,7 +236,7 @@ def test_the_summary_says_what_decoding_costs() -> None:
     assert "decodes" not in adaptive(found, 3600, budget_tokens=3000).summary()
 
 
-def test_a_plan_of_an_earlier_version_says_nothing_of_decoding() -> None:
+def test_a_plan_of_an_earlier_version_has_no_decoding_cost() -> None:
     found, costs = calm_minutes()
     data = adaptive(found, 3600, costs=costs, budget_tokens=3000).to_json()
     del data["decision"]["decoding"]
@@ -288,7 +288,7 @@ def test_a_calm_file_is_decoded_with_less(calm: seedvideo.Video, budget: int, me
     plain = make_plan(calm.info, calm.times, source=calm.source, analysis=found, **options)
     costs = compute_decode_costs(calm.reader.packets.positions, calm.keyframes)
     assert check(plain, plan, found.demands, costs, RATE) > 2
-    if method == "fast":  # Packets alone tell of neither.
+    if method == "fast":  # Packets alone reveal neither.
         (cut,) = found.cuts
         assert 0 <= cut - CUT <= Fraction(1, 5)
         for was, now in zip(plain.frames, plan.frames, strict=True):

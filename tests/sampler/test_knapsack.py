@@ -145,7 +145,7 @@ def test_a_larger_budget_takes_nothing_away(some: list[Item], one: int, other: i
 
 @given(problems, budgets, st.integers(0, 5), st.floats(1, 100))
 @many
-def test_more_weight_never_costs_an_item_its_share(
+def test_more_weight_never_lowers_the_cost_of_an_item(
     some: list[Item], budget: int, i: int, factor: float
 ) -> None:
     i %= len(some)
@@ -191,7 +191,7 @@ def test_the_order_of_items_changes_nothing(some: list[Item], budget: int, dice:
 )
 @many
 def test_log_utility_fills_like_water(weights: list[int], threshold: int, budget: int) -> None:
-    # sum w log(1 + c / t) within a budget: c = max(0, w / price - t), one price for all.
+    # sum w log(1 + c / t) within a budget: c = max(0, w / slope - t), with one slope for all.
     steps = np.arange(budget + 2)
     some = [Item(steps, weight * np.log1p(steps / threshold)) for weight in weights]
     hulls = build_hulls(some)
@@ -203,7 +203,7 @@ def test_log_utility_fills_like_water(weights: list[int], threshold: int, budget
 
 @given(items, st.lists(items, max_size=4), budgets)
 @many
-def test_halves_of_an_item_get_what_the_whole_got(
+def test_halves_of_an_item_get_what_the_complete_item_got(
     whole: Item, others: list[Item], budget: int
 ) -> None:
     half = Item(whole.costs, whole.values)

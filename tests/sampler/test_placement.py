@@ -1,4 +1,4 @@
-"""Which frames carry out a grant: on the grid, at peaks, and evenly by the measure."""
+"""Frames that carry out an allocation: on the grid, at peaks, and evenly by the density."""
 
 from fractions import Fraction
 from itertools import pairwise
@@ -173,7 +173,7 @@ def test_a_grid_frame_within_an_event_is_made_larger_instead() -> None:
 
 @given(segments(first=0, after=200), st.sets(st.integers(0, 199), max_size=8), st.integers(0, 20))
 @many
-def test_spots_are_frames_that_show_their_peaks(
+def test_candidates_are_frames_that_show_their_peaks(
     need: SegmentDemand, coverage: set[int], room: int
 ) -> None:
     times, grid = even_times(200), sorted(coverage)

@@ -86,7 +86,7 @@ def test_a_segment_checks_itself(start: int, end: int, fps: float, level: int) -
         Segment(Fraction(start), Fraction(end), fps, level)
 
 
-# What it tells
+# Its text forms
 
 
 def test_totals_and_targets() -> None:
@@ -266,7 +266,7 @@ def test_a_missing_key_is_named(path: Keys) -> None:
 
 
 @pytest.mark.parametrize("junk", JUNK, ids=lambda junk: repr(junk)[:12])
-def test_junk_anywhere_gives_a_plan_error_or_a_whole_plan(junk: object) -> None:
+def test_junk_anywhere_gives_a_plan_error_or_a_valid_plan(junk: object) -> None:
     for path in PLACES:
         data = damaged(path, lambda place, key: place.__setitem__(key, junk))
         read = plan_or_error(data)

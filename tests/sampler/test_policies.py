@@ -14,7 +14,7 @@ from seedvideo.sampler.policies import POLICIES
 from seedvideo.utils.timecode import timestamp_text
 from tests.sampler.demands import Found, demand
 from tests.sampler.plans import make_plan
-from tests.sampler.videos import even_times, info, text_price, video
+from tests.sampler.videos import even_times, info, text_cost, video
 from tests.tiers import examples
 
 NANO = TokenGeometry("nano", 64, (64, 48, 32, 16), 1, 2048)
@@ -42,7 +42,7 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
         "budget_tokens": draw(st.integers(700, 100_000)),
         "rate_preset": draw(st.sampled_from(["general", "detail", "motion"])),
         "source": "any.mp4",
-        "text_tokens": text_price,
+        "text_tokens": text_cost,
     }
 
 
@@ -58,7 +58,7 @@ def test_what_every_plan_promises(request: dict[str, Any]) -> None:
         assert frame.width_px % unit == frame.height_px % unit == 0
         assert frame.tokens == frame.width_px * frame.height_px // unit**2
         assert frame.tokens <= plan.segments[0].level_tokens
-        assert frame.text_tokens == text_price(timestamp_text(frame.pts))
+        assert frame.text_tokens == text_cost(timestamp_text(frame.pts))
         assert frame.reason
     if plan.policy != "seed1.5":
         assert plan.charged_tokens == plan.totals.tokens
@@ -82,7 +82,7 @@ def test_more_budget_never_buys_less(
     facts, times = video(count, width_px=width, height_px=height)
     less, more = (
         make_plan(
-            facts, times, source="x", policy="uniform", budget_tokens=budget, text_tokens=text_price
+            facts, times, source="x", policy="uniform", budget_tokens=budget, text_tokens=text_cost
         )
         for budget in budgets
     )
@@ -122,9 +122,9 @@ def test_uniform_keeps_frames_of_a_small_video_that_the_published_rule_drops() -
 
 def test_uniform_fills_the_budget_to_the_last_frame() -> None:
     for budget in range(1000, 3000, 97):
-        plan = uniform(3000, budget_tokens=budget, text_tokens=text_price)
+        plan = uniform(3000, budget_tokens=budget, text_tokens=text_cost)
         assert plan.charged_tokens <= budget
-        assert budget - plan.charged_tokens < 120 + text_price("[100.0 second]")
+        assert budget - plan.charged_tokens < 120 + text_cost("[100.0 second]")
 
 
 def test_uniform_at_a_given_level() -> None:
@@ -159,7 +159,7 @@ def test_uniform_keeps_sixteen_frames_of_a_clip_that_mostly_stands() -> None:
     assert plan.totals.frames == 16
 
 
-def test_reasons_say_why() -> None:
+def test_reasons_are_given() -> None:
     plan = uniform(1800)
     assert plan.frames[0].reason == "first frame, level 640"
     assert plan.frames[1].reason == "1 fps grid, level 640"
@@ -217,7 +217,7 @@ def test_one_frame_fits_exactly(policy: PolicyName) -> None:
 
 
 @pytest.mark.parametrize("policy", ["uniform", "keyframes"])
-def test_the_ceiling_on_frames(policy: PolicyName) -> None:
+def test_the_limit_of_frames(policy: PolicyName) -> None:
     facts, times = video(9000)
     plan = make_plan(
         facts,
@@ -297,14 +297,14 @@ def test_a_window_holds_for_every_policy(policy: PolicyName) -> None:
     assert Plan.from_json(plan.to_json()) == plan
 
 
-def test_each_time_text_is_priced_once() -> None:
+def test_each_time_text_is_counted_once() -> None:
     asked: list[str] = []
 
-    def price(text: str) -> int:
+    def count_tokens(text: str) -> int:
         asked.append(text)
         return 8
 
-    uniform(3600 * 30, text_tokens=price)
+    uniform(3600 * 30, text_tokens=count_tokens)
     assert len(asked) == len(set(asked))
 
 

@@ -122,8 +122,8 @@ def test_tasks_name_rates(task: str, frames: int) -> None:
     assert faster.totals.frames == 180, "a given rate goes before the task's"
 
 
-def test_true_times_are_told_on_a_variable_rate() -> None:
-    # 100 frames in the first second, then one a second: the official code would say otherwise.
+def test_exact_times_are_used_at_a_variable_rate() -> None:
+    # 100 frames in the first second, then one a second: the official code gives other times.
     times = (*even_times(100, 100), *(1 + time for time in even_times(100, 1)))
     facts = info(duration=101, fps_avg=Fraction(200, 101))
     plan = make_plan(facts, times, source="x", policy="seed1.5")
@@ -168,14 +168,14 @@ def test_the_same_rule_with_another_geometry() -> None:
     assert (plan.totals.frames, plan.segments[0].level_tokens) == (30, 32)
 
 
-def test_the_ceiling_on_frames_thins_evenly() -> None:
+def test_the_limit_of_frames_subsamples_evenly() -> None:
     plan = seed15(9000, fps=30, budget_tokens=10**9, limits=Limits(max_sampled_frames=100))
     assert plan.totals.frames == 100
     assert plan.frames[-1].pts == Fraction(8999, 30)
     assert plan.frames[1].reason == "every frame, thinned, level 640"
 
 
-def test_the_plan_tells_that_the_real_total_differs() -> None:
+def test_the_plan_states_that_the_real_total_differs() -> None:
     plan = seed15(128 * 30)
     assert plan.charged_tokens == 81_920
     assert plan.totals.tokens == 128 * (594 + 8)

@@ -36,5 +36,5 @@ def test_no_time_before_the_start() -> None:
         timestamp_text(Fraction(-1, 10))
 
 
-def test_the_assumed_price() -> None:
+def test_the_assumed_cost() -> None:
     assert default_text_tokens("[12.5 second]") == 8

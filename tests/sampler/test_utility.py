@@ -29,7 +29,7 @@ lasting = st.floats(0.02, 1000)
 TOKENS = np.array([level.tokens for level in LEVELS])
 
 
-def test_seen_is_what_a_grid_of_random_phase_meets() -> None:
+def test_coverage_is_what_a_grid_of_random_phase_meets() -> None:
     # Against the definition, drawn: durations d exponential, a grid of step 1/f meets min(1, f d).
     durations = np.random.default_rng(5).exponential(0.4, size=200_000)
     for count in (1, 5, 20, 100):
@@ -42,7 +42,7 @@ def test_seen_is_what_a_grid_of_random_phase_meets() -> None:
 
 @given(st.integers(0, 10_000), lengths, lasting)
 @many
-def test_seen_grows_and_flattens(count: int, length_s: float, lasting_s: float) -> None:
+def test_coverage_grows_and_flattens(count: int, length_s: float, lasting_s: float) -> None:
     few, more, most = coverage_fraction(
         np.array([count, count + 1, count + 2]), length_s=length_s, lasting_s=lasting_s
     )
@@ -51,7 +51,7 @@ def test_seen_grows_and_flattens(count: int, length_s: float, lasting_s: float) 
     assert coverage_fraction(0, length_s=length_s, lasting_s=lasting_s) == 0
 
 
-def test_seen_at_both_ends() -> None:
+def test_coverage_at_both_ends() -> None:
     # Few frames: each meets what lasts; many: everything.
     assert coverage_fraction(3, length_s=1000, lasting_s=0.4) == pytest.approx(
         3 * 0.4 / 1000, rel=1e-3
@@ -66,7 +66,7 @@ def test_read_is_63_percent_at_the_need() -> None:
 
 @given(segments(first=30, after=900), st.integers(0, 500), st.integers(0, 500), st.data())
 @many
-def test_more_or_larger_frames_are_never_worth_less(
+def test_more_or_larger_frames_never_lower_the_utility(
     need: SegmentDemand, fine: int, coarse: int, data: st.DataObject
 ) -> None:
     sharp = data.draw(st.integers(1, 2000))
@@ -82,7 +82,7 @@ def test_more_or_larger_frames_are_never_worth_less(
         assert expected_utility(need, replace(frames, fine=fine + 1, coarse=coarse - 1)) >= least
 
 
-def test_what_an_event_somewhere_is_worth() -> None:
+def test_utility_of_an_event_at_an_unknown_time() -> None:
     calm = demand(0, 60)
     eventful = replace(calm, events_per_s=1 / 60)
     # So many frames that everything is met, so large that everything is read.
@@ -194,7 +194,7 @@ def test_a_demand_checks_itself() -> None:
         Peak(good.end, 1.0, good.end)
 
 
-def test_looks_are_broadcast() -> None:
+def test_arguments_are_broadcast() -> None:
     need = demand(0, 10)
     counts = np.arange(5)
     values = expected_utility(need, FrameCounts(fine=counts, fine_tokens=594))

@@ -31,7 +31,7 @@ from seedvideo.sampler.utility import Peak, StillPicture
 from seedvideo.utils.timecode import Span
 from tests.sampler.demands import Found, adaptive, demand, flash, structured
 from tests.sampler.plans import make_plan
-from tests.sampler.videos import info, text_price, video
+from tests.sampler.videos import info, text_cost, video
 
 KEPT: Final = Path(__file__).with_name("version.json")
 CLIPS: Final = Path(__file__).parents[1] / "batch" / "old_job" / "clips"
@@ -107,7 +107,7 @@ def cases() -> dict[str, Callable[[], Plan]]:
         ),
         "adaptive, levels": partial(adaptive, structured(60), 1_800, levels_tokens=(384, 128)),
         "adaptive, a small model": partial(
-            adaptive, structured(60), 1_800, geometry=NANO, text_tokens=text_price
+            adaptive, structured(60), 1_800, geometry=NANO, text_tokens=text_cost
         ),
         "adaptive, shots with stills": partial(adaptive, shots(), 1_500, budget_tokens=12_000),
         "adaptive, shots with stills, tight": partial(
@@ -185,7 +185,7 @@ def analysed(name: str, method: AnalysisMethod) -> Plan:
             geometry=NANO,
             analysis=analyze(reader, method=method),
             costs=compute_decode_costs(reader.packets.positions, reader.keyframes),
-            text_tokens=text_price,
+            text_tokens=text_cost,
         )
 
 

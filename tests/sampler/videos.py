@@ -52,6 +52,6 @@ def video(
     return facts, even_times(count, fps)
 
 
-def text_price(text: str) -> int:
-    """A price that grows with the digits, as a tokenizer's does."""
+def text_cost(text: str) -> int:
+    """A token cost that grows with the digits, as that of a tokenizer does."""
     return 2 + len(text) // 3

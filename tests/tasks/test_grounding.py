@@ -48,7 +48,7 @@ def test_the_prompt_is_the_trained_one() -> None:
         ("caf\udce9", "ground.query_invalid"),
     ],
 )
-def test_what_cannot_be_looked_for(query: str, code: str) -> None:
+def test_invalid_queries_are_refused(query: str, code: str) -> None:
     with pytest.raises(GroundError) as caught:
         clean_query(query)
     assert caught.value.code == code
@@ -68,7 +68,7 @@ def test_a_span_reaches_as_far_as_its_frames_stand_for() -> None:
     assert scored.spans == (TimeSpan(Fraction(0), Fraction(7)),)
 
 
-def test_one_frame_is_found_as_a_whole_or_not() -> None:
+def test_one_frame_is_found_completely_or_not() -> None:
     scored = spans_from_probabilities(
         [Fraction(3)], [0.7], bounds=[Fraction(0), Fraction(10)], top=3
     )
@@ -77,7 +77,7 @@ def test_one_frame_is_found_as_a_whole_or_not() -> None:
     assert scored.not_found_probability == pytest.approx(0.3)
 
 
-def test_shares_by_hand() -> None:
+def test_scores_by_hand() -> None:
     """Two frames with odds 3 and 1/3: spans weigh 3, 1/3 and 1, and share 3/4."""
     two = [Fraction(0), Fraction(5)]
     bounds = [Fraction(0), Fraction(5, 2), Fraction(10)]
@@ -91,7 +91,7 @@ def test_shares_by_hand() -> None:
     assert list(scored.scores) == pytest.approx([0.75 * 3 / (13 / 3), 0.75 * (4 / 3) / (13 / 3)])
 
 
-def test_two_moments_are_told_apart_and_many_quiet_frames_change_nothing() -> None:
+def test_two_moments_are_separated_and_many_quiet_frames_change_nothing() -> None:
     times = [Fraction(place) for place in range(300)]
     shows = [0.95 if place in (20, 21, 250) else 0.02 for place in range(300)]
     bounds = [Fraction(place) for place in range(301)]

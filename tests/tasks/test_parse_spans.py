@@ -1,4 +1,4 @@
-"""Every form in which models tell times, and what is no time: it is an error, never a guess."""
+"""Every form in which models write times; anything else is an error, never a guess."""
 
 from contextlib import suppress
 from fractions import Fraction
@@ -164,7 +164,7 @@ def test_not_found(text: str) -> None:
         "4.0 -",
         "from 4 s to the end",
         "it starts at 4 s and lasts 4 s",
-        # numbers that are no seconds
+        # numbers that are not seconds
         "2-3 people",
         "It happens 2 to 3 times",
         "Between 2 and 3 people walk",

@@ -1,4 +1,4 @@
-"""A thought and its answer are told apart, however the marks stand."""
+"""Reasoning and answer are separated, wherever the tags are."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def test_split(text: str, thought: str | None, answer: str) -> None:
     assert split_reasoning(text) == (thought, answer)
 
 
-def test_the_wish_to_think_is_the_trained_one() -> None:
+def test_the_request_for_reasoning_is_the_trained_one() -> None:
     assert add_think_suffix("What? Answer.", thinking=False) == "What? Answer."
     assert add_think_suffix("What? Answer.", thinking=True) == (
         "What? Answer. First think, between <think> and </think>."
@@ -44,5 +44,5 @@ def test_the_wish_to_think_is_the_trained_one() -> None:
         ("A", "A"),
     ],
 )
-def test_answer_marks(text: str, answer: str) -> None:
+def test_answer_tags(text: str, answer: str) -> None:
     assert strip_answer_tags(text) == answer

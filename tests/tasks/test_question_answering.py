@@ -33,7 +33,7 @@ def test_so_many_options(count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "options", "code", "told"),
+    ("text", "options", "code", "message"),
     [
         ("", (), "ask.question_empty", "the question is empty"),
         (" \n ", ("a", "b"), "ask.question_empty", "empty"),
@@ -47,11 +47,13 @@ def test_so_many_options(count: int) -> None:
         ("caf\udce9", (), "ask.question_invalid", "is not text"),
     ],
 )
-def test_what_cannot_be_asked(text: str, options: tuple[str, ...], code: str, told: str) -> None:
+def test_invalid_questions_are_refused(
+    text: str, options: tuple[str, ...], code: str, message: str
+) -> None:
     with pytest.raises(AskError) as caught:
         Question.of(text, options)
     assert caught.value.code == code
-    assert told in caught.value.message
+    assert message in caught.value.message
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A module for a fork server: a child does what its descriptor says, or ends at once."""
+"""A module for a fork server: a child reads a command from its descriptor, or exits at once."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ def preload() -> None:
 
 
 def main(*descriptors: int) -> None:
-    """Read one word, and end in that way; wait while there is none."""
+    """Wait for one word, and exit in the way that it names."""
     if not descriptors:
         return
     word = os.read(descriptors[0], 16)

@@ -208,14 +208,14 @@ def test_how_a_child_ended_is_reported() -> None:
     assert direct_children(str(only_server().pid)) == []
 
 
-def test_a_child_that_cannot_be_started_says_why() -> None:
+def test_a_child_that_cannot_be_started_has_a_reason() -> None:
     start().end()
     server = only_server()
     taken = {int(each.name) for each in Path(f"/proc/{server.pid}/fd").iterdir()}
     least = min(set(range(len(taken) + 1)) - taken)
     soft, hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (least + 1, hard))
-    process = start(descriptors=(0, 1))  # There is room for its lifeline alone.
+    process = start(descriptors=(0, 1))  # One free descriptor remains, for its lifeline.
     process.wait(WAIT_S)
     assert process.start_error is not None and process.start_error.strerror == "Too many open files"
     process.end()

@@ -49,7 +49,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
+def test_a_file_instead_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"")
     with pytest.raises(OutputError) as caught:
         write_file(tmp_path / "a" / "b.txt", b"words")
@@ -65,7 +65,7 @@ def test_one_stem_in_two_folders() -> None:
     assert names == ["a-clip.srt", "b-clip.srt", "other.srt"]
 
 
-def test_case_and_composition_do_not_tell_names_apart() -> None:
+def test_case_and_composition_do_not_distinguish_names() -> None:
     names = output_names(
         ["x/Clip.mp4", "y/clip.mp4", "x/e\u0301.mp4", "y/\u00e9.mp4"], extension=""
     )
@@ -118,9 +118,7 @@ def test_only_a_regular_file_is_ever_replaced(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["folder", "pipe"]
 
 
-def test_names_that_nothing_can_have_are_refused_early(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_invalid_names_are_refused_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_bytes(b"")
     refuse_existing(tmp_path / "new" / "newer" / "a.txt", overwrite=False)
     for path in (tmp_path / "file" / "a.txt", tmp_path / ("a" * 300)):

@@ -31,7 +31,7 @@ def test_text_of_one_caption() -> None:
     )
 
 
-def test_text_of_shots_has_the_whole_in_its_head() -> None:
+def test_text_of_shots_has_the_caption_of_the_clip_in_its_head() -> None:
     assert WRITERS["text"].render(done_record(text="Two things happen.", events=SHOTS)) == (
         "bikes.mp4  (10.0 s)  Two things happen.\n"
         "   0.0 -  4.2 s  A man rides a bike.\n"

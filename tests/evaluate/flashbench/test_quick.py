@@ -1,4 +1,4 @@
-"""The quick run on videos of some seconds: counted once, shown beside uniform and the ceiling."""
+"""The quick run on videos of some seconds: counted once, compared with uniform and the oracle."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -35,8 +35,8 @@ def test_a_quick_run_has_every_line_of_the_full_one() -> None:
 
 
 @slow
-def test_counts_are_kept_and_the_ceiling_is_one(tmp_path: Path) -> None:
-    told: list[str] = []
+def test_counts_are_stored_and_the_upper_bound_is_one(tmp_path: Path) -> None:
+    reported: list[str] = []
 
     def go(budget_tokens: int) -> str:
         with Results(tmp_path / "results.jsonl") as results:
@@ -45,7 +45,7 @@ def test_counts_are_kept_and_the_ceiling_is_one(tmp_path: Path) -> None:
                 policy="adaptive",
                 budget_tokens=budget_tokens,
                 results=results,
-                progress=lambda name, number: told.append(name),
+                progress=lambda name, number: reported.append(name),
             )
         all_cases, first, second = found
         assert (first.questions, second.questions, all_cases.questions) == (2, 2, 4)
@@ -58,16 +58,16 @@ def test_counts_are_kept_and_the_ceiling_is_one(tmp_path: Path) -> None:
         return render_table(found, budget_tokens=budget_tokens)
 
     table = go(2000)
-    assert told == ["T1", "T1 short"]
+    assert reported == ["T1", "T1 short"]
     assert "| case | questions | seen, adaptive | seen, uniform | seen, oracle |" in table
     assert "# flashbench, quick, budget 2,000" in table
     assert go(2000) == table
-    assert told == ["T1", "T1 short"]
+    assert reported == ["T1", "T1 short"]
     go(1000)
-    assert len(told) == 4
+    assert len(reported) == 4
 
 
-def test_uniform_stands_once_beside_the_ceiling(tmp_path: Path) -> None:
+def test_uniform_is_compared_once_with_the_upper_bound(tmp_path: Path) -> None:
     with Results(tmp_path / "results.jsonl") as results:
         (_, row) = run_quick(
             SMALL[:1],

@@ -1,4 +1,4 @@
-"""The videos: the same from the same seed, and showing what the truth says when it says so."""
+"""The videos: reproducible from a seed, and in agreement with the ground truth."""
 
 from fractions import Fraction
 from itertools import pairwise
@@ -72,7 +72,7 @@ def test_seeds_for_tuning_and_for_testing_are_apart() -> None:
     ),
     ids=["vfr", "25 fps", "29.97 fps", "60 fps", "coarse"],
 )
-def test_the_decoder_shows_what_the_truth_says(tmp_path: Path, changed: dict[str, object]) -> None:
+def test_decoded_frames_match_the_ground_truth(tmp_path: Path, changed: dict[str, object]) -> None:
     made = generate("T1", 1, tmp_path, difficulty=difficulty(**changed))
     _, script = make_script("T1", 1, difficulty(**changed), attempt=made.attempts - 1)
     with open_video(made.path) as reader:
@@ -88,7 +88,7 @@ def test_the_decoder_shows_what_the_truth_says(tmp_path: Path, changed: dict[str
             assert not shows(reader, made.item, event, stop)
 
 
-def test_print_that_moves_is_where_the_truth_says(tmp_path: Path) -> None:
+def test_moving_print_is_at_its_true_position(tmp_path: Path) -> None:
     made = generate("T8", 0, tmp_path, difficulty=difficulty(duration_s=20, events=1))
     event = made.item.events[0]
     assert event.drift_px != (0, 0)
@@ -101,7 +101,7 @@ def test_print_that_moves_is_where_the_truth_says(tmp_path: Path) -> None:
     assert end_left + wide > made.item.difficulty.width_px
 
 
-def test_events_that_nobody_can_read_are_found(tmp_path: Path) -> None:
+def test_illegible_events_are_found(tmp_path: Path) -> None:
     made = generate("T1", 2, tmp_path, difficulty=difficulty())
     shifted = tuple(
         Event(
@@ -168,7 +168,7 @@ def test_events_keep_away_from_what_is_busy() -> None:
         assert all(not event.start <= cut < event.end for cut in item.cuts)
 
 
-def test_knobs_refuse_what_cannot_be() -> None:
+def test_invalid_difficulties_are_refused() -> None:
     with pytest.raises(ValueError, match="distractor_share"):
         difficulty(distractor_fraction=Fraction(1))
     with pytest.raises(ValueError, match="contrast"):
@@ -184,7 +184,7 @@ def test_events_can_happen_in_anything() -> None:
     assert {loop.scene.style for loop in script.loops} == {"pan", "crowd"}
 
 
-def test_the_ideal_reader_tells_all_characters_apart() -> None:
+def test_template_matching_distinguishes_all_characters() -> None:
     for start in range(len(ALPHABET)):
         code = "".join(ALPHABET[(start + 5 * place) % len(ALPHABET)] for place in range(6))
         plate = draw_text_plate(code, cap_height_px=16, picture_height_px=540)

@@ -1,4 +1,4 @@
-"""Scores, statistics and the ceiling against numbers worked out by hand."""
+"""Scores, statistics and the oracle against numbers computed by hand."""
 
 from fractions import Fraction as F
 
@@ -61,7 +61,7 @@ def test_frames_out_of_order_are_refused() -> None:
         score(item(code(1, 2)), shown((5, 1), (5, 1)), {})
 
 
-def test_an_order_counts_only_whole() -> None:
+def test_an_order_counts_only_if_complete() -> None:
     events = [code(10 * n, 10 * n + 2, group=n // 2) for n in range(1, 5)]  # groups 0, 1, 1, 2
     frames = shown((11, 120), (21, 120), (41, 120))
     units = score(item(*events, task="T4"), frames, dict.fromkeys(events, 1)).units
@@ -84,7 +84,7 @@ def test_blinks_are_counted_from_the_dark_between_them() -> None:
     assert not score(item(*blinks(3), task="T5"), bright_only, {}).units[0].hit
 
 
-def test_a_share_and_its_interval() -> None:
+def test_a_fraction_and_its_interval() -> None:
     same = cluster_bootstrap_mean([[True, False], [True, False], [True, False]])
     assert (same.value, same.low, same.high) == (0.5, 0.5, 0.5)
     assert (same.videos, same.units) == (3, 6)
