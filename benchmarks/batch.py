@@ -69,7 +69,7 @@ def main() -> None:
             out = str(work / f"out-{workers}")
             ways[f"batch, {workers} decoding"] = ["batch", str(folder), out, str(workers)]
         rows = {way: time_in_child(args.model, way, arguments) for way, arguments in ways.items()}
-        rows["a process a file"] = run_processes(args.model, sorted(folder.iterdir())[:FILES])
+        rows["one process per file"] = run_processes(args.model, sorted(folder.iterdir())[:FILES])
         lists = [work / "loop.jsonl", *(work / f"out-{n}" / "clips.jsonl" for n in WORKERS)]
         same = count_equal_texts(lists)
     print(table(rows))
@@ -127,7 +127,7 @@ def time_in_child(model: str, way: str, arguments: list[str]) -> dict[str, float
 
 def run_processes(model: str, paths: list[Path]) -> dict[str, float]:
     """Run `seedvideo caption` for each file."""
-    print("a process a file ...", file=sys.stderr)
+    print("one process per file ...", file=sys.stderr)
     command = [sys.executable, "-m", "seedvideo", "caption", "--model", model, "-f", "json", "-q"]
     tokens = 0
     started = perf_counter()
@@ -220,7 +220,7 @@ def count_equal_texts(lists: list[Path]) -> int:
 def table(rows: dict[str, dict[str, float]]) -> str:
     """Render the rows as a Markdown table."""
     lines = [
-        "| way | clips | wall | clips a minute | against the loop | visual tokens a second |"
+        "| way | clips | wall | clips per minute | against the loop | visual tokens per second |"
         " model waits | journal and export | supervisor's processor time |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]

@@ -88,7 +88,7 @@ def compare(clip: Path, name: str, *, every: Fraction) -> None:
 
 
 def memory(folder: Path) -> None:
-    """Peak memory of the decoding process for larger and larger native frames."""
+    """Peak memory of the decode process for larger and larger native frames."""
     rows = []
     for width_px, height_px in SIZES_PX:
         clip = folder / f"{height_px}.mp4"
@@ -104,7 +104,7 @@ def memory(folder: Path) -> None:
             )
         )
     print_table(
-        f"Peak memory of the decoding process: 10 frames read, each delivered at"
+        f"Peak memory of the decode process: 10 frames read, each delivered at"
         f" {WIDTH_PX}x{HEIGHT_PX} px",
         ("video", "one native frame", "PyAV", "decord"),
         rows,

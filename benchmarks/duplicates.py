@@ -3,7 +3,7 @@
     python benchmarks/duplicates.py [--videos FOLDER] [--clip-seconds 2] [--every 3] [--show FOLDER]
     python benchmarks/duplicates.py --search [--clips 100000]
 
-Generated scenes are always included: pairs that differ by an event, and copies. With a folder, each
+Synthetic scenes are always included: pairs that differ by an event, and copies. With a folder, each
 of its videos is split into clips of this length. All clips are compared in their order, and copies
 of every n-th clip are made: compressed, resized, at other frame rates, in other containers.
 
@@ -57,12 +57,12 @@ COPIES = {
         "webm",
         "-vf scale=320:-2 -c:v libvpx-vp9 -deadline realtime -cpu-used 8 -crf 40 -b:v 0",
     ),
-    "60 frames a second": ("mp4", f"-r 60 {_H264} -crf 26"),
-    "24 frames a second": ("mkv", f"-r 24 {_H264} -crf 26"),
-    "15 frames a second": ("mp4", f"-r 15 {_H264} -crf 26"),
-    "10 frames a second, 320 px wide": ("mp4", f"-r 10 -vf scale=320:-2 {_H264} -crf 28"),
+    "60 frames per second": ("mp4", f"-r 60 {_H264} -crf 26"),
+    "24 frames per second": ("mkv", f"-r 24 {_H264} -crf 26"),
+    "15 frames per second": ("mp4", f"-r 15 {_H264} -crf 26"),
+    "10 frames per second, 320 px wide": ("mp4", f"-r 10 -vf scale=320:-2 {_H264} -crf 28"),
     "half as wide, CRF 36": ("mp4", f"-vf scale=trunc(iw/4)*2:-2 {_H264} -crf 36"),
-    "GIF, 240 px wide, 10 frames a second": ("gif", "-r 10 -vf scale=240:-2"),
+    "GIF, 240 px wide, 10 frames per second": ("gif", "-r 10 -vf scale=240:-2"),
     "remuxed to Matroska": ("mkv", "-c copy"),
     "remuxed to MPEG-TS": ("ts", "-c copy"),
 }
@@ -232,7 +232,7 @@ def save_pair(path: Path, one: Pixels, other: Pixels, change: npt.NDArray[np.int
 
 
 def compare_scenes(work: Path, levels: float) -> None:
-    """Write the generated scenes as videos, compare all of them, and copy each."""
+    """Write the synthetic scenes as videos, compare all of them, and copy each."""
     paths = {name: work / f"made-{name.replace(' ', '-')}.mp4" for name in SCENES}
     for name, path in paths.items():
         raw = b"".join(SCENES[name](number).tobytes() for number in range(FRAMES))
@@ -241,12 +241,12 @@ def compare_scenes(work: Path, levels: float) -> None:
     signatures = {path: signature_of(path) for path in paths.values()}
     wrong = list(find_duplicates(signatures, levels))
     names = ", ".join(SCENES)
-    print(f"\n{len(wrong)} of {len(SCENES)} generated scenes are left out: {names}")
+    print(f"\n{len(wrong)} of {len(SCENES)} synthetic scenes are left out: {names}")
     for path, kept, distance in wrong:
         print(f"  WRONG: {path.stem} for {kept.stem}, {distance:.2f} levels")
     found, tried = compare_copies(list(signatures), signatures, work / "copies", levels)
     rows = [[how, f"{found[how]} of {tried[how]}"] for how in COPIES]
-    print_table("Copies of generated scenes that are found", ["copy", "found"], rows)
+    print_table("Copies of synthetic scenes that are found", ["copy", "found"], rows)
 
 
 def paint_room(_: int) -> Pixels:

@@ -63,7 +63,7 @@ from seedvideo.sampler.geometry import BUDGET_TOKENS, SEED
 METHOD: Final = f"""\
 - Each measurement runs in a process of its own. It starts after the imports, with the file in the
   page cache, and covers the way from the file name to frames in memory. seedvideo starts its
-  decoding processes inside that time. OpenMP and torchcodec get the number of cores as a setting
+  decode processes inside that time. OpenMP and torchcodec get the number of cores as a setting
   (the eight threads that qwen-vl-utils gives torchcodec are slower on two cores); the others
   choose by themselves.
 - Loaders alternate. Wall and CPU (all processes of a loader, seconds) are medians over the

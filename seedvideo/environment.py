@@ -30,7 +30,7 @@ _NO_MEMORY: Final = (
     "out of memory",
 )
 _NO_MEMORY_UNDER_A_LIMIT: Final = (
-    # Of oneDNN, and of CPython where an import fails without an exception.
+    # Messages of oneDNN, and of CPython if an import fails without an exception.
     "could not create a primitive",
     "could not create a memory",
     "without setting an exception",

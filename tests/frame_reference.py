@@ -21,7 +21,7 @@ from tests.tiers import quick_first
 SIZE: Final = (96, 56)
 
 WORKERS: Final = quick_first((1, 3))
-"""Numbers of decoding processes that must all give the same frames."""
+"""Numbers of decode processes that must all give the same frames."""
 
 
 def opened(path: Path, workers: int | None) -> VideoReader:

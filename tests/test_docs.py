@@ -194,9 +194,9 @@ def test_the_limits_in_the_page_are_the_defaults() -> None:
         f"| packets | {limits.max_packets // 10**6} million |",
         f"| frames in a plan | {limits.max_sampled_frames:,} |",
         f"| time to open | {limits.open_timeout_s:g} s |",
-        f"| time between two signs of life | {limits.stall_timeout_s:g} s |",
+        f"| time between two messages of a decode process | {limits.stall_timeout_s:g} s |",
         f"| time for all decoding of one video | {limits.item_timeout_s:g} s |",
-        f"| memory of each decoding process, eight at most | {memory_gib} GiB |",
+        f"| memory of each decode process, eight at most | {memory_gib} GiB |",
         f"{limits.max_frame_pixels // 10**6} million px, a side up to {limits.max_side_px:,} px,"
         f" sides up to {limits.max_aspect:g}:1",
     ):

@@ -2,8 +2,8 @@
 
 SQLite runs in WAL mode with ``synchronous=FULL``: a committed transaction is on disk.
 
-A folder has one writer at a time. The lock is one of the operating system, not the mere existence
-of a file: it ends with its process, however that ends. Child processes do not inherit it.
+A folder has one writer at a time. The lock belongs to the operating system and ends with its
+process, even after a crash. Child processes do not inherit it.
 """
 
 import fcntl
@@ -120,12 +120,12 @@ def connect(folder: Path, *, write: bool) -> sqlite3.Connection:
                 connection.execute("PRAGMA synchronous = FULL")
                 _prepare(connection, folder)
             elif _is_empty(connection):
-                raise _missing_error(folder)  # A run was killed before it had made its tables.
+                raise _missing_error(folder)  # A run was killed before it created its tables.
             else:
                 _check(connection, folder)
         except BaseException as error:
             connection.close()
-            # Only a file that was being made has anything to roll back: a journal has a WAL.
+            # Only an incomplete journal needs a rollback: a complete one has a WAL.
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY_ROLLBACK:
                 raise _missing_error(folder) from error
             raise
@@ -149,7 +149,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         yield
         connection.execute("COMMIT")
     finally:
-        # Also where the commit failed; SQLite rolls some failures back itself.
+        # Also after a failed commit; SQLite rolls back some failures itself.
         if connection.in_transaction:
             connection.execute("ROLLBACK")
 
@@ -305,8 +305,8 @@ class Lock:
         except OSError as error:
             raise _lock_failed_error(folder, error) from error
         try:
-            # A record lock: other than flock's, it is not passed on to forked children, which may
-            # outlive their parent.
+            # A record lock is not inherited by forked children, which may outlive their parent; a
+            # flock would be.
             fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             owner = LockOwner(pid=os.getpid(), host=socket.gethostname())
             os.ftruncate(self._descriptor, 0)
@@ -355,7 +355,7 @@ def _read_lock_owner(descriptor: int) -> LockOwner | None:
     try:
         return LockOwner(**json.loads(os.pread(descriptor, _MAX_LOCK_BYTES, 0)))
     except (ValueError, TypeError):
-        return None  # It has the lock and is about to write who it is.
+        return None  # It holds the lock and has not written its name yet.
 
 
 def _locked_error(folder: Path, owner: LockOwner | None) -> BatchError:

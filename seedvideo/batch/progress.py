@@ -157,7 +157,7 @@ def describe_job(journal: Journal) -> str:
     what = {"caption": "captions", "dense": "dense captions", "ask": "answers", "ground": "moments"}
     words = [f"{what[job.task]} by {job.model}", f"policy {job.sampling.policy}"]
     if job.sampling.budget_tokens is not None:
-        words.append(f"{job.sampling.budget_tokens:,} tokens a clip")
+        words.append(f"{job.sampling.budget_tokens:,} tokens per clip")
     if job.shard is not None:
         words.append(f"shard {job.shard}")
     return ", ".join(words)

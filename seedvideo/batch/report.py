@@ -203,7 +203,7 @@ def _overview(journal: Journal, totals: _Totals, *, clips_per_min: float | None)
         facts.append(("read", f"{totals.prompt_tokens:,} prompt tokens"))
         facts.append(("written", f"{totals.output_tokens:,} output tokens"))
     if clips_per_min is not None:
-        facts.append(("pace", f"{clips_per_min:,.1f} clips a minute"))
+        facts.append(("pace", f"{clips_per_min:,.1f} clips per minute"))
     if totals.model:
         facts.append(("weights", totals.model))
     failures = [(code, stage, count) for (code, stage), count in totals.failures.items()]

@@ -107,7 +107,7 @@ def format_status(found: "Status", folder: str) -> str:
             ("at work", f"no process; resume with: seedvideo batch run -o {quote(folder)}")
         )
     if found.clips_per_min is not None:
-        lines.append(("pace", f"{found.clips_per_min:,.1f} clips a minute"))
+        lines.append(("pace", f"{found.clips_per_min:,.1f} clips per minute"))
     if rest and found.left_s is not None:
         lines.append(("left", f"about {format_duration(found.left_s)}"))
     restarts = [f"{count:,} of {kind}" for kind, count in found.restarts.items() if count]

@@ -310,7 +310,7 @@ class SamplingOptions:
     decoder: DecoderOption = "pyav"
 
     def __post_init__(self) -> None:
-        _ = self.config  # Made now, so that wrong options are refused before any work.
+        _ = self.config  # Built here, so that wrong options are refused before any work.
 
     @cached_property
     def config(self) -> SamplingConfig:

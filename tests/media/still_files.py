@@ -46,7 +46,7 @@ def shown(path: Path, fps: Fraction | None = None) -> tuple[MediaInfo, list[Frac
 
 
 def facts(path: Path, fps: Fraction | None = None) -> MediaInfo:
-    """Return what the decoding process finds when it opens a file; runs in this process."""
+    """Return what the decode process finds when it opens a file; runs in this process."""
     source = open_source(path, limits=DEFAULT_LIMITS, root=None)
     try:
         spec = SourceSpec(

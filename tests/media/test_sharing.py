@@ -1,7 +1,7 @@
 """One open video in several threads and in forked processes: the right frames, or one clear error.
 
 What else was possible, before there were rules: pixels of another frame without an error, children
-that hang, decoding processes of the parent that a child stops.
+that hang, decode processes of the parent that a child stops.
 """
 
 import copy
@@ -140,7 +140,7 @@ def test_a_child_that_closes_or_forgets_a_reader_leaves_the_parents_alone(clips:
         return descriptors()
 
     held_before = descriptors()
-    # Both ends of the answer's pipe, and neither the file, nor what leads to the decoding process
+    # Both ends of the answer's pipe, and neither the file, nor what leads to the decode process
     # and to the fork server, which `descriptors` does not count here and does not find there.
     assert forked(forget) == forked(close) == held_before + 2 - 4
     assert children() == before
@@ -381,7 +381,7 @@ def test_a_reader_is_forgotten_in_another_thread(clips: Clips) -> None:
 def test_finalizers_do_not_wait_for_a_lock(reader: VideoReader) -> None:
     frames = reader.frames(every(reader))
     next(frames)
-    with reader.lock:  # As a thread that waits for a decoding process holds it.
+    with reader.lock:  # As a thread that waits for a decode process holds it.
         (result,) = in_threads([frames.close])
     assert result is None
     assert numbers(reader) == PLACES

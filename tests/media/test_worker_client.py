@@ -1,4 +1,4 @@
-"""The decoding process: it may hang, crash, run out of memory or be left alone, at any time."""
+"""The decode process: it may hang, crash, run out of memory or be left alone, at any time."""
 
 import errno
 import gc
@@ -252,7 +252,7 @@ def test_the_process_ends_when_its_reader_is_killed(clips: Clips, tmp_path: Path
         if state == "Z":
             return
         signal.sigtimedwait([], 0.05)
-    raise AssertionError("the decoding process outlived its reader")
+    raise AssertionError("the decode process outlived its reader")
 
 
 def test_targets_are_checked(clips: Clips) -> None:

@@ -38,7 +38,7 @@ def check(
         plan: the plan.
         demands: of the analysis.
         costs: of the frames, which follow one another at ``rate`` a second.
-        rate: frames a second.
+        rate: frames per second.
     """
     keyframes = set(costs.keyframes.tolist())
     assert plan.charged_tokens <= min(plan.budget_tokens, plain.charged_tokens)

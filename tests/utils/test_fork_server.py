@@ -1,4 +1,4 @@
-"""The fork server of decoding processes: what it isolates, what ends it, what it leaves behind."""
+"""The fork server of decode processes: what it isolates, what ends it, what it leaves behind."""
 
 import contextlib
 import gc

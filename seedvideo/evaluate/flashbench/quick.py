@@ -305,7 +305,7 @@ def render_table(found: Sequence[CaseSummary], *, budget_tokens: int) -> str:
     lines = [
         f"# flashbench, quick, budget {budget_tokens:,}",
         "",
-        f"One video of two minutes a case, {found[0].questions:,} questions in all.",
+        f"One video of two minutes per case, {found[0].questions:,} questions in all.",
         "",
         f"| case | questions | {titles} |",
         f"| --- {'| ---: ' * (len(columns) + 1)}|",
