@@ -162,12 +162,12 @@ def asked_colour(parts: Sequence[Part]) -> str:
     return next((word for word in words if word in COLOURS), "")
 
 
-class SayingModel(ColourModel):
+class FixedAnswerModel(ColourModel):
     """A backend that writes the same words whatever it is shown."""
 
-    def __init__(self, *says: str) -> None:
+    def __init__(self, *texts: str) -> None:
         super().__init__()
-        self.says = list(says)
+        self.texts = list(texts)
 
     def generate(
         self,
@@ -179,7 +179,7 @@ class SayingModel(ColourModel):
         beams: int | None = None,
     ) -> Generation:
         made = super().generate(parts)
-        return replace(made, text=self.says.pop(0) if self.says[1:] else self.says[0])
+        return replace(made, text=self.texts.pop(0) if self.texts[1:] else self.texts[0])
 
 
 def nearest(picture: np.ndarray) -> str:

@@ -16,7 +16,7 @@ from seedvideo.evaluate.synthetic.dataset import make_case, write_video
 from seedvideo.model.backends.base import ImagePart, Part, PointingResult, TextPart
 from seedvideo.records import Record
 from seedvideo.utils.timecode import Span
-from tests.synthetic_clips import COLOURS, ColourChooser, ColourModel, SayingModel, paint
+from tests.synthetic_clips import COLOURS, ColourChooser, ColourModel, FixedAnswerModel, paint
 
 
 @pytest.fixture(scope="module")
@@ -66,14 +66,16 @@ def test_an_option_is_chosen_with_a_probability_for_each(clip: Path) -> None:
 
 
 def test_an_open_question_is_answered_in_words(clip: Path) -> None:
-    record = seedvideo.ask(clip, "Which colours?", model=SayingModel("The answer is: red, green."))
+    record = seedvideo.ask(
+        clip, "Which colours?", model=FixedAnswerModel("The answer is: red, green.")
+    )
     assert record.answer is not None
     assert (record.text, record.answer.raw) == ("red, green", "The answer is: red, green.")
     assert record.answer.options == ()
 
 
 def test_the_words_of_a_model_that_cannot_choose_are_read(clip: Path) -> None:
-    record = seedvideo.ask(clip, "Which?", options=["blue", "red"], model=SayingModel("(b)"))
+    record = seedvideo.ask(clip, "Which?", options=["blue", "red"], model=FixedAnswerModel("(b)"))
     assert record.answer is not None
     assert (record.text, record.answer.raw) == ("red", "(b)")
     assert [option.probability for option in record.answer.options] == [None, None]
@@ -91,17 +93,17 @@ def test_options_that_the_model_reads_alike_are_refused(
     assert caught.value.code == "ask.options_unfit"
 
 
-@pytest.mark.parametrize("says", ["purple", "blue or red", "<think>It is red"])
-def test_an_answer_that_means_no_option_is_an_error(clip: Path, says: str) -> None:
+@pytest.mark.parametrize("text", ["purple", "blue or red", "<think>It is red"])
+def test_an_answer_that_means_no_option_is_an_error(clip: Path, text: str) -> None:
     with pytest.raises(seedvideo.ModelError) as caught:
-        seedvideo.ask(clip, "Which?", options=["blue", "red"], model=SayingModel(says))
+        seedvideo.ask(clip, "Which?", options=["blue", "red"], model=FixedAnswerModel(text))
     assert caught.value.code == "model.answer_unparsable"
 
 
 def test_reasoning_is_kept_only_if_requested(clip: Path) -> None:
-    says = "<think>It is B, no.</think>A"
+    text = "<think>It is B, no.</think>A"
     for thinking, kept in ((True, "It is B, no."), (False, None)):
-        model = SayingModel(says)
+        model = FixedAnswerModel(text)
         record = seedvideo.ask(
             clip, "Which?", options=["blue", "red"], model=model, thinking=thinking
         )
@@ -158,7 +160,7 @@ def test_a_moment_ends_where_the_analysis_found_a_change(clip: Path) -> None:
     assert [(span.start_s, span.end_s) for span in record.grounding.spans] == [(3.0, 5.0)]
 
 
-class Clairvoyant(ColourChooser):
+class TrueSpanModel(ColourChooser):
     """Points at the frames whose stamps lie in a span."""
 
     def __init__(self, span: Span) -> None:
@@ -181,7 +183,7 @@ def test_a_brief_thing_that_one_frame_shows_has_its_own_ends(tmp_path: Path) -> 
     near = 0
     with seedvideo.open(tmp_path / case.video) as video:
         for event in case.story.events:
-            record = seedvideo.ground(video, "it", model=Clairvoyant(event.span))
+            record = seedvideo.ground(video, "it", model=TrueSpanModel(event.span))
             assert record.grounding is not None
             start_s, end_s = float(event.span.start), float(event.span.end)
             for span in record.grounding.spans[:1]:
@@ -214,14 +216,14 @@ def test_no_such_moment_is_a_result(clip: Path) -> None:
         "raw": "not found",
         "notes": (),
     }
-    record = seedvideo.ground(clip, "it is black", model=SayingModel("Not found."))
+    record = seedvideo.ground(clip, "it is black", model=FixedAnswerModel("Not found."))
     assert record.grounding is not None
     assert not record.grounding.found
     assert record.grounding.not_found_probability is None
 
 
 def test_parsed_spans_keep_their_order_and_end_with_the_video(clip: Path) -> None:
-    model = SayingModel("0:03 - 0:05, and then from 10 to 14 s")
+    model = FixedAnswerModel("0:03 - 0:05, and then from 10 to 14 s")
     record = seedvideo.ground(clip, "green", model=model)
     assert record.grounding is not None
     assert [(span.start_s, span.end_s, span.score) for span in record.grounding.spans] == [
@@ -232,12 +234,12 @@ def test_parsed_spans_keep_their_order_and_end_with_the_video(clip: Path) -> Non
     assert len(seedvideo.ground(clip, "green", model=model, top=1).to_json()["grounding"]["spans"])
 
 
-@pytest.mark.parametrize("says", ["a red screen", "40 - 50", "5 - 3", "<think>at 3 - 5"])
-def test_text_without_a_time_is_an_error_with_the_raw_text(clip: Path, says: str) -> None:
+@pytest.mark.parametrize("text", ["a red screen", "40 - 50", "5 - 3", "<think>at 3 - 5"])
+def test_text_without_a_time_is_an_error_with_the_raw_text(clip: Path, text: str) -> None:
     with pytest.raises(seedvideo.ModelError) as caught:
-        seedvideo.ground(clip, "green", model=SayingModel(says))
+        seedvideo.ground(clip, "green", model=FixedAnswerModel(text))
     assert caught.value.code == "model.answer_unparsable"
-    assert repr(says.partition("<think>")[0]) in caught.value.message
+    assert repr(text.partition("<think>")[0]) in caught.value.message
 
 
 def test_a_window_bounds_what_is_found(clip: Path) -> None:
@@ -246,7 +248,7 @@ def test_a_window_bounds_what_is_found(clip: Path) -> None:
     assert record.grounding is not None
     assert record.grounding.spans[0].start_s == 4.0
     with pytest.raises(seedvideo.ModelError, match="outside the analysed window, 4 to 7 s"):
-        seedvideo.ground(clip, "green", model=SayingModel("0 - 2"), sampling=part)
+        seedvideo.ground(clip, "green", model=FixedAnswerModel("0 - 2"), sampling=part)
 
 
 def test_a_bad_question_is_refused_before_anything_is_opened() -> None:
@@ -270,7 +272,7 @@ def test_a_still_image_is_found_completely_or_not_at_all(still: Path) -> None:
     assert (span.start_s, span.end_s) == (0.0, found.media.duration_s)
     missed = seedvideo.ground(still, "blue", model=ColourChooser())
     assert missed.text == "not found"
-    assert seedvideo.ask(still, "What?", model=SayingModel("red")).text == "red"
+    assert seedvideo.ask(still, "What?", model=FixedAnswerModel("red")).text == "red"
 
 
 def test_a_clip_of_one_frame(tmp_path: Path) -> None:
@@ -279,7 +281,7 @@ def test_a_clip_of_one_frame(tmp_path: Path) -> None:
     assert record.grounding is not None
     assert [(span.start_s, span.end_s) for span in record.grounding.spans] == [(0.0, 0.04)]
     # Its whole length is less than the rounding of a stamp.
-    record = seedvideo.ground(path, "red", model=SayingModel("0.0 - 0.0"))
+    record = seedvideo.ground(path, "red", model=FixedAnswerModel("0.0 - 0.0"))
     assert record.grounding is not None
     assert [(span.start_s, span.end_s) for span in record.grounding.spans] == [(0.0, 0.0)]
     assert seedvideo.ground(path, "blue", model=ColourChooser()).text == "not found"

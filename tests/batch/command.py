@@ -78,7 +78,7 @@ def below(pid: int) -> list[int]:
     return [each for child in found for each in (child, *below(child))]
 
 
-def are_gone(pids: list[int]) -> bool:
+def have_exited(pids: list[int]) -> bool:
     """Return whether all exit within some seconds; an unreaped process counts as exited."""
     for _ in range(200):
         states = []

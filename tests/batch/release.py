@@ -22,7 +22,7 @@ from typing import Final
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import State
 from seedvideo.errors import BatchError
-from tests.batch.command import are_gone, below, events, export, finish, start
+from tests.batch.command import have_exited, below, events, export, finish, start
 from tests.synthetic_clips import COLOURS, paint
 
 CLIPS: Final = 20
@@ -128,7 +128,7 @@ def _kill_one(clips: Path, out: Path, *, wait_s: float) -> tuple[set[str], bool]
         children = below(process.pid)
         process.kill()
         out_text, err = process.communicate(timeout=60)
-        expect(are_gone(children), "a killed job leaves no process behind")
+        expect(have_exited(children), "a killed job leaves no process behind")
     ended = process.returncode >= 0
     expect(out_text == "" and "Traceback" not in err, f"a clean stderr: {err[-400:]}")
     return {each["id"] for each in events(err) if each.get("state") == "done"}, ended

@@ -16,7 +16,7 @@ from seedvideo.batch.job import Job
 from seedvideo.inference import ModelInput
 from seedvideo.model.backends.base import Backend, TokenCosts
 from seedvideo.records import Record
-from tests.synthetic_clips import ColourModel, SayingModel
+from tests.synthetic_clips import ColourModel, FixedAnswerModel
 
 ENTRYPOINTS = Entrypoints(
     prepare="tests.batch.stage_doubles:prepare",
@@ -33,8 +33,8 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (_MOST, _MOST))
 def load(name: str) -> ColourModel:
     """Return a model that names colours, returns nothing, or names a setting."""
     if name == "allocator":
-        return SayingModel(f"It keeps {os.environ.get('MALLOC_TRIM_THRESHOLD_')} bytes.")
-    return SayingModel("") if name == "blank" else ColourModel()
+        return FixedAnswerModel(f"It keeps {os.environ.get('MALLOC_TRIM_THRESHOLD_')} bytes.")
+    return FixedAnswerModel("") if name == "blank" else ColourModel()
 
 
 def prepare(job: Job, item: Item, prices: TokenCosts) -> PreparedItem | Rejection:

@@ -16,7 +16,7 @@ import pytest
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import State
 from seedvideo.batch.progress import get_status
-from tests.batch.command import are_gone, below, events, finish, start
+from tests.batch.command import have_exited, below, events, finish, start
 from tests.batch.jobs import Make, outcomes
 from tests.media.still_files import pictures, saved
 from tests.tiers import by_tier, exhaustive, quick_first
@@ -165,7 +165,7 @@ def test_a_killed_job_resumes(tmp_path: Path, made: Make) -> None:
             children = below(process.pid)
             process.kill()
             _, err = process.communicate(timeout=60)
-            assert are_gone(children)
+            assert have_exited(children)
             reported |= {e["id"] for e in events(err) if e.get("state") == "done"}
             now = verdicts(out)
             assert {name for name in reported if now[name][0] != "done"} == set()
@@ -185,7 +185,7 @@ def test_a_stop_finishes_running_clips(tmp_path: Path, made: Make, number: signa
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "stopped; resume with: seedvideo batch run -o" in err
-    assert are_gone(children)
+    assert have_exited(children)
     reported = [each["id"] for each in [*seen, *events(err)] if each.get("state") == "done"]
     with Journal.open(tmp_path / "out", write=True) as journal:
         counts = journal.counts()
@@ -209,7 +209,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path: Path, made: Make) -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "resume with" in err
-    assert are_gone(children)
+    assert have_exited(children)
 
 
 @exhaustive

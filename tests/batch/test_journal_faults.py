@@ -44,7 +44,7 @@ def test_an_incomplete_journal_counts_as_missing(tmp_path: Path) -> None:
         assert journal.counts().pending == 3
 
 
-BEGUN = """
+INCOMPLETE = """
 import os, sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
 connection.execute("PRAGMA cache_size = 1")
@@ -57,7 +57,7 @@ os._exit(0)
 
 def test_a_journal_with_a_rolled_back_creation_counts_as_missing(tmp_path: Path) -> None:
     path = tmp_path / journal_schema.JOURNAL_NAME
-    subprocess.run([sys.executable, "-c", BEGUN, path], check=True)
+    subprocess.run([sys.executable, "-c", INCOMPLETE, path], check=True)
     assert Path(f"{path}-journal").exists()
     with pytest.raises(BatchError) as reported:
         Journal.open(tmp_path, write=False)

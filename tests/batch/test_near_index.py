@@ -72,15 +72,15 @@ def test_no_pair_is_missed(levels: float) -> None:
     index = NearIndex(levels)
     for position, clip in enumerate(clips):
         index.add(position, "", clip)
-    pairs = looks = 0
+    pairs = compared = 0
     for position, clip in enumerate(clips):
         truth = {p for p, o in enumerate(clips) if near_distance(clip, o, levels) is not None}
         found = index.candidates("", clip)
         assert truth <= set(found)
         assert position in truth
-        pairs, looks = pairs + len(truth) - 1, looks + len(found) - 1
+        pairs, compared = pairs + len(truth) - 1, compared + len(found) - 1
     assert pairs > 8
-    assert looks < 0.5 * len(clips) ** 2
+    assert compared < 0.5 * len(clips) ** 2
 
 
 def test_only_clips_with_the_same_question_are_found() -> None:
@@ -157,14 +157,14 @@ def test_a_later_clip_is_never_the_one_that_stays() -> None:
 def test_the_search_is_not_quadratic() -> None:
     chance = np.random.default_rng(8)
     starts = chance.uniform(20, 235, (3_000, 4, 4)).repeat(4, axis=1).repeat(4, axis=2)
-    index, looks = NearIndex(4.0), []
+    index, compared = NearIndex(4.0), []
     began_s = time.process_time()
     for position, start in enumerate(starts):
         values = np.full((16, 384), 128, np.uint8)
         values[:, :256] = start.reshape(-1)
         clip = Signature(2.0, values)
-        looks.append(len(index.candidates("", clip)))
+        compared.append(len(index.candidates("", clip)))
         index.add(position, "", clip)
     spent_s = time.process_time() - began_s
-    assert sum(looks) < 30
+    assert sum(compared) < 30
     assert spent_s < 15

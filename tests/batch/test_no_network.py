@@ -36,7 +36,7 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
-def walled_in(*words: str | Path) -> "subprocess.CompletedProcess[str]":
+def without_network(*words: str | Path) -> "subprocess.CompletedProcess[str]":
     call = _SOCKET_CALL.get(platform.machine())
     if call is None:
         pytest.skip(f"the number of socket(2) on {platform.machine()} is not known here")
@@ -55,18 +55,18 @@ def walled_in(*words: str | Path) -> "subprocess.CompletedProcess[str]":
 
 
 def test_the_network_is_blocked() -> None:
-    assert walled_in("try").returncode == -31  # SIGSYS.
+    assert without_network("try").returncode == -31  # SIGSYS.
 
 
 def test_n01_a_batch_needs_no_network(tmp_path: Path) -> None:
     paint(tmp_path / "clips" / "red.mp4", ["red"])
     paint(tmp_path / "clips" / "blue.mp4", ["blue"])
     out = tmp_path / "out"
-    done = walled_in("batch", "run", tmp_path / "clips", "-o", out, "--max-frames", "2")
+    done = without_network("batch", "run", tmp_path / "clips", "-o", out, "--max-frames", "2")
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     for form in ("parquet", "html", "csv", "jsonl")[: by_tier(4, quick=1)]:
         words: list[str | Path] = ["-f", form, "-o", tmp_path / f"walled.{form}"]
-        assert walled_in("batch", "export", out, *words).returncode == 0
+        assert without_network("batch", "export", out, *words).returncode == 0
     rows = [json.loads(line) for line in export(out, "jsonl", tmp_path / "a.jsonl").splitlines()]
     assert [row["state"] for row in rows] == ["done", "done"]
     assert {row["model"]["name"] for row in rows} == {"nano"}

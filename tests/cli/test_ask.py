@@ -9,7 +9,7 @@ import pytest
 from seedvideo import api
 from seedvideo.cli.options import parse_options
 from tests.cli.conftest import Run
-from tests.synthetic_clips import ColourChooser, ColourModel, SayingModel
+from tests.synthetic_clips import ColourChooser, ColourModel, FixedAnswerModel
 
 
 @pytest.fixture
@@ -20,8 +20,8 @@ def chooser(monkeypatch: pytest.MonkeyPatch) -> ColourChooser:
     return loaded
 
 
-def say(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setattr(api, "load", lambda name="nano": SayingModel(text))
+def answer_with(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(api, "load", lambda name="nano": FixedAnswerModel(text))
 
 
 @pytest.mark.usefixtures("chooser")
@@ -56,7 +56,7 @@ def test_how_options_are_split(text: str, options: list[str]) -> None:
 
 
 def test_an_open_answer(run: Run, clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    say(monkeypatch, "red,\n\x1b[31mvery red.")
+    answer_with(monkeypatch, "red,\n\x1b[31mvery red.")
     assert run("ask", clips / "red.mp4", "Which colour?").out == "red, [31mvery red\n"
 
 
@@ -85,7 +85,7 @@ def test_reasoning_is_printed_only_if_requested(run: Run, clips: Path) -> None:
 
 
 def test_spans(run: Run, clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    say(monkeypatch, "0:00.5 - 0:01; 2.0 - 3.25")
+    answer_with(monkeypatch, "0:00.5 - 0:01; 2.0 - 3.25")
     done = run("ground", clips / "two.mp4", "it happens")
     assert (done.code, done.out, done.err) == (0, "0.50 - 1.00 s\n2.00 - 3.25 s\n", "")
     assert run("ground", clips / "two.mp4", "it happens", "--top", "1").out == "0.50 - 1.00 s\n"
@@ -102,14 +102,14 @@ def test_spans_with_scores(run: Run, clips: Path, chooser: ColourChooser) -> Non
 def test_not_found_is_a_result(run: Run, clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = run("ground", clips / "two.mp4", "green")
     assert (done.code, done.out, done.err) == (0, "not found  0.99\n", "")
-    say(monkeypatch, "no such moment")
+    answer_with(monkeypatch, "no such moment")
     assert run("ground", clips / "two.mp4", "green").out == "not found\n"
 
 
 def test_an_answer_that_cannot_be_read(
     run: Run, clips: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    say(monkeypatch, "a red\x1b[2J screen")
+    answer_with(monkeypatch, "a red\x1b[2J screen")
     done = run("ground", clips / "two.mp4", "green")
     assert (done.code, done.out) == (1, "")
     assert "[model.answer_unparsable]" in done.err

@@ -12,7 +12,7 @@ from tests.cli.conftest import Run
 from tests.fixtures import Clips
 from tests.media.still_files import pictures, png, png_chunks, saved
 from tests.sampler.test_damaged_start import damaged
-from tests.synthetic_clips import ColourChooser, ColourModel, SayingModel
+from tests.synthetic_clips import ColourChooser, ColourModel, FixedAnswerModel
 
 _Words = Callable[[Path, Path], tuple[str | Path, ...]]
 ENTRIES: dict[str, _Words] = {
@@ -48,7 +48,9 @@ def broken(tmp_path_factory: pytest.TempPathFactory, coded_clips: Clips) -> dict
 
 
 def use(monkeypatch: pytest.MonkeyPatch, entry: str) -> None:
-    model = {"ask": ColourChooser(), "ground": SayingModel("0.0-0.04")}.get(entry, ColourModel())
+    model = {"ask": ColourChooser(), "ground": FixedAnswerModel("0.0-0.04")}.get(
+        entry, ColourModel()
+    )
     monkeypatch.setattr(seedvideo.api, "load", lambda name="nano": model)
 
 

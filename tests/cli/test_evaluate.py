@@ -12,7 +12,7 @@ from seedvideo.evaluate.flashbench import DifficultyConfig, quick
 from seedvideo.evaluate.flashbench.quick import Case
 from seedvideo.model.backends.base import TextPart
 from tests.cli.conftest import Run
-from tests.synthetic_clips import ColourChooser, ColourModel, SayingModel
+from tests.synthetic_clips import ColourChooser, ColourModel, FixedAnswerModel
 
 FIXTURES = Path(__file__).parent.parent / "evaluate" / "fixtures"
 
@@ -128,7 +128,7 @@ def test_questions_and_moments_reach_the_model(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    model = SayingModel("<think>Boats.</think> C")
+    model = FixedAnswerModel("<think>Boats.</think> C")
     monkeypatch.setattr(api, "load", lambda name: model)
     rows = json.loads((FIXTURES / "video_mme.json").read_text())[:1]
     rows[0]["videoID"] = "two"

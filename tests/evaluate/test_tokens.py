@@ -39,7 +39,7 @@ def test_ngrams_keep_order_and_repeats() -> None:
 
 
 @pytest.mark.parametrize(
-    ("candidates", "references", "error", "says"),
+    ("candidates", "references", "error", "message"),
     [
         ([], [], ValueError, "no candidates"),
         (["a"], [], ValueError, "1 candidates but references for 0"),
@@ -48,7 +48,7 @@ def test_ngrams_keep_order_and_repeats() -> None:
     ],
 )
 def test_pairs_that_cannot_be_scored(
-    candidates: list[str], references: list[list[str]], error: type[Exception], says: str
+    candidates: list[str], references: list[list[str]], error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error, match=says):
+    with pytest.raises(error, match=message):
         tokenize_pairs(candidates, references)

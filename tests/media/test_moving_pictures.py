@@ -124,13 +124,13 @@ def test_a_truncated_animation_of_one_picture_has_a_warning(tmp_path: Path) -> N
         assert [w.code for w in info.warnings] == ["media.truncated"]
 
 
-@pytest.mark.parametrize("says_so", [True, False])
+@pytest.mark.parametrize("is_flagged", [True, False])
 def test_an_animated_webp_is_refused_whatever_its_header_states(
-    tmp_path: Path, *, says_so: bool
+    tmp_path: Path, *, is_flagged: bool
 ) -> None:
     data = bytearray(saved(pictures(40, 4), "WEBP", duration=100))
     assert data[12:16] == b"VP8X" and data[20] & 2
-    if not says_so:
+    if not is_flagged:
         data[20] &= ~2
     assert refusal(write(tmp_path / "moving.webp", bytes(data))) == "media.codec_not_allowed"
 

@@ -320,7 +320,7 @@ def test_a_huge_list_is_refused_before_it_is_read() -> None:
         Plan.from_json(example().to_json(), limits=Limits(max_sampled_frames=3))
 
 
-def test_an_operators_own_ceiling_is_read_back() -> None:
+def test_a_users_own_limit_is_read_back() -> None:
     facts, times = info(duration=200), even_times(6000)
     wide = Limits(max_sampled_frames=6000)
     plan = make_plan(

@@ -120,7 +120,7 @@ def best(asked: BenchmarkItem, needs: dict[Event, int | None], budget: int) -> l
     return oracle(asked, needs, times=TIMES, tokens=[120, 240], text_tokens=8, budget_tokens=budget)
 
 
-def test_the_ceiling_buys_the_cheap_answers_first() -> None:
+def test_the_oracle_buys_the_cheap_answers_first() -> None:
     cheap, dear = code(10, 11), code(50, 51)
     needs: dict[Event, int | None] = {cheap: 120, dear: 240}
     asked = item(cheap, dear)
@@ -130,14 +130,14 @@ def test_the_ceiling_buys_the_cheap_answers_first() -> None:
         assert sum(unit.legible for unit in score(asked, frames, needs).units) == kept
 
 
-def test_the_ceiling_lets_one_frame_answer_twice() -> None:
+def test_the_oracle_lets_one_frame_answer_twice() -> None:
     one, other = code(10, 20, answer="ACDEFA"), code(15, 30)
     needs: dict[Event, int | None] = {one: 120, other: 120}
     found = score(item(one, other), best(item(one, other), needs, 128), needs)
     assert [unit.legible for unit in found.units] == [True, True]
 
 
-def test_the_ceiling_counts_blinks() -> None:
+def test_the_oracle_counts_blinks() -> None:
     asked = item(*blinks(4), task="T5")
     assert score(asked, best(asked, {}, 7 * 128), {}).units[0].hit
     assert not score(asked, best(asked, {}, 7 * 128 - 1), {}).units[0].hit
