@@ -22,7 +22,7 @@ from typing import Final
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import State
 from seedvideo.errors import BatchError
-from tests.batch.command import have_exited, below, events, export, finish, start
+from tests.batch.command import below, events, export, finish, have_exited, start
 from tests.synthetic_clips import COLOURS, paint
 
 CLIPS: Final = 20

@@ -16,7 +16,7 @@ import pytest
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import State
 from seedvideo.batch.progress import get_status
-from tests.batch.command import have_exited, below, events, finish, start
+from tests.batch.command import below, events, finish, have_exited, start
 from tests.batch.jobs import Make, outcomes
 from tests.media.still_files import pictures, saved
 from tests.tiers import by_tier, exhaustive, quick_first
