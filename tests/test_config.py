@@ -110,7 +110,7 @@ def test_former_names_warn_and_build_the_same() -> None:
         former = seedvideo.Knobs(start=Fraction(1), end=Fraction(3), max_frames=4)
     assert former == SamplingConfig(start_s=Fraction(1), end_s=Fraction(3), max_frames=4)
     with pytest.warns(DeprecationWarning, match="knobs= is deprecated"):
-        config = resolve_sampling(SamplingConfig(budget_tokens=500), former=former)
+        config = resolve_sampling(SamplingConfig(budget_tokens=500), knobs=former)
     assert config == replace(former, budget_tokens=500)
     with pytest.warns(DeprecationWarning, match="task= is deprecated") as caught:
         assert resolve_sampling(task="motion") == SamplingConfig(rate_preset="motion")
