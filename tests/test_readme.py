@@ -175,12 +175,12 @@ def test_every_page_is_linked_from_readme() -> None:
     assert [page for page in DOCS.rglob("*.md") if f"({page.relative_to(ROOT)})" not in text] == []
 
 
-def test_make_has_every_verb_of_the_pages() -> None:
-    verbs = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text("utf-8"), re.M))
+def test_make_has_every_target_of_the_pages() -> None:
+    targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text("utf-8"), re.M))
     named = {
-        verb
+        target
         for page in PAGES
         for code in [*blocks(page, "text"), *re.findall(r"`[^`]+`", page.read_text("utf-8"))]
-        for verb in re.findall(r"^`?make ([a-z][a-z-]*)", code, re.M)
+        for target in re.findall(r"^`?make ([a-z][a-z-]*)", code, re.M)
     }
-    assert named - verbs == set()
+    assert named - targets == set()
