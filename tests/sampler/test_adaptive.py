@@ -59,7 +59,7 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @given(requests())
-@examples(500)
+@examples(250)
 def test_what_every_plan_promises(request: dict[str, Any]) -> None:
     plan = make_plan(**request)
     assert plan.charged_tokens == plan.totals.tokens <= plan.budget_tokens

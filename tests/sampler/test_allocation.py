@@ -73,7 +73,7 @@ def count_extra(some: Sequence[SegmentInput], made: Allocation) -> int:
 
 
 @given(some_segments, budgets, st.integers(0, 60))
-@examples(1000)
+@examples(400)
 def test_every_allocation_keeps_to_its_limits(
     some: list[SegmentInput], budget: int, most: int
 ) -> None:
