@@ -22,6 +22,12 @@ from seedvideo.model.seedvl import SeedVL, SeedVLConfig, initialise
 from seedvideo.model.vision_encoder import ConvPatches, ConvStem
 from seedvideo.tasks.prompts import CAPTION_PROMPT, SENTENCE_JOINER
 from seedvideo.training.answer_cli import app as answers_app
+from seedvideo.training.caption_loss import (
+    STATE_FILE,
+    CaptionTrainConfig,
+    caption_recipe,
+    draw_batches,
+)
 from seedvideo.training.data import (
     NAME_PROMPT,
     PLAIN_SIZE,
@@ -43,7 +49,12 @@ from seedvideo.training.export import (
     nano_config,
 )
 from seedvideo.training.metrics import caption_stills, measure, score_captions
-from seedvideo.training.trainer import DistributedContext, TrainConfig, Trainer, read_averaged
+from seedvideo.training.trainer import (
+    DistributedContext,
+    Trainer,
+    read_averaged,
+    train_and_log,
+)
 from seedvideo.utils.timecode import timestamp_text
 
 _VIEW_COUNT = 40
@@ -118,7 +129,7 @@ def fit(
         copy_vocabulary(start, run)
     tokenizer = Tokenizer.from_file(run / "tokenizer.json")
     photos = read_flickr8k(data, "train") + read_object_names(data)
-    recipe = TrainConfig(
+    config = CaptionTrainConfig(
         steps=steps,
         decay_steps=decay_steps,
         photos_per_step=stills,
@@ -133,26 +144,20 @@ def fit(
         model.load_state_dict(load_start_weights(start))
     torch_device = torch.device(device)
     teachers = [load_averaged_model(folder, torch_device)[0] for folder in teacher or ()]
-    training = Trainer(
-        model, recipe, run, torch_device, DistributedContext.join(torch_device), teachers
-    )
+    distributed = DistributedContext.join(torch_device)
+    training = Trainer(caption_recipe(model, config, torch_device, teachers), run, distributed)
     pictures = PhotoStore(read_pixels(data, photos), torch_device)
     views = make_views(len(photos), count=_VIEW_COUNT, seed=seed)
     sampler = PhotoSampler(photos, views, seed=seed)
-    while training.step < steps:
-        lines = training.fit(
-            sampler,
-            pictures,
-            views,
-            tokenizer.encode,
-            until=training.step + save_every,
-            log_every=log_every,
-        )
-        with (run / f"log-{training.distributed.rank}.jsonl").open("a", encoding="utf-8") as log:
-            for line in lines:
-                log.write(json.dumps(line) + "\n")
-                log.flush()
-        training.save()
+    train_and_log(
+        training,
+        lambda step: draw_batches(
+            step, config, sampler, pictures, views, tokenizer.encode, distributed
+        ),
+        run / f"log-{distributed.rank}.jsonl",
+        save_every=save_every,
+        log_every=log_every,
+    )
 
 
 @app.command()
@@ -240,11 +245,15 @@ def find_checkpoint_folder(name_or_folder: str) -> Path:
 
 
 def load_start_weights(start: str) -> dict[str, torch.Tensor]:
-    """Load the weights of a shipped model, checkpoint folder, or training (averaged)."""
+    """Load the weights of a shipped model, checkpoint folder, or training (averaged).
+
+    Without those of an answer branch, which has a training of its own.
+    """
     folder = find_checkpoint_folder(start)
-    if (folder / "state.safetensors").exists():
-        return read_averaged(folder, torch.device("cpu"))[0]
-    return load_checkpoint(folder).model.state_dict()
+    if (folder / STATE_FILE).exists():
+        return read_averaged(folder / STATE_FILE, torch.device("cpu"))[0]
+    weights = load_checkpoint(folder).model.state_dict()
+    return {name: value for name, value in weights.items() if not name.startswith("answer.")}
 
 
 def copy_vocabulary(start: str, run: Path) -> None:
@@ -258,7 +267,7 @@ def load_averaged_model(run: Path, device: torch.device) -> tuple[SeedVL, Tokeni
     """Load the averaged weights of a training as a model, its vocabulary, and its step."""
     tokenizer = Tokenizer.from_file(run / "tokenizer.json")
     model = SeedVL(SeedVLConfig.nano(vocabulary=tokenizer.size)).to(device)
-    weights, step = read_averaged(run, device)
+    weights, step = read_averaged(run / STATE_FILE, device)
     model.load_state_dict(weights)
     model.eval().requires_grad_(False)
     return model, tokenizer, step

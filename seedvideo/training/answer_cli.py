@@ -24,16 +24,15 @@ from seedvideo.model.checkpoint import load_checkpoint, save_checkpoint
 from seedvideo.model.language_model import DecoderBlock, DecoderConfig
 from seedvideo.model.metadata import Tokenizer
 from seedvideo.model.seedvl import AnswerBranch, AnswerConfig, SeedVL
-from seedvideo.training.answer_batches import BucketedBatches
+from seedvideo.training.answer_batches import BucketedBatches, stream_batches
 from seedvideo.training.answer_data import PhotoAnnotations
+from seedvideo.training.answer_loss import STATE_FILE, AnswerTrainConfig, answer_recipe
 from seedvideo.training.answer_questions import QuestionSampler
-from seedvideo.training.answer_trainer import (
-    AnswerTrainConfig,
-    AnswerTrainer,
-    exact_match_rates,
-    read_averaged,
+from seedvideo.training.auxiliary_tasks import (
+    FrameLabelHeads,
+    pretrain_adapter,
+    pretrain_decoder,
 )
-from seedvideo.training.auxiliary_tasks import pretrain_adapter, pretrain_decoder
 from seedvideo.training.collate import Encode, cache_encoding
 from seedvideo.training.data import PLAIN_SIZE, Split, read_flickr8k, read_pixels
 from seedvideo.training.export import add_answer_branch
@@ -43,7 +42,8 @@ from seedvideo.training.feature_cache import (
     build_feature_cache,
     merge_caches,
 )
-from seedvideo.training.metrics import measure_moments
+from seedvideo.training.metrics import exact_match_rates, measure_moments
+from seedvideo.training.trainer import Trainer, read_averaged, train_and_log
 
 BRANCH_DEPTH = 6
 """Blocks of the branch's decoder: two more than the captioning one."""
@@ -127,7 +127,7 @@ def fit(
     store = DeviceFeatureStore(cache, torch.device(device))
     annotations = [PhotoAnnotations.of(photo) for photo in read_flickr8k(data, "train")]
     encode = cache_encoding(Tokenizer.from_file(start.tokenizer_file).encode)
-    recipe = AnswerTrainConfig(
+    config = AnswerTrainConfig(
         steps=steps,
         decay_steps=decay_steps,
         batch_tokens=batch_tokens,
@@ -138,9 +138,14 @@ def fit(
     if shipped:
         assert start.model.answer is not None
         branch.load_state_dict(start.model.answer.state_dict())
-    training = AnswerTrainer(branch, recipe, run, store)
+    heads = FrameLabelHeads(branch.decoder.config.width)
+    training = Trainer(answer_recipe(branch, heads, config, store), run)
     if training.is_new and not shipped:
-        _pretrain(training, cache, annotations, encode, steps=(thing_steps, frame_steps), seed=seed)
+        pretraining_steps = (thing_steps, frame_steps)
+        _pretrain(
+            branch, heads, cache, store, annotations, encode, steps=pretraining_steps, seed=seed
+        )
+        training.init_ema()
         training.save()
     pools = BucketedBatches(
         QuestionSampler(cache, annotations, seed=seed),
@@ -150,19 +155,20 @@ def fit(
         batch_tokens=batch_tokens,
         seed=seed,
     )
-    run.mkdir(parents=True, exist_ok=True)
-    with (run / "answer-log.jsonl").open("a", encoding="utf-8") as log:
-        for line in training.fit(pools, until=steps, workers=workers, log_every=log_every):
-            log.write(json.dumps(line) + "\n")
-            log.flush()
-            if line["step"] % save_every < log_every:
-                training.save()
-    training.save()
+    train_and_log(
+        training,
+        lambda step: stream_batches(pools, step=step, workers=workers),
+        run / "answer-log.jsonl",
+        save_every=save_every,
+        log_every=log_every,
+    )
 
 
 def _pretrain(
-    training: AnswerTrainer,
+    branch: AnswerBranch,
+    heads: FrameLabelHeads,
     cache: FeatureCache,
+    store: DeviceFeatureStore,
     annotations: Sequence[PhotoAnnotations],
     encode: Encode,
     *,
@@ -172,25 +178,15 @@ def _pretrain(
     """Pretrain on single frames: first the projector, then the lower decoder."""
     thing_steps, frame_steps = steps
     stages = {
-        "things": pretrain_adapter(
-            training.model.adapter, cache, training.store, steps=thing_steps, seed=seed
-        ),
+        "things": pretrain_adapter(branch.adapter, cache, store, steps=thing_steps, seed=seed),
         "frames": pretrain_decoder(
-            training.model,
-            training.heads,
-            cache,
-            training.store,
-            annotations,
-            encode,
-            steps=frame_steps,
-            seed=seed,
+            branch, heads, cache, store, annotations, encode, steps=frame_steps, seed=seed
         ),
     }
     for name, losses in stages.items():
         for number, loss in enumerate(losses, start=1):
             if number % 200 == 0:
                 typer.echo(f"{name}: step {number}, loss {float(loss):.3f}", err=True)
-    training.init_ema()
 
 
 @app.command()
@@ -210,7 +206,7 @@ def score(
     torch.set_num_threads(threads)
     start = load_checkpoint(WEIGHTS / DEFAULT_MODEL)
     branch = new_branch(start.model, seed=0)
-    weights, step = read_averaged(run)
+    weights, step = read_averaged(run / STATE_FILE, torch.device("cpu"))
     branch.load_state_dict(weights)
     cache = merge_caches([FeatureCache.load(path) for path in cache_files])
     quiz = QuestionSampler(
@@ -231,7 +227,7 @@ def export(
 ) -> None:
     """Write the averaged weights into the checkpoint, replacing an older branch."""
     start = load_checkpoint(WEIGHTS / DEFAULT_MODEL)
-    weights, step = read_averaged(run)
+    weights, step = read_averaged(run / STATE_FILE, torch.device("cpu"))
     config, joined_weights, int8 = add_answer_branch(
         start, branch_config(start.config.model.decoder), weights
     )

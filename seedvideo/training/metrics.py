@@ -3,10 +3,11 @@
     captions      BLEU and CIDEr-D on held-out photos, and a shuffled control
     slideshows    fraction of photos mentioned by the caption of a video made of three of them
     moments       IoU of the spans found for captions of photos in a slideshow
+    answers       fraction of exact answers of a branch in training
 
-All numbers come from the same backend as the command line. A photo is resized to one size and shown
-as one frame at 0.0 s, or as several frames in a slideshow. The control scores the same captions
-against the references of other photos: the score of language knowledge alone.
+All numbers but the last come from the same backend as the command line. A photo is resized to one
+size and shown as one frame at 0.0 s, or as several frames in a slideshow. The control scores the
+same captions against the references of other photos: the score of language knowledge alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,12 +27,16 @@ from seedvideo.media.types import Frame
 from seedvideo.model.backends.base import Backend, interleave
 from seedvideo.model.generation import generate, mbr_select
 from seedvideo.model.metadata import ANSWER_ID, Tokenizer
-from seedvideo.model.seedvl import SeedVL
+from seedvideo.model.seedvl import AnswerBranch, SeedVL
 from seedvideo.sampler.boundaries import frame_bounds
 from seedvideo.tasks.prompts import CAPTION_PROMPT, parse_caption
+from seedvideo.training.answer_batches import collate
 from seedvideo.training.answer_data import PhotoAnnotations
-from seedvideo.training.collate import prefix_ids
+from seedvideo.training.answer_loss import forward_batch
+from seedvideo.training.answer_questions import TrainingSequence
+from seedvideo.training.collate import Encode, prefix_ids
 from seedvideo.training.data import PLAIN_SIZE, CaptionRow, Photo, PhotoStore, resize_photo
+from seedvideo.training.feature_cache import DeviceFeatureStore
 from seedvideo.utils.timecode import Span
 
 _BATCH_PHOTOS = 50
@@ -231,3 +236,30 @@ def measure_moments(
         "false_positives": round(float(np.mean(falsely)), 3),
         "whole_video_iou": round(1 / PHOTOS_PER_SLIDESHOW, 3),
     }
+
+
+@torch.inference_mode()
+def exact_match_rates(
+    model: AnswerBranch, rows: Sequence[TrainingSequence], store: DeviceFeatureStore, encode: Encode
+) -> dict[str, tuple[float, int]]:
+    """Return the fraction of exact greedy answers, and their number, by kind.
+
+    A moment counts as right if the pointer selects exactly its frames.
+    """
+    model.eval()
+    right: dict[str, list[bool]] = {}
+    for row in rows:
+        batch = collate([row], store.layout, encode).to(store.device)
+        output = forward_batch(model, batch, store.gather(batch.token_indices))
+        hits = output.logits.argmax(-1) == batch.labels
+        assert model.pointer is not None
+        frame_ends = output.last_states[batch.frame_ends].float()
+        named_logits = (
+            model.pointer(output.last_states[batch.answer_starts].float(), frame_ends) > 0
+        )
+        same = (named_logits == batch.pointed_frames).all(dim=1)
+        for number, kind in enumerate(batch.kinds):
+            is_exact = bool(hits[batch.pair_index == number].all())
+            is_moment = kind.endswith("when")
+            right.setdefault(kind, []).append(bool(same[number]) if is_moment else is_exact)
+    return {kind: (sum(hits) / len(hits), len(hits)) for kind, hits in sorted(right.items())}

@@ -1,44 +1,43 @@
-"""Training loop of the embedded model: resumable, distributed, equal on CPU and GPU.
+"""Training loop of any model: optimizer, schedule, averaged weights, state, log, processes.
+
+A `Recipe` holds what differs between trainings: model, parameter groups, loss, hyperparameters.
+The recipes are `caption_loss` and `answer_loss`.
 
 The learning rate warms up, stays constant, and decays linearly from a step that may be changed
 while training runs, so a run can be shortened and still end well. Evaluation uses an exponential
-moving average of the weights. The stem's first blocks stay as published; the others join later,
-with a smaller learning rate.
+moving average of the weights.
 
-A model may also learn from teachers: the averaged predictions of other trained models for the same
-image (Hinton, Vinyals and Dean 2015, arXiv 1503.02531).
-
-State is stored in safetensors, never in pickles; ``state.json`` is for people.
+State is stored in safetensors, never in pickles; the JSON file beside it is for people. A training
+that is stopped and resumed computes the same numbers as one that is never stopped.
 
 ``torchrun`` starts several processes that train one model together, each on its shard of a step's
 rows; without it there is one process and no communication. Gradients are summed with the weights of
 the shards, so a step is equal for any number of processes, up to rounding.
-
-Separate from `seedvideo.training.__main__`, which would exceed 500 lines with it.
 """
 
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
-from torch.nn import functional
-
-from seedvideo.model.seedvl import SeedVL
-from seedvideo.model.vision_encoder import ConvPatches
-from seedvideo.training.collate import Batch, Encode, attention_mask, cache_encoding, collate
-from seedvideo.training.data import CaptionRow, PhotoSampler, PhotoStore, View
+from torch import Tensor, nn
 
 Item = TypeVar("Item")
+StepBatch = TypeVar("StepBatch")
+"""Input of one step, as the recipe's loss takes it."""
+
+_BETAS = (0.9, 0.98)
+"""Decay rates of AdamW's first and second moments."""
+
+_MAX_GRADIENT_NORM = 1.0
+"""Gradients of a larger norm, over all trained parameters of the model, are scaled down to it."""
 
 
 @dataclass(frozen=True)
@@ -91,307 +90,295 @@ class DistributedContext:
 
 
 SINGLE_PROCESS = DistributedContext()
-_FRAME_MULTIPLE = 32
-"""On a GPU, frames are padded to multiples of this number, to limit the shapes cuDNN prepares
-for.
-"""
+
+
+class TrainConfig(Protocol):
+    """Hyperparameters that every training has; each recipe's dataclass has more."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def steps(self) -> int:
+        """Return the total number of steps."""
+
+    @property
+    def decay_steps(self) -> int:
+        """Return the number of steps at the end in which the learning rate falls to zero."""
+
+    @property
+    def warmup_steps(self) -> int:
+        """Return the number of steps at the start in which it rises."""
+
+    @property
+    def ema_decay(self) -> float:
+        """Return the decay of the moving average of the weights."""
+
+    @property
+    def seed(self) -> int:
+        """Return the seed of all randomness."""
+
+
+def lr_factor(config: TrainConfig, step: int) -> float:
+    """Return the factor of the learning rates at ``step``."""
+    rise = min(1.0, (step + 1) / config.warmup_steps)
+    fall = min(1.0, (config.steps - step) / max(1, config.decay_steps))
+    return max(0.0, min(rise, fall))
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that are trained alike.
+
+    Args:
+        parameters: the parameters.
+        learning_rate: peak learning rate.
+        weight_decay: weight decay.
+        from_step: step from which they are trained.
+    """
+
+    parameters: list[Tensor]
+    learning_rate: float
+    weight_decay: float = 0.0
+    from_step: int = 0
+
+
+@dataclass(frozen=True)
+class StepLoss:
+    """Loss of one step.
+
+    Args:
+        loss: the scalar to minimize, a mean over the labels.
+        label_count: number of these labels: the weight of this process among several.
+        logged: values for the log, tensors without gradient.
+    """
+
+    loss: Tensor
+    label_count: int
+    logged: Mapping[str, Tensor | int]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Hyperparameters of a training; stored with its state.
+class Recipe(Generic[StepBatch]):
+    """Everything that differs between trainings.
 
     Args:
-        steps: total number of steps.
-        decay_steps: steps at the end in which the learning rate falls to zero.
-        warmup_steps: steps at the start in which it rises.
-        photos_per_step: photos per step.
-        learning_rate: peak learning rate of everything but the stem.
-        stem_learning_rate: peak learning rate of the stem.
-        stem_from_step: step from which the stem is trained.
-        frozen_blocks: first blocks of the stem, which are never trained. They process the most
-            pixels, so they cost the most, and are the most general.
-        weight_decay: weight decay of matrices.
-        label_smoothing: fraction of each target spread over the vocabulary.
-        token_dropout: fraction of visual tokens hidden from an answer.
-        ema_decay: decay of the moving average of the weights.
-        teacher_fraction: fraction of the loss against the teachers, if there are any.
-        seed: seed of all randomness.
+        config: hyperparameters; stored with the state.
+        model: the model to train, on the device of the training.
+        groups: its trained parameters, and those of ``heads``. All others need no gradient.
+        compute_loss: loss of a step's batch, with the model in training mode.
+        summarize: values of a log line, from the number of steps done and from what was logged in
+            the steps since the line before.
+        state_file: name of the state file, ending in ``.safetensors``.
+        heads: modules that exist only in training, on the same device. They are trained and stored
+            with the model, but neither averaged nor clipped.
+        fused: whether the optimizer updates all parameters in one kernel; None for PyTorch's
+            default.
+        seeds_per_step: distance of the seeds of two steps; each process adds its rank.
     """
 
-    steps: int
-    decay_steps: int
-    warmup_steps: int = 200
-    photos_per_step: int = 24
-    learning_rate: float = 1e-3
-    stem_learning_rate: float = 1e-4
-    stem_from_step: int = 1_500
-    frozen_blocks: int = 15
-    weight_decay: float = 0.05
-    label_smoothing: float = 0.1
-    token_dropout: float = 0.2
-    ema_decay: float = 0.998
-    teacher_fraction: float = 0.7
-    seed: int = 1
-
-    def lr_factor(self, step: int) -> float:
-        """Return the factor of the learning rates at ``step``."""
-        rise = min(1.0, (step + 1) / self.warmup_steps)
-        fall = min(1.0, (self.steps - step) / max(1, self.decay_steps))
-        return max(0.0, min(rise, fall))
+    config: TrainConfig
+    model: nn.Module
+    groups: Sequence[ParameterGroup]
+    compute_loss: Callable[[StepBatch], StepLoss]
+    summarize: Callable[[int, Sequence[Mapping[str, Tensor | int]]], dict[str, float]]
+    state_file: str
+    heads: nn.Module | None = None
+    fused: bool | None = None
+    seeds_per_step: int = 1
 
 
-class Trainer:
+class Trainer(Generic[StepBatch]):
     """A model in training, with its optimizer and averaged weights.
 
     Args:
-        model: the model to train; moved to ``device``.
-        recipe: hyperparameters.
+        recipe: model, loss and hyperparameters.
         folder: folder of the state; an existing state is resumed.
-        device: device of the training.
         distributed: rank of this process.
-        teachers: models in evaluation mode, on ``device``, with the same vocabulary.
     """
 
     def __init__(
         self,
-        model: SeedVL,
-        recipe: TrainConfig,
+        recipe: Recipe[StepBatch],
         folder: Path,
-        device: torch.device,
         distributed: DistributedContext = SINGLE_PROCESS,
-        teachers: Sequence[SeedVL] = (),
     ):
-        self.model, self.recipe, self.folder, self.device = model, recipe, folder, device
-        self.distributed, self.teachers = distributed, teachers
-        model.to(device)
-        for parameter in model.parameters():
-            if parameter.ndim == 4:  # frames come with their channels last
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-        stem, matrices, vectors = _parameter_groups(model, recipe.frozen_blocks)
-        self.stem = stem
+        self.recipe, self.distributed = recipe, distributed
+        self.state_file = folder / recipe.state_file
+        self.device = next(recipe.model.parameters()).device
         self.optimizer = torch.optim.AdamW(
             [
-                {"params": matrices, "weight_decay": recipe.weight_decay, "kind": "matrices"},
-                {"params": vectors, "weight_decay": 0.0, "kind": "vectors"},
-                {"params": stem, "weight_decay": recipe.weight_decay, "kind": "stem"},
+                {
+                    "params": group.parameters,
+                    "lr": group.learning_rate,
+                    "weight_decay": group.weight_decay,
+                    "peak_lr": group.learning_rate,
+                    "from_step": group.from_step,
+                }
+                for group in recipe.groups
             ],
-            lr=recipe.learning_rate,
-            betas=(0.9, 0.98),
+            betas=_BETAS,
+            fused=recipe.fused,
         )
         self.trained = {
             name: parameter
-            for name, parameter in model.named_parameters()
+            for name, parameter in recipe.model.named_parameters()
             if parameter.requires_grad
         }
-        self.ema_weights = {name: p.detach().clone() for name, p in self.trained.items()}
+        """Trained parameters of the model by name; they are averaged and clipped."""
+        heads = {} if recipe.heads is None else dict(recipe.heads.named_parameters())
+        self._optimized = self.trained | {f"heads.{name}": p for name, p in heads.items()}
+        self.init_ema()
         self.step = 0
-        if (folder / "state.safetensors").exists():
+        self.is_new = not self.state_file.exists()
+        """Whether no state was resumed."""
+        if not self.is_new:
             self._load()
+
+    def init_ema(self) -> None:
+        """Reset the averaged weights to the current ones."""
+        self.ema_weights = {name: p.detach().clone() for name, p in self.trained.items()}
 
     def fit(
         self,
-        sampler: PhotoSampler,
-        pictures: PhotoStore,
-        views: list[View],
-        encode: Encode,
+        batches_from: Callable[[int], Iterator[StepBatch]],
         *,
         until: int,
         log_every: int = 1,
     ) -> Iterator[dict[str, float]]:
-        """Train to step ``until``.
+        """Train to step ``until``, at most to the last step.
 
         Args:
-            sampler: draws rows.
-            pictures: all its photos, on the model's device.
-            views: views by index.
-            encode: text to ids.
-            until: last step.
+            batches_from: batches of the steps from the given one on.
+            until: number of steps done at the end.
             log_every: steps between log lines; reading a loss synchronizes the GPU.
 
         Yields:
-            After every ``log_every`` steps: step, loss, learning-rate factor, frames, seconds per
-            step.
+            At each multiple of ``log_every`` steps, and at the end: the number of steps done, the
+            recipe's values, and the mean seconds per step since the line before.
         """
-        encode = cache_encoding(encode)
-        began, first = time.perf_counter(), self.step
-        while self.step < min(until, self.recipe.steps):
-            rng = np.random.default_rng([self.recipe.seed, self.step, 1, self.distributed.rank])
-            rows = self.distributed.shard(self._draw(sampler))
-            batch = collate(rows, views, encode, token_dropout=self.recipe.token_dropout, rng=rng)
-            frames = pictures.render_views(batch.photos, batch.mirrored, batch.size_px, rng)
-            loss = self._train(frames, batch)
+        until = min(until, self.recipe.config.steps)
+        batches = batches_from(self.step)
+        logged: list[Mapping[str, Tensor | int]] = []
+        began = time.perf_counter()
+        while self.step < until:
+            logged.append(self._train(next(batches)))
             self.step += 1
-            if self.step % log_every == 0:
-                value = float(loss)
-                now = time.perf_counter()
-                yield {
-                    "step": self.step,
-                    "loss": value,
-                    "rate": self.recipe.lr_factor(self.step),
-                    "frames": len(batch.grids),
-                    "seconds": (now - began) / (self.step - first),
-                }
-                began, first = time.perf_counter(), self.step
+            if self.step % log_every and self.step < until:
+                continue
+            values = self.recipe.summarize(self.step, logged)
+            seconds = (time.perf_counter() - began) / len(logged)
+            yield {"step": self.step, **values, "seconds": seconds}
+            logged, began = [], time.perf_counter()
 
-    def _draw(self, sampler: PhotoSampler) -> list[CaptionRow]:
-        return sampler.draw(
-            self.step, photos_per_step=self.recipe.photos_per_step, min_rows=self.distributed.size
-        )
-
-    def _train(self, frames: Tensor, batch: Batch) -> Tensor:
-        trains_stem = self.step >= self.recipe.stem_from_step
+    def _train(self, batch: StepBatch) -> Mapping[str, Tensor | int]:
+        """Take one step; return its values for the log."""
+        recipe, config = self.recipe, self.recipe.config
         for group in self.optimizer.param_groups:
-            base = self.recipe.learning_rate
-            if group["kind"] == "stem":
-                base = self.recipe.stem_learning_rate
-            group["lr"] = base * self.recipe.lr_factor(self.step)
-        for parameter in self.stem:
-            parameter.requires_grad_(trains_stem)
-        self.model.train()
-        torch.manual_seed((self.recipe.seed * 1_000_003 + self.step) * 64 + self.distributed.rank)
-        loss = compute_loss(self.model, frames, batch, self.recipe, self.teachers)
+            group["lr"] = group["peak_lr"] * lr_factor(config, self.step)
+            for parameter in group["params"]:
+                parameter.requires_grad_(self.step >= group["from_step"])
+        recipe.model.train()
+        seed = (config.seed * 1_000_003 + self.step) * recipe.seeds_per_step
+        torch.manual_seed(seed + self.distributed.rank)
+        result = recipe.compute_loss(batch)
+        weight = self.distributed.loss_weight(result.label_count, self.device)
         self.optimizer.zero_grad(set_to_none=True)
-        (loss * self.distributed.loss_weight(len(batch.labels), self.device)).backward()
-        self.distributed.all_reduce_gradients(self.trained.values())
-        torch.nn.utils.clip_grad_norm_(self.trained.values(), 1.0)
+        (result.loss * weight).backward()
+        self.distributed.all_reduce_gradients(self._optimized.values())
+        torch.nn.utils.clip_grad_norm_(self.trained.values(), _MAX_GRADIENT_NORM)
         self.optimizer.step()
-        keep = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
+        keep = min(config.ema_decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             # Few large calls: a loop over hundreds of tensors would stall the GPU.
             averages = [self.ema_weights[name] for name in self.trained]
             torch._foreach_lerp_(averages, list(self.trained.values()), 1 - keep)
-        return loss.detach()
+        return result.logged
 
     def averaged(self) -> dict[str, Tensor]:
         """Return all weights of the model, the trained ones averaged."""
-        weights = dict(self.model.state_dict())
-        weights.update(self.ema_weights)
-        return weights
+        return {**self.recipe.model.state_dict(), **self.ema_weights}
 
     def save(self) -> None:
-        """Write the state atomically."""
+        """Write the state atomically; only process 0 writes."""
         if self.distributed.rank:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        tensors: dict[str, Tensor] = {}
-        for name, value in self.model.state_dict().items():
-            tensors[f"model/{name}"] = value
-        for name, value in self.ema_weights.items():
-            tensors[f"average/{name}"] = value
-        names = {id(parameter): name for name, parameter in self.trained.items()}
+        self.state_file.parent.mkdir(parents=True, exist_ok=True)
+        heads = self.recipe.heads
+        parts: dict[str, Mapping[str, Tensor]] = {
+            "model": self.recipe.model.state_dict(),
+            "average": self.ema_weights,
+            "heads": {} if heads is None else heads.state_dict(),
+        }
+        tensors = {
+            f"{kind}/{name}": value for kind, part in parts.items() for name, value in part.items()
+        }
+        names = {id(parameter): name for name, parameter in self._optimized.items()}
         for parameter, state in self.optimizer.state.items():
-            for key, value in state.items():
-                tensors[f"adam/{key}/{names[id(parameter)]}"] = value.clone()
-        part = self.folder / "state.part"
-        # The step is in the same file, so a kill between two renames cannot separate them.
+            for field, value in state.items():
+                tensors[f"adam/{field}/{names[id(parameter)]}"] = value.clone()
         stored = {key: value.contiguous() for key, value in tensors.items()}
-        save_file(stored, part, metadata={"step": str(self.step)})
-        part.rename(self.folder / "state.safetensors")
-        recipe = json.dumps({"step": self.step, "recipe": asdict(self.recipe)}, indent=2)
-        (self.folder / "state.json").write_text(recipe + "\n", encoding="utf-8")
+        partial_file = self.state_file.with_suffix(".part")
+        # The step is in the same file, so a kill between two renames cannot separate them.
+        save_file(stored, partial_file, metadata={"step": str(self.step)})
+        partial_file.rename(self.state_file)
+        readable = json.dumps({"step": self.step, "recipe": asdict(self.recipe.config)}, indent=2)
+        self.state_file.with_suffix(".json").write_text(readable + "\n", encoding="utf-8")
 
     def _load(self) -> None:
-        path = self.folder / "state.safetensors"
-        with safe_open(path, framework="pt") as state:
-            self.step = int(state.metadata()["step"])
-        tensors = load_file(path, device=str(self.device))
-        own: dict[str, Any] = {"model": {}, "average": {}, "adam": {}}
-        for key, value in tensors.items():
+        self.step = _read_step(self.state_file)
+        own: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "heads": {}, "adam": {}}
+        for key, value in load_file(self.state_file, device=str(self.device)).items():
             kind, name = key.split("/", 1)
             own[kind][name] = value
-        self.model.load_state_dict(own["model"])
+        self.recipe.model.load_state_dict(own["model"])
+        if self.recipe.heads is not None:
+            self.recipe.heads.load_state_dict(own["heads"])
         self.ema_weights = own["average"]
         for key, value in own["adam"].items():
             field, name = key.split("/", 1)
-            # The step counter stays on the CPU, where the optimizer expects it.
-            self.optimizer.state[self.trained[name]][field] = (
-                value.cpu() if field == "step" else value
-            )
+            # Only a fused optimizer expects the step counter on the device.
+            on_cpu = field == "step" and not self.recipe.fused
+            self.optimizer.state[self._optimized[name]][field] = value.cpu() if on_cpu else value
 
 
-def read_averaged(folder: Path, device: torch.device) -> tuple[dict[str, Tensor], int]:
-    """Read all weights of a training under ``folder``, the trained ones averaged, and its step."""
-    path = folder / "state.safetensors"
+def train_and_log(
+    trainer: Trainer[StepBatch],
+    batches_from: Callable[[int], Iterator[StepBatch]],
+    log_file: Path,
+    *,
+    save_every: int,
+    log_every: int,
+) -> None:
+    """Train to the last step; append to a log and save the state.
+
+    Args:
+        trainer: the training; nothing is done if it has ended.
+        batches_from: as for `Trainer.fit`.
+        log_file: JSON lines, one per log line.
+        save_every: steps between saves; rounded up to a log line.
+        log_every: steps between log lines.
+    """
+    steps = trainer.recipe.config.steps
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    with log_file.open("a", encoding="utf-8") as log:
+        for line in trainer.fit(batches_from, until=steps, log_every=log_every):
+            log.write(json.dumps(line) + "\n")
+            log.flush()
+            if trainer.step % save_every < log_every or trainer.step == steps:
+                trainer.save()
+
+
+def read_averaged(state_file: Path, device: torch.device) -> tuple[dict[str, Tensor], int]:
+    """Read all weights of a training, the trained ones averaged, and the number of steps done."""
     weights: dict[str, Tensor] = {}
-    with safe_open(path, framework="pt", device=str(device)) as state:
-        step = int(state.metadata()["step"])
+    with safe_open(state_file, framework="pt", device=str(device)) as state:
         for kind in ("model/", "average/"):
             for key in state.keys():  # noqa: SIM118 (no mapping)
                 if key.startswith(kind):
                     weights[key.removeprefix(kind)] = state.get_tensor(key)
-    return weights, step
+    return weights, _read_step(state_file)
 
 
-def compute_answer_logits(model: SeedVL, frames: Tensor, batch: Batch, *, hides: bool) -> Tensor:
-    """Compute the logits of every answer token, ``(a, vocabulary)``, in bfloat16.
-
-    Args:
-        model: the student or a teacher.
-        frames: ``(f, h, w, 3)`` uint8, on the model's device.
-        batch: the frames' sequences.
-        hides: whether to apply the batch's token dropout.
-    """
-    device, count = frames.device, len(frames)
-    if device.type == "cuda":
-        # Each new number of frames costs a second of cuDNN preparation.
-        spare = frames[:1].expand(-count % _FRAME_MULTIPLE, -1, -1, -1)
-        frames = torch.cat((frames, spare))
-    hidden = batch.hidden.to(device) if hides else None
-    mask = attention_mask(batch.groups.to(device), hidden)
-    with torch.autocast(device.type, torch.bfloat16):
-        packed = model.vit.patches(frames)[:count].flatten(0, 1)
-        visual = model.adapter(model.vit.encode(packed, batch.grids))
-        x = model.embed(batch.ids.to(device), visual)
-        states = model.decoder(x, positions=batch.positions.to(device), mask=mask)
-        return model.decoder.logits(states.flatten(0, 1)[batch.sources.to(device)])
-
-
-def compute_loss(
-    model: SeedVL,
-    frames: Tensor,
-    batch: Batch,
-    recipe: TrainConfig,
-    teachers: Sequence[SeedVL] = (),
-) -> Tensor:
-    """Return the mean cross-entropy of the answers' ids, in part against the teachers."""
-    logits = compute_answer_logits(model, frames, batch, hides=True).float()
-    labels = batch.labels.to(frames.device)
-    label_loss = functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-    if not teachers:
-        return label_loss
-    with torch.no_grad():
-        expected = torch.stack(
-            [
-                compute_answer_logits(teacher, frames, batch, hides=False).float().softmax(dim=-1)
-                for teacher in teachers
-            ]
-        ).mean(dim=0)
-    teacher_loss = functional.cross_entropy(logits, expected)
-    return torch.lerp(label_loss, teacher_loss, recipe.teacher_fraction)
-
-
-def _parameter_groups(
-    model: SeedVL, frozen_blocks: int
-) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """Return the stem's trained blocks, matrices, and all other trained parameters."""
-    stem: list[Tensor] = []
-    matrices: list[Tensor] = []
-    vectors: list[Tensor] = []
-    if isinstance(model.vit.patches, ConvPatches):
-        convolutions = model.vit.patches.stem
-        stem += convolutions.head.parameters()
-        blocks = [*convolutions.lower_blocks, *convolutions.upper_blocks]
-        for index, block in enumerate([convolutions.entry, *blocks]):
-            if index > frozen_blocks:
-                stem += block.parameters()
-            else:
-                block.requires_grad_(False)
-    for name, parameter in model.named_parameters():
-        if ".stem." in name:
-            continue
-        if parameter.ndim > 1:
-            matrices.append(parameter)
-        else:
-            vectors.append(parameter)
-    return stem, matrices, vectors
+def _read_step(state_file: Path) -> int:
+    with safe_open(state_file, framework="pt") as state:
+        return int(state.metadata()["step"])

@@ -3,13 +3,18 @@
 import io
 import json
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
+from seedvideo.model import vision_encoder
 from seedvideo.model.language_model import DecoderConfig
 from seedvideo.model.seedvl import SeedVL, SeedVLConfig, initialise
 from seedvideo.model.vision_encoder import VitConfig
@@ -78,8 +83,28 @@ def make_pictures(photos: int) -> PhotoStore:
     return PhotoStore(list(np.tile(colours, (1, 48, 48, 1))), torch.device("cpu"))
 
 
+@contextmanager
+def narrow_stem() -> Iterator[None]:
+    """Make the stems of models that are created meanwhile narrow, with as many blocks as ever."""
+
+    def narrow(stages: tuple[vision_encoder._Stage, ...]) -> tuple[vision_encoder._Stage, ...]:
+        return tuple(
+            replace(stage, expansion=min(stage.expansion, 2), channels=4) for stage in stages
+        )
+
+    with mock.patch.multiple(
+        vision_encoder,
+        _ENTRY_CHANNELS=4,
+        _LOWER_CHANNELS=4,
+        _LOWER_STAGES=narrow(vision_encoder._LOWER_STAGES),
+        _UPPER_STAGES=narrow(vision_encoder._UPPER_STAGES),
+        STEM_CHANNELS=32,
+    ):
+        yield
+
+
 def make_model(vocabulary: int) -> SeedVL:
-    """A model with a stem, everything after it tiny."""
+    """A model with a narrow stem, everything after it tiny."""
     config = SeedVLConfig(
         vit=VitConfig(width=32, depth=1, heads=2, embedding="conv"),
         adapter_hidden=32,
@@ -88,7 +113,8 @@ def make_model(vocabulary: int) -> SeedVL:
         ),
     )
     torch.manual_seed(1)  # the stem starts from PyTorch's own numbers
-    model = SeedVL(config)
+    with narrow_stem():
+        model = SeedVL(config)
     initialise(model, seed=1)
     return model
 
@@ -99,3 +125,9 @@ def encode(text: str) -> list[int]:
 
 
 VOCABULARY = 66
+
+
+@pytest.fixture
+def float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compute in float32: many CPUs emulate bfloat16, 20 times as slowly."""
+    monkeypatch.setattr(torch, "autocast", lambda *arguments: nullcontext())

@@ -10,6 +10,7 @@ import seedvideo
 from seedvideo.model.backends.base import SupportsPointing
 from seedvideo.training.answer_cli import app
 from tests.synthetic_clips import paint
+from tests.tiers import slow
 from tests.training.sample_data import make_data
 
 SPLITS = ["train"] * 6 + ["dev"] * 6 + ["test"] * 5
@@ -21,6 +22,7 @@ def run(*arguments: object) -> str:
     return done.stdout
 
 
+@slow
 def test_from_photos_to_a_checkpoint_that_answers(tmp_path: Path) -> None:
     data = make_data(tmp_path / "data", SPLITS)
     train, dev, folder = tmp_path / "train.bank", tmp_path / "dev.bank", tmp_path / "run"

@@ -12,7 +12,13 @@ from seedvideo.evaluate.synthetic.world import COLOURS, HELD_OUT, SHAPES, all_co
 from seedvideo.model.language_model import DecoderConfig
 from seedvideo.model.metadata import ANSWER_ID, END_ID, FRAME_END_ID
 from seedvideo.model.seedvl import AnswerBranch, AnswerConfig, SeedVL, SeedVLConfig, initialise
-from seedvideo.model.vision_encoder import VitConfig, make_thumbnails, scale_thumbnails
+from seedvideo.model.vision_encoder import (
+    STEM_CHANNELS,
+    STEM_STRIDE_PX,
+    VitConfig,
+    make_thumbnails,
+    scale_thumbnails,
+)
 from seedvideo.training.answer_batches import (
     POOL_STEPS,
     BucketedBatches,
@@ -21,16 +27,15 @@ from seedvideo.training.answer_batches import (
     stream_batches,
 )
 from seedvideo.training.answer_data import Pixels
-from seedvideo.training.answer_questions import AttentionTarget, QuestionSampler, TrainingSequence
-from seedvideo.training.answer_trainer import (
+from seedvideo.training.answer_loss import (
+    STATE_FILE,
     AnswerTrainConfig,
-    AnswerTrainer,
+    answer_recipe,
     attention_loss,
-    exact_match_rates,
     forward_batch,
     pointing_loss,
-    read_averaged,
 )
+from seedvideo.training.answer_questions import AttentionTarget, QuestionSampler, TrainingSequence
 from seedvideo.training.auxiliary_tasks import (
     EMPTY_LABELS,
     FrameLabelHeads,
@@ -43,7 +48,12 @@ from seedvideo.training.feature_cache import (
     build_feature_cache,
     merge_caches,
 )
+from seedvideo.training.metrics import exact_match_rates
+from seedvideo.training.trainer import Trainer, read_averaged
+from tests.training.sample_data import float32
 from tests.training.test_answer_data import PHOTOS, TOLD
+
+__all__ = ["float32"]
 
 VOCABULARY = 300
 SIZES = AnswerConfig(
@@ -53,11 +63,26 @@ SIZES = AnswerConfig(
     pointer=True,
     reader=True,
 )
+EASY_STEPS = 100 * POOL_STEPS
+"""Steps of a training whose first pools have few frames per sequence: such steps are quick."""
 NOWHERE = AttentionTarget((None, None), None)
 
 
 def encode(text: str) -> list[int]:
     return [6 + byte % 256 for byte in text.encode()]
+
+
+class PooledStem(torch.nn.Module):
+    """A stem that knows the mean colour of each cell, in a hundredth of the convolutions' time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.project = torch.nn.Linear(3, STEM_CHANNELS)
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        pixels = frames.permute(0, 3, 1, 2).float() / 255
+        means = torch.nn.functional.avg_pool2d(pixels, STEM_STRIDE_PX)
+        return self.project(means.permute(0, 2, 3, 1))
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +98,7 @@ def model() -> SeedVL:
             answer=SIZES,
         )
     )
+    made.vit.patches.stem = PooledStem()
     initialise(made, seed=1)
     return made.eval()
 
@@ -114,6 +140,21 @@ def pools_of(cache: FeatureCache, *, steps: int, batch_tokens: int) -> BucketedB
 def branch() -> AnswerBranch:
     torch.manual_seed(0)
     return AnswerBranch(16, SIZES)
+
+
+def start(
+    folder: Path, config: AnswerTrainConfig, store: DeviceFeatureStore
+) -> Trainer[QuestionBatch]:
+    return Trainer(answer_recipe(branch(), FrameLabelHeads(16), config, store), folder)
+
+
+def train(
+    run: Trainer[QuestionBatch], pools: BucketedBatches, until: int, *, log_every: int = 1
+) -> list[dict[str, float]]:
+    batches = run.fit(
+        lambda step: stream_batches(pools, step=step, workers=0), until=until, log_every=log_every
+    )
+    return list(batches)
 
 
 def rows(cache: FeatureCache, count: int, *, stories: float = 0.6) -> list[TrainingSequence]:
@@ -234,44 +275,45 @@ def test_only_answers_are_learned(cache: FeatureCache) -> None:
 def test_training_goes_on_where_it_was_stopped(
     cache: FeatureCache, store: DeviceFeatureStore, tmp_path: Path
 ) -> None:
-    recipe = AnswerTrainConfig(steps=20, decay_steps=2, warmup_steps=2, batch_tokens=600)
-    pools = pools_of(cache, steps=20, batch_tokens=600)
-    whole = AnswerTrainer(branch(), recipe, tmp_path / "whole", store)
-    list(whole.fit(pools, until=POOL_STEPS + 3))
+    config = AnswerTrainConfig(steps=20, decay_steps=2, warmup_steps=2, batch_tokens=600)
+    pools = pools_of(cache, steps=EASY_STEPS, batch_tokens=600)
+    whole = start(tmp_path / "whole", config, store)
+    train(whole, pools, POOL_STEPS + 1)
     whole.save()
-    stopped = AnswerTrainer(branch(), recipe, tmp_path / "whole", store)
-    assert stopped.step == POOL_STEPS + 3
-    one = [line["loss"] for line in whole.fit(pools, until=POOL_STEPS + 4)]
-    other = [line["loss"] for line in stopped.fit(pools, until=POOL_STEPS + 4)]
+    stopped = start(tmp_path / "whole", config, store)
+    assert stopped.step == POOL_STEPS + 1
+    one = [line["loss"] for line in train(whole, pools, POOL_STEPS + 2)]
+    other = [line["loss"] for line in train(stopped, pools, POOL_STEPS + 2)]
     assert one == other and len(one) == 1
-    weights, step = read_averaged(tmp_path / "whole")
-    assert step == POOL_STEPS + 3 and weights.keys() == dict(branch().named_parameters()).keys()
+    weights, step = read_averaged(tmp_path / "whole" / STATE_FILE, torch.device("cpu"))
+    assert step == POOL_STEPS + 1 and weights.keys() == dict(branch().named_parameters()).keys()
 
 
 def test_a_line_stands_for_the_steps_since_the_last_one(
     cache: FeatureCache, store: DeviceFeatureStore, tmp_path: Path
 ) -> None:
-    recipe = AnswerTrainConfig(steps=5, decay_steps=1, batch_tokens=600)
-    run = AnswerTrainer(branch(), recipe, tmp_path, store)
-    lines = list(run.fit(pools_of(cache, steps=5, batch_tokens=600), until=9, log_every=2))
+    config = AnswerTrainConfig(steps=5, decay_steps=1, batch_tokens=600)
+    run = start(tmp_path, config, store)
+    lines = train(run, pools_of(cache, steps=EASY_STEPS, batch_tokens=600), 9, log_every=2)
     assert [line["step"] for line in lines] == [2, 4, 5]
 
 
+@pytest.mark.usefixtures("float32")
 def test_a_few_answers_can_be_learned_by_heart(
     cache: FeatureCache, store: DeviceFeatureStore, tmp_path: Path
 ) -> None:
     class Same(BucketedBatches):
         def __getitem__(self, number: int) -> list[QuestionBatch]:
             del number
-            return [collate(rows(cache, 3)[:1] * 4, cache.layout(), encode)] * POOL_STEPS
+            return [collate(rows(cache, 3)[:1], cache.layout(), encode)] * POOL_STEPS
 
-    recipe = AnswerTrainConfig(
+    config = AnswerTrainConfig(
         steps=60, decay_steps=20, warmup_steps=5, batch_tokens=4_000, learning_rate=5e-3, noise=0.0
     )
-    run = AnswerTrainer(branch(), recipe, tmp_path, store)
+    run = start(tmp_path, config, store)
     quiz = QuestionSampler(cache, TOLD, seed=1)
     same = Same(quiz, cache.layout(), encode, steps=60, batch_tokens=4_000, seed=1)
-    losses = [line["loss"] for line in run.fit(same, until=60)]
+    losses = [line["loss"] for line in train(run, same, 60)]
     assert losses[-1] < 0.5 * losses[0]
 
 
@@ -311,6 +353,7 @@ def test_a_shelf_holds_what_the_bank_holds(cache: FeatureCache, store: DeviceFea
     assert torch.equal(store.gather(store.layout.token_indices(frames)), torch.cat(parts))
 
 
+@pytest.mark.usefixtures("float32")
 def test_the_first_lesson_tells_colours_apart(
     cache: FeatureCache, store: DeviceFeatureStore
 ) -> None:
@@ -321,6 +364,7 @@ def test_the_first_lesson_tells_colours_apart(
     assert len(losses) == 60 and np.mean(losses[-10:]) < 0.9 * np.mean(losses[:10])
 
 
+@pytest.mark.usefixtures("float32")
 def test_the_second_lesson_learns_what_frames_show(
     cache: FeatureCache, store: DeviceFeatureStore
 ) -> None:
@@ -379,12 +423,13 @@ def test_frames_of_a_row_know_what_came_before(cache: FeatureCache) -> None:
     assert moved > 10
 
 
+@pytest.mark.usefixtures("float32")
 def test_looking_and_pointing_are_learned_from_where_the_answer_is(
     cache: FeatureCache, store: DeviceFeatureStore
 ) -> None:
     model = branch()
     drawn = [row for row in rows(cache, 30, stories=1.0) if row.pairs]
-    batch = collate(drawn[:4], cache.layout(), encode)
+    batch = collate(drawn[:2], cache.layout(), encode)
     beside, length = batch.same_row_mask(), batch.ids.shape[1]
     assert bool((batch.hops <= beside).all())
     assert bool((batch.pointed_frames <= beside).all())
