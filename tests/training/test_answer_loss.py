@@ -83,7 +83,8 @@ class PooledStem(torch.nn.Module):
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         pixels = frames.permute(0, 3, 1, 2).float() / 255
         means = torch.nn.functional.avg_pool2d(pixels, STEM_STRIDE_PX)
-        return self.project(means.permute(0, 2, 3, 1))
+        cells: torch.Tensor = self.project(means.permute(0, 2, 3, 1))
+        return cells
 
 
 @pytest.fixture(scope="module")
