@@ -25,7 +25,7 @@ from seedvideo.training.answer_batches import QuestionBatch
 from seedvideo.training.auxiliary_tasks import FrameLabelHeads, probe_layer
 from seedvideo.training.collate import attention_mask
 from seedvideo.training.feature_cache import DeviceFeatureStore
-from seedvideo.training.trainer import ParameterGroup, Recipe, StepLoss
+from seedvideo.training.trainer import ParameterGroup, Recipe, StepLoss, mixed_precision
 
 STATE_FILE: Final = "answer.safetensors"
 """Name of the state file of an answer branch's training."""
@@ -62,8 +62,8 @@ def forward_batch(model: AnswerBranch, batch: QuestionBatch, tokens: Tensor) -> 
         model.decoder.blocks[index].register_forward_hook(keep(index))
         for index in (middle, middle + 1)
     ]
-    device = batch.ids.device.type
-    with torch.autocast(device, torch.bfloat16):
+    device = batch.ids.device
+    with mixed_precision(device):
         visual = model.adapter(tokens)
         x = model.decoder.embedding(batch.ids)
         x = x.masked_scatter((batch.ids == IMAGE_ID).unsqueeze(-1), visual.to(x.dtype))
@@ -84,7 +84,7 @@ def forward_batch(model: AnswerBranch, batch: QuestionBatch, tokens: Tensor) -> 
         answers = (batch.sources >= batch.answer_starts[batch.pair_index]).unsqueeze(1)
         settled = model.reader(written.float(), evidence)
         written = torch.where(answers, settled, written.float())
-    with torch.autocast(device, torch.bfloat16):
+    with mixed_precision(device):
         logits = model.decoder.logits(written).float()
     for hook in hooks:
         hook.remove()

@@ -34,6 +34,7 @@ from seedvideo.model.seedvl import AnswerBranch
 from seedvideo.training.answer_data import FrameId, PhotoAnnotations
 from seedvideo.training.collate import Encode
 from seedvideo.training.feature_cache import DeviceFeatureStore, FeatureCache, Size
+from seedvideo.training.trainer import mixed_precision
 from seedvideo.utils.timecode import timestamp_text
 
 _GRID_CELLS: Final = 3
@@ -226,7 +227,7 @@ def pretrain_adapter(
         tokens = store.gather(store.layout.token_indices([frame for frame, _ in batch]))
         tokens = tokens.view(len(batch), -1, tokens.shape[1])
         labels = torch.tensor([wanted for _, wanted in batch]).to(store.device)
-        with torch.autocast(store.device.type, torch.bfloat16):
+        with mixed_precision(store.device):
             logits = heads(adapter(tokens + torch.randn_like(tokens) * _NOISE))
         loss = torch.stack(
             [
@@ -340,7 +341,7 @@ def frame_end_states(
         theta=decoder.config.rope_theta,
     )
     mask = torch.ones(1, ids.shape[1], ids.shape[1], dtype=torch.bool, device=store.device).tril()
-    with torch.autocast(store.device.type, torch.bfloat16):
+    with mixed_precision(store.device):
         visual = branch.adapter(tokens)
         x = decoder.embedding(ids)
         x = x.masked_scatter((ids == IMAGE_ID).unsqueeze(-1), visual.to(x.dtype))

@@ -28,6 +28,7 @@ from seedvideo.training.trainer import (
     Recipe,
     StepLoss,
     lr_factor,
+    mixed_precision,
 )
 
 STATE_FILE: Final = "state.safetensors"
@@ -208,7 +209,7 @@ def compute_answer_logits(model: SeedVL, rendered: RenderedBatch, *, hides: bool
         frames = torch.cat((frames, spare))
     hidden = batch.hidden.to(device) if hides else None
     mask = attention_mask(batch.groups.to(device), hidden)
-    with torch.autocast(device.type, torch.bfloat16):
+    with mixed_precision(device):
         packed = model.vit.patches(frames)[:count].flatten(0, 1)
         visual = model.adapter(model.vit.encode(packed, batch.grids))
         x = model.embed(batch.ids.to(device), visual)

@@ -39,6 +39,7 @@ from seedvideo.training.answer_data import (
     SceneEvent,
 )
 from seedvideo.training.data import PhotoStore
+from seedvideo.training.trainer import mixed_precision
 from seedvideo.utils.timecode import Span
 
 _ANY_SPAN = Span(Fraction(0), Fraction(1))
@@ -291,7 +292,7 @@ class FeatureExtractor:
     @torch.inference_mode()
     def _see(self, size: Size, frames: Tensor) -> None:
         vit = self._model.vit
-        with torch.autocast(self._device.type, torch.bfloat16):
+        with mixed_precision(self._device):
             patches = vit.patches(frames).flatten(0, 1)
             tokens = vit.encode(patches, [vit.grid(*size)] * len(frames))
         tokens = tokens.view(len(frames), -1, tokens.shape[-1])
