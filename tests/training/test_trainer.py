@@ -14,8 +14,8 @@ import torch
 
 from seedvideo.model import DEFAULT_MODEL, WEIGHTS
 from seedvideo.model.metadata import Tokenizer
-from seedvideo.model.seedvl import SeedVL
-from seedvideo.training.__main__ import load_start_weights, make_model
+from seedvideo.model.seedvl import SeedVL, SeedVLConfig
+from seedvideo.training.__main__ import load_start_weights
 from seedvideo.training.caption_loss import (
     STATE_FILE,
     CaptionTrainConfig,
@@ -231,10 +231,9 @@ def test_two_processes_have_the_gradients_of_one(tmp_path: Path) -> None:
         assert together[name] == pytest.approx(value, rel=0.1, abs=1e-3), name
 
 
-@slow
 def test_a_training_starts_from_the_shipped_model() -> None:
     tokenizer = Tokenizer.from_file(WEIGHTS / DEFAULT_MODEL / "tokenizer.json")
-    model = make_model(tokenizer.size, dropout=0.1, seed=1)
+    model = SeedVL(SeedVLConfig.nano(vocabulary=tokenizer.size))
     weights = load_start_weights(DEFAULT_MODEL)
     model.load_state_dict(weights)
     assert set(weights) == set(model.state_dict())
