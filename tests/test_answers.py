@@ -17,6 +17,7 @@ from seedvideo.model.backends.base import ImagePart, Part, PointingResult, TextP
 from seedvideo.records import Record
 from seedvideo.utils.timecode import Span
 from tests.synthetic_clips import COLOURS, ColourChooser, ColourModel, FixedAnswerModel, paint
+from tests.tiers import slow
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +177,7 @@ class TrueSpanModel(ColourChooser):
         return replace(pointed, probabilities=shows)
 
 
+@slow
 def test_a_brief_thing_that_one_frame_shows_has_its_own_ends(tmp_path: Path) -> None:
     """Most of a second among a minute of quiet: half way to other frames would be many seconds."""
     case = make_case(3, "brief")

@@ -23,6 +23,7 @@ from tests.sample_records import answer_record, grounding_record
 from tests.sampler.plans import make_plan
 from tests.sampler.videos import video
 from tests.synthetic_clips import ColourChooser
+from tests.tiers import quick_first
 
 PAGES = sorted([README, *DOCS.rglob("*.md"), *ROOT.glob("C*.md"), ROOT / "SECURITY.md"])
 SAMPLING = DOCS / "concepts" / "sampling.md"
@@ -85,7 +86,11 @@ def test_the_table_of_sizes(row: list[str]) -> None:
         assert cell == f"{size[0]}x{size[1]} = {tokens}"
 
 
-@pytest.mark.parametrize("row", table_after(SAMPLING, "seconds"), ids=lambda row: f"{row[0]} fps")
+@pytest.mark.parametrize(
+    "row",
+    quick_first(table_after(SAMPLING, "seconds")[::-1]),
+    ids=lambda row: f"{row[0]} fps",
+)
 def test_the_table_of_seconds(row: list[str]) -> None:
     rate = float(row[0])
     for place, cell in enumerate(row[1:]):

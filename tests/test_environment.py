@@ -19,7 +19,7 @@ from seedvideo.errors import InputError
 from seedvideo.media import open_video
 from seedvideo.records import error_record
 from tests.synthetic_clips import paint
-from tests.tiers import exhaustive
+from tests.tiers import exhaustive, slow
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -179,6 +179,7 @@ def test_streams_are_no_files(make: Callable[[], int], folder: str) -> None:
         os.close(descriptor)
 
 
+@slow
 def test_stdin_may_be_a_file_and_not_a_pipe(clip: Path, tmp_path: Path) -> None:
     script = (
         f"seedvideo plan /dev/stdin < {clip} > a.txt && cat {clip} | seedvideo plan /dev/stdin;"

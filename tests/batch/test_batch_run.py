@@ -19,7 +19,7 @@ from seedvideo.batch.progress import get_status
 from tests.batch.command import below, events, finish, have_exited, start
 from tests.batch.jobs import Make, outcomes
 from tests.media.still_files import pictures, saved
-from tests.tiers import by_tier, exhaustive, quick_first
+from tests.tiers import by_tier, exhaustive, quick_first, slow
 
 PENDING: Final[tuple[State, ...]] = ("pending",)
 TEN: Final = [f"{number}-{colour}" for number in range(5) for colour in ("red", "two")]
@@ -175,6 +175,7 @@ def test_a_killed_job_resumes(tmp_path: Path, made: Make) -> None:
 
 
 @pytest.mark.parametrize("number", quick_first([signal.SIGINT, signal.SIGTERM]))
+@slow
 def test_a_stop_finishes_running_clips(tmp_path: Path, made: Make, number: signal.Signals) -> None:
     clips = by_tier(10, quick=6)
     made(*(f"slow{name}" for name in TEN[:clips]))

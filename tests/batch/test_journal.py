@@ -18,7 +18,7 @@ from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import Counts, State
 from seedvideo.batch.journal_schema import get_lock_owner
 from tests.batch.journal_rows import CONTENT, MODEL, finish, items, planned, record_of
-from tests.tiers import by_tier
+from tests.tiers import by_tier, slow
 
 FAILED: tuple[State, ...] = ("failed",)
 
@@ -173,6 +173,7 @@ def test_ids_repeated_in_another_chunk_are_errors(
         journal.plan([*items(5), items(1)[0]], Job(), MODEL)
 
 
+@slow
 def test_many_rows_take_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All 20,000 rows at once take 17 MB; a chunk of 500 and the hashes of all take 2 MB."""
     rows = by_tier(20_000, quick=6_000)

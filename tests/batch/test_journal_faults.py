@@ -17,7 +17,7 @@ from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import Counts, State
 from seedvideo.batch.maintenance import merge
 from tests.batch.journal_rows import CONTENT, MODEL, finish, items, planned, record_of
-from tests.tiers import by_tier
+from tests.tiers import by_tier, slow
 
 WORK = """
 import os, sys
@@ -176,6 +176,7 @@ def test_a_file_that_may_not_grow_is_a_full_disk(tmp_path: Path) -> None:
             assert journal.counts().total == 500
 
 
+@slow
 def test_no_room_for_a_new_journal_is_a_full_disk(tmp_path: Path) -> None:
     code = (
         "import resource, sys; from pathlib import Path\n"

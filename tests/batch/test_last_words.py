@@ -15,6 +15,7 @@ from seedvideo.utils.ipc import ChildProcess
 from tests.batch.jobs import Make, run
 from tests.batch.stage_doubles import ENTRYPOINTS
 from tests.synthetic_clips import ColourModel
+from tests.tiers import slow
 
 
 def test_a_process_that_cannot_start_reports_the_reason() -> None:
@@ -44,6 +45,7 @@ def sleep(name: str) -> ColourModel:
     return ColourModel()
 
 
+@slow
 def test_decode_processes_that_keep_exiting_end_the_job(tmp_path: Path, made: Make) -> None:
     entrypoints = replace(ENTRYPOINTS, prices=f"{__name__}:die")
     with pytest.raises(

@@ -11,7 +11,7 @@ import pytest
 
 from tests.batch.command import ROOT, export
 from tests.synthetic_clips import paint
-from tests.tiers import by_tier
+from tests.tiers import by_tier, slow
 
 _SOCKET_CALL = {"x86_64": 41, "aarch64": 198}
 _SCRIPT = """
@@ -58,6 +58,7 @@ def test_the_network_is_blocked() -> None:
     assert without_network("try").returncode == -31  # SIGSYS.
 
 
+@slow
 def test_n01_a_batch_needs_no_network(tmp_path: Path) -> None:
     paint(tmp_path / "clips" / "red.mp4", ["red"])
     paint(tmp_path / "clips" / "blue.mp4", ["blue"])

@@ -16,6 +16,7 @@ from typing import Any, Final
 import pytest
 
 from tests.batch.command import events, finish
+from tests.tiers import slow
 
 OLD: Final = Path(__file__).with_name("old_job")
 CHANGED_NS: Final = 1_750_000_000_123_456_789
@@ -54,6 +55,7 @@ def test_an_old_job_resumes_and_reprocesses_nothing(old: Path, name: str) -> Non
     assert rows(old / name) == before
 
 
+@slow
 def test_a_new_clip_with_the_bytes_of_an_old_one_takes_over_its_record(old: Path) -> None:
     shutil.copyfile(old / "clips" / "red.mp4", old / "clips" / "new.mp4")
     with (old / "ask.jsonl").open("a") as file:

@@ -17,7 +17,7 @@ from seedvideo.batch.job import Filters
 from seedvideo.batch.journal import Journal
 from tests.batch.command import export, finish
 from tests.batch.jobs import JOB, Make, run
-from tests.tiers import exhaustive
+from tests.tiers import exhaustive, slow
 
 NAMES = ("a-red", "b-two", "c-black", "d-green", "e-red", "bug-red", "f-blue")
 
@@ -97,6 +97,7 @@ def test_a_decimal_comma(tmp_path: Path, made: Make, request: pytest.FixtureRequ
     assert exported_here(tmp_path / "comma", items) == truth
 
 
+@slow
 def test_a_clock_that_jumps(tmp_path: Path, made: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     items = made("a-red", "bug-red", "b-two")
     truth = exported_here(tmp_path / "steady", items)

@@ -18,7 +18,7 @@ from seedvideo.errors import ModelError, OutputError
 from tests.batch.jobs import JOB, Make, outcomes, record_of, run
 from tests.batch.stage_doubles import ENTRYPOINTS, load
 from tests.resource_checks import held
-from tests.tiers import exhaustive
+from tests.tiers import exhaustive, slow
 
 
 def test_every_clip_has_its_caption(tmp_path: Path, made: Make) -> None:
@@ -31,6 +31,7 @@ def test_every_clip_has_its_caption(tmp_path: Path, made: Make) -> None:
     assert held() == before
 
 
+@slow
 def test_records_do_not_depend_on_workers_or_order(tmp_path: Path, made: Make) -> None:
     items = made("a-red", "b-two", "c-black", "d-green", "e-red", "f-blue")
     job = replace(JOB, filters=Filters(duplicates=True))
@@ -70,6 +71,7 @@ def test_harmful_clips_get_a_verdict_and_the_others_continue(tmp_path: Path, mad
     assert "signal 9" in str(entries["poison-red"].message)
 
 
+@slow
 def test_a_hanging_clip_is_stopped(tmp_path: Path, made: Make) -> None:
     before = held()
     items = made("a-red", "hang-red", "modelhang-red", "z-green")

@@ -9,7 +9,7 @@ from shlex import quote
 
 import pytest
 
-from tests.tiers import quick_among, quick_first
+from tests.tiers import quick_among, quick_first, slow
 
 COMMAND = [sys.executable, "-m", "seedvideo"]
 
@@ -114,7 +114,8 @@ time.sleep(60)
 
 @pytest.mark.parametrize("module", quick_first(["typer", "shutil"]))
 @pytest.mark.parametrize(
-    "entry", ["-m seedvideo", "-c 'import sys, seedvideo.cli as c; sys.exit(c.main())'"]
+    "entry",
+    quick_first(["-m seedvideo", "-c 'import sys, seedvideo.cli as c; sys.exit(c.main())'"]),
 )
 def test_ctrl_c_while_modules_are_loaded(tmp_path: Path, module: str, entry: str) -> None:
     (tmp_path / f"{module}.py").write_text(INTERRUPTED_IMPORT)
@@ -128,6 +129,7 @@ def test_a_closed_pipe_is_no_crash(clips: Path) -> None:
     assert done.stderr == b""
 
 
+@slow
 def test_a_closed_pipe_ends_captions_without_a_word_of_error(clips: Path) -> None:
     command = f"{PYTHON} -m seedvideo caption -q --json {quote(str(clips / 'two.mp4'))} | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=120, check=False)
@@ -135,7 +137,7 @@ def test_a_closed_pipe_ends_captions_without_a_word_of_error(clips: Path) -> Non
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
-@pytest.mark.parametrize("words", [("plan",), ("plan", "--json")])
+@pytest.mark.parametrize("words", quick_first([("plan",), ("plan", "--json")]))
 def test_a_full_disk_is_one_line(clips: Path, words: tuple[str, ...]) -> None:
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
@@ -155,7 +157,7 @@ def test_a_full_disk_is_one_line(clips: Path, words: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     "words", quick_first(["--help", "ask --help", "batch run --help", "--version"])
 )
-@pytest.mark.parametrize("environment", ["PYTHONUNBUFFERED=", "PYTHONUNBUFFERED=1"])
+@pytest.mark.parametrize("environment", quick_first(["PYTHONUNBUFFERED=", "PYTHONUNBUFFERED=1"]))
 def test_a_full_disk_is_no_bug_of_the_help(words: str, environment: str) -> None:
     done = in_shell(f"{environment} exec {PYTHON} -m seedvideo {words} >/dev/full")
     listed = in_shell(f"exec {PYTHON} -m seedvideo eval list >/dev/full")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from seedvideo.model import load
 from tests.cli.conftest import Run
+from tests.tiers import slow
 
 
 def run_process(*words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -22,6 +23,7 @@ def run_process(*words: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@slow
 def test_dense_captions_of_a_real_clip(clips: Path) -> None:
     done = run_process("caption", clips / "two.mp4", "--dense", "-f", "json")
     assert done.returncode == 0, done.stderr

@@ -31,6 +31,7 @@ from seedvideo.evaluate.synthetic.world import (
 )
 from seedvideo.media.types import Target
 from seedvideo.utils.timecode import Span
+from tests.tiers import slow
 
 SEEDS = range(TEST_SEEDS + 500, TEST_SEEDS + 520)
 SPAN = Span(Fraction(0), Fraction(1))
@@ -178,6 +179,7 @@ def test_as_many_things_are_drawn_as_are_counted() -> None:
         assert starts == count
 
 
+@slow
 def test_the_video_shows_each_event_from_its_start_to_its_end(tmp_path: Path) -> None:
     case = make_case(TEST_SEEDS + 501, "plain")
     path = tmp_path / case.video

@@ -10,6 +10,7 @@ import pytest
 from seedvideo.errors import ConfigError, MediaError
 from seedvideo.media import Target, open_video
 from tests.fixtures import Clips, ffmpeg, read_number
+from tests.tiers import quick_first
 
 READ_BY_BOTH = [
     "plain",
@@ -39,7 +40,7 @@ size on these clips. A neighbouring frame differs by more than 10.
 """
 
 
-@pytest.mark.parametrize("name", READ_BY_BOTH)
+@pytest.mark.parametrize("name", quick_first(READ_BY_BOTH, 4))
 def test_both_decoders_give_the_same_frames(clips: Clips, name: str) -> None:
     with open_video(clips[name]) as one, open_video(clips[name], decoder="decord") as other:
         assert one.times == other.times and one.keyframes == other.keyframes

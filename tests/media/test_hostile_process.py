@@ -12,7 +12,7 @@ from seedvideo.media.types import ThumbnailSpan, ThumbnailSpec
 from seedvideo.utils import fork_server, ipc
 from tests.fixtures import Clips, coded_video
 from tests.resource_checks import children
-from tests.tiers import quick_first
+from tests.tiers import quick_first, slow
 
 BOOT = """
 import json, sys
@@ -84,6 +84,7 @@ def test_endless_signs_of_life_are_not_listened_to_for_ever(
     assert children() == []
 
 
+@slow
 def test_endless_signs_of_life_do_not_keep_a_loop_from_being_left(
     clips: Clips, monkeypatch: pytest.MonkeyPatch
 ) -> None:

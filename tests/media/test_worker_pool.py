@@ -8,17 +8,18 @@ from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from seedvideo.config import Limits
 from seedvideo.errors import ConfigError, DecodeError, InputError, MediaError
-from seedvideo.media import Frame, Target, VideoReader, open_video, worker_pool
+from seedvideo.media import Frame, Target, VideoReader, open_video, worker_client, worker_pool
 from seedvideo.media.types import FrameKinds, ThumbnailSpan, ThumbnailSpec
 from tests.fixtures import coded_video
 from tests.resource_checks import children, descriptors
-from tests.tiers import by_tier, quick_among, quick_first
+from tests.tiers import by_tier, quick_among, quick_first, slow
 
 SIZE = ThumbnailSpec(32, 24, interval=Fraction(1, 10))
 CODECS = {
@@ -209,7 +210,7 @@ def working(reader: VideoReader) -> Iterator[Frame]:
     return frames
 
 
-@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("which", quick_first([0, 1]))
 def test_a_dead_process_is_reported_in_its_turn(h264: Path, which: int) -> None:
     with open_video(h264, workers=2) as reader:
         frames = working(reader)
@@ -222,6 +223,7 @@ def test_a_dead_process_is_reported_in_its_turn(h264: Path, which: int) -> None:
         assert len(list(working(reader))) == 599  # It is started again.
 
 
+@slow
 def test_a_process_that_hangs_is_killed(h264: Path) -> None:
     with open_video(h264, workers=2, limits=Limits(stall_timeout_s=3.0)) as reader:
         frames = working(reader)
@@ -232,12 +234,27 @@ def test_a_process_that_hangs_is_killed(h264: Path) -> None:
         assert len(children()) < 2
 
 
-def test_a_process_that_dies_early_is_not_needed(h264: Path) -> None:
+def test_a_process_that_dies_early_is_not_needed(
+    h264: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+    start = worker_client.fork_process
+
+    def stop_second(*arguments: Any, **options: Any) -> Any:
+        process = start(*arguments, **options)
+        while not (new := set(children()) - set(started)):
+            pass
+        started.extend(new)
+        if len(started) == 2:
+            os.kill(started[1], signal.SIGSTOP)  # before it is asked to open the file
+        return process
+
+    monkeypatch.setattr(worker_client, "fork_process", stop_second)
     with open_video(h264, workers=2) as reader:
         frames = reader.frames([Target(time, 640, 480) for time in reader.times])
         next(frames)
-        first, second = sorted(children())
-        os.kill(second, signal.SIGKILL)  # It has had no time to open the file.
+        first, second = started
+        os.kill(second, signal.SIGKILL)
         assert len(list(frames)) == 599
         assert children() == [first]
 

@@ -162,27 +162,27 @@ def test_the_questions_of_the_benchmark(benchmark: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "question", "fault"),
+    ("answer", "question", "problem"),
     [
         ("A man rides a bike, then two dogs run.", "What happens?", ""),
         ("white", "What moves?", ""),
-        ("s", "What moves?", "no known word"),
-        ("jttom", "What moves?", "no known word"),
+        ("s", "What moves?", "not a known word"),
+        ("jttom", "What moves?", "not a known word"),
         ("wearing a blue shirt and", "What moves?", "ends in 'and'"),
         ("wearing a black and white", "What moves?", "a colour without its noun"),
         ("a a a dog", "What moves?", "twice in a row"),
         ("down", "What happens?", "too short"),
-        ("purplesing on a", "What moves?", "no known word"),
-        ("a dog</think>", "What moves?", "more than words"),
+        ("purplesing on a", "What moves?", "not a known word"),
+        ("a dog</think>", "What moves?", "other characters than words"),
         ("", "What happens?", ""),
     ],
 )
 def test_the_rule_of_the_benchmark_for_a_complete_phrase(
-    benchmark: Any, answer: str, question: str, fault: str
+    benchmark: Any, answer: str, question: str, problem: str
 ) -> None:
-    found = benchmark.GivenAnswer("x.mp4", question, answer, True, "words").fault
-    assert fault in found
-    assert bool(found) == bool(fault)
+    found = benchmark.GivenAnswer("x.mp4", question, answer, True, "words").problem
+    assert problem in found
+    assert bool(found) == bool(problem)
 
 
 def test_things_are_found_in_the_singular_and_once() -> None:

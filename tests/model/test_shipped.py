@@ -15,6 +15,7 @@ from seedvideo.model.checkpoint import MAX_FILE_BYTES
 from seedvideo.model.generation import generate, mbr_select
 from seedvideo.model.metadata import verify_files
 from tests.model.pictures import picture
+from tests.tiers import slow
 
 
 def test_the_shipped_model_is_complete_and_small() -> None:
@@ -71,6 +72,7 @@ def test_loading_asks_for_no_network() -> None:
     assert output_of(script) == "nano"
 
 
+@slow
 def test_loading_does_not_import_torchs_compiler() -> None:
     script = "import sys; from seedvideo.model import load; load(); "
     assert output_of(script + "print('torch._dynamo' in sys.modules)") == "False"

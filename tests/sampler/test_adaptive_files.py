@@ -15,7 +15,7 @@ from seedvideo.sampler.geometry import SEED, TokenGeometry, default_text_tokens
 from seedvideo.sampler.plan import Plan
 from tests.fixtures import Clips, ffmpeg, read_number
 from tests.sampler.plans import make_plan
-from tests.tiers import examples
+from tests.tiers import examples, slow
 
 NAMES = ["plain", "vfr", "open_gop", "ts_late", "hevc", "vp9", "av1", "short_gops"]
 TINY = TokenGeometry("tiny", 16, (60, 40, 20, 12), 1, 600, min_frames=4)
@@ -98,6 +98,7 @@ def calm_with_a_flash(path: Path) -> Path:
     return path
 
 
+@slow
 def test_a_brief_small_event_is_shown_where_even_plans_miss_it(clips: Clips) -> None:
     path = clips.made("flash.mp4", calm_with_a_flash)
     with seedvideo.open(path) as video:

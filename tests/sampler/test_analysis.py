@@ -17,7 +17,7 @@ from seedvideo.sampler.utility import Peak
 from tests.fixtures import Clips, coded_video, ffmpeg
 from tests.sampler.event_clips import CODECS, FLASH_S, SCENES, X264, filmed
 from tests.synthetic_clips import paint
-from tests.tiers import exhaustive, quick_first, slow
+from tests.tiers import exhaustive, quick_among, quick_first, slow
 
 FILES = [("still", codec) for codec in CODECS] + [
     (scene, codec) for scene in SCENES if scene != "still" for codec in ("crf18", "crf36")
@@ -53,7 +53,7 @@ def covers(analysis: Analysis, end: Fraction) -> bool:
     return True
 
 
-@pytest.mark.parametrize("method", ["fast", "full"])
+@pytest.mark.parametrize("method", quick_first(["fast", "full"]))
 @pytest.mark.parametrize(
     ("scene", "codec"),
     [file if file in FEW else pytest.param(*file, marks=exhaustive) for file in FILES],
@@ -75,7 +75,7 @@ def test_a_flash_of_small_print_is_found(
 
 
 @pytest.mark.parametrize("method", quick_first(["fast", "full"]))
-@pytest.mark.parametrize("scene", list(SCENES))
+@pytest.mark.parametrize("scene", quick_first(list(SCENES), 2))
 def test_where_nothing_appears_next_to_nothing_is_found(
     clips: Clips, scene: str, method: AnalysisMethod
 ) -> None:
@@ -85,7 +85,7 @@ def test_where_nothing_appears_next_to_nothing_is_found(
     assert found.cuts == ()
 
 
-@pytest.mark.parametrize("codec", ["crf28", "hevc", "vp9"])
+@pytest.mark.parametrize("codec", quick_first(["crf28", "hevc", "vp9"]))
 def test_packets_alone_find_it_in_a_calm_picture(clips: Clips, codec: str) -> None:
     found = analyze_file(film(clips, "still", codec), "packets")
     assert any(FLASH_S[0] - 0.2 <= peak.time < FLASH_S[1] for peak in peaks(found))
@@ -164,7 +164,7 @@ def test_odd_files_have_their_true_times(clips: Clips, name: str, method: Analys
         assert found.signals.times_s.tolist() == exact
 
 
-@pytest.mark.parametrize("method", ["fast", "full"])
+@pytest.mark.parametrize("method", quick_among(["fast", "full"], ["full"]))
 def test_damage_in_the_middle_is_stepped_over(
     clips: Clips, tmp_path: Path, method: AnalysisMethod
 ) -> None:
@@ -199,6 +199,7 @@ def test_an_unknown_method_is_refused(clips: Clips) -> None:
         analyze(reader, method="slow")  # type: ignore[arg-type]
 
 
+@slow
 def test_memory_does_not_grow_with_the_video() -> None:
     def most_bytes(minutes: int) -> int:
         random = np.random.default_rng(1)

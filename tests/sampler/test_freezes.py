@@ -12,6 +12,7 @@ from seedvideo.config import AnalysisMethod, PolicyName
 from seedvideo.sampler.freezes import Floats, Freeze, FreezeDetector
 from seedvideo.sampler.types import PlannedFrame
 from tests.fixtures import ffmpeg
+from tests.tiers import quick_first
 
 SIZE = "640x360"
 LOWEST, HIGHEST = 120, 299
@@ -70,7 +71,7 @@ CODECS = {
 }
 
 
-@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("codec", quick_first(CODECS))
 def test_black_is_small_and_a_slide_is_read_once(tmp_path: Path, codec: str) -> None:
     suffix, options = CODECS[codec]
     parts = [(MOVES, 6), (BLACK, 4), (SLIDE, 8), (MOVES, 4)]
@@ -103,7 +104,7 @@ BLANKS = {
 }
 
 
-@pytest.mark.parametrize("kind", BLANKS)
+@pytest.mark.parametrize("kind", quick_first(BLANKS, 3))
 def test_blank_pictures_of_every_kind_are_small(tmp_path: Path, kind: str) -> None:
     path = joined(tmp_path / "clip.mp4", BLANKS[kind], f"{X264} -crf 23")
     start_s, end_s = (0, 3) if kind == "white at both ends" else (5.2, 8)

@@ -23,6 +23,7 @@ from seedvideo.utils import fork_server
 from tests.fixtures import Clips
 from tests.forks import forked
 from tests.resource_checks import children, direct_children, held
+from tests.tiers import slow
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT_S = 30.0
@@ -225,6 +226,7 @@ def test_a_child_that_cannot_be_started_has_a_reason() -> None:
     process.end()
 
 
+@slow
 def test_a_module_that_cannot_be_served_is_tried_twice() -> None:
     before = held()
     for _ in range(4):
@@ -293,6 +295,7 @@ def test_threads_share_it(clips: Clips) -> None:
     assert len(fork_server.servers()) == 1
 
 
+@slow
 def test_many_children_leave_nothing_behind(clips: Clips) -> None:
     open_once(clips)
     before, server = held(), only_server()
