@@ -102,7 +102,9 @@ def test_a_blank_answer_is_a_failure(tmp_path: Path, made: Make) -> None:
     [
         ({}, "It keeps 1073741824 bytes."),
         pytest.param({"MALLOC_TRIM_THRESHOLD_": "5"}, "It keeps 5 bytes.", marks=exhaustive),
-        ({"GLIBC_TUNABLES": "glibc.malloc.arena_max=1"}, "It keeps None bytes."),
+        pytest.param(
+            {"GLIBC_TUNABLES": "glibc.malloc.arena_max=1"}, "It keeps None bytes.", marks=exhaustive
+        ),
     ],
 )
 def test_the_model_keeps_its_memory_unless_configured_otherwise(
@@ -131,8 +133,8 @@ def test_a_model_that_cannot_be_loaded_ends_the_job(tmp_path: Path, made: Make) 
     ("rules", "left_out"),
     [
         (Filters(min_duration_s=2), ("a-red", "b-black")),
-        (Filters(max_duration_s=2), ("c-two",)),
-        (Filters(min_side_px=97), ("a-red", "b-black", "c-two")),
+        pytest.param(Filters(max_duration_s=2), ("c-two",), marks=exhaustive),
+        pytest.param(Filters(min_side_px=97), ("a-red", "b-black", "c-two"), marks=exhaustive),
         pytest.param(Filters(min_side_px=96), (), marks=exhaustive),
         (Filters(black=True), ("b-black",)),
         (Filters(frozen=True), ("a-red", "b-black")),

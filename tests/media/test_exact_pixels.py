@@ -26,7 +26,7 @@ def every_frame(reader: VideoReader) -> dict[Fraction, Frame]:
     return {frame.pts: frame for frame in reader.frames(targets, strategy="sequential")}
 
 
-@pytest.mark.parametrize("name", quick_among([*RECIPES, *DERIVED], KINDS))
+@pytest.mark.parametrize("name", quick_among([*RECIPES, *DERIVED], [*KINDS][::2]))
 def test_seeks_give_the_same_frames_as_one_pass(clips: Clips, name: str) -> None:
     draw = random.Random(name)
     with open_video(clips[name]) as reader:

@@ -202,7 +202,7 @@ def test_a_new_pass_ends_the_one_before(h264: Path) -> None:
 
 def working(reader: VideoReader) -> Iterator[Frame]:
     """Begins a pass that two processes work at."""
-    targets = [Target(time, 640, 480) for time in reader.times]
+    targets = [Target(time, 320, 240) for time in reader.times]
     assert len(list(reader.frames(targets[:500]))) == 500  # Both have opened the file.
     frames = reader.frames(targets)
     next(frames)
@@ -251,7 +251,7 @@ def test_a_process_that_dies_early_is_not_needed(
 
     monkeypatch.setattr(worker_client, "fork_process", stop_second)
     with open_video(h264, workers=2) as reader:
-        frames = reader.frames([Target(time, 640, 480) for time in reader.times])
+        frames = reader.frames([Target(time, 320, 240) for time in reader.times])
         next(frames)
         first, second = started
         os.kill(second, signal.SIGKILL)

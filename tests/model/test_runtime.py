@@ -20,6 +20,7 @@ from seedvideo.model.backends.native import NativeBackend
 from tests.forks import forked
 from tests.model.pictures import picture
 from tests.model.test_native import save_tiny
+from tests.tiers import quick_first
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -87,7 +88,7 @@ SETTINGS: dict[str, Callable[[], AbstractContextManager[object]]] = {
 }
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", quick_first(SETTINGS, 5))
 def test_settings_of_the_caller_change_nothing(folder: Path, name: str) -> None:
     model = load(str(folder))
     right = answers(load(str(folder)))

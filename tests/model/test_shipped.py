@@ -61,6 +61,7 @@ def output_of(script: str) -> str:
     return done.stdout.strip()
 
 
+@slow
 def test_loading_asks_for_no_network() -> None:
     script = (
         "import socket, sys\n"

@@ -25,7 +25,7 @@ from tests.fixtures import Clips, ffmpeg
 from tests.sampler.demands import Found, adaptive, demand, founds
 from tests.sampler.plans import make_plan
 from tests.sampler.videos import text_cost
-from tests.tiers import by_tier, examples, quick_among, quick_first
+from tests.tiers import by_tier, examples, slow
 
 
 def check(
@@ -279,8 +279,9 @@ def calm(clips: Clips) -> Iterator[seedvideo.Video]:
         yield video
 
 
-@pytest.mark.parametrize("method", quick_among(["fast", "packets"], ["packets"]))
-@pytest.mark.parametrize("budget", quick_first([1500, 2500, 5000]))
+@slow
+@pytest.mark.parametrize("method", ["fast", "packets"])
+@pytest.mark.parametrize("budget", [1500, 2500, 5000])
 def test_a_calm_file_is_decoded_with_less(calm: seedvideo.Video, budget: int, method: Any) -> None:
     found = calm.analysis(method)
     options: dict[str, Any] = {"policy": "adaptive", "budget_tokens": budget}

@@ -300,6 +300,7 @@ def test_a_line_stands_for_the_steps_since_the_last_one(
     assert [line["step"] for line in lines] == [2, 4, 5]
 
 
+@slow
 @pytest.mark.usefixtures("float32")
 def test_a_few_answers_can_be_learned_by_heart(
     cache: FeatureCache, store: DeviceFeatureStore, tmp_path: Path
@@ -366,6 +367,7 @@ def test_the_first_lesson_tells_colours_apart(
     assert len(losses) == 60 and np.mean(losses[-10:]) < 0.9 * np.mean(losses[:10])
 
 
+@slow
 @pytest.mark.usefixtures("float32")
 def test_the_second_lesson_learns_what_frames_show(
     cache: FeatureCache, store: DeviceFeatureStore
