@@ -158,7 +158,7 @@ def test_a_killed_job_resumes(tmp_path: Path, made: Make) -> None:
         out = tmp_path / f"out-{trial}"
         chance = random.Random(trial)
         reported: set[str] = set()
-        for words in ([tmp_path], list[Path]()):
+        for words in ([tmp_path], list[Path]())[: by_tier(2, quick=1)]:
             process = start(*words, "-o", out, "--json-events", "--workers", "2")
             wait_for(process, "started")
             time.sleep(chance.uniform(0, took_s / 3))
@@ -278,6 +278,7 @@ def test_a_list_on_stdin_is_kept(tmp_path: Path, made: Make) -> None:
     assert "2 of 2 clips" in err
 
 
+@slow
 def test_closed_streams(tmp_path: Path, made: Make) -> None:
     made("a-red")
     command = (

@@ -14,7 +14,7 @@ from tests.batch.command import export, finish
 from tests.batch.fault_injection import DONE, make_faults
 from tests.batch.test_report import Page
 from tests.fixtures import Clips
-from tests.tiers import exhaustive
+from tests.tiers import exhaustive, slow
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,7 @@ def test_each_clip_has_its_verdict_and_the_exit_code_reports_failures(
     assert found == wanted
 
 
+@slow
 def test_a_second_run_has_nothing_to_do(
     expected: tuple[Path, dict[str, str]], out: Path, tmp_path: Path
 ) -> None:

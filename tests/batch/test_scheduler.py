@@ -147,6 +147,7 @@ def test_filters(tmp_path: Path, made: Make, rules: Filters, left_out: tuple[str
     assert {e.state for e in entries.values()} <= {"filtered", "done"}
 
 
+@slow
 def test_duplicates_are_found_after_a_resume(tmp_path: Path, made: Make) -> None:
     items = made("a-red", "b-blue", "c-red")
     job = replace(JOB, filters=Filters(duplicates=True))

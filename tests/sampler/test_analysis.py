@@ -17,7 +17,7 @@ from seedvideo.sampler.utility import Peak
 from tests.fixtures import Clips, coded_video, ffmpeg
 from tests.sampler.event_clips import CODECS, FLASH_S, SCENES, X264, filmed
 from tests.synthetic_clips import paint
-from tests.tiers import exhaustive, quick_among, quick_first, slow
+from tests.tiers import exhaustive, quick_first, slow
 
 FILES = [("still", codec) for codec in CODECS] + [
     (scene, codec) for scene in SCENES if scene != "still" for codec in ("crf18", "crf36")
@@ -56,7 +56,7 @@ def covers(analysis: Analysis, end: Fraction) -> bool:
 @pytest.mark.parametrize("method", quick_first(["fast", "full"]))
 @pytest.mark.parametrize(
     ("scene", "codec"),
-    [file if file in FEW[:5] else pytest.param(*file, marks=exhaustive) for file in FILES],
+    [file if file in FEW[:3] else pytest.param(*file, marks=exhaustive) for file in FILES],
 )
 def test_a_flash_of_small_print_is_found(
     clips: Clips, scene: str, codec: str, method: AnalysisMethod, request: pytest.FixtureRequest
@@ -165,7 +165,8 @@ def test_odd_files_have_their_true_times(clips: Clips, name: str, method: Analys
         assert found.signals.times_s.tolist() == exact
 
 
-@pytest.mark.parametrize("method", quick_among(["fast", "full"], ["full"]))
+@slow
+@pytest.mark.parametrize("method", ["fast", "full"])
 def test_damage_in_the_middle_is_stepped_over(
     clips: Clips, tmp_path: Path, method: AnalysisMethod
 ) -> None:

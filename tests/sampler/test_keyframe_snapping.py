@@ -306,6 +306,7 @@ def test_a_calm_file_is_decoded_with_less(calm: seedvideo.Video, budget: int, me
     assert spent[1] <= plan.decision.decoding.pictures + len(plan.frames)
 
 
+@slow
 def test_other_policies_do_not_ask_for_packets(
     calm: seedvideo.Video, monkeypatch: pytest.MonkeyPatch
 ) -> None:

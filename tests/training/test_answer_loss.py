@@ -337,6 +337,7 @@ def test_a_stream_is_the_same_from_any_step_on_and_from_any_process(cache: Featu
     assert all(torch.equal(a, b) for a, b in zip(whole[3:], later, strict=True))
 
 
+@slow
 def test_scenes_are_the_same_from_any_process(model: SeedVL) -> None:
     photos = [np.full((192, 192, 3), 90, dtype=np.uint8)]
     here = made_of(model, photos, seed=4, scenes=2)
