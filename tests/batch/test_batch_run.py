@@ -56,6 +56,7 @@ def test_a_job_from_its_start_to_its_end(tmp_path: Path, made: Make) -> None:
     assert "2 of 2 clips" in err
 
 
+@slow
 def test_some_failed(tmp_path: Path, made: Make) -> None:
     made("a-red", "bug-red")
     # The first half of a photo, which is shown, and of a drawing, which shows nothing.
@@ -136,6 +137,7 @@ def test_what_cannot_be_started(tmp_path: Path, words: list[str], code: int) -> 
     assert "Traceback" not in err
 
 
+@slow
 def test_a_full_disk_ends_the_job(tmp_path: Path, made: Make) -> None:
     made(*TEN)
     begun = 0

@@ -20,7 +20,7 @@ from seedvideo.model.backends.native import NativeBackend
 from tests.forks import forked
 from tests.model.pictures import picture
 from tests.model.test_native import save_tiny
-from tests.tiers import quick_first
+from tests.tiers import quick_first, slow
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -162,6 +162,7 @@ def test_other_errors_are_left_alone() -> None:
         raise RuntimeError("shapes do not fit")
 
 
+@slow
 def test_torch_is_imported_in_a_deleted_working_folder(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()

@@ -21,7 +21,7 @@ from seedvideo.utils.timecode import timestamp_text
 from tests.sampler.demands import Found, adaptive, demand, flash, founds, structured
 from tests.sampler.plans import make_plan
 from tests.sampler.videos import even_times, info, text_cost, video
-from tests.tiers import examples, quick_first
+from tests.tiers import examples, quick_first, slow
 
 NANO = TokenGeometry("nano", 64, (48, 30, 16), 12, 384, min_frames=8)
 TIGHT = 1 + 1e-9
@@ -232,6 +232,7 @@ def test_no_uniform_plan_with_the_frames_of_the_grid_has_more_utility(
         assert total <= decision.worth_s * 1.01 * TIGHT
 
 
+@slow
 def test_a_flash_in_a_still_hour_is_shown_large() -> None:
     hour = demand(
         0,

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from seedvideo.errors import ModelError
 from seedvideo.tasks.grounding import TimeSpan, parse_spans
 from seedvideo.utils.timecode import Span
+from tests.tiers import quick_first
 
 WINDOW = Span(Fraction(0), Fraction(100))
 
@@ -268,7 +269,7 @@ def test_any_text_gives_spans_inside_or_one_error(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "part", ["[", "4 - ", "1:", "9", "start 4 ", "not ", "\n", "<answer>", "-"]
+    "part", quick_first(["[", "4 - ", "1:", "9", "start 4 ", "not ", "\n", "<answer>", "-"], 3)
 )
 def test_long_nonsense_is_read_in_one_go(part: str) -> None:
     with suppress(ModelError):

@@ -274,6 +274,7 @@ def test_only_answers_are_learned(cache: FeatureCache) -> None:
     assert int((batch.ids == ANSWER_ID).sum()) == len(wanted) == len(batch.kinds)
 
 
+@slow
 def test_training_goes_on_where_it_was_stopped(
     cache: FeatureCache, store: DeviceFeatureStore, tmp_path: Path
 ) -> None:

@@ -162,6 +162,7 @@ def test_a_killed_server_takes_its_children_and_is_replaced(clips: Clips) -> Non
     assert server.pid not in direct_children("self")
 
 
+@slow
 def test_a_server_that_hangs_is_replaced(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fork_server, "_REPLY_TIMEOUT_S", 1.0)
     open_once(clips)

@@ -67,6 +67,7 @@ def test_counts_are_stored_and_the_upper_bound_is_one(tmp_path: Path) -> None:
     assert len(reported) == 4
 
 
+@slow
 def test_uniform_is_compared_once_with_the_upper_bound(tmp_path: Path) -> None:
     with Results(tmp_path / "results.jsonl") as results:
         (_, row) = run_quick(
