@@ -13,7 +13,6 @@ from seedvideo.evaluate.flashbench.quick import Case
 from seedvideo.model.backends.base import TextPart
 from tests.cli.conftest import Run
 from tests.synthetic_clips import ColourChooser, ColourModel, FixedAnswerModel
-from tests.tiers import slow
 
 FIXTURES = Path(__file__).parent.parent / "evaluate" / "fixtures"
 
@@ -385,7 +384,6 @@ def test_flashbench_takes_no_model(run: Run) -> None:
     assert "--model, --blind cannot be used" in err
 
 
-@slow
 def test_synthetic_makes_its_own_videos(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -369,7 +369,6 @@ def test_the_first_lesson_tells_colours_apart(
     assert len(losses) == 60 and np.mean(losses[-10:]) < 0.9 * np.mean(losses[:10])
 
 
-@slow
 @pytest.mark.usefixtures("float32")
 def test_the_second_lesson_learns_what_frames_show(
     cache: FeatureCache, store: DeviceFeatureStore
