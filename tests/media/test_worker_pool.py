@@ -17,6 +17,7 @@ from seedvideo.config import Limits
 from seedvideo.errors import ConfigError, DecodeError, InputError, MediaError
 from seedvideo.media import Frame, Target, VideoReader, open_video, worker_client, worker_pool
 from seedvideo.media.types import FrameKinds, ThumbnailSpan, ThumbnailSpec
+from seedvideo.utils import fork_server
 from tests.fixtures import coded_video
 from tests.resource_checks import children, descriptors
 from tests.tiers import by_tier, quick_among, quick_first, slow
@@ -238,7 +239,7 @@ def test_a_process_that_dies_early_is_not_needed(
     h264: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[int] = []
-    start = worker_client.fork_process
+    start = fork_server.fork_process
 
     def stop_second(*arguments: Any, **options: Any) -> Any:
         process = start(*arguments, **options)
