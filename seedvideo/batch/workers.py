@@ -58,7 +58,7 @@ class SupervisorChannel:
         """Wait for the next message and return it."""
         return self._messages.get()
 
-    def send(self, type: str, *, file: int | None = None, **values: Any) -> None:  # noqa: A002
+    def send(self, type: str, *, file: int | None = None, **values: Any) -> None:  # noqa: A002  # as the field
         """Send a message; end the process if the supervisor has closed the connection."""
         try:
             self._socket.send(type, file=file, **values)

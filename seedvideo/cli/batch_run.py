@@ -77,8 +77,8 @@ _RUN_OPTIONS: Final = (
 """Options of one run, which are not part of the job."""
 
 
-# Each clip of a job is analysed once, so there is no cache; ``--task`` is the task of the job. The
-# options are checked as those of other commands, and only the explicit ones change the job.
+# A job analyses each clip once and caches nothing; ``--task`` is the task of the job. The options
+# are checked as those of other commands, and only the explicit ones change the job.
 @partial(with_sampling_options, without=("cache", "task"))
 def run(
     context: typer.Context,

@@ -22,7 +22,15 @@ import typer
 
 from seedvideo import __version__
 from seedvideo.cli.console import COULD_NOT_START, SOME_FAILED, Console
-from seedvideo.cli.options import AsJson, Output, Overwrite, Quiet, Verbose, resolve_format
+from seedvideo.cli.options import (
+    AsJson,
+    Output,
+    Overwrite,
+    Quiet,
+    TextOrJson,
+    Verbose,
+    resolve_format,
+)
 from seedvideo.cli.output import open_result
 from seedvideo.errors import SeedVideoError
 from seedvideo.utils.text import printable
@@ -262,10 +270,7 @@ CHECKS: Final[dict[str, Callable[[], str]]] = {
 
 
 def models(
-    output_format: Annotated[
-        Literal["text", "json"] | None,
-        typer.Option("-f", "--format", help="Select the output format. [default: text]"),
-    ] = None,
+    output_format: TextOrJson = None,
     as_json: AsJson = False,
     output: Output = None,
     overwrite: Overwrite = False,

@@ -213,6 +213,10 @@ ModelOption = Annotated[
     ),
 ]
 DecoderOption = Annotated[Decoder, typer.Option(help="Decode with this library.")]
+TextOrJson = Annotated[
+    Literal["text", "json"] | None,
+    typer.Option("-f", "--format", help="Select the output format. [default: text]"),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, as -f json does.")]
 Output = Annotated[
     str | None,

@@ -24,6 +24,7 @@ from seedvideo.cli.options import (
     Quiet,
     SamplingOptions,
     SourceFps,
+    TextOrJson,
     Verbose,
     rate_to_fraction,
     resolve_format,
@@ -244,10 +245,7 @@ def plan(
     videos: Videos,
     sampling: SamplingOptions,
     model: ModelOption = None,
-    output_format: Annotated[
-        Literal["text", "json"] | None,
-        typer.Option("-f", "--format", help="Select the output format. [default: text]"),
-    ] = None,
+    output_format: TextOrJson = None,
     as_json: AsJson = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="List every frame with the reason for it.")

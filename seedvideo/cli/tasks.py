@@ -17,6 +17,7 @@ from seedvideo.cli.options import (
     Quiet,
     SamplingOptions,
     TaskModel,
+    TextOrJson,
     Think,
     Verbose,
     parse_options,
@@ -147,6 +148,14 @@ def report_notes(console: Console, record: "Record") -> None:
         )
 
 
+def _require_own_text(rows: Sequence[Row], column: Literal["question", "query"]) -> None:
+    """Refuse videos without a text of their own, where the command line gives none for all."""
+    if any(isinstance(row, Item) and not getattr(row, column) for row in rows):
+        raise typer.BadParameter(
+            f"missing argument '{column.upper()}': the list does not give one for each video"
+        )
+
+
 @with_sampling_options
 def caption(
     videos: Videos,
@@ -227,10 +236,7 @@ def ask(
     model: TaskModel = "nano",
     *,
     sampling: SamplingOptions,
-    output_format: Annotated[
-        Literal["text", "json"] | None,
-        typer.Option("-f", "--format", help="Select the output format. [default: text]"),
-    ] = None,
+    output_format: TextOrJson = None,
     as_json: AsJson = False,
     output: OutputOrFolder = None,
     overwrite: Overwrite = False,
@@ -249,10 +255,8 @@ def ask(
     with console.exit_on_error(WRONG_USAGE):
         if question is not None or listed:
             Question.of("?" if question is None else question, listed)
-    if question is None and any(isinstance(row, Item) and not row.question for row in rows):
-        raise typer.BadParameter(
-            "missing argument 'QUESTION': the list does not give one for each video"
-        )
+    if question is None:
+        _require_own_text(rows, "question")
 
     def task_for(item: Item) -> "Task":
         from seedvideo.model_tasks import QuestionAnswering
@@ -292,10 +296,7 @@ def ground(
     model: TaskModel = "nano",
     *,
     sampling: SamplingOptions,
-    output_format: Annotated[
-        Literal["text", "json"] | None,
-        typer.Option("-f", "--format", help="Select the output format. [default: text]"),
-    ] = None,
+    output_format: TextOrJson = None,
     as_json: AsJson = False,
     output: OutputOrFolder = None,
     overwrite: Overwrite = False,
@@ -311,10 +312,8 @@ def ground(
     with console.exit_on_error(WRONG_USAGE):
         if query is not None:
             clean_query(query)
-    if query is None and any(isinstance(row, Item) and not row.query for row in rows):
-        raise typer.BadParameter(
-            "missing argument 'QUERY': the list does not give one for each video"
-        )
+    if query is None:
+        _require_own_text(rows, "query")
 
     def task_for(item: Item) -> "Task":
         from seedvideo.model_tasks import Grounding

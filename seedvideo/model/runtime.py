@@ -30,7 +30,7 @@ def import_torch() -> None:
         return
     with translate_memory_errors(), _existing_directory():
         check_address_space(MODEL_BYTES)
-        import torch  # noqa: F401
+        import torch  # noqa: F401  # imported here, where its errors are translated
 
 
 @contextmanager

@@ -14,16 +14,16 @@ CAPTIONS = (
     ("A boat on a lake .", "The boat .", "a boat", "a small boat", "boat on water"),
 )
 PHOTOS = [Photo(f"photo-{index}", texts) for index, texts in enumerate(CAPTIONS)]
-TOLD = [PhotoAnnotations.of(photo) for photo in PHOTOS]
+ANNOTATIONS = [PhotoAnnotations.of(photo) for photo in PHOTOS]
 
 
 def asked_of(slides: Sequence[int]) -> dict[str, str]:
     found: dict[str, str] = {}
     for seed in range(40):
         rng = np.random.default_rng(seed)
-        told = [TOLD[index] for index in slides]
-        others = [TOLD[index] for index in range(len(TOLD)) if index not in slides]
-        for question in make_photo_questions(told, [False] * len(told), others, rng):
+        annotations = [ANNOTATIONS[index] for index in slides]
+        others = [ANNOTATIONS[index] for index in range(len(ANNOTATIONS)) if index not in slides]
+        for question in make_photo_questions(annotations, [False] * len(annotations), others, rng):
             found[question.text] = question.answer
     return found
 
@@ -39,7 +39,7 @@ def test_questions_about_photos_are_answered_by_their_captions() -> None:
 
 def test_photos_are_asked_about_as_often_in_vain() -> None:
     """Two photos with three things between them, one other with one: one yes and one no."""
-    slides, others = TOLD[1:3], [TOLD[3]]
+    slides, others = ANNOTATIONS[1:3], [ANNOTATIONS[3]]
     for seed in range(20):
         rng = np.random.default_rng(seed)
         asked = make_photo_questions(slides, [False, False], others, rng)

@@ -52,7 +52,7 @@ from seedvideo.training.metrics import exact_match_rates
 from seedvideo.training.trainer import Trainer, read_averaged
 from tests.tiers import slow
 from tests.training.sample_data import float32
-from tests.training.test_answer_data import PHOTOS, TOLD
+from tests.training.test_answer_data import ANNOTATIONS, PHOTOS
 
 __all__ = ["float32"]
 
@@ -133,7 +133,7 @@ def store(cache: FeatureCache) -> DeviceFeatureStore:
 
 
 def pools_of(cache: FeatureCache, *, steps: int, batch_tokens: int) -> BucketedBatches:
-    quiz = QuestionSampler(cache, TOLD, seed=1)
+    quiz = QuestionSampler(cache, ANNOTATIONS, seed=1)
     return BucketedBatches(
         quiz, cache.layout(), encode, steps=steps, batch_tokens=batch_tokens, seed=1
     )
@@ -160,7 +160,7 @@ def train(
 
 
 def rows(cache: FeatureCache, count: int, *, stories: float = 0.6) -> list[TrainingSequence]:
-    quiz = QuestionSampler(cache, TOLD, seed=1)
+    quiz = QuestionSampler(cache, ANNOTATIONS, seed=1)
     drawn = [quiz.draw(number, max_frames=10, stories=stories) for number in range(count)]
     return [row for row in drawn if row.pairs]
 
@@ -216,7 +216,7 @@ def test_moments_are_the_frames_that_show_them(cache: FeatureCache) -> None:
 def test_thoughts_stand_between_their_marks_and_the_prompt_asks_for_them(
     cache: FeatureCache,
 ) -> None:
-    quiz = QuestionSampler(cache, TOLD, seed=1)
+    quiz = QuestionSampler(cache, ANNOTATIONS, seed=1)
     row = next(
         row
         for row in (quiz.draw(n, max_frames=10, stories=1.0, thinking=1.0) for n in range(20))
@@ -315,7 +315,7 @@ def test_a_few_answers_can_be_learned_by_heart(
         steps=60, decay_steps=20, warmup_steps=5, batch_tokens=4_000, learning_rate=5e-3, noise=0.0
     )
     run = start(tmp_path, config, store)
-    quiz = QuestionSampler(cache, TOLD, seed=1)
+    quiz = QuestionSampler(cache, ANNOTATIONS, seed=1)
     same = Same(quiz, cache.layout(), encode, steps=60, batch_tokens=4_000, seed=1)
     losses = [line["loss"] for line in train(run, same, 60)]
     assert losses[-1] < 0.5 * losses[0]
@@ -374,7 +374,9 @@ def test_the_second_lesson_learns_what_frames_show(
     cache: FeatureCache, store: DeviceFeatureStore
 ) -> None:
     model, heads = branch(), FrameLabelHeads(16)
-    lesson = pretrain_decoder(model, heads, cache, store, TOLD, encode, steps=40, seed=1, rate=5e-3)
+    lesson = pretrain_decoder(
+        model, heads, cache, store, ANNOTATIONS, encode, steps=40, seed=1, rate=5e-3
+    )
     losses = [float(loss) for loss in lesson]
     assert len(losses) == 40
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
@@ -434,7 +436,7 @@ def test_looking_and_pointing_are_learned_from_where_the_answer_is(
     cache: FeatureCache, store: DeviceFeatureStore
 ) -> None:
     model = branch()
-    quiz = QuestionSampler(cache, TOLD, seed=1)
+    quiz = QuestionSampler(cache, ANNOTATIONS, seed=1)
     drawn = [quiz.draw(number, max_frames=4, stories=1.0) for number in range(8)]
     batch = collate([row for row in drawn if row.pairs][:2], cache.layout(), encode)
     beside, length = batch.same_row_mask(), batch.ids.shape[1]

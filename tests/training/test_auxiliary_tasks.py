@@ -1,4 +1,4 @@
-"""What a frame is told to show: the thing, how many of it, and where."""
+"""Labels of a frame: the thing that it shows, how many of it, and where."""
 
 from fractions import Fraction
 
