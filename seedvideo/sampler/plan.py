@@ -285,7 +285,8 @@ def _sizes_line(frames: Sequence[PlannedFrame]) -> str:
     listed = ", ".join(
         f"{count:,} of {size}" for size, (_, count) in zip(sizes[:3], most[:3], strict=True)
     )
-    more = f" and {len(most) - 3} more sizes" if len(most) > 3 else ""
+    others = len(most) - 3
+    more = f" and {others} more size{'s' * (others > 1)}" if others > 0 else ""
     return f"{len(frames):,}: {listed}{more}"
 
 
