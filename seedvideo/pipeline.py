@@ -40,6 +40,10 @@ MIN_SHOT_S: Final = Fraction(1, 2)
 """Minimum length of a shot: a shorter one, such as a flash, is merged into a neighbour."""
 
 
+_LATE_TIME: Final = Fraction(99_999, 10)
+"""A time with as many digits as any: 9999.9 s."""
+
+
 class Stopwatch:
     """Measure wall-clock seconds by stage."""
 
@@ -257,7 +261,7 @@ def _make_frame_set(
 
 def _max_shots(model: TokenCosts, budget_tokens: int) -> int:
     """Return how many shots can have a frame of the lowest level each within their budget."""
-    lowest = model.geometry.levels_tokens[-1] + model.frame_text_tokens("[9999.9 second]")
+    lowest = model.geometry.levels_tokens[-1] + model.frame_text_tokens(_LATE_TIME)
     if budget_tokens >= MAX_SHOT_BUDGETS * lowest:
         return MAX_SHOTS
     return max(1, budget_tokens // lowest)

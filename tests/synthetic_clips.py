@@ -27,6 +27,7 @@ from seedvideo.model.backends.base import (
     Usage,
 )
 from seedvideo.sampler.geometry import TokenGeometry
+from seedvideo.utils.timecode import timestamp_text
 
 COLOURS: Final = {
     "red": (220, 30, 30),
@@ -72,8 +73,8 @@ class ColourModel:
     def count_text_tokens(self, text: str) -> int:
         return len(text.split())
 
-    def frame_text_tokens(self, time_text: str) -> int:
-        return self.count_text_tokens(time_text) + 2
+    def frame_text_tokens(self, pts: Fraction) -> int:
+        return self.count_text_tokens(timestamp_text(pts)) + 2
 
     def generate(
         self,
@@ -86,7 +87,7 @@ class ColourModel:
     ) -> Generation:
         self.seen.append(list(parts))
         pictures = [part.pixels for part in parts if isinstance(part, ImagePart)]
-        words = [part.text for part in parts if isinstance(part, TextPart)]
+        words = [part.text for part in parts if not isinstance(part, ImagePart)]
         names = list(dict.fromkeys(nearest(picture) for picture in pictures))
         confident = "black" not in names
         visual_tokens = sum(p.shape[0] * p.shape[1] // 16**2 for p in pictures)

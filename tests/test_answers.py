@@ -13,7 +13,7 @@ from PIL import Image
 
 import seedvideo
 from seedvideo.evaluate.synthetic.dataset import make_case, write_video
-from seedvideo.model.backends.base import ImagePart, Part, PointingResult, TextPart
+from seedvideo.model.backends.base import ImagePart, Part, PointingResult, TextPart, TimePart
 from seedvideo.records import Record
 from seedvideo.utils.timecode import Span
 from tests.synthetic_clips import COLOURS, ColourChooser, ColourModel, FixedAnswerModel, paint
@@ -36,7 +36,7 @@ def still(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def times_shown(model: ColourModel) -> list[str]:
     (parts,) = model.seen
-    return [part.text for part in parts[:-1] if isinstance(part, TextPart)]
+    return [part.text for part in parts if isinstance(part, TimePart)]
 
 
 def test_an_option_is_chosen_with_a_probability_for_each(clip: Path) -> None:
@@ -170,10 +170,8 @@ class TrueSpanModel(ColourChooser):
 
     def point(self, parts: Sequence[Part], **options: Any) -> PointingResult:
         pointed = super().point(parts, **options)
-        stamps = [part.text for part in parts[:-1] if isinstance(part, TextPart)]
-        shows = tuple(
-            0.9 if Fraction(text[1:].split()[0]) in self.span else 0.01 for text in stamps
-        )
+        times = [part.pts for part in parts if isinstance(part, TimePart)]
+        shows = tuple(0.9 if time in self.span else 0.01 for time in times)
         return replace(pointed, probabilities=shows)
 
 

@@ -14,7 +14,7 @@ import seedvideo
 import seedvideo.video
 from seedvideo.config import DEFAULT_LIMITS, AnalysisMethod
 from seedvideo.media.reader import VideoReader
-from seedvideo.model.backends.base import TextPart
+from seedvideo.model.backends.base import TimePart
 from seedvideo.sampler.analysis import Analysis, analyze
 from tests.sampler.plans import make_plan
 from tests.synthetic_clips import COLOURS, ColourModel, paint
@@ -64,8 +64,9 @@ def analysed(monkeypatch: pytest.MonkeyPatch) -> list[AnalysisMethod]:
 
 def times_s(model: ColourModel) -> list[list[float]]:
     """Return the times in the prompt of each answer."""
-    texts = [[part.text for part in parts if isinstance(part, TextPart)] for parts in model.seen]
-    return [[float(text[1:].split()[0]) for text in group[:-1]] for group in texts]
+    return [
+        [float(part.pts) for part in parts if isinstance(part, TimePart)] for parts in model.seen
+    ]
 
 
 def sees_the_event(shown_s: list[float]) -> bool:

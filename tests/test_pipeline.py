@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import seedvideo
-from seedvideo.model.backends.base import ImagePart, TextPart
+from seedvideo.model.backends.base import ImagePart, TextPart, TimePart
 from tests.resource_checks import children
 from tests.synthetic_clips import ColourModel, nearest, paint
 
@@ -69,8 +69,7 @@ def test_caption_follows_the_frames(clip: Path) -> None:
     assert record.model is not None
     assert record.model.name == "colours"
     (parts,) = model.seen
-    assert isinstance(parts[0], TextPart)
-    assert parts[0].text == "[0.0 second]"
+    assert parts[0] == TimePart(Fraction(0))
     assert isinstance(parts[1], ImagePart)
     assert parts[-1] == TextPart("Describe the video.")
 

@@ -339,9 +339,9 @@ class BlindBackend:
         """Count the tokens of a text."""
         return self._backend.count_text_tokens(text)
 
-    def frame_text_tokens(self, time_text: str) -> int:
+    def frame_text_tokens(self, pts: Fraction) -> int:
         """Count the tokens of a frame's timestamp text and markup."""
-        return self._backend.frame_text_tokens(time_text)
+        return self._backend.frame_text_tokens(pts)
 
     def generate(self, parts: Sequence[Part], **options: Any) -> Any:
         """Generate text without pictures; see `Backend.generate`."""

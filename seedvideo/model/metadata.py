@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from tokenizers import Tokenizer as _Tokenizer
 
 from seedvideo.errors import ModelError
 from seedvideo.sampler.geometry import TokenGeometry
+from seedvideo.utils.timecode import timestamp_text
 
 CONFIG: Final = "config.json"
 TOKENIZER: Final = "tokenizer.json"
@@ -210,6 +212,6 @@ class CheckpointMetadata:
             raise checkpoint_error(folder, f"{CONFIG} has no name")
         return cls(name, sha256, sizes, Tokenizer.from_file(folder / TOKENIZER))
 
-    def frame_text_tokens(self, time_text: str) -> int:
+    def frame_text_tokens(self, pts: Fraction) -> int:
         """Count the tokens of a frame's time and the special tokens around its visual tokens."""
-        return len(self.tokenizer.encode(time_text)) + TOKENS_PER_FRAME_MARKUP
+        return len(self.tokenizer.encode(timestamp_text(pts))) + TOKENS_PER_FRAME_MARKUP

@@ -54,7 +54,6 @@ from seedvideo.sampler.utility import (
     expected_utility,
     find_peak_candidates,
 )
-from seedvideo.utils.timecode import timestamp_text
 
 UNIFORM_MARGIN: Final = 0.05
 """Minimum relative gain of an uneven plan over the best uniform one, if no event stands out."""
@@ -258,8 +257,8 @@ class _Planner:
         tokens = []
         for span in self.spans:
             ends = (min(span.start, last), max(span.start, span.stop - 1))
-            texts = (timestamp_text(request.times[min(position, last)]) for position in ends)
-            tokens.append(max(request.text_tokens(text) for text in texts))
+            times = (request.times[min(position, last)] for position in ends)
+            tokens.append(max(request.text_tokens(time) for time in times))
         return tokens
 
     def _max_frames(self, span: range, demand: SegmentDemand, coverage: int) -> int:
@@ -366,7 +365,7 @@ class _Planner:
         return _Candidate(placed=placed, tokens=tokens, allocation=allocation)
 
     def _text_cost(self, position: int) -> int:
-        return self.request.text_tokens(timestamp_text(self.request.times[position]))
+        return self.request.text_tokens(self.request.times[position])
 
     # --- the uniform plan
 

@@ -11,7 +11,6 @@ from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.request import Request, endpoint_reasons
 from seedvideo.sampler.types import AllocationReport, PlannedFrame, Segment, SegmentStats
 from seedvideo.sampler.utility import SegmentDemand, legible_fraction
-from seedvideo.utils.timecode import timestamp_text
 
 
 def build_adaptive_plan(
@@ -73,7 +72,7 @@ def _frame(request: Request, frame: PlacedFrame, reason: str) -> PlannedFrame:
         width_px=width_px,
         height_px=height_px,
         tokens=frame.level.tokens,
-        text_tokens=request.text_tokens(timestamp_text(pts)),
+        text_tokens=request.text_tokens(pts),
         reason=reason,
         role=frame.role,
     )

@@ -11,6 +11,7 @@ sampler of its official cookbook.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 from typing import Final
 
@@ -187,7 +188,7 @@ SEED: Final = TokenGeometry(
 """Published geometry of Seed1.5-VL (report, section 2.2): 28 px per token, six levels."""
 
 
-def default_text_tokens(text: str) -> int:
+def default_text_tokens(pts: Fraction) -> int:
     """Return the assumed tokens of a frame's timestamp text and its two markers: 8."""
-    del text
+    del pts
     return FRAME_TEXT_TOKENS

@@ -29,7 +29,6 @@ from seedvideo.sampler.allocation import Level, SegmentAllocation
 from seedvideo.sampler.request import DecodeCosts, Request
 from seedvideo.sampler.types import DecodeEstimate, FrameRole
 from seedvideo.sampler.utility import PeakCandidate, SegmentDemand, StillPicture
-from seedvideo.utils.timecode import timestamp_text
 
 Floats = npt.NDArray[np.float64]
 
@@ -413,7 +412,7 @@ def _options(
     keys = costs.keyframes.tolist()
 
     def text_tokens(position: int) -> int:
-        return request.text_tokens(timestamp_text(times[position]))
+        return request.text_tokens(times[position])
 
     frames = [
         (each, demand, span)

@@ -25,7 +25,7 @@ from seedvideo.sampler.geometry import TokenGeometry
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.types import PlannedFrame, Segment
 from seedvideo.sampler.utility import SegmentDemand
-from seedvideo.utils.timecode import Span, timestamp_text
+from seedvideo.utils.timecode import Span
 
 Integers = npt.NDArray[np.int64]
 
@@ -106,8 +106,8 @@ def _first_packets(packets: Integers, keys: Integers) -> Integers:
     return starts[group]  # The last start belongs to group -1: no keyframe before it.
 
 
-TextTokenCounter = Callable[[str], int]
-"""Function that counts the tokens of a frame's timestamp text with its markers."""
+TextTokenCounter = Callable[[Fraction], int]
+"""Function that counts the text tokens of a frame by its time: timestamp text and markers."""
 
 
 class AnalysisResult(Protocol):
@@ -152,7 +152,7 @@ class Request:
         geometry: token geometry of the model family.
         budget_tokens: maximum tokens that the plan may charge.
         levels_tokens: levels of the geometry that may be used, best first.
-        text_tokens: counts the tokens of a timestamp text.
+        text_tokens: counts the text tokens of a frame by its time.
         max_frames: maximum frames of the plan.
         sampling: the config from which the values above are derived; also holds rates and coverage.
         analysis: analysis of the video; required by ``adaptive`` only.
@@ -247,7 +247,7 @@ def build_plan(
             width_px=width_px,
             height_px=height_px,
             tokens=tokens,
-            text_tokens=request.text_tokens(timestamp_text(request.times[position])),
+            text_tokens=request.text_tokens(request.times[position]),
             reason=f"{ends.get(position, why)}, level {level_tokens}",
         )
         for position in positions

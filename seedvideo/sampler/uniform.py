@@ -15,7 +15,6 @@ from typing import TypeVar
 from seedvideo.errors import PlanError
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.request import Request, build_plan
-from seedvideo.utils.timecode import timestamp_text
 
 T = TypeVar("T")
 
@@ -151,9 +150,7 @@ def uniform_indices(request: Request, count: int) -> list[int]:
 
 
 def _text_cost(request: Request, positions: Sequence[int]) -> int:
-    return sum(
-        request.text_tokens(timestamp_text(request.times[position])) for position in positions
-    )
+    return sum(request.text_tokens(request.times[position]) for position in positions)
 
 
 def _over_budget(request: Request, *, level: int, tokens: int, total: int) -> PlanError:

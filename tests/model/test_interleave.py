@@ -5,14 +5,14 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from seedvideo.model.backends.base import ImagePart, TextPart, interleave
+from seedvideo.model.backends.base import ImagePart, interleave
 
 GREY = np.full((28, 56, 3), 127, dtype=np.uint8)
 
 
 def test_time_before_each_frame_and_the_words_last() -> None:
     parts = interleave([(Fraction(0), GREY), (Fraction(25, 2), GREY)], "Describe the video.")
-    assert [part.text if isinstance(part, TextPart) else "picture" for part in parts] == [
+    assert ["picture" if isinstance(part, ImagePart) else part.text for part in parts] == [
         "[0.0 second]",
         "picture",
         "[12.5 second]",

@@ -80,7 +80,7 @@ def test_usage_is_what_the_sequence_costs(folder: Path) -> None:
     frames = [(Fraction(0), picture(28, 56)), (Fraction(5, 2), picture(84, 28))]
     answer = backend.generate(interleave(frames, "Describe the video."), max_new_tokens=5)
     assert answer.usage.visual_tokens == 2 + 3
-    text = sum(backend.frame_text_tokens(time) for time in ("[0.0 second]", "[2.5 second]"))
+    text = sum(backend.frame_text_tokens(time) for time in (Fraction(0), Fraction(5, 2)))
     prompt = backend.count_text_tokens("Describe the video.")
     # One more token asks for the answer.
     assert answer.usage.prompt_tokens == 5 + text + prompt + 1

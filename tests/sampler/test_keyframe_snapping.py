@@ -209,7 +209,7 @@ def test_no_frame_moves_to_a_dearer_text() -> None:
     moves = []
     for dearer in (0, 1):
         token_options: dict[str, Any] = {
-            "text_tokens": lambda text, dearer=dearer: 8 + dearer * (text in keys)
+            "text_tokens": lambda pts, dearer=dearer: 8 + dearer * (timestamp_text(pts) in keys)
         }
         moves.append(0)
         for budget in range(1500, 3500, 200):

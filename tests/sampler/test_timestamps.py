@@ -37,4 +37,4 @@ def test_no_time_before_the_start() -> None:
 
 
 def test_the_assumed_cost() -> None:
-    assert default_text_tokens("[12.5 second]") == 8
+    assert default_text_tokens(Fraction(25, 2)) == 8

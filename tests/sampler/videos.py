@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from seedvideo.media.types import MediaInfo, MediaWarning
+from seedvideo.utils.timecode import timestamp_text
 
 
 def info(
@@ -52,6 +53,6 @@ def video(
     return facts, even_times(count, fps)
 
 
-def text_cost(text: str) -> int:
+def text_cost(pts: Fraction) -> int:
     """A token cost that grows with the digits, as that of a tokenizer does."""
-    return 2 + len(text) // 3
+    return 2 + len(timestamp_text(pts)) // 3

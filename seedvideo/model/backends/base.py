@@ -6,10 +6,11 @@ frames implements `SupportsPointing`.
 
 `interleave` combines frames, times and the user's text into one model-independent list of parts:
 
-    "[0.0 second]", image, "[0.5 second]", image, ..., "Describe the video."
+    0 s, image, 1/2 s, image, ..., "Describe the video."
 
-As published, the time is text before each frame and the user's text comes last (Seed1.5-VL, section
-2.2; official cookbook). A backend turns the list into its own tensors or request.
+As published, the time of each frame is before it and the user's text comes last (Seed1.5-VL,
+section 2.2; official cookbook). A backend writes the times in the words of its model and turns the
+list into its own tensors or request.
 """
 
 from collections.abc import Sequence
@@ -22,6 +23,28 @@ import numpy.typing as npt
 
 from seedvideo.sampler.geometry import TokenGeometry
 from seedvideo.utils.timecode import timestamp_text
+
+
+@dataclass(frozen=True)
+class TimePart:
+    """The time of the frame that follows; each backend writes it in the words of its model.
+
+    Args:
+        pts: presentation time from the start of the video, in seconds.
+
+    Raises:
+        ValueError: if the time is below zero.
+    """
+
+    pts: Fraction
+
+    def __post_init__(self) -> None:
+        _ = self.text
+
+    @property
+    def text(self) -> str:
+        """The time as in the published model: ``[12.5 second]``."""
+        return timestamp_text(self.pts)
 
 
 @dataclass(frozen=True)
@@ -60,7 +83,7 @@ class ImagePart:
         return f"ImagePart({width_px}x{height_px} px)"
 
 
-Part: TypeAlias = TextPart | ImagePart
+Part: TypeAlias = TimePart | TextPart | ImagePart
 
 
 def interleave(frames: Sequence[tuple[Fraction, npt.NDArray[np.uint8]]], prompt: str) -> list[Part]:
@@ -83,7 +106,7 @@ def interleave(frames: Sequence[tuple[Fraction, npt.NDArray[np.uint8]]], prompt:
         if last is not None and time <= last:
             raise ValueError(f"frame times must increase, got {time} after {last}")
         last = time
-        parts += [TextPart(timestamp_text(time)), ImagePart(pixels)]
+        parts += [TimePart(time), ImagePart(pixels)]
     return [*parts, TextPart(prompt)]
 
 
@@ -225,8 +248,8 @@ class TokenCosts(Protocol):
         """Frame sizes, levels and default budget."""
         ...
 
-    def frame_text_tokens(self, time_text: str) -> int:
-        """Count the text tokens of a frame: its time and the special tokens around it."""
+    def frame_text_tokens(self, pts: Fraction) -> int:
+        """Count the text tokens of a frame at a time: the time and the tokens around the image."""
         ...
 
 
@@ -252,8 +275,8 @@ class Backend(Protocol):
         """Count the tokens of ``text`` alone."""
         ...
 
-    def frame_text_tokens(self, time_text: str) -> int:
-        """Count the text tokens of a frame: its time and the special tokens around it."""
+    def frame_text_tokens(self, pts: Fraction) -> int:
+        """Count the text tokens of a frame at a time: the time and the tokens around the image."""
         ...
 
     def generate(

@@ -16,6 +16,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -68,6 +69,7 @@ from seedvideo.model.vision_encoder import ConvPatches
 from seedvideo.sampler.geometry import TokenGeometry
 from seedvideo.tasks.prompts import remove_think_suffix
 from seedvideo.tasks.question_answering import open_question
+from seedvideo.utils.timecode import timestamp_text
 
 CAPTION_BEAMS: Final = 32
 """Beams of a caption: enough hypotheses for a consensus (docs/log.md)."""
@@ -175,9 +177,9 @@ class NativeBackend:
         """Count the tokens of ``text`` alone."""
         return len(self._tokenizer.encode(text))
 
-    def frame_text_tokens(self, time_text: str) -> int:
+    def frame_text_tokens(self, pts: Fraction) -> int:
         """Count the tokens of a frame's time and the special tokens around its visual tokens."""
-        return self.count_text_tokens(time_text) + TOKENS_PER_FRAME_MARKUP
+        return self.count_text_tokens(timestamp_text(pts)) + TOKENS_PER_FRAME_MARKUP
 
     @isolate_torch()
     def generate(
@@ -383,7 +385,7 @@ class NativeBackend:
         """Encode interleaved parts as token ids."""
         ids: list[int] = []
         for part in parts:
-            if isinstance(part, TextPart):
+            if not isinstance(part, ImagePart):
                 ids += self._tokenizer.encode(part.text)
             else:
                 height_px, width_px, _ = part.pixels.shape
