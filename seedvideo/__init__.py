@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from seedvideo.batch.run_job import BatchResult
     from seedvideo.media.types import MediaInfo
     from seedvideo.model.backends.base import Backend
+    from seedvideo.model_options import GenerationOptions, ModelOptions
     from seedvideo.records import Event, Record
     from seedvideo.sampler.geometry import TokenGeometry
     from seedvideo.sampler.plan import Plan
@@ -53,6 +54,7 @@ __all__ = [
     "ConfigError",
     "DecodeError",
     "Event",
+    "GenerationOptions",
     "GroundError",
     "InputError",
     "InputTypeError",
@@ -60,6 +62,7 @@ __all__ = [
     "MediaError",
     "MediaInfo",
     "ModelError",
+    "ModelOptions",
     "NotPicklableError",
     "OptionTypeError",
     "OutputError",
@@ -90,7 +93,9 @@ _HOMES: Final = {
     "Backend": "model.backends.base",
     "BatchResult": "batch.run_job",
     "Event": "records",
+    "GenerationOptions": "model_options",
     "MediaInfo": "media.types",
+    "ModelOptions": "model_options",
     "Plan": "sampler.plan",
     "PlannedFrame": "sampler.types",
     "Record": "records",

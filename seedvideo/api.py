@@ -24,10 +24,11 @@ from seedvideo.errors import ConfigError
 from seedvideo.media.sharing import SharedLock, SharedSteps
 from seedvideo.media.source import VideoInput, display_path, name_of
 from seedvideo.model.backends.base import Backend, TokenCosts
+from seedvideo.model_options import ModelFields, ModelOptions, resolve_model_options
 from seedvideo.model_tasks import DEFAULT_TOP, Captioning, Grounding, QuestionAnswering, TaskKind
 from seedvideo.pipeline import as_video, check_model, plan_window, run_task
 from seedvideo.records import Record
-from seedvideo.sampler.geometry import SEED, TokenGeometry, default_text_tokens
+from seedvideo.sampler.geometry import SEED, Geometry, default_text_tokens
 from seedvideo.sampler.plan import Plan
 from seedvideo.video import Frames, Video, open
 from seedvideo.writers import ShotList
@@ -38,23 +39,37 @@ if TYPE_CHECKING:
 __all__ = ["ask", "caption", "frames", "ground", "load", "open", "plan", "run_batch", "shots"]
 
 
-def load(name_or_folder: str = "nano") -> Backend:
-    """Load a model: ``nano``, which comes with the package, or a folder with a checkpoint.
+def load(
+    name: str = "nano",
+    options: ModelOptions | None = None,
+    **overrides: Unpack[ModelFields],
+) -> Backend:
+    """Load a model: a shipped one, a folder, a model on a hub, or one on a server.
+
+    Args:
+        name: ``nano``, which comes with the package; a folder with a checkpoint; a name on a hub,
+            such as ``Qwen/Qwen3-VL-8B-Instruct``; or ``PRESET:ADDRESS#NAME`` for a server, such as
+            ``vllm:http://localhost:8000/v1#NAME``.
+        options: how the model is loaded or reached.
+        overrides: fields of `seedvideo.ModelOptions`, such as ``dtype`` and ``device``; they
+            override those of ``options``.
 
     Raises:
-        ModelError: ``model.unknown`` or ``model.checkpoint_invalid``.
+        ModelError: ``model.unknown``, ``model.not_found``, ``model.not_installed`` or
+            ``model.checkpoint_invalid``.
+        ConfigError: if the value of an option is invalid, or the model does not support it.
     """
-    check_text("model", name_or_folder)
+    check_text("model", name)
     from seedvideo.model import load as load_model
 
-    return load_model(name_or_folder)
+    return load_model(name, resolve_model_options(options, **overrides))
 
 
 def plan(
     video: Video | VideoInput,
     *,
     model: TokenCosts | str | None = None,
-    geometry: TokenGeometry | None = None,
+    geometry: Geometry | None = None,
     sampling: SamplingConfig | None = None,
     **overrides: Unpack[SamplingOverrides],
 ) -> Plan:
@@ -78,7 +93,7 @@ def plan(
     """
     config = resolve_sampling(sampling, **overrides)
     if geometry is not None:
-        check_kind("geometry", geometry, TokenGeometry, "a seedvideo.TokenGeometry")
+        check_kind("geometry", geometry, Geometry, "a seedvideo.TokenGeometry")
         if model is not None:
             raise ConfigError(
                 "config.invalid",

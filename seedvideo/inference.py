@@ -19,6 +19,7 @@ from seedvideo.model.backends.base import (
     Backend,
     ChoiceResult,
     Note,
+    OnText,
     OpenMethod,
     Part,
     SupportsChoice,
@@ -27,6 +28,7 @@ from seedvideo.model.backends.base import (
     Usage,
     interleave,
 )
+from seedvideo.model_options import DEFAULT_GENERATION, GenerationOptions
 from seedvideo.records import (
     AnswerMethod,
     AnswerRecord,
@@ -48,9 +50,6 @@ from seedvideo.tasks.option_labels import OPTION_LABELS
 from seedvideo.tasks.prompts import parse_caption, split_reasoning
 from seedvideo.tasks.question_answering import Question, parse_open_answer, require_choice
 from seedvideo.utils.timecode import Span, seconds
-
-MAX_ANSWER_TOKENS: Final = 96
-"""Maximum tokens of an open answer."""
 
 MAX_THINKING_TOKENS: Final = 256
 """Maximum tokens of the reasoning before an answer."""
@@ -156,9 +155,23 @@ class GroundingResult:
 
 
 def answer(
-    backend: Backend, frame_set: FrameSet, question: Question, *, thinking: bool
+    backend: Backend,
+    frame_set: FrameSet,
+    question: Question,
+    *,
+    thinking: bool,
+    options: GenerationOptions = DEFAULT_GENERATION,
+    on_text: OnText | None = None,
 ) -> tuple[AnswerRecord, Usage]:
     """Query a model for the answer to a question about frames.
+
+    Args:
+        backend: model to query.
+        frame_set: frames of the window.
+        question: the question, with its options.
+        thinking: let the model reason first.
+        options: how the model writes.
+        on_text: receives an open answer as it is generated.
 
     Raises:
         AskError: ``ask.options_unfit`` if the model cannot distinguish two options;
@@ -168,29 +181,39 @@ def answer(
             not support such a question.
     """
     prompt = question.prompt(thinking=thinking)
-    options = question.options
+    choices = question.options
     excess = _find_excess(backend, prompt)
     if excess is not None:
-        subject = "the question with its options" if options else "the question"
+        subject = "the question with its options" if choices else "the question"
         raise AskError("ask.question_invalid", f"{subject} {excess}", hint=_SHORTEN_HINT)
     probabilities: dict[int, float] = {}
     probability: float | None = None
     method: AnswerMethod = "words"
-    if options and isinstance(backend, SupportsChoice):
-        chosen = _choose_option(backend, frame_set, prompt, options, thinking=thinking)
+    if choices and isinstance(backend, SupportsChoice):
+        chosen = _choose_option(
+            backend, frame_set, prompt, choices, thinking=thinking, options=options
+        )
         probabilities = {
             choice.index: _clamp_probability(choice.probability) for choice in chosen.ranked
         }
-        text = raw = options[chosen.ranked[0].index]
+        text = raw = choices[chosen.ranked[0].index]
         thought, confident, usage = chosen.thinking, chosen.confident, chosen.usage
         notes, method = chosen.notes, "options"
     else:
-        written = _generate(backend, frame_set, prompt, task="ask", thinking=thinking)
+        written = _generate(
+            backend,
+            frame_set,
+            prompt,
+            task="ask",
+            thinking=thinking,
+            options=options,
+            on_text=on_text,
+        )
         raw, thought = written.raw, written.thinking
         confident, usage, notes = written.confident, written.usage, written.notes
         probability = written.probability
-        if options:
-            text = options[require_choice(raw, options)]
+        if choices:
+            text = choices[require_choice(raw, choices)]
         else:
             method = written.method
             text = parse_caption(raw) if method == "description" else parse_open_answer(raw)
@@ -199,7 +222,7 @@ def answer(
         answer=text,
         options=tuple(
             Option(label=OPTION_LABELS[index], text=option, probability=probabilities.get(index))
-            for index, option in enumerate(options)
+            for index, option in enumerate(choices)
         ),
         confident=confident,
         method=method,
@@ -215,19 +238,21 @@ def _choose_option(
     backend: SupportsChoice,
     frame_set: FrameSet,
     prompt: str,
-    options: Sequence[str],
+    choices: Sequence[str],
     *,
     thinking: bool,
+    options: GenerationOptions,
 ) -> ChoiceResult:
     parts = frame_set.with_prompt(prompt)
     try:
         return backend.choose(
             parts,
-            options,
+            choices,
             task="ask",
             thinking=thinking,
-            top=len(options),
+            top=len(choices),
             max_thinking_tokens=MAX_THINKING_TOKENS,
+            options=options,
         )
     except ValueError as error:
         # The frames were planned for the model and fit it, so the options are the cause: a small
@@ -240,7 +265,14 @@ def _choose_option(
 
 
 def locate(
-    backend: Backend, frame_set: FrameSet, query: str, *, top: int, thinking: bool
+    backend: Backend,
+    frame_set: FrameSet,
+    query: str,
+    *,
+    top: int,
+    thinking: bool,
+    options: GenerationOptions = DEFAULT_GENERATION,
+    on_text: OnText | None = None,
 ) -> GroundingResult:
     """Query a model for the times of an event in frames.
 
@@ -250,6 +282,8 @@ def locate(
         query: text that describes the event.
         top: maximum number of spans.
         thinking: let the model reason first.
+        options: how the model writes.
+        on_text: receives the answer as it is generated.
 
     Raises:
         GroundError: ``ground.query_invalid`` if the query has too many tokens.
@@ -261,7 +295,15 @@ def locate(
         raise GroundError("ground.query_invalid", f"the query {excess}", hint=_SHORTEN_HINT)
     if isinstance(backend, SupportsPointing) and backend.can_point:
         return _point_at_spans(backend, frame_set, prompt, top=top, thinking=thinking)
-    written = _generate(backend, frame_set, prompt, task="ground", thinking=thinking)
+    written = _generate(
+        backend,
+        frame_set,
+        prompt,
+        task="ground",
+        thinking=thinking,
+        options=options,
+        on_text=on_text,
+    )
     return GroundingResult(
         moments=parse_spans(written.raw, window=frame_set.window)[:top],
         scores=(),
@@ -332,13 +374,21 @@ class _FreeText:
 
 
 def _generate(
-    backend: Backend, frame_set: FrameSet, prompt: str, *, task: TaskName, thinking: bool
+    backend: Backend,
+    frame_set: FrameSet,
+    prompt: str,
+    *,
+    task: TaskName,
+    thinking: bool,
+    options: GenerationOptions,
+    on_text: OnText | None,
 ) -> _FreeText:
     made = backend.generate(
         frame_set.with_prompt(prompt),
         task=task,
         thinking=thinking,
-        max_new_tokens=MAX_ANSWER_TOKENS,
+        options=options,
+        on_text=on_text,
     )
     # A model may reason unrequested, and a backend may leave the reasoning tags in the text.
     thought, text = split_reasoning(made.text)

@@ -12,11 +12,13 @@ from time import perf_counter
 from typing import ClassVar, Final, Literal, Protocol, Self, TypeAlias
 
 from seedvideo import inference
+from seedvideo.errors import ConfigError
 from seedvideo.inference import FrameSet, ModelInput
-from seedvideo.model.backends.base import Backend, Generation, Usage
+from seedvideo.model.backends.base import Backend, Generation, OnText, TokenCosts, Usage
+from seedvideo.model_options import DEFAULT_GENERATION, GenerationOptions
 from seedvideo.records import AnswerRecord, Event, GroundingRecord, ModelRecord, Record, UsageRecord
 from seedvideo.tasks.grounding import NOT_FOUND, clean_query, ground_prompt
-from seedvideo.tasks.prompts import CAPTION_PROMPT, parse_caption
+from seedvideo.tasks.prompts import CAPTION_PROMPT, find_problem, parse_caption
 from seedvideo.tasks.question_answering import Question
 from seedvideo.utils.timecode import seconds
 
@@ -43,12 +45,13 @@ class Task(Protocol):
         """
         ...
 
-    def run(self, prepared: ModelInput, model: Backend) -> Record:
+    def run(self, prepared: ModelInput, model: Backend, *, on_text: OnText | None = None) -> Record:
         """Run a model on a prepared video.
 
         Args:
             prepared: result of `prepare`.
             model: loaded model, with the token costs that the video was prepared for.
+            on_text: receives the answer as it is generated.
 
         Raises:
             SeedVideoError: if the model gives no usable answer.
@@ -58,19 +61,47 @@ class Task(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Captioning:
-    """Caption the video, and with ``dense`` each shot too."""
+    """Caption the video, and with ``dense`` each shot too; `Captioning.of` checks user text.
+
+    Args:
+        dense: also caption each shot.
+        wording: text of the prompt.
+        options: how the model writes.
+    """
 
     dense: bool = False
+    wording: str = CAPTION_PROMPT
+    options: GenerationOptions = DEFAULT_GENERATION
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        dense: bool = False,
+        prompt: str | None = None,
+        options: GenerationOptions = DEFAULT_GENERATION,
+    ) -> Self:
+        """Build the task from user text.
+
+        Raises:
+            ConfigError: ``config.invalid`` if the prompt is empty, too long or not text.
+        """
+        wording = CAPTION_PROMPT if prompt is None else prompt.strip()
+        problem = find_problem([wording]) if wording else "is empty, expected a text"
+        if problem is not None:
+            raise ConfigError("config.invalid", f"the prompt {problem}")
+        return cls(dense=dense, wording=wording, options=options)
 
     def prompt(self, *, duration: Fraction = Fraction(0)) -> str:
         """See `Task`."""
-        return CAPTION_PROMPT
+        return self.wording
 
-    def run(self, prepared: ModelInput, model: Backend) -> Record:
+    def run(self, prepared: ModelInput, model: Backend, *, on_text: OnText | None = None) -> Record:
         """See `Task`; a `ModelError` if an answer is empty."""
+        check_prompt(self.wording, model)
         started = perf_counter()
         first, *rest = prepared.frame_sets
-        answer = self._generate(first, model)
+        answer = self._generate(first, model, on_text)
         text = parse_caption(answer.text)
         shots = [(shot, self._generate(shot, model)) for shot in rest]
         return _build_record(
@@ -83,8 +114,26 @@ class Captioning:
             usages=[answer.usage, *(shot_answer.usage for _, shot_answer in shots)],
         )
 
-    def _generate(self, frame_set: FrameSet, model: Backend) -> Generation:
-        return model.generate(frame_set.with_prompt(self.prompt()))
+    def _generate(
+        self, frame_set: FrameSet, model: Backend, on_text: OnText | None = None
+    ) -> Generation:
+        return model.generate(
+            frame_set.with_prompt(self.prompt()), options=self.options, on_text=on_text
+        )
+
+
+def check_prompt(wording: str, model: TokenCosts) -> None:
+    """Refuse another caption prompt for a model that was trained with one only.
+
+    Raises:
+        ConfigError: ``config.invalid``.
+    """
+    if model.details.has_fixed_prompt and wording != CAPTION_PROMPT:
+        raise ConfigError(
+            "config.invalid",
+            f"{model.name} captions with its own prompt only: it was trained with no other",
+            hint="leave --prompt out, or use another --model",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,26 +142,39 @@ class QuestionAnswering:
 
     question: Question
     thinking: bool = False
+    options: GenerationOptions = DEFAULT_GENERATION
     dense: ClassVar[bool] = False
 
     @classmethod
-    def of(cls, question: str, options: Sequence[str] = (), *, thinking: bool = False) -> Self:
+    def of(
+        cls,
+        question: str,
+        options: Sequence[str] = (),
+        *,
+        thinking: bool = False,
+        generation: GenerationOptions = DEFAULT_GENERATION,
+    ) -> Self:
         """Build the task from user text.
 
         Raises:
             AskError: if the question is empty, or the options are invalid.
         """
-        return cls(question=Question.of(question, options), thinking=thinking)
+        return cls(question=Question.of(question, options), thinking=thinking, options=generation)
 
     def prompt(self, *, duration: Fraction = Fraction(0)) -> str:
         """See `Task`."""
         return self.question.prompt(thinking=self.thinking)
 
-    def run(self, prepared: ModelInput, model: Backend) -> Record:
+    def run(self, prepared: ModelInput, model: Backend, *, on_text: OnText | None = None) -> Record:
         """See `Task`; an `AskError` if the model cannot distinguish two options."""
         started = perf_counter()
         answer, usage = inference.answer(
-            model, prepared.frame_sets[0], self.question, thinking=self.thinking
+            model,
+            prepared.frame_sets[0],
+            self.question,
+            thinking=self.thinking,
+            options=self.options,
+            on_text=on_text,
         )
         return _build_record(
             prepared,
@@ -132,22 +194,30 @@ class Grounding:
     query: str
     top: int = DEFAULT_TOP
     thinking: bool = False
+    options: GenerationOptions = DEFAULT_GENERATION
     dense: ClassVar[bool] = False
 
     @classmethod
-    def of(cls, query: str, *, top: int = DEFAULT_TOP, thinking: bool = False) -> Self:
+    def of(
+        cls,
+        query: str,
+        *,
+        top: int = DEFAULT_TOP,
+        thinking: bool = False,
+        generation: GenerationOptions = DEFAULT_GENERATION,
+    ) -> Self:
         """Build the task from user text.
 
         Raises:
             GroundError: if the query is empty or invalid.
         """
-        return cls(query=clean_query(query), top=top, thinking=thinking)
+        return cls(query=clean_query(query), top=top, thinking=thinking, options=generation)
 
     def prompt(self, *, duration: Fraction = Fraction(0)) -> str:
         """See `Task`."""
         return ground_prompt(self.query, duration=duration, thinking=self.thinking)
 
-    def run(self, prepared: ModelInput, model: Backend) -> Record:
+    def run(self, prepared: ModelInput, model: Backend, *, on_text: OnText | None = None) -> Record:
         """See `Task`; a `ModelError` if the answer contains no time."""
         started = perf_counter()
         found = inference.locate(
@@ -156,6 +226,8 @@ class Grounding:
             self.query,
             top=self.top,
             thinking=self.thinking,
+            options=self.options,
+            on_text=on_text,
         )
         grounding = found.record(self.query, thinking=self.thinking)
         return _build_record(
@@ -177,18 +249,21 @@ def make_task(
     query: str = "",
     top: int = DEFAULT_TOP,
     thinking: bool = False,
+    prompt: str | None = None,
+    generation: GenerationOptions = DEFAULT_GENERATION,
 ) -> Task:
     """Build a task by name; arguments that it does not need are ignored.
 
     Raises:
         AskError: if the question is empty, or its options are invalid.
+        ConfigError: if the prompt is empty.
         GroundError: if the query is empty.
     """
     if kind == "ask":
-        return QuestionAnswering.of(question, options, thinking=thinking)
+        return QuestionAnswering.of(question, options, thinking=thinking, generation=generation)
     if kind == "ground":
-        return Grounding.of(query, top=top, thinking=thinking)
-    return Captioning(dense=kind == "dense")
+        return Grounding.of(query, top=top, thinking=thinking, generation=generation)
+    return Captioning.of(dense=kind == "dense", prompt=prompt, options=generation)
 
 
 def _build_record(
@@ -214,7 +289,7 @@ def _build_record(
         grounding=grounding,
         media=prepared.media,
         plan=prepared.plan,
-        model=ModelRecord(name=model.name, sha256=model.sha256),
+        model=ModelRecord.of(model),
         usage=UsageRecord.total(usages),
         timing_s=prepared.timing_s(model_s=perf_counter() - started),
     )

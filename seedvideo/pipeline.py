@@ -18,11 +18,12 @@ from seedvideo.inference import FrameSet, ModelInput
 from seedvideo.media.source import VideoInput
 from seedvideo.media.types import Frame
 from seedvideo.model.backends.base import Backend, TokenCosts
+from seedvideo.model_options import DEFAULT_MODEL_OPTIONS, ModelOptions
 from seedvideo.model_tasks import Task
 from seedvideo.records import MediaRecord, PlanRecord, Record
 from seedvideo.sampler.analysis import Analysis
 from seedvideo.sampler.boundaries import Change, find_changes, frame_bounds
-from seedvideo.sampler.geometry import TokenGeometry
+from seedvideo.sampler.geometry import Geometry
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import make_plan
 from seedvideo.sampler.request import DecodeCosts, TextTokenCounter, compute_decode_costs
@@ -81,17 +82,17 @@ def run_task(
     return task.run(prepared, model)
 
 
-def load_costs(name_or_folder: str = "nano") -> TokenCosts:
+def load_costs(name: str = "nano", options: ModelOptions = DEFAULT_MODEL_OPTIONS) -> TokenCosts:
     """Read the frame sizes and token costs of a model, without its weights.
 
-    Takes milliseconds and does not import torch.
+    Takes milliseconds and, for most models, does not import torch.
 
     Raises:
-        ModelError: ``model.unknown`` or ``model.checkpoint_invalid``.
+        SeedVideoError: as `seedvideo.model.load_costs` does.
     """
     from seedvideo import model
 
-    return model.load_costs(name_or_folder)
+    return model.load_costs(name, options)
 
 
 def check_model(model: object) -> None:
@@ -169,7 +170,7 @@ def plan_window(
     clip: Video,
     sampling: SamplingConfig,
     *,
-    geometry: TokenGeometry,
+    geometry: Geometry,
     text_tokens: TextTokenCounter,
 ) -> Plan:
     """Plan an open video, or the window of it given by the config.

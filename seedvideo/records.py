@@ -19,7 +19,7 @@ from seedvideo.validation import explain
 
 if TYPE_CHECKING:
     from seedvideo.media.types import MediaInfo, MediaWarning
-    from seedvideo.model.backends.base import Usage
+    from seedvideo.model.backends.base import TokenCosts, Usage
     from seedvideo.sampler.plan import Plan
 
 __all__ = [
@@ -207,10 +207,31 @@ class PlanRecord(_Schema):
 
 
 class ModelRecord(_Schema):
-    """Name and weights of the model."""
+    """Name, weights and origin of the model."""
 
     name: str
     sha256: str
+    """Hash of the weights; of a server, of its address and the name of its model."""
+    source: Literal["shipped", "folder", "hub", "server"] | None = None
+    """Where the model comes from; None in records of older versions."""
+    family: str | None = None
+    """Family of an open model, which decides sizes of frames and the text of their times."""
+    time_format: str | None = None
+    """How the time of a frame is written in the prompt, with 12.5 s as the example."""
+    time_precision_s: float | None = None
+    """Maximum difference between the time of a frame and its text."""
+    revision: str | None = None
+    """Commit of a model from a hub."""
+    dtype: str | None = None
+    quantize: str | None = None
+    server: str | None = None
+    """Base URL, without credentials."""
+    server_version: str | None = None
+
+    @classmethod
+    def of(cls, model: "TokenCosts") -> Self:
+        """Build the record of a model."""
+        return cls(name=model.name, sha256=model.sha256, **model.details.to_record())
 
 
 class UsageRecord(_Schema):

@@ -20,12 +20,15 @@ from seedvideo.model.backends.base import (
     ChoiceResult,
     Generation,
     ImagePart,
+    ModelDetails,
+    OnText,
     Part,
     PointingResult,
     TaskName,
     TextPart,
     Usage,
 )
+from seedvideo.model_options import DEFAULT_GENERATION, GenerationOptions
 from seedvideo.sampler.geometry import TokenGeometry
 from seedvideo.utils.timecode import timestamp_text
 
@@ -59,6 +62,7 @@ class ColourModel:
 
     name = "colours"
     sha256 = "c0" * 32
+    details = ModelDetails(source="folder")
     geometry = TokenGeometry(
         name="colours",
         token_px=16,
@@ -84,6 +88,8 @@ class ColourModel:
         thinking: bool = False,
         max_new_tokens: int = 96,
         beams: int | None = None,
+        options: GenerationOptions = DEFAULT_GENERATION,
+        on_text: OnText | None = None,
     ) -> Generation:
         self.seen.append(list(parts))
         pictures = [part.pixels for part in parts if isinstance(part, ImagePart)]
@@ -122,6 +128,7 @@ class ColourChooser(ColourModel):
         thinking: bool = False,
         top: int = 8,
         max_thinking_tokens: int = 256,
+        options: GenerationOptions = DEFAULT_GENERATION,
     ) -> ChoiceResult:
         made = self.generate(parts, task=task)
         names = [nearest(part.pixels) for part in parts if isinstance(part, ImagePart)]
@@ -178,6 +185,8 @@ class FixedAnswerModel(ColourModel):
         thinking: bool = False,
         max_new_tokens: int = 96,
         beams: int | None = None,
+        options: GenerationOptions = DEFAULT_GENERATION,
+        on_text: OnText | None = None,
     ) -> Generation:
         made = super().generate(parts)
         return replace(made, text=self.texts.pop(0) if self.texts[1:] else self.texts[0])

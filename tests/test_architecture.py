@@ -17,7 +17,7 @@ PACKAGE = Path(seedvideo.__file__).parent
 LAYERS = (
     ("errors",),
     ("environment", "arguments", "utils"),
-    ("config", "notebook", "validation"),
+    ("config", "model_options", "notebook", "validation"),
     ("media",),
     ("sampler", "tasks"),
     ("model", "video"),

@@ -28,11 +28,18 @@ from seedvideo.errors import InputError
 from seedvideo.evaluate.results import MISSING_VIDEO, Outcome, Results, Settings
 from seedvideo.evaluate.scoring import score_item
 from seedvideo.evaluate.types import Item, Prediction, Predictor
-from seedvideo.model.backends.base import Backend, ImagePart, Part, SupportsChoice, SupportsPointing
+from seedvideo.model.backends.base import (
+    Backend,
+    ImagePart,
+    ModelDetails,
+    Part,
+    SupportsChoice,
+    SupportsPointing,
+)
 from seedvideo.model_tasks import make_task
 from seedvideo.pipeline import prepare
 from seedvideo.records import error_record
-from seedvideo.sampler.geometry import TokenGeometry
+from seedvideo.sampler.geometry import Geometry
 from seedvideo.utils.text import printable
 from seedvideo.video import Video
 
@@ -331,9 +338,14 @@ class BlindBackend:
         return self._backend.sha256
 
     @property
-    def geometry(self) -> TokenGeometry:
+    def geometry(self) -> Geometry:
         """Token geometry of the model."""
         return self._backend.geometry
+
+    @property
+    def details(self) -> ModelDetails:
+        """Facts about the model."""
+        return self._backend.details
 
     def count_text_tokens(self, text: str) -> int:
         """Count the tokens of a text."""

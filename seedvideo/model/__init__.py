@@ -1,4 +1,4 @@
-"""Registry of models: find, load and describe the checkpoints by name or folder.
+"""Registry of models: find, load and describe models by name, folder or server.
 
 `load` returns a backend, `load_costs` only the token costs that planning needs, and `available`
 lists the models that ship with the package. Importing this module does not import torch.
@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from seedvideo.errors import ModelError, suggestion
-from seedvideo.model.backends.base import Backend, TokenCosts
+from seedvideo.model import open_weights
+from seedvideo.model.backends.base import Backend, ModelDetails, ModelSource, TokenCosts
 from seedvideo.model.metadata import CONFIG, checkpoint_error, read_json
+from seedvideo.model_options import DEFAULT_MODEL_OPTIONS, ModelOptions, refuse_unsupported
 
 WEIGHTS: Final = Path(__file__).parent / "weights"
 """Directory of the shipped checkpoints, one subdirectory per model."""
@@ -58,57 +60,122 @@ def available() -> tuple[ModelInfo, ...]:
     return tuple(models)
 
 
-def load(name_or_folder: str = DEFAULT_MODEL) -> Backend:
-    """Load a shipped model by name, or any model from a checkpoint folder.
+def load(name: str = DEFAULT_MODEL, options: ModelOptions = DEFAULT_MODEL_OPTIONS) -> Backend:
+    """Load a model.
 
-    A shipped name takes precedence over a folder of the same name. Write ``./name`` for the folder.
+    A name is a shipped model, else an existing folder, else a model on a hub (``OWNER/NAME``) or on
+    a server (``PRESET:ADDRESS#NAME``). Write ``./name`` for a folder that has the name of a shipped
+    model.
+
+    Args:
+        name: name, folder or server.
+        options: how the model is loaded.
 
     Raises:
-        ModelError: ``model.unknown`` if neither exists; ``model.checkpoint_invalid`` if the
-            checkpoint is damaged or inconsistent; ``model.out_of_memory`` if memory runs out.
+        ModelError: ``model.unknown`` or ``model.not_found`` if it does not exist;
+            ``model.checkpoint_invalid`` if the checkpoint is damaged or inconsistent;
+            ``model.not_installed`` if an extra is missing; ``model.out_of_memory``.
+        ConfigError: ``config.invalid`` if the model does not support an option.
     """
     # Check the name first, so that a typo is reported before torch is imported.
-    folder = _folder_of(name_or_folder)
+    place = _find(name, options, with_weights=True)
     from seedvideo.model.runtime import import_torch, translate_memory_errors
 
+    if place.is_open_weights:
+        open_weights.require_transformers()
+        open_weights.check_weight_files(place.folder)
     import_torch()
+    if place.is_open_weights:
+        with translate_memory_errors():
+            from seedvideo.model.backends.transformers import TransformersBackend
+
+            return TransformersBackend.from_folder(
+                place.name, place.folder, place.details(options), options
+            )
+    refuse_unsupported(options, supported=(), model=place.name)
     with translate_memory_errors():
         from seedvideo.model.backends.native import NativeBackend
 
-    return NativeBackend.from_folder(folder)
+    return NativeBackend.from_folder(place.folder, source=place.source)
 
 
-def load_costs(name_or_folder: str = DEFAULT_MODEL) -> TokenCosts:
+def load_costs(
+    name: str = DEFAULT_MODEL, options: ModelOptions = DEFAULT_MODEL_OPTIONS
+) -> TokenCosts:
     """Load the token costs of a model without its weights: enough to plan for it.
 
-    This takes milliseconds and does not import torch. All files are still compared with the
-    manifest, so the plan is made for exactly the checkpoint that `load` would load.
+    This does not import torch, except for an open-weight model of a family without a row. All files
+    of an embedded model are still compared with its manifest, so the plan is made for exactly the
+    checkpoint that `load` would load.
 
     Raises:
-        ModelError: the same errors as `load`, except those that only the weights can reveal.
+        SeedVideoError: the same errors as `load`, except those that only the weights can reveal.
     """
-    from seedvideo.model.metadata import CheckpointMetadata
+    place = _find(name, options, with_weights=False)
+    if not place.is_open_weights:
+        refuse_unsupported(options, supported=(), model=place.name)
+        from seedvideo.model.metadata import CheckpointMetadata
 
-    return CheckpointMetadata.from_folder(_folder_of(name_or_folder))
+        return CheckpointMetadata.from_folder(place.folder, source=place.source)
+    details = place.details(options)
+    costs = open_weights.OpenWeightsMetadata.from_folder(place.name, place.folder, details, options)
+    if costs is not None:
+        return costs
+    open_weights.require_transformers()
+    from seedvideo.model.backends.transformers import ProbedCosts
+
+    return ProbedCosts.from_folder(place.name, place.folder, details, options)
 
 
-def _folder_of(name_or_folder: str) -> Path:
-    """Return the checkpoint folder of a model."""
-    shipped = sorted(path.parent.name for path in WEIGHTS.glob("*/config.json"))
-    if name_or_folder in shipped:
-        return WEIGHTS / name_or_folder
-    if not os.path.isdir(name_or_folder):  # also false for invalid file names
-        raise ModelError(
-            "model.unknown",
-            f"unknown model {name_or_folder!r}",
-            hint=" ".join(
-                filter(
-                    None,
-                    (
-                        suggestion(name_or_folder, shipped),
-                        f"choose one of: {', '.join(shipped)}; or give a checkpoint folder",
-                    ),
-                )
-            ),
+@dataclass(frozen=True)
+class _Place:
+    """Where a model was found.
+
+    Args:
+        name: its name in records.
+        folder: folder of the checkpoint.
+        source: kind of place.
+        is_open_weights: whether transformers reads it.
+    """
+
+    name: str
+    folder: Path
+    source: ModelSource
+    is_open_weights: bool = False
+
+    def details(self, options: ModelOptions) -> ModelDetails:
+        """Return the facts of an open-weight model for records."""
+        return ModelDetails(
+            source=self.source,
+            revision=self.folder.name if self.source == "hub" else None,
+            dtype=options.dtype,
+            quantize=options.quantize,
         )
-    return Path(name_or_folder)
+
+
+def _find(name: str, options: ModelOptions, *, with_weights: bool) -> _Place:
+    """Find a model on this machine, or fetch it from a hub."""
+    shipped = sorted(path.parent.name for path in WEIGHTS.glob("*/config.json"))
+    if name in shipped:
+        return _Place(name, WEIGHTS / name, "shipped")
+    if os.path.isdir(name):  # also false for invalid file names
+        folder = Path(name)
+        is_open = open_weights.is_open_weights(folder)
+        return _Place(folder.resolve().name, folder, "folder", is_open_weights=is_open)
+    if open_weights.is_hub_name(name):
+        folder = open_weights.fetch(name, options, with_weights=with_weights)
+        return _Place(name, folder, "hub", is_open_weights=True)
+    raise ModelError(
+        "model.unknown",
+        f"unknown model {name!r}",
+        hint=" ".join(
+            filter(
+                None,
+                (
+                    suggestion(name, shipped),
+                    f"choose one of: {', '.join(shipped)}; or give a checkpoint folder,"
+                    " a name on a hub (OWNER/NAME) or a server (seedvideo models)",
+                ),
+            )
+        ),
+    )

@@ -18,6 +18,7 @@ from typing import Any, Final
 from tokenizers import Tokenizer as _Tokenizer
 
 from seedvideo.errors import ModelError
+from seedvideo.model.backends.base import ModelDetails, ModelSource
 from seedvideo.sampler.geometry import TokenGeometry
 from seedvideo.utils.timecode import timestamp_text
 
@@ -184,15 +185,17 @@ class CheckpointMetadata:
         sha256: hash over all files of the checkpoint.
         geometry: frame sizes, levels and default budget.
         tokenizer: its vocabulary.
+        details: facts for the record.
     """
 
     name: str
     sha256: str
     geometry: TokenGeometry
     tokenizer: Tokenizer
+    details: ModelDetails
 
     @classmethod
-    def from_folder(cls, folder: Path) -> "CheckpointMetadata":
+    def from_folder(cls, folder: Path, *, source: ModelSource = "folder") -> "CheckpointMetadata":
         """Read a checkpoint folder and compare all files with the manifest.
 
         Raises:
@@ -210,7 +213,13 @@ class CheckpointMetadata:
             ) from error
         if not isinstance(name := config.get("name"), str):
             raise checkpoint_error(folder, f"{CONFIG} has no name")
-        return cls(name, sha256, sizes, Tokenizer.from_file(folder / TOKENIZER))
+        return cls(
+            name,
+            sha256,
+            sizes,
+            Tokenizer.from_file(folder / TOKENIZER),
+            ModelDetails(source=source, dtype="float32", has_fixed_prompt=True),
+        )
 
     def frame_text_tokens(self, pts: Fraction) -> int:
         """Count the tokens of a frame's time and the special tokens around its visual tokens."""

@@ -34,7 +34,7 @@ from seedvideo.sampler.allocation import (
     coverage_share,
     uniform_utility,
 )
-from seedvideo.sampler.geometry import TOKEN_AREA_PX, TOKEN_PX, TokenGeometry
+from seedvideo.sampler.geometry import TOKEN_AREA_PX, Geometry
 from seedvideo.sampler.placement import (
     PlacedFrame,
     estimate_decoding,
@@ -436,11 +436,11 @@ class _Planner:
         return _Candidate(tuple(placed), tokens, found)
 
 
-def _rescale_to_model_tokens(geometry: TokenGeometry, demand: SegmentDemand) -> SegmentDemand:
+def _rescale_to_model_tokens(geometry: Geometry, demand: SegmentDemand) -> SegmentDemand:
     """Convert a demand to tokens of this model: legibility depends on pixels, not on tokens."""
-    if geometry.token_px == TOKEN_PX:
+    if geometry.token_area_px == TOKEN_AREA_PX:
         return demand
-    scale = TOKEN_AREA_PX / geometry.token_px**2
+    scale = TOKEN_AREA_PX / geometry.token_area_px
     return replace(
         demand,
         detail_tokens=demand.detail_tokens * scale,

@@ -18,7 +18,7 @@ from seedvideo.config import DEFAULT_LIMITS, Limits
 from seedvideo.errors import PlanError
 from seedvideo.media.types import MediaInfo, Target
 from seedvideo.sampler import serialization
-from seedvideo.sampler.geometry import TokenGeometry
+from seedvideo.sampler.geometry import Geometry
 from seedvideo.sampler.serialization import SCHEMA_VERSION
 from seedvideo.sampler.types import (
     AllocationReport,
@@ -69,7 +69,7 @@ class Plan:
 
     source: str
     policy: str
-    geometry: TokenGeometry
+    geometry: Geometry
     budget_tokens: int
     charged_tokens: int
     media: MediaInfo
@@ -201,7 +201,9 @@ class Plan:
             "schema_version": SCHEMA_VERSION,
             "source": self.source,
             "policy": self.policy,
-            "geometry": serialization.geometry_to_json(self.geometry),
+            "geometry": serialization.geometry_to_json(
+                self.geometry, ((frame.width_px, frame.height_px) for frame in self.frames)
+            ),
             "budget_tokens": self.budget_tokens,
             "charged_tokens": self.charged_tokens,
             "media": serialization.media_to_json(self.media),

@@ -13,7 +13,7 @@ from seedvideo.config import DEFAULT_LIMITS, Limits, PolicyName, SamplingConfig
 from seedvideo.errors import PlanError
 from seedvideo.media.types import MediaInfo
 from seedvideo.sampler.adaptive import adaptive
-from seedvideo.sampler.geometry import SEED, TokenGeometry, default_text_tokens
+from seedvideo.sampler.geometry import SEED, Geometry, default_text_tokens
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.request import (
     AnalysisResult,
@@ -35,7 +35,7 @@ def make_plan(
     *,
     source: str,
     sampling: SamplingConfig,
-    geometry: TokenGeometry = SEED,
+    geometry: Geometry = SEED,
     analysis: AnalysisResult | None = None,
     costs: DecodeCosts | None = None,
     text_tokens: TextTokenCounter = default_text_tokens,
@@ -187,7 +187,7 @@ def _rebased_keyframes(keyframes: Sequence[int], inside: range) -> list[int]:
     return [position - inside.start for position in keyframes if position in inside]
 
 
-def _levels(sampling: SamplingConfig, geometry: TokenGeometry) -> tuple[int, ...]:
+def _levels(sampling: SamplingConfig, geometry: Geometry) -> tuple[int, ...]:
     """Return the levels that may be used, best first."""
     if sampling.levels_tokens is None:
         return geometry.levels_tokens

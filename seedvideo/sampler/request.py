@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from seedvideo.config import DEFAULT_COVERAGE, SamplingConfig
 from seedvideo.media.types import MediaInfo, MediaWarning
-from seedvideo.sampler.geometry import TokenGeometry
+from seedvideo.sampler.geometry import Geometry
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.types import PlannedFrame, Segment
 from seedvideo.sampler.utility import SegmentDemand
@@ -164,7 +164,7 @@ class Request:
     times: Sequence[Fraction]
     keyframes: Sequence[int]
     window: Span
-    geometry: TokenGeometry
+    geometry: Geometry
     budget_tokens: int
     levels_tokens: tuple[int, ...]
     text_tokens: TextTokenCounter

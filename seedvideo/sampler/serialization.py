@@ -7,8 +7,8 @@ names the position in it. `plan.Plan` assembles the parts.
 
 import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, fields
 from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Final, TypeAlias, TypeVar
 
@@ -17,8 +17,10 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     PlainValidator,
+    Tag,
     ValidationError,
     ValidationInfo,
     model_validator,
@@ -27,7 +29,7 @@ from pydantic_core import PydanticCustomError
 
 from seedvideo.errors import PlanError
 from seedvideo.media.types import MediaInfo, MediaWarning
-from seedvideo.sampler.geometry import TokenGeometry
+from seedvideo.sampler.geometry import Geometry, ProbedGeometry, TileGeometry, TokenGeometry
 from seedvideo.sampler.types import (
     AllocationReport,
     DecodeEstimate,
@@ -48,6 +50,7 @@ _EXACT: Final = re.compile(r"(-?[0-9]{1,40})/([0-9]{1,40})")
 _MAX_INT: Final = 2**53
 _MAX_TEXT: Final = 4096
 _MAX_LEVELS: Final = 64
+_MAX_SIZES: Final = 4096
 _MAX_WARNINGS: Final = 1024
 _MAX_NOTES: Final = 256
 _TIME_TOLERANCE_S: Final = 1e-5
@@ -227,6 +230,43 @@ class _Geometry(_Document):
     min_frame_tokens: _Positive
     default_budget_tokens: _Positive
     min_frames: _Positive
+    row_tokens: _Count = 0
+    max_side_px: _Positive | None = None
+
+
+class _Tiles(_Document):
+    makes = TileGeometry
+    name: _Text
+    tile_px: _Positive
+    tile_tokens: _Positive
+    max_tiles: Annotated[int, Field(ge=1, le=_MAX_LEVELS)]
+    default_budget_tokens: _Positive
+    min_frames: _Positive
+
+
+_Size: TypeAlias = Annotated[tuple[_Count, ...], Field(min_length=3, max_length=3), _at_most(3)]
+
+
+class _Probed(_Document):
+    makes = ProbedGeometry
+    name: _Text
+    levels_tokens: Annotated[tuple[_Count, ...], _at_most(_MAX_LEVELS)]
+    sides_px: Annotated[tuple[_Positive, ...], _at_most(_MAX_LEVELS)]
+    measured: Annotated[tuple[_Size, ...], _at_most(_MAX_SIZES)]
+    default_budget_tokens: _Positive
+    min_frames: _Positive
+
+
+def _geometry_kind(value: object) -> str:
+    return str(value.get("kind", "grid")) if isinstance(value, Mapping) else "grid"
+
+
+_AnyGeometry: TypeAlias = Annotated[
+    Annotated[_Geometry, Tag("grid")]
+    | Annotated[_Tiles, Tag("tiles")]
+    | Annotated[_Probed, Tag("probed")],
+    Discriminator(_geometry_kind),
+]
 
 
 class _Warning(_Document):
@@ -275,7 +315,7 @@ class PlanDocument(_Document):
     schema_version: Annotated[_Count, AfterValidator(_check_version)]
     source: _Text
     policy: _Text
-    geometry: _Geometry
+    geometry: _AnyGeometry
     budget_tokens: _Positive
     charged_tokens: _Count
     media: _Media
@@ -341,9 +381,29 @@ def decision_to_json(decision: AllocationReport) -> dict[str, Any]:
     return asdict(decision) | {"notes": list(decision.notes)}
 
 
-def geometry_to_json(geometry: TokenGeometry) -> dict[str, Any]:
-    """Return a token geometry as JSON values."""
-    return asdict(geometry) | {"levels_tokens": list(geometry.levels_tokens)}
+def geometry_to_json(geometry: Geometry, sizes: Iterable[tuple[int, int]] = ()) -> dict[str, Any]:
+    """Return a geometry as JSON values; a grid has no ``kind``.
+
+    Args:
+        geometry: the geometry of a plan.
+        sizes: width and height of the plan's frames, whose measured costs a probed geometry states.
+    """
+    if isinstance(geometry, TileGeometry):
+        return {"kind": "tiles", **asdict(geometry)}
+    if isinstance(geometry, ProbedGeometry):
+        values = {each.name: getattr(geometry, each.name) for each in fields(geometry)}
+        del values["measure"]
+        values["measured"] = [
+            [width_px, height_px, geometry.tokens(width_px=width_px, height_px=height_px)]
+            for width_px, height_px in sorted(set(sizes))
+        ]
+        lists = {name: list(values[name]) for name in ("levels_tokens", "sides_px")}
+        return {"kind": "probed", **values, **lists}
+    assert isinstance(geometry, TokenGeometry)
+    values = asdict(geometry) | {"levels_tokens": list(geometry.levels_tokens)}
+    # Of some families only: plans of the others stay as they were.
+    optional = {"row_tokens": 0, "max_side_px": None}
+    return {name: v for name, v in values.items() if name not in optional or v != optional[name]}
 
 
 def media_to_json(media: MediaInfo) -> dict[str, Any]:

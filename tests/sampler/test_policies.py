@@ -49,6 +49,7 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
 @examples(150)
 def test_what_every_plan_promises(request: dict[str, Any]) -> None:
     plan = make_plan(**request)
+    assert isinstance(plan.geometry, TokenGeometry)
     unit = plan.geometry.token_px
     assert plan.charged_tokens <= plan.budget_tokens == request["budget_tokens"]
     assert all(earlier.pts < later.pts for earlier, later in pairwise(plan.frames))

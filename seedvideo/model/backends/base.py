@@ -13,15 +13,16 @@ section 2.2; official cookbook). A backend writes the times in the words of its 
 list into its own tensors or request.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Final, Literal, Protocol, TypeAlias, get_args, runtime_checkable
+from typing import Any, Final, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from seedvideo.sampler.geometry import TokenGeometry
+from seedvideo.model_options import DEFAULT_GENERATION, GenerationOptions
+from seedvideo.sampler.geometry import Geometry
 from seedvideo.utils.timecode import timestamp_text
 
 
@@ -230,6 +231,47 @@ class PointingResult:
     notes: tuple[Note, ...] = ()
 
 
+ModelSource: TypeAlias = Literal["shipped", "folder", "hub", "server"]
+"""Where a model comes from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelDetails:
+    """Facts about a model that its records state, besides its name and hash.
+
+    Args:
+        source: where the model comes from.
+        family: row of `seedvideo.model.families`; None for the embedded models.
+        time_format: how the time of a frame is written, with 12.5 s as the example.
+        time_precision_s: maximum difference between a frame's time and its text, in seconds.
+        revision: commit of a model from a hub.
+        dtype: number format of the weights.
+        quantize: bits of quantized weights.
+        server: base URL, without credentials.
+        server_version: version, as the server states it.
+        has_fixed_prompt: whether the model knows only the caption prompt that it was trained with.
+    """
+
+    source: ModelSource
+    family: str | None = None
+    time_format: str = timestamp_text(Fraction(25, 2))
+    time_precision_s: float = 0.05
+    revision: str | None = None
+    dtype: str | None = None
+    quantize: str | None = None
+    server: str | None = None
+    server_version: str | None = None
+    has_fixed_prompt: bool = False
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the fields of a record."""
+        return {name: value for name, value in vars(self).items() if name != "has_fixed_prompt"}
+
+
+OnText: TypeAlias = Callable[[str], None]
+"""Receives the text of an answer piece by piece, as it is generated."""
+
+
 class TokenCosts(Protocol):
     """Properties of a model that planning needs; none requires its weights."""
 
@@ -244,8 +286,13 @@ class TokenCosts(Protocol):
         ...
 
     @property
-    def geometry(self) -> TokenGeometry:
+    def geometry(self) -> Geometry:
         """Frame sizes, levels and default budget."""
+        ...
+
+    @property
+    def details(self) -> ModelDetails:
+        """Facts for the record."""
         ...
 
     def frame_text_tokens(self, pts: Fraction) -> int:
@@ -267,8 +314,13 @@ class Backend(Protocol):
         ...
 
     @property
-    def geometry(self) -> TokenGeometry:
+    def geometry(self) -> Geometry:
         """Frame sizes, levels and default budget."""
+        ...
+
+    @property
+    def details(self) -> ModelDetails:
+        """Facts for the record."""
         ...
 
     def count_text_tokens(self, text: str) -> int:
@@ -287,6 +339,8 @@ class Backend(Protocol):
         thinking: bool = False,
         max_new_tokens: int = 96,
         beams: int | None = None,
+        options: GenerationOptions = DEFAULT_GENERATION,
+        on_text: OnText | None = None,
     ) -> Generation:
         """Generate an answer to interleaved parts.
 
@@ -297,10 +351,14 @@ class Backend(Protocol):
                 returned separately, and closed by the backend if it grows too long.
             max_new_tokens: maximum tokens of the answer, excluding reasoning.
             beams: hypotheses kept in parallel; None for the default of the task.
+            options: system prompt, temperature and token limit; the limit overrides
+                ``max_new_tokens``.
+            on_text: receives the answer as it is generated; only for models that support it.
 
         Raises:
             ValueError: if there is no image, or one of a size outside the geometry.
             ModelError: if the model gives no usable answer.
+            ConfigError: ``config.invalid`` if the model does not support an option.
         """
         ...
 
@@ -318,6 +376,7 @@ class SupportsChoice(Protocol):
         thinking: bool = False,
         top: int = 8,
         max_thinking_tokens: int = 256,
+        options: GenerationOptions = DEFAULT_GENERATION,
     ) -> ChoiceResult:
         """Rank the given answers to interleaved parts; no other answer is possible.
 
@@ -330,6 +389,7 @@ class SupportsChoice(Protocol):
             top: maximum number of choices to return.
             max_thinking_tokens: maximum tokens of the reasoning, which is then closed by the
                 backend.
+            options: as in `Backend.generate`.
 
         Raises:
             ValueError: if the parts are invalid, there are no candidates, or two have equal token

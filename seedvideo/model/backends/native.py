@@ -25,13 +25,16 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from seedvideo.errors import ModelError
+from seedvideo.errors import ConfigError, ModelError
 from seedvideo.model.backends.base import (
     Choice,
     ChoiceResult,
     Generation,
     ImagePart,
+    ModelDetails,
+    ModelSource,
     Note,
+    OnText,
     Part,
     PointingResult,
     TaskName,
@@ -66,6 +69,7 @@ from seedvideo.model.ood import KnnOodDetector
 from seedvideo.model.open_answers import answer_open_question, detects_thing, find_things
 from seedvideo.model.runtime import isolate_torch, set_threads
 from seedvideo.model.vision_encoder import ConvPatches
+from seedvideo.model_options import DEFAULT_GENERATION, GenerationOptions, refuse_unsupported
 from seedvideo.sampler.geometry import TokenGeometry
 from seedvideo.tasks.prompts import remove_think_suffix
 from seedvideo.tasks.question_answering import open_question
@@ -128,12 +132,14 @@ class NativeBackend:
 
     Args:
         checkpoint: read and verified.
+        source: whether the checkpoint ships with the package.
 
     Raises:
         ModelError: ``model.checkpoint_invalid`` if its parts contradict each other.
     """
 
-    def __init__(self, checkpoint: Checkpoint):
+    def __init__(self, checkpoint: Checkpoint, *, source: ModelSource = "folder"):
+        self._details = ModelDetails(source=source, dtype="float32", has_fixed_prompt=True)
         self._model = checkpoint.model
         self._config = checkpoint.config
         self._sha256 = checkpoint.sha256
@@ -147,7 +153,7 @@ class NativeBackend:
         self._last: tuple[bytes, Tensor, float | None] | None = None
 
     @classmethod
-    def from_folder(cls, folder: Path) -> "NativeBackend":
+    def from_folder(cls, folder: Path, *, source: ModelSource = "folder") -> "NativeBackend":
         """Load a checkpoint folder and set the thread count.
 
         Raises:
@@ -156,7 +162,7 @@ class NativeBackend:
         """
         set_threads()
         with isolate_torch(inference=False):
-            return cls(load_checkpoint(folder))
+            return cls(load_checkpoint(folder), source=source)
 
     @property
     def name(self) -> str:
@@ -172,6 +178,11 @@ class NativeBackend:
     def geometry(self) -> TokenGeometry:
         """Frame sizes, levels and default budget."""
         return self._config.geometry
+
+    @property
+    def details(self) -> ModelDetails:
+        """Facts for the record."""
+        return self._details
 
     def count_text_tokens(self, text: str) -> int:
         """Count the tokens of ``text`` alone."""
@@ -190,6 +201,8 @@ class NativeBackend:
         thinking: bool = False,
         max_new_tokens: int = 96,
         beams: int | None = None,
+        options: GenerationOptions = DEFAULT_GENERATION,
+        on_text: OnText | None = None,
     ) -> Generation:
         """Generate an answer to interleaved parts; equal parts give equal answers.
 
@@ -200,7 +213,10 @@ class NativeBackend:
         Raises:
             ValueError: if there is no image, or one of a size outside the geometry.
             ModelError: ``model.no_answer`` if the model was not trained for such an open question.
+            ConfigError: ``config.invalid`` for a system prompt, a temperature or ``on_text``.
         """
+        self._refuse(options, on_text)
+        max_new_tokens = options.max_new_tokens or max_new_tokens
         thresholds, words = self._config.open_answers, parts[-1] if parts else None
         if task == "ask" and thresholds is not None and isinstance(words, TextPart):
             question = open_question(words.text)
@@ -238,6 +254,7 @@ class NativeBackend:
         thinking: bool = False,
         top: int = 8,
         max_thinking_tokens: int = MAX_THINKING_TOKENS,
+        options: GenerationOptions = DEFAULT_GENERATION,
     ) -> ChoiceResult:
         """Rank the given answers to interleaved parts by constrained scoring (`score_candidates`).
 
@@ -245,7 +262,9 @@ class NativeBackend:
             ValueError: if there is no image, or one of a size outside the geometry; if there are no
                 candidates, one is empty, or two have equal token ids (case is ignored); if ``top``
                 is below one.
+            ConfigError: as `generate` does.
         """
+        self._refuse(options)
         if top < 1:
             raise ValueError(f"top is {top}, expected 1 or more")
         ids = self._candidate_ids(candidates)
@@ -297,6 +316,16 @@ class NativeBackend:
             usage=prompt.usage(0),
             notes=prompt.notes,
         )
+
+    def _refuse(self, options: GenerationOptions, on_text: OnText | None = None) -> None:
+        """Refuse what the embedded model cannot do."""
+        refuse_unsupported(options, supported={"max_new_tokens"}, model=self.name)
+        if on_text is not None:
+            raise ConfigError(
+                "config.invalid",
+                f"{self.name} cannot stream: it writes several answers and takes the best",
+                hint="leave --stream out, or use another --model",
+            )
 
     def _candidate_ids(self, candidates: Sequence[str]) -> list[list[int]]:
         """Encode each candidate and check that no two are equal."""

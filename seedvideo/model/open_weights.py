@@ -1,0 +1,331 @@
+"""Open-weight models without their weights: files, identity and token costs.
+
+A process that only plans or decodes reads this, so it imports neither torch nor transformers. A
+model of a family without a row is the exception: only its processor knows what an image costs.
+
+A model is an existing folder, or a name on a hub, ``OWNER/NAME``; of a hub, only the files that are
+needed are fetched. Nothing runs code of a checkpoint, and weights are safetensors only.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from tokenizers import Tokenizer
+
+from seedvideo.errors import ModelError
+from seedvideo.model.backends.base import ModelDetails
+from seedvideo.model.families import CheckpointConfig, Family, find_family
+from seedvideo.model.metadata import CONFIG, TOKENIZER, checkpoint_error, file_sha256, read_json
+from seedvideo.model_options import ModelOptions
+from seedvideo.sampler.geometry import Geometry
+from seedvideo.utils.text import printable
+
+_HUB_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+_CONFIG_FILES: Final = ("*.json", "*.jinja", "*.txt", "*.model", "chat_templates/*")
+_WEIGHT_FILES: Final = ("*.safetensors",)
+_FORBIDDEN_SUFFIXES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".msgpack", ".h5")
+
+_INSTALL_HINT: Final = "install it with: pip install 'seedvideo[transformers]'"
+
+
+def is_hub_name(name: str) -> bool:
+    """Return whether a name has the form of a model on a hub, ``OWNER/NAME``.
+
+    >>> is_hub_name("Qwen/Qwen3-VL-8B-Instruct")
+    True
+    """
+    return _HUB_NAME.fullmatch(name) is not None
+
+
+def is_open_weights(folder: Path) -> bool:
+    """Return whether a folder holds a checkpoint of an open-weight model."""
+    if not (folder / CONFIG).is_file():
+        return False
+    return isinstance(read_json(folder / CONFIG).get("model_type"), str)
+
+
+def require_transformers() -> None:
+    """Raise an error if the extra is not installed.
+
+    Raises:
+        ModelError: ``model.not_installed``.
+    """
+    missing = [name for name in ("transformers", "torchvision") if find_spec(name) is None]
+    if missing:
+        raise ModelError(
+            "model.not_installed",
+            f"an open-weight model needs {' and '.join(missing)}, which is not installed",
+            hint=_INSTALL_HINT,
+        )
+
+
+def fetch(name: str, options: ModelOptions, *, with_weights: bool) -> Path:
+    """Return the folder of a model on a hub, after fetching what is missing.
+
+    Args:
+        name: ``OWNER/NAME``.
+        options: revision, and whether requests may be sent.
+        with_weights: whether the weights are needed too.
+
+    Raises:
+        ModelError: ``model.not_installed``; ``model.not_found`` if the model, the revision or, with
+            ``offline``, a file does not exist; ``model.download_failed``, which is retryable.
+    """
+    if find_spec("huggingface_hub") is None:
+        raise ModelError(
+            "model.not_installed",
+            "a model on a hub needs huggingface_hub, which is not installed",
+            hint=_INSTALL_HINT,
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    is_offline = options.offline or os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
+    patterns = [*_CONFIG_FILES, *(_WEIGHT_FILES if with_weights else ())]
+    try:
+        folder = snapshot_download(
+            name,
+            revision=options.revision,
+            allow_patterns=patterns,
+            local_files_only=is_offline,
+        )
+    except LocalEntryNotFoundError as error:
+        if is_offline:
+            raise _not_found_error(name, options, "is not on this machine", offline=True) from error
+        raise _download_error(name, error) from error
+    except GatedRepoError as error:
+        raise _not_found_error(name, options, "needs permission of its owner") from error
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        raise _not_found_error(name, options, "does not exist on the hub") from error
+    except (HfHubHTTPError, OSError) as error:
+        raise _download_error(name, error) from error
+    path = Path(folder)
+    if with_weights and not any(path.glob("*.safetensors")):
+        where = "on this machine" if is_offline else "on the hub"
+        raise _not_found_error(name, options, f"has no safetensors {where}", offline=is_offline)
+    return path
+
+
+def _not_found_error(
+    name: str, options: ModelOptions, problem: str, *, offline: bool = False
+) -> ModelError:
+    revision = f" at revision {options.revision}" if options.revision else ""
+    hint = "check the name; for a private or gated model, set HF_TOKEN"
+    if offline:
+        hint = "leave --offline out once, so that its files are fetched"
+    return ModelError("model.not_found", f"model {printable(name)}{revision} {problem}", hint=hint)
+
+
+def _download_error(name: str, error: Exception) -> ModelError:
+    return ModelError(
+        "model.download_failed",
+        f"model {printable(name)} could not be fetched: {type(error).__name__}",
+        hint="check the connection, then try again; or give a folder with the checkpoint",
+        retryable=True,
+    )
+
+
+def read_checkpoint(folder: Path) -> CheckpointConfig:
+    """Read the JSON files of a checkpoint that decide frame sizes.
+
+    The image processor may be described in ``preprocessor_config.json`` or, by newer versions of
+    transformers, in ``processor_config.json``.
+
+    Raises:
+        ModelError: ``model.checkpoint_invalid`` if a file is damaged or the checkpoint needs code
+            of its own.
+    """
+    model = read_json(folder / CONFIG)
+    if "auto_map" in model and find_family(str(model.get("model_type"))) is None:
+        raise checkpoint_error(
+            folder,
+            f"a model of type {printable(str(model.get('model_type')))!r} needs code of its own"
+            " (auto_map), which is never run",
+            hint="use a version of the model that transformers supports, or a server that runs it",
+        )
+    processor = _read_optional(folder / "processor_config.json")
+    image = dict(processor.get("image_processor") or {})
+    video = dict(processor.get("video_processor") or {})
+    image |= _read_optional(folder / "preprocessor_config.json")
+    video |= _read_optional(folder / "video_preprocessor_config.json")
+    return CheckpointConfig(model=model, processor=processor, image=image, video=video)
+
+
+def _read_optional(path: Path) -> Mapping[str, Any]:
+    return read_json(path) if path.is_file() else {}
+
+
+@dataclass(frozen=True, eq=False)
+class OpenWeightsMetadata:
+    """Token costs of one open-weight model whose family has a row.
+
+    Args:
+        name: name, as in ``--model``.
+        folder: folder of the checkpoint; of a hub, of the fetched files.
+        family: row of its family.
+        config: JSON files that decide frame sizes.
+        geometry: frame sizes, levels and default budget.
+        details: facts for the record.
+        options: how the model is loaded.
+    """
+
+    name: str
+    folder: Path
+    family: Family
+    config: CheckpointConfig
+    geometry: Geometry
+    details: ModelDetails
+    options: ModelOptions
+
+    @classmethod
+    def from_folder(
+        cls, name: str, folder: Path, details: ModelDetails, options: ModelOptions
+    ) -> "OpenWeightsMetadata | None":
+        """Read the metadata; None if the family has no row.
+
+        Raises:
+            ModelError: ``model.checkpoint_invalid`` if a file is damaged or inconsistent.
+        """
+        config = read_checkpoint(folder)
+        family = find_family(str(config.model.get("model_type")))
+        if family is None:
+            return None
+        try:
+            geometry = family.make_geometry(config)
+        except (LookupError, TypeError, ValueError) as error:
+            raise checkpoint_error(
+                folder, f"its image processor has invalid sizes: {error}"
+            ) from error
+        return cls(name, folder, family, config, geometry, details, options)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash over all files of the checkpoint; reads the weights unless it is known."""
+        return checkpoint_sha256(self.folder)
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        try:
+            return Tokenizer.from_file(str(self.folder / TOKENIZER))
+        except Exception as error:  # the package raises bare Exception for every kind of damage
+            raise checkpoint_error(
+                self.folder, f"{TOKENIZER} is missing or not a valid tokenizer"
+            ) from error
+
+    def count_text_tokens(self, text: str) -> int:
+        """Count the tokens of ``text`` alone."""
+        return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def frame_text_tokens(self, pts: Fraction) -> int:
+        """Count the text tokens of a frame: its time and the markup around its visual tokens."""
+        return self.count_text_tokens(self.family.frame_text(pts))
+
+
+def checkpoint_sha256(folder: Path) -> str:
+    """Return the hash over names and contents of a checkpoint's files.
+
+    The hash of a large file is kept in the user's cache folder and used again while size and
+    modification time of the file are the same.
+
+    Raises:
+        ModelError: ``model.checkpoint_invalid`` if there are no weights, or a file is unreadable.
+    """
+    names = sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.is_file() and path.suffix in {".json", ".jinja", ".safetensors", ".model", ".txt"}
+    )
+    check_weight_files(folder)
+    known = _HashCache(_hash_cache_path())
+    lines = []
+    for name in names:
+        try:
+            digest = known.sha256(folder / name)
+        except OSError as error:
+            raise checkpoint_error(folder, f"{name} cannot be read") from error
+        lines.append(f"{digest}  {name}\n")
+    known.save()
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def check_weight_files(folder: Path) -> None:
+    """Raise an error unless a folder has safetensors.
+
+    Raises:
+        ModelError: ``model.checkpoint_invalid``; the message names weights of another format.
+    """
+    if any(folder.glob("*.safetensors")):
+        return
+    others = sorted(p.name for p in folder.iterdir() if p.suffix in _FORBIDDEN_SUFFIXES)
+    found = f" ({others[0]} is a pickle or another format, which is not read)" if others else ""
+    raise checkpoint_error(
+        folder,
+        f"it has no weights as safetensors{found}",
+        hint="fetch or convert the checkpoint as safetensors",
+    )
+
+
+def _hash_cache_path() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base) / "seedvideo" / "model_hashes.json"
+
+
+_LARGE_BYTES: Final = 16 * 1024**2
+
+
+class _HashCache:
+    """Known hashes of large files, by path, size and modification time.
+
+    It only saves time: if the file cannot be read or written, hashes are computed again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._is_changed = path, False
+        self._known: dict[str, Any] = {}
+        with suppress(OSError, ValueError, RecursionError):
+            values = json.loads(path.read_text(encoding="utf-8"))
+            self._known = values if isinstance(values, dict) else {}
+
+    def sha256(self, path: Path) -> str:
+        """Return the hash of a file."""
+        real = path.resolve()
+        stat = real.stat()
+        if stat.st_size < _LARGE_BYTES:
+            return file_sha256(real)
+        entry, facts = self._known.get(str(real)), [stat.st_size, stat.st_mtime_ns]
+        if isinstance(entry, list) and entry[:2] == facts and _is_digest(entry[2:]):
+            return str(entry[2])
+        digest = file_sha256(real)
+        self._known[str(real)], self._is_changed = [*facts, digest], True
+        return digest
+
+    def save(self) -> None:
+        """Write new hashes, replacing the file at once."""
+        if not self._is_changed:
+            return
+        with suppress(OSError, ValueError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+            temporary.write_text(json.dumps(self._known), encoding="utf-8")
+            temporary.replace(self._path)
+
+
+def _is_digest(values: Iterable[object]) -> bool:
+    found = list(values)
+    return len(found) == 1 and isinstance(found[0], str) and len(found[0]) == 64
