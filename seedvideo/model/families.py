@@ -123,6 +123,8 @@ class Family:
         separator: text between the last frame and the prompt.
         processor_arguments: arguments of the processor, so that it keeps the sizes of the plan.
         as_clips: whether each image is passed as a video of one frame.
+        thought_start: text that opens reasoning.
+        thought_end: text that ends reasoning.
         merges_pairs: whether two frames of a video cost as much as one image.
     """
 
@@ -136,6 +138,8 @@ class Family:
     separator: str = "\n"
     processor_arguments: Mapping[str, Any] = field(default_factory=dict)
     as_clips: bool = False
+    thought_start: str = "<think>"
+    thought_end: str = "</think>"
     merges_pairs: bool = False
 
     def frame_text(self, pts: Fraction) -> str:
