@@ -142,7 +142,9 @@ def make_qwen3_vl(folder: Path, *, chat_template: str = CHATML, seed: int = 0) -
     model.save_pretrained(folder)
     sizes = {"shortest_edge": 4 * 32 * 32, "longest_edge": 16_384 * 32 * 32}
     Qwen3VLProcessor(
-        image_processor=Qwen2VLImageProcessor(patch_size=16, size=sizes),
+        image_processor=Qwen2VLImageProcessor(
+            patch_size=16, size=sizes, image_mean=[0.5] * 3, image_std=[0.5] * 3
+        ),
         tokenizer=tokenizer,
         video_processor=Qwen3VLVideoProcessor(),
         chat_template=chat_template,
