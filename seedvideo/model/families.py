@@ -16,9 +16,11 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Any, Final
 
+from seedvideo.errors import ConfigError, suggestion
 from seedvideo.sampler.geometry import (
     BUDGET_TOKENS,
     LEVELS_TOKENS,
+    SEED,
     Geometry,
     TileGeometry,
     TokenGeometry,
@@ -419,3 +421,24 @@ UNKNOWN_TIME: Final = TimeFormat(before="\n{seconds}s: ")
 def find_family(model_type: str) -> Family | None:
     """Return the row of a ``model_type``; None if there is none."""
     return next((each for each in FAMILIES if model_type in each.model_types), None)
+
+
+def published_geometry(name: str) -> Geometry:
+    """Return the geometry of a family with its published sizes, without a checkpoint.
+
+    Args:
+        name: name of a row, or ``seed``.
+
+    Raises:
+        ConfigError: ``config.invalid`` if there is no such family.
+    """
+    if name == SEED.name:
+        return SEED
+    names = [each.name for each in FAMILIES]
+    if name not in names:
+        raise ConfigError(
+            "config.invalid",
+            f"geometry is {name!r}, expected one of {', '.join((SEED.name, *names))}",
+            hint=suggestion(name, names),
+        )
+    return FAMILIES[names.index(name)].make_geometry(CheckpointConfig())
