@@ -399,11 +399,11 @@ def run_batch(
         "shard": shard,
         "timeout_s": timeout_s,
     }
-    options = resolve_model_options(model_options)
+    loading = resolve_model_options(model_options)
     job = replace(
         Job.from_values(values, where="run_batch"),
         sampling=config,
-        model_options=options,
+        model_options=loading,
         generation=_generation(generation),
     )
-    return run_job(job, Path(out), pipeline.load_costs(model, options), limit=limit)
+    return run_job(job, Path(out), pipeline.load_costs(model, loading), limit=limit)
