@@ -26,7 +26,6 @@ from seedvideo.media.source import VideoInput, display_path, name_of
 from seedvideo.model.backends.base import Backend, OnText, TokenCosts
 from seedvideo.model.families import published_geometry
 from seedvideo.model_options import (
-    DEFAULT_CONCURRENCY,
     DEFAULT_GENERATION,
     GenerationOptions,
     ModelFields,
@@ -332,7 +331,7 @@ def run_batch(
     model_options: ModelOptions | None = None,
     generation: GenerationOptions | None = None,
     batch_size: int = 1,
-    concurrency: int = DEFAULT_CONCURRENCY,
+    concurrency: int | None = None,
     workers: int = 1,
     filters: Mapping[str, Any] | None = None,
     shard: str | None = None,
@@ -360,7 +359,7 @@ def run_batch(
         model_options: how the model is loaded or reached.
         generation: how the model writes.
         batch_size: clips that an open-weight model answers at once.
-        concurrency: requests to a server at once.
+        concurrency: requests to a server at once; None for 4. Only for a server.
         workers: processes that decode.
         filters: rules that leave clips out, such as ``{"min_duration_s": 2, "black": True}``; the
             keys of the table ``filters`` of a job file.

@@ -32,7 +32,6 @@ from seedvideo.config import (
 )
 from seedvideo.errors import BatchError, ConfigError, InputError, SeedVideoError, suggestion
 from seedvideo.model_options import (
-    DEFAULT_CONCURRENCY,
     DEFAULT_GENERATION,
     DEFAULT_MODEL_OPTIONS,
     GenerationOptions,
@@ -232,7 +231,7 @@ class Job:
         model_options: how the model is loaded or reached.
         generation: how the model writes.
         batch_size: clips that an open-weight model answers at once.
-        concurrency: requests to a server at once.
+        concurrency: requests to a server at once; None for 4. Only for a server.
         sampling: how frames are sampled; a row's own window overrides that of the config.
         source_fps: frame rate of raw streams without timestamps.
         decoder: decoding library.
@@ -263,7 +262,7 @@ class Job:
     model_options: ModelOptions = DEFAULT_MODEL_OPTIONS
     generation: GenerationOptions = DEFAULT_GENERATION
     batch_size: int = 1
-    concurrency: int = DEFAULT_CONCURRENCY
+    concurrency: int | None = None
     sampling: SamplingConfig = DEFAULT_SAMPLING
     source_fps: float | None = None
     decoder: Literal["pyav", "decord"] = "pyav"

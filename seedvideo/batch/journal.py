@@ -8,7 +8,7 @@ import json
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
@@ -196,6 +196,17 @@ class Journal:
             ).fetchone()
         return int(found[0])
 
+    def count_unfinished(self, ids: Sequence[bytes]) -> int:
+        """Return how many of these items, by their stored ids, have no outcome."""
+        placeholders = ", ".join("?" * len(ids))
+        with schema.translate_errors(self.folder):
+            found = self._connection.execute(
+                "SELECT COUNT(*) FROM items WHERE state IN ('pending', 'running') AND place IS NOT"
+                f" NULL AND id IN ({placeholders})",
+                tuple(ids),
+            ).fetchone()
+        return int(found[0])
+
     def claim(self, count: int, *, before: int = END_POSITION) -> list[ClaimedItem]:
         """Claim the next items in the order of the input; each claim counts as one more try.
 
@@ -303,12 +314,15 @@ class Journal:
         retryable: bool = False,  # noqa: FBT001, FBT002  # in the order of an error's fields
         *,
         content: Content | None = None,
+        tries: int | None = None,
     ) -> bool:
         """Mark an item as failed in this run. Return whether this was its first outcome.
 
-        With the content known, a file that is replaced later is retried automatically.
+        With the content known, a file that is replaced later is retried automatically. A number of
+        tries replaces that of the claims.
         """
         values = failure_columns(code, stage, message, hint, retryable=retryable)
+        values |= {} if tries is None else {"tries": tries}
         return self._transition(item_id, "failed", {**values, **content_columns(content)})
 
     def mark_quarantined(

@@ -29,7 +29,7 @@ _ALLOCATOR_VARIABLES: Final = {
 }
 
 PREFETCH: Final = 2
-"""Maximum clips assigned to the model process: the current one and the next."""
+"""Maximum groups of clips assigned to a local model: the current one and the next."""
 
 
 def allocator_variables(environment: Mapping[str, str]) -> dict[str, str]:
@@ -58,6 +58,7 @@ class InFlightItem:
         fingerprint: cache key of its record, once known.
         file: descriptor of the prepared clip; closed by `release`.
         prepared: header of the decode process's message.
+        runs_alone: whether the model process died while it worked on this clip and others.
     """
 
     claimed: ClaimedItem
@@ -66,6 +67,7 @@ class InFlightItem:
     fingerprint: str | None = None
     file: int | None = None
     prepared: dict[str, Any] = field(default_factory=dict)
+    runs_alone: bool = False
 
     @property
     def item(self) -> Item:
@@ -116,55 +118,134 @@ class DecodeProcess:
         return clip
 
 
+@dataclass(eq=False)
+class Group:
+    """Clips that the model process answers together.
+
+    Args:
+        clips: those without an answer yet, in order.
+        deadline_s: when all must have one; infinite until the process begins with the group.
+    """
+
+    clips: list[InFlightItem]
+    deadline_s: float = float("inf")
+
+
 class ModelProcess:
     """Handle of the model process.
+
+    A local model answers one group of clips after another, and gets the next one in advance. A
+    server answers several at once, each a group of its own; none is sent in advance, so a clip that
+    is assigned is one that is being asked.
 
     Args:
         job: settings of the job.
         entrypoints: functions that the process calls.
+        concurrency: clips that a server answers at once; 1 for a local model.
 
     Attributes:
-        clips: assigned clips, in order; the first is in progress.
+        groups: assigned clips without an answer, in order.
         idle_s: seconds in which the process was ready and had no clip.
     """
 
-    def __init__(self, job: Job, entrypoints: Entrypoints) -> None:
-        setup = {"job": job.to_json(), **asdict(entrypoints)}
+    def __init__(self, job: Job, entrypoints: Entrypoints, *, concurrency: int = 1) -> None:
+        setup = {"job": job.to_json(), "concurrency": concurrency, **asdict(entrypoints)}
         environment = allocator_variables(os.environ)
         self.process = ChildProcess(
             "seedvideo.batch.workers:model_main", setup, environment=environment
         )
         self.is_ready = False
-        self.clips: deque[InFlightItem] = deque()
-        self.deadline_s = time.monotonic() + START_TIMEOUT_S
+        self.groups: list[Group] = []
         self.idle_s = 0.0
+        self._batch_size, self._timeout_s, self._concurrency = (
+            job.batch_size,
+            job.timeout_s,
+            concurrency,
+        )
+        self._start_deadline_s = time.monotonic() + START_TIMEOUT_S
         self._idle_since_s: float | None = None
 
     @property
-    def has_room(self) -> bool:
-        """Whether a clip may be assigned."""
-        return self.is_ready and len(self.clips) < PREFETCH
+    def clips(self) -> list[InFlightItem]:
+        """Assigned clips without an answer, in order."""
+        return [clip for group in self.groups for clip in group.clips]
+
+    @property
+    def running(self) -> list[Group]:
+        """Groups that the process works on."""
+        return self.groups[: self._concurrency]
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the process has not loaded the model in time, or a group is late."""
+        return bool(self.late) or self._start_deadline_s <= time.monotonic()
+
+    @property
+    def late(self) -> list[Group]:
+        """Groups that are past their deadline."""
+        now_s = time.monotonic()
+        return [group for group in self.groups if group.deadline_s <= now_s]
 
     def mark_ready(self) -> None:
         """Record that the model is loaded."""
-        self.is_ready, self.deadline_s = True, float("inf")
+        self.is_ready, self._start_deadline_s = True, float("inf")
 
-    def assign(self, clip: InFlightItem, *, timeout_s: float) -> None:
-        """Send a clip to the process."""
-        now_s = time.monotonic()
-        if not self.clips:
-            self.deadline_s = now_s + timeout_s
-            self.idle_s += 0.0 if self._idle_since_s is None else now_s - self._idle_since_s
-        self.clips.append(clip)
-        self.process.send("item", file=clip.file, id=clip.id, spec=clip.item.to_json())
+    def take(self, ready: deque[InFlightItem], *, limit: int | None = None) -> list[InFlightItem]:
+        """Remove from the ready clips those to be assigned now, as one group; none if too early.
 
-    def finish(self, *, timeout_s: float) -> InFlightItem:
-        """Remove the first clip, which is finished, and return it."""
-        now_s = time.monotonic()
-        clip = self.clips.popleft()
-        self.deadline_s = now_s + timeout_s if self.clips else float("inf")
-        self._idle_since_s = now_s
+        An idle process gets what is there, up to a full group; a local one that works gets only a
+        full group in advance. A clip that must run alone is assigned only to an idle process.
+
+        Args:
+            ready: clips to be answered, in order.
+            limit: maximum clips that a server may be asked about; None for a local model.
+        """
+        if not self.is_ready or not ready or limit == 0:
+            return []
+        is_idle = not self.groups
+        if ready[0].runs_alone:
+            return [ready.popleft()] if is_idle else []
+        if any(clip.runs_alone for clip in self.clips):
+            return []
+        if len(self.groups) >= (PREFETCH if limit is None else limit):
+            return []
+        count = next((at for at, clip in enumerate(ready) if clip.runs_alone), len(ready))
+        count = min(count, self._batch_size)
+        if count < self._batch_size and not is_idle:
+            return []
+        return [ready.popleft() for _ in range(count)]
+
+    def assign(self, clips: list[InFlightItem]) -> None:
+        """Send a group of clips to the process."""
+        if not self.groups and self._idle_since_s is not None:
+            self.idle_s += time.monotonic() - self._idle_since_s
+        self.groups.append(Group(clips))
+        self._set_deadlines()
+        for clip in clips:
+            self.process.send(
+                "item",
+                file=clip.file,
+                id=clip.id,
+                spec=clip.item.to_json(),
+                group_size=len(clips),
+            )
+
+    def finish(self, item_id: str) -> InFlightItem:
+        """Remove a clip that has an answer, and return it."""
+        clip = next(clip for clip in self.clips if clip.id == item_id)
+        group = next(group for group in self.groups if clip in group.clips)
+        group.clips.remove(clip)
+        if not group.clips:
+            self.groups.remove(group)
+            self._set_deadlines()
+        self._idle_since_s = time.monotonic()
         return clip
+
+    def _set_deadlines(self) -> None:
+        """Set the deadline of each group that the process begins with: the time of its clips."""
+        for group in self.running:
+            if group.deadline_s == float("inf"):
+                group.deadline_s = time.monotonic() + self._timeout_s * len(group.clips)
 
 
 class SignalCounter:

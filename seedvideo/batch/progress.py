@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from seedvideo.batch import journal_schema
+from seedvideo.batch.asked import count_asked_again
 from seedvideo.batch.inputs import BadRow
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import STATES, Counts, JournalEntry, ProcessKind, State
@@ -97,6 +98,8 @@ class Status:
         lock_owner: process that runs the job now.
         job: description of the job for people.
         restarts: number of process restarts by kind.
+        asked_again: clips that a server is asked about twice, because the run or its model process
+            ended while the first request was under way.
     """
 
     counts: Counts
@@ -105,6 +108,7 @@ class Status:
     lock_owner: LockOwner | None
     job: str
     restarts: Mapping[ProcessKind, int]
+    asked_again: int = 0
 
     @property
     def left_s(self) -> float | None:
@@ -128,6 +132,7 @@ class Status:
                 for code, stage, count in self.failures
             ],
             "restarts": dict(self.restarts),
+            "asked_again": self.asked_again,
             "holder": None if self.lock_owner is None else asdict(self.lock_owner),
         }
 
@@ -138,14 +143,16 @@ def get_status(folder: Path) -> Status:
     Raises:
         BatchError: ``batch.journal_missing``, ``batch.journal_damaged``, ``batch.journal_newer``.
     """
+    lock_owner = get_lock_owner(folder)
     with Journal.open(folder, write=False) as journal:
         return Status(
             counts=journal.counts(),
             failures=journal.failures(),
             clips_per_min=throughput(folder),
-            lock_owner=get_lock_owner(folder),
+            lock_owner=lock_owner,
             job=describe_job(journal),
             restarts=journal.restarts(),
+            asked_again=count_asked_again(journal, is_running=lock_owner is not None),
         )
 
 

@@ -16,6 +16,7 @@ from seedvideo.batch.journal_rows import Counts
 from seedvideo.batch.progress import Progress
 from seedvideo.errors import AskError, BatchError, GroundError
 from seedvideo.model.backends.base import TokenCosts
+from seedvideo.model.batching import resolve_concurrency
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,15 @@ def check_job(job: Job) -> None:
     """
     inputs.validate_manifests(job.inputs, folder=job.folder)
     _check_task_words(job)
+
+
+def check_model(job: Job, prices: TokenCosts) -> None:
+    """Check that a job's model supports its batches or its requests at once.
+
+    Raises:
+        ConfigError: ``config.invalid``.
+    """
+    resolve_concurrency(prices, batch_size=job.batch_size, concurrency=job.concurrency)
 
 
 def diff_settings(journal: Journal, job: Job) -> list[str]:
@@ -125,6 +135,7 @@ def run_job(
     """
     reporter = Progress() if progress is None else progress
     check_job(job)
+    check_model(job, prices)
     with Journal.open(folder, write=True) as journal:
         plan_job(journal, job, prices, reporter, resume=False, stdin=None)
         return run_planned(journal, job, prices, reporter, limit=limit)

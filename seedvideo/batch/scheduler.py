@@ -2,10 +2,12 @@
 
     journal -> decode processes -> model process -> journal
 
-The supervisor has one thread, decodes nothing and loads no model. At most ``2 + workers`` clips are
-in flight, so memory does not grow with the job. Each process may die or hang: the supervisor
-replaces it and retries its clip once. Records do not depend on the number or the speed of the
-processes.
+The supervisor has one thread, decodes nothing and loads no model. The clips in flight are bounded,
+so memory does not grow with the job. Each process may die or hang: the supervisor replaces it and
+retries its clip once. Records do not depend on the number or the speed of the processes.
+
+A local model answers one group of clips after another; a server answers several clips at once, and
+its outages are not blamed on clips (`seedvideo.batch.outage`).
 
 Separate from `seedvideo.batch.run_job`, which would exceed 500 lines with it.
 """
@@ -18,6 +20,7 @@ from collections import deque
 from typing import Any, Final
 
 from seedvideo.batch import fingerprint
+from seedvideo.batch.asked import count_interrupted, note_asked
 from seedvideo.batch.duplicates import DuplicateGate
 from seedvideo.batch.execution import (
     DEFAULT_ENTRYPOINTS,
@@ -30,9 +33,11 @@ from seedvideo.batch.job import Job
 from seedvideo.batch.journal import END_POSITION, Journal
 from seedvideo.batch.journal_rows import ProcessKind
 from seedvideo.batch.journal_schema import JOURNAL_NAME
+from seedvideo.batch.outage import Outage, may_be_outage
 from seedvideo.batch.processes import (
     START_TIMEOUT_S,
     DecodeProcess,
+    Group,
     InFlightItem,
     ModelProcess,
     SignalCounter,
@@ -40,6 +45,7 @@ from seedvideo.batch.processes import (
 from seedvideo.batch.progress import Progress
 from seedvideo.errors import DecodeError, ModelError, OutputError, SeedVideoError
 from seedvideo.model.backends.base import TokenCosts
+from seedvideo.model.batching import is_server, resolve_concurrency
 from seedvideo.utils.ipc import (
     Message,
     ProtocolError,
@@ -72,6 +78,9 @@ class Runner:
         entrypoints: functions that the processes call.
         limit: process only the first ``limit`` clips of the input, including those already done;
             None for all.
+
+    Raises:
+        ConfigError: as `resolve_concurrency` does.
     """
 
     def __init__(
@@ -96,8 +105,13 @@ class Runner:
         self._in_flight: dict[str, InFlightItem] = {}
         self._model_crashes = 0
         self._busy_s = self._idle_s = 0.0
-        self._answers = self._answers_at_stop = self._visual_tokens = 0
+        self._visual_tokens = 0
         self._idle_crashes = 0
+        self._concurrency = resolve_concurrency(
+            prices, batch_size=job.batch_size, concurrency=job.concurrency
+        )
+        self._outage = Outage() if is_server(prices) else None
+        self._max_in_flight = 2 * job.batch_size * self._concurrency + job.workers
         self._selector = selectors.DefaultSelector()
 
     def run(self) -> bool:
@@ -108,13 +122,16 @@ class Runner:
             moment are returned to pending.
 
         Raises:
-            ModelError: if the model cannot be loaded, or its process crashes repeatedly.
+            ModelError: if the model cannot be loaded, its process crashes repeatedly, or its server
+                does not answer any more.
             OutputError: if the journal cannot be written, or was removed.
         """
         is_complete = False
         with SignalCounter() as signals:
             try:
                 self._selector.register(signals, selectors.EVENT_READ)
+                if self._outage is not None:
+                    count_interrupted(self._journal)
                 counts = self._journal.counts()
                 self._progress.report_start(
                     counts, deferred=counts.pending - self._pending, workers=self._job.workers
@@ -135,6 +152,7 @@ class Runner:
 
     def _loop(self, signals: SignalCounter) -> bool:
         stop_at_s = float("inf")
+        begun: list[Group] = []
         while True:
             if not signals.count:
                 self._dispatch()
@@ -142,22 +160,21 @@ class Runner:
                     return True
             elif stop_at_s == float("inf"):
                 stop_at_s = time.monotonic() + STOP_GRACE_S
-                self._answers_at_stop = self._answers
+                begun = [] if self._model is None else self._model.running
                 # Clips that they prepare would not be used.
                 self._kill_workers()
-            elif self._may_stop(signals, stop_at_s):
+            elif self._may_stop(signals, stop_at_s, begun):
                 return False
             self._poll(signals)
             self._check_deadlines()
             self._progress.tick(self._journal.counts())
 
-    def _may_stop(self, signals: SignalCounter, stop_at_s: float) -> bool:
-        """Return whether nothing is left to wait for, or the time is over."""
+    def _may_stop(self, signals: SignalCounter, stop_at_s: float, begun: list[Group]) -> bool:
+        """Return whether nothing that was begun is left to wait for, or the time is over."""
         model = self._model
-        is_idle = model is None or not model.is_ready or not model.clips
-        # The prefetched clip is left for the next run.
-        is_next = self._answers > self._answers_at_stop
-        return is_idle or is_next or signals.count > 1 or time.monotonic() >= stop_at_s
+        # A prefetched group is left for the next run.
+        is_idle = model is None or not any(group in model.groups for group in begun)
+        return is_idle or signals.count > 1 or time.monotonic() >= stop_at_s
 
     def _dispatch(self) -> None:
         """Start missing processes and assign work to idle ones."""
@@ -166,7 +183,7 @@ class Runner:
         while len(self._workers) < wanted:
             self._spawn_worker()
         for worker in self._workers:
-            if worker.is_idle and len(self._in_flight) < 2 + self._job.workers:
+            if worker.is_idle and len(self._in_flight) < self._max_in_flight:
                 for claimed in self._journal.claim(1, before=self._end_position):
                     self._pending -= 1
                     clip = InFlightItem(claimed)
@@ -174,10 +191,18 @@ class Runner:
                     self._gate.begin(clip)
                     worker.assign(clip, timeout_s=self._job.timeout_s)
         if self._model is None and self._in_flight:
-            self._model = ModelProcess(self._job, self._entrypoints)
+            self._model = ModelProcess(self._job, self._entrypoints, concurrency=self._concurrency)
             self._selector.register(self._model.process, selectors.EVENT_READ, self._model)
-        while self._ready and self._model is not None and self._model.has_room:
-            self._model.assign(self._ready.popleft(), timeout_s=self._job.timeout_s)
+        if self._model is not None:
+            self._assign_groups(self._model)
+
+    def _assign_groups(self, model: ModelProcess) -> None:
+        """Give the model process as many ready clips as it takes."""
+        limit = None if self._outage is None else self._outage.limit(self._concurrency)
+        while clips := model.take(self._ready, limit=limit):
+            if self._outage is not None:
+                note_asked(self._journal, [clip.id for clip in [*model.clips, *clips]])
+            model.assign(clips)
 
     def _spawn_worker(self) -> None:
         worker = DecodeProcess(self._job, self._entrypoints)
@@ -284,9 +309,10 @@ class Runner:
             elif not model.is_ready:
                 raise error_from_dict(each.header)
             else:
-                clip = model.finish(timeout_s=self._job.timeout_s)
+                clip = model.finish(each.header["id"])
                 self._model_crashes = 0
-                self._answers += 1
+                if self._outage is not None and not may_be_outage(each.header):
+                    self._outage.record_answer(clip.id)
                 if each.type == "record":
                     self._busy_s += each.header["spent_s"]
                     self._visual_tokens += each.header["visual_tokens"]
@@ -298,7 +324,7 @@ class Runner:
         now_s = time.monotonic()
         for worker in [each for each in self._workers if each.deadline_s <= now_s]:
             self._on_worker_death(worker, "decode.timeout")
-        if self._model is not None and self._model.deadline_s <= now_s:
+        if self._model is not None and self._model.is_late:
             self._on_model_death(self._model, "model.timeout")
 
     def _on_worker_death(
@@ -324,44 +350,60 @@ class Runner:
             self._release_decided()
 
     def _on_model_death(self, model: ModelProcess, code: str, *, has_exited: bool = False) -> None:
-        """Handle a dead or late model process; clips that it had not started stay ready."""
+        """Handle a dead or late model process.
+
+        If one clip alone can be the cause, it gets the error. If several can, none does: each runs
+        alone from now on. All others stay ready.
+        """
+        late, running = model.late, [clip for group in model.running for clip in group.clips]
         self._selector.unregister(model.process)
         cause = model.process.kill(has_exited=has_exited)
         self._idle_s += model.idle_s
         self._model = None
-        self._model_crashes += 1
         if not model.is_ready:
             if code == "model.timeout":
                 cause = f"had not loaded the model after {START_TIMEOUT_S:g} s and {cause}"
             raise ModelError(
                 code, f"the model process {cause}{_format_stderr(model.process.stderr_tail)}"
             )
+        # Of a server that does not answer, `Outage` keeps count.
+        self._model_crashes += self._outage is None or code != "model.timeout"
         if self._model_crashes >= MAX_CONSECUTIVE_CRASHES:
             crashes = f", the {self._model_crashes}th time in a row"
             raise ModelError("model.crashed", f"the model process {cause}{crashes}")
-        self._record_restart("model", cause, model.clips[0] if model.clips else None)
-        if model.clips:
-            first = model.clips.popleft()
-            self._ready.extendleft(reversed(model.clips))
-            self._record_failure(
-                first,
-                process_death_error(code, f"the model process {cause}", self._job.timeout_s),
-            )
+        suspects = [group.clips for group in late] if code == "model.timeout" else [running]
+        blamed = [clips[0] for clips in suspects if len(clips) == 1]
+        for clips in suspects:
+            for clip in clips:
+                clip.runs_alone = len(clips) > 1
+        self._record_restart("model", cause, blamed[0] if blamed else None)
+        self._ready.extendleft(reversed([clip for clip in model.clips if clip not in blamed]))
+        error = process_death_error(code, f"the model process {cause}", self._job.timeout_s)
+        failed = [clip for clip in blamed if not self._record_failure(clip, error)]
+        if self._outage is not None:
+            note_asked(self._journal, (), again=len(running) - len(failed))
 
     def _record_restart(self, process: ProcessKind, cause: str, clip: InFlightItem | None) -> None:
         self._journal.record_restart(process)
         self._progress.report_restart(process, cause, None if clip is None else clip.id)
 
-    def _record_failure(self, clip: InFlightItem, values: dict[str, Any]) -> None:
-        """Return a failed item to pending, or record its failure as final."""
+    def _record_failure(self, clip: InFlightItem, values: dict[str, Any]) -> bool:
+        """Record a failure, or return the item to pending; then return True."""
         self._check_folder()
+        tries = None
+        if self._outage is not None and may_be_outage(values):
+            if not self._outage.record_failure(clip.id):
+                self._ready.append(clip)
+                self._stop_if_final(self._outage, values)
+                return True
+            tries = MAX_TRIES
         sent: tuple[str, str, str, str]
         sent = values["code"], values["stage"], values["message"], values["hint"]
-        if values["retryable"] and clip.claimed.tries < MAX_TRIES:
+        if values["retryable"] and (tries or clip.claimed.tries) < MAX_TRIES:
             self._journal.mark_retry(clip.id, *sent)
             self._pending += 1
             self._discard(clip)
-            return
+            return True
         content = clip.content or content_from_dict(values)
         state = "failed"
         if values.get("is_deadly"):
@@ -369,8 +411,17 @@ class Runner:
             self._journal.mark_quarantined(clip.id, *sent, content=content)
         else:
             retryable = bool(values["retryable"])
-            self._journal.mark_failed(clip.id, *sent, retryable, content=content)
+            self._journal.mark_failed(clip.id, *sent, retryable, content=content, tries=tries)
         self._finish(clip, state, code=sent[0], message=sent[2])
+        return False
+
+    def _stop_if_final(self, outage: Outage, values: dict[str, Any]) -> None:
+        """End the run if the server does not answer any more; nothing is recorded as failed."""
+        if not outage.is_final:
+            return
+        self._requeue()
+        hint = "when it answers again, run the same command to resume"
+        raise ModelError(values["code"], values["message"], hint=hint, retryable=True)
 
     def _record_filtered(self, clip: InFlightItem, rule: str, message: str) -> None:
         self._check_folder()
@@ -428,6 +479,7 @@ class Runner:
     def _requeue(self) -> None:
         for clip in self._in_flight.values():
             self._journal.release(clip.id)
+            clip.release()
         self._in_flight.clear()
 
     def _save_throughput(self) -> None:

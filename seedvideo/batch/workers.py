@@ -3,7 +3,8 @@
 The supervisor starts each of them by name, in an interpreter of its own. A process may hang or die
 at any time; the supervisor then kills it and starts another one. The decode process writes no file:
 it returns each prepared clip in an anonymous file. It does not import torch. The model process
-loads the model once, then handles one prepared clip after another. It opens no video.
+loads the model once, then handles one group of prepared clips after another, and with a server
+several at once, in threads. It opens no video.
 
 A thread reads the supervisor's messages. It ends the process as soon as the supervisor closes its
 end, even if the main thread hangs, so that a killed job leaves no process behind.
@@ -18,6 +19,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
@@ -30,7 +32,8 @@ from seedvideo.environment import is_out_of_memory, limit_memory
 from seedvideo.errors import InputError, SeedVideoError
 from seedvideo.media.source import display_path
 from seedvideo.media.worker_client import WORKER
-from seedvideo.model.backends.base import Backend, TokenCosts
+from seedvideo.model.backends.base import Backend, SupportsBatches, TokenCosts
+from seedvideo.model.batching import BatchingBackend
 from seedvideo.utils.fork_server import start_server
 from seedvideo.utils.ipc import Message, MessageSocket, ProtocolError, error_to_dict
 
@@ -52,6 +55,7 @@ class SupervisorChannel:
     def __init__(self, descriptor: int) -> None:
         self._socket = MessageSocket(socket.socket(fileno=descriptor))
         self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._send_lock = threading.Lock()
         threading.Thread(target=self._listen, daemon=True).start()
 
     def next(self) -> Message:
@@ -61,7 +65,8 @@ class SupervisorChannel:
     def send(self, type: str, *, file: int | None = None, **values: Any) -> None:  # noqa: A002  # as the field
         """Send a message; end the process if the supervisor has closed the connection."""
         try:
-            self._socket.send(type, file=file, **values)
+            with self._send_lock:
+                self._socket.send(type, file=file, **values)
         except OSError:
             os._exit(_EXIT_NO_SUPERVISOR)
 
@@ -152,10 +157,10 @@ def model_main(descriptor: int) -> None:
         return
     silence_stderr()
     channel.send("ready", name=runner.backend.name, sha256=runner.backend.sha256)
-    while True:
-        message = channel.next()
-        with report_errors(channel, out_of_memory=_MODEL_OUT_OF_MEMORY, id=message.header["id"]):
-            runner.process(channel, message)
+    for _ in range(runner.concurrency - 1):
+        # Requests to a server; each thread takes the next clip.
+        threading.Thread(target=runner.process_all, args=(channel,), daemon=True).start()
+    runner.process_all(channel)
 
 
 class _Decoder:
@@ -205,11 +210,32 @@ class _ModelRunner:
 
     def __init__(self, setup: dict[str, Any]) -> None:
         self.job = Job.from_json(setup["job"])
+        self.concurrency = int(setup["concurrency"])
         os.chdir(self.job.folder)  # The path of a model's folder may be relative, too.
         self.run_item = import_string(setup["run"])
         self.backend: Backend = import_string(setup["load"])(self.job.model, self.job.model_options)
+        self.batching: BatchingBackend | None = None
+        if self.job.batch_size > 1 and isinstance(self.backend, SupportsBatches):
+            self.batching = self.backend = BatchingBackend(self.backend)
+
+    def process_all(self, channel: SupervisorChannel) -> None:
+        """Process one group of clips after another."""
+        while True:
+            messages = [channel.next()]
+            messages += [channel.next() for _ in range(messages[0].header["group_size"] - 1)]
+            calls = [partial(self.process, channel, message) for message in messages]
+            if self.batching is None or len(calls) == 1:
+                for call in calls:
+                    call()
+            else:
+                self.batching.run_together(calls)
 
     def process(self, channel: SupervisorChannel, message: Message) -> None:
+        """Run the task of one prepared clip and send its record, or its error."""
+        with report_errors(channel, out_of_memory=_MODEL_OUT_OF_MEMORY, id=message.header["id"]):
+            self._run(channel, message)
+
+    def _run(self, channel: SupervisorChannel, message: Message) -> None:
         """Run the task of one prepared clip and send its record."""
         started = perf_counter()
         item = Item.from_json(message.header["id"], message.header["spec"])
@@ -224,7 +250,8 @@ class _ModelRunner:
             id=item.id,
             record=record.json_line(),
             visual_tokens=record.usage.visual_tokens,
-            spent_s=perf_counter() - started,
+            # Its share: others were answered in the same time.
+            spent_s=(perf_counter() - started) / (message.header["group_size"] * self.concurrency),
         )
 
 

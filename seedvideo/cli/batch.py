@@ -113,6 +113,9 @@ def format_status(found: "Status", folder: str) -> str:
     restarts = [f"{count:,} of {kind}" for kind, count in found.restarts.items() if count]
     if restarts:
         lines.append(("restarts", f"restarted processes: {', '.join(restarts)}"))
+    if found.asked_again:
+        clips = _count_clips(found.asked_again)
+        lines.append(("repeated", f"asked again: {clips} whose request was cut off by a stop"))
     for code, stage, count in found.failures:
         lines.append(("failed", f"{count:,} with {code} (stage {stage})"))
     return "".join(f"{name:<10}{printable(fact)}\n" for name, fact in lines)

@@ -35,7 +35,6 @@ from seedvideo.cli.options import (
     resolve_rate_preset,
     with_options,
 )
-from seedvideo.model_options import DEFAULT_CONCURRENCY
 from seedvideo.utils.text import printable
 
 if TYPE_CHECKING:
@@ -121,7 +120,7 @@ def run(
     loading: LoadingOptions,
     writing: WritingOptions,
     batch_size: BatchSize = 1,
-    concurrency: Concurrency = DEFAULT_CONCURRENCY,
+    concurrency: Concurrency = None,
     sampling: SamplingOptions,
     former_preset: Annotated[RatePreset | None, typer.Option("--sampling", hidden=True)] = None,
     workers: Annotated[
@@ -230,6 +229,10 @@ def run(
         from seedvideo.model import load_costs
 
         costs = load_costs(job.model, job.model_options)
+    with console.exit_on_error(WRONG_USAGE):
+        from seedvideo.batch.run_job import check_model
+
+        check_model(job, costs)
     reject_unknown_levels(job.sampling.levels_tokens or (), costs.geometry.levels_tokens)
     if dry_run:
         _dry_run(

@@ -10,7 +10,7 @@ from seedvideo.cli.console import COULD_NOT_START, SOME_FAILED, Console, write_s
 from seedvideo.cli.model_options import BatchSize, Concurrency, LoadingOptions, WritingOptions
 from seedvideo.cli.options import Budget, Policy, PolicyOption, Quiet, Verbose, with_options
 from seedvideo.config import SamplingConfig, resolve_sampling
-from seedvideo.model_options import DEFAULT_CONCURRENCY, GenerationOptions
+from seedvideo.model_options import GenerationOptions
 from seedvideo.utils.files import make_folder, refuse_unwritable, write_file
 from seedvideo.utils.text import printable
 
@@ -65,7 +65,7 @@ def evaluate(
     loading: LoadingOptions,
     writing: WritingOptions,
     batch_size: BatchSize = 1,
-    concurrency: Concurrency = DEFAULT_CONCURRENCY,
+    concurrency: Concurrency = None,
     budget_tokens: Budget = None,
     policy: PolicyOption = "adaptive",
     blind: Annotated[
@@ -303,7 +303,7 @@ def run_benchmark(
     blind: bool,
     generation: GenerationOptions,
     batch_size: int,
-    concurrency: int,
+    concurrency: int | None,
 ) -> tuple[str, int]:
     """Answer the remaining items of a benchmark.
 
@@ -311,8 +311,23 @@ def run_benchmark(
         The table, and the number of items without an answer.
     """
     from seedvideo.evaluate.reporting import report
-    from seedvideo.evaluate.runner import ModelPredictor, make_blind, make_settings, run
+    from seedvideo.evaluate.runner import (
+        ModelPredictor,
+        answer_in_batches,
+        answer_in_threads,
+        answer_one_by_one,
+        make_blind,
+        make_settings,
+        run,
+    )
+    from seedvideo.model.backends.base import SupportsBatches
+    from seedvideo.model.batching import BatchingBackend, resolve_concurrency
 
+    requests = resolve_concurrency(backend, batch_size=batch_size, concurrency=concurrency)
+    answer_all = answer_in_threads(requests) if requests > 1 else answer_one_by_one
+    if batch_size > 1 and isinstance(backend, SupportsBatches):
+        backend = BatchingBackend(backend)
+        answer_all = answer_in_batches(backend, batch_size)
     settings = make_settings(
         benchmark.name,
         backend,
@@ -345,6 +360,7 @@ def run_benchmark(
             results=results,
             settings=settings,
             progress=progress,
+            answer_all=answer_all,
         )
     table = report(benchmark, items, outcomes, settings=settings, results=results)
     return table, sum(outcome.prediction is None for outcome in outcomes.values())

@@ -40,13 +40,13 @@ BatchSize = Annotated[
     ),
 ]
 Concurrency = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--concurrency",
         metavar="N",
         min=1,
         max=256,
-        help="Send so many requests to a server at once.",
+        help="Send so many requests to a server at once. [default: 4]",
     ),
 ]
 

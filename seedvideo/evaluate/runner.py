@@ -12,9 +12,11 @@ right need no frame. The times of the frames remain: a policy that analyses the 
 where events are, so the fair baseline uses ``uniform``.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from time import perf_counter
 from types import TracebackType
@@ -27,7 +29,7 @@ from seedvideo.config import SamplingConfig
 from seedvideo.errors import InputError
 from seedvideo.evaluate.results import MISSING_VIDEO, Outcome, Results, Settings
 from seedvideo.evaluate.scoring import score_item
-from seedvideo.evaluate.types import Item, Prediction, Predictor
+from seedvideo.evaluate.types import Item, Prediction, Predictor, SupportsPreparing
 from seedvideo.model.backends.base import (
     Backend,
     ImagePart,
@@ -36,12 +38,14 @@ from seedvideo.model.backends.base import (
     SupportsChoice,
     SupportsPointing,
 )
+from seedvideo.model.batching import BatchingBackend
 from seedvideo.model_options import DEFAULT_GENERATION, GenerationOptions, changed_fields
 from seedvideo.model_tasks import make_task
 from seedvideo.pipeline import prepare
 from seedvideo.records import error_record
 from seedvideo.sampler.geometry import Geometry
 from seedvideo.utils.text import printable
+from seedvideo.utils.threads import run_in_threads
 from seedvideo.video import Video
 
 if TYPE_CHECKING:
@@ -74,6 +78,10 @@ class ModelPredictor:
 
     def __call__(self, item: Item, path: Path) -> Prediction:
         """Answer one item; see `Predictor`."""
+        return self.prepare(item, path)()
+
+    def prepare(self, item: Item, path: Path) -> Callable[[], Prediction]:
+        """Prepare one item; see `SupportsPreparing`."""
         video = self._open_video(path)
         task = make_task(
             item.task,
@@ -85,12 +93,16 @@ class ModelPredictor:
         )
         sampling = _with_window(self._sampling, item)
         prepared = prepare(video, model=self._backend, dense=task.dense, sampling=sampling)
-        record = task.run(prepared, self._backend)
-        prediction = _PREDICTIONS[record.task](record)
-        if task.dense:
-            return prediction
-        frames = prepared.frame_sets[0].frames
-        return replace(prediction, frame_times_s=tuple(float(frame.pts) for frame in frames))
+
+        def answer() -> Prediction:
+            record = task.run(prepared, self._backend)
+            prediction = _PREDICTIONS[record.task](record)
+            if task.dense:
+                return prediction
+            frames = prepared.frame_sets[0].frames
+            return replace(prediction, frame_times_s=tuple(float(frame.pts) for frame in frames))
+
+        return answer
 
     def close(self) -> None:
         """Close the video that is open. Closing twice is fine."""
@@ -207,6 +219,42 @@ ProgressCallback: TypeAlias = Callable[[Item, Outcome, int], None]
 """Called with an item, its new outcome, and its number in the run, from 1."""
 
 
+Answer: TypeAlias = Callable[[], Outcome]
+"""Answers one item whose video is prepared; raises only what must stop the run."""
+
+AnswerAll: TypeAlias = Callable[[Iterable[Answer]], Iterable[Outcome]]
+"""Runs answers and yields their outcomes, in any order."""
+
+
+def answer_one_by_one(answers: Iterable[Answer]) -> Iterator[Outcome]:
+    """Answer one item after another."""
+    return (answer() for answer in answers)
+
+
+def answer_in_threads(count: int) -> AnswerAll:
+    """Return a function that answers up to ``count`` items at once, for a server."""
+    return partial(run_in_threads, count=count)
+
+
+def answer_in_batches(backend: BatchingBackend, size: int) -> AnswerAll:
+    """Return a function that answers ``size`` items at once.
+
+    Args:
+        backend: backend of the predictor, or what its backend wraps.
+        size: number of items.
+    """
+
+    def answer_all(answers: Iterable[Answer]) -> Iterator[Outcome]:
+        rest = iter(answers)
+        while batch := list(islice(rest, size)):
+            for outcome in backend.run_together(batch):
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                yield outcome
+
+    return answer_all
+
+
 def run(
     items: Sequence[Item],
     *,
@@ -215,6 +263,7 @@ def run(
     results: Results,
     settings: Settings,
     progress: ProgressCallback | None = None,
+    answer_all: AnswerAll = answer_one_by_one,
 ) -> dict[str, Outcome]:
     """Answer every item that has no answer yet.
 
@@ -225,9 +274,11 @@ def run(
         results: results file for new outcomes, with earlier ones.
         settings: settings of this run.
         progress: called after each item that is answered now.
+        answer_all: how items are answered: one by one, in threads or in batches. Videos are
+            prepared one by one.
 
     Returns:
-        The outcome of each item, by its id.
+        The outcome of each item, by its id, in the order of the run.
 
     Raises:
         ValueError: if two items have the same id.
@@ -237,18 +288,28 @@ def run(
         raise ValueError("two items have the same id")
     results.start_run(settings)
     before = results.outcomes(settings)
-    outcomes: dict[str, Outcome] = {}
-    for number, item in enumerate(sort_by_video(items), start=1):
-        kept = before.get(item.id)
-        if kept is not None and kept.matches(item) and kept.error is None:
-            outcomes[item.id] = kept
-            continue
-        outcome = _evaluate_item(item, predict=predict, resolve_path=resolve_path)
+    ordered = sort_by_video(items)
+    numbers = {item.id: number for number, item in enumerate(ordered, start=1)}
+    kept = {
+        item.id: outcome
+        for item in ordered
+        if (outcome := before.get(item.id)) is not None
+        and outcome.matches(item)
+        and outcome.error is None
+    }
+    answers = (
+        _prepare_answer(item, predict=predict, resolve_path=resolve_path)
+        for item in ordered
+        if item.id not in kept
+    )
+    outcomes = dict(kept)
+    for outcome in answer_all(answers):
         results.append(settings, outcome)
-        outcomes[item.id] = outcome
+        outcomes[outcome.id] = outcome
         if progress is not None:
-            progress(item, outcome, number)
-    return outcomes
+            number = numbers[outcome.id]
+            progress(ordered[number - 1], outcome, number)
+    return {item.id: outcomes[item.id] for item in ordered}
 
 
 def sort_by_video(items: Iterable[Item]) -> list[Item]:
@@ -288,31 +349,50 @@ def folder_resolver(folder: Path) -> PathResolver:
     return find
 
 
-def _evaluate_item(item: Item, *, predict: Predictor, resolve_path: PathResolver) -> Outcome:
+def _prepare_answer(item: Item, *, predict: Predictor, resolve_path: PathResolver) -> Answer:
+    """Prepare an item as far as the predictor can; the rest is left to the returned function."""
     started = perf_counter()
+    answer: Callable[[], Prediction]
     try:
         path = resolve_path(item)
         if path is None:
             raise InputError(MISSING_VIDEO, f"{printable(item.video)}: no such video")
-        prediction = predict(item, path)
-        scores = score_item(item, prediction)
+        if isinstance(predict, SupportsPreparing):
+            answer = predict.prepare(item, path)
+        else:
+            answer = partial(predict, item, path)
     except Exception as error:  # noqa: BLE001
         # One bad video, or a bug that it triggers, must not stop the run.
-        failure = error_record(error)
-        return Outcome(
-            id=item.id,
-            digest=item.digest,
-            error=failure.code,
-            message=failure.message,
-            scores=score_item(item, None),
-            spent_s=round(perf_counter() - started, 3),
-        )
+        return partial(_make_failure, item, error, perf_counter() - started)
+    return partial(_answer_item, item, answer, perf_counter() - started)
+
+
+def _answer_item(item: Item, answer: Callable[[], Prediction], prepared_s: float) -> Outcome:
+    started = perf_counter() - prepared_s
+    try:
+        prediction = answer()
+        scores = score_item(item, prediction)
+    except Exception as error:  # noqa: BLE001
+        # As above: a failed answer is an outcome.
+        return _make_failure(item, error, perf_counter() - started)
     return Outcome(
         id=item.id,
         digest=item.digest,
         prediction=prediction,
         scores=scores,
         spent_s=round(perf_counter() - started, 3),
+    )
+
+
+def _make_failure(item: Item, error: Exception, spent_s: float) -> Outcome:
+    failure = error_record(error)
+    return Outcome(
+        id=item.id,
+        digest=item.digest,
+        error=failure.code,
+        message=failure.message,
+        scores=score_item(item, None),
+        spent_s=round(spent_s, 3),
     )
 
 

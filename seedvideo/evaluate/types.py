@@ -7,10 +7,10 @@ half-open.
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from seedvideo.evaluate.metrics.temporal import Span
 
@@ -158,6 +158,22 @@ class Predictor(Protocol):
 
         Raises:
             Exception: any failure; the item counts as wrong and the run continues.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsPreparing(Protocol):
+    """A predictor that prepares an item apart from its answer, so that answers can overlap."""
+
+    def prepare(self, item: Item, path: Path) -> Callable[[], Prediction]:
+        """Read what an item needs from the video at a path.
+
+        Returns:
+            A function that answers the item; it reads no file and may run in another thread.
+
+        Raises:
+            Exception: as `Predictor` does.
         """
         ...
 

@@ -2,7 +2,7 @@
 
 The sampler asks a backend for geometry and text costs, so token counts in a plan are the model's
 own. A model that can rank given answers also implements `SupportsChoice`; one that can point at
-frames implements `SupportsPointing`.
+frames, `SupportsPointing`; one that can answer several prompts at once, `SupportsBatches`.
 
 `interleave` combines frames, times and the user's text into one model-independent list of parts:
 
@@ -394,6 +394,27 @@ class SupportsChoice(Protocol):
         Raises:
             ValueError: if the parts are invalid, there are no candidates, or two have equal token
                 ids.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsBatches(SupportsChoice, Protocol):
+    """A model that can answer several prompts at once, and rank given answers."""
+
+    def generate_batch(
+        self,
+        prompts: Sequence[Sequence[Part]],
+        *,
+        task: TaskName = "caption",
+        thinking: bool = False,
+        max_new_tokens: int = 96,
+        beams: int | None = None,
+        options: GenerationOptions = DEFAULT_GENERATION,
+    ) -> list[Generation]:
+        """Generate the answer of each prompt; see `Backend.generate`.
+
+        In float32 the answers are those of single prompts.
         """
         ...
 

@@ -1,0 +1,80 @@
+"""Outages of a server: when to wait, when to stop, and which clip is to blame.
+
+A request that fails in a way that may pass says little about its clip. So the clip is asked again
+after others, and fails only if the server answered another clip in between. Until the server
+answers again, one clip at a time is sent, after growing waits; when the request after the last wait
+fails too, the run stops, and no clip is blamed.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+WAITS_S: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+"""Seconds to wait after the first failed request, the next one, and so on."""
+
+_SERVER_CODES: Final = "model.server_"
+_TIMEOUT: Final = "model.timeout"
+
+
+def may_be_outage(error: Mapping[str, Any]) -> bool:
+    """Return whether an error of a clip may be one of the server.
+
+    Args:
+        error: values of the error, as `seedvideo.utils.ipc.error_to_dict` returns them; those of
+            anything else are no error.
+    """
+    code = str(error.get("code", ""))
+    return bool(error.get("retryable")) and (code.startswith(_SERVER_CODES) or code == _TIMEOUT)
+
+
+class Outage:
+    """What a run knows about the state of its server.
+
+    Args:
+        waits_s: see `WAITS_S`.
+        clock: returns seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        waits_s: tuple[float, ...] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._waits_s = WAITS_S if waits_s is None else waits_s
+        self._clock = clock
+        self._answers = 0
+        self._answers_at_failure: dict[str, int] = {}
+        self._failures_in_row = 0
+        self._resume_at_s = 0.0
+
+    def limit(self, concurrency: int) -> int:
+        """Return how many clips may be with the server now."""
+        if not self._failures_in_row:
+            return concurrency
+        return 0 if self._clock() < self._resume_at_s else 1
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the server did not answer after the last wait."""
+        return self._failures_in_row > len(self._waits_s)
+
+    def record_answer(self, item_id: str) -> None:
+        """Record that the server answered: whatever it did before is over."""
+        self._answers += 1
+        self._failures_in_row, self._resume_at_s = 0, 0.0
+        self._answers_at_failure.pop(item_id, None)
+
+    def record_failure(self, item_id: str) -> bool:
+        """Record a failed request. Return whether its clip is to blame."""
+        before = self._answers_at_failure.setdefault(item_id, self._answers)
+        if self._answers > before:
+            return True
+        # Requests that were sent before the wait began are no further sign.
+        if self._clock() >= self._resume_at_s:
+            self._failures_in_row += 1
+            if not self.is_final:
+                wait_s = self._waits_s[self._failures_in_row - 1]
+                self._resume_at_s = self._clock() + wait_s
+        return False
