@@ -4,14 +4,22 @@ A request that fails in a way that may pass says little about its clip. So the c
 after others, and fails only if the server answered another clip in between. Until the server
 answers again, one clip at a time is sent, after growing waits; when the request after the last wait
 fails too, the run stops, and no clip is blamed.
+
+A server that refuses the first requests, all of them, was given a wrong key or name: the run stops,
+too.
 """
 
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from seedvideo.errors import ModelError
+
 WAITS_S: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 """Seconds to wait after the first failed request, the next one, and so on."""
+
+MAX_REFUSED: Final = 10
+"""Maximum requests that a server may refuse before its first answer."""
 
 _SERVER_CODES: Final = "model.server_"
 _TIMEOUT: Final = "model.timeout"
@@ -26,6 +34,17 @@ def may_be_outage(error: Mapping[str, Any]) -> bool:
     """
     code = str(error.get("code", ""))
     return bool(error.get("retryable")) and (code.startswith(_SERVER_CODES) or code == _TIMEOUT)
+
+
+def is_refusal(error: Mapping[str, Any]) -> bool:
+    """Return whether an error is one of the server that another try would not change."""
+    return str(error.get("code", "")).startswith(_SERVER_CODES) and not error.get("retryable")
+
+
+def stop_error(values: Mapping[str, Any]) -> ModelError:
+    """Return the error that ends a run, from the last one of its server."""
+    hint = "; then ".join(filter(None, (values["hint"], "run the same command to resume")))
+    return ModelError(values["code"], values["message"], hint=hint, retryable=True)
 
 
 class Outage:
@@ -46,7 +65,7 @@ class Outage:
         self._clock = clock
         self._answers = 0
         self._answers_at_failure: dict[str, int] = {}
-        self._failures_in_row = 0
+        self._failures_in_row = self._refused = 0
         self._resume_at_s = 0.0
 
     def limit(self, concurrency: int) -> int:
@@ -57,7 +76,9 @@ class Outage:
 
     @property
     def is_final(self) -> bool:
-        """Whether the server did not answer after the last wait."""
+        """Whether the server did not answer after the last wait, or refused all from the start."""
+        if self._refused >= MAX_REFUSED and not self._answers:
+            return True
         return self._failures_in_row > len(self._waits_s)
 
     def record_answer(self, item_id: str) -> None:
@@ -65,6 +86,18 @@ class Outage:
         self._answers += 1
         self._failures_in_row, self._resume_at_s = 0, 0.0
         self._answers_at_failure.pop(item_id, None)
+
+    def record_response(self, item_id: str, values: Mapping[str, Any]) -> None:
+        """Record what came of a request, unless `record_failure` will.
+
+        Args:
+            item_id: id of the clip.
+            values: a record, or the values of an error.
+        """
+        if is_refusal(values):
+            self._refused += 1
+        elif not may_be_outage(values):
+            self.record_answer(item_id)
 
     def record_failure(self, item_id: str) -> bool:
         """Record a failed request. Return whether its clip is to blame."""

@@ -33,7 +33,7 @@ from seedvideo.batch.job import Job
 from seedvideo.batch.journal import END_POSITION, Journal
 from seedvideo.batch.journal_rows import ProcessKind
 from seedvideo.batch.journal_schema import JOURNAL_NAME
-from seedvideo.batch.outage import Outage, may_be_outage
+from seedvideo.batch.outage import Outage, may_be_outage, stop_error
 from seedvideo.batch.processes import (
     START_TIMEOUT_S,
     DecodeProcess,
@@ -311,8 +311,8 @@ class Runner:
             else:
                 clip = model.finish(each.header["id"])
                 self._model_crashes = 0
-                if self._outage is not None and not may_be_outage(each.header):
-                    self._outage.record_answer(clip.id)
+                if self._outage is not None:
+                    self._outage.record_response(clip.id, each.header)
                 if each.type == "record":
                     self._busy_s += each.header["spent_s"]
                     self._visual_tokens += each.header["visual_tokens"]
@@ -394,7 +394,7 @@ class Runner:
         if self._outage is not None and may_be_outage(values):
             if not self._outage.record_failure(clip.id):
                 self._ready.append(clip)
-                self._stop_if_final(self._outage, values)
+                self._stop_if_final(values)
                 return True
             tries = MAX_TRIES
         sent: tuple[str, str, str, str]
@@ -413,15 +413,14 @@ class Runner:
             retryable = bool(values["retryable"])
             self._journal.mark_failed(clip.id, *sent, retryable, content=content, tries=tries)
         self._finish(clip, state, code=sent[0], message=sent[2])
+        self._stop_if_final(values)
         return False
 
-    def _stop_if_final(self, outage: Outage, values: dict[str, Any]) -> None:
-        """End the run if the server does not answer any more; nothing is recorded as failed."""
-        if not outage.is_final:
-            return
-        self._requeue()
-        hint = "when it answers again, run the same command to resume"
-        raise ModelError(values["code"], values["message"], hint=hint, retryable=True)
+    def _stop_if_final(self, values: dict[str, Any]) -> None:
+        """End the run if its server does not answer any more; clips in flight become pending."""
+        if self._outage is not None and self._outage.is_final:
+            self._requeue()
+            raise stop_error(values)
 
     def _record_filtered(self, clip: InFlightItem, rule: str, message: str) -> None:
         self._check_folder()

@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import Any
 
 _SCRIPT = """
-import os, resource, signal, sys
+import importlib, os, resource, signal, sys
 from functools import partial
 import seedvideo.model
 from seedvideo import cli
-from seedvideo.batch import scheduler
-from tests.batch.stage_doubles import ENTRYPOINTS, load
+from seedvideo.batch import outage, scheduler
+
+doubles = importlib.import_module(os.environ.get("TEST_DOUBLES", "tests.batch.stage_doubles"))
 
 # Under a shell that runs the tests in its background, Ctrl-C starts out ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-scheduler.Runner = partial(scheduler.Runner, entrypoints=ENTRYPOINTS)
+scheduler.Runner = partial(scheduler.Runner, entrypoints=doubles.ENTRYPOINTS)
 scheduler.STOP_GRACE_S = float(os.environ.get("TEST_GRACE_S", scheduler.STOP_GRACE_S))
-seedvideo.model.load_costs = load
+outage.WAITS_S = (0.01,) * 3
+seedvideo.model.load_costs = doubles.load
 if size := os.environ.get("TEST_FILE_BYTES"):
     # The soft limit only: the hands lift it in their own processes.
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -35,6 +37,7 @@ def start(
     *words: str | Path,
     file_bytes: int | None = None,
     grace_s: float | None = None,
+    doubles: str = "tests.batch.stage_doubles",
     **options: Any,
 ) -> "subprocess.Popen[str]":
     """Start ``batch run``; its output can be read.
@@ -43,9 +46,11 @@ def start(
         words: of the command.
         file_bytes: size that no file of the supervisor's may outgrow.
         grace_s: time that the model has to finish its clip once the job shall stop.
+        doubles: module with the entry points of the job and the token costs of its model.
         options: of the process.
     """
     variables = {"PYTHONPATH": str(ROOT), "TEST_FILE_BYTES": str(file_bytes or "")}
+    variables["TEST_DOUBLES"] = doubles
     if grace_s is not None:
         variables["TEST_GRACE_S"] = str(grace_s)
     return subprocess.Popen(
