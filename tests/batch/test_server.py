@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -254,7 +255,7 @@ def test_a_local_job_counts_nothing_as_asked_again(tmp_path: Path, made: Make) -
     ],
 )
 def test_what_a_model_cannot_use_is_refused(
-    tmp_path: Path, changes: dict[str, int], make_prices: Callable[[str], TokenCosts], words: str
+    tmp_path: Path, changes: dict[str, Any], make_prices: Callable[[str], TokenCosts], words: str
 ) -> None:
     job = replace(JOB, **changes)
     with (
