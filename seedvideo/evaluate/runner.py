@@ -451,23 +451,23 @@ class BlindBackend:
         return self._backend.generate(replace_with_grey(parts), **options)
 
 
-class _BlindSupportingChoice(BlindBackend):
-    """A blind backend whose model can choose among candidates and point at frames.
+class _BlindChooser(BlindBackend):
+    """A blind backend whose model can choose among candidates."""
 
-    Args:
-        backend: backend with both abilities.
-    """
+    def choose(self, parts: Sequence[Part], candidates: Sequence[str], **options: Any) -> Any:
+        """Choose without pictures; see `SupportsChoice.choose`."""
+        chooser: Any = self._backend
+        return chooser.choose(replace_with_grey(parts), candidates, **options)
+
+
+class _BlindPointer(_BlindChooser):
+    """A blind backend whose model can also point at frames."""
 
     @property
     def can_point(self) -> bool:
         """Whether the model can point at frames."""
         pointer: Any = self._backend
         return bool(pointer.can_point)
-
-    def choose(self, parts: Sequence[Part], candidates: Sequence[str], **options: Any) -> Any:
-        """Choose without pictures; see `SupportsChoice.choose`."""
-        chooser: Any = self._backend
-        return chooser.choose(replace_with_grey(parts), candidates, **options)
 
     def point(self, parts: Sequence[Part], **options: Any) -> Any:
         """Point at frames without pictures; see `SupportsPointing.point`."""
@@ -477,5 +477,7 @@ class _BlindSupportingChoice(BlindBackend):
 
 def make_blind(backend: Backend) -> Backend:
     """Make the text-only baseline of a backend."""
-    is_able = isinstance(backend, SupportsChoice) and isinstance(backend, SupportsPointing)
-    return _BlindSupportingChoice(backend) if is_able else BlindBackend(backend)
+    if not isinstance(backend, SupportsChoice):
+        return BlindBackend(backend)
+    can_point = isinstance(backend, SupportsPointing)
+    return _BlindPointer(backend) if can_point else _BlindChooser(backend)

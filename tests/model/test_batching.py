@@ -10,6 +10,8 @@ import pytest
 
 from seedvideo.errors import ConfigError, ModelError
 from seedvideo.model.backends.base import (
+    Choice,
+    ChoiceResult,
     Generation,
     ModelDetails,
     Part,
@@ -18,10 +20,10 @@ from seedvideo.model.backends.base import (
     interleave,
 )
 from seedvideo.model.batching import BatchingBackend, resolve_concurrency
-from tests.synthetic_clips import COLOURS, ColourChooser, ColourModel
+from tests.synthetic_clips import COLOURS, ColourModel
 
 
-class BatchModel(ColourChooser):
+class BatchModel(ColourModel):
     """A colour model that answers several prompts at once. The prompt "bad" has no answer."""
 
     details = ModelDetails(source="folder", family="colours")
@@ -44,6 +46,16 @@ class BatchModel(ColourChooser):
         if "bad" in words:
             raise ModelError("model.tokens_differ", "not as planned")
         return [super(BatchModel, self).generate(parts) for parts in prompts]
+
+    def choose(
+        self, parts: Sequence[Part], candidates: Sequence[str], **settings: Any
+    ) -> ChoiceResult:
+        self.threads.add(threading.get_ident())
+        made = super().generate(parts)
+        first = [text.casefold() for text in candidates].index(made.text)
+        order = sorted(range(len(candidates)), key=lambda place: place != first)
+        ranked = tuple(Choice(place, 1 / len(candidates)) for place in order)
+        return ChoiceResult(ranked, made.confident, made.familiarity, None, made.usage)
 
 
 def prompt(colour: str, words: str) -> list[Part]:
