@@ -7,6 +7,8 @@ fails too, the run stops, and no clip is blamed.
 
 A server that refuses the first requests, all of them, was given a wrong key or name: the run stops,
 too.
+
+Separate from `seedvideo.batch.scheduler`: it needs neither processes nor a journal.
 """
 
 import time
@@ -21,7 +23,9 @@ WAITS_S: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 MAX_REFUSED: Final = 10
 """Maximum requests that a server may refuse before its first answer."""
 
-_SERVER_CODES: Final = "model.server_"
+_SERVER_NAMES: Final = "server_"
+"""Beginning of the codes of a server's errors, after their stage."""
+
 _TIMEOUT: Final = "model.timeout"
 
 
@@ -29,16 +33,21 @@ def may_be_outage(error: Mapping[str, Any]) -> bool:
     """Return whether an error of a clip may be one of the server.
 
     Args:
-        error: values of the error, as `seedvideo.utils.ipc.error_to_dict` returns them; those of
-            anything else are no error.
+        error: values of the error, as `seedvideo.utils.ipc.error_to_dict` returns them, or of
+            anything else, which is not an error.
     """
-    code = str(error.get("code", ""))
-    return bool(error.get("retryable")) and (code.startswith(_SERVER_CODES) or code == _TIMEOUT)
+    is_late = error.get("code") == _TIMEOUT
+    return bool(error.get("retryable")) and (is_late or _is_of_server(error))
 
 
 def is_refusal(error: Mapping[str, Any]) -> bool:
     """Return whether an error is one of the server that another try would not change."""
-    return str(error.get("code", "")).startswith(_SERVER_CODES) and not error.get("retryable")
+    return _is_of_server(error) and not error.get("retryable")
+
+
+def _is_of_server(error: Mapping[str, Any]) -> bool:
+    stage, _, name = str(error.get("code", "")).partition(".")
+    return stage == "model" and name.startswith(_SERVER_NAMES)
 
 
 def stop_error(values: Mapping[str, Any]) -> ModelError:
@@ -104,7 +113,7 @@ class Outage:
         before = self._answers_at_failure.setdefault(item_id, self._answers)
         if self._answers > before:
             return True
-        # Requests that were sent before the wait began are no further sign.
+        # Requests that were sent before the wait began do not count again.
         if self._clock() >= self._resume_at_s:
             self._failures_in_row += 1
             if not self.is_final:

@@ -58,7 +58,8 @@ class InFlightItem:
         fingerprint: cache key of its record, once known.
         file: descriptor of the prepared clip; closed by `release`.
         prepared: header of the decode process's message.
-        runs_alone: whether the model process died while it worked on this clip and others.
+        runs_alone: whether no other clip may be in the model process, which died while it worked on
+            this one.
     """
 
     claimed: ClaimedItem
@@ -157,11 +158,8 @@ class ModelProcess:
         self.is_ready = False
         self.groups: list[Group] = []
         self.idle_s = 0.0
-        self._batch_size, self._timeout_s, self._concurrency = (
-            job.batch_size,
-            job.timeout_s,
-            concurrency,
-        )
+        self._batch_size, self._timeout_s = job.batch_size, job.timeout_s
+        self._concurrency = concurrency
         self._start_deadline_s = time.monotonic() + START_TIMEOUT_S
         self._idle_since_s: float | None = None
 

@@ -111,7 +111,9 @@ class Runner:
             prices, batch_size=job.batch_size, concurrency=job.concurrency
         )
         self._outage = Outage() if is_server(prices) else None
-        self._max_in_flight = 2 * job.batch_size * self._concurrency + job.workers
+        # One clip waits for a server; for a local model a whole batch forms.
+        in_model = 2 * job.batch_size if self._outage is None else 1 + self._concurrency
+        self._max_in_flight = in_model + job.workers
         self._selector = selectors.DefaultSelector()
 
     def run(self) -> bool:
@@ -186,7 +188,7 @@ class Runner:
             if worker.is_idle and len(self._in_flight) < self._max_in_flight:
                 for claimed in self._journal.claim(1, before=self._end_position):
                     self._pending -= 1
-                    clip = InFlightItem(claimed)
+                    clip = InFlightItem(claimed, runs_alone=claimed.tries > 1)
                     self._in_flight[clip.id] = clip
                     self._gate.begin(clip)
                     worker.assign(clip, timeout_s=self._job.timeout_s)

@@ -1,4 +1,7 @@
-"""Calls in several threads at once."""
+"""Calls in several threads at once.
+
+Separate from the evaluation, its only user: it knows nothing about items and models.
+"""
 
 import queue
 import threading
