@@ -47,6 +47,18 @@ def allocator_variables(environment: Mapping[str, str]) -> dict[str, str]:
     return dict(_ALLOCATOR_VARIABLES)
 
 
+def thread_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return variables that make waiting OpenMP threads of a model process sleep.
+
+    By default they spin, which takes the cores from the decode processes and from other programs.
+    A policy that is already set takes precedence.
+
+    Args:
+        environment: environment variables of this process.
+    """
+    return {} if "OMP_WAIT_POLICY" in environment else {"OMP_WAIT_POLICY": "PASSIVE"}
+
+
 @dataclass(eq=False)
 class InFlightItem:
     """One item in flight.
@@ -151,7 +163,7 @@ class ModelProcess:
 
     def __init__(self, job: Job, entrypoints: Entrypoints, *, concurrency: int = 1) -> None:
         setup = {"job": job.to_json(), "concurrency": concurrency, **asdict(entrypoints)}
-        environment = allocator_variables(os.environ)
+        environment = allocator_variables(os.environ) | thread_variables(os.environ)
         self.process = ChildProcess(
             "seedvideo.batch.workers:model_main", setup, environment=environment
         )

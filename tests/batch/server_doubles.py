@@ -5,6 +5,7 @@ request is answered; while ``FOLDER/refuses`` exists, all are refused. Clips mis
 """
 
 import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -57,6 +58,9 @@ def run(job: Job, item: Item, prepared: ModelInput, model: Backend) -> Record:
     name = Path(item.source).stem
     if name.startswith("hang"):
         time.sleep(3600)
+    if name.startswith("death"):
+        time.sleep(REQUEST_S)
+        os.kill(os.getpid(), signal.SIGKILL)
     if name.startswith("slow"):
         time.sleep(1.5)
     if name.startswith("poison"):

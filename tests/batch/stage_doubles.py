@@ -35,6 +35,8 @@ def load(name: str, options: ModelOptions = DEFAULT_MODEL_OPTIONS) -> ColourMode
     """Return a model that names colours, returns nothing, or names a setting."""
     if name == "allocator":
         return FixedAnswerModel(f"It keeps {os.environ.get('MALLOC_TRIM_THRESHOLD_')} bytes.")
+    if name == "threads":
+        return FixedAnswerModel(f"Waiting threads are {os.environ.get('OMP_WAIT_POLICY')}.")
     return FixedAnswerModel("") if name == "blank" else ColourModel()
 
 

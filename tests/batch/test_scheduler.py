@@ -120,6 +120,18 @@ def test_the_model_keeps_its_memory_unless_configured_otherwise(
     assert record.text == text
 
 
+@pytest.mark.parametrize(("own", "used"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_waiting_threads_of_the_model_sleep_unless_configured_otherwise(
+    own: str | None, used: str, tmp_path: Path, made: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if own is not None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", own)
+    record = record_of(run(tmp_path / "out", made("a-red"), replace(JOB, model="threads"))["a-red"])
+    assert record is not None
+    assert record.text == f"Waiting threads are {used}."
+
+
 def test_a_model_that_cannot_be_loaded_ends_the_job(tmp_path: Path, made: Make) -> None:
     entrypoints = replace(ENTRYPOINTS, load="seedvideo.model:load")
     with pytest.raises(ModelError) as caught:

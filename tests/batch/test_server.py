@@ -1,6 +1,6 @@
 """Jobs over a server: requests at once, deadlines, outages, and what a kill costs."""
 
-import json
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -77,6 +77,19 @@ def test_the_deadline_of_a_clip_does_not_count_against_others(
     status = get_status(tmp_path / "out")
     assert status.restarts["model"] == 2
     assert status.asked_again == sum(log.asked.values()) - len(items)
+
+
+@slow
+def test_a_crash_among_several_requests_is_blamed_on_the_clip_that_crashes_alone(
+    tmp_path: Path, made: Make, server: Path
+) -> None:
+    items = made("slow-red", "death-red", "slow-blue", "a-red", "b-blue")
+    entries = run(tmp_path / "out", items, server_job(server))
+    verdicts = {name: (e.state, e.code, e.tries) for name, e in entries.items()}
+    assert verdicts.pop("death-red") == ("quarantined", "model.crashed", 2)
+    assert set(verdicts.values()) == {("done", None, 1)}
+    asked = sum(Log(server).asked.values())
+    assert get_status(tmp_path / "out").asked_again == asked - len(items)
 
 
 def test_a_server_that_is_down_for_a_while_fails_no_clip(
@@ -227,15 +240,26 @@ def test_a_killed_job_asks_only_what_was_under_way_again(
     # A clip that was handed over an instant before the kill may not have been asked.
     assert len(twice) <= shown <= 3
     outputs = [
-        _without_model(export(tmp_path / name, "jsonl", tmp_path / f"{name}.jsonl"))
+        export(tmp_path / name, "jsonl", tmp_path / f"{name}.jsonl").splitlines()
         for name in ("whole", "out")
     ]
     assert outputs[0] == outputs[1]
     assert len(outputs[0]) == 8
 
 
-def _without_model(lines: bytes) -> list[object]:
-    return [json.loads(line) for line in lines.splitlines()]
+def test_ctrl_c_waits_for_the_requests_under_way(tmp_path: Path, made: Make, server: Path) -> None:
+    made(*(f"slow{number}-red" for number in range(6)))
+    words: list[str | Path] = [tmp_path / "*.mp4", "--model", server, "-o", tmp_path / "out"]
+    process = start(*words, "--concurrency", "2", doubles=DOUBLES)
+    until_s = time.monotonic() + 60
+    while len(Log(server).asked) < 2 and time.monotonic() < until_s:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert len(Log(server).asked) == len(Log(server).ended) == 2
+    status = get_status(tmp_path / "out")
+    assert (status.counts.done, status.counts.pending, status.asked_again) == (2, 4, 0)
 
 
 def test_a_local_job_counts_nothing_as_asked_again(tmp_path: Path, made: Make) -> None:
