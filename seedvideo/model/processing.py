@@ -448,7 +448,7 @@ def _pair_arguments(
     The processor writes the mean of the two times with one decimal. Both are stated as the rounded
     mean, so that it writes what a single frame of that time would have.
     """
-    told_ms = [round(1000 * time.rounded(pts)) for pts, _ in pairs]
+    mean_ms = [round(1000 * time.rounded(pts)) for pts, _ in pairs]
     return {
         "videos": [
             np.stack((pair.pixels, pair.partner)) for _, pair in pairs if pair.partner is not None
@@ -461,7 +461,7 @@ def _pair_arguments(
                 "frames_indices": [ms, ms],
                 "duration": (ms + 2) / 1000,
             }
-            for ms in told_ms
+            for ms in mean_ms
         ],
         "do_sample_frames": False,
         "cap_pixels_per_frame": False,

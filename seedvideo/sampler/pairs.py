@@ -1,8 +1,10 @@
 """Pairs of near frames, for model families that merge two frames of a video.
 
 Such a model charges one frame as much as two. So each planned frame may get a partner for free: a
-frame shortly after it. The model is told their mean time, which is at most `MAX_OFFSET_S` from
+frame shortly after it. The model gets their mean time, which is at most `MAX_OFFSET_S` from
 either. Times are exact seconds.
+
+Separate from `seedvideo.pipeline`, as it decides which frames are shown.
 """
 
 from bisect import bisect_right
@@ -15,7 +17,7 @@ from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.request import TextTokenCounter
 
 MAX_OFFSET_S: Final = Fraction(1, 4)
-"""Maximum difference between the time of a frame and the mean that is told. Qwen3-VL was trained
+"""Maximum difference between the time of a frame and their mean. Qwen3-VL was trained
 with frames half a second apart."""
 
 
@@ -48,7 +50,7 @@ def find_partners(
 
 
 def mean_time(first: Fraction, second: Fraction) -> Fraction:
-    """Return the time that is told for a pair."""
+    """Return the time of a pair: the mean of its frames."""
     return (first + second) / 2
 
 

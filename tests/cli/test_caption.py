@@ -5,6 +5,7 @@ import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -206,10 +207,10 @@ def test_interrupted(
 ) -> None:
     answer = model.generate
 
-    def interrupt_second(parts: Sequence[Part]) -> Generation:
+    def interrupt_second(parts: Sequence[Part], **options: Any) -> Generation:
         if model.seen:
             raise KeyboardInterrupt
-        return answer(parts)
+        return answer(parts, **options)
 
     monkeypatch.setattr(model, "generate", interrupt_second)
     path = tmp_path / "all.txt"

@@ -4,7 +4,9 @@ Answers are greedy by default, so they repeat. Options are ranked by log-likelih
 read once, and each option continues a copy of its cache.
 
 Notation used for tensor shapes:
-    b: prompts of a batch; s: positions of the prompts; v: size of the vocabulary
+    n: tokens after the prompt; v: size of the vocabulary
+
+Separate from `seedvideo.model`, which finds models without importing torch.
 """
 
 import copy
