@@ -165,7 +165,7 @@ class GroundingResult:
             confident=self.confident,
             thinking=self.thinking if thinking else None,
             raw=self.raw,
-            notes=_note_records(self.notes),
+            notes=note_records(self.notes),
         )
 
 
@@ -244,7 +244,7 @@ def answer(
         probability=None if probability is None else _clamp_probability(probability),
         thinking=thought if thinking else None,
         raw=raw,
-        notes=_note_records(notes),
+        notes=note_records(notes),
     )
     return record, usage
 
@@ -371,7 +371,8 @@ def _clamp_probability(probability: float) -> float:
     return round(min(max(probability, 0.0), 1.0), 6)
 
 
-def _note_records(notes: Sequence[Note]) -> tuple[NoticeRecord, ...]:
+def note_records(notes: Sequence[Note]) -> tuple[NoticeRecord, ...]:
+    """Convert the notes of a model."""
     return tuple(NoticeRecord(code=note.code, message=note.message) for note in notes)
 
 

@@ -282,6 +282,8 @@ class Record(_Schema):
     confident: bool | None = None
     """False if the clip is unlike the training data of the model, or a note of the answer gives a
     reason."""
+    notes: tuple[NoticeRecord, ...] = ()
+    """Remarks about the caption of the complete clip; other tasks have them in their answer."""
     events: tuple[Event, ...] = ()
     """Captions with their spans, for the task ``caption`` only."""
     answer: AnswerRecord | None = None

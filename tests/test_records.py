@@ -21,6 +21,7 @@ def test_a_done_record_has_the_keys_that_programs_rely_on() -> None:
         "status",
         "text",
         "confident",
+        "notes",
         "events",
         "answer",
         "grounding",

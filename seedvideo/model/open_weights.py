@@ -135,7 +135,7 @@ def _not_found_error(
 def _download_error(name: str, error: Exception) -> ModelError:
     return ModelError(
         "model.download_failed",
-        f"model {printable(name)} could not be fetched: {type(error).__name__}",
+        f"model {printable(name)} could not be fetched: the hub did not answer or refused",
         hint="check the connection, then try again; or give a folder with the checkpoint",
         retryable=True,
     )

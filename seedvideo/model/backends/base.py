@@ -268,7 +268,8 @@ class ModelDetails:
         server: base URL, without credentials.
         server_version: version, as the server states it.
         pairs: whether two near frames are shown for the price of one.
-        has_fixed_prompt: whether the model knows only the caption prompt that it was trained with.
+        supports: what the model supports of how an answer is written: fields of
+            `GenerationOptions`, ``prompt`` (another caption prompt) and ``stream``.
     """
 
     source: ModelSource
@@ -281,11 +282,11 @@ class ModelDetails:
     server: str | None = None
     server_version: str | None = None
     pairs: bool = False
-    has_fixed_prompt: bool = False
+    supports: tuple[str, ...] = ("system", "max_new_tokens", "temperature", "prompt", "stream")
 
     def to_record(self) -> dict[str, Any]:
         """Return the fields of a record."""
-        return {name: value for name, value in vars(self).items() if name != "has_fixed_prompt"}
+        return {name: value for name, value in vars(self).items() if name != "supports"}
 
 
 OnText: TypeAlias = Callable[[str], None]
