@@ -82,6 +82,7 @@ class PromptProcessor:
             ModelError: ``model.checkpoint_invalid`` if it cannot be loaded.
         """
         quieten_transformers()
+        _import_torchvision()
         from transformers import AutoProcessor
 
         config = read_checkpoint(folder)
@@ -466,6 +467,18 @@ def _pair_arguments(
         "do_sample_frames": False,
         "cap_pixels_per_frame": False,
     }
+
+
+def _import_torchvision() -> None:
+    """Import torchvision, whose operators fit one build of torch only."""
+    try:
+        import torchvision  # noqa: F401  # imported here, where its errors are translated
+    except (ImportError, RuntimeError, OSError) as error:
+        raise ModelError(
+            "model.not_installed",
+            f"torchvision cannot be imported with this build of torch: {_first_line(error)}",
+            hint="install both from one index: pip install --force-reinstall torch torchvision",
+        ) from error
 
 
 def quieten_transformers() -> None:
