@@ -157,15 +157,13 @@ def report_notes(console: Console, record: "Record") -> None:
     for note in notes:
         kind = "not sure" if note in doubts else "note"
         console.info(f"{kind}: {name}: {one_line(note.message)} [{note.code}]")
+    # Only the embedded model knows its training images; others are unsure for a noted reason.
+    is_embedded = record.model is not None and record.model.family is None
+    why = " look unlike anything that the model was trained on" if is_embedded else ""
     if record.confident is False and not doubts:
-        console.info(
-            f"not sure: the frames of {name} look unlike anything that the model was trained on"
-        )
-    elif unsure:
-        console.info(
-            f"not sure: {unsure} of {len(record.events)} shots of {name} look unlike anything"
-            " that the model was trained on"
-        )
+        console.info(f"not sure: the frames of {name}{why}")
+    elif unsure > 1 or (unsure and not doubts):
+        console.info(f"not sure: {unsure} of {len(record.events)} shots of {name}{why}")
     if record.media is not None:
         for warning in record.media.warnings:
             console.info(f"warning: {name}: {warning.message} [{warning.code}]")
