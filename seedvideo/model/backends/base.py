@@ -243,24 +243,27 @@ class ModelDetails:
         source: where the model comes from.
         family: row of `seedvideo.model.families`; None for the embedded models.
         time_format: how the time of a frame is written, with 12.5 s as the example.
-        time_precision_s: maximum difference between a frame's time and its text, in seconds.
+        time_precision_s: maximum difference between a frame's time and its text, in seconds; None
+            if unknown.
         revision: commit of a model from a hub.
         dtype: number format of the weights.
         quantize: bits of quantized weights.
         server: base URL, without credentials.
         server_version: version, as the server states it.
+        jpeg_quality: quality of the JPEG pictures that a server is sent.
         has_fixed_prompt: whether the model knows only the caption prompt that it was trained with.
     """
 
     source: ModelSource
     family: str | None = None
     time_format: str = timestamp_text(Fraction(25, 2))
-    time_precision_s: float = 0.05
+    time_precision_s: float | None = 0.05
     revision: str | None = None
     dtype: str | None = None
     quantize: str | None = None
     server: str | None = None
     server_version: str | None = None
+    jpeg_quality: int | None = None
     has_fixed_prompt: bool = False
 
     def to_record(self) -> dict[str, Any]:
