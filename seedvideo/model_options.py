@@ -105,6 +105,9 @@ class GenerationOptions:
             )
 
 
+DEFAULT_CONCURRENCY: Final = 4
+"""Default number of requests to a server at once, in batch jobs and evaluations."""
+
 DEFAULT_MODEL_OPTIONS: Final = ModelOptions()
 DEFAULT_GENERATION: Final = GenerationOptions()
 

@@ -17,7 +17,7 @@ from seedvideo.config import DEFAULT_SAMPLING, PolicyName, SamplingConfig
 from seedvideo.inference import FrameSet, ModelInput
 from seedvideo.media.source import VideoInput
 from seedvideo.media.types import Frame
-from seedvideo.model.backends.base import Backend, TokenCosts
+from seedvideo.model.backends.base import Backend, OnText, TokenCosts
 from seedvideo.model_options import DEFAULT_MODEL_OPTIONS, ModelOptions
 from seedvideo.model_tasks import Task
 from seedvideo.records import MediaRecord, PlanRecord, Record
@@ -70,16 +70,28 @@ class Stopwatch:
 
 
 def run_task(
-    video: Video | VideoInput, task: Task, *, model: Backend, sampling: SamplingConfig
+    video: Video | VideoInput,
+    task: Task,
+    *,
+    model: Backend,
+    sampling: SamplingConfig,
+    on_text: OnText | None = None,
 ) -> Record:
     """Prepare a video and run a task on it.
+
+    Args:
+        video: an open video, or a path that is opened for this call.
+        task: the task.
+        model: a loaded model.
+        sampling: how frames are sampled.
+        on_text: receives the answer as it is generated.
 
     Raises:
         SeedVideoError: if the file is unusable, no plan fits the budget, or the model gives no
             usable answer.
     """
     prepared = prepare(video, model=model, dense=task.dense, sampling=sampling)
-    return task.run(prepared, model)
+    return task.run(prepared, model, on_text=on_text)
 
 
 def load_costs(name: str = "nano", options: ModelOptions = DEFAULT_MODEL_OPTIONS) -> TokenCosts:

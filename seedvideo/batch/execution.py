@@ -40,8 +40,8 @@ class Entrypoints:
     Args:
         prepare: prepares one item, as `prepare_item` does.
         run: runs the task of one item, as `run_item` does.
-        prices: returns the `TokenCosts` of a model by its name.
-        load: returns the `Backend` of a model by its name.
+        prices: returns the `TokenCosts` of a model by its name and options.
+        load: returns the `Backend` of a model by its name and options.
     """
 
     prepare: str = "seedvideo.batch.execution:prepare_item"
@@ -127,6 +127,8 @@ def make_item_task(job: Job, item: Item) -> Task:
         query=item.query or job.query,
         top=job.top,
         thinking=job.thinking,
+        prompt=job.prompt or None,
+        generation=job.generation,
     )
 
 

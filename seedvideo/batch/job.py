@@ -31,6 +31,14 @@ from seedvideo.config import (
     resolve_sampling,
 )
 from seedvideo.errors import BatchError, ConfigError, InputError, SeedVideoError, suggestion
+from seedvideo.model_options import (
+    DEFAULT_CONCURRENCY,
+    DEFAULT_GENERATION,
+    DEFAULT_MODEL_OPTIONS,
+    GenerationOptions,
+    ModelOptions,
+    changed_fields,
+)
 from seedvideo.model_tasks import DEFAULT_TOP, TaskKind
 from seedvideo.tasks.grounding import clean_query
 from seedvideo.tasks.question_answering import Question
@@ -86,6 +94,9 @@ def in_shard(item_id: str, shard: Shard) -> bool:
     return int.from_bytes(digest, "big") % shard.of == shard.index - 1
 
 
+_ADDED: Final = ("prompt", "batch_size", "concurrency")
+"""Fields that older journals lack: stored only if they are set."""
+
 _CHECKED: Final = ConfigDict(extra="forbid", allow_inf_nan=False)
 _NOT_IN_FINGERPRINT: Final = (
     "inputs",
@@ -95,6 +106,11 @@ _NOT_IN_FINGERPRINT: Final = (
     "memory_gib",
     "timeout_s",
     "sheets",
+    "device",
+    "attention",
+    "offline",
+    "batch_size",
+    "concurrency",
 )
 """Fields that do not change the results."""
 
@@ -211,7 +227,12 @@ class Job:
         query: query of ``ground``, for rows without their own.
         top: maximum number of spans of ``ground``.
         thinking: let the model reason first; not for captions.
-        model: name of a model, or a folder that holds one.
+        prompt: prompt of ``caption`` and ``dense``; the usual one if empty.
+        model: name of a model, of any kind that `seedvideo.load` takes.
+        model_options: how the model is loaded or reached.
+        generation: how the model writes.
+        batch_size: clips that an open-weight model answers at once.
+        concurrency: requests to a server at once.
         sampling: how frames are sampled; a row's own window overrides that of the config.
         source_fps: frame rate of raw streams without timestamps.
         decoder: decoding library.
@@ -237,7 +258,12 @@ class Job:
     query: str = ""
     top: int = DEFAULT_TOP
     thinking: bool = False
+    prompt: str = ""
     model: str = "nano"
+    model_options: ModelOptions = DEFAULT_MODEL_OPTIONS
+    generation: GenerationOptions = DEFAULT_GENERATION
+    batch_size: int = 1
+    concurrency: int = DEFAULT_CONCURRENCY
     sampling: SamplingConfig = DEFAULT_SAMPLING
     source_fps: float | None = None
     decoder: Literal["pyav", "decord"] = "pyav"
@@ -249,7 +275,8 @@ class Job:
     sheets: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("top", "source_fps", "workers", "memory_gib", "timeout_s"):
+        counts = ("top", "workers", "batch_size", "concurrency")
+        for name in (*counts, "source_fps", "memory_gib", "timeout_s"):
             _check_above_0(name, getattr(self, name))
         _check_above_0("budget_tokens", self.sampling.budget_tokens)
         if not os.path.isabs(self.folder):
@@ -259,8 +286,8 @@ class Job:
     def _check_task_options(self) -> None:
         """Check that the options fit the task; rows may still supply question or query."""
         unused = {
-            "ask": ("query",),
-            "ground": ("question", "options"),
+            "ask": ("query", "prompt"),
+            "ground": ("question", "options", "prompt"),
         }.get(self.task, ("question", "options", "query", "thinking"))
         given = [name for name in unused if getattr(self, name)]
         if self.task != "ground" and self.top != DEFAULT_TOP:
@@ -320,7 +347,9 @@ class Job:
                 values |= {
                     _stored_key(part.name): getattr(value, part.name) for part in fields(value)
                 }
-            else:
+            elif isinstance(value, ModelOptions | GenerationOptions):
+                values |= changed_fields(value)
+            elif each.name not in _ADDED or value != each.default:
                 values[each.name] = value
         for name in ("start_s", "end_s", "shard"):
             values[name] = None if values[name] is None else str(values[name])
@@ -379,7 +408,17 @@ class Job:
         try:
             with _conflicts_as_invalid():
                 sampling, rest = _split_sampling(values, where=where)
-            return TypeAdapter(cls).validate_python({**rest, "sampling": sampling})
+            parts: dict[str, Any] = {"sampling": sampling}
+            for name, options in (
+                ("model_options", ModelOptions),
+                ("generation", GenerationOptions),
+            ):
+                if name in rest:
+                    raise _config_error(f"{where}: {name} is not a known key")
+                keys = {field.name for field in fields(options)} & rest.keys()
+                given = {key: rest.pop(key) for key in keys}
+                parts[name] = TypeAdapter(options).validate_python(given)
+            return TypeAdapter(cls).validate_python({**rest, **parts})
         except SeedVideoError:
             raise
         except ValidationError as error:

@@ -165,7 +165,9 @@ class _Decoder:
         self.job = Job.from_json(setup["job"])
         # Sources are opened by the names that their records hold.
         os.chdir(self.job.folder)
-        self.prices: TokenCosts = import_string(setup["prices"])(self.job.model)
+        self.prices: TokenCosts = import_string(setup["prices"])(
+            self.job.model, self.job.model_options
+        )
         self.prepare = import_string(setup["prepare"])
         if self.job.memory_gib is not None:
             limit_memory(int(self.job.memory_gib * 2**30))
@@ -205,7 +207,7 @@ class _ModelRunner:
         self.job = Job.from_json(setup["job"])
         os.chdir(self.job.folder)  # The path of a model's folder may be relative, too.
         self.run_item = import_string(setup["run"])
-        self.backend: Backend = import_string(setup["load"])(self.job.model)
+        self.backend: Backend = import_string(setup["load"])(self.job.model, self.job.model_options)
 
     def process(self, channel: SupervisorChannel, message: Message) -> None:
         """Run the task of one prepared clip and send its record."""

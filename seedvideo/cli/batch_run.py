@@ -22,6 +22,7 @@ from seedvideo.cli.console import (
     Console,
     write_stdout,
 )
+from seedvideo.cli.model_options import BatchSize, Concurrency, LoadingOptions, WritingOptions
 from seedvideo.cli.options import (
     Quiet,
     RatePreset,
@@ -32,8 +33,9 @@ from seedvideo.cli.options import (
     parse_options,
     reject_unknown_levels,
     resolve_rate_preset,
-    with_sampling_options,
+    with_options,
 )
+from seedvideo.model_options import DEFAULT_CONCURRENCY
 from seedvideo.utils.text import printable
 
 if TYPE_CHECKING:
@@ -79,7 +81,7 @@ _RUN_OPTIONS: Final = (
 
 # A job analyses each clip once and caches nothing; ``--task`` is the task of the job. The options
 # are checked as those of other commands, and only the explicit ones change the job.
-@partial(with_sampling_options, without=("cache", "task"))
+@partial(with_options, without=("cache", "task"))
 def run(
     context: typer.Context,
     inputs: Annotated[
@@ -111,8 +113,15 @@ def run(
     ] = "",
     top: Annotated[int, typer.Option(min=1, help="Limit the number of spans (ground).")] = 3,
     think: Annotated[bool, typer.Option("--think", help="Let the model reason first.")] = False,
+    prompt: Annotated[
+        str, typer.Option(metavar="TEXT", help="Caption with this prompt (caption, dense).")
+    ] = "",
     model: TaskModel = "nano",
     *,
+    loading: LoadingOptions,
+    writing: WritingOptions,
+    batch_size: BatchSize = 1,
+    concurrency: Concurrency = DEFAULT_CONCURRENCY,
     sampling: SamplingOptions,
     former_preset: Annotated[RatePreset | None, typer.Option("--sampling", hidden=True)] = None,
     workers: Annotated[
@@ -220,7 +229,7 @@ def run(
     with console.exit_on_error(COULD_NOT_START):
         from seedvideo.model import load_costs
 
-        costs = load_costs(job.model)
+        costs = load_costs(job.model, job.model_options)
     reject_unknown_levels(job.sampling.levels_tokens or (), costs.geometry.levels_tokens)
     if dry_run:
         _dry_run(
@@ -302,6 +311,10 @@ def _apply_options(job: "Job", given: dict[str, Any]) -> "Job":
         changes["shard"] = Shard.parse(changes["shard"])
     sampling = {each.name for each in fields(job.sampling)} & changes.keys()
     job = job.with_sampling(**{name: changes.pop(name) for name in sampling})
+    for name in ("model_options", "generation"):
+        part = getattr(job, name)
+        own = {each.name for each in fields(part)} & changes.keys()
+        changes[name] = replace(part, **{key: changes.pop(key) for key in own})
     return replace(job, **changes, filters=replace(job.filters, **filters))
 
 

@@ -23,6 +23,7 @@ from seedvideo.utils.text import printable
 
 if TYPE_CHECKING:
     from seedvideo.model.backends.base import Backend, TokenCosts
+    from seedvideo.model_options import ModelOptions
 
 SOME_FAILED: Final = 1
 WRONG_USAGE: Final = 2
@@ -181,7 +182,7 @@ class Console:
                 exit_code = COULD_NOT_START
             raise typer.Exit(exit_code) from error
 
-    def load_model(self, model: str) -> "Backend":
+    def load_model(self, model: str, options: "ModelOptions") -> "Backend":
         """Load a model by name, or exit with 3."""
         with self.exit_on_error(COULD_NOT_START):
             self.status(f"loading {model}")
@@ -190,16 +191,16 @@ class Console:
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
             from seedvideo import api
 
-            backend = api.load(model)
+            backend = api.load(model, options)
         self.clear_status()
         return backend
 
-    def load_costs(self, model: str) -> "TokenCosts":
-        """Read the token costs of a model by name, without torch, or exit with 3."""
+    def load_costs(self, model: str, options: "ModelOptions") -> "TokenCosts":
+        """Read the token costs of a model by name, without its weights, or exit with 3."""
         with self.exit_on_error(COULD_NOT_START):
             from seedvideo import pipeline
 
-            return pipeline.load_costs(model)
+            return pipeline.load_costs(model, options)
 
     def _print(self, message: str) -> None:
         self.clear_status()

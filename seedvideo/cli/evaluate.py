@@ -1,13 +1,16 @@
 """Command ``seedvideo eval``: run a model on a benchmark and print a table."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
 from seedvideo.cli.console import COULD_NOT_START, SOME_FAILED, Console, write_stdout
-from seedvideo.cli.options import Budget, Policy, PolicyOption, Quiet, Verbose
+from seedvideo.cli.model_options import BatchSize, Concurrency, LoadingOptions, WritingOptions
+from seedvideo.cli.options import Budget, Policy, PolicyOption, Quiet, Verbose, with_options
 from seedvideo.config import SamplingConfig, resolve_sampling
+from seedvideo.model_options import DEFAULT_CONCURRENCY, GenerationOptions
 from seedvideo.utils.files import make_folder, refuse_unwritable, write_file
 from seedvideo.utils.text import printable
 
@@ -29,6 +32,7 @@ MAX_REPORTED_FAILURES: Final = 10
 """Maximum number of failures printed on stderr; all are in the results file."""
 
 
+@with_options
 def evaluate(
     context: typer.Context,
     bench: Annotated[
@@ -54,9 +58,14 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="Use this model: a name, or a folder with a checkpoint. [default: nano]",
+            help="Use this model: nano, a folder, a name on a hub or a server. [default: nano]",
         ),
     ] = None,
+    *,
+    loading: LoadingOptions,
+    writing: WritingOptions,
+    batch_size: BatchSize = 1,
+    concurrency: Concurrency = DEFAULT_CONCURRENCY,
     budget_tokens: Budget = None,
     policy: PolicyOption = "adaptive",
     blind: Annotated[
@@ -126,7 +135,7 @@ def evaluate(
         with console.exit_on_error(COULD_NOT_START):
             results = open_results(console, folder / RESULTS)
         with results:
-            backend = console.load_model(model or "nano")
+            backend = console.load_model(model or "nano", loading.config)
             with console.exit_on_error(SOME_FAILED):
                 table, missing = run_benchmark(
                     console,
@@ -140,6 +149,9 @@ def evaluate(
                     ),
                     thinking=think,
                     blind=blind,
+                    generation=writing.config,
+                    batch_size=batch_size,
+                    concurrency=concurrency,
                 )
                 write_file(folder / TABLE, table.encode(), overwrite=True)
     console.clear_status()
@@ -147,6 +159,19 @@ def evaluate(
     if missing:
         console.info(f"{missing} of {len(items)} items have no answer and count as wrong")
         raise typer.Exit(SOME_FAILED)
+
+
+_OPTION_NAMES: Final = {"budget_tokens": "budget"}
+
+_OF_MODELS: Final = (
+    "model",
+    "blind",
+    "think",
+    "batch_size",
+    "concurrency",
+    *(each.name for group in (LoadingOptions, WritingOptions) for each in fields(group)),
+)
+"""Options that have no effect where no model runs."""
 
 
 def reject_unused_options(context: typer.Context, bench: str, *, scores_only: bool) -> None:
@@ -164,18 +189,18 @@ def reject_unused_options(context: typer.Context, bench: str, *, scores_only: bo
 
     if bench == "flashbench":
         why = "flashbench scores plans, without a model"
-        unused = ["videos", "annotations", "model", "blind", "think", "predictions"]
+        unused = ["videos", "annotations", "predictions", *_OF_MODELS]
     elif scores_only:
         why, unused = (
             "--predictions runs no model",
-            ["model", "budget_tokens", "policy", "blind", "think"],
+            ["budget_tokens", "policy", *_OF_MODELS],
         )
     elif bench in ADAPTERS and ADAPTERS[bench].task == "dense":
         why, unused = f"{bench} asks for captions, which need no reasoning", ["think"]
     else:
         return
     written = [
-        f"--{name.removesuffix('_tokens')}"
+        "--" + _OPTION_NAMES.get(name, name.replace("_", "-"))
         for name in unused
         if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
     ]
@@ -276,6 +301,9 @@ def run_benchmark(
     sampling: SamplingConfig,
     thinking: bool,
     blind: bool,
+    generation: GenerationOptions,
+    batch_size: int,
+    concurrency: int,
 ) -> tuple[str, int]:
     """Answer the remaining items of a benchmark.
 
@@ -292,6 +320,7 @@ def run_benchmark(
         thinking=thinking,
         blind=blind,
         generator=benchmark.generator,
+        generation=generation,
     )
     failures = 0
 
@@ -306,7 +335,9 @@ def run_benchmark(
                 console.info(f"further failures are only in {printable(str(results.path))}")
 
     backend_view = make_blind(backend) if blind else backend
-    with ModelPredictor(backend_view, sampling=sampling, thinking=thinking) as predict:
+    with ModelPredictor(
+        backend_view, sampling=sampling, thinking=thinking, generation=generation
+    ) as predict:
         outcomes = run(
             items,
             predict=predict,

@@ -1,11 +1,11 @@
 """Command-line options that several commands share, and the parsers of their values.
 
-Typer reads the options of a command from its signature; `with_sampling_options` adds the sampling
-options to it, so that they are declared once. Heavy modules are imported when a video is opened.
+Typer reads the options of a command from its signature; `with_options` adds groups of options to
+it, so that each is declared once. Heavy modules are imported when a video is opened.
 """
 
 from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from fractions import Fraction
 from functools import cached_property, wraps
 from inspect import Parameter, signature
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack, get_type_hint
 import typer
 
 from seedvideo.batch.inputs import Item
-from seedvideo.cli.console import Console
 from seedvideo.config import (
     SamplingConfig,
     SamplingConflictError,
@@ -29,6 +28,7 @@ from seedvideo.utils.files import refuse_unwritable
 
 if TYPE_CHECKING:
     from seedvideo.model.backends.base import TokenCosts
+    from seedvideo.sampler.geometry import Geometry
     from seedvideo.sampler.plan import Plan
     from seedvideo.video import ProgressCallback, Video
 
@@ -234,7 +234,10 @@ OutputOrFolder = Annotated[
 TaskModel = Annotated[
     str,
     typer.Option(
-        "--model", metavar="MODEL", help="Use this model: a name, or a folder with a checkpoint."
+        "--model",
+        metavar="MODEL",
+        help="Use this model: nano, a folder with a checkpoint, a name on a hub (OWNER/NAME) or a"
+        " server (PRESET:ADDRESS#NAME).",
     ),
 ]
 Think = Annotated[
@@ -351,23 +354,13 @@ class SamplingOptions:
         if self.cache is not None:
             refuse_unwritable(Path(self.cache), is_folder=True)
 
-    def reject_unknown_levels(self, model: str | None, *, console: Console) -> None:
-        """Reject levels that the model does not have, before it is loaded.
-
-        Args:
-            model: its name, or None for the published geometry.
-            console: the console of the command.
+    def reject_unknown_levels(self, geometry: "Geometry") -> None:
+        """Reject levels that a geometry does not have.
 
         Raises:
             typer.BadParameter: naming the level and the existing ones.
-            typer.Exit: if the model does not exist.
         """
-        if self.config.levels_tokens is None:
-            return
-        from seedvideo.sampler.geometry import SEED
-
-        geometry = SEED if model is None else console.load_costs(model).geometry
-        reject_unknown_levels(self.config.levels_tokens, geometry.levels_tokens)
+        reject_unknown_levels(self.config.levels_tokens or (), geometry.levels_tokens)
 
     def open(self, video: str, *, progress: "ProgressCallback") -> "Video":
         """Open a video with the reader options."""
@@ -382,11 +375,32 @@ class SamplingOptions:
             progress=progress,
         )
 
-    def plan(self, clip: "Video", item: Item, *, model: "TokenCosts | None") -> "Plan":
+    def plan(self, clip: "Video", item: Item, *, target: "PlanTarget") -> "Plan":
         """Plan an open video."""
         from seedvideo import api
 
-        return api.plan(clip, model=model, sampling=self.config_for(item))
+        return api.plan(
+            clip, model=target.costs, geometry=target.geometry, sampling=self.config_for(item)
+        )
+
+
+@dataclass(frozen=True)
+class PlanTarget:
+    """What a plan is made for: a model, a family without a model, or neither (Seed1.5-VL).
+
+    Args:
+        costs: token costs of the model.
+        geometry: geometry of the family.
+    """
+
+    costs: "TokenCosts | None" = None
+    geometry: "Geometry | None" = None
+
+    def resolved_geometry(self) -> "Geometry":
+        """Return the geometry of the plan."""
+        from seedvideo.sampler.geometry import SEED
+
+        return self.geometry or (SEED if self.costs is None else self.costs.geometry)
 
 
 def reject_unknown_levels(levels: Iterable[int], existing: Sequence[int]) -> None:
@@ -420,37 +434,49 @@ def make_config(**options: Unpack[SamplingOverrides]) -> SamplingConfig:
         raise typer.BadParameter(error.message) from error
 
 
-def with_sampling_options(command: Command, *, without: Container[str] = ()) -> Command:
-    """Replace the parameter ``sampling`` of a command by one option per field.
+def with_options(command: Command, *, without: Container[str] = ()) -> Command:
+    """Replace each parameter of a command that is a group of options by one option per field.
 
     Args:
-        command: a typer command with a parameter ``sampling: SamplingOptions``.
+        command: a typer command with parameters whose types are dataclasses, such as
+            ``sampling: SamplingOptions``.
         without: fields that this command has no option for; they keep their defaults.
     """
-    names = [field.name for field in fields(SamplingOptions) if field.name not in without]
-    types = get_type_hints(SamplingOptions, include_extras=True)
-    options = [
-        Parameter(
-            field.name,
-            Parameter.KEYWORD_ONLY,
-            default=field.default,
-            annotation=types[field.name],
-        )
-        for field in fields(SamplingOptions)
-        if field.name in names
-    ]
+    declared = signature(command)
+    types = get_type_hints(command, include_extras=True)
+    groups = {name: types[name] for name in declared.parameters if is_dataclass(types[name])}
+    names = {
+        name: [field.name for field in fields(group) if field.name not in without]
+        for name, group in groups.items()
+    }
 
     @wraps(command)
-    def with_options(**words: Any) -> None:
-        sampling = SamplingOptions(**{name: words.pop(name) for name in names})
-        command(**words, sampling=sampling)
+    def with_each(**words: Any) -> None:
+        built = {
+            name: group(**{field: words.pop(field) for field in names[name]})
+            for name, group in groups.items()
+        }
+        command(**words, **built)
 
-    declared = signature(command)
     parameters: list[Parameter] = []
-    for parameter in declared.parameters.values():
-        is_sampling = parameter.name == "sampling"
-        parameters += options if is_sampling else [parameter.replace(kind=Parameter.KEYWORD_ONLY)]
+    for name, parameter in declared.parameters.items():
+        if name not in groups:
+            parameters.append(
+                parameter.replace(kind=Parameter.KEYWORD_ONLY, annotation=types[name])
+            )
+            continue
+        hints = get_type_hints(groups[name], include_extras=True)
+        parameters += [
+            Parameter(
+                field.name,
+                Parameter.KEYWORD_ONLY,
+                default=field.default,
+                annotation=hints[field.name],
+            )
+            for field in fields(groups[name])
+            if field.name in names[name]
+        ]
     # Typer asks for both; it takes the types from the second.
-    vars(with_options)["__signature__"] = declared.replace(parameters=parameters)
-    with_options.__annotations__ = {each.name: each.annotation for each in parameters}
-    return with_options
+    vars(with_each)["__signature__"] = declared.replace(parameters=parameters)
+    with_each.__annotations__ = {each.name: each.annotation for each in parameters}
+    return with_each

@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -15,12 +16,14 @@ import typer
 
 from seedvideo.batch.inputs import Item
 from seedvideo.cli.console import COULD_NOT_START, Console
+from seedvideo.cli.model_options import LoadingOptions
 from seedvideo.cli.options import (
     AsJson,
     CacheOption,
     ModelOption,
     OutputOrFolder,
     Overwrite,
+    PlanTarget,
     Quiet,
     SamplingOptions,
     SourceFps,
@@ -28,7 +31,7 @@ from seedvideo.cli.options import (
     Verbose,
     rate_to_fraction,
     resolve_format,
-    with_sampling_options,
+    with_options,
 )
 from seedvideo.cli.output import (
     DEFAULT_QUALITY,
@@ -42,6 +45,7 @@ from seedvideo.cli.output import (
 )
 from seedvideo.cli.sources import Row, Videos, read_rows, row_name, run_each
 from seedvideo.errors import OutputError
+from seedvideo.model_options import changed_fields
 from seedvideo.utils.files import (
     make_folder,
     output_names,
@@ -64,7 +68,31 @@ _OUTPUT_NAMES: Final = re.compile(
 )
 
 
-@with_sampling_options
+_NOT_FOR_PLANS: Final = ("dtype", "device", "quantize", "attention")
+"""Options of models that change no plan."""
+
+
+def find_target(model: str | None, loading: LoadingOptions, *, console: Console) -> PlanTarget:
+    """Return what a plan is made for: a model, or a family named by ``--geometry`` alone.
+
+    Raises:
+        typer.Exit: if the model or the family does not exist.
+    """
+    if model is not None:
+        return PlanTarget(costs=console.load_costs(model, loading.config))
+    refused = changed_fields(loading.config).keys() - {"geometry"}
+    if refused:
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(refused))
+        raise typer.BadParameter(f"{named} cannot be used without --model")
+    if loading.geometry is None:
+        return PlanTarget()
+    with console.exit_on_error(COULD_NOT_START):
+        from seedvideo.model.families import published_geometry
+
+        return PlanTarget(geometry=published_geometry(loading.geometry))
+
+
+@partial(with_options, without=_NOT_FOR_PLANS)
 def frames(
     videos: Videos,
     output: Annotated[
@@ -78,6 +106,8 @@ def frames(
     ],
     sampling: SamplingOptions,
     model: ModelOption = None,
+    *,
+    loading: LoadingOptions,
     image_format: Annotated[
         ImageFormat, typer.Option("--image-format", help="Select the image format of the frames.")
     ] = "png",
@@ -122,15 +152,15 @@ def frames(
         for folder in folders:
             reject_nonempty(folder, overwrite=overwrite)
             reject_inputs(find_pictures(folder), [row_name(row) for row in rows])
-    sampling.reject_unknown_levels(model, console=console)
-    costs = None if model is None else console.load_costs(model)
+    target = find_target(model, loading, console=console)
+    sampling.reject_unknown_levels(target.resolved_geometry())
 
     def work(index: int, item: Item) -> str:
         folder = folders[index]
         written: list[dict[str, Any]] = []
         decoded: list[Frame] = []
         with sampling.open(item.source, progress=console.update_progress) as clip:
-            made = sampling.plan(clip, item, model=costs)
+            made = sampling.plan(clip, item, target=target)
             make_folder(root)
             make_folder(folder)
             remove_pictures(folder)
@@ -240,11 +270,13 @@ _EXTENSIONS: Final = {"text": ".txt", "json": ".json"}
 _SEPARATORS: Final = {"text": "\n", "json": ""}
 
 
-@with_sampling_options
+@partial(with_options, without=_NOT_FOR_PLANS)
 def plan(
     videos: Videos,
     sampling: SamplingOptions,
     model: ModelOption = None,
+    *,
+    loading: LoadingOptions,
     output_format: TextOrJson = None,
     as_json: AsJson = False,
     explain: Annotated[
@@ -284,12 +316,12 @@ def plan(
             sources=sources,
             overwrite=overwrite,
         )
-    sampling.reject_unknown_levels(model, console=console)
-    costs = None if model is None else console.load_costs(model)
+    target = find_target(model, loading, console=console)
+    sampling.reject_unknown_levels(target.resolved_geometry())
 
     def work(index: int, item: Item) -> str:
         with sampling.open(item.source, progress=console.update_progress) as clip:
-            made = sampling.plan(clip, item, model=costs)
+            made = sampling.plan(clip, item, target=target)
             if plots is not None:
                 from seedvideo.sampler.visualize import plot as draw_plan
 

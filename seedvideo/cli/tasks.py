@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from seedvideo.batch.inputs import Item
-from seedvideo.cli.console import COULD_NOT_START, WRONG_USAGE, Console
+from seedvideo.cli.console import COULD_NOT_START, WRONG_USAGE, Console, write_stdout
+from seedvideo.cli.model_options import LoadingOptions, Prompt, Stream, WritingOptions
 from seedvideo.cli.options import (
     AsJson,
     OutputOrFolder,
@@ -22,7 +23,7 @@ from seedvideo.cli.options import (
     Verbose,
     parse_options,
     resolve_format,
-    with_sampling_options,
+    with_options,
 )
 from seedvideo.cli.output import open_sink
 from seedvideo.cli.sources import (
@@ -54,6 +55,8 @@ def run_tasks(
     console: Console,
     sampling: SamplingOptions,
     model: str,
+    loading: LoadingOptions,
+    stream: bool,
     format_name: str,
     output: str | None,
     overwrite: bool,
@@ -67,7 +70,9 @@ def run_tasks(
         task_name: task of the records.
         console: the console of the command.
         sampling: sampling options of the command.
-        model: name of a model, or a folder with a checkpoint.
+        model: name of a model.
+        loading: how it is loaded.
+        stream: print the answer as it is generated, with the format ``text`` on stdout.
         format_name: format of the records.
         output: file or folder; stdout if None.
         overwrite: replace existing files.
@@ -77,6 +82,8 @@ def run_tasks(
         typer.Exit: with 1 if a video failed, 2 for wrong usage, 3 if the work could not start.
     """
     writer = WRITERS[format_name]
+    if stream and (format_name != "text" or output is not None):
+        raise typer.BadParameter("--stream prints text on stdout: leave -f and -o out")
     with console.exit_on_error(COULD_NOT_START):
         sampling.reject_unusable_cache()
         sink = open_sink(
@@ -87,22 +94,36 @@ def run_tasks(
             sources=[row_name(row) for row in rows],
             overwrite=overwrite,
         )
-    sampling.reject_unknown_levels(model, console=console)
-    backend = console.load_model(model)
+    if sampling.config.levels_tokens is not None:
+        # Before the weights are loaded.
+        sampling.reject_unknown_levels(console.load_costs(model, loading.config).geometry)
+    backend = console.load_model(model, loading.config)
     has_headings = adds_headings and format_name == "text" and len(rows) > 1
+    streamed: list[str] = []
+
+    def print_piece(text: str) -> None:
+        console.clear_status()
+        write_stdout("\n".join(printable(line) for line in text.split("\n")))
+        streamed.append(text)
 
     def work(index: int, item: Item) -> str:
         from seedvideo.pipeline import run_task
 
+        streamed.clear()
         with sampling.open(item.source, progress=console.update_progress) as video:
             record = run_task(
-                video, task_for(item), model=backend, sampling=sampling.config_for(item)
+                video,
+                task_for(item),
+                model=backend,
+                sampling=sampling.config_for(item),
+                on_text=print_piece if stream else None,
             )
         if format_name != "json":
             _print_reasoning(console, record)
         report_notes(console, record)
         head = f"{printable(item.source)}\n" if has_headings else ""
-        return head + writer.render(record)
+        # What was printed as it came is not printed again.
+        return "\n" if streamed else head + writer.render(record)
 
     def render_failed(name: str, error: Exception, spent_s: float) -> str:
         if not writer.writes_failed:
@@ -156,7 +177,7 @@ def _require_own_text(rows: Sequence[Row], column: Literal["question", "query"])
         )
 
 
-@with_sampling_options
+@with_options
 def caption(
     videos: Videos,
     dense: Annotated[
@@ -167,8 +188,12 @@ def caption(
             " analyses every frame).",
         ),
     ] = False,
+    prompt: Prompt = None,
     model: TaskModel = "nano",
     *,
+    loading: LoadingOptions,
+    writing: WritingOptions,
+    stream: Stream = False,
     sampling: SamplingOptions,
     output_format: Annotated[
         CaptionFormat | None,
@@ -187,12 +212,14 @@ def caption(
     """
     console = Console(quiet=quiet, verbose=verbose)
     format_name = resolve_format(output_format, as_json=as_json)
+    if stream and dense:
+        raise typer.BadParameter("--stream and --dense cannot be combined: leave one out")
     rows = read_rows(videos, console=console)
 
     def task_for(item: Item) -> "Task":
         from seedvideo.model_tasks import Captioning
 
-        return Captioning(dense=dense)
+        return Captioning.of(dense=dense, prompt=prompt, options=writing.config)
 
     run_tasks(
         rows,
@@ -201,13 +228,15 @@ def caption(
         console=console,
         sampling=sampling,
         model=model,
+        loading=loading,
+        stream=stream,
         format_name=format_name,
         output=output,
         overwrite=overwrite,
     )
 
 
-@with_sampling_options
+@with_options
 def ask(
     video: VideoOrList,
     question: Annotated[
@@ -235,6 +264,9 @@ def ask(
     think: Think = False,
     model: TaskModel = "nano",
     *,
+    loading: LoadingOptions,
+    writing: WritingOptions,
+    stream: Stream = False,
     sampling: SamplingOptions,
     output_format: TextOrJson = None,
     as_json: AsJson = False,
@@ -262,7 +294,9 @@ def ask(
         from seedvideo.model_tasks import QuestionAnswering
 
         words = item.question or question or ""
-        return QuestionAnswering.of(words, item.options or listed, thinking=think)
+        return QuestionAnswering.of(
+            words, item.options or listed, thinking=think, generation=writing.config
+        )
 
     run_tasks(
         rows,
@@ -271,6 +305,8 @@ def ask(
         console=console,
         sampling=sampling,
         model=model,
+        loading=loading,
+        stream=stream,
         format_name=resolve_format(output_format, as_json=as_json),
         output=output,
         overwrite=overwrite,
@@ -278,7 +314,7 @@ def ask(
     )
 
 
-@with_sampling_options
+@with_options
 def ground(
     video: VideoOrList,
     query: Annotated[
@@ -295,6 +331,9 @@ def ground(
     think: Think = False,
     model: TaskModel = "nano",
     *,
+    loading: LoadingOptions,
+    writing: WritingOptions,
+    stream: Stream = False,
     sampling: SamplingOptions,
     output_format: TextOrJson = None,
     as_json: AsJson = False,
@@ -318,7 +357,9 @@ def ground(
     def task_for(item: Item) -> "Task":
         from seedvideo.model_tasks import Grounding
 
-        return Grounding.of(item.query or query or "", top=top, thinking=think)
+        return Grounding.of(
+            item.query or query or "", top=top, thinking=think, generation=writing.config
+        )
 
     run_tasks(
         rows,
@@ -327,6 +368,8 @@ def ground(
         console=console,
         sampling=sampling,
         model=model,
+        loading=loading,
+        stream=stream,
         format_name=resolve_format(output_format, as_json=as_json),
         output=output,
         overwrite=overwrite,

@@ -36,6 +36,7 @@ from seedvideo.model.backends.base import (
     SupportsChoice,
     SupportsPointing,
 )
+from seedvideo.model_options import DEFAULT_GENERATION, GenerationOptions, changed_fields
 from seedvideo.model_tasks import make_task
 from seedvideo.pipeline import prepare
 from seedvideo.records import error_record
@@ -54,6 +55,7 @@ class ModelPredictor:
         backend: a loaded model, or a blind one.
         sampling: sampling options; an item's clip becomes their window.
         thinking: whether the model generates reasoning before its answer.
+        generation: how the model writes.
     """
 
     def __init__(
@@ -62,8 +64,9 @@ class ModelPredictor:
         *,
         sampling: SamplingConfig,
         thinking: bool = False,
+        generation: GenerationOptions = DEFAULT_GENERATION,
     ) -> None:
-        self._backend = backend
+        self._backend, self._generation = backend, generation
         self._sampling = sampling
         self._thinking = thinking
         self._path: Path | None = None
@@ -78,6 +81,7 @@ class ModelPredictor:
             options=item.options,
             query=item.question,
             thinking=self._thinking,
+            generation=self._generation,
         )
         sampling = _with_window(self._sampling, item)
         prepared = prepare(video, model=self._backend, dense=task.dense, sampling=sampling)
@@ -121,8 +125,13 @@ def make_settings(
     thinking: bool,
     blind: bool,
     generator: str = "",
+    generation: GenerationOptions = DEFAULT_GENERATION,
 ) -> Settings:
     """Return everything that the predictions of a `ModelPredictor` depend on."""
+    details = backend.details
+    options = {**changed_fields(generation), "quantize": details.quantize}
+    if details.family is not None:
+        options |= {"dtype": details.dtype, "revision": details.revision}
     return Settings(
         bench,
         {
@@ -134,6 +143,8 @@ def make_settings(
             "blind": blind,
             "generator": generator,
             "version": seedvideo.__version__,
+            # Only if they are set: earlier results lack them.
+            **{name: value for name, value in options.items() if value is not None},
         },
     )
 

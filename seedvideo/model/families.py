@@ -16,9 +16,11 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Any, Final
 
+from seedvideo.errors import ConfigError, suggestion
 from seedvideo.sampler.geometry import (
     BUDGET_TOKENS,
     LEVELS_TOKENS,
+    SEED,
     Geometry,
     TileGeometry,
     TokenGeometry,
@@ -123,6 +125,8 @@ class Family:
         separator: text between the last frame and the prompt.
         processor_arguments: arguments of the processor, so that it keeps the sizes of the plan.
         as_clips: whether each image is passed as a video of one frame.
+        thought_start: text that opens reasoning.
+        thought_end: text that ends reasoning.
         merges_pairs: whether two frames of a video cost as much as one image.
     """
 
@@ -136,6 +140,8 @@ class Family:
     separator: str = "\n"
     processor_arguments: Mapping[str, Any] = field(default_factory=dict)
     as_clips: bool = False
+    thought_start: str = "<think>"
+    thought_end: str = "</think>"
     merges_pairs: bool = False
 
     def frame_text(self, pts: Fraction) -> str:
@@ -415,3 +421,24 @@ UNKNOWN_TIME: Final = TimeFormat(before="\n{seconds}s: ")
 def find_family(model_type: str) -> Family | None:
     """Return the row of a ``model_type``; None if there is none."""
     return next((each for each in FAMILIES if model_type in each.model_types), None)
+
+
+def published_geometry(name: str) -> Geometry:
+    """Return the geometry of a family with its published sizes, without a checkpoint.
+
+    Args:
+        name: name of a row, or ``seed``.
+
+    Raises:
+        ConfigError: ``config.invalid`` if there is no such family.
+    """
+    if name == SEED.name:
+        return SEED
+    names = [each.name for each in FAMILIES]
+    if name not in names:
+        raise ConfigError(
+            "config.invalid",
+            f"geometry is {name!r}, expected one of {', '.join((SEED.name, *names))}",
+            hint=suggestion(name, names),
+        )
+    return FAMILIES[names.index(name)].make_geometry(CheckpointConfig())

@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from importlib.util import find_spec
@@ -212,7 +212,7 @@ class OpenWeightsMetadata:
             raise checkpoint_error(
                 folder, f"its image processor has invalid sizes: {error}"
             ) from error
-        return cls(name, folder, family, config, geometry, details, options)
+        return cls(name, folder, family, config, geometry, with_family(details, family), options)
 
     @cached_property
     def sha256(self) -> str:
@@ -235,6 +235,16 @@ class OpenWeightsMetadata:
     def frame_text_tokens(self, pts: Fraction) -> int:
         """Count the text tokens of a frame: its time and the markup around its visual tokens."""
         return self.count_text_tokens(self.family.frame_text(pts))
+
+
+def with_family(details: ModelDetails, family: Family) -> ModelDetails:
+    """Return the details with the name and the time format of a family."""
+    return replace(
+        details,
+        family=family.name,
+        time_format=family.time.example.strip(),
+        time_precision_s=family.time.precision_s,
+    )
 
 
 def checkpoint_sha256(folder: Path) -> str:

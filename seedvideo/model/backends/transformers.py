@@ -1,0 +1,442 @@
+"""Transformers backend: an open-weight checkpoint that runs in the calling process.
+
+Answers are greedy by default, so they repeat. Options are ranked by log-likelihood: the prompt is
+read once, and each option continues a copy of its cache.
+
+Notation used for tensor shapes:
+    b: prompts of a batch; s: positions of the prompts; v: size of the vocabulary
+"""
+
+import copy
+import math
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from fractions import Fraction
+from functools import cached_property
+from inspect import signature
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from seedvideo.errors import ModelError
+from seedvideo.model.backends.base import (
+    Choice,
+    ChoiceResult,
+    Generation,
+    ModelDetails,
+    Note,
+    OnText,
+    Part,
+    TaskName,
+    Usage,
+)
+from seedvideo.model.loading import load_model
+from seedvideo.model.open_weights import checkpoint_sha256, with_family
+from seedvideo.model.processing import (
+    Encoded,
+    PromptProcessor,
+)
+from seedvideo.model.runtime import isolate_torch, set_threads
+from seedvideo.model_options import (
+    DEFAULT_GENERATION,
+    GenerationOptions,
+    ModelOptions,
+    refuse_unsupported,
+)
+from seedvideo.sampler.geometry import Geometry
+from seedvideo.tasks.prompts import split_reasoning, strip_answer_tags
+
+MAX_NEW_TOKENS: Final = 512
+"""Default maximum tokens of an answer, without reasoning."""
+
+MAX_THINKING_TOKENS: Final = 4_096
+"""Default maximum tokens of the reasoning before an answer."""
+
+_SUPPORTED: Final = ("revision", "dtype", "device", "quantize", "attention", "offline")
+
+
+class TransformersBackend:
+    """A loaded open-weight model.
+
+    Args:
+        name: name, as in ``--model``.
+        folder: folder of the checkpoint.
+        model: a model of transformers for images and text.
+        processor: processor of the checkpoint.
+        details: facts for the record.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        model: Any,
+        processor: PromptProcessor,
+        details: ModelDetails,
+    ) -> None:
+        self.name = name
+        self._folder, self._model, self._processor = folder, model, processor
+        self._details = with_family(details, processor.family)
+        # A model of transformers keeps the positions of its last prompt as state.
+        self._lock = threading.RLock()
+
+    @classmethod
+    def from_folder(
+        cls, name: str, folder: Path, details: ModelDetails, options: ModelOptions
+    ) -> "TransformersBackend":
+        """Load a checkpoint folder.
+
+        Raises:
+            ModelError: ``model.checkpoint_invalid`` if the checkpoint is damaged or its type is
+                unknown; ``model.not_installed`` if an option needs a package.
+            ConfigError: ``config.invalid`` if an option is for servers only.
+        """
+        refuse_unsupported(options, supported=_SUPPORTED, model=name)
+        set_threads()
+        with isolate_torch(inference=False):
+            processor = PromptProcessor.from_folder(folder)
+            model = load_model(folder, options)
+        dtype = str(model.dtype).removeprefix("torch.")
+        return cls(name, folder, model, processor, replace(details, dtype=dtype))
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash over all files of the checkpoint."""
+        return checkpoint_sha256(self._folder)
+
+    @property
+    def geometry(self) -> Geometry:
+        """Frame sizes, levels and default budget."""
+        return self._processor.geometry
+
+    @property
+    def details(self) -> ModelDetails:
+        """Facts for the record."""
+        return self._details
+
+    def count_text_tokens(self, text: str) -> int:
+        """Count the tokens of ``text`` alone."""
+        return self._processor.count_text_tokens(text)
+
+    def frame_text_tokens(self, pts: Fraction) -> int:
+        """Count the text tokens of a frame: its time and the markup around its visual tokens."""
+        return self._processor.frame_text_tokens(pts)
+
+    def generate(
+        self,
+        parts: Sequence[Part],
+        *,
+        task: TaskName = "caption",
+        thinking: bool = False,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        beams: int | None = None,
+        options: GenerationOptions = DEFAULT_GENERATION,
+        on_text: OnText | None = None,
+    ) -> Generation:
+        """Generate an answer; see `Backend.generate`.
+
+        Raises:
+            ValueError: if there is no image, or one of a size outside the geometry.
+            ModelError: ``model.tokens_differ`` if the processor makes other visual tokens than
+                planned; ``model.prompt_too_long`` if the answer would not fit the context;
+                ``model.thought_unfinished`` if the limit is reached inside the reasoning.
+        """
+        (made,) = self.generate_batch(
+            [parts],
+            task=task,
+            thinking=thinking,
+            max_new_tokens=max_new_tokens,
+            beams=beams,
+            options=options,
+            on_text=on_text,
+        )
+        return made
+
+    @isolate_torch()
+    def generate_batch(
+        self,
+        prompts: Sequence[Sequence[Part]],
+        *,
+        task: TaskName = "caption",
+        thinking: bool = False,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        beams: int | None = None,
+        options: GenerationOptions = DEFAULT_GENERATION,
+        on_text: OnText | None = None,
+    ) -> list[Generation]:
+        """Generate the answers of several prompts at once, padded on the left.
+
+        In float32 the answers are those of single prompts; in other formats a sum may round
+        differently, so that now and then a token differs (docs/concepts/models.md).
+
+        Raises:
+            ValueError: as `generate` does.
+            ModelError: as `generate` does.
+        """
+        del task
+        with self._locked():
+            encoded = self._processor.encode(prompts, system=options.system, thinking=thinking)
+            limit = options.max_new_tokens or max_new_tokens + (
+                MAX_THINKING_TOKENS if thinking or encoded.opens_thought else 0
+            )
+            rows = self._write(encoded, limit, beams, options, on_text)
+        return [
+            self._read(row, encoded, index, limit=limit, thinking=thinking)
+            for index, row in enumerate(rows)
+        ]
+
+    @isolate_torch()
+    def choose(
+        self,
+        parts: Sequence[Part],
+        candidates: Sequence[str],
+        *,
+        task: TaskName,
+        thinking: bool = False,
+        top: int = 8,
+        max_thinking_tokens: int = MAX_THINKING_TOKENS,
+        options: GenerationOptions = DEFAULT_GENERATION,
+    ) -> ChoiceResult:
+        """Rank answers by their log-likelihood, including the token that ends an answer.
+
+        Reasoning is written first if ``thinking`` is set; a thought that the prompt opens is closed
+        otherwise, so that the answers are scored and not its first words.
+
+        Raises:
+            ValueError: as `generate` does; if there are no candidates, or two have equal token ids.
+            ModelError: as `generate` does.
+        """
+        ids = self._candidate_ids(candidates)
+        thought, spent = "", 0
+        if thinking:
+            made = self.generate(
+                parts,
+                task=task,
+                thinking=True,
+                max_new_tokens=max(1, max_thinking_tokens - MAX_THINKING_TOKENS),
+                options=options,
+            )
+            thought, spent = made.thinking or "", made.usage.output_tokens
+        with self._locked():
+            encoded = self._processor.encode(
+                [parts], system=options.system, thinking=thinking, thought=thought
+            )
+            self._check_context(encoded, max(map(len, ids)))
+            scores = self._score(encoded, ids)
+        total = torch.logsumexp(torch.tensor(scores, dtype=torch.float64), dim=0).item()
+        order = sorted(range(len(ids)), key=lambda index: (-scores[index], index))
+        return ChoiceResult(
+            ranked=tuple(
+                Choice(index, min(1.0, math.exp(scores[index] - total))) for index in order[:top]
+            ),
+            confident=True,
+            familiarity=None,
+            thinking=thought or None,
+            usage=Usage(
+                encoded.visual_tokens[0], encoded.prompt_tokens[0], spent + len(ids[order[0]])
+            ),
+        )
+
+    def _locked(self) -> AbstractContextManager[object]:
+        return self._lock
+
+    def _write(
+        self,
+        encoded: Encoded,
+        limit: int,
+        beams: int | None,
+        options: GenerationOptions,
+        on_text: OnText | None,
+    ) -> list[list[int]]:
+        """Generate the ids of each answer, up to the token that ends it."""
+        self._check_context(encoded, limit)
+        settings: dict[str, Any] = {"do_sample": options.temperature > 0}
+        if options.temperature > 0:
+            settings["temperature"] = options.temperature
+        if beams is not None:
+            settings["num_beams"] = beams
+        if on_text is not None:
+            settings["streamer"] = _TextStream(self._processor.decode, on_text)
+        inputs = self._on_device(encoded.inputs)
+        made = self._model.generate(**inputs, max_new_tokens=limit, **settings)
+        answers = made[:, inputs["input_ids"].shape[1] :].tolist()
+        return [_cut_at_end(answer, self._end_ids) for answer in answers]
+
+    def _read(
+        self, ids: list[int], encoded: Encoded, index: int, *, limit: int, thinking: bool
+    ) -> Generation:
+        """Separate reasoning from an answer and note if it was cut."""
+        processor = self._processor
+        is_cut = len(ids) >= limit
+        end = processor.thought_end_id
+        if end is not None and end in ids:
+            cut = len(ids) - 1 - ids[::-1].index(end)
+            thought: str | None = processor.decode(ids[:cut])
+            thought = (split_reasoning(f"{thought}</think>")[0]) or None
+            text = processor.decode(ids[cut + 1 :])
+        else:
+            text = processor.decode(ids)
+            if encoded.opens_thought and "</think>" not in text:
+                raise _unfinished_error(limit)
+            thought, text = split_reasoning(text)
+            if thought is not None and not text and is_cut:
+                raise _unfinished_error(limit)
+        notes: tuple[Note, ...] = ()
+        if is_cut:
+            notes = (
+                Note(
+                    "answer.truncated",
+                    f"the answer reached the limit of {limit} tokens and may be cut"
+                    " (--max-new-tokens)",
+                ),
+            )
+        return Generation(
+            text=strip_answer_tags(text),
+            confident=not is_cut,
+            familiarity=None,
+            usage=Usage(encoded.visual_tokens[index], encoded.prompt_tokens[index], len(ids)),
+            thinking=thought if thinking or encoded.opens_thought else None,
+            notes=notes,
+        )
+
+    def _check_context(self, encoded: Encoded, new_tokens: int) -> None:
+        """Raise an error if the prompt and the answer do not fit the context of the model."""
+        context, prompt = self._processor.context_tokens, max(encoded.prompt_tokens)
+        if context is not None and prompt + new_tokens > context:
+            raise ModelError(
+                "model.prompt_too_long",
+                f"a prompt of {prompt:,} tokens and an answer of up to {new_tokens:,} exceed the"
+                f" {context:,} tokens of {self.name}",
+                hint="use a smaller --budget or --max-new-tokens",
+            )
+
+    @cached_property
+    def _end_ids(self) -> tuple[int, ...]:
+        """Ids that end an answer: those of the generation config, else of the tokenizer."""
+        stated = self._model.generation_config.eos_token_id
+        ids = stated if isinstance(stated, list | tuple) else [stated]
+        return tuple(int(each) for each in ids if each is not None) or self._processor.end_ids
+
+    @cached_property
+    def _cache_name(self) -> str:
+        """Name of the cache among the model's arguments; it was renamed in transformers 5."""
+        is_new = "cache" in signature(self._model.forward).parameters
+        return "cache" if is_new else "past_key_values"
+
+    def _candidate_ids(self, candidates: Sequence[str]) -> list[list[int]]:
+        """Encode each candidate with the token that ends an answer."""
+        if not candidates:
+            raise ValueError("there are no candidates")
+        known: dict[tuple[int, ...], str] = {}
+        end = self._processor.turn_end_id(self._end_ids)
+        all_ids = []
+        for text in candidates:
+            ids = self._processor.tokenizer.encode(
+                self._processor.neutralize(text), add_special_tokens=False
+            )
+            if tuple(ids) in known:
+                raise ValueError(f"{known[tuple(ids)]!r} and {text!r} are the same to the model")
+            known[tuple(ids)] = text
+            all_ids.append(ids if end is None else [*ids, end])
+        return all_ids
+
+    def _score(self, encoded: Encoded, candidates: Sequence[Sequence[int]]) -> list[float]:
+        """Return the log-likelihood of each candidate after the prompt."""
+        inputs = self._on_device(encoded.inputs)
+        length = inputs["input_ids"].shape[1]
+        out = self._model(**inputs, use_cache=True, logits_to_keep=1)
+        first = out.logits[0, -1].float().log_softmax(dim=-1)
+        scores = []
+        for ids in candidates:
+            score = first[ids[0]].item()
+            if len(ids) > 1:
+                logits = self._continue(out[self._cache_name], ids[:-1], length)
+                rest = logits.float().log_softmax(dim=-1)
+                targets = torch.tensor(ids[1:], device=rest.device)
+                score += rest.gather(1, targets[:, None]).sum().item()
+            scores.append(score)
+        return scores
+
+    def _continue(self, cache: Any, ids: Sequence[int], length: int) -> Tensor:
+        """Return the ``(n, v)`` logits after each of ``n`` ids that follow a read prompt.
+
+        Positions are explicit: of a prompt with images, models with positions in three dimensions
+        continue where the images end, not at the number of tokens.
+        """
+        device = self._model.device
+        count = len(ids)
+        positions = torch.arange(length, length + count, device=device)[None]
+        deltas = getattr(getattr(self._model, "model", None), "rope_deltas", None)
+        arguments: dict[str, Any] = {}
+        if deltas is not None:
+            positions = (positions + deltas.to(device)).expand(3, 1, -1)
+        if "token_type_ids" in signature(self._model.forward).parameters:
+            arguments["token_type_ids"] = torch.zeros((1, count), dtype=torch.long, device=device)
+        arguments[self._cache_name] = copy.deepcopy(cache)
+        out = self._model(
+            input_ids=torch.tensor([ids], device=device),
+            position_ids=positions,
+            attention_mask=torch.ones((1, length + count), dtype=torch.long, device=device),
+            use_cache=True,
+            **arguments,
+        )
+        return out.logits[0]
+
+    def _on_device(self, inputs: Any) -> Any:
+        """Move inputs to the model; pictures get its number format."""
+        return inputs.to(self._model.device, dtype=self._model.dtype)
+
+
+class _TextStream:
+    """Streamer of transformers: decodes new ids and passes on text that will not change.
+
+    Args:
+        decode: decodes ids.
+        on_text: receives the text piece by piece.
+    """
+
+    def __init__(self, decode: Callable[[Sequence[int]], str], on_text: OnText) -> None:
+        self._decode, self._on_text = decode, on_text
+        self._ids: list[int] = []
+        self._sent = ""
+        self._is_prompt = True
+
+    def put(self, value: Tensor) -> None:
+        """Receive new ids; the first call has those of the prompt."""
+        if self._is_prompt:
+            self._is_prompt = False
+            return
+        self._ids += value.flatten().tolist()
+        text = self._decode(self._ids)
+        # A character may still lack some of its bytes.
+        if not text.endswith("\ufffd"):
+            self._send(text)
+
+    def end(self) -> None:
+        """Pass on what is left."""
+        self._send(self._decode(self._ids))
+
+    def _send(self, text: str) -> None:
+        if text.startswith(self._sent) and len(text) > len(self._sent):
+            self._on_text(text[len(self._sent) :])
+            self._sent = text
+
+
+def _cut_at_end(ids: list[int], end_ids: Sequence[int]) -> list[int]:
+    """Cut an answer before the first token that ends it."""
+    for index, each in enumerate(ids):
+        if each in end_ids:
+            return ids[:index]
+    return ids
+
+
+def _unfinished_error(limit: int) -> ModelError:
+    return ModelError(
+        "model.thought_unfinished",
+        f"the model had not finished its reasoning after {limit:,} tokens",
+        hint="raise --max-new-tokens",
+    )

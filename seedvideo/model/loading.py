@@ -1,0 +1,145 @@
+"""Loading of open-weight models with transformers: weights, device, number format, quantization.
+
+Weights are safetensors only, and no code of a checkpoint is run. Separate from the backend, which
+would exceed 500 lines with it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seedvideo.errors import ModelError
+from seedvideo.model.metadata import checkpoint_error
+from seedvideo.model.processing import loading_error, quieten_transformers
+from seedvideo.model_options import ModelOptions
+
+
+def load_model(folder: Path, options: ModelOptions) -> Any:
+    """Load the weights of a checkpoint; the settings for sampling that it states are removed.
+
+    Raises:
+        ModelError: ``model.checkpoint_invalid`` if it is damaged, incomplete or of an unknown type;
+            ``model.not_installed`` if an option needs a package; ``model.no_device``.
+    """
+    _require_packages(options)
+    quieten_transformers()
+    from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConfig
+    from transformers import __version__ as version
+
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except (ValueError, KeyError, OSError, TypeError, AttributeError) as error:
+        raise loading_error(folder, f"configuration (transformers {version})", error) from error
+    if type(config) not in AutoModelForImageTextToText._model_mapping:
+        raise checkpoint_error(
+            folder,
+            f"a model of type {config.model_type!r} takes no images in transformers {version}",
+            hint="choose a vision-language model, or a newer transformers",
+        )
+    loader: Any = AutoModelForImageTextToText  # its type lacks `output_loading_info`
+    with _quiet_progress():
+        try:
+            model, info = loader.from_pretrained(
+                folder,
+                config=config,
+                dtype=options.dtype if options.dtype == "auto" else getattr(torch, options.dtype),
+                attn_implementation=options.attention,
+                quantization_config=_quantization(options),
+                device_map=_device(options),
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # raised by the code of any family, for any kind of damage
+            raise loading_error(folder, "weights", error) from error
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise checkpoint_error(
+            folder, f"its weights lack {len(missing)} tensors, the first is {missing[0]}"
+        )
+    stated = model.generation_config
+    # The published settings sample: answers would not repeat.
+    model.generation_config = GenerationConfig(
+        eos_token_id=stated.eos_token_id,
+        pad_token_id=stated.pad_token_id
+        if stated.pad_token_id is not None
+        else _first(stated.eos_token_id),
+        bos_token_id=stated.bos_token_id,
+    )
+    return model.eval()
+
+
+def _require_packages(options: ModelOptions) -> None:
+    """Raise an error if an option needs a package that is not installed."""
+    needed = {
+        "--quantize": ("bitsandbytes", options.quantize is not None, "seedvideo[quantize]"),
+        "--attention flash_attention_2": (
+            "flash_attn",
+            options.attention == "flash_attention_2",
+            "flash-attn",
+        ),
+    }
+    for option, (package, is_needed, install) in needed.items():
+        if is_needed and find_spec(package) is None:
+            raise ModelError(
+                "model.not_installed",
+                f"{option} needs {package}, which is not installed",
+                hint=f"install it with: pip install '{install}'",
+            )
+
+
+def _quantization(options: ModelOptions) -> Any:
+    if options.quantize is None:
+        return None
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_8bit=options.quantize == "8bit", load_in_4bit=options.quantize == "4bit"
+    )
+
+
+def _device(options: ModelOptions) -> str:
+    """Return the device to load to; several GPUs share a model that is too large for one.
+
+    Raises:
+        ModelError: ``model.no_device`` if the machine does not have the device.
+    """
+    has = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if options.device == "auto":
+        return "auto" if has["cuda"] else "mps" if has["mps"] else "cpu"
+    if not has[options.device]:
+        raise ModelError(
+            "model.no_device",
+            f"--device {options.device}: this machine, or this build of torch, has none",
+            hint="leave --device out, or use --device cpu",
+        )
+    return options.device
+
+
+@contextmanager
+def _quiet_progress() -> Iterator[None]:
+    """Keep the progress bar of loading off stderr."""
+    from transformers.utils import logging
+
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()
+
+
+def _first(ids: int | list[int] | None) -> int | None:
+    return ids[0] if isinstance(ids, list) else ids

@@ -1,0 +1,427 @@
+"""From frames, times and text to the inputs of an open-weight model, by the checkpoint's processor.
+
+The user's turn is rendered as one text: the time of each frame beside its placeholder, then the
+prompt. So no chat template can move a time away from its frame. The sizes of the plan are kept, and
+the visual tokens that the processor made are compared with those of the plan.
+
+Separate from the backend, as costs of a family without a row need a processor but no model.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from seedvideo.errors import ModelError
+from seedvideo.model.backends.base import ImagePart, ModelDetails, Part, TimePart
+from seedvideo.model.families import UNKNOWN_TIME, CheckpointConfig, Family, find_family
+from seedvideo.model.metadata import checkpoint_error
+from seedvideo.model.open_weights import checkpoint_sha256, read_checkpoint, with_family
+from seedvideo.model_options import ModelOptions
+from seedvideo.sampler.geometry import Geometry, ProbedGeometry
+from seedvideo.tasks.prompts import remove_think_suffix
+from seedvideo.utils.text import one_line, printable
+
+_LEFT_MARK, _RIGHT_MARK = "@LEFT@", "@RIGHT@"
+_PUBLISHED_CONTEXT_TOKENS: Final = 8_192
+"""Assumed length of a sequence, if the checkpoint of an unknown family does not state it."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Inputs of a model for one or several prompts, padded on the left.
+
+    Args:
+        inputs: tensors by argument of the model.
+        visual_tokens: visual tokens of each prompt.
+        prompt_tokens: all tokens of each prompt.
+        opens_thought: whether the prompts end inside an opened thought.
+    """
+
+    inputs: Any
+    visual_tokens: tuple[int, ...]
+    prompt_tokens: tuple[int, ...]
+    opens_thought: bool
+
+
+class PromptProcessor:
+    """The processor of a checkpoint, with what its family adds.
+
+    Args:
+        processor: a processor of transformers.
+        folder: folder of the checkpoint, for messages.
+        config: JSON files of the checkpoint.
+        family: row of its family; None if it has none.
+    """
+
+    def __init__(
+        self, processor: Any, folder: Path, config: CheckpointConfig, family: Family | None
+    ) -> None:
+        self._processor, self._folder, self._config = processor, folder, config
+        self.tokenizer = processor.tokenizer
+        self.tokenizer.padding_side = "left"
+        self.family = self._unknown_family() if family is None else family
+        self.geometry: Geometry = self.family.make_geometry(config)
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> "PromptProcessor":
+        """Load the processor of a checkpoint.
+
+        Raises:
+            ModelError: ``model.checkpoint_invalid`` if it cannot be loaded.
+        """
+        quieten_transformers()
+        from transformers import AutoProcessor
+
+        config = read_checkpoint(folder)
+        try:
+            processor = AutoProcessor.from_pretrained(
+                folder, trust_remote_code=False, local_files_only=True
+            )
+        except ImportError as error:
+            raise ModelError(
+                "model.not_installed",
+                f"the processor of {printable(folder.name)} needs a package: {_first_line(error)}",
+                hint="install the package that it names, or: pip install 'seedvideo[transformers]'",
+            ) from error
+        except Exception as error:  # raised by the code of any family, for any kind of damage
+            raise loading_error(folder, "processor", error) from error
+        if not hasattr(processor, "tokenizer"):
+            raise checkpoint_error(folder, "it has no processor for images and text")
+        if not (processor.chat_template or processor.tokenizer.chat_template):
+            raise checkpoint_error(
+                folder,
+                "it has no chat template, so it was not trained to follow prompts",
+                hint="use the instruction-tuned version of the model",
+            )
+        return cls(processor, folder, config, find_family(str(config.model.get("model_type"))))
+
+    @property
+    def context_tokens(self) -> int | None:
+        """Maximum tokens of a sequence; None if unknown."""
+        return self._config.context_tokens
+
+    @cached_property
+    def _placeholder(self) -> str:
+        """The placeholder of an image, or of a clip of one frame."""
+        name = "video_token" if self.family.as_clips else "image_token"
+        return str(getattr(self._processor, name))
+
+    @cached_property
+    def _visual_ids(self) -> tuple[int, ...]:
+        """Ids of the tokens that count as visual."""
+        # Gemma 3 writes another token than its placeholder.
+        ids = [getattr(self._processor, "image_token_id", None)]
+        if self.family.as_clips:
+            ids = [getattr(self._processor, "video_token_id", None)]
+        image_token = getattr(self.tokenizer, "image_token", None)
+        if not self.family.as_clips and image_token is not None:
+            ids = [self.tokenizer.convert_tokens_to_ids(image_token)]
+        if ids == [None]:
+            ids = [self.tokenizer.convert_tokens_to_ids(self._placeholder)]
+        ids += [self.tokenizer.convert_tokens_to_ids(t) for t in self.family.row_end_tokens]
+        return tuple(int(each) for each in ids if each is not None)
+
+    @cached_property
+    def _control_tokens(self) -> tuple[str, ...]:
+        """Texts that the tokenizer or the processor does not read as plain text, longest first."""
+        texts = {*self.tokenizer.get_added_vocab(), self._placeholder}
+        for name in ("image_token", "video_token", "boi_token"):
+            text = getattr(self._processor, name, None)
+            texts |= {text} if isinstance(text, str) else set()
+        return tuple(sorted((t for t in texts if len(t) > 1), key=lambda t: (-len(t), t)))
+
+    @cached_property
+    def thought_end_id(self) -> int | None:
+        """Id of the token that ends a thought; None if it is plain text."""
+        return self.tokenizer.get_added_vocab().get(self.family.thought_end)
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """Ids of the tokenizer's own tokens that end an answer."""
+        end = self.tokenizer.eos_token_id
+        return () if end is None else (int(end),)
+
+    def turn_end_id(self, end_ids: Sequence[int]) -> int | None:
+        """Return the id that the chat template writes after an answer.
+
+        Args:
+            end_ids: ids that end an answer, of which a model may have several.
+        """
+        turns = [
+            {"role": "user", "content": [{"type": "text", "text": "?"}]},
+            {"role": "assistant", "content": [{"type": "text", "text": _RIGHT_MARK}]},
+        ]
+        after = self._apply_template(turns).rpartition(_RIGHT_MARK)[2]
+        written = self.tokenizer.encode(after, add_special_tokens=False)
+        return next((int(each) for each in (*written, *end_ids) if each in end_ids), None)
+
+    def neutralize(self, text: str) -> str:
+        """Break control tokens in a user's text, so that they stay plain text.
+
+        A space after the first character is enough: ``<|im_end|>`` becomes ``< |im_end|>``.
+        """
+        changed = True
+        while changed:
+            changed = False
+            for token in self._control_tokens:
+                if token in text:
+                    text = text.replace(token, f"{token[0]} {token[1:]}")
+                    changed = True
+        return text
+
+    def count_text_tokens(self, text: str) -> int:
+        """Count the tokens of ``text`` alone."""
+        return len(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def frame_text_tokens(self, pts: Fraction) -> int:
+        """Count the text tokens of a frame: its time and the markup around its visual tokens."""
+        return self.count_text_tokens(self.family.frame_text(pts))
+
+    def render(
+        self,
+        parts: Sequence[Part],
+        *,
+        system: str | None,
+        thinking: bool,
+        thought: str | None = None,
+    ) -> tuple[str, bool]:
+        """Render a prompt as text with placeholders.
+
+        Args:
+            parts: frames and text, as made by `interleave`.
+            system: system prompt.
+            thinking: whether to ask for reasoning.
+            thought: reasoning to write into the prompt, closed, so that the answer comes next; the
+                empty text closes an opened thought at once.
+
+        Returns:
+            The text, and whether it ends inside an opened thought.
+        """
+        time, words, trailing = self.family.time, "", ""
+        for part in parts:
+            if isinstance(part, TimePart):
+                words += time.text_before(part.pts)
+                trailing = time.text_after(part.pts)
+            elif isinstance(part, ImagePart):
+                words += self.family.image_text.format(image=self._placeholder) + trailing
+                trailing = ""
+            else:
+                text = remove_think_suffix(part.text) if self._has_thinking_switch else part.text
+                words += (self.family.separator if words else "") + self.neutralize(text)
+        messages = [{"role": "user", "content": [{"type": "text", "text": words}]}]
+        if system is not None:
+            text = self.neutralize(system)
+            messages.insert(0, {"role": "system", "content": [{"type": "text", "text": text}]})
+        switch = {"enable_thinking": thinking} if self._has_thinking_switch else {}
+        rendered = self._apply_template(messages, add_generation_prompt=True, **switch)
+        start, end = self.family.thought_start, self.family.thought_end
+        is_open = rendered.rstrip().endswith(start)
+        if thought is not None and (is_open or thought):
+            opening = "" if is_open else f"{start}\n"
+            rendered = f"{rendered}{opening}{self.neutralize(thought)}\n{end}\n\n"
+            is_open = False
+        return rendered, is_open
+
+    def encode(
+        self,
+        prompts: Sequence[Sequence[Part]],
+        *,
+        system: str | None = None,
+        thinking: bool = False,
+        thought: str | None = None,
+    ) -> Encoded:
+        """Encode prompts, and compare the visual tokens of each with its plan.
+
+        Args:
+            prompts: the parts of each prompt.
+            system: see `render`.
+            thinking: see `render`.
+            thought: see `render`.
+
+        Raises:
+            ValueError: if a prompt has no image.
+            ModelError: ``model.tokens_differ`` if the processor makes other visual tokens than
+                planned; ``model.checkpoint_invalid`` if it fails.
+        """
+        frames = [[p.pixels for p in parts if isinstance(p, ImagePart)] for parts in prompts]
+        if not all(frames):
+            raise ValueError("a prompt has no image")
+        rendered = [
+            self.render(parts, system=system, thinking=thinking, thought=thought)
+            for parts in prompts
+        ]
+        inputs = self._process([text for text, _ in rendered], frames)
+        visual = _count_ids(inputs["input_ids"], self._visual_ids)
+        planned = [
+            sum(self.geometry.tokens(width_px=f.shape[1], height_px=f.shape[0]) for f in each)
+            for each in frames
+        ]
+        if visual != planned:
+            raise ModelError(
+                "model.tokens_differ",
+                f"the processor of {printable(self._folder.name)} makes {visual} visual tokens,"
+                f" the plan has {planned}",
+                hint="please report the model; its family may need another row",
+            )
+        return Encoded(
+            inputs=inputs,
+            visual_tokens=tuple(visual),
+            prompt_tokens=tuple(int(n) for n in inputs["attention_mask"].sum(dim=1)),
+            opens_thought=rendered[0][1],
+        )
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Decode generated ids, without special tokens."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def _process(self, texts: list[str], frames: list[list[Any]]) -> Any:
+        if self.family.as_clips:
+            # A flat list would count as one clip per prompt.
+            media: dict[str, Any] = {"videos": [[f[None] for f in each] for each in frames]}
+        else:
+            media = {"images": frames}
+        arguments = {**self.family.processor_arguments, **media}
+        try:
+            return self._processor(text=texts, return_tensors="pt", padding=True, **arguments)
+        except (ValueError, TypeError, IndexError, KeyError, RuntimeError) as error:
+            raise loading_error(self._folder, "processor", error) from error
+
+    def _apply_template(self, messages: list[dict[str, Any]], **options: Any) -> str:
+        try:
+            rendered = self._processor.apply_chat_template(messages, tokenize=False, **options)
+        except Exception as error:  # a template may raise anything
+            raise loading_error(self._folder, "chat template", error) from error
+        return str(rendered[0] if isinstance(rendered, list) else rendered)
+
+    @cached_property
+    def _has_thinking_switch(self) -> bool:
+        template = self._processor.chat_template or self.tokenizer.chat_template
+        return "enable_thinking" in str(template)
+
+    def _unknown_family(self) -> Family:
+        """Make the row of a family that has none: markup from the template, costs by probing."""
+        if not hasattr(self._processor, "image_token"):
+            raise checkpoint_error(
+                self._folder, "its processor has no placeholder for images, so it takes no frames"
+            )
+        content = [
+            {"type": "text", "text": _LEFT_MARK},
+            {"type": "image"},
+            {"type": "text", "text": _RIGHT_MARK},
+        ]
+        text = self._apply_template([{"role": "user", "content": content}])
+        placeholder = str(self._processor.image_token)
+        between = text.partition(_LEFT_MARK)[2].partition(_RIGHT_MARK)[0].strip("\n")
+        image_text = between if placeholder in between else placeholder
+        model_type = str(self._config.model.get("model_type"))
+        row = Family(
+            name=model_type,
+            model_types=(model_type,),
+            time=UNKNOWN_TIME,
+            make_geometry=self._probe,
+            image_text=image_text.replace(placeholder, "{image}"),
+            expanded=("", ""),
+        )
+        self.family = row
+        return row
+
+    def _probe(self, config: CheckpointConfig) -> Geometry:
+        """Return a geometry that asks the processor what one more image costs."""
+
+        @cache
+        def measure(width_px: int, height_px: int) -> int:
+            blank = np.zeros((height_px, width_px, 3), np.uint8)
+            image = self.family.image_text.format(image=self._placeholder)
+            two, three = (
+                int(self._process([image * n], [[blank] * n])["input_ids"].shape[1]) for n in (2, 3)
+            )
+            return three - two
+
+        return ProbedGeometry.probe(
+            self.family.name,
+            measure,
+            default_budget_tokens=config.budget(published_context_tokens=_PUBLISHED_CONTEXT_TOKENS),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class ProbedCosts:
+    """Token costs of an open-weight model without a row in `families`; its weights are not loaded.
+
+    Args:
+        name: name, as in ``--model``.
+        folder: folder of the checkpoint.
+        processor: its processor.
+        details: facts for the record.
+    """
+
+    name: str
+    folder: Path
+    processor: PromptProcessor
+    details: ModelDetails
+
+    @classmethod
+    def from_folder(
+        cls, name: str, folder: Path, details: ModelDetails, options: ModelOptions
+    ) -> "ProbedCosts":
+        """Load the processor of a checkpoint.
+
+        Raises:
+            ModelError: ``model.checkpoint_invalid`` if it cannot be loaded.
+        """
+        del options
+        processor = PromptProcessor.from_folder(folder)
+        return cls(name, folder, processor, with_family(details, processor.family))
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash over all files of the checkpoint."""
+        return checkpoint_sha256(self.folder)
+
+    @property
+    def geometry(self) -> Geometry:
+        """Frame sizes, levels and default budget."""
+        return self.processor.geometry
+
+    def count_text_tokens(self, text: str) -> int:
+        """Count the tokens of ``text`` alone."""
+        return self.processor.count_text_tokens(text)
+
+    def frame_text_tokens(self, pts: Fraction) -> int:
+        """Count the text tokens of a frame: its time and the markup around its visual tokens."""
+        return self.processor.frame_text_tokens(pts)
+
+
+def quieten_transformers() -> None:
+    """Keep warnings and progress bars of transformers off stderr; a user can ask for them."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def loading_error(folder: Path, what: str, error: Exception) -> ModelError:
+    """Translate an error of transformers about a part of a checkpoint."""
+    return checkpoint_error(
+        folder,
+        f"its {what} cannot be used: {_first_line(error)}",
+        hint="check the checkpoint with the transformers version that it states, or fetch it again",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return printable(one_line(text)[:300])
+
+
+def _count_ids(input_ids: Any, ids: Sequence[int]) -> list[int]:
+    """Count the tokens with one of the ids, in each row."""
+    counts = [0] * int(input_ids.shape[0])
+    for each in ids:
+        for row, count in enumerate((input_ids == each).sum(dim=1).tolist()):
+            counts[row] += int(count)
+    return counts
