@@ -34,7 +34,7 @@ class Preset:
         key_variable: environment variable of its key.
         needs_key: whether ``base_url`` refuses requests without a key.
         time: how times are written, if the model's family is not known.
-        geometry: frame sizes of its models, if the name does not tell: a family or ``seed``; None
+        geometry: frame sizes of its models, if the name does not show it: a family or ``seed``; None
             if unknown.
         max_images: maximum images of a request; None if unlimited or unknown.
         max_body_bytes: maximum size of a request.
@@ -142,6 +142,7 @@ PRESETS: Final = (
         product="transformers serve",
         base_url="http://localhost:8000/v1",
         key_variable="TRANSFORMERS_SERVE_API_KEY",
+        tested=True,
     ),
 )
 """All presets."""

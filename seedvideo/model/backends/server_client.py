@@ -10,6 +10,7 @@ Separate from `seedvideo.model.backends.openai`, which knows frames and prompts 
 
 import random
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -126,6 +127,26 @@ class _BoundedStream(httpx2.SyncByteStream):
         self._stream.close()
 
 
+class _Bounds:
+    """Bounds the responses of a client; it does not refer to the client, which refers to it."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock, self._local = clock, local()
+
+    def set_deadline(self, deadline_s: float) -> None:
+        """Set the deadline of the next request of this thread."""
+        self._local.deadline_s = deadline_s
+
+    def apply(self, response: httpx2.Response) -> None:
+        """Bound the body of a response before it is read."""
+        if response.headers.get("content-encoding", "identity") != "identity":
+            # A small compressed body may become a huge one.
+            raise _ExcessError("compressed data, which was not requested")
+        deadline_s, clock = self._local.deadline_s, self._clock
+        if isinstance(response.stream, httpx2.SyncByteStream):
+            response.stream = _BoundedStream(response.stream, lambda: clock() > deadline_s)
+
+
 class ServerClient:
     """A client for one model on one server.
 
@@ -142,7 +163,7 @@ class ServerClient:
         self, address: ServerAddress, key: str | None, *, retries: RetryPolicy = DEFAULT_RETRIES
     ) -> None:
         self._address, self._retries = address, retries
-        self._local = local()
+        self._bounds = _Bounds(retries.clock)
         key = check_key(address, key)
         authorization = f"Bearer {key or _NO_KEY}"
         self._client = openai.OpenAI(
@@ -154,9 +175,11 @@ class ServerClient:
             # Stated, because the client would prefer one of OPENAI_CUSTOM_HEADERS.
             default_headers={"Authorization": authorization, "Accept-Encoding": "identity"},
             http_client=openai.DefaultHttpxClient(
-                follow_redirects=False, event_hooks={"response": [self._bound]}
+                follow_redirects=False, event_hooks={"response": [self._bounds.apply]}
             ),
         )
+        # Connections are kept between requests.
+        weakref.finalize(self, self._client.close)
         self._secret = key if key is not None and len(key) >= _MIN_KEY_CHARACTERS else None
 
     def __repr__(self) -> str:
@@ -231,7 +254,7 @@ class ServerClient:
 
     def _options(self, deadline_s: float) -> Any:
         """Return the options of a request that ends at a deadline."""
-        self._local.deadline_s = deadline_s
+        self._bounds.set_deadline(deadline_s)
         left_s = max(0.001, deadline_s - self._retries.clock())
         headers: dict[str, Any] = {"Content-Type": "application/json"}
         if self._address.preset.name != "openai":
@@ -242,15 +265,6 @@ class ServerClient:
             "security": {"bearer_auth": True},
             "timeout": httpx2.Timeout(left_s, connect=min(left_s, self._retries.connect_s)),
         }
-
-    def _bound(self, response: httpx2.Response) -> None:
-        """Bound the body of a response before it is read."""
-        if response.headers.get("content-encoding", "identity") != "identity":
-            # A small compressed body may become a huge one.
-            raise _ExcessError("compressed data, which was not requested")
-        deadline_s, clock = self._local.deadline_s, self._retries.clock
-        if isinstance(response.stream, httpx2.SyncByteStream):
-            response.stream = _BoundedStream(response.stream, lambda: clock() > deadline_s)
 
     def _try(
         self,
