@@ -34,8 +34,8 @@ class Preset:
         key_variable: environment variable of its key.
         needs_key: whether ``base_url`` refuses requests without a key.
         time: how times are written, if the model's family is not known.
-        geometry: frame sizes of its models, if the name does not show it: a family or ``seed``; None
-            if unknown.
+        geometry: frame sizes of a model whose name shows no family: a family or ``seed``; None if
+            unknown.
         max_images: maximum images of a request; None if unlimited or unknown.
         max_body_bytes: maximum size of a request.
         token_limit_field: field of a request that limits the tokens of the answer.

@@ -65,7 +65,7 @@ def base_url(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         port = free.getsockname()[1]
     log = tmp_path_factory.mktemp("log") / "serve.log"
     (log.parent / "sitecustomize.py").write_text(PICTURES_BY_PILLOW, encoding="utf-8")
-    command = [Path(sys.executable).parent / "transformers", "serve", folder]
+    command = [str(Path(sys.executable).parent / "transformers"), "serve", str(folder)]
     arguments = ["--device", "cpu", "--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(
