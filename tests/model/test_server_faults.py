@@ -120,6 +120,13 @@ FAULTS = {
         5,
         is_streamed=True,
     ),
+    "event with an error after text": Fault(
+        (event_stream([{"choices": [{"delta": {"content": "A red"}}]}, {"error": {"code": 1}}]),),
+        "model.server_error",
+        True,
+        1,
+        is_streamed=True,
+    ),
     "empty stream": Fault((event_stream([]),), "model.server_invalid", False, 1, is_streamed=True),
     "drip of a stream": Fault((drip,), "model.server_unreachable", True, 1, is_streamed=True),
     "huge stream": Fault((huge,), "model.server_invalid", False, 1, is_streamed=True),

@@ -168,8 +168,6 @@ class ServerClient:
         authorization = f"Bearer {key or _NO_KEY}"
         self._client = openai.OpenAI(
             api_key=key or _NO_KEY,
-            # Not None: the client would take others from the environment and send them anywhere.
-            admin_api_key="",
             base_url=address.base_url,
             max_retries=0,
             # Stated, because the client would prefer one of OPENAI_CUSTOM_HEADERS.
@@ -262,6 +260,7 @@ class ServerClient:
             headers |= {"OpenAI-Organization": openai.omit, "OpenAI-Project": openai.omit}
         return {
             "headers": headers,
+            # Never OPENAI_ADMIN_KEY, which the client takes from the environment.
             "security": {"bearer_auth": True},
             "timeout": httpx2.Timeout(left_s, connect=min(left_s, self._retries.connect_s)),
         }
