@@ -73,16 +73,31 @@ class FrameSet:
         duration: duration of the complete video, in seconds.
         bounds: times that split the window among the frames, one more than frames: frame ``i``
             represents ``[bounds[i], bounds[i + 1])`` (`seedvideo.sampler.boundaries`).
+        partners: the second frame of each pair, None for a single frame; empty without pairs.
     """
 
     frames: Sequence[Frame]
     window: Span
     duration: Fraction
     bounds: tuple[Fraction, ...]
+    partners: tuple[Frame | None, ...] = ()
 
     def with_prompt(self, prompt: str) -> list[Part]:
         """Interleave the frames with their times and append the prompt."""
-        return interleave([(frame.pts, frame.pixels) for frame in self.frames], prompt)
+        return interleave(
+            [(frame.pts, frame.pixels) for frame in self.frames],
+            prompt,
+            partners=[None if each is None else (each.pts, each.pixels) for each in self.partners],
+        )
+
+    @property
+    def pairs_s(self) -> tuple[tuple[float, float], ...]:
+        """Times of both frames of each pair."""
+        return tuple(
+            (seconds(frame.pts), seconds(partner.pts))
+            for frame, partner in zip(self.frames, self.partners, strict=bool(self.partners))
+            if partner is not None
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +165,7 @@ class GroundingResult:
             confident=self.confident,
             thinking=self.thinking if thinking else None,
             raw=self.raw,
-            notes=_note_records(self.notes),
+            notes=note_records(self.notes),
         )
 
 
@@ -229,7 +244,7 @@ def answer(
         probability=None if probability is None else _clamp_probability(probability),
         thinking=thought if thinking else None,
         raw=raw,
-        notes=_note_records(notes),
+        notes=note_records(notes),
     )
     return record, usage
 
@@ -356,7 +371,8 @@ def _clamp_probability(probability: float) -> float:
     return round(min(max(probability, 0.0), 1.0), 6)
 
 
-def _note_records(notes: Sequence[Note]) -> tuple[NoticeRecord, ...]:
+def note_records(notes: Sequence[Note]) -> tuple[NoticeRecord, ...]:
+    """Convert the notes of a model."""
     return tuple(NoticeRecord(code=note.code, message=note.message) for note in notes)
 
 

@@ -230,6 +230,10 @@ def run(
         from seedvideo.model import load_costs
 
         costs = load_costs(job.model, job.model_options)
+    with console.exit_on_error(WRONG_USAGE):
+        from seedvideo.model_tasks import check_supported
+
+        check_supported(costs, job.generation, prompt=job.prompt)
     reject_unknown_levels(job.sampling.levels_tokens or (), costs.geometry.levels_tokens)
     if dry_run:
         _dry_run(

@@ -135,6 +135,9 @@ _PACKAGES: Final = {
     "opencv": "opencv-python-headless",
     "decord": "decord",
     "pyarrow": "pyarrow",
+    "transformers": "transformers",
+    "torchvision": "torchvision",
+    "openai": "openai",
 }
 """Packages whose versions are reported, by their key."""
 
@@ -247,6 +250,26 @@ def _decord() -> str:
         raise NotInstalledError("optional second decoder (--decoder decord)") from None
 
 
+def _transformers() -> str:
+    facts = _optional("transformers", "torchvision", purpose="open-weight models")
+    # Operators of another build of torch fail when torchvision is imported.
+    import torchvision  # noqa: F401
+
+    return facts
+
+
+def _openai() -> str:
+    return _optional("openai", purpose="models on servers")
+
+
+def _optional(*packages: str, purpose: str) -> str:
+    """Return the versions of the packages of an extra."""
+    try:
+        return ", ".join(f"{name} {version(name)}" for name in packages)
+    except PackageNotFoundError as error:
+        raise NotInstalledError(f"{purpose}: {error} is not installed") from None
+
+
 def _weights() -> str:
     from seedvideo import api
 
@@ -263,6 +286,8 @@ CHECKS: Final[dict[str, Callable[[], str]]] = {
     "av": _av,
     "scenedetect": _scenedetect,
     "decord": _decord,
+    "transformers": _transformers,
+    "openai": _openai,
     "decoding": _decoding,
     "weights": _weights,
 }

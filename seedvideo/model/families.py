@@ -62,11 +62,16 @@ class TimeFormat:
         """Return the text after the image of a frame."""
         return self._format(self.after, pts)
 
-    def _format(self, text: str, pts: Fraction) -> str:
+    def rounded(self, pts: Fraction) -> Fraction:
+        """Return the time that the text states; exact halves are rounded up."""
         unit = 10**self.decimals
         # floor(unit * pts + 1/2), in whole numbers.
         units = (2 * unit * pts.numerator + pts.denominator) // (2 * pts.denominator)
-        whole, rest = divmod(units, unit)
+        return Fraction(units, unit)
+
+    def _format(self, text: str, pts: Fraction) -> str:
+        unit = 10**self.decimals
+        whole, rest = divmod(int(self.rounded(pts) * unit), unit)
         decimals = f".{rest:0{self.decimals}}" if self.decimals else ""
         return text.format(
             seconds=f"{whole}{decimals}", clock=f"{whole // 60:02}:{whole % 60:02}{decimals}"

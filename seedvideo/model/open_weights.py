@@ -22,9 +22,9 @@ from typing import Any, Final
 
 from tokenizers import Tokenizer
 
-from seedvideo.errors import ModelError
+from seedvideo.errors import ConfigError, ModelError
 from seedvideo.model.backends.base import ModelDetails
-from seedvideo.model.families import CheckpointConfig, Family, find_family
+from seedvideo.model.families import FAMILIES, CheckpointConfig, Family, find_family
 from seedvideo.model.metadata import CONFIG, TOKENIZER, checkpoint_error, file_sha256, read_json
 from seedvideo.model_options import ModelOptions
 from seedvideo.sampler.geometry import Geometry
@@ -135,7 +135,7 @@ def _not_found_error(
 def _download_error(name: str, error: Exception) -> ModelError:
     return ModelError(
         "model.download_failed",
-        f"model {printable(name)} could not be fetched: {type(error).__name__}",
+        f"model {printable(name)} could not be fetched: the hub did not answer or refused",
         hint="check the connection, then try again; or give a folder with the checkpoint",
         retryable=True,
     )
@@ -212,7 +212,10 @@ class OpenWeightsMetadata:
             raise checkpoint_error(
                 folder, f"its image processor has invalid sizes: {error}"
             ) from error
-        return cls(name, folder, family, config, geometry, with_family(details, family), options)
+        details = with_family(details, family)
+        if options.pairs:
+            details = with_pairs(name, details, family)
+        return cls(name, folder, family, config, geometry, details, options)
 
     @cached_property
     def sha256(self) -> str:
@@ -245,6 +248,22 @@ def with_family(details: ModelDetails, family: Family) -> ModelDetails:
         time_format=family.time.example.strip(),
         time_precision_s=family.time.precision_s,
     )
+
+
+def with_pairs(name: str, details: ModelDetails, family: Family) -> ModelDetails:
+    """Return the details of a model that is shown pairs of frames.
+
+    Raises:
+        ConfigError: ``config.invalid`` if the family does not merge two frames.
+    """
+    if not family.merges_pairs:
+        able = ", ".join(each.name for each in FAMILIES if each.merges_pairs)
+        raise ConfigError(
+            "config.invalid",
+            f"{name} ({family.name}) does not merge two frames, so --pairs (pairs) cannot be used",
+            hint=f"leave the option out; these families support it: {able}",
+        )
+    return replace(details, pairs=True)
 
 
 def checkpoint_sha256(folder: Path) -> str:

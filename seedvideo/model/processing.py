@@ -19,7 +19,13 @@ import numpy as np
 
 from seedvideo.errors import ModelError
 from seedvideo.model.backends.base import ImagePart, ModelDetails, Part, TimePart
-from seedvideo.model.families import UNKNOWN_TIME, CheckpointConfig, Family, find_family
+from seedvideo.model.families import (
+    UNKNOWN_TIME,
+    CheckpointConfig,
+    Family,
+    TimeFormat,
+    find_family,
+)
 from seedvideo.model.metadata import checkpoint_error
 from seedvideo.model.open_weights import checkpoint_sha256, read_checkpoint, with_family
 from seedvideo.model_options import ModelOptions
@@ -76,6 +82,7 @@ class PromptProcessor:
             ModelError: ``model.checkpoint_invalid`` if it cannot be loaded.
         """
         quieten_transformers()
+        _import_torchvision()
         from transformers import AutoProcessor
 
         config = read_checkpoint(folder)
@@ -124,6 +131,8 @@ class PromptProcessor:
             ids = [self.tokenizer.convert_tokens_to_ids(image_token)]
         if ids == [None]:
             ids = [self.tokenizer.convert_tokens_to_ids(self._placeholder)]
+        if self.family.merges_pairs:
+            ids.append(getattr(self._processor, "video_token_id", None))
         ids += [self.tokenizer.convert_tokens_to_ids(t) for t in self.family.row_end_tokens]
         return tuple(int(each) for each in ids if each is not None)
 
@@ -203,14 +212,15 @@ class PromptProcessor:
         Returns:
             The text, and whether it ends inside an opened thought.
         """
-        time, words, trailing = self.family.time, "", ""
+        time, words, before, trailing = self.family.time, "", "", ""
         for part in parts:
             if isinstance(part, TimePart):
-                words += time.text_before(part.pts)
-                trailing = time.text_after(part.pts)
+                before, trailing = time.text_before(part.pts), time.text_after(part.pts)
+            elif isinstance(part, ImagePart) and part.partner is not None:
+                # The processor writes the time and the markup of a video itself.
+                words += str(self._processor.video_token)
             elif isinstance(part, ImagePart):
-                words += self.family.image_text.format(image=self._placeholder) + trailing
-                trailing = ""
+                words += before + self.family.image_text.format(image=self._placeholder) + trailing
             else:
                 text = remove_think_suffix(part.text) if self._has_thinking_switch else part.text
                 words += (self.family.separator if words else "") + self.neutralize(text)
@@ -249,18 +259,25 @@ class PromptProcessor:
             ModelError: ``model.tokens_differ`` if the processor makes other visual tokens than
                 planned; ``model.checkpoint_invalid`` if it fails.
         """
-        frames = [[p.pixels for p in parts if isinstance(p, ImagePart)] for parts in prompts]
-        if not all(frames):
+        images = [[part for part in parts if isinstance(part, ImagePart)] for parts in prompts]
+        if not all(images):
             raise ValueError("a prompt has no image")
         rendered = [
             self.render(parts, system=system, thinking=thinking, thought=thought)
             for parts in prompts
         ]
-        inputs = self._process([text for text, _ in rendered], frames)
+        inputs = self._process(
+            [text for text, _ in rendered],
+            [[each.pixels for each in row if each.partner is None] for row in images],
+            pairs=[pair for parts in prompts for pair in _find_pairs(parts)],
+        )
         visual = _count_ids(inputs["input_ids"], self._visual_ids)
         planned = [
-            sum(self.geometry.tokens(width_px=f.shape[1], height_px=f.shape[0]) for f in each)
-            for each in frames
+            sum(
+                self.geometry.tokens(width_px=each.pixels.shape[1], height_px=each.pixels.shape[0])
+                for each in row
+            )
+            for row in images
         ]
         if visual != planned:
             raise ModelError(
@@ -280,12 +297,27 @@ class PromptProcessor:
         """Decode generated ids, without special tokens."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
-    def _process(self, texts: list[str], frames: list[list[Any]]) -> Any:
+    def _process(
+        self,
+        texts: list[str],
+        frames: list[list[Any]],
+        *,
+        pairs: Sequence[tuple[Fraction, ImagePart]] = (),
+    ) -> Any:
+        """Run the processor.
+
+        Args:
+            texts: rendered prompts.
+            frames: single frames of each prompt.
+            pairs: time and frames of all pairs, in order.
+        """
         if self.family.as_clips:
             # A flat list would count as one clip per prompt.
             media: dict[str, Any] = {"videos": [[f[None] for f in each] for each in frames]}
         else:
-            media = {"images": frames}
+            media = {"images": frames} if any(frames) else {}
+        if pairs:
+            media |= _pair_arguments(self.family.time, pairs)
         arguments = {**self.family.processor_arguments, **media}
         try:
             return self._processor(text=texts, return_tensors="pt", padding=True, **arguments)
@@ -396,6 +428,57 @@ class ProbedCosts:
     def frame_text_tokens(self, pts: Fraction) -> int:
         """Count the text tokens of a frame: its time and the markup around its visual tokens."""
         return self.processor.frame_text_tokens(pts)
+
+
+def _find_pairs(parts: Sequence[Part]) -> list[tuple[Fraction, ImagePart]]:
+    """Return the pairs of a prompt, each with the time before it."""
+    pairs, pts = [], Fraction(0)
+    for part in parts:
+        if isinstance(part, TimePart):
+            pts = part.pts
+        elif isinstance(part, ImagePart) and part.partner is not None:
+            pairs.append((pts, part))
+    return pairs
+
+
+def _pair_arguments(
+    time: TimeFormat, pairs: Sequence[tuple[Fraction, ImagePart]]
+) -> dict[str, Any]:
+    """Return the arguments of a processor that show each pair as a video of two frames.
+
+    The processor writes the mean of the two times with one decimal. Both are stated as the rounded
+    mean, so that it writes what a single frame of that time would have.
+    """
+    mean_ms = [round(1000 * time.rounded(pts)) for pts, _ in pairs]
+    return {
+        "videos": [
+            np.stack((pair.pixels, pair.partner)) for _, pair in pairs if pair.partner is not None
+        ],
+        # The library only divides: a clock of milliseconds takes any time.
+        "video_metadata": [
+            {
+                "total_num_frames": ms + 2,
+                "fps": 1000,
+                "frames_indices": [ms, ms],
+                "duration": (ms + 2) / 1000,
+            }
+            for ms in mean_ms
+        ],
+        "do_sample_frames": False,
+        "cap_pixels_per_frame": False,
+    }
+
+
+def _import_torchvision() -> None:
+    """Import torchvision, whose operators fit one build of torch only."""
+    try:
+        import torchvision  # noqa: F401  # imported here, where its errors are translated
+    except (ImportError, RuntimeError, OSError) as error:
+        raise ModelError(
+            "model.not_installed",
+            f"torchvision cannot be imported with this build of torch: {_first_line(error)}",
+            hint="install both from one index: pip install --force-reinstall torch torchvision",
+        ) from error
 
 
 def quieten_transformers() -> None:

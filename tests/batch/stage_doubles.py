@@ -30,7 +30,7 @@ _, _MOST = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (_MOST, _MOST))
 
 
-def load(name: str) -> ColourModel:
+def load(name: str, options: object = None) -> ColourModel:
     """Return a model that names colours, returns nothing, or names a setting."""
     if name == "allocator":
         return FixedAnswerModel(f"It keeps {os.environ.get('MALLOC_TRIM_THRESHOLD_')} bytes.")

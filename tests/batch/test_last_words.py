@@ -33,13 +33,13 @@ def test_descriptors_are_closed() -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def die(name: str) -> TokenCosts:
+def die(name: str, options: object = None) -> TokenCosts:
     """Token costs of a model: no process lives to know them."""
     os.write(2, b"no room for a process\n")
     os._exit(7)
 
 
-def sleep(name: str) -> ColourModel:
+def sleep(name: str, options: object = None) -> ColourModel:
     """A model on a disk that does not answer."""
     time.sleep(3600)
     return ColourModel()

@@ -28,7 +28,7 @@ def test_all_is_well(run: Run) -> None:
 
 
 def test_broken_weights(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(name: str) -> None:
+    def refuse(name: str, options: object = None) -> None:
         raise ModelError("model.checkpoint_invalid", "weights are damaged\x1b[2J")
 
     monkeypatch.setattr(api, "load", refuse)
@@ -68,7 +68,7 @@ def test_models(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("model")
 def test_json_has_stable_keys(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(name: str) -> None:
+    def refuse(name: str, options: object = None) -> None:
         raise ModelError("model.checkpoint_invalid", "weights are damaged")
 
     monkeypatch.setattr(api, "load", refuse)

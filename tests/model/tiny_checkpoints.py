@@ -4,7 +4,7 @@ They have the real layout on disk: configuration, safetensors, tokenizer, proces
 So they pass through the same code as a published checkpoint.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -75,13 +75,20 @@ _QWEN_SPECIAL: Final = (
 )
 
 
-def make_qwen3_vl(folder: Path, *, chat_template: str = CHATML, seed: int = 0) -> Path:
+def make_qwen3_vl(
+    folder: Path,
+    *,
+    chat_template: str = CHATML,
+    seed: int = 0,
+    sizes: Mapping[str, Any] | None = None,
+) -> Path:
     """Write a Qwen3-VL checkpoint of about 0.2 M parameters.
 
     Args:
         folder: folder to write.
         chat_template: chat template of the checkpoint.
         seed: seed of the random weights.
+        sizes: values of the text and the vision configuration that differ.
     """
     from transformers import (
         GenerationConfig,
@@ -114,6 +121,7 @@ def make_qwen3_vl(folder: Path, *, chat_template: str = CHATML, seed: int = 0) -
                 "mrope_section": [4, 2, 2],
                 "mrope_interleaved": True,
             },
+            **(sizes or {}).get("text", {}),
         },
         vision_config={
             "depth": 2,
@@ -123,6 +131,7 @@ def make_qwen3_vl(folder: Path, *, chat_template: str = CHATML, seed: int = 0) -
             "out_hidden_size": 32,
             "num_position_embeddings": 64,
             "deepstack_visual_indexes": [0],
+            **(sizes or {}).get("vision", {}),
         },
         image_token_id=ids("<|image_pad|>"),
         video_token_id=ids("<|video_pad|>"),
@@ -140,10 +149,10 @@ def make_qwen3_vl(folder: Path, *, chat_template: str = CHATML, seed: int = 0) -
         pad_token_id=ids("<|endoftext|>"),
     )
     model.save_pretrained(folder)
-    sizes = {"shortest_edge": 4 * 32 * 32, "longest_edge": 16_384 * 32 * 32}
+    pixels = {"shortest_edge": 4 * 32 * 32, "longest_edge": 16_384 * 32 * 32}
     Qwen3VLProcessor(
         image_processor=Qwen2VLImageProcessor(
-            patch_size=16, size=sizes, image_mean=[0.5] * 3, image_std=[0.5] * 3
+            patch_size=16, size=pixels, image_mean=[0.5] * 3, image_std=[0.5] * 3
         ),
         tokenizer=tokenizer,
         video_processor=Qwen3VLVideoProcessor(),

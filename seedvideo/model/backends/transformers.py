@@ -4,7 +4,9 @@ Answers are greedy by default, so they repeat. Options are ranked by log-likelih
 read once, and each option continues a copy of its cache.
 
 Notation used for tensor shapes:
-    b: prompts of a batch; s: positions of the prompts; v: size of the vocabulary
+    n: tokens after the prompt; v: size of the vocabulary
+
+Separate from `seedvideo.model`, which finds models without importing torch.
 """
 
 import copy
@@ -35,7 +37,7 @@ from seedvideo.model.backends.base import (
     Usage,
 )
 from seedvideo.model.loading import load_model
-from seedvideo.model.open_weights import checkpoint_sha256, with_family
+from seedvideo.model.open_weights import checkpoint_sha256, with_family, with_pairs
 from seedvideo.model.processing import (
     Encoded,
     PromptProcessor,
@@ -56,7 +58,15 @@ MAX_NEW_TOKENS: Final = 512
 MAX_THINKING_TOKENS: Final = 4_096
 """Default maximum tokens of the reasoning before an answer."""
 
-_SUPPORTED: Final = ("revision", "dtype", "device", "quantize", "attention", "offline")
+_SUPPORTED: Final = (
+    "revision",
+    "dtype",
+    "device",
+    "quantize",
+    "attention",
+    "offline",
+    "pairs",
+)
 
 
 class TransformersBackend:
@@ -99,6 +109,8 @@ class TransformersBackend:
         set_threads()
         with isolate_torch(inference=False):
             processor = PromptProcessor.from_folder(folder)
+            if options.pairs:
+                details = with_pairs(name, details, processor.family)
             model = load_model(folder, options)
         dtype = str(model.dtype).removeprefix("torch.")
         return cls(name, folder, model, processor, replace(details, dtype=dtype))
