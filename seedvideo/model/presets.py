@@ -41,6 +41,7 @@ class Preset:
         token_limit_field: field of a request that limits the tokens of the answer.
         thinking_on: fields of a request that ask for reasoning; empty if only the prompt can.
         thinking_off: fields of a request that ask for none.
+        can_limit_answers: whether ``structured_outputs`` limits an answer to given ones.
         can_count_tokens: whether ``/tokenize`` counts the tokens of a request.
         takes_video: whether frames can be sent as one video with their times.
         tested: whether seedvideo was run against a real server of this kind.
@@ -58,6 +59,7 @@ class Preset:
     token_limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     thinking_on: Mapping[str, Any] = field(default_factory=dict)
     thinking_off: Mapping[str, Any] = field(default_factory=dict)
+    can_limit_answers: bool = False
     can_count_tokens: bool = False
     takes_video: bool = False
     tested: bool = False
@@ -85,6 +87,7 @@ PRESETS: Final = (
         key_variable="VLLM_API_KEY",
         thinking_on=_TEMPLATE_THINKS,
         thinking_off=_TEMPLATE_ANSWERS,
+        can_limit_answers=True,
         can_count_tokens=True,
         takes_video=True,
     ),

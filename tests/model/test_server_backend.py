@@ -460,6 +460,34 @@ def test_an_answer_is_a_record_of_the_one_format(clip: Path) -> None:
     assert (record.answer.method, record.answer.thinking) == ("words", "I see blue.")
 
 
+@pytest.mark.parametrize(
+    ("preset", "thinking", "choice"),
+    [
+        ("vllm", False, {"choice": ["A. red", "B. blue"]}),
+        ("vllm", True, None),
+        ("sglang", False, None),
+    ],
+)
+def test_an_answer_is_limited_to_the_options_where_the_server_can(
+    clip: Path, preset: str, choice: dict[str, Any] | None, *, thinking: bool
+) -> None:
+    with serving(answer("B. blue")) as server:
+        model = connect(server, preset=preset)
+        record = seedvideo.ask(
+            clip,
+            "Which colour?",
+            options=["red", "blue"],
+            thinking=thinking,
+            model=model,
+            budget_tokens=600,
+        )
+        seedvideo.ask(clip, "Which colour?", model=model, budget_tokens=600)
+        limited, free = (seen.body for seen in server.chats)
+    assert record.text == "blue"
+    assert limited.get("structured_outputs") == choice
+    assert "structured_outputs" not in free
+
+
 def test_spans_are_a_record_of_the_one_format(clip: Path) -> None:
     with serving(answer("From 1.0 to 2.0 seconds.")) as server:
         record = seedvideo.ground(clip, "it is blue", model=connect(server), budget_tokens=600)

@@ -341,6 +341,22 @@ def test_a_closed_port_is_reported() -> None:
     assert server.base_url in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        (status(404, "no such model"), "/models lists names"),
+        (status(400, "temperature is not supported"), "--temperature 1"),
+        (status(401, "no"), "OPENAI_API_KEY"),
+        (status(413, "no"), "--max-frames"),
+        (raw(b"<html>", "text/html"), "address"),
+    ],
+)
+def test_a_hint_names_the_next_step(step: Step, words: str) -> None:
+    with serving(step) as server, pytest.raises(ModelError) as caught:
+        connect(server, preset="openai").generate(question())
+    assert words in caught.value.hint
+
+
 def test_a_redirect_gets_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with serving() as other, serving(redirect(f"{other.base_url}/chat/completions")) as server:

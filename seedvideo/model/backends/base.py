@@ -423,6 +423,28 @@ class SupportsChoice(Protocol):
 
 
 @runtime_checkable
+class SupportsLimitedAnswers(Protocol):
+    """A model whose answer can be limited to given ones, without their probabilities."""
+
+    @property
+    def can_limit_answers(self) -> bool:
+        """Whether this model's server can."""
+        ...
+
+    def generate_one_of(
+        self,
+        parts: Sequence[Part],
+        answers: Sequence[str],
+        *,
+        task: TaskName,
+        options: GenerationOptions = DEFAULT_GENERATION,
+        on_text: OnText | None = None,
+    ) -> Generation:
+        """Generate one of the given answers, without reasoning; see `Backend.generate`."""
+        ...
+
+
+@runtime_checkable
 class SupportsPointing(Protocol):
     """A model that can point at the frames that a text is about."""
 

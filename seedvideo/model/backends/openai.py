@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from threading import Lock
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -132,10 +133,52 @@ class ServerBackend:
             raise ConfigError(
                 "config.invalid", f"beams is {beams}, but a server does not support beams"
             )
-        preset = self._costs.address.preset
         limit_tokens = options.max_new_tokens or (
             max_new_tokens + (MAX_THINKING_TOKENS if thinking else 0)
         )
+        return self._generate(
+            parts,
+            options,
+            on_text,
+            limit_tokens=limit_tokens,
+            thinking=thinking,
+        )
+
+    @property
+    def can_limit_answers(self) -> bool:
+        """Whether the server can limit an answer to given ones."""
+        return self._costs.address.preset.can_limit_answers
+
+    def generate_one_of(
+        self,
+        parts: Sequence[Part],
+        answers: Sequence[str],
+        *,
+        task: TaskName,
+        options: GenerationOptions = DEFAULT_GENERATION,
+        on_text: OnText | None = None,
+    ) -> Generation:
+        """See `SupportsLimitedAnswers`; raises what `generate` does."""
+        limit_tokens = options.max_new_tokens or MAX_NEW_TOKENS
+        return self._generate(
+            parts,
+            options,
+            on_text,
+            limit_tokens=limit_tokens,
+            more={"structured_outputs": {"choice": list(answers)}},
+        )
+
+    def _generate(
+        self,
+        parts: Sequence[Part],
+        options: GenerationOptions,
+        on_text: OnText | None,
+        *,
+        limit_tokens: int,
+        thinking: bool = False,
+        more: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Generation:
+        preset = self._costs.address.preset
         if thinking and preset.thinking_on:
             parts = [_without_think_suffix(part) for part in parts]
         request = self._make_request(parts, options)
@@ -144,6 +187,7 @@ class ServerBackend:
             "temperature": options.temperature,
             preset.token_limit_field: limit_tokens,
             **(preset.thinking_on if thinking else preset.thinking_off),
+            **more,
         }
         if on_text is not None:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
