@@ -4,8 +4,9 @@
 and needs only the token costs of a model; the second needs a model and no file. They may run in two
 processes, as a `ModelInput` has no open resources.
 
-A `SupportsChoice` gives each option a probability, a `SupportsPointing` gives each frame one; the
-text of any other model is parsed. Times are exact seconds, ``_s`` float seconds.
+A `SupportsChoice` gives each option a probability, a `SupportsPointing` gives each frame one; a
+`SupportsLimitedAnswers` writes one of the options. The text of any other model is parsed. Times are
+exact seconds, ``_s`` float seconds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from seedvideo.model.backends.base import (
     OpenMethod,
     Part,
     SupportsChoice,
+    SupportsLimitedAnswers,
     SupportsPointing,
     TaskName,
     Usage,
@@ -223,6 +225,7 @@ def answer(
             thinking=thinking,
             options=options,
             on_text=on_text,
+            answers=[f"{OPTION_LABELS[index]}. {text}" for index, text in enumerate(choices)],
         )
         raw, thought = written.raw, written.thinking
         confident, usage, notes = written.confident, written.usage, written.notes
@@ -398,14 +401,17 @@ def _generate(
     thinking: bool,
     options: GenerationOptions,
     on_text: OnText | None,
+    answers: Sequence[str] = (),
 ) -> _FreeText:
-    made = backend.generate(
-        frame_set.with_prompt(prompt),
-        task=task,
-        thinking=thinking,
-        options=options,
-        on_text=on_text,
-    )
+    parts = frame_set.with_prompt(prompt)
+    # A limit would apply to the reasoning too.
+    is_limited = answers and not thinking
+    if is_limited and isinstance(backend, SupportsLimitedAnswers) and backend.can_limit_answers:
+        made = backend.generate_one_of(parts, answers, task=task, options=options, on_text=on_text)
+    else:
+        made = backend.generate(
+            parts, task=task, thinking=thinking, options=options, on_text=on_text
+        )
     # A model may reason unrequested, and a backend may leave the reasoning tags in the text.
     thought, text = split_reasoning(made.text)
     return _FreeText(

@@ -222,7 +222,7 @@ class ModelRecord(_Schema):
     time_format: str | None = None
     """How the time of a frame is written in the prompt, with 12.5 s as the example."""
     time_precision_s: float | None = None
-    """Maximum difference between the time of a frame and its text."""
+    """Maximum difference between the time of a frame and its text; None if unknown."""
     revision: str | None = None
     """Commit of a model from a hub."""
     dtype: str | None = None
@@ -232,6 +232,8 @@ class ModelRecord(_Schema):
     server: str | None = None
     """Base URL, without credentials."""
     server_version: str | None = None
+    jpeg_quality: int | None = None
+    """Quality of the JPEG pictures that a server was sent."""
 
     @classmethod
     def of(cls, model: "TokenCosts") -> Self:

@@ -48,6 +48,7 @@ def test_a_done_record_has_the_keys_that_programs_rely_on() -> None:
         "pairs",
         "server",
         "server_version",
+        "jpeg_quality",
     }
 
 

@@ -97,7 +97,7 @@ def test_tokens_and_times_of_a_prompt_equal_its_plan(
     read = [Fraction(found) for found in re.findall(r"<([0-9.]+) seconds>", text)]
     assert len(read) == len(times)
     for told, time in zip(read, times, strict=True):
-        assert abs(told - time) <= Fraction(model.details.time_precision_s)
+        assert abs(told - time) <= Fraction(model.details.time_precision_s or 0)
 
 
 def test_pictures_with_times_equal_a_video_with_each_frame_twice(

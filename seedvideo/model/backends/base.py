@@ -261,12 +261,14 @@ class ModelDetails:
         source: where the model comes from.
         family: row of `seedvideo.model.families`; None for the embedded models.
         time_format: how the time of a frame is written, with 12.5 s as the example.
-        time_precision_s: maximum difference between a frame's time and its text, in seconds.
+        time_precision_s: maximum difference between a frame's time and its text, in seconds; None
+            if unknown.
         revision: commit of a model from a hub.
         dtype: number format of the weights.
         quantize: bits of quantized weights.
         server: base URL, without credentials.
         server_version: version, as the server states it.
+        jpeg_quality: quality of the JPEG pictures that a server is sent.
         pairs: whether two near frames are shown for the price of one.
         supports: what the model supports of how an answer is written: fields of
             `GenerationOptions`, ``prompt`` (another caption prompt) and ``stream``.
@@ -275,12 +277,13 @@ class ModelDetails:
     source: ModelSource
     family: str | None = None
     time_format: str = timestamp_text(Fraction(25, 2))
-    time_precision_s: float = 0.05
+    time_precision_s: float | None = 0.05
     revision: str | None = None
     dtype: str | None = None
     quantize: str | None = None
     server: str | None = None
     server_version: str | None = None
+    jpeg_quality: int | None = None
     pairs: bool = False
     supports: tuple[str, ...] = ("system", "max_new_tokens", "temperature", "prompt", "stream")
 
@@ -416,6 +419,28 @@ class SupportsChoice(Protocol):
             ValueError: if the parts are invalid, there are no candidates, or two have equal token
                 ids.
         """
+        ...
+
+
+@runtime_checkable
+class SupportsLimitedAnswers(Protocol):
+    """A model whose answer can be limited to given ones, without their probabilities."""
+
+    @property
+    def can_limit_answers(self) -> bool:
+        """Whether this model's server can."""
+        ...
+
+    def generate_one_of(
+        self,
+        parts: Sequence[Part],
+        answers: Sequence[str],
+        *,
+        task: TaskName,
+        options: GenerationOptions = DEFAULT_GENERATION,
+        on_text: OnText | None = None,
+    ) -> Generation:
+        """Generate one of the given answers, without reasoning; see `Backend.generate`."""
         ...
 
 
