@@ -1,4 +1,8 @@
-"""A real server, `transformers serve` with a tiny Qwen3-VL: its tokens are those of the plan."""
+"""Real servers with a tiny Qwen3-VL: their tokens are those of the plan.
+
+`transformers serve` always, and vLLM where ``SEEDVIDEO_VLLM_PYTHON`` names the Python of an
+environment that has it (``make test-servers``).
+"""
 
 import os
 import re
@@ -53,30 +57,69 @@ except RuntimeError:
 """Start of the server's Python where torchvision was built for another torch and has no JPEG."""
 
 
+VLLM_PYTHON: Final = os.environ.get("SEEDVIDEO_VLLM_PYTHON")
+KINDS: Final = ["transformers", *(["vllm"] if VLLM_PYTHON else [])]
+
+WIDE: Final = {
+    "text": {
+        "hidden_size": 128,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 32,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 10_000.0,
+            "mrope_section": [8, 4, 4],
+            "mrope_interleaved": True,
+        },
+    },
+    "vision": {"hidden_size": 128, "num_heads": 4, "out_hidden_size": 128},
+}
+"""Sizes of a model with attention heads of 32, the least that vLLM takes."""
+
+VLLM_FLAGS: Final = (
+    "--enforce-eager",
+    "--dtype=float32",
+    "--skip-mm-profiling",
+    "--max-model-len=8192",
+    "--trust-request-mm-kwargs",
+)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_qwen3_vl(tmp_path_factory.mktemp("served") / "qwen3-vl")
+    return make_qwen3_vl(tmp_path_factory.mktemp("served") / "qwen3-vl", sizes=WIDE)
 
 
-@pytest.fixture(scope="module")
-def base_url(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a running server."""
+@pytest.fixture(scope="module", params=KINDS)
+def name(
+    request: pytest.FixtureRequest, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The name of the model on a running server, as in ``--model``."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     log = tmp_path_factory.mktemp("log") / "serve.log"
-    (log.parent / "sitecustomize.py").write_text(PICTURES_BY_PILLOW, encoding="utf-8")
-    command = [str(Path(sys.executable).parent / "transformers"), "serve", str(folder)]
-    arguments = ["--device", "cpu", "--host", "127.0.0.1", "--port", str(port)]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    place = ["--host=127.0.0.1", f"--port={port}"]
+    if request.param == "vllm":
+        assert VLLM_PYTHON is not None
+        command = [VLLM_PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
+        command += [*VLLM_FLAGS, "--served-model-name=tiny-qwen3-vl"]
+        environment |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+        served = "tiny-qwen3-vl"
+    else:
+        (log.parent / "sitecustomize.py").write_text(PICTURES_BY_PILLOW, encoding="utf-8")
+        command = [str(Path(sys.executable).parent / "transformers"), "serve", str(folder)]
+        command.append("--device=cpu")
+        environment["PYTHONPATH"] = str(log.parent)
+        served = str(folder)
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, *arguments],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(log.parent)},
+            [*command, *place], stdout=output, stderr=subprocess.STDOUT, env=environment
         )
         try:
             wait_for(f"http://127.0.0.1:{port}/health", process, log)
-            yield f"http://127.0.0.1:{port}/v1"
+            yield f"{request.param}:http://127.0.0.1:{port}/v1#{served}"
         finally:
             process.terminate()
             process.wait()
@@ -94,14 +137,12 @@ def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def model(folder: Path, base_url: str) -> ServerBackend:
-    name = f"transformers:{base_url}#{folder}"
+def model(name: str) -> ServerBackend:
     return ServerBackend(ServerCosts.from_name(name, ModelOptions()))
 
 
-def test_the_name_loads_it(folder: Path, base_url: str) -> None:
-    model = seedvideo.load(f"transformers:{base_url}#{folder}")
-    assert model.details.family == "qwen3-vl"
+def test_the_name_loads_it(name: str) -> None:
+    assert seedvideo.load(name).details.family == "qwen3-vl"
 
 
 @pytest.mark.parametrize("is_streamed", [False, True])
@@ -145,3 +186,32 @@ def test_its_answers_are_records_of_the_one_format(model: ServerBackend, tmp_pat
     answer = seedvideo.ask(clip, "Which colour is it?", model=model, budget_tokens=600)
     assert answer.task == "ask"
     assert re.search(r"\S", answer.text or "")
+
+
+def test_an_option_is_chosen(model: ServerBackend, tmp_path: Path) -> None:
+    if "vllm" not in model.name:
+        return  # Of the servers here only vLLM limits what is written; random weights write noise.
+    clip = paint(tmp_path / "clip.mp4", ["red", "blue"])
+    record = seedvideo.ask(
+        clip, "Which colour is it?", options=["red", "blue"], model=model, budget_tokens=600
+    )
+    assert record.text in {"red", "blue"}
+
+
+def test_frames_as_one_video(name: str, tmp_path: Path) -> None:
+    if not name.startswith("vllm"):
+        with pytest.raises(seedvideo.ConfigError, match="as-video"):
+            seedvideo.load(name, as_video=True)
+        return
+    clip = paint(tmp_path / "clip.mp4", ["red", "blue"])
+    record = seedvideo.caption(
+        clip,
+        model=seedvideo.load(name, as_video=True),
+        policy="uniform",
+        levels_tokens=(128,),
+        generation=GenerationOptions(max_new_tokens=8),
+    )
+    assert record.model is not None
+    assert record.model.time_precision_s is None
+    assert record.usage is not None
+    assert record.usage.prompt_tokens > 0
