@@ -24,7 +24,7 @@ from seedvideo.model.metadata import checkpoint_error
 from seedvideo.model.open_weights import checkpoint_sha256, read_checkpoint, with_family
 from seedvideo.model_options import ModelOptions
 from seedvideo.sampler.geometry import Geometry, ProbedGeometry
-from seedvideo.tasks.prompts import remove_think_suffix
+from seedvideo.tasks.prompts import THINK_SUFFIX, remove_think_suffix, split_reasoning
 from seedvideo.utils.text import one_line, printable
 
 _LEFT_MARK, _RIGHT_MARK = "@LEFT@", "@RIGHT@"
@@ -65,6 +65,7 @@ class PromptProcessor:
         self._processor, self._folder, self._config = processor, folder, config
         self.tokenizer = processor.tokenizer
         self.tokenizer.padding_side = "left"
+        self._is_unknown = family is None
         self.family = self._unknown_family() if family is None else family
         self.geometry: Geometry = self.family.make_geometry(config)
 
@@ -137,9 +138,16 @@ class PromptProcessor:
         return tuple(sorted((t for t in texts if len(t) > 1), key=lambda t: (-len(t), t)))
 
     @cached_property
-    def thought_end_id(self) -> int | None:
-        """Id of the token that ends a thought; None if it is plain text."""
-        return self.tokenizer.get_added_vocab().get(self.family.thought_end)
+    def thought_ids(self) -> tuple[int | None, int | None]:
+        """Ids of the tokens that open and end a thought; None if they are plain text."""
+        vocabulary, family = self.tokenizer.get_added_vocab(), self.family
+        first = next((t for t in vocabulary if family.thought_start.startswith(t)), "")
+        return vocabulary.get(first), vocabulary.get(family.thought_end)
+
+    @cached_property
+    def always_thinks(self) -> bool:
+        """Whether the model reasons even if it is not asked to, and opens its thoughts itself."""
+        return self.family.always_thinks and not self._has_thinking_switch
 
     @property
     def end_ids(self) -> tuple[int, ...]:
@@ -204,28 +212,31 @@ class PromptProcessor:
             The text, and whether it ends inside an opened thought.
         """
         time, words, trailing = self.family.time, "", ""
+        reasons_by_itself = self._has_thinking_switch or self.always_thinks
         for part in parts:
             if isinstance(part, TimePart):
-                words += time.text_before(part.pts)
+                words += (self.family.between if words else "") + time.text_before(part.pts)
                 trailing = time.text_after(part.pts)
             elif isinstance(part, ImagePart):
                 words += self.family.image_text.format(image=self._placeholder) + trailing
                 trailing = ""
             else:
-                text = remove_think_suffix(part.text) if self._has_thinking_switch else part.text
+                text = remove_think_suffix(part.text) if thinking else part.text
                 words += (self.family.separator if words else "") + self.neutralize(text)
+                if text != part.text and not reasons_by_itself:
+                    words += THINK_SUFFIX
         messages = [{"role": "user", "content": [{"type": "text", "text": words}]}]
         if system is not None:
             text = self.neutralize(system)
             messages.insert(0, {"role": "system", "content": [{"type": "text", "text": text}]})
         switch = {"enable_thinking": thinking} if self._has_thinking_switch else {}
         rendered = self._apply_template(messages, add_generation_prompt=True, **switch)
-        start, end = self.family.thought_start, self.family.thought_end
-        is_open = rendered.rstrip().endswith(start)
-        if thought is not None and (is_open or thought):
-            opening = "" if is_open else f"{start}\n"
-            rendered = f"{rendered}{opening}{self.neutralize(thought)}\n{end}\n\n"
-            is_open = False
+        family = self.family
+        is_open = rendered.rstrip().endswith(family.thought_start.strip())
+        if thought is not None and (is_open or thought or self.always_thinks):
+            opening = "" if is_open else family.thought_start
+            closing = f"\n{family.thought_end}{family.answer_start}"
+            rendered, is_open = f"{rendered}{opening}{self.neutralize(thought)}{closing}", False
         return rendered, is_open
 
     def encode(
@@ -256,8 +267,16 @@ class PromptProcessor:
             self.render(parts, system=system, thinking=thinking, thought=thought)
             for parts in prompts
         ]
-        inputs = self._process([text for text, _ in rendered], frames)
-        visual = _count_ids(inputs["input_ids"], self._visual_ids)
+        texts = [text for text, _ in rendered]
+        inputs = self._process(texts, frames)
+        prompt_tokens = [int(n) for n in inputs["attention_mask"].sum(dim=1)]
+        if self._is_unknown:
+            visual = [
+                total - self._count_words(text)
+                for text, total in zip(texts, prompt_tokens, strict=True)
+            ]
+        else:
+            visual = _count_ids(inputs["input_ids"], self._visual_ids)
         planned = [
             sum(self.geometry.tokens(width_px=f.shape[1], height_px=f.shape[0]) for f in each)
             for each in frames
@@ -272,7 +291,7 @@ class PromptProcessor:
         return Encoded(
             inputs=inputs,
             visual_tokens=tuple(visual),
-            prompt_tokens=tuple(int(n) for n in inputs["attention_mask"].sum(dim=1)),
+            prompt_tokens=tuple(prompt_tokens),
             opens_thought=rendered[0][1],
         )
 
@@ -280,17 +299,43 @@ class PromptProcessor:
         """Decode generated ids, without special tokens."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
+    def decode_thought(self, ids: Sequence[int]) -> str | None:
+        """Decode generated reasoning, without what opens it; None if it is empty."""
+        start = self.tokenizer.encode(self.family.thought_start, add_special_tokens=False)
+        text = self.decode(ids).strip().removeprefix(self.decode(start).strip())
+        return split_reasoning(f"{text}</think>")[0]
+
     def _process(self, texts: list[str], frames: list[list[Any]]) -> Any:
         if self.family.as_clips:
             # A flat list would count as one clip per prompt.
             media: dict[str, Any] = {"videos": [[f[None] for f in each] for each in frames]}
         else:
             media = {"images": frames}
-        arguments = {**self.family.processor_arguments, **media}
+        arguments = {
+            **self.family.processor_arguments,
+            **media,
+            **self._text_arguments(texts[0]),
+        }
         try:
             return self._processor(text=texts, return_tensors="pt", padding=True, **arguments)
         except (ValueError, TypeError, IndexError, KeyError, RuntimeError) as error:
             raise loading_error(self._folder, "processor", error) from error
+
+    def _count_words(self, text: str) -> int:
+        """Count the tokens of a rendered prompt that belong to no image.
+
+        Of an unknown family, all that its processor writes for an image counts as visual.
+        """
+        image, mark = self.family.image_text.format(image=self._placeholder), self._placeholder
+        words = text.replace(image, mark)
+        options = self._text_arguments(text)
+        return len(self.tokenizer(words, **options)["input_ids"]) - words.count(mark)
+
+    def _text_arguments(self, text: str) -> dict[str, Any]:
+        """Return the arguments of the tokenizer for a rendered prompt."""
+        begin = self.tokenizer.bos_token
+        # Some chat templates have written the token that begins a text.
+        return {"add_special_tokens": False} if begin and text.startswith(begin) else {}
 
     def _apply_template(self, messages: list[dict[str, Any]], **options: Any) -> str:
         try:
@@ -327,6 +372,7 @@ class PromptProcessor:
             make_geometry=self._probe,
             image_text=image_text.replace(placeholder, "{image}"),
             expanded=("", ""),
+            between="\n",
         )
         self.family = row
         return row

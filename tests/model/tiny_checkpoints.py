@@ -64,7 +64,7 @@ SWITCHED_CHATML: Final = CHATML.replace(
 )
 """Chat template whose reasoning can be switched."""
 
-_QWEN_SPECIAL: Final = (
+QWEN_SPECIAL: Final = (
     "<|endoftext|>",
     "<|im_start|>",
     "<|im_end|>",
@@ -92,7 +92,7 @@ def make_qwen3_vl(folder: Path, *, chat_template: str = CHATML, seed: int = 0) -
         Qwen3VLVideoProcessor,
     )
 
-    tokenizer = make_tokenizer(_QWEN_SPECIAL, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    tokenizer = make_tokenizer(QWEN_SPECIAL, eos_token="<|im_end|>", pad_token="<|endoftext|>")
     tokenizer.add_tokens(["<think>", "</think>"])
 
     def ids(token: str) -> int:

@@ -36,10 +36,7 @@ from seedvideo.model.backends.base import (
 )
 from seedvideo.model.loading import load_model
 from seedvideo.model.open_weights import checkpoint_sha256, with_family
-from seedvideo.model.processing import (
-    Encoded,
-    PromptProcessor,
-)
+from seedvideo.model.processing import Encoded, PromptProcessor
 from seedvideo.model.runtime import isolate_torch, set_threads
 from seedvideo.model_options import (
     DEFAULT_GENERATION,
@@ -180,8 +177,9 @@ class TransformersBackend:
         del task
         with self._locked():
             encoded = self._processor.encode(prompts, system=options.system, thinking=thinking)
+            thinking = thinking or encoded.opens_thought or self._processor.always_thinks
             limit = options.max_new_tokens or max_new_tokens + (
-                MAX_THINKING_TOKENS if thinking or encoded.opens_thought else 0
+                MAX_THINKING_TOKENS if thinking else 0
             )
             rows = self._write(encoded, limit, beams, options, on_text)
         return [
@@ -272,12 +270,13 @@ class TransformersBackend:
         """Separate reasoning from an answer and note if it was cut."""
         processor = self._processor
         is_cut = len(ids) >= limit
-        end = processor.thought_end_id
+        start, end = processor.thought_ids
         if end is not None and end in ids:
             cut = len(ids) - 1 - ids[::-1].index(end)
-            thought: str | None = processor.decode(ids[:cut])
-            thought = (split_reasoning(f"{thought}</think>")[0]) or None
+            thought = processor.decode_thought(ids[:cut])
             text = processor.decode(ids[cut + 1 :])
+        elif is_cut and start is not None and ids[:1] == [start]:
+            raise _unfinished_error(limit)
         else:
             text = processor.decode(ids)
             if encoded.opens_thought and "</think>" not in text:
@@ -299,7 +298,7 @@ class TransformersBackend:
             confident=not is_cut,
             familiarity=None,
             usage=Usage(encoded.visual_tokens[index], encoded.prompt_tokens[index], len(ids)),
-            thinking=thought if thinking or encoded.opens_thought else None,
+            thinking=thought if thinking else None,
             notes=notes,
         )
 
