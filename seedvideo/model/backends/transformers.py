@@ -275,15 +275,15 @@ class TransformersBackend:
             cut = len(ids) - 1 - ids[::-1].index(end)
             thought = processor.decode_thought(ids[:cut])
             text = processor.decode(ids[cut + 1 :])
-        elif is_cut and start is not None and ids[:1] == [start]:
-            raise _unfinished_error(limit)
+        elif start is not None and ids[:1] == [start]:
+            thought, text = processor.decode_thought(ids), ""
         else:
             text = processor.decode(ids)
             if encoded.opens_thought and "</think>" not in text:
                 raise _unfinished_error(limit)
             thought, text = split_reasoning(text)
-            if thought is not None and not text and is_cut:
-                raise _unfinished_error(limit)
+        if thought is not None and not text and is_cut:
+            raise _unfinished_error(limit)
         notes: tuple[Note, ...] = ()
         if is_cut:
             notes = (
