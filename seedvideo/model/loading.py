@@ -4,18 +4,20 @@ Weights are safetensors only, and no code of a checkpoint is run. Separate from 
 would exceed 500 lines with it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
 from seedvideo.errors import ModelError
-from seedvideo.model.metadata import checkpoint_error
+from seedvideo.model.metadata import checkpoint_error, read_json
 from seedvideo.model.processing import loading_error, quieten_transformers
 from seedvideo.model_options import ModelOptions
+
+_GENERATION_CONFIG: Final = "generation_config.json"
 
 
 def load_model(folder: Path, options: ModelOptions) -> Any:
@@ -26,6 +28,9 @@ def load_model(folder: Path, options: ModelOptions) -> Any:
             ``model.not_installed`` if an option needs a package; ``model.no_device``.
     """
     _require_packages(options)
+    device = _device(options)
+    if (folder / _GENERATION_CONFIG).is_file():
+        read_json(folder / _GENERATION_CONFIG)  # transformers ignores it if it is damaged
     quieten_transformers()
     from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConfig
     from transformers import __version__ as version
@@ -34,12 +39,6 @@ def load_model(folder: Path, options: ModelOptions) -> Any:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except (ValueError, KeyError, OSError, TypeError, AttributeError) as error:
         raise loading_error(folder, f"configuration (transformers {version})", error) from error
-    if type(config) not in AutoModelForImageTextToText._model_mapping:
-        raise checkpoint_error(
-            folder,
-            f"a model of type {config.model_type!r} takes no images in transformers {version}",
-            hint="choose a vision-language model, or a newer transformers",
-        )
     loader: Any = AutoModelForImageTextToText  # its type lacks `output_loading_info`
     with _quiet_progress():
         try:
@@ -49,21 +48,19 @@ def load_model(folder: Path, options: ModelOptions) -> Any:
                 dtype=options.dtype if options.dtype == "auto" else getattr(torch, options.dtype),
                 attn_implementation=options.attention,
                 quantization_config=_quantization(options),
-                device_map=_device(options),
+                device_map=device,
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
             )
         except (MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # raised by the code of any family, for any kind of damage
             raise loading_error(folder, "weights", error) from error
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise checkpoint_error(
-            folder, f"its weights lack {len(missing)} tensors, the first is {missing[0]}"
-        )
+    _refuse(folder, "its weights lack", info["missing_keys"])
+    _refuse(folder, "its weights have another shape of", [k for k, *_ in info["mismatched_keys"]])
     stated = model.generation_config
     # The published settings sample: answers would not repeat.
     model.generation_config = GenerationConfig(
@@ -74,6 +71,13 @@ def load_model(folder: Path, options: ModelOptions) -> Any:
         bos_token_id=stated.bos_token_id,
     )
     return model.eval()
+
+
+def _refuse(folder: Path, problem: str, tensors: Collection[str]) -> None:
+    """Raise an error if there are such tensors, naming the first."""
+    if tensors:
+        more = f" and {len(tensors) - 1} more tensors" if len(tensors) > 1 else ""
+        raise checkpoint_error(folder, f"{problem} {min(tensors)}{more}")
 
 
 def _require_packages(options: ModelOptions) -> None:

@@ -18,11 +18,10 @@ from typing import Any, Final
 import numpy as np
 
 from seedvideo.errors import ModelError
-from seedvideo.model.backends.base import ImagePart, ModelDetails, Part, TimePart
+from seedvideo.model.backends.base import ImagePart, Part, TextPart, TimePart
 from seedvideo.model.families import UNKNOWN_TIME, CheckpointConfig, Family, find_family
 from seedvideo.model.metadata import checkpoint_error
-from seedvideo.model.open_weights import checkpoint_sha256, read_checkpoint, with_family
-from seedvideo.model_options import ModelOptions
+from seedvideo.model.open_weights import make_geometry, read_checkpoint
 from seedvideo.sampler.geometry import Geometry, ProbedGeometry
 from seedvideo.tasks.prompts import THINK_SUFFIX, remove_think_suffix, split_reasoning
 from seedvideo.utils.text import one_line, printable
@@ -67,7 +66,7 @@ class PromptProcessor:
         self.tokenizer.padding_side = "left"
         self._is_unknown = family is None
         self.family = self._unknown_family() if family is None else family
-        self.geometry: Geometry = self.family.make_geometry(config)
+        self.geometry: Geometry = make_geometry(folder, self.family, config)
 
     @classmethod
     def from_folder(cls, folder: Path) -> "PromptProcessor":
@@ -76,10 +75,10 @@ class PromptProcessor:
         Raises:
             ModelError: ``model.checkpoint_invalid`` if it cannot be loaded.
         """
-        quieten_transformers()
+        config = read_checkpoint(folder)
+        _require_images(folder, str(config.model.get("model_type")))
         from transformers import AutoProcessor
 
-        config = read_checkpoint(folder)
         try:
             processor = AutoProcessor.from_pretrained(
                 folder, trust_remote_code=False, local_files_only=True
@@ -100,7 +99,11 @@ class PromptProcessor:
                 "it has no chat template, so it was not trained to follow prompts",
                 hint="use the instruction-tuned version of the model",
             )
-        return cls(processor, folder, config, find_family(str(config.model.get("model_type"))))
+        family = find_family(str(config.model.get("model_type")))
+        prompts = cls(processor, folder, config, family)
+        # A damaged chat template is found here and not by the first answer.
+        prompts.render([TextPart("?")], system=None, thinking=False)
+        return prompts
 
     @property
     def context_tokens(self) -> int | None:
@@ -396,58 +399,31 @@ class PromptProcessor:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class ProbedCosts:
-    """Token costs of an open-weight model without a row in `families`; its weights are not loaded.
-
-    Args:
-        name: name, as in ``--model``.
-        folder: folder of the checkpoint.
-        processor: its processor.
-        details: facts for the record.
-    """
-
-    name: str
-    folder: Path
-    processor: PromptProcessor
-    details: ModelDetails
-
-    @classmethod
-    def from_folder(
-        cls, name: str, folder: Path, details: ModelDetails, options: ModelOptions
-    ) -> "ProbedCosts":
-        """Load the processor of a checkpoint.
-
-        Raises:
-            ModelError: ``model.checkpoint_invalid`` if it cannot be loaded.
-        """
-        del options
-        processor = PromptProcessor.from_folder(folder)
-        return cls(name, folder, processor, with_family(details, processor.family))
-
-    @cached_property
-    def sha256(self) -> str:
-        """Hash over all files of the checkpoint."""
-        return checkpoint_sha256(self.folder)
-
-    @property
-    def geometry(self) -> Geometry:
-        """Frame sizes, levels and default budget."""
-        return self.processor.geometry
-
-    def count_text_tokens(self, text: str) -> int:
-        """Count the tokens of ``text`` alone."""
-        return self.processor.count_text_tokens(text)
-
-    def frame_text_tokens(self, pts: Fraction) -> int:
-        """Count the text tokens of a frame: its time and the markup around its visual tokens."""
-        return self.processor.frame_text_tokens(pts)
-
-
 def quieten_transformers() -> None:
     """Keep warnings and progress bars of transformers off stderr; a user can ask for them."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def _require_images(folder: Path, model_type: str) -> None:
+    """Raise an error unless transformers has a model of this type that takes images.
+
+    Raises:
+        ModelError: ``model.checkpoint_invalid``.
+    """
+    quieten_transformers()
+    from transformers import __version__ as version
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as KNOWN,
+    )
+
+    if model_type not in KNOWN:
+        raise checkpoint_error(
+            folder,
+            f"transformers {version} has no model of type {printable(model_type)!r} for images and"
+            " text",
+            hint="choose a vision-language model, or a transformers that knows it",
+        )
 
 
 def loading_error(folder: Path, what: str, error: Exception) -> ModelError:
