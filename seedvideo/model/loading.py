@@ -1,7 +1,8 @@
 """Loading of open-weight models with transformers: weights, device, number format, quantization.
 
-Weights are safetensors only, and no code of a checkpoint is run. Separate from the backend, which
-would exceed 500 lines with it.
+Weights are safetensors only, and no code of a checkpoint is run.
+
+Separate from the backend, which would exceed 500 lines with it.
 """
 
 from collections.abc import Collection, Iterator

@@ -1,6 +1,6 @@
 """Token costs of open-weight models without a row in `families`: their processors are asked.
 
-Importing this module imports neither torch nor transformers; reading costs does.
+Separate from `seedvideo.model`, which imports no processor.
 """
 
 from dataclasses import dataclass

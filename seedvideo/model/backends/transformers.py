@@ -3,6 +3,8 @@
 Answers are greedy by default, so they repeat. Options are ranked by log-likelihood: the prompt is
 read once, and each option continues a copy of its cache.
 
+Separate from `seedvideo.model`, which lists models without importing torch.
+
 Notation used for tensor shapes:
     b: prompts of a batch; s: positions of the prompts; v: size of the vocabulary
 """
