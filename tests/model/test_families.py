@@ -21,14 +21,13 @@ import pytest
 import torch
 
 import seedvideo
-from seedvideo.errors import ConfigError, ModelError
+from seedvideo.errors import ModelError
 from seedvideo.model import load, load_costs
 from seedvideo.model.backends.base import Part, interleave
 from seedvideo.model.backends.transformers import TransformersBackend
-from seedvideo.model.families import FAMILIES, find_family, published_geometry
+from seedvideo.model.families import FAMILIES, find_family
 from seedvideo.model.processing import Encoded
-from seedvideo.model_options import GenerationOptions
-from seedvideo.sampler.geometry import SEED
+from seedvideo.model_options import GenerationOptions, ModelOptions
 from tests.model.tiny_families import MAKERS
 from tests.synthetic_clips import paint
 from tests.tiers import exhaustive, quick_among
@@ -153,6 +152,11 @@ class Tiny:
         end = net.generation_config.eos_token_id[0]
 
         def generate(**inputs: Any) -> torch.Tensor:
+            if (streamer := inputs.get("streamer")) is not None:
+                streamer.put(inputs["input_ids"])
+                for each in [*ids, end]:
+                    streamer.put(torch.tensor([each]))
+                streamer.end()
             return torch.cat((inputs["input_ids"], torch.tensor([[*ids, end]])), dim=1)
 
         monkeypatch.setattr(net, "generate", generate)
@@ -369,8 +373,10 @@ def test_thinking(
 ) -> None:
     model, parts = tiny(family).model, tiny(family).parts
     tiny(family).says(monkeypatch, THOUGHTS[family])
-    made = model.generate(parts, thinking=True)
+    pieces: list[str] = []
+    made = model.generate(parts, thinking=True, on_text=pieces.append)
     assert (made.thinking, made.text) == ("A man rides.", "red")
+    assert "".join(pieces) == "red"
     assert not made.notes
     # A thought that the limit cuts has no answer.
     tiny(family).says(monkeypatch, THOUGHTS[family].partition(" rides")[0])
@@ -424,6 +430,20 @@ def test_batch(tiny: Callable[[str], Tiny], family: str) -> None:
     assert len({each.usage.prompt_tokens for each in together}) == 3
 
 
+@exhaustive
+@pytest.mark.parametrize("family", MAKERS)
+def test_other_number_formats(tiny: Callable[[str], Tiny], family: str) -> None:
+    options = ModelOptions(dtype="bfloat16", attention="eager")
+    model = load(str(tiny(family).folder), options)
+    assert model.details.dtype == "bfloat16"
+    assert isinstance(model, TransformersBackend)
+    exact = tiny(family).model.choose(tiny(family).parts, ["red", "green car"], task="ask").ranked
+    coarse = model.choose(tiny(family).parts, ["red", "green car"], task="ask").ranked
+    assert exact[0].index == coarse[0].index
+    assert abs(exact[0].probability - coarse[0].probability) < 0.01
+    assert model.generate(tiny(family).parts, options=SHORT).usage.output_tokens == 8
+
+
 @pytest.mark.parametrize("family", quick_among(MAKERS, QUICK))
 def test_control_tokens_of_a_user_stay_text(tiny: Callable[[str], Tiny], family: str) -> None:
     processor = tiny(family).model._processor
@@ -464,40 +484,3 @@ def test_nothing_is_printed_to_stderr(tiny: Callable[[str], Tiny]) -> None:
         [sys.executable, "-c", _CAPTION_ALL, *folders], capture_output=True, text=True, check=False
     )
     assert (done.stderr, done.stdout.split()) == ("", list(MAKERS))
-
-
-PUBLISHED: Final = {
-    "qwen3-vl": ((1024, 640), 64, 640, 640),
-    "qwen3.5": ((1024, 640), 64, 640, 640),
-    "qwen2.5-vl": ((896, 560), 4, 640, 640),
-    "glm-4.6v": ((896, 560), 8, 640, 640),
-    "glm-4.1v": ((896, 560), 8, 640, 640),
-    "smolvlm": ((512, 512), 64, 64, 64),
-    "internvl": ((1344, 896), 256, 1792, 3328),
-    "llava-onevision": ((384, 384), 197, 197, 197),
-    "gemma3": ((896, 896), 256, 256, 256),
-    "gemma4": ((1008, 624), 1, 273, 280),
-    "video-llama3": ((448, 280), 16, 640, 640),
-    "mistral3": ((868, 560), 2, 640, 640),
-}
-"""Largest size of a 1280x800 frame and what it costs, least and best level."""
-
-
-@pytest.mark.parametrize("family", [row.name for row in FAMILIES])
-def test_published_sizes(family: str) -> None:
-    geometry = published_geometry(family)
-    assert geometry.name == family
-    best = geometry.levels_tokens[0]
-    size = geometry.size(width_px=1280, height_px=800, level_tokens=best)
-    tokens = geometry.tokens(width_px=size[0], height_px=size[1])
-    least = getattr(geometry, "min_frame_tokens", geometry.levels_tokens[-1])
-    assert (size, least, tokens, best) == PUBLISHED[family]
-    assert geometry.default_budget_tokens > 6_000
-
-
-def test_published_geometry_of_other_names() -> None:
-    assert published_geometry("seed") is SEED
-    with pytest.raises(ConfigError) as caught:
-        published_geometry("qwen3vl")
-    assert caught.value.code == "config.invalid"
-    assert caught.value.hint == "did you mean 'qwen3-vl'?"

@@ -12,7 +12,7 @@ Notation used for tensor shapes:
 import copy
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from fractions import Fraction
@@ -260,7 +260,9 @@ class TransformersBackend:
         if beams is not None:
             settings["num_beams"] = beams
         if on_text is not None:
-            settings["streamer"] = _TextStream(self._processor.decode, on_text)
+            settings["streamer"] = _TextStream(
+                self._processor, on_text, opens_thought=encoded.opens_thought
+            )
         inputs = self._on_device(encoded.inputs)
         made = self._model.generate(**inputs, max_new_tokens=limit, **settings)
         answers = made[:, inputs["input_ids"].shape[1] :].tolist()
@@ -395,13 +397,17 @@ class TransformersBackend:
 class _TextStream:
     """Streamer of transformers: decodes new ids and passes on text that will not change.
 
+    Reasoning is left out, if its marks are tokens.
+
     Args:
-        decode: decodes ids.
-        on_text: receives the text piece by piece.
+        processor: decodes ids.
+        on_text: receives the answer piece by piece.
+        opens_thought: whether the prompt ends inside an opened thought.
     """
 
-    def __init__(self, decode: Callable[[Sequence[int]], str], on_text: OnText) -> None:
-        self._decode, self._on_text = decode, on_text
+    def __init__(self, processor: PromptProcessor, on_text: OnText, *, opens_thought: bool) -> None:
+        self._processor, self._on_text = processor, on_text
+        self._opens_thought = opens_thought
         self._ids: list[int] = []
         self._sent = ""
         self._is_prompt = True
@@ -412,14 +418,22 @@ class _TextStream:
             self._is_prompt = False
             return
         self._ids += value.flatten().tolist()
-        text = self._decode(self._ids)
+        text = self._answer()
         # A character may still lack some of its bytes.
         if not text.endswith("\ufffd"):
             self._send(text)
 
     def end(self) -> None:
         """Pass on what is left."""
-        self._send(self._decode(self._ids))
+        self._send(self._answer())
+
+    def _answer(self) -> str:
+        ids, (start, end) = self._ids, self._processor.thought_ids
+        if end is not None and end in ids:
+            ids = ids[len(ids) - ids[::-1].index(end) :]
+        elif self._opens_thought or (start is not None and ids[:1] == [start]):
+            ids = []
+        return strip_answer_tags(self._processor.decode(ids))
 
     def _send(self, text: str) -> None:
         if text.startswith(self._sent) and len(text) > len(self._sent):
