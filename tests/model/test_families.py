@@ -28,9 +28,11 @@ from seedvideo.model.backends.transformers import TransformersBackend
 from seedvideo.model.families import FAMILIES, find_family
 from seedvideo.model.processing import Encoded
 from seedvideo.model_options import GenerationOptions, ModelOptions
+from tests.model.complete_passes import complete_passes
 from tests.model.tiny_families import MAKERS
+from tests.model.tiny_siblings import SIBLINGS
 from tests.synthetic_clips import paint
-from tests.tiers import exhaustive, quick_among
+from tests.tiers import by_tier, exhaustive, quick_among
 
 COLUMNS: Final = (
     "loads",
@@ -110,7 +112,7 @@ class Tiny:
         """Random uneven plans, with sizes as the sampler asks for them, and their prompts."""
         rng = random.Random(self.family)
         geometry, plans = self.model.geometry, []
-        for _ in range(8):
+        for _ in range(by_tier(20, quick=6)):
             times = sorted(
                 {Fraction(rng.randrange(90_000), 1_000) for _ in range(rng.randrange(1, 6))}
             )
@@ -330,25 +332,10 @@ def test_options(tiny: Callable[[str], Tiny], family: str) -> None:
     model, parts = tiny(family).model, tiny(family).parts
     options = ["red", "green", "blue car"]
     ranked = model.choose(parts, options, task="ask", top=3).ranked
-    processor, net = model._processor, model._model
-    end = net.generation_config.eos_token_id[0]
-    scores = []
-    for option in options:
-        inputs = dict(processor.encode([parts], thought="").inputs)
-        ids = torch.tensor([[*processor.tokenizer.encode(option, add_special_tokens=False), end]])
-        count = inputs["input_ids"].shape[1]
-        inputs["input_ids"] = torch.cat((inputs["input_ids"], ids), dim=1)
-        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
-        for name in ("mm_token_type_ids", "token_type_ids"):
-            if name in inputs:
-                inputs[name] = torch.cat((inputs[name], torch.zeros_like(ids)), dim=1)
-        with torch.inference_mode():
-            rows = net(**inputs).logits[0, count - 1 : -1].log_softmax(dim=-1)
-        scores.append(rows.gather(1, ids.T).sum().item())
-    expected = torch.tensor(scores).softmax(dim=0)
+    expected = complete_passes(model, parts, options)
     assert sorted(choice.index for choice in ranked) == [0, 1, 2]
     for choice in ranked:
-        assert abs(choice.probability - expected[choice.index].item()) < 1e-5
+        assert abs(choice.probability - expected[choice.index]) < 1e-5
 
 
 @cells("ground")
@@ -442,6 +429,21 @@ def test_other_number_formats(tiny: Callable[[str], Tiny], family: str) -> None:
     assert exact[0].index == coarse[0].index
     assert abs(exact[0].probability - coarse[0].probability) < 0.01
     assert model.generate(tiny(family).parts, options=SHORT).usage.output_tokens == 8
+
+
+@exhaustive
+@pytest.mark.parametrize("model_type", SIBLINGS)
+def test_further_types_of_a_family(tmp_path: Path, model_type: str) -> None:
+    family, make = SIBLINGS[model_type]
+    model = load(str(make(tmp_path / "sibling")))
+    assert isinstance(model, TransformersBackend)
+    assert model.details.family == family
+    parts = Tiny(family, tmp_path, model).parts
+    assert model.generate(parts, options=SHORT) == model.generate(parts, options=SHORT)
+    ranked = model.choose(parts, ["red", "blue car"], task="ask").ranked
+    expected = complete_passes(model, parts, ["red", "blue car"])
+    for choice in ranked:
+        assert abs(choice.probability - expected[choice.index]) < 1e-5
 
 
 @pytest.mark.parametrize("family", quick_among(MAKERS, QUICK))

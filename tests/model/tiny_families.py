@@ -31,12 +31,12 @@ from tests.model.tiny_tiles import (
     make_smolvlm,
 )
 
-_MROPE: Final = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [4, 2, 2]}
-_GRID_VISION: Final = {"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2}
-_QWEN3_VISION: Final = {**_GRID_VISION, "out_hidden_size": 32, "num_position_embeddings": 64}
+MROPE: Final = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [4, 2, 2]}
+GRID_VISION: Final = {"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2}
+QWEN3_VISION: Final = {**GRID_VISION, "out_hidden_size": 32, "num_position_embeddings": 64}
 
 
-_QWEN_IDS: Final = {
+QWEN_IDS: Final = {
     "image_token_id": "<|image_pad|>",
     "video_token_id": "<|video_pad|>",
     "vision_start_token_id": "<|vision_start|>",
@@ -44,7 +44,7 @@ _QWEN_IDS: Final = {
 }
 
 
-def _qwen3_processor(tokenizer: Any, template: str = CHATML) -> Any:
+def make_qwen3_processor(tokenizer: Any, template: str = CHATML) -> Any:
     return transformers.Qwen3VLProcessor(
         image_processor=transformers.Qwen2VLImageProcessor(
             patch_size=16, size={"shortest_edge": 4_096, "longest_edge": 16_777_216}
@@ -63,33 +63,34 @@ def make_qwen3_vl_moe(folder: Path) -> Path:
         "num_experts": 4,
         "num_experts_per_tok": 2,
         "moe_intermediate_size": 32,
-        "rope_parameters": {**_MROPE, "mrope_interleaved": True},
+        "rope_parameters": {**MROPE, "mrope_interleaved": True},
     }
     config = transformers.Qwen3VLMoeConfig(
         text_config=text,
-        vision_config={**_QWEN3_VISION, "deepstack_visual_indexes": [0]},
-        **token_ids(tokenizer, **_QWEN_IDS),
+        vision_config={**QWEN3_VISION, "deepstack_visual_indexes": [0]},
+        **token_ids(tokenizer, **QWEN_IDS),
     )
     model = transformers.Qwen3VLMoeForConditionalGeneration
-    return write_checkpoint(folder, model, config, _qwen3_processor(tokenizer), **QWEN_ENDS)
+    return write_checkpoint(folder, model, config, make_qwen3_processor(tokenizer), **QWEN_ENDS)
+
+
+LINEAR_ATTENTION: Final = {
+    "layer_types": ["linear_attention", "full_attention"],
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "rope_parameters": {**MROPE, "mrope_interleaved": True, "partial_rotary_factor": 1.0},
+}
 
 
 def make_qwen3_5(folder: Path) -> Path:
     tokenizer = make_qwen_tokenizer()
-    text = {
-        **TEXT,
-        "vocab_size": len(tokenizer),
-        "layer_types": ["linear_attention", "full_attention"],
-        "linear_key_head_dim": 8,
-        "linear_value_head_dim": 8,
-        "linear_num_key_heads": 2,
-        "linear_num_value_heads": 4,
-        "rope_parameters": {**_MROPE, "mrope_interleaved": True, "partial_rotary_factor": 1.0},
-    }
+    text = {**TEXT, **LINEAR_ATTENTION, "vocab_size": len(tokenizer)}
     config = transformers.Qwen3_5Config(
-        text_config=text, vision_config=_QWEN3_VISION, **token_ids(tokenizer, **_QWEN_IDS)
+        text_config=text, vision_config=QWEN3_VISION, **token_ids(tokenizer, **QWEN_IDS)
     )
-    processor = _qwen3_processor(tokenizer, SWITCHED_CHATML)
+    processor = make_qwen3_processor(tokenizer, SWITCHED_CHATML)
     return write_checkpoint(
         folder, transformers.Qwen3_5ForConditionalGeneration, config, processor, **QWEN_ENDS
     )
@@ -98,9 +99,9 @@ def make_qwen3_5(folder: Path) -> Path:
 def make_qwen2_5_vl(folder: Path) -> Path:
     tokenizer = make_qwen_tokenizer()
     config = transformers.Qwen2_5_VLConfig(
-        text_config={**TEXT, "vocab_size": len(tokenizer), "rope_parameters": _MROPE},
-        vision_config={**_GRID_VISION, "out_hidden_size": 32, "fullatt_block_indexes": [1]},
-        **token_ids(tokenizer, **_QWEN_IDS),
+        text_config={**TEXT, "vocab_size": len(tokenizer), "rope_parameters": MROPE},
+        vision_config={**GRID_VISION, "out_hidden_size": 32, "fullatt_block_indexes": [1]},
+        **token_ids(tokenizer, **QWEN_IDS),
     )
     processor = transformers.Qwen2_5_VLProcessor(
         image_processor=transformers.Qwen2VLImageProcessor(),
@@ -129,7 +130,7 @@ _GLM_SPECIAL: Final = (
     "<|begin_of_box|>",
     "<|end_of_box|>",
 )
-_GLM_IDS: Final = {
+GLM_IDS: Final = {
     "image_token_id": "<|image|>",
     "video_token_id": "<|video|>",
     "image_start_token_id": "<|begin_of_image|>",
@@ -139,28 +140,39 @@ _GLM_IDS: Final = {
 }
 
 
-def _make_glm(folder: Path, config_class: Any, model_class: Any, name: str, *, reply: str) -> Path:
+def make_glm(
+    folder: Path,
+    config_class: Any,
+    model_class: Any,
+    name: str,
+    *,
+    reply: str,
+    media: str = "",
+    **text: Any,
+) -> Path:
+    """Write a checkpoint of a GLM type.
+
+    Args:
+        folder: folder to write.
+        config_class: class of its configuration.
+        model_class: class of its model.
+        name: name of its processor.
+        reply: what opens a reply.
+        media: name of its image and video processor, if it is another.
+        text: further configuration of the language model.
+    """
     tokenizer = make_tokenizer(_GLM_SPECIAL, eos_token="<|endoftext|>", pad_token="<|endoftext|>")
     tokenizer.add_tokens(["<think>", "</think>", "<answer>", "</answer>"])
     config = config_class(
-        text_config={
-            **TEXT,
-            "model_type": "glm4v_text",
-            "vocab_size": len(tokenizer),
-            "rope_parameters": _MROPE,
-        },
-        vision_config={
-            **_GRID_VISION,
-            "model_type": "glm4v_vision",
-            "out_hidden_size": 32,
-            "image_size": 56,
-        },
-        **token_ids(tokenizer, **_GLM_IDS),
+        text_config={**TEXT, "vocab_size": len(tokenizer), "rope_parameters": MROPE, **text},
+        vision_config={**GRID_VISION, "out_hidden_size": 32, "image_size": 56},
+        **token_ids(tokenizer, **GLM_IDS),
     )
+    media = media or name
     processor = getattr(transformers, f"{name}Processor")(
-        image_processor=getattr(transformers, f"{name}ImageProcessor")(),
+        image_processor=getattr(transformers, f"{media}ImageProcessor")(),
         tokenizer=tokenizer,
-        video_processor=getattr(transformers, f"{name}VideoProcessor")(),
+        video_processor=getattr(transformers, f"{media}VideoProcessor")(),
         chat_template=chat_template(
             "<|ROLE|>\nCONTENT",
             start="[gMASK]<sop>",
@@ -175,7 +187,7 @@ def _make_glm(folder: Path, config_class: Any, model_class: Any, name: str, *, r
 
 def make_glm_4_1v(folder: Path) -> Path:
     """Write a checkpoint that always reasons, and opens its thoughts itself."""
-    return _make_glm(
+    return make_glm(
         folder,
         transformers.Glm4vConfig,
         transformers.Glm4vForConditionalGeneration,
@@ -186,7 +198,7 @@ def make_glm_4_1v(folder: Path) -> Path:
 
 def make_glm_4_6v(folder: Path) -> Path:
     """Write a checkpoint whose reasoning can be switched."""
-    return _make_glm(
+    return make_glm(
         folder,
         transformers.Glm46VConfig,
         transformers.Glm46VForConditionalGeneration,
