@@ -183,7 +183,10 @@ def _grid(
         unit = unit_px(config)
         size = config.image.get("size") or {}
         least_px = config.image.get("min_pixels") or size.get("shortest_edge") or min_pixels
-        least_tokens = max(1, math.ceil(least_px / frames_of_min / unit**2))
+        # GLM-5 states the minimum in tokens.
+        least_tokens = config.image.get("min_image_tokens") or max(
+            1, math.ceil(least_px / frames_of_min / unit**2)
+        )
         return TokenGeometry(
             name=name,
             token_px=unit,

@@ -70,6 +70,7 @@ def grid_of(model_type: str, **files: dict[str, Any]) -> TokenGeometry:
         # Of GLM, two frames have the minimum together; an image counts as two.
         ("glm46v", {"size": {"shortest_edge": 12_544}}, 8),
         ("glm4v", {"size": {"shortest_edge": 25_088}}, 16),
+        ("glm5_next", {"size": {"longest_edge": 1}, "min_image_tokens": 20}, 20),
     ],
 )
 def test_the_minimum_is_that_of_the_checkpoint(

@@ -87,10 +87,40 @@ def make_glmga(folder: Path) -> Path:
     )
 
 
+def make_glm5_next(folder: Path) -> Path:
+    return make_glm(
+        folder,
+        transformers.Glm5NextConfig,
+        transformers.Glm5NextForConditionalGeneration,
+        "Glm5Next",
+        reply="<|assistant|>\n",
+        **_EXPERTS,
+        num_hidden_layers=4,
+        num_key_value_heads=2,
+        mlp_layer_types=["dense", "sparse", "sparse", "sparse"],
+        n_routed_experts=4,
+        kv_lora_rank=16,
+        q_lora_rank=16,
+        qk_nope_head_dim=16,
+        qk_rope_head_dim=0,
+        v_head_dim=16,
+        head_dim=0,
+        index_topk=32,
+        index_kpool=4,
+        index_head_dim=8,
+        index_n_heads=2,
+        linear_head_dim=8,
+        linear_num_heads=2,
+        hc_mult=2,
+        rope_parameters=None,
+    )
+
+
 SIBLINGS: Final[dict[str, tuple[str, Callable[[Path], Path]]]] = {
     "qwen2_vl": ("qwen2.5-vl", make_qwen2_vl),
     "qwen3_5_moe": ("qwen3.5", make_qwen3_5_moe),
     "glm4v_moe": ("glm-4.1v", make_glm4v_moe),
     "glmga": ("glm-4.6v", make_glmga),
+    "glm5_next": ("glm-4.6v", make_glm5_next),
 }
 """Family and maker by model type."""
