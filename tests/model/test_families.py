@@ -316,8 +316,15 @@ def test_caption(
 
 
 @cells("ask")
-def test_ask(tiny: Callable[[str], Tiny], family: str) -> None:
+def test_ask(
+    tiny: Callable[[str], Tiny], clip: Path, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    write_little(monkeypatch)
     model, parts = tiny(family).model, tiny(family).parts
+    record = seedvideo.ask(clip, "What is it?", model=model, policy="uniform")
+    assert record.answer is not None
+    assert record.answer.method == "words"
+    assert record.text
     first, second = (model.generate(parts, task="ask", options=SHORT) for _ in range(2))
     assert first == second
     assert first.text
@@ -327,9 +334,12 @@ def test_ask(tiny: Callable[[str], Tiny], family: str) -> None:
 
 
 @cells("options")
-def test_options(tiny: Callable[[str], Tiny], family: str) -> None:
+def test_options(tiny: Callable[[str], Tiny], clip: Path, family: str) -> None:
     """The likelihoods are those of complete passes over the prompt and each option."""
     model, parts = tiny(family).model, tiny(family).parts
+    asked = seedvideo.ask(clip, "Which?", options=["red", "a car"], model=model, policy="uniform")
+    assert asked.answer is not None
+    assert abs(sum(each.probability or 0 for each in asked.answer.options) - 1) < 1e-9
     options = ["red", "green", "blue car"]
     ranked = model.choose(parts, options, task="ask", top=3).ranked
     expected = complete_passes(model, parts, options)
