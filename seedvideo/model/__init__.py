@@ -132,7 +132,7 @@ def load_costs(
     if costs is not None:
         return costs
     open_weights.require_transformers()
-    from seedvideo.model.processing import ProbedCosts
+    from seedvideo.model.probed_costs import ProbedCosts
 
     return ProbedCosts.from_folder(place.name, place.folder, details, options)
 

@@ -160,11 +160,34 @@ def read_checkpoint(folder: Path) -> CheckpointConfig:
             hint="use a version of the model that transformers supports, or a server that runs it",
         )
     processor = _read_optional(folder / "processor_config.json")
-    image = dict(processor.get("image_processor") or {})
-    video = dict(processor.get("video_processor") or {})
-    image |= _read_optional(folder / "preprocessor_config.json")
-    video |= _read_optional(folder / "video_preprocessor_config.json")
-    return CheckpointConfig(model=model, processor=processor, image=image, video=video)
+    parts = {}
+    for part, file_name in _PART_FILES.items():
+        values = processor.get(part) or {}
+        if not isinstance(values, dict):
+            raise checkpoint_error(folder, f"its processor_config.json has an invalid {part}")
+        parts[part] = {**values, **_read_optional(folder / file_name)}
+    return CheckpointConfig(model, processor, parts["image_processor"], parts["video_processor"])
+
+
+_PART_FILES: Final = {
+    "image_processor": "preprocessor_config.json",
+    "video_processor": "video_preprocessor_config.json",
+}
+"""Parts of a processor, and the files that describe them in older checkpoints."""
+
+
+def make_geometry(folder: Path, family: Family, config: CheckpointConfig) -> Geometry:
+    """Return the geometry of a checkpoint.
+
+    Raises:
+        ModelError: ``model.checkpoint_invalid`` if its files have invalid sizes.
+    """
+    try:
+        return family.make_geometry(config)
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        raise checkpoint_error(
+            folder, f"its configuration has invalid sizes: {printable(str(error))}"
+        ) from error
 
 
 def _read_optional(path: Path) -> Mapping[str, Any]:
@@ -206,12 +229,7 @@ class OpenWeightsMetadata:
         family = find_family(str(config.model.get("model_type")))
         if family is None:
             return None
-        try:
-            geometry = family.make_geometry(config)
-        except (LookupError, TypeError, ValueError) as error:
-            raise checkpoint_error(
-                folder, f"its image processor has invalid sizes: {error}"
-            ) from error
+        geometry = make_geometry(folder, family, config)
         details = with_family(details, family)
         if options.pairs:
             details = with_pairs(name, details, family)

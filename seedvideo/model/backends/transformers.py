@@ -12,7 +12,7 @@ Separate from `seedvideo.model`, which finds models without importing torch.
 import copy
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from fractions import Fraction
@@ -38,10 +38,7 @@ from seedvideo.model.backends.base import (
 )
 from seedvideo.model.loading import load_model
 from seedvideo.model.open_weights import checkpoint_sha256, with_family, with_pairs
-from seedvideo.model.processing import (
-    Encoded,
-    PromptProcessor,
-)
+from seedvideo.model.processing import Encoded, PromptProcessor
 from seedvideo.model.runtime import isolate_torch, set_threads
 from seedvideo.model_options import (
     DEFAULT_GENERATION,
@@ -192,8 +189,9 @@ class TransformersBackend:
         del task
         with self._locked():
             encoded = self._processor.encode(prompts, system=options.system, thinking=thinking)
+            thinking = thinking or encoded.opens_thought or self._processor.always_thinks
             limit = options.max_new_tokens or max_new_tokens + (
-                MAX_THINKING_TOKENS if thinking or encoded.opens_thought else 0
+                MAX_THINKING_TOKENS if thinking else 0
             )
             rows = self._write(encoded, limit, beams, options, on_text)
         return [
@@ -272,7 +270,9 @@ class TransformersBackend:
         if beams is not None:
             settings["num_beams"] = beams
         if on_text is not None:
-            settings["streamer"] = _TextStream(self._processor.decode, on_text)
+            settings["streamer"] = _TextStream(
+                self._processor, on_text, opens_thought=encoded.opens_thought
+            )
         inputs = self._on_device(encoded.inputs)
         made = self._model.generate(**inputs, max_new_tokens=limit, **settings)
         answers = made[:, inputs["input_ids"].shape[1] :].tolist()
@@ -284,19 +284,20 @@ class TransformersBackend:
         """Separate reasoning from an answer and note if it was cut."""
         processor = self._processor
         is_cut = len(ids) >= limit
-        end = processor.thought_end_id
+        start, end = processor.thought_ids
         if end is not None and end in ids:
             cut = len(ids) - 1 - ids[::-1].index(end)
-            thought: str | None = processor.decode(ids[:cut])
-            thought = (split_reasoning(f"{thought}</think>")[0]) or None
+            thought = processor.decode_thought(ids[:cut])
             text = processor.decode(ids[cut + 1 :])
+        elif start is not None and ids[:1] == [start]:
+            thought, text = processor.decode_thought(ids), ""
         else:
             text = processor.decode(ids)
             if encoded.opens_thought and "</think>" not in text:
                 raise _unfinished_error(limit)
             thought, text = split_reasoning(text)
-            if thought is not None and not text and is_cut:
-                raise _unfinished_error(limit)
+        if thought is not None and not text and is_cut:
+            raise _unfinished_error(limit)
         notes: tuple[Note, ...] = ()
         if is_cut:
             notes = (
@@ -311,7 +312,7 @@ class TransformersBackend:
             confident=not is_cut,
             familiarity=None,
             usage=Usage(encoded.visual_tokens[index], encoded.prompt_tokens[index], len(ids)),
-            thinking=thought if thinking or encoded.opens_thought else None,
+            thinking=thought if thinking else None,
             notes=notes,
         )
 
@@ -406,13 +407,17 @@ class TransformersBackend:
 class _TextStream:
     """Streamer of transformers: decodes new ids and passes on text that will not change.
 
+    Reasoning is left out, if its marks are tokens.
+
     Args:
-        decode: decodes ids.
-        on_text: receives the text piece by piece.
+        processor: decodes ids.
+        on_text: receives the answer piece by piece.
+        opens_thought: whether the prompt ends inside an opened thought.
     """
 
-    def __init__(self, decode: Callable[[Sequence[int]], str], on_text: OnText) -> None:
-        self._decode, self._on_text = decode, on_text
+    def __init__(self, processor: PromptProcessor, on_text: OnText, *, opens_thought: bool) -> None:
+        self._processor, self._on_text = processor, on_text
+        self._opens_thought = opens_thought
         self._ids: list[int] = []
         self._sent = ""
         self._is_prompt = True
@@ -423,14 +428,22 @@ class _TextStream:
             self._is_prompt = False
             return
         self._ids += value.flatten().tolist()
-        text = self._decode(self._ids)
+        text = self._answer()
         # A character may still lack some of its bytes.
         if not text.endswith("\ufffd"):
             self._send(text)
 
     def end(self) -> None:
         """Pass on what is left."""
-        self._send(self._decode(self._ids))
+        self._send(self._answer())
+
+    def _answer(self) -> str:
+        ids, (start, end) = self._ids, self._processor.thought_ids
+        if end is not None and end in ids:
+            ids = ids[len(ids) - ids[::-1].index(end) :]
+        elif self._opens_thought or (start is not None and ids[:1] == [start]):
+            ids = []
+        return strip_answer_tags(self._processor.decode(ids))
 
     def _send(self, text: str) -> None:
         if text.startswith(self._sent) and len(text) > len(self._sent):
