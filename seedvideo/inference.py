@@ -53,9 +53,6 @@ from seedvideo.tasks.prompts import parse_caption, split_reasoning
 from seedvideo.tasks.question_answering import Question, parse_open_answer, require_choice
 from seedvideo.utils.timecode import Span, seconds
 
-MAX_THINKING_TOKENS: Final = 256
-"""Maximum tokens of the reasoning before an answer."""
-
 MAX_PROMPT_TOKENS: Final = 4_096
 """Maximum tokens of a prompt. `seedvideo.tasks.prompts` limits its characters before a model is
 loaded, but a character of a script that the vocabulary lacks can take four tokens, and attention
@@ -269,7 +266,6 @@ def _choose_option(
             task="ask",
             thinking=thinking,
             top=len(choices),
-            max_thinking_tokens=MAX_THINKING_TOKENS,
             options=options,
         )
     except ValueError as error:
@@ -350,7 +346,6 @@ def _point_at_spans(
         frame_set.with_prompt(prompt),
         task="ground",
         thinking=thinking,
-        max_thinking_tokens=MAX_THINKING_TOKENS,
     )
     times = [frame.pts for frame in frame_set.frames]
     scored = spans_from_probabilities(

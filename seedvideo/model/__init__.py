@@ -99,7 +99,6 @@ def load(name: str = DEFAULT_MODEL, options: ModelOptions = DEFAULT_MODEL_OPTION
             return TransformersBackend.from_folder(
                 place.name, place.folder, place.details(options), options
             )
-    refuse_unsupported(options, supported=(), model=place.name)
     with translate_memory_errors():
         from seedvideo.model.backends.native import NativeBackend
 
@@ -123,7 +122,6 @@ def load_costs(
         return server
     place = _find(name, options, with_weights=False)
     if not place.is_open_weights:
-        refuse_unsupported(options, supported=(), model=place.name)
         from seedvideo.model.metadata import CheckpointMetadata
 
         return CheckpointMetadata.from_folder(place.folder, source=place.source)
@@ -186,12 +184,16 @@ def _find(name: str, options: ModelOptions, *, with_weights: bool) -> _Place:
     """Find a model on this machine, or fetch it from a hub."""
     shipped = sorted(path.parent.name for path in WEIGHTS.glob("*/config.json"))
     if name in shipped:
+        refuse_unsupported(options, supported=(), model=name)
         return _Place(name, WEIGHTS / name, "shipped")
     if os.path.isdir(name):  # also false for invalid file names
         folder = Path(name)
         is_open = open_weights.is_open_weights(folder)
+        supported = open_weights.SUPPORTED_OPTIONS if is_open else ()
+        refuse_unsupported(options, supported=supported, model=name)
         return _Place(folder.resolve().name, folder, "folder", is_open_weights=is_open)
     if open_weights.is_hub_name(name):
+        refuse_unsupported(options, supported=open_weights.SUPPORTED_OPTIONS, model=name)
         folder = open_weights.fetch(name, options, with_weights=with_weights)
         return _Place(name, folder, "hub", is_open_weights=True)
     raise ModelError(

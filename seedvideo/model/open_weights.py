@@ -38,6 +38,18 @@ _FORBIDDEN_SUFFIXES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle",
 _INSTALL_HINT: Final = "install it with: pip install 'seedvideo[transformers]'"
 
 
+SUPPORTED_OPTIONS: Final = (
+    "revision",
+    "dtype",
+    "device",
+    "quantize",
+    "attention",
+    "offline",
+    "pairs",
+)
+"""Fields of `ModelOptions` that open-weight models support."""
+
+
 def is_hub_name(name: str) -> bool:
     """Return whether a name has the form of a model on a hub, ``OWNER/NAME``.
 
@@ -237,8 +249,12 @@ class OpenWeightsMetadata:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash over all files of the checkpoint; reads the weights unless it is known."""
-        return checkpoint_sha256(self.folder)
+        """Hash over all files of the checkpoint; reads the weights unless it is known.
+
+        Raises:
+            ModelError: as `fetch` and `checkpoint_sha256` do.
+        """
+        return model_sha256(self.name, self.folder, self.details, self.options)
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
@@ -282,6 +298,18 @@ def with_pairs(name: str, details: ModelDetails, family: Family) -> ModelDetails
             hint=f"leave the option out; these families support it: {able}",
         )
     return replace(details, pairs=True)
+
+
+def model_sha256(name: str, folder: Path, details: ModelDetails, options: ModelOptions) -> str:
+    """Return the hash of a model that was found by `fetch` or is a folder.
+
+    Raises:
+        ModelError: as `fetch` and `checkpoint_sha256` do.
+    """
+    if details.source == "hub":
+        # For planning, the weights were not fetched.
+        folder = fetch(name, options, with_weights=True)
+    return checkpoint_sha256(folder)
 
 
 def checkpoint_sha256(folder: Path) -> str:

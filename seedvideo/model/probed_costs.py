@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from seedvideo.model.backends.base import ModelDetails
-from seedvideo.model.open_weights import checkpoint_sha256, with_family
+from seedvideo.model.open_weights import model_sha256, with_family, with_pairs
 from seedvideo.model.processing import PromptProcessor
 from seedvideo.model_options import ModelOptions
 from seedvideo.sampler.geometry import Geometry
@@ -24,12 +24,14 @@ class ProbedCosts:
         folder: folder of the checkpoint.
         processor: its processor.
         details: facts for the record.
+        options: how the model is loaded.
     """
 
     name: str
     folder: Path
     processor: PromptProcessor
     details: ModelDetails
+    options: ModelOptions
 
     @classmethod
     def from_folder(
@@ -39,15 +41,18 @@ class ProbedCosts:
 
         Raises:
             ModelError: ``model.checkpoint_invalid`` if it cannot be loaded.
+            ConfigError: ``config.invalid`` for pairs of frames.
         """
-        del options
         processor = PromptProcessor.from_folder(folder)
-        return cls(name, folder, processor, with_family(details, processor.family))
+        details = with_family(details, processor.family)
+        if options.pairs:
+            details = with_pairs(name, details, processor.family)
+        return cls(name, folder, processor, details, options)
 
     @cached_property
     def sha256(self) -> str:
-        """Hash over all files of the checkpoint."""
-        return checkpoint_sha256(self.folder)
+        """Hash over all files of the checkpoint; see `OpenWeightsMetadata.sha256`."""
+        return model_sha256(self.name, self.folder, self.details, self.options)
 
     @property
     def geometry(self) -> Geometry:

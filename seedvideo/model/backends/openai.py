@@ -236,7 +236,9 @@ class ServerBackend:
         text = after = ""
         for part in parts:
             if isinstance(part, TimePart):
-                text, after = after + time.text_before(part.pts), time.text_after(part.pts)
+                between = family.between if family is not None and content else ""
+                text = after + between + time.text_before(part.pts)
+                after = time.text_after(part.pts)
             elif isinstance(part, ImagePart):
                 if text:
                     content.append({"type": "text", "text": text})

@@ -13,7 +13,6 @@ import copy
 import math
 import threading
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
@@ -44,7 +43,6 @@ from seedvideo.model_options import (
     DEFAULT_GENERATION,
     GenerationOptions,
     ModelOptions,
-    refuse_unsupported,
 )
 from seedvideo.sampler.geometry import Geometry
 from seedvideo.tasks.prompts import split_reasoning, strip_answer_tags
@@ -54,16 +52,6 @@ MAX_NEW_TOKENS: Final = 512
 
 MAX_THINKING_TOKENS: Final = 4_096
 """Default maximum tokens of the reasoning before an answer."""
-
-_SUPPORTED: Final = (
-    "revision",
-    "dtype",
-    "device",
-    "quantize",
-    "attention",
-    "offline",
-    "pairs",
-)
 
 
 class TransformersBackend:
@@ -100,9 +88,8 @@ class TransformersBackend:
         Raises:
             ModelError: ``model.checkpoint_invalid`` if the checkpoint is damaged or its type is
                 unknown; ``model.not_installed`` if an option needs a package.
-            ConfigError: ``config.invalid`` if an option is for servers only.
+            ConfigError: ``config.invalid`` for pairs of a family that does not merge two frames.
         """
-        refuse_unsupported(options, supported=_SUPPORTED, model=name)
         set_threads()
         with isolate_torch(inference=False):
             processor = PromptProcessor.from_folder(folder)
@@ -187,11 +174,11 @@ class TransformersBackend:
             ModelError: as `generate` does.
         """
         del task
-        with self._locked():
+        with self._lock:
             encoded = self._processor.encode(prompts, system=options.system, thinking=thinking)
             thinking = thinking or encoded.opens_thought or self._processor.always_thinks
-            limit = options.max_new_tokens or max_new_tokens + (
-                MAX_THINKING_TOKENS if thinking else 0
+            limit = self._limit(
+                encoded, options, max_new_tokens + (MAX_THINKING_TOKENS if thinking else 0)
             )
             rows = self._write(encoded, limit, beams, options, on_text)
         return [
@@ -213,8 +200,9 @@ class TransformersBackend:
     ) -> ChoiceResult:
         """Rank answers by their log-likelihood, including the token that ends an answer.
 
-        Reasoning is written first if ``thinking`` is set; a thought that the prompt opens is closed
-        otherwise, so that the answers are scored and not its first words.
+        Reasoning is written first if ``thinking`` is set, and closed if it grows too long.
+        Otherwise a thought that the prompt opens is closed at once, so that the answers are scored
+        and not its first words.
 
         Raises:
             ValueError: as `generate` does; if there are no candidates, or two have equal token ids.
@@ -223,15 +211,8 @@ class TransformersBackend:
         ids = self._candidate_ids(candidates)
         thought, spent = "", 0
         if thinking:
-            made = self.generate(
-                parts,
-                task=task,
-                thinking=True,
-                max_new_tokens=max(1, max_thinking_tokens - MAX_THINKING_TOKENS),
-                options=options,
-            )
-            thought, spent = made.thinking or "", made.usage.output_tokens
-        with self._locked():
+            thought, spent = self._reason(parts, options, max_thinking_tokens)
+        with self._lock:
             encoded = self._processor.encode(
                 [parts], system=options.system, thinking=thinking, thought=thought
             )
@@ -251,8 +232,30 @@ class TransformersBackend:
             ),
         )
 
-    def _locked(self) -> AbstractContextManager[object]:
-        return self._lock
+    def _reason(
+        self, parts: Sequence[Part], options: GenerationOptions, max_thinking_tokens: int
+    ) -> tuple[str, int]:
+        """Write reasoning; return its text and the number of written tokens."""
+        processor = self._processor
+        with self._lock:
+            encoded = processor.encode([parts], system=options.system, thinking=True)
+            limit = self._limit(encoded, options, max_thinking_tokens)
+            (ids,) = self._write(encoded, limit, None, options, None)
+        end = processor.thought_ids[1]
+        if end is not None and end in ids:
+            thought = processor.decode_thought(ids[: ids.index(end)])
+        elif encoded.opens_thought:
+            thought = processor.decode_thought(ids)
+        else:
+            thought = split_reasoning(processor.decode(ids))[0]
+        return thought or "", len(ids)
+
+    def _limit(self, encoded: Encoded, options: GenerationOptions, default: int) -> int:
+        """Return the maximum of new tokens: as asked for, or a default that fits the context."""
+        context = self._processor.context_tokens
+        if options.max_new_tokens is not None or context is None:
+            return options.max_new_tokens or default
+        return max(1, min(default, context - max(encoded.prompt_tokens)))
 
     def _write(
         self,
