@@ -90,6 +90,7 @@ PRESETS: Final = (
         can_limit_answers=True,
         can_count_tokens=True,
         takes_video=True,
+        tested=True,
     ),
     Preset(
         name="sglang",

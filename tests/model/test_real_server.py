@@ -10,18 +10,19 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from threading import Event
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from tokenizers import Tokenizer
 
 import seedvideo
 from seedvideo.config import resolve_sampling
+from seedvideo.model.backends.base import Generation, Part, TimePart
 from seedvideo.model.backends.openai import ServerBackend
 from seedvideo.model.families import FAMILIES
 from seedvideo.model.servers import ServerCosts
@@ -215,3 +216,45 @@ def test_frames_as_one_video(name: str, tmp_path: Path) -> None:
     assert record.model.time_precision_s is None
     assert record.usage is not None
     assert record.usage.prompt_tokens > 0
+
+
+def test_one_record_format_and_the_same_frames_for_all_models(
+    name: str, folder: Path, tmp_path: Path
+) -> None:
+    clip = paint(tmp_path / "clip.mp4", ["red", "blue", "green"])
+    models = [seedvideo.load("nano"), seedvideo.load(str(folder)), seedvideo.load(name)]
+    records, times = [], []
+    for model in models:
+        seen = Recording(model)
+        record = seedvideo.ask(clip, "What happens?", model=seen, policy="uniform", max_frames=6)
+        records.append(record.to_json())
+        times.append(seen.times)
+    assert times[0] == times[1] == times[2]
+    assert len(times[0]) == 6
+    assert shape(records[0]) == shape(records[1]) == shape(records[2])
+    sources = [record["model"]["source"] for record in records]
+    assert sources == ["shipped", "folder", "server"]
+    for record in records:
+        assert record["usage"]["visual_tokens"] == record["plan"]["visual_tokens"]
+
+
+class Recording:
+    """Passes everything on to a model and keeps the times that it is shown."""
+
+    def __init__(self, model: seedvideo.Backend) -> None:
+        self._model = model
+        self.times: list[Fraction] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def generate(self, parts: Sequence[Part], **options: Any) -> Generation:
+        self.times = [part.pts for part in parts if isinstance(part, TimePart)]
+        return self._model.generate(parts, **options)
+
+
+def shape(value: object) -> object:
+    """Return the keys of a record at all levels."""
+    if isinstance(value, dict):
+        return {key: shape(each) for key, each in value.items() if key not in ("notes", "timing_s")}
+    return None
