@@ -4,8 +4,9 @@
 and needs only the token costs of a model; the second needs a model and no file. They may run in two
 processes, as a `ModelInput` has no open resources.
 
-A `SupportsChoice` gives each option a probability, a `SupportsPointing` gives each frame one; the
-text of any other model is parsed. Times are exact seconds, ``_s`` float seconds.
+A `SupportsChoice` gives each option a probability, a `SupportsPointing` gives each frame one; a
+`SupportsLimitedAnswers` writes one of the options. The text of any other model is parsed. Times are
+exact seconds, ``_s`` float seconds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from seedvideo.model.backends.base import (
     OpenMethod,
     Part,
     SupportsChoice,
+    SupportsLimitedAnswers,
     SupportsPointing,
     TaskName,
     Usage,
@@ -51,9 +53,6 @@ from seedvideo.tasks.prompts import parse_caption, split_reasoning
 from seedvideo.tasks.question_answering import Question, parse_open_answer, require_choice
 from seedvideo.utils.timecode import Span, seconds
 
-MAX_THINKING_TOKENS: Final = 256
-"""Maximum tokens of the reasoning before an answer."""
-
 MAX_PROMPT_TOKENS: Final = 4_096
 """Maximum tokens of a prompt. `seedvideo.tasks.prompts` limits its characters before a model is
 loaded, but a character of a script that the vocabulary lacks can take four tokens, and attention
@@ -73,16 +72,31 @@ class FrameSet:
         duration: duration of the complete video, in seconds.
         bounds: times that split the window among the frames, one more than frames: frame ``i``
             represents ``[bounds[i], bounds[i + 1])`` (`seedvideo.sampler.boundaries`).
+        partners: the second frame of each pair, None for a single frame; empty without pairs.
     """
 
     frames: Sequence[Frame]
     window: Span
     duration: Fraction
     bounds: tuple[Fraction, ...]
+    partners: tuple[Frame | None, ...] = ()
 
     def with_prompt(self, prompt: str) -> list[Part]:
         """Interleave the frames with their times and append the prompt."""
-        return interleave([(frame.pts, frame.pixels) for frame in self.frames], prompt)
+        return interleave(
+            [(frame.pts, frame.pixels) for frame in self.frames],
+            prompt,
+            partners=[None if each is None else (each.pts, each.pixels) for each in self.partners],
+        )
+
+    @property
+    def pairs_s(self) -> tuple[tuple[float, float], ...]:
+        """Times of both frames of each pair."""
+        return tuple(
+            (seconds(frame.pts), seconds(partner.pts))
+            for frame, partner in zip(self.frames, self.partners, strict=bool(self.partners))
+            if partner is not None
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +164,7 @@ class GroundingResult:
             confident=self.confident,
             thinking=self.thinking if thinking else None,
             raw=self.raw,
-            notes=_note_records(self.notes),
+            notes=note_records(self.notes),
         )
 
 
@@ -208,6 +222,7 @@ def answer(
             thinking=thinking,
             options=options,
             on_text=on_text,
+            answers=[f"{OPTION_LABELS[index]}. {text}" for index, text in enumerate(choices)],
         )
         raw, thought = written.raw, written.thinking
         confident, usage, notes = written.confident, written.usage, written.notes
@@ -229,7 +244,7 @@ def answer(
         probability=None if probability is None else _clamp_probability(probability),
         thinking=thought if thinking else None,
         raw=raw,
-        notes=_note_records(notes),
+        notes=note_records(notes),
     )
     return record, usage
 
@@ -251,7 +266,6 @@ def _choose_option(
             task="ask",
             thinking=thinking,
             top=len(choices),
-            max_thinking_tokens=MAX_THINKING_TOKENS,
             options=options,
         )
     except ValueError as error:
@@ -332,7 +346,6 @@ def _point_at_spans(
         frame_set.with_prompt(prompt),
         task="ground",
         thinking=thinking,
-        max_thinking_tokens=MAX_THINKING_TOKENS,
     )
     times = [frame.pts for frame in frame_set.frames]
     scored = spans_from_probabilities(
@@ -356,7 +369,8 @@ def _clamp_probability(probability: float) -> float:
     return round(min(max(probability, 0.0), 1.0), 6)
 
 
-def _note_records(notes: Sequence[Note]) -> tuple[NoticeRecord, ...]:
+def note_records(notes: Sequence[Note]) -> tuple[NoticeRecord, ...]:
+    """Convert the notes of a model."""
     return tuple(NoticeRecord(code=note.code, message=note.message) for note in notes)
 
 
@@ -382,14 +396,17 @@ def _generate(
     thinking: bool,
     options: GenerationOptions,
     on_text: OnText | None,
+    answers: Sequence[str] = (),
 ) -> _FreeText:
-    made = backend.generate(
-        frame_set.with_prompt(prompt),
-        task=task,
-        thinking=thinking,
-        options=options,
-        on_text=on_text,
-    )
+    parts = frame_set.with_prompt(prompt)
+    # A limit would apply to the reasoning too.
+    is_limited = answers and not thinking
+    if is_limited and isinstance(backend, SupportsLimitedAnswers) and backend.can_limit_answers:
+        made = backend.generate_one_of(parts, answers, task=task, options=options, on_text=on_text)
+    else:
+        made = backend.generate(
+            parts, task=task, thinking=thinking, options=options, on_text=on_text
+        )
     # A model may reason unrequested, and a backend may leave the reasoning tags in the text.
     thought, text = split_reasoning(made.text)
     return _FreeText(

@@ -31,7 +31,7 @@ class ModelOptions:
         quantize: load the weights in 8 or 4 bits.
         attention: implementation of attention.
         offline: send no request to a hub; what is missing is an error.
-        geometry: family whose frame sizes a server's model has, if its name does not tell.
+        geometry: family whose frame sizes the model of a server has, if its name does not say it.
         as_video: send frames to a server as one video instead of single images.
         pairs: show two near frames for the price of one, where the family merges two.
 

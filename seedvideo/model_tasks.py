@@ -13,10 +13,18 @@ from typing import ClassVar, Final, Literal, Protocol, Self, TypeAlias
 
 from seedvideo import inference
 from seedvideo.errors import ConfigError
-from seedvideo.inference import FrameSet, ModelInput
+from seedvideo.inference import FrameSet, ModelInput, note_records
 from seedvideo.model.backends.base import Backend, Generation, OnText, TokenCosts, Usage
-from seedvideo.model_options import DEFAULT_GENERATION, GenerationOptions
-from seedvideo.records import AnswerRecord, Event, GroundingRecord, ModelRecord, Record, UsageRecord
+from seedvideo.model_options import DEFAULT_GENERATION, GenerationOptions, refuse_unsupported
+from seedvideo.records import (
+    AnswerRecord,
+    Event,
+    GroundingRecord,
+    ModelRecord,
+    NoticeRecord,
+    Record,
+    UsageRecord,
+)
 from seedvideo.tasks.grounding import NOT_FOUND, clean_query, ground_prompt
 from seedvideo.tasks.prompts import CAPTION_PROMPT, find_problem, parse_caption
 from seedvideo.tasks.question_answering import Question
@@ -98,7 +106,8 @@ class Captioning:
 
     def run(self, prepared: ModelInput, model: Backend, *, on_text: OnText | None = None) -> Record:
         """See `Task`; a `ModelError` if an answer is empty."""
-        check_prompt(self.wording, model)
+        own_prompt = self.wording if self.wording != CAPTION_PROMPT else ""
+        check_supported(model, self.options, prompt=own_prompt, streams=on_text is not None)
         started = perf_counter()
         first, *rest = prepared.frame_sets
         answer = self._generate(first, model, on_text)
@@ -110,6 +119,7 @@ class Captioning:
             started,
             text=text,
             confident=answer.confident,
+            notes=note_records(answer.notes),
             events=tuple(_event(*each) for each in shots or [(first, answer)]),
             usages=[answer.usage, *(shot_answer.usage for _, shot_answer in shots)],
         )
@@ -122,18 +132,32 @@ class Captioning:
         )
 
 
-def check_prompt(wording: str, model: TokenCosts) -> None:
-    """Refuse another caption prompt for a model that was trained with one only.
+def check_supported(
+    model: TokenCosts, options: GenerationOptions, *, prompt: str = "", streams: bool = False
+) -> None:
+    """Refuse what a model does not support of how an answer is written.
+
+    Args:
+        model: the model, or its token costs.
+        options: how the model writes.
+        prompt: another caption prompt than the usual one; empty for none.
+        streams: whether the text is wanted as it is generated.
 
     Raises:
-        ConfigError: ``config.invalid``.
+        ConfigError: ``config.invalid``, naming the option.
     """
-    if model.details.has_fixed_prompt and wording != CAPTION_PROMPT:
-        raise ConfigError(
-            "config.invalid",
-            f"{model.name} captions with its own prompt only: it was trained with no other",
-            hint="leave --prompt out, or use another --model",
-        )
+    supports = model.details.supports
+    refuse_unsupported(options, supported=supports, model=model.name)
+    for name, is_given, why in (
+        ("prompt", bool(prompt), "it was trained with one prompt only"),
+        ("stream", streams, "it writes several answers and takes the best"),
+    ):
+        if is_given and name not in supports:
+            raise ConfigError(
+                "config.invalid",
+                f"{model.name} does not support --{name}: {why}",
+                hint="leave the option out, or use another --model",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,6 +298,7 @@ def _build_record(
     text: str,
     confident: bool | None,
     usages: Sequence[Usage],
+    notes: tuple[NoticeRecord, ...] = (),
     events: tuple[Event, ...] = (),
     answer: AnswerRecord | None = None,
     grounding: GroundingRecord | None = None,
@@ -284,6 +309,7 @@ def _build_record(
         status="done",
         text=text,
         confident=confident,
+        notes=notes,
         events=events,
         answer=answer,
         grounding=grounding,

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from time import perf_counter
-from typing import Final
+from typing import Final, TypeAlias
 
 from seedvideo.arguments import check_kind
 from seedvideo.config import DEFAULT_SAMPLING, PolicyName, SamplingConfig
@@ -24,6 +24,7 @@ from seedvideo.records import MediaRecord, PlanRecord, Record
 from seedvideo.sampler.analysis import Analysis
 from seedvideo.sampler.boundaries import Change, find_changes, frame_bounds
 from seedvideo.sampler.geometry import Geometry
+from seedvideo.sampler.pairs import find_partners, with_partners
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import make_plan
 from seedvideo.sampler.request import DecodeCosts, TextTokenCounter, compute_decode_costs
@@ -152,9 +153,9 @@ def prepare(
             changes = _find_changes(clip, sampling)
         window = clip_window(clip, sampling)
         with spent.measure("decode"), clip.reader.lock:
-            (frames,) = _decode_plans(clip, [plan])
+            (shown,) = _decode_plans(clip, [plan], model)
             warnings = list(clip.reader.report.warnings)
-        frame_sets = [_make_frame_set(clip, frames, window, changes)]
+        frame_sets = [_make_frame_set(clip, shown, window, changes)]
         if dense:
             with spent.measure("shots"):
                 spans = _find_shots(clip, window, max_shots=_max_shots(model, plan.budget_tokens))
@@ -163,7 +164,7 @@ def prepare(
                     plans = _plan_shots(clip, spans, model, sampling, plan.budget_tokens)
                 # One pass over all shots keeps the decoder busy.
                 with spent.measure("decode"), clip.reader.lock:
-                    shots = _decode_plans(clip, plans)
+                    shots = _decode_plans(clip, plans, model)
                     warnings += clip.reader.report.warnings
                 frame_sets += [
                     _make_frame_set(clip, each, span, changes)
@@ -172,7 +173,7 @@ def prepare(
         return ModelInput(
             source=clip.source,
             media=MediaRecord.of(plan.media, added=warnings),
-            plan=PlanRecord.of(plan),
+            plan=PlanRecord.of(plan, pairs_s=frame_sets[0].pairs_s),
             frame_sets=tuple(frame_sets),
             spent_s=spent.timing_s(open_s=clip.open_s),
         )
@@ -246,30 +247,48 @@ def _find_changes(clip: Video, sampling: SamplingConfig) -> Sequence[Change]:
     return () if analysis is None else find_changes(analysis, clip.times)
 
 
-def _decode_plans(clip: Video, plans: Sequence[Plan]) -> list[list[Frame]]:
+_Shown: TypeAlias = list[tuple[Frame, Frame | None]]
+"""Decoded frames, each with the partner of its pair."""
+
+
+def _decode_plans(clip: Video, plans: Sequence[Plan], model: TokenCosts) -> list[_Shown]:
     """Decode the frames of several plans in one pass; the plans' times must follow one another."""
-    decoded: list[list[Frame]] = [[] for _ in plans]
+    expanded = list(plans)
+    if model.details.pairs:
+        found = [
+            find_partners(plan, clip.times, text_tokens=model.frame_text_tokens) for plan in plans
+        ]
+        expanded = [
+            with_partners(plan, partners) for plan, partners in zip(plans, found, strict=True)
+        ]
+    decoded: list[_Shown] = [[] for _ in plans]
+    planned_times = [{frame.pts for frame in plan.frames} for plan in plans]
     # The pass runs to its end, as only then the reader's report is complete. The lock makes other
     # threads wait, as a new pass would end this one.
     with clip.reader.lock:
-        for index, _, frame in iter_planned_frames(clip.reader, plans):
-            decoded[index].append(frame)
+        for index, planned, frame in iter_planned_frames(clip.reader, expanded):
+            if planned.pts in planned_times[index]:
+                decoded[index].append((frame, None))
+            elif decoded[index]:
+                decoded[index][-1] = (decoded[index][-1][0], frame)
     return decoded
 
 
 def _make_frame_set(
-    clip: Video, frames: Sequence[Frame], window: Span, changes: Sequence[Change]
+    clip: Video, shown: _Shown, window: Span, changes: Sequence[Change]
 ) -> FrameSet:
     """Build the frame set of a window, with the time span that each frame represents.
 
     Args:
         clip: the open video.
-        frames: decoded frames, in order of time.
+        shown: decoded frames, in order of time.
         window: time span that the frames represent.
         changes: changes in the complete clip, in order of time.
     """
+    frames = [frame for frame, _ in shown]
+    partners = tuple(partner for _, partner in shown)
     bounds = frame_bounds([frame.pts for frame in frames], window, changes)
-    return FrameSet(frames, window, _clip_end(clip), bounds)
+    return FrameSet(frames, window, _clip_end(clip), bounds, partners if any(partners) else ())
 
 
 def _max_shots(model: TokenCosts, budget_tokens: int) -> int:

@@ -189,10 +189,12 @@ class PlanRecord(_Schema):
     visual_tokens: int
     text_tokens: int
     tokens: int
+    pairs_s: tuple[tuple[float, float], ...] = ()
+    """Times of both frames of each pair, if the model was shown pairs."""
 
     @classmethod
-    def of(cls, plan: "Plan") -> Self:
-        """Build the record of a plan; its frames are only in the JSON of the plan."""
+    def of(cls, plan: "Plan", *, pairs_s: Sequence[tuple[float, float]] = ()) -> Self:
+        """Build the record of a plan; its other frames are only in the JSON of the plan."""
         totals = plan.totals
         return cls(
             policy=plan.policy,
@@ -203,6 +205,7 @@ class PlanRecord(_Schema):
             visual_tokens=totals.visual_tokens,
             text_tokens=totals.text_tokens,
             tokens=totals.tokens,
+            pairs_s=tuple(pairs_s),
         )
 
 
@@ -219,14 +222,18 @@ class ModelRecord(_Schema):
     time_format: str | None = None
     """How the time of a frame is written in the prompt, with 12.5 s as the example."""
     time_precision_s: float | None = None
-    """Maximum difference between the time of a frame and its text."""
+    """Maximum difference between the time of a frame and its text; None if unknown."""
     revision: str | None = None
     """Commit of a model from a hub."""
     dtype: str | None = None
     quantize: str | None = None
+    pairs: bool = False
+    """Whether two near frames were shown for the price of one, with the mean of their times."""
     server: str | None = None
     """Base URL, without credentials."""
     server_version: str | None = None
+    jpeg_quality: int | None = None
+    """Quality of the JPEG pictures that a server was sent."""
 
     @classmethod
     def of(cls, model: "TokenCosts") -> Self:
@@ -277,6 +284,8 @@ class Record(_Schema):
     confident: bool | None = None
     """False if the clip is unlike the training data of the model, or a note of the answer gives a
     reason."""
+    notes: tuple[NoticeRecord, ...] = ()
+    """Remarks about the caption of the complete clip; other tasks have them in their answer."""
     events: tuple[Event, ...] = ()
     """Captions with their spans, for the task ``caption`` only."""
     answer: AnswerRecord | None = None

@@ -42,7 +42,7 @@ def test_a_batch_runs_and_resumes(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scheduler, "Runner", partial(scheduler.Runner, entrypoints=ENTRYPOINTS))
-    monkeypatch.setattr(pipeline, "load_costs", lambda name="nano": ColourModel())
+    monkeypatch.setattr(pipeline, "load_costs", lambda name="nano", options=None: ColourModel())
     run = partial(seedvideo.run_batch, [clip, str(tmp_path / "none.mp4")], tmp_path / "out")
     window = seedvideo.SamplingConfig(start_s=Fraction(0), end_s=Fraction(2))
     result = run(sampling=window, max_frames=4, filters={"min_duration_s": 0.5})

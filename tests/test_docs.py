@@ -161,7 +161,7 @@ def test_python_of_the_guide_runs(
 ) -> None:
     documented_clip(tmp_path / "clip.mp4")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(api, "load", lambda name="nano": ColourChooser())
+    monkeypatch.setattr(api, "load", lambda name="nano", options=None: ColourChooser())
     exec(compile(code, "ask.md", "exec"), {"__name__": "guide"})  # noqa: S102  # our own page
     assert capsys.readouterr().out
 

@@ -175,7 +175,7 @@ def test_a_geometry_in_place_of_a_model(clips: Clips) -> None:
         ("analysis", ["fast"], "a text"),
         ("sampling", {"max_frames": 3}, "a seedvideo.SamplingConfig"),
         ("model", 5, "a loaded model or the name of one"),
-        ("geometry", "nano", "a seedvideo.TokenGeometry"),
+        ("geometry", 28, "a seedvideo.TokenGeometry"),
     ],
 )
 def test_options_of_a_wrong_type(clips: Clips, name: str, wrong: object, expected: str) -> None:

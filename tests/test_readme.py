@@ -59,7 +59,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> ColourModel:
     loaded = ColourModel()
     # This order: the package takes its lazy name from the api, which must still have its own.
     for home in (seedvideo, api):
-        monkeypatch.setattr(home, "load", lambda name="nano": loaded)
+        monkeypatch.setattr(home, "load", lambda name="nano", options=None: loaded)
     return loaded
 
 

@@ -21,6 +21,7 @@ def test_a_done_record_has_the_keys_that_programs_rely_on() -> None:
         "status",
         "text",
         "confident",
+        "notes",
         "events",
         "answer",
         "grounding",
@@ -34,7 +35,21 @@ def test_a_done_record_has_the_keys_that_programs_rely_on() -> None:
     assert data["schema_version"] == 1
     assert set(data["events"][0]) == {"start_s", "end_s", "text", "confident"}
     assert set(data["usage"]) == {"visual_tokens", "prompt_tokens", "output_tokens"}
-    assert set(data["model"]) == {"name", "sha256"}
+    assert set(data["model"]) == {
+        "name",
+        "sha256",
+        "source",
+        "family",
+        "time_format",
+        "time_precision_s",
+        "revision",
+        "dtype",
+        "quantize",
+        "pairs",
+        "server",
+        "server_version",
+        "jpeg_quality",
+    }
 
 
 @pytest.mark.parametrize("missing", ["text", "confident", "media", "plan", "model", "usage"])

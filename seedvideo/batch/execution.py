@@ -180,7 +180,7 @@ def to_memfd(prepared: ModelInput, *, sheet: bytes = b"") -> int:
             for part in (_LENGTH.pack(len(text)), text, sheet):
                 file.write(part)
             for each in prepared.frame_sets:
-                for frame in each.frames:
+                for frame in _all_frames(each):
                     file.write(np.ascontiguousarray(frame.pixels).data)
     except BaseException:
         os.close(descriptor)
@@ -221,7 +221,10 @@ def from_memfd(descriptor: int) -> SharedFrames:
             offset += count
         start, end = map(Fraction, values["window"])
         bounds = tuple(map(Fraction, values["bounds"]))
-        frame_sets.append(FrameSet(frames, Span(start, end), Fraction(values["duration"]), bounds))
+        kept, partners = _separate_partners(frames, values["partner_of"])
+        frame_sets.append(
+            FrameSet(kept, Span(start, end), Fraction(values["duration"]), bounds, partners)
+        )
     prepared = ModelInput(
         source=header["source"],
         media=MediaRecord.model_validate(header["media"]),
@@ -251,8 +254,36 @@ def _frame_set_to_dict(frame_set: FrameSet) -> dict[str, Any]:
         "window": [str(window.start), str(window.end)],
         "duration": str(frame_set.duration),
         "bounds": [str(bound) for bound in frame_set.bounds],
-        "frames": [[str(f.pts), f.pixels.shape[0], f.pixels.shape[1]] for f in frame_set.frames],
+        "frames": [
+            [str(f.pts), f.pixels.shape[0], f.pixels.shape[1]] for f in _all_frames(frame_set)
+        ],
+        "partner_of": [
+            index for index, partner in enumerate(frame_set.partners) if partner is not None
+        ],
     }
+
+
+def _all_frames(frame_set: FrameSet) -> list[Frame]:
+    """Return the frames, then the partners."""
+    return [*frame_set.frames, *(each for each in frame_set.partners if each is not None)]
+
+
+def _separate_partners(
+    frames: list[Frame], partner_of: list[int]
+) -> tuple[list[Frame], tuple[Frame | None, ...]]:
+    """Separate frames and partners again.
+
+    Args:
+        frames: as `_all_frames` returns them.
+        partner_of: index of the frame that each partner belongs to.
+    """
+    if not partner_of:
+        return frames, ()
+    kept = frames[: len(frames) - len(partner_of)]
+    partners: list[Frame | None] = [None] * len(kept)
+    for index, partner in zip(partner_of, frames[len(kept) :], strict=True):
+        partners[index] = partner
+    return kept, tuple(partners)
 
 
 def _anonymous_file() -> int:

@@ -231,7 +231,9 @@ def run(
         costs = load_costs(job.model, job.model_options)
     with console.exit_on_error(WRONG_USAGE):
         from seedvideo.batch.run_job import check_model
+        from seedvideo.model_tasks import check_supported
 
+        check_supported(costs, job.generation, prompt=job.prompt)
         check_model(job, costs)
     reject_unknown_levels(job.sampling.levels_tokens or (), costs.geometry.levels_tokens)
     if dry_run:

@@ -11,7 +11,7 @@ import platform
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -135,6 +135,9 @@ _PACKAGES: Final = {
     "opencv": "opencv-python-headless",
     "decord": "decord",
     "pyarrow": "pyarrow",
+    "transformers": "transformers",
+    "torchvision": "torchvision",
+    "openai": "openai",
 }
 """Packages whose versions are reported, by their key."""
 
@@ -247,6 +250,26 @@ def _decord() -> str:
         raise NotInstalledError("optional second decoder (--decoder decord)") from None
 
 
+def _transformers() -> str:
+    facts = _optional("transformers", "torchvision", purpose="open-weight models")
+    # Operators of another build of torch fail when torchvision is imported.
+    import torchvision  # noqa: F401
+
+    return facts
+
+
+def _openai() -> str:
+    return _optional("openai", purpose="models on servers")
+
+
+def _optional(*packages: str, purpose: str) -> str:
+    """Return the versions of the packages of an extra."""
+    try:
+        return ", ".join(f"{name} {version(name)}" for name in packages)
+    except PackageNotFoundError as error:
+        raise NotInstalledError(f"{purpose}: {error} is not installed") from None
+
+
 def _weights() -> str:
     from seedvideo import api
 
@@ -263,6 +286,8 @@ CHECKS: Final[dict[str, Callable[[], str]]] = {
     "av": _av,
     "scenedetect": _scenedetect,
     "decord": _decord,
+    "transformers": _transformers,
+    "openai": _openai,
     "decoding": _decoding,
     "weights": _weights,
 }
@@ -277,7 +302,11 @@ def models(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """List the models of the package and verify their files."""
+    """List the models of the package, families of open-weight models, and kinds of servers.
+
+    The files of the models are verified. -f json writes one object per line; its key `kind` is
+    model, family or server.
+    """
     format_name = resolve_format(output_format, as_json=as_json)
     console = Console(quiet=quiet, verbose=verbose)
     with console.exit_on_error(COULD_NOT_START):
@@ -292,6 +321,7 @@ def models(
     for model, sha256 in listed:
         if format_name == "json":
             facts = {
+                "kind": "model",
                 "name": model.name,
                 "description": model.description,
                 "licence": model.licence,
@@ -305,5 +335,52 @@ def models(
                 f"  {model.description}\n"
                 f"  sha256 {sha256}\n"
             )
+    describe = _others_as_json if format_name == "json" else _others_as_text
     with console.exit_on_error(SOME_FAILED), sink:
-        sink.write(0, "".join(texts))
+        sink.write(0, "".join([*texts, *describe()]))
+
+
+def _others_as_json() -> Iterator[str]:
+    """Yield one line for each family and each kind of server."""
+    from seedvideo.model.families import FAMILIES, published_geometry
+    from seedvideo.model.presets import PRESETS
+    from seedvideo.sampler.serialization import geometry_to_json
+
+    for family in FAMILIES:
+        facts = {
+            "kind": "family",
+            "name": family.name,
+            "model_types": list(family.model_types),
+            "time_format": family.time.example,
+            "merges_pairs": family.merges_pairs,
+            "geometry": geometry_to_json(published_geometry(family.name)),
+        }
+        yield f"{json.dumps(facts)}\n"
+    for preset in PRESETS:
+        facts = {
+            "kind": "server",
+            "name": preset.name,
+            "product": preset.product,
+            "base_url": preset.base_url,
+            "key_variable": preset.key_variable,
+            "needs_key": preset.needs_key,
+            "tested": preset.tested,
+        }
+        yield f"{json.dumps(facts)}\n"
+
+
+def _others_as_text() -> Iterator[str]:
+    """Yield two tables: families of open-weight models and kinds of servers."""
+    from seedvideo.model.families import FAMILIES, published_geometry
+    from seedvideo.model.presets import PRESETS
+
+    yield "\nopen-weight families: --model FOLDER or OWNER/NAME; a plan takes --geometry NAME\n"
+    for family in FAMILIES:
+        levels = published_geometry(family.name).levels_tokens
+        cost = f"{levels[0]}" if len(levels) == 1 else f"{levels[-1]} to {levels[0]}"
+        yield f"  {family.name:<16}{cost + ' tokens':<20}{family.time.example.strip()}\n"
+    yield "  any other model for images and text of transformers: its processor is asked\n"
+    yield "\nservers: --model PRESET:NAME, or PRESET:ADDRESS#NAME for another address\n"
+    for preset in PRESETS:
+        tested = "run against a real server" if preset.tested else "by documents"
+        yield f"  {preset.name:<16}{preset.base_url:<58}{tested}\n"

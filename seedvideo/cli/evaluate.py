@@ -164,14 +164,13 @@ def evaluate(
 _OPTION_NAMES: Final = {"budget_tokens": "budget"}
 
 _OF_MODELS: Final = (
-    "model",
     "blind",
     "think",
     "batch_size",
     "concurrency",
     *(each.name for group in (LoadingOptions, WritingOptions) for each in fields(group)),
 )
-"""Options that have no effect where no model runs."""
+"""Options besides ``--model`` that have no effect where no model runs."""
 
 
 def reject_unused_options(context: typer.Context, bench: str, *, scores_only: bool) -> None:
@@ -189,11 +188,11 @@ def reject_unused_options(context: typer.Context, bench: str, *, scores_only: bo
 
     if bench == "flashbench":
         why = "flashbench scores plans, without a model"
-        unused = ["videos", "annotations", "predictions", *_OF_MODELS]
+        unused = ["videos", "annotations", "model", *_OF_MODELS, "predictions"]
     elif scores_only:
         why, unused = (
             "--predictions runs no model",
-            ["budget_tokens", "policy", *_OF_MODELS],
+            ["model", "budget_tokens", "policy", *_OF_MODELS],
         )
     elif bench in ADAPTERS and ADAPTERS[bench].task == "dense":
         why, unused = f"{bench} asks for captions, which need no reasoning", ["think"]

@@ -86,8 +86,8 @@ class LoadingOptions:
         typer.Option(
             "--geometry",
             metavar="FAMILY",
-            help="Use the frame sizes of this family (seedvideo models lists them), for a server"
-            " whose model's name does not tell.",
+            help="Use the frame sizes of this family (seedvideo models lists them): to plan without"
+            " a model, or for a server whose model name does not contain it.",
         ),
     ] = None
     as_video: Annotated[

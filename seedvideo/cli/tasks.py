@@ -56,6 +56,8 @@ def run_tasks(
     sampling: SamplingOptions,
     model: str,
     loading: LoadingOptions,
+    writing: WritingOptions,
+    prompt: str = "",
     stream: bool,
     format_name: str,
     output: str | None,
@@ -72,6 +74,8 @@ def run_tasks(
         sampling: sampling options of the command.
         model: name of a model.
         loading: how it is loaded.
+        writing: how it writes.
+        prompt: another caption prompt than the usual one; empty for none.
         stream: print the answer as it is generated, with the format ``text`` on stdout.
         format_name: format of the records.
         output: file or folder; stdout if None.
@@ -98,6 +102,10 @@ def run_tasks(
         # Before the weights are loaded.
         sampling.reject_unknown_levels(console.load_costs(model, loading.config).geometry)
     backend = console.load_model(model, loading.config)
+    with console.exit_on_error(WRONG_USAGE):
+        from seedvideo.model_tasks import check_supported
+
+        check_supported(backend, writing.config, prompt=prompt, streams=stream)
     has_headings = adds_headings and format_name == "text" and len(rows) > 1
     streamed: list[str] = []
 
@@ -144,20 +152,18 @@ def report_notes(console: Console, record: "Record") -> None:
     name = printable(record.source)
     unsure = sum(not event.confident for event in record.events)
     result = record.answer or record.grounding
-    notes = () if result is None else result.notes
+    notes = record.notes if result is None else result.notes
     doubts = [note for note in notes if note.code.startswith("answer.")]
     for note in notes:
         kind = "not sure" if note in doubts else "note"
         console.info(f"{kind}: {name}: {one_line(note.message)} [{note.code}]")
+    # Only the embedded model knows its training images; others are unsure for a noted reason.
+    is_embedded = record.model is not None and record.model.family is None
+    why = " look unlike anything that the model was trained on" if is_embedded else ""
     if record.confident is False and not doubts:
-        console.info(
-            f"not sure: the frames of {name} look unlike anything that the model was trained on"
-        )
-    elif unsure:
-        console.info(
-            f"not sure: {unsure} of {len(record.events)} shots of {name} look unlike anything"
-            " that the model was trained on"
-        )
+        console.info(f"not sure: the frames of {name}{why}")
+    elif unsure > 1 or (unsure and not doubts):
+        console.info(f"not sure: {unsure} of {len(record.events)} shots of {name}{why}")
     if record.media is not None:
         for warning in record.media.warnings:
             console.info(f"warning: {name}: {warning.message} [{warning.code}]")
@@ -229,6 +235,8 @@ def caption(
         sampling=sampling,
         model=model,
         loading=loading,
+        writing=writing,
+        prompt=prompt or "",
         stream=stream,
         format_name=format_name,
         output=output,
@@ -306,6 +314,7 @@ def ask(
         sampling=sampling,
         model=model,
         loading=loading,
+        writing=writing,
         stream=stream,
         format_name=resolve_format(output_format, as_json=as_json),
         output=output,
@@ -369,6 +378,7 @@ def ground(
         sampling=sampling,
         model=model,
         loading=loading,
+        writing=writing,
         stream=stream,
         format_name=resolve_format(output_format, as_json=as_json),
         output=output,

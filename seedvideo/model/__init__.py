@@ -6,6 +6,7 @@ lists the models that ship with the package. Importing this module does not impo
 
 import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,8 @@ from seedvideo.errors import ModelError, suggestion
 from seedvideo.model import open_weights
 from seedvideo.model.backends.base import Backend, ModelDetails, ModelSource, TokenCosts
 from seedvideo.model.metadata import CONFIG, checkpoint_error, read_json
+from seedvideo.model.presets import is_server_name
+from seedvideo.model.servers import ServerCosts
 from seedvideo.model_options import DEFAULT_MODEL_OPTIONS, ModelOptions, refuse_unsupported
 
 WEIGHTS: Final = Path(__file__).parent / "weights"
@@ -74,9 +77,13 @@ def load(name: str = DEFAULT_MODEL, options: ModelOptions = DEFAULT_MODEL_OPTION
     Raises:
         ModelError: ``model.unknown`` or ``model.not_found`` if it does not exist;
             ``model.checkpoint_invalid`` if the checkpoint is damaged or inconsistent;
-            ``model.not_installed`` if an extra is missing; ``model.out_of_memory``.
+            ``model.not_installed`` if an extra is missing; ``model.key_missing`` if a server needs
+            a key; ``model.out_of_memory``.
         ConfigError: ``config.invalid`` if the model does not support an option.
     """
+    server = _find_server(name, options)
+    if server is not None:
+        return _connect(server)
     # Check the name first, so that a typo is reported before torch is imported.
     place = _find(name, options, with_weights=True)
     from seedvideo.model.runtime import import_torch, translate_memory_errors
@@ -92,7 +99,6 @@ def load(name: str = DEFAULT_MODEL, options: ModelOptions = DEFAULT_MODEL_OPTION
             return TransformersBackend.from_folder(
                 place.name, place.folder, place.details(options), options
             )
-    refuse_unsupported(options, supported=(), model=place.name)
     with translate_memory_errors():
         from seedvideo.model.backends.native import NativeBackend
 
@@ -111,9 +117,11 @@ def load_costs(
     Raises:
         SeedVideoError: the same errors as `load`, except those that only the weights can reveal.
     """
+    server = _find_server(name, options)
+    if server is not None:
+        return server
     place = _find(name, options, with_weights=False)
     if not place.is_open_weights:
-        refuse_unsupported(options, supported=(), model=place.name)
         from seedvideo.model.metadata import CheckpointMetadata
 
         return CheckpointMetadata.from_folder(place.folder, source=place.source)
@@ -122,7 +130,7 @@ def load_costs(
     if costs is not None:
         return costs
     open_weights.require_transformers()
-    from seedvideo.model.processing import ProbedCosts
+    from seedvideo.model.probed_costs import ProbedCosts
 
     return ProbedCosts.from_folder(place.name, place.folder, details, options)
 
@@ -153,16 +161,39 @@ class _Place:
         )
 
 
+def _find_server(name: str, options: ModelOptions) -> ServerCosts | None:
+    """Return the costs of a model on a server; None if the name is not one."""
+    if os.path.isdir(name) or not is_server_name(name):
+        return None
+    return ServerCosts.from_name(name, options)
+
+
+def _connect(costs: ServerCosts) -> Backend:
+    if find_spec("openai") is None:
+        raise ModelError(
+            "model.not_installed",
+            "a model on a server needs openai, which is not installed",
+            hint="install it with: pip install 'seedvideo[openai]'",
+        )
+    from seedvideo.model.backends.openai import ServerBackend
+
+    return ServerBackend(costs)
+
+
 def _find(name: str, options: ModelOptions, *, with_weights: bool) -> _Place:
     """Find a model on this machine, or fetch it from a hub."""
     shipped = sorted(path.parent.name for path in WEIGHTS.glob("*/config.json"))
     if name in shipped:
+        refuse_unsupported(options, supported=(), model=name)
         return _Place(name, WEIGHTS / name, "shipped")
     if os.path.isdir(name):  # also false for invalid file names
         folder = Path(name)
         is_open = open_weights.is_open_weights(folder)
+        supported = open_weights.SUPPORTED_OPTIONS if is_open else ()
+        refuse_unsupported(options, supported=supported, model=name)
         return _Place(folder.resolve().name, folder, "folder", is_open_weights=is_open)
     if open_weights.is_hub_name(name):
+        refuse_unsupported(options, supported=open_weights.SUPPORTED_OPTIONS, model=name)
         folder = open_weights.fetch(name, options, with_weights=with_weights)
         return _Place(name, folder, "hub", is_open_weights=True)
     raise ModelError(

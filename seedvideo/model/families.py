@@ -62,11 +62,16 @@ class TimeFormat:
         """Return the text after the image of a frame."""
         return self._format(self.after, pts)
 
-    def _format(self, text: str, pts: Fraction) -> str:
+    def rounded(self, pts: Fraction) -> Fraction:
+        """Return the time that the text states; exact halves are rounded up."""
         unit = 10**self.decimals
         # floor(unit * pts + 1/2), in whole numbers.
         units = (2 * unit * pts.numerator + pts.denominator) // (2 * pts.denominator)
-        whole, rest = divmod(units, unit)
+        return Fraction(units, unit)
+
+    def _format(self, text: str, pts: Fraction) -> str:
+        unit = 10**self.decimals
+        whole, rest = divmod(int(self.rounded(pts) * unit), unit)
         decimals = f".{rest:0{self.decimals}}" if self.decimals else ""
         return text.format(
             seconds=f"{whole}{decimals}", clock=f"{whole // 60:02}:{whole % 60:02}{decimals}"
@@ -122,11 +127,14 @@ class Family:
         expanded: what the processor makes of the placeholder: the text before and after the visual
             tokens.
         row_end_tokens: further tokens that count as visual, as they end the rows of an image.
+        between: text between two frames.
         separator: text between the last frame and the prompt.
         processor_arguments: arguments of the processor, so that it keeps the sizes of the plan.
         as_clips: whether each image is passed as a video of one frame.
+        always_thinks: whether the model reasons unless its chat template can switch it off.
         thought_start: text that opens reasoning.
         thought_end: text that ends reasoning.
+        answer_start: text between reasoning and the answer.
         merges_pairs: whether two frames of a video cost as much as one image.
     """
 
@@ -137,11 +145,14 @@ class Family:
     image_text: str
     expanded: tuple[str, str]
     row_end_tokens: tuple[str, ...] = ()
+    between: str = ""
     separator: str = "\n"
     processor_arguments: Mapping[str, Any] = field(default_factory=dict)
     as_clips: bool = False
-    thought_start: str = "<think>"
+    always_thinks: bool = False
+    thought_start: str = "<think>\n"
     thought_end: str = "</think>"
+    answer_start: str = "\n\n"
     merges_pairs: bool = False
 
     def frame_text(self, pts: Fraction) -> str:
@@ -151,7 +162,8 @@ class Family:
         precedes those of a frame at the same time, as both are tokenized together.
         """
         lead, trail = self.expanded
-        return trail + self.time.text_after(pts) + self.time.text_before(pts) + lead
+        time = self.time
+        return trail + time.text_after(pts) + self.between + time.text_before(pts) + lead
 
 
 def _grid(
@@ -160,23 +172,32 @@ def _grid(
     unit_px: Callable[[CheckpointConfig], int],
     min_pixels: int,
     context_tokens: int,
-    levels_tokens: tuple[int, ...] = LEVELS_TOKENS,
-    **more: Any,
+    frames_of_min: int = 1,
 ) -> GeometryMaker:
-    """Make geometries of a grid; the checkpoint's own minimum of pixels counts."""
+    """Make geometries of a grid; the checkpoint's own minimum of pixels counts.
+
+    Args:
+        name: name of the family.
+        unit_px: returns the side of a visual token, in pixels.
+        min_pixels: published minimum of pixels.
+        context_tokens: published length of a sequence.
+        frames_of_min: frames that have the minimum of pixels together.
+    """
 
     def make(config: CheckpointConfig) -> Geometry:
         unit = unit_px(config)
         size = config.image.get("size") or {}
         least_px = config.image.get("min_pixels") or size.get("shortest_edge") or min_pixels
-        least_tokens = max(1, math.ceil(least_px / unit**2))
+        # GLM-5 states the minimum in tokens.
+        least_tokens = config.image.get("min_image_tokens") or max(
+            1, math.ceil(least_px / frames_of_min / unit**2)
+        )
         return TokenGeometry(
             name=name,
             token_px=unit,
-            levels_tokens=tuple(n for n in levels_tokens if n >= least_tokens) or (least_tokens,),
+            levels_tokens=tuple(n for n in LEVELS_TOKENS if n >= least_tokens) or (least_tokens,),
             min_frame_tokens=least_tokens,
             default_budget_tokens=config.budget(published_context_tokens=context_tokens),
-            **more,
         )
 
     return make
@@ -272,8 +293,6 @@ def _mistral3(config: CheckpointConfig) -> Geometry:
 
 
 _KEEP_SIZE: Final = MappingProxyType({"do_resize": False})
-# The chat templates of these families have written the token that begins a text.
-_NO_SPECIAL: Final = MappingProxyType({"add_special_tokens": False})
 
 _QWEN_IMAGE: Final = "<|vision_start|>{image}<|vision_end|>"
 _QWEN_MARKS: Final = ("<|vision_start|>", "<|vision_end|>")
@@ -324,11 +343,16 @@ FAMILIES: Final = (
         model_types=("glm46v", "glm5_next", "glmga"),
         time=TimeFormat(after="{seconds} seconds"),
         make_geometry=_grid(
-            "glm-4.6v", unit_px=_merged_patches(14), min_pixels=6_272, context_tokens=131_072
+            "glm-4.6v",
+            unit_px=_merged_patches(14),
+            min_pixels=12_544,
+            context_tokens=131_072,
+            frames_of_min=2,
         ),
         image_text=_GLM_IMAGE,
         expanded=_GLM_MARKS,
         processor_arguments=_KEEP_SIZE,
+        answer_start="\n",
     ),
     Family(
         name="glm-4.1v",
@@ -336,11 +360,17 @@ FAMILIES: Final = (
         # Trained with whole seconds, which lose up to a second; the decimal was not trained.
         time=TimeFormat(after="{seconds}"),
         make_geometry=_grid(
-            "glm-4.1v", unit_px=_merged_patches(14), min_pixels=6_272, context_tokens=65_536
+            "glm-4.1v",
+            unit_px=_merged_patches(14),
+            min_pixels=12_544,
+            context_tokens=65_536,
+            frames_of_min=2,
         ),
         image_text=_GLM_IMAGE,
         expanded=_GLM_MARKS,
         processor_arguments=_KEEP_SIZE,
+        always_thinks=True,
+        answer_start="<answer>",
     ),
     Family(
         name="smolvlm",
@@ -349,23 +379,26 @@ FAMILIES: Final = (
         make_geometry=_smolvlm,
         image_text="{image}",
         expanded=("<fake_token_around_image><global-img>", "<fake_token_around_image>"),
+        separator="\n\n",
         processor_arguments=MappingProxyType({"do_image_splitting": False}),
     ),
     Family(
         name="internvl",
         model_types=("internvl",),
-        time=TimeFormat(before="\nFrame at {seconds} s: "),
+        time=TimeFormat(before="Frame at {seconds} s: "),
         make_geometry=_internvl,
         image_text="{image}",
         expanded=("<img>", "</img>"),
+        between="\n",
     ),
     Family(
         name="llava-onevision",
         model_types=("llava_onevision",),
-        time=TimeFormat(before="\n{seconds}s: "),
+        time=TimeFormat(before="{seconds}s: "),
         make_geometry=_llava_onevision,
         image_text="{image}",
         expanded=("", ""),
+        between="\n",
         as_clips=True,
     ),
     Family(
@@ -376,21 +409,24 @@ FAMILIES: Final = (
         image_text="{image}",
         expanded=("\n\n<start_of_image>", "<end_of_image>\n\n"),
         separator="",
-        processor_arguments=_NO_SPECIAL,
     ),
     Family(
         name="gemma4",
         model_types=("gemma4",),
-        time=TimeFormat(before=" {clock} "),
+        time=TimeFormat(before="{clock} "),
         make_geometry=_gemma4,
         image_text="{image}",
         expanded=("<|image>", "<image|>"),
-        processor_arguments=MappingProxyType({**_KEEP_SIZE, **_NO_SPECIAL}),
+        between=" ",
+        processor_arguments=_KEEP_SIZE,
+        thought_start="<|channel>thought\n",
+        thought_end="<channel|>",
+        answer_start="",
     ),
     Family(
         name="video-llama3",
         model_types=("video_llama_3",),
-        time=TimeFormat(before=",Time {seconds}s:"),
+        time=TimeFormat(before="Time {seconds}s:"),
         make_geometry=_grid(
             "video-llama3",
             unit_px=_merged_patches(14, merge=1),
@@ -399,22 +435,23 @@ FAMILIES: Final = (
         ),
         image_text="{image}",
         expanded=("", ""),
+        between=",",
         processor_arguments=_KEEP_SIZE,
     ),
     Family(
         name="mistral3",
         model_types=("mistral3",),
-        time=TimeFormat(before="\n{seconds}s: "),
+        time=TimeFormat(before="{seconds}s: "),
         make_geometry=_mistral3,
         image_text="{image}",
         expanded=("", ""),
         row_end_tokens=("[IMG_BREAK]", "[IMG_END]"),
-        processor_arguments=_NO_SPECIAL,
+        between="\n",
     ),
 )
 """All families with a row."""
 
-UNKNOWN_TIME: Final = TimeFormat(before="\n{seconds}s: ")
+UNKNOWN_TIME: Final = TimeFormat(before="{seconds}s: ")
 """How times are written for a model without a row."""
 
 
@@ -424,21 +461,25 @@ def find_family(model_type: str) -> Family | None:
 
 
 def published_geometry(name: str) -> Geometry:
-    """Return the geometry of a family with its published sizes, without a checkpoint.
+    """Return the geometry of a family with its published values, or that of Seed1.5-VL.
 
     Args:
-        name: name of a row, or ``seed``.
+        name: name of a family, or ``seed``.
 
     Raises:
         ConfigError: ``config.invalid`` if there is no such family.
+
+    >>> published_geometry("qwen3-vl").levels_tokens[0]
+    640
     """
     if name == SEED.name:
         return SEED
-    names = [each.name for each in FAMILIES]
-    if name not in names:
-        raise ConfigError(
-            "config.invalid",
-            f"geometry is {name!r}, expected one of {', '.join((SEED.name, *names))}",
-            hint=suggestion(name, names),
-        )
-    return FAMILIES[names.index(name)].make_geometry(CheckpointConfig())
+    for family in FAMILIES:
+        if family.name == name:
+            return family.make_geometry(CheckpointConfig())
+    names = sorted([SEED.name, *(family.name for family in FAMILIES)])
+    raise ConfigError(
+        "config.invalid",
+        f"geometry is {name!r}, expected one of {', '.join(names)}",
+        hint=suggestion(name, names),
+    )

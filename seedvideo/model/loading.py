@@ -1,21 +1,58 @@
-"""Loading of open-weight models with transformers: weights, device, number format, quantization.
+"""Loading of open-weight checkpoints with transformers: processor, weights, device, number format.
 
-Weights are safetensors only, and no code of a checkpoint is run. Separate from the backend, which
-would exceed 500 lines with it.
+Weights are safetensors only, and no code of a checkpoint is run.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
 from seedvideo.errors import ModelError
-from seedvideo.model.metadata import checkpoint_error
-from seedvideo.model.processing import loading_error, quieten_transformers
+from seedvideo.model.metadata import checkpoint_error, read_json
 from seedvideo.model_options import ModelOptions
+from seedvideo.utils.text import one_line, printable
+
+_GENERATION_CONFIG: Final = "generation_config.json"
+
+
+def load_processor(folder: Path, model_type: str) -> Any:
+    """Load the processor of a checkpoint.
+
+    Raises:
+        ModelError: ``model.checkpoint_invalid`` if it is damaged, or has no tokenizer or chat
+            template; ``model.not_installed`` if it needs a package.
+    """
+    _quieten_transformers()
+    _import_torchvision()
+    _require_images(folder, model_type)
+    from transformers import AutoProcessor
+
+    try:
+        processor = AutoProcessor.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True
+        )
+    except ImportError as error:
+        raise ModelError(
+            "model.not_installed",
+            f"the processor of {printable(folder.name)} needs a package: {_first_line(error)}",
+            hint="install the package that it names, or: pip install 'seedvideo[transformers]'",
+        ) from error
+    except Exception as error:  # raised by the code of any family, for any kind of damage
+        raise loading_error(folder, "processor", error) from error
+    if not hasattr(processor, "tokenizer"):
+        raise checkpoint_error(folder, "it has no processor for images and text")
+    if not (processor.chat_template or processor.tokenizer.chat_template):
+        raise checkpoint_error(
+            folder,
+            "it has no chat template, so it was not trained to follow prompts",
+            hint="use the instruction-tuned version of the model",
+        )
+    return processor
 
 
 def load_model(folder: Path, options: ModelOptions) -> Any:
@@ -26,7 +63,10 @@ def load_model(folder: Path, options: ModelOptions) -> Any:
             ``model.not_installed`` if an option needs a package; ``model.no_device``.
     """
     _require_packages(options)
-    quieten_transformers()
+    device = _device(options)
+    if (folder / _GENERATION_CONFIG).is_file():
+        read_json(folder / _GENERATION_CONFIG)  # transformers ignores it if it is damaged
+    _quieten_transformers()
     from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConfig
     from transformers import __version__ as version
 
@@ -34,12 +74,6 @@ def load_model(folder: Path, options: ModelOptions) -> Any:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except (ValueError, KeyError, OSError, TypeError, AttributeError) as error:
         raise loading_error(folder, f"configuration (transformers {version})", error) from error
-    if type(config) not in AutoModelForImageTextToText._model_mapping:
-        raise checkpoint_error(
-            folder,
-            f"a model of type {config.model_type!r} takes no images in transformers {version}",
-            hint="choose a vision-language model, or a newer transformers",
-        )
     loader: Any = AutoModelForImageTextToText  # its type lacks `output_loading_info`
     with _quiet_progress():
         try:
@@ -49,21 +83,19 @@ def load_model(folder: Path, options: ModelOptions) -> Any:
                 dtype=options.dtype if options.dtype == "auto" else getattr(torch, options.dtype),
                 attn_implementation=options.attention,
                 quantization_config=_quantization(options),
-                device_map=_device(options),
+                device_map=device,
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
             )
         except (MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # raised by the code of any family, for any kind of damage
             raise loading_error(folder, "weights", error) from error
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise checkpoint_error(
-            folder, f"its weights lack {len(missing)} tensors, the first is {missing[0]}"
-        )
+    _refuse(folder, "its weights lack", info["missing_keys"])
+    _refuse(folder, "its weights have another shape of", [k for k, *_ in info["mismatched_keys"]])
     stated = model.generation_config
     # The published settings sample: answers would not repeat.
     model.generation_config = GenerationConfig(
@@ -74,6 +106,13 @@ def load_model(folder: Path, options: ModelOptions) -> Any:
         bos_token_id=stated.bos_token_id,
     )
     return model.eval()
+
+
+def _refuse(folder: Path, problem: str, tensors: Collection[str]) -> None:
+    """Raise an error if there are such tensors, naming the first."""
+    if tensors:
+        more = f" and {len(tensors) - 1} more tensors" if len(tensors) > 1 else ""
+        raise checkpoint_error(folder, f"{problem} {min(tensors)}{more}")
 
 
 def _require_packages(options: ModelOptions) -> None:
@@ -143,3 +182,56 @@ def _quiet_progress() -> Iterator[None]:
 
 def _first(ids: int | list[int] | None) -> int | None:
     return ids[0] if isinstance(ids, list) else ids
+
+
+def _import_torchvision() -> None:
+    """Import torchvision, whose operators fit one build of torch only."""
+    try:
+        import torchvision  # noqa: F401  # imported here, where its errors are translated
+    except (ImportError, RuntimeError, OSError) as error:
+        raise ModelError(
+            "model.not_installed",
+            f"torchvision cannot be imported with this build of torch: {_first_line(error)}",
+            hint="install both from one index: pip install --force-reinstall torch torchvision",
+        ) from error
+
+
+def _quieten_transformers() -> None:
+    """Keep warnings and progress bars of transformers off stderr; a user can ask for them."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def _require_images(folder: Path, model_type: str) -> None:
+    """Raise an error unless transformers has a model of this type that takes images.
+
+    Raises:
+        ModelError: ``model.checkpoint_invalid``.
+    """
+    _quieten_transformers()
+    from transformers import __version__ as version
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as KNOWN,
+    )
+
+    if model_type not in KNOWN:
+        raise checkpoint_error(
+            folder,
+            f"transformers {version} has no model of type {printable(model_type)!r} for images and"
+            " text",
+            hint="choose a vision-language model, or a transformers that knows it",
+        )
+
+
+def loading_error(folder: Path, what: str, error: Exception) -> ModelError:
+    """Translate an error of transformers about a part of a checkpoint."""
+    return checkpoint_error(
+        folder,
+        f"its {what} cannot be used: {_first_line(error)}",
+        hint="check the checkpoint with the transformers version that it states, or fetch it again",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return printable(one_line(text)[:300])

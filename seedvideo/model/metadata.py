@@ -26,6 +26,9 @@ CONFIG: Final = "config.json"
 TOKENIZER: Final = "tokenizer.json"
 MANIFEST: Final = "manifest.json"
 
+EMBEDDED_SUPPORTS: Final = ("max_new_tokens",)
+"""What an embedded model supports of how an answer is written; see `ModelDetails`."""
+
 _REQUIRED = (CONFIG, TOKENIZER)
 _MAX_JSON_BYTES = 16 * 1024**2
 
@@ -218,7 +221,7 @@ class CheckpointMetadata:
             sha256,
             sizes,
             Tokenizer.from_file(folder / TOKENIZER),
-            ModelDetails(source=source, dtype="float32", has_fixed_prompt=True),
+            ModelDetails(source=source, dtype="float32", supports=EMBEDDED_SUPPORTS),
         )
 
     def frame_text_tokens(self, pts: Fraction) -> int:

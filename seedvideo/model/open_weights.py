@@ -22,9 +22,9 @@ from typing import Any, Final
 
 from tokenizers import Tokenizer
 
-from seedvideo.errors import ModelError
+from seedvideo.errors import ConfigError, ModelError
 from seedvideo.model.backends.base import ModelDetails
-from seedvideo.model.families import CheckpointConfig, Family, find_family
+from seedvideo.model.families import FAMILIES, CheckpointConfig, Family, find_family
 from seedvideo.model.metadata import CONFIG, TOKENIZER, checkpoint_error, file_sha256, read_json
 from seedvideo.model_options import ModelOptions
 from seedvideo.sampler.geometry import Geometry
@@ -36,6 +36,18 @@ _WEIGHT_FILES: Final = ("*.safetensors",)
 _FORBIDDEN_SUFFIXES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".msgpack", ".h5")
 
 _INSTALL_HINT: Final = "install it with: pip install 'seedvideo[transformers]'"
+
+
+SUPPORTED_OPTIONS: Final = (
+    "revision",
+    "dtype",
+    "device",
+    "quantize",
+    "attention",
+    "offline",
+    "pairs",
+)
+"""Fields of `ModelOptions` that open-weight models support."""
 
 
 def is_hub_name(name: str) -> bool:
@@ -135,7 +147,7 @@ def _not_found_error(
 def _download_error(name: str, error: Exception) -> ModelError:
     return ModelError(
         "model.download_failed",
-        f"model {printable(name)} could not be fetched: {type(error).__name__}",
+        f"model {printable(name)} could not be fetched: the hub did not answer or refused",
         hint="check the connection, then try again; or give a folder with the checkpoint",
         retryable=True,
     )
@@ -160,11 +172,34 @@ def read_checkpoint(folder: Path) -> CheckpointConfig:
             hint="use a version of the model that transformers supports, or a server that runs it",
         )
     processor = _read_optional(folder / "processor_config.json")
-    image = dict(processor.get("image_processor") or {})
-    video = dict(processor.get("video_processor") or {})
-    image |= _read_optional(folder / "preprocessor_config.json")
-    video |= _read_optional(folder / "video_preprocessor_config.json")
-    return CheckpointConfig(model=model, processor=processor, image=image, video=video)
+    parts = {}
+    for part, file_name in _PART_FILES.items():
+        values = processor.get(part) or {}
+        if not isinstance(values, dict):
+            raise checkpoint_error(folder, f"its processor_config.json has an invalid {part}")
+        parts[part] = {**values, **_read_optional(folder / file_name)}
+    return CheckpointConfig(model, processor, parts["image_processor"], parts["video_processor"])
+
+
+_PART_FILES: Final = {
+    "image_processor": "preprocessor_config.json",
+    "video_processor": "video_preprocessor_config.json",
+}
+"""Parts of a processor, and the files that describe them in older checkpoints."""
+
+
+def make_geometry(folder: Path, family: Family, config: CheckpointConfig) -> Geometry:
+    """Return the geometry of a checkpoint.
+
+    Raises:
+        ModelError: ``model.checkpoint_invalid`` if its files have invalid sizes.
+    """
+    try:
+        return family.make_geometry(config)
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        raise checkpoint_error(
+            folder, f"its configuration has invalid sizes: {printable(str(error))}"
+        ) from error
 
 
 def _read_optional(path: Path) -> Mapping[str, Any]:
@@ -206,18 +241,20 @@ class OpenWeightsMetadata:
         family = find_family(str(config.model.get("model_type")))
         if family is None:
             return None
-        try:
-            geometry = family.make_geometry(config)
-        except (LookupError, TypeError, ValueError) as error:
-            raise checkpoint_error(
-                folder, f"its image processor has invalid sizes: {error}"
-            ) from error
-        return cls(name, folder, family, config, geometry, with_family(details, family), options)
+        geometry = make_geometry(folder, family, config)
+        details = with_family(details, family)
+        if options.pairs:
+            details = with_pairs(name, details, family)
+        return cls(name, folder, family, config, geometry, details, options)
 
     @cached_property
     def sha256(self) -> str:
-        """Hash over all files of the checkpoint; reads the weights unless it is known."""
-        return checkpoint_sha256(self.folder)
+        """Hash over all files of the checkpoint; reads the weights unless it is known.
+
+        Raises:
+            ModelError: as `fetch` and `checkpoint_sha256` do.
+        """
+        return model_sha256(self.name, self.folder, self.details, self.options)
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
@@ -245,6 +282,34 @@ def with_family(details: ModelDetails, family: Family) -> ModelDetails:
         time_format=family.time.example.strip(),
         time_precision_s=family.time.precision_s,
     )
+
+
+def with_pairs(name: str, details: ModelDetails, family: Family) -> ModelDetails:
+    """Return the details of a model that is shown pairs of frames.
+
+    Raises:
+        ConfigError: ``config.invalid`` if the family does not merge two frames.
+    """
+    if not family.merges_pairs:
+        able = ", ".join(each.name for each in FAMILIES if each.merges_pairs)
+        raise ConfigError(
+            "config.invalid",
+            f"{name} ({family.name}) does not merge two frames, so --pairs (pairs) cannot be used",
+            hint=f"leave the option out; these families support it: {able}",
+        )
+    return replace(details, pairs=True)
+
+
+def model_sha256(name: str, folder: Path, details: ModelDetails, options: ModelOptions) -> str:
+    """Return the hash of a model that was found by `fetch` or is a folder.
+
+    Raises:
+        ModelError: as `fetch` and `checkpoint_sha256` do.
+    """
+    if details.source == "hub":
+        # For planning, the weights were not fetched.
+        folder = fetch(name, options, with_weights=True)
+    return checkpoint_sha256(folder)
 
 
 def checkpoint_sha256(folder: Path) -> str:

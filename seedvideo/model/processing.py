@@ -7,7 +7,6 @@ the visual tokens that the processor made are compared with those of the plan.
 Separate from the backend, as costs of a family without a row need a processor but no model.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,14 +17,20 @@ from typing import Any, Final
 import numpy as np
 
 from seedvideo.errors import ModelError
-from seedvideo.model.backends.base import ImagePart, ModelDetails, Part, TimePart
-from seedvideo.model.families import UNKNOWN_TIME, CheckpointConfig, Family, find_family
+from seedvideo.model.backends.base import ImagePart, Part, TextPart, TimePart
+from seedvideo.model.families import (
+    UNKNOWN_TIME,
+    CheckpointConfig,
+    Family,
+    TimeFormat,
+    find_family,
+)
+from seedvideo.model.loading import load_processor, loading_error
 from seedvideo.model.metadata import checkpoint_error
-from seedvideo.model.open_weights import checkpoint_sha256, read_checkpoint, with_family
-from seedvideo.model_options import ModelOptions
+from seedvideo.model.open_weights import make_geometry, read_checkpoint
 from seedvideo.sampler.geometry import Geometry, ProbedGeometry
-from seedvideo.tasks.prompts import remove_think_suffix
-from seedvideo.utils.text import one_line, printable
+from seedvideo.tasks.prompts import THINK_SUFFIX, remove_think_suffix, split_reasoning
+from seedvideo.utils.text import printable
 
 _LEFT_MARK, _RIGHT_MARK = "@LEFT@", "@RIGHT@"
 _PUBLISHED_CONTEXT_TOKENS: Final = 8_192
@@ -65,8 +70,9 @@ class PromptProcessor:
         self._processor, self._folder, self._config = processor, folder, config
         self.tokenizer = processor.tokenizer
         self.tokenizer.padding_side = "left"
+        self._is_unknown = family is None
         self.family = self._unknown_family() if family is None else family
-        self.geometry: Geometry = self.family.make_geometry(config)
+        self.geometry: Geometry = make_geometry(folder, self.family, config)
 
     @classmethod
     def from_folder(cls, folder: Path) -> "PromptProcessor":
@@ -75,31 +81,13 @@ class PromptProcessor:
         Raises:
             ModelError: ``model.checkpoint_invalid`` if it cannot be loaded.
         """
-        quieten_transformers()
-        from transformers import AutoProcessor
-
         config = read_checkpoint(folder)
-        try:
-            processor = AutoProcessor.from_pretrained(
-                folder, trust_remote_code=False, local_files_only=True
-            )
-        except ImportError as error:
-            raise ModelError(
-                "model.not_installed",
-                f"the processor of {printable(folder.name)} needs a package: {_first_line(error)}",
-                hint="install the package that it names, or: pip install 'seedvideo[transformers]'",
-            ) from error
-        except Exception as error:  # raised by the code of any family, for any kind of damage
-            raise loading_error(folder, "processor", error) from error
-        if not hasattr(processor, "tokenizer"):
-            raise checkpoint_error(folder, "it has no processor for images and text")
-        if not (processor.chat_template or processor.tokenizer.chat_template):
-            raise checkpoint_error(
-                folder,
-                "it has no chat template, so it was not trained to follow prompts",
-                hint="use the instruction-tuned version of the model",
-            )
-        return cls(processor, folder, config, find_family(str(config.model.get("model_type"))))
+        processor = load_processor(folder, str(config.model.get("model_type")))
+        family = find_family(str(config.model.get("model_type")))
+        prompts = cls(processor, folder, config, family)
+        # A damaged chat template is found here and not by the first answer.
+        prompts.render([TextPart("?")], system=None, thinking=False)
+        return prompts
 
     @property
     def context_tokens(self) -> int | None:
@@ -124,6 +112,8 @@ class PromptProcessor:
             ids = [self.tokenizer.convert_tokens_to_ids(image_token)]
         if ids == [None]:
             ids = [self.tokenizer.convert_tokens_to_ids(self._placeholder)]
+        if self.family.merges_pairs:
+            ids.append(getattr(self._processor, "video_token_id", None))
         ids += [self.tokenizer.convert_tokens_to_ids(t) for t in self.family.row_end_tokens]
         return tuple(int(each) for each in ids if each is not None)
 
@@ -137,9 +127,16 @@ class PromptProcessor:
         return tuple(sorted((t for t in texts if len(t) > 1), key=lambda t: (-len(t), t)))
 
     @cached_property
-    def thought_end_id(self) -> int | None:
-        """Id of the token that ends a thought; None if it is plain text."""
-        return self.tokenizer.get_added_vocab().get(self.family.thought_end)
+    def thought_ids(self) -> tuple[int | None, int | None]:
+        """Ids of the tokens that open and end a thought; None if they are plain text."""
+        vocabulary, family = self.tokenizer.get_added_vocab(), self.family
+        first = next((t for t in vocabulary if family.thought_start.startswith(t)), "")
+        return vocabulary.get(first), vocabulary.get(family.thought_end)
+
+    @cached_property
+    def always_thinks(self) -> bool:
+        """Whether the model reasons even if it is not asked to, and opens its thoughts itself."""
+        return self.family.always_thinks and not self._has_thinking_switch
 
     @property
     def end_ids(self) -> tuple[int, ...]:
@@ -203,29 +200,34 @@ class PromptProcessor:
         Returns:
             The text, and whether it ends inside an opened thought.
         """
-        time, words, trailing = self.family.time, "", ""
+        time, words, before, trailing = self.family.time, "", "", ""
+        reasons_by_itself = self._has_thinking_switch or self.always_thinks
         for part in parts:
             if isinstance(part, TimePart):
-                words += time.text_before(part.pts)
+                before = (self.family.between if words else "") + time.text_before(part.pts)
                 trailing = time.text_after(part.pts)
+            elif isinstance(part, ImagePart) and part.partner is not None:
+                # The processor writes the time and the markup of a video itself.
+                words += str(self._processor.video_token)
             elif isinstance(part, ImagePart):
-                words += self.family.image_text.format(image=self._placeholder) + trailing
-                trailing = ""
+                words += before + self.family.image_text.format(image=self._placeholder) + trailing
             else:
-                text = remove_think_suffix(part.text) if self._has_thinking_switch else part.text
+                text = remove_think_suffix(part.text) if thinking else part.text
                 words += (self.family.separator if words else "") + self.neutralize(text)
+                if text != part.text and not reasons_by_itself:
+                    words += THINK_SUFFIX
         messages = [{"role": "user", "content": [{"type": "text", "text": words}]}]
         if system is not None:
             text = self.neutralize(system)
             messages.insert(0, {"role": "system", "content": [{"type": "text", "text": text}]})
         switch = {"enable_thinking": thinking} if self._has_thinking_switch else {}
         rendered = self._apply_template(messages, add_generation_prompt=True, **switch)
-        start, end = self.family.thought_start, self.family.thought_end
-        is_open = rendered.rstrip().endswith(start)
-        if thought is not None and (is_open or thought):
-            opening = "" if is_open else f"{start}\n"
-            rendered = f"{rendered}{opening}{self.neutralize(thought)}\n{end}\n\n"
-            is_open = False
+        family = self.family
+        is_open = rendered.rstrip().endswith(family.thought_start.strip())
+        if thought is not None and (is_open or thought or self.always_thinks):
+            opening = "" if is_open else family.thought_start
+            closing = f"\n{family.thought_end}{family.answer_start}"
+            rendered, is_open = f"{rendered}{opening}{self.neutralize(thought)}{closing}", False
         return rendered, is_open
 
     def encode(
@@ -249,18 +251,33 @@ class PromptProcessor:
             ModelError: ``model.tokens_differ`` if the processor makes other visual tokens than
                 planned; ``model.checkpoint_invalid`` if it fails.
         """
-        frames = [[p.pixels for p in parts if isinstance(p, ImagePart)] for parts in prompts]
-        if not all(frames):
+        images = [[part for part in parts if isinstance(part, ImagePart)] for parts in prompts]
+        if not all(images):
             raise ValueError("a prompt has no image")
         rendered = [
             self.render(parts, system=system, thinking=thinking, thought=thought)
             for parts in prompts
         ]
-        inputs = self._process([text for text, _ in rendered], frames)
-        visual = _count_ids(inputs["input_ids"], self._visual_ids)
+        texts = [text for text, _ in rendered]
+        inputs = self._process(
+            texts,
+            [[each.pixels for each in row if each.partner is None] for row in images],
+            pairs=[pair for parts in prompts for pair in _find_pairs(parts)],
+        )
+        prompt_tokens = [int(n) for n in inputs["attention_mask"].sum(dim=1)]
+        if self._is_unknown:
+            visual = [
+                total - self._count_words(text)
+                for text, total in zip(texts, prompt_tokens, strict=True)
+            ]
+        else:
+            visual = _count_ids(inputs["input_ids"], self._visual_ids)
         planned = [
-            sum(self.geometry.tokens(width_px=f.shape[1], height_px=f.shape[0]) for f in each)
-            for each in frames
+            sum(
+                self.geometry.tokens(width_px=each.pixels.shape[1], height_px=each.pixels.shape[0])
+                for each in row
+            )
+            for row in images
         ]
         if visual != planned:
             raise ModelError(
@@ -272,7 +289,7 @@ class PromptProcessor:
         return Encoded(
             inputs=inputs,
             visual_tokens=tuple(visual),
-            prompt_tokens=tuple(int(n) for n in inputs["attention_mask"].sum(dim=1)),
+            prompt_tokens=tuple(prompt_tokens),
             opens_thought=rendered[0][1],
         )
 
@@ -280,17 +297,58 @@ class PromptProcessor:
         """Decode generated ids, without special tokens."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
-    def _process(self, texts: list[str], frames: list[list[Any]]) -> Any:
+    def decode_thought(self, ids: Sequence[int]) -> str | None:
+        """Decode generated reasoning, without what opens it; None if it is empty."""
+        start = self.tokenizer.encode(self.family.thought_start, add_special_tokens=False)
+        text = self.decode(ids).strip().removeprefix(self.decode(start).strip())
+        return split_reasoning(f"{text}</think>")[0]
+
+    def _process(
+        self,
+        texts: list[str],
+        frames: list[list[Any]],
+        *,
+        pairs: Sequence[tuple[Fraction, ImagePart]] = (),
+    ) -> Any:
+        """Run the processor.
+
+        Args:
+            texts: rendered prompts.
+            frames: single frames of each prompt.
+            pairs: time and frames of all pairs, in order.
+        """
         if self.family.as_clips:
             # A flat list would count as one clip per prompt.
             media: dict[str, Any] = {"videos": [[f[None] for f in each] for each in frames]}
         else:
-            media = {"images": frames}
-        arguments = {**self.family.processor_arguments, **media}
+            media = {"images": frames} if any(frames) else {}
+        if pairs:
+            media |= _pair_arguments(self.family.time, pairs)
+        arguments = {
+            **self.family.processor_arguments,
+            **media,
+            **self._text_arguments(texts[0]),
+        }
         try:
             return self._processor(text=texts, return_tensors="pt", padding=True, **arguments)
         except (ValueError, TypeError, IndexError, KeyError, RuntimeError) as error:
             raise loading_error(self._folder, "processor", error) from error
+
+    def _count_words(self, text: str) -> int:
+        """Count the tokens of a rendered prompt that belong to no image.
+
+        Of an unknown family, all that its processor writes for an image counts as visual.
+        """
+        image, mark = self.family.image_text.format(image=self._placeholder), self._placeholder
+        words = text.replace(image, mark)
+        options = self._text_arguments(text)
+        return len(self.tokenizer(words, **options)["input_ids"]) - words.count(mark)
+
+    def _text_arguments(self, text: str) -> dict[str, Any]:
+        """Return the arguments of the tokenizer for a rendered prompt."""
+        begin = self.tokenizer.bos_token
+        # Some chat templates have written the token that begins a text.
+        return {"add_special_tokens": False} if begin and text.startswith(begin) else {}
 
     def _apply_template(self, messages: list[dict[str, Any]], **options: Any) -> str:
         try:
@@ -327,6 +385,7 @@ class PromptProcessor:
             make_geometry=self._probe,
             image_text=image_text.replace(placeholder, "{image}"),
             expanded=("", ""),
+            between="\n",
         )
         self.family = row
         return row
@@ -350,72 +409,43 @@ class PromptProcessor:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class ProbedCosts:
-    """Token costs of an open-weight model without a row in `families`; its weights are not loaded.
+def _find_pairs(parts: Sequence[Part]) -> list[tuple[Fraction, ImagePart]]:
+    """Return the pairs of a prompt, each with the time before it."""
+    pairs, pts = [], Fraction(0)
+    for part in parts:
+        if isinstance(part, TimePart):
+            pts = part.pts
+        elif isinstance(part, ImagePart) and part.partner is not None:
+            pairs.append((pts, part))
+    return pairs
 
-    Args:
-        name: name, as in ``--model``.
-        folder: folder of the checkpoint.
-        processor: its processor.
-        details: facts for the record.
+
+def _pair_arguments(
+    time: TimeFormat, pairs: Sequence[tuple[Fraction, ImagePart]]
+) -> dict[str, Any]:
+    """Return the arguments of a processor that show each pair as a video of two frames.
+
+    The processor writes the mean of the two times with one decimal. Both are stated as the rounded
+    mean, so that it writes what a single frame of that time would have.
     """
-
-    name: str
-    folder: Path
-    processor: PromptProcessor
-    details: ModelDetails
-
-    @classmethod
-    def from_folder(
-        cls, name: str, folder: Path, details: ModelDetails, options: ModelOptions
-    ) -> "ProbedCosts":
-        """Load the processor of a checkpoint.
-
-        Raises:
-            ModelError: ``model.checkpoint_invalid`` if it cannot be loaded.
-        """
-        del options
-        processor = PromptProcessor.from_folder(folder)
-        return cls(name, folder, processor, with_family(details, processor.family))
-
-    @cached_property
-    def sha256(self) -> str:
-        """Hash over all files of the checkpoint."""
-        return checkpoint_sha256(self.folder)
-
-    @property
-    def geometry(self) -> Geometry:
-        """Frame sizes, levels and default budget."""
-        return self.processor.geometry
-
-    def count_text_tokens(self, text: str) -> int:
-        """Count the tokens of ``text`` alone."""
-        return self.processor.count_text_tokens(text)
-
-    def frame_text_tokens(self, pts: Fraction) -> int:
-        """Count the text tokens of a frame: its time and the markup around its visual tokens."""
-        return self.processor.frame_text_tokens(pts)
-
-
-def quieten_transformers() -> None:
-    """Keep warnings and progress bars of transformers off stderr; a user can ask for them."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-
-
-def loading_error(folder: Path, what: str, error: Exception) -> ModelError:
-    """Translate an error of transformers about a part of a checkpoint."""
-    return checkpoint_error(
-        folder,
-        f"its {what} cannot be used: {_first_line(error)}",
-        hint="check the checkpoint with the transformers version that it states, or fetch it again",
-    )
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return printable(one_line(text)[:300])
+    mean_ms = [round(1000 * time.rounded(pts)) for pts, _ in pairs]
+    return {
+        "videos": [
+            np.stack((pair.pixels, pair.partner)) for _, pair in pairs if pair.partner is not None
+        ],
+        # The library only divides: a clock of milliseconds takes any time.
+        "video_metadata": [
+            {
+                "total_num_frames": ms + 2,
+                "fps": 1000,
+                "frames_indices": [ms, ms],
+                "duration": (ms + 2) / 1000,
+            }
+            for ms in mean_ms
+        ],
+        "do_sample_frames": False,
+        "cap_pixels_per_frame": False,
+    }
 
 
 def _count_ids(input_ids: Any, ids: Sequence[int]) -> list[int]:

@@ -174,6 +174,8 @@ class Plan:
             ("policy", f"{self.policy}, {self.geometry.name} geometry"),
             ("frames", _sizes_line(self.frames)),
         ]
+        if len(self.geometry.levels_tokens) == 1:
+            rows.append(("size", "the model takes one size: the budget is spent on times alone"))
         real = f"{totals.visual_tokens:,} visual + {totals.text_tokens:,} text"
         if self.charged_tokens == totals.tokens:
             rows.append(("tokens", f"{format_fraction(totals.tokens, self.budget_tokens)}: {real}"))

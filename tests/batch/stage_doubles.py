@@ -15,7 +15,6 @@ from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job
 from seedvideo.inference import ModelInput
 from seedvideo.model.backends.base import Backend, TokenCosts
-from seedvideo.model_options import DEFAULT_MODEL_OPTIONS, ModelOptions
 from seedvideo.records import Record
 from tests.synthetic_clips import ColourModel, FixedAnswerModel
 
@@ -31,7 +30,7 @@ _, _MOST = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (_MOST, _MOST))
 
 
-def load(name: str, options: ModelOptions = DEFAULT_MODEL_OPTIONS) -> ColourModel:
+def load(name: str, options: object = None) -> ColourModel:
     """Return a model that names colours, returns nothing, or names a setting."""
     if name == "allocator":
         return FixedAnswerModel(f"It keeps {os.environ.get('MALLOC_TRIM_THRESHOLD_')} bytes.")

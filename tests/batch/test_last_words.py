@@ -11,7 +11,6 @@ from seedvideo.batch import processes, scheduler
 from seedvideo.batch.journal import Journal
 from seedvideo.errors import DecodeError, ModelError
 from seedvideo.model.backends.base import TokenCosts
-from seedvideo.model_options import ModelOptions
 from seedvideo.utils.ipc import ChildProcess
 from tests.batch.jobs import Make, run
 from tests.batch.stage_doubles import ENTRYPOINTS
@@ -34,13 +33,13 @@ def test_descriptors_are_closed() -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def die(name: str, options: ModelOptions) -> TokenCosts:
+def die(name: str, options: object = None) -> TokenCosts:
     """Token costs of a model: no process lives to know them."""
     os.write(2, b"no room for a process\n")
     os._exit(7)
 
 
-def sleep(name: str, options: ModelOptions) -> ColourModel:
+def sleep(name: str, options: object = None) -> ColourModel:
     """A model on a disk that does not answer."""
     time.sleep(3600)
     return ColourModel()

@@ -37,8 +37,8 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 def model(monkeypatch: pytest.MonkeyPatch) -> ColourModel:
     """Every name of a model gives the one that names colours."""
     loaded = ColourModel()
-    monkeypatch.setattr(api, "load", lambda name="nano": loaded)
-    monkeypatch.setattr(pipeline, "load_costs", lambda name="nano": loaded)
+    monkeypatch.setattr(api, "load", lambda name="nano", options=None: loaded)
+    monkeypatch.setattr(pipeline, "load_costs", lambda name="nano", options=None: loaded)
     return loaded
 
 

@@ -16,12 +16,12 @@ from tests.synthetic_clips import ColourChooser, ColourModel, FixedAnswerModel
 def chooser(monkeypatch: pytest.MonkeyPatch) -> ColourChooser:
     """Every name of a model gives the one that chooses among colours."""
     loaded = ColourChooser()
-    monkeypatch.setattr(api, "load", lambda name="nano": loaded)
+    monkeypatch.setattr(api, "load", lambda name="nano", options=None: loaded)
     return loaded
 
 
 def answer_with(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setattr(api, "load", lambda name="nano": FixedAnswerModel(text))
+    monkeypatch.setattr(api, "load", lambda name="nano", options=None: FixedAnswerModel(text))
 
 
 @pytest.mark.usefixtures("chooser")
@@ -148,7 +148,7 @@ def test_an_answer_that_cannot_be_read(
 def test_wrong_usage_stops_before_the_model_loads(
     run: Run, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], code: str, expected: str
 ) -> None:
-    monkeypatch.setattr(api, "load", lambda name: pytest.fail("loaded"))
+    monkeypatch.setattr(api, "load", lambda name, options=None: pytest.fail("loaded"))
     done = run(*words)
     assert (done.code, done.out) == (2, "")
     assert code in done.err

@@ -5,6 +5,7 @@ import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,7 +94,7 @@ def test_an_existing_file_stops_before_the_model_loads(
 ) -> None:
     path = tmp_path / "all.txt"
     path.write_text("precious")
-    monkeypatch.setattr(api, "load", lambda name: pytest.fail("loaded"))
+    monkeypatch.setattr(api, "load", lambda name, options=None: pytest.fail("loaded"))
     code, _, err = run("caption", clips / "two.mp4", "-o", path)
     assert code == 3
     assert "[output.exists]" in err
@@ -125,7 +126,7 @@ def test_a_video_is_never_overwritten_by_its_caption(
 def test_unusable_outputs_stop_before_the_model_loads(
     run: Run, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "load", lambda name: pytest.fail("loaded"))
+    monkeypatch.setattr(api, "load", lambda name, options=None: pytest.fail("loaded"))
     (tmp_path / "file").write_text("precious")
     code, _, err = run("caption", clips / "red.mp4", "-o", f"{tmp_path}/file/", "--overwrite")
     assert (code, "is not a folder" in err) == (3, True)
@@ -174,7 +175,7 @@ def test_verbose_prints_tokens_and_times(run: Run, clips: Path) -> None:
 
 
 def test_a_model_that_cannot_load(run: Run, clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(name: str) -> None:
+    def refuse(name: str, options: object = None) -> None:
         raise ModelError("model.unknown", f"there is no model {name}", hint="seedvideo models")
 
     monkeypatch.setattr(api, "load", refuse)
@@ -206,10 +207,10 @@ def test_interrupted(
 ) -> None:
     answer = model.generate
 
-    def interrupt_second(parts: Sequence[Part]) -> Generation:
+    def interrupt_second(parts: Sequence[Part], **options: Any) -> Generation:
         if model.seen:
             raise KeyboardInterrupt
-        return answer(parts)
+        return answer(parts, **options)
 
     monkeypatch.setattr(model, "generate", interrupt_second)
     path = tmp_path / "all.txt"

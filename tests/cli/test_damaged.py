@@ -51,7 +51,7 @@ def use(monkeypatch: pytest.MonkeyPatch, entry: str) -> None:
     model = {"ask": ColourChooser(), "ground": FixedAnswerModel("0.0-0.04")}.get(
         entry, ColourModel()
     )
-    monkeypatch.setattr(seedvideo.api, "load", lambda name="nano": model)
+    monkeypatch.setattr(seedvideo.api, "load", lambda name="nano", options=None: model)
 
 
 @pytest.mark.parametrize("entry", FEW)

@@ -12,6 +12,8 @@ from seedvideo import api
 from seedvideo.cli import doctor
 from seedvideo.errors import ModelError
 from seedvideo.model import ModelInfo, metadata
+from seedvideo.model.families import FAMILIES
+from seedvideo.model.presets import PRESETS
 from tests.cli.conftest import Run
 
 
@@ -28,7 +30,7 @@ def test_all_is_well(run: Run) -> None:
 
 
 def test_broken_weights(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(name: str) -> None:
+    def refuse(name: str, options: object = None) -> None:
         raise ModelError("model.checkpoint_invalid", "weights are damaged\x1b[2J")
 
     monkeypatch.setattr(api, "load", refuse)
@@ -55,9 +57,17 @@ def test_models(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seedvideo.model, "available", lambda: (listed,))
     monkeypatch.setattr(metadata, "verify_files", lambda folder: "ab" * 32)
     _, out, _ = run("models")
-    assert out == f"nano  3.0 MiB  research only\n  Captions.\n  sha256 {'ab' * 32}\n"
+    own = f"nano  3.0 MiB  research only\n  Captions.\n  sha256 {'ab' * 32}\n"
+    assert out.startswith(f"{own}\nopen-weight families: ")
+    assert all(f"\n  {each.name} " in out for each in (*FAMILIES, *PRESETS))
     _, out, _ = run("models", "--json")
-    assert json.loads(out) == {
+    first, *others = map(json.loads, out.splitlines())
+    assert [(each["kind"], each["name"]) for each in others] == [
+        *(("family", each.name) for each in FAMILIES),
+        *(("server", each.name) for each in PRESETS),
+    ]
+    assert first == {
+        "kind": "model",
         "name": "nano",
         "description": "Captions.",
         "licence": "research only",
@@ -68,7 +78,7 @@ def test_models(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("model")
 def test_json_has_stable_keys(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(name: str) -> None:
+    def refuse(name: str, options: object = None) -> None:
         raise ModelError("model.checkpoint_invalid", "weights are damaged")
 
     monkeypatch.setattr(api, "load", refuse)

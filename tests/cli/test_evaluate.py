@@ -129,7 +129,7 @@ def test_questions_and_moments_reach_the_model(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = FixedAnswerModel("<think>Boats.</think> C")
-    monkeypatch.setattr(api, "load", lambda name: model)
+    monkeypatch.setattr(api, "load", lambda name, options=None: model)
     rows = json.loads((FIXTURES / "video_mme.json").read_text())[:1]
     rows[0]["videoID"] = "two"
     (tmp_path / "q.json").write_text(json.dumps(rows))
@@ -148,7 +148,7 @@ def test_questions_and_moments_reach_the_model(
     assert given["tokens"] <= 300
     assert len(given["shown_s"]) == given["frames"] and given["shown_s"][0] == 0
 
-    monkeypatch.setattr(api, "load", lambda name: ColourChooser())
+    monkeypatch.setattr(api, "load", lambda name, options=None: ColourChooser())
     (tmp_path / "m.txt").write_text("two 0.0 2.0##red\ntwo 0.0 2.0##blue\n")
     arguments = ("--annotations", tmp_path / "m.txt", "--videos", clips, "-o", tmp_path / "m")
     code, out, _ = run("eval", "charades-sta", *arguments)
@@ -162,7 +162,7 @@ def test_predictions_of_others_need_no_model(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(seedvideo.api, "load", lambda name: pytest.fail("loaded"))
+    monkeypatch.setattr(seedvideo.api, "load", lambda name, options=None: pytest.fail("loaded"))
     annotations = ("--annotations", FIXTURES / "charades_sta.txt")
     lengths = ("--annotations", FIXTURES / "charades.csv")
     given = ("--predictions", FIXTURES / "charades_predictions.jsonl")
@@ -217,7 +217,7 @@ def test_invalid_json_of_predictions_is_not_called_annotations(run: Run, tmp_pat
 def test_two_questions_with_one_id_stop_before_the_model(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(seedvideo.api, "load", lambda name: pytest.fail("loaded"))
+    monkeypatch.setattr(seedvideo.api, "load", lambda name, options=None: pytest.fail("loaded"))
     rows = json.loads((FIXTURES / "video_mme.json").read_text())
     path = tmp_path / "rows.json"
     path.write_text(json.dumps([rows[0], rows[0]]))
@@ -387,7 +387,7 @@ def test_flashbench_takes_no_model(run: Run) -> None:
 def test_synthetic_makes_its_own_videos(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "load", lambda name: ColourChooser())
+    monkeypatch.setattr(api, "load", lambda name, options=None: ColourChooser())
     command = ("eval", "synthetic", "-o", tmp_path / "out", "--policy", "uniform")
     code, out, err = run(*command, "--limit", "8")
     assert (code, err) == (0, "")

@@ -66,7 +66,7 @@ def test_a_missing_folder_is_refused_before_any_work(
     monkeypatch: pytest.MonkeyPatch,
     line: str,
 ) -> None:
-    monkeypatch.setattr(api, "load", lambda name: pytest.fail("loaded"))
+    monkeypatch.setattr(api, "load", lambda name, options=None: pytest.fail("loaded"))
     monkeypatch.setattr(api, "open", lambda *_, **__: pytest.fail("opened"))
     done = run(*places(line))
     assert (done.code, done.out) == (3, "")
@@ -137,7 +137,7 @@ def test_a_folder_of_results_may_be_made_but_none_above_it(tmp_path: Path) -> No
 def test_levels_of_no_model_are_wrong_usage(
     run: Run, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    monkeypatch.setattr(api, "load", lambda name: pytest.fail("loaded"))
+    monkeypatch.setattr(api, "load", lambda name, options=None: pytest.fail("loaded"))
     monkeypatch.setattr(api, "open", lambda *_, **__: pytest.fail("opened"))
     more = {"ask": ["what"], "ground": ["red"], "frames": ["-o", str(tmp_path / "out")]}
     words = [str(clips / "red.mp4"), *more.get(command, []), "--levels", "5"]

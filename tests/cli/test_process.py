@@ -83,7 +83,7 @@ class SlowModel(ColourModel):
         print("working", flush=True)
         time.sleep(60)
 
-api.load = lambda name, **options: SlowModel()
+api.load = lambda name, options=None: SlowModel()
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -216,7 +216,7 @@ def test_files_of_several_in_a_folder(tree: Path, run: Run) -> None:
 def test_nothing_is_loaded_for_a_list_that_cannot_be_read(
     tree: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "load", lambda name: pytest.fail("loaded"))
+    monkeypatch.setattr(api, "load", lambda name, options=None: pytest.fail("loaded"))
     assert run("caption", "none.csv").code == 3
     assert run("ask", "none.csv", "What?").code == 3
     assert run("ground", "m.txt", "a dog").code == 3

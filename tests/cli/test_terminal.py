@@ -18,7 +18,7 @@ from seedvideo import api
 from seedvideo.cli import main
 from tests.synthetic_clips import ColourModel
 
-api.load = lambda name: ColourModel()
+api.load = lambda name, options=None: ColourModel()
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import seedvideo
 from seedvideo.errors import ConfigError, ModelError
 from seedvideo.model import load, load_costs
 from seedvideo.model.backends.base import Part, interleave
@@ -20,6 +21,7 @@ from seedvideo.model.processing import PromptProcessor
 from seedvideo.model_options import GenerationOptions, ModelOptions
 from seedvideo.sampler.geometry import Geometry
 from tests.model.tiny_checkpoints import SWITCHED_CHATML, THINKING_CHATML, make_qwen3_vl
+from tests.synthetic_clips import paint
 from tests.tiers import examples
 
 SHORT = GenerationOptions(max_new_tokens=8)
@@ -95,7 +97,7 @@ def test_tokens_and_times_of_a_prompt_equal_its_plan(
     read = [Fraction(found) for found in re.findall(r"<([0-9.]+) seconds>", text)]
     assert len(read) == len(times)
     for told, time in zip(read, times, strict=True):
-        assert abs(told - time) <= Fraction(model.details.time_precision_s)
+        assert abs(told - time) <= Fraction(model.details.time_precision_s or 0)
 
 
 def test_pictures_with_times_equal_a_video_with_each_frame_twice(
@@ -266,3 +268,42 @@ def test_number_formats(folder: Path) -> None:
     loaded = load(str(folder), ModelOptions(dtype="bfloat16", attention="eager"))
     assert loaded.details.dtype == "bfloat16"
     assert loaded.generate(UNEVEN, options=SHORT).usage.visual_tokens > 0
+
+
+def test_a_pair_of_equal_frames_equals_one_frame(model: TransformersBackend) -> None:
+    shown = picture(96, 64)
+    single = [(Fraction(15, 4), shown), (Fraction(8), picture(64, 64))]
+    alone = interleave(single, "What?")
+    paired = interleave(
+        [(Fraction(7, 2), shown), single[1]], "What?", partners=[(Fraction(4), shown), None]
+    )
+    processor, net = model._processor, model._model
+    one, two = processor.encode([alone]), processor.encode([paired])
+    assert one.visual_tokens == two.visual_tokens
+    assert one.prompt_tokens == two.prompt_tokens
+    with torch.inference_mode():
+        assert (net(**one.inputs).logits - net(**two.inputs).logits).abs().max().item() == 0.0
+    text = processor.tokenizer.decode(two.inputs["input_ids"][0])
+    assert re.findall(r"<([0-9.]+) seconds>", text) == ["3.8", "8.0"]
+
+
+def test_pairs_show_two_near_frames_for_the_price_of_one(folder: Path, tmp_path: Path) -> None:
+    clip = paint(tmp_path / "clip.mp4", ["red", "green", "blue", "red"])
+    loaded = load(str(folder), ModelOptions(pairs=True))
+    alone = load(str(folder))
+    record, single = (
+        seedvideo.caption(clip, model=each, generation=SHORT, policy="uniform", fps=1.0)
+        for each in (loaded, alone)
+    )
+    assert record.plan is not None
+    assert single.plan is not None
+    assert record.model is not None
+    assert record.usage is not None
+    assert single.usage is not None
+    assert record.model.pairs
+    assert single.plan.pairs_s == ()
+    assert len(record.plan.pairs_s) >= record.plan.frames - 1
+    for first_s, second_s in record.plan.pairs_s:
+        assert 0 < second_s - first_s <= 0.5
+    assert record.usage.visual_tokens == single.usage.visual_tokens == record.plan.visual_tokens
+    assert record.usage.prompt_tokens <= single.usage.prompt_tokens

@@ -65,14 +65,22 @@ class ImagePart:
 
     Args:
         pixels: ``(height_px, width_px, 3)`` uint8 RGB.
+        partner: a second frame shortly after it, of the same size, that the model merges with it;
+            the time before the image is then the mean of both. None for a single frame.
 
     Raises:
-        ValueError: if the array has another shape or dtype.
+        ValueError: if an array has another shape or dtype.
     """
 
     pixels: npt.NDArray[np.uint8]
+    partner: npt.NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
+        if self.partner is not None and self.partner.shape != self.pixels.shape:
+            raise ValueError(
+                f"a pair has frames of shapes {self.pixels.shape} and {self.partner.shape},"
+                " expected the same"
+            )
         if self.pixels.ndim != 3 or self.pixels.shape[2] != 3 or self.pixels.dtype != np.uint8:
             raise ValueError(
                 f"a frame is {self.pixels.dtype} of shape {self.pixels.shape}, "
@@ -87,12 +95,19 @@ class ImagePart:
 Part: TypeAlias = TimePart | TextPart | ImagePart
 
 
-def interleave(frames: Sequence[tuple[Fraction, npt.NDArray[np.uint8]]], prompt: str) -> list[Part]:
+def interleave(
+    frames: Sequence[tuple[Fraction, npt.NDArray[np.uint8]]],
+    prompt: str,
+    *,
+    partners: Sequence[tuple[Fraction, npt.NDArray[np.uint8]] | None] = (),
+) -> list[Part]:
     """Interleave frames with their times, then append the prompt.
 
     Args:
-        frames: pairs of presentation time in seconds and ``(h, w, 3)`` pixels, in time order.
+        frames: presentation time in seconds and ``(h, w, 3)`` pixels of each frame, in time order.
         prompt: the user's text.
+        partners: a second frame for each, or None; of no frame if empty. The time of a pair is the
+            mean of both.
 
     Raises:
         ValueError: if there are no frames, times do not increase, or the prompt is empty.
@@ -103,11 +118,14 @@ def interleave(frames: Sequence[tuple[Fraction, npt.NDArray[np.uint8]]], prompt:
         raise ValueError("the prompt is empty")
     parts: list[Part] = []
     last: Fraction | None = None
-    for time, pixels in frames:
+    for (time, pixels), partner in zip(frames, partners or [None] * len(frames), strict=True):
         if last is not None and time <= last:
             raise ValueError(f"frame times must increase, got {time} after {last}")
         last = time
-        parts += [TimePart(time), ImagePart(pixels)]
+        if partner is None:
+            parts += [TimePart(time), ImagePart(pixels)]
+        else:
+            parts += [TimePart((time + partner[0]) / 2), ImagePart(pixels, partner[1])]
     return [*parts, TextPart(prompt)]
 
 
@@ -243,29 +261,35 @@ class ModelDetails:
         source: where the model comes from.
         family: row of `seedvideo.model.families`; None for the embedded models.
         time_format: how the time of a frame is written, with 12.5 s as the example.
-        time_precision_s: maximum difference between a frame's time and its text, in seconds.
+        time_precision_s: maximum difference between a frame's time and its text, in seconds; None
+            if unknown.
         revision: commit of a model from a hub.
         dtype: number format of the weights.
         quantize: bits of quantized weights.
         server: base URL, without credentials.
         server_version: version, as the server states it.
-        has_fixed_prompt: whether the model knows only the caption prompt that it was trained with.
+        jpeg_quality: quality of the JPEG pictures that a server is sent.
+        pairs: whether two near frames are shown for the price of one.
+        supports: what the model supports of how an answer is written: fields of
+            `GenerationOptions`, ``prompt`` (another caption prompt) and ``stream``.
     """
 
     source: ModelSource
     family: str | None = None
     time_format: str = timestamp_text(Fraction(25, 2))
-    time_precision_s: float = 0.05
+    time_precision_s: float | None = 0.05
     revision: str | None = None
     dtype: str | None = None
     quantize: str | None = None
     server: str | None = None
     server_version: str | None = None
-    has_fixed_prompt: bool = False
+    jpeg_quality: int | None = None
+    pairs: bool = False
+    supports: tuple[str, ...] = ("system", "max_new_tokens", "temperature", "prompt", "stream")
 
     def to_record(self) -> dict[str, Any]:
         """Return the fields of a record."""
-        return {name: value for name, value in vars(self).items() if name != "has_fixed_prompt"}
+        return {name: value for name, value in vars(self).items() if name != "supports"}
 
 
 OnText: TypeAlias = Callable[[str], None]
@@ -416,6 +440,28 @@ class SupportsBatches(SupportsChoice, Protocol):
 
         In float32 the answers are those of single prompts.
         """
+        ...
+
+
+@runtime_checkable
+class SupportsLimitedAnswers(Protocol):
+    """A model whose answer can be limited to given ones, without their probabilities."""
+
+    @property
+    def can_limit_answers(self) -> bool:
+        """Whether this model's server can."""
+        ...
+
+    def generate_one_of(
+        self,
+        parts: Sequence[Part],
+        answers: Sequence[str],
+        *,
+        task: TaskName,
+        options: GenerationOptions = DEFAULT_GENERATION,
+        on_text: OnText | None = None,
+    ) -> Generation:
+        """Generate one of the given answers, without reasoning; see `Backend.generate`."""
         ...
 
 

@@ -59,6 +59,7 @@ from seedvideo.model.generation import (
 from seedvideo.model.language_model import Decoder
 from seedvideo.model.metadata import (
     ANSWER_ID,
+    EMBEDDED_SUPPORTS,
     FRAME_END_ID,
     FRAME_ID,
     IMAGE_ID,
@@ -139,7 +140,7 @@ class NativeBackend:
     """
 
     def __init__(self, checkpoint: Checkpoint, *, source: ModelSource = "folder"):
-        self._details = ModelDetails(source=source, dtype="float32", has_fixed_prompt=True)
+        self._details = ModelDetails(source=source, dtype="float32", supports=EMBEDDED_SUPPORTS)
         self._model = checkpoint.model
         self._config = checkpoint.config
         self._sha256 = checkpoint.sha256
@@ -319,7 +320,7 @@ class NativeBackend:
 
     def _refuse(self, options: GenerationOptions, on_text: OnText | None = None) -> None:
         """Refuse what the embedded model cannot do."""
-        refuse_unsupported(options, supported={"max_new_tokens"}, model=self.name)
+        refuse_unsupported(options, supported=EMBEDDED_SUPPORTS, model=self.name)
         if on_text is not None:
             raise ConfigError(
                 "config.invalid",

@@ -4,14 +4,15 @@ Answers are greedy by default, so they repeat. Options are ranked by log-likelih
 read once, and each option continues a copy of its cache.
 
 Notation used for tensor shapes:
-    b: prompts of a batch; s: positions of the prompts; v: size of the vocabulary
+    n: tokens after the prompt; v: size of the vocabulary
+
+Separate from `seedvideo.model`, which finds models without importing torch.
 """
 
 import copy
 import math
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
@@ -35,17 +36,13 @@ from seedvideo.model.backends.base import (
     Usage,
 )
 from seedvideo.model.loading import load_model
-from seedvideo.model.open_weights import checkpoint_sha256, with_family
-from seedvideo.model.processing import (
-    Encoded,
-    PromptProcessor,
-)
+from seedvideo.model.open_weights import checkpoint_sha256, with_family, with_pairs
+from seedvideo.model.processing import Encoded, PromptProcessor
 from seedvideo.model.runtime import isolate_torch, set_threads
 from seedvideo.model_options import (
     DEFAULT_GENERATION,
     GenerationOptions,
     ModelOptions,
-    refuse_unsupported,
 )
 from seedvideo.sampler.geometry import Geometry
 from seedvideo.tasks.prompts import split_reasoning, strip_answer_tags
@@ -55,8 +52,6 @@ MAX_NEW_TOKENS: Final = 512
 
 MAX_THINKING_TOKENS: Final = 4_096
 """Default maximum tokens of the reasoning before an answer."""
-
-_SUPPORTED: Final = ("revision", "dtype", "device", "quantize", "attention", "offline")
 
 
 class TransformersBackend:
@@ -93,12 +88,13 @@ class TransformersBackend:
         Raises:
             ModelError: ``model.checkpoint_invalid`` if the checkpoint is damaged or its type is
                 unknown; ``model.not_installed`` if an option needs a package.
-            ConfigError: ``config.invalid`` if an option is for servers only.
+            ConfigError: ``config.invalid`` for pairs of a family that does not merge two frames.
         """
-        refuse_unsupported(options, supported=_SUPPORTED, model=name)
         set_threads()
         with isolate_torch(inference=False):
             processor = PromptProcessor.from_folder(folder)
+            if options.pairs:
+                details = with_pairs(name, details, processor.family)
             model = load_model(folder, options)
         dtype = str(model.dtype).removeprefix("torch.")
         return cls(name, folder, model, processor, replace(details, dtype=dtype))
@@ -178,10 +174,11 @@ class TransformersBackend:
             ModelError: as `generate` does.
         """
         del task
-        with self._locked():
+        with self._lock:
             encoded = self._processor.encode(prompts, system=options.system, thinking=thinking)
-            limit = options.max_new_tokens or max_new_tokens + (
-                MAX_THINKING_TOKENS if thinking or encoded.opens_thought else 0
+            thinking = thinking or encoded.opens_thought or self._processor.always_thinks
+            limit = self._limit(
+                encoded, options, max_new_tokens + (MAX_THINKING_TOKENS if thinking else 0)
             )
             rows = self._write(encoded, limit, beams, options, on_text)
         return [
@@ -203,8 +200,9 @@ class TransformersBackend:
     ) -> ChoiceResult:
         """Rank answers by their log-likelihood, including the token that ends an answer.
 
-        Reasoning is written first if ``thinking`` is set; a thought that the prompt opens is closed
-        otherwise, so that the answers are scored and not its first words.
+        Reasoning is written first if ``thinking`` is set, and closed if it grows too long.
+        Otherwise a thought that the prompt opens is closed at once, so that the answers are scored
+        and not its first words.
 
         Raises:
             ValueError: as `generate` does; if there are no candidates, or two have equal token ids.
@@ -213,15 +211,8 @@ class TransformersBackend:
         ids = self._candidate_ids(candidates)
         thought, spent = "", 0
         if thinking:
-            made = self.generate(
-                parts,
-                task=task,
-                thinking=True,
-                max_new_tokens=max(1, max_thinking_tokens - MAX_THINKING_TOKENS),
-                options=options,
-            )
-            thought, spent = made.thinking or "", made.usage.output_tokens
-        with self._locked():
+            thought, spent = self._reason(parts, options, max_thinking_tokens)
+        with self._lock:
             encoded = self._processor.encode(
                 [parts], system=options.system, thinking=thinking, thought=thought
             )
@@ -241,8 +232,30 @@ class TransformersBackend:
             ),
         )
 
-    def _locked(self) -> AbstractContextManager[object]:
-        return self._lock
+    def _reason(
+        self, parts: Sequence[Part], options: GenerationOptions, max_thinking_tokens: int
+    ) -> tuple[str, int]:
+        """Write reasoning; return its text and the number of written tokens."""
+        processor = self._processor
+        with self._lock:
+            encoded = processor.encode([parts], system=options.system, thinking=True)
+            limit = self._limit(encoded, options, max_thinking_tokens)
+            (ids,) = self._write(encoded, limit, None, options, None)
+        end = processor.thought_ids[1]
+        if end is not None and end in ids:
+            thought = processor.decode_thought(ids[: ids.index(end)])
+        elif encoded.opens_thought:
+            thought = processor.decode_thought(ids)
+        else:
+            thought = split_reasoning(processor.decode(ids))[0]
+        return thought or "", len(ids)
+
+    def _limit(self, encoded: Encoded, options: GenerationOptions, default: int) -> int:
+        """Return the maximum of new tokens: as asked for, or a default that fits the context."""
+        context = self._processor.context_tokens
+        if options.max_new_tokens is not None or context is None:
+            return options.max_new_tokens or default
+        return max(1, min(default, context - max(encoded.prompt_tokens)))
 
     def _write(
         self,
@@ -260,7 +273,9 @@ class TransformersBackend:
         if beams is not None:
             settings["num_beams"] = beams
         if on_text is not None:
-            settings["streamer"] = _TextStream(self._processor.decode, on_text)
+            settings["streamer"] = _TextStream(
+                self._processor, on_text, opens_thought=encoded.opens_thought
+            )
         inputs = self._on_device(encoded.inputs)
         made = self._model.generate(**inputs, max_new_tokens=limit, **settings)
         answers = made[:, inputs["input_ids"].shape[1] :].tolist()
@@ -272,19 +287,20 @@ class TransformersBackend:
         """Separate reasoning from an answer and note if it was cut."""
         processor = self._processor
         is_cut = len(ids) >= limit
-        end = processor.thought_end_id
+        start, end = processor.thought_ids
         if end is not None and end in ids:
             cut = len(ids) - 1 - ids[::-1].index(end)
-            thought: str | None = processor.decode(ids[:cut])
-            thought = (split_reasoning(f"{thought}</think>")[0]) or None
+            thought = processor.decode_thought(ids[:cut])
             text = processor.decode(ids[cut + 1 :])
+        elif start is not None and ids[:1] == [start]:
+            thought, text = processor.decode_thought(ids), ""
         else:
             text = processor.decode(ids)
             if encoded.opens_thought and "</think>" not in text:
                 raise _unfinished_error(limit)
             thought, text = split_reasoning(text)
-            if thought is not None and not text and is_cut:
-                raise _unfinished_error(limit)
+        if thought is not None and not text and is_cut:
+            raise _unfinished_error(limit)
         notes: tuple[Note, ...] = ()
         if is_cut:
             notes = (
@@ -299,7 +315,7 @@ class TransformersBackend:
             confident=not is_cut,
             familiarity=None,
             usage=Usage(encoded.visual_tokens[index], encoded.prompt_tokens[index], len(ids)),
-            thinking=thought if thinking or encoded.opens_thought else None,
+            thinking=thought if thinking else None,
             notes=notes,
         )
 
@@ -394,13 +410,17 @@ class TransformersBackend:
 class _TextStream:
     """Streamer of transformers: decodes new ids and passes on text that will not change.
 
+    Reasoning is left out, if its marks are tokens.
+
     Args:
-        decode: decodes ids.
-        on_text: receives the text piece by piece.
+        processor: decodes ids.
+        on_text: receives the answer piece by piece.
+        opens_thought: whether the prompt ends inside an opened thought.
     """
 
-    def __init__(self, decode: Callable[[Sequence[int]], str], on_text: OnText) -> None:
-        self._decode, self._on_text = decode, on_text
+    def __init__(self, processor: PromptProcessor, on_text: OnText, *, opens_thought: bool) -> None:
+        self._processor, self._on_text = processor, on_text
+        self._opens_thought = opens_thought
         self._ids: list[int] = []
         self._sent = ""
         self._is_prompt = True
@@ -411,14 +431,22 @@ class _TextStream:
             self._is_prompt = False
             return
         self._ids += value.flatten().tolist()
-        text = self._decode(self._ids)
+        text = self._answer()
         # A character may still lack some of its bytes.
         if not text.endswith("\ufffd"):
             self._send(text)
 
     def end(self) -> None:
         """Pass on what is left."""
-        self._send(self._decode(self._ids))
+        self._send(self._answer())
+
+    def _answer(self) -> str:
+        ids, (start, end) = self._ids, self._processor.thought_ids
+        if end is not None and end in ids:
+            ids = ids[len(ids) - ids[::-1].index(end) :]
+        elif self._opens_thought or (start is not None and ids[:1] == [start]):
+            ids = []
+        return strip_answer_tags(self._processor.decode(ids))
 
     def _send(self, text: str) -> None:
         if text.startswith(self._sent) and len(text) > len(self._sent):
