@@ -5,8 +5,7 @@ after others, and fails only if the server answered another clip in between. Unt
 answers again, one clip at a time is sent, after growing waits; when the request after the last wait
 fails too, the run stops, and no clip is blamed.
 
-A server that refuses the first requests, all of them, was given a wrong key or name: the run stops,
-too.
+The run stops, too, if the server rejects the key, or refuses the first requests, all of them.
 
 Separate from `seedvideo.batch.scheduler`: it needs neither processes nor a journal.
 """
@@ -27,17 +26,22 @@ _SERVER_NAMES: Final = "server_"
 """Beginning of the codes of a server's errors, after their stage."""
 
 _TIMEOUT: Final = "model.timeout"
+_KEY: Final = "model.key_rejected"
+_ANSWERED: Final = ("model.empty_answer", "model.answer_unparsable", "model.tokens_differ")
+"""Errors of clips that the server did answer; others may precede the request."""
 
 
 def may_be_outage(error: Mapping[str, Any]) -> bool:
-    """Return whether an error of a clip may be one of the server.
+    """Return whether an error of a clip may be one of the server, or is one of the user's key.
 
     Args:
         error: values of the error, as `seedvideo.utils.ipc.error_to_dict` returns them, or of
             anything else, which is not an error.
     """
-    is_late = error.get("code") == _TIMEOUT
-    return bool(error.get("retryable")) and (is_late or _is_of_server(error))
+    code = error.get("code")
+    return code == _KEY or (
+        bool(error.get("retryable")) and (code == _TIMEOUT or _is_of_server(error))
+    )
 
 
 def is_refusal(error: Mapping[str, Any]) -> bool:
@@ -76,6 +80,7 @@ class Outage:
         self._answers_at_failure: dict[str, int] = {}
         self._failures_in_row = self._refused = 0
         self._resume_at_s = 0.0
+        self._has_wrong_key = False
 
     def limit(self, concurrency: int) -> int:
         """Return how many clips may be with the server now."""
@@ -85,8 +90,8 @@ class Outage:
 
     @property
     def is_final(self) -> bool:
-        """Whether the server did not answer after the last wait, or refused all from the start."""
-        if self._refused >= MAX_REFUSED and not self._answers:
+        """Whether the server did not answer after the last wait, or rejects the key or all."""
+        if self._has_wrong_key or (self._refused >= MAX_REFUSED and not self._answers):
             return True
         return self._failures_in_row > len(self._waits_s)
 
@@ -105,11 +110,14 @@ class Outage:
         """
         if is_refusal(values):
             self._refused += 1
-        elif not may_be_outage(values):
+        elif "code" not in values or values["code"] in _ANSWERED:
             self.record_answer(item_id)
 
-    def record_failure(self, item_id: str) -> bool:
-        """Record a failed request. Return whether its clip is to blame."""
+    def record_failure(self, item_id: str, code: str = "") -> bool:
+        """Record a failed request, by its error code. Return whether its clip is to blame."""
+        if code == _KEY:
+            self._has_wrong_key = True
+            return False
         before = self._answers_at_failure.setdefault(item_id, self._answers)
         if self._answers > before:
             return True

@@ -394,7 +394,7 @@ class Runner:
         self._check_folder()
         tries = None
         if self._outage is not None and may_be_outage(values):
-            if not self._outage.record_failure(clip.id):
+            if not self._outage.record_failure(clip.id, values["code"]):
                 self._ready.append(clip)
                 self._stop_if_final(values)
                 return True

@@ -195,6 +195,26 @@ def test_waits_grow_until_the_server_answers() -> None:
     assert state.is_final
 
 
+def test_only_an_answer_ends_an_outage() -> None:
+    state = Outage(waits_s=(1.0,), clock=Clock())
+    assert not state.record_failure("a")
+    for code in ("model.request_too_large", "ask.question_invalid", "model.server_refused"):
+        state.record_response("b", {"code": code, "retryable": False})
+        assert state.limit(5) == 0
+    state.record_response("b", {"code": "model.empty_answer", "retryable": False})
+    assert state.limit(5) == 5
+    assert not state.record_failure("c")
+    state.record_response("b", {"record": "{}"})
+    assert state.limit(5) == 5
+
+
+def test_a_rejected_key_stops_at_once_and_blames_no_clip() -> None:
+    state = Outage()
+    state.record_answer("a")
+    assert not state.record_failure("b", "model.key_rejected")
+    assert state.is_final
+
+
 def kill_when(
     words: list[str | Path], server: Path, is_time: Callable[[Log], bool]
 ) -> tuple[set[str], list[int]]:
