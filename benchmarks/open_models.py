@@ -1,6 +1,7 @@
 """Open-weight models: speed against the plain recipe of transformers, and tested families.
 
     python benchmarks/open_models.py [--size tiny|2b] [--device cpu|cuda] [--frames N]
+    python benchmarks/open_models.py --batches [--size tiny|2b] [--device cpu|cuda]
     python benchmarks/open_models.py --table [--write]
 
 Speed: a Qwen3-VL model with random weights describes the same frames twice, by seedvideo's backend
@@ -8,6 +9,9 @@ and by the code that transformers documents (`apply_chat_template`, then `genera
 number of tokens. Printed are seconds, new tokens a second and peak memory of both, and their
 ratios. The goal is that seedvideo is at most 5% slower. The sizes of 2b are those of
 Qwen/Qwen3-VL-2B-Instruct, as in its published config.json.
+
+Batches: the fraction of answers of 16 tokens that differ between a batch of four prompts and single
+prompts, in float32 and in bfloat16.
 
 Table: runs the tests of the families and of the servers, and prints two Markdown tables: which
 column of which family has a passing test, and which preset was run against a real server.
@@ -91,6 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--table", action="store_true", help="print the tables of tested models")
     parser.add_argument("--write", action="store_true", help="replace the tables in the docs")
+    parser.add_argument("--batches", action="store_true", help="compare batches with single runs")
     parser.add_argument("--size", choices=SIZES, default="tiny")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--frames", type=int, default=16)
@@ -99,6 +104,8 @@ def main() -> None:
     sys.path.insert(0, str(ROOT))  # The tiny checkpoints are those of the tests.
     if args.table or args.write:
         write_tables(replaces=args.write)
+    elif args.batches:
+        compare_batches(args.size, args.device)
     else:
         measure_speed(args.size, args.device, args.frames, args.repeats)
 
@@ -155,6 +162,41 @@ def measure_speed(size: str, device: str, frames: int, repeats: int) -> None:
         print(f"| {name} | {best_s[name]:.2f} | {NEW_TOKENS / best_s[name]:.1f} | {peak} |")
     ratio = best_s["seedvideo"] / best_s["plain"]
     print(f"\nseedvideo takes {ratio:.2f} times as long; the goal is at most {SLOWER_GOAL}")
+
+
+def compare_batches(size: str, device: str, *, prompts: int = 200, batch: int = 4) -> None:
+    """Print the fraction of answers that differ between batches and single prompts."""
+    from seedvideo.model import load
+    from seedvideo.model.backends.base import interleave
+    from seedvideo.model_options import GenerationOptions, ModelOptions
+    from tests.model.tiny_checkpoints import make_qwen3_vl
+
+    print_machine()
+    rng = np.random.default_rng(0)
+    asked = []
+    for _ in range(prompts):
+        count = int(rng.integers(1, 5))
+        sides = rng.integers(2, 7, (count, 2)) * 32
+        shown = [
+            (Fraction(place), rng.integers(0, 256, (*map(int, side), 3), dtype=np.uint8))
+            for place, side in enumerate(sides)
+        ]
+        asked.append(interleave(shown, "Describe the video."))
+    options = GenerationOptions(max_new_tokens=16)
+    print("\n| number format | answers | differing |")
+    print("| --- | --- | --- |")
+    with TemporaryDirectory() as folder:
+        path = make_qwen3_vl(Path(folder) / "qwen3-vl", sizes=SIZES[size])
+        for dtype in ("float32", "bfloat16"):
+            model: Any = load(str(path), ModelOptions(device=device, dtype=dtype))  # type: ignore[arg-type]
+            single = [model.generate(each, options=options).text for each in asked]
+            together = [
+                made.text
+                for start in range(0, prompts, batch)
+                for made in model.generate_batch(asked[start : start + batch], options=options)
+            ]
+            differing = sum(a != b for a, b in zip(single, together, strict=True))
+            print(f"| {dtype} | {prompts} | {differing / prompts:.1%} |")
 
 
 def our_recipe(model: Any, shown: list[tuple[Fraction, Any]]) -> int:
@@ -221,10 +263,10 @@ def write_tables(*, replaces: bool) -> None:
     families = "\n".join(lines).strip()
     servers = "\n".join(
         [
-            "| preset | address | key | checked |",
-            "| --- | --- | --- | --- |",
+            "| preset | server | usual address | key | checked |",
+            "| --- | --- | --- | --- | --- |",
             *(
-                f"| `{each.name}` | {each.base_url or 'yours'} | `{each.key_variable}` |"
+                f"| `{each.name}` | {each.product} | `{each.base_url}` | `{each.key_variable}` |"
                 f" {'run against a real server' if each.tested else 'by documents'} |"
                 for each in PRESETS
             ),
