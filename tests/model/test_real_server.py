@@ -234,8 +234,8 @@ def test_one_record_format_and_the_same_frames_for_all_models(
     assert shape(records[0]) == shape(records[1]) == shape(records[2])
     sources = [record["model"]["source"] for record in records]
     assert sources == ["shipped", "folder", "server"]
-    for record in records:
-        assert record["usage"]["visual_tokens"] == record["plan"]["visual_tokens"]
+    for values in records:
+        assert values["usage"]["visual_tokens"] == values["plan"]["visual_tokens"]
 
 
 class Recording:
