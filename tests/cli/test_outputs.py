@@ -106,8 +106,8 @@ def test_results_go_to_files(run: Run, clips: Path, tmp_path: Path) -> None:
         path = tmp_path / f"{number}.json"
         done = run(*words, "-o", path, "-q")
         assert (done.code, done.out, done.err) == (0, "", "")
-        assert all(isinstance(json.loads(line), dict) for line in path.open(encoding="utf-8"))
-        assert path.stat().st_size
+        texts = path.read_text(encoding="utf-8").splitlines()
+        assert texts and all(isinstance(json.loads(text), dict) for text in texts)
         again = run(*words, "-o", path, "-q")
         assert (again.code, "[output.exists]" in again.err) == (3, True)
         assert run(*words, "-o", path, "--overwrite").code == 0
