@@ -449,6 +449,7 @@ ERROR_CODES: Final = (
     "model.crashed",
     "model.download_failed",
     "model.empty_answer",
+    "model.failed",
     "model.key_missing",
     "model.key_rejected",
     "model.no_answer",

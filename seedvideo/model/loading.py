@@ -3,6 +3,7 @@
 Weights are safetensors only, and no code of a checkpoint is run.
 """
 
+import logging
 import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -39,7 +40,7 @@ def load_processor(folder: Path, model_type: str) -> Any:
     except ImportError as error:
         raise ModelError(
             "model.not_installed",
-            f"the processor of {printable(folder.name)} needs a package: {_first_line(error)}",
+            f"the processor of {printable(folder.name)} needs a package: {first_line(error)}",
             hint="install the package that it names, or: pip install 'seedvideo[transformers]'",
         ) from error
     except Exception as error:  # raised by the code of any family, for any kind of damage
@@ -169,15 +170,15 @@ def _device(options: ModelOptions) -> str:
 @contextmanager
 def _quiet_progress() -> Iterator[None]:
     """Keep the progress bar of loading off stderr."""
-    from transformers.utils import logging
+    from transformers.utils import logging as progress
 
-    was_enabled = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    was_enabled = progress.is_progress_bar_enabled()
+    progress.disable_progress_bar()
     try:
         yield
     finally:
         if was_enabled:
-            logging.enable_progress_bar()
+            progress.enable_progress_bar()
 
 
 def _first(ids: int | list[int] | None) -> int | None:
@@ -191,7 +192,7 @@ def _import_torchvision() -> None:
     except (ImportError, RuntimeError, OSError) as error:
         raise ModelError(
             "model.not_installed",
-            f"torchvision cannot be imported with this build of torch: {_first_line(error)}",
+            f"torchvision cannot be imported with this build of torch: {first_line(error)}",
             hint="install both from one index: pip install --force-reinstall torch torchvision",
         ) from error
 
@@ -200,6 +201,7 @@ def _quieten_transformers() -> None:
     """Keep warnings and progress bars of transformers off stderr; a user can ask for them."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def _require_images(folder: Path, model_type: str) -> None:
@@ -227,11 +229,12 @@ def loading_error(folder: Path, what: str, error: Exception) -> ModelError:
     """Translate an error of transformers about a part of a checkpoint."""
     return checkpoint_error(
         folder,
-        f"its {what} cannot be used: {_first_line(error)}",
+        f"its {what} cannot be used: {first_line(error)}",
         hint="check the checkpoint with the transformers version that it states, or fetch it again",
     )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the text of an error as one short line."""
     text = str(error).strip() or type(error).__name__
     return printable(one_line(text)[:300])

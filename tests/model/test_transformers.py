@@ -307,3 +307,19 @@ def test_pairs_show_two_near_frames_for_the_price_of_one(folder: Path, tmp_path:
         assert 0 < second_s - first_s <= 0.5
     assert record.usage.visual_tokens == single.usage.visual_tokens == record.plan.visual_tokens
     assert record.usage.prompt_tokens <= single.usage.prompt_tokens
+
+
+def test_an_error_of_the_models_own_code_has_a_code(
+    model: TransformersBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*words: object, **options: object) -> None:
+        raise RuntimeError("\"conv3d\" not implemented for 'Half'\nsecond line")
+
+    monkeypatch.setattr(model._model.model.visual, "forward", fail)
+    for ask in (
+        lambda: model.generate(UNEVEN, options=SHORT),
+        lambda: model.choose(UNEVEN, ["red", "green"], task="ask"),
+    ):
+        with pytest.raises(ModelError, match="not implemented for 'Half'") as caught:
+            ask()
+        assert caught.value.code == "model.failed"

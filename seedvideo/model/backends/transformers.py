@@ -12,7 +12,8 @@ Separate from `seedvideo.model`, which finds models without importing torch.
 import copy
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
@@ -23,6 +24,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from seedvideo.environment import is_out_of_memory
 from seedvideo.errors import ModelError
 from seedvideo.model.backends.base import (
     Choice,
@@ -35,7 +37,7 @@ from seedvideo.model.backends.base import (
     TaskName,
     Usage,
 )
-from seedvideo.model.loading import load_model
+from seedvideo.model.loading import first_line, load_model
 from seedvideo.model.open_weights import checkpoint_sha256, with_family, with_pairs
 from seedvideo.model.processing import Encoded, PromptProcessor
 from seedvideo.model.runtime import isolate_torch, set_threads
@@ -217,7 +219,8 @@ class TransformersBackend:
                 [parts], system=options.system, thinking=thinking, thought=thought
             )
             self._check_context(encoded, max(map(len, ids)))
-            scores = self._score(encoded, ids)
+            with self._translate_errors():
+                scores = self._score(encoded, ids)
         total = torch.logsumexp(torch.tensor(scores, dtype=torch.float64), dim=0).item()
         order = sorted(range(len(ids)), key=lambda index: (-scores[index], index))
         return ChoiceResult(
@@ -231,6 +234,28 @@ class TransformersBackend:
                 encoded.visual_tokens[0], encoded.prompt_tokens[0], spent + len(ids[order[0]])
             ),
         )
+
+    @contextmanager
+    def _translate_errors(self) -> Iterator[None]:
+        """Translate errors of the model's own code: this device or format may not be supported.
+
+        Raises:
+            ModelError: ``model.failed``.
+        """
+        try:
+            yield
+        except (torch.OutOfMemoryError, MemoryError):
+            raise
+        except Exception as error:  # the code of any family may raise anything
+            if is_out_of_memory(error):
+                raise
+            details = self.details
+            raise ModelError(
+                "model.failed",
+                f"{self.name} failed on {self._model.device} in {details.dtype}:"
+                f" {first_line(error)}",
+                hint="try another --dtype or --attention, or leave --quantize out",
+            ) from error
 
     def _reason(
         self, parts: Sequence[Part], options: GenerationOptions, max_thinking_tokens: int
@@ -277,7 +302,8 @@ class TransformersBackend:
                 self._processor, on_text, opens_thought=encoded.opens_thought
             )
         inputs = self._on_device(encoded.inputs)
-        made = self._model.generate(**inputs, max_new_tokens=limit, **settings)
+        with self._translate_errors():
+            made = self._model.generate(**inputs, max_new_tokens=limit, **settings)
         answers = made[:, inputs["input_ids"].shape[1] :].tolist()
         return [_cut_at_end(answer, self._end_ids) for answer in answers]
 
