@@ -29,11 +29,12 @@ class ModelOptions:
         dtype: number format of the weights; ``auto`` is that of the checkpoint.
         device: where the model runs; ``auto`` takes a GPU if there is one.
         quantize: load the weights in 8 or 4 bits.
-        attention: implementation of attention.
+        attention: implementation of attention; the one that transformers chooses if None.
         offline: send no request to a hub; what is missing is an error.
         geometry: family whose frame sizes the model of a server has, if its name does not say it.
         as_video: send frames to a server as one video instead of single images.
         pairs: show two near frames for the price of one, where the family merges two.
+        deadline_s: maximum time of an answer of a server, with all retries; ten minutes if None.
 
     Raises:
         ConfigError: ``config.invalid`` if a value is not one of those allowed.
@@ -43,21 +44,26 @@ class ModelOptions:
     dtype: DtypeName = "auto"
     device: DeviceName = "auto"
     quantize: Quantization | None = None
-    attention: AttentionName = "sdpa"
+    attention: AttentionName | None = None
     offline: bool = False
     geometry: str | None = None
     as_video: bool = False
     pairs: bool = False
+    deadline_s: float | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
             value = getattr(self, name)
-            if value not in allowed and not (value is None and name == "quantize"):
+            if value not in allowed and not (value is None and name in ("quantize", "attention")):
                 raise ConfigError(
                     "config.invalid",
                     f"{name} is {value!r}, expected one of {', '.join(allowed)}",
                     hint=suggestion(value, allowed),
                 )
+        if self.deadline_s is not None and not 0 < self.deadline_s < math.inf:
+            raise ConfigError(
+                "config.invalid", f"deadline_s is {self.deadline_s}, expected a value above 0"
+            )
         for name in ("revision", "geometry"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, str) and value.strip()):
@@ -119,11 +125,12 @@ class ModelFields(TypedDict, total=False):
     dtype: DtypeName
     device: DeviceName
     quantize: Quantization | None
-    attention: AttentionName
+    attention: AttentionName | None
     offline: bool
     geometry: str | None
     as_video: bool
     pairs: bool
+    deadline_s: float | None
 
 
 def resolve_model_options(

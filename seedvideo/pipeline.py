@@ -24,7 +24,7 @@ from seedvideo.records import MediaRecord, PlanRecord, Record
 from seedvideo.sampler.analysis import Analysis
 from seedvideo.sampler.boundaries import Change, find_changes, frame_bounds
 from seedvideo.sampler.geometry import Geometry
-from seedvideo.sampler.pairs import find_partners, with_partners
+from seedvideo.sampler.pairs import MAX_OFFSET_S, find_partners, with_partners
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.policies import make_plan
 from seedvideo.sampler.request import DecodeCosts, TextTokenCounter, compute_decode_costs
@@ -270,7 +270,10 @@ def _decode_plans(clip: Video, plans: Sequence[Plan], model: TokenCosts) -> list
             if planned.pts in planned_times[index]:
                 decoded[index].append((frame, None))
             elif decoded[index]:
-                decoded[index][-1] = (decoded[index][-1][0], frame)
+                first, partner = decoded[index][-1]
+                # The frame that it belongs to may be damaged and left out.
+                if partner is None and frame.pts - first.pts <= 2 * MAX_OFFSET_S:
+                    decoded[index][-1] = (first, frame)
     return decoded
 
 

@@ -22,6 +22,12 @@ WAITS_S: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 MAX_REFUSED: Final = 10
 """Maximum requests that a server may refuse before its first answer."""
 
+MAX_FAILURES: Final = 10
+"""Maximum failures of a clip while the server is busy or away and yet answers others."""
+
+_NOT_ABOUT_CLIP: Final = ("model.server_busy", "model.server_unreachable")
+"""Codes that say nothing about a clip: a limit of the rate, or no connection."""
+
 _SERVER_NAMES: Final = "server_"
 """Beginning of the codes of a server's errors, after their stage."""
 
@@ -78,6 +84,7 @@ class Outage:
         self._clock = clock
         self._answers = 0
         self._answers_at_failure: dict[str, int] = {}
+        self._failures: dict[str, int] = {}
         self._failures_in_row = self._refused = 0
         self._resume_at_s = 0.0
         self._has_wrong_key = False
@@ -90,7 +97,7 @@ class Outage:
 
     @property
     def is_final(self) -> bool:
-        """Whether the server did not answer after the last wait, or rejects the key or all."""
+        """Whether the server stayed silent after the last wait, or rejects the key or all."""
         if self._has_wrong_key or (self._refused >= MAX_REFUSED and not self._answers):
             return True
         return self._failures_in_row > len(self._waits_s)
@@ -100,6 +107,7 @@ class Outage:
         self._answers += 1
         self._failures_in_row, self._resume_at_s = 0, 0.0
         self._answers_at_failure.pop(item_id, None)
+        self._failures.pop(item_id, None)
 
     def record_response(self, item_id: str, values: Mapping[str, Any]) -> None:
         """Record what came of a request, unless `record_failure` will.
@@ -119,7 +127,9 @@ class Outage:
             self._has_wrong_key = True
             return False
         before = self._answers_at_failure.setdefault(item_id, self._answers)
-        if self._answers > before:
+        failures = self._failures[item_id] = self._failures.get(item_id, 0) + 1
+        is_about_clip = code not in _NOT_ABOUT_CLIP or failures >= MAX_FAILURES
+        if self._answers > before and is_about_clip:
             return True
         # Requests that were sent before the wait began do not count again.
         if self._clock() >= self._resume_at_s:

@@ -20,7 +20,10 @@ from seedvideo.batch.journal_rows import ClaimedItem
 from seedvideo.utils.ipc import ChildProcess
 
 START_TIMEOUT_S: Final = 300.0
-"""Maximum seconds until a process is ready: loading a model from a slow disk takes minutes."""
+"""Maximum seconds until a decode process is ready."""
+
+MODEL_START_TIMEOUT_S: Final = 1_800.0
+"""Maximum seconds until a model is loaded: 100 GB from a slow disk take a quarter of an hour."""
 
 _ALLOCATOR_VARIABLES: Final = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),  # bytes; older ones take no more
@@ -172,7 +175,7 @@ class ModelProcess:
         self.idle_s = 0.0
         self._batch_size, self._timeout_s = job.batch_size, job.timeout_s
         self._concurrency = concurrency
-        self._start_deadline_s = time.monotonic() + START_TIMEOUT_S
+        self._start_deadline_s = time.monotonic() + MODEL_START_TIMEOUT_S
         self._idle_since_s: float | None = None
 
     @property

@@ -35,7 +35,7 @@ from seedvideo.batch.journal_rows import ProcessKind
 from seedvideo.batch.journal_schema import JOURNAL_NAME
 from seedvideo.batch.outage import Outage, may_be_outage, stop_error
 from seedvideo.batch.processes import (
-    START_TIMEOUT_S,
+    MODEL_START_TIMEOUT_S,
     DecodeProcess,
     Group,
     InFlightItem,
@@ -188,7 +188,9 @@ class Runner:
             if worker.is_idle and len(self._in_flight) < self._max_in_flight:
                 for claimed in self._journal.claim(1, before=self._end_position):
                     self._pending -= 1
-                    clip = InFlightItem(claimed, runs_alone=claimed.tries > 1)
+                    # With a server, no clip can harm the process.
+                    alone = claimed.tries > 1 and self._outage is None
+                    clip = InFlightItem(claimed, runs_alone=alone)
                     self._in_flight[clip.id] = clip
                     self._gate.begin(clip)
                     worker.assign(clip, timeout_s=self._job.timeout_s)
@@ -364,7 +366,7 @@ class Runner:
         self._model = None
         if not model.is_ready:
             if code == "model.timeout":
-                cause = f"had not loaded the model after {START_TIMEOUT_S:g} s and {cause}"
+                cause = f"had not loaded the model after {MODEL_START_TIMEOUT_S:g} s and {cause}"
             raise ModelError(
                 code, f"the model process {cause}{_format_stderr(model.process.stderr_tail)}"
             )

@@ -19,6 +19,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from time import perf_counter
 from typing import Any, Final
@@ -34,10 +35,14 @@ from seedvideo.media.source import display_path
 from seedvideo.media.worker_client import WORKER
 from seedvideo.model.backends.base import Backend, SupportsBatches, TokenCosts
 from seedvideo.model.batching import BatchingBackend
+from seedvideo.model.presets import is_server_name
 from seedvideo.utils.fork_server import start_server
 from seedvideo.utils.ipc import Message, MessageSocket, ProtocolError, error_to_dict
 
 _MAX_TRACE_CHARS: Final = 20_000
+_DEADLINE_SHARE: Final = 0.9
+"""Share of a clip's time that the client of a server may take, retries included."""
+
 _EXIT_NO_SUPERVISOR: Final = 3
 """Exit status of a process whose supervisor has closed the connection."""
 
@@ -213,7 +218,11 @@ class _ModelRunner:
         self.concurrency = int(setup["concurrency"])
         os.chdir(self.job.folder)  # The path of a model's folder may be relative, too.
         self.run_item = import_string(setup["run"])
-        self.backend: Backend = import_string(setup["load"])(self.job.model, self.job.model_options)
+        options = self.job.model_options
+        if is_server_name(self.job.model):
+            # The client gives up before the supervisor would end this process, with other requests.
+            options = replace(options, deadline_s=_DEADLINE_SHARE * self.job.timeout_s)
+        self.backend: Backend = import_string(setup["load"])(self.job.model, options)
         self.batching: BatchingBackend | None = None
         if self.job.batch_size > 1 and isinstance(self.backend, SupportsBatches):
             self.batching = self.backend = BatchingBackend(self.backend)

@@ -74,9 +74,9 @@ class LoadingOptions:
         typer.Option("--quantize", help="Load the weights of an open-weight model quantized."),
     ] = None
     attention: Annotated[
-        Literal["sdpa", "eager", "flash_attention_2"],
+        Literal["sdpa", "eager", "flash_attention_2"] | None,
         typer.Option("--attention", help="Select the attention of an open-weight model."),
-    ] = "sdpa"
+    ] = None
     offline: Annotated[
         bool,
         typer.Option("--offline", help="Send no request to a hub; what is missing is an error."),

@@ -142,8 +142,14 @@ def make_settings(
     """Return everything that the predictions of a `ModelPredictor` depend on."""
     details = backend.details
     options = {**changed_fields(generation), "quantize": details.quantize}
-    if details.family is not None:
-        options |= {"dtype": details.dtype, "revision": details.revision}
+    if details.family is not None or details.source == "server":
+        options |= {
+            "dtype": details.dtype,
+            "revision": details.revision,
+            "geometry": backend.geometry.name,
+            "time_format": details.time_format,
+            "pairs": details.pairs or None,
+        }
     return Settings(
         bench,
         {

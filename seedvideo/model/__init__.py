@@ -130,9 +130,9 @@ def load_costs(
     if costs is not None:
         return costs
     open_weights.require_transformers()
-    from seedvideo.model.probed_costs import ProbedCosts
+    from seedvideo.model.processor_costs import ProcessorCosts
 
-    return ProbedCosts.from_folder(place.name, place.folder, details, options)
+    return ProcessorCosts.from_folder(place.name, place.folder, details, options)
 
 
 @dataclass(frozen=True)

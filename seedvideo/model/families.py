@@ -135,6 +135,7 @@ class Family:
         thought_start: text that opens reasoning.
         thought_end: text that ends reasoning.
         answer_start: text between reasoning and the answer.
+        answer_end: text that ends an answer after it.
         merges_pairs: whether two frames of a video cost as much as one image.
     """
 
@@ -153,6 +154,7 @@ class Family:
     thought_start: str = "<think>\n"
     thought_end: str = "</think>"
     answer_start: str = "\n\n"
+    answer_end: str = ""
     merges_pairs: bool = False
 
     def frame_text(self, pts: Fraction) -> str:
@@ -371,6 +373,7 @@ FAMILIES: Final = (
         processor_arguments=_KEEP_SIZE,
         always_thinks=True,
         answer_start="<answer>",
+        answer_end="</answer>",
     ),
     Family(
         name="smolvlm",

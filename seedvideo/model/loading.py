@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import torch
 
+from seedvideo.environment import is_out_of_memory
 from seedvideo.errors import ModelError
 from seedvideo.model.metadata import checkpoint_error, read_json
 from seedvideo.model_options import ModelOptions
@@ -44,10 +45,14 @@ def load_processor(folder: Path, model_type: str) -> Any:
             hint="install the package that it names, or: pip install 'seedvideo[transformers]'",
         ) from error
     except Exception as error:  # raised by the code of any family, for any kind of damage
+        if is_out_of_memory(error):
+            raise
         raise loading_error(folder, "processor", error) from error
     if not hasattr(processor, "tokenizer"):
         raise checkpoint_error(folder, "it has no processor for images and text")
-    if not (processor.chat_template or processor.tokenizer.chat_template):
+    # Some checkpoints state it with the tokenizer only, where the processor does not look.
+    processor.chat_template = processor.chat_template or processor.tokenizer.chat_template
+    if not processor.chat_template:
         raise checkpoint_error(
             folder,
             "it has no chat template, so it was not trained to follow prompts",
@@ -82,7 +87,7 @@ def load_model(folder: Path, options: ModelOptions) -> Any:
                 folder,
                 config=config,
                 dtype=options.dtype if options.dtype == "auto" else getattr(torch, options.dtype),
-                attn_implementation=options.attention,
+                **_attention(options),
                 quantization_config=_quantization(options),
                 device_map=device,
                 use_safetensors=True,
@@ -91,9 +96,9 @@ def load_model(folder: Path, options: ModelOptions) -> Any:
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # they are refused below, by name
             )
-        except (MemoryError, torch.OutOfMemoryError):
-            raise
         except Exception as error:  # raised by the code of any family, for any kind of damage
+            if is_out_of_memory(error):
+                raise
             raise loading_error(folder, "weights", error) from error
     _refuse(folder, "its weights lack", info["missing_keys"])
     _refuse(folder, "its weights have another shape of", [k for k, *_ in info["mismatched_keys"]])
@@ -133,6 +138,11 @@ def _require_packages(options: ModelOptions) -> None:
                 f"{option} needs {package}, which is not installed",
                 hint=f"install it with: pip install '{install}'",
             )
+
+
+def _attention(options: ModelOptions) -> dict[str, str]:
+    """Return the argument for the implementation of attention; none for the model's own."""
+    return {} if options.attention is None else {"attn_implementation": options.attention}
 
 
 def _quantization(options: ModelOptions) -> Any:

@@ -1,17 +1,18 @@
 """Open-weight models without their weights: files, identity and token costs.
 
-A process that only plans or decodes reads this, so it imports neither torch nor transformers. A
-model of a family without a row is the exception: only its processor knows what an image costs.
+A process that only plans or decodes reads this, so it imports neither torch nor transformers. The
+exception is a model of a family without a row, or without `tokenizer.json`: its processor is asked.
 
 A model is an existing folder, or a name on a hub, ``OWNER/NAME``; of a hub, only the files that are
 needed are fetched. Nothing runs code of a checkpoint, and weights are safetensors only.
 """
 
+import errno
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -32,7 +33,8 @@ from seedvideo.utils.text import printable
 
 _HUB_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _CONFIG_FILES: Final = ("*.json", "*.jinja", "*.txt", "*.model", "chat_templates/*")
-_WEIGHT_FILES: Final = ("*.safetensors",)
+_SINGLE: Final = "model.safetensors"
+_INDEX: Final = "model.safetensors.index.json"
 _FORBIDDEN_SUFFIXES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".msgpack", ".h5")
 
 _INSTALL_HINT: Final = "install it with: pip install 'seedvideo[transformers]'"
@@ -99,39 +101,68 @@ def fetch(name: str, options: ModelOptions, *, with_weights: bool) -> Path:
             "a model on a hub needs huggingface_hub, which is not installed",
             hint=_INSTALL_HINT,
         )
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
-        HfHubHTTPError,
+        HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
 
-    is_offline = options.offline or os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
-    patterns = [*_CONFIG_FILES, *(_WEIGHT_FILES if with_weights else ())]
-    try:
-        folder = snapshot_download(
-            name,
-            revision=options.revision,
-            allow_patterns=patterns,
-            local_files_only=is_offline,
-        )
-    except LocalEntryNotFoundError as error:
-        if is_offline:
-            raise _not_found_error(name, options, "is not on this machine", offline=True) from error
-        raise _download_error(name, error) from error
-    except GatedRepoError as error:
-        raise _not_found_error(name, options, "needs permission of its owner") from error
-    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise _not_found_error(name, options, "does not exist on the hub") from error
-    except (HfHubHTTPError, OSError) as error:
-        raise _download_error(name, error) from error
-    path = Path(folder)
-    if with_weights and not any(path.glob("*.safetensors")):
-        where = "on this machine" if is_offline else "on the hub"
-        raise _not_found_error(name, options, f"has no safetensors {where}", offline=is_offline)
-    return path
+    is_offline = options.offline or constants.HF_HUB_OFFLINE
+
+    def snapshot(revision: str | None, patterns: Sequence[str]) -> Path:
+        try:
+            folder = snapshot_download(
+                name,
+                revision=revision,
+                allow_patterns=list(patterns),
+                local_files_only=is_offline,
+            )
+        except GatedRepoError as error:
+            raise _not_found_error(name, options, "needs permission of its owner") from error
+        except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+            raise _not_found_error(name, options, "does not exist on the hub") from error
+        except HFValidationError as error:
+            raise _not_found_error(name, options, "has no valid name for a hub") from error
+        except LocalEntryNotFoundError as error:
+            if is_offline:
+                problem = "is not on this machine"
+                raise _not_found_error(name, options, problem, offline=True) from error
+            raise _download_error(name, error) from error
+        except Exception as error:  # of the client, its transport and the file system
+            raise _download_error(name, error) from error
+        return Path(folder)
+
+    folder = snapshot(options.revision, _CONFIG_FILES)
+    if with_weights:
+        # Of the same commit, and only the files that belong to the model.
+        folder = snapshot(folder.name, [*_CONFIG_FILES, *weight_names(folder)])
+        if not has_weights(folder):
+            where = "on this machine" if is_offline else "on the hub"
+            problem = f"lacks safetensors {where}"
+            raise _not_found_error(name, options, problem, offline=is_offline)
+    return folder
+
+
+def weight_names(folder: Path) -> tuple[str, ...]:
+    """Return the names of the files that hold the weights, by the index of a checkpoint.
+
+    Other safetensors in the folder are copies in other formats.
+    """
+    if not (folder / _INDEX).is_file():
+        return (_SINGLE,)
+    files = read_json(folder / _INDEX).get("weight_map")
+    names = set(files.values()) if isinstance(files, dict) else set()
+    if not names or not all(isinstance(n, str) and Path(n).name == n for n in names):
+        raise checkpoint_error(folder, f"{_INDEX} does not list its files")
+    return tuple(sorted(names))
+
+
+def has_weights(folder: Path) -> bool:
+    """Return whether all files of the weights are in a folder."""
+    return all((folder / name).is_file() for name in weight_names(folder))
 
 
 def _not_found_error(
@@ -145,10 +176,16 @@ def _not_found_error(
 
 
 def _download_error(name: str, error: Exception) -> ModelError:
+    cause = error.__cause__ or error
+    if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
+        why, hint = "the disk is full", "free space, or set HF_HOME to another disk"
+    else:
+        why = f"the hub did not answer or refused ({type(cause).__name__})"
+        hint = "check the connection, then try again; or give a folder with the checkpoint"
     return ModelError(
         "model.download_failed",
-        f"model {printable(name)} could not be fetched: the hub did not answer or refused",
-        hint="check the connection, then try again; or give a folder with the checkpoint",
+        f"model {printable(name)} could not be fetched: {why}",
+        hint=hint,
         retryable=True,
     )
 
@@ -177,7 +214,8 @@ def read_checkpoint(folder: Path) -> CheckpointConfig:
         values = processor.get(part) or {}
         if not isinstance(values, dict):
             raise checkpoint_error(folder, f"its processor_config.json has an invalid {part}")
-        parts[part] = {**values, **_read_optional(folder / file_name)}
+        # The newer file counts alone, as in transformers.
+        parts[part] = values or _read_optional(folder / file_name)
     return CheckpointConfig(model, processor, parts["image_processor"], parts["video_processor"])
 
 
@@ -232,14 +270,14 @@ class OpenWeightsMetadata:
     def from_folder(
         cls, name: str, folder: Path, details: ModelDetails, options: ModelOptions
     ) -> "OpenWeightsMetadata | None":
-        """Read the metadata; None if the family has no row.
+        """Read the metadata; None if the family has no row, or the tokenizer another format.
 
         Raises:
             ModelError: ``model.checkpoint_invalid`` if a file is damaged or inconsistent.
         """
         config = read_checkpoint(folder)
         family = find_family(str(config.model.get("model_type")))
-        if family is None:
+        if family is None or not (folder / TOKENIZER).is_file():
             return None
         geometry = make_geometry(folder, family, config)
         details = with_family(details, family)
@@ -308,7 +346,8 @@ def model_sha256(name: str, folder: Path, details: ModelDetails, options: ModelO
     """
     if details.source == "hub":
         # For planning, the weights were not fetched.
-        folder = fetch(name, options, with_weights=True)
+        pinned = replace(options, revision=details.revision)
+        folder = fetch(name, pinned, with_weights=True)
     return checkpoint_sha256(folder)
 
 
@@ -321,12 +360,14 @@ def checkpoint_sha256(folder: Path) -> str:
     Raises:
         ModelError: ``model.checkpoint_invalid`` if there are no weights, or a file is unreadable.
     """
-    names = sorted(
-        path.name
-        for path in folder.iterdir()
-        if path.is_file() and path.suffix in {".json", ".jinja", ".safetensors", ".model", ".txt"}
-    )
     check_weight_files(folder)
+    described = {
+        path.relative_to(folder).as_posix()
+        for pattern in _CONFIG_FILES
+        for path in folder.glob(pattern)
+        if path.is_file()
+    }
+    names = sorted(described | set(weight_names(folder)))
     known = _HashCache(_hash_cache_path())
     lines = []
     for name in names:
@@ -340,13 +381,18 @@ def checkpoint_sha256(folder: Path) -> str:
 
 
 def check_weight_files(folder: Path) -> None:
-    """Raise an error unless a folder has safetensors.
+    """Raise an error unless a folder has all its safetensors.
 
     Raises:
         ModelError: ``model.checkpoint_invalid``; the message names weights of another format.
     """
-    if any(folder.glob("*.safetensors")):
+    if has_weights(folder):
         return
+    names = weight_names(folder)
+    present = [name for name in names if (folder / name).is_file()]
+    if present or (folder / _INDEX).is_file():
+        missing = next(name for name in names if name not in present)
+        raise checkpoint_error(folder, f"{missing} is missing, one of {len(names)} files")
     others = sorted(p.name for p in folder.iterdir() if p.suffix in _FORBIDDEN_SUFFIXES)
     found = f" ({others[0]} is a pickle or another format, which is not read)" if others else ""
     raise checkpoint_error(

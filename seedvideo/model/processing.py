@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from seedvideo.environment import is_out_of_memory
 from seedvideo.errors import ModelError
 from seedvideo.model.backends.base import ImagePart, Part, TextPart, TimePart
 from seedvideo.model.families import (
@@ -124,7 +125,9 @@ class PromptProcessor:
         for name in ("image_token", "video_token", "boi_token"):
             text = getattr(self._processor, name, None)
             texts |= {text} if isinstance(text, str) else set()
-        return tuple(sorted((t for t in texts if len(t) > 1), key=lambda t: (-len(t), t)))
+        # A space cannot break white space, which some tokenizers have as added tokens.
+        breakable = (t for t in texts if len(t) > 1 and t not in _broken(t))
+        return tuple(sorted(breakable, key=lambda t: (-len(t), t)))
 
     @cached_property
     def thought_ids(self) -> tuple[int | None, int | None]:
@@ -138,25 +141,26 @@ class PromptProcessor:
         """Whether the model reasons even if it is not asked to, and opens its thoughts itself."""
         return self.family.always_thinks and not self._has_thinking_switch
 
-    @property
-    def end_ids(self) -> tuple[int, ...]:
-        """Ids of the tokenizer's own tokens that end an answer."""
-        end = self.tokenizer.eos_token_id
-        return () if end is None else (int(end),)
-
-    def turn_end_id(self, end_ids: Sequence[int]) -> int | None:
-        """Return the id that the chat template writes after an answer.
-
-        Args:
-            end_ids: ids that end an answer, of which a model may have several.
-        """
+    @cached_property
+    def turn_end_id(self) -> int | None:
+        """Id of the special token that the chat template writes after an answer; None if none."""
         turns = [
             {"role": "user", "content": [{"type": "text", "text": "?"}]},
             {"role": "assistant", "content": [{"type": "text", "text": _RIGHT_MARK}]},
         ]
         after = self._apply_template(turns).rpartition(_RIGHT_MARK)[2]
         written = self.tokenizer.encode(after, add_special_tokens=False)
-        return next((int(each) for each in (*written, *end_ids) if each in end_ids), None)
+        return (
+            int(written[0])
+            if written[:1] and written[0] in self.tokenizer.all_special_ids
+            else None
+        )
+
+    @cached_property
+    def answer_end_ids(self) -> tuple[int, ...]:
+        """Ids of what closes an answer, where a closed thought also opens one."""
+        end = self.family.answer_end if self.always_thinks else ""
+        return tuple(self.tokenizer.encode(end, add_special_tokens=False))
 
     def neutralize(self, text: str) -> str:
         """Break control tokens in a user's text, so that they stay plain text.
@@ -168,7 +172,7 @@ class PromptProcessor:
             changed = False
             for token in self._control_tokens:
                 if token in text:
-                    text = text.replace(token, f"{token[0]} {token[1:]}")
+                    text = text.replace(token, _broken(token))
                     changed = True
         return text
 
@@ -212,9 +216,9 @@ class PromptProcessor:
             elif isinstance(part, ImagePart):
                 words += before + self.family.image_text.format(image=self._placeholder) + trailing
             else:
-                text = remove_think_suffix(part.text) if thinking else part.text
+                text = remove_think_suffix(part.text)
                 words += (self.family.separator if words else "") + self.neutralize(text)
-                if text != part.text and not reasons_by_itself:
+                if text != part.text and thinking and not reasons_by_itself:
                     words += THINK_SUFFIX
         messages = [{"role": "user", "content": [{"type": "text", "text": words}]}]
         if system is not None:
@@ -332,6 +336,8 @@ class PromptProcessor:
         try:
             return self._processor(text=texts, return_tensors="pt", padding=True, **arguments)
         except (ValueError, TypeError, IndexError, KeyError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise
             raise loading_error(self._folder, "processor", error) from error
 
     def _count_words(self, text: str) -> int:
@@ -446,6 +452,11 @@ def _pair_arguments(
         "do_sample_frames": False,
         "cap_pixels_per_frame": False,
     }
+
+
+def _broken(token: str) -> str:
+    """Return the text of a token with a space after its first character."""
+    return f"{token[0]} {token[1:]}"
 
 
 def _count_ids(input_ids: Any, ids: Sequence[int]) -> list[int]:

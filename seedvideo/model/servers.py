@@ -47,6 +47,7 @@ _SERVED_NAMES: Final = (
     ("glm-4.1v", "glm-4.1v"),
     ("smolvlm", "smolvlm"),
     ("internvl", "internvl"),
+    ("llava-onevision-1.5", None),
     ("llava-onevision", "llava-onevision"),
     ("gemma-3n", None),
     ("gemma3n", None),
@@ -56,6 +57,8 @@ _SERVED_NAMES: Final = (
     ("gemma4", "gemma4"),
     ("videollama3", "video-llama3"),
     ("mistral-small-3.", "mistral3"),
+    ("mistral-small3.", "mistral3"),
+    ("ministral-3", "mistral3"),
     ("seed1.5-vl", _SEED),
     ("seed-1", _SEED),
 )

@@ -13,11 +13,13 @@ def complete_passes(
 ) -> list[float]:
     """Return the probability of each option among them; no cache is used."""
     processor, net = model._processor, model._model
-    end = net.generation_config.eos_token_id[0]
+    ends = torch.tensor(model._end_ids)
+    closing = processor.answer_end_ids
     scores = []
     for option in options:
         inputs = dict(processor.encode([parts], thought="").inputs)
-        ids = torch.tensor([[*processor.tokenizer.encode(option, add_special_tokens=False), end]])
+        plain = processor.tokenizer.encode(option, add_special_tokens=False)
+        ids = torch.tensor([[*plain, *closing]])
         count = inputs["input_ids"].shape[1]
         inputs["input_ids"] = torch.cat((inputs["input_ids"], ids), dim=1)
         inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
@@ -25,6 +27,7 @@ def complete_passes(
             if name in inputs:
                 inputs[name] = torch.cat((inputs[name], torch.zeros_like(ids)), dim=1)
         with torch.inference_mode():
-            rows = net(**inputs).logits[0, count - 1 : -1].log_softmax(dim=-1)
-        scores.append(rows.gather(1, ids.T).sum().item())
+            rows = net(**inputs).logits[0, count - 1 :].log_softmax(dim=-1)
+        ending = rows[-1, ends].logsumexp(dim=0)
+        scores.append((rows[:-1].gather(1, ids.T).sum() + ending).item())
     return torch.tensor(scores).softmax(dim=0).tolist()

@@ -178,11 +178,11 @@ def test_options_are_ranked_by_their_likelihood(model: TransformersBackend) -> N
     assert abs(sum(choice.probability for choice in ranked) - 1) < 1e-9
     # The same by full passes over the prompt and each option.
     processor, net = model._processor, model._model
-    end = processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
+    ends = torch.tensor(processor.tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"]))
     scores = []
     for option in options:
         encoded = processor.encode([UNEVEN])
-        ids = [*processor.tokenizer.encode(option), end]
+        ids = processor.tokenizer.encode(option)
         inputs = dict(encoded.inputs)
         count = inputs["input_ids"].shape[1]
         inputs["input_ids"] = torch.cat((inputs["input_ids"], torch.tensor([ids])), dim=1)
@@ -192,8 +192,9 @@ def test_options_are_ranked_by_their_likelihood(model: TransformersBackend) -> N
             (kinds, torch.zeros((1, len(ids)), dtype=kinds.dtype)), dim=1
         )
         with torch.inference_mode():
-            rows = net(**inputs).logits[0, count - 1 : -1].log_softmax(dim=-1)
-        scores.append(rows.gather(1, torch.tensor(ids)[:, None]).sum().item())
+            rows = net(**inputs).logits[0, count - 1 :].log_softmax(dim=-1)
+        written = rows[:-1].gather(1, torch.tensor(ids)[:, None]).sum()
+        scores.append((written + rows[-1, ends].logsumexp(dim=0)).item())
     best = max(scores)
     weights = [np.exp(score - best) for score in scores]
     for choice in ranked:

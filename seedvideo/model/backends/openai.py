@@ -69,6 +69,8 @@ class ServerBackend:
     def __init__(self, costs: ServerCosts, *, retries: RetryPolicy = DEFAULT_RETRIES) -> None:
         key = os.environ.get(costs.address.preset.key_variable)
         self._costs = costs
+        if costs.options.deadline_s is not None:
+            retries = replace(retries, deadline_s=costs.options.deadline_s)
         self._client = ServerClient(costs.address, key, retries=retries)
         self._lock = Lock()
         self._is_counted = False

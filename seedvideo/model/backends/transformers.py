@@ -1,15 +1,11 @@
 """Transformers backend: an open-weight checkpoint that runs in the calling process.
 
 Answers are greedy by default, so they repeat. Options are ranked by log-likelihood: the prompt is
-read once, and each option continues a copy of its cache.
-
-Notation used for tensor shapes:
-    n: tokens after the prompt; v: size of the vocabulary
+read once, and each option continues its cache (`option_scores`).
 
 Separate from `seedvideo.model`, which finds models without importing torch.
 """
 
-import copy
 import math
 import threading
 from collections.abc import Iterator, Sequence
@@ -17,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
-from inspect import signature
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,6 +34,7 @@ from seedvideo.model.backends.base import (
 )
 from seedvideo.model.loading import first_line, load_model
 from seedvideo.model.open_weights import checkpoint_sha256, with_family, with_pairs
+from seedvideo.model.option_scores import score_options
 from seedvideo.model.processing import Encoded, PromptProcessor
 from seedvideo.model.runtime import isolate_torch, set_threads
 from seedvideo.model_options import (
@@ -216,11 +212,13 @@ class TransformersBackend:
             thought, spent = self._reason(parts, options, max_thinking_tokens)
         with self._lock:
             encoded = self._processor.encode(
-                [parts], system=options.system, thinking=thinking, thought=thought
+                [parts], system=options.system, thinking=bool(thought), thought=thought
             )
             self._check_context(encoded, max(map(len, ids)))
             with self._translate_errors():
-                scores = self._score(encoded, ids)
+                scores = score_options(
+                    self._model, self._on_device(encoded.inputs), ids, end_ids=self._end_ids
+                )
         total = torch.logsumexp(torch.tensor(scores, dtype=torch.float64), dim=0).item()
         order = sorted(range(len(ids)), key=lambda index: (-scores[index], index))
         return ChoiceResult(
@@ -294,7 +292,8 @@ class TransformersBackend:
         self._check_context(encoded, limit)
         settings: dict[str, Any] = {"do_sample": options.temperature > 0}
         if options.temperature > 0:
-            settings["temperature"] = options.temperature
+            # 0: from all tokens, as servers do; the library's default is the likeliest 50.
+            settings |= {"temperature": options.temperature, "top_k": 0}
         if beams is not None:
             settings["num_beams"] = beams
         if on_text is not None:
@@ -303,7 +302,9 @@ class TransformersBackend:
             )
         inputs = self._on_device(encoded.inputs)
         with self._translate_errors():
-            made = self._model.generate(**inputs, max_new_tokens=limit, **settings)
+            made = self._model.generate(
+                **inputs, max_new_tokens=limit, eos_token_id=list(self._end_ids) or None, **settings
+            )
         answers = made[:, inputs["input_ids"].shape[1] :].tolist()
         return [_cut_at_end(answer, self._end_ids) for answer in answers]
 
@@ -358,23 +359,17 @@ class TransformersBackend:
 
     @cached_property
     def _end_ids(self) -> tuple[int, ...]:
-        """Ids that end an answer: those of the generation config, else of the tokenizer."""
+        """Ids that end an answer, of the generation config, the tokenizer and the template."""
         stated = self._model.generation_config.eos_token_id
-        ids = stated if isinstance(stated, list | tuple) else [stated]
-        return tuple(int(each) for each in ids if each is not None) or self._processor.end_ids
-
-    @cached_property
-    def _cache_name(self) -> str:
-        """Name of the cache among the model's arguments; it was renamed in transformers 5."""
-        is_new = "cache" in signature(self._model.forward).parameters
-        return "cache" if is_new else "past_key_values"
+        ids = [*stated] if isinstance(stated, list | tuple) else [stated]
+        ids += [self._processor.tokenizer.eos_token_id, self._processor.turn_end_id]
+        return tuple(dict.fromkeys(int(each) for each in ids if each is not None))
 
     def _candidate_ids(self, candidates: Sequence[str]) -> list[list[int]]:
-        """Encode each candidate with the token that ends an answer."""
+        """Encode each candidate, with what closes an answer that the prompt opens."""
         if not candidates:
             raise ValueError("there are no candidates")
         known: dict[tuple[int, ...], str] = {}
-        end = self._processor.turn_end_id(self._end_ids)
         all_ids = []
         for text in candidates:
             ids = self._processor.tokenizer.encode(
@@ -383,50 +378,8 @@ class TransformersBackend:
             if tuple(ids) in known:
                 raise ValueError(f"{known[tuple(ids)]!r} and {text!r} are the same to the model")
             known[tuple(ids)] = text
-            all_ids.append(ids if end is None else [*ids, end])
+            all_ids.append([*ids, *self._processor.answer_end_ids])
         return all_ids
-
-    def _score(self, encoded: Encoded, candidates: Sequence[Sequence[int]]) -> list[float]:
-        """Return the log-likelihood of each candidate after the prompt."""
-        inputs = self._on_device(encoded.inputs)
-        length = inputs["input_ids"].shape[1]
-        out = self._model(**inputs, use_cache=True, logits_to_keep=1)
-        first = out.logits[0, -1].float().log_softmax(dim=-1)
-        scores = []
-        for ids in candidates:
-            score = first[ids[0]].item()
-            if len(ids) > 1:
-                logits = self._continue(out[self._cache_name], ids[:-1], length)
-                rest = logits.float().log_softmax(dim=-1)
-                targets = torch.tensor(ids[1:], device=rest.device)
-                score += rest.gather(1, targets[:, None]).sum().item()
-            scores.append(score)
-        return scores
-
-    def _continue(self, cache: Any, ids: Sequence[int], length: int) -> Tensor:
-        """Return the ``(n, v)`` logits after each of ``n`` ids that follow a read prompt.
-
-        Positions are explicit: of a prompt with images, models with positions in three dimensions
-        continue where the images end, not at the number of tokens.
-        """
-        device = self._model.device
-        count = len(ids)
-        positions = torch.arange(length, length + count, device=device)[None]
-        deltas = getattr(getattr(self._model, "model", None), "rope_deltas", None)
-        arguments: dict[str, Any] = {}
-        if deltas is not None:
-            positions = (positions + deltas.to(device)).expand(3, 1, -1)
-        if "token_type_ids" in signature(self._model.forward).parameters:
-            arguments["token_type_ids"] = torch.zeros((1, count), dtype=torch.long, device=device)
-        arguments[self._cache_name] = copy.deepcopy(cache)
-        out = self._model(
-            input_ids=torch.tensor([ids], device=device),
-            position_ids=positions,
-            attention_mask=torch.ones((1, length + count), dtype=torch.long, device=device),
-            use_cache=True,
-            **arguments,
-        )
-        return out.logits[0]
 
     def _on_device(self, inputs: Any) -> Any:
         """Move inputs to the model; pictures get its number format."""

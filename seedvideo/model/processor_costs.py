@@ -16,7 +16,7 @@ from seedvideo.sampler.geometry import Geometry
 
 
 @dataclass(frozen=True, eq=False)
-class ProbedCosts:
+class ProcessorCosts:
     """Token costs of an open-weight model without a row in `families`; its weights are not loaded.
 
     Args:
@@ -36,7 +36,7 @@ class ProbedCosts:
     @classmethod
     def from_folder(
         cls, name: str, folder: Path, details: ModelDetails, options: ModelOptions
-    ) -> "ProbedCosts":
+    ) -> "ProcessorCosts":
         """Load the processor of a checkpoint.
 
         Raises:
