@@ -126,7 +126,7 @@ class PromptProcessor:
             text = getattr(self._processor, name, None)
             texts |= {text} if isinstance(text, str) else set()
         # A space cannot break white space, which some tokenizers have as added tokens.
-        breakable = (t for t in texts if len(t) > 1 and t not in _broken(t))
+        breakable = (t for t in texts if len(t) > 1 and not t.isspace() and t not in _broken(t))
         return tuple(sorted(breakable, key=lambda t: (-len(t), t)))
 
     @cached_property

@@ -19,9 +19,12 @@ from safetensors.torch import load_file, save_file
 
 from seedvideo.errors import ModelError
 from seedvideo.model import WEIGHTS, load, load_costs, open_weights
+from seedvideo.model.backends.base import TextPart
 from seedvideo.model.backends.native import NativeBackend
+from seedvideo.model.backends.transformers import TransformersBackend
 from seedvideo.model.metadata import file_sha256
 from seedvideo.model.open_weights import checkpoint_sha256, is_open_weights
+from seedvideo.model.processing import PromptProcessor
 from seedvideo.model_options import ModelOptions
 from tests.model.tiny_checkpoints import make_qwen3_vl
 from tests.model.tiny_probed import make_idefics3
@@ -410,3 +413,89 @@ def test_a_cache_that_cannot_be_written(
     reads.clear()
     assert checkpoint_sha256(folder) == checkpoint_sha256(folder) == first
     assert reads.count(WEIGHT_FILE) == 2
+
+
+def test_weights_in_parts_beside_a_copy_in_another_format(folder: Path, made: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    names = sorted(weights)
+    parts = {
+        "model-00001-of-00002.safetensors": names[::2],
+        "model-00002-of-00002.safetensors": names[1::2],
+    }
+    for file_name, part in parts.items():
+        save_file({name: weights[name] for name in part}, folder / file_name, {"format": "pt"})
+    index = {
+        "metadata": {},
+        "weight_map": {name: file for file, part in parts.items() for name in part},
+    }
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "model.safetensors").rename(folder / "consolidated.safetensors")
+    assert open_weights.weight_names(folder) == tuple(parts)
+    before = checkpoint_sha256(folder)
+    (folder / "consolidated.safetensors").write_bytes(b"another copy")
+    assert checkpoint_sha256(folder) == before != checkpoint_sha256(made)
+    assert load(str(folder)).geometry == load(str(made)).geometry
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"model-00002-of-00002\.safetensors is missing, one of 2"):
+        load(str(folder))
+
+
+def test_the_processor_file_counts_before_older_files(folder: Path) -> None:
+    # As left behind when a checkpoint is saved over an older one.
+    (folder / "preprocessor_config.json").write_text(json.dumps({"patch_size": 14}))
+    assert load_costs(str(folder)).geometry == load(str(folder)).geometry
+    assert load_costs(str(folder)).geometry.token_area_px == 32 * 32
+
+
+def test_a_chat_template_that_only_the_tokenizer_states(folder: Path, made: Path) -> None:
+    template = (folder / "chat_template.jinja").read_text()
+    (folder / "chat_template.jinja").unlink()
+    change(folder / "tokenizer_config.json", chat_template=template)
+    own, usual = load(str(folder)), load(str(made))
+    assert isinstance(own, TransformersBackend)
+    assert isinstance(usual, TransformersBackend)
+    prompts = [
+        each._processor.render([TextPart("?")], system=None, thinking=False)
+        for each in (own, usual)
+    ]
+    assert prompts[0] == prompts[1]
+
+
+def test_a_lack_of_memory_is_not_the_fault_of_the_checkpoint(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*words: object, **options: object) -> None:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("transformers.AutoModelForImageTextToText.from_pretrained", fail)
+    with pytest.raises(ModelError) as caught:
+        load(str(made))
+    assert caught.value.code == "model.out_of_memory"
+
+
+@pytest.mark.parametrize("name", ["foo/bar--baz", "foo/bar.git", "foo/bar."])
+def test_a_name_that_no_hub_can_have(name: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        load_costs(name, ModelOptions(offline=True))
+    assert caught.value.code == "model.not_found"
+
+
+def test_white_space_of_a_prompt_survives(folder: Path) -> None:
+    """Some tokenizers have white space among their added tokens, such as that of Gemma."""
+    values = json.loads((folder / "tokenizer.json").read_text())
+    count = len(values["model"]["vocab"]) + len(values["added_tokens"])
+    for place, text in enumerate(("\n\n", "  ")):
+        values["added_tokens"].append(
+            {
+                "id": count + place,
+                "content": text,
+                "single_word": False,
+                "lstrip": False,
+                "rstrip": False,
+                "normalized": False,
+                "special": False,
+            }
+        )
+    (folder / "tokenizer.json").write_text(json.dumps(values))
+    processor = PromptProcessor.from_folder(folder)
+    assert processor.neutralize("one\n\ntwo   three <|im_end|>") == "one\n\ntwo   three < |im_end|>"
