@@ -8,6 +8,7 @@ from typing import Any, get_args
 import pytest
 
 import seedvideo
+from seedvideo.cli.model_options import LoadingOptions, WritingOptions
 from seedvideo.config import (
     DEFAULT_LIMITS,
     PRESET_FPS,
@@ -19,6 +20,7 @@ from seedvideo.config import (
     SamplingOverrides,
     resolve_sampling,
 )
+from seedvideo.model_options import GenerationOptions, ModelFields, ModelOptions
 
 NAMES = [field.name for field in fields(Limits)]
 
@@ -115,3 +117,14 @@ def test_former_names_warn_and_build_the_same() -> None:
     with pytest.warns(DeprecationWarning, match="task= is deprecated") as caught:
         assert resolve_sampling(task="motion") == SamplingConfig(rate_preset="motion")
     assert len(caught) == 1
+
+
+def test_options_of_models_are_the_same_everywhere() -> None:
+    """The options of a model are fields, keywords and options of the command line."""
+    values = {each.name: each.default for each in fields(ModelOptions)}
+    assert set(ModelFields.__annotations__) == set(values)
+    on_command_line = {each.name: each.default for each in fields(LoadingOptions)}
+    # The time of an answer is set by a batch job only.
+    assert on_command_line == {name: v for name, v in values.items() if name != "deadline_s"}
+    written = {each.name: each.default for each in fields(GenerationOptions)}
+    assert {each.name: each.default for each in fields(WritingOptions)} == written

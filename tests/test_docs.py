@@ -36,6 +36,7 @@ CODE = re.compile(
 )
 # Strings that match the pattern of a code but are not codes: files, and modules imported by name.
 NOT_CODES = {
+    "model.safetensors",
     "config.json",
     "plan.json",
     "plan.png",

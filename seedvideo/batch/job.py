@@ -31,6 +31,7 @@ from seedvideo.config import (
     resolve_sampling,
 )
 from seedvideo.errors import BatchError, ConfigError, InputError, SeedVideoError, suggestion
+from seedvideo.model.backends.base import TokenCosts
 from seedvideo.model_options import (
     DEFAULT_GENERATION,
     DEFAULT_MODEL_OPTIONS,
@@ -431,6 +432,19 @@ class Job:
                     nearest=suggestion(value, re.findall("'([^']*)'", allowed)),
                 ) from error
             raise _config_error(f"{where}: {explain(error)}") from error
+
+
+def pin_revision(job: Job, costs: TokenCosts) -> Job:
+    """Return a job whose model on a hub is the commit that was found, not the newest one.
+
+    Args:
+        job: the job.
+        costs: token costs of its model.
+    """
+    if costs.details.source != "hub":
+        return job
+    options = replace(job.model_options, revision=costs.details.revision)
+    return replace(job, model_options=options)
 
 
 def _split_sampling(

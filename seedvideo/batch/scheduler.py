@@ -29,7 +29,7 @@ from seedvideo.batch.execution import (
     read_contact_sheet,
 )
 from seedvideo.batch.fingerprint import Content, content_from_dict
-from seedvideo.batch.job import Job
+from seedvideo.batch.job import Job, pin_revision
 from seedvideo.batch.journal import END_POSITION, Journal
 from seedvideo.batch.journal_rows import ProcessKind
 from seedvideo.batch.journal_schema import JOURNAL_NAME
@@ -93,7 +93,7 @@ class Runner:
         entrypoints: Entrypoints = DEFAULT_ENTRYPOINTS,
         limit: int | None = None,
     ) -> None:
-        self._journal, self._job, self._prices = journal, job, prices
+        self._journal, self._job, self._prices = journal, pin_revision(job, prices), prices
         self._progress, self._entrypoints = progress, entrypoints
         self._settings = job.settings()
         self._gate = DuplicateGate(journal, job)
@@ -188,8 +188,7 @@ class Runner:
             if worker.is_idle and len(self._in_flight) < self._max_in_flight:
                 for claimed in self._journal.claim(1, before=self._end_position):
                     self._pending -= 1
-                    # With a server, no clip can harm the process.
-                    alone = claimed.tries > 1 and self._outage is None
+                    alone = self._outage is None and claimed.tries > 1
                     clip = InFlightItem(claimed, runs_alone=alone)
                     self._in_flight[clip.id] = clip
                     self._gate.begin(clip)

@@ -36,7 +36,7 @@ BatchSize = Annotated[
         metavar="N",
         min=1,
         max=256,
-        help="Let an open-weight model answer so many clips at once.",
+        help="Let an open-weight model answer up to N clips at once. [default: 1]",
     ),
 ]
 Concurrency = Annotated[
@@ -46,7 +46,7 @@ Concurrency = Annotated[
         metavar="N",
         min=1,
         max=256,
-        help="Send so many requests to a server at once. [default: 4]",
+        help="Send up to N requests to a server at once. [default: 4]",
     ),
 ]
 
@@ -94,7 +94,8 @@ class LoadingOptions:
         bool,
         typer.Option(
             "--as-video",
-            help="Send frames to a vLLM server as one video: one size, mean times of pairs.",
+            help="Send frames to a vLLM server as one video: one size, mean times of pairs; the"
+            " server needs --trust-request-mm-kwargs.",
         ),
     ] = False
     pairs: Annotated[

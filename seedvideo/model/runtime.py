@@ -35,7 +35,9 @@ def import_torch() -> None:
 
 @contextmanager
 def isolate_torch(*, inference: bool = True) -> Iterator[None]:
-    """Compute on the CPU in the model's own precision, whatever the caller has configured.
+    """Compute in the model's own precision, whatever the caller has configured for torch.
+
+    Tensors without a device are made on the CPU, and autocast of the CPU is off.
 
     Args:
         inference: whether to use inference mode; False while a model is loaded.

@@ -22,7 +22,7 @@ from seedvideo.model.presets import SEED_TIME, Preset, ServerAddress, parse_serv
 from seedvideo.model_options import ModelOptions, refuse_unsupported
 from seedvideo.sampler.geometry import SEED, Geometry
 
-SUPPORTED_OPTIONS: Final = ("geometry", "as_video")
+SUPPORTED_OPTIONS: Final = ("geometry", "as_video", "deadline_s")
 """Fields of `ModelOptions` that servers support."""
 
 JPEG_QUALITY: Final = 90

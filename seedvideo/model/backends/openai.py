@@ -3,9 +3,9 @@
 Each frame is a JPEG picture after the text of its time, in order; the prompt comes last. Threads
 may share a backend. A pickled one holds its name and options only, never a key.
 
-Before the first answer, a server that can count is asked for the tokens of the request; after every
-answer its count is compared with the plan. Fewer tokens than the frames alone need are a sign that
-the server dropped or shrank some.
+Before an answer, a server that can count is asked for the tokens of the request, if none was as
+long so far; after every answer its count is compared with the plan. Fewer tokens than the frames
+alone need are a sign that the server dropped or shrank some.
 
 Separate from `seedvideo.model.servers`, which plans for a server and needs no openai.
 """
@@ -73,7 +73,7 @@ class ServerBackend:
             retries = replace(retries, deadline_s=costs.options.deadline_s)
         self._client = ServerClient(costs.address, key, retries=retries)
         self._lock = Lock()
-        self._is_counted = False
+        self._counted_tokens = 0
         self._version: str | None = None
 
     def __repr__(self) -> str:
@@ -194,7 +194,7 @@ class ServerBackend:
         if on_text is not None:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         content = self._encode(body, request)
-        self._count_once(request)
+        self._count_longest(request)
         refused_hint = ""
         if self._costs.options.as_video:
             refused_hint = "start vLLM with --trust-request-mm-kwargs, or leave --as-video out"
@@ -268,20 +268,22 @@ class ServerBackend:
             raise _too_large_error(f"the request has {problem}")
         return content
 
-    def _count_once(self, request: "_Request") -> None:
-        """Compare the server's count of tokens with the plan, before the first answer."""
+    def _count_longest(self, request: "_Request") -> None:
+        """Compare the server's count of tokens with the plan, if no request was as long so far."""
         if not self._costs.address.preset.can_count_tokens:
             return
         with self._lock:
-            if self._is_counted:
-                return
+            counted_tokens = self._counted_tokens
+            self._counted_tokens = max(counted_tokens, request.visual_tokens)
+        if request.visual_tokens <= counted_tokens:
+            return
+        if not counted_tokens:
             self._version = self._client.version() or self._version
-            if not self._costs.options.as_video:
-                content = json.dumps({**request.body, "add_generation_prompt": True}).encode()
-                counted = self._client.count_tokens(content)
-                if counted is not None:
-                    self._check_count(request, *counted)
-            self._is_counted = True
+        if not self._costs.options.as_video:
+            content = json.dumps({**request.body, "add_generation_prompt": True}).encode()
+            counted = self._client.count_tokens(content)
+            if counted is not None:
+                self._check_count(request, *counted)
 
     def _check_count(self, request: "_Request", tokens: int, max_tokens: int | None) -> None:
         if self._costs.is_checked and tokens < request.visual_tokens:
