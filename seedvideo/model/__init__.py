@@ -192,7 +192,7 @@ def _find(name: str, options: ModelOptions, *, with_weights: bool) -> _Place:
         supported = open_weights.SUPPORTED_OPTIONS if is_open else ()
         refuse_unsupported(options, supported=supported, model=name)
         return _Place(folder.resolve().name, folder, "folder", is_open_weights=is_open)
-    if open_weights.is_hub_name(name):
+    if open_weights.is_hub_name(name) and not os.path.exists(name):
         refuse_unsupported(options, supported=open_weights.SUPPORTED_OPTIONS, model=name)
         folder = open_weights.fetch(name, options, with_weights=with_weights)
         return _Place(name, folder, "hub", is_open_weights=True)

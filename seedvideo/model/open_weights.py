@@ -99,16 +99,17 @@ def fetch(name: str, options: ModelOptions, *, with_weights: bool) -> Path:
             "a model on a hub needs huggingface_hub, which is not installed",
             hint=_INSTALL_HINT,
         )
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
+        HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
 
-    is_offline = options.offline or os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
+    is_offline = options.offline or constants.HF_HUB_OFFLINE
     patterns = [*_CONFIG_FILES, *(_WEIGHT_FILES if with_weights else ())]
     try:
         folder = snapshot_download(
@@ -123,6 +124,8 @@ def fetch(name: str, options: ModelOptions, *, with_weights: bool) -> Path:
         raise _download_error(name, error) from error
     except GatedRepoError as error:
         raise _not_found_error(name, options, "needs permission of its owner") from error
+    except HFValidationError as error:
+        raise _not_found_error(name, options, "has a name that no hub allows") from error
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise _not_found_error(name, options, "does not exist on the hub") from error
     except (HfHubHTTPError, OSError) as error:
@@ -140,7 +143,8 @@ def _not_found_error(
     revision = f" at revision {options.revision}" if options.revision else ""
     hint = "check the name; for a private or gated model, set HF_TOKEN"
     if offline:
-        hint = "leave --offline out once, so that its files are fetched"
+        cause = "leave --offline out" if options.offline else "unset HF_HUB_OFFLINE"
+        hint = f"{cause} once, so that its files are fetched"
     return ModelError("model.not_found", f"model {printable(name)}{revision} {problem}", hint=hint)
 
 
