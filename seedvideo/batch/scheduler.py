@@ -141,6 +141,8 @@ class Runner:
                 is_complete = self._loop(signals)
             finally:
                 self._kill_processes()
+        if is_complete and self._outage is not None:
+            note_asked(self._journal, ())
         self._requeue()
         self._save_throughput()
         wait_fraction = self._idle_s / (self._idle_s + self._busy_s) if self._busy_s else 0.0
