@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Literal, TypeAlias, TypedDict, Unpack, get_args
 
 from seedvideo.errors import ConfigError, suggestion
+from seedvideo.utils.text import find_problem
 
 DtypeName: TypeAlias = Literal["auto", "float32", "bfloat16", "float16"]
 DeviceName: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
@@ -97,8 +98,11 @@ class GenerationOptions:
     temperature: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.system is not None and not self.system.strip():
-            raise ConfigError("config.invalid", "system is empty, expected a text")
+        if self.system is not None:
+            is_empty = not self.system.strip()
+            problem = "is empty, expected a text" if is_empty else find_problem([self.system])
+            if problem is not None:
+                raise ConfigError("config.invalid", f"system {problem}")
         limit = self.max_new_tokens
         if limit is not None and not 1 <= limit <= MAX_NEW_TOKENS_LIMIT:
             raise ConfigError(

@@ -26,8 +26,9 @@ from seedvideo.records import (
     UsageRecord,
 )
 from seedvideo.tasks.grounding import NOT_FOUND, clean_query, ground_prompt
-from seedvideo.tasks.prompts import CAPTION_PROMPT, find_problem, parse_caption
+from seedvideo.tasks.prompts import CAPTION_PROMPT, parse_caption
 from seedvideo.tasks.question_answering import Question
+from seedvideo.utils.text import find_problem
 from seedvideo.utils.timecode import seconds
 
 DEFAULT_TOP: Final = 3

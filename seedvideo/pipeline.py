@@ -153,7 +153,7 @@ def prepare(
             changes = _find_changes(clip, sampling)
         window = clip_window(clip, sampling)
         with spent.measure("decode"), clip.reader.lock:
-            (shown,) = _decode_plans(clip, [plan], model)
+            (shown,) = _decode_plans(clip, [plan], model, changes)
             warnings = list(clip.reader.report.warnings)
         frame_sets = [_make_frame_set(clip, shown, window, changes)]
         if dense:
@@ -164,7 +164,7 @@ def prepare(
                     plans = _plan_shots(clip, spans, model, sampling, plan.budget_tokens)
                 # One pass over all shots keeps the decoder busy.
                 with spent.measure("decode"), clip.reader.lock:
-                    shots = _decode_plans(clip, plans, model)
+                    shots = _decode_plans(clip, plans, model, changes)
                     warnings += clip.reader.report.warnings
                 frame_sets += [
                     _make_frame_set(clip, each, span, changes)
@@ -251,12 +251,26 @@ _Shown: TypeAlias = list[tuple[Frame, Frame | None]]
 """Decoded frames, each with the partner of its pair."""
 
 
-def _decode_plans(clip: Video, plans: Sequence[Plan], model: TokenCosts) -> list[_Shown]:
-    """Decode the frames of several plans in one pass; the plans' times must follow one another."""
+def _decode_plans(
+    clip: Video,
+    plans: Sequence[Plan],
+    model: TokenCosts,
+    changes: Sequence[Change],
+) -> list[_Shown]:
+    """Decode the frames of several plans in one pass, with partners if the model takes pairs.
+
+    Args:
+        clip: the open video.
+        plans: its plans, whose times must follow one another.
+        model: the model.
+        changes: changes in the complete clip, in order of time.
+    """
     expanded = list(plans)
     if model.details.pairs:
+        cuts = [change.time for change in changes]
         found = [
-            find_partners(plan, clip.times, text_tokens=model.frame_text_tokens) for plan in plans
+            find_partners(plan, clip.times, cuts=cuts, text_tokens=model.frame_text_tokens)
+            for plan in plans
         ]
         expanded = [
             with_partners(plan, partners) for plan, partners in zip(plans, found, strict=True)

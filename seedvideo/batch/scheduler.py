@@ -105,8 +105,7 @@ class Runner:
         self._in_flight: dict[str, InFlightItem] = {}
         self._model_crashes = 0
         self._busy_s = self._idle_s = 0.0
-        self._visual_tokens = 0
-        self._idle_crashes = 0
+        self._visual_tokens = self._idle_crashes = 0
         self._concurrency = resolve_concurrency(
             prices, batch_size=job.batch_size, concurrency=job.concurrency
         )
@@ -141,6 +140,8 @@ class Runner:
                 is_complete = self._loop(signals)
             finally:
                 self._kill_processes()
+        if is_complete and self._outage is not None:
+            note_asked(self._journal, ())
         self._requeue()
         self._save_throughput()
         wait_fraction = self._idle_s / (self._idle_s + self._busy_s) if self._busy_s else 0.0

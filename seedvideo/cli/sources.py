@@ -137,6 +137,8 @@ def run_each(
             started = perf_counter()
             try:
                 text = _process(index, rows[index], work, sink)
+            except BrokenPipeError:
+                raise  # the reader of stdout left while an answer was streamed
             except Exception as error:  # noqa: BLE001
                 # A bad video, or a bug that it triggers, must not stop the others.
                 errors.append(error)

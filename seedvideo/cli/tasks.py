@@ -3,7 +3,8 @@
 Each command loads one model and writes one record per video.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -37,7 +38,7 @@ from seedvideo.cli.sources import (
 )
 from seedvideo.tasks.grounding import clean_query
 from seedvideo.tasks.question_answering import Question
-from seedvideo.utils.text import one_line, printable
+from seedvideo.utils.text import one_line, printable, printable_lines
 from seedvideo.writers import WRITERS
 
 if TYPE_CHECKING:
@@ -107,31 +108,28 @@ def run_tasks(
 
         check_supported(backend, writing.config, prompt=prompt, streams=stream)
     has_headings = adds_headings and format_name == "text" and len(rows) > 1
-    streamed: list[str] = []
-
-    def print_piece(text: str) -> None:
-        console.clear_status()
-        write_stdout("\n".join(printable(line) for line in text.split("\n")))
-        streamed.append(text)
+    printer = _StreamPrinter(console, has_headings=len(rows) > 1)
 
     def work(index: int, item: Item) -> str:
         from seedvideo.pipeline import run_task
 
-        streamed.clear()
-        with sampling.open(item.source, progress=console.update_progress) as video:
+        with (
+            sampling.open(item.source, progress=console.update_progress) as video,
+            printer.printing(item.source),
+        ):
             record = run_task(
                 video,
                 task_for(item),
                 model=backend,
                 sampling=sampling.config_for(item),
-                on_text=print_piece if stream else None,
+                on_text=printer.put if stream else None,
             )
         if format_name != "json":
             _print_reasoning(console, record)
         report_notes(console, record)
         head = f"{printable(item.source)}\n" if has_headings else ""
         # What was printed as it came is not printed again.
-        return "\n" if streamed else head + writer.render(record)
+        return "" if printer.has_printed else head + writer.render(record)
 
     def render_failed(name: str, error: Exception, spent_s: float) -> str:
         if not writer.writes_failed:
@@ -139,6 +137,38 @@ def run_tasks(
         return writer.render(failed_record(name, error, spent_s=spent_s, task=task_name))
 
     run_each(console, rows, work, sink=sink, render_failed=render_failed)
+
+
+class _StreamPrinter:
+    """Prints answers as they are generated.
+
+    Args:
+        console: owner of the status line.
+        has_headings: print the name of the video above each answer.
+    """
+
+    def __init__(self, console: Console, *, has_headings: bool) -> None:
+        self._console, self._has_headings = console, has_headings
+        self._source, self._is_first = "", True
+        self.has_printed = False
+
+    @contextmanager
+    def printing(self, source: str) -> Iterator[None]:
+        """Begin an answer; at the end, whatever it is, end its line: notes and errors follow."""
+        self._source, self.has_printed = printable(source), False
+        try:
+            yield
+        finally:
+            if self.has_printed:
+                write_stdout("\n")
+
+    def put(self, text: str) -> None:
+        """Print a piece of the answer."""
+        self._console.clear_status()
+        if not self.has_printed and self._has_headings:
+            write_stdout(f"{self._source}\n" if self._is_first else f"\n{self._source}\n")
+        self.has_printed, self._is_first = True, False
+        write_stdout(printable_lines(text))
 
 
 def _print_reasoning(console: Console, record: "Record") -> None:

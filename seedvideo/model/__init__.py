@@ -188,11 +188,15 @@ def _find(name: str, options: ModelOptions, *, with_weights: bool) -> _Place:
         return _Place(name, WEIGHTS / name, "shipped")
     if os.path.isdir(name):  # also false for invalid file names
         folder = Path(name)
+        if not (folder / CONFIG).is_file():
+            raise checkpoint_error(
+                folder, f"it has no {CONFIG}", hint="give the folder of a complete checkpoint"
+            )
         is_open = open_weights.is_open_weights(folder)
         supported = open_weights.SUPPORTED_OPTIONS if is_open else ()
         refuse_unsupported(options, supported=supported, model=name)
         return _Place(folder.resolve().name, folder, "folder", is_open_weights=is_open)
-    if open_weights.is_hub_name(name):
+    if open_weights.is_hub_name(name) and not os.path.exists(name):
         refuse_unsupported(options, supported=open_weights.SUPPORTED_OPTIONS, model=name)
         folder = open_weights.fetch(name, options, with_weights=with_weights)
         return _Place(name, folder, "hub", is_open_weights=True)

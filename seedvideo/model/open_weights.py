@@ -34,6 +34,7 @@ from seedvideo.utils.text import printable
 _HUB_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _CONFIG_FILES: Final = ("*.json", "*.jinja", "*.txt", "*.model", "chat_templates/*")
 _SINGLE: Final = "model.safetensors"
+_PROCESSOR: Final = "processor_config.json"
 _INDEX: Final = "model.safetensors.index.json"
 _FORBIDDEN_SUFFIXES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".msgpack", ".h5")
 
@@ -125,7 +126,7 @@ def fetch(name: str, options: ModelOptions, *, with_weights: bool) -> Path:
         except (RepositoryNotFoundError, RevisionNotFoundError) as error:
             raise _not_found_error(name, options, "does not exist on the hub") from error
         except HFValidationError as error:
-            raise _not_found_error(name, options, "has no valid name for a hub") from error
+            raise _not_found_error(name, options, "has a name that no hub allows") from error
         except LocalEntryNotFoundError as error:
             if is_offline:
                 problem = "is not on this machine"
@@ -171,7 +172,8 @@ def _not_found_error(
     revision = f" at revision {options.revision}" if options.revision else ""
     hint = "check the name; for a private or gated model, set HF_TOKEN"
     if offline:
-        hint = "leave --offline out once, so that its files are fetched"
+        cause = "leave --offline out" if options.offline else "unset HF_HUB_OFFLINE"
+        hint = f"{cause} once, so that its files are fetched"
     return ModelError("model.not_found", f"model {printable(name)}{revision} {problem}", hint=hint)
 
 
@@ -208,7 +210,7 @@ def read_checkpoint(folder: Path) -> CheckpointConfig:
             " (auto_map), which is never run",
             hint="use a version of the model that transformers supports, or a server that runs it",
         )
-    processor = _read_optional(folder / "processor_config.json")
+    processor = _read_optional(folder / _PROCESSOR)
     parts = {}
     for part, file_name in _PART_FILES.items():
         values = processor.get(part) or {}
@@ -279,6 +281,13 @@ class OpenWeightsMetadata:
         family = find_family(str(config.model.get("model_type")))
         if family is None or not (folder / TOKENIZER).is_file():
             return None
+        if not (config.processor or config.image):
+            raise checkpoint_error(
+                folder,
+                f"it has neither {_PROCESSOR} nor {_PART_FILES['image_processor']}, so its frame"
+                " sizes are unknown",
+                hint="fetch all files of the model again",
+            )
         geometry = make_geometry(folder, family, config)
         details = with_family(details, family)
         if options.pairs:

@@ -189,7 +189,7 @@ def is_server_name(name: str) -> bool:
     >>> is_server_name("Qwen/Qwen3-VL-8B-Instruct")
     False
     """
-    return name.partition(":")[0] in _BY_NAME or "://" in name
+    return ":" in name
 
 
 def parse_server_name(name: str) -> ServerAddress:

@@ -22,22 +22,28 @@ with frames half a second apart."""
 
 
 def find_partners(
-    plan: Plan, times: Sequence[Fraction], *, text_tokens: TextTokenCounter
+    plan: Plan,
+    times: Sequence[Fraction],
+    *,
+    cuts: Sequence[Fraction],
+    text_tokens: TextTokenCounter,
 ) -> tuple[Fraction | None, ...]:
     """Return the partner of each planned frame: the last near one before the next planned frame.
 
-    A frame has no partner if none is near, or if the text of the mean time would cost more than
-    planned.
+    A partner lies before the next cut. A frame has no partner if none is near, or if the text of
+    the mean time would cost more than planned.
 
     Args:
         plan: the plan.
         times: presentation times of all frames of the video, strictly increasing.
+        cuts: times at which the picture changes, rising; those that the analysis has found.
         text_tokens: counts the text tokens of a frame by its time.
     """
-    ends = [frame.pts for frame in plan.frames[1:]]
-    window_end = plan.segments[-1].end
     partners: list[Fraction | None] = []
-    for frame, end in zip(plan.frames, [*ends, window_end], strict=True):
+    ends = [*(frame.pts for frame in plan.frames[1:]), plan.segments[-1].end]
+    for frame, end in zip(plan.frames, ends, strict=True):
+        next_cut = bisect_right(cuts, frame.pts)
+        end = min([end, *cuts[next_cut : next_cut + 1]])
         place = bisect_right(times, frame.pts + 2 * MAX_OFFSET_S) - 1
         while place >= 0 and times[place] >= end:
             place -= 1

@@ -21,7 +21,8 @@ from fractions import Fraction
 from typing import Final, Literal, TypeAlias, get_args
 
 from seedvideo.errors import GroundError, ModelError
-from seedvideo.tasks.prompts import add_think_suffix, find_problem, strip_answer_tags
+from seedvideo.tasks.prompts import add_think_suffix, strip_answer_tags
+from seedvideo.utils.text import find_problem
 from seedvideo.utils.timecode import Span, format_timestamp, seconds
 
 ReversalPolicy: TypeAlias = Literal["refuse", "swap"]

@@ -8,7 +8,6 @@ B.4). Prompts and suffixes are part of how a model was trained: a changed word c
 """
 
 import re
-from collections.abc import Iterable
 from typing import Final
 
 from seedvideo.errors import ModelError
@@ -125,24 +124,3 @@ def strip_answer_tags(text: str) -> str:
     """
     marked = _ANSWER_TAGS.findall(text)
     return (marked[-1] if marked else text).strip()
-
-
-MAX_USER_CHARACTERS: Final = 10_000
-"""Maximum characters of a user's text: attention grows with the square of its length."""
-
-
-def find_problem(words: Iterable[str]) -> str | None:
-    r"""Return what is wrong with a user's text, as the end of a sentence; None if it is valid.
-
-    >>> find_problem(["what is it?"])
-    >>> find_problem(["what", "\udcff"])
-    'is not text: it contains bytes that are not valid UTF-8'
-    """
-    joined = "".join(words)
-    if len(joined) > MAX_USER_CHARACTERS:
-        return f"has {len(joined):,} characters, expected at most {MAX_USER_CHARACTERS:,}"
-    try:
-        joined.encode("utf-8")
-    except UnicodeEncodeError:
-        return "is not text: it contains bytes that are not valid UTF-8"
-    return None

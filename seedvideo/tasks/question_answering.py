@@ -36,11 +36,11 @@ from seedvideo.errors import AskError, ModelError
 from seedvideo.tasks.option_labels import OPTION_LABELS, Firmness, Label, find_labels
 from seedvideo.tasks.prompts import (
     add_think_suffix,
-    find_problem,
     remove_think_suffix,
     split_reasoning,
     strip_answer_tags,
 )
+from seedvideo.utils.text import find_problem
 
 _JOINER_CHARACTERS: Final = "\u200c\u200d"
 """Zero-width characters that shape neighbouring letters in Indic and Arabic scripts."""

@@ -5,6 +5,7 @@ reading direction or end a subtitle cue. They are escaped or removed here.
 """
 
 import unicodedata
+from collections.abc import Iterable
 from typing import Final
 
 _BIDI: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -46,3 +47,24 @@ def one_line(text: str) -> str:
 def format_fraction(part: int, whole: int) -> str:
     """Format a count and its fraction of a total: ``1,234 of 5,000 (24.7%)``."""
     return f"{part:,} of {whole:,} ({100 * part / whole:.1f}%)"
+
+
+MAX_USER_CHARACTERS: Final = 10_000
+"""Maximum characters of a user's text: attention grows with the square of its length."""
+
+
+def find_problem(words: Iterable[str]) -> str | None:
+    r"""Return what is wrong with a user's text, as the end of a sentence; None if it is valid.
+
+    >>> find_problem(["what is it?"])
+    >>> find_problem(["what", "\udcff"])
+    'is not text: it contains bytes that are not valid UTF-8'
+    """
+    joined = "".join(words)
+    if len(joined) > MAX_USER_CHARACTERS:
+        return f"has {len(joined):,} characters, expected at most {MAX_USER_CHARACTERS:,}"
+    try:
+        joined.encode("utf-8")
+    except UnicodeEncodeError:
+        return "is not text: it contains bytes that are not valid UTF-8"
+    return None

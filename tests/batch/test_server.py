@@ -20,6 +20,7 @@ from seedvideo.batch.progress import Progress, get_status
 from seedvideo.batch.scheduler import Runner
 from seedvideo.errors import ConfigError, ModelError
 from seedvideo.model.backends.base import TokenCosts
+from seedvideo.model_options import GenerationOptions
 from tests.batch.command import below, events, export, finish, have_exited, start
 from tests.batch.jobs import JOB, Make, record_of
 from tests.batch.server_doubles import ENTRYPOINTS, Log, load, server_job
@@ -61,6 +62,17 @@ def test_a_server_is_asked_about_several_clips_at_once(
     log = Log(server)
     assert log.max_at_once == concurrency
     assert set(log.asked.values()) == {1}
+    assert get_status(tmp_path / "out").asked_again == 0
+
+
+def test_a_job_with_other_settings_was_not_cut_off(
+    tmp_path: Path, made: Make, server: Path
+) -> None:
+    items = made("a-red", "b-blue")
+    for temperature in (0.0, 1.0):
+        job = server_job(server, generation=GenerationOptions(temperature=temperature))
+        run(tmp_path / "out", items, job)
+    assert set(Log(server).asked.values()) == {2}
     assert get_status(tmp_path / "out").asked_again == 0
 
 

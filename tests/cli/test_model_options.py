@@ -1,7 +1,10 @@
 """Options of models: a tiny Qwen3-VL folder answers, and what a model can't use is refused."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import pytest
@@ -51,6 +54,38 @@ def test_streamed_text_is_printed_once(run: Run, clip: Path, folder: Path) -> No
     assert streamed.strip() == plain.strip()
 
 
+def test_streamed_text_of_several_videos_stands_under_their_names(
+    run: Run, clip: Path, folder: Path
+) -> None:
+    other = paint(clip.with_name("other.mp4"), ["blue"])
+    words = ("caption", clip, other, "--model", folder, *SHORT, "-q", "--stream")
+    code, out, _ = run(*words)
+    assert code == 0
+    assert out.endswith("\n")
+    first, second = out.removesuffix("\n").split("\n\n")
+    assert first.splitlines()[0] == str(clip)
+    assert second.splitlines()[0] == str(other)
+    assert all(len(text.splitlines()) == 2 for text in (first, second))
+
+
+def test_a_message_does_not_share_the_line_of_a_streamed_answer(
+    run: Run, clip: Path, folder: Path
+) -> None:
+    code, out, err = run("ground", clip, "it is red", "--model", folder, *SHORT, "--stream")
+    assert (code, "[model.answer_unparsable]" in err) == (1, True)
+    assert out.strip()
+    assert out.endswith("\n")
+
+
+def test_a_closed_pipe_ends_a_streamed_answer(clip: Path, folder: Path) -> None:
+    words = ["caption", clip, clip.parent, "--model", folder, *SHORT, "-q", "--stream"]
+    command = " ".join(quote(str(word)) for word in (sys.executable, "-m", "seedvideo", *words))
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | true"], capture_output=True, timeout=120, check=False
+    )
+    assert done.stderr == b""
+
+
 def test_prompt_and_system_prompt_change_the_answer(run: Run, clip: Path, folder: Path) -> None:
     texts = set()
     for more in ((), ("--prompt", "What is it?"), ("--system", "A man rides a bike.")):
@@ -93,6 +128,8 @@ def test_what_the_embedded_model_cannot_use_is_refused(
         (("--stream", "-f", "json"), "--stream prints text"),
         (("--stream", "--dense"), "cannot be combined"),
         (("--system", " "), "system is empty"),
+        (("--system", "a\udcff"), "system is not text"),
+        (("--system", "a" * 10_001), "system has 10,001 characters"),
         (("--prompt", " "), "prompt is empty"),
         (("--as-video",), "--as-video"),
         (("--geometry", "seed"), "--geometry"),

@@ -237,6 +237,33 @@ def test_a_model_that_is_not_on_this_machine(find: Callable[..., Any]) -> None:
     assert "--offline" in caught.value.hint
 
 
+@pytest.mark.usefixtures("no_network", "hub")
+def test_the_variable_of_the_hub_means_offline_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError) as caught:
+        load_costs("nobody/nothing")
+    assert caught.value.code == "model.not_found"
+    assert caught.value.hint == "unset HF_HUB_OFFLINE once, so that its files are fetched"
+
+
+@pytest.mark.usefixtures("no_network", "hub")
+@pytest.mark.parametrize("name", ["some--body/model", "some/mo..del", "some/model.git", "some/m-"])
+def test_a_name_that_no_hub_allows(name: str) -> None:
+    with pytest.raises(ModelError, match="no hub allows") as caught:
+        load_costs(name)
+    assert caught.value.code == "model.not_found"
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_file_is_no_name_on_a_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / "config.json").write_text("{}")
+    with pytest.raises(ModelError) as caught:
+        load_costs("some/config.json")
+    assert caught.value.code == "model.unknown"
+
+
 COMMIT: Final = "0123456789abcdef0123456789abcdef01234567"
 
 

@@ -12,7 +12,7 @@ import pytest
 import seedvideo
 from seedvideo.errors import ModelError, SeedVideoError
 from seedvideo.model.backends import server_client
-from seedvideo.model.backends.server_client import RetryPolicy, ServerClient
+from seedvideo.model.backends.server_client import RetryPolicy, ServerClient, _KeyFilter
 from seedvideo.model.presets import parse_server_name
 from seedvideo.records import Record
 from tests.model.bad_server import (
@@ -379,3 +379,42 @@ def test_a_client_shows_its_server_only() -> None:
     client = ServerClient(parse_server_name("vllm:http://h/v1#m"), KEY)
     assert repr(client) == "ServerClient('vllm:http://h/v1#m')"
     assert client.clean(f"a {KEY} b") == "a [key] b"
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_halves_of_characters_are_joined_or_replaced(*, is_streamed: bool) -> None:
+    step = (
+        stream("a \ud83d", "\ude00 b \ud83d") if is_streamed else answer("a \ud83d\ude00 b \ud83d")
+    )
+    pieces: list[str] = []
+    with serving(step) as server:
+        receiver = pieces.append if is_streamed else None
+        made = connect(server).generate(question(), on_text=receiver)
+    assert made.text == "a \U0001f600 b \ufffd"
+    assert "".join(pieces) == ("a \U0001f600 b " if is_streamed else "")
+
+
+def test_an_absurd_number_of_tokens_is_none() -> None:
+    usage = {"prompt_tokens": 10**30, "completion_tokens": 10**30}
+    with serving(json_answer({**completion("Red."), "usage": usage})) as server:
+        made = connect(server).generate(question())
+    assert made.usage.prompt_tokens < 10_000
+    assert made.usage.output_tokens < 10
+    assert "tokens.estimated" in [note.code for note in made.notes]
+
+
+def test_an_error_in_place_of_an_answer_is_quoted() -> None:
+    step = json_answer({"error": {"message": "no credit left"}})
+    with serving(step) as server, pytest.raises(ModelError, match="no credit left") as caught:
+        connect(server).generate(question())
+    assert caught.value.code == "model.server_invalid"
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 100])
+def test_a_key_that_a_stream_splits_is_not_shown(size: int) -> None:
+    key = "sekret-4242"
+    text = f"x {key} y sekret-4 {key}{key} sek"
+    shown = _KeyFilter(key)
+    pieces = [shown.add(text[start : start + size]) for start in range(0, len(text), size)]
+    assert "".join([*pieces, shown.rest()]) == text.replace(key, "[key]")
+    assert _KeyFilter(None).add("any") == "any"

@@ -1,5 +1,6 @@
 """An open-weight model from a folder: tokens and times equal the plan, answers repeat."""
 
+import pickle
 import re
 from collections.abc import Sequence
 from fractions import Fraction
@@ -324,3 +325,29 @@ def test_an_error_of_the_models_own_code_has_a_code(
         with pytest.raises(ModelError, match="not implemented for 'Half'") as caught:
             ask()
         assert caught.value.code == "model.failed"
+
+
+def test_a_pickled_model_loads_its_folder_again(model: TransformersBackend) -> None:
+    again = pickle.loads(pickle.dumps(model))
+    assert again.generate(UNEVEN, options=SHORT) == model.generate(UNEVEN, options=SHORT)
+    assert again.details == model.details
+
+
+def test_a_blank_answer_names_the_limit(
+    model: TransformersBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model._processor, "decode", lambda ids: " ")
+    with pytest.raises(ModelError, match="white space in 2 tokens") as caught:
+        model.generate(UNEVEN, options=GenerationOptions(max_new_tokens=2))
+    assert caught.value.code == "model.empty_answer"
+    assert "--max-new-tokens" in caught.value.hint
+
+
+def test_a_pair_does_not_cross_a_cut(folder: Path, tmp_path: Path) -> None:
+    clip = paint(tmp_path / "cuts.mp4", ["red", "green", "blue", "white", "black", "red"])
+    loaded = load(str(folder), ModelOptions(pairs=True))
+    record = seedvideo.caption(clip, model=loaded, generation=SHORT, analysis="full")
+    assert record.plan is not None
+    assert len(record.plan.pairs_s) > 3
+    for first_s, second_s in record.plan.pairs_s:
+        assert int(first_s) == int(second_s)  # Each colour lasts one second.

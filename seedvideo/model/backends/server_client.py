@@ -9,6 +9,7 @@ Separate from `seedvideo.model.backends.openai`, which knows frames and prompts 
 """
 
 import random
+import re
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -44,6 +45,9 @@ _MIN_KEY_CHARACTERS: Final = 6
 
 _NO_KEY: Final = "none"
 """Key that a server without keys is sent, as the client needs one."""
+
+_TOO_LONG: Final = re.compile(r"context (length|size|window)|maximum.{0,40}tokens", re.IGNORECASE)
+"""Words of servers whose context is too short for a request."""
 
 _PRINTABLE_KEY: Final = frozenset(map(chr, range(0x21, 0x7F)))
 
@@ -145,6 +149,31 @@ class _Bounds:
         deadline_s, clock = self._local.deadline_s, self._clock
         if isinstance(response.stream, httpx2.SyncByteStream):
             response.stream = _BoundedStream(response.stream, lambda: clock() > deadline_s)
+
+
+class _KeyFilter:
+    """Removes the key from a text that arrives in pieces, which may split it.
+
+    Args:
+        secret: the key; None if there is none.
+    """
+
+    def __init__(self, secret: str | None) -> None:
+        self._secret, self._held = secret, ""
+
+    def add(self, piece: str) -> str:
+        """Add a piece, and return what cannot be part of the key."""
+        if self._secret is None:
+            return piece
+        text = (self._held + piece).replace(self._secret, "[key]")
+        longest = min(len(text), len(self._secret) - 1)
+        held = next((n for n in range(longest, 0, -1) if self._secret.startswith(text[-n:])), 0)
+        self._held = text[len(text) - held :]
+        return text[: len(text) - held]
+
+    def rest(self) -> str:
+        """Return what was held back."""
+        return self._held
 
 
 class ServerClient:
@@ -281,7 +310,7 @@ class ServerClient:
                 return read_reply(response.content)
             except (openai.OpenAIError, httpx2.HTTPError, ReplyError) as error:
                 return self._fault(error, refused_hint)
-        reply = StreamedReply()
+        reply, shown = StreamedReply(), _KeyFilter(self._secret)
         events = self._events(content, options)
         while True:
             try:
@@ -292,8 +321,10 @@ class ServerClient:
                 fault = self._fault(error, refused_hint)
                 return fault if not reply.is_shown else _Fault(fault.error)
             # Outside: an exception of the receiver belongs to the caller.
-            if piece:
-                on_text(self.clean(piece))
+            if clean := shown.add(piece):
+                on_text(clean)
+        if clean := shown.rest():
+            on_text(clean)
         try:
             return reply.finish()
         except ReplyError as error:
@@ -388,7 +419,7 @@ class ServerClient:
             code, hint = "model.server_busy", "try again later, or send fewer requests at once"
         elif status >= 500:
             code, hint = "model.server_error", "try again later; see the log of the server"
-        elif status == 413:
+        elif status == 413 or (status == 400 and _TOO_LONG.search(text)):
             code, hint = "model.request_too_large", "use --max-frames or a smaller --budget"
         elif status < 400:
             message = f"{where} redirects (status {status}), which is not followed"

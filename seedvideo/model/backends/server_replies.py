@@ -16,6 +16,8 @@ from seedvideo.tasks.prompts import split_reasoning
 _THOUGHT_FIELDS: Final = ("reasoning", "reasoning_content")
 _OPEN_TAGS: Final = ("<think>", "<thinking>")
 _CLOSE_TAGS: Final = ("</think>", "</thinking>")
+_MAX_COUNT: Final = 2**31 - 1
+"""A larger number of tokens is taken for none: no request has so many."""
 
 
 class ReplyError(Exception):
@@ -90,6 +92,8 @@ class StreamedReply:
         self._version: str | None = None
         self._shown = _ShownText()
         self._has_choice = False
+        self._half = ""
+        self._error = ""
 
     @property
     def is_shown(self) -> bool:
@@ -104,6 +108,7 @@ class StreamedReply:
         """
         if not isinstance(event, dict):
             raise ReplyError(f"sent {type(event).__name__} where an answer was expected")
+        self._error = str(_mapping(event.get("error")).get("message") or self._error)
         self._usage = _mapping(event.get("usage")) or self._usage
         fingerprint = event.get("system_fingerprint") or event.get("model")
         if isinstance(fingerprint, str):
@@ -128,7 +133,7 @@ class StreamedReply:
                 break
         if isinstance(message.get("refusal"), str):
             self._refusals.append(message["refusal"])
-        text = _text(message.get("content"))
+        text, self._half = _split_half(self._half + _text(message.get("content")))
         self._texts.append(text)
         return self._shown.add(text)
 
@@ -138,20 +143,22 @@ class StreamedReply:
         Raises:
             ReplyError: if it has no choice, or ended early.
         """
+        if not self._has_choice and self._error:
+            raise ReplyError(f"sent an error: {self._error}")
         if not self._has_choice:
             raise ReplyError("sent an answer without choices")
         if self._finish_reason is None:
             raise ReplyError("sent only part of an answer", is_repeatable=True)
-        thought, text = split_reasoning("".join(self._texts))
-        thoughts = "".join(self._thoughts).strip() or thought
+        thought, text = split_reasoning("".join(self._texts) + _well_formed(self._half))
+        thoughts = _well_formed("".join(self._thoughts)).strip() or thought
         return Reply(
             text=text,
             thinking=thoughts,
             finish_reason=self._finish_reason,
-            refusal="".join(self._refusals) or None,
+            refusal=_well_formed("".join(self._refusals)) or None,
             prompt_tokens=_count(self._usage.get("prompt_tokens")),
             output_tokens=_count(self._usage.get("completion_tokens")),
-            version=self._version,
+            version=None if self._version is None else _well_formed(self._version),
         )
 
 
@@ -187,8 +194,25 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _count(value: object) -> int | None:
-    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    return value if is_count and isinstance(value, int) else None
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 <= value <= _MAX_COUNT else None
+
+
+def _well_formed(text: str) -> str:
+    r"""Join the halves of characters, which JSON can hold alone, and replace lone ones.
+
+    >>> _well_formed("\ud83d\ude00") == "\U0001f600", _well_formed("a\ud83d") == "a\ufffd"
+    (True, True)
+    """
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _split_half(text: str) -> tuple[str, str]:
+    """Return a text, and the half character at its end whose rest may follow in the next event."""
+    has_half = "\ud800" <= text[-1:] <= "\udbff"
+    whole, half = (text[:-1], text[-1]) if has_half else (text, "")
+    return _well_formed(whole), half
 
 
 def _text(content: object) -> str:

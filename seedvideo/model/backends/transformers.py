@@ -61,6 +61,7 @@ class TransformersBackend:
         model: a model of transformers for images and text.
         processor: processor of the checkpoint.
         details: facts for the record.
+        options: how it was loaded.
     """
 
     def __init__(
@@ -70,8 +71,9 @@ class TransformersBackend:
         model: Any,
         processor: PromptProcessor,
         details: ModelDetails,
+        options: ModelOptions,
     ) -> None:
-        self.name = name
+        self.name, self._options = name, options
         self._folder, self._model, self._processor = folder, model, processor
         self._details = with_family(details, processor.family)
         # A model of transformers keeps the positions of its last prompt as state.
@@ -95,7 +97,12 @@ class TransformersBackend:
                 details = with_pairs(name, details, processor.family)
             model = load_model(folder, options)
         dtype = str(model.dtype).removeprefix("torch.")
-        return cls(name, folder, model, processor, replace(details, dtype=dtype))
+        return cls(name, folder, model, processor, replace(details, dtype=dtype), options)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Another process loads the folder itself: weights are not sent.
+        place = (self.name, self._folder, self._details, self._options)
+        return TransformersBackend.from_folder, place
 
     @cached_property
     def sha256(self) -> str:
@@ -234,8 +241,11 @@ class TransformersBackend:
         )
 
     @contextmanager
-    def _translate_errors(self) -> Iterator[None]:
+    def _translate_errors(self, stream: "_TextStream | None" = None) -> Iterator[None]:
         """Translate errors of the model's own code: this device or format may not be supported.
+
+        Args:
+            stream: streamer of the answer, whose receiver's errors are its caller's.
 
         Raises:
             ModelError: ``model.failed``.
@@ -245,7 +255,7 @@ class TransformersBackend:
         except (torch.OutOfMemoryError, MemoryError):
             raise
         except Exception as error:  # the code of any family may raise anything
-            if is_out_of_memory(error):
+            if is_out_of_memory(error) or (stream is not None and stream.failure is error):
                 raise
             details = self.details
             raise ModelError(
@@ -296,12 +306,13 @@ class TransformersBackend:
             settings |= {"temperature": options.temperature, "top_k": 0}
         if beams is not None:
             settings["num_beams"] = beams
+        stream = None
         if on_text is not None:
-            settings["streamer"] = _TextStream(
+            stream = settings["streamer"] = _TextStream(
                 self._processor, on_text, opens_thought=encoded.opens_thought
             )
         inputs = self._on_device(encoded.inputs)
-        with self._translate_errors():
+        with self._translate_errors(stream):
             made = self._model.generate(
                 **inputs, max_new_tokens=limit, eos_token_id=list(self._end_ids) or None, **settings
             )
@@ -328,6 +339,12 @@ class TransformersBackend:
             thought, text = split_reasoning(text)
         if thought is not None and not text and is_cut:
             raise _unfinished_error(limit)
+        if is_cut and not text.strip():
+            raise ModelError(
+                "model.empty_answer",
+                f"{self.name} wrote nothing but white space in {limit} tokens",
+                hint="raise --max-new-tokens",
+            )
         notes: tuple[Note, ...] = ()
         if is_cut:
             notes = (
@@ -395,11 +412,15 @@ class _TextStream:
         processor: decodes ids.
         on_text: receives the answer piece by piece.
         opens_thought: whether the prompt ends inside an opened thought.
+
+    Attributes:
+        failure: error that the receiver raised.
     """
 
     def __init__(self, processor: PromptProcessor, on_text: OnText, *, opens_thought: bool) -> None:
         self._processor, self._on_text = processor, on_text
         self._opens_thought = opens_thought
+        self.failure: Exception | None = None
         self._ids: list[int] = []
         self._sent = ""
         self._is_prompt = True
@@ -429,7 +450,11 @@ class _TextStream:
 
     def _send(self, text: str) -> None:
         if text.startswith(self._sent) and len(text) > len(self._sent):
-            self._on_text(text[len(self._sent) :])
+            try:
+                self._on_text(text[len(self._sent) :])
+            except Exception as error:
+                self.failure = error
+                raise
             self._sent = text
 
 
