@@ -1,5 +1,6 @@
 """Run the examples of PyTorch and asyncio, and the Python of their guide."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,12 +9,14 @@ import pytest
 
 import seedvideo
 from seedvideo import api
+from seedvideo.integrations import torch as tensors
 from tests.doc_examples import DOCS, ROOT, blocks, documented_clip
 from tests.synthetic_clips import ColourModel, paint
 from tests.tiers import slow
 
 EXAMPLES = ROOT / "examples"
 GUIDE = DOCS / "guides" / "pytorch.md"
+MIGRATION = DOCS / "guides" / "migrate.md"
 NAMES = ["async_captions", "dataloader"]
 MAX_LINES = 40
 
@@ -75,3 +78,27 @@ def test_python_of_the_guide_runs(
         monkeypatch.setattr(home, "load", lambda name="nano", options=None: ColourModel())
     exec(compile(code, "pytorch.md", "exec"), {"__name__": "guide"})  # noqa: S102  # our own page
     assert capfd.readouterr().out
+
+
+def calls_of_the_migration_page() -> list[str]:
+    """Return our expressions: the inline code of the second column that has a call or a dot."""
+    rows = re.findall(r"^\| .+ \| (.+) \|$", MIGRATION.read_text(encoding="utf-8"), re.M)
+    code = [part.rpartition(" = ")[2] for row in rows for part in re.findall(r"`([^`]+)`", row)]
+    ours = re.compile(r"(?:video|tensors|seedvideo|shots|shot|group|float)[.(]")
+    return [part for part in code if ours.match(part) and "integrations" not in part]
+
+
+def test_calls_of_the_migration_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = paint(tmp_path / "clip.mp4", ["red", "blue"])
+    monkeypatch.chdir(tmp_path)
+    calls = calls_of_the_migration_page()
+    assert len(calls) > 20
+    with seedvideo.open(path) as video:
+        plan = seedvideo.plan(video, policy="uniform", max_frames=2)
+        shots = seedvideo.shots(video)
+        names = {"seedvideo": seedvideo, "tensors": tensors, "video": video, "path": path}
+        names |= {"plan": plan, "shots": shots, "shot": shots.shots[0], "i": 3, "n": 2_000}
+        names |= {"indices": [5, 1], "times": [0.5, 0.1], "a": 0.2, "b": 0.5}
+        names |= {"group": tensors.frames_tensor(video, plan)[0]}
+        for call in calls:
+            eval(call.partition("; ")[0], names)  # noqa: S307  # our own page
