@@ -16,6 +16,7 @@ import pytest
 import seedvideo
 from seedvideo import aio, api
 from seedvideo.media.sharing import stoppable
+from seedvideo.media.worker_client import DecodeWorker
 from seedvideo.model.backends.base import Generation, ModelDetails, Part
 from tests.fixtures import Clips, read_number
 from tests.forks import forked
@@ -85,13 +86,20 @@ def stopped_processes() -> Iterator[list[int]]:
                 os.kill(process, signal.SIGCONT)
 
 
-async def stop_decoding(stopped: list[int], besides: Sequence[int] = ()) -> None:
-    """Wait for new decode processes, and stop them, so that their reader waits."""
-    await until(lambda: set(children()) - {*besides})
-    for process in set(children()) - {*besides}:
-        os.kill(process, signal.SIGSTOP)
-        stopped.append(process)
-    await asyncio.sleep(0.2)
+def lose_requests(monkeypatch: pytest.MonkeyPatch, kind: str) -> threading.Event:
+    """Let requests of a kind never reach a decode process; return an event of the first one."""
+    lost, send = threading.Event(), DecodeWorker.send
+
+    def maybe_send(
+        worker: DecodeWorker, header: dict[str, Any], *rest: Any, **options: Any
+    ) -> None:
+        if header["type"] == kind:
+            lost.set()
+        else:
+            send(worker, header, *rest, **options)
+
+    monkeypatch.setattr(DecodeWorker, "send", maybe_send)
+    return lost
 
 
 async def cancelled(task: "asyncio.Task[Any]") -> None:
@@ -268,23 +276,51 @@ def test_a_forked_process_has_threads_of_its_own(clip: Path) -> None:
 # Cancellation.
 
 
+def open_video(path: Path) -> Awaitable[object]:
+    return aio.open(path)
+
+
+def make_plan(path: Path) -> Awaitable[object]:
+    return aio.plan(path)
+
+
+def make_caption(path: Path) -> Awaitable[object]:
+    return aio.caption(path, model=ColourModel())
+
+
+def read_frames(path: Path) -> Awaitable[object]:
+    return _last(aio.frames(path, seedvideo.plan(path, policy="uniform")))
+
+
+def read_frames_at(path: Path) -> Awaitable[object]:
+    return aio.frames_at(path, [0.5])
+
+
 @pytest.mark.parametrize(
-    "call",
+    ("call", "request_kind"),
     [
-        lambda path: aio.open(path),
-        lambda path: aio.plan(path),
-        lambda path: aio.caption(path, model=ColourModel()),
-        lambda path: aio.frames_at(path, [0.5]),
+        (open_video, "open"),
+        (make_plan, "packets"),
+        (make_plan, "thumbnails"),
+        (make_caption, "pass"),
+        (read_frames, "pass"),
+        (read_frames_at, "pass"),
     ],
-    ids=["open", "plan", "caption", "frames_at"],
 )
 def test_a_cancelled_call_ends_its_processes(
-    clips: Clips, call: Callable[[Path], Awaitable[object]]
+    clips: Clips,
+    monkeypatch: pytest.MonkeyPatch,
+    call: Callable[[Path], Awaitable[object]],
+    request_kind: str,
 ) -> None:
     async def work() -> None:
-        with stopped_processes() as stopped:
-            task = asyncio.ensure_future(call(clips["plain"]))
-            await stop_decoding(stopped)
+        with monkeypatch.context() as patch:
+            waiting = call(clips["plain"])
+            lost = lose_requests(patch, request_kind)
+            task = asyncio.ensure_future(waiting)
+            await until(lost.is_set)
+            await asyncio.sleep(0.05)
+            assert children()
             await cancelled(task)
             await until(lambda: not children(), limit_s=FREED_S)
         assert (await aio.plan(clips["plain"], policy="uniform")).frames
@@ -294,15 +330,13 @@ def test_a_cancelled_call_ends_its_processes(
     assert children() == []
 
 
-def test_a_timeout_ends_a_call(clips: Clips) -> None:
+def test_a_timeout_ends_a_call(clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
     async def work() -> None:
-        with stopped_processes() as stopped:
-            stopper = asyncio.create_task(stop_decoding(stopped))
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(1):
-                    await aio.caption(clips["plain"], model=ColourModel())
-            await stopper
-            await until(lambda: not children(), limit_s=FREED_S)
+        lose_requests(monkeypatch, "thumbnails")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await aio.caption(clips["plain"], model=ColourModel())
+        await until(lambda: not children(), limit_s=FREED_S)
 
     asyncio.run(work())
 

@@ -30,6 +30,11 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [str(paint(folder / f"{name}.mp4", [name])) for name in ("red", "blue")] + [str(broken)]
 
 
+@pytest.fixture(scope="module")
+def documented(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return documented_clip(tmp_path_factory.mktemp("guide") / "clip.mp4")
+
+
 def output(name: str, arguments: list[str]) -> list[str]:
     run = subprocess.run(
         [sys.executable, "-W", "error", EXAMPLES / f"{name}.py", *arguments],
@@ -70,10 +75,12 @@ def test_async_captions(clips: list[str]) -> None:
     "code", blocks(GUIDE, "python"), ids=["times", "tensors", "dataset", "aio"]
 )
 def test_python_of_the_guide_runs(
-    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    code: str,
+    documented: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    documented_clip(tmp_path / "clip.mp4")
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(documented.parent)
     for home in (seedvideo, api):
         monkeypatch.setattr(home, "load", lambda name="nano", options=None: ColourModel())
     exec(compile(code, "pytorch.md", "exec"), {"__name__": "guide"})  # noqa: S102  # our own page
