@@ -34,7 +34,17 @@ from seedvideo.errors import (
 )
 
 if TYPE_CHECKING:
-    from seedvideo.api import ask, caption, frames, ground, load, plan, run_batch, shots
+    from seedvideo.api import (
+        ask,
+        caption,
+        frames,
+        frames_at,
+        ground,
+        load,
+        plan,
+        run_batch,
+        shots,
+    )
     from seedvideo.batch.run_job import BatchResult
     from seedvideo.media.types import MediaInfo
     from seedvideo.model.backends.base import Backend
@@ -81,6 +91,7 @@ __all__ = [
     "ask",
     "caption",
     "frames",
+    "frames_at",
     "ground",
     "load",
     "open",
@@ -106,6 +117,7 @@ _HOMES: Final = {
     "ask": "api",
     "caption": "api",
     "frames": "api",
+    "frames_at": "api",
     "ground": "api",
     "load": "api",
     "open": "api",

@@ -6,7 +6,8 @@ seconds inside, float seconds in the record.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import replace
 from fractions import Fraction
 from time import perf_counter
@@ -15,6 +16,7 @@ from typing import Final, TypeAlias
 from seedvideo.arguments import check_kind
 from seedvideo.config import DEFAULT_SAMPLING, PolicyName, SamplingConfig
 from seedvideo.inference import FrameSet, ModelInput
+from seedvideo.media.sharing import SharedLock, check_not_stopped
 from seedvideo.media.source import VideoInput
 from seedvideo.media.types import Frame
 from seedvideo.model.backends.base import Backend, OnText, TokenCosts
@@ -41,6 +43,9 @@ MAX_SHOT_BUDGETS: Final = 4
 MIN_SHOT_S: Final = Fraction(1, 2)
 """Minimum length of a shot: a shorter one, such as a flash, is merged into a neighbour."""
 
+
+MODEL_TURN: Final[ContextVar[SharedLock | None]] = ContextVar("seedvideo_model_turn", default=None)
+"""Lock that `run_task` holds while it uses a model, where threads share one; None for no lock."""
 
 _LATE_TIME: Final = Fraction(99_999, 10)
 """A time with as many digits as any: 9999.9 s."""
@@ -92,7 +97,9 @@ def run_task(
             usable answer.
     """
     prepared = prepare(video, model=model, dense=task.dense, sampling=sampling)
-    return task.run(prepared, model, on_text=on_text)
+    with MODEL_TURN.get() or nullcontext():
+        check_not_stopped()
+        return task.run(prepared, model, on_text=on_text)
 
 
 def load_costs(name: str = "nano", options: ModelOptions = DEFAULT_MODEL_OPTIONS) -> TokenCosts:
