@@ -23,7 +23,7 @@ LAYERS = (
     ("model", "video"),
     ("records",),
     ("inference", "model_tasks", "pipeline", "writers"),
-    ("api", "batch", "evaluate", "training", "seedvideo"),
+    ("api", "batch", "evaluate", "integrations", "training", "seedvideo"),
     ("cli", "__main__"),
 )
 LAYER_OF = {subpackage: layer for layer, packages in enumerate(LAYERS) for subpackage in packages}

@@ -1,0 +1,1 @@
+"""seedvideo inside other programs; each module states what it needs."""
