@@ -14,7 +14,6 @@ neighbours are merged, as by qwen-vl-utils: twice the frames, each up to half th
 """
 
 import base64
-import binascii
 import io
 import math
 import os
@@ -29,7 +28,7 @@ from PIL import Image
 
 from seedvideo.arguments import check_count, check_int, check_number, check_switch
 from seedvideo.config import SamplingConfig, SamplingFields, resolve_sampling
-from seedvideo.errors import ConfigError, InputError, OptionTypeError
+from seedvideo.errors import ConfigError, InputError, MediaError, OptionTypeError
 from seedvideo.integrations.transformers import CLOCK_FPS, metadata_of
 from seedvideo.model.families import FAMILIES
 from seedvideo.model.servers import MARKUP_TOKENS, estimate_text_tokens
@@ -111,7 +110,8 @@ def process_vision_info(
     Raises:
         ConfigError: ``config.invalid`` if a key of a message is invalid; ``config.type``, which is
             a ``TypeError`` too, if a value has a wrong type.
-        InputError: if an image cannot be read.
+        InputError: ``input.*`` if an image cannot be opened; a URL counts as a file name.
+        MediaError: ``media.unreadable`` if an image is damaged.
         SeedVideoError: if a video cannot be used, or no plan fits the budget.
     """
     for name, value in (
@@ -277,11 +277,13 @@ def _open_image(given: object) -> Image.Image:
         picture.load()
     except FileNotFoundError as error:
         raise InputError("input.not_found", f"no such image: {printable(name)[:200]}") from error
-    except (OSError, binascii.Error, Image.DecompressionBombError, SyntaxError) as error:
-        # Pillow raises any of these for a damaged file.
-        raise InputError(
-            "input.unreadable", f"image {printable(name)[:200]} cannot be read: {error}"
-        ) from error
+    except PermissionError as error:
+        message = f"image {printable(name)[:200]} cannot be opened: permission denied"
+        raise InputError("input.unreadable", message) from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        # Pillow raises any of these for a damaged file; binascii.Error is a ValueError.
+        message = f"image {printable(name)[:200]} cannot be read"
+        raise MediaError("media.unreadable", message, hint="convert it to PNG") from error
     return picture
 
 

@@ -1,0 +1,202 @@
+"""`process_vision_info` of seedvideo beside that of qwen-vl-utils: time, memory, error of times.
+
+    python benchmarks/process_vision_info.py [--seconds 180]
+
+Four generated clips: even, variable rate, edit list, long. Each frame has its number in its picture,
+so the true time of what is shown is known. The prompt of Qwen3-VL states one time per two frames:
+the mean of the metadata's times, with one decimal. Its error is the distance to the true mean.
+
+Each reading is a process of its own; its peak includes its imports, and for seedvideo its largest
+decode process. The original reads with decord. The last table has the distance of the stated time
+to each of the two frames, which a merged pair cannot avoid.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+from _common import in_child, peak_mib, print_machine, print_table
+
+WIDTH_PX, HEIGHT_PX, FPS = 1280, 720, 30
+BITS = 16
+SHORT_S = 20
+READERS = {
+    "qwen-vl-utils": {},
+    "ours, adaptive": {},
+    "ours, uniform": {"policy": "uniform"},
+    "ours, uniform, merged": {"policy": "uniform", "repeat": False},
+}
+
+
+def main() -> None:
+    """Read each clip with each reader, and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=int, default=180, help="length of the long clip")
+    parser.add_argument("--read", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.read:
+        print(json.dumps(read(*options.read)))
+        return
+    with TemporaryDirectory() as folder:
+        clips = make_clips(Path(folder), options.seconds)
+        rows = []
+        for clip, (path, kind) in clips.items():
+            for reader in READERS:
+                rows.append(row(clip, reader, in_child(__file__, "--read", path, kind, reader)))
+    print_table(
+        f"process_vision_info, {WIDTH_PX}x{HEIGHT_PX} px, long: {options.seconds} s",
+        (
+            "clip, reader",
+            "seconds",
+            "peak MiB",
+            "over imports",
+            "frames",
+            "tokens",
+            "error of a time",
+            "to a frame",
+        ),
+        rows,
+    )
+    print_machine("qwen-vl-utils", "decord", "torch", "torchvision", "av")
+
+
+def row(clip: str, reader: str, found: dict[str, float]) -> tuple[str, ...]:
+    """Return the row of one reading."""
+    return (
+        f"{clip}, {reader}",
+        f"{found['seconds']:.2f}",
+        f"{found['peak_mib']:,.0f}",
+        f"{found['peak_mib'] - found['imports_mib']:,.0f}",
+        f"{found['frames']:.0f}",
+        f"{found['tokens']:,.0f}",
+        f"{found['error_s']:.3f} s",
+        f"{found['frame_error_s']:.3f} s",
+    )
+
+
+def make_clips(folder: Path, long_s: int) -> dict[str, tuple[Path, str]]:
+    """Write the clips; each has a kind, which decides the true time of a frame."""
+    even = encode(folder / "even.mp4", SHORT_S * FPS)
+    variable = encode(
+        folder / "variable.mp4",
+        SHORT_S * FPS,
+        *(
+            "-vf",
+            f"setpts='if(lt(N,{SHORT_S * FPS // 2}),N,4*N-{3 * SHORT_S * FPS // 2})/{FPS}/TB'",
+        ),
+        *("-fps_mode", "vfr"),
+    )
+    cut = folder / "edit_list.mp4"
+    ffmpeg("-ss", "3.5", "-i", str(even), "-c", "copy", str(cut))
+    long = encode(folder / "long.mp4", long_s * FPS)
+    return {
+        "even": (even, "even"),
+        "variable rate": (variable, "variable"),
+        "edit list": (cut, "cut"),
+        "long": (long, "even"),
+    }
+
+
+def true_s(kind: str, number: int) -> float:
+    """Return the presentation time of a frame of a clip."""
+    half = SHORT_S * FPS // 2
+    if kind == "variable" and number >= half:
+        return (4 * number - 3 * half) / FPS
+    return number / FPS - (3.5 if kind == "cut" else 0)
+
+
+def encode(path: Path, frames: int, *arguments: str) -> Path:
+    """Write a clip whose pictures show their numbers as blocks, above a pattern that moves."""
+    import numpy as np
+
+    command = (
+        *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{WIDTH_PX}x{HEIGHT_PX}"),
+        *("-r", str(FPS), "-i", "-", *arguments, "-c:v", "libx264", "-pix_fmt", "yuv420p"),
+        *("-preset", "ultrafast", "-g", "60", "-bf", "2", str(path)),
+    )
+    y, x = np.mgrid[0:HEIGHT_PX, 0 : WIDTH_PX + 256]
+    wide = (np.stack([x + y, 2 * x, 255 - x + 3 * y], axis=-1) % 256).astype(np.uint8)
+    with subprocess.Popen(ffmpeg_command(*command), stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        for number in range(frames):
+            left = 4 * number % 256
+            picture = wide[:, left : left + WIDTH_PX].copy()
+            for bit in range(BITS):
+                side = WIDTH_PX // BITS
+                picture[: HEIGHT_PX // 4, bit * side : (bit + 1) * side] = 255 * (number >> bit & 1)
+            process.stdin.write(picture.tobytes())
+        process.stdin.close()
+    if process.returncode:
+        raise RuntimeError(f"ffmpeg failed for {path.name}")
+    return path
+
+
+def ffmpeg_command(*arguments: str) -> list[str]:
+    """Return a command of the ffmpeg in imageio-ffmpeg."""
+    import imageio_ffmpeg
+
+    return [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", *arguments]
+
+
+def ffmpeg(*arguments: str) -> None:
+    """Run ffmpeg."""
+    subprocess.run(ffmpeg_command(*arguments), check=True)
+
+
+def read(path: str, kind: str, reader: str) -> dict[str, float]:
+    """Read a clip in this process, and measure."""
+    import torch
+    import torchvision  # both need it, so it is no part of what a reading takes
+
+    assert torchvision is not None
+    options: dict[str, Any] = READERS[reader]
+    if reader == "qwen-vl-utils":
+        from qwen_vl_utils import process_vision_info, vision_process
+
+        vision_process.get_video_reader_backend = lambda: "decord"
+    else:
+        from seedvideo.integrations.qwen import process_vision_info
+    messages = [{"role": "user", "content": [{"type": "video", "video": path}]}]
+    imports_mib = peak_mib()
+    started = perf_counter()
+    _, ((pixels, metadata),) = process_vision_info(messages, False, True, 16, **options)
+    seconds = perf_counter() - started
+    peak = peak_mib() + (peak_mib(of_children=True) if reader != "qwen-vl-utils" else 0)
+    stated = [index / metadata["fps"] for index in metadata["frames_indices"]]
+    merged = [round((a + b) / 2, 1) for a, b in zip(stated[::2], stated[1::2], strict=True)]
+    true = [true_s(kind, number_of(each)) for each in pixels.to(torch.uint8).numpy()]
+    pairs = list(zip(true[::2], true[1::2], strict=True))
+    height_px, width_px = pixels.shape[2:]
+    return {
+        "seconds": seconds,
+        "peak_mib": peak,
+        "imports_mib": imports_mib,
+        "frames": len(set(true)),
+        "tokens": len(merged) * height_px * width_px / 32**2,
+        "error_s": max(abs(t - sum(pair) / 2) for t, pair in zip(merged, pairs, strict=True)),
+        "frame_error_s": max(
+            abs(t - each) for t, pair in zip(merged, pairs, strict=True) for each in pair
+        ),
+    }
+
+
+def number_of(picture: Any) -> int:
+    """Read the number of a picture ``(3, height, width)`` of any size."""
+    height_px, width_px = picture.shape[1:]
+    side = width_px / BITS
+    rows = slice(height_px // 16, height_px * 3 // 16)
+    return sum(
+        int(picture[:, rows, round((bit + 0.3) * side) : round((bit + 0.7) * side)].mean() > 128)
+        << bit
+        for bit in range(BITS)
+    )
+
+
+if __name__ == "__main__":
+    main()
