@@ -2,9 +2,9 @@
 
     python benchmarks/process_vision_info.py [--seconds 180]
 
-Four generated clips: even, variable rate, edit list, long. Each frame has its number in its picture,
-so the true time of what is shown is known. The prompt of Qwen3-VL states one time per two frames:
-the mean of the metadata's times, with one decimal. Its error is the distance to the true mean.
+Four generated clips: even, variable rate, edit list, long. Pictures show their frame numbers, so the
+true time of what is shown is known. The prompt of Qwen3-VL states one time per two frames: the mean
+of the times of the metadata, with one decimal. Its error is the distance to the true mean.
 
 Each reading is a process of its own; its peak includes its imports, and for seedvideo its largest
 decode process. The original reads with decord. The last table has the distance of the stated time
@@ -14,8 +14,6 @@ to each of the two frames, which a merged pair cannot avoid.
 import argparse
 import json
 import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
