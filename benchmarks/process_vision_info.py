@@ -2,13 +2,13 @@
 
     python benchmarks/process_vision_info.py [--seconds 180]
 
-Four generated clips: even, variable rate, edit list, long. Pictures show their frame numbers, so the
-true time of what is shown is known. The prompt of Qwen3-VL states one time per two frames: the mean
-of the times of the metadata, with one decimal. Its error is the distance to the true mean.
+Four generated clips: even, variable rate, edit list, long. Pictures show their frame numbers, so
+the true time of what is shown is known. The prompt of Qwen3-VL states one time per two frames: the
+mean of the times of the metadata, with one decimal. Its error is the distance to the true mean. The
+last column has the distance to each of the two frames, which a merged pair cannot avoid.
 
 Each reading is a process of its own; its peak includes its imports, and for seedvideo its largest
-decode process. The original reads with decord. The last table has the distance of the stated time
-to each of the two frames, which a merged pair cannot avoid.
+decode process. The original reads with decord.
 """
 
 import argparse

@@ -208,6 +208,8 @@ def _read_image(part: Mapping[str, Any], unit_px: int) -> Image.Image:
     picture = _to_rgb(given if isinstance(given, Image.Image) else _open_image(given))
     width_px: float
     height_px: float
+    least_px: float
+    most_px: float
     if "resized_height" in part and "resized_width" in part:
         width_px, height_px = _number(part, "resized_width"), _number(part, "resized_height")
         least_px, most_px = (tokens * unit_px**2 for tokens in IMAGE_TOKENS)

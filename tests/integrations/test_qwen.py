@@ -169,19 +169,19 @@ def test_bytes_give_the_same_pixels_as_floats(qwen3: Any, clips: Clips) -> None:
         )["pixel_values_videos"]
         for each in (pixels, pixels.float())
     ]
-    assert torch.allclose(*made, atol=1e-6)
+    assert torch.allclose(made[0], made[1], atol=1e-6)
 
 
 def test_qwen2_5_vl_gets_the_prompt_of_the_original(tmp_path: Path, clips: Clips) -> None:
     processor = AutoProcessor.from_pretrained(make_qwen2_5_vl(tmp_path / "q25"))
     messages = film(str(clips["plain"]))
     text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    even: Any = {"policy": "uniform", "repeat": False}
     ids = []
-    for process, options in (
-        (process_vision_info, {"policy": "uniform", "repeat": False}),
-        (qwen_vl_utils.process_vision_info, {}),
+    for images, videos, kwargs in (
+        process_vision_info(messages, return_video_kwargs=True, **even),
+        qwen_vl_utils.process_vision_info(messages, return_video_kwargs=True),
     ):
-        images, videos, kwargs = process(messages, return_video_kwargs=True, **options)
         assert images is None
         assert kwargs["fps"] == [pytest.approx(2, rel=0.2)]
         kwargs["fps"] = kwargs["fps"][0]
