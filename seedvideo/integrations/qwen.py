@@ -8,9 +8,10 @@ Images of a message are resized as by qwen-vl-utils. Videos are sampled by a pla
 tokens. A clip has one size, as the models need, and its ``video_metadata`` states the times of its
 frames with a clock of milliseconds (``fps`` 1000), whatever the rate of the file.
 
-The models merge two frames, and Qwen3-VL reads the mean of their times. By default each frame
-stands twice, so that it keeps its own time and costs as much as an image. With ``repeat=False`` two
-neighbours are merged, as by qwen-vl-utils: twice the frames, each up to half their distance off.
+The models merge two frames, and Qwen3-VL reads the mean of their times. If times are requested,
+each frame stands twice, so that it keeps its own time and costs as much as an image. With
+``repeat=False`` two neighbours are merged, as by qwen-vl-utils: twice the frames for the same
+tokens, each up to half their distance off.
 """
 
 import base64
@@ -79,7 +80,7 @@ def process_vision_info(
     return_video_metadata: bool = False,  # noqa: FBT001, FBT002
     image_patch_size: int = 14,
     *,
-    repeat: bool = True,
+    repeat: bool | None = None,
     sampling: SamplingConfig | None = None,
     **overrides: Unpack[SamplingFields],
 ) -> tuple[Any, ...]:
@@ -97,7 +98,7 @@ def process_vision_info(
             Without it, as for Qwen2.5-VL, a model takes the frames as evenly spaced: use policy
             ``uniform``, or `seedvideo.integrations.transformers`.
         image_patch_size: 16 for Qwen3-VL, 14 for Qwen2.5-VL.
-        repeat: whether each frame stands twice.
+        repeat: whether each frame stands twice; as ``return_video_metadata`` if None.
         sampling: how frames are sampled; the rate is `FPS` unless it states one.
         overrides: fields of `seedvideo.SamplingConfig`, such as ``budget_tokens`` and ``policy``,
             which override those of ``sampling``. The budget is that of one video.
@@ -114,10 +115,11 @@ def process_vision_info(
         MediaError: ``media.unreadable`` if an image is damaged.
         SeedVideoError: if a video cannot be used, or no plan fits the budget.
     """
+    repeats = return_video_metadata if repeat is None else repeat
     for name, value in (
         ("return_video_kwargs", return_video_kwargs),
         ("return_video_metadata", return_video_metadata),
-        ("repeat", repeat),
+        ("repeat", repeats),
     ):
         check_switch(name, value)
     check_count("image_patch_size", image_patch_size)
@@ -130,7 +132,7 @@ def process_vision_info(
         if "image" in part or "image_url" in part:
             images.append(_read_image(part, unit_px))
         elif "video" in part:
-            clip = _read_video(part, config, unit_px=unit_px, repeat=repeat)
+            clip = _read_video(part, config, unit_px=unit_px, repeat=repeats)
             if return_video_metadata:
                 videos.append((clip.pixels, metadata_of(list(clip.times_ms))))
             else:

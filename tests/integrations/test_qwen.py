@@ -3,6 +3,8 @@
 import base64
 import io
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -176,10 +178,9 @@ def test_qwen2_5_vl_gets_the_prompt_of_the_original(tmp_path: Path, clips: Clips
     processor = AutoProcessor.from_pretrained(make_qwen2_5_vl(tmp_path / "q25"))
     messages = film(str(clips["plain"]))
     text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    even: Any = {"policy": "uniform", "repeat": False}
     ids = []
     for images, videos, kwargs in (
-        process_vision_info(messages, return_video_kwargs=True, **even),
+        process_vision_info(messages, return_video_kwargs=True, policy="uniform"),
         qwen_vl_utils.process_vision_info(messages, return_video_kwargs=True),
     ):
         assert images is None
@@ -194,6 +195,20 @@ def test_uneven_frames_without_metadata_are_a_warning(clips: Clips) -> None:
     messages = film(str(clips["vfr"]), nframes=90)
     with pytest.warns(UserWarning, match="evenly spaced, up to"):
         process_vision_info(messages, policy="uniform")
+
+
+def test_nothing_but_torch_is_needed(clips: Clips) -> None:
+    code = (
+        "import sys\n"
+        "for name in ('qwen_vl_utils', 'transformers', 'torchvision', 'requests'):\n"
+        "    sys.modules[name] = None\n"
+        "from seedvideo.integrations.qwen import process_vision_info\n"
+        f"part = {{'type': 'video', 'video': {str(clips['plain'])!r}}}\n"
+        "images, videos = process_vision_info([{'role': 'user', 'content': [part]}])\n"
+        "print(tuple(videos[0].shape[1:2]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("(3,)\n", "")
 
 
 def test_the_window_of_a_message(clips: Clips) -> None:
