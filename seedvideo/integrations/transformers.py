@@ -5,7 +5,9 @@
     inputs = processor(text=[text], images=images, return_tensors="pt", **kwargs)
 
 The prompt is the one of seedvideo's own backend: one image per frame, with its time as text beside
-it, in one text, so that no chat template can move a time away from its frame.
+it, in one text, so that no chat template can move a time away from its frame. Whether the model
+reasons is yours to choose: the backend passes ``enable_thinking=False`` to a chat template with
+that switch, unless it is asked to let the model reason.
 """
 
 from collections.abc import Mapping

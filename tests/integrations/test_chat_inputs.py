@@ -51,7 +51,9 @@ def test_the_prompt_is_that_of_our_backend(name: str, clips: Clips, tmp_path: Pa
             system="Be brief.",
             **given,
         )
-        text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        text = processor.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
+        )
         inputs = processor(text=[text], images=images, return_tensors="pt", **kwargs)
         assert inputs["input_ids"].tolist() == expected.inputs["input_ids"].tolist()
 
