@@ -24,10 +24,11 @@ from _common import in_child, peak_mib, print_machine, print_table
 WIDTH_PX, HEIGHT_PX, FPS = 1280, 720, 30
 BITS = 16
 SHORT_S = 20
+ORIGINAL = "qwen-vl-utils"
 READERS = {
-    "qwen-vl-utils": {},
-    "ours, adaptive": {},
-    "ours, uniform": {"policy": "uniform"},
+    ORIGINAL: {},
+    "ours": {},
+    "ours, tokens of the original": {},
     "ours, uniform, merged": {"policy": "uniform", "repeat": False},
 }
 
@@ -36,7 +37,7 @@ def main() -> None:
     """Read each clip with each reader, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=180, help="length of the long clip")
-    parser.add_argument("--read", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--read", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.read:
         print(json.dumps(read(*options.read)))
@@ -45,15 +46,21 @@ def main() -> None:
         clips = make_clips(Path(folder), options.seconds)
         rows = []
         for clip, (path, kind) in clips.items():
-            for reader in READERS:
-                rows.append(row(clip, reader, in_child(__file__, "--read", path, kind, reader)))
+            original = in_child(__file__, "--read", path, kind, ORIGINAL, 0)
+            rows.append(row(clip, ORIGINAL, original, original))
+            for reader in [*READERS][1:]:
+                budget = original["tokens"] if "tokens" in reader else 0
+                found = in_child(__file__, "--read", path, kind, reader, round(budget))
+                rows.append(row(clip, reader, found, original))
     print_table(
         f"process_vision_info, {WIDTH_PX}x{HEIGHT_PX} px, long: {options.seconds} s",
         (
             "clip, reader",
             "seconds",
             "peak MiB",
+            "of it",
             "over imports",
+            "of it",
             "frames",
             "tokens",
             "error of a time",
@@ -64,13 +71,18 @@ def main() -> None:
     print_machine("qwen-vl-utils", "decord", "torch", "torchvision", "av")
 
 
-def row(clip: str, reader: str, found: dict[str, float]) -> tuple[str, ...]:
-    """Return the row of one reading."""
+def row(
+    clip: str, reader: str, found: dict[str, float], original: dict[str, float]
+) -> tuple[str, ...]:
+    """Return the row of one reading; memory is also shown as a part of the original's."""
+    own_mib, original_mib = (each["peak_mib"] - each["imports_mib"] for each in (found, original))
     return (
         f"{clip}, {reader}",
         f"{found['seconds']:.2f}",
         f"{found['peak_mib']:,.0f}",
-        f"{found['peak_mib'] - found['imports_mib']:,.0f}",
+        f"{found['peak_mib'] / original['peak_mib']:.0%}",
+        f"{own_mib:,.0f}",
+        f"{own_mib / original_mib:.0%}",
         f"{found['frames']:.0f}",
         f"{found['tokens']:,.0f}",
         f"{found['error_s']:.3f} s",
@@ -80,13 +92,14 @@ def row(clip: str, reader: str, found: dict[str, float]) -> tuple[str, ...]:
 
 def make_clips(folder: Path, long_s: int) -> dict[str, tuple[Path, str]]:
     """Write the clips; each has a kind, which decides the true time of a frame."""
+    half = SHORT_S * FPS // 2
     even = encode(folder / "even.mp4", SHORT_S * FPS)
     variable = encode(
         folder / "variable.mp4",
         SHORT_S * FPS,
         *(
             "-vf",
-            f"setpts='if(lt(N,{SHORT_S * FPS // 2}),N,4*N-{3 * SHORT_S * FPS // 2})/{FPS}/TB'",
+            f"setpts='if(lt(N,{half}),N,4*N-{3 * half})/({FPS}*TB)'",
         ),
         *("-fps_mode", "vfr"),
     )
@@ -147,14 +160,16 @@ def ffmpeg(*arguments: str) -> None:
     subprocess.run(ffmpeg_command(*arguments), check=True)
 
 
-def read(path: str, kind: str, reader: str) -> dict[str, float]:
-    """Read a clip in this process, and measure."""
+def read(path: str, kind: str, reader: str, budget: str) -> dict[str, float]:
+    """Read a clip in this process, and measure; a budget of 0 is the default."""
     import torch
     import torchvision  # both need it, so it is no part of what a reading takes
 
     assert torchvision is not None
-    options: dict[str, Any] = READERS[reader]
-    if reader == "qwen-vl-utils":
+    options: dict[str, Any] = {**READERS[reader]}
+    if int(budget):
+        options["budget_tokens"] = int(budget)
+    if reader == ORIGINAL:
         from qwen_vl_utils import process_vision_info, vision_process
 
         vision_process.get_video_reader_backend = lambda: "decord"
@@ -165,7 +180,7 @@ def read(path: str, kind: str, reader: str) -> dict[str, float]:
     started = perf_counter()
     _, ((pixels, metadata),) = process_vision_info(messages, False, True, 16, **options)
     seconds = perf_counter() - started
-    peak = peak_mib() + (peak_mib(of_children=True) if reader != "qwen-vl-utils" else 0)
+    peak = peak_mib() + (peak_mib(of_children=True) if reader != ORIGINAL else 0)
     stated = [index / metadata["fps"] for index in metadata["frames_indices"]]
     merged = [round((a + b) / 2, 1) for a, b in zip(stated[::2], stated[1::2], strict=True)]
     true = [true_s(kind, number_of(each)) for each in pixels.to(torch.uint8).numpy()]

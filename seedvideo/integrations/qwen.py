@@ -324,23 +324,19 @@ def _read_video(
     config = _make_sampling(part, config, geometry)
     with as_video(video) as clip:
         plan = _plan_clip(clip, config, geometry, repeat=repeat)
-        first = plan.frames[0]
-        pixels = torch.empty(
-            (len(plan.frames), 3, first.height_px, first.width_px), dtype=torch.uint8
-        )
-        times_ms = []
+        first, copies = plan.frames[0], MERGED if repeat else 1
+        count = MERGED * math.ceil(copies * len(plan.frames) / MERGED)
+        pixels = torch.empty((count, 3, first.height_px, first.width_px), dtype=torch.uint8)
+        times_ms: list[int] = []
         with closing(clip.frames(plan)) as decoded:
-            for index, (_, frame) in enumerate(decoded):
-                pixels[index] = torch.from_numpy(frame.pixels).permute(2, 0, 1)
-                times_ms.append(round(CLOCK_FPS * frame.pts))
-    pixels = pixels[: len(times_ms)]
-    if repeat:
-        pixels = pixels.repeat_interleave(MERGED, dim=0)
-        times_ms = [each for each in times_ms for _ in range(MERGED)]
-    elif len(times_ms) % MERGED:
-        pixels = torch.cat([pixels, pixels[-1:]])
+            for _, frame in decoded:
+                after = len(times_ms) + copies
+                pixels[len(times_ms) : after] = torch.from_numpy(frame.pixels).permute(2, 0, 1)
+                times_ms += [round(CLOCK_FPS * frame.pts)] * copies
+    if len(times_ms) % MERGED:
+        pixels[len(times_ms)] = pixels[len(times_ms) - 1]
         times_ms.append(times_ms[-1])
-    return _Clip(pixels, tuple(times_ms))
+    return _Clip(pixels[: len(times_ms)], tuple(times_ms))
 
 
 def _make_geometry(part: Mapping[str, Any], unit_px: int) -> TokenGeometry:
