@@ -7,23 +7,27 @@ the true time of what is shown is known. The prompt of Qwen3-VL states one time 
 mean of the times of the metadata, with one decimal. Its error is the distance to the true mean. The
 last column has the distance to each of the two frames, which a merged pair cannot avoid.
 
-Each reading is a process of its own; its peak includes its imports, and for seedvideo its largest
-decode process. The original reads with decord.
+Each reading is a process of its own; its memory is sampled with that of its decode processes
+(`_sampling_memory`; Linux only). The original reads with decord.
 """
 
 import argparse
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 
-from _common import in_child, peak_mib, print_machine, print_table
+from _common import print_machine, print_table
+from _sampling_memory import watch
 
 WIDTH_PX, HEIGHT_PX, FPS = 1280, 720, 30
 BITS = 16
 SHORT_S = 20
+TIMEOUT_S = 600
 ORIGINAL = "qwen-vl-utils"
 READERS = {
     ORIGINAL: {},
@@ -37,7 +41,7 @@ def main() -> None:
     """Read each clip with each reader, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=180, help="length of the long clip")
-    parser.add_argument("--read", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--read", nargs=6, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.read:
         print(json.dumps(read(*options.read)))
@@ -46,11 +50,11 @@ def main() -> None:
         clips = make_clips(Path(folder), options.seconds)
         rows = []
         for clip, (path, kind) in clips.items():
-            original = in_child(__file__, "--read", path, kind, ORIGINAL, 0)
+            original = measure(path, kind, ORIGINAL, 0)
             rows.append(row(clip, ORIGINAL, original, original))
             for reader in [*READERS][1:]:
                 budget = original["tokens"] if "tokens" in reader else 0
-                found = in_child(__file__, "--read", path, kind, reader, round(budget))
+                found = measure(path, kind, reader, round(budget))
                 rows.append(row(clip, reader, found, original))
     print_table(
         f"process_vision_info, {WIDTH_PX}x{HEIGHT_PX} px, long: {options.seconds} s",
@@ -69,6 +73,25 @@ def main() -> None:
         rows,
     )
     print_machine("qwen-vl-utils", "decord", "torch", "torchvision", "av")
+
+
+def measure(*arguments: object) -> dict[str, float]:
+    """Read a clip in a fresh process, and sample its memory meanwhile."""
+    notices, child_notices = os.pipe()
+    child_answers, answers = os.pipe()
+    command = [sys.executable, __file__, "--read", *arguments, child_notices, child_answers]
+    kept = (child_notices, child_answers)
+    with subprocess.Popen(
+        [str(each) for each in command], stdout=subprocess.PIPE, text=True, pass_fds=kept
+    ) as process:
+        for end in kept:
+            os.close(end)
+        idle, peak = watch(process.pid, notices, answers, end_s=monotonic() + TIMEOUT_S)
+        output, _ = process.communicate()
+    for end in (notices, answers):
+        os.close(end)
+    found: dict[str, float] = json.loads(output.splitlines()[-1])
+    return {**found, "imports_mib": idle / 2**20, "peak_mib": peak / 2**20}
 
 
 def row(
@@ -160,8 +183,19 @@ def ffmpeg(*arguments: str) -> None:
     subprocess.run(ffmpeg_command(*arguments), check=True)
 
 
-def read(path: str, kind: str, reader: str, budget: str) -> dict[str, float]:
-    """Read a clip in this process, and measure; a budget of 0 is the default."""
+def read(
+    path: str, kind: str, reader: str, budget: str, notices: str, answers: str
+) -> dict[str, float]:
+    """Read a clip in this process, and measure.
+
+    Args:
+        path: the clip.
+        kind: kind of the clip.
+        reader: name of the reader.
+        budget: tokens; 0 for the default.
+        notices: descriptor to which a byte is written before and after the work.
+        answers: descriptor from which each is answered.
+    """
     import torch
     import torchvision  # both need it, so it is no part of what a reading takes
 
@@ -176,11 +210,11 @@ def read(path: str, kind: str, reader: str, budget: str) -> dict[str, float]:
     else:
         from seedvideo.integrations.qwen import process_vision_info
     messages = [{"role": "user", "content": [{"type": "video", "video": path}]}]
-    imports_mib = peak_mib()
+    notify(int(notices), int(answers))
     started = perf_counter()
     _, ((pixels, metadata),) = process_vision_info(messages, False, True, 16, **options)
     seconds = perf_counter() - started
-    peak = peak_mib() + (peak_mib(of_children=True) if reader != ORIGINAL else 0)
+    notify(int(notices), int(answers))
     stated = [index / metadata["fps"] for index in metadata["frames_indices"]]
     merged = [round((a + b) / 2, 1) for a, b in zip(stated[::2], stated[1::2], strict=True)]
     true = [true_s(kind, number_of(each)) for each in pixels.to(torch.uint8).numpy()]
@@ -188,8 +222,6 @@ def read(path: str, kind: str, reader: str, budget: str) -> dict[str, float]:
     height_px, width_px = pixels.shape[2:]
     return {
         "seconds": seconds,
-        "peak_mib": peak,
-        "imports_mib": imports_mib,
         "frames": len(set(true)),
         "tokens": len(merged) * height_px * width_px / 32**2,
         "error_s": max(abs(t - sum(pair) / 2) for t, pair in zip(merged, pairs, strict=True)),
@@ -197,6 +229,12 @@ def read(path: str, kind: str, reader: str, budget: str) -> dict[str, float]:
             abs(t - each) for t, pair in zip(merged, pairs, strict=True) for each in pair
         ),
     }
+
+
+def notify(notices: int, answers: int) -> None:
+    """Notify the parent process that the work begins or ends, and wait until it has sampled."""
+    os.write(notices, b".")
+    os.read(answers, 1)
 
 
 def number_of(picture: Any) -> int:
