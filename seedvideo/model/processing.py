@@ -70,7 +70,6 @@ class PromptProcessor:
     ) -> None:
         self._processor, self._folder, self._config = processor, folder, config
         self.tokenizer = processor.tokenizer
-        self.tokenizer.padding_side = "left"
         self._is_unknown = family is None
         self.family = self._unknown_family() if family is None else family
         self.geometry: Geometry = make_geometry(folder, self.family, config)
@@ -84,6 +83,7 @@ class PromptProcessor:
         """
         config = read_checkpoint(folder)
         processor = load_processor(folder, str(config.model.get("model_type")))
+        processor.tokenizer.padding_side = "left"
         family = find_family(str(config.model.get("model_type")))
         prompts = cls(processor, folder, config, family)
         # A damaged chat template is found here and not by the first answer.
@@ -184,25 +184,15 @@ class PromptProcessor:
         """Count the text tokens of a frame: its time and the markup around its visual tokens."""
         return self.count_text_tokens(self.family.frame_text(pts))
 
-    def render(
-        self,
-        parts: Sequence[Part],
-        *,
-        system: str | None,
-        thinking: bool,
-        thought: str | None = None,
-    ) -> tuple[str, bool]:
-        """Render a prompt as text with placeholders.
+    def messages(
+        self, parts: Sequence[Part], *, system: str | None = None, thinking: bool = False
+    ) -> list[dict[str, Any]]:
+        """Return the messages of a prompt; the user's is one text with placeholders.
 
         Args:
-            parts: frames and text, as made by `interleave`.
-            system: system prompt.
-            thinking: whether to ask for reasoning.
-            thought: reasoning to write into the prompt, closed, so that the answer comes next; the
-                empty text closes an opened thought at once.
-
-        Returns:
-            The text, and whether it ends inside an opened thought.
+            parts: see `render`.
+            system: see `render`.
+            thinking: see `render`.
         """
         time, words, before, trailing = self.family.time, "", "", ""
         reasons_by_itself = self._has_thinking_switch or self.always_thinks
@@ -224,6 +214,29 @@ class PromptProcessor:
         if system is not None:
             text = self.neutralize(system)
             messages.insert(0, {"role": "system", "content": [{"type": "text", "text": text}]})
+        return messages
+
+    def render(
+        self,
+        parts: Sequence[Part],
+        *,
+        system: str | None,
+        thinking: bool,
+        thought: str | None = None,
+    ) -> tuple[str, bool]:
+        """Render a prompt as text with placeholders.
+
+        Args:
+            parts: frames and text, as made by `interleave`.
+            system: system prompt.
+            thinking: whether to ask for reasoning.
+            thought: reasoning to write into the prompt, closed, so that the answer comes next; the
+                empty text closes an opened thought at once.
+
+        Returns:
+            The text, and whether it ends inside an opened thought.
+        """
+        messages = self.messages(parts, system=system, thinking=thinking)
         switch = {"enable_thinking": thinking} if self._has_thinking_switch else {}
         rendered = self._apply_template(messages, add_generation_prompt=True, **switch)
         family = self.family
@@ -321,18 +334,14 @@ class PromptProcessor:
             frames: single frames of each prompt.
             pairs: time and frames of all pairs, in order.
         """
+        media: dict[str, Any] = {}
         if self.family.as_clips:
-            # A flat list would count as one clip per prompt.
-            media: dict[str, Any] = {"videos": [[f[None] for f in each] for each in frames]}
-        else:
-            media = {"images": frames} if any(frames) else {}
+            media = {"videos": as_clips(frames)}
+        elif any(frames):
+            media = {"images": frames}
         if pairs:
             media |= _pair_arguments(self.family.time, pairs)
-        arguments = {
-            **self.family.processor_arguments,
-            **media,
-            **self._text_arguments(texts[0]),
-        }
+        arguments = {**media, **self.arguments(texts[0])}
         try:
             return self._processor(text=texts, return_tensors="pt", padding=True, **arguments)
         except (ValueError, TypeError, IndexError, KeyError, RuntimeError) as error:
@@ -349,6 +358,10 @@ class PromptProcessor:
         words = text.replace(image, mark)
         options = self._text_arguments(text)
         return len(self.tokenizer(words, **options)["input_ids"]) - words.count(mark)
+
+    def arguments(self, text: str) -> dict[str, Any]:
+        """Return the further arguments of the processor for a rendered prompt."""
+        return {**self.family.processor_arguments, **self._text_arguments(text)}
 
     def _text_arguments(self, text: str) -> dict[str, Any]:
         """Return the arguments of the tokenizer for a rendered prompt."""
@@ -413,6 +426,14 @@ class PromptProcessor:
             measure,
             default_budget_tokens=config.budget(published_context_tokens=_PUBLISHED_CONTEXT_TOKENS),
         )
+
+
+def as_clips(frames: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """Return the frames of each prompt as videos of one frame.
+
+    The list is nested, as a flat one would count as one clip per prompt.
+    """
+    return [[pixels[None] for pixels in each] for each in frames]
 
 
 def _find_pairs(parts: Sequence[Part]) -> list[tuple[Fraction, ImagePart]]:

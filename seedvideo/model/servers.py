@@ -67,7 +67,7 @@ _SERVED_NAMES: Final = (
 _RESIZED_FAMILIES: Final = ("smolvlm", "llava-onevision", "gemma4")
 """Families whose servers resize each picture to a size that no request can choose."""
 
-_MARKUP_TOKENS: Final = 2
+MARKUP_TOKENS: Final = 2
 """Tokens around the visual tokens of a frame, in most families."""
 
 _PIECE: Final = re.compile(r"[^\W\d_]+|\S")
@@ -176,7 +176,7 @@ class ServerCosts:
     def frame_text_tokens(self, pts: Fraction) -> int:
         """Estimate the text tokens of a frame: its time and the markup around its image."""
         text = self.time.text_before(pts) + self.time.text_after(pts)
-        return estimate_text_tokens(text) + _MARKUP_TOKENS
+        return estimate_text_tokens(text) + MARKUP_TOKENS
 
 
 def _find_geometry(address: ServerAddress, options: ModelOptions) -> str | None:

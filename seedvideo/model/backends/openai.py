@@ -10,8 +10,6 @@ alone need are a sign that the server dropped or shrank some.
 Separate from `seedvideo.model.servers`, which plans for a server and needs no openai.
 """
 
-import base64
-import io
 import json
 import math
 import os
@@ -21,10 +19,6 @@ from fractions import Fraction
 from threading import Lock
 from types import MappingProxyType
 from typing import Any, Final
-
-import numpy as np
-import numpy.typing as npt
-from PIL import Image
 
 from seedvideo.errors import ConfigError, ModelError
 from seedvideo.model.backends.base import (
@@ -40,8 +34,9 @@ from seedvideo.model.backends.base import (
     Usage,
 )
 from seedvideo.model.backends.server_client import DEFAULT_RETRIES, RetryPolicy, ServerClient
+from seedvideo.model.backends.server_content import picture_content, video_content
 from seedvideo.model.backends.server_replies import Reply
-from seedvideo.model.servers import JPEG_QUALITY, ServerCosts, estimate_text_tokens
+from seedvideo.model.servers import ServerCosts, estimate_text_tokens
 from seedvideo.model_options import DEFAULT_GENERATION, GenerationOptions, ModelOptions
 from seedvideo.sampler.geometry import Geometry
 from seedvideo.tasks.prompts import remove_think_suffix
@@ -51,8 +46,6 @@ MAX_NEW_TOKENS: Final = 512
 
 MAX_THINKING_TOKENS: Final = 4_096
 """Further tokens if reasoning is requested; servers count it as part of the answer."""
-
-_MILLISECONDS: Final = 1_000
 
 
 class ServerBackend:
@@ -221,36 +214,15 @@ class ServerBackend:
             messages.append({"role": "system", "content": options.system})
         body: dict[str, Any] = {"model": self._costs.address.model, "messages": messages}
         if self._costs.options.as_video:
-            content, more = _video_content(parts)
+            content, more = video_content(parts)
             body |= more
             # Two frames are merged.
             visual_tokens = math.ceil(len(images) / 2) * frame_tokens[0]
         else:
-            content = self._picture_content(parts)
+            content = picture_content(parts, self._costs.time, self._costs.family)
             visual_tokens = sum(frame_tokens)
         messages.append({"role": "user", "content": content})
         return _Request(body, len(images), visual_tokens, text_tokens)
-
-    def _picture_content(self, parts: Sequence[Part]) -> list[dict[str, Any]]:
-        """Return pictures with the texts of their times, in the words of the family."""
-        time, family = self._costs.time, self._costs.family
-        content: list[dict[str, Any]] = []
-        text = after = ""
-        for part in parts:
-            if isinstance(part, TimePart):
-                between = family.between if family is not None and content else ""
-                text = after + between + time.text_before(part.pts)
-                after = time.text_after(part.pts)
-            elif isinstance(part, ImagePart):
-                if text:
-                    content.append({"type": "text", "text": text})
-                content.append({"type": "image_url", "image_url": {"url": _data_url(part.pixels)}})
-                text = ""
-            else:
-                separator = "\n" if family is None else family.separator
-                content.append({"type": "text", "text": after + separator + part.text})
-                after = ""
-        return content
 
     def _encode(self, body: Mapping[str, Any], request: "_Request") -> bytes:
         """Return a request as JSON, if the server takes that much."""
@@ -386,49 +358,3 @@ def _too_large_error(message: str) -> ModelError:
 
 def _without_think_suffix(part: Part) -> Part:
     return TextPart(remove_think_suffix(part.text)) if isinstance(part, TextPart) else part
-
-
-def _jpeg_base64(pixels: npt.NDArray[np.uint8]) -> str:
-    file = io.BytesIO()
-    # subsampling=0 keeps the colours of every pixel (4:4:4).
-    Image.fromarray(pixels).save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    return base64.b64encode(file.getvalue()).decode("ascii")
-
-
-def _data_url(pixels: npt.NDArray[np.uint8]) -> str:
-    return f"data:image/jpeg;base64,{_jpeg_base64(pixels)}"
-
-
-def _video_content(parts: Sequence[Part]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return frames as one video with their times in milliseconds, and the fields that state them.
-
-    Raises:
-        ConfigError: ``config.invalid`` if the frames have several sizes.
-    """
-    images = [part.pixels for part in parts if isinstance(part, ImagePart)]
-    sizes = sorted({(pixels.shape[1], pixels.shape[0]) for pixels in images})
-    if len(sizes) > 1:
-        shown = ", ".join(f"{width_px}x{height_px}" for width_px, height_px in sizes[:4])
-        raise ConfigError(
-            "config.invalid",
-            f"frames have {len(sizes)} sizes ({shown} px), expected one to send them as a video",
-            hint="allow one level, such as --levels 256; or leave --as-video out",
-        )
-    times = [round(_MILLISECONDS * part.pts) for part in parts if isinstance(part, TimePart)]
-    total = times[-1] + 1
-    video = {
-        "fps": _MILLISECONDS,
-        "frames_indices": times,
-        "total_num_frames": total,
-        "duration": total / _MILLISECONDS,
-        "do_sample_frames": False,
-        # All frames; otherwise the server keeps 32.
-        "num_frames": -1,
-    }
-    url = "data:video/jpeg;base64," + ",".join(map(_jpeg_base64, images))
-    texts = [part.text for part in parts if isinstance(part, TextPart)]
-    content: list[dict[str, Any]] = [
-        {"type": "video_url", "video_url": {"url": url}},
-        *({"type": "text", "text": text} for text in texts),
-    ]
-    return content, {"media_io_kwargs": {"video": video}}
