@@ -16,8 +16,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, Literal, TypeAlias, get_args
 
-import seedvideo
+from seedvideo import api
 from seedvideo.config import PolicyName
+from seedvideo.environment import __version__
 from seedvideo.errors import PlanError
 from seedvideo.evaluate.flashbench.layout import is_null
 from seedvideo.evaluate.flashbench.render import GopCache, generate
@@ -188,7 +189,7 @@ def make_settings(name: FrameSelector, budget_tokens: int) -> Settings:
             "policy": name,
             "budget": budget_tokens,
             "geometry": SEED.name,
-            "version": seedvideo.__version__,
+            "version": __version__,
         },
     )
 
@@ -243,7 +244,7 @@ def _kept(
         tokens_of_level = level_tokens(case.difficulty)
         needs = tokens_needed(made.item, tokens_of_level=tokens_of_level)
         found: dict[FrameSelector, Score] = {}
-        with seedvideo.open(made.path) as video:
+        with api.open(made.path) as video:
             for name in names:
                 if name == "oracle":
                     selected = oracle(
@@ -255,7 +256,7 @@ def _kept(
                         budget_tokens=budget_tokens,
                     )
                 else:
-                    plan = seedvideo.plan(video, policy=name, budget_tokens=budget_tokens)
+                    plan = api.plan(video, policy=name, budget_tokens=budget_tokens)
                     selected = [SelectedFrame(f.pts, f.tokens, f.text_tokens) for f in plan.frames]
                 found[name] = score(made.item, selected, needs)
     return found

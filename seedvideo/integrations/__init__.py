@@ -1,0 +1,1 @@
+"""Adapters between seedvideo and other people's programs."""
