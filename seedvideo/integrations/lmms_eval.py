@@ -32,7 +32,7 @@ DEFAULT_NEW_TOKENS: Final = 1_024
 
 _IGNORED_STOP: Final = "\n\n"
 """Stop text that lmms-eval adds to tasks without one; it would end an answer at its first
-paragraph, so the other models of lmms-eval ignore it too."""
+paragraph, so the Qwen models of lmms-eval ignore it too."""
 
 
 def manifest() -> "ModelManifest":

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Final, Literal, TypeAlias, get_args
 
 from seedvideo import api
-from seedvideo.config import PolicyName
+from seedvideo.config import SHIPPED_POLICIES, PolicyName
 from seedvideo.environment import __version__
 from seedvideo.errors import PlanError
 from seedvideo.evaluate.flashbench.layout import is_null
@@ -28,6 +28,7 @@ from seedvideo.evaluate.metrics.statistics import Estimate, cluster_bootstrap_me
 from seedvideo.evaluate.reporting import estimate_text
 from seedvideo.evaluate.results import Outcome, Results, Settings
 from seedvideo.evaluate.types import Prediction
+from seedvideo.plugins import find_plugin
 from seedvideo.sampler.geometry import FRAME_TEXT_TOKENS, SEED
 
 BUDGETS: Final = (5_120, 10_240, 20_480, 40_960, 81_920)
@@ -183,6 +184,8 @@ def run_quick(
 
 def make_settings(name: FrameSelector, budget_tokens: int) -> Settings:
     """Return the settings on which one frame selector's counts depend."""
+    is_shipped = name in (*SHIPPED_POLICIES, "oracle")
+    plugin = None if is_shipped else find_plugin("policy", name)
     return Settings(
         NAME,
         {
@@ -190,6 +193,7 @@ def make_settings(name: FrameSelector, budget_tokens: int) -> Settings:
             "budget": budget_tokens,
             "geometry": SEED.name,
             "version": __version__,
+            **({} if plugin is None else {"policy of": plugin.origin}),
         },
     )
 
