@@ -46,7 +46,7 @@ def install(site: Path, name: str, version: str, groups: Mapping[str, Mapping[st
 
 
 def in_child(
-    site: Path, *words: str | Path, program: str | None = None
+    site: Path, *words: object, program: str | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a command of seedvideo, or a program, with the packages of a folder installed."""
     start = ["-m", "seedvideo"] if program is None else ["-c", program]

@@ -182,7 +182,7 @@ def test_python_of_write_your_own_runs(
     names: dict[str, Any] = {"__name__": "guide"}
     exec(compile("\n".join(blocks(EXTENDING, "python")), "extend.md", "exec"), names)  # noqa: S102  # our own page
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:3] == ["my-grid 16 480", "my-tiles 12 1792", "<12.5 seconds> 0.05"]
+    assert lines[:3] == ["my-grid 16 480", "my-tiles 16 768", "<12.5 seconds> 0.05"]
     assert lines[3].startswith("Brightness is ")
     monkeypatch.setitem(cast(dict[str, object], POLICIES), "every-fifth", names["every_fifth"])
     monkeypatch.setattr(config, "SHIPPED_POLICIES", (*config.SHIPPED_POLICIES, "every-fifth"))

@@ -1,10 +1,12 @@
 """Model of lmms-eval: its video tasks, with the frames of our plans and any of our models.
 
 lmms-eval 0.7 finds it as ``--model seedvideo`` (an entry point of the group ``lmms_eval.models``)
-and imports this module, which needs lmms-eval; no other module does. Arguments of ``--model_args``
-are the name of a model, options of its loading, and fields of `seedvideo.SamplingConfig`:
+and imports this module. Arguments of ``--model_args`` are the name of a model, options of its
+loading, and fields of `seedvideo.SamplingConfig`:
 
     --model seedvideo --model_args pretrained=Qwen/Qwen3-VL-8B-Instruct,policy=uniform
+
+Separate from all other modules, as importing it needs lmms-eval.
 """
 
 import math

@@ -70,13 +70,14 @@ def adapter(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         if find_spec("lmms_eval") is None:
             pytest.skip("lmms-eval is not installed; the head of this file tells how")
     else:
-        for name, values in {
+        modules: dict[str, dict[str, object]] = {
             "lmms_eval": {},
             "lmms_eval.api": {},
             "lmms_eval.api.model": {"lmms": StandIn},
             "lmms_eval.models": {},
             "lmms_eval.models.registry_v2": {"ModelManifest": ModelManifest},
-        }.items():
+        }
+        for name, values in modules.items():
             module = ModuleType(name)
             vars(module).update(values)
             monkeypatch.setitem(sys.modules, name, module)
