@@ -7,13 +7,16 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 ROOT: Final = Path(__file__).parent.parent
 EXAMPLE: Final = Path(__file__).parent / "plugin_package"
 
 
-def install_example(site: Path, *, version: str = "1.0", replaced: Mapping[str, str] = {}) -> None:
+def install_example(
+    site: Path, *, version: str = "1.0", replaced: Mapping[str, str] = MappingProxyType({})
+) -> None:
     """Install the example package, as an installer would.
 
     Args:
@@ -46,15 +49,26 @@ def install(site: Path, name: str, version: str, groups: Mapping[str, Mapping[st
 
 
 def in_child(
-    site: Path, *words: object, program: str | None = None
+    site: Path,
+    *words: object,
+    program: str | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command of seedvideo, or a program, with the packages of a folder installed."""
+    """Run a command of seedvideo, or a program, with the packages of a folder installed.
+
+    Args:
+        site: folder of installed packages, before those of this process.
+        words: arguments.
+        program: Python to run instead of seedvideo.
+        environment: further variables.
+    """
     start = ["-m", "seedvideo"] if program is None else ["-c", program]
+    paths = [str(site), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.run(
         [sys.executable, *start, *map(str, words)],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
-        env={**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{ROOT}"},
+        env={**os.environ, **(environment or {}), "PYTHONPATH": os.pathsep.join(paths)},
     )

@@ -5,10 +5,14 @@ for it, without the hundred packages that its tasks need:
 
     pip install --no-deps --target FOLDER lmms_eval==0.7.3 pytz loguru
     PYTHONPATH=FOLDER pytest tests/integrations/test_lmms_eval.py
+
+Its command runs on the same clips where the packages of its evaluator are installed too.
 """
 
 import importlib
+import json
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -22,7 +26,9 @@ import pytest
 import seedvideo
 from seedvideo import model
 from seedvideo.pipeline import prepare
+from tests.doc_examples import ROOT
 from tests.model.tiny_checkpoints import make_qwen3_vl
+from tests.plugins import in_child, install
 from tests.synthetic_clips import ColourChooser, ColourModel, FixedAnswerModel, paint
 
 ADAPTER = "seedvideo.integrations.lmms_eval"
@@ -223,3 +229,47 @@ def test_what_is_not_supported_is_refused(use: Callable[..., Any]) -> None:
     request = make_instance("generate_until", "?", {}, lambda doc: [1, 2], 0, "colours", "test")
     with pytest.raises(seedvideo.ConfigError, match="int, int, expected the path of one video"):
         made.generate_until([request])
+
+
+TASK = """
+task: colours
+dataset_path: json
+dataset_kwargs: {data_files: {test: DATA}}
+test_split: test
+output_type: generate_until
+doc_to_visual: !function visuals.videos
+doc_to_text: "Which colour is shown?"
+doc_to_target: "{{answer}}"
+generation_kwargs: {max_new_tokens: 4}
+metric_list: [{metric: exact_match, aggregation: mean, higher_is_better: true}]
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["adaptive", "uniform"])
+def test_the_command_of_lmms_eval(clips: list[Path], tmp_path: Path, policy: str) -> None:
+    site, folder = tmp_path / "site", tmp_path / "tasks"
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    install(site, "seedvideo-entry", "1", groups)
+    probe = in_child(site, program="import lmms_eval.evaluator")
+    if probe.returncode:
+        reason = probe.stderr.splitlines()[-1]
+        pytest.skip(f"the evaluator of lmms-eval is not installed: {reason}")
+    data = tmp_path / "data.jsonl"
+    rows = [{"video": str(clip), "answer": clip.stem} for clip in clips]
+    data.write_text("\n".join(map(json.dumps, rows)))
+    folder.mkdir()
+    (folder / "visuals.py").write_text("def videos(doc):\n    return [doc['video']]\n")
+    (folder / "colours.yaml").write_text(TASK.replace("DATA", str(data)))
+    tiny = make_qwen3_vl(tmp_path / "tiny")
+    arguments = f"pretrained={tiny},policy={policy},budget_tokens=600,dtype=float32"
+    words = ["--model", "seedvideo", "--model_args", arguments, "--device", "cpu"]
+    words += ["--tasks", "colours", "--include_path", str(folder)]
+    words += ["--output_path", str(tmp_path / "out"), "--log_samples"]
+    program = "from lmms_eval.cli.dispatch import main; main()"
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}
+    done = in_child(site, *words, program=program, environment=offline)
+    assert done.returncode == 0, done.stderr
+    (samples,) = (tmp_path / "out").rglob("*_samples_colours.jsonl")
+    assert len(samples.read_text().splitlines()) == 3
+    assert "exact_match" in done.stdout
