@@ -154,6 +154,54 @@ print(seen)
     assert refused.startswith("config.plugin_invalid policy 'mine' of the package mine 1 returned")
 
 
+def test_a_scorer_that_fails_is_named(tmp_path: Path) -> None:
+    program = """
+import sys, seedvideo
+from seedvideo.evaluate.registry import load_scorers
+from seedvideo.evaluate.types import Item
+item = Item(id="a", task="ask", video="x.mp4", question="?", answer="red")
+def number(item, prediction):
+    return {"none": None, "nan": float("nan"), "text": "many"}[prediction.answer]
+module = sys.modules["mine"] = type(sys)("mine")
+module.number = number
+cases = [("mine", "none"), ("mine", "nan"), ("mine", "text"), ("accuracy", ""), ("x", "")]
+for name, answer in cases:
+    try:
+        scoring, _ = load_scorers([name])
+        print("mine" in scoring.score(item, seedvideo.Prediction(answer=answer)))
+    except seedvideo.ConfigError as error:
+        print(error.code, error.message)
+"""
+    entries = {"mine": "mine:number", "accuracy": "mine:number"}
+    install(tmp_path, "mine", "1", {"seedvideo.scorers": entries})
+    assert in_child(tmp_path, program=program).stdout.splitlines() == [
+        "False",
+        "config.plugin_invalid scorer 'mine' of the package mine 1 returned nan,"
+        " expected a finite number or None",
+        "config.plugin_invalid scorer 'mine' of the package mine 1 failed: ValueError:"
+        " could not convert string to float: 'many'",
+        "config.plugin_invalid scorer 'accuracy' of the package mine 1 has the name of a shipped"
+        " measure",
+        "config.invalid scorer is 'x', expected one of accuracy, mine",
+    ]
+
+
+def test_a_server_has_the_sizes_of_a_family_of_a_package(tmp_path: Path) -> None:
+    install_example(tmp_path)
+    program = """
+import seedvideo
+from seedvideo.model import load_costs
+costs = load_costs("vllm:any", seedvideo.ModelOptions(geometry="example"))
+print(costs.geometry.name, costs.details.time_format)
+try:
+    load_costs("vllm:any", seedvideo.ModelOptions(geometry="exampel"))
+except seedvideo.ConfigError as error:
+    print(error.hint)
+"""
+    done = in_child(tmp_path, program=program)
+    assert done.stdout.splitlines() == ["example 12.5s: ", "did you mean 'example'?"]
+
+
 def test_unknown_names_suggest_those_of_packages(clip: Path, tmp_path: Path) -> None:
     install_example(tmp_path)
     done = in_child(tmp_path, "plan", clip, "--policy", "frist")
