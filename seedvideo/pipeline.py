@@ -28,7 +28,7 @@ from seedvideo.sampler.boundaries import Change, find_changes, frame_bounds
 from seedvideo.sampler.geometry import Geometry
 from seedvideo.sampler.pairs import MAX_OFFSET_S, find_partners, with_partners
 from seedvideo.sampler.plan import Plan
-from seedvideo.sampler.policies import make_plan
+from seedvideo.sampler.policies import make_plan, needs_analysis
 from seedvideo.sampler.request import DecodeCosts, TextTokenCounter, compute_decode_costs
 from seedvideo.sampler.shots import merge_short_shots
 from seedvideo.utils.timecode import Span
@@ -236,14 +236,14 @@ def _clip_end(clip: Video) -> Fraction:
 
 def _maybe_analyse(clip: Video, sampling: SamplingConfig) -> Analysis | None:
     """Analyse a video if the policy needs it and there is more than one frame."""
-    if sampling.policy != "adaptive" or len(clip.times) == 1:
+    if len(clip.times) == 1 or not needs_analysis(sampling.policy):
         return None
     return clip.analysis(sampling.analysis)
 
 
 def _decode_costs_for(clip: Video, policy: PolicyName) -> DecodeCosts | None:
-    """Count decoding costs for ``adaptive``, which has read the packets anyway."""
-    if policy != "adaptive" or len(clip.times) == 1:
+    """Count decoding costs for a policy with an analysis, which has read the packets anyway."""
+    if len(clip.times) == 1 or not needs_analysis(policy):
         return None
     return compute_decode_costs(clip.reader.packets.positions, clip.keyframes)
 

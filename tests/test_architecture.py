@@ -16,7 +16,7 @@ PACKAGE = Path(seedvideo.__file__).parent
 # Imports run downward, or sideways in one direction. A new package needs a layer here.
 LAYERS = (
     ("errors",),
-    ("environment", "arguments", "utils"),
+    ("environment", "arguments", "plugins", "utils"),
     ("config", "model_options", "notebook", "validation"),
     ("media",),
     ("sampler", "tasks"),
