@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -41,9 +42,23 @@ from seedvideo.video import Frames, Video, open
 from seedvideo.writers import ShotList
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from seedvideo.batch.run_job import BatchResult
 
-__all__ = ["ask", "caption", "frames", "ground", "load", "open", "plan", "run_batch", "shots"]
+__all__ = [
+    "ask",
+    "caption",
+    "frames",
+    "frames_at",
+    "ground",
+    "load",
+    "open",
+    "plan",
+    "run_batch",
+    "shots",
+]
 
 
 def load(
@@ -143,6 +158,31 @@ def frames(video: Video | VideoInput, plan: Plan) -> Frames:
 def _frames(video: Video | VideoInput, plan: Plan) -> Frames:
     with as_video(video) as clip, closing(clip.frames(plan)) as decoded:
         yield from decoded
+
+
+def frames_at(
+    video: Video | VideoInput,
+    times: "Sequence[float | Fraction] | npt.NDArray[Any]",
+    *,
+    width_px: int | None = None,
+    height_px: int | None = None,
+) -> "npt.NDArray[np.uint8]":
+    """Decode the frame that is shown at each time, without a plan; see `Video.frames_at`.
+
+    Args:
+        video: an open video, or a path that is opened for this call.
+        times: seconds from the start of the video, in any order, also repeatedly.
+        width_px: width of the result; that of the video, or after ``height_px``, if None.
+        height_px: height of the result; likewise.
+
+    Returns:
+        ``(N, height_px, width_px, 3)``, uint8, RGB: a frame for each time, in their order.
+
+    Raises:
+        SeedVideoError: as `open` and `Video.frames_at` do.
+    """
+    with as_video(video) as clip:
+        return clip.frames_at(times, width_px=width_px, height_px=height_px)
 
 
 def caption(

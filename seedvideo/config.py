@@ -14,12 +14,14 @@ from warnings import warn
 
 from seedvideo.arguments import check_amount, check_int, check_kind, check_number, check_text
 from seedvideo.errors import ConfigError, PlanError, suggestion
+from seedvideo.plugins import find_plugin, list_plugins
 
 __all__ = [
     "DEFAULT_COVERAGE",
     "DEFAULT_LIMITS",
     "DEFAULT_SAMPLING",
     "PRESET_FPS",
+    "SHIPPED_POLICIES",
     "UNSUPPORTED_OPTIONS",
     "AnalysisMethod",
     "Limits",
@@ -31,11 +33,16 @@ __all__ = [
     "SamplingOverrides",
     "analysis_error",
     "find_unsupported",
+    "is_policy",
+    "list_policies",
     "make_knobs",
     "resolve_sampling",
 ]
 
-PolicyName: TypeAlias = Literal["seed1.5", "uniform", "keyframes", "adaptive"]
+PolicyName: TypeAlias = str
+"""One of `SHIPPED_POLICIES`, or a policy of another package."""
+
+SHIPPED_POLICIES: Final = ("seed1.5", "uniform", "keyframes", "adaptive")
 RatePreset: TypeAlias = Literal["general", "detail", "motion"]
 AnalysisMethod: TypeAlias = Literal["packets", "fast", "full"]
 
@@ -54,7 +61,7 @@ UNSUPPORTED_OPTIONS: Final[Mapping[PolicyName, tuple[str, ...]]] = {
     "keyframes": (*_ADAPTIVE_ONLY, "fps"),
 }
 """Fields of `SamplingConfig` that a policy does not support, as it chooses the level or the rate
-itself, or has no analysis."""
+itself, or has no analysis. Policies of other packages get all options."""
 
 
 class SamplingConflictError(PlanError):
@@ -67,7 +74,8 @@ class SamplingConfig:
 
     Args:
         policy: the rule that chooses. ``adaptive`` analyses the video first, which can take as long
-            as decoding all of it; the others read only its times.
+            as decoding all of it; ``uniform``, ``keyframes`` and ``seed1.5`` read only its times.
+            Other packages add further ones.
         budget_tokens: maximum visual and text tokens of one pass; the model's own default if None.
         rate_preset: sampling rate before any budget: ``general`` is 1, ``detail`` 2 and ``motion``
             5 frames per second.
@@ -153,7 +161,8 @@ class SamplingConfig:
                 check_int("levels_tokens", level)
 
     def _check_choices(self) -> None:
-        _check_choice("policy", self.policy, get_args(PolicyName))
+        if not is_policy(self.policy):
+            _check_choice("policy", self.policy, list_policies())
         _check_choice("rate_preset", self.rate_preset, get_args(RatePreset))
         methods = get_args(AnalysisMethod)
         if self.analysis not in methods:
@@ -284,7 +293,23 @@ def find_unsupported(policy: PolicyName, values: Mapping[str, object]) -> tuple[
         policy: name of the policy.
         values: values of `SamplingConfig` by field name; None is not set.
     """
-    return tuple(n for n in UNSUPPORTED_OPTIONS[policy] if values.get(n) is not None)
+    unsupported = UNSUPPORTED_OPTIONS.get(policy, ())
+    return tuple(n for n in unsupported if values.get(n) is not None)
+
+
+def list_policies() -> tuple[str, ...]:
+    """Return the names of all policies, those of other packages last."""
+    others = (plugin.name for plugin in list_plugins("policy"))
+    return tuple(dict.fromkeys([*SHIPPED_POLICIES, *others]))
+
+
+def is_policy(name: str) -> bool:
+    """Return whether a policy exists; the code of other packages is not imported.
+
+    Raises:
+        ConfigError: ``config.plugin_invalid`` if two packages register the name.
+    """
+    return name in SHIPPED_POLICIES or find_plugin("policy", name) is not None
 
 
 def analysis_error(method: object) -> ConfigError:

@@ -6,7 +6,8 @@ seconds inside, float seconds in the record.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import replace
 from fractions import Fraction
 from time import perf_counter
@@ -15,6 +16,7 @@ from typing import Final, TypeAlias
 from seedvideo.arguments import check_kind
 from seedvideo.config import DEFAULT_SAMPLING, PolicyName, SamplingConfig
 from seedvideo.inference import FrameSet, ModelInput
+from seedvideo.media.sharing import SharedLock, check_not_stopped
 from seedvideo.media.source import VideoInput
 from seedvideo.media.types import Frame
 from seedvideo.model.backends.base import Backend, OnText, TokenCosts
@@ -26,7 +28,7 @@ from seedvideo.sampler.boundaries import Change, find_changes, frame_bounds
 from seedvideo.sampler.geometry import Geometry
 from seedvideo.sampler.pairs import MAX_OFFSET_S, find_partners, with_partners
 from seedvideo.sampler.plan import Plan
-from seedvideo.sampler.policies import make_plan
+from seedvideo.sampler.policies import make_plan, needs_analysis
 from seedvideo.sampler.request import DecodeCosts, TextTokenCounter, compute_decode_costs
 from seedvideo.sampler.shots import merge_short_shots
 from seedvideo.utils.timecode import Span
@@ -41,6 +43,9 @@ MAX_SHOT_BUDGETS: Final = 4
 MIN_SHOT_S: Final = Fraction(1, 2)
 """Minimum length of a shot: a shorter one, such as a flash, is merged into a neighbour."""
 
+
+MODEL_TURN: Final[ContextVar[SharedLock | None]] = ContextVar("seedvideo_model_turn", default=None)
+"""Lock that `run_task` holds while it uses a model, where threads share one; None for no lock."""
 
 _LATE_TIME: Final = Fraction(99_999, 10)
 """A time with as many digits as any: 9999.9 s."""
@@ -92,7 +97,9 @@ def run_task(
             usable answer.
     """
     prepared = prepare(video, model=model, dense=task.dense, sampling=sampling)
-    return task.run(prepared, model, on_text=on_text)
+    with MODEL_TURN.get() or nullcontext():
+        check_not_stopped()
+        return task.run(prepared, model, on_text=on_text)
 
 
 def load_costs(name: str = "nano", options: ModelOptions = DEFAULT_MODEL_OPTIONS) -> TokenCosts:
@@ -229,14 +236,14 @@ def _clip_end(clip: Video) -> Fraction:
 
 def _maybe_analyse(clip: Video, sampling: SamplingConfig) -> Analysis | None:
     """Analyse a video if the policy needs it and there is more than one frame."""
-    if sampling.policy != "adaptive" or len(clip.times) == 1:
+    if len(clip.times) == 1 or not needs_analysis(sampling.policy):
         return None
     return clip.analysis(sampling.analysis)
 
 
 def _decode_costs_for(clip: Video, policy: PolicyName) -> DecodeCosts | None:
-    """Count decoding costs for ``adaptive``, which has read the packets anyway."""
-    if policy != "adaptive" or len(clip.times) == 1:
+    """Count decoding costs for a policy with an analysis, which has read the packets anyway."""
+    if len(clip.times) == 1 or not needs_analysis(policy):
         return None
     return compute_decode_costs(clip.reader.packets.positions, clip.keyframes)
 

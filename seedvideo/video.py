@@ -5,19 +5,34 @@ seconds.
 """
 
 import os
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path, PurePath
 from time import perf_counter
 from types import TracebackType
-from typing import Final, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias
 
 from seedvideo import notebook
-from seedvideo.arguments import check_kind, check_number, check_path, check_text
+from seedvideo.arguments import (
+    check_amount,
+    check_int,
+    check_kind,
+    check_number,
+    check_path,
+    check_text,
+)
 from seedvideo.config import DEFAULT_LIMITS, AnalysisMethod, Limits, SamplingConfig
-from seedvideo.errors import DecodeError, PlanError, SeedVideoError
+from seedvideo.errors import (
+    ConfigError,
+    DecodeError,
+    PlanError,
+    ResourceError,
+    SeedVideoError,
+)
+from seedvideo.media.protocol import check_targets
 from seedvideo.media.reader import DecoderName, StrategyName, VideoReader, open_video
 from seedvideo.media.sharing import SharedSteps, not_picklable_error
 from seedvideo.media.source import VideoInput, display_path
@@ -29,6 +44,10 @@ from seedvideo.sampler.policies import make_plan
 from seedvideo.sampler.types import PlannedFrame
 from seedvideo.utils.timecode import seconds
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
 Frames: TypeAlias = Generator[tuple[PlannedFrame, Frame], None, None]
 """Pairs of a planned frame and the decoded one."""
 
@@ -37,6 +56,9 @@ ProgressCallback: TypeAlias = Callable[[float], None]
 
 _PREVIEW_FRAMES: Final = 12
 """Number of frames of a video in a notebook."""
+
+_ROUNDING_S: Final = Fraction(1, 10**6)
+"""Maximum error of a float time: outputs are rounded to microseconds."""
 
 
 class Video:
@@ -152,6 +174,49 @@ class Video:
         with closing(iter_planned_frames(self.reader, [plan])) as steps:
             for _, planned, frame in steps:
                 yield planned, frame
+
+    def frames_at(
+        self,
+        times: "Sequence[float | Fraction] | npt.NDArray[Any]",
+        *,
+        width_px: int | None = None,
+        height_px: int | None = None,
+    ) -> "npt.NDArray[np.uint8]":
+        """Decode the frame that is shown at each time, without a plan.
+
+        The frame shown at a time is the last one with ``pts <= time``; before the first frame it is
+        the first one. A float counts as the time of a frame up to a microsecond after it, so the
+        rounded times of outputs find their frames; fractions are exact. Each frame is decoded once.
+        One that is lost to damage is replaced as in `frames`.
+
+        Args:
+            times: seconds from the start of the video, in any order, also repeatedly; at most its
+                duration.
+            width_px: width of the result; that of the video, or after ``height_px``, if None.
+            height_px: height of the result; likewise.
+
+        Returns:
+            ``(N, height_px, width_px, 3)``, uint8, RGB: a frame for each time, in their order.
+
+        Raises:
+            ConfigError: ``config.invalid`` if a time is outside the video, or a size is not
+                possible; an `OptionTypeError` if a value has a wrong type.
+            ResourceError: ``system.out_of_memory`` if the result does not fit into memory.
+            MediaError: if the file is too damaged.
+            DecodeError: if decoding times out or crashes the decode worker.
+        """
+        import numpy as np  # Heavy.
+
+        request = request_at(self, times, width_px=width_px, height_px=height_px)
+        shape = (request.count, request.height_px, request.width_px, 3)
+        try:
+            pixels = np.empty(shape, np.uint8)
+        except MemoryError as error:
+            raise too_many_frames_error(shape) from error
+        with closing(iter_frames_at(self, request)) as steps:
+            for rows, frame in steps:
+                pixels[rows] = frame.pixels
+        return pixels
 
     def close(self) -> None:
         """End the decode workers. Closing twice is allowed."""
@@ -299,3 +364,100 @@ def iter_planned_frames(
             if last is None or index != last[0] or frame.pts > last[1]:
                 last = index, frame.pts
                 yield index, planned, frame
+
+
+@dataclass(frozen=True)
+class FramesAtRequest:
+    """The frames shown at some times, each to be decoded once.
+
+    Args:
+        targets: the different frames, in order of time.
+        rows: for each of them the positions in the result, in order.
+        count: number of times.
+        width_px: width of the frames.
+        height_px: height of the frames.
+    """
+
+    targets: tuple[Target, ...]
+    rows: tuple[list[int], ...]
+    count: int
+    width_px: int
+    height_px: int
+
+
+def request_at(
+    video: Video,
+    times: "Sequence[float | Fraction] | npt.NDArray[Any]",
+    *,
+    width_px: int | None,
+    height_px: int | None,
+) -> FramesAtRequest:
+    """Find the frames that are shown at times. Arguments and errors are those of `frames_at`."""
+    values = times.tolist() if hasattr(times, "tolist") else times
+    if isinstance(values, str | bytes) or not isinstance(values, Sequence):
+        check_kind("times", values, list, "a list of times in seconds")
+    width_px, height_px = _output_size(video, width_px, height_px)
+    check_targets([Target(Fraction(0), width_px, height_px)], video.limits)
+    shown = video.times
+    last_s = max(video.info.duration, shown[-1])
+    rows: dict[int, list[int]] = {}
+    for row, value in enumerate(values):
+        time = _exact_time(f"times[{row}]", value, last_s)
+        rows.setdefault(max(bisect_right(shown, time) - 1, 0), []).append(row)
+    return FramesAtRequest(
+        targets=tuple(Target(shown[index], width_px, height_px) for index in sorted(rows)),
+        rows=tuple(rows[index] for index in sorted(rows)),
+        count=len(values),
+        width_px=width_px,
+        height_px=height_px,
+    )
+
+
+def iter_frames_at(
+    video: Video, request: FramesAtRequest
+) -> Generator[tuple[list[int], Frame], None, None]:
+    """Decode each frame of a request once, and yield it with its positions in the result.
+
+    Other threads wait until the pass has ended, as a new one would end it.
+    """
+    with video.reader.lock, closing(video.reader.frames(request.targets)) as decoded:
+        yield from zip(request.rows, decoded, strict=True)
+
+
+def too_many_frames_error(shape: Sequence[int]) -> ResourceError:
+    """Return the error for frames that do not fit into memory."""
+    size = "x".join(map(str, shape))
+    return ResourceError(
+        "system.out_of_memory",
+        f"{shape[0]:,} frames of shape {size} do not fit into memory",
+        hint="take fewer frames at once, or give a smaller width_px",
+    )
+
+
+def _exact_time(name: str, value: Any, last_s: Fraction) -> Fraction:
+    """Return a time as a fraction, a float rounded up; check that it is inside the video."""
+    check_amount(name, value)
+    is_exact = isinstance(value, int | Fraction)
+    number = value if is_exact else float(value)
+    if not 0 <= number <= last_s + _ROUNDING_S:
+        raise ConfigError(
+            "config.invalid",
+            f"{name} is {value} s, expected 0 to {seconds(last_s):g} s, the end of the video",
+        )
+    return Fraction(number) + (0 if is_exact else _ROUNDING_S)
+
+
+def _output_size(video: Video, width_px: int | None, height_px: int | None) -> tuple[int, int]:
+    """Return width and height of a result; a side that is None keeps the aspect ratio."""
+    for name, side in (("width_px", width_px), ("height_px", height_px)):
+        check_int(name, side)
+        if side is not None and side < 1:
+            raise ConfigError("config.invalid", f"{name} is {side}, expected at least 1")
+    info = video.info
+    if height_px is None:
+        if width_px is None:
+            return info.width_px, info.height_px
+        return width_px, max(1, round(Fraction(info.height_px * width_px, info.width_px)))
+    if width_px is None:
+        width_px = max(1, round(Fraction(info.width_px * height_px, info.height_px)))
+    return width_px, height_px

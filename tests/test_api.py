@@ -74,3 +74,8 @@ def test_a_batch_refuses_wrong_options(
         seedvideo.run_batch(clip, tmp_path / "out", **options)  # type: ignore[arg-type]
     assert caught.value.code == code
     assert not (tmp_path / "out").exists()
+
+
+def test_every_public_name_exists() -> None:
+    assert all(getattr(seedvideo, name) is not None for name in seedvideo.__all__)
+    assert set(seedvideo.__all__) <= set(dir(seedvideo))

@@ -16,14 +16,14 @@ PACKAGE = Path(seedvideo.__file__).parent
 # Imports run downward, or sideways in one direction. A new package needs a layer here.
 LAYERS = (
     ("errors",),
-    ("environment", "arguments", "utils"),
+    ("environment", "arguments", "plugins", "utils"),
     ("config", "model_options", "notebook", "validation"),
     ("media",),
     ("sampler", "tasks"),
     ("model", "video"),
     ("records",),
     ("inference", "model_tasks", "pipeline", "writers"),
-    ("api", "batch", "evaluate", "integrations", "training", "seedvideo"),
+    ("aio", "api", "batch", "evaluate", "integrations", "training", "seedvideo"),
     ("cli", "__main__"),
 )
 LAYER_OF = {subpackage: layer for layer, packages in enumerate(LAYERS) for subpackage in packages}

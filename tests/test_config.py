@@ -12,6 +12,7 @@ from seedvideo.cli.model_options import LoadingOptions, WritingOptions
 from seedvideo.config import (
     DEFAULT_LIMITS,
     PRESET_FPS,
+    SHIPPED_POLICIES,
     UNSUPPORTED_OPTIONS,
     Limits,
     PolicyName,
@@ -59,7 +60,7 @@ def test_names_state_their_unit(name: str) -> None:
 def test_overrides_are_the_fields_and_two_former_names() -> None:
     names = {each.name for each in fields(SamplingConfig)}
     assert SamplingOverrides.__annotations__.keys() == names | {"task", "knobs"}
-    assert set(UNSUPPORTED_OPTIONS) == set(get_args(PolicyName))
+    assert set(UNSUPPORTED_OPTIONS) == set(SHIPPED_POLICIES)
     assert {name for no in UNSUPPORTED_OPTIONS.values() for name in no} < names
     assert set(PRESET_FPS) == set(get_args(RatePreset))
 

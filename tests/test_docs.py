@@ -6,19 +6,23 @@ import re
 from fractions import Fraction
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 import seedvideo
-from seedvideo import api
+from seedvideo import api, config
 from seedvideo.config import DEFAULT_LIMITS
+from seedvideo.evaluate.types import Item
 from seedvideo.records import AnswerRecord, GroundingRecord, Record
 from seedvideo.sampler.geometry import SEED
 from seedvideo.sampler.plan import Plan
+from seedvideo.sampler.policies import POLICIES
 from seedvideo.tasks.grounding import parse_spans
 from seedvideo.utils.timecode import Span
 from seedvideo.writers import WRITERS
 from tests.doc_examples import DOCS, README, ROOT, blocks, documented_clip, table_after
+from tests.plugins import EXAMPLE
 from tests.sample_records import answer_record, grounding_record
 from tests.sampler.plans import make_plan
 from tests.sampler.videos import video
@@ -29,6 +33,7 @@ PAGES = sorted([README, *DOCS.rglob("*.md"), *ROOT.glob("C*.md"), ROOT / "SECURI
 SAMPLING = DOCS / "concepts" / "sampling.md"
 FORMATS = DOCS / "reference" / "formats.md"
 ASKING = DOCS / "guides" / "ask.md"
+EXTENDING = DOCS / "guides" / "extend.md"
 ERRORS = DOCS / "reference" / "errors.md"
 
 CODE = re.compile(
@@ -42,6 +47,8 @@ NOT_CODES = {
     "plan.png",
     "batch.run_job",
     "model.backends",
+    "model.families",
+    "model.time_format",
     "media.types",
 }
 
@@ -165,6 +172,30 @@ def test_python_of_the_guide_runs(
     monkeypatch.setattr(api, "load", lambda name="nano", options=None: ColourChooser())
     exec(compile(code, "ask.md", "exec"), {"__name__": "guide"})  # noqa: S102  # our own page
     assert capsys.readouterr().out
+
+
+def test_python_of_write_your_own_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = documented_clip(tmp_path / "clip.mp4")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "guide"}
+    exec(compile("\n".join(blocks(EXTENDING, "python")), "extend.md", "exec"), names)  # noqa: S102  # our own page
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == ["my-grid 16 480", "my-tiles 16 768", "<12.5 seconds> 0.05"]
+    assert lines[3].startswith("Brightness is ")
+    monkeypatch.setitem(cast(dict[str, object], POLICIES), "every-fifth", names["every_fifth"])
+    monkeypatch.setattr(config, "SHIPPED_POLICIES", (*config.SHIPPED_POLICIES, "every-fifth"))
+    plan = seedvideo.plan(clip, policy="every-fifth")
+    assert [frame.pts for frame in plan.frames[:3]] == [0, Fraction(1, 5), Fraction(2, 5)]
+    item = Item(id="a", task="ask", video="x.mp4", question="?", answer="red")
+    assert names["length"](item, seedvideo.Prediction(answer="dark red")) == 2
+
+
+def test_the_package_in_write_your_own_is_the_one_that_is_tested() -> None:
+    assert blocks(EXTENDING, "toml") == [(EXAMPLE / "pyproject.toml").read_text(encoding="utf-8")]
+    code = (EXAMPLE / "seedvideo_example.py").read_text(encoding="utf-8")
+    assert blocks(EXTENDING, "plugin") == [code]
 
 
 def test_every_key_of_an_answer_and_of_spans_is_documented() -> None:

@@ -28,9 +28,12 @@ from seedvideo.config import (
     SamplingConfig,
     SamplingConflictError,
     SamplingOverrides,
+    is_policy,
+    list_policies,
     resolve_sampling,
 )
 from seedvideo.errors import BatchError, ConfigError, InputError, SeedVideoError, suggestion
+from seedvideo.model import plugin_origins
 from seedvideo.model.backends.base import TokenCosts
 from seedvideo.model_options import (
     DEFAULT_GENERATION,
@@ -327,11 +330,13 @@ class Job:
 
         The model's name is included, but its weights count by their hash. If near-duplicates are
         left out, the version of the signatures counts: clips compared by signatures of another
-        version are compared again.
+        version are compared again. A model or policy of another package counts with its version.
         """
         values = self._to_dict()
         if self.filters.drops_near:
             values["filters"]["signature_version"] = SIGNATURE_VERSION
+        if plugins := plugin_origins(self.model, self.sampling.policy):
+            values["plugins"] = plugins
         return {name: value for name, value in values.items() if name not in _NOT_IN_FINGERPRINT}
 
     def to_json(self) -> str:
@@ -461,6 +466,10 @@ def _split_sampling(
             part |= {name: _parse_time(part[name])} if name in part else {}
         except ValueError as error:
             raise _config_error(f"{where}: {name}: {printable(str(error))}") from error
+    if isinstance(policy := part.get("policy"), str) and not is_policy(policy):
+        names = list_policies()
+        problem = f"policy is {printable(repr(policy)[:200])}, expected one of {', '.join(names)}"
+        raise _config_error(f"{where}: {problem}", nearest=suggestion(policy, names))
     if isinstance(part.get("fps"), int | float):
         _check_above_0("fps", part["fps"])
     return TypeAdapter(SamplingConfig).validate_python(part), rest

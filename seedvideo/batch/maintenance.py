@@ -414,6 +414,7 @@ ERROR_CODES: Final = (
     "batch.row_invalid",
     "config.invalid",
     "config.package_missing",
+    "config.plugin_invalid",
     "config.type",
     "decode.crashed",
     "decode.out_of_memory",

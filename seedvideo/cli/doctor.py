@@ -11,7 +11,7 @@ import platform
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -32,7 +32,9 @@ from seedvideo.cli.options import (
     resolve_format,
 )
 from seedvideo.cli.output import open_result
+from seedvideo.config import SHIPPED_POLICIES
 from seedvideo.errors import SeedVideoError
+from seedvideo.plugins import PluginKind, find_plugin, list_plugins
 from seedvideo.utils.text import printable
 
 
@@ -270,6 +272,29 @@ def _optional(*packages: str, purpose: str) -> str:
         raise NotInstalledError(f"{purpose}: {error} is not installed") from None
 
 
+def _plugins() -> str:
+    """Import all plugins of other packages; those that cannot be used are errors."""
+    from seedvideo.model import available
+    from seedvideo.model.families import FAMILIES
+    from seedvideo.model.presets import PRESETS
+
+    shipped: dict[PluginKind, Iterable[str]] = {
+        "backend": [*(each.name for each in available()), *(each.name for each in PRESETS)],
+        "policy": SHIPPED_POLICIES,
+        "family": [family.name for family in FAMILIES],
+        "scorer": (),
+    }
+    found = []
+    for kind, own in shipped.items():
+        for plugin in list_plugins(kind):
+            if plugin.name in own:
+                raise plugin.error(f"is never used: seedvideo ships a {kind} of this name")
+            find_plugin(kind, plugin.name)
+            plugin.load()
+            found.append(f"{kind} {plugin.name} ({plugin.origin})")
+    return ", ".join(found) or "none"
+
+
 def _weights() -> str:
     from seedvideo import api
 
@@ -288,6 +313,7 @@ CHECKS: Final[dict[str, Callable[[], str]]] = {
     "decord": _decord,
     "transformers": _transformers,
     "openai": _openai,
+    "plugins": _plugins,
     "decoding": _decoding,
     "weights": _weights,
 }

@@ -8,17 +8,18 @@ import typer
 
 from seedvideo.cli.console import COULD_NOT_START, SOME_FAILED, Console, write_stdout
 from seedvideo.cli.model_options import BatchSize, Concurrency, LoadingOptions, WritingOptions
-from seedvideo.cli.options import Budget, Policy, PolicyOption, Quiet, Verbose, with_options
+from seedvideo.cli.options import Budget, PolicyOption, Quiet, Verbose, with_options
 from seedvideo.config import SamplingConfig, resolve_sampling
 from seedvideo.model_options import GenerationOptions
 from seedvideo.utils.files import make_folder, refuse_unwritable, write_file
 from seedvideo.utils.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from seedvideo.evaluate.registry import Benchmark
     from seedvideo.evaluate.results import Outcome, Results
+    from seedvideo.evaluate.scoring import Scoring
     from seedvideo.evaluate.types import Item
     from seedvideo.model.backends.base import Backend
 
@@ -87,6 +88,14 @@ def evaluate(
             help="Score these predictions (JSON Lines) without running a model.",
         ),
     ] = None,
+    scorers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--scorer",
+            metavar="NAME",
+            help="Also score with this scorer of another package. Repeatable.",
+        ),
+    ] = None,
     output: Annotated[
         str | None,
         typer.Option(
@@ -118,14 +127,20 @@ def evaluate(
         run_flashbench(console, folder, policy=policy, budget_tokens=budget_tokens, limit=limit)
         return
     with console.exit_on_error(COULD_NOT_START):
+        from seedvideo.evaluate.registry import load_scorers
+        from seedvideo.model import plugin_origins
+
         if bench == "synthetic":
             benchmark = open_synthetic(videos, annotations, folder)
         else:
             scores_only = predictions is not None
             benchmark = open_bench(bench, videos, annotations or [], scores_only=scores_only)
         items = benchmark.items[:limit]
+        scoring, notes = load_scorers(scorers or [])
         if predictions is not None:
-            table, missing = score_predictions(Path(predictions), benchmark, items)
+            table, missing = score_predictions(
+                Path(predictions), benchmark, items, scoring=scoring, notes=notes
+            )
     if predictions is not None:
         if output is not None:
             with console.exit_on_error(SOME_FAILED):
@@ -152,6 +167,9 @@ def evaluate(
                     generation=writing.config,
                     batch_size=batch_size,
                     concurrency=concurrency,
+                    plugins=plugin_origins(model or "nano", policy),
+                    scoring=scoring,
+                    notes=notes,
                 )
                 write_file(folder / TABLE, table.encode(), overwrite=True)
     console.clear_status()
@@ -161,7 +179,7 @@ def evaluate(
         raise typer.Exit(SOME_FAILED)
 
 
-_OPTION_NAMES: Final = {"budget_tokens": "budget"}
+_OPTION_NAMES: Final = {"budget_tokens": "budget", "scorers": "scorer"}
 
 _OF_MODELS: Final = (
     "blind",
@@ -188,7 +206,7 @@ def reject_unused_options(context: typer.Context, bench: str, *, scores_only: bo
 
     if bench == "flashbench":
         why = "flashbench scores plans, without a model"
-        unused = ["videos", "annotations", "model", *_OF_MODELS, "predictions"]
+        unused = ["videos", "annotations", "model", *_OF_MODELS, "predictions", "scorers"]
     elif scores_only:
         why, unused = (
             "--predictions runs no model",
@@ -216,7 +234,7 @@ def list_benchmarks() -> None:
 
 
 def run_flashbench(
-    console: Console, folder: Path, *, policy: Policy, budget_tokens: int | None, limit: int | None
+    console: Console, folder: Path, *, policy: str, budget_tokens: int | None, limit: int | None
 ) -> None:
     """Score plans of generated videos; see `seedvideo.evaluate.flashbench.quick`."""
     from seedvideo.evaluate.flashbench.quick import (
@@ -303,6 +321,9 @@ def run_benchmark(
     generation: GenerationOptions,
     batch_size: int,
     concurrency: int | None,
+    plugins: "Mapping[str, str]",
+    scoring: "Scoring",
+    notes: "Sequence[str]",
 ) -> tuple[str, int]:
     """Answer the remaining items of a benchmark.
 
@@ -335,6 +356,7 @@ def run_benchmark(
         blind=blind,
         generator=benchmark.generator,
         generation=generation,
+        plugins=plugins,
     )
     failures = 0
 
@@ -361,12 +383,25 @@ def run_benchmark(
             progress=progress,
             answer_all=answer_all,
         )
-    table = report(benchmark, items, outcomes, settings=settings, results=results)
+    table = report(
+        benchmark,
+        items,
+        outcomes,
+        settings=settings,
+        results=results,
+        notes=notes,
+        scoring=scoring,
+    )
     return table, sum(outcome.prediction is None for outcome in outcomes.values())
 
 
 def score_predictions(
-    path: Path, benchmark: "Benchmark", items: "Sequence[Item]"
+    path: Path,
+    benchmark: "Benchmark",
+    items: "Sequence[Item]",
+    *,
+    scoring: "Scoring",
+    notes: "Sequence[str]",
 ) -> tuple[str, int]:
     """Score existing predictions.
 
@@ -386,6 +421,8 @@ def score_predictions(
     }
     settings = Settings(benchmark.name, {"predictions": path.name})
     unknown = len(given.keys() - {item.id for item in benchmark.items})
-    notes = [f"{unknown} predictions do not belong to any item."] if unknown else []
-    table = report(benchmark, items, outcomes, settings=settings, notes=notes)
+    about = [f"{unknown} predictions do not belong to any item."] if unknown else []
+    table = report(
+        benchmark, items, outcomes, settings=settings, notes=[*about, *notes], scoring=scoring
+    )
     return table, len(items) - len(outcomes)

@@ -16,10 +16,13 @@ import typer
 
 from seedvideo.batch.inputs import Item
 from seedvideo.config import (
+    SHIPPED_POLICIES,
     SamplingConfig,
     SamplingConflictError,
     SamplingOverrides,
     find_unsupported,
+    is_policy,
+    list_policies,
     resolve_sampling,
 )
 from seedvideo.environment import DECODER_BYTES, check_address_space
@@ -32,7 +35,6 @@ if TYPE_CHECKING:
     from seedvideo.sampler.plan import Plan
     from seedvideo.video import ProgressCallback, Video
 
-Policy = Literal["seed1.5", "uniform", "keyframes", "adaptive"]
 RatePreset = Literal["general", "detail", "motion"]
 Decoder = Literal["pyav", "decord"]
 Analysis = Literal["packets", "fast", "full"]
@@ -92,6 +94,13 @@ def parse_time(text: str) -> Fraction:
         raise typer.BadParameter(str(error)) from error
 
 
+def parse_policy(name: str) -> str:
+    """Check the name of a policy, shipped or of another package."""
+    if not is_policy(name):
+        raise typer.BadParameter(f"{name!r} is not one of {', '.join(map(repr, list_policies()))}")
+    return name
+
+
 def parse_fraction(text: str) -> float:
     """Parse a fraction: a number from 0 to 1."""
     try:
@@ -112,7 +121,15 @@ Budget = Annotated[
         help="Limit the tokens of one pass over the video; 8k is 8,000. [default: the model's own]",
     ),
 ]
-PolicyOption = Annotated[Policy, typer.Option(help="Select frames with this policy.")]
+PolicyOption = Annotated[
+    str,
+    typer.Option(
+        metavar=f"<{'|'.join(SHIPPED_POLICIES)}>",
+        parser=parse_policy,
+        autocompletion=lambda: list(list_policies()),
+        help="Select frames with this policy, or one that another package adds.",
+    ),
+]
 RatePresetOption = Annotated[
     RatePreset,
     typer.Option(

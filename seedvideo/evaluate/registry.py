@@ -5,17 +5,21 @@ folder when the first item about it is evaluated. The folder is named after the 
 generator, so that a changed generator never finds the videos of an old one.
 """
 
+import math
 import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Final
 
+from seedvideo.errors import ConfigError, suggestion
 from seedvideo.evaluate.annotations import annotation_error
 from seedvideo.evaluate.datasets import ADAPTERS
 from seedvideo.evaluate.runner import PathResolver, folder_resolver
+from seedvideo.evaluate.scoring import MEASURES, Scoring
 from seedvideo.evaluate.synthetic.dataset import (
     FAMILIES,
     TEST_SEEDS,
@@ -24,7 +28,8 @@ from seedvideo.evaluate.synthetic.dataset import (
     name_generator,
     write_video,
 )
-from seedvideo.evaluate.types import Item
+from seedvideo.evaluate.types import Item, Prediction, Scorer
+from seedvideo.plugins import Plugin, find_plugin, list_plugins
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,52 @@ def describe_benchmarks() -> list[tuple[str, str]]:
     """Return every benchmark's name and description."""
     adapters = [(adapter.name, adapter.about) for adapter in ADAPTERS.values()]
     return [*adapters, *GENERATED.items()]
+
+
+def load_scorers(names: Sequence[str]) -> tuple[Scoring, tuple[str, ...]]:
+    """Load scorers of other packages.
+
+    Args:
+        names: their names.
+
+    Returns:
+        The scoring with these scorers, and a line about each.
+
+    Raises:
+        ConfigError: ``config.invalid`` if a scorer does not exist; ``config.plugin_invalid`` if it
+            is unusable, also when it scores an item.
+    """
+    scorers: dict[str, Scorer] = {}
+    notes = []
+    for name in dict.fromkeys(names):
+        plugin = find_plugin("scorer", name)
+        if plugin is None:
+            known = [each.name for each in list_plugins("scorer")]
+            raise ConfigError(
+                "config.invalid",
+                f"scorer is {name!r}, expected one of {', '.join(known)}"
+                if known
+                else f"scorer is {name!r}, but no installed package adds a scorer",
+                hint=suggestion(name, known) or "docs/guides/extend.md shows how to add one",
+            )
+        if any(name == measure.name for task in MEASURES.values() for measure in task):
+            raise plugin.error("has the name of a shipped measure")
+        scorers[name] = partial(_score, plugin, plugin.load())
+        notes.append(f"{name}: mean of the scorer of {plugin.origin}.")
+    return Scoring(scorers), tuple(notes)
+
+
+def _score(plugin: Plugin, scorer: Scorer, item: Item, prediction: Prediction, /) -> float | None:
+    """Call the scorer of another package, and check what it returns."""
+    try:
+        value = scorer(item, prediction)
+        score = None if value is None else float(value)
+    except Exception as error:
+        # The code of others may raise anything.
+        raise plugin.error(f"failed: {type(error).__name__}: {error}") from error
+    if score is not None and not math.isfinite(score):
+        raise plugin.error(f"returned {score}, expected a finite number or None")
+    return score
 
 
 def load_published(name: str, annotations: Sequence[Path], videos: Path) -> Benchmark:

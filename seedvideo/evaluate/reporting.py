@@ -14,10 +14,12 @@ from seedvideo.evaluate.registry import Benchmark
 from seedvideo.evaluate.results import Outcome, Results, Settings
 from seedvideo.evaluate.scoring import (
     ANNOTATORS_MEAN,
+    SHIPPED_SCORING,
     UNPARSED,
     Comparison,
     Group,
     MeasureEstimate,
+    Scoring,
     Summary,
     TaskSummary,
     compare,
@@ -183,6 +185,7 @@ def report(
     settings: Settings,
     results: Results | None = None,
     notes: Sequence[str] = (),
+    scoring: Scoring = SHIPPED_SCORING,
 ) -> str:
     """Summarise a run, compare it with the other runs of a results file, and render the report.
 
@@ -193,16 +196,21 @@ def report(
         settings: settings of the run.
         results: results file with other runs.
         notes: further lines above the tables.
+        scoring: measures and scorers.
     """
     others, runs = [], []
     if results is not None:
         for other in results.settings.values():
             if other.bench == bench.name and other.fingerprint != settings.fingerprint:
-                comparisons, common = compare(items, outcomes, results.outcomes(other))
+                comparisons, common = compare(
+                    items, outcomes, results.outcomes(other), scoring=scoring
+                )
                 if common:
                     others.append((other, comparisons, common))
                 if common == len(items):
-                    theirs = summarise(items, results.outcomes(other), by_group=False)
+                    theirs = summarise(
+                        items, results.outcomes(other), by_group=False, scoring=scoring
+                    )
                     runs.append((other, theirs))
     about = (
         []
@@ -210,7 +218,7 @@ def report(
         else [f"First {len(items):,} of {len(bench.items):,} items."]
     )
     about += _span_notes(items)
-    summary = summarise(items, outcomes)
+    summary = summarise(items, outcomes, scoring=scoring)
     return render(
         summary,
         settings=settings,

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 import numpy as np
 
-import seedvideo
 from seedvideo.config import SamplingConfig
+from seedvideo.environment import __version__
 from seedvideo.errors import InputError
 from seedvideo.evaluate.results import MISSING_VIDEO, Outcome, Results, Settings
 from seedvideo.evaluate.scoring import score_item
@@ -46,7 +46,7 @@ from seedvideo.records import error_record
 from seedvideo.sampler.geometry import Geometry
 from seedvideo.utils.text import printable
 from seedvideo.utils.threads import run_in_threads
-from seedvideo.video import Video
+from seedvideo.video import Video, open
 
 if TYPE_CHECKING:
     from seedvideo.records import Record
@@ -124,7 +124,7 @@ class ModelPredictor:
     def _open_video(self, path: Path) -> Video:
         if self._video is None or self._path != path:
             self.close()
-            self._video = seedvideo.open(path)
+            self._video = open(path)
             self._path = path
         return self._video
 
@@ -138,10 +138,15 @@ def make_settings(
     blind: bool,
     generator: str = "",
     generation: GenerationOptions = DEFAULT_GENERATION,
+    plugins: Mapping[str, str] | None = None,
 ) -> Settings:
-    """Return everything that the predictions of a `ModelPredictor` depend on."""
+    """Return everything that the predictions of a `ModelPredictor` depend on.
+
+    ``plugins`` are the packages that provide the model and the policy (`model.plugin_origins`).
+    """
     details = backend.details
     options = {**changed_fields(generation), "quantize": details.quantize}
+    options |= {f"{kind} of": origin for kind, origin in (plugins or {}).items()}
     if details.family is not None or details.source == "server":
         options |= {
             "dtype": details.dtype,
@@ -160,7 +165,7 @@ def make_settings(
             "thinking": thinking,
             "blind": blind,
             "generator": generator,
-            "version": seedvideo.__version__,
+            "version": __version__,
             # Only if they are set: earlier results lack them.
             **{name: value for name, value in options.items() if value is not None},
         },

@@ -12,7 +12,7 @@ a better scorer.
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -37,7 +37,7 @@ from seedvideo.evaluate.metrics.temporal import (
     sort_by_score,
 )
 from seedvideo.evaluate.results import MISSING_VIDEO, Outcome
-from seedvideo.evaluate.types import Item, Prediction, Task
+from seedvideo.evaluate.types import Item, Prediction, Scorer, Task
 
 RECALL_THRESHOLDS: Final = (0.3, 0.5, 0.7)
 """IoUs of R@1."""
@@ -142,6 +142,32 @@ def score_item(item: Item, prediction: Prediction | None) -> dict[str, float]:
             "accuracy", _score_answer(item, given, missing=prediction is None), item, given
         )
     return _add_event_seen("R@1 IoU 0.5", _score_grounding(item, given), item, given)
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """The measures of the tasks, and those of scorers of other packages.
+
+    Args:
+        scorers: scorers by the name of their measure.
+    """
+
+    scorers: Mapping[str, Scorer] = field(default_factory=dict)
+
+    def score(self, item: Item, prediction: Prediction | None) -> dict[str, float]:
+        """Score one item; see `score_item`."""
+        scores = score_item(item, prediction)
+        for name, scorer in self.scorers.items():
+            value = scorer(item, prediction or NO_PREDICTION)
+            scores |= {} if value is None else {name: float(value)}
+        return scores
+
+    def measures(self, task: Task) -> tuple[Measure, ...]:
+        """Return the measures of a task; an estimate leaves out those without a score."""
+        return (*MEASURES[task], *(_mean(name) for name in self.scorers))
+
+
+SHIPPED_SCORING: Final = Scoring()
 
 
 def _add_event_seen(
@@ -322,7 +348,11 @@ class Comparison:
 
 
 def summarise(
-    items: Sequence[Item], outcomes: Mapping[str, Outcome], *, by_group: bool = True
+    items: Sequence[Item],
+    outcomes: Mapping[str, Outcome],
+    *,
+    by_group: bool = True,
+    scoring: Scoring = SHIPPED_SCORING,
 ) -> Summary:
     """Score every item and estimate the measures.
 
@@ -330,6 +360,7 @@ def summarise(
         items: items of the benchmark, or the evaluated part of them.
         outcomes: outcomes by item id; one of another version of the item does not count.
         by_group: whether to estimate the measures by group too.
+        scoring: measures and scorers.
 
     Raises:
         ValueError: if there is no item.
@@ -337,13 +368,13 @@ def summarise(
     if not items:
         raise ValueError("no item to score, expected at least one")
     current = _matching_outcomes(items, outcomes)
-    scores = {item.id: score_item(item, _prediction(current, item)) for item in items}
+    scores = {item.id: scoring.score(item, _prediction(current, item)) for item in items}
     summaries = []
     for task in MEASURES:
         own = [item for item in items if item.task == task]
         if own:
-            overall = Group("", "all", len(own), _estimate_measures(own, scores))
-            groups = _summarise_groups(own, scores) if by_group else ()
+            overall = Group("", "all", len(own), _estimate_measures(own, scores, scoring))
+            groups = _summarise_groups(own, scores, scoring) if by_group else ()
             summaries.append(TaskSummary(task, overall, groups))
     failed = Counter(one.error for one in current.values() if one.error is not None)
     missing_videos = failed.pop(MISSING_VIDEO, 0)
@@ -361,9 +392,19 @@ def summarise(
 
 
 def compare(
-    items: Sequence[Item], ours: Mapping[str, Outcome], theirs: Mapping[str, Outcome]
+    items: Sequence[Item],
+    ours: Mapping[str, Outcome],
+    theirs: Mapping[str, Outcome],
+    *,
+    scoring: Scoring = SHIPPED_SCORING,
 ) -> tuple[tuple[Comparison, ...], int]:
     """Compare two runs on the items that both have asked.
+
+    Args:
+        items: items of the benchmark.
+        ours: outcomes of one run by item id.
+        theirs: outcomes of the other.
+        scoring: measures and scorers.
 
     Returns:
         One comparison per task and measure, and the number of common items.
@@ -371,14 +412,14 @@ def compare(
     one, other = _matching_outcomes(items, ours), _matching_outcomes(items, theirs)
     common = [item for item in items if item.id in one and item.id in other]
     scores = [
-        {item.id: score_item(item, _prediction(outcomes, item)) for item in common}
+        {item.id: scoring.score(item, _prediction(outcomes, item)) for item in common}
         for outcomes in (one, other)
     ]
     found = []
-    for task, measures in MEASURES.items():
+    for task in MEASURES:
         # Measures of different tasks have the same names.
         own = [item for item in common if item.task == task]
-        for measure in measures:
+        for measure in scoring.measures(task):
             if len(measure.columns) > 1 or not measure.paired:
                 continue
             column = measure.columns[0]
@@ -422,10 +463,10 @@ def _prediction(outcomes: Mapping[str, Outcome], item: Item) -> Prediction | Non
 
 
 def _estimate_measures(
-    items: Sequence[Item], scores: Mapping[str, Mapping[str, float]]
+    items: Sequence[Item], scores: Mapping[str, Mapping[str, float]], scoring: Scoring
 ) -> tuple[MeasureEstimate, ...]:
     found = []
-    for measure in MEASURES[items[0].task]:
+    for measure in scoring.measures(items[0].task):
         columns = [_group_by_video(items, scores, column) for column in measure.columns]
         if all(columns):
             found.append(MeasureEstimate(measure, bootstrap_statistic(columns, measure.combine)))
@@ -433,14 +474,14 @@ def _estimate_measures(
 
 
 def _summarise_groups(
-    items: Sequence[Item], scores: Mapping[str, Mapping[str, float]]
+    items: Sequence[Item], scores: Mapping[str, Mapping[str, float]], scoring: Scoring
 ) -> tuple[Group, ...]:
     found = []
     for by in dict.fromkeys(name for item in items for name in item.group):
         names = list(dict.fromkeys(item.group[by] for item in items if by in item.group))
         for name in names if len(names) > 1 else ():
             own = [item for item in items if item.group.get(by) == name]
-            found.append(Group(by, name, len(own), _estimate_measures(own, scores)))
+            found.append(Group(by, name, len(own), _estimate_measures(own, scores, scoring)))
     return tuple(found)
 
 

@@ -150,6 +150,22 @@ def _are_finite(numbers: Iterable[float]) -> bool:
         return False  # an integer that no float can hold
 
 
+class Scorer(Protocol):
+    """A function of another package that scores the items of any benchmark."""
+
+    def __call__(self, item: Item, prediction: Prediction, /) -> float | None:
+        """Score one item.
+
+        Args:
+            item: the item with its true answer.
+            prediction: its prediction; an empty one if there is none.
+
+        Returns:
+            The score, of which the table has the mean; None if the scorer is not for this item.
+        """
+        ...
+
+
 class Predictor(Protocol):
     """Protocol of a model in the harness."""
 

@@ -1,1 +1,1 @@
-"""seedvideo inside other programs; each module states what it needs."""
+"""Frames, plans and times in the forms that other libraries take; each module is for one."""

@@ -4,6 +4,9 @@ A forked process has a copy of every object, but only the thread that forked: a 
 thread held would stay locked forever, and a generator that another thread ran would stay running.
 Both are reset here, in the child, before any other code runs.
 
+In a `stoppable` block a thread waits for locks and decode processes only until another thread stops
+it.
+
 No finalizer waits for a lock. Garbage collection runs a finalizer in whatever thread it likes, also
 in one that holds another lock, so two finalizers that waited could wait for each other.
 """
@@ -11,13 +14,58 @@ in one that holds another lock, so two finalizers that waited could wait for eac
 import os
 import threading
 import weakref
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Final, Protocol, TypeVar
 
 from seedvideo.errors import DecodeError, NotPicklableError
 
 _T = TypeVar("_T")
+
+
+STOP_POLL_S: Final = 0.1
+"""Seconds after which a waiting thread looks whether it is to stop."""
+
+_STOP: Final[ContextVar[threading.Event | None]] = ContextVar("seedvideo_stop", default=None)
+
+
+@contextmanager
+def stoppable(stop: threading.Event) -> Iterator[None]:
+    """Let another thread stop the decoding in this block.
+
+    Once the event is set, the next wait for a decode process or a lock in this thread ends with
+    ``decode.stopped``, and the processes of a pass of this thread are killed. Other threads that
+    share the video go on.
+    """
+    before = _STOP.set(stop)
+    try:
+        yield
+    finally:
+        _STOP.reset(before)
+
+
+def is_stoppable() -> bool:
+    """Return whether a wait must be short, as another thread may stop this one."""
+    stop = _STOP.get()
+    return stop is not None and not stop.is_set()
+
+
+def is_stopped() -> bool:
+    """Return whether another thread has stopped this one."""
+    stop = _STOP.get()
+    return stop is not None and stop.is_set()
+
+
+def check_not_stopped() -> None:
+    """Raise ``decode.stopped`` if another thread has stopped this one."""
+    if is_stopped():
+        raise DecodeError(
+            "decode.stopped",
+            "decoding was stopped: the call that needs it was cancelled",
+            retryable=True,
+        )
 
 
 class _ForkAware(Protocol):
@@ -74,7 +122,16 @@ class SharedLock:
             self._lock = threading.RLock()
 
     def __enter__(self) -> None:
-        self._lock.acquire()
+        """Take the lock.
+
+        Raises:
+            DecodeError: ``decode.stopped`` if another thread stops this one meanwhile.
+        """
+        if _STOP.get() is None:
+            self._lock.acquire()
+            return
+        while not self._lock.acquire(timeout=STOP_POLL_S):
+            check_not_stopped()
 
     def __exit__(
         self,

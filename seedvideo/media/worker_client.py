@@ -21,6 +21,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from seedvideo.config import Limits
 from seedvideo.errors import DecodeError, InputError, MediaError, SeedVideoError
+from seedvideo.media.sharing import STOP_POLL_S, check_not_stopped, is_stoppable, is_stopped
 from seedvideo.media.source import Source
 from seedvideo.media.types import out_of_memory_error
 from seedvideo.media.worker import EXIT_OUT_OF_MEMORY
@@ -57,8 +58,13 @@ class TimeBudget:
         self._limit_s = limit_s
 
     def wait(self, processes: Sequence[HasReplies]) -> None:
-        """Wait until one of several processes has sent something, or is late."""
+        """Wait until one of several processes has sent something, or is late.
+
+        In a block that another thread may stop, wait only shortly.
+        """
         left_s = min(self._left_s(each) for each in processes)
+        if is_stoppable():
+            left_s = min(left_s, STOP_POLL_S)
         poll = select.poll()
         for each in processes:
             poll.register(each.answers, select.POLLIN)
@@ -198,9 +204,13 @@ class DecodeWorker:
 
         Raises:
             SeedVideoError: error that the process reports.
-            DecodeError: if it is late, dies or sends an invalid message; it is killed then.
+            DecodeError: if it is late, dies or sends an invalid message, or another thread stops
+                this one; it is killed then.
         """
         while (message := self.poll(max_body_bytes=max_body_bytes)) is None:
+            if is_stopped():
+                self.kill()
+                check_not_stopped()
             self._budget.wait([self])
         return message
 

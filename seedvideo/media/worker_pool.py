@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from seedvideo.config import Limits
 from seedvideo.errors import DecodeError, InputError, SeedVideoError
-from seedvideo.media.sharing import SharedLock, at_fork
+from seedvideo.media.sharing import SharedLock, at_fork, check_not_stopped, is_stopped
 from seedvideo.media.source import changed_error
 from seedvideo.media.worker_client import FINAL_MESSAGES, STOP_GRACE_S, DecodeWorker, TimeBudget
 from seedvideo.utils import ipc
@@ -142,7 +142,8 @@ class WorkerPool:
 
         Raises:
             SeedVideoError: error that a process reports, or if one is late or dies.
-            DecodeError: ``decode.stopped`` if another pass was started, or the file was closed.
+            DecodeError: ``decode.stopped`` if another pass was started, the file was closed, or
+                another thread stops this one.
         """
         with self._turn():
             self.stop()
@@ -243,6 +244,9 @@ class WorkerPool:
                 raise self._stopped_error()
             if not (waiting or slots):
                 return None
+            if is_stopped():
+                self.reset()  # At once: a request to stop may wait for a long step.
+                check_not_stopped()
             self._dispatch(waiting)
             self._check_open()
             if not slots or not (slots[0].answers or slots[0].failure):

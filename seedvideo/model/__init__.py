@@ -1,22 +1,26 @@
 """Registry of models: find, load and describe models by name, folder or server.
 
 `load` returns a backend, `load_costs` only the token costs that planning needs, and `available`
-lists the models that ship with the package. Importing this module does not import torch.
+lists the models that ship with the package. Other packages add backends under names of their own
+(`seedvideo.plugins`). Importing this module does not import torch.
 """
 
 import os
 from dataclasses import dataclass
 from importlib.util import find_spec
+from inspect import getattr_static
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from seedvideo.errors import ModelError, suggestion
+from seedvideo.config import SHIPPED_POLICIES, PolicyName
+from seedvideo.errors import ModelError, SeedVideoError, suggestion
 from seedvideo.model import open_weights
 from seedvideo.model.backends.base import Backend, ModelDetails, ModelSource, TokenCosts
 from seedvideo.model.metadata import CONFIG, checkpoint_error, read_json
-from seedvideo.model.presets import is_server_name
+from seedvideo.model.presets import is_preset, is_server_name
 from seedvideo.model.servers import ServerCosts
 from seedvideo.model_options import DEFAULT_MODEL_OPTIONS, ModelOptions, refuse_unsupported
+from seedvideo.plugins import Plugin, find_plugin, list_plugins
 
 WEIGHTS: Final = Path(__file__).parent / "weights"
 """Directory of the shipped checkpoints, one subdirectory per model."""
@@ -66,9 +70,9 @@ def available() -> tuple[ModelInfo, ...]:
 def load(name: str = DEFAULT_MODEL, options: ModelOptions = DEFAULT_MODEL_OPTIONS) -> Backend:
     """Load a model.
 
-    A name is a shipped model, else an existing folder, else a model on a hub (``OWNER/NAME``) or on
-    a server (``PRESET:ADDRESS#NAME``). Write ``./name`` for a folder that has the name of a shipped
-    model.
+    A name is a shipped model, else an existing folder, else a backend of another package (``NAME``
+    or ``NAME:REST``), else a model on a hub (``OWNER/NAME``) or on a server
+    (``PRESET:ADDRESS#NAME``). Write ``./name`` for a folder that has the name of a shipped model.
 
     Args:
         name: name, folder or server.
@@ -79,8 +83,12 @@ def load(name: str = DEFAULT_MODEL, options: ModelOptions = DEFAULT_MODEL_OPTION
             ``model.checkpoint_invalid`` if the checkpoint is damaged or inconsistent;
             ``model.not_installed`` if an extra is missing; ``model.key_missing`` if a server needs
             a key; ``model.out_of_memory``.
-        ConfigError: ``config.invalid`` if the model does not support an option.
+        ConfigError: ``config.invalid`` if the model does not support an option;
+            ``config.plugin_invalid`` if the backend of another package is unusable.
     """
+    plugin = find_backend(name)
+    if plugin is not None:
+        return _call_plugin(plugin, plugin.load(), name, options, _OF_BACKENDS)
     server = _find_server(name, options)
     if server is not None:
         return _connect(server)
@@ -117,6 +125,11 @@ def load_costs(
     Raises:
         SeedVideoError: the same errors as `load`, except those that only the weights can reveal.
     """
+    plugin = find_backend(name)
+    if plugin is not None:
+        load_plugin = plugin.load()
+        load_its_costs = getattr(load_plugin, "load_costs", load_plugin)
+        return _call_plugin(plugin, load_its_costs, name, options, _OF_COSTS)
     server = _find_server(name, options)
     if server is not None:
         return server
@@ -133,6 +146,60 @@ def load_costs(
     from seedvideo.model.processor_costs import ProcessorCosts
 
     return ProcessorCosts.from_folder(place.name, place.folder, details, options)
+
+
+_OF_COSTS: Final = ("name", "sha256", "geometry", "details", "frame_text_tokens")
+_OF_BACKENDS: Final = (*_OF_COSTS, "count_text_tokens", "generate")
+
+
+def find_backend(name: str) -> Plugin | None:
+    """Return the backend of another package that a model's name selects; None for other models.
+
+    Args:
+        name: name of a model, ``NAME`` or ``NAME:REST``.
+
+    Raises:
+        ConfigError: ``config.plugin_invalid`` if two packages register the name.
+    """
+    prefix = name.partition(":")[0]
+    if os.path.isdir(name) or is_preset(prefix) or name in _list_shipped():
+        return None
+    return find_plugin("backend", prefix)
+
+
+def plugin_origins(name: str, policy: PolicyName) -> dict[str, str]:
+    """Return the packages, with versions, that provide a model and a policy; none for shipped ones.
+
+    The package of a model's family counts in the hash of the model.
+    """
+    model = find_backend(name)
+    other = None if policy in SHIPPED_POLICIES else find_plugin("policy", policy)
+    return {each.kind: each.origin for each in (model, other) if each is not None}
+
+
+def _call_plugin(
+    plugin: Plugin, load_plugin: Any, name: str, options: ModelOptions, required: tuple[str, ...]
+) -> Any:
+    """Call a function of another package, and check what it returns.
+
+    Args:
+        plugin: the plugin.
+        load_plugin: its function from a name and options to a model or its token costs.
+        name: name of the model.
+        options: how the model is loaded.
+        required: names of the attributes of the result.
+    """
+    try:
+        loaded = load_plugin(name, options)
+    except SeedVideoError:
+        raise
+    except Exception as error:
+        # The code of others may raise anything.
+        raise plugin.error(f"failed: {type(error).__name__}: {error}") from error
+    missing = [each for each in required if getattr_static(loaded, each, None) is None]
+    if missing:
+        raise plugin.error(f"returned {type(loaded).__name__}, which lacks {', '.join(missing)}")
+    return loaded
 
 
 @dataclass(frozen=True)
@@ -180,9 +247,13 @@ def _connect(costs: ServerCosts) -> Backend:
     return ServerBackend(costs)
 
 
+def _list_shipped() -> list[str]:
+    return sorted(path.parent.name for path in WEIGHTS.glob("*/config.json"))
+
+
 def _find(name: str, options: ModelOptions, *, with_weights: bool) -> _Place:
     """Find a model on this machine, or fetch it from a hub."""
-    shipped = sorted(path.parent.name for path in WEIGHTS.glob("*/config.json"))
+    shipped = _list_shipped()
     if name in shipped:
         refuse_unsupported(options, supported=(), model=name)
         return _Place(name, WEIGHTS / name, "shipped")
@@ -200,6 +271,7 @@ def _find(name: str, options: ModelOptions, *, with_weights: bool) -> _Place:
         refuse_unsupported(options, supported=open_weights.SUPPORTED_OPTIONS, model=name)
         folder = open_weights.fetch(name, options, with_weights=with_weights)
         return _Place(name, folder, "hub", is_open_weights=True)
+    known = [*shipped, *(plugin.name for plugin in list_plugins("backend"))]
     raise ModelError(
         "model.unknown",
         f"unknown model {name!r}",
@@ -207,8 +279,8 @@ def _find(name: str, options: ModelOptions, *, with_weights: bool) -> _Place:
             filter(
                 None,
                 (
-                    suggestion(name, shipped),
-                    f"choose one of: {', '.join(shipped)}; or give a checkpoint folder,"
+                    suggestion(name, known),
+                    f"choose one of: {', '.join(known)}; or give a checkpoint folder,"
                     " a name on a hub (OWNER/NAME) or a server (seedvideo models)",
                 ),
             )

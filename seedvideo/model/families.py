@@ -9,6 +9,7 @@ gives the same numbers as a video in which the frame stands twice; the video inp
 families round, drop or invent times (docs/concepts/models.md).
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from seedvideo.errors import ConfigError, suggestion
+from seedvideo.model.time_format import TimeFormat
+from seedvideo.plugins import find_plugin, list_plugins
 from seedvideo.sampler.geometry import (
     BUDGET_TOKENS,
     LEVELS_TOKENS,
@@ -25,57 +28,6 @@ from seedvideo.sampler.geometry import (
     TileGeometry,
     TokenGeometry,
 )
-
-_EXAMPLE_TIME: Final = Fraction(25, 2)
-
-
-@dataclass(frozen=True)
-class TimeFormat:
-    """How a family writes the time of a frame.
-
-    Args:
-        before: text before the image. ``{seconds}`` is the time in seconds; ``{clock}`` is minutes
-            and seconds, such as ``01:07.3``.
-        after: text after the image.
-        decimals: decimals of the seconds; exact halves are rounded up.
-    """
-
-    before: str = ""
-    after: str = ""
-    decimals: int = 1
-
-    @property
-    def precision_s(self) -> float:
-        """Maximum difference between a time and its text, in seconds."""
-        return 0.5 / 10**self.decimals
-
-    @property
-    def example(self) -> str:
-        """The texts for 12.5 s."""
-        return self.text_before(_EXAMPLE_TIME) + self.text_after(_EXAMPLE_TIME)
-
-    def text_before(self, pts: Fraction) -> str:
-        """Return the text before the image of a frame."""
-        return self._format(self.before, pts)
-
-    def text_after(self, pts: Fraction) -> str:
-        """Return the text after the image of a frame."""
-        return self._format(self.after, pts)
-
-    def rounded(self, pts: Fraction) -> Fraction:
-        """Return the time that the text states; exact halves are rounded up."""
-        unit = 10**self.decimals
-        # floor(unit * pts + 1/2), in whole numbers.
-        units = (2 * unit * pts.numerator + pts.denominator) // (2 * pts.denominator)
-        return Fraction(units, unit)
-
-    def _format(self, text: str, pts: Fraction) -> str:
-        unit = 10**self.decimals
-        whole, rest = divmod(int(self.rounded(pts) * unit), unit)
-        decimals = f".{rest:0{self.decimals}}" if self.decimals else ""
-        return text.format(
-            seconds=f"{whole}{decimals}", clock=f"{whole // 60:02}:{whole % 60:02}{decimals}"
-        )
 
 
 @dataclass(frozen=True)
@@ -459,8 +411,54 @@ UNKNOWN_TIME: Final = TimeFormat(before="{seconds}s: ")
 
 
 def find_family(model_type: str) -> Family | None:
-    """Return the row of a ``model_type``; None if there is none."""
-    return next((each for each in FAMILIES if model_type in each.model_types), None)
+    """Return the row of a ``model_type``; None if there is none.
+
+    The rows of other packages are read only if no shipped row has the type.
+
+    Raises:
+        ConfigError: ``config.plugin_invalid`` if the row of another package is unusable.
+    """
+    shipped = next((each for each in FAMILIES if model_type in each.model_types), None)
+    if shipped is not None:
+        return shipped
+    names = [plugin.name for plugin in list_plugins("family")]
+    others = [each for each in map(find_named_family, names) if each is not None]
+    return next((each for each in others if model_type in each.model_types), None)
+
+
+def find_named_family(name: str) -> Family | None:
+    """Return the row of a name, shipped or of another package; None if there is none.
+
+    Raises:
+        ConfigError: ``config.plugin_invalid`` if the row of another package is unusable.
+    """
+    shipped = next((each for each in FAMILIES if each.name == name), None)
+    plugin = None if shipped or name == SEED.name else find_plugin("family", name)
+    if plugin is None:
+        return shipped
+    family = plugin.load()
+    if not isinstance(family, Family):
+        raise plugin.error(f"is {type(family).__name__}, expected a seedvideo.Family")
+    if family.name != name:
+        raise plugin.error(f"has another name, {family.name!r}, than its entry point")
+    return family
+
+
+def with_family_package(sha256: str, family: Family | None) -> str:
+    """Return the hash of a model, changed by name and version of the package of its family.
+
+    The hash of a model of a shipped family stays as it is.
+    """
+    plugin = None if family is None or family in FAMILIES else find_plugin("family", family.name)
+    if plugin is None:
+        return sha256
+    return hashlib.sha256(f"{sha256}\n{plugin.origin}\n".encode()).hexdigest()
+
+
+def list_families() -> tuple[str, ...]:
+    """Return the names of all families, those of other packages last."""
+    own = [family.name for family in FAMILIES]
+    return tuple(dict.fromkeys([*own, *(plugin.name for plugin in list_plugins("family"))]))
 
 
 def published_geometry(name: str) -> Geometry:
@@ -477,10 +475,10 @@ def published_geometry(name: str) -> Geometry:
     """
     if name == SEED.name:
         return SEED
-    for family in FAMILIES:
-        if family.name == name:
-            return family.make_geometry(CheckpointConfig())
-    names = sorted([SEED.name, *(family.name for family in FAMILIES)])
+    family = find_named_family(name)
+    if family is not None:
+        return family.make_geometry(CheckpointConfig())
+    names = sorted([SEED.name, *list_families()])
     raise ConfigError(
         "config.invalid",
         f"geometry is {name!r}, expected one of {', '.join(names)}",

@@ -25,7 +25,13 @@ from tokenizers import Tokenizer
 
 from seedvideo.errors import ConfigError, ModelError
 from seedvideo.model.backends.base import ModelDetails
-from seedvideo.model.families import FAMILIES, CheckpointConfig, Family, find_family
+from seedvideo.model.families import (
+    FAMILIES,
+    CheckpointConfig,
+    Family,
+    find_family,
+    with_family_package,
+)
 from seedvideo.model.metadata import CONFIG, TOKENIZER, checkpoint_error, file_sha256, read_json
 from seedvideo.model_options import ModelOptions
 from seedvideo.sampler.geometry import Geometry
@@ -301,7 +307,8 @@ class OpenWeightsMetadata:
         Raises:
             ModelError: as `fetch` and `checkpoint_sha256` do.
         """
-        return model_sha256(self.name, self.folder, self.details, self.options)
+        sha256 = model_sha256(self.name, self.folder, self.details, self.options)
+        return with_family_package(sha256, self.family)
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:

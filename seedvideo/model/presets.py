@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from seedvideo.errors import ConfigError, ModelError, suggestion
-from seedvideo.model.families import TimeFormat
+from seedvideo.model.time_format import TimeFormat
 from seedvideo.utils.text import printable
 
 _MIB: Final = 1024**2
@@ -190,6 +190,11 @@ def is_server_name(name: str) -> bool:
     False
     """
     return ":" in name
+
+
+def is_preset(name: str) -> bool:
+    """Return whether a kind of server has this name."""
+    return name in _BY_NAME
 
 
 def parse_server_name(name: str) -> ServerAddress:

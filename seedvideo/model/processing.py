@@ -19,16 +19,11 @@ import numpy as np
 from seedvideo.environment import is_out_of_memory
 from seedvideo.errors import ModelError
 from seedvideo.model.backends.base import ImagePart, Part, TextPart, TimePart
-from seedvideo.model.families import (
-    UNKNOWN_TIME,
-    CheckpointConfig,
-    Family,
-    TimeFormat,
-    find_family,
-)
+from seedvideo.model.families import UNKNOWN_TIME, CheckpointConfig, Family, find_family
 from seedvideo.model.loading import load_processor, loading_error
 from seedvideo.model.metadata import checkpoint_error
 from seedvideo.model.open_weights import make_geometry, read_checkpoint
+from seedvideo.model.time_format import TimeFormat
 from seedvideo.sampler.geometry import Geometry, ProbedGeometry
 from seedvideo.tasks.prompts import THINK_SUFFIX, remove_think_suffix, split_reasoning
 from seedvideo.utils.text import printable

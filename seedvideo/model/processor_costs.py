@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from seedvideo.model.backends.base import ModelDetails
+from seedvideo.model.families import with_family_package
 from seedvideo.model.open_weights import model_sha256, with_family, with_pairs
 from seedvideo.model.processing import PromptProcessor
 from seedvideo.model_options import ModelOptions
@@ -52,7 +53,8 @@ class ProcessorCosts:
     @cached_property
     def sha256(self) -> str:
         """Hash over all files of the checkpoint; see `OpenWeightsMetadata.sha256`."""
-        return model_sha256(self.name, self.folder, self.details, self.options)
+        sha256 = model_sha256(self.name, self.folder, self.details, self.options)
+        return with_family_package(sha256, self.processor.family)
 
     @property
     def geometry(self) -> Geometry:

@@ -17,8 +17,15 @@ from typing import Final
 
 from seedvideo.errors import ConfigError, suggestion
 from seedvideo.model.backends.base import ModelDetails
-from seedvideo.model.families import FAMILIES, CheckpointConfig, Family, TimeFormat
+from seedvideo.model.families import (
+    CheckpointConfig,
+    Family,
+    find_named_family,
+    list_families,
+    with_family_package,
+)
 from seedvideo.model.presets import SEED_TIME, Preset, ServerAddress, parse_server_name
+from seedvideo.model.time_format import TimeFormat
 from seedvideo.model_options import ModelOptions, refuse_unsupported
 from seedvideo.sampler.geometry import SEED, Geometry
 
@@ -29,7 +36,6 @@ JPEG_QUALITY: Final = 90
 """Quality of the pictures that are sent, with full colour resolution (4:4:4)."""
 
 _SEED: Final = "seed"
-_FAMILIES: Final = {family.name: family for family in FAMILIES}
 
 _SERVED_NAMES: Final = (
     ("qwen3-vl", "qwen3-vl"),
@@ -128,7 +134,7 @@ class ServerCosts:
                 hint="leave --as-video out: single pictures keep the exact times",
             )
         geometry_name = _find_geometry(address, options)
-        family = _FAMILIES.get(geometry_name or "")
+        family = find_named_family(geometry_name) if geometry_name else None
         is_resized = options.geometry is None and geometry_name in _RESIZED_FAMILIES
         return cls(
             address=address,
@@ -151,7 +157,7 @@ class ServerCosts:
         """Hash of preset, address and name of the model: a server does not show its weights."""
         address = self.address
         lines = f"{address.preset.name}\n{address.base_url}\n{address.model}\n"
-        return hashlib.sha256(lines.encode()).hexdigest()
+        return with_family_package(hashlib.sha256(lines.encode()).hexdigest(), self.family)
 
     @property
     def details(self) -> ModelDetails:
@@ -188,8 +194,8 @@ def _find_geometry(address: ServerAddress, options: ModelOptions) -> str | None:
             if part in served:
                 return name
         return address.preset.geometry
-    known = (_SEED, *_FAMILIES)
-    if given not in known:
+    if given != _SEED and find_named_family(given) is None:
+        known = (_SEED, *list_families())
         raise ConfigError(
             "config.invalid",
             f"geometry is {given!r}, expected one of {', '.join(known)}",

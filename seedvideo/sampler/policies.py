@@ -1,17 +1,19 @@
 """Registry of sampling policies: rules that turn the frame times of a video into a plan.
 
-Each policy is a function from a `Request` to a `Plan`, listed in `POLICIES`; `make_plan` is the
-entry point. Times are exact seconds; ``_tokens`` are tokens in the sequence.
+Each `Policy` is a function from a `Request` to a `Plan`, listed in `POLICIES` or registered by
+another package; `make_plan` is the entry point. Times are exact seconds; ``_tokens`` are tokens in
+the sequence.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Final
+from typing import Final, Protocol
 
 from seedvideo.config import DEFAULT_LIMITS, Limits, PolicyName, SamplingConfig
-from seedvideo.errors import PlanError
+from seedvideo.errors import PlanError, SeedVideoError
 from seedvideo.media.types import MediaInfo
+from seedvideo.plugins import Plugin, find_plugin
 from seedvideo.sampler.adaptive import adaptive
 from seedvideo.sampler.geometry import SEED, Geometry, default_text_tokens
 from seedvideo.sampler.plan import Plan
@@ -26,6 +28,22 @@ from seedvideo.sampler.request import (
 )
 from seedvideo.sampler.uniform import fill, fill_uniformly, linspace_indices, subsample
 from seedvideo.utils.timecode import Span, seconds
+
+
+class Policy(Protocol):
+    """A sampling policy: a function that selects the frames of a video.
+
+    A function with the attribute ``needs_analysis = True`` gets the analysis of the video and the
+    decode costs of its frames in the request; otherwise both are None.
+    """
+
+    def __call__(self, request: Request, /) -> Plan:
+        """Return the plan of a request.
+
+        Raises:
+            PlanError: if the request has no plan.
+        """
+        ...
 
 
 def make_plan(
@@ -85,7 +103,46 @@ def make_plan(
         costs=None if costs is None else costs.restrict(inside),
         sampling=sampling,
     )
-    return POLICIES[sampling.policy](request)
+    shipped = POLICIES.get(sampling.policy)
+    return _plan_of_plugin(request) if shipped is None else shipped(request)
+
+
+def needs_analysis(policy: PolicyName) -> bool:
+    """Return whether a policy needs the analysis of a video.
+
+    Raises:
+        ConfigError: ``config.plugin_invalid`` if it belongs to another package and is unusable.
+    """
+    if policy in POLICIES:
+        return policy == "adaptive"
+    return bool(getattr(_plugin(policy).load(), "needs_analysis", False))
+
+
+def _plugin(policy: PolicyName) -> Plugin:
+    plugin = find_plugin("policy", policy)
+    if plugin is None:
+        raise PlanError(
+            "plan.invalid",
+            f"policy {policy!r} does not exist here",
+            hint="install the package that adds it",
+        )
+    return plugin
+
+
+def _plan_of_plugin(request: Request) -> Plan:
+    """Apply the policy of another package, and check what it returns."""
+    plugin = _plugin(request.sampling.policy)
+    policy = plugin.load()
+    try:
+        plan = policy(request)
+    except SeedVideoError:
+        raise
+    except Exception as error:
+        # The code of others may raise anything.
+        raise plugin.error(f"failed: {type(error).__name__}: {error}") from error
+    if not isinstance(plan, Plan):
+        raise plugin.error(f"returned {type(plan).__name__}, expected a seedvideo.Plan")
+    return plan
 
 
 def seed15(request: Request) -> Plan:
@@ -198,7 +255,7 @@ def _levels(sampling: SamplingConfig, geometry: Geometry) -> tuple[int, ...]:
     return tuple(sorted(set(sampling.levels_tokens), reverse=True))
 
 
-POLICIES: Final[Mapping[PolicyName, Callable[[Request], Plan]]] = {
+POLICIES: Final[Mapping[PolicyName, Policy]] = {
     "seed1.5": seed15,
     "uniform": uniform,
     "keyframes": keyframes,

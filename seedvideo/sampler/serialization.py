@@ -384,14 +384,17 @@ def decision_to_json(decision: AllocationReport) -> dict[str, Any]:
 def geometry_to_json(geometry: Geometry, sizes: Iterable[tuple[int, int]] = ()) -> dict[str, Any]:
     """Return a geometry as JSON values; a grid has no ``kind``.
 
+    A geometry of another package is written as a probed one, with the costs of the plan's frames.
+
     Args:
         geometry: the geometry of a plan.
         sizes: width and height of the plan's frames, whose measured costs a probed geometry states.
     """
     if isinstance(geometry, TileGeometry):
         return {"kind": "tiles", **asdict(geometry)}
-    if isinstance(geometry, ProbedGeometry):
-        values = {each.name: getattr(geometry, each.name) for each in fields(geometry)}
+    if not isinstance(geometry, TokenGeometry):
+        probed = _as_probed(geometry)
+        values = {each.name: getattr(probed, each.name) for each in fields(probed)}
         del values["measure"]
         values["measured"] = [
             [width_px, height_px, geometry.tokens(width_px=width_px, height_px=height_px)]
@@ -399,11 +402,22 @@ def geometry_to_json(geometry: Geometry, sizes: Iterable[tuple[int, int]] = ()) 
         ]
         lists = {name: list(values[name]) for name in ("levels_tokens", "sides_px")}
         return {"kind": "probed", **values, **lists}
-    assert isinstance(geometry, TokenGeometry)
     values = asdict(geometry) | {"levels_tokens": list(geometry.levels_tokens)}
     # Of some families only: plans of the others stay as they were.
     optional = {"row_tokens": 0, "max_side_px": None}
     return {name: v for name, v in values.items() if name not in optional or v != optional[name]}
+
+
+def _as_probed(geometry: Geometry) -> ProbedGeometry:
+    if isinstance(geometry, ProbedGeometry):
+        return geometry
+    return ProbedGeometry(
+        geometry.name,
+        tuple(geometry.levels_tokens),
+        tuple(round(math.sqrt(n * geometry.token_area_px)) for n in geometry.levels_tokens),
+        geometry.default_budget_tokens,
+        min_frames=geometry.min_frames,
+    )
 
 
 def media_to_json(media: MediaInfo) -> dict[str, Any]:

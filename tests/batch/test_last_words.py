@@ -62,7 +62,7 @@ def test_a_model_that_does_not_load_is_not_waited_for(
 ) -> None:
     entrypoints = replace(ENTRYPOINTS, load=f"{__name__}:sleep")
     for module in (processes, scheduler):
-        monkeypatch.setattr(module, "START_TIMEOUT_S", 2.0)
+        monkeypatch.setattr(module, "MODEL_START_TIMEOUT_S", 2.0)
     with pytest.raises(ModelError, match="had not loaded the model after 2 s") as raised:
         run(tmp_path / "out", made("a-red"), entrypoints=entrypoints)
     assert raised.value.code == "model.timeout"

@@ -196,7 +196,7 @@ def test_waits_grow_until_the_server_answers() -> None:
     clock.now_s = 5.0
     state.record_answer("b")
     assert state.limit(5) == 5
-    # The server answered in between: the clip is to blame, and the waits begin anew.
+    # The server answered in between: the clip is to blame, and the waits begin again.
     assert state.record_failure("a")
     assert state.limit(5) == 5
     for wait_s in (1.0, 4.0):

@@ -75,6 +75,7 @@ def test_a_rate_is_meant_in_decimals() -> None:
 
 
 def test_choices_are_those_of_the_public_functions() -> None:
-    assert set(get_args(options.Policy)) == set(POLICIES)
+    assert set(config.SHIPPED_POLICIES) == set(POLICIES)
+    assert options.parse_policy("uniform") == "uniform"
     assert set(get_args(options.RatePreset)) == set(PRESET_FPS) == set(get_args(config.RatePreset))
     assert get_args(options.Decoder) == get_args(DecoderName)

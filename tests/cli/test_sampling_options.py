@@ -38,7 +38,7 @@ def test_what_only_adaptive_takes(policy: str) -> None:
         typer.BadParameter,
         match=f"--coverage, --max-fps cannot be used with --policy {policy}: use policy adaptive",
     ):
-        SamplingOptions(policy=policy, coverage=0.5, max_fps=2.0)  # type: ignore[arg-type]  # words of a line
+        SamplingOptions(policy=policy, coverage=0.5, max_fps=2.0)
     assert SamplingOptions(coverage=0.5, max_fps=2.0).config.max_fps == 2.0
 
 

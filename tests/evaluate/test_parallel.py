@@ -13,6 +13,7 @@ import pytest
 import seedvideo
 from seedvideo.config import SamplingConfig
 from seedvideo.errors import ModelError
+from seedvideo.evaluate import runner
 from seedvideo.evaluate.results import Outcome, Results, Settings
 from seedvideo.evaluate.runner import (
     AnswerAll,
@@ -104,7 +105,7 @@ def test_a_server_is_asked_about_several_items_at_once(
         opened.append((path.stem, threading.get_ident()))
         return real(path)
 
-    monkeypatch.setattr(seedvideo, "open", spy)
+    monkeypatch.setattr(runner, "open", spy)
     one = evaluate(tmp_path / "1.jsonl", videos, ColourModel(), answer_one_by_one, items=ITEMS[:6])
     opened.clear()
     many = evaluate(tmp_path / "3.jsonl", videos, AtOnce(3), answer_in_threads(3), items=ITEMS[:6])

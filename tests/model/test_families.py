@@ -69,8 +69,8 @@ DOES_NOT_APPLY: Final[dict[tuple[str, str], str]] = {
 }
 SHORT: Final = GenerationOptions(max_new_tokens=8)
 
-# How 12.5 s is told, with the text on the side of the image.
-TOLD: Final = {
+# How 12.5 s is written, with the text on the side of the image.
+WRITTEN: Final = {
     "qwen3-vl": "<12.5 seconds><|vision_start|>",
     "qwen3-vl-moe": "<12.5 seconds><|vision_start|>",
     "qwen3.5": "<12.5 seconds><|vision_start|>",
@@ -239,8 +239,8 @@ def test_loads(tiny: Callable[[str], Tiny], family: str) -> None:
     folder = str(tiny(family).folder)
     if family in PROBED:
         costs = load_costs(folder)
-        told = [costs.frame_text_tokens(Fraction(n, 10)) for n in (0, 5, 123, 99_999)]
-        assert [costs.sha256, repr(costs.geometry), told, costs.details.family] == facts
+        stated = [costs.frame_text_tokens(Fraction(n, 10)) for n in (0, 5, 123, 99_999)]
+        assert [costs.sha256, repr(costs.geometry), stated, costs.details.family] == facts
         assert costs.details.family == family
         return
     done = subprocess.run(
@@ -288,16 +288,16 @@ def test_a_text_begins_once(tiny: Callable[[str], Tiny], family: str) -> None:
 @cells("times")
 def test_times(tiny: Callable[[str], Tiny], family: str) -> None:
     model = tiny(family).model
-    form = re.escape(TOLD[family])
+    form = re.escape(WRITTEN[family])
     form = form.replace(re.escape("00:12.5"), r"(\d+:\d\d\.\d)").replace(r"12\.5", r"(\d+\.\d)")
     for times, _, encoded in tiny(family).plans:
         text = model._processor.tokenizer.decode(encoded.inputs["input_ids"][0])
         read = re.findall(form, text)
         assert len(read) == len(times)
-        for told, time in zip(read, times, strict=True):
-            minutes, _, seconds = told.rpartition(":")
-            told_s = 60 * int(minutes or 0) + Fraction(seconds)
-            assert abs(told_s - time) <= Fraction(str(model.details.time_precision_s))
+        for stated, time in zip(read, times, strict=True):
+            minutes, _, seconds = stated.rpartition(":")
+            stated_s = 60 * int(minutes or 0) + Fraction(seconds)
+            assert abs(stated_s - time) <= Fraction(str(model.details.time_precision_s))
 
 
 @cells("caption")

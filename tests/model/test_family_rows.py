@@ -9,10 +9,10 @@ from seedvideo.errors import ConfigError
 from seedvideo.model.families import (
     FAMILIES,
     CheckpointConfig,
-    TimeFormat,
     find_family,
     published_geometry,
 )
+from seedvideo.model.time_format import TimeFormat
 from seedvideo.sampler.geometry import BUDGET_TOKENS, SEED, TileGeometry, TokenGeometry
 
 PUBLISHED: Final = {

@@ -1,3 +1,4 @@
+import json
 import math
 from typing import Any
 
@@ -7,6 +8,9 @@ from hypothesis import strategies as st
 
 from seedvideo.errors import PlanError
 from seedvideo.sampler.geometry import LEVELS_TOKENS, SEED, TokenGeometry
+from seedvideo.sampler.plan import Plan
+from tests.sampler.plans import make_plan
+from tests.sampler.videos import video
 
 NANO = TokenGeometry("nano", 64, (64, 48, 32, 16), 1, 2048)
 
@@ -188,3 +192,29 @@ def test_a_geometry_checks_itself(change: dict[str, Any]) -> None:
     TokenGeometry(**good)
     with pytest.raises(ValueError, match=r"is|empty"):
         TokenGeometry(**(good | change))
+
+
+class HalfFrames:
+    """A geometry that is none of ours: every frame is half as wide and high, for 10 tokens."""
+
+    name = "half"
+    levels_tokens = (10,)
+    default_budget_tokens = 400
+    min_frames = 2
+    token_area_px = 100.0
+
+    def size(self, *, width_px: int, height_px: int, level_tokens: int) -> tuple[int, int]:
+        return width_px // 2, height_px // 2
+
+    def tokens(self, *, width_px: int, height_px: int) -> int:
+        return 10
+
+
+def test_a_geometry_of_another_package_is_planned_and_saved() -> None:
+    facts, times = video(60)
+    plan = make_plan(facts, times, source="x.mp4", policy="uniform", geometry=HalfFrames())
+    frame = plan.frames[0]
+    assert (frame.width_px, frame.height_px) == (facts.width_px // 2, facts.height_px // 2)
+    read = Plan.from_json(json.loads(json.dumps(plan.to_json())))
+    assert read.frames == plan.frames
+    assert read.geometry.name == "half" and read.geometry.levels_tokens == (10,)

@@ -16,8 +16,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, Literal, TypeAlias, get_args
 
-import seedvideo
-from seedvideo.config import PolicyName
+from seedvideo import api
+from seedvideo.config import SHIPPED_POLICIES, PolicyName
+from seedvideo.environment import __version__
 from seedvideo.errors import PlanError
 from seedvideo.evaluate.flashbench.layout import is_null
 from seedvideo.evaluate.flashbench.render import GopCache, generate
@@ -27,6 +28,7 @@ from seedvideo.evaluate.metrics.statistics import Estimate, cluster_bootstrap_me
 from seedvideo.evaluate.reporting import estimate_text
 from seedvideo.evaluate.results import Outcome, Results, Settings
 from seedvideo.evaluate.types import Prediction
+from seedvideo.plugins import find_plugin
 from seedvideo.sampler.geometry import FRAME_TEXT_TOKENS, SEED
 
 BUDGETS: Final = (5_120, 10_240, 20_480, 40_960, 81_920)
@@ -182,13 +184,16 @@ def run_quick(
 
 def make_settings(name: FrameSelector, budget_tokens: int) -> Settings:
     """Return the settings on which one frame selector's counts depend."""
+    is_shipped = name in (*SHIPPED_POLICIES, "oracle")
+    plugin = None if is_shipped else find_plugin("policy", name)
     return Settings(
         NAME,
         {
             "policy": name,
             "budget": budget_tokens,
             "geometry": SEED.name,
-            "version": seedvideo.__version__,
+            "version": __version__,
+            **({} if plugin is None else {"policy of": plugin.origin}),
         },
     )
 
@@ -243,7 +248,7 @@ def _kept(
         tokens_of_level = level_tokens(case.difficulty)
         needs = tokens_needed(made.item, tokens_of_level=tokens_of_level)
         found: dict[FrameSelector, Score] = {}
-        with seedvideo.open(made.path) as video:
+        with api.open(made.path) as video:
             for name in names:
                 if name == "oracle":
                     selected = oracle(
@@ -255,7 +260,7 @@ def _kept(
                         budget_tokens=budget_tokens,
                     )
                 else:
-                    plan = seedvideo.plan(video, policy=name, budget_tokens=budget_tokens)
+                    plan = api.plan(video, policy=name, budget_tokens=budget_tokens)
                     selected = [SelectedFrame(f.pts, f.tokens, f.text_tokens) for f in plan.frames]
                 found[name] = score(made.item, selected, needs)
     return found

@@ -14,8 +14,9 @@ from PIL import Image
 
 from seedvideo.errors import ConfigError
 from seedvideo.model.backends.base import ImagePart, Part, TextPart, TimePart
-from seedvideo.model.families import Family, TimeFormat
+from seedvideo.model.families import Family
 from seedvideo.model.servers import JPEG_QUALITY
+from seedvideo.model.time_format import TimeFormat
 
 _MILLISECONDS: Final = 1_000
 

@@ -32,6 +32,7 @@ from seedvideo.model.backends.base import (
     TaskName,
     Usage,
 )
+from seedvideo.model.families import with_family_package
 from seedvideo.model.loading import first_line, load_model
 from seedvideo.model.open_weights import checkpoint_sha256, with_family, with_pairs
 from seedvideo.model.option_scores import score_options
@@ -107,7 +108,7 @@ class TransformersBackend:
     @cached_property
     def sha256(self) -> str:
         """Hash over all files of the checkpoint."""
-        return checkpoint_sha256(self._folder)
+        return with_family_package(checkpoint_sha256(self._folder), self._processor.family)
 
     @property
     def geometry(self) -> Geometry:

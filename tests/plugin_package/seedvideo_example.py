@@ -1,0 +1,34 @@
+"""Example of a package that adds a backend, a policy, a family and a scorer to seedvideo."""
+
+import seedvideo as sv
+
+TILES = sv.TileGeometry("example", tile_px=32, tile_tokens=4, default_budget_tokens=400)
+TIME = sv.TimeFormat(before="{seconds}s: ")
+FAMILY = sv.Family("example", ("example_vl",), TIME, lambda config: TILES, "{image}", ("", ""))
+
+
+class Counter:
+    name, sha256, geometry = "counter", "0" * 64, TILES
+    details = sv.ModelDetails(source="folder")
+
+    def count_text_tokens(self, text: str) -> int:
+        return len(text.split())
+
+    def frame_text_tokens(self, pts: object) -> int:
+        return 1
+
+    def generate(self, parts: list[sv.Part], **options: object) -> sv.Generation:
+        count = sum(isinstance(part, sv.ImagePart) for part in parts)
+        return sv.Generation(f"{count} frames.", True, None, sv.Usage(4 * count, 5 * count, 2))
+
+
+def load(name: str, options: sv.ModelOptions) -> Counter:
+    return Counter()
+
+
+def first(request: sv.Request) -> sv.Plan:
+    return sv.build_plan(request, policy="first", positions=[0], level_tokens=4, why="first")
+
+
+def length(item: object, prediction: sv.Prediction) -> float:
+    return float(len(prediction.answer))
