@@ -69,7 +69,7 @@ bench: $(ENV)/.installed-dev $(CLIP) ## run every script in benchmarks/
 
 test-servers: $(ENV)/.installed-dev $(VLLM)/.installed ## test against a real vLLM server on the CPU (before a release)
 	@echo 'Testing against transformers serve and vLLM'
-	SEEDVIDEO_VLLM_PYTHON=$(VLLM)/bin/python $(RUN) -m pytest tests/model/test_real_server.py
+	SEEDVIDEO_VLLM_PYTHON=$(VLLM)/bin/python $(RUN) -m pytest tests/model/test_real_server.py tests/integrations/test_vllm.py
 
 release-check: $(ENV)/.installed-dev ## before a release: kill jobs, fill disks, plan a million rows (hours)
 	@echo 'Killing jobs, filling disks, planning a million rows'

@@ -197,8 +197,12 @@ def _vision_parts(conversations: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
     nested = conversations and not isinstance(conversations[0], Mapping)
     for conversation in conversations if nested else [conversations]:
         for message in conversation:
+            if not isinstance(message, Mapping):
+                raise _type_error("a message", message, "a dict with role and content")
             content = message.get("content")
             for part in content if isinstance(content, list) else []:
+                if not isinstance(part, Mapping):
+                    raise _type_error("a part of a message", part, "a dict with a type")
                 has_media = any(name in part for name in ("image", "image_url", "video"))
                 if has_media or part.get("type") in ("image", "image_url", "video"):
                     yield part

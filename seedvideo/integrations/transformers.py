@@ -20,7 +20,13 @@ from seedvideo.errors import ConfigError, suggestion
 from seedvideo.integrations.parts import make_parts
 from seedvideo.media.source import VideoInput
 from seedvideo.model.backends.base import ImagePart
-from seedvideo.model.families import FAMILIES, CheckpointConfig, Family, find_family
+from seedvideo.model.families import (
+    CheckpointConfig,
+    Family,
+    find_family,
+    find_named_family,
+    list_families,
+)
 from seedvideo.model.processing import PromptProcessor, as_clips
 from seedvideo.sampler.plan import Plan
 from seedvideo.video import Video
@@ -160,9 +166,9 @@ def find_row(family: str) -> Family:
         ConfigError: ``config.invalid`` if there is none.
     """
     check_text("family", family)
-    row = next((each for each in FAMILIES if each.name == family), find_family(family))
+    row = find_named_family(family) or find_family(family)
     if row is None:
-        names = sorted(each.name for each in FAMILIES)
+        names = sorted(list_families())
         raise ConfigError(
             "config.invalid",
             f"family is {family!r}, expected one of {', '.join(names)}",

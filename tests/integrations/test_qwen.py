@@ -299,6 +299,19 @@ def test_what_cannot_be_used_is_an_error(
     assert caught.value.code == code
 
 
-def test_a_conversation_that_is_none_is_an_error() -> None:
-    with pytest.raises(TypeError, match="a list of messages"):
-        process_vision_info("clip.mp4")
+@pytest.mark.parametrize(
+    ("conversations", "expected"),
+    [
+        ("clip.mp4", "a list of messages"),
+        ([["clip.mp4"]], "a dict with role and content"),
+        ([{"role": "user", "content": ["clip.mp4"]}], "a dict with a type"),
+    ],
+)
+def test_a_conversation_that_is_none_is_an_error(conversations: Any, expected: str) -> None:
+    with pytest.raises(TypeError, match=expected):
+        process_vision_info(conversations)
+
+
+def test_messages_of_text_alone_have_no_images_and_no_videos() -> None:
+    assert process_vision_info([{"role": "user", "content": "Hello"}]) == (None, None)
+    assert process_vision_info([], return_video_kwargs=True)[:2] == (None, None)
