@@ -9,10 +9,13 @@ from typing import Final
 
 import pytest
 
+import seedvideo
+from seedvideo.integrations.openai import messages
 from tests.doc_examples import ROOT
 from tests.fixtures import Clips
 from tests.model.bad_server import answer, serving
 from tests.model.tiny_checkpoints import make_qwen3_vl
+from tests.synthetic_clips import paint
 
 EXAMPLES: Final = ROOT / "examples"
 VLLM: Final = '''
@@ -78,3 +81,14 @@ def test_vllm(model: Path, clips: Clips, tmp_path: Path) -> None:
     paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     text = run("vllm_offline.py", clips["plain"], model, PYTHONPATH=paths)
     assert text.endswith(" images\n")
+
+
+def test_a_family_is_named_in_two_ways(tmp_path: Path) -> None:
+    clip = paint(tmp_path / "clip.mp4", ["red", "blue"])
+    by_name, by_type = (
+        messages(clip, "What?", model="mine", family=family, max_frames=2)
+        for family in ("glm-4.1v", "glm4v")
+    )
+    assert by_name == by_type
+    with pytest.raises(seedvideo.ConfigError, match="expected one of"):
+        messages(clip, "What?", model="mine", family="glm5")

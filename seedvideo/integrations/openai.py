@@ -15,6 +15,7 @@ from seedvideo.config import SamplingConfig, SamplingFields, resolve_sampling
 from seedvideo.integrations.parts import make_parts
 from seedvideo.media.source import VideoInput
 from seedvideo.model.backends.server_content import picture_content
+from seedvideo.model.families import find_family
 from seedvideo.model.servers import ServerCosts
 from seedvideo.model_options import ModelOptions
 from seedvideo.sampler.plan import Plan
@@ -42,7 +43,8 @@ def messages(
         prompt: the user's text.
         model: name of the served model, such as ``Qwen/Qwen3-VL-8B-Instruct``. It decides frame
             sizes and the words of the times, if its family is known.
-        family: name of the family, such as ``qwen3-vl``, if the name of the model does not show it.
+        family: name of the family, such as ``qwen3-vl``, or ``model_type`` of its checkpoints, if
+            the name of the model does not show it.
         system: system prompt.
         plan: plan of this video; frames are sampled by ``sampling`` if None.
         sampling: how frames are sampled.
@@ -55,7 +57,9 @@ def messages(
     """
     config = resolve_sampling(sampling, **overrides)
     check_text("model", model)
-    costs = ServerCosts.from_name(f"{_ANY_SERVER}#{model}", ModelOptions(geometry=family))
+    row = None if family is None else find_family(family)
+    options = ModelOptions(geometry=family if row is None else row.name)
+    costs = ServerCosts.from_name(f"{_ANY_SERVER}#{model}", options)
     parts = make_parts(
         video,
         prompt,
