@@ -67,7 +67,9 @@ def test_forked_processes_decode_for_themselves(reader: VideoReader) -> None:
     for start in range(3):
         places = [start, start + 50]
         assert forked(partial(numbers, reader, places)) == places
-    assert children() == parents and numbers(reader) == PLACES
+    # The second of the reader's own two processes may have started meanwhile.
+    assert set(parents) <= set(children()) and len(children()) <= 2
+    assert numbers(reader) == PLACES
 
 
 def test_a_forked_process_may_use_all_of_a_reader(reader: VideoReader) -> None:
