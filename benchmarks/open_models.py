@@ -35,21 +35,6 @@ import numpy as np
 from _common import print_machine
 
 ROOT: Final = Path(__file__).parents[1]
-COLUMNS: Final = (
-    "loads",
-    "visual_tokens",
-    "all_tokens",
-    "times",
-    "caption",
-    "ask",
-    "options",
-    "ground",
-    "thinking",
-    "stream",
-    "batch",
-)
-"""Columns of the table of families; each is a test ``test_COLUMN[FAMILY]``."""
-
 FAMILIES_PAGE: Final = ROOT / "docs/concepts/models.md"
 SERVERS_PAGE: Final = ROOT / "docs/guides/servers.md"
 
@@ -122,7 +107,7 @@ def measure_speed(size: str, device: str, frames: int, repeats: int) -> None:
     dtype = "bfloat16" if device == "cuda" else "float32"
     with TemporaryDirectory() as folder:
         path = make_qwen3_vl(Path(folder) / "qwen3-vl", sizes=SIZES[size])
-        model: Any = load(str(path), ModelOptions(device=device, dtype=dtype))  # type: ignore[arg-type]
+        model: Any = load(str(path), ModelOptions(device=device, dtype=dtype))
     rng = np.random.default_rng(0)
     sizes = [(448, 256), (640, 352), (896, 512)]
     shown = [
@@ -190,7 +175,7 @@ def compare_batches(size: str, device: str, *, prompts: int = 200, batch: int = 
     with TemporaryDirectory() as folder:
         path = make_qwen3_vl(Path(folder) / "qwen3-vl", sizes=SIZES[size])
         for dtype in ("float32", "bfloat16"):
-            model: Any = load(str(path), ModelOptions(device=device, dtype=dtype))  # type: ignore[arg-type]
+            model: Any = load(str(path), ModelOptions(device=device, dtype=dtype))
             single = [model.generate(each, options=options).text for each in asked]
             together = [
                 made.text
@@ -242,16 +227,18 @@ def write_tables(*, replaces: bool) -> None:
     from seedvideo.model.presets import PRESETS
 
     results = run_tests("tests/model/test_families.py", "tests/model/test_transformers.py")
-    reasons = importlib.import_module("tests.model.test_families").DOES_NOT_APPLY
+    tests = importlib.import_module("tests.model.test_families")
+    # Each column is a test ``test_COLUMN[FAMILY]``.
+    columns, reasons = tests.COLUMNS, tests.DOES_NOT_APPLY
     names = [each.name for each in FAMILIES]
     lines = [
-        "| family | " + " | ".join(column.replace("_", " ") for column in COLUMNS) + " |",
-        "| --- |" + " --- |" * len(COLUMNS),
+        "| family | " + " | ".join(column.replace("_", " ") for column in columns) + " |",
+        "| --- |" + " --- |" * len(columns),
     ]
     notes: list[str] = []
     for name in names:
         cells = []
-        for column in COLUMNS:
+        for column in columns:
             state = results.get(f"test_{column}[{name}]")
             if (column, name) in reasons:
                 note = reasons[column, name]

@@ -1,4 +1,4 @@
-"""Packages of third parties: the example adds one plugin of each kind, broken ones harm nobody."""
+"""Packages of third parties: an example adds one plugin of each kind; broken ones do no harm."""
 
 import json
 from pathlib import Path

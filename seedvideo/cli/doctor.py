@@ -255,7 +255,7 @@ def _decord() -> str:
 def _transformers() -> str:
     facts = _optional("transformers", "torchvision", purpose="open-weight models")
     # Operators of another build of torch fail when torchvision is imported.
-    import torchvision  # noqa: F401
+    import torchvision  # noqa: F401  # the import is the check
 
     return facts
 
@@ -269,7 +269,7 @@ def _optional(*packages: str, purpose: str) -> str:
     try:
         return ", ".join(f"{name} {version(name)}" for name in packages)
     except PackageNotFoundError as error:
-        raise NotInstalledError(f"{purpose}: {error} is not installed") from None
+        raise NotInstalledError(f"{purpose}: {error.name} is not installed") from None
 
 
 def _plugins() -> str:

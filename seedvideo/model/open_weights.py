@@ -85,7 +85,8 @@ def require_transformers() -> None:
     if missing:
         raise ModelError(
             "model.not_installed",
-            f"an open-weight model needs {' and '.join(missing)}, which is not installed",
+            f"an open-weight model needs {' and '.join(missing)},"
+            f" which {'is' if len(missing) == 1 else 'are'} not installed",
             hint=_INSTALL_HINT,
         )
 

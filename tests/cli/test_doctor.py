@@ -108,3 +108,9 @@ def test_memory_that_the_system_does_not_report(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(Path, "read_text", hidden)
     assert doctor.read_memory()["available_bytes"] is None
+
+
+def test_a_missing_extra_is_named_once() -> None:
+    with pytest.raises(doctor.NotInstalledError) as caught:
+        doctor._optional("no-such-package", purpose="models on servers")
+    assert str(caught.value) == "models on servers: no-such-package is not installed"
