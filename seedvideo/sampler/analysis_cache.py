@@ -27,7 +27,7 @@ from seedvideo.sampler.novelty import Signals
 from seedvideo.sampler.utility import Peak, SegmentDemand, StillPicture
 from seedvideo.utils.timecode import Span
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Version of the entries; raise it whenever the same file would be analysed differently."""
 
 CACHE_DAMAGED: Final = "the cached analysis was damaged; the video was analysed again"
@@ -156,6 +156,8 @@ def _demand(plain: dict[str, Any]) -> SegmentDemand:
             _exact(peak["time"]),
             float(peak["strength"]),
             None if peak["end"] is None else _exact(peak["end"]),
+            None if peak["last"] is None else _exact(peak["last"]),
+            bool(peak["in_busy_time"]),
         )
         for peak in plain["peaks"]
     )

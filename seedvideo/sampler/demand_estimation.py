@@ -262,6 +262,7 @@ def make_demands(
             is_small = event.area_fraction <= _SMALL_FRACTION
             seen_end = event.end_index is not None and stop == event.end_index
             time = times[event.frame_index]
+            last = times[event.last_index] if seen_end and event.last_index is not None else None
             demands.append(
                 SegmentDemand(
                     start=start_time,
@@ -270,7 +271,7 @@ def make_demands(
                     events_per_s=confidences[event.frame_index] / float(length),
                     event_s=float(length),
                     detail_tokens=max(detail, print_tokens) if is_small else detail,
-                    peaks=(Peak(time, event.strength, end_time if seen_end else None),),
+                    peaks=(Peak(time, event.strength, end_time if seen_end else None, last),),
                     starts_shot=first in shot_starts,
                     change_s=segment.change_s,
                     print_tokens=print_tokens,

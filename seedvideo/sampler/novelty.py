@@ -211,12 +211,14 @@ class NoveltyEvent:
         strength: novelty of that thumbnail.
         end_index: first thumbnail without it, if the end was observed.
         area_fraction: fraction of the picture area that it covers; 1 for a flash.
+        last_index: last thumbnail that shows it, if the end was observed.
     """
 
     frame_index: int
     strength: float
     end_index: int | None
     area_fraction: float
+    last_index: int | None = None
 
 
 def thumbnail_size(info: MediaInfo) -> tuple[int, int]:
@@ -442,8 +444,9 @@ class NoveltyTracker:
             if end_at is not None:
                 self._ends[self._frame_indices[end_at]] = block
             end_index = None if end_at is None else self._frame_indices[end_at]
+            last_index = None if end_at is None else self._frame_indices[end_at - 1]
             self.events.append(
-                NoveltyEvent(frame_index, float(row[block]), end_index, area_fraction)
+                NoveltyEvent(frame_index, float(row[block]), end_index, area_fraction, last_index)
             )
             self._last_event_s = float(times[i])
 

@@ -279,13 +279,14 @@ _MIN_DEVIATION_LEVELS: Final = 0.3
 
 @dataclass(frozen=True, eq=False)
 class _Jump:
-    """One jump: the first thumbnail after it, its time, its size, and the means just before."""
+    """One jump: its first thumbnail, time and size, the means just before, its last thumbnail."""
 
     frame_index: int
     time_s: float
     levels: float
     strength: float
     before: Floats
+    last_index: int
 
 
 class FlashDetector:
@@ -320,11 +321,19 @@ class FlashDetector:
         if started is not None and time_s - started.time_s <= _MAX_FLASH_S:
             if float(np.abs(means - started.before).mean()) < _RETURN_FRACTION * started.levels:
                 self.events.append(
-                    NoveltyEvent(started.frame_index, started.strength, frame_index, 1.0)
+                    NoveltyEvent(
+                        started.frame_index, started.strength, frame_index, 1.0, started.last_index
+                    )
                 )
                 self._open = None
+            else:
+                self._open = replace(started, last_index=frame_index)
             return
-        self._open = _Jump(frame_index, time_s, moved, moved / typical, before) if jumps else None
+        self._open = (
+            _Jump(frame_index, time_s, moved, moved / typical, before, frame_index)
+            if jumps
+            else None
+        )
 
 
 def merge_flashes(events: list[NoveltyEvent], flashes: list[NoveltyEvent]) -> list[NoveltyEvent]:

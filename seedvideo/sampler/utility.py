@@ -36,20 +36,32 @@ class Peak:
         time: presentation time of the first frame that shows it.
         strength: prominence in robust deviations; above 0.
         end: presentation time at which it is over, if the analysis saw the end.
+        last: presentation time of the last frame that the analysis saw to show it, if it saw the
+            end. Between ``last`` and ``end`` it disappears, at an unknown time.
+        in_busy_time: whether it lies in busy time, where no event is prominent.
 
     Raises:
-        ValueError: if the strength is not above 0, or the end is not after the time.
+        ValueError: if the strength is not above 0, the end is not after the time, or ``last`` does
+            not lie between them.
     """
 
     time: Fraction
     strength: float
     end: Fraction | None = None
+    last: Fraction | None = None
+    in_busy_time: bool = False
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.strength) and self.strength > 0):
             raise ValueError(f"a peak's strength is {self.strength}, expected a value above 0")
         if self.end is not None and self.end <= self.time:
             raise ValueError(f"a peak at {self.time} s ends at {self.end} s")
+        if self.last is not None and not (
+            self.end is not None and self.time <= self.last < self.end
+        ):
+            raise ValueError(
+                f"a peak at {self.time} s is last seen at {self.last} s and ends at {self.end} s"
+            )
 
 
 @dataclass(frozen=True)
