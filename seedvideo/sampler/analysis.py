@@ -28,25 +28,23 @@ from seedvideo.media.types import (
     ThumbnailSpan,
     ThumbnailSpec,
 )
-from seedvideo.sampler.demand_estimation import (
-    DETAIL_PX,
-    UNKNOWN_TOKENS,
-    AnalysisFindings,
-    busy_fraction,
-    detail_tokens,
-    make_demands,
-)
-from seedvideo.sampler.freezes import FreezeDetector
-from seedvideo.sampler.novelty import (
+from seedvideo.sampler.block_features import (
     BLOCK_PX,
-    NoveltyEvent,
-    NoveltyTracker,
-    Signals,
     block_features,
     edge_strength,
     luma,
     thumbnail_size,
 )
+from seedvideo.sampler.demand_estimation import (
+    DETAIL_PX,
+    UNKNOWN_TOKENS,
+    AnalysisFindings,
+    detail_tokens,
+    make_demands,
+)
+from seedvideo.sampler.events import NoveltyEvent
+from seedvideo.sampler.freezes import FreezeDetector
+from seedvideo.sampler.novelty import NoveltyTracker, Signals
 from seedvideo.sampler.packet_analysis import (
     OUTLIER_SCORE,
     PacketSizeAnalysis,
@@ -55,6 +53,7 @@ from seedvideo.sampler.packet_analysis import (
     frames_to_inspect,
     inspection_spans,
 )
+from seedvideo.sampler.prominence import busy_fraction
 from seedvideo.sampler.shots import FlashDetector, ShotDetector, merge_flashes
 from seedvideo.sampler.utility import SegmentDemand
 from seedvideo.utils.timecode import Span
@@ -147,7 +146,9 @@ class _Analyzer:
         return Analysis(
             method=self.method,
             demands=make_demands(findings, self.times, end=end),
-            busy_fraction=busy_fraction(findings.events, self.times_s, float(end)),
+            busy_fraction=busy_fraction(
+                findings.events, self.times_s, findings.signals, float(end)
+            ),
             cuts=tuple(self.times[frame_index] for frame_index in findings.cuts),
             signals=findings.signals,
             notes=tuple(self.notes),
@@ -187,6 +188,7 @@ class _Analyzer:
             novelty=packets.scores.astype(np.float32),
             motion=(_SCENE_CHANGE_LEVELS / change_s).astype(np.float32),
             detail=zeros,
+            activity=zeros,
         )
         cuts = changed_keyframes(
             self.times_s, self.video.packets.sizes_bytes, self.video.keyframes, grid_only=True
@@ -231,6 +233,7 @@ class _Analyzer:
             novelty=table[:, 2].astype(np.float32),
             motion=table[:, 3].astype(np.float32),
             detail=np.asarray(edges.values, np.float32),
+            activity=table[:, 4].astype(np.float32),
         )
         with np.errstate(divide="ignore"):
             change_s = np.clip(_SCENE_CHANGE_LEVELS / table[:, 3], _MIN_CHANGE_S, _MAX_CHANGE_S)
@@ -240,7 +243,9 @@ class _Analyzer:
             self.progress(1.0)
         events = merge_flashes(novelty.events, flashes.events)
         frozen = freezes.finish(len(self.times), float(self.video.info.duration))
-        return AnalysisFindings(cuts, events, signals, change_s, details, frozen)
+        return AnalysisFindings(
+            cuts, events, signals, change_s, details, frozen, tuple(novelty.borders)
+        )
 
     @property
     def _keyframes(self) -> frozenset[int]:

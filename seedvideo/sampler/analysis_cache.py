@@ -39,6 +39,7 @@ _ARRAYS: Final = {
     "novelty": ("novelty", np.float32),
     "motion": ("motion", np.float32),
     "detail": ("detail", np.float32),
+    "activity": ("activity", np.float32),
 }
 """Arrays of an entry: name in the archive, field of `Signals`, type."""
 

@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
+from seedvideo.sampler.block_features import Floats
+from seedvideo.sampler.events import NoveltyEvent
 from seedvideo.sampler.freezes import Freeze
-from seedvideo.sampler.novelty import Floats, NoveltyEvent
 from seedvideo.utils.timecode import Span
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from seedvideo.sampler.novelty import EVENT_THRESHOLD
+from seedvideo.sampler.events import EVENT_THRESHOLD
 from seedvideo.utils.text import format_fraction, printable
 from seedvideo.utils.timecode import seconds
 

@@ -46,6 +46,7 @@ def seen(seconds: int = 100) -> Seen:
             novelty=novelty,
             motion=motion,
             detail=np.ones(count, np.float32),
+            activity=np.full(count, 3, np.float32),
         ),
     )
 
