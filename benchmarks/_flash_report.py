@@ -11,9 +11,10 @@ from typing import Final
 
 from _common import print_machine, print_table
 from _flash_cases import Case, generator_hash, is_mixture
-from _flash_mixtures import estimate_cell, print_mixtures
+from _flash_compare import comparison_parts, load_pairs, print_comparison
+from _flash_mixtures import estimate_cell, goal_lines, print_mixtures, print_seconds, table_lines
 from _flash_plot import Line, Panel, draw
-from _flash_scores import BEST, METRICS, OURS, Measured, load
+from _flash_scores import BEST, METRICS, OURS, Measured, load, metrics_of
 
 from seedvideo.evaluate.flashbench.layout import is_null
 from seedvideo.evaluate.metrics.statistics import (
@@ -49,41 +50,58 @@ def policies_of(found: Measured) -> list[str]:
     ]
 
 
-def print_report(work: Path, cases: Sequence[Case], *, quick: bool) -> None:
-    """Print one table per task, and one of the mixed settings."""
-    mixtures = []
-    for case in cases:
-        found = load(work, case, quick=quick)
-        if found is not None and is_mixture(case):
-            mixtures.append(found)
-        elif found is not None:
-            print_table(*_case_table(found))
-    print_mixtures(mixtures)
+def print_report(
+    work: Path, cases: Sequence[Case], *, quick: bool, before: Path | None = None
+) -> None:
+    """Print one table per task, one of the mixed settings, and the gains over an earlier run.
+
+    Args:
+        work: folder of the results.
+        cases: cases to report.
+        quick: whether the results are of a quick run.
+        before: folder of earlier results to compare with.
+    """
+    measured = [found for case in cases if (found := load(work, case, quick=quick)) is not None]
+    tasks = [found for found in measured if not is_mixture(found.case)]
+    mixtures = [found for found in measured if is_mixture(found.case)]
+    for found in tasks:
+        print_table(*_case_table(found))
+    if mixtures:
+        print_mixtures(mixtures)
+    if measured:
+        print_seconds(measured)
+    if before is not None:
+        print_comparison(load_pairs(work, before, cases, quick=quick))
     print_machine("av", "pillow")
 
 
-def write_docs(work: Path, cases: Sequence[Case], docs: Path) -> None:
+def write_docs(
+    work: Path, cases: Sequence[Case], docs: Path, *, before: Path | None = None
+) -> None:
     """Write tables and goals between the markers of the page, and the charts."""
-    loaded = {case.name: found for case in cases if (found := load(work, case)) is not None}
-    measured = {name: found for name, found in loaded.items() if not is_mixture(found.case)}
-    budgets = next(iter(measured.values())).budgets
+    loaded = [found for case in cases if (found := load(work, case)) is not None]
+    measured = {found.case.name: found for found in loaded if not is_mixture(found.case)}
+    mixtures = [found for found in loaded if is_mixture(found.case)]
+    pairs = [] if before is None else load_pairs(work, before, cases, quick=False)
+    sections = [
+        ("Goals", [*_goals(measured), *(["\n".join(goal_lines(mixtures))] if mixtures else [])]),
+        ("Mixed settings", ["\n".join(table_lines(mixtures))] if mixtures else []),
+        ("Null tasks: adaptive against the best uniform level", _nulls(measured)),
+        ("Before and after", comparison_parts(pairs)),
+        ("Every policy, task by task", _tables(measured)),
+    ]
+    body = "\n\n".join("\n\n".join([f"### {title}", *parts]) for title, parts in sections if parts)
     page = docs / "concepts" / "flashbench.md"
     text = page.read_text(encoding="utf-8")
-    before, after = text.split(MARKERS[0])[0], text.split(MARKERS[1])[1]
-    body = "\n\n".join([*_goals(measured, budgets), *_tables(measured, budgets), _about(measured)])
-    page.write_text(f"{before}{MARKERS[0]}\n\n{body}\n\n{MARKERS[1]}{after}", encoding="utf-8")
+    head, tail = text.split(MARKERS[0])[0], text.split(MARKERS[1])[1]
+    body += f"\n\n{_about(loaded)}"
+    page.write_text(f"{head}{MARKERS[0]}\n\n{body}\n\n{MARKERS[1]}{tail}", encoding="utf-8")
     images = docs / "images"
     images.mkdir(exist_ok=True)
-    chart = _budget_chart(measured, budgets)
-    (images / "flashbench-budget.svg").write_text(chart, encoding="utf-8")
+    (images / "flashbench-budget.svg").write_text(_budget_chart(measured), encoding="utf-8")
     if "T1 lengths" in measured:
-        chart = _length_chart(measured["T1 lengths"], budgets[-1])
+        chart = _length_chart(measured["T1 lengths"])
         (images / "flashbench-duration.svg").write_text(chart, encoding="utf-8")
-
-
-def metrics_of(case: Case) -> tuple[str, ...]:
-    """Return the measures of a case: reading is left out where there is nothing to read."""
-    return ("seen",) if case.task in ("T5", "T9") else ("seen", "read")
 
 
 def _case_table(found: Measured) -> tuple[str, Sequence[str], list[tuple[str, ...]]]:
@@ -111,12 +129,12 @@ def _case_table(found: Measured) -> tuple[str, Sequence[str], list[tuple[str, ..
     return title, header, rows
 
 
-def _goals(measured: Mapping[str, Measured], budgets: Sequence[int]) -> list[str]:
-    top = budgets[-1]
+def _goals(measured: Mapping[str, Measured]) -> list[str]:
     rows = []
     for name, metric, minimum in (("T1", "seen", 3), ("T1 busy", "seen", 2), ("T3", "read", 5)):
         if name not in measured or not measured[name].has(OURS):
             continue
+        top = measured[name].budgets[-1]
         ours = cluster_bootstrap_mean(measured[name].outcomes(OURS, top, metric))
         base = cluster_bootstrap_mean(measured[name].outcomes(BEST, top, metric))
         ratio = ours.value / base.value if base.value else float("inf")
@@ -126,26 +144,29 @@ def _goals(measured: Mapping[str, Measured], budgets: Sequence[int]) -> list[str
             f" ≥ {minimum}x | {verdict} |"
         )
     head = "| goal | adaptive | best uniform | ratio | wanted | |\n" + "| --- " * 6 + "|"
-    parts = ["\n".join([head, *rows])] if rows else []
+    return ["\n".join([head, *rows])] if rows else []
+
+
+def _nulls(measured: Mapping[str, Measured]) -> list[str]:
     nulls = [found for found in measured.values() if is_null(found.case.task) and found.has(OURS)]
-    if nulls:
-        lines = [
-            "| null task | " + " | ".join(f"{budget:,}" for budget in budgets) + " | at"
-            f" {top:,} |\n| --- |" + " --- |" * (len(budgets) + 1)
-        ]
-        for found in nulls:
-            for metric in metrics_of(found.case):
-                gaps = [_gap(found, budget, metric) for budget in budgets]
-                verdict = "met" if gaps[-1].low > MARGIN else "missed"
-                cells = " | ".join(f"{g.value:+.3f} ({g.low:+.3f})" for g in gaps)
-                rows_name = f"{found.case.name}, {metric}"
-                lines.append(f"| {rows_name} | {cells} | {verdict} |")
-        parts.append(
-            "Adaptive minus the best uniform, and the lower end of its 95% interval; wanted above"
-            f" {MARGIN:g}. Both compare with the level that reads most, because these tasks ask for"
-            " reading and no uniform plan is best at both.\n\n" + "\n".join(lines)
-        )
-    return parts
+    if not nulls:
+        return []
+    budgets = nulls[0].budgets
+    lines = [
+        "| null task | " + " | ".join(f"{budget:,}" for budget in budgets) + " | at"
+        f" {budgets[-1]:,} |\n| --- |" + " --- |" * (len(budgets) + 1)
+    ]
+    for found in nulls:
+        for metric in metrics_of(found.case):
+            gaps = [_gap(found, budget, metric) for budget in budgets]
+            verdict = "met" if gaps[-1].low > MARGIN else "missed"
+            cells = " | ".join(f"{g.value:+.3f} ({g.low:+.3f})" for g in gaps)
+            lines.append(f"| {found.case.name}, {metric} | {cells} | {verdict} |")
+    return [
+        "Adaptive minus the best uniform, and the lower end of its 95% interval; wanted above"
+        f" {MARGIN:g}. Both compare with the level that reads most, because these tasks ask for"
+        " reading and no uniform plan is best at both.\n\n" + "\n".join(lines)
+    ]
 
 
 def _gap(found: Measured, budget: int, metric: str) -> Estimate:
@@ -154,10 +175,11 @@ def _gap(found: Measured, budget: int, metric: str) -> Estimate:
     )
 
 
-def _tables(measured: Mapping[str, Measured], budgets: Sequence[int]) -> list[str]:
-    top = budgets[-1]
+def _tables(measured: Mapping[str, Measured]) -> list[str]:
     parts = []
     for found in measured.values():
+        budgets = found.budgets
+        top = budgets[-1]
         metrics = metrics_of(found.case)
         videos = len(next(iter(found.scores.values())))
         head = f"| policy | {' | '.join(f'{m}, at {top:,}' for m in metrics)} | "
@@ -192,13 +214,14 @@ def _tables(measured: Mapping[str, Measured], budgets: Sequence[int]) -> list[st
     return parts
 
 
-def _about(measured: Mapping[str, Measured]) -> str:
-    leaks = [found.leaks for found in measured.values()]
+def _about(measured: Sequence[Measured]) -> str:
+    leaks = [found.leaks for found in measured]
     read, total = (sum(column) for column in zip(*leaks, strict=True))
-    by = ", ".join(sorted({name for found in measured.values() for name in found.needs_by}))
+    by = ", ".join(sorted({name for found in measured for name in found.needs_by}))
+    made_by = ", ".join(dict.fromkeys(generator_hash(found.case) for found in measured))
     return (
-        f"Generator {generator_hash(next(iter(measured.values())).case)}; legibility by: {by}."
-        f" Codes read one second before they appear, at the highest level: {read} of {total}."
+        f"Generators: {made_by}; legibility by: {by}. Codes read one second before they appear, at"
+        f" the highest level: {read} of {total}."
     )
 
 
@@ -218,15 +241,19 @@ def _lines(
     )
 
 
-def _budget_chart(measured: Mapping[str, Measured], budgets: Sequence[int]) -> str:
+def _budget_chart(measured: Mapping[str, Measured]) -> str:
     panels = []
     for name, metric in (("T1", "seen"), ("T3", "read")):
         if name not in measured:
             continue
         found = measured[name]
+        budgets = found.budgets
 
         def points(
-            policy: str, found: Measured = found, metric: str = metric
+            policy: str,
+            found: Measured = found,
+            metric: str = metric,
+            budgets: tuple[int, ...] = budgets,
         ) -> list[tuple[float, float, float, float]]:
             estimates = [
                 cluster_bootstrap_mean(found.outcomes(policy, budget, metric)) for budget in budgets
@@ -241,7 +268,8 @@ def _budget_chart(measured: Mapping[str, Measured], budgets: Sequence[int]) -> s
     return draw(panels, title="Evidence kept over the budget, 20-minute videos")
 
 
-def _length_chart(found: Measured, budget: int) -> str:
+def _length_chart(found: Measured) -> str:
+    budget = found.budgets[-1]
     lengths = sorted({float(length) for length in found.case.difficulty.event_s})
 
     def points(policy: str, metric: str) -> list[tuple[float, float, float, float]]:

@@ -149,6 +149,11 @@ def _in_crowd(item: BenchmarkItem) -> tuple[bool, ...]:
     )
 
 
+def metrics_of(case: Case) -> tuple[str, ...]:
+    """Return the measures of a case: reading is left out where there is nothing to read."""
+    return ("seen",) if case.task in ("T5", "T9") else ("seen", "read")
+
+
 @cache
 def best_level(case: Case, budget: int, metric: str) -> int:
     """Return the best level of uniform sampling on dev seeds; the lower of two equal ones."""

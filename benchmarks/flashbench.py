@@ -6,13 +6,15 @@
     python benchmarks/flashbench.py --split dev --only "alternating 10" corner --keep --work DIR
     python benchmarks/flashbench.py --split dev --only corner --again adaptive --keep --work DIR
 
-The last two try a change of the sampler: kept videos are planned again. Without `--ocr` legibility
-comes from the cached table, or in the mixed settings from a rule. The OCR program needs a separate
-environment, because it requires another OpenCV: see `_flash_read.py`. `--table` extends the table.
-Results are in `--work`, one file per video. Test seeds are for the final numbers only.
+`--compare WORK` adds paired differences to the results of an earlier run. The last two lines try a
+change of the sampler: kept videos are planned again. Without `--ocr` legibility comes from the
+cached table, or in the mixed settings from a rule. The OCR program needs a separate environment,
+because it requires another OpenCV: see `_flash_read.py`. `--table` extends the table. Results are
+in `--work`, one file per video. Test seeds are for the final numbers only.
 """
 
 import argparse
+import hashlib
 import json
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -85,11 +87,20 @@ def main() -> None:
         "--analyses", action="store_true", help="use analyses of earlier runs; their time is 0"
     )
     parser.add_argument("--without", nargs="+", default=[], metavar="POLICY", help="leave out")
-    parser.add_argument("--again", nargs="+", default=[], metavar="POLICY", help="measure again")
+    parser.add_argument(
+        "--again",
+        nargs="+",
+        default=[],
+        metavar="POLICY",
+        help="measure again where the sampler's source has changed",
+    )
     parser.add_argument(
         "--no-report", action="store_true", help="measure without printing a report"
     )
     parser.add_argument("--report", action="store_true", help="only report earlier measurements")
+    parser.add_argument(
+        "--compare", type=Path, metavar="WORK", help="also report the gains over another --work"
+    )
     parser.add_argument("--table", action="store_true", help="make the table of legibility")
     options = parser.parse_args()
     if options.table:
@@ -111,9 +122,10 @@ def main() -> None:
         run(chosen, work=work, options=options, first_seed=seeds(split, 1)[0])
     if options.no_report:
         return
-    print_report(work, chosen, quick=options.quick)
+    before = options.compare and options.compare / work.relative_to(options.work)
+    print_report(work, chosen, quick=options.quick, before=before)
     if not options.quick and split == "test" and options.only is None:
-        write_docs(work, chosen, ROOT / "docs")
+        write_docs(work, chosen, ROOT / "docs", before=before)
 
 
 def run(
@@ -121,6 +133,7 @@ def run(
 ) -> None:
     """Generate and plan every video without a result, and add missing policies."""
     gop_cache = GopCache()
+    source = source_hash()
     with reading(options.ocr) if options.ocr else _no_reader() as read:
         for case, seed in in_order(chosen, first_seed, options.seeds):
             folder = work / case.name.replace(" ", "-")
@@ -131,7 +144,8 @@ def run(
                 result = {}  # Of another generator: not comparable.
             selected_policies = policies_of_case(case) - {*options.without}
             for policy in options.again:
-                result.get("choices", {}).pop(policy, None)
+                if result.get("source", {}).get(policy) != source:
+                    result.get("choices", {}).pop(policy, None)
             missing = sorted(selected_policies - set(result.get("choices", {})))
             reader = None if is_mixture(case) else read
             if result and not missing and (reader is None or result["needs_by"] == "ocr"):
@@ -151,6 +165,7 @@ def run(
                 cache=work / "analyses" if options.analyses else None,
             )
             result |= {"case": case.name, "generator": generator_hash(case)}
+            result["source"] = result.get("source", {}) | dict.fromkeys(missing, source)
             result["attempt"] = made.attempts - 1
             scratch = name.with_suffix(".part")
             scratch.write_text(json.dumps(result))
@@ -171,6 +186,16 @@ def _find_kept_video(
     if not path.exists() or path.stat().st_size != result["bytes"]:
         return None
     return GeneratedVideo(item, path, result["attempt"] + 1)
+
+
+def source_hash() -> str:
+    """Name the source of the sampler and of the reader, on which plans depend."""
+    package = Path(seedvideo.__file__).parent
+    hashed = hashlib.sha256()
+    for pattern in ("*.py", "sampler/**/*.py", "media/**/*.py"):
+        for path in sorted(package.glob(pattern)):
+            hashed.update(path.read_bytes())
+    return hashed.hexdigest()[:16]
 
 
 def policies_of_case(case: Case) -> set[str]:

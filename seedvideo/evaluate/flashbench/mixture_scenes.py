@@ -25,6 +25,7 @@ from seedvideo.evaluate.flashbench.scenes import (
     BrightnessCurve,
     Canvas,
     MixedScene,
+    Painter,
     Picture,
     ShotList,
     chroma,
@@ -80,7 +81,7 @@ def _film(
     if scene.style in _MIXED_PAINTERS:
         luma, grain = _MIXED_PAINTERS[scene.style](scene, canvas, variant, fixed_rng)
     else:
-        luma, grain = PAINTERS[scene.style](canvas, fixed_rng, variant_rng)
+        luma, grain = _LOOP_PAINTERS[scene.style](canvas, fixed_rng, variant_rng)
     tints = np.random.default_rng([scene.seed, 3]).integers(112, 145, 2)
     tile_shape = (height_px + TILE_SPARE_PX, width_px + TILE_SPARE_PX)
     tile = np.rint(variant_rng.normal(0, 1, tile_shape) * grain).astype(np.int16)
@@ -307,4 +308,11 @@ _MIXED_PAINTERS: Final[Mapping[MixedStyle, _MixedPainter]] = {
     "slow pan": _slow_pan,
     "zoom": _zoom,
     "dusk": _dusk,
+}
+
+_LOOP_PAINTERS: Final[Mapping[MixedStyle, Painter]] = {
+    "calm": PAINTERS["calm"],
+    "crowd": PAINTERS["crowd"],
+    "flicker": PAINTERS["flicker"],
+    "grain": PAINTERS["grain"],
 }
