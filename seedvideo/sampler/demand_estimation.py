@@ -233,15 +233,17 @@ def _event_spans(
     """Return the frames ``[first, end)`` of each event, rising, not overlapping.
 
     An event ends at the latest where the next one begins. Of several that begin at one moment the
-    strongest stays, until the first of them ends, so that one frame shows all of them. Cuts are not
-    events, but a flash begins with one.
+    strongest stays, until the first of them ends, so that one frame shows all of them. The change
+    at a cut is no event, but a flash begins with one, and a small event may end in the next shot.
     """
     starts = set(cuts)
     spans: list[tuple[int, int, ProminentEvent]] = []
     for each in events:
         event = each.event
-        is_flash = event.area_fraction == 1 and event.end_index is not None
-        if not is_flash and not starts.isdisjoint(
+        is_known = event.end_index is not None and (
+            event.area_fraction == 1 or event.area_fraction <= _SMALL_FRACTION
+        )
+        if not is_known and not starts.isdisjoint(
             range(event.frame_index - 1, event.frame_index + 2)
         ):
             continue

@@ -99,8 +99,11 @@ _BORDER_OCTAVES: Final = 2.0
 _BORDER_S: Final = 2.5
 """Time before and after a border in which the activity stays the same."""
 
-_BORDER_NEAR_S: Final = 0.3
+_BORDER_NEAR_S: Final = 0.15
 """Time around a border in which blocks that begin or stop moving are no events."""
+
+_SHARP: Final = 3
+"""Thumbnails before and after a border that locate it."""
 
 _MOVING_FRACTION: Final = 0.15
 """Minimum fraction of the thumbnails in which a moving block is active."""
@@ -296,16 +299,36 @@ class NoveltyTracker:
             if i != int(a) + int(jumps[a:b].argmax()) or known[i] <= last_s + _BORDER_S / 2:
                 continue
             last_s = float(known[i])
+            sharp = self._sharpen_border(known, i)
             self._borders.append(
-                _Border(self._frame_indices[i], last_s, self._moving_blocks(known, i))
+                _Border(
+                    self._frame_indices[sharp],
+                    float(known[sharp]),
+                    self._moving_blocks(known, sharp, begins=self._jumps[i] > 0),
+                )
             )
 
-    def _moving_blocks(self, times: npt.NDArray[np.float64], i: int) -> npt.NDArray[np.bool_]:
+    def _sharpen_border(self, times: npt.NDArray[np.float64], i: int) -> int:
+        """Return the thumbnail near a border at which the number of active blocks jumps most.
+
+        Medians of the activity differ as much for a second around it.
+        """
+        counts = np.asarray(self._active[: len(times)])
+        a, b = np.searchsorted(times, [times[i] - _BORDER_S / 2, times[i] + _BORDER_S / 2])
+        jumps = [
+            abs(float(counts[k : k + _SHARP].mean() - counts[k - _SHARP : k].mean()))
+            for k in range(max(int(a), _SHARP), min(int(b), len(times) - _SHARP))
+        ]
+        return max(int(a), _SHARP) + int(np.argmax(jumps)) if jumps else i
+
+    def _moving_blocks(
+        self, times: npt.NDArray[np.float64], i: int, *, begins: bool
+    ) -> npt.NDArray[np.bool_]:
         """Return the blocks that move on the busier side of a border, and those next to them."""
         import cv2  # Heavy; only needed for decoded pictures.
 
         a, b = np.searchsorted(times, [times[i] - _BORDER_S, times[i] + _BORDER_S])
-        side = slice(i + 1, int(b)) if self._jumps[i] > 0 else slice(int(a), i)
+        side = slice(i + 1, int(b)) if begins else slice(int(a), i)
         active = (np.abs(self._changes.all[side]) > _ACTIVE_LEVELS).mean(axis=0)
         grids = (active >= _MOVING_FRACTION).reshape(2, *self._grid).any(axis=0)
         around = cv2.dilate(grids.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
