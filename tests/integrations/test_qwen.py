@@ -344,7 +344,7 @@ def test_bounds_of_a_frame(clips: Clips) -> None:
     def tokens(**keys: Any) -> float:
         messages = film(str(clips["plain"]), nframes=2, **keys)
         ((pixels, _),) = process_vision_info(messages, False, True, 16)[1]
-        return pixels.shape[2] * pixels.shape[3] / 32**2
+        return float(pixels.shape[2] * pixels.shape[3] / 32**2)
 
     # As in the original, a minimum above 768 tokens raises the maximum.
     assert 900 < tokens(min_pixels=1000 * 32**2, max_pixels=1200 * 32**2) <= 1000
