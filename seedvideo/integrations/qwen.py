@@ -184,7 +184,8 @@ class _Clip:
         if off_s > _MAX_OFF_S:
             warnings.warn(
                 "without video_metadata a model takes these frames as evenly spaced, up to"
-                f" {float(off_s):.1f} s off: use policy='uniform', or return_video_metadata=True",
+                f" {float(off_s):.1f} s off: use return_video_metadata=True, or policy='uniform' if"
+                " the rate of the clip is even",
                 stacklevel=3,
             )
 
@@ -324,7 +325,8 @@ def _read_video(
         count = MERGED * math.ceil(copies * len(plan.frames) / MERGED)
         pixels = torch.empty((count, 3, first.height_px, first.width_px), dtype=torch.uint8)
         times_ms: list[int] = []
-        with closing(clip.frames(plan)) as decoded:
+        # Other threads wait, as a new pass would end this one.
+        with clip.reader.lock, closing(clip.frames(plan)) as decoded:
             for _, frame in decoded:
                 after = len(times_ms) + copies
                 pixels[len(times_ms) : after] = torch.from_numpy(frame.pixels).permute(2, 0, 1)
