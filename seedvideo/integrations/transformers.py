@@ -110,7 +110,7 @@ def video_metadata(plan: Plan, *, repeat: bool = False) -> dict[str, Any]:
             states the time of each, otherwise the mean of two.
 
     Raises:
-        OptionTypeError: ``config.type`` if the plan is none, or ``repeat`` is no switch.
+        OptionTypeError: ``config.type`` if an argument has a wrong type.
     """
     check_kind("plan", plan, Plan, "a plan, as seedvideo.plan returns it")
     check_switch("repeat", repeat)
