@@ -14,6 +14,9 @@ A cancelled call raises ``CancelledError`` at once. Its thread stops decoding wi
 ends the decode processes; an open `Video` stays usable. A model that is answering finishes its
 answer first, and then serves the next call; one with an ``on_text`` ends at the next piece of text.
 
+An open `Video` decodes for one at a time: another call ends `frames` of the same video with
+``decode.stopped``. Give the path to each of them instead.
+
 The loop calls ``on_text``, so an error in it goes to the exception handler of the loop and ends no
 call.
 
