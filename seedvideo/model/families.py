@@ -468,7 +468,8 @@ def published_geometry(name: str) -> Geometry:
         name: name of a family, or ``seed``.
 
     Raises:
-        ConfigError: ``config.invalid`` if there is no such family.
+        ConfigError: ``config.invalid`` if there is no such family; ``config.plugin_invalid`` if
+            the row of another package has no geometry without a checkpoint.
 
     >>> published_geometry("qwen3-vl").levels_tokens[0]
     640
@@ -477,10 +478,21 @@ def published_geometry(name: str) -> Geometry:
         return SEED
     family = find_named_family(name)
     if family is not None:
-        return family.make_geometry(CheckpointConfig())
+        return family_geometry(family)
     names = sorted([SEED.name, *list_families()])
     raise ConfigError(
         "config.invalid",
         f"geometry is {name!r}, expected one of {', '.join(names)}",
         hint=suggestion(name, names),
     )
+
+
+def family_geometry(family: Family) -> Geometry:
+    """Return the published geometry of a family; errors are those of `published_geometry`."""
+    plugin = None if family in FAMILIES else find_plugin("family", family.name)
+    if plugin is None:
+        return family.make_geometry(CheckpointConfig())
+    geometry = plugin.call(family.make_geometry, CheckpointConfig())
+    if not isinstance(geometry, Geometry):
+        raise plugin.error(f"makes {type(geometry).__name__}, expected a geometry")
+    return geometry
