@@ -77,6 +77,9 @@ def test_another_version_of_a_package_is_another_result(clip: Path, tmp_path: Pa
         texts.append(json.loads(exported.stdout)["text"])
     # The same version is the same result, whatever its code is.
     assert texts == ["1 frames.", "1 frames.", "1 pictures."]
+    without = in_child(tmp_path / "none", "batch", "status", out)
+    assert (without.returncode, without.stdout) == (2, "")
+    assert "policy is 'first'" in without.stderr and "install the package" in without.stderr
 
 
 def test_the_hash_of_a_model_has_the_version_of_its_family(tmp_path: Path) -> None:
