@@ -17,6 +17,7 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Any, Final
 
+from seedvideo.arguments import check_texts
 from seedvideo.errors import ConfigError, suggestion
 from seedvideo.model.time_format import TimeFormat
 from seedvideo.plugins import find_plugin, list_plugins
@@ -74,8 +75,7 @@ class Family:
         model_types: ``model_type`` of the checkpoints.
         time: how times are written.
         make_geometry: returns sizes and costs, from the files of a checkpoint.
-        image_text: an image in the prompt, with the markup that the family's chat template writes
-            around it; ``{image}`` is the checkpoint's placeholder.
+        image_text: markup of an image in the chat template; ``{image}`` is its placeholder.
         expanded: what the processor makes of the placeholder: the text before and after the visual
             tokens.
         row_end_tokens: further tokens that count as visual, as they end the rows of an image.
@@ -108,6 +108,9 @@ class Family:
     answer_start: str = "\n\n"
     answer_end: str = ""
     merges_pairs: bool = False
+
+    def __post_init__(self) -> None:
+        check_texts("model_types", self.model_types)
 
     def frame_text(self, pts: Fraction) -> str:
         """Return the text from the visual tokens of one frame to those of the next.
@@ -421,8 +424,7 @@ def find_family(model_type: str) -> Family | None:
     shipped = next((each for each in FAMILIES if model_type in each.model_types), None)
     if shipped is not None:
         return shipped
-    names = [plugin.name for plugin in list_plugins("family")]
-    others = [each for each in map(find_named_family, names) if each is not None]
+    others = filter(None, map(find_named_family, (each.name for each in list_plugins("family"))))
     return next((each for each in others if model_type in each.model_types), None)
 
 
