@@ -87,7 +87,7 @@ _ACTIVITY_OFFSET: Final = 8
 _ACTIVITY_HALF_S: Final = 0.5
 """Half of the window of the median of activity: a brief event is not an activity."""
 
-_CALM_OCTAVES: Final = math.log2(_ACTIVITY_OFFSET)
+CALM_OCTAVES: Final = math.log2(_ACTIVITY_OFFSET)
 """Activity without a changing block."""
 
 LIKE_OCTAVES: Final = 1.5
@@ -275,7 +275,7 @@ class NoveltyTracker:
                 break
             usable = ~isolated[a:b] if not isolated[a:b].all() else ~far[a:b]
             near = counts[a:b][usable]
-            self._activity.append(float(np.median(near)) if len(near) else _CALM_OCTAVES)
+            self._activity.append(float(np.median(near)) if len(near) else CALM_OCTAVES)
 
     def _find_borders(self, times: npt.NDArray[np.float64]) -> None:
         """Find the thumbnails at which the activity jumps and then stays."""
