@@ -1,28 +1,26 @@
-"""Adaptive sampling policy: a uniform coverage grid, and extra frames where they have most utility.
+"""Adaptive sampling policy: frames of events, a uniform coverage grid, and frames of most utility.
 
-    coverage   spend a fraction of the budget as `uniform` would
+    events     buy a frame for each found event, in an order that no budget changes
+    coverage   spend a fraction of what is left as `uniform` would
     allocate   give the rest to the segments in which it has most utility
     place      choose the frames of each segment
     refine     count the real token costs and allocate what they leave over
     snap       move frames of calm segments to nearby keyframes if that saves decoding
 
-A coverage of 1, requested or because the complete video is busy, yields the uniform plan itself. So
-does a video without prominent events, if uneven spacing would gain next to nothing.
+A requested coverage of 1 yields the uniform plan itself. If the complete video is busy, or if
+uneven spacing would gain next to nothing, the plan is uniform besides the frames of events.
 
 Times are exact seconds; ``_tokens`` are tokens in the sequence.
 
 Separate from `seedvideo.sampler.policies`, the registry, which would exceed 500 lines with it.
 """
 
-import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import pairwise
 from typing import Final
 
-from seedvideo.config import PRESET_FPS
 from seedvideo.errors import PlanError
 from seedvideo.sampler.adaptive_plan import build_adaptive_plan
 from seedvideo.sampler.allocation import (
@@ -34,24 +32,22 @@ from seedvideo.sampler.allocation import (
     coverage_share,
     uniform_utility,
 )
-from seedvideo.sampler.geometry import TOKEN_AREA_PX, Geometry
-from seedvideo.sampler.placement import (
-    PlacedFrame,
-    estimate_decoding,
-    middle_of_core,
-    place_frames,
-    snap_to_keyframes,
+from seedvideo.sampler.event_frames import (
+    EventPurchases,
+    buy_event_frames,
+    order_events,
+    report_events,
 )
+from seedvideo.sampler.keyframe_snapping import estimate_decoding, snap_to_keyframes
+from seedvideo.sampler.placement import PlacedFrame, middle_of_core, own_frames, place_frames
 from seedvideo.sampler.plan import Plan
-from seedvideo.sampler.request import AnalysisResult, Request, target_frame_count
+from seedvideo.sampler.plan_window import PlanWindow
+from seedvideo.sampler.request import AnalysisResult, Request
 from seedvideo.sampler.types import AllocationReport
-from seedvideo.sampler.uniform import fill_uniformly, uniform_indices
+from seedvideo.sampler.uniform import uniform_indices
 from seedvideo.sampler.utility import (
     EVENT_VALUE_S,
-    FrameCounts,
     SegmentDemand,
-    clip_demands,
-    expected_utility,
     find_peak_candidates,
 )
 
@@ -60,12 +56,6 @@ UNIFORM_MARGIN: Final = 0.05
 
 MIN_EVENT_VALUE_IN_GAPS: Final = 2.0
 """Minimum value of an event, in coverage gaps: of few frames, each covers much content."""
-
-_MAX_FPS: Final = max(PRESET_FPS.values())
-"""Maximum frames per second of a segment without ``max_fps``: the highest published rate."""
-
-_FRAMES_PER_SCENE_CHANGE: Final = 2.0
-"""Maximum frames per change of the picture: further ones would show the same content."""
 
 _MAX_ROUNDS: Final = 4
 """Maximum rounds of allocating what the real token costs leave over."""
@@ -109,35 +99,41 @@ class _Planner:
         self.request = request
         self.analysis = analysis
         self.coverage_share = coverage_share(request.coverage, analysis.busy_fraction)
-        self.levels = _levels(request)
-        times = request.times
-        self.demands = tuple(
-            _rescale_to_model_tokens(request.geometry, demand)
-            for demand in clip_demands(analysis.demands, request.window.start, request.window.end)
+        self.window = PlanWindow(request, analysis.demands)
+        self.levels = self.window.levels
+        self.demands = self.window.demands
+        self.spans = self.window.spans
+        self.events = order_events(
+            self.demands,
+            times=request.times,
+            spans=self.spans,
+            event_share=1 - request.coverage,
+            max_fps=request.sampling.max_fps,
         )
-        if not self.demands:
-            raise PlanError(
-                "plan.invalid",
-                f"the analysis of {request.source} does not cover the planned window",
-            )
-        # Frames before the first segment belong to it, so that every frame lies in a segment.
-        bounds = [0, *(bisect_left(times, each.start) for each in self.demands[1:]), len(times)]
-        self.spans = [range(low, high) for low, high in pairwise(bounds)]
-        self.text_costs = self._max_text_cost()
+        self.purchases = self._buy_event_frames()
+        self.rest = replace(
+            request,
+            budget_tokens=request.budget_tokens - self.purchases.tokens,
+            max_frames=request.max_frames - len(self.purchases.frames),
+        )
 
     def plan(self) -> Plan:
         """Build the plan."""
         request = self.request
-        coverage = self._coverage()
+        coverage = self.window.coverage_grid(self.rest, share=self.coverage_share)
         level = next(each for each in self.levels if each.tokens == coverage.frames[0].tokens)
-        grid = self._positions(coverage)
+        grid = [bisect_left(request.times, frame.pts) for frame in coverage.frames]
         self.event_value_s = max(
             EVENT_VALUE_S, MIN_EVENT_VALUE_IN_GAPS * float(request.window.duration) / len(grid)
         )
         segments = [
             self._segment_input(demand, span, inside, level, text)
             for demand, span, inside, text in zip(
-                self.demands, self.spans, self._split(grid), self.text_costs, strict=True
+                self.demands,
+                self.spans,
+                self.window.split(grid),
+                self.window.text_costs,
+                strict=True,
             )
         ]
         candidate = self._refine(segments, grid)
@@ -152,7 +148,7 @@ class _Planner:
             self.coverage_share == 1 or self._prefer_uniform(candidate.allocation, uniform)
         )
         if uniform is not None and is_even:
-            candidate = self._uniform_candidate(uniform, candidate.allocation)
+            candidate = self._uniform_candidate(segments, uniform, candidate.allocation)
         placed = candidate.placed
         # Requested uniform frames, or a requested rate, are kept exactly.
         if self.coverage_share < 1 and request.sampling.min_fps is None:
@@ -164,6 +160,15 @@ class _Planner:
             coverage_share=round(self.coverage_share, 6),
             coverage_frames=len(grid),
             coverage_level_tokens=level.cap_tokens,
+            event_frames=len(self.purchases.frames),
+            event_tokens=self.purchases.tokens,
+            events=report_events(
+                self.events,
+                self.purchases,
+                times=request.times,
+                text_tokens=request.text_tokens,
+                budget_tokens=request.budget_tokens,
+            ),
             is_even=is_even,
             worth_s=candidate.allocation.utility,
             bound_s=candidate.allocation.bound,
@@ -173,106 +178,29 @@ class _Planner:
         )
         return build_adaptive_plan(request, self.demands, placed, level, decision)
 
-    # --- coverage
+    # --- events
 
-    def _coverage(self) -> Plan:
-        """Return the coverage grid: a uniform plan of its fraction of the budget.
-
-        The grid is never denser than the best uniform plan of the complete budget. If large frames
-        have more utility than many, it leaves budget for them.
-        """
+    def _buy_event_frames(self) -> EventPurchases:
+        """Buy the frames of found events; none if the complete budget is to be spread evenly."""
         request = self.request
-        wanted, why = target_frame_count(request)
-        duration_s = float(request.window.duration)
-        if request.sampling.max_fps is not None:
-            wanted = min(wanted, max(1, math.floor(duration_s * request.sampling.max_fps)))
-        if request.coverage != 1:
-            fewest = min(wanted, request.geometry.min_frames)
-            wanted = max(fewest, min(wanted, self._best_uniform_count()))
-        needed = 0
-        if request.sampling.min_fps is not None:
-            needed = min(len(request.times), math.ceil(duration_s * request.sampling.min_fps))
-            wanted = max(wanted, needed)
-        least = max(needed, min(wanted, request.geometry.min_frames))
-        lowest = self.levels[-1].tokens
-        reserve = least * (lowest + max(self.text_costs))
-        budget = min(
-            request.budget_tokens, max(int(self.coverage_share * request.budget_tokens), reserve)
-        )
-        frames = min(
-            request.max_frames, max(int(self.coverage_share * request.max_frames), least, 1)
-        )
-        part = replace(request, budget_tokens=budget, max_frames=frames)
-        coverage = fill_uniformly(part, policy="adaptive", wanted=wanted, why=why)
-        if needed and len(coverage.frames) < len(uniform_indices(request, needed)):
-            raise PlanError(
-                "plan.over_budget",
-                f"min_fps {request.sampling.min_fps:g} needs {needed:,} frames of at least"
-                f" {lowest:,} tokens; the budget of {request.budget_tokens:,} tokens and"
-                f" {request.max_frames:,} frames fits {len(coverage.frames):,}",
-                hint="lower min_fps or raise the budget",
-            )
-        return coverage
-
-    def _best_uniform_count(self) -> int:
-        """Return the frame count of the uniform plan that shows most of the ordinary content."""
-        request = self.request
-        most = self._max_uniform_frames()
-        # The grid covers what the analysis may have missed, in a frozen stretch too.
-        ordinary = [replace(demand, still=None) for demand in self.demands]
-        best = (-1.0, 1)
-        for level in self.levels:
-            count = min(most, request.budget_tokens // (level.tokens + max(self.text_costs)))
-            inside = self._split(uniform_indices(request, count)) if count else []
-            value = math.fsum(
-                float(
-                    expected_utility(
-                        need, FrameCounts(fine=len(some), fine_tokens=level.tokens), event_value_s=0
-                    )
-                )
-                for need, some in zip(ordinary, inside, strict=False)
-            )
-            best = max(best, (value, count))
-        return max(1, best[1])
-
-    def _max_uniform_frames(self) -> int:
-        """Return the maximum number of frames of a uniform plan."""
-        pairs = zip(self.spans, self.demands, strict=True)
-        return min(
-            self.request.max_frames, sum(self._max_frames(span, need, 0) for span, need in pairs)
+        grid = uniform_indices(request, self.window.least)
+        text_tokens = sum(self.window.text_cost(position) for position in grid)
+        return buy_event_frames(
+            self.events,
+            event_share=1 - request.coverage,
+            levels=self.levels,
+            times=request.times,
+            text_tokens=request.text_tokens,
+            budget_tokens=request.budget_tokens,
+            max_frames=request.max_frames,
+            reserved=(len(grid) * self.levels[-1].tokens + text_tokens, len(grid)),
         )
 
-    def _positions(self, plan: Plan) -> list[int]:
-        return [bisect_left(self.request.times, frame.pts) for frame in plan.frames]
+    def _own(self, span: range) -> dict[int, Level]:
+        """Return the frames of a segment that were bought for events, by position."""
+        return {each: level for each, level in self.purchases.frames.items() if each in span}
 
-    def _split(self, positions: Sequence[int]) -> list[list[int]]:
-        """Group positions by segment."""
-        edges = [bisect_left(positions, span.start) for span in self.spans] + [len(positions)]
-        return [list(positions[low:high]) for low, high in pairwise(edges)]
-
-    def _max_text_cost(self) -> list[int]:
-        """Return the text tokens of one frame in each segment: the larger value of its ends."""
-        request = self.request
-        last = len(request.times) - 1
-        tokens = []
-        for span in self.spans:
-            ends = (min(span.start, last), max(span.start, span.stop - 1))
-            times = (request.times[min(position, last)] for position in ends)
-            tokens.append(max(request.text_tokens(time) for time in times))
-        return tokens
-
-    def _max_frames(self, span: range, demand: SegmentDemand, coverage: int) -> int:
-        """Return the maximum frames of a segment, at the requested rate or that of its motion."""
-        request = self.request
-        asked_fps = request.sampling.rate_fps
-        bound_fps = (
-            max(_MAX_FPS, asked_fps)
-            if request.sampling.max_fps is None
-            else request.sampling.max_fps
-        )
-        most_fps = min(max(asked_fps, _FRAMES_PER_SCENE_CHANGE / demand.picture_s), bound_fps)
-        most_fps = max(most_fps, request.sampling.min_fps or 0.0)
-        return min(len(span), max(coverage, 1, math.ceil(demand.length_s * most_fps)))
+    # --- segments
 
     def _segment_input(
         self,
@@ -287,7 +215,8 @@ class _Planner:
         A still picture gets one legible frame and small repeats.
         """
         times = self.request.times
-        max_frames = self._max_frames(span, demand, len(coverage))
+        own = self._own(span)
+        max_frames = self.window.max_frames(span, demand, len(coverage))
         max_upscaled = None
         if demand.still is not None:
             level = self.levels[-1]
@@ -297,21 +226,20 @@ class _Planner:
             least = len(coverage)
             if not demand.is_blank and not max_upscaled and demand.still.core is not None:
                 least += 1
-            # An event in it may still add a frame.
-            max_frames = min(max_frames, least + len(demand.peaks))
+            max_frames = min(max_frames, least + len(own))
         candidates = find_peak_candidates(
             demand,
             times=times,
             span=span,
-            coverage=coverage,
+            coverage=dict.fromkeys(coverage, level.tokens),
+            own={position: each.tokens for position, each in own.items()},
             event_value_s=self.event_value_s,
         )
-        added = sum(not each.is_covered for each in candidates)
         return SegmentInput(
             demand,
             level=level,
             coverage=len(coverage),
-            max_frames=max(len(coverage), max_frames - added),
+            max_frames=max(len(coverage), max_frames - len(own.keys() - set(coverage))),
             text_tokens=text_tokens,
             candidates=candidates,
             max_upscaled=max_upscaled,
@@ -323,13 +251,14 @@ class _Planner:
         """Allocate and place until the real token costs leave nothing to allocate."""
         request = self.request
         allocator = Allocator(segments, levels=self.levels, event_value_s=self.event_value_s)
-        visual_tokens = sum(segment.coverage * segment.level.tokens for segment in segments)
-        text_tokens = sum(self._text_cost(position) for position in grid)
-        available_tokens = request.budget_tokens - visual_tokens - text_tokens
+        fixed = self._fixed_tokens(segments, grid)
+        text_tokens = sum(self.window.text_cost(position) for position in fixed)
+        available_tokens = request.budget_tokens - sum(fixed.values()) - text_tokens
+        max_extra = request.max_frames - len(fixed)
         best: _Candidate | None = None
         rounds = 0
         while True:
-            allocation = allocator.solve(available_tokens, max_extra=request.max_frames - len(grid))
+            allocation = allocator.solve(available_tokens, max_extra=max_extra)
             candidate = self._place(segments, allocation, grid)
             left = request.budget_tokens - candidate.tokens
             rounds += 1
@@ -342,6 +271,16 @@ class _Planner:
             # Text costs were estimated, and a frame that serves twice is charged once.
             available_tokens = max(0, available_tokens + left)
 
+    def _fixed_tokens(
+        self, segments: Sequence[SegmentInput], grid: Sequence[int]
+    ) -> Mapping[int, int]:
+        """Return the visual tokens of the grid and of the frames of events, by position."""
+        tokens = {position: level.tokens for position, level in self.purchases.frames.items()}
+        for segment, inside in zip(segments, self.window.split(grid), strict=True):
+            for position in inside:
+                tokens[position] = max(segment.level.tokens, tokens.get(position, 0))
+        return tokens
+
     def _place(
         self, segments: Sequence[SegmentInput], allocation: Allocation, grid: Sequence[int]
     ) -> _Candidate:
@@ -353,28 +292,33 @@ class _Planner:
                 span=span,
                 coverage=inside,
                 coverage_level=segment.level,
+                own=self._own(span),
                 candidates=segment.candidates,
             )
             for segment, allocated, span, inside in zip(
-                segments, allocation.segments, self.spans, self._split(grid), strict=True
+                segments, allocation.segments, self.spans, self.window.split(grid), strict=True
             )
         )
-        tokens = sum(
-            each.level.tokens + self._text_cost(each.position) for some in placed for each in some
-        )
-        return _Candidate(placed=placed, tokens=tokens, allocation=allocation)
+        return _Candidate(placed=placed, tokens=self._cost(placed), allocation=allocation)
 
-    def _text_cost(self, position: int) -> int:
-        return self.request.text_tokens(self.request.times[position])
+    def _cost(self, placed: Sequence[Sequence[PlacedFrame]]) -> int:
+        return sum(
+            each.level.tokens + self.window.text_cost(each.position)
+            for inside in placed
+            for each in inside
+        )
 
     # --- the uniform plan
 
     def _best_uniform(
         self, segments: Sequence[SegmentInput], *, least: int
     ) -> _UniformCandidate | None:
-        """Return the uniform plan of most utility that has at least as many frames as the grid."""
-        request = self.request
-        most = max(self._max_uniform_frames(), least)
+        """Return the uniform plan of most utility that has at least as many frames as the grid.
+
+        It spends what events leave.
+        """
+        request = self.rest
+        most = max(self.window.max_uniform_frames(self.rest), least)
         max_text_tokens = max(segment.text_tokens for segment in segments)
         best = None
         for level in self.levels:
@@ -382,7 +326,7 @@ class _Planner:
             if count < least:
                 continue
             positions = tuple(uniform_indices(request, count))
-            text = sum(self._text_cost(position) for position in positions)
+            text = sum(self.window.text_cost(position) for position in positions)
             if len(positions) * level.tokens + text > request.budget_tokens:
                 continue
             utility = self._uniform_utility(segments, positions, level)
@@ -394,7 +338,7 @@ class _Planner:
         self, segments: Sequence[SegmentInput], positions: Sequence[int], level: Level
     ) -> float:
         return uniform_utility(
-            segments, self._split(positions), level=level, event_value_s=self.event_value_s
+            segments, self.window.split(positions), level=level, event_value_s=self.event_value_s
         )
 
     def _prefer_uniform(self, allocation: Allocation, uniform: _UniformCandidate | None) -> bool:
@@ -405,53 +349,66 @@ class _Planner:
         margin = 1 + UNIFORM_MARGIN if calm else 1.0
         return uniform.utility * margin >= allocation.utility
 
-    def _uniform_candidate(self, uniform: _UniformCandidate, allocation: Allocation) -> _Candidate:
-        """Turn a uniform plan into a candidate, with repeats of a still picture at the lowest size.
+    def _uniform_candidate(
+        self,
+        segments: Sequence[SegmentInput],
+        uniform: _UniformCandidate,
+        allocation: Allocation,
+    ) -> _Candidate:
+        """Turn a uniform plan into a candidate, with the frames of events.
 
-        A requested coverage of 1 keeps all frames at one size.
+        Repeats of a still picture have the lowest size. A requested coverage of 1 keeps all frames
+        at one size.
         """
         times = self.request.times
         spacing_s = float(self.request.window.duration) / len(uniform.positions)
         why = f"uniform, one every {spacing_s:.3g} s"
         placed = []
-        for demand, some in zip(self.demands, self._split(uniform.positions), strict=True):
+        for segment, span, some in zip(
+            segments, self.spans, self.window.split(uniform.positions), strict=True
+        ):
+            demand = segment.demand
             levels = dict.fromkeys(some, uniform.level)
             if demand.still is not None and self.request.coverage != 1:
                 levels = dict.fromkeys(some, self.levels[-1])
                 large = [] if demand.is_blank else middle_of_core(some, demand.still, times)
                 levels |= dict.fromkeys(large, uniform.level)
-            placed.append(
-                tuple(
-                    PlacedFrame(position, level, why, "coverage", is_coverage=True)
-                    for position, level in levels.items()
+            frames = {
+                position: PlacedFrame(position, level, why, "coverage", is_coverage=True)
+                for position, level in levels.items()
+            }
+            for own in own_frames(segment.candidates, self._own(span)):
+                known = levels.get(own.position, own.level)
+                frames[own.position] = replace(
+                    own,
+                    level=max(own.level, known, key=_tokens),
+                    is_coverage=own.position in levels,
                 )
-            )
+            placed.append(tuple(each for _, each in sorted(frames.items())))
         nothing = SegmentAllocation(uniform.level, upscaled=0, extra=0, tokens=0, utility=0.0)
-        tokens = sum(
-            each.level.tokens + self._text_cost(each.position) for some in placed for each in some
-        )
-        segments = (nothing,) * len(self.demands)
         bound = max(allocation.bound, uniform.utility)
-        found = Allocation(segments, 0, uniform.utility, bound, is_exact=uniform.utility == bound)
-        return _Candidate(tuple(placed), tokens, found)
+        found = Allocation(
+            (nothing,) * len(segments), 0, uniform.utility, bound, uniform.utility == bound
+        )
+        enlarged = self._enlarge_own(placed)
+        return _Candidate(enlarged, self._cost(enlarged), found)
+
+    def _enlarge_own(
+        self, placed: Sequence[Sequence[PlacedFrame]]
+    ) -> tuple[tuple[PlacedFrame, ...], ...]:
+        """Enlarge the frames of events, in their order, with what an even plan leaves over."""
+        left = self.request.budget_tokens - self._cost(placed)
+        frames = {each.position: each for inside in placed for each in inside}
+        for event in self.events:
+            known = frames.get(event.position)
+            if known is None or known.role != "event" or not event.detail_tokens:
+                continue
+            fits = (each for each in self.levels if each.tokens - known.level.tokens <= left)
+            level = max(next(fits, known.level), known.level, key=_tokens)
+            left -= level.tokens - known.level.tokens
+            frames[event.position] = replace(known, level=level)
+        return tuple(tuple(frames[each.position] for each in inside) for inside in placed)
 
 
-def _rescale_to_model_tokens(geometry: Geometry, demand: SegmentDemand) -> SegmentDemand:
-    """Convert a demand to tokens of this model: legibility depends on pixels, not on tokens."""
-    if geometry.token_area_px == TOKEN_AREA_PX:
-        return demand
-    scale = TOKEN_AREA_PX / geometry.token_area_px
-    return replace(
-        demand,
-        detail_tokens=demand.detail_tokens * scale,
-        print_tokens=demand.print_tokens * scale,
-    )
-
-
-def _levels(request: Request) -> tuple[Level, ...]:
-    """Return the sizes of this video's frames, largest first, each under its lowest cap."""
-    found: dict[int, Level] = {}
-    for cap in request.levels_tokens:
-        tokens = request.frame_tokens(cap)
-        found[tokens] = Level(cap_tokens=cap, tokens=tokens)
-    return tuple(sorted(found.values(), key=lambda level: -level.tokens))
+def _tokens(level: Level) -> int:
+    return level.tokens

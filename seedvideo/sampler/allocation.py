@@ -1,13 +1,13 @@
-"""Budget allocation: how many frames of which size each segment gets above the coverage grid.
+"""Budget allocation: how many frames of which size each segment gets above the fixed frames.
 
-Coverage frames are charged first and stay. The remaining budget goes to the options of segments and
-peaks. A segment may have some of its coverage frames upscaled, all of them upscaled and extra
-frames added, or only extra frames added. A peak may get one frame of any size, or none. Choosing
-among the options is a multiple-choice knapsack (`seedvideo.sampler.knapsack`) over their expected
-utility (`seedvideo.sampler.utility`).
+Fixed frames, those of the coverage grid and of found events, are charged first and stay. The
+remaining budget goes to the options of segments and peaks. A segment may have some of its coverage
+frames upscaled, all of them upscaled and extra frames added, or only extra frames added. The frame
+that shows a peak may be enlarged. Choosing among the options is a multiple-choice knapsack
+(`seedvideo.sampler.knapsack`) over their expected utility (`seedvideo.sampler.utility`).
 
 Only counts and sizes matter here, not times. ``_tokens`` are tokens in the sequence; costs are
-tokens above the coverage grid.
+tokens above the fixed frames.
 """
 
 from bisect import bisect_left
@@ -60,7 +60,7 @@ class SegmentInput:
         demand: demand of the segment.
         level: size of its coverage frames.
         coverage: number of coverage frames in it, 0 or more.
-        max_frames: maximum number of its frames, including coverage, excluding those at peaks.
+        max_frames: maximum number of its frames, including coverage, excluding those of events.
         text_tokens: text and marker tokens of one of its frames.
         candidates: its peaks.
         max_upscaled: maximum number of coverage frames that may be upscaled; None for all.
@@ -95,7 +95,7 @@ class OptionTable:
     utilities: Floats
 
     def level_of(self, option: int, levels: Sequence[Level]) -> Level | None:
-        """Return the size of the frame that an option gives a peak, or None for no frame."""
+        """Return the larger size that an option gives the frame of a peak, or None."""
         i = int(self.level[option])
         return None if i < 0 else levels[i]
 
@@ -115,21 +115,15 @@ def count_steps(most: int, *, fine: int) -> Ints:
 def peak_options(
     candidate: PeakCandidate, segment: SegmentInput, levels: Sequence[Level]
 ) -> OptionTable:
-    """Return the options of a peak: no frame, or one frame of each size.
+    """Return the options of a peak: the fixed frame that shows it as it is, or a larger size.
 
-    If the grid already shows the peak, the options upscale that frame. A blank picture is offered
-    at the lowest size only.
+    A blank picture is not enlarged, and a peak that no fixed frame shows has no option.
     """
+    shown = candidate.shown_tokens
     tokens = np.asarray([level.tokens for level in levels], np.int64)
-    indices = np.arange(len(tokens), dtype=np.int64)
-    if segment.demand.is_blank:
-        indices = indices[-1:]
-    shown = 0
-    costs = tokens + segment.text_tokens
-    if candidate.is_covered:
-        shown = segment.level.tokens
-        indices = indices[tokens[indices] > shown]
-        costs = tokens - shown
+    indices = np.flatnonzero(tokens > shown)
+    if segment.demand.is_blank or not shown:
+        indices = indices[:0]
     legible = legible_fraction(
         np.append(shown, tokens[indices]), detail_tokens=candidate.detail_tokens
     )
@@ -137,8 +131,8 @@ def peak_options(
     return OptionTable(
         level=np.append(-1, indices),
         upscaled=none,
-        extra=none if candidate.is_covered else np.append(0, np.ones(len(indices), np.int64)),
-        costs=np.append(0, costs[indices]),
+        extra=none,
+        costs=np.append(0, tokens[indices] - shown),
         utilities=candidate.utility_s * legible,
     )
 
@@ -213,7 +207,7 @@ class SegmentAllocation:
         extra: number of frames in addition to the coverage frames.
         tokens: total cost.
         utility: utility of all frames of the segment, in seconds of ordinary content.
-        at_peaks: size of the frame at each of the segment's peaks; None for no frame.
+        at_peaks: larger size of the frame at each of the segment's peaks; None to leave it.
     """
 
     level: Level
@@ -230,7 +224,7 @@ class Allocation:
 
     Args:
         segments: one allocation per segment, in order.
-        tokens: total cost above the coverage frames.
+        tokens: total cost above the fixed frames.
         utility: total utility of all frames.
         bound: upper bound for the utility of any allocation within the budget.
         is_exact: whether the allocation is known to be optimal.
@@ -292,7 +286,7 @@ class Allocator:
         """Allocate a budget.
 
         Args:
-            budget_tokens: maximum tokens above the coverage frames, 0 or more.
+            budget_tokens: maximum tokens above the fixed frames, 0 or more.
             max_extra: maximum number of added frames, 0 or more.
 
         Returns:
@@ -415,14 +409,22 @@ def uniform_utility(
     level: Level,
     event_value_s: float = EVENT_VALUE_S,
 ) -> float:
-    """Return the utility of a plan of one size from the positions of its frames in each segment."""
+    """Return the utility of evenly spaced frames of one size, and of the frames of events.
+
+    Args:
+        segments: the segments.
+        positions: positions of the evenly spaced frames in each segment.
+        level: their size.
+        event_value_s: value of an event that is seen and read, in seconds of ordinary content.
+    """
     values = []
     for segment, inside in zip(segments, positions, strict=True):
         counts = FrameCounts(fine=len(inside), fine_tokens=level.tokens)
         values.append(float(expected_utility(segment.demand, counts, event_value_s=event_value_s)))
         for candidate in segment.candidates:
             i = bisect_left(inside, candidate.visible.start)
-            if i < len(inside) and inside[i] in candidate.visible:
-                legible = legible_fraction(level.tokens, detail_tokens=candidate.detail_tokens)
-                values.append(candidate.utility_s * float(legible))
+            is_met = i < len(inside) and inside[i] in candidate.visible
+            shown = max(candidate.own_tokens, level.tokens if is_met else 0)
+            legible = legible_fraction(shown, detail_tokens=candidate.detail_tokens)
+            values.append(candidate.utility_s * float(legible))
     return fsum(values)

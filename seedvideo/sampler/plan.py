@@ -23,6 +23,7 @@ from seedvideo.sampler.serialization import SCHEMA_VERSION
 from seedvideo.sampler.types import (
     AllocationReport,
     DecodeEstimate,
+    EventReport,
     PlannedFrame,
     Segment,
     SegmentStats,
@@ -190,10 +191,16 @@ class Plan:
         return _align_pairs(rows)
 
     def explain(self) -> str:
-        """Return the summary, a table of segments for an adaptive plan, and a table of frames."""
+        """Return the summary and a table of frames; for an adaptive plan, also segments and events.
+
+        The table of events says for each one why it got a frame or none, in the order in which the
+        frames of events are bought.
+        """
         tables = [_frame_table(self.frames)]
         if self.decision is not None:
             tables.insert(0, _segment_table(self.segments, self.frames))
+            if self.decision.events:
+                tables.insert(1, _event_table(self.decision.events, self.budget_tokens))
         return "\n\n".join([self.summary(), *tables])
 
     def to_json(self) -> dict[str, Any]:
@@ -312,10 +319,15 @@ def _segment_rows(segments: Sequence[Segment]) -> list[tuple[str, str]]:
 def _report_rows(decision: AllocationReport) -> list[tuple[str, str]]:
     """Describe the inputs of an adaptive plan, and its quality under the utility model."""
     grid = f"{decision.coverage_frames:,} frames at level {decision.coverage_level_tokens}"
+    of = "of the budget" if not decision.event_tokens else "of the rest of the budget"
     rows = [
         ("analysis", f"{decision.analysis}, {100 * decision.busy_share:.0f}% of the time busy"),
-        ("coverage", f"{grid}, for at most {100 * decision.coverage_share:.0f}% of the budget"),
+        ("coverage", f"{grid}, for at most {100 * decision.coverage_share:.0f}% {of}"),
     ]
+    if decision.events:
+        shown = sum(event.frame is not None for event in decision.events)
+        frames = f"{shown:,} of {len(decision.events):,} found events have a frame"
+        rows.insert(1, ("events", f"{frames}, bought first for {decision.event_tokens:,} tokens"))
     even = ""
     if decision.even_worth_s:
         gain = decision.worth_s / decision.even_worth_s - 1
@@ -326,6 +338,8 @@ def _report_rows(decision: AllocationReport) -> list[tuple[str, str]]:
         best = f"within {gap:.2f}% of the optimum over this coverage grid"
     if decision.is_even:
         even, best = "", "uniform: no other plan has more utility"
+        if decision.event_frames:
+            best = "uniform besides the frames of events: no other plan has more utility"
     rows.append(("utility", f"{decision.worth_s:,.1f} s of ordinary content{even}; {best}"))
     if decision.decoding is not None:
         rows.append(("decodes", _decoding_line(decision.decoding)))
@@ -367,6 +381,38 @@ def _segment_table(segments: Sequence[Segment], frames: Sequence[PlannedFrame]) 
         )
     header = ("from", "to", "changes in", "detail", "peaks", "frames", "fps", "level", "tokens")
     return _table(header, rows, align=(">", ">", ">", ">", ">", ">", ">", ">", ">"))
+
+
+_OUTCOMES: Final = {
+    "legible": "shown, legible",
+    "shown": "shown at the lowest size: a legible one exceeds the limit",
+    "shared": "shown in the frame of another event",
+    "limit": "not shown: exceeds the limit",
+    "budget": "not shown: other frames use up the budget",
+    "rate": "not shown: above the maximum rate",
+}
+
+
+def _event_table(events: Sequence[EventReport], budget_tokens: int) -> str:
+    """Return a table with one row per found event, in the order in which events are bought."""
+    return _table(
+        ("event", "at", "strength", "probability", "busy", "total", "limit", "frame", "outcome"),
+        [
+            (
+                f"{number}",
+                f"{seconds(event.time):.3f} s",
+                f"{event.strength:.0f}",
+                f"{event.probability:.2f}",
+                "yes" if event.in_busy_time else "",
+                f"{event.total_tokens:,}",
+                f"{int(event.share * budget_tokens):,}",
+                "" if event.frame is None else f"{seconds(event.frame):.3f} s",
+                _OUTCOMES[event.outcome],
+            )
+            for number, event in enumerate(events, start=1)
+        ],
+        align=(">", ">", ">", ">", ">", ">", ">", ">", "<"),
+    )
 
 
 def _frame_table(frames: Sequence[PlannedFrame]) -> str:

@@ -33,6 +33,7 @@ from seedvideo.sampler.geometry import Geometry, ProbedGeometry, TileGeometry, T
 from seedvideo.sampler.types import (
     AllocationReport,
     DecodeEstimate,
+    EventReport,
     PlannedFrame,
     Segment,
     SegmentStats,
@@ -206,6 +207,20 @@ class _Decoding(_Document):
     saved_pictures: _Count
 
 
+class _Event(_Document):
+    makes = EventReport
+    time: _Fraction
+    time_s: _Number
+    strength: _Number
+    probability: _Number
+    in_busy_time: bool
+    frame: _Fraction | None
+    tokens: _Count
+    total_tokens: _Count
+    share: _Number
+    outcome: _Text  # The event itself checks which outcomes exist.
+
+
 class _Decision(_Document):
     makes = AllocationReport
     analysis: _Text
@@ -220,6 +235,9 @@ class _Decision(_Document):
     even_worth_s: _Number
     is_exact: bool
     decoding: _Decoding | None = None
+    event_frames: _Count = 0
+    event_tokens: _Count = 0
+    events: Annotated[tuple[_Event, ...], _at_most(MAX_SEGMENTS)] = ()
 
 
 class _Geometry(_Document):
@@ -378,7 +396,16 @@ def segment_to_json(segment: Segment) -> dict[str, Any]:
 
 def decision_to_json(decision: AllocationReport) -> dict[str, Any]:
     """Return an allocation report as JSON values."""
-    return asdict(decision) | {"notes": list(decision.notes)}
+    return asdict(decision) | {
+        "notes": list(decision.notes),
+        "events": [_event_to_json(event) for event in decision.events],
+    }
+
+
+def _event_to_json(event: EventReport) -> dict[str, Any]:
+    frame = None if event.frame is None else exact(event.frame)
+    times = {"time_s": seconds(event.time), "time": exact(event.time)}
+    return times | asdict(event) | times | {"frame": frame}
 
 
 def geometry_to_json(geometry: Geometry, sizes: Iterable[tuple[int, int]] = ()) -> dict[str, Any]:

@@ -123,6 +123,58 @@ class DecodeEstimate:
             )
 
 
+EventOutcome = Literal["legible", "shown", "shared", "limit", "budget", "rate"]
+"""What became of a found event: its frame is at a legible size, or at the lowest one; the frame of
+another event shows it; or it has none, because of the limit for events of its kind, because other
+frames use up the budget or ``max_frames``, or because of ``max_fps``."""
+
+
+@dataclass(frozen=True)
+class EventReport:
+    """Report of one found event, in the order in which events are bought.
+
+    Args:
+        time: time of the first frame that shows it.
+        strength: prominence in robust deviations.
+        probability: probability that it is an event and not noise.
+        in_busy_time: whether it lies in busy time.
+        frame: time of the frame that shows it; None if none was bought.
+        tokens: tokens of that frame with text, at the size at which it was bought; 0 if it is
+            shared or there is none.
+        total_tokens: tokens of its frame at the lowest size, and of all purchases before it for
+            events of its kind, credible or doubtful.
+        share: maximum fraction of the budget for these.
+        outcome: what became of it.
+
+    Raises:
+        PlanError: ``plan.invalid`` if a value is out of range.
+    """
+
+    time: Fraction
+    strength: float
+    probability: float
+    in_busy_time: bool
+    frame: Fraction | None
+    tokens: int
+    total_tokens: int
+    share: float
+    outcome: EventOutcome
+
+    def __post_init__(self) -> None:
+        if self.outcome not in get_args(EventOutcome):
+            raise PlanError(
+                "plan.invalid",
+                f"an event's outcome is {self.outcome!r},"
+                f" expected one of {', '.join(get_args(EventOutcome))}",
+            )
+        if not (0 <= self.probability <= 1 and 0 <= self.share <= 1):
+            raise PlanError(
+                "plan.invalid",
+                f"an event has probability {self.probability} and share {self.share},"
+                " expected 0 to 1",
+            )
+
+
 @dataclass(frozen=True)
 class AllocationReport:
     """Report of an adaptive plan: its inputs, and its quality under the utility model.
@@ -134,15 +186,20 @@ class AllocationReport:
         analysis: name of the analysis method.
         notes: notes of the analysis: what it inspected and skipped.
         busy_share: fraction of the time that counts as busy.
-        coverage_share: maximum fraction of the budget for the coverage grid.
+        coverage_share: maximum fraction for the coverage grid of what events leave of the budget.
         coverage_frames: number of frames of that grid, all of them in the plan.
         coverage_level_tokens: level of these frames.
-        is_even: whether the plan is the best uniform one, because no other was better.
+        is_even: whether the plan is the best uniform one besides the frames of events, because no
+            other was better.
         worth_s: utility of the plan.
         bound_s: upper bound for the utility of any plan over the same grid.
-        even_worth_s: utility of the best uniform plan with at least as many frames as the grid.
+        even_worth_s: utility of the best uniform plan with at least as many frames as the grid, and
+            of the frames of events.
         is_exact: whether the plan is known to be optimal over the grid.
         decoding: decoding cost, if known.
+        event_frames: number of frames that were bought for found events before all others.
+        event_tokens: tokens of these frames with text, at the size at which they were bought.
+        events: found events of the window, in the order in which they are bought.
 
     Raises:
         PlanError: ``plan.invalid`` if a value is out of range.
@@ -160,6 +217,9 @@ class AllocationReport:
     even_worth_s: float
     is_exact: bool
     decoding: DecodeEstimate | None = None
+    event_frames: int = 0
+    event_tokens: int = 0
+    events: tuple[EventReport, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("busy_share", "coverage_share"):

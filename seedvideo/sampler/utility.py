@@ -13,7 +13,7 @@ together.
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -347,14 +347,16 @@ def event_probability(strength: float) -> float:
 
 @dataclass(frozen=True)
 class PeakCandidate:
-    """One peak as a candidate for a frame.
+    """One peak, with the fixed frame that shows it, which may be enlarged.
+
+    Fixed frames are those of the coverage grid and those that were bought for events.
 
     Args:
         peak: the peak.
         visible: positions of the frames that certainly show it, at least one.
-        position: position of the frame to take for it: a frame of the coverage grid if one shows
-            the peak, otherwise the middle frame.
-        is_covered: whether a coverage frame certainly shows it.
+        position: position of the fixed frame that shows it, otherwise of its middle frame.
+        shown_tokens: visual tokens of that fixed frame; 0 if none shows it.
+        own_tokens: visual tokens of that frame, if it was bought for an event; otherwise 0.
         utility_s: value of the peak when it is seen and read, in seconds of ordinary content.
         detail_tokens: visual tokens at which 63% of it is legible.
     """
@@ -362,7 +364,8 @@ class PeakCandidate:
     peak: Peak
     visible: range
     position: int
-    is_covered: bool
+    shown_tokens: int
+    own_tokens: int
     utility_s: float
     detail_tokens: float
 
@@ -378,44 +381,48 @@ def find_peak_candidates(
     *,
     times: Sequence[Fraction],
     span: range,
-    coverage: Sequence[int],
+    coverage: Mapping[int, int],
+    own: Mapping[int, int],
     event_value_s: float,
 ) -> tuple[PeakCandidate, ...]:
-    """Find the peaks of a segment that may get a frame, in order of time.
-
-    A peak always has room for a frame of its own. A coverage frame serves it only if the frame lies
-    in the time in which the peak is certainly visible.
+    """Find the peaks of a segment and the fixed frames that show them, in order of position.
 
     Args:
         demand: the demand of the segment.
         times: times of all frames of the video.
         span: positions of the frames that lie in the segment.
-        coverage: positions of the coverage frames that lie in it.
+        coverage: visual tokens of the coverage frames that lie in it, by position.
+        own: visual tokens of the frames in it that were bought for events, by position.
         event_value_s: value of an event that is seen and read, in seconds of ordinary content.
     """
+    fixed = sorted({*coverage, *own})
     found: dict[int, PeakCandidate] = {}
     for peak in sorted(demand.peaks, key=lambda peak: (-peak.strength, peak.time)):
         if not span or demand.events_per_s == 0:
             break
-        visible = _visible_frames(peak, times, span, lasting_s=demand.event_s)
-        middle = _middle_frame(peak, times, visible)
-        known = coverage[bisect_left(coverage, visible.start) : bisect_left(coverage, visible.stop)]
-        position = min(known, key=lambda each: (abs(each - middle), each), default=middle)
+        visible = visible_frames(peak, times, span, lasting_s=demand.event_s)
+        middle = middle_frame(peak, times, visible)
+        known = fixed[bisect_left(fixed, visible.start) : bisect_left(fixed, visible.stop)]
+        position = min(
+            known, key=lambda each: (each not in own, abs(each - middle), each), default=middle
+        )
         # One frame serves one peak, the strongest.
         if position in found:
             continue
+        own_tokens = own.get(position, 0)
         found[position] = PeakCandidate(
             peak=peak,
             visible=visible,
             position=position,
-            is_covered=bool(known),
+            shown_tokens=max(own_tokens, coverage.get(position, 0)),
+            own_tokens=own_tokens,
             utility_s=event_value_s * peak_probability(demand, peak),
             detail_tokens=demand.detail_tokens,
         )
     return tuple(candidate for _, candidate in sorted(found.items()))
 
 
-def _visible_frames(
+def visible_frames(
     peak: Peak, times: Sequence[Fraction], span: range, *, lasting_s: float
 ) -> range:
     """Return the frames of a segment that show a peak: the certain ones if its last one is known.
@@ -432,7 +439,7 @@ def _visible_frames(
     return range(first, max(after, first + 1))
 
 
-def _middle_frame(peak: Peak, times: Sequence[Fraction], visible: range) -> int:
+def middle_frame(peak: Peak, times: Sequence[Fraction], visible: range) -> int:
     """Return the middle frame of a peak with a known end, otherwise its first frame."""
     last = peak.end if peak.last is None else peak.last
     if last is None:

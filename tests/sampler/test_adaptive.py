@@ -91,7 +91,7 @@ def test_the_coverage_grid_is_never_given_up(request: dict[str, Any]) -> None:
     # What `uniform` makes of the same share is in the plan, frame by frame, at its size or larger;
     # unless the best even plan of all has fewer frames. Only one frame of a still picture is large.
     stills = [each for each in request["analysis"].demands if each.still is not None]
-    share, budget = decision.coverage_share, request["budget_tokens"]
+    share, budget = decision.coverage_share, request["budget_tokens"] - decision.event_tokens
     facts, bounds = request["info"], (request["max_fps"], request["max_frames"])
     if int(share * budget) < 1 or bounds != (None, None):
         return
@@ -130,6 +130,8 @@ def test_no_gap_exceeds_that_of_the_grid(
 ) -> None:
     found = replace(data.draw(founds(frames)), busy_fraction=0.0)
     plan = adaptive(found, frames, budget_tokens=budget, coverage=share)
+    assert plan.decision is not None
+    budget -= plan.decision.event_tokens
     # As many as its share pays for at the lowest level, one a second at most; or as many as all of
     # it pays for at the highest.
     count = min(int(share * budget) // 128, -(-frames // 30), budget // (640 + 20))
@@ -146,8 +148,9 @@ def test_full_coverage_is_the_even_plan(frames: int, budget: int, data: st.DataO
     facts, times = video(frames)
     even = make_plan(facts, times, source="x", policy="uniform", budget_tokens=budget)
     asked = adaptive(found, frames, budget_tokens=budget, coverage=1.0)
-    # Blank and frozen stretches stay small in it: see test_freezes.
-    moving = tuple(replace(each, still=None) for each in found.demands)
+    # Blank and frozen stretches stay small in it, and events get frames: see test_freezes and
+    # test_event_frames.
+    moving = tuple(replace(each, still=None, peaks=()) for each in found.demands)
     busy = replace(found, busy_fraction=1.0, demands=moving)
     flooded = adaptive(busy, frames, budget_tokens=budget)
     assert asked.targets() == even.targets()
@@ -205,7 +208,7 @@ def test_no_uniform_plan_with_the_frames_of_the_grid_has_more_utility(
         inside = sum(need.start <= moment < need.end for moment in times)
         most_fps = min(max(PRESET_FPS[request["rate_preset"]], 2 / need.picture_s), 5)
         most += min(inside, max(1, math.ceil(need.length_s * most_fps)))
-    count = min(most, plan.budget_tokens // (tokens + 8))
+    count = min(most, (plan.budget_tokens - decision.event_tokens) // (tokens + 8))
     if count < max(decision.coverage_frames, 2) or decision.coverage_share == 1:
         return
     even = make_plan(

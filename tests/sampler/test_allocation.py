@@ -36,20 +36,20 @@ def segment_inputs(draw: st.DrawFn) -> SegmentInput:
     frames = draw(st.integers(1, 120))
     coverage = sorted(draw(st.sets(st.integers(0, frames - 1), max_size=6)))
     need = draw(segment_demands(first=0, after=frames))
+    own = draw(st.dictionaries(st.integers(0, frames - 1), st.sampled_from(LEVELS), max_size=4))
     candidates = find_peak_candidates(
         need,
         times=even_times(frames),
         span=range(frames),
-        coverage=coverage,
+        coverage=dict.fromkeys(coverage, LOWEST.tokens),
+        own={position: level.tokens for position, level in own.items()},
         event_value_s=30.0,
     )
     return SegmentInput(
         need,
         level=LOWEST,
         coverage=len(coverage),
-        max_frames=max(
-            len(coverage), frames - sum(not candidate.is_covered for candidate in candidates)
-        ),
+        max_frames=max(len(coverage), frames - len(own.keys() - set(coverage))),
         text_tokens=draw(st.integers(0, 12)),
         candidates=candidates,
     )
@@ -63,14 +63,9 @@ def allocate(some: Sequence[SegmentInput], budget: int, *, most: int = 10**6) ->
     return Allocator(some, levels=LEVELS).solve(budget, max_extra=most)
 
 
-def count_extra(some: Sequence[SegmentInput], made: Allocation) -> int:
-    """Frames in addition to those of the grid."""
-    count = 0
-    for segment, allocated in zip(some, made.segments, strict=True):
-        count += allocated.extra
-        for candidate, level in zip(segment.candidates, allocated.at_peaks, strict=True):
-            count += level is not None and not candidate.is_covered
-    return count
+def count_extra(made: Allocation) -> int:
+    """Frames in addition to the fixed ones."""
+    return sum(allocated.extra for allocated in made.segments)
 
 
 @given(some_segments, budgets, st.integers(0, 60))
@@ -80,7 +75,7 @@ def test_every_allocation_keeps_to_its_limits(
 ) -> None:
     made = allocate(some, budget, most=most)
     assert made.tokens == sum(allocated.tokens for allocated in made.segments) <= budget
-    assert count_extra(some, made) <= most
+    assert count_extra(made) <= most
     assert made.utility <= made.bound * TIGHT
     for segment, allocated in zip(some, made.segments, strict=True):
         assert allocated.level in LEVELS
@@ -89,11 +84,9 @@ def test_every_allocation_keeps_to_its_limits(
         tokens = allocated.upscaled * (allocated.level.tokens - LOWEST.tokens)
         tokens += allocated.extra * (allocated.level.tokens + segment.text_tokens)
         for candidate, level in zip(segment.candidates, allocated.at_peaks, strict=True):
-            if level is not None and candidate.is_covered:
-                assert level.tokens > LOWEST.tokens
-                tokens += level.tokens - LOWEST.tokens
-            elif level is not None:
-                tokens += level.tokens + segment.text_tokens
+            if level is not None:
+                assert level.tokens > candidate.shown_tokens > 0
+                tokens += level.tokens - candidate.shown_tokens
         assert allocated.tokens == tokens
 
 
@@ -175,13 +168,16 @@ def test_fast_content_gets_many_small_frames() -> None:
     assert allocated.extra == 1000 // (allocated.level.tokens + 8)
 
 
-def candidates_at(seconds: Sequence[int], *, covered: bool = False) -> tuple[PeakCandidate, ...]:
+def candidates_at(
+    seconds: Sequence[int], *, shown_tokens: int = 0, own_tokens: int = 0
+) -> tuple[PeakCandidate, ...]:
     return tuple(
         PeakCandidate(
             flash(at),
             visible=range(at * 30, at * 30 + 12),
             position=at * 30 + 6,
-            is_covered=covered,
+            shown_tokens=shown_tokens,
+            own_tokens=own_tokens,
             utility_s=25.0,
             detail_tokens=400,
         )
@@ -189,15 +185,16 @@ def candidates_at(seconds: Sequence[int], *, covered: bool = False) -> tuple[Pea
     )
 
 
-def test_brief_small_events_get_one_large_frame_each() -> None:
+def test_the_frames_of_brief_small_events_are_enlarged() -> None:
     calm = demand(0, 1200, change_s=2)
-    segment = SegmentInput(calm, LOWEST, 300, 6000, 8, candidates=candidates_at((100, 300, 700)))
-    allocated = allocate([segment], 3 * 602).segments[0]
+    shown = candidates_at((100, 300, 700), shown_tokens=120, own_tokens=120)
+    segment = SegmentInput(calm, LOWEST, 300, 6000, 8, candidates=shown)
+    allocated = allocate([segment], 3 * 474).segments[0]
     assert [level and level.cap_tokens for level in allocated.at_peaks] == [640, 640, 640]
-    assert (allocated.upscaled, allocated.extra) == (0, 0)
-    # Where the grid shows them already, enlarging is cheaper.
-    shown = replace(segment, candidates=candidates_at((100, 300, 700), covered=True))
-    assert allocate([shown], 3 * 474).segments[0].tokens == 3 * 474
+    assert (allocated.upscaled, allocated.extra, allocated.tokens) == (0, 0, 3 * 474)
+    # An event without a frame was left out before: it gets none here.
+    hidden = replace(segment, candidates=candidates_at((100, 300, 700)))
+    assert allocate([hidden], 3 * 602).segments[0].at_peaks == (None, None, None)
 
 
 def test_events_count_with_the_even_plan_where_it_shows_them() -> None:
@@ -207,6 +204,11 @@ def test_events_count_with_the_even_plan_where_it_shows_them() -> None:
         uniform_utility([segment], [[0, 311]], level=LOWEST),
     )
     assert lucky - blind == pytest.approx(25 * (1 - math.exp(-120 / 400)))
+    # A frame of its own counts wherever the others are, and the larger of the two counts.
+    own = replace(segment, candidates=candidates_at((10,), shown_tokens=252, own_tokens=252))
+    for positions in ([0, 312], [0, 311]):
+        value = uniform_utility([own], [positions], level=LOWEST)
+        assert value - blind == pytest.approx(25 * (1 - math.exp(-252 / 400)))
 
 
 def test_a_segment_without_coverage_is_not_forgotten() -> None:
@@ -218,7 +220,7 @@ def test_a_segment_without_coverage_is_not_forgotten() -> None:
 def test_scarce_frames_are_made_large() -> None:
     some = [SegmentInput(demand(i * 10, i * 10 + 10), LOWEST, 1, 50, 8) for i in range(10)]
     free, scarce = allocate(some, 12_000), allocate(some, 12_000, most=8)
-    assert count_extra(some, free) > 8 == count_extra(some, scarce)
+    assert count_extra(free) > 8 == count_extra(scarce)
     assert scarce.utility > 0.8 * free.utility
     sizes = [max(allocated.level.tokens for allocated in made.segments) for made in (free, scarce)]
     assert sizes[0] <= sizes[1]

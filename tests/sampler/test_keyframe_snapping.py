@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import seedvideo
 from seedvideo.errors import PlanError
-from seedvideo.sampler.placement import MIN_PACKETS_SAVED
+from seedvideo.sampler.keyframe_snapping import MIN_PACKETS_SAVED
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.request import DecodeCosts, compute_decode_costs
 from seedvideo.sampler.types import DecodeEstimate

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from seedvideo.sampler.allocation import Level, SegmentAllocation
 from seedvideo.sampler.placement import UNIFORM_FLOOR, NoveltyDensity, PlacedFrame, place_frames
-from seedvideo.sampler.utility import Peak, SegmentDemand, find_peak_candidates
+from seedvideo.sampler.utility import (
+    Peak,
+    SegmentDemand,
+    find_peak_candidates,
+    middle_frame,
+    visible_frames,
+)
 from tests.sampler.demands import LEVELS, TICK, demand, flash, segments
 from tests.sampler.videos import even_times
 from tests.tiers import examples
@@ -30,16 +36,28 @@ def placed(
 ) -> tuple[PlacedFrame, ...]:
     times = times or even_times(int(need.end * 30))
     span = range(sum(time < need.start for time in times), sum(time < need.end for time in times))
+    own = {}
+    if peaks is not None and span and need.events_per_s:
+        visible = [visible_frames(peak, times, span, lasting_s=need.event_s) for peak in need.peaks]
+        pairs = zip(need.peaks, visible, strict=True)
+        own = {
+            middle_frame(peak, times, frames): peaks
+            for peak, frames in pairs
+            if set(coverage).isdisjoint(frames)
+        }
     candidates = find_peak_candidates(
         need,
         times=times,
         span=span,
-        coverage=coverage,
+        coverage=dict.fromkeys(coverage, LOW.tokens),
+        own={position: each.tokens for position, each in own.items()},
         event_value_s=30.0,
     )
-    at_peaks = tuple(peaks for _ in candidates)
-    added = 0 if peaks is None else sum(not candidate.is_covered for candidate in candidates)
-    extra = min(extra, len(span) - len(coverage) - added)
+    at_peaks = tuple(
+        peaks if peaks and peaks.tokens > candidate.shown_tokens > 0 else None
+        for candidate in candidates
+    )
+    extra = min(extra, len(span) - len(coverage) - len(own))
     return place_frames(
         need,
         SegmentAllocation(
@@ -49,6 +67,7 @@ def placed(
         span=span,
         coverage=coverage,
         coverage_level=LOW,
+        own=own,
         candidates=candidates,
     )
 
@@ -181,14 +200,22 @@ def test_a_grid_frame_after_the_certain_time_does_not_show_the_event() -> None:
     assert [each.position for each in made if each.level == HIGH] == [306]
 
 
-@given(segments(first=0, after=200), st.sets(st.integers(0, 199), max_size=8))
+few_positions = st.sets(st.integers(0, 199), max_size=8)
+
+
+@given(segments(first=0, after=200), few_positions, few_positions)
 @many
 def test_candidates_are_frames_that_show_their_peaks(
-    need: SegmentDemand, coverage: set[int]
+    need: SegmentDemand, coverage: set[int], own: set[int]
 ) -> None:
-    times, grid = even_times(200), sorted(coverage)
+    times = even_times(200)
     candidates = find_peak_candidates(
-        need, times=times, span=range(200), coverage=grid, event_value_s=30.0
+        need,
+        times=times,
+        span=range(200),
+        coverage=dict.fromkeys(coverage, 120),
+        own=dict.fromkeys(own, 252),
+        event_value_s=30.0,
     )
     positions = [candidate.position for candidate in candidates]
     assert positions == sorted(set(positions))
@@ -198,8 +225,9 @@ def test_candidates_are_frames_that_show_their_peaks(
         assert candidate.peak in need.peaks
         assert candidate.position in candidate.visible
         assert times[candidate.visible.start] == candidate.peak.time
-        assert candidate.is_covered == (candidate.position in coverage)
-        assert candidate.is_covered == (not coverage.isdisjoint(candidate.visible))
+        assert (candidate.own_tokens > 0) == (not own.isdisjoint(candidate.visible))
+        assert (candidate.shown_tokens > 0) == (not (own | coverage).isdisjoint(candidate.visible))
+        assert candidate.shown_tokens >= candidate.own_tokens
         assert 0 < candidate.utility_s < 30
         last = candidate.peak.last
         assert last is None or all(times[each] <= last for each in candidate.visible)
