@@ -10,16 +10,22 @@ from typing import Final
 
 from _common import print_table
 from _flash_cases import Case, is_mixture
-from _flash_scores import OURS, Measured, Part, load, metrics_of
+from _flash_scores import BEST, OURS, Measured, Part, load, metrics_of
 
 from seedvideo.evaluate.flashbench.layout import is_null
 from seedvideo.evaluate.metrics.statistics import Estimate, bootstrap_difference
+from seedvideo.sampler.geometry import SEED
 
 LEAST_DIFFERENCE: Final = -0.02
 """A mean difference below this counts as a loss, unless its interval contains 0."""
 
+_ANY_LEVEL: Final = f"uniform {SEED.levels_tokens[0]}"
+
 Pair = tuple[Measured, Measured]
 """A case before and after."""
+
+Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
+"""Title, header and rows."""
 
 
 def load_pairs(work: Path, before: Path, cases: Sequence[Case], *, quick: bool) -> list[Pair]:
@@ -39,14 +45,16 @@ def load_pairs(work: Path, before: Path, cases: Sequence[Case], *, quick: bool) 
 
 def print_comparison(pairs: Sequence[Pair]) -> None:
     """Print our policy before and after, per case and budget."""
-    for title, header, rows in _tables(pairs):
-        print_table(f"{title}: before > after (95 % interval of the difference)", header, rows)
+    for table in _all_tables(pairs):
+        print_table(*table)
+    if guarded := [pair for pair in pairs if _is_guarded(pair[1].case)]:
+        print(f"\n  {_about_losses(guarded)}")
 
 
 def comparison_parts(pairs: Sequence[Pair]) -> list[str]:
-    """Return the comparison as Markdown: a table per family, and what it says of losses."""
+    """Return the comparison as Markdown: its tables, and which differences are losses."""
     parts = []
-    for title, header, rows in _tables(pairs):
+    for title, header, rows in _all_tables(pairs):
         lines = [f"| {' | '.join(header)} |", "|" + " --- |" * len(header)]
         lines += [f"| {' | '.join(row)} |" for row in rows]
         parts.append(f"**{title}**\n\n" + "\n".join(lines))
@@ -66,9 +74,30 @@ def _is_guarded(case: Case) -> bool:
     return is_null(case.task) or case.name in ("T1 crowd", "crowd")
 
 
-def _tables(
-    pairs: Sequence[Pair],
-) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
+def _all_tables(pairs: Sequence[Pair]) -> list[Table]:
+    gaps = [pair for pair in pairs if is_null(pair[1].case.task) and pair[0].has(_ANY_LEVEL)]
+    return [*_tables(pairs), *([_gap_table(gaps)] if gaps else [])]
+
+
+def _gap_table(nulls: Sequence[Pair]) -> Table:
+    """Return the gap to the best uniform level in null tasks, before and after."""
+    header = ("case", "videos", *(f"{b:,}" for b in nulls[0][1].budgets))
+    rows = []
+    for earlier, later in nulls:
+        for name, _, metric in _rows(later):
+            cells = []
+            for budget in later.budgets:
+                gaps = [
+                    _mean(found.outcomes(OURS, budget, metric))
+                    - _mean(found.outcomes(BEST, budget, metric))
+                    for found in (earlier, later)
+                ]
+                cells.append(" > ".join(f"{gap:+.3f}" for gap in gaps))
+            rows.append((name, str(len(later.seeds)), *cells))
+    return "Null tasks: adaptive minus the best uniform level, before > after", header, rows
+
+
+def _tables(pairs: Sequence[Pair]) -> list[Table]:
     families: list[tuple[str, Callable[[Case], bool]]] = [
         ("Tasks", lambda case: not is_mixture(case)),
         ("Mixed settings", is_mixture),
@@ -86,6 +115,7 @@ def _tables(
                 cells = [_cell(earlier, later, budget, metric, part) for budget in later.budgets]
                 rows.append((name, str(len(later.seeds)), *cells, spent))
                 spent = ""
+        title += ": before > after (95% interval of the difference)"
         tables.append((title, header, rows))
     return tables
 

@@ -27,12 +27,12 @@ GOALS: Final[Mapping[str, float]] = {
     "grain": 0.9,
     "cuts 3": 0.95,
 }
-"""Wanted fraction of events that are hit and legible; in the calm where a crowd is apart."""
+"""Wanted fraction of events that are read; in the calm where a crowd is apart."""
 
 
 def print_mixtures(measured: Sequence[Measured]) -> None:
-    """Print one table of all mixed settings: hit and legible of adaptive and of uniform plans."""
-    header = ("hit / legible", "draws", *(f"{budget:,}" for budget in measured[0].budgets))
+    """Print one table of all mixed settings: seen and read, of adaptive and of uniform plans."""
+    header = ("seen / read", "draws", *(f"{budget:,}" for budget in measured[0].budgets))
     rows = []
     for found in measured:
         for part in found.parts():
@@ -58,7 +58,7 @@ def print_seconds(measured: Sequence[Measured]) -> None:
 def goal_lines(measured: Sequence[Measured]) -> list[str]:
     """Return the goals of the mixed settings as a Markdown table."""
     lines = [
-        f"| hit and legible, {GOAL_BUDGET:,} tokens | adaptive | best uniform | wanted | |",
+        f"| read, {GOAL_BUDGET:,} tokens | adaptive | best uniform | wanted | |",
         "| --- | --- | --- | --- | --- |",
     ]
     for found in measured:
@@ -79,11 +79,11 @@ def goal_lines(measured: Sequence[Measured]) -> list[str]:
 
 
 def table_lines(measured: Sequence[Measured]) -> list[str]:
-    """Return all mixed settings as a Markdown table: hit / legible at every budget."""
+    """Return all mixed settings as a Markdown table: seen / read at every budget."""
     lines = [
         "Seconds are those of opening, analysing and planning a video, on a shared machine.",
         "",
-        "| hit / legible | draws | policy | "
+        "| seen / read | draws | policy | "
         + " | ".join(f"{budget:,}" for budget in measured[0].budgets)
         + " | seconds |",
         "|" + " --- |" * (len(measured[0].budgets) + 4),

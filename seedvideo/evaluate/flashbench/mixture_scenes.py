@@ -157,20 +157,20 @@ def _band(
         scene.style, scene.seed, canvas.width_px, canvas.height_px
     )
     room[top : top + high] = 80
-    lanes, around = 2, width + high * 4
+    rows, around = 2, width + high * 4
     cars = []
-    for lane in range(lanes):
+    for row in range(rows):
         for _ in range(8):
             texture = draw_texture(rng, high // 3, int(rng.integers(high // 2, high * 2)), cells=4)
-            pace = int(rng.integers(1, 4)) * (1 if lane else -1)
-            cars.append((float(rng.uniform(0, around)), pace, lane, texture))
+            pace = int(rng.integers(1, 4)) * (1 if row else -1)
+            cars.append((float(rng.uniform(0, around)), pace, row, texture))
 
     def luma(number: int) -> Brightness:
         picture = room.copy()
         part = (variant * canvas.frames + number) / (scene.cycle * canvas.frames)
-        for home, pace, lane, texture in cars:
+        for home, pace, row, texture in cars:
             left = round((home + pace * part * around) % around) - high * 2
-            stamp(picture, top + high * lane // lanes + high // 12, left, texture)
+            stamp(picture, top + high * row // rows + high // 12, left, texture)
         return picture
 
     return luma, 1.5

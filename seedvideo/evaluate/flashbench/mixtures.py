@@ -37,6 +37,7 @@ MIN_CAP_PX: Final = 5
 
 _CAP_PX: Final = 14
 """Cap height of the codes in the video."""
+_FPS: Final = 25
 _BORDER_S: Final = Fraction(3, 10)
 """Minimum time between an event and a change of the backdrop."""
 _APART_S: Final = Fraction(1)
@@ -263,7 +264,7 @@ def _alternating(period_s: int) -> Runs:
     """Let calm and crowd take turns, each for some seconds; the first turn is cut short."""
 
     def runs(rng: np.random.Generator, seed: int, frames: int) -> list[Run]:
-        length = 25 * period_s
+        length = _FPS * period_s
         found: list[Run] = []
         left, is_busy = frames, bool(rng.integers(2))
         turn = int(rng.integers(length // 5, length))
@@ -281,7 +282,7 @@ def _random_turns(low_s: float, high_s: float) -> Runs:
     """Let calm and crowd take turns of random lengths, each for half of the time in all."""
 
     def runs(rng: np.random.Generator, seed: int, frames: int) -> list[Run]:
-        pairs = max(1, round(frames / 25 / (low_s + high_s)))
+        pairs = max(1, round(frames / _FPS / (low_s + high_s)))
         lengths = np.exp(rng.uniform(np.log(low_s), np.log(high_s), (2, pairs)))
         ends = np.rint(np.cumsum(lengths, axis=1) / lengths.sum(axis=1)[:, None] * frames / 2)
         turns = np.diff(ends, axis=1, prepend=0).astype(int)
@@ -305,7 +306,7 @@ def _cuts(every_s: int, cameras: int) -> Runs:
         left, camera = frames, 0
         while left:
             camera = (camera + int(rng.integers(1, cameras))) % cameras
-            length = min(25 * every_s, left)
+            length = min(_FPS * every_s, left)
             found.append((length, MixedScene("calm", seed + 10 + camera), False))
             left -= length
         return found
@@ -319,7 +320,7 @@ def _two_cameras(rng: np.random.Generator, seed: int, frames: int) -> list[Run]:
     found: list[Run] = []
     left = frames
     while left:
-        length = min(int(rng.integers(25 * 6, 25 * 25)), left)
+        length = min(int(rng.integers(_FPS * 6, _FPS * 25)), left)
         found.append((length, scenes[len(found) % 2], False))
         left -= length
     return found
