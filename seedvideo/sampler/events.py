@@ -44,6 +44,7 @@ class NoveltyEvent:
         end_index: first thumbnail without it, if the end was observed.
         area_fraction: fraction of the picture area that it covers; 1 for a flash.
         last_index: last thumbnail that shows it, if the end was observed.
+        block: row and column of its block of the highest novelty; None for a flash.
     """
 
     frame_index: int
@@ -51,6 +52,7 @@ class NoveltyEvent:
     end_index: int | None
     area_fraction: float
     last_index: int | None = None
+    block: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ class EventRecorder:
                     None if end is None else frame_indices[end],
                     area_fraction,
                     None if end is None else frame_indices[end - 1],
+                    (row, column),
                 )
             )
 

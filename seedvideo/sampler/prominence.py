@@ -45,6 +45,11 @@ _RARE_INTERVAL_S: Final = 20.0
 _CROWD_PROMINENCE: Final = 2.0
 """Ratio to the stronger events around at which an event in a crowd is half as credible."""
 
+_RARE_AT_PLACE_S: Final = 60.0
+"""Mean time between events at one place from which they are rare: what recurs there is usual."""
+_PLACE_BLOCKS: Final = 2
+"""Maximum distance of events at one place, in rows and columns of blocks."""
+
 _MAX_TYPICAL_STRENGTH: Final = 30.0
 """Maximum strength at which an event is half as credible: credible events do not devalue others."""
 
@@ -103,6 +108,10 @@ class _Timeline:
         at = np.searchsorted(signals.frame_indices, indices, side="right") - 1
         self.event_levels = signals.activity[np.maximum(at, 0)].astype(np.float64)
         self.strengths = np.asarray([each.strength for each in events], np.float64)
+        # Events without a place are apart from all others.
+        self.blocks = np.asarray(
+            [each.block or (-1000 * (i + 1), 0) for i, each in enumerate(events)], np.int64
+        )
 
     def like_events(self, moment_s: float, level: float, half_s: float) -> npt.NDArray[np.int64]:
         """Return the events of like activity around a moment."""
@@ -147,7 +156,8 @@ def find_prominent_events(
 
     The confidence of an event follows from the number of prominent ones of like activity within a
     minute of it. Rare events have full confidence. The more there are, the more one must exceed the
-    stronger of them.
+    stronger of them, up to a limit: credible events do not devalue each other. What recurs at one
+    place is usual there, without a limit.
 
     Args:
         events: events in order of time.
@@ -184,13 +194,27 @@ def _confidence(events: _Timeline, i: int) -> float:
     like = events.like_events(moment_s, level, _CONTEXT_S)
     others = events.strengths[like[like != i]]
     time_s = events.like_time_s(moment_s, level, _CONTEXT_S)
-    if len(others) * _RARE_INTERVAL_S <= time_s:
-        return 1.0
-    rarity = time_s / (len(others) * _RARE_INTERVAL_S)
-    typical = _CROWD_PROMINENCE * (1 - rarity) * float(np.quantile(others, 0.75))
-    typical = min(typical, _MAX_TYPICAL_STRENGTH)
+    apart = np.abs(events.blocks[like] - events.blocks[i]).max(axis=1, initial=0)
+    here = events.strengths[like[(like != i) & (apart <= _PLACE_BLOCKS)]]
+    typical = max(
+        min(_typical(others, time_s / _RARE_INTERVAL_S), _MAX_TYPICAL_STRENGTH),
+        _typical(here, time_s / _RARE_AT_PLACE_S),
+    )
     strength = float(events.strengths[i])
     return strength**4 / (strength**4 + typical**4)
+
+
+def _typical(strengths: npt.NDArray[np.float64], rare: float) -> float:
+    """Return the strength at which an event among others is half as credible; 0 if they are rare.
+
+    Args:
+        strengths: strengths of the others.
+        rare: maximum number of rare events.
+    """
+    if len(strengths) <= rare:
+        return 0.0
+    rarity = rare / len(strengths)
+    return _CROWD_PROMINENCE * (1 - rarity) * float(np.quantile(strengths, 0.75))
 
 
 def busy_fraction(
