@@ -52,7 +52,7 @@ PRESET_FPS: Final = {"general": 1.0, "detail": 2.0, "motion": 5.0}
 DEFAULT_COVERAGE: Final = 0.5
 """Fraction of the budget that is spread evenly, which a wrong estimate cannot misplace."""
 
-_ADAPTIVE_ONLY: Final = ("coverage", "min_fps", "max_fps")
+_ADAPTIVE_ONLY: Final = ("coverage", "min_fps", "max_fps", "min_utility")
 
 UNSUPPORTED_OPTIONS: Final[Mapping[PolicyName, tuple[str, ...]]] = {
     "adaptive": (),
@@ -90,6 +90,9 @@ class SamplingConfig:
             to 1, at which the plan is the even one; `DEFAULT_COVERAGE` if None. ``adaptive`` only.
         min_fps: minimum rate everywhere. ``adaptive`` only.
         max_fps: maximum rate anywhere. ``adaptive`` only.
+        min_utility: fraction of the complete budget's utility that is enough, above 0 and up to 1:
+            the plan spends the fewest tokens that reach it. Found events keep their frames. None
+            spends the complete budget. ``adaptive`` only.
 
     Raises:
         PlanError: ``plan.invalid`` if a value is out of range, two contradict each other, or the
@@ -113,6 +116,7 @@ class SamplingConfig:
     coverage: float | None = None
     min_fps: float | None = None
     max_fps: float | None = None
+    min_utility: float | None = None
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -177,6 +181,8 @@ class SamplingConfig:
             _refuse(f"fps is {self.fps}, expected a finite value above 0")
         if self.coverage is not None and not 0 <= self.coverage <= 1:
             _refuse(f"coverage is {self.coverage}, expected 0 to 1")
+        if self.min_utility is not None and not 0 < self.min_utility <= 1:
+            _refuse(f"min_utility is {self.min_utility}, expected a value above 0, up to 1")
         for name in ("min_fps", "max_fps"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
@@ -209,6 +215,7 @@ class SamplingFields(TypedDict, total=False):
     coverage: float | None
     min_fps: float | None
     max_fps: float | None
+    min_utility: float | None
 
 
 class SamplingOverrides(SamplingFields, total=False):

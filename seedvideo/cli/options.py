@@ -200,6 +200,16 @@ MaxFps = Annotated[
         help="Set the maximum frame rate at any time ('adaptive' only). [default: 5]",
     ),
 ]
+MinUtility = Annotated[
+    float | None,
+    typer.Option(
+        "--min-utility",
+        metavar="FRACTION",
+        parser=parse_fraction,
+        help="Spend the fewest tokens that reach this fraction of the complete budget's utility"
+        " ('adaptive' only).",
+    ),
+]
 AnalysisOption = Annotated[
     Analysis,
     typer.Option(
@@ -328,6 +338,7 @@ class SamplingOptions:
     coverage: Coverage = None
     min_fps: MinFps = None
     max_fps: MaxFps = None
+    min_utility: MinUtility = None
     analysis: AnalysisOption = "fast"
     cache: CacheOption = None
     source_fps: SourceFps = None
@@ -352,6 +363,7 @@ class SamplingOptions:
             coverage=self.coverage,
             min_fps=self.min_fps,
             max_fps=self.max_fps,
+            min_utility=self.min_utility,
         )
 
     def config_for(self, item: Item) -> SamplingConfig:

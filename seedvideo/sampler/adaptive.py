@@ -17,6 +17,7 @@ Separate from `seedvideo.sampler.policies`, the registry, which would exceed 500
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final
@@ -60,6 +61,11 @@ MIN_EVENT_VALUE_IN_GAPS: Final = 2.0
 _MAX_ROUNDS: Final = 4
 """Maximum rounds of allocating what the real token costs leave over."""
 
+_MAX_HALVINGS: Final = 8
+"""Maximum rounds of the search for the fewest tokens of enough utility."""
+_MIN_SAVING: Final = 0.02
+"""Fraction of the tokens up to which that search may miss the fewest."""
+
 
 @dataclass(frozen=True)
 class _UniformCandidate:
@@ -77,6 +83,22 @@ class _Candidate:
     placed: tuple[tuple[PlacedFrame, ...], ...]
     tokens: int
     allocation: Allocation
+    last_thousand_s: float
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """Frames of a plan within a budget, and how they were found."""
+
+    candidate: _Candidate
+    grid: tuple[int, ...]
+    level: Level
+    uniform: _UniformCandidate | None
+    is_even: bool
+
+    @property
+    def utility(self) -> float:
+        return self.candidate.allocation.utility
 
 
 def adaptive(request: Request) -> Plan:
@@ -89,17 +111,28 @@ def adaptive(request: Request) -> Plan:
     analysis = request.analysis
     if analysis is None:
         raise PlanError("plan.invalid", "policy adaptive needs an analysis of the video, got None")
-    return _Planner(replace(request, text_tokens=cache(request.text_tokens)), analysis).plan()
+    planner = _Planner(replace(request, text_tokens=cache(request.text_tokens)), analysis)
+    draft = planner.draft()
+    if request.sampling.min_utility is None:
+        return planner.build(draft)
+    return planner.build(planner.cheapest_draft(draft), full_worth_s=draft.utility)
 
 
 class _Planner:
-    """Steps of one plan."""
+    """Steps of one plan.
+
+    Rest and texture count only if the plan may spend less than its budget: they say what further
+    tokens would not show, and a complete budget buys more of everything anyway.
+    """
 
     def __init__(self, request: Request, analysis: AnalysisResult) -> None:
         self.request = request
         self.analysis = analysis
         self.coverage_share = coverage_share(request.coverage, analysis.busy_fraction)
-        self.window = PlanWindow(request, analysis.demands)
+        demands = analysis.demands
+        if request.sampling.min_utility is None:
+            demands = tuple(demand.without_rest() for demand in demands)
+        self.window = PlanWindow(request, demands)
         self.levels = self.window.levels
         self.demands = self.window.demands
         self.spans = self.window.spans
@@ -111,21 +144,48 @@ class _Planner:
             max_fps=request.sampling.max_fps,
         )
         self.purchases = self._buy_event_frames()
-        self.rest = replace(
+        self.rest = self._rest(request)
+        self.event_value_s = 0.0  # Set by the first draft.
+
+    def _rest(self, request: Request) -> Request:
+        """Return a request with what the frames of events leave of its budget."""
+        return replace(
             request,
             budget_tokens=request.budget_tokens - self.purchases.tokens,
             max_frames=request.max_frames - len(self.purchases.frames),
         )
 
-    def plan(self) -> Plan:
-        """Build the plan."""
+    def cheapest_draft(self, full: _Draft) -> _Draft:
+        """Return the draft of fewest tokens with enough of the utility of the complete budget.
+
+        The frames of events stay those that the complete budget buys.
+        """
+        least = self.request.sampling.min_utility or 1.0
+        best = full
+        low = self.purchases.tokens + self._reserved()[0]
+        for _ in range(_MAX_HALVINGS):
+            if best.candidate.tokens - low < _MIN_SAVING * best.candidate.tokens:
+                break
+            budget = (low + best.candidate.tokens) // 2
+            planner = copy(self)
+            planner.request = replace(self.request, budget_tokens=budget)
+            planner.rest = self._rest(planner.request)
+            draft = planner.draft()
+            if draft.utility >= least * full.utility:
+                best = draft
+            else:
+                low = budget
+        return best
+
+    def draft(self) -> _Draft:
+        """Choose the frames."""
         request = self.request
         coverage = self.window.coverage_grid(self.rest, share=self.coverage_share)
         level = next(each for each in self.levels if each.tokens == coverage.frames[0].tokens)
         grid = [bisect_left(request.times, frame.pts) for frame in coverage.frames]
-        self.event_value_s = max(
-            EVENT_VALUE_S, MIN_EVENT_VALUE_IN_GAPS * float(request.window.duration) / len(grid)
-        )
+        if not self.event_value_s:
+            gap_s = float(request.window.duration) / len(grid)
+            self.event_value_s = max(EVENT_VALUE_S, MIN_EVENT_VALUE_IN_GAPS * gap_s)
         segments = [
             self._segment_input(demand, span, inside, level, text)
             for demand, span, inside, text in zip(
@@ -149,6 +209,16 @@ class _Planner:
         )
         if uniform is not None and is_even:
             candidate = self._uniform_candidate(segments, uniform, candidate.allocation)
+        return _Draft(candidate, tuple(grid), level, uniform, is_even)
+
+    def build(self, draft: _Draft, *, full_worth_s: float | None = None) -> Plan:
+        """Build the plan of a draft.
+
+        Args:
+            draft: the draft.
+            full_worth_s: utility of the complete budget, if the draft may spend less.
+        """
+        request, candidate, uniform = self.request, draft.candidate, draft.uniform
         placed = candidate.placed
         # Requested uniform frames, or a requested rate, are kept exactly.
         if self.coverage_share < 1 and request.sampling.min_fps is None:
@@ -158,8 +228,8 @@ class _Planner:
             notes=self.analysis.notes,
             busy_share=round(self.analysis.busy_fraction, 6),
             coverage_share=round(self.coverage_share, 6),
-            coverage_frames=len(grid),
-            coverage_level_tokens=level.cap_tokens,
+            coverage_frames=len(draft.grid),
+            coverage_level_tokens=draft.level.cap_tokens,
             event_frames=len(self.purchases.frames),
             event_tokens=self.purchases.tokens,
             events=report_events(
@@ -169,22 +239,22 @@ class _Planner:
                 text_tokens=request.text_tokens,
                 budget_tokens=request.budget_tokens,
             ),
-            is_even=is_even,
+            is_even=draft.is_even,
             worth_s=candidate.allocation.utility,
             bound_s=candidate.allocation.bound,
             even_worth_s=0.0 if uniform is None else uniform.utility,
             is_exact=candidate.allocation.is_exact,
             decoding=None if request.costs is None else estimate_decoding(request.costs, placed),
+            last_thousand_s=candidate.last_thousand_s,
+            full_worth_s=full_worth_s,
         )
-        return build_adaptive_plan(request, self.demands, placed, level, decision)
+        return build_adaptive_plan(request, self.demands, placed, draft.level, decision)
 
     # --- events
 
     def _buy_event_frames(self) -> EventPurchases:
         """Buy the frames of found events; none if the complete budget is to be spread evenly."""
         request = self.request
-        grid = uniform_indices(request, self.window.least)
-        text_tokens = sum(self.window.text_cost(position) for position in grid)
         return buy_event_frames(
             self.events,
             event_share=1 - request.coverage,
@@ -193,8 +263,14 @@ class _Planner:
             text_tokens=request.text_tokens,
             budget_tokens=request.budget_tokens,
             max_frames=request.max_frames,
-            reserved=(len(grid) * self.levels[-1].tokens + text_tokens, len(grid)),
+            reserved=self._reserved(),
         )
+
+    def _reserved(self) -> tuple[int, int]:
+        """Return the tokens and frames that the coverage grid needs at least."""
+        grid = uniform_indices(self.request, self.window.least)
+        text_tokens = sum(self.window.text_cost(position) for position in grid)
+        return len(grid) * self.levels[-1].tokens + text_tokens, len(grid)
 
     def _own(self, span: range) -> dict[int, Level]:
         """Return the frames of a segment that were bought for events, by position."""
@@ -265,11 +341,15 @@ class _Planner:
             if left >= 0 and (best is None or candidate.tokens > best.tokens):
                 best = candidate
             elif best is not None:
-                return best
+                break
             if best is not None and (left < self.levels[-1].tokens or rounds >= _MAX_ROUNDS):
-                return best
+                break
             # Text costs were estimated, and a frame that serves twice is charged once.
             available_tokens = max(0, available_tokens + left)
+        spent = best.allocation.tokens
+        fewer = allocator.solve(max(0, spent - 1000), max_extra=max_extra)
+        gain = max(0.0, best.allocation.utility - fewer.utility)
+        return replace(best, last_thousand_s=gain * 1000 / min(1000, spent) if spent else 0.0)
 
     def _fixed_tokens(
         self, segments: Sequence[SegmentInput], grid: Sequence[int]
@@ -299,7 +379,7 @@ class _Planner:
                 segments, allocation.segments, self.spans, self.window.split(grid), strict=True
             )
         )
-        return _Candidate(placed=placed, tokens=self._cost(placed), allocation=allocation)
+        return _Candidate(placed, self._cost(placed), allocation, last_thousand_s=0.0)
 
     def _cost(self, placed: Sequence[Sequence[PlacedFrame]]) -> int:
         return sum(
@@ -311,23 +391,23 @@ class _Planner:
     # --- the uniform plan
 
     def _best_uniform(
-        self, segments: Sequence[SegmentInput], *, least: int
+        self, segments: Sequence[SegmentInput], *, least: int, saved_tokens: int = 0
     ) -> _UniformCandidate | None:
-        """Return the uniform plan of most utility that has at least as many frames as the grid.
+        """Return the uniform plan of most utility with at least ``least`` frames.
 
-        It spends what events leave.
+        It spends what events leave, except for ``saved_tokens``.
         """
-        request = self.rest
+        budget_tokens = self.rest.budget_tokens - saved_tokens
         most = max(self.window.max_uniform_frames(self.rest), least)
         max_text_tokens = max(segment.text_tokens for segment in segments)
         best = None
         for level in self.levels:
-            count = min(most, request.budget_tokens // (level.tokens + max_text_tokens))
+            count = min(most, budget_tokens // (level.tokens + max_text_tokens))
             if count < least:
                 continue
-            positions = tuple(uniform_indices(request, count))
+            positions = tuple(uniform_indices(self.rest, count))
             text = sum(self.window.text_cost(position) for position in positions)
-            if len(positions) * level.tokens + text > request.budget_tokens:
+            if len(positions) * level.tokens + text > budget_tokens:
                 continue
             utility = self._uniform_utility(segments, positions, level)
             if best is None or utility > best.utility:
@@ -391,7 +471,9 @@ class _Planner:
             (nothing,) * len(segments), 0, uniform.utility, bound, uniform.utility == bound
         )
         enlarged = self._enlarge_own(placed)
-        return _Candidate(enlarged, self._cost(enlarged), found)
+        fewer = self._best_uniform(segments, least=1, saved_tokens=1000)
+        gain = 0.0 if fewer is None else max(0.0, uniform.utility - fewer.utility)
+        return _Candidate(enlarged, self._cost(enlarged), found, last_thousand_s=gain)
 
     def _enlarge_own(
         self, placed: Sequence[Sequence[PlacedFrame]]

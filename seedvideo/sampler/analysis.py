@@ -54,6 +54,7 @@ from seedvideo.sampler.packet_analysis import (
     inspection_spans,
 )
 from seedvideo.sampler.prominence import busy_fraction
+from seedvideo.sampler.rests import RestDetector
 from seedvideo.sampler.shots import FlashDetector, ShotDetector, merge_flashes
 from seedvideo.sampler.utility import SegmentDemand
 from seedvideo.utils.timecode import Span
@@ -139,13 +140,15 @@ class _Analyzer:
         self.times_s = np.asarray([float(time) for time in self.times], np.float64)
         self.notes: list[str] = []
         self.warnings: dict[str, MediaWarning] = {}
+        size_px = thumbnail_size(video.info)
+        self.rests = RestDetector((size_px[0] // BLOCK_PX) * (size_px[1] // BLOCK_PX))
 
     def analysis(self) -> Analysis:
         findings = self._from_packets() if self.method == "packets" else self._from_thumbnails()
         end = max(self.video.info.duration, self.times[-1] + Fraction(1, 1000))
         return Analysis(
             method=self.method,
-            demands=make_demands(findings, self.times, end=end),
+            demands=self.rests.measure(make_demands(findings, self.times, end=end)),
             busy_fraction=busy_fraction(
                 findings.events, self.times_s, findings.signals, float(end)
             ),
@@ -218,6 +221,7 @@ class _Analyzer:
                 edges.update(time_s, pictures[i])
                 flashes.update(frame_index, time_s, features[i, : features.shape[1] // 2])
                 freezes.update(frame_index, time_s, features[i])
+                self.rests.update(time_s, features[i])
             decoded += len(thumbnails.frame_indices)
             if self.progress is not None:
                 self.progress(thumbnails.frame_indices[-1] / len(self.times))

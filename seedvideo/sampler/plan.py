@@ -341,6 +341,13 @@ def _report_rows(decision: AllocationReport) -> list[tuple[str, str]]:
         if decision.event_frames:
             best = "uniform besides the frames of events: no other plan has more utility"
     rows.append(("utility", f"{decision.worth_s:,.1f} s of ordinary content{even}; {best}"))
+    if decision.full_worth_s:
+        part = 100 * decision.worth_s / decision.full_worth_s
+        full = f"{part:.1f}% of the {decision.full_worth_s:,.1f} s of the complete budget"
+        rows.append(("thrift", full))
+    if decision.last_thousand_s:
+        bought = f"{decision.last_thousand_s:.2g} s of ordinary content"
+        rows.append(("margin", f"the last 1,000 tokens bought {bought}"))
     if decision.decoding is not None:
         rows.append(("decodes", _decoding_line(decision.decoding)))
     return rows + [("note", note) for note in decision.notes]

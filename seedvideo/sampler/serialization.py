@@ -238,6 +238,8 @@ class _Decision(_Document):
     event_frames: _Count = 0
     event_tokens: _Count = 0
     events: Annotated[tuple[_Event, ...], _at_most(MAX_SEGMENTS)] = ()
+    last_thousand_s: _Number = 0.0
+    full_worth_s: _Number | None = None
 
 
 class _Geometry(_Document):

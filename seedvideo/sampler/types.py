@@ -200,6 +200,8 @@ class AllocationReport:
         event_frames: number of frames that were bought for found events before all others.
         event_tokens: tokens of these frames with text, at the size at which they were bought.
         events: found events of the window, in the order in which they are bought.
+        last_thousand_s: utility that the last 1,000 tokens added.
+        full_worth_s: utility of the complete budget, if the plan may spend less (``min_utility``).
 
     Raises:
         PlanError: ``plan.invalid`` if a value is out of range.
@@ -220,14 +222,16 @@ class AllocationReport:
     event_frames: int = 0
     event_tokens: int = 0
     events: tuple[EventReport, ...] = ()
+    last_thousand_s: float = 0.0
+    full_worth_s: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("busy_share", "coverage_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise PlanError("plan.invalid", f"{name} is {getattr(self, name)}, expected 0 to 1")
-        for name in ("worth_s", "bound_s", "even_worth_s"):
+        for name in ("worth_s", "bound_s", "even_worth_s", "last_thousand_s", "full_worth_s"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
+            if value is not None and not (math.isfinite(value) and value >= 0):
                 raise PlanError("plan.invalid", f"{name} is {value}, expected 0 or above")
 
     @property

@@ -108,6 +108,11 @@ class SegmentDemand:
         print_tokens: visual tokens per frame at which about 63% of small print is legible, in case
             the picture has any; above 0.
         still: the picture that the complete segment shows, if it is a frozen or blank stretch.
+        rest_fraction: fraction of the picture and the time that does not change for a moment or
+            longer; 0 if it was not measured.
+        rests: number of frames that show all of that, one in each rest; 1 or more.
+        texture: fraction of the tokens for detail and print that the picture can need at most;
+            low for soft pictures.
 
     Raises:
         ValueError: if a value is out of range or out of order.
@@ -125,6 +130,9 @@ class SegmentDemand:
     change_s: float | None = None
     print_tokens: float = PRINT_TOKENS
     still: StillPicture | None = None
+    rest_fraction: float = 0.0
+    rests: float = 1.0
+    texture: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end:
@@ -142,6 +150,11 @@ class SegmentDemand:
                 raise ValueError(f"{name} is {value}, expected a finite value above 0")
         if not (math.isfinite(self.events_per_s) and self.events_per_s >= 0):
             raise ValueError(f"events_per_s is {self.events_per_s}, expected 0 or above")
+        if not (0 <= self.rest_fraction <= 1 and self.rests >= 1 and 0 < self.texture <= 1):
+            raise ValueError(
+                f"rest is {self.rest_fraction} in {self.rests} rests and texture {self.texture},"
+                " expected 0 to 1, at least 1, and above 0 to 1"
+            )
         times = [peak.time for peak in self.peaks]
         if any(later < earlier for earlier, later in pairwise(times)) or not all(
             self.start <= time < self.end for time in times
@@ -161,6 +174,10 @@ class SegmentDemand:
     def length_s(self) -> float:
         """Return the length of the segment in seconds."""
         return float(self.end - self.start)
+
+    def without_rest(self) -> "SegmentDemand":
+        """Return the same demand as if rest and texture had not been measured."""
+        return replace(self, rest_fraction=0.0, rests=1.0, texture=1.0)
 
     @property
     def is_calm(self) -> bool:
@@ -284,7 +301,8 @@ def expected_utility(
 
     Ordinary content has two parts. The picture as a whole stays for a time and needs its measured
     detail. Moments of it last about `MOMENT_S` and need small print to be legible. Content counts
-    with the best frame that meets it. In a frozen stretch any frame meets all of it.
+    with the best frame that meets it. In a frozen stretch any frame meets all of it. What rests is
+    met by one frame in each rest.
 
     Events at the peaks of the segment are excluded, because `PeakCandidate` values each of them.
     Further events are met by chance.
@@ -310,12 +328,13 @@ def expected_utility(
             few = np.asarray(np.minimum(fine, 1.0))
             every = np.asarray(np.minimum(fine + coarse, 1.0))
         else:
-            few = coverage_fraction(fine, length_s=demand.length_s, lasting_s=lasting_s)
-            every = coverage_fraction(fine + coarse, length_s=demand.length_s, lasting_s=lasting_s)
+            few, every = (_met_fraction(demand, each, lasting_s) for each in (fine, fine + coarse))
         return np.asarray(few * sharp + (every - few) * blurred)
 
-    overall = met_fraction(demand.picture_s, demand.detail_tokens)
-    moments = met_fraction(MOMENT_S, max(demand.detail_tokens, demand.print_tokens))
+    detail_tokens = demand.texture * demand.detail_tokens
+    print_tokens = demand.texture * max(demand.detail_tokens, demand.print_tokens)
+    overall = met_fraction(demand.picture_s, detail_tokens)
+    moments = met_fraction(MOMENT_S, print_tokens)
     mean = (1 - DETAIL_QUESTION_FRACTION) * overall + DETAIL_QUESTION_FRACTION * moments
     ordinary = demand.base * demand.length_s * mean
     elsewhere = demand.events_per_s * demand.length_s - len(demand.peaks)
@@ -324,6 +343,15 @@ def expected_utility(
     return np.asarray(
         ordinary + event_value_s * elsewhere * met_fraction(demand.event_s, demand.detail_tokens)
     )
+
+
+def _met_fraction(demand: SegmentDemand, count: npt.ArrayLike, lasting_s: float) -> Floats:
+    """Return the expected fraction of a segment's content that evenly spaced frames meet."""
+    changing = coverage_fraction(count, length_s=demand.length_s, lasting_s=lasting_s)
+    if not demand.rest_fraction:
+        return changing
+    resting = np.minimum(1.0, np.asarray(count, np.float64) / demand.rests)
+    return np.asarray(demand.rest_fraction * resting + (1 - demand.rest_fraction) * changing)
 
 
 def peak_probability(demand: SegmentDemand, peak: Peak) -> float:

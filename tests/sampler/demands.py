@@ -126,6 +126,9 @@ def segments(draw: st.DrawFn, *, first: int, after: int) -> SegmentDemand:
         starts_shot=draw(st.booleans()),
         change_s=draw(st.none() | st.floats(0.05, 600)),
         still=draw(st.none() | st.none() | stills(first=first, after=after)),
+        rest_fraction=draw(st.just(0.0) | st.floats(0, 1)),
+        rests=draw(st.floats(1, 20)),
+        texture=draw(st.just(1.0) | st.floats(0.05, 1)),
     )
 
 

@@ -36,7 +36,14 @@ def test_a_plan_reports_its_inputs(whole: Any) -> None:
 PLACES = [("decision",), ("decision", "decoding"), ("segments", 0, "needs")]
 
 
-LATER: dict[str, Any] = {"decoding": None, "event_frames": 0, "event_tokens": 0, "events": []}
+LATER: dict[str, Any] = {
+    "decoding": None,
+    "event_frames": 0,
+    "event_tokens": 0,
+    "events": [],
+    "last_thousand_s": 0.0,
+    "full_worth_s": None,
+}
 
 
 @pytest.mark.parametrize("place", PLACES, ids=str)

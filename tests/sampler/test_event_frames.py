@@ -3,12 +3,14 @@
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import seedvideo
 from seedvideo.sampler.event_frames import (
     EventPurchases,
     FoundEvent,
@@ -18,9 +20,10 @@ from seedvideo.sampler.event_frames import (
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.utility import Peak, SegmentDemand
 from tests.sampler.demands import LEVELS, Found, adaptive, demand, flash, segments
+from tests.sampler.event_clips import FLASH_S, SCENES, X264, filmed
 from tests.sampler.plans import make_plan
 from tests.sampler.videos import even_times, text_cost, video
-from tests.tiers import by_tier, examples
+from tests.tiers import by_tier, examples, quick_first
 
 BUDGETS = tuple(round(2048 * 1.25**step) for step in range(17))
 """From 2,048 to 72,760 tokens in steps of a quarter."""
@@ -241,3 +244,20 @@ def test_calm_signs_are_shown_and_legible_at_any_budget_that_pays_for_them(busy:
         legible = sum(tokens >= 252 for tokens in own.values())
         assert len(own) >= min(12, budget // 2 // 130)
         assert legible >= min(12, (budget // 2 - 12 * 130) // 134)
+
+
+@pytest.mark.parametrize("scene", quick_first(["grain", "crowd", "flicker"]))
+def test_events_of_an_analysed_clip_keep_their_frames(tmp_path: Path, scene: str) -> None:
+    path = filmed(tmp_path / "clip.mp4", SCENES[scene], f"{X264} -crf 28")
+    before: dict[Fraction, Fraction] = {}
+    with seedvideo.open(path) as video:
+        for budget in BUDGETS:
+            plan = seedvideo.plan(video, budget_tokens=budget)
+            assert plan.decision is not None
+            assert plan.charged_tokens <= budget
+            events = plan.decision.events
+            now = {event.time: event.frame for event in events if event.frame is not None}
+            assert before.items() <= now.items()
+            assert set(now.values()) <= {frame.pts for frame in plan.frames}
+            before = now
+    assert any(FLASH_S[0] <= frame < FLASH_S[1] for frame in before.values())

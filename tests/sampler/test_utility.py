@@ -94,6 +94,22 @@ def test_utility_of_an_event_at_an_unknown_time() -> None:
     assert expected_utility(located, frames) == expected_utility(calm, frames)
 
 
+def test_one_frame_in_each_rest_shows_all_of_it() -> None:
+    calm = replace(demand(0, 60), rest_fraction=1.0, rests=3.0)
+    frames = FrameCounts(fine=np.arange(6), fine_tokens=10**6)
+    values = expected_utility(calm, frames)
+    assert values == pytest.approx(60 * np.array([0, 1 / 3, 2 / 3, 1, 1, 1]))
+    # Where half of the picture moves, the other half needs as many frames as before.
+    half = replace(calm, rest_fraction=0.5)
+    moving = expected_utility(calm.without_rest(), frames)
+    assert expected_utility(half, frames) == pytest.approx((values + moving) / 2)
+    # A soft picture is legible at a fraction of the size.
+    soft = replace(calm, texture=0.1)
+    frames = FrameCounts(fine=3, fine_tokens=40)
+    sharp = expected_utility(calm, replace(frames, fine_tokens=400))
+    assert expected_utility(soft, frames) == pytest.approx(sharp)
+
+
 def test_doubtful_peaks_count_less() -> None:
     peaks = tuple(Peak(time * TICK, strength) for time, strength in enumerate((15.0, 45.0, 30.0)))
     need = demand(0, 10, events_per_s=0.3, peaks=peaks)
@@ -185,6 +201,9 @@ def test_a_demand_checks_itself() -> None:
         {"density": ((good.end, 1.0),)},
         {"density": ((good.start, -1.0),)},
         {"density": ((good.start, 1.0), (good.start, 1.0))},
+        {"rest_fraction": 1.5},
+        {"rests": 0.5},
+        {"texture": 0.0},
     ):
         with pytest.raises(ValueError, match=r"expected|runs|place|order|starts|weighs"):
             replace(good, **wrong)
