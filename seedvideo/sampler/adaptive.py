@@ -161,6 +161,7 @@ class _Planner:
             analysis=self.analysis.method,
             notes=self.analysis.notes,
             busy_share=round(self.analysis.busy_fraction, 6),
+            inspected_share=round(self.analysis.inspected_fraction, 6),
             coverage_share=round(self.coverage_share, 6),
             coverage_frames=len(grid),
             coverage_level_tokens=level.cap_tokens,

@@ -194,15 +194,22 @@ def event_confidence(
 
 
 def busy_fraction(
-    events: Sequence[NoveltyEvent], times_s: npt.NDArray[np.float64], end_s: float
+    events: Sequence[NoveltyEvent],
+    times_s: npt.NDArray[np.float64],
+    end_s: float,
+    unknown: Sequence[Span] = (),
 ) -> float:
-    """Return the fraction of the time in which events are so frequent that none is prominent."""
-    moments = np.asarray([float(times_s[event.frame_index]) for event in events])
-    if len(moments) < _BUSY_COUNT:
-        return 0.0
+    """Return the fraction of the time in which events are so frequent that none is prominent.
+
+    Time that was not inspected counts, because much may happen there.
+    """
+    moments = np.asarray([float(times_s[event.frame_index]) for event in events], np.float64)
     steps = np.arange(0.0, max(end_s, _STEP_S), _STEP_S) + _STEP_S / 2
     near = np.searchsorted(moments, steps + _NEAR_S) - np.searchsorted(moments, steps - _NEAR_S)
-    return float((near >= _BUSY_COUNT).mean())
+    is_busy = near >= _BUSY_COUNT
+    for span in unknown:
+        is_busy[(steps >= float(span.start)) & (steps < float(span.end))] = True
+    return float(is_busy.mean())
 
 
 def make_demands(

@@ -4,8 +4,8 @@ Nothing is decoded. Each size is compared with packets of the same kind nearby: 
 keyframes, and other frames with those of the same storage order and the same position in their
 group of pictures. Only packets of a like level count, because a crowd nearby says nothing about a
 calm picture. A brief event in a calm picture costs bytes that stand out. If sizes vary by more than
-that (grain, motion, rate control), they are inconclusive, and the fast analysis decodes thumbnails
-there (`frames_to_inspect`, `inspection_spans`).
+that (grain, motion, rate control), they are inconclusive, and the analysis decodes thumbnails there
+(`seedvideo.sampler.inspection`).
 
 Arrays are by frame index in presentation order.
 
@@ -18,8 +18,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-
-from seedvideo.media.types import ThumbnailSpan
 
 Sizes = npt.NDArray[np.float64]
 
@@ -63,12 +61,15 @@ class PacketSizeAnalysis:
         is_doubtful: per frame, whether an event could hide among the sizes around it.
         rate: per frame, bytes per second of the non-keyframe packets around it, divided by the size
             of a keyframe: how often the picture is renewed. NaN without keyframes.
+        is_unreferenced: per frame, whether no other frame refers to it, as far as the storage order
+            shows.
         is_informative: whether any size could be compared with others.
     """
 
     scores: Sizes
     is_doubtful: npt.NDArray[np.bool_]
     rate: Sizes
+    is_unreferenced: npt.NDArray[np.bool_]
     is_informative: bool
 
 
@@ -121,6 +122,7 @@ def analyze_packet_sizes(
         scores=scores,
         is_doubtful=doubt,
         rate=_rate(times_s, np.where(kinds == 0, 0.0, sizes), key_bytes),
+        is_unreferenced=kinds == 3,
         is_informative=bool(known.any()),
     )
 
@@ -268,132 +270,3 @@ def _rate(times_s: npt.NDArray[np.float64], sizes: Sizes, key_bytes: float) -> S
     step_s = (times_s[-1] - times_s[0]) / (len(sizes) - 1)
     rate: Sizes = (total[high] - total[low]) / ((high - low) * step_s) / key_bytes
     return rate
-
-
-_BEFORE_OUTLIER_S, _AFTER_OUTLIER_S = 0.6, 2.5
-"""Time to inspect before and after a packet that stands out."""
-
-_MIN_GAP_S: Final = 1.5
-"""Minimum gap between inspected runs; shorter gaps are inspected too."""
-
-_KEYFRAME_INTERVAL_S: Final = 6.0
-"""Time between two inspected keyframes where nothing seems to happen."""
-
-_MIN_KEYFRAME_CHANGE: Final = 0.03
-"""Minimum relative change of size between keyframes that may mean new content; empirical."""
-_MIN_KEYFRAME_CHANGE_BYTES: Final = 150
-"""Minimum absolute change of size between keyframes that may mean new content; empirical."""
-
-
-def frames_to_inspect(
-    times_s: npt.NDArray[np.float64], packets: PacketSizeAnalysis
-) -> npt.NDArray[np.bool_]:
-    """Return for every frame whether packet sizes call for decoding thumbnails around it."""
-    inspected = packets.is_doubtful.copy()
-    for frame_index in np.flatnonzero(packets.scores >= OUTLIER_SCORE).tolist():
-        low, high = np.searchsorted(
-            times_s,
-            [times_s[frame_index] - _BEFORE_OUTLIER_S, times_s[frame_index] + _AFTER_OUTLIER_S],
-        )
-        inspected[int(low) : int(high)] = True
-    shallow = _true_runs(~inspected)
-    for first, end in shallow:
-        if first and end < len(inspected) and times_s[end] - times_s[first] < _MIN_GAP_S:
-            inspected[first:end] = True
-    return inspected
-
-
-def changed_keyframes(
-    times_s: npt.NDArray[np.float64],
-    sizes_bytes: Sequence[int],
-    keyframes: Sequence[int],
-    *,
-    grid_only: bool = False,
-) -> list[int]:
-    """Return keyframes of unusual timing or size, at which something may have changed.
-
-    Encoders insert a keyframe at the start of a shot, so an early one indicates a cut. New content
-    may also hide in a keyframe at the usual interval; its size then differs from the previous one.
-
-    Args:
-        times_s: times of the frames.
-        sizes_bytes: sizes of their packets.
-        keyframes: indices of the keyframes, rising.
-        grid_only: ignore sizes.
-    """
-    frame_indices = np.asarray(keyframes, np.int64)
-    if len(frame_indices) < 3:
-        return []
-    gaps = np.diff(frame_indices)
-    typical = int(np.quantile(gaps, 0.9))
-    if typical <= 1:
-        return []
-    changed = []
-    for i in range(1, len(frame_indices)):
-        early = gaps[i - 1] < 0.95 * typical - 1
-        before, size = sizes_bytes[int(frame_indices[i - 1])], sizes_bytes[int(frame_indices[i])]
-        differs = abs(size - before) > max(
-            _MIN_KEYFRAME_CHANGE_BYTES, _MIN_KEYFRAME_CHANGE * before
-        )
-        if early or (differs and not grid_only):
-            changed.append(int(frame_indices[i]))
-    return changed
-
-
-def inspection_spans(
-    times_s: npt.NDArray[np.float64],
-    inspected: npt.NDArray[np.bool_],
-    keyframes: Sequence[int],
-    changed: Sequence[int],
-    *,
-    every_s: float,
-) -> list[ThumbnailSpan]:
-    """Return the spans to decode as thumbnails: runs of inspected frames, and keyframes elsewhere.
-
-    Args:
-        times_s: times of the frames.
-        inspected: per frame, whether to inspect it.
-        keyframes: indices of the keyframes, rising.
-        changed: keyframes to decode together with the one before each.
-        every_s: minimum time between two thumbnails if every frame is a keyframe.
-    """
-    runs = _true_runs(inspected)
-    count = len(inspected)
-    if 2 * len(keyframes) > count:
-        keys = [frame_index for frame_index in keyframes if inspected[frame_index]]
-        return _keyframe_spans(
-            [
-                *_subsample(times_s, keys, every_s),
-                *_subsample(times_s, keyframes, _KEYFRAME_INTERVAL_S),
-            ]
-        )
-    wanted = set(_subsample(times_s, keyframes, _KEYFRAME_INTERVAL_S))
-    index_of = {frame_index: i for i, frame_index in enumerate(keyframes)}
-    for frame_index in changed:
-        wanted |= {frame_index, keyframes[index_of[frame_index] - 1]}
-    spans = [ThumbnailSpan(first, end, "references") for first, end in runs]
-    spans += _keyframe_spans([frame_index for frame_index in wanted if not inspected[frame_index]])
-    return sorted(spans, key=lambda span: span.first) or [ThumbnailSpan(0, 1, "all")]
-
-
-def _keyframe_spans(frame_indices: Sequence[int]) -> list[ThumbnailSpan]:
-    return [
-        ThumbnailSpan(frame_index, frame_index + 1, "keys")
-        for frame_index in sorted(set(frame_indices))
-    ]
-
-
-def _subsample(
-    times_s: npt.NDArray[np.float64], frame_indices: Sequence[int], every_s: float
-) -> list[int]:
-    kept: list[int] = []
-    for frame_index in frame_indices:
-        if not kept or times_s[frame_index] - times_s[kept[-1]] >= every_s:
-            kept.append(frame_index)
-    return kept
-
-
-def _true_runs(mask: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Return the runs ``[first, end)`` in which a mask is true."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
-    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]

@@ -220,6 +220,7 @@ class _Decision(_Document):
     even_worth_s: _Number
     is_exact: bool
     decoding: _Decoding | None = None
+    inspected_share: _Number = 1.0
 
 
 class _Geometry(_Document):

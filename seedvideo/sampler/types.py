@@ -143,6 +143,8 @@ class AllocationReport:
         even_worth_s: utility of the best uniform plan with at least as many frames as the grid.
         is_exact: whether the plan is known to be optimal over the grid.
         decoding: decoding cost, if known.
+        inspected_share: fraction of the time that the analysis inspected, or whose packets show
+            that nothing happens; the rest is unknown and counts as busy.
 
     Raises:
         PlanError: ``plan.invalid`` if a value is out of range.
@@ -160,9 +162,10 @@ class AllocationReport:
     even_worth_s: float
     is_exact: bool
     decoding: DecodeEstimate | None = None
+    inspected_share: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("busy_share", "coverage_share"):
+        for name in ("busy_share", "coverage_share", "inspected_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise PlanError("plan.invalid", f"{name} is {getattr(self, name)}, expected 0 to 1")
         for name in ("worth_s", "bound_s", "even_worth_s"):

@@ -63,7 +63,7 @@ def test_a_damaged_entry_is_replaced(clip: Path, tmp_path: Path, damage: str) ->
     entry = next((tmp_path / "cache").iterdir())
     data = bytearray(entry.read_bytes())
     middle = len(data) // 2
-    data[middle : middle + 8] = bytes(8)
+    data[middle : middle + 64] = bytes(64)
     entry.write_bytes(
         {"empty": b"", "cut": bytes(data[:middle]), "text": b"no archive", "flipped": bytes(data)}[
             damage
