@@ -52,6 +52,15 @@ def peak_mib(*, of_children: bool = False) -> float:
     return resource.getrusage(who).ru_maxrss * unit / 2**20
 
 
+def processor_s() -> float:
+    """Return the processor seconds of this process and of its decode processes, which it ends."""
+    from seedvideo.utils import fork_server
+
+    fork_server.end_servers()  # Processes count once they have exited.
+    both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in both)
+
+
 def make_clip(
     path: Path,
     *,

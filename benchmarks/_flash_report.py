@@ -5,48 +5,29 @@ uniform level of a case and budget is chosen on dev seeds from the ground truth 
 tuned on the videos of the comparison. Does nothing as a script.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Final
 
 from _common import print_machine, print_table
-from _flash_cases import Case, generator_hash
+from _flash_cases import Case, generator_hash, is_mixture
+from _flash_compare import comparison_parts, load_pairs, print_comparison
+from _flash_mixtures import estimate_cell, goal_lines, print_mixtures, print_seconds, table_lines
 from _flash_plot import Line, Panel, draw
-from _flash_rules import Clip, uniform_at
+from _flash_scores import BEST, METRICS, OURS, Measured, load, metrics_of
 
-from seedvideo.evaluate.flashbench import (
-    DifficultyConfig,
-    Score,
-    SelectedFrame,
-    TaskId,
-    make_script,
-    score,
-    seeds,
-)
 from seedvideo.evaluate.flashbench.layout import is_null
-from seedvideo.evaluate.flashbench.scoring import tokens_needed
 from seedvideo.evaluate.metrics.statistics import (
     Estimate,
     bootstrap_difference,
     cluster_bootstrap_mean,
     mcnemar,
 )
-from seedvideo.sampler.geometry import SEED
 
-DEV_SEEDS_FOR_LEVEL: Final = 12
-OURS: Final = "adaptive"
-BEST: Final = "best uniform"
 MARKERS: Final = ("<!-- results -->", "<!-- end of results -->")
 MARGIN: Final = -0.02
 """A null task is non-inferior if the lower end of the difference's interval is above this."""
 
-METRICS: Final[Mapping[str, Callable[[Score], list[bool]]]] = {
-    "seen": lambda one: [unit.hit for unit in one.units],
-    "read": lambda one: [unit.legible for unit in one.units],
-}
 COLOURS: Final = {
     OURS: "#d1242f",
     BEST: "#0969da",
@@ -56,82 +37,6 @@ COLOURS: Final = {
     "Keye 95 %": "#8250df",
     "oracle": "#24292f",
 }
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Scores of one case, by policy and budget, one per video."""
-
-    case: Case
-    scores: Mapping[tuple[str, int], tuple[Score, ...]]
-    needs_by: frozenset[str]
-    leaks: tuple[int, int]
-
-    def outcomes(self, policy: str, budget: int, metric: str) -> list[list[bool]]:
-        """Return whether each question of each video succeeded."""
-        if policy == BEST:
-            policy = f"uniform {self.best_level(budget, metric)}"
-        return [METRICS[metric](one) for one in self.scores[policy, budget]]
-
-    def best_level(self, budget: int, metric: str) -> int:
-        """Return the level of the best uniform plan: in null tasks the one that reads most.
-
-        In null tasks no size is best at both: small frames cover more moments, and large frames
-        can be read. These tasks ask for reading.
-        """
-        metric = "read" if is_null(self.case.task) else metric
-        return best_level(self.case.task, self.case.difficulty, budget, metric)
-
-    def has(self, policy: str) -> bool:
-        """Return whether this policy was measured on every video of the case."""
-        return policy == BEST or any(name == policy for name, _ in self.scores)
-
-
-def load(work: Path, case: Case, budgets: Sequence[int]) -> Measured | None:
-    """Score all measurements of a case that have the current version of the generator."""
-    scores: dict[tuple[str, int], list[Score]] = {}
-    needs_by, leaks, count = set(), [0, 0], 0
-    for name in sorted((work / case.name.replace(" ", "-")).glob("*.json")):
-        result = json.loads(name.read_text())
-        if result["generator"] != generator_hash():
-            continue
-        item, script = make_script(
-            case.task, int(name.stem), case.difficulty, attempt=result["attempt"]
-        )
-        needs = dict(zip(item.events, result["needs"], strict=True))
-        count += 1
-        needs_by.add(result["needs_by"])
-        leaks = [a + b for a, b in zip(leaks, result.get("leaks", [0, 0]), strict=True)]
-        for policy, by_budget in result["choices"].items():
-            for budget in budgets:
-                selected = [
-                    SelectedFrame(script.times[frame], tokens, text)
-                    for frame, tokens, text in zip(*by_budget[str(budget)], strict=True)
-                ]
-                scores.setdefault((policy, budget), []).append(score(item, selected, needs))
-    complete = {key: tuple(found) for key, found in scores.items() if len(found) == count}
-    return Measured(case, complete, frozenset(needs_by), (leaks[0], leaks[1])) if count else None
-
-
-@cache
-def best_level(task: TaskId, difficulty: DifficultyConfig, budget: int, metric: str) -> int:
-    """Return the best level of uniform sampling on dev seeds; the lower of two equal ones."""
-    tokens = {}
-    for level in SEED.levels_tokens:
-        size = SEED.size(
-            width_px=difficulty.width_px, height_px=difficulty.height_px, level_tokens=level
-        )
-        tokens[level] = SEED.tokens(width_px=size[0], height_px=size[1])
-    counts = dict.fromkeys(sorted(SEED.levels_tokens), 0)
-    for seed in seeds("dev", DEV_SEEDS_FOR_LEVEL):
-        item, script = make_script(task, seed, difficulty)
-        needs = tokens_needed(item, tokens_of_level=tokens)
-        times = script.times[:-1]
-        clip = Clip(times, script.times[-1], difficulty.width_px, difficulty.height_px, None, seed)
-        for level in counts:
-            selected = uniform_at(level)(clip, budget)
-            counts[level] += sum(METRICS[metric](score(item, selected, needs))) if selected else 0
-    return max(counts, key=lambda level: counts[level])
 
 
 def policies_of(found: Measured) -> list[str]:
@@ -145,42 +50,62 @@ def policies_of(found: Measured) -> list[str]:
     ]
 
 
-def print_report(work: Path, cases: Sequence[Case], budgets: Sequence[int]) -> None:
-    """Print one table per case: the evidence that each policy kept at each budget."""
-    for case in cases:
-        found = load(work, case, budgets)
-        if found is not None:
-            print_table(*_case_table(found, budgets))
+def print_report(
+    work: Path, cases: Sequence[Case], *, quick: bool, before: Path | None = None
+) -> None:
+    """Print one table per task, one of the mixed settings, and the gains over an earlier run.
+
+    Args:
+        work: folder of the results.
+        cases: cases to report.
+        quick: whether the results are of a quick run.
+        before: folder of earlier results to compare with.
+    """
+    measured = [found for case in cases if (found := load(work, case, quick=quick)) is not None]
+    tasks = [found for found in measured if not is_mixture(found.case)]
+    mixtures = [found for found in measured if is_mixture(found.case)]
+    for found in tasks:
+        print_table(*_case_table(found))
+    if mixtures:
+        print_mixtures(mixtures)
+    if measured:
+        print_seconds(measured)
+    if before is not None:
+        print_comparison(load_pairs(work, before, cases, quick=quick))
     print_machine("av", "pillow")
 
 
-def write_docs(work: Path, cases: Sequence[Case], budgets: Sequence[int], docs: Path) -> None:
+def write_docs(
+    work: Path, cases: Sequence[Case], docs: Path, *, before: Path | None = None
+) -> None:
     """Write tables and goals between the markers of the page, and the charts."""
-    measured = {
-        case.name: found for case in cases if (found := load(work, case, budgets)) is not None
-    }
+    loaded = [found for case in cases if (found := load(work, case)) is not None]
+    measured = {found.case.name: found for found in loaded if not is_mixture(found.case)}
+    mixtures = [found for found in loaded if is_mixture(found.case)]
+    pairs = [] if before is None else load_pairs(work, before, cases, quick=False)
+    sections = [
+        ("Goals", [*_goals(measured), *(["\n".join(goal_lines(mixtures))] if mixtures else [])]),
+        ("Mixed settings", ["\n".join(table_lines(mixtures))] if mixtures else []),
+        ("Null tasks: adaptive against the best uniform level", _nulls(measured)),
+        ("Before and after", comparison_parts(pairs)),
+        ("Every policy, task by task", _tables(measured)),
+    ]
+    body = "\n\n".join("\n\n".join([f"### {title}", *parts]) for title, parts in sections if parts)
     page = docs / "concepts" / "flashbench.md"
     text = page.read_text(encoding="utf-8")
-    before, after = text.split(MARKERS[0])[0], text.split(MARKERS[1])[1]
-    body = "\n\n".join([*_goals(measured, budgets), *_tables(measured, budgets), _about(measured)])
-    page.write_text(f"{before}{MARKERS[0]}\n\n{body}\n\n{MARKERS[1]}{after}", encoding="utf-8")
+    head, tail = text.split(MARKERS[0])[0], text.split(MARKERS[1])[1]
+    body += f"\n\n{_about(loaded)}"
+    page.write_text(f"{head}{MARKERS[0]}\n\n{body}\n\n{MARKERS[1]}{tail}", encoding="utf-8")
     images = docs / "images"
     images.mkdir(exist_ok=True)
-    chart = _budget_chart(measured, budgets)
-    (images / "flashbench-budget.svg").write_text(chart, encoding="utf-8")
+    (images / "flashbench-budget.svg").write_text(_budget_chart(measured), encoding="utf-8")
     if "T1 lengths" in measured:
-        chart = _length_chart(measured["T1 lengths"], budgets[-1])
+        chart = _length_chart(measured["T1 lengths"])
         (images / "flashbench-duration.svg").write_text(chart, encoding="utf-8")
 
 
-def metrics_of(case: Case) -> tuple[str, ...]:
-    """Return the measures of a case: reading is left out where there is nothing to read."""
-    return ("seen",) if case.task in ("T5", "T9") else ("seen", "read")
-
-
-def _case_table(
-    found: Measured, budgets: Sequence[int]
-) -> tuple[str, Sequence[str], list[tuple[str, ...]]]:
+def _case_table(found: Measured) -> tuple[str, Sequence[str], list[tuple[str, ...]]]:
+    budgets = found.budgets
     metrics = metrics_of(found.case)
     sizes = {len(videos) for videos in found.scores.values()}
     header = ("policy", *(f"{budget:,}" for budget in budgets), "longest gap")
@@ -204,45 +129,44 @@ def _case_table(
     return title, header, rows
 
 
-def _estimate_cell(estimate: Estimate) -> str:
-    return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
-
-
-def _goals(measured: Mapping[str, Measured], budgets: Sequence[int]) -> list[str]:
-    top = budgets[-1]
+def _goals(measured: Mapping[str, Measured]) -> list[str]:
     rows = []
     for name, metric, minimum in (("T1", "seen", 3), ("T1 busy", "seen", 2), ("T3", "read", 5)):
         if name not in measured or not measured[name].has(OURS):
             continue
+        top = measured[name].budgets[-1]
         ours = cluster_bootstrap_mean(measured[name].outcomes(OURS, top, metric))
         base = cluster_bootstrap_mean(measured[name].outcomes(BEST, top, metric))
         ratio = ours.value / base.value if base.value else float("inf")
         verdict = "met" if ratio >= minimum else "missed"
         rows.append(
-            f"| {name}, {metric} | {_estimate_cell(ours)} | {_estimate_cell(base)} | {ratio:.1f}x |"
+            f"| {name}, {metric} | {estimate_cell(ours)} | {estimate_cell(base)} | {ratio:.1f}x |"
             f" ≥ {minimum}x | {verdict} |"
         )
     head = "| goal | adaptive | best uniform | ratio | wanted | |\n" + "| --- " * 6 + "|"
-    parts = ["\n".join([head, *rows])] if rows else []
+    return ["\n".join([head, *rows])] if rows else []
+
+
+def _nulls(measured: Mapping[str, Measured]) -> list[str]:
     nulls = [found for found in measured.values() if is_null(found.case.task) and found.has(OURS)]
-    if nulls:
-        lines = [
-            "| null task | " + " | ".join(f"{budget:,}" for budget in budgets) + " | at"
-            f" {top:,} |\n| --- |" + " --- |" * (len(budgets) + 1)
-        ]
-        for found in nulls:
-            for metric in metrics_of(found.case):
-                gaps = [_gap(found, budget, metric) for budget in budgets]
-                verdict = "met" if gaps[-1].low > MARGIN else "missed"
-                cells = " | ".join(f"{g.value:+.3f} ({g.low:+.3f})" for g in gaps)
-                rows_name = f"{found.case.name}, {metric}"
-                lines.append(f"| {rows_name} | {cells} | {verdict} |")
-        parts.append(
-            "Adaptive minus the best uniform, and the lower end of its 95% interval; wanted above"
-            f" {MARGIN:g}. Both compare with the level that reads most, because these tasks ask for"
-            " reading and no uniform plan is best at both.\n\n" + "\n".join(lines)
-        )
-    return parts
+    if not nulls:
+        return []
+    budgets = nulls[0].budgets
+    lines = [
+        "| null task | " + " | ".join(f"{budget:,}" for budget in budgets) + " | at"
+        f" {budgets[-1]:,} |\n| --- |" + " --- |" * (len(budgets) + 1)
+    ]
+    for found in nulls:
+        for metric in metrics_of(found.case):
+            gaps = [_gap(found, budget, metric) for budget in budgets]
+            verdict = "met" if gaps[-1].low > MARGIN else "missed"
+            cells = " | ".join(f"{g.value:+.3f} ({g.low:+.3f})" for g in gaps)
+            lines.append(f"| {found.case.name}, {metric} | {cells} | {verdict} |")
+    return [
+        "Adaptive minus the best uniform, and the lower end of its 95% interval; wanted above"
+        f" {MARGIN:g}. Both compare with the level that reads most, because these tasks ask for"
+        " reading and no uniform plan is best at both.\n\n" + "\n".join(lines)
+    ]
 
 
 def _gap(found: Measured, budget: int, metric: str) -> Estimate:
@@ -251,10 +175,11 @@ def _gap(found: Measured, budget: int, metric: str) -> Estimate:
     )
 
 
-def _tables(measured: Mapping[str, Measured], budgets: Sequence[int]) -> list[str]:
-    top = budgets[-1]
+def _tables(measured: Mapping[str, Measured]) -> list[str]:
     parts = []
     for found in measured.values():
+        budgets = found.budgets
+        top = budgets[-1]
         metrics = metrics_of(found.case)
         videos = len(next(iter(found.scores.values())))
         head = f"| policy | {' | '.join(f'{m}, at {top:,}' for m in metrics)} | "
@@ -263,7 +188,7 @@ def _tables(measured: Mapping[str, Measured], budgets: Sequence[int]) -> list[st
         lines = [f"**{found.case.name}**, {videos} videos", "", head]
         for policy in policies_of(found):
             exact = [
-                _estimate_cell(cluster_bootstrap_mean(found.outcomes(policy, top, m)))
+                estimate_cell(cluster_bootstrap_mean(found.outcomes(policy, top, m)))
                 for m in metrics
             ]
             others = [
@@ -289,13 +214,14 @@ def _tables(measured: Mapping[str, Measured], budgets: Sequence[int]) -> list[st
     return parts
 
 
-def _about(measured: Mapping[str, Measured]) -> str:
-    leaks = [found.leaks for found in measured.values()]
+def _about(measured: Sequence[Measured]) -> str:
+    leaks = [found.leaks for found in measured]
     read, total = (sum(column) for column in zip(*leaks, strict=True))
-    by = ", ".join(sorted({name for found in measured.values() for name in found.needs_by}))
+    by = ", ".join(sorted({name for found in measured for name in found.needs_by}))
+    made_by = ", ".join(dict.fromkeys(generator_hash(found.case) for found in measured))
     return (
-        f"Generator {generator_hash()}; legibility by: {by}. Codes read one second before they"
-        f" appear, at the highest level: {read} of {total}."
+        f"Generators: {made_by}; legibility by: {by}. Codes read one second before they appear, at"
+        f" the highest level: {read} of {total}."
     )
 
 
@@ -315,15 +241,19 @@ def _lines(
     )
 
 
-def _budget_chart(measured: Mapping[str, Measured], budgets: Sequence[int]) -> str:
+def _budget_chart(measured: Mapping[str, Measured]) -> str:
     panels = []
     for name, metric in (("T1", "seen"), ("T3", "read")):
         if name not in measured:
             continue
         found = measured[name]
+        budgets = found.budgets
 
         def points(
-            policy: str, found: Measured = found, metric: str = metric
+            policy: str,
+            found: Measured = found,
+            metric: str = metric,
+            budgets: tuple[int, ...] = budgets,
         ) -> list[tuple[float, float, float, float]]:
             estimates = [
                 cluster_bootstrap_mean(found.outcomes(policy, budget, metric)) for budget in budgets
@@ -338,7 +268,8 @@ def _budget_chart(measured: Mapping[str, Measured], budgets: Sequence[int]) -> s
     return draw(panels, title="Evidence kept over the budget, 20-minute videos")
 
 
-def _length_chart(found: Measured, budget: int) -> str:
+def _length_chart(found: Measured) -> str:
+    budget = found.budgets[-1]
     lengths = sorted({float(length) for length in found.case.difficulty.event_s})
 
     def points(policy: str, metric: str) -> list[tuple[float, float, float, float]]:

@@ -7,7 +7,6 @@ process and the decode process, so that other work on the machine does not count
 compared with the ground truth.
 """
 
-import resource
 import sys
 from collections.abc import Callable
 from fractions import Fraction
@@ -17,7 +16,7 @@ from typing import Final
 
 import av
 import numpy as np
-from _common import print_machine, print_table
+from _common import print_machine, print_table, processor_s
 
 import seedvideo
 from seedvideo.evaluate.flashbench import (
@@ -28,7 +27,6 @@ from seedvideo.evaluate.flashbench import (
     generate,
     seeds,
 )
-from seedvideo.utils import fork_server
 
 METHODS: Final = ("packets", "auto", "fast", "full")
 CONTENT: Final[dict[str, tuple[TaskId, DifficultyConfig]]] = {
@@ -94,11 +92,11 @@ def _stand_still(path: Path, *, seconds: int) -> None:
 
 def _costs(path: Path) -> list[str]:
     opened = _spent(path, lambda video: None)
-    before = _processor_s()
+    before = processor_s()
     with av.open(str(path)) as container:
         for _ in container.decode(video=0):
             pass
-    decoded = _processor_s() - before
+    decoded = processor_s() - before
     cells = [f"{opened:.1f}", f"{decoded:.1f}"]
     for method in METHODS:
         spent = _spent(path, lambda video, method=method: video.analysis(method)) - opened
@@ -108,16 +106,10 @@ def _costs(path: Path) -> list[str]:
 
 def _spent(path: Path, work: Callable[[seedvideo.Video], object]) -> float:
     """Return processor seconds of opening a file and working on it, with its decode process."""
-    before = _processor_s()
+    before = processor_s()
     with seedvideo.open(path) as video:
         work(video)
-    return _processor_s() - before
-
-
-def _processor_s() -> float:
-    fork_server.end_servers()  # Processes count once they have exited.
-    both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(usage.ru_utime + usage.ru_stime for usage in both)
+    return processor_s() - before
 
 
 def _cuts(made: GeneratedVideo, method: str) -> tuple[str, str, str]:

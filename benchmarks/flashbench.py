@@ -3,13 +3,18 @@
     python benchmarks/flashbench.py --quick                  two-minute videos, a few minutes
     python benchmarks/flashbench.py --ocr OCRENV/bin/python  complete run, hours; resumable
     python benchmarks/flashbench.py --report                 write docs/ from earlier measurements
+    python benchmarks/flashbench.py --split dev --only "alternating 10" corner --keep --work DIR
+    python benchmarks/flashbench.py --split dev --only corner --again adaptive --keep --work DIR
 
-Without `--ocr` legibility comes from the cached table. The OCR program needs a separate
-environment, because it requires another OpenCV: see `_flash_read.py`. `--table` extends the table.
-Results are in `--work`, one file per video. Test seeds are for the final numbers only.
+`--compare WORK` adds paired differences to the results of an earlier run. The last two lines try a
+change of the sampler: kept videos are planned again. Without `--ocr` legibility comes from the
+cached table, or in the mixed settings from a rule. The OCR program needs a separate environment,
+because it requires another OpenCV: see `_flash_read.py`. `--table` extends the table. Results are
+in `--work`, one file per video. Test seeds are for the final numbers only.
 """
 
 import argparse
+import hashlib
 import json
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +25,18 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any, Final
 
-from _flash_cases import Case, budgets, cases, generator_hash, in_order
+from _common import processor_s
+from _flash_cases import (
+    Case,
+    all_cases,
+    case_budgets,
+    draw_item,
+    generate_video,
+    generator_hash,
+    in_order,
+    is_mixture,
+    needs_by_rule,
+)
 from _flash_report import print_report, write_docs
 from _flash_rules import ANALYSIS_RULES, RULES, Clip, ThumbnailStats, analyse
 from PIL import Image
@@ -33,14 +49,12 @@ from seedvideo.evaluate.flashbench import (
     GopCache,
     SelectedFrame,
     generate,
-    make_script,
     oracle,
     seeds,
 )
 from seedvideo.evaluate.flashbench.codes import CONTRASTS
 from seedvideo.evaluate.flashbench.quick import level_tokens
 from seedvideo.evaluate.flashbench.render import GeneratedVideo, middle
-from seedvideo.evaluate.flashbench.scoring import tokens_needed
 from seedvideo.media.types import Target
 from seedvideo.sampler.geometry import FRAME_TEXT_TOKENS, SEED
 from seedvideo.sampler.policies import POLICIES
@@ -68,15 +82,25 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="CASE", help="cases to run")
     parser.add_argument("--ocr", type=Path, metavar="PYTHON", help="Python of the OCR environment")
     parser.add_argument("--work", type=Path, default=ROOT / "build/flashbench")
+    parser.add_argument("--keep", action="store_true", help="keep videos for later runs")
     parser.add_argument(
-        "--keep", action="store_true", help="keep videos and analyses for later runs"
+        "--analyses", action="store_true", help="use analyses of earlier runs; their time is 0"
     )
     parser.add_argument("--without", nargs="+", default=[], metavar="POLICY", help="leave out")
-    parser.add_argument("--again", nargs="+", default=[], metavar="POLICY", help="measure again")
+    parser.add_argument(
+        "--again",
+        nargs="+",
+        default=[],
+        metavar="POLICY",
+        help="measure again where the sampler's source has changed",
+    )
     parser.add_argument(
         "--no-report", action="store_true", help="measure without printing a report"
     )
     parser.add_argument("--report", action="store_true", help="only report earlier measurements")
+    parser.add_argument(
+        "--compare", type=Path, metavar="WORK", help="also report the gains over another --work"
+    )
     parser.add_argument("--table", action="store_true", help="make the table of legibility")
     options = parser.parse_args()
     if options.table:
@@ -87,17 +111,21 @@ def main() -> None:
         return
     split = options.split or ("dev" if options.quick else "test")
     work = options.work / ("quick" if options.quick else "full") / split
-    chosen = [
-        c for c in cases(quick=options.quick) if options.only is None or c.name in options.only
-    ]
+    known = all_cases(quick=options.quick)
+    if unknown := {*(options.only or [])} - {case.name for case in known}:
+        parser.error(
+            f"unknown cases {', '.join(sorted(unknown))}; there are:"
+            f" {', '.join(case.name for case in known)}"
+        )
+    chosen = [case for case in known if options.only is None or case.name in options.only]
     if not options.report:
         run(chosen, work=work, options=options, first_seed=seeds(split, 1)[0])
     if options.no_report:
         return
-    spent = budgets(quick=options.quick)
-    print_report(work, chosen, spent)
-    if not options.quick and split == "test":
-        write_docs(work, chosen, spent, ROOT / "docs")
+    before = options.compare and options.compare / work.relative_to(options.work)
+    print_report(work, chosen, quick=options.quick, before=before)
+    if not options.quick and split == "test" and options.only is None:
+        write_docs(work, chosen, ROOT / "docs", before=before)
 
 
 def run(
@@ -105,37 +133,39 @@ def run(
 ) -> None:
     """Generate and plan every video without a result, and add missing policies."""
     gop_cache = GopCache()
+    source = source_hash()
     with reading(options.ocr) if options.ocr else _no_reader() as read:
         for case, seed in in_order(chosen, first_seed, options.seeds):
             folder = work / case.name.replace(" ", "-")
             folder.mkdir(parents=True, exist_ok=True)
             name = folder / f"{seed}.json"
             result = json.loads(name.read_text()) if name.exists() else {}
-            if result.get("generator") not in (None, generator_hash()):
+            if result.get("generator") not in (None, generator_hash(case)):
                 result = {}  # Of another generator: not comparable.
-            selected_policies = {*OUR_POLICIES, *RULES, *ANALYSIS_RULES} - {*options.without}
+            selected_policies = policies_of_case(case) - {*options.without}
             for policy in options.again:
-                result.get("choices", {}).pop(policy, None)
+                if result.get("source", {}).get(policy) != source:
+                    result.get("choices", {}).pop(policy, None)
             missing = sorted(selected_policies - set(result.get("choices", {})))
-            if result and not missing and (read is None or result["needs_by"] == "ocr"):
+            reader = None if is_mixture(case) else read
+            if result and not missing and (reader is None or result["needs_by"] == "ocr"):
                 continue
             started = perf_counter()
             made = _find_kept_video(case, seed, folder, result)
             if made is None:
-                made = generate(
-                    case.task, seed, folder, difficulty=case.difficulty, gop_cache=gop_cache
-                )
+                made = generate_video(case, seed, folder, gop_cache)
                 result["made_s"] = perf_counter() - started
             result = measure(
-                made.item,
-                made.path,
+                case,
+                made,
                 result,
                 missing,
-                read,
-                quick=options.quick,
-                cache=work / "analyses" if options.keep else None,
+                reader,
+                spent=case_budgets(case, quick=options.quick),
+                cache=work / "analyses" if options.analyses else None,
             )
-            result |= {"case": case.name, "generator": generator_hash()}
+            result |= {"case": case.name, "generator": generator_hash(case)}
+            result["source"] = result.get("source", {}) | dict.fromkeys(missing, source)
             result["attempt"] = made.attempts - 1
             scratch = name.with_suffix(".part")
             scratch.write_text(json.dumps(result))
@@ -151,30 +181,47 @@ def _find_kept_video(
     """Return the video of an earlier run, if it was kept and the generator would make the same."""
     if "attempt" not in result:
         return None
-    item, _ = make_script(case.task, seed, case.difficulty, attempt=result["attempt"])
+    item, _ = draw_item(case, seed, result["attempt"])
     path = folder / f"{item.name}.mp4"
     if not path.exists() or path.stat().st_size != result["bytes"]:
         return None
     return GeneratedVideo(item, path, result["attempt"] + 1)
 
 
+def source_hash() -> str:
+    """Name the source of the sampler and of the reader, on which plans depend."""
+    package = Path(seedvideo.__file__).parent
+    hashed = hashlib.sha256()
+    for pattern in ("*.py", "sampler/**/*.py", "media/**/*.py"):
+        for path in sorted(package.glob(pattern)):
+            hashed.update(path.read_bytes())
+    return hashed.hexdigest()[:16]
+
+
+def policies_of_case(case: Case) -> set[str]:
+    """Return the names of the policies and rules that a case compares."""
+    if is_mixture(case):
+        return {"adaptive", "uniform", *RULES} - {"random phase"}
+    return {*OUR_POLICIES, *RULES, *ANALYSIS_RULES}
+
+
 def measure(
-    item: BenchmarkItem,
-    path: Path,
+    case: Case,
+    made: GeneratedVideo,
     result: dict[str, Any],
     policies: Sequence[str],
     read: Read | None,
     *,
-    quick: bool,
+    spent: Sequence[int],
     cache: Path | None,
 ) -> dict[str, Any]:
     """Select frames of one video by every rule and policy, and measure the needs of its events."""
+    item, path = made.item, made.path
     choices = result.get("choices", {})
     seconds = result.get("seconds", {})
-    spent = budgets(quick=quick)
     difficulty = item.difficulty
     tokens_of_level = level_tokens(difficulty)
-    with seedvideo.open(path, cache=cache) as video:
+    with seedvideo.open(path) as video:
         times = video.times
         frame_index = {time: number for number, time in enumerate(times)}
 
@@ -192,8 +239,8 @@ def measure(
         if read is not None and result.get("needs_by") != "ocr":
             result |= needs_by_ocr(item, video, read)
         elif "needs" not in result:
-            table = tokens_needed(item, tokens_of_level=tokens_of_level)
-            result |= {"needs": [table.get(e) for e in item.events], "needs_by": "table"}
+            table, rule_name = needs_by_rule(case, item)
+            result |= {"needs": [table.get(e) for e in item.events], "needs_by": rule_name}
         needs = dict(zip(item.events, result["needs"], strict=True))
         stats: ThumbnailStats | None = None
         if not ANALYSIS_RULES.keys().isdisjoint(policies):
@@ -206,13 +253,6 @@ def measure(
             if name in policies:
                 for budget in spent:
                     store_selection(name, budget, rule(clip, budget))
-        for policy in (name for name in policies if name in OUR_POLICIES):
-            started = perf_counter()
-            for budget in spent:
-                plan = seedvideo.plan(video, policy=policy, budget_tokens=budget)
-                selected = [SelectedFrame(f.pts, f.tokens, f.text_tokens) for f in plan.frames]
-                store_selection(policy, budget, selected)
-                seconds.setdefault(policy, perf_counter() - started)
         for budget in spent:
             upper_bound = oracle(
                 item,
@@ -223,8 +263,33 @@ def measure(
                 budget_tokens=budget,
             )
             store_selection("oracle", budget, upper_bound)
+    for policy in (name for name in policies if name in OUR_POLICIES):
+        planned, seconds[policy], seconds[f"{policy} cpu"] = plan_all(path, policy, spent, cache)
+        for budget, selected in planned.items():
+            store_selection(policy, budget, selected)
     truth = {"item": item.to_json(), "bytes": path.stat().st_size}
     return result | truth | {"choices": choices, "seconds": seconds}
+
+
+def plan_all(
+    path: Path, policy: str, spent: Sequence[int], cache: Path | None
+) -> tuple[dict[int, list[SelectedFrame]], float, float]:
+    """Plan a video at each budget.
+
+    Returns:
+        The frames by budget; the wall seconds from opening the file to the first plan; and the
+        processor seconds of all plans, with those of the decode process.
+    """
+    before = processor_s()
+    started = perf_counter()
+    first_s = 0.0
+    found = {}
+    with seedvideo.open(path, cache=cache) as video:
+        for budget in spent:
+            plan = seedvideo.plan(video, policy=policy, budget_tokens=budget)
+            found[budget] = [SelectedFrame(f.pts, f.tokens, f.text_tokens) for f in plan.frames]
+            first_s = first_s or perf_counter() - started
+    return found, first_s, processor_s() - before
 
 
 @contextmanager

@@ -14,6 +14,12 @@ A cancelled call raises ``CancelledError`` at once. Its thread stops decoding wi
 ends the decode processes; an open `Video` stays usable. A model that is answering finishes its
 answer first, and then serves the next call; one with an ``on_text`` ends at the next piece of text.
 
+An open `Video` decodes for one at a time: another call ends `frames` of the same video with
+``decode.stopped``. Give the path to each of them instead.
+
+The loop calls ``on_text``, so an error in it goes to the exception handler of the loop and ends no
+call.
+
 Separate from `seedvideo.api`, whose users need no event loop.
 """
 
@@ -139,8 +145,9 @@ def _awaitable_task(function: Callable[_P, Record]) -> Callable[_P, Coroutine[An
     @wraps(function)
     async def run(*args: _P.args, **kwargs: _P.kwargs) -> Record:
         options: dict[str, Any] = dict(kwargs)
-        check_model(options.get("model"))
-        threads = _THREADS.of_model(options.get("model", "nano"))
+        model = options.get("model", "nano")
+        check_model(model)
+        threads = _THREADS.of_model(model)
         if options.get("on_text") is not None:
             options["on_text"] = _in_loop(options["on_text"])
         call: Callable[..., Record] = function

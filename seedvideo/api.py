@@ -125,7 +125,8 @@ def plan(
                 "both model and geometry are given, expected at most one of them",
                 hint="omit geometry: a model has its own",
             )
-    check_model(model)
+    if model is not None:
+        check_model(model)
     costs = pipeline.load_costs(model) if isinstance(model, str) else model
     if geometry is None:
         geometry = SEED if costs is None else costs.geometry

@@ -116,8 +116,8 @@ def load_costs(name: str = "nano", options: ModelOptions = DEFAULT_MODEL_OPTIONS
 
 
 def check_model(model: object) -> None:
-    """Raise `OptionTypeError` unless a value is a model, the name of one, or None."""
-    if model is not None and not hasattr(model, "geometry"):
+    """Raise `OptionTypeError` unless a value is a model or the name of one."""
+    if not hasattr(model, "geometry"):
         check_kind("model", model, str, "a loaded model or the name of one")
 
 

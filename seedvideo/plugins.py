@@ -6,13 +6,14 @@ A package registers them as entry points of the groups ``seedvideo.backends``,
 names are listed; the code of a package is imported when its plugin is used. Shipped names win.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from operator import attrgetter
 from typing import Any, Final, Literal, TypeAlias
 
-from seedvideo.errors import ConfigError
+from seedvideo.errors import ConfigError, SeedVideoError
 
 PluginKind: TypeAlias = Literal["backend", "policy", "family", "scorer"]
 
@@ -48,7 +49,7 @@ class Plugin:
         return f"{self.package} {self.version}".strip()
 
     def load(self) -> Any:
-        """Import the package and return the object.
+        """Import the package and return the object: a function, except for a family.
 
         Raises:
             ConfigError: ``config.plugin_invalid`` if that fails for any reason.
@@ -56,10 +57,28 @@ class Plugin:
         module, _, attribute = self.target.partition(":")
         try:
             found = import_module(module)
-            return attrgetter(attribute)(found) if attribute else found
+            found = attrgetter(attribute)(found) if attribute else found
         except (Exception, SystemExit) as error:
             # The code of others may raise anything.
             raise self.error(f"cannot be loaded: {type(error).__name__}: {error}") from error
+        if self.kind != "family" and not callable(found):
+            raise self.error(f"is {type(found).__name__}, expected a function")
+        return found
+
+    def call(self, function: Callable[..., Any], *arguments: object) -> Any:
+        """Call a function of the package.
+
+        Raises:
+            ConfigError: ``config.plugin_invalid`` if it fails.
+            SeedVideoError: if it raises one.
+        """
+        try:
+            return function(*arguments)
+        except SeedVideoError:
+            raise
+        except (Exception, SystemExit) as error:
+            # The code of others may raise anything.
+            raise self.error(f"failed: {type(error).__name__}: {error}") from error
 
     def error(self, problem: str) -> ConfigError:
         """Return the error for a plugin that does not work.

@@ -60,6 +60,9 @@ _PREVIEW_FRAMES: Final = 12
 _ROUNDING_S: Final = Fraction(1, 10**6)
 """Maximum error of a float time: outputs are rounded to microseconds."""
 
+_ROUNDING: Final = Fraction(1, 2**24)
+"""The same as a fraction of the time: tensors hold floats of 32 bits by default."""
+
 
 class Video:
     """An open video: its facts, its frame times, and the processes that decode it.
@@ -185,9 +188,10 @@ class Video:
         """Decode the frame that is shown at each time, without a plan.
 
         The frame shown at a time is the last one with ``pts <= time``; before the first frame it is
-        the first one. A float counts as the time of a frame up to a microsecond after it, so the
-        rounded times of outputs find their frames; fractions are exact. Each frame is decoded once.
-        One that is lost to damage is replaced as in `frames`.
+        the first one. A float counts as the time of a frame up to a microsecond after it, or up to
+        the precision of a float of 32 bits, so the rounded times of outputs and tensors find their
+        frames; fractions are exact. Each frame is decoded once. One that is lost to damage is
+        replaced as in `frames`.
 
         Args:
             times: seconds from the start of the video, in any order, also repeatedly; at most its
@@ -439,12 +443,17 @@ def _exact_time(name: str, value: Any, last_s: Fraction) -> Fraction:
     check_amount(name, value)
     is_exact = isinstance(value, int | Fraction)
     number = value if is_exact else float(value)
-    if not 0 <= number <= last_s + _ROUNDING_S:
+    if not 0 <= number <= last_s + _max_rounding_s(last_s):
         raise ConfigError(
             "config.invalid",
             f"{name} is {value} s, expected 0 to {seconds(last_s):g} s, the end of the video",
         )
-    return Fraction(number) + (0 if is_exact else _ROUNDING_S)
+    time = Fraction(number)
+    return time if is_exact else time + _max_rounding_s(time)
+
+
+def _max_rounding_s(time: Fraction) -> Fraction:
+    return max(_ROUNDING_S, _ROUNDING * time)
 
 
 def _output_size(video: Video, width_px: int | None, height_px: int | None) -> tuple[int, int]:

@@ -155,6 +155,7 @@ def test_errors_are_those_of_the_functions(clip: Path) -> None:
             await code_of(aio.plan("none.mp4")),
             await code_of(aio.plan(clip, fps=-1.0)),
             await code_of(aio.caption(clip, model=5)),  # type: ignore[arg-type]
+            await code_of(aio.ground(clip, "red", model=None)),  # type: ignore[arg-type]
             await code_of(aio.ask(clip, "", model=ColourModel())),
             await code_of(anext(aio.frames(clip, "plan"))),  # type: ignore[arg-type]
         ]
@@ -162,6 +163,7 @@ def test_errors_are_those_of_the_functions(clip: Path) -> None:
     assert asyncio.run(work()) == [
         "input.not_found",
         "plan.invalid",
+        "config.type",
         "config.type",
         "ask.question_empty",
         "config.type",

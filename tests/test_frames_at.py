@@ -2,7 +2,10 @@
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,6 +49,16 @@ def test_rounded_times_of_frames_find_their_frames(video: seedvideo.Video, round
     assert [target.pts for target in request.targets] == list(video.times)
     # Some of them lie before the exact time, so that a plain comparison finds the frame before.
     assert any(Fraction(rounded(t)) < t for t in video.times)
+
+
+def test_tensors_of_32_bits_find_their_frames_in_a_long_video(video: seedvideo.Video) -> None:
+    times = [Fraction(1001 * index, 30_000) for index in range(100_000, 100_400)]
+    info = replace(video.info, duration=times[-1])
+    long: Any = SimpleNamespace(times=times, info=info, limits=video.limits)
+    single = np.array(times, np.float32)
+    assert max(t - Fraction(float(s)) for t, s in zip(times, single, strict=True)) > 10e-6
+    request = request_at(long, single, width_px=None, height_px=None)
+    assert [target.pts for target in request.targets] == times
 
 
 def test_fractions_are_exact(video: seedvideo.Video) -> None:
@@ -109,6 +122,11 @@ def test_impossible_sizes_are_refused(video: seedvideo.Video, name: str, value: 
     with pytest.raises(seedvideo.ConfigError) as caught:
         video.frames_at([], **{name: value})
     assert caught.value.code == "config.invalid"
+
+
+def test_a_size_above_the_limits_names_them(video: seedvideo.Video) -> None:
+    with pytest.raises(seedvideo.ConfigError, match=r"20000x2 px, expected .* 16,384 px a side"):
+        video.frames_at([0.0], width_px=20_000, height_px=2)
 
 
 def test_a_path_is_opened_and_closed(clips: Clips) -> None:

@@ -77,6 +77,9 @@ def test_another_version_of_a_package_is_another_result(clip: Path, tmp_path: Pa
         texts.append(json.loads(exported.stdout)["text"])
     # The same version is the same result, whatever its code is.
     assert texts == ["1 frames.", "1 frames.", "1 pictures."]
+    without = in_child(tmp_path / "none", "batch", "status", out)
+    assert (without.returncode, without.stdout) == (2, "")
+    assert "policy is 'first'" in without.stderr and "install the package" in without.stderr
 
 
 def test_the_hash_of_a_model_has_the_version_of_its_family(tmp_path: Path) -> None:
@@ -95,8 +98,10 @@ for model_type in ("qwen3_vl", "example_vl"):
 
 def test_a_broken_package_harms_only_its_own_names(clip: Path, tmp_path: Path) -> None:
     groups = {
-        "seedvideo.policies": {"mine": "no_such_module:policy"},
+        "seedvideo.policies": {"mine": "no_such_module:policy", "none": "json:no_such_policy"},
         "seedvideo.backends": {"mine": "json:loads"},
+        "seedvideo.families": {"wrong": "json:loads"},
+        "seedvideo.scorers": {"accuracy": "json:loads", "number": "math:pi"},
     }
     install(tmp_path, "broken-package", "2.0", groups)
     assert in_child(tmp_path, "--help").returncode == 0
@@ -114,6 +119,9 @@ def test_a_broken_package_harms_only_its_own_names(clip: Path, tmp_path: Path) -
     assert done.returncode == 1
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("broken")]
     assert line.split()[1] == "plugins"
+    for name in ("policy 'mine'", "family 'wrong'", "scorer 'accuracy'", "scorer 'number'"):
+        assert f"{name} of the package broken-package 2.0" in line
+    assert "policy 'none'" in line and "backend 'mine'" not in line  # Only a call shows its fault.
 
 
 def test_shipped_names_win_and_clashes_are_errors(clip: Path, tmp_path: Path) -> None:
@@ -152,6 +160,95 @@ print(seen)
     assert in_child(tmp_path, clip, "analysis", program=program).stdout == "[(True, True)]\n"
     refused = in_child(tmp_path, clip, "None", program=program).stdout
     assert refused.startswith("config.plugin_invalid policy 'mine' of the package mine 1 returned")
+
+
+def test_a_plan_that_departs_from_its_request_is_refused(clip: Path, tmp_path: Path) -> None:
+    program = """
+import sys, seedvideo
+from dataclasses import replace
+from fractions import Fraction
+def first(request, **changes):
+    plan = seedvideo.build_plan(request, policy="mine", positions=[0], level_tokens=128, why="x")
+    return replace(plan, **changes)
+def moved(request, time):
+    return first(request, frames=(replace(first(request).frames[0], pts=time),))
+def leave(request):
+    raise SystemExit(3)
+grid = seedvideo.TokenGeometry("grid", 32, (128,), 4, 900)
+policies = {
+    "budget": lambda request: first(request, budget_tokens=10**9),
+    "geometry": lambda request: first(replace(request, geometry=grid)),
+    "many": lambda request: seedvideo.build_plan(
+        request, policy="mine", positions=[0, 1, 2], level_tokens=128, why="x"),
+    "time": lambda request: moved(request, Fraction(1, 7)),
+    "float": lambda request: moved(request, 0.0),
+    "leave": leave,
+    "needs": type("Needs", (), {"needs_analysis": property(lambda self: 1 / 0),
+                                "__call__": lambda self, request: first(request)})(),
+}
+sys.modules["mine"] = type(sys)("mine")
+for name in policies:
+    sys.modules["mine"].policy = policies[name]
+    try:
+        seedvideo.plan(sys.argv[1], policy="mine", max_frames=2, budget_tokens=900)
+    except seedvideo.ConfigError as error:
+        print(error.code, error.message.removeprefix("policy 'mine' of the package mine 1 "))
+"""
+    install(tmp_path, "mine", "1", {"seedvideo.policies": {"mine": "mine:policy"}})
+    done = in_child(tmp_path, clip, program=program)
+    assert done.stderr == ""
+    problems = [
+        "returned a plan with a budget of 1,000,000,000 tokens, expected 900",
+        "returned a plan for the geometry grid, expected seed",
+        "returned a plan of 3 frames, expected at most 2",
+        "returned a plan with a frame at 1/7 s, which is not one of the request's times",
+        "returned a plan with a frame at 0.0 s, which is not one of the request's times",
+        "failed: SystemExit: 3",
+        "failed: ZeroDivisionError: division by zero",
+    ]
+    assert done.stdout.splitlines() == [f"config.plugin_invalid {text}" for text in problems]
+
+
+def test_a_model_or_family_with_wrong_values_is_refused(tmp_path: Path) -> None:
+    program = """
+import sys, seedvideo
+from types import SimpleNamespace
+from seedvideo.model.families import published_geometry
+grid = seedvideo.TokenGeometry("grid", 32, (128,), 4, 900)
+right = dict(name="a", sha256="0", geometry=grid, details=seedvideo.ModelDetails(source="folder"),
+             frame_text_tokens=len, count_text_tokens=len, generate=len)
+def family(make):
+    return seedvideo.Family("mine", ("mine",), seedvideo.TimeFormat(before="{seconds}s"), make,
+                            "{image}", ("", ""))
+module = sys.modules["mine"] = type(sys)("mine")
+def try_it(work):
+    try:
+        print(work().name)
+    except seedvideo.ConfigError as error:
+        print(error.code, error.message)
+for wrong in ({}, {"geometry": 3}, {"details": {}}, {"sha256": 5}):
+    module.load = lambda name, options: SimpleNamespace(**right | wrong)
+    try_it(lambda: seedvideo.load("mine"))
+for make in (lambda config: grid, lambda config: None, lambda config: config.model["size"]):
+    module.family = family(make)
+    try_it(lambda: published_geometry("mine"))
+"""
+    groups = {"seedvideo.backends": {"mine": "mine:load"}}
+    groups["seedvideo.families"] = {"mine": "mine:family"}
+    install(tmp_path, "mine", "1", groups)
+    done = in_child(tmp_path, program=program)
+    assert done.stderr == ""
+    backend = "config.plugin_invalid backend 'mine' of the package mine 1 returned SimpleNamespace"
+    family = "config.plugin_invalid family 'mine' of the package mine 1"
+    assert done.stdout.splitlines() == [
+        "a",
+        f"{backend}, whose geometry is int, expected Geometry",
+        f"{backend}, whose details is dict, expected ModelDetails",
+        f"{backend}, whose sha256 is int, expected str",
+        "grid",
+        f"{family} makes NoneType, expected a geometry",
+        f"{family} failed: KeyError: 'size'",
+    ]
 
 
 def test_a_scorer_that_fails_is_named(tmp_path: Path) -> None:

@@ -469,7 +469,8 @@ def _split_sampling(
     if isinstance(policy := part.get("policy"), str) and not is_policy(policy):
         names = list_policies()
         problem = f"policy is {printable(repr(policy)[:200])}, expected one of {', '.join(names)}"
-        raise _config_error(f"{where}: {problem}", nearest=suggestion(policy, names))
+        nearest = suggestion(policy, names) or "install the package that adds it;"
+        raise _config_error(f"{where}: {problem}", nearest=nearest)
     if isinstance(part.get("fps"), int | float):
         _check_above_0("fps", part["fps"])
     return TypeAdapter(SamplingConfig).validate_python(part), rest

@@ -33,7 +33,7 @@ from seedvideo.cli.options import (
 )
 from seedvideo.cli.output import open_result
 from seedvideo.config import SHIPPED_POLICIES
-from seedvideo.errors import SeedVideoError
+from seedvideo.errors import ConfigError, SeedVideoError
 from seedvideo.plugins import PluginKind, find_plugin, list_plugins
 from seedvideo.utils.text import printable
 
@@ -274,24 +274,33 @@ def _optional(*packages: str, purpose: str) -> str:
 
 def _plugins() -> str:
     """Import all plugins of other packages; those that cannot be used are errors."""
+    from seedvideo.evaluate.scoring import MEASURES
     from seedvideo.model import available
-    from seedvideo.model.families import FAMILIES
+    from seedvideo.model.families import FAMILIES, find_named_family
     from seedvideo.model.presets import PRESETS
 
     shipped: dict[PluginKind, Iterable[str]] = {
         "backend": [*(each.name for each in available()), *(each.name for each in PRESETS)],
         "policy": SHIPPED_POLICIES,
         "family": [family.name for family in FAMILIES],
-        "scorer": (),
+        "scorer": [measure.name for measures in MEASURES.values() for measure in measures],
     }
-    found = []
+    found, broken = [], []
     for kind, own in shipped.items():
         for plugin in list_plugins(kind):
-            if plugin.name in own:
-                raise plugin.error(f"is never used: seedvideo ships a {kind} of this name")
-            find_plugin(kind, plugin.name)
-            plugin.load()
-            found.append(f"{kind} {plugin.name} ({plugin.origin})")
+            try:
+                if plugin.name in own:
+                    raise plugin.error(f"is never used: seedvideo ships a {kind} of this name")
+                find_plugin(kind, plugin.name)
+                plugin.load()
+                if kind == "family":
+                    find_named_family(plugin.name)
+            except ConfigError as error:
+                broken.append(str(error))
+            else:
+                found.append(f"{kind} {plugin.name} ({plugin.origin})")
+    if broken:
+        raise ConfigError("config.plugin_invalid", "; ".join(broken))
     return ", ".join(found) or "none"
 
 

@@ -99,12 +99,8 @@ def load_scorers(names: Sequence[str]) -> tuple[Scoring, tuple[str, ...]]:
 
 def _score(plugin: Plugin, scorer: Scorer, item: Item, prediction: Prediction, /) -> float | None:
     """Call the scorer of another package, and check what it returns."""
-    try:
-        value = scorer(item, prediction)
-        score = None if value is None else float(value)
-    except Exception as error:
-        # The code of others may raise anything.
-        raise plugin.error(f"failed: {type(error).__name__}: {error}") from error
+    value = plugin.call(scorer, item, prediction)
+    score = None if value is None else plugin.call(float, value)
     if score is not None and not math.isfinite(score):
         raise plugin.error(f"returned {score}, expected a finite number or None")
     return score

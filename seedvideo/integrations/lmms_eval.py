@@ -53,7 +53,7 @@ class SampledVideoModel(lmms):
         pretrained: name of a model, as `seedvideo.load` takes it.
         batch_size: only 1: requests are answered one by one.
         max_batch_size: not used.
-        device: ``cpu``, ``cuda`` or ``mps``; the best one if None.
+        device: ``cpu``, ``cuda`` or ``mps``, also with ``:0``; the best one if None.
         options: further fields of `seedvideo.ModelOptions` and `seedvideo.SamplingConfig`.
 
     Raises:
@@ -87,7 +87,14 @@ class SampledVideoModel(lmms):
             )
         chosen = {name: value for name, value in options.items() if name in loading}
         if device is not None:
-            chosen["device"] = device.partition(":")[0]
+            kind, _, index = device.partition(":")
+            if index not in ("", "0"):
+                raise ConfigError(
+                    "config.invalid",
+                    f"device is {device!r}, expected {kind!r}, its first one",
+                    hint=f"choose another with: CUDA_VISIBLE_DEVICES={index} lmms-eval ...",
+                )
+            chosen["device"] = kind
         self._sampling = resolve_sampling(
             **{name: value for name, value in options.items() if name in sampling}
         )

@@ -12,12 +12,12 @@ from typing import Any, Final, Unpack
 
 from seedvideo.arguments import check_text
 from seedvideo.config import SamplingConfig, SamplingFields, resolve_sampling
-from seedvideo.integrations.parts import make_parts
+from seedvideo.integrations.parts import find_row, make_parts
 from seedvideo.media.source import VideoInput
 from seedvideo.model.backends.server_content import picture_content
-from seedvideo.model.families import find_family
 from seedvideo.model.servers import ServerCosts
 from seedvideo.model_options import ModelOptions
+from seedvideo.sampler.geometry import SEED
 from seedvideo.sampler.plan import Plan
 from seedvideo.video import Video
 
@@ -57,12 +57,13 @@ def messages(
     """
     config = resolve_sampling(sampling, **overrides)
     check_text("model", model)
-    row = None if family is None else find_family(family)
-    options = ModelOptions(geometry=family if row is None else row.name)
+    known = family if family in (None, SEED.name) else find_row(family).name
+    options = ModelOptions(geometry=known)
     costs = ServerCosts.from_name(f"{_ANY_SERVER}#{model}", options)
     parts = make_parts(
         video,
         prompt,
+        system=system,
         plan=plan,
         sampling=config,
         geometry=costs.geometry,
@@ -71,6 +72,5 @@ def messages(
     content = picture_content(parts, costs.time, costs.family)
     made: list[dict[str, Any]] = [{"role": "user", "content": content}]
     if system is not None:
-        check_text("system", system)
         made.insert(0, {"role": "system", "content": system})
     return made

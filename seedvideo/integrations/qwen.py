@@ -18,6 +18,7 @@ import base64
 import io
 import math
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -55,20 +56,12 @@ IMAGE_TOKENS: Final = (4, 16_384)
 """Default minimum and maximum tokens of an image."""
 
 FRAME_TOKENS: Final = (128, 768)
-"""Default minimum and maximum tokens of a frame; the maximum cannot be raised."""
+"""Default minimum and maximum tokens of a frame; only a higher minimum raises the maximum."""
 
-_VIDEO_KEYS: Final = (
-    "fps",
-    "nframes",
-    "min_frames",
-    "max_frames",
-    "min_pixels",
-    "max_pixels",
-    "total_pixels",
-    "video_start",
-    "video_end",
-)
-_REFUSED_KEYS: Final = ("resized_height", "resized_width")
+_COUNT_KEYS: Final = ("nframes", "min_frames", "max_frames")
+_PIXEL_KEYS: Final = ("min_pixels", "max_pixels")
+_TIME_KEYS: Final = ("video_start", "video_end")
+_SIZE_KEYS: Final = ("resized_height", "resized_width")
 _TIME: Final = next(each.time for each in FAMILIES if each.name == "qwen3-vl")
 _MAX_OFF_S: Final = Fraction(1, 2)
 """Error of a time without a warning: the distance of two positions of Qwen2.5-VL."""
@@ -123,8 +116,14 @@ def process_vision_info(
     ):
         check_switch(name, value)
     check_count("image_patch_size", image_patch_size)
+    if image_patch_size < 1:
+        raise ConfigError(
+            "config.invalid",
+            f"image_patch_size is {image_patch_size}, expected at least 1",
+            hint="use 16 for Qwen3-VL, 14 for Qwen2.5-VL",
+        )
     config = resolve_sampling(sampling, **overrides)
-    unit_px = MERGED * image_patch_size
+    unit_px = MERGED * int(image_patch_size)
     images: list[Image.Image] = []
     videos: list[Any] = []
     rates: list[float] = []
@@ -185,22 +184,23 @@ class _Clip:
         if off_s > _MAX_OFF_S:
             warnings.warn(
                 "without video_metadata a model takes these frames as evenly spaced, up to"
-                f" {float(off_s):.1f} s off: use policy='uniform', or return_video_metadata=True",
+                f" {float(off_s):.1f} s off: use return_video_metadata=True, or policy='uniform' if"
+                " the rate of the clip is even",
                 stacklevel=3,
             )
 
 
 def _vision_parts(conversations: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
     """Yield the images and videos of all messages, in order."""
-    if isinstance(conversations, str | Mapping) or not isinstance(conversations, Sequence):
-        raise _type_error("conversations", conversations, "a list of messages")
+    _check_list("conversations", conversations)
     nested = conversations and not isinstance(conversations[0], Mapping)
     for conversation in conversations if nested else [conversations]:
+        _check_list("a conversation", conversation)
         for message in conversation:
             if not isinstance(message, Mapping):
                 raise _type_error("a message", message, "a dict with role and content")
             content = message.get("content")
-            for part in content if isinstance(content, list) else []:
+            for part in content if isinstance(content, list | tuple) else []:
                 if not isinstance(part, Mapping):
                     raise _type_error("a part of a message", part, "a dict with a type")
                 has_media = any(name in part for name in ("image", "image_url", "video"))
@@ -210,24 +210,16 @@ def _vision_parts(conversations: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
 
 def _read_image(part: Mapping[str, Any], unit_px: int) -> Image.Image:
     """Read an image and resize it to whole tokens."""
-    given = part["image"] if "image" in part else part["image_url"]
-    picture = _to_rgb(given if isinstance(given, Image.Image) else _open_image(given))
-    width_px: float
-    height_px: float
-    least_px: float
-    most_px: float
-    if "resized_height" in part and "resized_width" in part:
-        width_px, height_px = _number(part, "resized_width"), _number(part, "resized_height")
-        least_px, most_px = (tokens * unit_px**2 for tokens in IMAGE_TOKENS)
+    keys = _read_numbers(part, (*_PIXEL_KEYS, *_SIZE_KEYS))
+    picture = _open_image(part["image"] if "image" in part else part["image_url"])
+    size_px: tuple[float, float] = picture.size
+    least_px, most_px = (float(tokens * unit_px**2) for tokens in IMAGE_TOKENS)
+    if all(name in keys for name in _SIZE_KEYS):
+        size_px = float(keys["resized_width"]), float(keys["resized_height"])
     else:
-        width_px, height_px = picture.size
-        least_px, most_px = (
-            _number(part, name, tokens * unit_px**2)
-            for name, tokens in zip(("min_pixels", "max_pixels"), IMAGE_TOKENS, strict=True)
-        )
-    return picture.resize(
-        fit_size(width_px, height_px, unit_px=unit_px, least_px=least_px, most_px=most_px)
-    )
+        least_px = float(keys.get("min_pixels", least_px))
+        most_px = float(keys.get("max_pixels", most_px))
+    return picture.resize(fit_size(*size_px, unit_px=unit_px, least_px=least_px, most_px=most_px))
 
 
 def fit_size(
@@ -267,9 +259,10 @@ def fit_size(
 
 
 def _open_image(given: object) -> Image.Image:
-    if not isinstance(given, str | os.PathLike):
+    """Return an image in RGB, of which all pixels are read."""
+    if not isinstance(given, str | os.PathLike | Image.Image):
         raise _type_error("image", given, "a path, a data: URL or a PIL image")
-    name = os.fspath(given)
+    name = repr(given) if isinstance(given, Image.Image) else os.fspath(given)
     if name.startswith(("http://", "https://")):
         raise InputError(
             "input.not_found",
@@ -277,12 +270,13 @@ def _open_image(given: object) -> Image.Image:
             hint="download it first: seedvideo opens no connection",
         )
     try:
+        if isinstance(given, Image.Image):
+            return _to_rgb(given)  # The pixels of an open file are read here.
         if name.startswith("data:image"):
-            data = base64.b64decode(name.partition("base64,")[2], validate=True)
-            picture = Image.open(io.BytesIO(data))
-        else:
-            picture = Image.open(name.removeprefix("file://"))
-        picture.load()
+            data = base64.b64decode(name.partition("base64,")[2])
+            return _to_rgb(Image.open(io.BytesIO(data)))
+        with Image.open(name.removeprefix("file://")) as picture:
+            return _to_rgb(picture)
     except FileNotFoundError as error:
         raise InputError("input.not_found", f"no such image: {printable(name)[:200]}") from error
     except PermissionError as error:
@@ -292,7 +286,6 @@ def _open_image(given: object) -> Image.Image:
         # Pillow raises any of these for a damaged file; binascii.Error is a ValueError.
         message = f"image {printable(name)[:200]} cannot be read"
         raise MediaError("media.unreadable", message, hint="convert it to PNG") from error
-    return picture
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:
@@ -310,9 +303,9 @@ def _read_video(
     """Plan and decode one video of a message."""
     import torch
 
-    for name in _VIDEO_KEYS:
-        check_number(name, part.get(name))
-    refused = [name for name in _REFUSED_KEYS if name in part]
+    names = ("fps", *_COUNT_KEYS, *_PIXEL_KEYS, "total_pixels", *_TIME_KEYS)
+    keys = _read_numbers(part, names)
+    refused = [name for name in _SIZE_KEYS if part.get(name) is not None]
     if refused:
         raise ConfigError(
             "config.invalid",
@@ -324,15 +317,16 @@ def _read_video(
         raise _type_error("video", video, "a file: frames of a list have no times")
     if isinstance(video, str):
         video = video.removeprefix("file://")
-    geometry = _make_geometry(part, unit_px)
-    config = _make_sampling(part, config, geometry)
+    geometry = _make_geometry(keys, unit_px)
+    config = _make_sampling(keys, config, geometry)
     with as_video(video) as clip:
         plan = _plan_clip(clip, config, geometry, repeat=repeat)
         first, copies = plan.frames[0], MERGED if repeat else 1
         count = MERGED * math.ceil(copies * len(plan.frames) / MERGED)
         pixels = torch.empty((count, 3, first.height_px, first.width_px), dtype=torch.uint8)
         times_ms: list[int] = []
-        with closing(clip.frames(plan)) as decoded:
+        # Other threads wait, as a new pass would end this one.
+        with clip.reader.lock, closing(clip.frames(plan)) as decoded:
             for _, frame in decoded:
                 after = len(times_ms) + copies
                 pixels[len(times_ms) : after] = torch.from_numpy(frame.pixels).permute(2, 0, 1)
@@ -343,55 +337,50 @@ def _read_video(
     return _Clip(pixels[: len(times_ms)], tuple(times_ms))
 
 
-def _make_geometry(part: Mapping[str, Any], unit_px: int) -> TokenGeometry:
+def _make_geometry(keys: Mapping[str, Any], unit_px: int) -> TokenGeometry:
     """Return the sizes of a video, from the keys of its message."""
     least, most = FRAME_TOKENS
-    if "min_pixels" in part:
-        least = max(1, math.ceil(part["min_pixels"] / unit_px**2))
-    if "max_pixels" in part:
-        most = min(most, math.floor(part["max_pixels"] / unit_px**2))
-    elif least > most:
-        most = least
-    if least > most:
-        if "min_pixels" in part:
-            raise ConfigError(
-                "config.invalid",
-                f"min_pixels is {part['min_pixels']}, above max_pixels {part['max_pixels']}",
-            )
-        # The default minimum gives way to a given maximum.
-        least = most
+    if "min_pixels" in keys:
+        least = math.ceil(keys["min_pixels"] / unit_px**2)
+        most = max(most, least)
+    if "max_pixels" in keys:
+        most = min(most, math.floor(keys["max_pixels"] / unit_px**2))
     if most < 1:
         raise ConfigError(
             "config.invalid",
-            f"max_pixels is {part['max_pixels']}, expected at least {unit_px**2}",
+            f"max_pixels is {keys['max_pixels']}, expected at least {unit_px**2}",
         )
-    counts = [part.get("nframes"), part.get("min_frames"), MIN_FRAMES]
+    if least > most and keys.get("min_pixels", 0) > keys["max_pixels"]:
+        raise ConfigError(
+            "config.invalid",
+            f"min_pixels is {keys['min_pixels']}, above max_pixels {keys['max_pixels']}",
+        )
+    # The default minimum gives way to a given maximum, and bounds in one token are that token.
+    least = min(least, most)
     return TokenGeometry(
         name="qwen-video",
         token_px=unit_px,
         levels_tokens=(most, *(n for n in LEVELS_TOKENS if least <= n < most)),
         min_frame_tokens=least,
         default_budget_tokens=BUDGET_TOKENS,
-        min_frames=int(next(n for n in counts if n is not None)),
+        min_frames=int(keys.get("nframes", keys.get("min_frames", MIN_FRAMES))),
     )
 
 
 def _make_sampling(
-    part: Mapping[str, Any], config: SamplingConfig, geometry: TokenGeometry
+    keys: Mapping[str, Any], config: SamplingConfig, geometry: TokenGeometry
 ) -> SamplingConfig:
     """Return how a video is sampled, from the keys of its message."""
-    if "fps" in part and "nframes" in part:
+    if "fps" in keys and "nframes" in keys:
         raise ConfigError("config.invalid", "a video has fps and nframes, expected one of them")
-    for name in ("nframes", "min_frames", "max_frames"):
-        check_int(name, part.get(name))
     given: dict[str, Any] = {
-        "fps": part.get("fps"),
-        "max_frames": part.get("nframes", part.get("max_frames")),
-        "start_s": part.get("video_start"),
-        "end_s": part.get("video_end"),
+        "fps": keys.get("fps"),
+        "max_frames": keys.get("nframes", keys.get("max_frames")),
+        "start_s": keys.get("video_start"),
+        "end_s": keys.get("video_end"),
     }
-    if "total_pixels" in part:
-        given["budget_tokens"] = max(1, math.floor(part["total_pixels"] / geometry.token_px**2))
+    if "total_pixels" in keys:
+        given["budget_tokens"] = max(1, math.floor(keys["total_pixels"] / geometry.token_px**2))
     given = {name: value for name, value in given.items() if value is not None}
     if config.policy != "keyframes" and config.fps is None and config.rate_preset == "general":
         given = {"fps": FPS, **given}
@@ -429,11 +418,23 @@ def _frame_text_tokens(pts: Fraction) -> int:
     return estimate_text_tokens(_TIME.text_before(pts)) + MARKUP_TOKENS
 
 
-def _number(part: Mapping[str, Any], name: str, default: float | None = None) -> float:
-    value = part.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-        raise _type_error(name, value, "a number above 0")
-    return value
+def _read_numbers(part: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Return the given ones of these keys of a part; None counts as not given."""
+    keys = {name: part[name] for name in names if part.get(name) is not None}
+    for name, value in keys.items():
+        check_number(name, value)
+        if name in _COUNT_KEYS:
+            check_int(name, value)
+        if name not in _TIME_KEYS and not 0 < value <= sys.float_info.max:
+            raise ConfigError(
+                "config.invalid", f"{name} is {value}, expected a finite number above 0"
+            )
+    return keys
+
+
+def _check_list(name: str, value: object) -> None:
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Sequence):
+        raise _type_error(name, value, "a list of messages")
 
 
 def _type_error(name: str, value: object, expected: str) -> OptionTypeError:

@@ -167,7 +167,8 @@ def frames_tensor(
             for size in sizes
         }
     positions = {frame.pts: position for position, frame in enumerate(plan.frames)}
-    with as_video(video) as clip, closing(clip.frames(plan)) as decoded:
+    # Other threads wait, as a new pass would end this one.
+    with as_video(video) as clip, clip.reader.lock, closing(clip.frames(plan)) as decoded:
         for planned, frame in decoded:
             buffers[planned.height_px, planned.width_px].add(frame, positions[planned.pts])
     if padded:

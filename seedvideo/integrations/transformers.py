@@ -14,19 +14,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Unpack
 
-from seedvideo.arguments import check_kind, check_text
+from seedvideo.arguments import check_kind, check_switch
 from seedvideo.config import SamplingConfig, SamplingFields, resolve_sampling
-from seedvideo.errors import ConfigError, suggestion
-from seedvideo.integrations.parts import make_parts
+from seedvideo.errors import ConfigError
+from seedvideo.integrations.parts import find_row, make_parts
 from seedvideo.media.source import VideoInput
 from seedvideo.model.backends.base import ImagePart
-from seedvideo.model.families import (
-    CheckpointConfig,
-    Family,
-    find_family,
-    find_named_family,
-    list_families,
-)
+from seedvideo.model.families import CheckpointConfig
 from seedvideo.model.processing import PromptProcessor, as_clips
 from seedvideo.sampler.plan import Plan
 from seedvideo.video import Video
@@ -89,6 +83,7 @@ def chat_inputs(
     parts = make_parts(
         video,
         prompt,
+        system=system,
         plan=plan,
         sampling=config,
         geometry=prompts.geometry,
@@ -115,9 +110,10 @@ def video_metadata(plan: Plan, *, repeat: bool = False) -> dict[str, Any]:
             states the time of each, otherwise the mean of two.
 
     Raises:
-        OptionTypeError: ``config.type`` if the plan is none.
+        OptionTypeError: ``config.type`` if an argument has a wrong type.
     """
     check_kind("plan", plan, Plan, "a plan, as seedvideo.plan returns it")
+    check_switch("repeat", repeat)
     times = [frame.pts for frame in plan.frames for _ in range(1 + repeat)]
     return metadata_of([round(CLOCK_FPS * pts) for pts in times])
 
@@ -157,24 +153,6 @@ def read_processor(processor: Any, family: str | None) -> PromptProcessor:
         video=_values(getattr(processor, "video_processor", None)),
     )
     return PromptProcessor(processor, Path(name), config, row)
-
-
-def find_row(family: str) -> Family:
-    """Return a family by its name, or by the ``model_type`` of a checkpoint.
-
-    Raises:
-        ConfigError: ``config.invalid`` if there is none.
-    """
-    check_text("family", family)
-    row = find_named_family(family) or find_family(family)
-    if row is None:
-        names = sorted(list_families())
-        raise ConfigError(
-            "config.invalid",
-            f"family is {family!r}, expected one of {', '.join(names)}",
-            hint=suggestion(family, names),
-        )
-    return row
 
 
 def _values(part: Any) -> Mapping[str, Any]:

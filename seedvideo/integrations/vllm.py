@@ -61,6 +61,7 @@ def inputs(
     parts = make_parts(
         video,
         prompt,
+        system=system,
         plan=plan,
         sampling=config,
         geometry=prompts.geometry,

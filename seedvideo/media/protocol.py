@@ -255,8 +255,13 @@ def check_targets(targets: Sequence[Target], limits: Limits) -> None:
         if max(target.width_px, target.height_px) > limits.max_side_px or (
             pixels > limits.max_frame_pixels
         ):
-            size = f"{target.width_px}x{target.height_px}"
-            raise ConfigError("config.invalid", f"target size {size} exceeds the limits")
+            raise ConfigError(
+                "config.invalid",
+                f"a frame is to have {target.width_px}x{target.height_px} px, expected at most"
+                f" {limits.max_frame_pixels:,} pixels and {limits.max_side_px:,} px a side",
+                hint="ask for smaller frames, or raise max_frame_pixels and max_side_px of the"
+                " limits",
+            )
 
 
 def check_spans(

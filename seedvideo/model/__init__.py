@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from seedvideo.config import SHIPPED_POLICIES, PolicyName
-from seedvideo.errors import ModelError, SeedVideoError, suggestion
+from seedvideo.errors import ModelError, suggestion
 from seedvideo.model import open_weights
 from seedvideo.model.backends.base import Backend, ModelDetails, ModelSource, TokenCosts
 from seedvideo.model.metadata import CONFIG, checkpoint_error, read_json
@@ -21,6 +21,7 @@ from seedvideo.model.presets import is_preset, is_server_name
 from seedvideo.model.servers import ServerCosts
 from seedvideo.model_options import DEFAULT_MODEL_OPTIONS, ModelOptions, refuse_unsupported
 from seedvideo.plugins import Plugin, find_plugin, list_plugins
+from seedvideo.sampler.geometry import Geometry
 
 WEIGHTS: Final = Path(__file__).parent / "weights"
 """Directory of the shipped checkpoints, one subdirectory per model."""
@@ -150,6 +151,7 @@ def load_costs(
 
 _OF_COSTS: Final = ("name", "sha256", "geometry", "details", "frame_text_tokens")
 _OF_BACKENDS: Final = (*_OF_COSTS, "count_text_tokens", "generate")
+_TYPES: Final = {"name": str, "sha256": str, "geometry": Geometry, "details": ModelDetails}
 
 
 def find_backend(name: str) -> Plugin | None:
@@ -189,16 +191,17 @@ def _call_plugin(
         options: how the model is loaded.
         required: names of the attributes of the result.
     """
-    try:
-        loaded = load_plugin(name, options)
-    except SeedVideoError:
-        raise
-    except Exception as error:
-        # The code of others may raise anything.
-        raise plugin.error(f"failed: {type(error).__name__}: {error}") from error
+    loaded = plugin.call(load_plugin, name, options)
     missing = [each for each in required if getattr_static(loaded, each, None) is None]
     if missing:
         raise plugin.error(f"returned {type(loaded).__name__}, which lacks {', '.join(missing)}")
+    for attribute, kind in _TYPES.items():
+        value = plugin.call(getattr, loaded, attribute)
+        if not isinstance(value, kind):
+            raise plugin.error(
+                f"returned {type(loaded).__name__}, whose {attribute} is {type(value).__name__},"
+                f" expected {kind.__name__}"
+            )
     return loaded
 
 

@@ -17,6 +17,7 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Any, Final
 
+from seedvideo.arguments import check_texts
 from seedvideo.errors import ConfigError, suggestion
 from seedvideo.model.time_format import TimeFormat
 from seedvideo.plugins import find_plugin, list_plugins
@@ -74,8 +75,7 @@ class Family:
         model_types: ``model_type`` of the checkpoints.
         time: how times are written.
         make_geometry: returns sizes and costs, from the files of a checkpoint.
-        image_text: an image in the prompt, with the markup that the family's chat template writes
-            around it; ``{image}`` is the checkpoint's placeholder.
+        image_text: markup of an image in the chat template; ``{image}`` is its placeholder.
         expanded: what the processor makes of the placeholder: the text before and after the visual
             tokens.
         row_end_tokens: further tokens that count as visual, as they end the rows of an image.
@@ -108,6 +108,9 @@ class Family:
     answer_start: str = "\n\n"
     answer_end: str = ""
     merges_pairs: bool = False
+
+    def __post_init__(self) -> None:
+        check_texts("model_types", self.model_types)
 
     def frame_text(self, pts: Fraction) -> str:
         """Return the text from the visual tokens of one frame to those of the next.
@@ -421,8 +424,7 @@ def find_family(model_type: str) -> Family | None:
     shipped = next((each for each in FAMILIES if model_type in each.model_types), None)
     if shipped is not None:
         return shipped
-    names = [plugin.name for plugin in list_plugins("family")]
-    others = [each for each in map(find_named_family, names) if each is not None]
+    others = filter(None, map(find_named_family, (each.name for each in list_plugins("family"))))
     return next((each for each in others if model_type in each.model_types), None)
 
 
@@ -468,7 +470,8 @@ def published_geometry(name: str) -> Geometry:
         name: name of a family, or ``seed``.
 
     Raises:
-        ConfigError: ``config.invalid`` if there is no such family.
+        ConfigError: ``config.invalid`` if there is no such family; ``config.plugin_invalid`` if
+            the row of another package has no geometry without a checkpoint.
 
     >>> published_geometry("qwen3-vl").levels_tokens[0]
     640
@@ -477,10 +480,21 @@ def published_geometry(name: str) -> Geometry:
         return SEED
     family = find_named_family(name)
     if family is not None:
-        return family.make_geometry(CheckpointConfig())
+        return family_geometry(family)
     names = sorted([SEED.name, *list_families()])
     raise ConfigError(
         "config.invalid",
         f"geometry is {name!r}, expected one of {', '.join(names)}",
         hint=suggestion(name, names),
     )
+
+
+def family_geometry(family: Family) -> Geometry:
+    """Return the published geometry of a family; errors are those of `published_geometry`."""
+    plugin = None if family in FAMILIES else find_plugin("family", family.name)
+    if plugin is None:
+        return family.make_geometry(CheckpointConfig())
+    geometry = plugin.call(family.make_geometry, CheckpointConfig())
+    if not isinstance(geometry, Geometry):
+        raise plugin.error(f"makes {type(geometry).__name__}, expected a geometry")
+    return geometry

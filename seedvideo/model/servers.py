@@ -18,8 +18,8 @@ from typing import Final
 from seedvideo.errors import ConfigError, suggestion
 from seedvideo.model.backends.base import ModelDetails
 from seedvideo.model.families import (
-    CheckpointConfig,
     Family,
+    family_geometry,
     find_named_family,
     list_families,
     with_family_package,
@@ -140,9 +140,7 @@ class ServerCosts:
             address=address,
             options=options,
             family=family,
-            geometry=SEED
-            if family is None or is_resized
-            else family.make_geometry(CheckpointConfig()),
+            geometry=SEED if family is None or is_resized else family_geometry(family),
             time=_find_time(preset, geometry_name, family),
             is_checked=geometry_name is not None and geometry_name not in _RESIZED_FAMILIES,
         )

@@ -16,11 +16,25 @@ class TimeFormat:
             and seconds, such as ``01:07.3``.
         after: text after the image.
         decimals: decimals of the seconds; exact halves are rounded up.
+
+    Raises:
+        ValueError: if a text has another placeholder, or ``decimals`` is below 0.
     """
 
     before: str = ""
     after: str = ""
     decimals: int = 1
+
+    def __post_init__(self) -> None:
+        if self.decimals < 0:
+            raise ValueError(f"decimals is {self.decimals}, expected at least 0")
+        try:
+            _ = self.example
+        except (LookupError, ValueError) as error:
+            raise ValueError(
+                f"the texts of a time are {self.before!r} and {self.after!r},"
+                " expected no placeholder but {seconds} and {clock}"
+            ) from error
 
     @property
     def precision_s(self) -> float:

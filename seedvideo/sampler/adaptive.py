@@ -305,14 +305,14 @@ class _Planner:
             times=times,
             span=span,
             coverage=coverage,
-            max_added=max_frames - len(coverage),
             event_value_s=self.event_value_s,
         )
+        added = sum(not each.is_covered for each in candidates)
         return SegmentInput(
             demand,
             level=level,
             coverage=len(coverage),
-            max_frames=max_frames - sum(not each.is_covered for each in candidates),
+            max_frames=max(len(coverage), max_frames - added),
             text_tokens=text_tokens,
             candidates=candidates,
             max_upscaled=max_upscaled,

@@ -32,35 +32,30 @@ from seedvideo.media.types import (
     ThumbnailSpan,
     ThumbnailSpec,
 )
-from seedvideo.sampler.demand_estimation import (
-    DETAIL_PX,
-    UNKNOWN_TOKENS,
-    AnalysisFindings,
-    busy_fraction,
-    detail_tokens,
-    make_demands,
-)
-from seedvideo.sampler.freezes import FreezeDetector
-from seedvideo.sampler.inspection import (
-    Inspector,
-    changed_keyframes,
-    true_runs,
-)
-from seedvideo.sampler.novelty import (
+from seedvideo.sampler.block_features import (
     BLOCK_PX,
-    NoveltyEvent,
-    NoveltyTracker,
-    Signals,
     block_features,
     edge_strength,
     luma,
     thumbnail_size,
 )
+from seedvideo.sampler.demand_estimation import (
+    DETAIL_PX,
+    UNKNOWN_TOKENS,
+    AnalysisFindings,
+    detail_tokens,
+    make_demands,
+)
+from seedvideo.sampler.events import NoveltyEvent
+from seedvideo.sampler.freezes import FreezeDetector
+from seedvideo.sampler.inspection import Inspector, changed_keyframes, true_runs
+from seedvideo.sampler.novelty import NoveltyTracker, Signals
 from seedvideo.sampler.packet_analysis import (
     OUTLIER_SCORE,
     PacketSizeAnalysis,
     analyze_packet_sizes,
 )
+from seedvideo.sampler.prominence import busy_fraction
 from seedvideo.sampler.shots import FlashDetector, ShotDetector, merge_flashes
 from seedvideo.sampler.utility import SegmentDemand
 from seedvideo.utils.timecode import Span
@@ -174,7 +169,9 @@ class _Analyzer:
         return Analysis(
             method=self.method,
             demands=make_demands(findings, self.times, end=end),
-            busy_fraction=busy_fraction(findings.events, self.times_s, float(end), unknown),
+            busy_fraction=busy_fraction(
+                findings.events, self.times_s, findings.signals, float(end), unknown
+            ),
             cuts=tuple(self.times[frame_index] for frame_index in findings.cuts),
             signals=findings.signals,
             notes=tuple(self.notes),
@@ -217,6 +214,7 @@ class _Analyzer:
             novelty=packets.scores.astype(np.float32),
             motion=(_SCENE_CHANGE_LEVELS / change_s).astype(np.float32),
             detail=zeros,
+            activity=zeros,
         )
         cuts = changed_keyframes(
             self.times_s, self.video.packets.sizes_bytes, self.video.keyframes, grid_only=True
@@ -269,6 +267,7 @@ class _Analyzer:
             novelty=table[:, 2].astype(np.float32),
             motion=table[:, 3].astype(np.float32),
             detail=np.asarray(edges.values, np.float32),
+            activity=table[:, 4].astype(np.float32),
         )
         with np.errstate(divide="ignore"):
             change_s = np.clip(_SCENE_CHANGE_LEVELS / table[:, 3], _MIN_CHANGE_S, _MAX_CHANGE_S)
@@ -282,7 +281,9 @@ class _Analyzer:
         if self.unknown[last + 1 :].any():
             freezes.skip_unknown()
         frozen = freezes.finish(len(self.times), float(self.video.info.duration))
-        return AnalysisFindings(cuts, events, signals, change_s, details, frozen)
+        return AnalysisFindings(
+            cuts, events, signals, change_s, details, frozen, tuple(novelty.borders)
+        )
 
     @property
     def _keyframes(self) -> frozenset[int]:
@@ -324,6 +325,7 @@ class _Analyzer:
         unknown = unknown[first]
         change_s = np.where(crosses, estimate_s[steps], change_s)
         zeros = np.zeros(len(unknown), np.float32)
+        nearest = np.maximum(np.searchsorted(steps, unknown) - 1, 0)
         merged = np.concatenate([steps, unknown])
         order = np.argsort(merged, kind="stable")
         change_s = np.concatenate([change_s, estimate_s[unknown]])[order]
@@ -334,6 +336,7 @@ class _Analyzer:
             novelty=np.concatenate([novelty, zeros])[order],
             motion=(_SCENE_CHANGE_LEVELS / change_s).astype(np.float32),
             detail=np.concatenate([signals.detail, zeros])[order],
+            activity=np.concatenate([signals.activity, signals.activity[nearest]])[order],
         )
         after = set(steps[is_after].tolist())
         return filled, change_s, [event for event in events if event.frame_index not in after]

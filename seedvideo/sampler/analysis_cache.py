@@ -27,7 +27,7 @@ from seedvideo.sampler.novelty import Signals
 from seedvideo.sampler.utility import Peak, SegmentDemand, StillPicture
 from seedvideo.utils.timecode import Span
 
-VERSION: Final = 5
+VERSION: Final = 6
 """Version of the entries; raise it whenever the same file would be analysed differently."""
 
 CACHE_DAMAGED: Final = "the cached analysis was damaged; the video was analysed again"
@@ -39,6 +39,7 @@ _ARRAYS: Final = {
     "novelty": ("novelty", np.float32),
     "motion": ("motion", np.float32),
     "detail": ("detail", np.float32),
+    "activity": ("activity", np.float32),
 }
 """Arrays of an entry: name in the archive, field of `Signals`, type."""
 

@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 
 from seedvideo.sampler.analysis import Analysis
-from seedvideo.sampler.novelty import EVENT_THRESHOLD
+from seedvideo.sampler.events import EVENT_THRESHOLD
 from seedvideo.utils.timecode import Span
 
 _MAX_GAP_S: Final = 0.6

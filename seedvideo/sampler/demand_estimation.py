@@ -11,7 +11,7 @@ Separate from `seedvideo.sampler.analysis`, which would exceed 500 lines with it
 """
 
 import math
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,9 +20,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from seedvideo.sampler.events import NoveltyEvent
 from seedvideo.sampler.freezes import Freeze
 from seedvideo.sampler.geometry import TOKEN_AREA_PX
-from seedvideo.sampler.novelty import NoveltyEvent, Signals
+from seedvideo.sampler.novelty import Signals
+from seedvideo.sampler.prominence import ProminentEvent, find_prominent_events
 from seedvideo.sampler.shots import PaceSegment, split_by_pace, split_off_freezes
 from seedvideo.sampler.utility import (
     PRINT_TOKENS,
@@ -93,25 +95,6 @@ def detail_tokens(picture: npt.NDArray[np.uint8]) -> float:
 _SMALL_FRACTION: Final = 0.05
 """Fraction of the picture area up to which an event is small."""
 
-_NEAR_S: Final = 5.0
-"""Time before and after an event in which others are near it."""
-_CROWDED_COUNT: Final = 4
-"""Number of events within `_NEAR_S` from which an event must be prominent among them to count."""
-
-_PROMINENCE: Final = 2.0
-"""Minimum ratio of a prominent event to the stronger quarter of those near it; empirical."""
-_BUSY_COUNT: Final = 5
-"""Number of events within `_NEAR_S` of a moment that make it busy."""
-
-_CONTEXT_S: Final = 60.0
-"""Time before and after an event in which other events reduce its confidence."""
-
-_RARE_INTERVAL_S: Final = 20.0
-"""Mean time between events from which they are rare."""
-
-_CROWD_PROMINENCE: Final = 2.0
-"""Ratio to the stronger events around at which an event in a crowd is half as credible."""
-
 _MIN_EVENT_PROBABILITY: Final = 0.2
 """Minimum probability of an event that is not noise; less probable ones are ignored."""
 
@@ -120,8 +103,6 @@ _DEFAULT_EVENT_S: Final = 1.0
 
 _MAX_EVENT_S: Final = 5.0
 """Maximum length of an event; a longer one counts as lasting `_DEFAULT_EVENT_S`."""
-_MAX_EVENTS: Final = 500
-"""Maximum number of events; the strongest are kept. Bounds the number of segments."""
 _STEP_S: Final = 1.0
 """Time step of the busy fraction and of the density."""
 
@@ -137,6 +118,7 @@ class AnalysisFindings:
         change_s: time in which the picture changes, at each step.
         details: ``(frame_index, tokens)`` of each measurement of detail, rising; at least one.
         freezes: blank and frozen stretches, in order, not overlapping.
+        borders: first frames of kinds of activity, rising, above 0.
     """
 
     cuts: list[int]
@@ -145,71 +127,7 @@ class AnalysisFindings:
     change_s: npt.NDArray[np.float64]
     details: list[tuple[int, float]]
     freezes: tuple[Freeze, ...] = ()
-
-
-def prominent_events(
-    events: Sequence[NoveltyEvent], times_s: npt.NDArray[np.float64]
-) -> list[NoveltyEvent]:
-    """Select the events that are prominent among those near them."""
-    moments = [float(times_s[event.frame_index]) for event in events]
-    kept = []
-    for i, event in enumerate(events):
-        low = bisect_left(moments, moments[i] - _NEAR_S)
-        high = bisect_right(moments, moments[i] + _NEAR_S)
-        others = [events[j].strength for j in range(low, high) if j != i]
-        if len(others) < _CROWDED_COUNT or event.strength >= _PROMINENCE * float(
-            np.quantile(others, 0.75)
-        ):
-            kept.append(event)
-    if len(kept) > _MAX_EVENTS:
-        least = sorted((event.strength for event in kept), reverse=True)[_MAX_EVENTS - 1]
-        kept = [event for event in kept if event.strength >= least][:_MAX_EVENTS]
-    return kept
-
-
-def event_confidence(
-    event: NoveltyEvent, events: Sequence[NoveltyEvent], times_s: npt.NDArray[np.float64]
-) -> float:
-    """Return the confidence that an event matters, from the number of events within a minute of it.
-
-    Rare events have full confidence. The more events there are, the more one must exceed the
-    stronger of them.
-
-    Args:
-        event: one of the events.
-        events: all events, in order of time.
-        times_s: times of all frames.
-    """
-    moment_s = float(times_s[event.frame_index])
-    others = [
-        each.strength
-        for each in events
-        if each is not event and abs(float(times_s[each.frame_index]) - moment_s) <= _CONTEXT_S
-    ]
-    if len(others) * _RARE_INTERVAL_S <= 2 * _CONTEXT_S:
-        return 1.0
-    rarity = 2 * _CONTEXT_S / (len(others) * _RARE_INTERVAL_S)
-    typical = _CROWD_PROMINENCE * (1 - rarity) * float(np.quantile(others, 0.75))
-    return event.strength**4 / (event.strength**4 + typical**4)
-
-
-def busy_fraction(
-    events: Sequence[NoveltyEvent],
-    times_s: npt.NDArray[np.float64],
-    end_s: float,
-    unknown: Sequence[Span] = (),
-) -> float:
-    """Return the fraction of the time in which events are so frequent that none is prominent.
-
-    Time that was not inspected counts, because much may happen there.
-    """
-    moments = np.asarray([float(times_s[event.frame_index]) for event in events], np.float64)
-    steps = np.arange(0.0, max(end_s, _STEP_S), _STEP_S) + _STEP_S / 2
-    near = np.searchsorted(moments, steps + _NEAR_S) - np.searchsorted(moments, steps - _NEAR_S)
-    is_busy = near >= _BUSY_COUNT
-    for span in unknown:
-        is_busy[(steps >= float(span.start)) & (steps < float(span.end))] = True
-    return float(is_busy.mean())
+    borders: tuple[int, ...] = ()
 
 
 def make_demands(
@@ -217,19 +135,17 @@ def make_demands(
 ) -> tuple[SegmentDemand, ...]:
     """Build the demands of segments that cover ``[0, end)``."""
     times_s = np.asarray([float(time) for time in times], np.float64)
-    candidates = prominent_events(findings.events, times_s)
-    confidences = {
-        event.frame_index: event_confidence(event, candidates, times_s) for event in candidates
-    }
+    prominent = find_prominent_events(findings.events, times_s, findings.signals, float(end))
     events = [
-        event
-        for event in candidates
-        if confidences[event.frame_index] * event_probability(event.strength)
-        >= _MIN_EVENT_PROBABILITY
+        each
+        for each in prominent
+        if each.confidence * event_probability(each.event.strength) >= _MIN_EVENT_PROBABILITY
     ]
     spans = _event_spans(events, times_s, findings.cuts)
     steps = findings.signals.frame_indices
-    segments = split_by_pace(times_s, steps, findings.change_s, findings.cuts)
+    segments = split_by_pace(
+        times_s, steps, findings.change_s, sorted({*findings.cuts, *findings.borders})
+    )
     segments = split_off_freezes(
         segments, findings.freezes, findings.cuts, steps, findings.change_s
     )
@@ -241,7 +157,7 @@ def make_demands(
         ):
             # Frames between the shots that the analysis skipped belong to this segment.
             shot_starts.add(segment.first)
-        for first, stop, event in _split_segment(segment, spans):
+        for first, stop, found in _split_segment(segment, spans):
             start_time = times[first] if first else Fraction(0)
             end_time = times[stop] if stop < len(times) else end
             detail = _detail(findings.details, first, stop)
@@ -249,7 +165,7 @@ def make_demands(
             print_tokens = PRINT_TOKENS
             if still is not None and still.is_blank:
                 detail = print_tokens = MIN_TOKENS
-            if event is None:
+            if found is None:
                 demands.append(
                     SegmentDemand(
                         start=start_time,
@@ -265,20 +181,29 @@ def make_demands(
                     )
                 )
                 continue
+            event = found.event
             length = end_time - start_time
             is_small = event.area_fraction <= _SMALL_FRACTION
-            seen_end = event.end_index is not None and stop == event.end_index
-            time = times[event.frame_index]
-            last = times[event.last_index] if seen_end and event.last_index is not None else None
+            seen_end = event.end_index is not None and stop <= event.end_index
+            last = None
+            if seen_end and event.last_index is not None:
+                last = times[max(first, min(event.last_index, stop - 1))]
+            peak = Peak(
+                times[event.frame_index],
+                event.strength,
+                end_time if seen_end else None,
+                last,
+                in_busy_time=found.in_busy_time,
+            )
             demands.append(
                 SegmentDemand(
                     start=start_time,
                     end=end_time,
                     base=1.0,
-                    events_per_s=confidences[event.frame_index] / float(length),
+                    events_per_s=found.confidence / float(length),
                     event_s=float(length),
                     detail_tokens=max(detail, print_tokens) if is_small else detail,
-                    peaks=(Peak(time, event.strength, end_time if seen_end else None, last),),
+                    peaks=(peak,),
                     starts_shot=first in shot_starts,
                     change_s=segment.change_s,
                     print_tokens=print_tokens,
@@ -303,17 +228,22 @@ def _still_picture(
 
 
 def _event_spans(
-    events: Sequence[NoveltyEvent], times_s: npt.NDArray[np.float64], cuts: Sequence[int]
-) -> list[tuple[int, int, NoveltyEvent]]:
+    events: Sequence[ProminentEvent], times_s: npt.NDArray[np.float64], cuts: Sequence[int]
+) -> list[tuple[int, int, ProminentEvent]]:
     """Return the frames ``[first, end)`` of each event, rising, not overlapping.
 
-    Cuts are not events, but a flash begins with one.
+    An event ends at the latest where the next one begins. Of several that begin at one moment the
+    strongest stays, until the first of them ends, so that one frame shows all of them. The change
+    at a cut is no event, but a flash begins with one, and a small event may end in the next shot.
     """
     starts = set(cuts)
-    spans: list[tuple[int, int, NoveltyEvent]] = []
-    for event in events:
-        is_flash = event.area_fraction == 1 and event.end_index is not None
-        if not is_flash and not starts.isdisjoint(
+    spans: list[tuple[int, int, ProminentEvent]] = []
+    for each in events:
+        event = each.event
+        is_known = event.end_index is not None and (
+            event.area_fraction == 1 or event.area_fraction <= _SMALL_FRACTION
+        )
+        if not is_known and not starts.isdisjoint(
             range(event.frame_index - 1, event.frame_index + 2)
         ):
             continue
@@ -322,27 +252,29 @@ def _event_spans(
             stop = int(np.searchsorted(times_s, times_s[event.frame_index] + _DEFAULT_EVENT_S))
         stop = max(stop, event.frame_index + 1)
         if spans and spans[-1][1] > event.frame_index:
-            first, _, before = spans[-1]
-            if event.strength <= before.strength or event.frame_index == first:
+            first, end, before = spans[-1]
+            if event.frame_index == first:
+                strongest = max(before, each, key=lambda one: one.event.strength)
+                spans[-1] = (first, min(end, stop), strongest)
                 continue
             spans[-1] = (first, event.frame_index, before)
-        spans.append((event.frame_index, stop, event))
+        spans.append((event.frame_index, stop, each))
     return spans
 
 
 def _split_segment(
-    segment: PaceSegment, spans: Sequence[tuple[int, int, NoveltyEvent]]
-) -> list[tuple[int, int, NoveltyEvent | None]]:
+    segment: PaceSegment, spans: Sequence[tuple[int, int, ProminentEvent]]
+) -> list[tuple[int, int, ProminentEvent | None]]:
     """Split a segment at the events that begin in it, and end them with it at the latest."""
-    parts: list[tuple[int, int, NoveltyEvent | None]] = []
+    parts: list[tuple[int, int, ProminentEvent | None]] = []
     start = segment.first
-    for first, stop, event in spans:
+    for first, stop, found in spans:
         if not segment.first <= first < segment.end:
             continue
         if first > start:
             parts.append((start, first, None))
         stop = min(stop, segment.end)
-        parts.append((first, stop, event))
+        parts.append((first, stop, found))
         start = stop
     if start < segment.end:
         parts.append((start, segment.end, None))

@@ -1,10 +1,15 @@
-"""Novelty and motion signals of a video, computed from its thumbnails in constant memory.
+"""Novelty, motion and activity of a video, computed from its thumbnails in constant memory.
 
-Thumbnails of `thumbnail_size` are divided into blocks of 8x8 pixels. Novelty measures how far the
-change of one block stands out from the recent past of that block: the signed change of its mean or
-contrast since the previous thumbnail, without the change that the light causes in all blocks,
-divided by the robust deviation of the block in a local window. The novelty of a thumbnail is the
-maximum over its blocks.
+Novelty measures how far the change of one block of a thumbnail (`block_features`) stands out from
+what is usual for that block: the signed change of its mean or contrast since the previous
+thumbnail, without the change that the light causes in all blocks, divided by the robust deviation
+of the block. The novelty of a thumbnail is the maximum over its blocks.
+
+What is usual depends on the kind of activity: a crowd next to a calm scene must not hide a small
+sign in the calm. So a thumbnail is compared with those around it of like activity. Activity is the
+number of blocks that change, as a logarithm, and its median over a second. Where it jumps for good,
+a border lies between two kinds of activity; the change of the blocks that begin or stop moving
+there is no event.
 
 A small brief event changes one block; a pan or a crowd is the usual state of many blocks. A moving
 object changes a block before and afterwards too, and an appearing one only once. So the deviation
@@ -16,130 +21,29 @@ Times are float seconds; frames are identified by their exact index in presentat
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from seedvideo.media.types import MediaInfo
-
-Floats = npt.NDArray[np.float32]
-
-_NORMAL_P90: Final = 1.645
-"""Standard deviations within which 90% of normal noise lies."""
-
-SIGMA: Final = 1.4826
-"""Standard deviations per median absolute deviation of normal noise."""
-
-
-def remove_global_brightness(changes: Floats, before: Floats) -> Floats:
-    """Remove the global change of brightness, a shift or a gain, from changes ``(N, B)``.
-
-    Of shift and gain, remove the one that explains more of the changes of the means.
-    """
-    blocks = changes.shape[1] // 2
-    means, contrasts = changes[:, :blocks], changes[:, blocks:]
-    gains = medians((means / np.maximum(before[:, :blocks], 8.0)).astype(np.float32))[:, None]
-    left = np.concatenate(
-        [means - medians(means)[:, None], contrasts - medians(contrasts)[:, None]], axis=1
-    )
-    scaled = changes - gains * before
-    shifts, scales = (medians(np.abs(each[:, :blocks])) for each in (left, scaled))
-    is_gain = scales < shifts
-    left[is_gain] = scaled[is_gain]
-    return left
-
-
-def upper_deviation(rows: Floats) -> Floats:
-    """Return the deviation of each column that 90% of the rows stay within, scaled to normal noise.
-
-    A block that changes every second has a high usual deviation, although its median change is 0.
-    """
-    columns = np.ascontiguousarray(rows.T)
-    distances = np.abs(columns - medians(columns)[:, None])
-    i = int(0.9 * len(rows))
-    distances.partition(i, axis=1)
-    most: Floats = distances[:, i] / np.float32(_NORMAL_P90)
-    return most
-
-
-def median_mad(rows: Floats) -> tuple[Floats, Floats]:
-    """Return the median and the robust deviation of each column."""
-    columns = np.ascontiguousarray(rows.T)
-    middle = medians(columns)
-    return middle, medians(np.abs(columns - middle[:, None])) * np.float32(SIGMA)
-
-
-def medians(rows: Floats) -> Floats:
-    """Return the median of each row; several times faster than numpy's, which also handles NaN.
-
-    Copy the rows, because partitioning is fastest in contiguous memory.
-    """
-    count = rows.shape[1]
-    half = count // 2
-    ordered = np.array(rows, order="C")
-    ordered.partition(half, axis=1)
-    middle: Floats = ordered[:, half]
-    if not count % 2:
-        middle = (middle + ordered[:, :half].max(axis=1)) / np.float32(2)
-    return middle
-
-
-_MIN_ROWS: Final = 256
-"""Initial capacity of a `SlidingBuffer`, in rows."""
-
-
-class SlidingBuffer:
-    """Table ``(len, width)`` of float32 that grows at the end and shrinks at the beginning.
-
-    Rows are contiguous in memory, so any window of them is a view and not a copy.
-    """
-
-    def __init__(self, width: int) -> None:
-        self._table = np.empty((_MIN_ROWS, width), np.float32)
-        self._first = 0
-        self._end = 0
-
-    def __len__(self) -> int:
-        return self._end - self._first
-
-    @property
-    def all(self) -> Floats:
-        """Return the table as a view of memory that the next `append` or `drop` may overwrite."""
-        return self._table[self._first : self._end]
-
-    def append(self, rows: Floats) -> None:
-        """Append rows ``(N, width)`` at the end."""
-        if self._end + len(rows) > len(self._table):
-            self._grow(len(rows))
-        self._table[self._end : self._end + len(rows)] = rows
-        self._end += len(rows)
-
-    def drop(self, count: int) -> None:
-        """Drop rows at the beginning."""
-        self._first += min(count, len(self))
-
-    def _grow(self, more: int) -> None:
-        held = self._table[self._first : self._end]
-        if 2 * (len(held) + more) > len(self._table):
-            table = np.empty((2 * (len(held) + more), held.shape[1]), np.float32)
-        else:
-            table = self._table
-        table[: len(held)] = held
-        self._table, self._first, self._end = table, 0, len(held)
-
-
-BLOCK_PX: Final = 8
-"""Side of a block in pixels."""
-THUMBNAIL_PX: Final = 256 * 144
-"""Approximate pixels of a thumbnail: 12 px print in 1080p still changes a block by some levels."""
-
-EVENT_THRESHOLD: Final = 8.0
-"""Minimum novelty of an event, in robust deviations."""
+from seedvideo.sampler.block_features import (
+    BLOCK_PX,
+    SIGMA,
+    Floats,
+    SlidingBuffer,
+    median_mad,
+    medians,
+    remove_global_brightness,
+    upper_deviation,
+)
+from seedvideo.sampler.events import EVENT_THRESHOLD, EventRecorder, NoveltyEvent
 
 _MIN_DEVIATION_LEVELS: Final = 0.3
 """Minimum deviation of a block, in grey levels: smaller ones are rounding."""
+
+_MIN_KEYFRAME_LEVELS: Final = 0.5
+"""Minimum deviation of a block in a keyframe: encoding a still picture again changes its blocks."""
 
 _LONG_S, _SHORT_S = 30.0, 1.5
 """Half of the window for the usual state of a block, and half of the one for the present burst."""
@@ -168,16 +72,41 @@ _RETURN_FRACTION: Final = 0.3
 _KEYFRAME_WINDOW: Final = 64
 """Maximum number of keyframes with which one is compared."""
 
-_EVENT_MERGE_S: Final = 0.25
-"""Time within which new content belongs to one event."""
-
 _CHUNK_S: Final = 1.0
 """Time that is normalised at once."""
 
 _MOTION_LAG_S: Final = 1.0
 """Time over which motion is measured."""
-_MAX_EVENT_S: Final = 10.0
-"""Maximum time to search for the end of an event; empirical."""
+
+_ACTIVE_LEVELS: Final = 3.0
+"""Minimum change of an active block, in grey levels."""
+
+_ACTIVITY_OFFSET: Final = 8
+"""Number added to the active blocks before the logarithm: 0 and 3 of them are alike."""
+
+_ACTIVITY_HALF_S: Final = 0.5
+"""Half of the window of the median of activity: a brief event is not an activity."""
+
+CALM_OCTAVES: Final = math.log2(_ACTIVITY_OFFSET)
+"""Activity without a changing block."""
+
+LIKE_OCTAVES: Final = 1.5
+"""Maximum difference of like activities, in octaves."""
+
+_BORDER_OCTAVES: Final = 2.0
+"""Minimum jump of the activity at a border, in octaves."""
+
+_BORDER_S: Final = 2.5
+"""Time before and after a border in which the activity stays the same."""
+
+_BORDER_NEAR_S: Final = 0.15
+"""Time around a border in which blocks that begin or stop moving are no events."""
+
+_SHARP: Final = 3
+"""Thumbnails before and after a border that locate it."""
+
+_MOVING_FRACTION: Final = 0.15
+"""Minimum fraction of the thumbnails in which a moving block is active."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,6 +119,7 @@ class Signals:
         novelty: novelty in robust deviations.
         motion: speed of the picture in grey levels per second.
         detail: spatial energy: mean strength of luma edges in grey levels; 0 without a thumbnail.
+        activity: logarithm to base 2 of the number of changing blocks plus 8; 3 in calm content.
     """
 
     frame_indices: npt.NDArray[np.int64]
@@ -197,87 +127,27 @@ class Signals:
     novelty: Floats
     motion: Floats
     detail: Floats
+    activity: Floats
 
     def __len__(self) -> int:
         return len(self.frame_indices)
 
 
-@dataclass(frozen=True)
-class NoveltyEvent:
-    """New content in part of the picture.
-
-    Args:
-        frame_index: first thumbnail that shows it.
-        strength: novelty of that thumbnail.
-        end_index: first thumbnail without it, if the end was observed.
-        area_fraction: fraction of the picture area that it covers; 1 for a flash.
-        last_index: last thumbnail that shows it, if the end was observed.
-    """
+@dataclass(frozen=True, eq=False)
+class _Border:
+    """One border: its first thumbnail, its time, and the blocks that begin or stop moving."""
 
     frame_index: int
-    strength: float
-    end_index: int | None
-    area_fraction: float
-    last_index: int | None = None
-
-
-def thumbnail_size(info: MediaInfo) -> tuple[int, int]:
-    """Return width and height of thumbnails: whole blocks of about the stored aspect ratio."""
-    width_px, height_px = info.coded_width_px, info.coded_height_px
-    scale = min(1.0, (THUMBNAIL_PX / (width_px * height_px)) ** 0.5)
-    step = 2 * BLOCK_PX
-
-    def round_up(side_px: int) -> int:
-        steps: int = round(side_px * scale / step)
-        return max(1, steps) * step
-
-    return round_up(width_px), round_up(height_px)
-
-
-def luma(planes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return the luma ``(N, H, W)`` of I420 thumbnails ``(N, H * 3 // 2, W)``."""
-    return planes[:, : planes.shape[1] * 2 // 3]
-
-
-def block_features(pictures: npt.NDArray[np.uint8]) -> Floats:
-    """Return the features to compare, of luma ``(N, H, W)``: ``(N, 2 * H / 8 * W / 8)``.
-
-    These are the mean of each block, then its contrast: the mean distance of its pixels from that
-    mean. Print on a background of the same brightness changes only the contrast.
-    """
-    import cv2  # Heavy; only needed for decoded pictures.
-
-    count, height_px, width_px = pictures.shape
-    tall = pictures.reshape(count * height_px, width_px)
-    # One tall picture: a single call is far cheaper than one per thumbnail. Sums of 64 bytes are
-    # exact in float32.
-    small = (width_px // BLOCK_PX, count * height_px // BLOCK_PX)
-    means = cv2.resize(tall.astype(np.float32), small, interpolation=cv2.INTER_AREA)
-    middle = np.rint(means).astype(np.uint8)
-    spread = cv2.resize(middle, (width_px, len(tall)), interpolation=cv2.INTER_NEAREST)
-    distances = cv2.absdiff(tall, spread).astype(np.float32)
-    contrasts = cv2.resize(distances, small, interpolation=cv2.INTER_AREA)
-    both: Floats = np.concatenate(
-        [means.reshape(count, -1), contrasts.reshape(count, -1)], axis=1, dtype=np.float32
-    )
-    return both
-
-
-def edge_strength(picture: npt.NDArray[np.uint8]) -> float:
-    """Return the mean strength of the edges of one luma picture, in grey levels."""
-    import cv2
-
-    across = cv2.absdiff(picture[:, 1:], picture[:, :-1]).mean()
-    down = cv2.absdiff(picture[1:], picture[:-1]).mean()
-    return float(across + down) / 2
+    time_s: float
+    moving: npt.NDArray[np.bool_]
 
 
 class NoveltyTracker:
     """Streaming computation of signals and events; holds about a minute of block features.
 
     Pass thumbnails to `update` in order of time. `update`, and finally `finish`, return the
-    completed rows ``(frame_index, time_s, novelty, motion)`` as float64; `events` grows at the same
-    time.
+    completed rows ``(frame_index, time_s, novelty, motion, activity)`` as float64; `events` and
+    `borders` grow at the same time.
 
     Args:
         size_px: width and height of the thumbnails.
@@ -286,18 +156,32 @@ class NoveltyTracker:
     def __init__(self, size_px: tuple[int, int]) -> None:
         width_px, height_px = size_px
         self._grid = (height_px // BLOCK_PX, width_px // BLOCK_PX)
-        self.events: list[NoveltyEvent] = []
+        self.moved_levels = 0.0
+        """Mean change of the block means of the last thumbnail, in grey levels."""
         self._frame_indices: list[int] = []
         self._times: list[float] = []
         self._isolated: list[bool] = []
-        blocks = 2 * self._grid[0] * self._grid[1]
-        self._features, self._changes = SlidingBuffer(blocks), SlidingBuffer(blocks)
+        self._far: list[bool] = []
+        self._active: list[float] = []
+        self._activity: list[float] = []
+        self._jumps: list[float] = []
+        self._borders: list[_Border] = []
+        self._is_last = False
+        features = 2 * self._grid[0] * self._grid[1]
+        self._features, self._changes = SlidingBuffer(features), SlidingBuffer(features)
         self._done = 0
-        self.moved_levels = 0.0
-        """Mean change of the block means of the last thumbnail, in grey levels."""
-        self._last_event_s: float | None = None
-        self._ends: dict[int, int] = {}
-        self._long_deviation: tuple[float, Floats] | None = None
+        self._recorder = EventRecorder(self._grid)
+        self._long_deviation: tuple[float, float, Floats] | None = None
+
+    @property
+    def events(self) -> list[NoveltyEvent]:
+        """Return the events so far, in order of time."""
+        return self._recorder.events
+
+    @property
+    def borders(self) -> list[int]:
+        """Return the first thumbnail of each kind of activity after the first, so far."""
+        return [border.frame_index for border in self._borders]
 
     def update(
         self, frame_index: int, time_s: float, features: Floats, *, is_keyframe: bool
@@ -315,6 +199,7 @@ class NoveltyTracker:
         self._frame_indices.append(frame_index)
         self._times.append(time_s)
         self._isolated.append(is_keyframe or is_far)
+        self._far.append(is_far)
         means = len(features) // 2
         self.moved_levels = float(np.abs(features[:means] - before[:means]).mean())
         self._features.append(features[None])
@@ -326,22 +211,38 @@ class NoveltyTracker:
 
     def finish(self) -> Iterator[npt.NDArray[np.float64]]:
         """Complete the remaining rows."""
+        self._is_last = True
         while self._done < len(self._times):
             yield self._finish_chunk()
 
     def _finish_chunk(self) -> npt.NDArray[np.float64]:
         self._compare()
         times = np.asarray(self._times)
+        self._measure_activity(times)
+        self._find_borders(times)
         first = self._done
         end = int(np.searchsorted(times, times[first] + _CHUNK_S, side="left"))
-        end = max(end, first + 1)
-        scores = self._scores(times, first, end)
+        activity = np.asarray(self._activity)
+        unlike = np.flatnonzero(np.abs(activity[first:end] - activity[first]) > LIKE_OCTAVES)
+        end = max(first + int(unlike[0]) if len(unlike) else end, first + 1)
+        scores = self._scores(times, activity, first, end)
+        self._remove_borders(times, scores, first, end)
         novelty = scores.max(axis=1)
-        self._record_events(times, scores, first, end)
+        for i in range(first, end):
+            self._recorder.record(
+                i,
+                scores[i - first],
+                frame_indices=self._frame_indices,
+                times=times,
+                features=self._features.all,
+                changes=self._changes.all,
+            )
         self._done = end
         frame_indices = np.asarray(self._frame_indices[first:end], np.float64)
         motion = self._motion(times, first, end)
-        return np.stack([frame_indices, times[first:end], novelty, motion], axis=1)
+        return np.stack(
+            [frame_indices, times[first:end], novelty, motion, activity[first:end]], axis=1
+        )
 
     def _compare(self) -> None:
         """Compare the new thumbnails with their predecessors."""
@@ -350,18 +251,125 @@ class NoveltyTracker:
             features = self._features.all[max(first - 1, 0) : end]
             before = features[:-1] if first else np.concatenate([features[:1], features[:-1]])
             after = features[1:] if first else features
-            self._changes.append(remove_global_brightness(after - before, before))
+            changes = remove_global_brightness(after - before, before)
+            self._changes.append(changes)
+            active = (np.abs(changes) > _ACTIVE_LEVELS).sum(axis=1)
+            self._active += np.log2(active + _ACTIVITY_OFFSET).tolist()
 
-    def _scores(self, times: npt.NDArray[np.float64], first: int, end: int) -> Floats:
+    # --- activity
+
+    def _measure_activity(self, times: npt.NDArray[np.float64]) -> None:
+        """Take the median of the activity around each thumbnail whose surroundings are known.
+
+        A keyframe changes the picture by encoding it again, so it does not count among others. A
+        thumbnail without any nearby counts as calm.
+        """
+        counts, isolated, far = (
+            np.asarray(each) for each in (self._active, self._isolated, self._far)
+        )
+        first = len(self._activity)
+        low = np.searchsorted(times, times[first:] - _ACTIVITY_HALF_S)
+        high = np.searchsorted(times, times[first:] + _ACTIVITY_HALF_S, side="right")
+        for i, (a, b) in enumerate(zip(low.tolist(), high.tolist(), strict=True), start=first):
+            if not self._is_last and times[-1] - times[i] < _ACTIVITY_HALF_S:
+                break
+            usable = ~isolated[a:b] if not isolated[a:b].all() else ~far[a:b]
+            near = counts[a:b][usable]
+            self._activity.append(float(np.median(near)) if len(near) else CALM_OCTAVES)
+
+    def _find_borders(self, times: npt.NDArray[np.float64]) -> None:
+        """Find the thumbnails at which the activity jumps and then stays."""
+        activity = np.asarray(self._activity)
+        known = times[: len(activity)]
+        for i in range(len(self._jumps), len(activity)):
+            if not self._is_last and known[-1] - known[i] < _BORDER_S:
+                break
+            a, b = np.searchsorted(known, [known[i] - _BORDER_S, known[i] + _BORDER_S])
+            has_both = a < i < b - 1 and known[i - 1] - known[a] > _BORDER_S / 2
+            self._jumps.append(
+                float(np.median(activity[i:b]) - np.median(activity[a:i])) if has_both else 0.0
+            )
+        jumps = np.abs(self._jumps)
+        last_s = self._borders[-1].time_s if self._borders else -math.inf
+        candidates = np.flatnonzero(jumps >= _BORDER_OCTAVES)
+        for i in candidates[known[candidates] > last_s + _BORDER_S / 2].tolist():
+            a, b = np.searchsorted(known, [known[i] - _BORDER_S / 2, known[i] + _BORDER_S / 2])
+            if b > len(jumps) and not self._is_last:
+                break
+            if i != int(a) + int(jumps[a:b].argmax()) or known[i] <= last_s + _BORDER_S / 2:
+                continue
+            last_s = float(known[i])
+            sharp = self._sharpen_border(known, i)
+            self._borders.append(
+                _Border(
+                    self._frame_indices[sharp],
+                    float(known[sharp]),
+                    self._moving_blocks(known, sharp, begins=self._jumps[i] > 0),
+                )
+            )
+
+    def _sharpen_border(self, times: npt.NDArray[np.float64], i: int) -> int:
+        """Return the thumbnail near a border at which the number of active blocks jumps most.
+
+        Medians of the activity differ as much for a second around it.
+        """
+        counts = np.asarray(self._active[: len(times)])
+        a, b = np.searchsorted(times, [times[i] - _BORDER_S / 2, times[i] + _BORDER_S / 2])
+        jumps = [
+            abs(float(counts[k : k + _SHARP].mean() - counts[k - _SHARP : k].mean()))
+            for k in range(max(int(a), _SHARP), min(int(b), len(times) - _SHARP))
+        ]
+        return max(int(a), _SHARP) + int(np.argmax(jumps)) if jumps else i
+
+    def _moving_blocks(
+        self, times: npt.NDArray[np.float64], i: int, *, begins: bool
+    ) -> npt.NDArray[np.bool_]:
+        """Return the blocks that move on the busier side of a border, and those next to them."""
+        import cv2  # Heavy; only needed for decoded pictures.
+
+        a, b = np.searchsorted(times, [times[i] - _BORDER_S, times[i] + _BORDER_S])
+        side = slice(i + 1, int(b)) if begins else slice(int(a), i)
+        active = (np.abs(self._changes.all[side]) > _ACTIVE_LEVELS).mean(axis=0)
+        grids = (active >= _MOVING_FRACTION).reshape(2, *self._grid).any(axis=0)
+        around = cv2.dilate(grids.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+        return np.tile(around.reshape(-1), 2)
+
+    def _remove_borders(
+        self, times: npt.NDArray[np.float64], scores: Floats, first: int, end: int
+    ) -> None:
+        """Set the scores of blocks that begin or stop moving to 0 around each border."""
+        for border in reversed(self._borders):
+            if border.time_s < times[first] - _BORDER_NEAR_S:
+                break
+            near = np.abs(times[first:end] - border.time_s) <= _BORDER_NEAR_S
+            scores[np.ix_(near, border.moving)] = 0.0
+
+    # --- novelty
+
+    def _scores(
+        self,
+        times: npt.NDArray[np.float64],
+        activity: npt.NDArray[np.float64],
+        first: int,
+        end: int,
+    ) -> Floats:
         """Return the robust deviations of each block in thumbnails ``[first, end)``."""
-        middle_s = (times[first] + times[end - 1]) / 2
-        if self._long_deviation is None or middle_s - self._long_deviation[0] >= _WINDOW_INTERVAL_S:
-            far = self._window(times, middle_s, _LONG_S, least=32)
-            self._long_deviation = (middle_s, upper_deviation(far))
-        near = self._window(times, middle_s, _SHORT_S + _CHUNK_S / 2, least=16)
+        middle_s = float(times[first] + times[end - 1]) / 2
+        level = float(activity[first])
+        known = self._long_deviation
+        if (
+            known is None
+            or middle_s - known[0] >= _WINDOW_INTERVAL_S
+            or abs(level - known[1]) > LIKE_OCTAVES / 2
+        ):
+            far = self._window(times, activity, middle_s, level, half_s=_LONG_S, least=32)
+            known = self._long_deviation = (middle_s, level, upper_deviation(far))
+        near = self._window(
+            times, activity, middle_s, level, half_s=_SHORT_S + _CHUNK_S / 2, least=16
+        )
         changes = self._changes.all[first:end]
         now, present = median_mad(near)
-        sigma = np.maximum(np.maximum(self._long_deviation[1], present), _MIN_DEVIATION_LEVELS)
+        sigma = np.maximum(np.maximum(known[2], present), _MIN_DEVIATION_LEVELS)
         scores: Floats = np.abs(changes - now) / sigma
         isolated = [i for i in range(first, end) if self._isolated[i]]
         if isolated:
@@ -377,15 +385,15 @@ class NoveltyTracker:
                 scores[i - first] = np.minimum(scores[i - first], least)
         return scores
 
-    def _keyframe_deviation(self) -> Floats | float:
+    def _keyframe_deviation(self) -> Floats | np.float32:
         """Return the deviation of each block among the isolated thumbnails, such as keyframes."""
         isolated = [i for i, is_one in enumerate(self._isolated) if is_one and i]
         if len(isolated) < 3:
-            return 0.0
+            return np.float32(_MIN_KEYFRAME_LEVELS)
         deviation: Floats = medians(
             np.abs(self._changes.all[isolated[-_KEYFRAME_WINDOW:]]).T
         ) * np.float32(SIGMA)
-        return deviation
+        return np.maximum(deviation, np.float32(_MIN_KEYFRAME_LEVELS))
 
     def _neighbor_change(self, times: npt.NDArray[np.float64], i: int) -> Floats:
         """Return the largest change of each block and its neighbours around a thumbnail."""
@@ -410,58 +418,31 @@ class NoveltyTracker:
         return flat
 
     def _window(
-        self, times: npt.NDArray[np.float64], middle_s: float, half_s: float, *, least: int
+        self,
+        times: npt.NDArray[np.float64],
+        activity: npt.NDArray[np.float64],
+        middle_s: float,
+        level: float,
+        *,
+        half_s: float,
+        least: int,
     ) -> Floats:
-        """Return the changes around a moment: ``least`` to `_MAX_WINDOW_ROWS` of them."""
-        a, b = np.searchsorted(times, [middle_s - half_s, middle_s + half_s])
+        """Return the changes of like activity around a moment.
+
+        There are ``least`` to `_MAX_WINDOW_ROWS` of them, the nearest ones if the window has too
+        few, and unlike ones only if there are no others.
+        """
+        known = times[: len(activity)]
+        like = np.flatnonzero(np.abs(activity - level) <= LIKE_OCTAVES)
+        if len(like) < least:
+            like = np.arange(len(known))
+        a, b = np.searchsorted(known[like], [middle_s - half_s, middle_s + half_s])
         if b - a < least:
-            nearest = int(np.searchsorted(times, middle_s))
+            nearest = int(np.searchsorted(known[like], middle_s))
             a = max(0, min(int(a), nearest - least // 2))
-            b = min(len(times), max(int(b), int(a) + least))
+            b = min(len(like), max(int(b), int(a) + least))
         step = max(1, math.ceil((int(b) - int(a)) / _MAX_WINDOW_ROWS))
-        return self._changes.all[int(a) : int(b) : step]
-
-    def _record_events(
-        self, times: npt.NDArray[np.float64], scores: Floats, first: int, end: int
-    ) -> None:
-        for i in range(first, end):
-            row = scores[i - first]
-            block = int(row.argmax())
-            frame_index = self._frame_indices[i]
-            if row[block] < EVENT_THRESHOLD or self._ends.pop(frame_index, None) == block:
-                continue  # The end of an event is not another event.
-            area_fraction = float((row > max(EVENT_THRESHOLD, row[block] / 4)).mean())
-            if self._last_event_s is not None and times[i] - self._last_event_s < _EVENT_MERGE_S:
-                # Encoders sharpen new content over a few frames.
-                last = self.events[-1]
-                strength = max(last.strength, float(row[block]))
-                self.events[-1] = replace(
-                    last, strength=strength, area_fraction=max(last.area_fraction, area_fraction)
-                )
-                continue
-            change = float(self._changes.all[i][block])
-            end_at = self._find_end(times, i, block, change)
-            if end_at is not None:
-                self._ends[self._frame_indices[end_at]] = block
-            end_index = None if end_at is None else self._frame_indices[end_at]
-            last_index = None if end_at is None else self._frame_indices[end_at - 1]
-            self.events.append(
-                NoveltyEvent(frame_index, float(row[block]), end_index, area_fraction, last_index)
-            )
-            self._last_event_s = float(times[i])
-
-    def _find_end(
-        self, times: npt.NDArray[np.float64], i: int, block: int, change: float
-    ) -> int | None:
-        """Find the thumbnail at which the change of a block is reverted."""
-        before = float(self._features.all[i][block]) - change
-        last = int(np.searchsorted(times, times[i] + _MAX_EVENT_S, side="right"))
-        for later in range(i + 1, last):
-            if abs(float(self._features.all[later][block]) - before) < _RETURN_FRACTION * abs(
-                change
-            ):
-                return later
-        return None
+        return self._changes.all[like[int(a) : int(b) : step]]
 
     def _motion(
         self, times: npt.NDArray[np.float64], first: int, end: int
@@ -482,7 +463,8 @@ class NoveltyTracker:
         old = int(np.searchsorted(np.asarray(self._times), horizon_s))
         if old < 64:
             return
-        for values in (self._frame_indices, self._times, self._isolated):
+        del self._frame_indices[:old], self._isolated[:old], self._far[:old]
+        for values in (self._times, self._active, self._activity, self._jumps):
             del values[:old]
         for rows in (self._features, self._changes):
             rows.drop(old)

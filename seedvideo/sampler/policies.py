@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Final, Protocol
 
 from seedvideo.config import DEFAULT_LIMITS, Limits, PolicyName, SamplingConfig
-from seedvideo.errors import PlanError, SeedVideoError
+from seedvideo.errors import PlanError
 from seedvideo.media.types import MediaInfo
 from seedvideo.plugins import Plugin, find_plugin
 from seedvideo.sampler.adaptive import adaptive
@@ -115,7 +115,8 @@ def needs_analysis(policy: PolicyName) -> bool:
     """
     if policy in POLICIES:
         return policy == "adaptive"
-    return bool(getattr(_plugin(policy).load(), "needs_analysis", False))
+    plugin = _plugin(policy)
+    return bool(plugin.call(getattr, plugin.load(), "needs_analysis", False))
 
 
 def _plugin(policy: PolicyName) -> Plugin:
@@ -132,17 +133,28 @@ def _plugin(policy: PolicyName) -> Plugin:
 def _plan_of_plugin(request: Request) -> Plan:
     """Apply the policy of another package, and check what it returns."""
     plugin = _plugin(request.sampling.policy)
-    policy = plugin.load()
-    try:
-        plan = policy(request)
-    except SeedVideoError:
-        raise
-    except Exception as error:
-        # The code of others may raise anything.
-        raise plugin.error(f"failed: {type(error).__name__}: {error}") from error
+    plan = plugin.call(plugin.load(), request)
     if not isinstance(plan, Plan):
         raise plugin.error(f"returned {type(plan).__name__}, expected a seedvideo.Plan")
+    problem = _difference(plan, request)
+    if problem:
+        raise plugin.error(f"returned a plan {problem}")
     return plan
+
+
+def _difference(plan: Plan, request: Request) -> str | None:
+    """Return how a plan departs from its request; None if it is a plan of that request."""
+    if plan.geometry != request.geometry:
+        return f"for the geometry {plan.geometry.name}, expected {request.geometry.name}"
+    if plan.budget_tokens != request.budget_tokens:
+        return f"with a budget of {plan.budget_tokens:,} tokens, expected {request.budget_tokens:,}"
+    if len(plan.frames) > request.max_frames:
+        return f"of {len(plan.frames):,} frames, expected at most {request.max_frames:,}"
+    times = frozenset(request.times)
+    for frame in plan.frames:
+        if not isinstance(frame.pts, Fraction) or frame.pts not in times:
+            return f"with a frame at {frame.pts} s, which is not one of the request's times"
+    return None
 
 
 def seed15(request: Request) -> Plan:
@@ -263,7 +275,7 @@ POLICIES: Final[Mapping[PolicyName, Policy]] = {
 }
 """Policies by name."""
 
-SAMPLER_VERSION: Final = "0.1.0-78fcb5b93ce4026e"
+SAMPLER_VERSION: Final = "0.1.0-1551b9ade52c7e43"
 """Version of the selection rules; part of every fingerprint of a batch job.
 
 Raise it whenever the same video, options and analysis may yield another plan, or the same video

@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
+from seedvideo.sampler.block_features import Floats
+from seedvideo.sampler.events import NoveltyEvent
 from seedvideo.sampler.freezes import Freeze
-from seedvideo.sampler.novelty import Floats, NoveltyEvent
 from seedvideo.utils.timecode import Span
 
 if TYPE_CHECKING:
@@ -288,6 +289,9 @@ _MAX_FLASH_S: Final = 2.0
 _MAX_GAP_S: Final = 0.6
 """Maximum time to the previous thumbnail: later, the time of the change is unknown."""
 
+_MAX_LOCAL_FRACTION: Final = 0.05
+"""Maximum fraction of the picture area of an event that a flash does not cause."""
+
 _MIN_DEVIATION_LEVELS: Final = 0.3
 """Minimum typical change, in grey levels: smaller ones are rounding."""
 
@@ -354,6 +358,8 @@ class FlashDetector:
 def merge_flashes(events: list[NoveltyEvent], flashes: list[NoveltyEvent]) -> list[NoveltyEvent]:
     """Merge events and flashes in order; drop events at the beginning or end of a flash.
 
+    A small event stays, since light that flickers must not hide it.
+
     Args:
         events: local events, in order.
         flashes: flashes with their ends, in order.
@@ -361,7 +367,8 @@ def merge_flashes(events: list[NoveltyEvent], flashes: list[NoveltyEvent]) -> li
     kept = [
         event
         for event in events
-        if not any(
+        if event.area_fraction <= _MAX_LOCAL_FRACTION
+        or not any(
             flash.frame_index <= event.frame_index <= (flash.end_index or 0) for flash in flashes
         )
     ]

@@ -51,7 +51,7 @@ class PlannedFrame:
             )
         if self.pts < 0:
             raise PlanError("plan.invalid", f"a frame's time is {self.pts} s, expected 0 or later")
-        if self.tokens < 1 or self.text_tokens < 0:
+        if not (self.tokens >= 1 and self.text_tokens >= 0):  # NaN is neither.
             raise PlanError(
                 "plan.invalid",
                 f"a frame costs {self.tokens} visual and {self.text_tokens} text tokens,"

@@ -351,10 +351,10 @@ class PeakCandidate:
 
     Args:
         peak: the peak.
-        visible: positions of the frames that show it, at least one.
+        visible: positions of the frames that certainly show it, at least one.
         position: position of the frame to take for it: a frame of the coverage grid if one shows
             the peak, otherwise the middle frame.
-        is_covered: whether a coverage frame shows it.
+        is_covered: whether a coverage frame certainly shows it.
         utility_s: value of the peak when it is seen and read, in seconds of ordinary content.
         detail_tokens: visual tokens at which 63% of it is legible.
     """
@@ -379,17 +379,18 @@ def find_peak_candidates(
     times: Sequence[Fraction],
     span: range,
     coverage: Sequence[int],
-    max_added: int,
     event_value_s: float,
 ) -> tuple[PeakCandidate, ...]:
     """Find the peaks of a segment that may get a frame, in order of time.
+
+    A peak always has room for a frame of its own. A coverage frame serves it only if the frame lies
+    in the time in which the peak is certainly visible.
 
     Args:
         demand: the demand of the segment.
         times: times of all frames of the video.
         span: positions of the frames that lie in the segment.
         coverage: positions of the coverage frames that lie in it.
-        max_added: maximum number of frames added for peaks; the strongest peaks are kept.
         event_value_s: value of an event that is seen and read, in seconds of ordinary content.
     """
     found: dict[int, PeakCandidate] = {}
@@ -400,9 +401,8 @@ def find_peak_candidates(
         middle = _middle_frame(peak, times, visible)
         known = coverage[bisect_left(coverage, visible.start) : bisect_left(coverage, visible.stop)]
         position = min(known, key=lambda each: (abs(each - middle), each), default=middle)
-        added = sum(not candidate.is_covered for candidate in found.values())
-        # One frame serves one peak, the strongest, so the most valuable peak always gets a frame.
-        if position in found or (not known and added >= max_added):
+        # One frame serves one peak, the strongest.
+        if position in found:
             continue
         found[position] = PeakCandidate(
             peak=peak,
@@ -418,9 +418,14 @@ def find_peak_candidates(
 def _visible_frames(
     peak: Peak, times: Sequence[Fraction], span: range, *, lasting_s: float
 ) -> range:
-    """Return the frames of a segment that show a peak; estimate the end if it was not seen."""
+    """Return the frames of a segment that show a peak: the certain ones if its last one is known.
+
+    If its end was not seen, estimate it.
+    """
     first = min(bisect_left(times, peak.time, lo=span.start, hi=span.stop), span.stop - 1)
-    if peak.end is not None:
+    if peak.last is not None:
+        after = bisect_right(times, peak.last, lo=first, hi=span.stop)
+    elif peak.end is not None:
         after = bisect_left(times, peak.end, lo=first, hi=span.stop)
     else:
         after = bisect_left(times, float(peak.time) + lasting_s, lo=first, hi=span.stop)
@@ -429,7 +434,8 @@ def _visible_frames(
 
 def _middle_frame(peak: Peak, times: Sequence[Fraction], visible: range) -> int:
     """Return the middle frame of a peak with a known end, otherwise its first frame."""
-    if peak.end is None:
+    last = peak.end if peak.last is None else peak.last
+    if last is None:
         return visible.start
-    half = (peak.time + peak.end) / 2
+    half = (peak.time + last) / 2
     return max(visible.start, bisect_right(times, half, lo=visible.start, hi=visible.stop) - 1)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from seedvideo.sampler.novelty import EVENT_THRESHOLD
+from seedvideo.sampler.events import EVENT_THRESHOLD
+from seedvideo.sampler.novelty import CALM_OCTAVES, LIKE_OCTAVES
 from seedvideo.utils.text import format_fraction, printable
 from seedvideo.utils.timecode import seconds
 
@@ -42,7 +43,8 @@ _TEXT_COLOR: Final = (30, 32, 36)
 _MUTED_COLOR: Final = (110, 114, 120)
 _RULE: Final = (212, 212, 208)
 _CUT: Final = (196, 196, 200)
-_MOTION: Final = (172, 196, 214)
+_ACTIVITIES: Final = ((172, 196, 214), (168, 206, 180), (222, 204, 150), (206, 176, 206))
+"""Colours of motion, by its kind of activity: from calm content to a change of all blocks."""
 _NOVELTY: Final = (214, 96, 30)
 _RATE: Final = (126, 148, 120)
 
@@ -151,9 +153,14 @@ class _PlanPlot:
         usual = float(np.quantile(signals.motion, 0.99)) or 1.0
         moments = self.start_s + (columns + 0.5 - _LEFT) / len(columns) * self._span_s
         motion = np.interp(moments, signals.times_s, signals.motion)
-        for column, value in zip(columns.tolist(), motion.tolist(), strict=True):
+        steps = np.searchsorted(signals.times_s, moments, side="right") - 1
+        octaves = signals.activity[np.maximum(steps, 0)] - CALM_OCTAVES
+        kinds = np.clip(octaves / LIKE_OCTAVES, 0, len(_ACTIVITIES) - 1).astype(int)
+        for column, value, kind in zip(
+            columns.tolist(), motion.tolist(), kinds.tolist(), strict=True
+        ):
             y = bottom - 0.55 * height * min(1.0, value / usual)
-            self._draw_box(column, y, column + 1, bottom, _MOTION)
+            self._draw_box(column, y, column + 1, bottom, _ACTIVITIES[kind])
         # Novelty spans powers of ten; below the threshold it is noise.
         most = max(EVENT_THRESHOLD * 4, float(signals.novelty.max()))
         for moment_s, value in zip(signals.times_s, signals.novelty, strict=True):

@@ -9,7 +9,7 @@ import pytest
 from transformers import AutoProcessor
 
 import seedvideo
-from seedvideo.errors import ConfigError, PlanError
+from seedvideo.errors import ConfigError, OptionTypeError, PlanError
 from seedvideo.integrations import openai, vllm
 from seedvideo.integrations.transformers import chat_inputs, video_metadata
 from seedvideo.model.backends.base import interleave
@@ -88,7 +88,11 @@ def test_what_cannot_be_used_is_an_error(qwen3: Path, clips: Clips) -> None:
         chat_inputs(clips["plain"], "What?", processor={})
     with pytest.raises(ConfigError, match="prompt is empty"):
         chat_inputs(clips["plain"], " ", processor=processor, family="qwen3-vl")
+    with pytest.raises(OptionTypeError, match="system is 3"):
+        chat_inputs(clips["plain"], "What?", processor=processor, system=3)  # type: ignore[arg-type]
     plan = seedvideo.plan(clips["plain"], max_frames=2)
+    with pytest.raises(OptionTypeError, match="repeat is 2"):
+        video_metadata(plan, repeat=2)  # type: ignore[arg-type]
     with pytest.raises(PlanError, match="multiples of 32"):
         chat_inputs(clips["plain"], "What?", processor=processor, family="qwen3-vl", plan=plan)
 
@@ -115,7 +119,7 @@ def test_messages_of_an_unknown_model_have_plain_times(clips: Clips) -> None:
         clips["plain"], "What?", model="mystery", family="glm-4.6v", max_frames=2
     )
     assert [part["type"] for part in named[0]["content"][:2]] == ["image_url", "text"]
-    with pytest.raises(ConfigError, match="geometry is 'nothing'"):
+    with pytest.raises(ConfigError, match="family is 'nothing'"):
         openai.messages(clips["plain"], "What?", model="mystery", family="nothing")
 
 

@@ -216,6 +216,18 @@ def test_wrong_arguments(use: Callable[..., Any], arguments: str, problem: str) 
         use(ColourModel(), arguments)
 
 
+def test_another_device_than_the_first_is_refused(
+    adapter: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = adapter.SampledVideoModel.create_from_arg_string
+    devices: list[str] = []
+    monkeypatch.setattr(adapter, "load", lambda name, options: devices.append(options.device))
+    make("policy=uniform", {"device": "cuda:0"})
+    assert devices == ["cuda"]
+    with pytest.raises(seedvideo.ConfigError, match="CUDA_VISIBLE_DEVICES=1 lmms-eval"):
+        make("policy=uniform", {"device": "cuda:1"})
+
+
 def test_what_is_not_supported_is_refused(use: Callable[..., Any]) -> None:
     made = use(ColourChooser())
     with pytest.raises(seedvideo.ConfigError, match="1 answer to rank"):

@@ -2,10 +2,12 @@
 
 import base64
 import io
+import math
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,6 +45,12 @@ def _decord(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def talk(*parts: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"role": "user", "content": [*parts, QUESTION]}]
+
+
+def noise_png() -> bytes:
+    file = io.BytesIO()
+    Image.effect_noise((300, 300), 50).save(file, "PNG")
+    return file.getvalue()
 
 
 def film(path: object, **keys: Any) -> list[dict[str, Any]]:
@@ -224,7 +232,7 @@ def test_images_are_those_of_the_original(tmp_path: Path) -> None:
     clear = Image.fromarray(rng.integers(0, 256, (90, 200, 4), dtype=np.uint8), "RGBA")
     file = io.BytesIO()
     clear.save(file, "PNG")
-    data = base64.b64encode(file.getvalue()).decode()
+    data = base64.encodebytes(file.getvalue()).decode()  # With line breaks, as e-mails have them.
     (tmp_path / "a.png").write_bytes(file.getvalue())
     messages = [
         talk({"type": "image", "image": clear}),
@@ -279,6 +287,11 @@ def test_sizes_are_those_of_the_original(
             "config.invalid",
         ),
         ({"video": "CLIP", "max_pixels": 100}, ConfigError, "config.invalid"),
+        ({"video": "CLIP", "nframes": 0}, ConfigError, "config.invalid"),
+        ({"video": "CLIP", "min_frames": math.nan}, ConfigError, "config.type"),
+        ({"video": "CLIP", "min_pixels": math.nan}, ConfigError, "config.invalid"),
+        ({"video": "CLIP", "max_pixels": 10**400}, ConfigError, "config.invalid"),
+        ({"video": "CLIP", "total_pixels": -1}, ConfigError, "config.invalid"),
         ({"video": ["a.png", "b.png"]}, ConfigError, "config.type"),
         ({"video": "http://example.com/a.mp4"}, InputError, "input.not_found"),
         ({"video": "CLIP", "video_start": 99}, seedvideo.PlanError, "plan.invalid"),
@@ -287,6 +300,14 @@ def test_sizes_are_those_of_the_original(
         ({"image": "data:image/png;base64,!!!!"}, MediaError, "media.unreadable"),
         ({"image": "data:image/png;base64,AAAA"}, MediaError, "media.unreadable"),
         ({"image": 3}, ConfigError, "config.type"),
+        ({"image": "HALF"}, MediaError, "media.unreadable"),
+        ({"image": "WHOLE", "min_pixels": 0}, ConfigError, "config.invalid"),
+        ({"image": "WHOLE", "max_pixels": Fraction(1, 2)}, ConfigError, "config.invalid"),
+        (
+            {"image": "WHOLE", "resized_height": math.nan, "resized_width": 64},
+            ConfigError,
+            "config.invalid",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_an_error(
@@ -294,6 +315,10 @@ def test_what_cannot_be_used_is_an_error(
 ) -> None:
     if part.get("video") == "CLIP":
         part = {**part, "video": str(clips["plain"])}
+    elif part.get("image") in ("WHOLE", "HALF"):
+        data = noise_png()
+        used = data if part["image"] == "WHOLE" else data[: len(data) // 2]
+        part = {**part, "image": Image.open(io.BytesIO(used))}
     with pytest.raises(error) as caught:
         process_vision_info(talk(part))
     assert caught.value.code == code
@@ -305,11 +330,45 @@ def test_what_cannot_be_used_is_an_error(
         ("clip.mp4", "a list of messages"),
         ([["clip.mp4"]], "a dict with role and content"),
         ([{"role": "user", "content": ["clip.mp4"]}], "a dict with a type"),
+        ([3], "a list of messages"),
+        ([[], None], "a list of messages"),
+        (b"clip.mp4", "a list of messages"),
     ],
 )
 def test_a_conversation_that_is_none_is_an_error(conversations: Any, expected: str) -> None:
     with pytest.raises(TypeError, match=expected):
         process_vision_info(conversations)
+
+
+def test_bounds_of_a_frame(clips: Clips) -> None:
+    def tokens(**keys: Any) -> float:
+        messages = film(str(clips["plain"]), nframes=2, **keys)
+        ((pixels, _),) = process_vision_info(messages, False, True, 16)[1]
+        return float(pixels.shape[2] * pixels.shape[3] / 32**2)
+
+    # As in the original, a minimum above 768 tokens raises the maximum.
+    assert 900 < tokens(min_pixels=1000 * 32**2, max_pixels=1200 * 32**2) <= 1000
+    # Equal bounds need not be whole tokens.
+    assert 80 < tokens(min_pixels=100_000, max_pixels=100_000) <= 100
+    assert 120 < tokens(min_pixels=None, max_pixels=None) <= 768
+
+
+def test_content_may_be_a_tuple_and_numbers_of_numpy(clips: Clips) -> None:
+    parts = (
+        {"type": "video", "video": str(clips["plain"]), "nframes": np.int64(4)},
+        {"type": "image", "image": Image.new("RGB", (90, 90)), "max_pixels": np.int64(4096)},
+    )
+    messages = [{"role": "user", "content": parts}]
+    images, videos = process_vision_info(messages, False, True, np.int64(16))  # type: ignore[arg-type]
+    assert [image.size for image in images] == [(64, 64)]
+    assert videos[0][0].shape[0] == 8
+
+
+@pytest.mark.parametrize("patch_px", [0, -1])
+def test_a_size_of_patches_that_is_none_is_an_error(patch_px: int) -> None:
+    messages = talk({"type": "image", "image": Image.new("RGB", (90, 90))})
+    with pytest.raises(ConfigError, match="image_patch_size is"):
+        process_vision_info(messages, image_patch_size=patch_px)
 
 
 def test_messages_of_text_alone_have_no_images_and_no_videos() -> None:

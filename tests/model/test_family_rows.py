@@ -1,11 +1,12 @@
 """Rows of families without a checkpoint: published sizes, and how times are written."""
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Final
 
 import pytest
 
-from seedvideo.errors import ConfigError
+from seedvideo.errors import ConfigError, OptionTypeError
 from seedvideo.model.families import (
     FAMILIES,
     CheckpointConfig,
@@ -133,3 +134,17 @@ def test_times_are_rounded_exactly(pts: Fraction, seconds: str, clock: str) -> N
     whole = TimeFormat(before="{clock}", decimals=0)
     assert whole.text_before(Fraction(119, 2)) == "01:00"
     assert whole.precision_s == 0.5
+
+
+@pytest.mark.parametrize("wrong", [{"before": "{second}"}, {"after": "{0}"}, {"decimals": -1}])
+def test_a_time_that_cannot_be_written_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        TimeFormat(**wrong)
+
+
+def test_model_types_are_several_texts() -> None:
+    row = find_family("qwen3_vl")
+    assert row is not None
+    with pytest.raises(OptionTypeError, match="model_types is 'qwen3_vl'"):
+        # A comma is missing: parts of the name would fit.
+        replace(row, model_types="qwen3_vl")  # type: ignore[arg-type]

@@ -62,9 +62,16 @@ def demand(
     )
 
 
-def flash(time: Fraction | int | str, *, lasts: Fraction | int | str = Fraction(2, 5)) -> Peak:
+def flash(
+    time: Fraction | int | str,
+    *,
+    lasts: Fraction | int | str = Fraction(2, 5),
+    certain_s: Fraction | int | str | None = None,
+) -> Peak:
     """An event that stands out."""
-    return Peak(Fraction(time), strength=30.0, end=Fraction(time) + Fraction(lasts))
+    start = Fraction(time)
+    last = None if certain_s is None else start + Fraction(certain_s)
+    return Peak(start, strength=30.0, end=start + Fraction(lasts), last=last)
 
 
 @st.composite
@@ -83,7 +90,12 @@ def segments(draw: st.DrawFn, *, first: int, after: int) -> SegmentDemand:
         draw(
             st.dictionaries(
                 ticks,
-                st.tuples(st.floats(0.1, 100), st.none() | st.integers(1, 60)),
+                st.tuples(
+                    st.floats(0.1, 100),
+                    st.none() | st.integers(1, 60),
+                    st.none() | st.floats(0, 0.99),
+                    st.booleans(),
+                ),
                 max_size=6,
             )
         ).items()
@@ -98,8 +110,18 @@ def segments(draw: st.DrawFn, *, first: int, after: int) -> SegmentDemand:
         event_s=draw(st.floats(0.05, 60)),
         detail_tokens=draw(st.floats(10, 2000)),
         peaks=tuple(
-            Peak(tick * TICK, strength, None if lasts is None else (tick + lasts) * TICK)
-            for tick, (strength, lasts) in peaks
+            Peak(
+                tick * TICK,
+                strength,
+                end=None if lasts is None else (tick + lasts) * TICK,
+                last=(
+                    None
+                    if lasts is None or certain is None
+                    else (tick + int(certain * lasts)) * TICK
+                ),
+                in_busy_time=is_busy,
+            )
+            for tick, (strength, lasts, certain, is_busy) in peaks
         ),
         density=tuple((tick * TICK, draw(weights)) for tick in [first, *inner]),
         starts_shot=draw(st.booleans()),

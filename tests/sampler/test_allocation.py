@@ -41,14 +41,15 @@ def segment_inputs(draw: st.DrawFn) -> SegmentInput:
         times=even_times(frames),
         span=range(frames),
         coverage=coverage,
-        max_added=frames - len(coverage),
         event_value_s=30.0,
     )
     return SegmentInput(
         need,
         level=LOWEST,
         coverage=len(coverage),
-        max_frames=frames - sum(not candidate.is_covered for candidate in candidates),
+        max_frames=max(
+            len(coverage), frames - sum(not candidate.is_covered for candidate in candidates)
+        ),
         text_tokens=draw(st.integers(0, 12)),
         candidates=candidates,
     )

@@ -12,7 +12,8 @@ from seedvideo.config import AnalysisMethod
 from seedvideo.errors import ConfigError
 from seedvideo.media.reader import open_video
 from seedvideo.sampler.analysis import Analysis, analyze
-from seedvideo.sampler.novelty import EVENT_THRESHOLD, NoveltyTracker
+from seedvideo.sampler.events import EVENT_THRESHOLD
+from seedvideo.sampler.novelty import NoveltyTracker
 from seedvideo.sampler.utility import Peak
 from tests.fixtures import Clips, coded_video, ffmpeg
 from tests.sampler.event_clips import CODECS, FLASH_S, SCENES, X264, filmed

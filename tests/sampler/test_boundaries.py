@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from seedvideo.config import AnalysisMethod
 from seedvideo.sampler.analysis import Analysis
 from seedvideo.sampler.boundaries import Change, find_changes, frame_bounds
-from seedvideo.sampler.novelty import EVENT_THRESHOLD, Signals
+from seedvideo.sampler.events import EVENT_THRESHOLD
+from seedvideo.sampler.novelty import Signals
 from seedvideo.sampler.utility import SegmentDemand
 from seedvideo.utils.timecode import Span
 
@@ -36,6 +37,7 @@ def analysis(
         novelty=np.array([steps[frame_index] for frame_index in sorted(steps)], np.float32),
         motion=zeros,
         detail=zeros,
+        activity=zeros,
     )
     demand = SegmentDemand(
         start=Fraction(0),

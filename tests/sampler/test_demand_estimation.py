@@ -9,8 +9,6 @@ from scenedetect import AdaptiveDetector, detect
 
 from seedvideo.media.reader import open_video
 from seedvideo.sampler.analysis import analyze
-from seedvideo.sampler.demand_estimation import busy_fraction, prominent_events
-from seedvideo.sampler.novelty import NoveltyEvent
 from seedvideo.sampler.packet_analysis import OUTLIER_SCORE, analyze_packet_sizes
 from seedvideo.sampler.shots import split_by_pace
 from tests.fixtures import ffmpeg
@@ -47,25 +45,7 @@ def test_cuts_are_those_of_pyscenedetect(cut_film: Path, method: str) -> None:
     assert all(abs(a - b) <= slack for a, b in zip(ours, theirs, strict=True))
 
 
-def events_at(moments_s: list[float], *, strength: float = 20.0) -> list[NoveltyEvent]:
-    return [NoveltyEvent(round(moment * 10), strength, None, 0.01) for moment in moments_s]
-
-
 TIMES_S = np.arange(6000) / 10
-
-
-def test_busy_time_is_where_events_are_thick() -> None:
-    thick = events_at([100 + 0.5 * n for n in range(400)])
-    assert busy_fraction(thick, TIMES_S, 600.0) == pytest.approx(1 / 3, abs=0.03)
-    assert busy_fraction(events_at([10, 100, 300]), TIMES_S, 600.0) == 0
-
-
-def test_one_of_many_counts_only_if_it_stands_out() -> None:
-    crowd = events_at([100 + 0.5 * n for n in range(40)])
-    loud = NoveltyEvent(1102, 90.0, None, 0.01)
-    together = sorted([*crowd, loud], key=lambda event: event.frame_index)
-    assert prominent_events(together, TIMES_S) == [loud]
-    assert len(prominent_events(events_at([10, 12, 300]), TIMES_S)) == 3
 
 
 def test_a_shot_is_split_where_its_pace_changes_for_good() -> None:

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 import seedvideo
-from seedvideo.sampler.demand_estimation import event_confidence
-from seedvideo.sampler.novelty import NoveltyEvent
+from seedvideo.sampler.events import NoveltyEvent
 from seedvideo.sampler.shots import FlashDetector, merge_flashes
 from tests.fixtures import ffmpeg
 from tests.tiers import quick_first
@@ -59,16 +58,6 @@ def test_what_a_flash_makes_new_goes_with_it() -> None:
     ]
     assert merge_flashes(others, [flash]) == [others[0], flash]
     assert merge_flashes(others, []) == others
-
-
-def test_rare_events_are_trusted_and_crowded_ones_must_stand_out() -> None:
-    times_s = np.arange(0, 1200, 0.1)
-    rare = [NoveltyEvent(i * 600, 12.0, None, 0.01) for i in range(20)]
-    assert event_confidence(rare[7], rare, times_s) == 1
-    crowd = [NoveltyEvent(i * 30, 12.0, None, 0.01) for i in range(400)]
-    assert event_confidence(crowd[200], crowd, times_s) < 0.2
-    crowd[200] = NoveltyEvent(6000, 60.0, None, 0.01)
-    assert event_confidence(crowd[200], crowd, times_s) > 0.9
 
 
 @pytest.mark.parametrize("analysis", quick_first(["fast", "full"]))

@@ -35,10 +35,11 @@ def placed(
         times=times,
         span=span,
         coverage=coverage,
-        max_added=len(span) - len(coverage) - extra,
         event_value_s=30.0,
     )
     at_peaks = tuple(peaks for _ in candidates)
+    added = 0 if peaks is None else sum(not candidate.is_covered for candidate in candidates)
+    extra = min(extra, len(span) - len(coverage) - added)
     return place_frames(
         need,
         SegmentAllocation(
@@ -171,18 +172,26 @@ def test_a_grid_frame_within_an_event_is_made_larger_instead() -> None:
     assert [(each.position, each.level) for each in made] == [(0, LOW), (310, HIGH), (600, LOW)]
 
 
-@given(segments(first=0, after=200), st.sets(st.integers(0, 199), max_size=8), st.integers(0, 20))
+def test_a_grid_frame_after_the_certain_time_does_not_show_the_event() -> None:
+    peak = flash(10, lasts="1/2", certain_s="1/5")
+    need = demand(0, 30, events_per_s=0.1, peaks=(peak,))
+    made = placed(need, peaks=HIGH, coverage=(0, 310, 600))
+    assert [(each.position, each.level) for each in made if each.level == HIGH] == [(303, HIGH)]
+    made = placed(need, peaks=HIGH, coverage=(0, 306, 600))
+    assert [each.position for each in made if each.level == HIGH] == [306]
+
+
+@given(segments(first=0, after=200), st.sets(st.integers(0, 199), max_size=8))
 @many
 def test_candidates_are_frames_that_show_their_peaks(
-    need: SegmentDemand, coverage: set[int], room: int
+    need: SegmentDemand, coverage: set[int]
 ) -> None:
     times, grid = even_times(200), sorted(coverage)
     candidates = find_peak_candidates(
-        need, times=times, span=range(200), coverage=grid, max_added=room, event_value_s=30.0
+        need, times=times, span=range(200), coverage=grid, event_value_s=30.0
     )
     positions = [candidate.position for candidate in candidates]
     assert positions == sorted(set(positions))
-    assert sum(not candidate.is_covered for candidate in candidates) <= room
     if need.events_per_s == 0:
         assert not candidates
     for candidate in candidates:
@@ -192,7 +201,9 @@ def test_candidates_are_frames_that_show_their_peaks(
         assert candidate.is_covered == (candidate.position in coverage)
         assert candidate.is_covered == (not coverage.isdisjoint(candidate.visible))
         assert 0 < candidate.utility_s < 30
-    if room >= len(need.peaks) and need.events_per_s and need.peaks:
+        last = candidate.peak.last
+        assert last is None or all(times[each] <= last for each in candidate.visible)
+    if need.events_per_s and need.peaks:
         strongest = max(need.peaks, key=lambda peak: peak.strength)
         assert any(candidate.peak.strength == strongest.strength for candidate in candidates)
 

@@ -1,6 +1,6 @@
 """The picture of a plan: what is drawn, and where."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, cast
 
@@ -18,6 +18,7 @@ from tests.sampler.videos import video
 ORANGE = (214, 96, 30)
 GRAY = (140, 146, 154)
 BLUE = (172, 196, 214)
+PURPLE = (206, 176, 206)
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ def seen(seconds: int = 100) -> Seen:
             novelty=novelty,
             motion=motion,
             detail=np.ones(count, np.float32),
+            activity=np.full(count, 3, np.float32),
         ),
     )
 
@@ -81,6 +83,19 @@ def test_what_happens_is_drawn_where_it_happens() -> None:
     assert ((shown > 0.245) & (shown < 0.26)).all()
     grid = columns_of(picture, GRAY, frames)
     assert grid.min() < 0.01 and grid.max() > 0.98
+
+
+def test_like_activities_have_one_colour() -> None:
+    found = seen()
+    crowded = replace(
+        found.signals,
+        motion=np.full(1000, 50, np.float32),
+        activity=np.where(np.arange(1000) < 250, 3.2, 9.0).astype(np.float32),
+    )
+    picture = drawn(made(found, budget_tokens=5000), replace(found, signals=crowded))
+    calm, crowd = (columns_of(picture, each, slice(240, 335)) for each in (BLUE, PURPLE))
+    assert calm.max() < 0.26 and crowd.min() > 0.24
+    assert len(calm) > 300 and len(crowd) > 1000
 
 
 def test_a_window_fills_the_time_line() -> None:

@@ -9,6 +9,7 @@ Every code must be legible at full size in the decoded file, otherwise the event
 without visible ground truth a benchmark measures nothing. Times are exact seconds.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -22,7 +23,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
 from seedvideo.evaluate.flashbench.codes import REFERENCE_HEIGHT_PX, Luma, template_match
-from seedvideo.evaluate.flashbench.scenes import BackdropLoop, Canvas, Script, paint
+from seedvideo.evaluate.flashbench.mixture_scenes import paint_shots
+from seedvideo.evaluate.flashbench.scenes import BackdropLoop, Canvas, Script, ShotList, paint
 from seedvideo.evaluate.flashbench.spec import BenchmarkItem, DifficultyConfig, Event, TaskId
 from seedvideo.evaluate.flashbench.tasks import make_script
 from seedvideo.media.reader import open_video
@@ -90,7 +92,12 @@ class GopCache:
         _configure(codec, difficulty)
         packets = []
         overlays = script.overlays_of(loop)
-        for i, picture in enumerate(paint(loop.scene, canvas, variant=loop.variant)):
+        pictures = (
+            paint_shots(loop.scene, canvas, variant=loop.variant)
+            if isinstance(loop.scene, ShotList)
+            else paint(loop.scene, canvas, variant=loop.variant)
+        )
+        for i, picture in enumerate(pictures):
             number = loop.first + i
             for _, overlay in overlays:
                 if overlay.first <= number < overlay.stop:
@@ -185,7 +192,7 @@ def generate(
     difficulty: DifficultyConfig,
     gop_cache: GopCache | None = None,
 ) -> GeneratedVideo:
-    """Make the video of one item in a folder.
+    """Make the video of one item of a task in a folder.
 
     Args:
         task: a name in `TASKS`.
@@ -197,10 +204,33 @@ def generate(
     Raises:
         RuntimeError: if codes are still illegible at full size after several draws.
     """
+    return generate_drawn(
+        lambda attempt: make_script(task, seed, difficulty, attempt=attempt),
+        folder,
+        gop_cache=gop_cache,
+    )
+
+
+def generate_drawn(
+    draw: Callable[[int], tuple[BenchmarkItem, Script]],
+    folder: Path,
+    *,
+    gop_cache: GopCache | None = None,
+) -> GeneratedVideo:
+    """Draw an item until its codes are legible, and make its video in a folder.
+
+    Args:
+        draw: from the number of the draw, counted from 0, to ground truth and script.
+        folder: folder of the file ``NAME.mp4``.
+        gop_cache: cache that videos of the same seed use together.
+
+    Raises:
+        RuntimeError: if codes are still illegible at full size after several draws.
+    """
     for attempt in range(_MAX_ATTEMPTS):
-        item, script = make_script(task, seed, difficulty, attempt=attempt)
+        item, script = draw(attempt)
         path = folder / f"{item.name}.mp4"
-        write_video(path, script, difficulty, gop_cache=gop_cache)
+        write_video(path, script, item.difficulty, gop_cache=gop_cache)
         if not find_illegible(item, path):
             return GeneratedVideo(item, path, attempt + 1)
     raise RuntimeError(f"{item.name}: codes can't be read at full size after {_MAX_ATTEMPTS} draws")

@@ -18,16 +18,16 @@ import numpy.typing as npt
 from PIL import Image
 
 from seedvideo.evaluate.flashbench.codes import Luma
-from seedvideo.evaluate.flashbench.spec import DifficultyConfig, Style
+from seedvideo.evaluate.flashbench.spec import DifficultyConfig, MixedStyle, Style
 
 Picture = npt.NDArray[np.uint8]
 Brightness = npt.NDArray[np.int16]
 """Brightness of a picture before grain and clipping."""
 
 
-_BLACK: Final = 16
-_WHITE: Final = 235
-_TILE_SPARE_PX: Final = 64
+BLACK: Final = 16
+WHITE: Final = 235
+TILE_SPARE_PX: Final = 64
 """Maximum random shift of the tile of grain from frame to frame."""
 
 
@@ -58,16 +58,16 @@ def paint(scene: Scene, canvas: Canvas, *, variant: int) -> Iterator[Picture]:
     """
     fixed_rng = np.random.default_rng([scene.seed, 1])
     variant_rng = np.random.default_rng([scene.seed, 2, variant])
-    luma, grain = _STYLES[scene.style](canvas, fixed_rng, variant_rng)
+    luma, grain = PAINTERS[scene.style](canvas, fixed_rng, variant_rng)
     tints = fixed_rng.integers(112, 145, 2)
     height, width = canvas.height_px, canvas.width_px
-    tile_shape = (height + _TILE_SPARE_PX, width + _TILE_SPARE_PX)
+    tile_shape = (height + TILE_SPARE_PX, width + TILE_SPARE_PX)
     tile = np.rint(variant_rng.normal(0, 1, tile_shape) * grain).astype(np.int16)
     for number in range(canvas.frames):
         picture = np.empty((height * 3 // 2, width), np.uint8)
-        down, right = variant_rng.integers(0, _TILE_SPARE_PX, 2)
+        down, right = variant_rng.integers(0, TILE_SPARE_PX, 2)
         grainy = luma(number) + tile[down : down + height, right : right + width]
-        picture[:height] = np.clip(grainy, _BLACK, _WHITE)
+        picture[:height] = np.clip(grainy, BLACK, WHITE)
         chroma(picture)[:] = tints[:, None, None]
         yield picture
 
@@ -90,7 +90,7 @@ Painter = Callable[
 """From the canvas, the scene's rng and the variant's rng to brightness and strength of grain."""
 
 
-def _soft(
+def draw_texture(
     rng: np.random.Generator, height_px: int, width_px: int, *, cells: int, spread: float = 45
 ) -> Brightness:
     """Draw a smooth random texture around middle grey."""
@@ -103,10 +103,10 @@ def _soft(
     return texture
 
 
-def _room(canvas: Canvas, fixed_rng: np.random.Generator) -> Brightness:
+def draw_room(canvas: Canvas, fixed_rng: np.random.Generator) -> Brightness:
     """Draw a still room: a soft ground and some furniture with hard edges."""
     height, width = canvas.height_px, canvas.width_px
-    ground = _soft(fixed_rng, height, width, cells=6, spread=30)
+    ground = draw_texture(fixed_rng, height, width, cells=6, spread=30)
     for _ in range(14):
         high, wide = (int(fixed_rng.integers(side // 20, side // 4)) for side in (height, width))
         top, left = (
@@ -124,7 +124,7 @@ def _calm(
     canvas: Canvas, fixed_rng: np.random.Generator, variant_rng: np.random.Generator
 ) -> tuple[BrightnessCurve, float]:
     """Paint a still room in which one soft disc sways a little."""
-    room = _room(canvas, fixed_rng)
+    room = draw_room(canvas, fixed_rng)
     radius = canvas.height_px // 12
     home = fixed_rng.uniform(0.25, 0.75, 2) * (canvas.height_px, canvas.width_px)
     sway = variant_rng.choice([1, 2]) * variant_rng.choice([-1, 1])
@@ -145,7 +145,7 @@ def _noise(
     """Paint noise: everything changes all of the time, equally everywhere."""
     del fixed_rng
     height, width = canvas.height_px, canvas.width_px
-    fields = [_soft(variant_rng, height, width, cells=18, spread=16) for _ in range(24)]
+    fields = [draw_texture(variant_rng, height, width, cells=18, spread=16) for _ in range(24)]
     order = variant_rng.integers(0, len(fields), canvas.frames)
     return (lambda number: fields[int(order[number])]), 0.5
 
@@ -156,7 +156,7 @@ def _pan(
     """Paint a long wall past which the camera turns, once per loop."""
     del variant_rng
     around = 8 * canvas.frames
-    wall = _room(Canvas(1, around, canvas.height_px), fixed_rng)
+    wall = draw_room(Canvas(1, around, canvas.height_px), fixed_rng)
     copies = -(-canvas.width_px // around) + 1
     twice = np.concatenate([wall] * copies, axis=1)
 
@@ -171,7 +171,7 @@ def _flicker(
     canvas: Canvas, fixed_rng: np.random.Generator, variant_rng: np.random.Generator
 ) -> tuple[BrightnessCurve, float]:
     """Paint a still room whose light changes from frame to frame, sometimes strongly."""
-    room = _room(canvas, fixed_rng)
+    room = draw_room(canvas, fixed_rng)
     light = 1 + variant_rng.normal(0, 0.05, canvas.frames)
     light[variant_rng.random(canvas.frames) < 0.08] += 0.25
     gains = np.rint(256 * light).astype(np.int32)
@@ -188,7 +188,7 @@ def _grain(
 ) -> tuple[BrightnessCurve, float]:
     """Paint a still room on coarse film."""
     del variant_rng
-    room = _room(canvas, fixed_rng)
+    room = draw_room(canvas, fixed_rng)
     return (lambda number: room), 3.5
 
 
@@ -196,11 +196,11 @@ def _crowd(
     canvas: Canvas, fixed_rng: np.random.Generator, variant_rng: np.random.Generator
 ) -> tuple[BrightnessCurve, float]:
     """Paint a crowd of textured boxes on closed paths, each at its own speed."""
-    room = _room(canvas, fixed_rng)
+    room = draw_room(canvas, fixed_rng)
     height, width = canvas.height_px, canvas.width_px
     count = 60
     sizes = fixed_rng.integers(height // 20, height // 7, (count, 2))
-    textures = [_soft(fixed_rng, int(high), int(wide), cells=5) for high, wide in sizes]
+    textures = [draw_texture(fixed_rng, int(high), int(wide), cells=5) for high, wide in sizes]
     homes = fixed_rng.uniform(0, 1, (count, 2)) * (height, width)
     reach = fixed_rng.uniform(0.05, 0.25, (count, 2)) * (height, width)
     laps = variant_rng.integers(1, 4, (count, 2)) * variant_rng.choice([-1, 1], (count, 2))
@@ -209,7 +209,7 @@ def _crowd(
         picture = room.copy()
         corners = homes + reach * np.sin(2 * np.pi * laps * number / canvas.frames)
         for (top, left), texture in zip(np.rint(corners).astype(int), textures, strict=True):
-            _stamp(picture, int(top), int(left), texture)
+            stamp(picture, int(top), int(left), texture)
         return picture
 
     return luma, 1.0
@@ -219,7 +219,7 @@ def _dissolve(
     canvas: Canvas, fixed_rng: np.random.Generator, variant_rng: np.random.Generator
 ) -> tuple[BrightnessCurve, float]:
     """Paint a room that fades slowly into another one and back."""
-    here, there = _room(canvas, fixed_rng), _room(canvas, variant_rng)
+    here, there = draw_room(canvas, fixed_rng), draw_room(canvas, variant_rng)
 
     def luma(number: int) -> Brightness:
         weight = round(128 * (1 - np.cos(2 * np.pi * number / canvas.frames)))
@@ -249,7 +249,7 @@ def _add_disc(
     area += inside[-area.shape[0] :, -area.shape[1] :].astype(np.int16)
 
 
-def _stamp(picture: Brightness, top: int, left: int, texture: Brightness) -> None:
+def stamp(picture: Brightness, top: int, left: int, texture: Brightness) -> None:
     """Put a texture on a picture; parts outside the picture are cut off."""
     height, width = picture.shape
     high, wide = texture.shape
@@ -261,7 +261,7 @@ def _stamp(picture: Brightness, top: int, left: int, texture: Brightness) -> Non
         ]
 
 
-_STYLES: Final[Mapping[Style, Painter]] = {
+PAINTERS: Final[Mapping[Style, Painter]] = {
     "calm": _calm,
     "noise": _noise,
     "pan": _pan,
@@ -274,18 +274,40 @@ _STYLES: Final[Mapping[Style, Painter]] = {
 
 
 @dataclass(frozen=True)
+class MixedScene:
+    """A backdrop of the mixed settings; see `mixture_scenes`.
+
+    Args:
+        style: its style.
+        seed: seed of its appearance.
+        cycle: number of loops until it repeats; its variant is the position in the cycle.
+    """
+
+    style: MixedStyle
+    seed: int
+    cycle: int = 3
+
+
+@dataclass(frozen=True)
+class ShotList:
+    """Backdrops that follow one another within one GOP, each with its number of frames."""
+
+    shots: tuple[tuple[int, MixedScene], ...]
+
+
+@dataclass(frozen=True)
 class BackdropLoop:
     """One loop of a backdrop, which is one GOP of the file.
 
     Args:
-        scene: the backdrop.
+        scene: the backdrop, or several within the GOP.
         variant: number of its variant.
         first: its first frame.
         frames: number of frames.
         step: seconds from frame to frame.
     """
 
-    scene: Scene
+    scene: Scene | ShotList
     variant: int
     first: int
     frames: int

@@ -42,6 +42,21 @@ TEST_SEEDS: Final = range(1_000_000, 1_001_000)
 Style = Literal["calm", "noise", "pan", "flicker", "grain", "crowd", "dissolve", "deck"]
 """Style of the backdrop behind the events."""
 
+MixedStyle = Literal[
+    "calm",
+    "crowd",
+    "flicker",
+    "grain",
+    "corner",
+    "band",
+    "ticker",
+    "screen",
+    "slow pan",
+    "zoom",
+    "dusk",
+]
+"""Style of a backdrop of the mixed settings."""
+
 EventKind = Literal["code", "blink", "shape", "moment"]
 """A code to read; a blink to count; a shape to see; a moment without any change."""
 
@@ -54,6 +69,10 @@ truth. Leave it for changes of names, comments or speed. ``tests/evaluate/flashb
 test_version.py`` fails when the videos change and the version does not. The first value is the
 source hash that named the generator before versions were declared.
 """
+
+
+MIXTURE_VERSION: Final = "mixtures 1"
+"""Version of the videos of the mixed settings; the rules of `GENERATOR_VERSION` apply."""
 
 
 def seeds(split: SeedSplit, count: int) -> range:

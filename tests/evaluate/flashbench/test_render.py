@@ -181,7 +181,8 @@ def test_events_can_happen_in_anything() -> None:
     _, script = make_script(
         "T1", 0, DifficultyConfig(backdrop="pan", distractor_fraction=Fraction(1, 2))
     )
-    assert {loop.scene.style for loop in script.loops} == {"pan", "crowd"}
+    scenes = [loop.scene for loop in script.loops if isinstance(loop.scene, Scene)]
+    assert {scene.style for scene in scenes} == {"pan", "crowd"}
 
 
 def test_template_matching_distinguishes_all_characters() -> None:

@@ -25,6 +25,7 @@ def digests() -> dict[str, str]:
             item, script = make_script(task, seed, difficulty, attempt=1)
             hashed.update(json.dumps(item.to_json(), sort_keys=True).encode())
             for loop in script.loops:
+                assert isinstance(loop.scene, Scene)
                 scene = (loop.scene.style, loop.scene.seed, loop.variant)
                 hashed.update(repr((*scene, loop.first, loop.frames, str(loop.step))).encode())
             for each in script.overlays:
