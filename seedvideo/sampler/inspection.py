@@ -5,8 +5,8 @@ or stand out. `auto` does the same as long as that costs no more than `Inspector
 most about what evenly spread frames cost to decode. Beyond that, it selects
 
 1. keyframes at longer intervals, and those that an encoder inserted at a cut;
-2. groups of pictures in which a packet stands out of a calm picture, each only up to shortly after
-   that packet: first those with the best ratio of its score to the pictures to decode;
+2. groups of pictures in which a packet stands out, each only up to shortly after that packet: first
+   those in calm pictures, and those with the best ratio of the score to the pictures to decode;
 3. groups of pictures whose packet sizes are inconclusive, spread evenly over the video.
 
 What remains is unknown (`Inspection.unknown`). The order is that of multiples of the golden ratio,
@@ -70,10 +70,16 @@ _DETAIL_FRACTION: Final = 0.1
 """Fraction of the bound for measurements of detail."""
 _AFTER_STRONGEST_S: Final = 0.7
 """Time to inspect after a packet that stands out, within the bound: an event of 0.4 s is over."""
+_MIN_CALM_S: Final = 0.5
+"""Minimum time between inconclusive packets that packet sizes show to be calm."""
 _MIN_UNKNOWN_S: Final = 0.2
 """Minimum length of unknown time: an event is longer."""
-_BORDER_S: Final = 0.5
-"""Maximum time from doubtful packets at which one that stands out may belong to them."""
+_BORDER_S: Final = 1.5
+"""Time before and after a packet in which paces are compared."""
+_HINT_SCORE: Final = 0.5
+"""Score from which a packet ranks higher than others: a third of `OUTLIER_SCORE`."""
+_HINT_FRACTION: Final = 0.6
+"""Fraction of the bound for packets that only rank higher; the rest is spread evenly."""
 _CLEAR_SCORE: Final = 4.0
 """Score from which a packet is as likely as can be to hold an event; below, it is the square."""
 _UNIT_S: Final = 4.0
@@ -130,6 +136,11 @@ class Inspector:
         self._detail_interval_s = detail_interval_s
         self.doubtful = frames_to_inspect(times_s, packets)
         """Per frame, whether packet sizes call for decoding it."""
+        # Packets of one kind may be inconclusive between conclusive ones of another.
+        self._inconclusive = packets.is_doubtful.copy()
+        for first, end in true_runs(~packets.is_doubtful):
+            if first and end < len(times_s) and times_s[end] - times_s[first] < _MIN_CALM_S:
+                self._inconclusive[first:end] = True
         self._changed = changed_keyframes(times_s, index.sizes_bytes, keyframes)
         self._decode_costs = compute_decode_costs(index.positions, keyframes)
         skips = info.codec in SKIPPABLE_CODECS
@@ -145,13 +156,9 @@ class Inspector:
         spans = self._spans(self.doubtful, self._wanted_keyframes(self.doubtful))
         return Inspection(spans, np.zeros(len(self._times_s), np.bool_), len(self._times_s))
 
-    def within_bound(self, fraction: float = _EVEN_FRACTION) -> Inspection:
-        """Return the frames that packet sizes call for, as far as the bound allows.
-
-        Args:
-            fraction: fraction of the cost of evenly spread frames that long videos may cost.
-        """
-        bound = self.max_pictures(fraction)
+    def within_bound(self) -> Inspection:
+        """Return the frames that packet sizes call for, as far as the bound allows."""
+        bound = self.max_pictures()
         whole = self.everything()
         cost = self.pictures(whole.spans)
         details = self._details()
@@ -172,18 +179,18 @@ class Inspector:
         most = max(1, int((bound - self.pictures(spans)) / _KEYFRAME_PICTURES))
         return Inspection(spans, unknown, most)
 
-    def max_pictures(self, fraction: float) -> float:
+    def max_pictures(self) -> float:
         """Return the bound on the pictures to decode, of the size of this video."""
         pixels = self._info.coded_width_px * self._info.coded_height_px
         scale = max(1.0, pixels / _FLOOR_PX)
-        even = self._even_pictures()
+        even = self.even_pictures()
         longest = max(
             float(self._weights[slice(*self._packet_range(*unit))].sum()) for unit in self._units()
         )
-        most = max(fraction * even + _FLOOR_PICTURES / scale, longest)
+        most = max(_EVEN_FRACTION * even + _FLOOR_PICTURES / scale, longest)
         return min(most, even + _EXCESS_PICTURES / scale)
 
-    def _even_pictures(self) -> float:
+    def even_pictures(self) -> float:
         """Return the pictures to decode for evenly spread frames."""
         count = len(self._times_s)
         frames = np.unique(np.linspace(0, count - 1, min(EVEN_FRAMES, count)).round())
@@ -257,37 +264,60 @@ class Inspector:
         return inspected
 
     def _select_outliers(self, chosen: "_Choice", inspected: Mask) -> None:
-        """Inspect packets that stand out of a calm picture, in order of their gain per picture."""
-        times_s, scores, doubtful = self._times_s, self._packets.scores, self._packets.is_doubtful
-        clear = np.flatnonzero((scores >= OUTLIER_SCORE) & ~doubtful)
+        """Inspect packets that stand out, in order of their gain per picture.
+
+        First those of calm pictures. Packets whose sizes are inconclusive still rank the others.
+        """
+        times_s, scores = self._times_s, self._packets.scores
+        hints = np.flatnonzero(scores >= _HINT_SCORE)
+        is_clear = (scores[hints] >= OUTLIER_SCORE) & ~self._inconclusive[hints]
         bounds = self._group_bounds()
-        groups = np.searchsorted(bounds, clear, side="right") - 1
+        groups = np.searchsorted(bounds, hints, side="right") - 1
         firsts = bounds[groups]
         if self._is_intra:
-            firsts = np.searchsorted(times_s, times_s[clear] - _BEFORE_OUTLIER_S)
-        ends = np.searchsorted(times_s, times_s[clear] + _AFTER_STRONGEST_S)
-        # Where the calm ends, the first packets of what follows stand out without meaning anything.
-        low, high = np.searchsorted(times_s, times_s[clear, None] + (-_BORDER_S, _BORDER_S)).T
-        doubts = np.concatenate([[0], np.cumsum(doubtful)])
-        at_border = doubts[high] > doubts[low]
-        gains = np.minimum(scores[clear], _CLEAR_SCORE) ** 2
+            firsts = np.searchsorted(times_s, times_s[hints] - _BEFORE_OUTLIER_S)
+        ends = np.searchsorted(times_s, times_s[hints] + _AFTER_STRONGEST_S)
+        ranks = np.where(is_clear, 0, 1) + 2 * self._at_border(hints)
+        gains = np.minimum(scores[hints], _CLEAR_SCORE) ** 2
 
-        def entry(i: int) -> tuple[bool, float, int]:
+        def entry(i: int) -> tuple[int, float, int]:
             cost = max(1.0, chosen.cost(*self._packet_range(int(firsts[i]), int(ends[i]))))
-            return bool(at_border[i]), -float(gains[i]) / cost, i
+            return int(ranks[i]), -float(gains[i]) / cost, i
 
-        waiting = [entry(i) for i in range(len(clear))]
+        waiting = [entry(i) for i in range(len(hints))]
         heapify(waiting)
-        done = np.zeros(len(clear), np.bool_)
+        done = np.zeros(len(hints), np.bool_)
+        reserve = (1 - _HINT_FRACTION) * chosen.left
         while waiting:
-            _, _, i = heappop(waiting)
+            rank, _, i = heappop(waiting)
             if done[i]:
                 continue
+            if rank and chosen.left < reserve:
+                break
             done[i] = True
             self._add(chosen, inspected, int(firsts[i]), int(ends[i]))
             # Others of the group now cost less.
             for other in np.flatnonzero((groups == groups[i]) & ~done).tolist():
                 heappush(waiting, entry(other))
+
+    def _at_border(self, frame_indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return for frames whether another pace begins there (0 or 1).
+
+        The first packets of a crowd stand out of the calm before it, without being an event.
+        """
+        rate, times_s = self._packets.rate, self._times_s
+        last = len(times_s) - 1
+        before, after = (
+            rate[np.clip(np.searchsorted(times_s, times_s[frame_indices] + side), 0, last)]
+            for side in (-_BORDER_S, _BORDER_S)
+        )
+        doubts = np.concatenate([[0], np.cumsum(self._inconclusive)])
+        low, high = (
+            np.searchsorted(times_s, times_s[frame_indices] + side)
+            for side in (-_BORDER_S, _BORDER_S)
+        )
+        jumps = np.maximum(before, after) > 2 * np.minimum(before, after)
+        return (jumps & (doubts[high] > doubts[low])).astype(np.int64)
 
     def _add(self, chosen: "_Choice", inspected: Mask, first: int, end: int) -> None:
         """Inspect frames ``[first, end)`` if that is affordable."""
@@ -316,15 +346,10 @@ class Inspector:
 
     def _in_question(self) -> Mask:
         """Return the frames in which something may hide: those that must not count as calm."""
-        times_s, mask = self._times_s, self._packets.is_doubtful.copy()
+        times_s, mask = self._times_s, self._inconclusive.copy()
         for frame_index in np.flatnonzero(self._packets.scores >= OUTLIER_SCORE).tolist():
-            low, high = np.searchsorted(
-                times_s,
-                [
-                    times_s[frame_index] - _BEFORE_OUTLIER_S,
-                    times_s[frame_index] + _AFTER_STRONGEST_S,
-                ],
-            )
+            around_s = times_s[frame_index] + np.asarray([-_BEFORE_OUTLIER_S, _AFTER_STRONGEST_S])
+            low, high = np.searchsorted(times_s, around_s)
             mask[int(low) : int(high)] = True
         return mask
 
@@ -344,7 +369,8 @@ class _Choice:
     def __init__(self, weights: Floats, left: float) -> None:
         self._chosen = np.zeros(len(weights), np.bool_)
         self._weights = weights
-        self._left = left
+        self.left = left
+        """Pictures that may still be decoded."""
 
     def take(self, first: int, after: int) -> bool:
         """Choose packets ``[first, after)`` if that is affordable, and return whether it is."""
@@ -360,9 +386,9 @@ class _Choice:
 
     def spend(self, pictures: float) -> bool:
         """Decode more pictures if that is affordable, and return whether it is."""
-        if pictures > self._left:
+        if pictures > self.left:
             return False
-        self._left -= pictures
+        self.left -= pictures
         return True
 
 

@@ -242,9 +242,9 @@ def _score_kind(
     """Return the scores of the packets of one kind, and the spread around each.
 
     The score compares the surplus over the typical size at that position of a group of pictures, or
-    the size itself if groups give no typical size.
+    over the level if groups give no typical size.
     """
-    values = np.where(np.isnan(surplus), sizes - np.median(sizes), surplus)
+    values = np.where(np.isnan(surplus), sizes - np.exp2(octaves), surplus)
     hops = np.floor((times_s - times_s[0]) / _HOP_S).astype(np.int64)
     firsts = np.flatnonzero(np.diff(hops, prepend=-1))
     middle_s = times_s[0] + (hops[firsts] + 0.5) * _HOP_S
