@@ -28,7 +28,7 @@ from seedvideo.evaluate.flashbench import (
     seeds,
 )
 
-METHODS: Final = ("packets", "fast", "full")
+METHODS: Final = ("packets", "auto", "fast", "full")
 CONTENT: Final[dict[str, tuple[TaskId, DifficultyConfig]]] = {
     "calm": ("T1", DifficultyConfig(events=3)),
     "half busy": ("T1", DifficultyConfig(events=3, distractor_fraction=Fraction(1, 2))),

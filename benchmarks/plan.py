@@ -130,6 +130,7 @@ class MadeAnalysis:
 
     demands: tuple[SegmentDemand, ...]
     busy_fraction: float = 0.0
+    inspected_fraction: float = 1.0
     method: str = "made"
     notes: tuple[str, ...] = ()
 

@@ -336,20 +336,20 @@ def _generation(options: GenerationOptions | None) -> GenerationOptions:
     return options
 
 
-def shots(video: Video | VideoInput, *, analysis: AnalysisMethod = "fast") -> ShotList:
+def shots(video: Video | VideoInput, *, analysis: AnalysisMethod = "auto") -> ShotList:
     """Find the shots of a video.
 
     Args:
         video: an open video, or a path that is opened for this call.
         analysis: ``packets`` guesses from sizes in the index, ``fast`` decodes where they are
-            inconclusive, ``full`` decodes every frame; then the cuts are those of PySceneDetect's
-            adaptive detector.
+            inconclusive, ``auto`` does so within a bound, ``full`` decodes every frame; then the
+            cuts are those of PySceneDetect's adaptive detector.
 
     Returns:
         The shots: spans with a ``start`` and an ``end`` in exact seconds, one after another.
 
     Raises:
-        ConfigError: if the analysis is none of the three.
+        ConfigError: if the analysis is none of the four.
         SeedVideoError: if the file cannot be used.
     """
     with as_video(video) as clip:

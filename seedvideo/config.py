@@ -44,7 +44,7 @@ PolicyName: TypeAlias = str
 
 SHIPPED_POLICIES: Final = ("seed1.5", "uniform", "keyframes", "adaptive")
 RatePreset: TypeAlias = Literal["general", "detail", "motion"]
-AnalysisMethod: TypeAlias = Literal["packets", "fast", "full"]
+AnalysisMethod: TypeAlias = Literal["packets", "auto", "fast", "full"]
 
 PRESET_FPS: Final = {"general": 1.0, "detail": 2.0, "motion": 5.0}
 """Frames per second of each rate preset (Seed1.5-VL report, section 2.2)."""
@@ -80,8 +80,9 @@ class SamplingConfig:
         rate_preset: sampling rate before any budget: ``general`` is 1, ``detail`` 2 and ``motion``
             5 frames per second.
         fps: another rate, which overrides the preset.
-        analysis: depth of the analysis of ``adaptive``: ``packets`` decodes nothing, ``fast``
-            decodes where packet sizes are inconclusive, ``full`` decodes every frame.
+        analysis: depth of the analysis of ``adaptive``: ``packets`` decodes nothing, ``auto``
+            decodes where packet sizes are inconclusive, but in long videos no more than evenly
+            spread frames would cost, ``fast`` everywhere there, ``full`` every frame.
         levels_tokens: the levels that may be used, out of those of the model.
         max_frames: maximum number of frames.
         start_s: start of the window, in seconds. A float is taken as it is written: 0.1 is 1/10.
@@ -108,7 +109,7 @@ class SamplingConfig:
     budget_tokens: int | None = None
     rate_preset: RatePreset = "general"
     fps: float | None = None
-    analysis: AnalysisMethod = "fast"
+    analysis: AnalysisMethod = "auto"
     levels_tokens: tuple[int, ...] | None = None
     max_frames: int | None = None
     start_s: Fraction | None = None

@@ -115,11 +115,11 @@ class Video:
         """Return the indices into `times` of the keyframes."""
         return self.reader.keyframes
 
-    def analysis(self, method: AnalysisMethod = "fast") -> Analysis:
+    def analysis(self, method: AnalysisMethod = "auto") -> Analysis:
         """Analyse the video, once per method.
 
         Args:
-            method: analysis depth: ``packets``, ``fast`` or ``full``.
+            method: analysis depth: ``packets``, ``auto``, ``fast`` or ``full``.
 
         Raises:
             ConfigError: if the method is unknown.

@@ -83,7 +83,7 @@ def test_plans_and_captions_follow_the_content(clip: Path, analysed: list[Analys
     record = seedvideo.caption(clip, model=model)
     assert record.plan is not None and record.plan.policy == "adaptive"
     assert sees_the_event(*times_s(model))
-    assert analysed == ["fast"] * 5
+    assert analysed == ["auto"] * 5
 
 
 def test_dense_analyses_once_and_plans_the_shots_from_it(

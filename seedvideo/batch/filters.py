@@ -98,7 +98,7 @@ def is_frozen(clip: Video, window: Span, cells: Cells) -> bool:
         return True
     if float(np.abs(np.diff(cells, axis=0)).max()) > MAX_FROZEN_DIFF_LEVELS:
         return False
-    signals = clip.analysis("fast").signals
+    signals = clip.analysis().signals
     start_s, end_s = seconds(window.start), seconds(window.end)
     seen = (signals.times_s > start_s) & (signals.times_s < end_s)
     return not bool((signals.motion[seen] > MAX_FROZEN_MOTION_LEVELS_PER_S).any())

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 RatePreset = Literal["general", "detail", "motion"]
 Decoder = Literal["pyav", "decord"]
-Analysis = Literal["packets", "fast", "full"]
+Analysis = Literal["packets", "auto", "fast", "full"]
 
 
 def parse_budget(text: str) -> int:
@@ -214,8 +214,9 @@ AnalysisOption = Annotated[
     Analysis,
     typer.Option(
         "--analysis",
-        help="Set the analysis depth: packets (no decoding), fast (decode where packets are"
-        " inconclusive), full (every frame).",
+        help="Set the analysis depth: packets (no decoding), auto (decode where packets are"
+        " inconclusive, in long videos within a bound), fast (without a bound), full (every"
+        " frame).",
     ),
 ]
 CacheOption = Annotated[
@@ -339,7 +340,7 @@ class SamplingOptions:
     min_fps: MinFps = None
     max_fps: MaxFps = None
     min_utility: MinUtility = None
-    analysis: AnalysisOption = "fast"
+    analysis: AnalysisOption = "auto"
     cache: CacheOption = None
     source_fps: SourceFps = None
     decoder: DecoderOption = "pyav"

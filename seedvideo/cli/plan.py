@@ -367,12 +367,13 @@ _SHOT_SEPARATORS: Final = {"text": "\n", "json": "", "csv": None}
 def shots(
     videos: Videos,
     analysis: Annotated[
-        Literal["packets", "fast", "full"],
+        Literal["packets", "auto", "fast", "full"],
         typer.Option(
-            help="Set the analysis depth: packets (no decoding), fast (decode where packets are"
-            " inconclusive or stand out), full (every frame)."
+            help="Set the analysis depth: packets (no decoding), auto (decode where packets are"
+            " inconclusive or stand out, in long videos within a bound), fast (without a bound),"
+            " full (every frame)."
         ),
-    ] = "fast",
+    ] = "auto",
     cache: CacheOption = None,
     source_fps: SourceFps = None,
     output_format: Annotated[

@@ -32,6 +32,7 @@ from seedvideo.media.index import Index
 from seedvideo.media.resize import Resizer
 from seedvideo.media.types import (
     FRAME_KINDS,
+    SKIPPABLE_CODECS,
     UNBOUNDED,
     FrameKinds,
     FrameRequest,
@@ -315,8 +316,6 @@ class FrameMatcher:
         return Picture(frame_index, self._resizer.resize(frame, want.width_px, want.height_px))
 
 
-SKIPPABLE_CODECS: Final = ("h264", "hevc")
-"""Codecs in which non-reference pictures may be skipped."""
 _START: Final = b"\x00\x00\x01"
 
 # ITU-T H.265, tables 7-1 and section 7.4.2.2.

@@ -25,7 +25,6 @@ from seedvideo.errors import InputError, MediaError
 from seedvideo.media.cropping import Crop
 from seedvideo.media.demuxer import PacketTable, SourceSpec
 from seedvideo.media.frame_selection import (
-    SKIPPABLE_CODECS,
     CannotSkip,
     FrameMatcher,
     IndexedFrame,
@@ -43,6 +42,7 @@ from seedvideo.media.resize import Orientation, Resizer
 from seedvideo.media.source import changed_error
 from seedvideo.media.types import (
     FRAME_KINDS,
+    SKIPPABLE_CODECS,
     UNBOUNDED,
     DecodeStats,
     FrameRequest,

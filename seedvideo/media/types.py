@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+SKIPPABLE_CODECS: Final = ("h264", "hevc")
+"""Codecs in which non-reference pictures may be skipped."""
+
 UNBOUNDED: Final = 1 << 62
 """End of a range that extends to the end of the file, in packets and in frames."""
 

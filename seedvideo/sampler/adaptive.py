@@ -227,6 +227,7 @@ class _Planner:
             analysis=self.analysis.method,
             notes=self.analysis.notes,
             busy_share=round(self.analysis.busy_fraction, 6),
+            inspected_share=round(self.analysis.inspected_fraction, 6),
             coverage_share=round(self.coverage_share, 6),
             coverage_frames=len(draft.grid),
             coverage_level_tokens=draft.level.cap_tokens,

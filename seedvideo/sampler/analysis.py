@@ -3,7 +3,11 @@
     packets   packet sizes in the index of the container only; nothing is decoded
     fast      packet sizes, then thumbnails: keyframes everywhere, and reference frames where packet
               sizes are inconclusive or stand out
+    auto      as fast, but in long videos only as much as `seedvideo.sampler.inspection` allows
     full      thumbnails of every frame
+
+What `auto` leaves out is unknown, not calm: no freeze, event or cut is found across it, its pace is
+estimated from packet sizes, and it counts as busy time.
 
 Memory grows with the length of the video only by a few numbers per frame. The same file yields the
 same analysis. Times are exact seconds.
@@ -44,14 +48,12 @@ from seedvideo.sampler.demand_estimation import (
 )
 from seedvideo.sampler.events import NoveltyEvent
 from seedvideo.sampler.freezes import FreezeDetector
+from seedvideo.sampler.inspection import Inspector, changed_keyframes, true_runs
 from seedvideo.sampler.novelty import NoveltyTracker, Signals
 from seedvideo.sampler.packet_analysis import (
     OUTLIER_SCORE,
     PacketSizeAnalysis,
     analyze_packet_sizes,
-    changed_keyframes,
-    frames_to_inspect,
-    inspection_spans,
 )
 from seedvideo.sampler.prominence import busy_fraction
 from seedvideo.sampler.rests import RestDetector
@@ -68,6 +70,14 @@ _EDGE_INTERVAL_S: Final = 0.5
 """Time between two measurements of edge strength."""
 _SCENE_CHANGE_LEVELS: Final = 12.0
 """Mean change of a picture's blocks, in grey levels, that makes it another picture."""
+
+_MOTION_LAG_S: Final = 1.0
+"""Time over which `NoveltyTracker` measures motion."""
+
+_RENEWALS: Final = 1.5
+"""Keyframes whose bytes the packets carry while the picture changes; empirical."""
+_UNKNOWN_CHANGE_S: Final = 4.0
+"""Time in which the picture changes, assumed without keyframes to compare with."""
 
 _MIN_CHANGE_S, _MAX_CHANGE_S = 0.2, 60.0
 """Range of the time in which the picture changes, in seconds."""
@@ -86,6 +96,8 @@ class Analysis:
         signals: signals at each step.
         notes: notes for people: what was inspected and why.
         warnings: warnings of the decoder, such as damage; one per code.
+        unknown: spans that were not inspected although something may happen there; with ``auto``
+            only.
     """
 
     method: AnalysisMethod
@@ -95,6 +107,13 @@ class Analysis:
     signals: Signals
     notes: tuple[str, ...]
     warnings: tuple[MediaWarning, ...] = ()
+    unknown: tuple[Span, ...] = ()
+
+    @property
+    def inspected_fraction(self) -> float:
+        """Return the fraction of the time that is not unknown, 0 to 1."""
+        left_out = sum((span.duration for span in self.unknown), Fraction(0))
+        return float(1 - left_out / self.demands[-1].end)
 
     @property
     def shots(self) -> tuple[Span, ...]:
@@ -106,7 +125,7 @@ class Analysis:
 def analyze(
     video: VideoReader,
     *,
-    method: AnalysisMethod = "fast",
+    method: AnalysisMethod = "auto",
     progress: Callable[[float], None] | None = None,
 ) -> Analysis:
     """Analyse the content of a video.
@@ -138,6 +157,9 @@ class _Analyzer:
         self.progress = progress
         self.times = video.times
         self.times_s = np.asarray([float(time) for time in self.times], np.float64)
+        self.unknown = np.zeros(len(self.times), np.bool_)
+        self._packet_rate = np.full(len(self.times), np.nan)
+        self._max_details: int | None = None
         self.notes: list[str] = []
         self.warnings: dict[str, MediaWarning] = {}
         size_px = thumbnail_size(video.info)
@@ -146,17 +168,23 @@ class _Analyzer:
     def analysis(self) -> Analysis:
         findings = self._from_packets() if self.method == "packets" else self._from_thumbnails()
         end = max(self.video.info.duration, self.times[-1] + Fraction(1, 1000))
+        unknown = self._unknown_spans(end)
         return Analysis(
             method=self.method,
             demands=self.rests.measure(make_demands(findings, self.times, end=end)),
             busy_fraction=busy_fraction(
-                findings.events, self.times_s, findings.signals, float(end)
+                findings.events, self.times_s, findings.signals, float(end), unknown
             ),
             cuts=tuple(self.times[frame_index] for frame_index in findings.cuts),
             signals=findings.signals,
             notes=tuple(self.notes),
             warnings=tuple(self.warnings.values()),
+            unknown=unknown,
         )
+
+    def _unknown_spans(self, end: Fraction) -> tuple[Span, ...]:
+        ends = (*self.times, end)
+        return tuple(Span(ends[first], ends[stop]) for first, stop in true_runs(self.unknown))
 
     def _analyze_packets(self) -> PacketSizeAnalysis:
         packets, video = self.video.packets, self.video
@@ -170,9 +198,7 @@ class _Analyzer:
         self.notes.append("packet sizes only: detail and cuts are estimates")
         if not packets.is_informative:
             self.notes.append("packet sizes are not informative in this video")
-        with np.errstate(divide="ignore"):
-            change_s = np.clip(1.5 / packets.rate, _MIN_CHANGE_S, _MAX_CHANGE_S)
-        change_s = np.where(np.isnan(change_s), 4.0, change_s)
+        change_s = _change_s(packets.rate)
         events = []
         last_s = -1.0
         for frame_index in np.flatnonzero(
@@ -208,15 +234,23 @@ class _Analyzer:
         flashes = FlashDetector()
         freezes = FreezeDetector((size_px[1] // BLOCK_PX, size_px[0] // BLOCK_PX))
         rows: list[npt.NDArray[np.float64]] = []
-        decoded = 0
+        decoded, last = 0, -1
         for thumbnails in self._decode_thumbnails(self._spans(), size_px):
             pictures = luma(thumbnails.planes)
             features = block_features(pictures)
             for i, frame_index in enumerate(thumbnails.frame_indices):
                 time_s = float(self.times_s[frame_index])
+                is_after_unknown = self.unknown[last + 1 : frame_index].any()
+                last = frame_index
                 rows += novelty.update(
                     frame_index, time_s, features[i], is_keyframe=frame_index in self._keyframes
                 )
+                if is_after_unknown:
+                    is_cut = novelty.moved_levels >= _SCENE_CHANGE_LEVELS
+                    shots.skip_unknown(
+                        frame_index, is_cut=is_cut and frame_index in self._early_keyframes
+                    )
+                    freezes.skip_unknown()
                 shots.update(frame_index, thumbnails.planes[i], moved_levels=novelty.moved_levels)
                 edges.update(time_s, pictures[i])
                 flashes.update(frame_index, time_s, features[i, : features.shape[1] // 2])
@@ -242,10 +276,14 @@ class _Analyzer:
         with np.errstate(divide="ignore"):
             change_s = np.clip(_SCENE_CHANGE_LEVELS / table[:, 3], _MIN_CHANGE_S, _MAX_CHANGE_S)
         cuts = sorted(set(shots.cuts))
-        details = self._details(cuts, first_decoded=int(signals.frame_indices[0]))
+        events = merge_flashes(novelty.events, flashes.events)
+        if self.unknown.any():
+            signals, change_s, events = self._with_unknown(signals, change_s, events)
+        details = self._details(cuts, first_decoded=int(table[0, 0]))
         if self.progress is not None:
             self.progress(1.0)
-        events = merge_flashes(novelty.events, flashes.events)
+        if self.unknown[last + 1 :].any():
+            freezes.skip_unknown()
         frozen = freezes.finish(len(self.times), float(self.video.info.duration))
         return AnalysisFindings(
             cuts, events, signals, change_s, details, frozen, tuple(novelty.borders)
@@ -257,20 +295,84 @@ class _Analyzer:
             self._known_keyframes = frozenset(self.video.keyframes)
         return self._known_keyframes
 
+    @property
+    def _early_keyframes(self) -> frozenset[int]:
+        """Keyframes that the encoder inserted early, as at a cut."""
+        if not hasattr(self, "_known_early"):
+            sizes = self.video.packets.sizes_bytes
+            self._known_early = frozenset(
+                changed_keyframes(self.times_s, sizes, self.video.keyframes, grid_only=True)
+            )
+        return self._known_early
+
+    def _with_unknown(
+        self,
+        signals: Signals,
+        change_s: npt.NDArray[np.float64],
+        events: list[NoveltyEvent],
+    ) -> tuple[Signals, npt.NDArray[np.float64], list[NoveltyEvent]]:
+        """Estimate the pace of unknown time from packet sizes, with a step every second.
+
+        Nothing is new at a thumbnail after unknown time: it differs, but when is unknown.
+        """
+        rate = self._packet_rate
+        before = np.concatenate([[0], np.cumsum(self.unknown)])
+        steps, times_s = signals.frame_indices, signals.times_s
+        earlier = np.searchsorted(times_s, times_s - _MOTION_LAG_S, side="right") - 1
+        crosses = before[steps] > before[steps[np.maximum(earlier, 0)] + 1]
+        is_after = before[steps] > before[np.concatenate([[0], steps[:-1] + 1])]
+        known = ~crosses & (rate[steps] > 0)
+        scale = float(np.median((change_s * rate[steps])[known])) if known.any() else _RENEWALS
+        estimate_s = _change_s(rate, scale)
+        unknown = np.setdiff1d(np.flatnonzero(self.unknown), steps)
+        _, first = np.unique(np.floor(self.times_s[unknown]), return_index=True)
+        unknown = unknown[first]
+        change_s = np.where(crosses, estimate_s[steps], change_s)
+        zeros = np.zeros(len(unknown), np.float32)
+        nearest = np.maximum(np.searchsorted(steps, unknown) - 1, 0)
+        merged = np.concatenate([steps, unknown])
+        order = np.argsort(merged, kind="stable")
+        change_s = np.concatenate([change_s, estimate_s[unknown]])[order]
+        novelty = np.where(is_after, 0.0, signals.novelty).astype(np.float32)
+        filled = Signals(
+            frame_indices=merged[order],
+            times_s=self.times_s[merged[order]],
+            novelty=np.concatenate([novelty, zeros])[order],
+            motion=(_SCENE_CHANGE_LEVELS / change_s).astype(np.float32),
+            detail=np.concatenate([signals.detail, zeros])[order],
+            activity=np.concatenate([signals.activity, signals.activity[nearest]])[order],
+        )
+        after = set(steps[is_after].tolist())
+        return filled, change_s, [event for event in events if event.frame_index not in after]
+
     def _spans(self) -> list[ThumbnailSpan]:
         count = len(self.times)
         if self.method == "full" or count < 3:
             return [ThumbnailSpan(0, count, "all")]
         packets = self._analyze_packets()
-        inspected = frames_to_inspect(self.times_s, packets)
-        fraction = float(inspected.mean())
+        inspector = Inspector(
+            self.times_s,
+            self.video.packets,
+            self.video.keyframes,
+            self.video.info,
+            packets,
+            every_s=float(THUMBNAIL_INTERVAL),
+            detail_interval_s=_DETAIL_INTERVAL_S,
+        )
+        fraction = float(inspector.doubtful.mean())
         why = "inconclusive or stand out" if packets.is_informative else "not informative"
         self.notes.append(f"packet sizes are {why} around {fraction:.0%} of the frames")
-        keyframes = self.video.keyframes
-        changed = changed_keyframes(self.times_s, self.video.packets.sizes_bytes, keyframes)
-        return inspection_spans(
-            self.times_s, inspected, keyframes, changed, every_s=float(THUMBNAIL_INTERVAL)
-        )
+        if self.method == "fast":
+            return inspector.everything().spans
+        inspection = inspector.within_bound()
+        self._packet_rate, self._max_details = packets.rate, inspection.max_details
+        self.unknown = inspection.unknown
+        if self.unknown.any():
+            self.notes.append(
+                f"{float(self.unknown.mean()):.0%} of the frames are unknown: inspecting them would"
+                " take longer than decoding evenly spread frames; they count as busy time"
+            )
+        return inspection.spans
 
     def _decode_thumbnails(
         self, spans: Sequence[ThumbnailSpan], size_px: tuple[int, int]
@@ -291,6 +393,7 @@ class _Analyzer:
             if decoded:
                 return
             self.notes.append("damage: none of the selected frames could be decoded")
+            self.unknown[:] = False
         damaged = self.video.report.damaged_packets
         raise MediaError(
             "media.corrupt" if damaged else "media.no_frames",
@@ -331,6 +434,9 @@ class _Analyzer:
             least_s = _DETAIL_INTERVAL_S / 3 if new_shot else _DETAIL_INTERVAL_S
             if not chosen or self.times_s[frame_index] - self.times_s[chosen[-1]] >= least_s:
                 chosen.append(frame_index)
+        if self._max_details is not None and len(chosen) > self._max_details:
+            places = np.linspace(0, len(chosen) - 1, self._max_details).round().astype(int)
+            chosen = [chosen[place] for place in places.tolist()]
         info = self.video.info
         scale = min(1.0, (DETAIL_PX / (info.coded_width_px * info.coded_height_px)) ** 0.5)
         width_px, height_px = (
@@ -353,6 +459,15 @@ class _Analyzer:
             if details:
                 return details
         return [(first_decoded, UNKNOWN_TOKENS)]
+
+
+def _change_s(
+    rate: npt.NDArray[np.float64], renewals: float = _RENEWALS
+) -> npt.NDArray[np.float64]:
+    """Estimate the time in which the picture changes from the rate of `PacketSizeAnalysis`."""
+    with np.errstate(divide="ignore"):
+        change_s = np.clip(renewals / rate, _MIN_CHANGE_S, _MAX_CHANGE_S)
+    return np.where(np.isnan(change_s), _UNKNOWN_CHANGE_S, change_s)
 
 
 class _Edges:

@@ -27,7 +27,7 @@ from seedvideo.sampler.novelty import Signals
 from seedvideo.sampler.utility import Peak, SegmentDemand, StillPicture
 from seedvideo.utils.timecode import Span
 
-VERSION: Final = 4
+VERSION: Final = 6
 """Version of the entries; raise it whenever the same file would be analysed differently."""
 
 CACHE_DAMAGED: Final = "the cached analysis was damaged; the video was analysed again"
@@ -99,6 +99,7 @@ def _write(path: Path, analysis: Analysis) -> None:
         "method": analysis.method,
         "busy_share": analysis.busy_fraction,
         "cuts": [str(cut) for cut in analysis.cuts],
+        "unknown": [[str(span.start), str(span.end)] for span in analysis.unknown],
         "notes": list(analysis.notes),
         "warnings": [[warning.code, warning.message] for warning in analysis.warnings],
         "demands": [_plain(asdict(demand)) for demand in analysis.demands],
@@ -147,6 +148,7 @@ def _read(path: Path, *, method: AnalysisMethod, frames: int) -> Analysis:
         signals=signals,
         notes=tuple(str(note) for note in head["notes"]),
         warnings=tuple(MediaWarning(str(code), str(text)) for code, text in head["warnings"]),
+        unknown=tuple(Span(_exact(start), _exact(end)) for start, end in head["unknown"]),
     )
 
 

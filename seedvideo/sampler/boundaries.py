@@ -2,8 +2,8 @@
 
 A model sees nothing between two shown frames, but the analysis has inspected that time. If it found
 a change there, the first frame stands for the time before the change and the second for the time
-after it. Otherwise they divide the time in the middle. Times are exact seconds from the first frame
-of the video.
+after it. Otherwise, and in time that was not inspected, they divide the time in the middle. Times
+are exact seconds from the first frame of the video.
 """
 
 import math

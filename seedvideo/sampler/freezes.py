@@ -8,7 +8,8 @@ Thumbnails arrive as the block features of `seedvideo.sampler.novelty`: the mean
 its contrast (mean distance of its pixels from that mean), in grey levels. The analysis skips frames
 whose packets are too small to change anything; there the picture counts as unchanged until the next
 thumbnail. Elsewhere the frames between two thumbnails are unknown: they belong to the adjacent
-stretch, but not to its core.
+stretch, but not to its core. Longer time that was not inspected belongs to no stretch
+(`FreezeDetector.skip_unknown`).
 """
 
 from dataclasses import dataclass, replace
@@ -78,6 +79,7 @@ class FreezeDetector:
         self._start_s = 0.0
         self._last_s = 0.0
         self._reference: Floats = np.zeros(0, np.float32)
+        self._is_after_unknown = False
 
     def update(self, frame_index: int, time_s: float, features: Floats) -> None:
         """Add the ``(2 * blocks,)`` block features of one thumbnail, in order of time."""
@@ -87,7 +89,8 @@ class FreezeDetector:
         )
         first = frame_index
         if self._open is None:
-            first = 0  # Frames before the first thumbnail cannot be distinguished from it.
+            # Frames before the first thumbnail cannot be distinguished from it.
+            first = frame_index if self._is_after_unknown else 0
         elif is_blank == self._open.is_blank and (is_blank or self._is_same(features)):
             self._open = replace(self._open, end=frame_index + 1, core_end=frame_index + 1)
             self._last_s = time_s
@@ -97,6 +100,12 @@ class FreezeDetector:
         self._open = Freeze(first, frame_index + 1, frame_index, frame_index + 1, is_blank)
         self._start_s = self._last_s = time_s
         self._reference = features.copy()
+
+    def skip_unknown(self) -> None:
+        """End the open stretch at its last thumbnail: the time after it was not inspected."""
+        if self._open is not None:
+            self._close(self._open.core_end, self._last_s)
+        self._open, self._is_after_unknown = None, True
 
     def finish(self, frames: int, end_s: float) -> tuple[Freeze, ...]:
         """Return the stretches of a video of ``frames`` frames that ends at ``end_s``."""

@@ -329,7 +329,10 @@ class NoveltyTracker:
 
         a, b = np.searchsorted(times, [times[i] - _BORDER_S, times[i] + _BORDER_S])
         side = slice(i + 1, int(b)) if begins else slice(int(a), i)
-        active = (np.abs(self._changes.all[side]) > _ACTIVE_LEVELS).mean(axis=0)
+        changes = self._changes.all[side]
+        if not len(changes):  # The other side of the border was not inspected.
+            return np.zeros(changes.shape[1], np.bool_)
+        active = (np.abs(changes) > _ACTIVE_LEVELS).mean(axis=0)
         grids = (active >= _MOVING_FRACTION).reshape(2, *self._grid).any(axis=0)
         around = cv2.dilate(grids.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
         return np.tile(around.reshape(-1), 2)

@@ -2,9 +2,10 @@
 
 Nothing is decoded. Each size is compared with packets of the same kind nearby: keyframes with
 keyframes, and other frames with those of the same storage order and the same position in their
-group of pictures. A brief event in a calm picture costs bytes that stand out. If sizes vary by more
-than that (grain, motion, rate control), they are inconclusive, and the fast analysis decodes
-thumbnails there (`frames_to_inspect`, `inspection_spans`).
+group of pictures. Only packets of a like level count, because a crowd nearby says nothing about a
+calm picture. A brief event in a calm picture costs bytes that stand out. If sizes vary by more than
+that (grain, motion, rate control), they are inconclusive, and the analysis decodes thumbnails there
+(`seedvideo.sampler.inspection`).
 
 Arrays are by frame index in presentation order.
 
@@ -17,8 +18,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-
-from seedvideo.media.types import ThumbnailSpan
 
 Sizes = npt.NDArray[np.float64]
 
@@ -38,8 +37,14 @@ _MIN_SPREAD_BYTES: Final = 20.0
 
 _WINDOW_S: Final = 6.0
 """Half of the window in which sizes of a kind are compared."""
-_HOP_S: Final = 2.0
+_HOP_S: Final = 0.5
 """Step of that window."""
+_LEVEL_S: Final = 0.5
+"""Half of the time whose median size is the level of a packet: longer than a brief event."""
+_LIKE_OCTAVES: Final = 1.0
+"""Maximum distance of the levels of packets that are compared: a factor of two."""
+_MAX_TABLE: Final = 1 << 20
+"""Maximum values of windows that are compared at once."""
 _NEIGHBOR_GOPS: Final = 3
 """Groups of pictures on either side with which one is compared."""
 
@@ -56,12 +61,15 @@ class PacketSizeAnalysis:
         is_doubtful: per frame, whether an event could hide among the sizes around it.
         rate: per frame, bytes per second of the non-keyframe packets around it, divided by the size
             of a keyframe: how often the picture is renewed. NaN without keyframes.
+        is_unreferenced: per frame, whether no other frame refers to it, as far as the storage order
+            shows.
         is_informative: whether any size could be compared with others.
     """
 
     scores: Sizes
     is_doubtful: npt.NDArray[np.bool_]
     rate: Sizes
+    is_unreferenced: npt.NDArray[np.bool_]
     is_informative: bool
 
 
@@ -91,20 +99,19 @@ def analyze_packet_sizes(
         _MIN_EVENT_BYTES_PER_SIDE * pixels**0.5, _MIN_EVENT_KEYFRAME_FRACTION * key_bytes
     )
     mostly_keys = (kinds == 0).mean() > 0.5
-    surplus = sizes - _typical_sizes(sizes, kinds)
+    octaves = np.log2(1.0 + _levels(times_s, sizes, kinds))
+    surplus = sizes - _typical_sizes(sizes, kinds, octaves)
     worst = np.zeros(count)
     for kind in range(4):
         frame_indices = np.flatnonzero(kinds == kind)
         if len(frame_indices) < _MIN_SAMPLES or (kind == 0 and not mostly_keys):
             continue
-        spread = _score_kind(
+        scores[frame_indices], worst[frame_indices] = _score_kind(
             times_s[frame_indices],
             sizes[frame_indices],
             surplus[frame_indices],
-            scores,
-            frame_indices,
+            octaves[frame_indices],
         )
-        worst[frame_indices] = spread
     known = worst > 0
     if known.any():
         # A packet without a score of its own (a keyframe) is as doubtful as its neighbours.
@@ -115,6 +122,7 @@ def analyze_packet_sizes(
         scores=scores,
         is_doubtful=doubt,
         rate=_rate(times_s, np.where(kinds == 0, 0.0, sizes), key_bytes),
+        is_unreferenced=kinds == 3,
         is_informative=bool(known.any()),
     )
 
@@ -138,11 +146,67 @@ def _kinds(
     return kinds
 
 
-def _typical_sizes(sizes: Sizes, kinds: npt.NDArray[np.int8]) -> Sizes:
+def _levels(times_s: npt.NDArray[np.float64], sizes: Sizes, kinds: npt.NDArray[np.int8]) -> Sizes:
+    """Return the median size of the packets of the same kind within `_LEVEL_S`, for each packet."""
+    levels = np.empty(len(sizes))
+    for kind in range(4):
+        of_kind = np.flatnonzero(kinds == kind)
+        if len(of_kind):
+            own_s = times_s[of_kind]
+            low = np.searchsorted(own_s, own_s - _LEVEL_S)
+            high = np.searchsorted(own_s, own_s + _LEVEL_S, side="right")
+            levels[of_kind] = _window_quantiles(sizes[of_kind], low, high, (0.5,))[:, 0]
+    return levels
+
+
+def _window_quantiles(
+    values: Sizes,
+    low: npt.NDArray[np.int64],
+    high: npt.NDArray[np.int64],
+    quantiles: Sequence[float],
+    *,
+    octaves: tuple[Sizes, Sizes] | None = None,
+) -> Sizes:
+    """Return quantiles of the windows ``[low, high)``, as one row for each window.
+
+    Args:
+        values: values in order.
+        low: first value of each window.
+        high: index after the last value of each window, above ``low``.
+        quantiles: fractions from 0 to 1.
+        octaves: level of each value, and level of each window. Only values of a like level count,
+            or all if fewer than `_MIN_SAMPLES` are alike.
+    """
+    result = np.empty((len(low), len(quantiles)))
+    widest = int((high - low).max(initial=1))
+    step = max(1, _MAX_TABLE // widest)
+    for first in range(0, len(low), step):
+        part = slice(first, first + step)
+        columns = low[part, None] + np.arange(int((high[part] - low[part]).max()))
+        counts = columns < high[part, None]
+        columns = np.minimum(columns, len(values) - 1)
+        if octaves is not None:
+            like = np.abs(octaves[0][columns] - octaves[1][part, None]) <= _LIKE_OCTAVES
+            like &= counts
+            counts = np.where(like.sum(axis=1, keepdims=True) >= _MIN_SAMPLES, like, counts)
+        table = np.where(counts, values[columns], np.inf)
+        table.sort(axis=1)
+        most = counts.sum(axis=1) - 1
+        rows = np.arange(len(table))
+        for i, quantile in enumerate(quantiles):
+            at = quantile * most
+            below = at.astype(np.int64)
+            above = np.minimum(below + 1, most)
+            fraction = at - below
+            result[part, i] = (1 - fraction) * table[rows, below] + fraction * table[rows, above]
+    return result
+
+
+def _typical_sizes(sizes: Sizes, kinds: npt.NDArray[np.int8], octaves: Sizes) -> Sizes:
     """Return the median size at the same position of nearby groups of pictures, for each packet.
 
     A group begins at a keyframe, and the packets after it are larger for a while. NaN if fewer than
-    `_NEIGHBOR_GOPS` groups nearby have a packet of the same kind at that position.
+    `_NEIGHBOR_GOPS` groups nearby have a packet of the same kind and a like level at that position.
     """
     typical = np.full(len(sizes), np.nan)
     starts = np.flatnonzero(kinds == 0)
@@ -152,54 +216,48 @@ def _typical_sizes(sizes: Sizes, kinds: npt.NDArray[np.int8]) -> Sizes:
     for i, first in enumerate(starts.tolist()):
         length = int(bounds[i + 1]) - first
         near = range(max(0, i - _NEIGHBOR_GOPS), min(len(starts), i + _NEIGHBOR_GOPS + 1))
-        rows = np.full((len(near), length), np.nan)
+        rows = np.full((len(near), length), np.inf)
         for row, other in zip(rows, near, strict=True):
             if other == i:
                 continue
             begin = int(bounds[other])
             both = min(length, int(bounds[other + 1]) - begin)
-            same = kinds[begin : begin + both] == kinds[first : first + both]
-            row[:both][same] = sizes[begin : begin + both][same]
-        enough = (~np.isnan(rows)).sum(axis=0) >= _NEIGHBOR_GOPS
-        if enough.any():
-            middle = np.nanmedian(rows[:, enough], axis=0)
-            typical[first : first + length][enough] = middle
+            here, there = slice(first, first + both), slice(begin, begin + both)
+            same = kinds[there] == kinds[here]
+            same &= np.abs(octaves[there] - octaves[here]) <= _LIKE_OCTAVES
+            row[:both] = np.where(same, sizes[there], np.inf)
+        rows.sort(axis=0)
+        counts = np.isfinite(rows).sum(axis=0)
+        enough = counts >= _NEIGHBOR_GOPS
+        columns, middle = np.flatnonzero(enough), counts[enough]
+        typical[first : first + length][enough] = (
+            rows[(middle - 1) // 2, columns] + rows[middle // 2, columns]
+        ) / 2
     return typical
 
 
 def _score_kind(
-    times_s: npt.NDArray[np.float64],
-    sizes: Sizes,
-    surplus: Sizes,
-    scores: Sizes,
-    frame_indices: npt.NDArray[np.int64],
-) -> Sizes:
-    """Write the scores of one kind of packet, and return the spread around each.
+    times_s: npt.NDArray[np.float64], sizes: Sizes, surplus: Sizes, octaves: Sizes
+) -> tuple[Sizes, Sizes]:
+    """Return the scores of the packets of one kind, and the spread around each.
 
     The score compares the surplus over the typical size at that position of a group of pictures, or
-    the size itself if groups give no typical size.
+    over the level if groups give no typical size.
     """
-    known = ~np.isnan(surplus)
-    values = np.where(known, surplus, sizes - np.median(sizes))
-    spreads = np.empty(len(sizes))
-    i = 0
-    while i < len(sizes):
-        time_s = times_s[i]
-        end = int(np.searchsorted(times_s, time_s + _HOP_S, side="left"))
-        end = max(end, i + 1)
-        low, high = np.searchsorted(
-            times_s, [time_s + _HOP_S / 2 - _WINDOW_S, time_s + _HOP_S / 2 + _WINDOW_S]
-        )
-        if high - low < _MIN_SAMPLES:
-            low = max(0, min(int(low), i - _MIN_SAMPLES // 2))
-            high = min(len(sizes), max(int(high), int(low) + _MIN_SAMPLES))
-        window = slice(int(low), int(high))
-        middle, upper = np.quantile(values[window], [0.5, 0.95])
-        spread = max(upper - middle, 0.15 * float(np.median(sizes[window])), _MIN_SPREAD_BYTES)
-        spreads[i:end] = spread
-        scores[frame_indices[i:end]] = np.maximum(values[i:end] - upper, 0.0) / spread
-        i = end
-    return spreads
+    values = np.where(np.isnan(surplus), sizes - np.exp2(octaves), surplus)
+    hops = np.floor((times_s - times_s[0]) / _HOP_S).astype(np.int64)
+    firsts = np.flatnonzero(np.diff(hops, prepend=-1))
+    middle_s = times_s[0] + (hops[firsts] + 0.5) * _HOP_S
+    low, high = (np.searchsorted(times_s, middle_s + side * _WINDOW_S) for side in (-1, 1))
+    is_short = high - low < _MIN_SAMPLES
+    low = np.where(is_short, np.clip(firsts - _MIN_SAMPLES // 2, 0, low), low)
+    high = np.where(is_short, np.minimum(len(sizes), np.maximum(high, low + _MIN_SAMPLES)), high)
+    like = (octaves, octaves[firsts])
+    middle, upper = _window_quantiles(values, low, high, (0.5, 0.95), octaves=like).T
+    usual = _window_quantiles(sizes, low, high, (0.5,), octaves=like)[:, 0]
+    spread = np.maximum(np.maximum(upper - middle, 0.15 * usual), _MIN_SPREAD_BYTES)
+    hop = np.cumsum(np.diff(hops, prepend=-1) > 0) - 1
+    return np.maximum(values - upper[hop], 0.0) / spread[hop], spread[hop]
 
 
 def _rate(times_s: npt.NDArray[np.float64], sizes: Sizes, key_bytes: float) -> Sizes:
@@ -212,132 +270,3 @@ def _rate(times_s: npt.NDArray[np.float64], sizes: Sizes, key_bytes: float) -> S
     step_s = (times_s[-1] - times_s[0]) / (len(sizes) - 1)
     rate: Sizes = (total[high] - total[low]) / ((high - low) * step_s) / key_bytes
     return rate
-
-
-_BEFORE_OUTLIER_S, _AFTER_OUTLIER_S = 0.6, 2.5
-"""Time to inspect before and after a packet that stands out."""
-
-_MIN_GAP_S: Final = 1.5
-"""Minimum gap between inspected runs; shorter gaps are inspected too."""
-
-_KEYFRAME_INTERVAL_S: Final = 6.0
-"""Time between two inspected keyframes where nothing seems to happen."""
-
-_MIN_KEYFRAME_CHANGE: Final = 0.03
-"""Minimum relative change of size between keyframes that may mean new content; empirical."""
-_MIN_KEYFRAME_CHANGE_BYTES: Final = 150
-"""Minimum absolute change of size between keyframes that may mean new content; empirical."""
-
-
-def frames_to_inspect(
-    times_s: npt.NDArray[np.float64], packets: PacketSizeAnalysis
-) -> npt.NDArray[np.bool_]:
-    """Return for every frame whether packet sizes call for decoding thumbnails around it."""
-    inspected = packets.is_doubtful.copy()
-    for frame_index in np.flatnonzero(packets.scores >= OUTLIER_SCORE).tolist():
-        low, high = np.searchsorted(
-            times_s,
-            [times_s[frame_index] - _BEFORE_OUTLIER_S, times_s[frame_index] + _AFTER_OUTLIER_S],
-        )
-        inspected[int(low) : int(high)] = True
-    shallow = _true_runs(~inspected)
-    for first, end in shallow:
-        if first and end < len(inspected) and times_s[end] - times_s[first] < _MIN_GAP_S:
-            inspected[first:end] = True
-    return inspected
-
-
-def changed_keyframes(
-    times_s: npt.NDArray[np.float64],
-    sizes_bytes: Sequence[int],
-    keyframes: Sequence[int],
-    *,
-    grid_only: bool = False,
-) -> list[int]:
-    """Return keyframes of unusual timing or size, at which something may have changed.
-
-    Encoders insert a keyframe at the start of a shot, so an early one indicates a cut. New content
-    may also hide in a keyframe at the usual interval; its size then differs from the previous one.
-
-    Args:
-        times_s: times of the frames.
-        sizes_bytes: sizes of their packets.
-        keyframes: indices of the keyframes, rising.
-        grid_only: ignore sizes.
-    """
-    frame_indices = np.asarray(keyframes, np.int64)
-    if len(frame_indices) < 3:
-        return []
-    gaps = np.diff(frame_indices)
-    typical = int(np.quantile(gaps, 0.9))
-    if typical <= 1:
-        return []
-    changed = []
-    for i in range(1, len(frame_indices)):
-        early = gaps[i - 1] < 0.95 * typical - 1
-        before, size = sizes_bytes[int(frame_indices[i - 1])], sizes_bytes[int(frame_indices[i])]
-        differs = abs(size - before) > max(
-            _MIN_KEYFRAME_CHANGE_BYTES, _MIN_KEYFRAME_CHANGE * before
-        )
-        if early or (differs and not grid_only):
-            changed.append(int(frame_indices[i]))
-    return changed
-
-
-def inspection_spans(
-    times_s: npt.NDArray[np.float64],
-    inspected: npt.NDArray[np.bool_],
-    keyframes: Sequence[int],
-    changed: Sequence[int],
-    *,
-    every_s: float,
-) -> list[ThumbnailSpan]:
-    """Return the spans to decode as thumbnails: runs of inspected frames, and keyframes elsewhere.
-
-    Args:
-        times_s: times of the frames.
-        inspected: per frame, whether to inspect it.
-        keyframes: indices of the keyframes, rising.
-        changed: keyframes to decode together with the one before each.
-        every_s: minimum time between two thumbnails if every frame is a keyframe.
-    """
-    runs = _true_runs(inspected)
-    count = len(inspected)
-    if 2 * len(keyframes) > count:
-        keys = [frame_index for frame_index in keyframes if inspected[frame_index]]
-        return _keyframe_spans(
-            [
-                *_subsample(times_s, keys, every_s),
-                *_subsample(times_s, keyframes, _KEYFRAME_INTERVAL_S),
-            ]
-        )
-    wanted = set(_subsample(times_s, keyframes, _KEYFRAME_INTERVAL_S))
-    index_of = {frame_index: i for i, frame_index in enumerate(keyframes)}
-    for frame_index in changed:
-        wanted |= {frame_index, keyframes[index_of[frame_index] - 1]}
-    spans = [ThumbnailSpan(first, end, "references") for first, end in runs]
-    spans += _keyframe_spans([frame_index for frame_index in wanted if not inspected[frame_index]])
-    return sorted(spans, key=lambda span: span.first) or [ThumbnailSpan(0, 1, "all")]
-
-
-def _keyframe_spans(frame_indices: Sequence[int]) -> list[ThumbnailSpan]:
-    return [
-        ThumbnailSpan(frame_index, frame_index + 1, "keys")
-        for frame_index in sorted(set(frame_indices))
-    ]
-
-
-def _subsample(
-    times_s: npt.NDArray[np.float64], frame_indices: Sequence[int], every_s: float
-) -> list[int]:
-    kept: list[int] = []
-    for frame_index in frame_indices:
-        if not kept or times_s[frame_index] - times_s[kept[-1]] >= every_s:
-            kept.append(frame_index)
-    return kept
-
-
-def _true_runs(mask: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Return the runs ``[first, end)`` in which a mask is true."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
-    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]

@@ -320,8 +320,13 @@ def _report_rows(decision: AllocationReport) -> list[tuple[str, str]]:
     """Describe the inputs of an adaptive plan, and its quality under the utility model."""
     grid = f"{decision.coverage_frames:,} frames at level {decision.coverage_level_tokens}"
     of = "of the budget" if not decision.event_tokens else "of the rest of the budget"
+    unknown = 1 - decision.inspected_share
+    known = f"{100 * unknown:.0f}% of the time unknown, " if unknown else ""
     rows = [
-        ("analysis", f"{decision.analysis}, {100 * decision.busy_share:.0f}% of the time busy"),
+        (
+            "analysis",
+            f"{decision.analysis}, {known}{100 * decision.busy_share:.0f}% of the time busy",
+        ),
         ("coverage", f"{grid}, for at most {100 * decision.coverage_share:.0f}% {of}"),
     ]
     if decision.events:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from seedvideo.sampler.events import NoveltyEvent
 from seedvideo.sampler.novelty import LIKE_OCTAVES, Signals
+from seedvideo.utils.timecode import Span
 
 _NEAR_S: Final = 5.0
 """Time before and after an event in which others are near it."""
@@ -222,6 +223,14 @@ def busy_fraction(
     times_s: npt.NDArray[np.float64],
     signals: Signals,
     end_s: float,
+    unknown: Sequence[Span] = (),
 ) -> float:
-    """Return the fraction of the time in which events are so frequent that none is prominent."""
-    return float(_Timeline(events, times_s, signals, end_s).busy_seconds().mean())
+    """Return the fraction of the time in which events are so frequent that none is prominent.
+
+    Time that was not inspected counts, because much may happen there.
+    """
+    busy = _Timeline(events, times_s, signals, end_s).busy_seconds()
+    middles_s = (np.arange(len(busy)) + 0.5) * _STEP_S
+    for span in unknown:
+        busy[(middles_s >= float(span.start)) & (middles_s < float(span.end))] = True
+    return float(busy.mean())

@@ -129,6 +129,11 @@ class AnalysisResult(Protocol):
         ...
 
     @property
+    def inspected_fraction(self) -> float:
+        """Return the fraction of the time that is not unknown, 0 to 1."""
+        ...
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Return notes for people: what was inspected and skipped."""
         ...

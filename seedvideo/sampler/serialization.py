@@ -235,6 +235,7 @@ class _Decision(_Document):
     even_worth_s: _Number
     is_exact: bool
     decoding: _Decoding | None = None
+    inspected_share: _Number = 1.0
     event_frames: _Count = 0
     event_tokens: _Count = 0
     events: Annotated[tuple[_Event, ...], _at_most(MAX_SEGMENTS)] = ()

@@ -91,6 +91,18 @@ class ShotDetector:
         while self._pending:
             self._detect(*self._pending.popleft())
 
+    def skip_unknown(self, frame_index: int, *, is_cut: bool) -> None:
+        """Forget the thumbnails before time that was not inspected.
+
+        Args:
+            frame_index: first thumbnail after that time.
+            is_cut: whether it is known to begin a shot; the detector cannot compare it.
+        """
+        self._pending.clear()
+        self._detector, self._frames_to_detect = None, 0
+        if is_cut:
+            self._add(frame_index)
+
     def _detect(self, frame_index: int, planes: npt.NDArray[np.uint8]) -> None:
         # Heavy (OpenCV); only needed for decoded pictures.
         import cv2
@@ -104,8 +116,11 @@ class ShotDetector:
         timecode = FrameTimecode(frame_index, fps=30.0)
         bgr = cv2.cvtColor(planes if self._every_frame else _halve(planes), cv2.COLOR_YUV2BGR_I420)
         for cut in self._detector.process_frame(timecode, bgr):
-            if cut.frame_num - (self.cuts[-1] if self.cuts else 0) >= MIN_SHOT_FRAMES:
-                self.cuts.append(cut.frame_num)
+            self._add(cut.frame_num)
+
+    def _add(self, frame_index: int) -> None:
+        if frame_index - (self.cuts[-1] if self.cuts else 0) >= MIN_SHOT_FRAMES:
+            self.cuts.append(frame_index)
 
 
 def _halve(planes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -197,6 +197,8 @@ class AllocationReport:
             of the frames of events.
         is_exact: whether the plan is known to be optimal over the grid.
         decoding: decoding cost, if known.
+        inspected_share: fraction of the time that the analysis inspected, or whose packets show
+            that nothing happens; the rest is unknown and counts as busy.
         event_frames: number of frames that were bought for found events before all others.
         event_tokens: tokens of these frames with text, at the size at which they were bought.
         events: found events of the window, in the order in which they are bought.
@@ -219,6 +221,7 @@ class AllocationReport:
     even_worth_s: float
     is_exact: bool
     decoding: DecodeEstimate | None = None
+    inspected_share: float = 1.0
     event_frames: int = 0
     event_tokens: int = 0
     events: tuple[EventReport, ...] = ()
@@ -226,7 +229,7 @@ class AllocationReport:
     full_worth_s: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("busy_share", "coverage_share"):
+        for name in ("busy_share", "coverage_share", "inspected_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise PlanError("plan.invalid", f"{name} is {getattr(self, name)}, expected 0 to 1")
         for name in ("worth_s", "bound_s", "even_worth_s", "last_thousand_s", "full_worth_s"):

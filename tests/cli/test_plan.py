@@ -18,7 +18,7 @@ def test_plan_without_a_model(run: Run, clips: Path) -> None:
     assert (code, err) == (0, "")
     plan = json.loads(out)
     assert plan["policy"] == "adaptive"
-    assert plan["decision"]["analysis"] == "fast"
+    assert plan["decision"]["analysis"] == "auto"
     assert plan["budget_tokens"] == 81_920
     assert {"schema_version", "source", "geometry", "charged_tokens", "media", "segments"} < set(
         plan
@@ -47,7 +47,7 @@ def test_an_adaptive_plan(run: Run, clips: Path, tmp_path: Path) -> None:
     words = ("plan", clips / "two.mp4", "--budget", "2k")
     code, out, err = run(*words, "--explain", "--plot", tmp_path / "plan.png")
     assert (code, err) == (0, "")
-    assert "analysis  fast" in out
+    assert "analysis  auto" in out
     assert "blank picture" in out  # One colour after the other.
     with Image.open(tmp_path / "plan.png") as picture:
         assert picture.size == (1800, 930)

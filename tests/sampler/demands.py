@@ -30,6 +30,7 @@ class Found:
 
     demands: tuple[SegmentDemand, ...]
     busy_fraction: float = 0.0
+    inspected_fraction: float = 1.0
     method: str = "by hand"
     notes: tuple[str, ...] = ()
     warnings: tuple[MediaWarning, ...] = ()

@@ -198,7 +198,7 @@ def test_shots_follow_one_another(tmp_path: Path) -> None:
 def test_an_unknown_method_is_refused(clips: Clips) -> None:
     with (
         open_video(film(clips, "still", "crf28")) as reader,
-        pytest.raises(ConfigError, match="packets, fast, full"),
+        pytest.raises(ConfigError, match="packets, auto, fast, full"),
     ):
         analyze(reader, method="slow")  # type: ignore[arg-type]
 
