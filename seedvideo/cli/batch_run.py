@@ -23,14 +23,13 @@ from seedvideo.cli.console import (
     write_stdout,
 )
 from seedvideo.cli.model_options import BatchSize, Concurrency, LoadingOptions, WritingOptions
+from seedvideo.cli.option_values import parse_levels, parse_options
 from seedvideo.cli.options import (
     Quiet,
     RatePreset,
     SamplingOptions,
     TaskModel,
     Verbose,
-    parse_levels,
-    parse_options,
     reject_unknown_levels,
     resolve_rate_preset,
     with_options,

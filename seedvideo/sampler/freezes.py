@@ -4,7 +4,7 @@ A blank picture has no detail: one colour, or a soft gradient, all over. A froze
 picture for a while, so one frame of it shows everything. FFmpeg's ``blackdetect`` and
 ``freezedetect`` detect the same from full-size frames.
 
-Thumbnails arrive as the block features of `seedvideo.sampler.novelty`: the mean of each block, then
+Thumbnails arrive as `seedvideo.sampler.block_features`: the mean of each block, then
 its contrast (mean distance of its pixels from that mean), in grey levels. The analysis skips frames
 whose packets are too small to change anything; there the picture counts as unchanged until the next
 thumbnail. Elsewhere the frames between two thumbnails are unknown: they belong to the adjacent

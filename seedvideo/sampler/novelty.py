@@ -9,7 +9,7 @@ What is usual depends on the kind of activity: a crowd next to a calm scene must
 sign in the calm. So a thumbnail is compared with those around it of like activity. Activity is the
 number of blocks that change, as a logarithm, and its median over a second. Where it jumps for good,
 a border lies between two kinds of activity; the change of the blocks that begin or stop moving
-there is no event.
+there is not an event.
 
 A small brief event changes one block; a pan or a crowd is the usual state of many blocks. A moving
 object changes a block before and afterwards too, and an appearing one only once. So the deviation
@@ -100,7 +100,7 @@ _BORDER_S: Final = 2.5
 """Time before and after a border in which the activity stays the same."""
 
 _BORDER_NEAR_S: Final = 0.15
-"""Time around a border in which blocks that begin or stop moving are no events."""
+"""Time around a border in which blocks that begin or stop moving are not events."""
 
 _SHARP: Final = 3
 """Thumbnails before and after a border that locate it."""

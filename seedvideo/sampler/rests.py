@@ -4,9 +4,11 @@ A block of the picture rests while it does not change for `MIN_REST_S` or longer
 all of a rest, however long it lasts. Texture is the contrast of the busiest blocks: a soft picture
 has no small print.
 
-Thumbnails arrive as the block features of `seedvideo.sampler.novelty`: the mean of each block, then
+Thumbnails arrive as `seedvideo.sampler.block_features`: the mean of each block, then
 its contrast, in grey levels. Between two thumbnails without a change the picture counts as
 unchanged, as in `seedvideo.sampler.freezes`.
+
+Separate from `seedvideo.sampler.analysis`, which would exceed 500 lines with it.
 """
 
 from bisect import bisect_left, bisect_right

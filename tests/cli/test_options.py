@@ -7,7 +7,7 @@ import pytest
 import typer
 
 from seedvideo import config
-from seedvideo.cli import options
+from seedvideo.cli import option_values, options
 from seedvideo.config import PRESET_FPS
 from seedvideo.media.reader import DecoderName
 from seedvideo.sampler.policies import POLICIES
@@ -18,7 +18,7 @@ from seedvideo.sampler.policies import POLICIES
     [("81920", 81_920), ("81_920", 81_920), ("81,920", 81_920), ("8k", 8_000), (" 8K ", 8_000)],
 )
 def test_budgets(text: str, tokens: int) -> None:
-    assert options.parse_budget(text) == tokens
+    assert option_values.parse_budget(text) == tokens
 
 
 @pytest.mark.parametrize(
@@ -26,13 +26,13 @@ def test_budgets(text: str, tokens: int) -> None:
 )
 def test_what_is_no_budget(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="such as 81920 or 8k"):
-        options.parse_budget(text)
+        option_values.parse_budget(text)
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "1e9", "fast", ""])
 def test_what_is_no_rate(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="rate"):
-        options.parse_rate(text)
+        option_values.parse_rate(text)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_what_is_no_rate(text: str) -> None:
     ],
 )
 def test_times(text: str, moment: Fraction) -> None:
-    assert options.parse_time(text) == moment
+    assert option_values.parse_time(text) == moment
 
 
 @pytest.mark.parametrize(
@@ -55,27 +55,27 @@ def test_times(text: str, moment: Fraction) -> None:
 )
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="such as 90"):
-        options.parse_time(text)
+        option_values.parse_time(text)
 
 
 def test_levels_and_fractions() -> None:
-    assert options.parse_levels("640, 128") == (640, 128)
-    assert options.parse_fraction("0.25") == 0.25
+    assert option_values.parse_levels("640, 128") == (640, 128)
+    assert option_values.parse_fraction("0.25") == 0.25
     for text in ("", "640,", "a", "-1", "1.5"):
         with pytest.raises(typer.BadParameter, match="640,256,128"):
-            options.parse_levels(text)
+            option_values.parse_levels(text)
     for text in ("", "1.1", "-0.1", "nan", "half"):
         with pytest.raises(typer.BadParameter, match="from 0 to 1"):
-            options.parse_fraction(text)
+            option_values.parse_fraction(text)
 
 
 def test_a_rate_is_meant_in_decimals() -> None:
-    assert options.rate_to_fraction(options.parse_rate("29.97")) == Fraction(2997, 100)
+    assert options.rate_to_fraction(option_values.parse_rate("29.97")) == Fraction(2997, 100)
     assert options.rate_to_fraction(None) is None
 
 
 def test_choices_are_those_of_the_public_functions() -> None:
     assert set(config.SHIPPED_POLICIES) == set(POLICIES)
-    assert options.parse_policy("uniform") == "uniform"
+    assert option_values.parse_policy("uniform") == "uniform"
     assert set(get_args(options.RatePreset)) == set(PRESET_FPS) == set(get_args(config.RatePreset))
     assert get_args(options.Decoder) == get_args(DecoderName)
