@@ -8,14 +8,14 @@ tuned on the videos of the comparison. Does nothing as a script.
 import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final, Literal
 
 from _flash_cases import Case, case_budgets, draw_item, generator_hash, is_mixture, needs_by_rule
 from _flash_rules import Clip, uniform_at
 
-from seedvideo.evaluate.flashbench import BenchmarkItem, Score, SelectedFrame, score, seeds
+from seedvideo.evaluate.flashbench import BenchmarkItem, Event, Score, SelectedFrame, score, seeds
 from seedvideo.evaluate.flashbench.layout import is_null
 from seedvideo.sampler.geometry import SEED
 
@@ -158,13 +158,22 @@ def metrics_of(case: Case) -> tuple[str, ...]:
 def best_level(case: Case, budget: int, metric: str) -> int:
     """Return the best level of uniform sampling on dev seeds; the lower of two equal ones."""
     counts = dict.fromkeys(sorted(SEED.levels_tokens), 0)
-    for seed in seeds("dev", DEV_SEEDS_FOR_LEVEL):
-        item, script = draw_item(case, seed, 0)
-        needs, _ = needs_by_rule(case, item)
-        times = script.times[:-1]
-        size = case.difficulty.width_px, case.difficulty.height_px
-        clip = Clip(times, script.times[-1], *size, None, seed)
+    for item, clip, needs in _dev_items(case):
         for level in counts:
             selected = uniform_at(level)(clip, budget)
             counts[level] += sum(METRICS[metric](score(item, selected, needs))) if selected else 0
     return max(counts, key=lambda level: counts[level])
+
+
+@lru_cache(maxsize=2)
+def _dev_items(
+    case: Case,
+) -> tuple[tuple[BenchmarkItem, Clip, Mapping[Event, int | None]], ...]:
+    """Return ground truth, times and needs of the items on which the best level is chosen."""
+    found = []
+    for seed in seeds("dev", DEV_SEEDS_FOR_LEVEL):
+        item, script = draw_item(case, seed, 0)
+        size = case.difficulty.width_px, case.difficulty.height_px
+        clip = Clip(script.times[:-1], script.times[-1], *size, None, seed)
+        found.append((item, clip, needs_by_rule(case, item)[0]))
+    return tuple(found)
