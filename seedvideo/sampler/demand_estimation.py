@@ -234,7 +234,7 @@ def _event_spans(
 
     An event ends at the latest where the next one begins. Of several that begin at one moment the
     strongest stays, until the first of them ends, so that one frame shows all of them. The change
-    at a cut is not an event, but a flash begins with one, and a small event may end in the next shot.
+    at a cut is not an event, but a flash begins with one, and a small event may end after one.
     """
     starts = set(cuts)
     spans: list[tuple[int, int, ProminentEvent]] = []

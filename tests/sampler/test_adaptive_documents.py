@@ -43,6 +43,7 @@ LATER: dict[str, Any] = {
     "events": [],
     "last_thousand_s": 0.0,
     "full_worth_s": None,
+    "inspected_share": 1.0,
 }
 
 
