@@ -275,7 +275,7 @@ POLICIES: Final[Mapping[PolicyName, Policy]] = {
 }
 """Policies by name."""
 
-SAMPLER_VERSION: Final = "0.1.0-1551b9ade52c7e43"
+SAMPLER_VERSION: Final = "0.2.0"
 """Version of the selection rules; part of every fingerprint of a batch job.
 
 Raise it whenever the same video, options and analysis may yield another plan, or the same video
