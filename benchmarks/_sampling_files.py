@@ -142,6 +142,9 @@ def files(*, is_quick: bool) -> tuple[VideoSpec, ...]:
             "busy-g250", "720p, busy, GOP 250", "libx264", *hd, 250, BUSY, scene_s, minutes10_s
         ),
         VideoSpec("hour", "360p, mixed, GOP 250", "libx264", *small, 250, MIXED, scene_s, hour_s),
+        VideoSpec(
+            "two-hours", "720p, mixed, GOP 250", "libx264", *hd, 250, MIXED, scene_s, 2 * hour_s
+        ),
         VideoSpec("hevc", "720p, HEVC", "libx265", *hd, 250, MIXED, short_s // 12, short_s),
         VideoSpec("vp9", "720p, VP9", "libvpx-vp9", *hd, 250, MIXED, short_s // 12, short_s),
         VideoSpec("av1", "720p, AV1", "libsvtav1", *hd, 250, MIXED, short_s // 12, short_s),

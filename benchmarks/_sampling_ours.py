@@ -24,7 +24,7 @@ def seedvideo_exact(job: Job) -> Work:
 
 def seedvideo_adaptive(job: Job) -> Work:
     """seedvideo: analysis, plan and frames."""
-    return _seedvideo(job, analysis="fast")
+    return _seedvideo(job, analysis="auto")
 
 
 def seedvideo_packets(job: Job) -> Work:
@@ -78,7 +78,7 @@ def seedvideo_plan(job: Job) -> Work:
 
 def seedvideo_plan_analysis(job: Job) -> Work:
     """seedvideo: the plan with analysis."""
-    return _seedvideo_plans(job, {"adaptive, fast": {"analysis": "fast"}})
+    return _seedvideo_plans(job, {"adaptive, auto": {"analysis": "auto"}})
 
 
 def _seedvideo_plans(job: Job, plans: Mapping[str, Mapping[str, str]]) -> Work:
@@ -98,9 +98,9 @@ def _seedvideo_plans(job: Job, plans: Mapping[str, Mapping[str, str]]) -> Work:
     return work
 
 
-def seedvideo_shots_fast(job: Job) -> Work:
+def seedvideo_shots_auto(job: Job) -> Work:
     """seedvideo: cuts by the default analysis of plans."""
-    return _seedvideo_shots(job, "fast")
+    return _seedvideo_shots(job, "auto")
 
 
 def seedvideo_shots_full(job: Job) -> Work:

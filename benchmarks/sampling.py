@@ -4,7 +4,8 @@
         [--table-s S] [--only NAME,NAME] [--results FILE] [--markdown FILE]
 
 The script generates its files: ten minutes of 720p in H.264 with keyframes every 60 and every 250
-frames, of mixed, calm and busy content; an hour of 360p; a minute each of HEVC, VP9 and AV1; and
+frames, of mixed, calm and busy content; an hour of 360p; two hours of 720p, which repeat the scenes
+of the ten minutes; a minute each of HEVC, VP9 and AV1; and
 files of four, eight and sixteen minutes that differ only in length. ``--folder`` keeps the files
 for the next run. ``--quick`` generates short files, whose numbers only show that everything works.
 
@@ -15,8 +16,9 @@ with all tables and the verdict of each goal.
 
 A full run takes about an hour on two cores, and ten more minutes to generate the files. This is an
 estimate: the peers need 10 to 60 s for ten minutes of 720p and some seconds for their imports each
-time, and a table gets no further round after a minute (``--table-s``). ``--quick`` takes four
-minutes. The files take 2.5 GB of disk, and qwen-vl-utils took up to 14 GB of memory.
+time, and a table gets no further round after a minute (``--table-s``). Some loaders need more than
+``--limit-s`` for the two hours; give 1200. ``--quick`` takes four minutes. The files take 5 GB of
+disk, and qwen-vl-utils took up to 14 GB of memory.
 
 The other loaders need a separate environment, because they require other builds of torch and
 FFmpeg. Without ``--peers``, the loaders in seedvideo's environment are measured. To create it:
@@ -111,7 +113,7 @@ COUNTS: Final = {
     "av1": (64, 256),
 }
 """Numbers of exact frames to request from each file."""
-PLAN_FILES: Final = ("mixed-g250", "calm-g250", "busy-g250", "hour")
+PLAN_FILES: Final = ("mixed-g250", "calm-g250", "busy-g250", "hour", "two-hours")
 END_TO_END_FILES: Final = (*PLAN_FILES, "hevc", "vp9", "av1")
 """Files that are loaded end to end."""
 MIXED_NAME: Final = "mixed-g250"
@@ -129,7 +131,7 @@ END_TO_END: Final = (
 END_TO_END_MIXED: Final = (*END_TO_END, "transformers, PyAV")
 SHOTS: Final = (
     "seedvideo, cuts, full",
-    "seedvideo, cuts, fast",
+    "seedvideo, cuts, auto",
     "PySceneDetect, content",
     "PySceneDetect, adaptive",
 )

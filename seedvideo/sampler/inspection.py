@@ -51,7 +51,7 @@ _MIN_KEYFRAME_CHANGE_BYTES: Final = 150
 EVEN_FRAMES: Final = 640
 """Number of evenly spread frames whose decoding bounds that of `auto`."""
 
-_EVEN_FRACTION: Final = 0.25
+_EVEN_FRACTION: Final = 1 / 3
 """Fraction of that decoding which long videos may cost; see docs/images/analysis-recall.svg."""
 
 _FLOOR_PICTURES: Final = 4000.0

@@ -46,6 +46,7 @@ _CUT: Final = (196, 196, 200)
 _ACTIVITIES: Final = ((172, 196, 214), (168, 206, 180), (222, 204, 150), (206, 176, 206))
 """Colours of motion, by its kind of activity: from calm content to a change of all blocks."""
 _NOVELTY: Final = (214, 96, 30)
+_UNKNOWN: Final = (216, 214, 208)
 _RATE: Final = (126, 148, 120)
 
 _ROLES: Final = {
@@ -123,6 +124,8 @@ class _PlanPlot:
         if decision is not None:
             facts.append(f"coverage {100 * decision.coverage_share:.0f}%")
             facts.append(f"busy {100 * decision.busy_share:.0f}%")
+            if decision.inspected_share < 1:
+                facts.append(f"unknown {100 * (1 - decision.inspected_share):.0f}%")
             if decision.even_worth_s and not decision.is_even:
                 gain = decision.worth_s / decision.even_worth_s - 1
                 facts.append(f"{100 * gain:+,.0f}% utility over the best uniform plan")
@@ -148,6 +151,7 @@ class _PlanPlot:
         if self.analysis is None or not len(self.analysis.signals):
             self._draw_text(_LEFT + 14, top + 14, "not analysed", self.text, _MUTED_COLOR)
             return
+        self._draw_unknown(top, bottom)
         signals = self.analysis.signals
         columns = np.arange(_LEFT, _WIDTH - _RIGHT)
         usual = float(np.quantile(signals.motion, 0.99)) or 1.0
@@ -170,6 +174,17 @@ class _PlanPlot:
                 self._draw_line(x, bottom, x, y, _NOVELTY, width=1.5)
         self._draw_note("motion", bottom - 40, _MUTED_COLOR)
         self._draw_note("something new", top + 40, _NOVELTY)
+
+    def _draw_unknown(self, top: float, bottom: float) -> None:
+        """Shade the time that the analysis did not inspect; the motion there is an estimate."""
+        unknown = () if self.analysis is None else self.analysis.unknown
+        for span in unknown:
+            start_s, end_s = max(float(span.start), self.start_s), min(float(span.end), self.end_s)
+            if start_s < end_s:
+                left, right = self._x_of(start_s), self._x_of(end_s)
+                self._draw_box(left, top, max(right, left + 0.5), bottom, _UNKNOWN)
+        if unknown:
+            self._draw_note("grey: unknown", bottom - 18, _MUTED_COLOR)
 
     def _draw_rates(self) -> None:
         top, height = _BANDS["rate"]

@@ -152,6 +152,22 @@ def test_no_more_pictures_are_decoded_than_for_evenly_spread_frames(
     assert decoded["auto"] < 0.6 * decoded["fast"]
 
 
+def test_videos_of_keyframes_only_are_bounded_too(
+    clips: Clips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspection, "EVEN_FRAMES", 40)
+    monkeypatch.setattr(inspection, "_FLOOR_PICTURES", 400.0)
+    source = "color=gray:s=256x144:r=25:d=60,noise=alls=40:allf=t"
+    path = clips.made(
+        "intra.mp4",
+        lambda path: ffmpeg("-f", "lavfi", "-i", source, *f"{X264} -g 1".split(), path),
+    )
+    decoded = {method: decoded_pictures(path, method) for method in ("auto", "fast")}
+    assert 20 < decoded["auto"] <= 40 + 400 / inspection._KEYFRAME_PICTURES
+    assert decoded["auto"] < 0.5 * decoded["fast"]
+    assert 0 < inspected(path).inspected_fraction < 0.5
+
+
 def decoded_pictures(path: Path, method: str) -> int:
     """The pictures that all passes of an analysis decode."""
     total = 0

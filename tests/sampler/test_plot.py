@@ -11,6 +11,7 @@ from seedvideo.sampler.analysis import Analysis
 from seedvideo.sampler.novelty import Signals
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.visualize import plot
+from seedvideo.utils.timecode import Span
 from tests.sampler.demands import Found, demand, flash
 from tests.sampler.plans import make_plan
 from tests.sampler.videos import video
@@ -26,6 +27,7 @@ class Seen(Found):
     """An analysis by hand, with what was seen at each step."""
 
     signals: Any = None
+    unknown: tuple[Span, ...] = ()
 
 
 def seen(seconds: int = 100) -> Seen:
@@ -96,6 +98,19 @@ def test_like_activities_have_one_colour() -> None:
     calm, crowd = (columns_of(picture, each, slice(240, 335)) for each in (BLUE, PURPLE))
     assert calm.max() < 0.26 and crowd.min() > 0.24
     assert len(calm) > 300 and len(crowd) > 1000
+
+
+def test_unknown_time_is_grey() -> None:
+    found = replace(
+        seen(), unknown=(Span(Fraction(10), Fraction(20)), Span(Fraction(90), Fraction(99)))
+    )
+    picture = drawn(made(found, budget_tokens=5000), found)
+    unknown = columns_of(picture, (216, 214, 208), slice(155, 170))
+    assert unknown.min() == pytest.approx(0.1, abs=0.01)
+    assert unknown.max() == pytest.approx(0.99, abs=0.01)
+    assert not ((unknown > 0.21) & (unknown < 0.89)).any()
+    known = drawn(made(seen(), budget_tokens=5000), seen())
+    assert not len(columns_of(known, (216, 214, 208), slice(155, 170)))
 
 
 def test_a_window_fills_the_time_line() -> None:
