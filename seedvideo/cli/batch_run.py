@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
+from seedvideo.cli.answer_list import parse_options
 from seedvideo.cli.console import (
     COULD_NOT_START,
     INTERRUPTED,
@@ -30,7 +31,6 @@ from seedvideo.cli.options import (
     TaskModel,
     Verbose,
     parse_levels,
-    parse_options,
     reject_unknown_levels,
     resolve_rate_preset,
     with_options,

@@ -69,21 +69,6 @@ def parse_levels(text: str) -> tuple[int, ...]:
     return tuple(int(word) for word in words)
 
 
-def parse_options(text: str) -> list[str]:
-    r"""Split a list of answers at its commas: ``red,dark blue``; ``\,`` is a comma in an answer."""
-    words = [""]
-    characters = iter(text)
-    for character in characters:
-        if character == "\\":
-            following = next(characters, "\\")
-            words[-1] += following if following in ",\\" else f"\\{following}"
-        elif character == ",":
-            words.append("")
-        else:
-            words[-1] += character
-    return words
-
-
 def parse_time(text: str) -> Fraction:
     """Parse a time exactly: ``90`` or ``12.5`` seconds, ``1:30`` or ``1:02:03.5``."""
     from seedvideo.utils.timecode import parse_timecode

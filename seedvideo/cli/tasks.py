@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from seedvideo.batch.inputs import Item
+from seedvideo.cli.answer_list import parse_options
 from seedvideo.cli.console import COULD_NOT_START, WRONG_USAGE, Console, write_stdout
 from seedvideo.cli.model_options import LoadingOptions, Prompt, Stream, WritingOptions
 from seedvideo.cli.options import (
@@ -22,7 +23,6 @@ from seedvideo.cli.options import (
     TextOrJson,
     Think,
     Verbose,
-    parse_options,
     resolve_format,
     with_options,
 )

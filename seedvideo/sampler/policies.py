@@ -263,7 +263,7 @@ POLICIES: Final[Mapping[PolicyName, Policy]] = {
 }
 """Policies by name."""
 
-SAMPLER_VERSION: Final = "0.1.0-6c363b382e5d5ec2"
+SAMPLER_VERSION: Final = "0.1.0-events-first"
 """Version of the selection rules; part of every fingerprint of a batch job.
 
 Raise it whenever the same video, options and analysis may yield another plan, or the same video

@@ -7,6 +7,9 @@ has no small print.
 Thumbnails arrive as the block features of `seedvideo.sampler.novelty`: the mean of each block, then
 its contrast, in grey levels. Between two thumbnails without a change the picture counts as
 unchanged, as in `seedvideo.sampler.freezes`.
+
+Separate from `seedvideo.sampler.analysis`, as it needs only features of thumbnails: tests make them
+by hand.
 """
 
 from bisect import bisect_left, bisect_right

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from seedvideo import api
-from seedvideo.cli.options import parse_options
+from seedvideo.cli.answer_list import parse_options
 from tests.cli.conftest import Run
 from tests.synthetic_clips import ColourChooser, ColourModel, FixedAnswerModel
 
