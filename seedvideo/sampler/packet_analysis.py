@@ -242,9 +242,11 @@ def _score_kind(
     """Return the scores of the packets of one kind, and the spread around each.
 
     The score compares the surplus over the typical size at that position of a group of pictures, or
-    over the level if groups give no typical size.
+    over the level where too few groups are alike, or the size itself without groups.
     """
-    values = np.where(np.isnan(surplus), sizes - np.exp2(octaves), surplus)
+    is_missing = np.isnan(surplus)
+    usual = np.full(len(sizes), np.median(sizes)) if is_missing.all() else np.exp2(octaves)
+    values = np.where(is_missing, sizes - usual, surplus)
     hops = np.floor((times_s - times_s[0]) / _HOP_S).astype(np.int64)
     firsts = np.flatnonzero(np.diff(hops, prepend=-1))
     middle_s = times_s[0] + (hops[firsts] + 0.5) * _HOP_S
@@ -254,8 +256,8 @@ def _score_kind(
     high = np.where(is_short, np.minimum(len(sizes), np.maximum(high, low + _MIN_SAMPLES)), high)
     like = (octaves, octaves[firsts])
     middle, upper = _window_quantiles(values, low, high, (0.5, 0.95), octaves=like).T
-    usual = _window_quantiles(sizes, low, high, (0.5,), octaves=like)[:, 0]
-    spread = np.maximum(np.maximum(upper - middle, 0.15 * usual), _MIN_SPREAD_BYTES)
+    typical = _window_quantiles(sizes, low, high, (0.5,), octaves=like)[:, 0]
+    spread = np.maximum(np.maximum(upper - middle, 0.15 * typical), _MIN_SPREAD_BYTES)
     hop = np.cumsum(np.diff(hops, prepend=-1) > 0) - 1
     return np.maximum(values - upper[hop], 0.0) / spread[hop], spread[hop]
 
