@@ -251,6 +251,7 @@ class _Analyzer:
                         frame_index, is_cut=is_cut and frame_index in self._early_keyframes
                     )
                     freezes.skip_unknown()
+                    self.rests.skip_unknown()
                 shots.update(frame_index, thumbnails.planes[i], moved_levels=novelty.moved_levels)
                 edges.update(time_s, pictures[i])
                 flashes.update(frame_index, time_s, features[i, : features.shape[1] // 2])
@@ -284,6 +285,7 @@ class _Analyzer:
             self.progress(1.0)
         if self.unknown[last + 1 :].any():
             freezes.skip_unknown()
+            self.rests.skip_unknown()
         frozen = freezes.finish(len(self.times), float(self.video.info.duration))
         return AnalysisFindings(
             cuts, events, signals, change_s, details, frozen, tuple(novelty.borders)

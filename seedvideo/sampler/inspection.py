@@ -54,9 +54,9 @@ EVEN_FRAMES: Final = 640
 _EVEN_FRACTION: Final = 1 / 3
 """Fraction of that decoding which long videos may cost; see docs/images/analysis-recall.svg."""
 
-_FLOOR_PICTURES: Final = 4000.0
-"""Pictures of 720p that may be decoded in addition to that fraction."""
-_EXCESS_PICTURES: Final = 2000.0
+_FLOOR_PICTURES: Final = 10_000.0
+"""Pictures of 720p that may be decoded in addition: about those of ten minutes."""
+_EXCESS_PICTURES: Final = 3_000.0
 """Pictures of 720p by which the evenly spread frames may be exceeded."""
 _FLOOR_PX: Final = 1280 * 720
 """Pixels of these pictures. Smaller ones count as much: their thumbnails cost as much."""

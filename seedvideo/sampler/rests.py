@@ -56,6 +56,7 @@ class RestDetector:
         self._ends: Counter[int] = Counter()
         self._starts = np.zeros(blocks, np.int64)
         self._reference: Floats = np.zeros(2 * blocks, np.float32)
+        self._is_new = True
 
     def update(self, time_s: float, features: Floats) -> None:
         """Add the ``(2 * blocks,)`` block features of one thumbnail, in order of time."""
@@ -64,8 +65,8 @@ class RestDetector:
         texture = float(np.quantile(contrasts, _BUSIEST)) / _PRINT_LEVELS
         self._texture.append(min(1.0, max(_MIN_TEXTURE, texture)))
         self._times_s.append(time_s)
-        if step == 0:
-            self._reference = features.copy()
+        if self._is_new:
+            self._reference, self._is_new = features.copy(), False
             return
         changes = np.abs(features - self._reference).reshape(2, -1)
         limits = _MAX_REST_LEVELS + _MAX_REST_CONTRAST_FRACTION * self._reference.reshape(2, -1)[1]
@@ -75,6 +76,13 @@ class RestDetector:
             self._starts[has_changed] = step
             both = np.concatenate((has_changed, has_changed))
             self._reference[both] = features[both]
+
+    def skip_unknown(self) -> None:
+        """End all rests at the last thumbnail: the time after it was not inspected."""
+        if self._times_s:
+            self._close(np.ones(len(self._starts), bool), len(self._times_s) - 1)
+            self._starts[:] = len(self._times_s)
+        self._is_new = True
 
     def measure(self, demands: Sequence[SegmentDemand]) -> tuple[SegmentDemand, ...]:
         """Return the demands of a video with its rest and texture. Call it once, at the end."""

@@ -88,3 +88,16 @@ def test_a_black_half_gets_the_lowest_size_and_fewer_tokens(tmp_path: Path) -> N
     thrift = seedvideo.plan(path, budget_tokens=20_000, min_utility=0.95)
     assert {frame.tokens for frame in thrift.frames if frame.pts >= 8.2} == {LOWEST}
     assert thrift.totals.tokens < complete.totals.tokens
+
+
+def test_a_rest_ends_where_nothing_was_inspected() -> None:
+    detector = RestDetector(BLOCKS)
+    still = np.full(2 * BLOCKS, 100, np.float32)
+    for step in range(100):
+        detector.update(step / 10, still)
+    detector.skip_unknown()
+    for step in range(300, 400):
+        detector.update(step / 10, still)
+    known, unknown, again = detector.measure([demand(0, 10), demand(10, 30), demand(30, 40)])
+    assert known.rest_fraction > 0.95 and again.rest_fraction > 0.95
+    assert unknown.rest_fraction < 0.05
