@@ -51,7 +51,7 @@ _RARE_AT_PLACE_S: Final = 60.0
 _PLACE_BLOCKS: Final = 2
 """Maximum distance of events at one place, in rows and columns of blocks."""
 
-_MAX_TYPICAL_STRENGTH: Final = 30.0
+_MAX_TYPICAL_STRENGTH: Final = 15.0
 """Maximum strength at which an event is half as credible: credible events do not devalue others."""
 
 _MAX_EVENTS: Final = 500
