@@ -97,7 +97,7 @@ def in_shard(item_id: str, shard: Shard) -> bool:
     return int.from_bytes(digest, "big") % shard.of == shard.index - 1
 
 
-_ADDED: Final = ("prompt", "batch_size", "concurrency")
+_ADDED: Final = ("prompt", "batch_size", "concurrency", "min_utility")
 """Fields that older journals lack: stored only if they are set."""
 
 _CHECKED: Final = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -350,7 +350,9 @@ class Job:
             if isinstance(value, SamplingConfig):
                 # Stored flat: jobs are older than the config.
                 values |= {
-                    _stored_key(part.name): getattr(value, part.name) for part in fields(value)
+                    _stored_key(part.name): getattr(value, part.name)
+                    for part in fields(value)
+                    if part.name not in _ADDED or getattr(value, part.name) != part.default
                 }
             elif isinstance(value, ModelOptions | GenerationOptions):
                 values |= changed_fields(value)
@@ -359,10 +361,7 @@ class Job:
         for name in ("start_s", "end_s", "shard"):
             values[name] = None if values[name] is None else str(values[name])
         values["filters"] = self.filters.to_values()
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in values.items()
-        }
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
 
     @classmethod
     def from_json(cls, text: str) -> Self:

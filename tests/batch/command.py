@@ -13,7 +13,7 @@ import importlib, os, resource, signal, sys
 from functools import partial
 import seedvideo.model
 from seedvideo import cli
-from seedvideo.batch import outage, scheduler
+from seedvideo.batch import fingerprint, outage, scheduler
 
 doubles = importlib.import_module(os.environ.get("TEST_DOUBLES", "tests.batch.stage_doubles"))
 
@@ -23,6 +23,7 @@ scheduler.Runner = partial(scheduler.Runner, entrypoints=doubles.ENTRYPOINTS)
 scheduler.STOP_GRACE_S = float(os.environ.get("TEST_GRACE_S", scheduler.STOP_GRACE_S))
 outage.WAITS_S = (0.01,) * 3
 seedvideo.model.load_costs = doubles.load
+fingerprint.SAMPLER_VERSION = os.environ.get("TEST_SAMPLER") or fingerprint.SAMPLER_VERSION
 if size := os.environ.get("TEST_FILE_BYTES"):
     # The soft limit only: the hands lift it in their own processes.
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -38,6 +39,7 @@ def start(
     file_bytes: int | None = None,
     grace_s: float | None = None,
     doubles: str = "tests.batch.stage_doubles",
+    sampler_version: str = "",
     **options: Any,
 ) -> "subprocess.Popen[str]":
     """Start ``batch run``; its output can be read.
@@ -47,10 +49,11 @@ def start(
         file_bytes: size that no file of the supervisor's may outgrow.
         grace_s: time that the model has to finish its clip once the job shall stop.
         doubles: module with the entry points of the job and the token costs of its model.
+        sampler_version: version of the sampler that its results are stored with.
         options: of the process.
     """
     variables = {"PYTHONPATH": str(ROOT), "TEST_FILE_BYTES": str(file_bytes or "")}
-    variables["TEST_DOUBLES"] = doubles
+    variables |= {"TEST_DOUBLES": doubles, "TEST_SAMPLER": sampler_version}
     if grace_s is not None:
         variables["TEST_GRACE_S"] = str(grace_s)
     return subprocess.Popen(
