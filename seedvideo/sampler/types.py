@@ -125,8 +125,9 @@ class DecodeEstimate:
 
 EventOutcome = Literal["legible", "largest", "shown", "shared", "limit", "budget", "rate"]
 """What became of a found event: its frame is at a legible size, at the largest one although that is
-not legible, or was bought at the lowest one; the frame of another event shows it; or it has none, because of the limit for events of its kind, because other
-frames use up the budget or ``max_frames``, or because of ``max_fps``."""
+not legible, or was bought at the lowest one; the frame of another event shows it; or it has none,
+because of the limit for events of its kind, because other frames use up the budget or
+``max_frames``, or because of ``max_fps``."""
 
 
 @dataclass(frozen=True)

@@ -290,3 +290,12 @@ def test_a_frame_too_small_to_read_is_not_called_legible(
         events, made, times=times, text_tokens=lambda _: 8, budget_tokens=budget
     )
     assert [each.outcome for each in reports] == [outcome]
+
+
+@pytest.mark.parametrize("max_fps", [0.25, 0.5, 1.0])
+def test_an_even_plan_keeps_a_maximum_rate_with_its_frames_of_events(max_fps: float) -> None:
+    found = with_signs([sign(at) for at in range(7, 240, 20)], 240, busy=1.0)
+    fast = replace(found, demands=tuple(replace(each, change_s=0.2) for each in found.demands))
+    plan = adaptive(fast, 240 * 30, budget_tokens=81_920, max_fps=max_fps)
+    assert plan.decision is not None and plan.decision.is_even and plan.decision.event_frames == 12
+    assert len(plan.frames) <= 240 * max_fps
