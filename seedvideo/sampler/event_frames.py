@@ -258,8 +258,13 @@ def report_events(
         if event.is_beyond_rate:
             outcome = "rate"
         elif level is not None:
-            is_small = any(step.position == event.position for step in made.steps[made.bought :])
-            outcome = "shared" if event.is_shared else "shown" if is_small else "legible"
+            may_grow = any(step.position == event.position for step in made.steps[made.bought :])
+            if event.is_shared:
+                outcome = "shared"
+            elif _is_legible(event, level):
+                outcome = "legible"
+            else:
+                outcome = "shown" if may_grow else "largest"
         else:
             outcome = "limit" if total > event.share * budget_tokens else "budget"
         reports.append(
@@ -320,12 +325,14 @@ def _steps(
 
 def _legible_level(event: FoundEvent, levels: Sequence[Level]) -> Level:
     """Return the lowest size at which an event is legible, or the highest of all."""
+    return next((level for level in reversed(levels) if _is_legible(event, level)), levels[0])
+
+
+def _is_legible(event: FoundEvent, level: Level) -> bool:
     if not event.detail_tokens:
-        return levels[-1]
-    for level in reversed(levels):
-        if legible_fraction(level.tokens, detail_tokens=event.detail_tokens) >= MIN_LEGIBLE:
-            return level
-    return levels[0]
+        return True
+    legible = legible_fraction(level.tokens, detail_tokens=event.detail_tokens)
+    return bool(legible >= MIN_LEGIBLE)
 
 
 def _is_credible(peak: Peak, probability: float) -> bool:

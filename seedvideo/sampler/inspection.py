@@ -22,6 +22,7 @@ Separate from `seedvideo.sampler.analysis`, which would exceed 500 lines with it
 from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -280,25 +281,33 @@ class Inspector:
         ranks = np.where(is_clear, 0, 1) + 2 * self._at_border(hints)
         gains = np.minimum(scores[hints], _CLEAR_SCORE) ** 2
 
-        def entry(i: int) -> tuple[int, float, int]:
-            cost = max(1.0, chosen.cost(*self._packet_range(int(firsts[i]), int(ends[i]))))
-            return int(ranks[i]), -float(gains[i]) / cost, i
-
-        waiting = [entry(i) for i in range(len(hints))]
-        heapify(waiting)
+        ranges = [
+            self._packet_range(first, end)
+            for first, end in zip(firsts.tolist(), ends.tolist(), strict=True)
+        ]
+        packets_first, packets_after = np.asarray(ranges, np.int64).reshape(-1, 2).T
+        borders = np.flatnonzero(np.diff(groups, prepend=-1, append=-1))
         done = np.zeros(len(hints), np.bool_)
+
+        def best(low: int, high: int) -> tuple[int, float, int, int, int]:
+            """Return the best of the hints ``[low, high)`` of a group that are not done."""
+            left = low + np.flatnonzero(~done[low:high])
+            costs = chosen.costs(packets_first[left], packets_after[left])
+            ratios = -gains[left] / np.maximum(costs, 1.0)
+            i = int(left[np.lexsort((left, ratios, ranks[left]))[0]])
+            return int(ranks[i]), float(ratios[left == i][0]), i, low, high
+
+        waiting = [best(low, high) for low, high in pairwise(borders.tolist())]
+        heapify(waiting)
         reserve = (1 - _HINT_FRACTION) * chosen.left
         while waiting:
-            rank, _, i = heappop(waiting)
-            if done[i]:
-                continue
+            rank, _, i, low, high = heappop(waiting)
             if rank and chosen.left < reserve:
                 break
             done[i] = True
             self._add(chosen, inspected, int(firsts[i]), int(ends[i]))
-            # Others of the group now cost less.
-            for other in np.flatnonzero((groups == groups[i]) & ~done).tolist():
-                heappush(waiting, entry(other))
+            if not done[low:high].all():  # Others of the group now cost less.
+                heappush(waiting, best(low, high))
 
     def _at_border(self, frame_indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return for frames whether another pace begins there (0 or 1).
@@ -383,6 +392,15 @@ class _Choice:
         """Return the pictures that choosing packets ``[first, after)`` adds."""
         part = slice(first, after)
         return float(self._weights[part][~self._chosen[part]].sum())
+
+    def costs(
+        self, firsts: npt.NDArray[np.int64], afters: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float64]:
+        """Return the same for many ranges of nearby packets."""
+        low, high = int(firsts.min()), int(afters.max())
+        added = np.where(self._chosen[low:high], 0.0, self._weights[low:high])
+        sums = np.concatenate([[0.0], np.cumsum(added)])
+        return np.asarray(sums[afters - low] - sums[firsts - low])
 
     def spend(self, pictures: float) -> bool:
         """Decode more pictures if that is affordable, and return whether it is."""

@@ -342,9 +342,7 @@ def _report_rows(decision: AllocationReport) -> list[tuple[str, str]]:
         gap = max(0.01, 100 * decision.optimality_gap)
         best = f"within {gap:.2f}% of the optimum over this coverage grid"
     if decision.is_even:
-        even, best = "", "uniform: no other plan has more utility"
-        if decision.event_frames:
-            best = "uniform besides the frames of events: no other plan has more utility"
+        even, best = "", decision.even_reason
     rows.append(("utility", f"{decision.worth_s:,.1f} s of ordinary content{even}; {best}"))
     if decision.full_worth_s:
         part = 100 * decision.worth_s / decision.full_worth_s
@@ -397,11 +395,12 @@ def _segment_table(segments: Sequence[Segment], frames: Sequence[PlannedFrame]) 
 
 _OUTCOMES: Final = {
     "legible": "shown, legible",
-    "shown": "shown at the lowest size: a legible one exceeds the limit",
+    "largest": "shown at the largest size, which may not be legible",
+    "shown": "shown, bought at the lowest size: a legible one exceeds the limit",
     "shared": "shown in the frame of another event",
-    "limit": "not shown: exceeds the limit",
-    "budget": "not shown: other frames use up the budget",
-    "rate": "not shown: above the maximum rate",
+    "limit": "no frame of its own: exceeds the limit",
+    "budget": "no frame of its own: others use up the budget or the number of frames",
+    "rate": "no frame of its own: above the maximum rate",
 }
 
 

@@ -89,6 +89,7 @@ class PlanWindow:
         """Return the maximum number of frames of a uniform plan."""
         pairs = zip(self.spans, self.demands, strict=True)
         most = sum(self.max_frames(span, need, 0) for span, need in pairs)
+        most = min(most, self._max_rate_frames(most))  # Each segment rounds up.
         return min(rest.max_frames, max(self.least, most - self._frames_within_rate(rest)))
 
     def _frames_within_rate(self, rest: Request) -> int:
@@ -165,10 +166,14 @@ class PlanWindow:
         """Return the number of frames of the requested rate before any budget, and its name."""
         request = self.request
         wanted, why = target_frame_count(request)
-        if request.sampling.max_fps is not None:
-            most = float(request.window.duration) * request.sampling.max_fps
-            wanted = min(wanted, max(1, math.floor(most)))
-        return wanted, why
+        return min(wanted, self._max_rate_frames(wanted)), why
+
+    def _max_rate_frames(self, otherwise: int) -> int:
+        """Return the maximum frames of the window at a maximum rate, if there is one."""
+        max_fps = self.request.sampling.max_fps
+        if max_fps is None:
+            return otherwise
+        return max(1, math.floor(float(self.request.window.duration) * max_fps))
 
     def _max_text_cost(self) -> list[int]:
         """Return the text tokens of one frame in each segment: the larger value of its ends."""

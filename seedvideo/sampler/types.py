@@ -123,10 +123,11 @@ class DecodeEstimate:
             )
 
 
-EventOutcome = Literal["legible", "shown", "shared", "limit", "budget", "rate"]
-"""What became of a found event: its frame is at a legible size, or at the lowest one; the frame of
-another event shows it; or it has none, because of the limit for events of its kind, because other
-frames use up the budget or ``max_frames``, or because of ``max_fps``."""
+EventOutcome = Literal["legible", "largest", "shown", "shared", "limit", "budget", "rate"]
+"""What became of a found event: its frame is at a legible size, at the largest one although that is
+not legible, or was bought at the lowest one; the frame of another event shows it; or it has none,
+because of the limit for events of its kind, because other frames use up the budget or
+``max_frames``, or because of ``max_fps``."""
 
 
 @dataclass(frozen=True)
@@ -243,6 +244,12 @@ class AllocationReport:
         return (
             0.0 if self.is_exact or not self.bound_s else max(0.0, 1 - self.worth_s / self.bound_s)
         )
+
+    @property
+    def even_reason(self) -> str:
+        """Return why an even plan is even, for people."""
+        what = "uniform besides the frames of events" if self.event_frames else "uniform"
+        return f"{what}: no other plan has more utility"
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ class _PlanPlot:
                 gain = decision.worth_s / decision.even_worth_s - 1
                 facts.append(f"{100 * gain:+,.0f}% utility over the best uniform plan")
             elif decision.is_even:
-                facts.append("uniform: no other plan has more utility")
+                facts.append(decision.even_reason)
         self._draw_text(36, 70, "      ".join(facts), self.text, _MUTED_COLOR)
         self._draw_line(36, 106, _WIDTH - _RIGHT, 106, _RULE)
 

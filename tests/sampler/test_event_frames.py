@@ -16,6 +16,7 @@ from seedvideo.sampler.event_frames import (
     FoundEvent,
     buy_event_frames,
     order_events,
+    report_events,
 )
 from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.utility import Peak, SegmentDemand
@@ -263,3 +264,38 @@ def test_events_of_an_analysed_clip_keep_their_frames(tmp_path: Path, scene: str
             assert set(now.values()) <= {frame.pts for frame in plan.frames}
             before = now
     assert any(FLASH_S[0] <= frame < FLASH_S[1] for frame in before.values())
+
+
+@pytest.mark.parametrize(
+    ("detail_tokens", "budget_tokens", "outcome"),
+    [(400.0, 20_000, "legible"), (4000.0, 20_000, "largest"), (4000.0, 2200, "shown")],
+)
+def test_a_frame_too_small_to_read_is_not_called_legible(
+    detail_tokens: float, budget_tokens: int, outcome: str
+) -> None:
+    needs = [replace(sign(1), detail_tokens=detail_tokens)]
+    times, budget = even_times(90), budget_tokens // 10
+    events = order_events(needs, times=times, spans=[range(30, 45)], event_share=0.9)
+    made = buy_event_frames(
+        events,
+        event_share=0.9,
+        levels=LEVELS,
+        times=times,
+        text_tokens=lambda _: 8,
+        budget_tokens=budget,
+        max_frames=100,
+        reserved=(0, 0),
+    )
+    reports = report_events(
+        events, made, times=times, text_tokens=lambda _: 8, budget_tokens=budget
+    )
+    assert [each.outcome for each in reports] == [outcome]
+
+
+@pytest.mark.parametrize("max_fps", [0.25, 0.5, 1.0])
+def test_an_even_plan_keeps_a_maximum_rate_with_its_frames_of_events(max_fps: float) -> None:
+    found = with_signs([sign(at) for at in range(7, 240, 20)], 240, busy=1.0)
+    fast = replace(found, demands=tuple(replace(each, change_s=0.2) for each in found.demands))
+    plan = adaptive(fast, 240 * 30, budget_tokens=81_920, max_fps=max_fps)
+    assert plan.decision is not None and plan.decision.is_even and plan.decision.event_frames == 12
+    assert len(plan.frames) <= 240 * max_fps

@@ -13,15 +13,17 @@ import pytest
 import seedvideo
 from seedvideo.config import AnalysisMethod
 from seedvideo.media.reader import VideoReader, open_video
-from seedvideo.media.types import Target, ThumbnailBatch, ThumbnailSpan, ThumbnailSpec
+from seedvideo.media.types import PacketIndex, Target, ThumbnailBatch, ThumbnailSpan, ThumbnailSpec
 from seedvideo.sampler import inspection
 from seedvideo.sampler.analysis import Analysis, analyze
 from seedvideo.sampler.analysis_cache import load_or_analyze
 from seedvideo.sampler.boundaries import find_changes
 from seedvideo.sampler.inspection import golden_order
+from seedvideo.sampler.packet_analysis import analyze_packet_sizes
 from tests.fixtures import Clips, ffmpeg
 from tests.sampler.event_clips import X264
 from tests.sampler.test_analysis import film
+from tests.sampler.videos import video
 
 CALM_S, NOISE_S = 8, 12
 LOOPS = 15
@@ -201,3 +203,36 @@ def test_golden_order_spreads_every_part_of_it() -> None:
     # Halving visits the even numbers first, and misses half of what alternates.
     even = sum(number % 2 == 0 for number in golden_order(100)[:50])
     assert 20 <= even <= 30
+
+
+def test_long_groups_of_pictures_take_no_longer_to_choose_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    count, group = 40_000, 10_000  # Four groups of hundreds of packets that stand out.
+    times_s = np.arange(count) / 30
+    sizes = np.random.default_rng(0).lognormal(8, 0.5, count).astype(np.int64)
+    keyframes = tuple(range(0, count, group))
+    sizes[list(keyframes)] = 60_000
+    index = PacketIndex(tuple(sizes.tolist()), tuple(range(count)))
+    packets = analyze_packet_sizes(
+        times_s, index.sizes_bytes, index.positions, keyframes, pixels=1280 * 720
+    )
+    with_info, _ = video(30)
+    monkeypatch.setattr(inspection, "_EVEN_FRACTION", 0.2)
+    monkeypatch.setattr(inspection, "EVEN_FRAMES", 5)
+    inspector = inspection.Inspector(
+        times_s, index, keyframes, with_info, packets, every_s=0.1, detail_interval_s=12.0
+    )
+    calls = 0
+    packet_range = inspector._packet_range
+
+    def counted(first: int, end: int) -> tuple[int, int]:
+        nonlocal calls
+        calls += 1
+        return packet_range(first, end)
+
+    monkeypatch.setattr(inspector, "_packet_range", counted)
+    found = inspector.within_bound()
+    hints = int((packets.scores >= 0.5).sum())
+    assert hints > 400 and found.unknown.any()
+    assert calls < 3 * hints

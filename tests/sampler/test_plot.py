@@ -10,7 +10,7 @@ import pytest
 from seedvideo.sampler.analysis import Analysis
 from seedvideo.sampler.novelty import Signals
 from seedvideo.sampler.plan import Plan
-from seedvideo.sampler.visualize import plot
+from seedvideo.sampler.visualize import _PlanPlot, plot
 from seedvideo.utils.timecode import Span
 from tests.sampler.demands import Found, demand, flash
 from tests.sampler.plans import make_plan
@@ -135,3 +135,15 @@ def test_the_same_plan_gives_the_same_picture() -> None:
     found = seen()
     plan = made(found)
     assert (drawn(plan, found) == drawn(plan, found)).all()
+
+
+def test_an_even_plan_with_frames_of_events_is_not_called_uniform(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    texts: list[str] = []
+    monkeypatch.setattr(_PlanPlot, "_draw_text", lambda _, x, y, text, *more: texts.append(text))
+    busy = replace(seen(), busy_fraction=1.0)
+    plan = made(busy, budget_tokens=20_000)
+    assert plan.decision is not None and plan.decision.is_even and plan.decision.event_frames
+    drawn(plan, busy)
+    assert any("uniform besides the frames of events" in text for text in texts)
