@@ -109,6 +109,7 @@ class _Timeline:
         at = np.searchsorted(signals.frame_indices, indices, side="right") - 1
         self.event_levels = signals.activity[np.maximum(at, 0)].astype(np.float64)
         self.strengths = np.asarray([each.strength for each in events], np.float64)
+        self.is_local = np.asarray([each.area_fraction < 1 for each in events], np.bool_)
         # Events without a place are apart from all others.
         self.blocks = np.asarray(
             [each.block or (-1000 * (i + 1), 0) for i, each in enumerate(events)], np.int64
@@ -136,7 +137,8 @@ class _Timeline:
         for second, level in enumerate(self.levels.tolist()):
             middle_s = (second + 0.5) * _STEP_S
             like = self.like_events(middle_s, level, _BUSY_S)
-            moments = _distinct(self.moments_s[like])
+            # Flickering light is not a crowd: novelty is judged without it.
+            moments = _distinct(self.moments_s[like[self.is_local[like]]])
             needed = _BUSY_PER_S * self.like_time_s(middle_s, level, _BUSY_S)
             busy[second] = moments >= max(needed, _BUSY_COUNT)
         return busy
