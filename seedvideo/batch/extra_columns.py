@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from seedvideo.utils.addresses import without_signatures
+from seedvideo.utils.addresses import without_signature
 
 MAX_EXTRA_VALUE_BYTES: Final = 1 << 16
 """Maximum length of a value as JSON; a longer one is replaced by a note."""
@@ -29,7 +29,7 @@ def format_extra(columns: Mapping[str, Any]) -> str:
         return ""
     parts: list[str] = []
     remaining_bytes = MAX_EXTRA_BYTES
-    for name, value in without_signatures(columns).items():
+    for name, value in columns.items():
         text = json.dumps(_to_json_value(value, 0), ensure_ascii=True, allow_nan=False)
         max_bytes = min(MAX_EXTRA_VALUE_BYTES, remaining_bytes)
         if len(text) > max_bytes:
@@ -66,7 +66,9 @@ def _to_json_value(value: Any, depth: int) -> Any:
         return value.isoformat()
     if isinstance(value, datetime.timedelta):
         return f"{value.total_seconds():.6f} s"
-    if value is None or isinstance(value, str | int | float):
+    if isinstance(value, str):
+        return without_signature(value)
+    if value is None or isinstance(value, int | float):
         return value
     # Decimal, UUID and other types of parquet.
     return str(value)

@@ -314,7 +314,7 @@ class _IdAllocator:
         if isinstance(row, str):
             return self._bad_row(where, "batch.row_invalid", row)
         if isinstance(row, SeedVideoError):
-            return self._bad_row(where, row.code, row.message)
+            return self._bad_row(where, row.code, row.message.removeprefix(f"{where}: "))
         known_columns, extra = _split_columns(row)
         try:
             item = _parse_item(known_columns, folder)

@@ -79,7 +79,7 @@ class Runner:
         entrypoints: functions that the processes call.
         limit: process only the first ``limit`` clips of the input, including those already done;
             None for all.
-        fetcher: fetches remote clips; the run closes it. None for one with the job's options.
+        fetcher: fetches remote clips; the run closes it. None for one of its own.
 
     Raises:
         ConfigError: as `resolve_concurrency` does.
@@ -201,9 +201,8 @@ class Runner:
             self._in_flight[clip.id] = clip
             self._gate.begin(clip)
             self._feed.add(clip)
-        for worker in idle:
-            if (ready := self._feed.take()) is not None:
-                worker.assign(ready, timeout_s=self._job.timeout_s)
+        for worker, ready in zip(idle, self._feed.take(len(idle)), strict=False):
+            worker.assign(ready, timeout_s=self._job.timeout_s)
         if self._model is None and self._in_flight:
             self._model = ModelProcess(self._job, self._entrypoints, concurrency=self._concurrency)
             self._selector.register(self._model.process, selectors.EVENT_READ, self._model)

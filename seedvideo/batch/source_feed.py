@@ -91,14 +91,13 @@ class SourceFeed:
             thread.start()
         self._to_fetch.put(clip)
 
-    def take(self) -> InFlightItem | None:
-        """Remove and return the first clip whose file is there; None if there is none."""
-        for clip in self._waiting:
-            if clip.id in self._ready:
-                self._ready.remove(clip.id)
-                self._waiting.remove(clip)
-                return clip
-        return None
+    def take(self, count: int) -> list[InFlightItem]:
+        """Remove and return the first clips whose files are there, up to a number."""
+        taken = [clip for clip in self._waiting if clip.id in self._ready][:count]
+        for clip in taken:
+            self._ready.remove(clip.id)
+            self._waiting.remove(clip)
+        return taken
 
     def poll(self) -> list[tuple[InFlightItem, SeedVideoError]]:
         """Take over what was fetched since the last call; return the clips that failed."""

@@ -55,10 +55,12 @@ class Sample:
         key: the key.
         clips: names of its clips.
         values: metadata: the keys of ``.json``, and ``txt``.
+        kinds: suffixes of its members.
         problem: why the sample is refused; empty if it is not.
     """
 
     key: str
+    kinds: set[str] = field(default_factory=set)
     clips: list[str] = field(default_factory=list)
     values: dict[str, Any] = field(default_factory=dict)
     problem: str = ""
@@ -83,17 +85,38 @@ def iter_samples(descriptor: int, name: str) -> Iterator[Sample]:
         InputError: ``input.container_invalid`` if it is not a tar, or damaged from some point on;
             the samples before that point have been yielded.
     """
+    sample: Sample | None = None
+    kinds_before: set[str] = set()
+    try:
+        for each in _iter_growing(descriptor, name):
+            if sample is not None and each is not sample:
+                if sample.clips or sample.problem:
+                    yield sample
+                kinds_before = sample.kinds
+            sample = each
+    except InputError:
+        # Its question may lie behind the cut.
+        if sample is not None and not sample.kinds >= kinds_before:
+            sample.problem = "is not complete, as the container is damaged behind it"
+        if sample is not None and (sample.clips or sample.problem):
+            yield sample
+        raise
+    if sample is not None and (sample.clips or sample.problem):
+        yield sample
+
+
+def _iter_growing(descriptor: int, name: str) -> Iterator[Sample]:
+    """Yield the sample of each member, after the member was added to it."""
     seen: set[str] = set()
     sample: Sample | None = None
     for member in _iter_members(descriptor, name):
         key, _, suffix = _split_name(member.name)
         if sample is None or key != sample.key:
-            if sample is not None and (sample.clips or sample.problem):
-                yield sample
             sample = Sample(key=key)
             if key in seen:
                 sample.problem = "its key was there before"
             seen.add(key)
+        sample.kinds.add(suffix)
         problem = member.problem
         if not problem and suffix in CLIP_SUFFIXES:
             if member.name in sample.clips:
@@ -102,7 +125,6 @@ def iter_samples(descriptor: int, name: str) -> Iterator[Sample]:
         elif not problem and suffix in ("json", "txt"):
             problem = _add_metadata(sample, descriptor, member, suffix)
         sample.problem = sample.problem or problem
-    if sample is not None and (sample.clips or sample.problem):
         yield sample
 
 

@@ -127,7 +127,7 @@ class Fetcher:
     ) -> None:
         self.options = options
         self._limits, self._folder = limits, folder
-        self._spool = Spool(options)
+        self.spool = Spool(options)
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._expected: dict[str, int] = {}
         self._failures: OrderedDict[str, SeedVideoError] = OrderedDict()
@@ -264,10 +264,10 @@ class Fetcher:
         if member is None:
             limit = self._limits.max_input_bytes
             if suffix_of(name) in containers.CONTAINER_SUFFIXES:
-                limit = self._spool.budget_bytes
+                limit = self.spool.budget_bytes
             download = Download(
                 self._secrets.get(key, name),
-                self._spool,
+                self.spool,
                 self.options,
                 limit_bytes=limit,
                 evict=self._evict,
@@ -319,8 +319,8 @@ class Fetcher:
     def _unpack(self, key: str, table: VideoTable, group: int, held_bytes: int) -> _Entry:
         """Write the videos of a row group into one file of the spool, with one lease."""
         limit = table.group_bytes(group)
-        self._spool.reserve(limit, display(key), evict=self._evict, held_bytes=held_bytes)
-        writer = SpoolWriter(self._spool, limit)
+        self.spool.reserve(limit, display(key), evict=self._evict, held_bytes=held_bytes)
+        writer = SpoolWriter(self.spool, limit)
         index: _Index = {}
         try:
             for row, data in enumerate(table.iter_videos(group)):
@@ -331,7 +331,7 @@ class Fetcher:
                     if writer.size_bytes + data.nbytes > containers.MAX_GROUP_BYTES:
                         raise containers.damaged_error(display(key), "holds too many bytes")
                     held = held_bytes + writer.size_bytes
-                    self._spool.reserve(
+                    self.spool.reserve(
                         data.nbytes, display(key), evict=self._evict, held_bytes=held
                     )
                     writer.grow(data.nbytes)
@@ -356,10 +356,10 @@ class Fetcher:
             )
         if extent.size_bytes > self._limits.max_input_bytes:
             raise too_large_error(name, self._limits.max_input_bytes)
-        self._spool.reserve(
+        self.spool.reserve(
             extent.size_bytes, display(name), evict=self._evict, held_bytes=container.held_bytes
         )
-        writer = SpoolWriter(self._spool, extent.size_bytes)
+        writer = SpoolWriter(self.spool, extent.size_bytes)
         try:
             while rest := extent.size_bytes - writer.size_bytes:
                 offset = extent.offset + writer.size_bytes
@@ -401,7 +401,7 @@ class Fetcher:
             del self._entries[key]
             with suppress(OSError):
                 os.close(entry.file.descriptor)
-            self._spool.give_back(entry.file.size_bytes)
+            self.spool.give_back(entry.file.size_bytes)
 
 
 def _keys(name: str) -> tuple[str, ...]:

@@ -7,8 +7,7 @@ member of a container is named ``CONTAINER::MEMBER``, for example ``clips-0001.t
 
 import hashlib
 import re
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 STORE_SCHEMES: Final = ("s3", "gs", "az")
@@ -132,24 +131,18 @@ def lacks_query(name: str) -> bool:
     return is_address(container) and bool(_HASHED.fullmatch(parse_address(container).query or ""))
 
 
-def without_signatures(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values in which addresses have neither user information nor a signature."""
-    return {name: _strip(value) for name, value in values.items()}
+def without_signature(text: str) -> str:
+    """Return an address without user information and signature; other texts unchanged.
 
-
-def _strip(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [_strip(each) for each in value]
-    if isinstance(value, Mapping):
-        return {name: _strip(each) for name, each in value.items()}
-    if not (isinstance(value, str) and is_address(value)):
-        return value
-    address = parse_address(value)
-    if not (address.query or address.has_userinfo):
-        return value
+    >>> without_signature("https://h.org/watch?v=1&X-Amz-Signature=2")
+    'https://h.org/watch?v=1'
+    """
+    if not is_address(text):
+        return text
+    address = parse_address(text)
     query = _without_signature(address.query or "")
     if query == (address.query or "") and not address.has_userinfo:
-        return value
+        return text
     return f"{address.scheme}://{address.host}{address.path}{'?' * bool(query)}{query}"
 
 
