@@ -4,6 +4,8 @@ Clips with an address, or in a container, are fetched by threads of the supervis
 the decode processes; local ones pass at once. A file on a server is fetched once for all its
 windows, and dropped after the last one. The first version of it that a job reads is the one that
 counts: a clip that finds another one fails, as its rows would be about two different videos.
+
+Separate from `seedvideo.batch.scheduler`, which would exceed 500 lines with it.
 """
 
 import json

@@ -2,6 +2,8 @@
 
 Keys come from the environment or the platform; obstore reads them itself. The endpoint is that of
 the provider, or the one of the options, never one of a row.
+
+Separate from `seedvideo.remote.download`, which is the same for all addresses.
 """
 
 import os
@@ -40,6 +42,7 @@ _MAX_WAITING: Final = 8
 _RETRIES: Final = 3
 
 _WORDS: Final = {
+    "FileNotFoundError": not_found_error,
     "NotFoundError": not_found_error,
     "PermissionDeniedError": forbidden_error,
     "UnauthenticatedError": forbidden_error,
@@ -123,7 +126,7 @@ class StoreBody:
             return make(self._name)
         if isinstance(error, SeedVideoError):
             return error
-        found = re.search(r"\b(?:status|error)\D{0,20}([45]\d\d)\b", str(error))
+        found = re.search(r"\bstatus code: ([45]\d\d)\b", str(error))
         if found is not None and found[1] in ("401", "403"):
             return forbidden_error(self._name)
         if found is not None:

@@ -39,12 +39,19 @@ class ObjectStore(NamedTuple):
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def put(self, path: str, data: bytes = b"") -> None:
-        """Create a bucket, or an object in it."""
+    def put(self, bucket: str, key: str, data: bytes) -> None:
+        """Create an object, and its bucket."""
+        import obstore
+        from obstore.store import S3Store
+
         connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
-        connection.request("PUT", path, body=data)
+        connection.request("PUT", f"/{bucket}")
         assert connection.getresponse().status == 200
         connection.close()
+        bucket_store = S3Store(
+            bucket, config={"endpoint": self.endpoint}, client_options={"allow_http": True}
+        )
+        obstore.put(bucket_store, key, data)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import unquote
 
 from seedvideo.remote_options import RemoteOptions
 
@@ -26,9 +27,8 @@ class FaultServer:
         self.requests: list[str] = []
         self.headers: list[dict[str, str]] = []
         self.stopped = threading.Event()
-        self._server = ThreadingHTTPServer(
-            ("127.0.0.1", 0), type("Handler", (_Handler,), {"state": self})
-        )
+        handler = type("Handler", (_Handler,), {"state": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
@@ -63,6 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.state.requests.append(self.path)
         self.state.headers.append(dict(self.headers.items()))
         path, _, query = self.path.partition("?")
+        path = unquote(path)
         self.close_connection = True
         with suppress(BrokenPipeError, ConnectionResetError):
             if path in self.state.files:
