@@ -23,7 +23,7 @@ from seedvideo.batch.journal_rows import encode_id
 from seedvideo.batch.processes import InFlightItem
 from seedvideo.errors import SeedVideoError
 from seedvideo.remote.fetching import Fetcher, Lease
-from seedvideo.remote.transfer import changed_remote_error
+from seedvideo.remote.transfer import changed_remote_error, display
 from seedvideo.utils.addresses import is_address, split_member
 
 PREFETCH: Final = 3
@@ -57,7 +57,7 @@ class SourceFeed:
         self._waiting: deque[InFlightItem] = deque()
         self._ready: set[str] = set()
         self._to_fetch: queue.SimpleQueue[InFlightItem | None] = queue.SimpleQueue()
-        self._fetched: queue.SimpleQueue[tuple[InFlightItem, Lease | Exception]] = (
+        self._fetched: queue.SimpleQueue[tuple[InFlightItem, Lease | SeedVideoError]] = (
             queue.SimpleQueue()
         )
         self._threads: list[threading.Thread] = []
@@ -119,8 +119,6 @@ class SourceFeed:
                     continue
                 found.release()
                 found = error
-            if not isinstance(found, SeedVideoError):
-                raise found
             self._waiting.remove(clip)
             failed.append((clip, found))
 
@@ -137,12 +135,19 @@ class SourceFeed:
 
     def _fetch(self) -> None:
         while (clip := self._to_fetch.get()) is not None:
-            found: Lease | Exception
+            found: Lease | SeedVideoError
             try:
                 found = self._fetcher.lease(clip.item.source)
             except Exception as error:  # noqa: BLE001
-                # The supervisor decides: an error with a code is one of this clip.
-                found = error
+                # Also a bug must only fail this clip; its message might hold a key.
+                if isinstance(error, SeedVideoError):
+                    found = error
+                else:
+                    found = SeedVideoError(
+                        "internal.error",
+                        f"{display(clip.item.source)}: {type(error).__name__} while it was fetched",
+                        hint="this is a bug in seedvideo: report it with the address",
+                    )
             self._fetched.put((clip, found))
             with suppress(OSError):
                 os.write(self._write_end, b"x")

@@ -36,7 +36,7 @@ MAX_GROUP_BYTES: Final = 8 << 30
 _BLOCK: Final = tarfile.BLOCKSIZE
 _REGULAR: Final = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
 _EXTENDED: Final = (tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
-_SKIPPED: Final = (tarfile.DIRTYPE, tarfile.XGLTYPE)
+_SKIPPED: Final = (tarfile.DIRTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGLINK)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,8 +72,9 @@ class Download:
             try:
                 return self._attempt(late_s)
             except InputError as error:
-                is_last = count + 1 == _TRIES or monotonic() >= late_s
-                if is_last or not error.retryable or error.code == "input.spool_full":
+                if error.retryable and monotonic() >= late_s:
+                    raise timeout_error(name, self._options.total_timeout_s) from None
+                if count + 1 == _TRIES or not error.retryable or error.code == "input.spool_full":
                     raise
             self._wait(_FIRST_WAIT_S * 4**count)
         raise AssertionError
@@ -107,6 +108,9 @@ class Download:
                     if size_bytes is None:
                         raise too_large_error(name, wanted)  # of unknown size, maybe endless
                     raise length_error(name, size_bytes + 1, size_bytes)
+            if monotonic() >= late_s:
+                # The end may be that of the connection, which was shut for being late.
+                raise timeout_error(name, self._options.total_timeout_s)
             if size_bytes is not None and writer.size_bytes != size_bytes:
                 raise length_error(name, writer.size_bytes, size_bytes)
             return writer.finish(origin=replace(facts, size_bytes=writer.size_bytes))

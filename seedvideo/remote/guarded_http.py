@@ -7,6 +7,7 @@ another one. Proxies of the environment are not used, as the check would then be
 import ipaddress
 import socket
 import ssl
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse
@@ -43,14 +44,44 @@ class Origin(NamedTuple):
     port: int
 
 
+class _Connection:
+    """A connection that ends at a given time, however slowly bytes drip.
+
+    Args:
+        channel: socket to a checked address.
+        host: host of the request.
+        options: limits of the transfer.
+    """
+
+    def __init__(self, channel: socket.socket, host: str, options: RemoteOptions) -> None:
+        self.stall_timeout_s = options.stall_timeout_s
+        self.http = HTTPConnection(host)
+        # Set here, the connection never resolves the name again.
+        self.http.sock = channel
+        self._channel = channel
+        self._watchdog = threading.Timer(options.total_timeout_s, self._shut)
+        self._watchdog.daemon = True
+        self._watchdog.start()
+
+    def close(self) -> None:
+        """Close the connection. May be called twice."""
+        self._watchdog.cancel()
+        with suppress(OSError):
+            self.http.close()
+            self._channel.close()
+
+    def _shut(self) -> None:
+        with suppress(OSError):
+            self._channel.shutdown(socket.SHUT_RDWR)
+
+
 class HttpBody:
     """An open answer."""
 
     def __init__(
-        self, name: str, connection: HTTPConnection, response: HTTPResponse, facts: Facts
+        self, name: str, connection: _Connection, response: HTTPResponse, facts: Facts
     ) -> None:
         self._name, self._connection, self._response = name, connection, response
-        self._stall_timeout_s = connection.timeout or 0.0
         self.facts = facts
 
     def chunks(self) -> Iterator[bytes]:
@@ -60,7 +91,7 @@ class HttpBody:
             try:
                 data = self._response.read1(CHUNK_BYTES)
             except TimeoutError:
-                raise stalled_error(self._name, self._stall_timeout_s) from None
+                raise stalled_error(self._name, self._connection.stall_timeout_s) from None
             except (HTTPException, OSError):
                 raise length_error(self._name, done, self.facts.size_bytes) from None
             if not data:
@@ -72,7 +103,7 @@ class HttpBody:
         """Close the connection."""
         with suppress(OSError):
             self._response.close()
-            self._connection.close()
+        self._connection.close()
 
 
 def open_url(
@@ -153,9 +184,7 @@ def _check_scheme(
         )
 
 
-def _connect(
-    name: str, origin: Origin, options: RemoteOptions, *, is_trusted: bool
-) -> HTTPConnection:
+def _connect(name: str, origin: Origin, options: RemoteOptions, *, is_trusted: bool) -> _Connection:
     """Connect to a checked address of the host."""
     try:
         found = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
@@ -174,24 +203,30 @@ def _connect(
         channel.settimeout(options.stall_timeout_s)
         try:
             channel.connect(address)
-            if origin.scheme == "https":
-                context = ssl.create_default_context()
-                channel = context.wrap_socket(channel, server_hostname=origin.host)
-        except ssl.SSLError:
-            channel.close()
-            raise unavailable_error(name, "its certificate is not valid", again=False) from None
         except OSError:
             channel.close()
             continue
-        connection = HTTPConnection(origin.host, origin.port, timeout=options.stall_timeout_s)
-        # Set here, the connection never resolves the name again.
-        connection.sock = channel
+        if origin.scheme == "http":
+            return _Connection(channel, origin.host, options)
+        context = ssl.create_default_context()
+        secure = context.wrap_socket(
+            channel, server_hostname=origin.host, do_handshake_on_connect=False
+        )
+        connection = _Connection(secure, origin.host, options)
+        try:
+            secure.do_handshake()
+        except ssl.SSLError:
+            connection.close()
+            raise unavailable_error(name, "its certificate is not valid", again=False) from None
+        except OSError:
+            connection.close()
+            continue
         return connection
     raise unavailable_error(name, "its host does not accept a connection")
 
 
 def _request(
-    name: str, connection: HTTPConnection, url: str, headers: Mapping[str, str]
+    name: str, connection: _Connection, url: str, headers: Mapping[str, str]
 ) -> HTTPResponse:
     parts = urlsplit(url)
     target = quote(parts.path or "/", safe=_SAFE)
@@ -207,11 +242,11 @@ def _request(
         **headers,
     }
     try:
-        connection.request("GET", target, headers=sent)
-        return connection.getresponse()
+        connection.http.request("GET", target, headers=sent)
+        return connection.http.getresponse()
     except TimeoutError:
         connection.close()
-        raise stalled_error(name, connection.timeout or 0.0) from None
+        raise stalled_error(name, connection.stall_timeout_s) from None
     except (HTTPException, OSError, UnicodeError, ValueError):
         connection.close()
         raise unavailable_error(name, "the server does not answer in HTTP") from None

@@ -54,7 +54,8 @@ class ObjectStore(NamedTuple):
         obstore.put(bucket_store, key, data)
 
 
-@pytest.fixture(scope="session")
+# Not for the session: other tests count the children of this process.
+@pytest.fixture(scope="module")
 def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
     pytest.importorskip("obstore")
     pytest.importorskip("moto")

@@ -96,6 +96,10 @@ class _Handler(BaseHTTPRequestHandler):
             stopped.wait(20)
         elif fault == "silent":
             stopped.wait(20)
+        elif fault == "slow-headers":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+            while not stopped.wait(0.05):
+                self.wfile.write(b"x")
         elif fault == "no-http":
             self.wfile.write(b"SSH-2.0-x\r\n")
         elif fault in ("endless", "drip", "unknown-length"):

@@ -179,9 +179,9 @@ def test_parquet_with_videos(tmp_path: Path, *, has_struct: bool) -> None:
         for row in (4, 0, 3, 2):
             with fetcher.lease(f"{path}::{row}") as lease:
                 assert os.pread(lease.file.descriptor, 100, 0) == datas[row]
-        for row in ("1", "5", "-1", "x"):
+        for missing in ("1", "5", "-1", "x"):
             with pytest.raises(InputError) as caught:
-                fetcher.lease(f"{path}::{row}")
+                fetcher.lease(f"{path}::{missing}")
             assert caught.value.code == "input.not_found"
         assert fetcher.spool.used_bytes <= 50 + 100 + 4 * 50 + 1000
 

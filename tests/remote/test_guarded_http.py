@@ -77,7 +77,8 @@ def test_a_slow_server_has_a_total_time(server: FaultServer) -> None:
     options = RemoteOptions(
         allow_http=True, allow_private_addresses=True, stall_timeout_s=5, total_timeout_s=0.5
     )
-    assert code_of(f"{server.url}/drip", options) == "input.timeout"
+    for path in ("drip", "slow-headers"):
+        assert code_of(f"{server.url}/{path}", options) == "input.timeout"
 
 
 def test_what_is_not_allowed(server: FaultServer) -> None:
