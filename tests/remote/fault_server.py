@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from seedvideo.remote_options import RemoteOptions
 
-LOCAL = RemoteOptions(allow_http=True, allow_private_addresses=True, stall_timeout_s=1.0)
+LOCAL = RemoteOptions(allow_http=True, allow_private_addresses=True, stall_timeout_s=20.0)
 
 
 class FaultServer:

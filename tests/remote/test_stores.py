@@ -46,7 +46,7 @@ def test_s3(store: ObjectStore) -> None:
 
 
 def test_s3_faults(server: FaultServer, store: ObjectStore) -> None:
-    options = RemoteOptions(store_endpoint=f"{server.url}", stall_timeout_s=1)
+    options = RemoteOptions(store_endpoint=server.url)
     server.files["/b/good"] = b"x"
     assert fetch("s3://b/good", options) == b"x"
     # A stand-in: its path is the fault.
@@ -60,7 +60,7 @@ def test_gs_and_az_stand_ins(server: FaultServer, monkeypatch: pytest.MonkeyPatc
     pytest.importorskip("obstore")
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "account")
     server.files |= {"/bucket/a.mp4": b"google", "/box/a.mp4": b"azure"}
-    options = RemoteOptions(store_endpoint=server.url, anonymous=True, stall_timeout_s=1)
+    options = RemoteOptions(store_endpoint=server.url, anonymous=True)
     assert fetch("gs://bucket/a.mp4", options) == b"google"
     assert fetch("az://box/a.mp4", options) == b"azure"
     assert fetch("gs://bucket/none.mp4", options) == "input.not_found"
