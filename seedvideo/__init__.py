@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from seedvideo.model.time_format import TimeFormat
     from seedvideo.model_options import GenerationOptions, ModelOptions
     from seedvideo.records import Event, Record
+    from seedvideo.remote_options import RemoteOptions
     from seedvideo.sampler.geometry import Geometry, TileGeometry, TokenGeometry
     from seedvideo.sampler.plan import Plan
     from seedvideo.sampler.policies import Policy
@@ -115,6 +116,7 @@ __all__ = [
     "Policy",
     "Prediction",
     "Record",
+    "RemoteOptions",
     "Request",
     "ResourceError",
     "SamplingConfig",
@@ -171,6 +173,7 @@ _HOMES: Final = {
     "Policy": "sampler.policies",
     "Prediction": "evaluate.types",
     "Record": "records",
+    "RemoteOptions": "remote_options",
     "Request": "sampler.request",
     "Scorer": "evaluate.types",
     "Segment": "sampler.types",

@@ -36,6 +36,7 @@ from seedvideo.model_options import (
 from seedvideo.model_tasks import DEFAULT_TOP, Captioning, Grounding, QuestionAnswering, TaskKind
 from seedvideo.pipeline import as_video, check_model, plan_window, run_task
 from seedvideo.records import Record
+from seedvideo.remote_options import DEFAULT_REMOTE, RemoteOptions
 from seedvideo.sampler.geometry import SEED, Geometry, default_text_tokens
 from seedvideo.sampler.plan import Plan
 from seedvideo.video import Frames, Video, open
@@ -379,6 +380,7 @@ def run_batch(
     timeout_s: float = 120.0,
     limit: int | None = None,
     sampling: SamplingConfig | None = None,
+    remote: RemoteOptions = DEFAULT_REMOTE,
     **overrides: Unpack[SamplingFields],
 ) -> "BatchResult":
     """Run a task on many videos, as ``seedvideo batch run`` does.
@@ -387,7 +389,8 @@ def run_batch(
     same folder processes only the remaining clips. ``seedvideo batch export`` writes the results.
 
     Args:
-        inputs: videos, folders, globs and lists (``.txt``, ``.csv``, ``.jsonl``, ``.parquet``).
+        inputs: videos, folders, globs, addresses, lists (``.txt``, ``.csv``, ``.jsonl``,
+            ``.parquet``) and containers of clips (``.tar``, ``.parquet`` with video bytes).
         out: folder of the job.
         task: ``caption``, ``dense``, which captions each shot too, ``ask`` or ``ground``.
         question: for ``ask``, for rows of a list without their own.
@@ -408,6 +411,7 @@ def run_batch(
         timeout_s: maximum time of a clip in one stage.
         limit: run only the first so many clips.
         sampling: how frames are sampled.
+        remote: how addresses are reached.
         overrides: see `plan`.
 
     Returns:
@@ -445,5 +449,6 @@ def run_batch(
         sampling=config,
         model_options=loading,
         generation=_generation(generation),
+        remote=remote,
     )
     return run_job(job, Path(out), pipeline.load_costs(model, loading), limit=limit)

@@ -37,6 +37,7 @@ from seedvideo.media.reader import DecoderName, StrategyName, VideoReader, open_
 from seedvideo.media.sharing import SharedSteps, not_picklable_error
 from seedvideo.media.source import VideoInput, display_path
 from seedvideo.media.types import Frame, MediaInfo, Target
+from seedvideo.remote_options import DEFAULT_REMOTE, RemoteOptions
 from seedvideo.sampler.analysis import Analysis, analyze
 from seedvideo.sampler.analysis_cache import load_or_analyze
 from seedvideo.sampler.plan import Plan
@@ -289,12 +290,15 @@ def open(
     cache: str | os.PathLike[str] | None = None,
     progress: ProgressCallback | None = None,
     workers: int | None = None,
+    remote: RemoteOptions = DEFAULT_REMOTE,
 ) -> Video:
     """Open one video file and read its header and packet index.
 
     Args:
-        path: a regular file, not a URL; or the bytes of a video; or a file open in binary mode. The
-            remaining bytes of the latter are copied to an unnamed temporary file.
+        path: a regular file; or an address (``s3://``, ``gs://``, ``az://``, ``https://``,
+            ``hf://``) or a clip in a container (``clips.tar::a.mp4``), which are first copied to an
+            unnamed temporary file; or the bytes of a video; or a file open in binary mode, whose
+            remaining bytes are copied likewise.
         decoder: decoding library.
         limits: upper bounds; a file above one is rejected before any frame is decoded.
         root: folder that must contain the file, links followed.
@@ -304,6 +308,7 @@ def open(
             can take as long as decoding the complete video. An exception ends it.
         workers: maximum number of decode processes; the result does not depend on it. If None, as
             many as processors, and fewer for little work. Use 1 to process many videos at once.
+        remote: how an address is reached.
 
     Raises:
         InputError: if the file does not exist or may not be opened; an `InputTypeError`, which is a
@@ -314,7 +319,13 @@ def open(
     check_path("root", root)
     check_path("cache", cache)
     started = perf_counter()
-    with ExitStack() as stack:
+    check_kind("limits", limits, Limits, "seedvideo.Limits")
+    check_kind("remote", remote, RemoteOptions, "seedvideo.RemoteOptions")
+    with ExitStack() as stack, ExitStack() as download:
+        if root is None and _may_need_fetch(path):
+            from seedvideo.remote.fetching import fetched
+
+            path = download.enter_context(fetched(path, remote, limits=limits))
         reader = open_video(
             path, decoder=decoder, limits=limits, root=root, fps=source_fps, workers=workers
         )
@@ -330,6 +341,13 @@ def open(
         open_s=open_s,
         cache=folder,
         progress=progress,
+    )
+
+
+def _may_need_fetch(path: VideoInput) -> bool:
+    """Return whether the modules that fetch must be loaded."""
+    return isinstance(path, str | os.PathLike) and any(
+        mark in os.fsdecode(path) for mark in ("://", "::")
     )
 
 

@@ -17,8 +17,9 @@ PACKAGE = Path(seedvideo.__file__).parent
 LAYERS = (
     ("errors",),
     ("environment", "arguments", "plugins", "utils"),
-    ("config", "model_options", "notebook", "validation"),
+    ("config", "model_options", "notebook", "remote_options", "validation"),
     ("media",),
+    ("remote",),
     ("sampler", "tasks"),
     ("model", "video"),
     ("records",),

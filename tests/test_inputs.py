@@ -138,7 +138,8 @@ def test_unreadable_files_have_a_reason(clips: Clips, tmp_path: Path) -> None:
             (OnlyRead(b""), "input.empty", "is empty"),
             (archive, "input.unreadable", "ended before"),
             (damaged_member(data), "input.unreadable", "clip.mp4.*bad crc"),
-            ("https://example.org/a.mp4", "input.not_found", "download the video first"),
+            ("rtsp://example.org/a.mp4", "input.not_found", "download others first"),
+            ("http://example.org/a.mp4", "input.address_refused", "--allow-http"),
         ]
         for given, code, words in cases:
             with pytest.raises(seedvideo.SeedVideoError, match=words) as caught:

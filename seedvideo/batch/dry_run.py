@@ -8,8 +8,9 @@ Separate from `seedvideo.cli.batch_run`, which would exceed 500 lines with it.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from seedvideo.config import resolve_sampling
 from seedvideo.errors import SeedVideoError
 from seedvideo.model.backends.base import TokenCosts
 from seedvideo.pipeline import clip_window, plan_for_model
+from seedvideo.remote.fetching import Fetcher, needs_fetch
 from seedvideo.utils.timecode import seconds
 
 CALIBRATION_CLIPS: Final = 5
@@ -95,6 +97,7 @@ def estimate(
     prices: TokenCosts,
     *,
     limit: int | None = None,
+    fetcher: Fetcher,
     on_progress: Callable[[int], None],
 ) -> Estimate:
     """Plan every clip of a job.
@@ -104,6 +107,7 @@ def estimate(
         job: settings of the job.
         prices: token costs of its model.
         limit: plan only the first ``limit`` clips, without bad rows; None for all.
+        fetcher: fetches remote clips.
         on_progress: called after each row with the number of rows so far.
     """
     total = Estimate()
@@ -114,13 +118,24 @@ def estimate(
         elif job.shard is None or in_shard(row.id, job.shard):
             seen += 1
             try:
-                _add_clip(total, job, row, prices)
+                with fetched_item(row, fetcher) as item:
+                    _add_clip(total, job, item, prices)
             except SeedVideoError as error:
                 total.failures[error.code] += 1
         on_progress(number)
         if seen == limit:
             break
     return total
+
+
+@contextmanager
+def fetched_item(item: Item, fetcher: Fetcher) -> Iterator[Item]:
+    """Yield an item whose file is on this machine."""
+    if not needs_fetch(item.source):
+        yield item
+        return
+    with fetcher.lease(item.source) as lease:
+        yield replace(item, located=lease.opened)
 
 
 def unestimated_rules(job: Job) -> list[str]:

@@ -140,10 +140,11 @@ def get_prompt(job: Job, item: Item) -> str:
 def open_clip(job: Job, item: Item) -> Video:
     """Open a clip with the job's options, for one decode process."""
     return open(
-        item.source,
+        item.video,
         decoder=job.decoder,
         source_fps=None if job.source_fps is None else Fraction(str(job.source_fps)),
         workers=1,
+        remote=job.remote,
     )
 
 

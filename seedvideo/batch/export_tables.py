@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, Final, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from seedvideo.batch.inputs import format_value
+from seedvideo.batch.extra_columns import format_value
 from seedvideo.batch.journal_rows import JournalEntry, to_record
 from seedvideo.errors import ConfigError
 from seedvideo.records import GroundingRecord, Record

@@ -2,17 +2,10 @@
 
 The order is the same in every run: inputs as given, folders and globs sorted by name. No video is
 opened. Times are exact seconds.
-
-Columns of a list that seedvideo does not know go to the exports unchanged, as one JSON object.
-JSON types are kept. Other types of parquet become strings: times in ISO 8601, decimal numbers as
-digits, bytes in base64. Sizes are bounded, because the values are stored for every row.
 """
 
-import base64
-import datetime
 import glob
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -20,6 +13,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any, Final, Self
 
+from seedvideo.batch.container_rows import (
+    is_local_container,
+    iter_container_rows,
+    iter_remote_rows,
+)
+from seedvideo.batch.extra_columns import format_extra
 from seedvideo.batch.manifest import (
     MANIFEST_SUFFIXES,
     HashSet,
@@ -28,7 +27,11 @@ from seedvideo.batch.manifest import (
     read_path_list,
 )
 from seedvideo.batch.manifest_check import validate_manifest
-from seedvideo.errors import BatchError
+from seedvideo.errors import BatchError, SeedVideoError
+from seedvideo.media.source import OpenedInput
+from seedvideo.remote.containers import CONTAINER_SUFFIXES
+from seedvideo.remote.fetching import Fetcher, suffix_of
+from seedvideo.utils.addresses import is_address, safe_name
 from seedvideo.utils.text import printable
 from seedvideo.utils.timecode import parse_timecode
 
@@ -40,7 +43,8 @@ class Item:
     Args:
         id: identifies the item in its job, in every run: the id of its row, or the source. Rows
             that repeat a source with other values get ``#2``, ``#3`` appended.
-        source: path as given; `Job.resolve_path` returns where it is opened.
+        source: path as given, an address without secrets, or ``CONTAINER::MEMBER``;
+            `Job.resolve_path` returns where it is opened.
         question: question for the task ``ask``.
         options: answer options for the task ``ask``.
         query: query for the task ``ground``.
@@ -49,6 +53,8 @@ class Item:
         extra: the other columns of its row as one JSON object; empty if there are none. They go to
             the exports and change nothing else.
         origin: line of the list that the item is from, for people; empty for a named file.
+        located: where the video is opened if not at ``source``: the address with its secrets, or
+            an open file. It is neither stored nor shown.
 
     Raises:
         ValueError: if it has no id or no source, or its window ends before it starts.
@@ -63,6 +69,7 @@ class Item:
     end_s: Fraction | None = None
     extra: str = ""
     origin: str = field(default="", compare=False)
+    located: str | OpenedInput | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.id or not self.source:
@@ -72,6 +79,11 @@ class Item:
                 f"the window ends at {float(self.end_s):g} s,"
                 f" expected a time after its start at {float(self.start_s or 0):g} s"
             )
+
+    @property
+    def video(self) -> str | OpenedInput:
+        """What is opened."""
+        return self.source if self.located is None else self.located
 
     @property
     def words(self) -> tuple[object, ...]:
@@ -126,7 +138,7 @@ class Item:
             raise ValueError(f"not an item: {error}") from error
 
 
-_FIELDS: Final = {each.name for each in fields(Item)} - {"id", "extra", "origin"}
+_FIELDS: Final = {each.name for each in fields(Item)} - {"id", "extra", "origin", "located"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,64 +162,6 @@ class BadRow:
     extra: str = ""
 
 
-MAX_EXTRA_VALUE_BYTES: Final = 1 << 16
-"""Maximum length of a value as JSON; a longer one is replaced by a note."""
-
-MAX_EXTRA_BYTES: Final = 1 << 20
-"""Maximum length of all values of a row together; those beyond it are replaced by a note."""
-
-_MAX_DEPTH: Final = 32
-
-
-def format_extra(columns: Mapping[str, Any]) -> str:
-    """Return columns, in their order, as one line of ASCII JSON; empty if there are none."""
-    if not columns:
-        return ""
-    parts: list[str] = []
-    remaining_bytes = MAX_EXTRA_BYTES
-    for name, value in columns.items():
-        text = json.dumps(_to_json_value(value, 0), ensure_ascii=True, allow_nan=False)
-        max_bytes = min(MAX_EXTRA_VALUE_BYTES, remaining_bytes)
-        if len(text) > max_bytes:
-            text = json.dumps(f"left out: {len(text):,} bytes, at most {max_bytes:,} are kept")
-        remaining_bytes = max(0, remaining_bytes - len(text))
-        parts.append(f"{json.dumps(str(name), ensure_ascii=True)}: {text}")
-    return f"{{{', '.join(parts)}}}"
-
-
-def parse_extra(text: str) -> dict[str, Any]:
-    """Parse a line that `format_extra` returned."""
-    values: dict[str, Any] = json.loads(text) if text else {}
-    return values
-
-
-def format_value(value: Any) -> str:
-    """Return a string as it is, any other value as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _to_json_value(value: Any, depth: int) -> Any:
-    """Convert a value to JSON types."""
-    if depth > _MAX_DEPTH:
-        return f"left out: more than {_MAX_DEPTH} levels deep"
-    if isinstance(value, Mapping):
-        return {str(name): _to_json_value(each, depth + 1) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_to_json_value(each, depth + 1) for each in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode("ascii")
-    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
-        return value.isoformat()
-    if isinstance(value, datetime.timedelta):
-        return f"{value.total_seconds():.6f} s"
-    if value is None or isinstance(value, str | int | float):
-        return value
-    # Decimal, UUID and other types of parquet.
-    return str(value)
-
-
 VIDEO_SUFFIXES: Final = frozenset(
     f".{name}"
     for name in (
@@ -227,15 +181,21 @@ KNOWN_COLUMNS: Final = frozenset(
 
 
 def read_inputs(
-    inputs: Sequence[str], *, folder: str = "", stdin: IO[bytes] | None = None
+    inputs: Sequence[str],
+    *,
+    folder: str = "",
+    stdin: IO[bytes] | None = None,
+    fetcher: Fetcher | None = None,
 ) -> Iterator[Item | BadRow]:
     """Yield all rows of the inputs lazily; memory grows by 16 to 64 bytes per row.
 
     Args:
-        inputs: files, folders, globs, manifests (by suffix), or ``-``.
+        inputs: files, folders, globs, addresses, manifests and containers (by suffix), or ``-``.
         folder: folder that relative names start from, as `Job.folder`; empty for the working
             folder. Ids and sources stay as given.
         stdin: stream for ``-``: one path per line, or paths that end with NUL bytes.
+        fetcher: fetches lists and containers from servers, and keeps the secrets of addresses; None
+            for one with the default options.
 
     Raises:
         InputError: ``input.not_found`` or ``input.unreadable`` if an input cannot be read.
@@ -243,10 +203,11 @@ def read_inputs(
         ConfigError: ``config.package_missing`` if parquet cannot be read.
     """
     validate_manifests(inputs, folder=folder)
-    ids = _IdAllocator()
+    used = Fetcher(folder=folder) if fetcher is None else fetcher
+    ids = _IdAllocator(used)
     count = 0
     for one in inputs:
-        for where, row, below in _iter_rows(one, folder, stdin):
+        for where, row, below in _iter_rows(one, folder, stdin, used):
             count += 1
             yield ids.allocate(where, row, below)
     if not count:
@@ -274,41 +235,52 @@ def validate_manifests(inputs: Sequence[str], *, folder: str = "") -> None:
 
 
 def find_manifests(inputs: Sequence[str], *, folder: str = "") -> list[str]:
-    """Return the inputs that are lists."""
+    """Return the inputs that are lists on this machine."""
     return [
         one
         for one in inputs
         if Path(one).suffix.lower() in MANIFEST_SUFFIXES
+        and not is_address(one)
         and not os.path.isdir(os.path.join(folder, one))
+        and not is_local_container(os.path.join(folder, one))
     ]
 
 
-def _iter_rows(one: str, folder: str, stdin: IO[bytes] | None) -> Iterator[tuple[str, Any, str]]:
+def _iter_rows(
+    one: str, folder: str, stdin: IO[bytes] | None, fetcher: Fetcher
+) -> Iterator[tuple[str, Any, str]]:
     def path_row(path: str) -> tuple[str, Any, str]:
-        return printable(path), {"path": path}, ""
+        return printable(safe_name(path)), {"path": path}, ""
 
     def of(rows: Iterator[RawRow], below: str) -> Iterator[tuple[str, Any, str]]:
         return ((where, row, below) for where, row in rows)
 
     path = os.path.join(folder, one)
-    if one == "-":
+    if is_address(one):
+        is_file_of_rows = suffix_of(one) in (*MANIFEST_SUFFIXES, *CONTAINER_SUFFIXES)
+        yield from iter_remote_rows(one, fetcher) if is_file_of_rows else [path_row(one)]
+    elif one == "-":
         if stdin is None:
             raise BatchError("batch.no_input", "stdin is not available to read a list from")
         yield from of(read_path_list(stdin, "stdin"), "")
+    elif is_local_container(path):
+        yield from iter_container_rows(one, fetcher)
     elif os.path.isdir(path):
         yield from map(path_row, _iter_videos(one, folder))
     elif Path(one).suffix.lower() in MANIFEST_SUFFIXES:
         yield from of(read_manifest(Path(path), display_name=printable(one)), os.path.dirname(one))
-    elif glob.has_magic(one) and "://" not in one and not os.path.lexists(path):
-        found = sorted(glob.glob(one, root_dir=folder or None, recursive=True), key=os.fsencode)
-        for name in found:
-            if os.path.isdir(os.path.join(folder, name)):
-                continue
-            yield path_row(name)
-        if not found:
-            raise BatchError("batch.no_input", f"no file matches {printable(one)}")
+    elif glob.has_magic(one) and not os.path.lexists(path):
+        yield from map(path_row, _iter_matches(one, folder))
     else:
         yield path_row(one)
+
+
+def _iter_matches(pattern: str, folder: str) -> Iterator[str]:
+    """Yield the files that match a glob, sorted."""
+    found = sorted(glob.glob(pattern, root_dir=folder or None, recursive=True), key=os.fsencode)
+    yield from (name for name in found if not os.path.isdir(os.path.join(folder, name)))
+    if not found:
+        raise BatchError("batch.no_input", f"no file matches {printable(pattern)}")
 
 
 def _iter_videos(name: str, folder: str) -> Iterator[str]:
@@ -329,9 +301,10 @@ def _iter_videos(name: str, folder: str) -> Iterator[str]:
 
 
 class _IdAllocator:
-    """Assigns a unique id to each row."""
+    """Assigns a unique id to each row, and passes the secrets of addresses to the fetcher."""
 
-    def __init__(self) -> None:
+    def __init__(self, fetcher: Fetcher) -> None:
+        self._fetcher = fetcher
         self._ids = HashSet()
         # Values of rows that have more than a path, and the ids of their first occurrences.
         self._keys = HashSet()
@@ -340,11 +313,16 @@ class _IdAllocator:
     def allocate(self, where: str, row: Any, folder: str) -> Item | BadRow:
         if isinstance(row, str):
             return self._bad_row(where, "batch.row_invalid", row)
+        if isinstance(row, SeedVideoError):
+            return self._bad_row(where, row.code, row.message.removeprefix(f"{where}: "))
         known_columns, extra = _split_columns(row)
         try:
             item = _parse_item(known_columns, folder)
         except ValueError as error:
             return self._bad_row(where, "batch.row_invalid", printable(str(error)), extra)
+        if item.located is not None:
+            self._fetcher.note_secrets(str(item.located))
+            item = replace(item, located=None)
         if extra or where != printable(item.source):
             item = replace(item, extra=extra, origin=where)
         has_more = item.has_words or bool(extra)
@@ -408,25 +386,46 @@ def _parse_item(row: Mapping[str, Any], folder: str) -> Item:
         ((name, path),) = row.items()
         if name in PATH_COLUMNS and isinstance(path, str):
             # Most rows of long lists are paths only, which need no other check.
-            source = os.path.join(folder, path) if folder else path
-            return Item(id=source, source=source)
+            source, located = _place(folder, path)
+            return Item(id=source, source=source, located=located)
     paths = [name for name in PATH_COLUMNS if name in row]
     if len(paths) != 1:
         raise ValueError(
             f"{len(paths)} of the columns path, video, source have a value, expected one"
         )
-    source = _get_text(row, paths[0])
-    if folder:
-        source = os.path.join(folder, source)
+    source, located = _place(folder, _get_text(row, paths[0]))
     return Item(
-        id=_get_text(row, "id") if "id" in row else source,
+        id=safe_name(_get_text(row, "id")) if "id" in row else source,
         source=source,
+        located=located,
         question=_get_text(row, "question"),
         options=_parse_options(row.get("options", "")),
         query=_get_text(row, "query"),
         start_s=_parse_time(row, "start"),
         end_s=_parse_time(row, "end"),
     )
+
+
+def _place(folder: str, path: str) -> tuple[str, str | None]:
+    """Return the source of a path in a list, and the complete address if that has secrets.
+
+    Args:
+        folder: folder of the list, or its address; empty for none.
+        path: path or address in the row.
+
+    Raises:
+        ValueError: if a list on a server names a file of this machine.
+    """
+    if "://" not in path and "://" not in folder:
+        return (os.path.join(folder, path) if folder else path), None
+    if is_address(folder) and not is_address(path):
+        if path.startswith("/") or ".." in path.split("/"):
+            raise ValueError("a list on a server may name addresses and files below its own folder")
+        path = f"{folder}/{path}"
+    elif not is_address(path):
+        path = os.path.join(folder, path)
+    safe = safe_name(path)
+    return safe, path if safe != path else None
 
 
 def _get_text(row: Mapping[str, Any], name: str) -> str:

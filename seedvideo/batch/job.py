@@ -32,7 +32,7 @@ from seedvideo.config import (
     list_policies,
     resolve_sampling,
 )
-from seedvideo.errors import BatchError, ConfigError, InputError, SeedVideoError, suggestion
+from seedvideo.errors import ConfigError, InputError, SeedVideoError, suggestion
 from seedvideo.model import plugin_origins
 from seedvideo.model.backends.base import TokenCosts
 from seedvideo.model_options import (
@@ -43,8 +43,16 @@ from seedvideo.model_options import (
     changed_fields,
 )
 from seedvideo.model_tasks import DEFAULT_TOP, TaskKind
+from seedvideo.remote_options import (
+    DEFAULT_REMOTE,
+    REMOTE_FIELDS,
+    RemoteOptions,
+    changed_remote,
+)
 from seedvideo.tasks.grounding import clean_query
 from seedvideo.tasks.question_answering import Question
+from seedvideo.utils.addresses import is_address, safe_name
+from seedvideo.utils.files import get_working_folder
 from seedvideo.utils.text import printable
 from seedvideo.utils.timecode import parse_timecode
 from seedvideo.validation import explain
@@ -114,6 +122,7 @@ _NOT_IN_FINGERPRINT: Final = (
     "offline",
     "batch_size",
     "concurrency",
+    *REMOTE_FIELDS,
 )
 """Fields that do not change the results."""
 
@@ -128,22 +137,6 @@ def _parse_time(value: object) -> object:
 
 def _parse_shard(value: object) -> object:
     return Shard.parse(value) if isinstance(value, str) else value
-
-
-def get_working_folder() -> str:
-    """Return the working folder.
-
-    Raises:
-        BatchError: ``batch.no_folder`` if it was deleted.
-    """
-    try:
-        return os.getcwd()
-    except FileNotFoundError as error:
-        raise BatchError(
-            "batch.no_folder",
-            "the working folder was deleted; inputs of a job are relative to it",
-            hint="change to an existing folder (cd), then run the command again",
-        ) from error
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
@@ -246,6 +239,7 @@ class Job:
             of `Limits` for the decoder itself.
         timeout_s: maximum seconds of one clip in one stage.
         sheets: keep a contact sheet of each clip.
+        remote: how addresses are reached.
 
     Raises:
         ConfigError: ``config.invalid`` if a value is invalid, or two contradict each other.
@@ -276,6 +270,7 @@ class Job:
     memory_gib: float | None = None
     timeout_s: float = 120.0
     sheets: bool = True
+    remote: RemoteOptions = DEFAULT_REMOTE
 
     def __post_init__(self) -> None:
         counts = ("top", "workers", "batch_size", "concurrency")
@@ -305,7 +300,7 @@ class Job:
 
     def resolve_path(self, source: str) -> str:
         """Return the path at which an item's video is opened."""
-        return os.path.join(self.folder, source)
+        return source if is_address(source) else os.path.join(self.folder, source)
 
     def sampling_for(self, item: Item) -> SamplingConfig:
         """Return the config of one item, whose own window overrides that of the job.
@@ -356,11 +351,14 @@ class Job:
                 }
             elif isinstance(value, ModelOptions | GenerationOptions):
                 values |= changed_fields(value)
+            elif isinstance(value, RemoteOptions):
+                values |= changed_remote(value)
             elif each.name not in _ADDED or value != each.default:
                 values[each.name] = value
         for name in ("start_s", "end_s", "shard"):
             values[name] = None if values[name] is None else str(values[name])
         values["filters"] = self.filters.to_values()
+        values["inputs"] = [safe_name(one) for one in self.inputs]  # without keys
         return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
 
     @classmethod
@@ -416,6 +414,7 @@ class Job:
             for name, options in (
                 ("model_options", ModelOptions),
                 ("generation", GenerationOptions),
+                ("remote", RemoteOptions),
             ):
                 if name in rest:
                     raise _config_error(f"{where}: {name} is not a known key")

@@ -35,7 +35,9 @@ from seedvideo.batch.journal_rows import (
 )
 from seedvideo.batch.journal_schema import Lock
 from seedvideo.batch.journal_sync import sync_rows
+from seedvideo.errors import OutputError
 from seedvideo.utils.files import make_folder
+from seedvideo.utils.text import printable
 
 _ENTRY = (
     "SELECT id, spec, crc, state, tries, interrupted, items.fingerprint, shared, size, mtime_ns,"
@@ -113,6 +115,16 @@ class Journal:
         """
         with schema.translate_errors(self.folder), schema.transaction(self._connection):
             yield self._connection
+
+    def check_exists(self) -> None:
+        """Raise ``output.unwritable`` if the journal was removed while the job runs."""
+        path = self.folder / schema.JOURNAL_NAME
+        if not path.exists():
+            raise OutputError(
+                "output.unwritable",
+                f"{printable(str(path))} was removed while the job ran",
+                hint="run the command again to start a new job",
+            )
 
     def job(self) -> Job | None:
         """Return the job as last planned; None before the first plan.

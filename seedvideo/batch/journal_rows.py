@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeAlias, get_args
 
 from seedvideo.batch import journal_schema as schema
+from seedvideo.batch.extra_columns import parse_extra
 from seedvideo.batch.fingerprint import Content
-from seedvideo.batch.inputs import Item, parse_extra
+from seedvideo.batch.inputs import Item
 from seedvideo.records import Record
 
 State: TypeAlias = Literal["pending", "running", "done", "filtered", "failed", "quarantined"]

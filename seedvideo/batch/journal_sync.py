@@ -15,6 +15,7 @@ from seedvideo.batch.fingerprint import VerdictKeys
 from seedvideo.batch.inputs import BadRow, Item
 from seedvideo.batch.job import Job, in_shard
 from seedvideo.batch.journal_rows import carried_checksum, checksum, encode_id, escape_surrogates
+from seedvideo.utils.addresses import split_member
 
 CHUNK_ROWS: Final = 10_000
 _CHUNK_CARRIED_BYTES: Final = 16 << 20
@@ -237,8 +238,12 @@ def _update_if_changed(
 def _file_changed(path: str, old: _StoredRow) -> bool:
     """Return whether the file differs from the one that the outcome is about.
 
-    A missing file counts as unchanged: its result is kept.
+    A missing file counts as unchanged: its result is kept. So does one on a server, which is not
+    asked. A clip in a container is as old as its container.
     """
+    member = split_member(path)
+    if member is not None and not os.path.lexists(path):
+        path = member.container
     if old.size is None and old.code != "input.not_found":
         return False
     try:

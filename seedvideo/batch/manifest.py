@@ -42,19 +42,20 @@ RawRow: TypeAlias = tuple[str, RowFields | RowError]
 """Position of a row, and its columns or its error."""
 
 
-def read_manifest(path: Path, *, display_name: str) -> Iterator[RawRow]:
+def read_manifest(path: Path, *, display_name: str, suffix: str | None = None) -> Iterator[RawRow]:
     """Yield the rows of a file, by its suffix; empty rows are skipped.
 
     Args:
         path: path of the file.
         display_name: name of the file in messages and in the positions of rows.
+        suffix: suffix of the list if its path has another one.
 
     Raises:
         InputError: ``input.not_found`` or ``input.unreadable``.
         BatchError: ``batch.manifest_invalid`` if the content does not match the suffix.
         ConfigError: ``config.package_missing`` if parquet cannot be read.
     """
-    suffix = path.suffix.lower()
+    suffix = path.suffix.lower() if suffix is None else suffix
     with _open_file(path, display_name) as file:
         if suffix == ".parquet":
             yield from _iter_parquet(file, display_name)

@@ -17,7 +17,10 @@ from seedvideo.batch.fingerprint import Content
 from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal_rows import ClaimedItem
+from seedvideo.remote.fetching import Lease
+from seedvideo.remote.spool import SpooledFile
 from seedvideo.utils.ipc import ChildProcess
+from seedvideo.utils.text import printable
 
 START_TIMEOUT_S: Final = 300.0
 """Maximum seconds until a decode process is ready."""
@@ -75,6 +78,7 @@ class InFlightItem:
         prepared: header of the decode process's message.
         runs_alone: whether no other clip may be in the model process, which died while it worked on
             this one.
+        lease: its file in the spool; None for a file with a name.
     """
 
     claimed: ClaimedItem
@@ -84,6 +88,7 @@ class InFlightItem:
     file: int | None = None
     prepared: dict[str, Any] = field(default_factory=dict)
     runs_alone: bool = False
+    lease: Lease | None = None
 
     @property
     def item(self) -> Item:
@@ -95,11 +100,30 @@ class InFlightItem:
         """Id of the item."""
         return self.claimed.item.id
 
+    def release_source(self) -> None:
+        """Give back its file in the spool. May be called twice."""
+        if self.lease is not None:
+            self.lease.release()
+            self.lease = None
+
     def release(self) -> None:
-        """Close the file of the prepared clip. May be called twice."""
+        """Close the files of the clip. May be called twice."""
+        self.release_source()
         if self.file is not None:
             os.close(self.file)
             self.file = None
+
+
+def content_of(file: SpooledFile) -> Content:
+    """Return the content of a file in the spool.
+
+    Size and modification time are those of the file that it comes from, so that a later run sees
+    whether a local container was replaced.
+    """
+    origin = file.origin
+    size_bytes = file.size_bytes if origin is None else origin.size_bytes or file.size_bytes
+    mtime_ns = 0 if origin is None else origin.mtime_ns
+    return Content(size=size_bytes, mtime_ns=mtime_ns, sha256=file.sha256)
 
 
 class DecodeProcess:
@@ -125,12 +149,22 @@ class DecodeProcess:
     def assign(self, clip: InFlightItem, *, timeout_s: float) -> None:
         """Send a clip to the process."""
         self.clip, self.deadline_s = clip, time.monotonic() + timeout_s
-        self.process.send("item", id=clip.id, spec=clip.item.to_json())
+        if clip.lease is None:
+            self.process.send("item", id=clip.id, spec=clip.item.to_json())
+        else:
+            self.process.send(
+                "item",
+                file=clip.lease.file.descriptor,
+                id=clip.id,
+                spec=clip.item.to_json(),
+                content=asdict(content_of(clip.lease.file)),
+            )
 
     def finish(self) -> InFlightItem:
         """Mark the process as idle and return its clip."""
         assert self.clip is not None
         clip, self.clip, self.deadline_s = self.clip, None, float("inf")
+        clip.release_source()
         return clip
 
 
@@ -259,6 +293,11 @@ class ModelProcess:
         for group in self.running:
             if group.deadline_s == float("inf"):
                 group.deadline_s = time.monotonic() + self._timeout_s * len(group.clips)
+
+
+def format_stderr(stderr_tail: str) -> str:
+    """Return the end of a process's stderr, as the end of a sentence."""
+    return f": {printable(stderr_tail[:300])}" if stderr_tail else ""
 
 
 class SignalCounter:

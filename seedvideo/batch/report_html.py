@@ -18,7 +18,7 @@ from importlib.resources import files
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
-from seedvideo.batch.inputs import format_value, parse_extra
+from seedvideo.batch.extra_columns import format_value, parse_extra
 from seedvideo.batch.journal_rows import JournalEntry, to_record
 from seedvideo.records import Record
 from seedvideo.utils.text import one_line, printable, printable_lines

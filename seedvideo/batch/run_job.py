@@ -3,12 +3,14 @@
 Shared by the command line and `seedvideo.run_batch`. Prints nothing; events go to a `Progress`.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from seedvideo.batch import inputs, scheduler
+from seedvideo.batch.container_rows import is_local_container
 from seedvideo.batch.inputs import Item, find_manifests, read_inputs
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
@@ -17,6 +19,8 @@ from seedvideo.batch.progress import Progress
 from seedvideo.errors import AskError, BatchError, GroundError
 from seedvideo.model.backends.base import TokenCosts
 from seedvideo.model.batching import resolve_concurrency
+from seedvideo.remote.fetching import Fetcher
+from seedvideo.utils.addresses import is_address
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,11 @@ def check_model(job: Job, prices: TokenCosts) -> None:
     resolve_concurrency(prices, batch_size=job.batch_size, concurrency=job.concurrency)
 
 
+def make_fetcher(job: Job) -> Fetcher:
+    """Return a fetcher for the inputs of a job; the caller closes it."""
+    return Fetcher(job.remote, folder=job.folder)
+
+
 def diff_settings(journal: Journal, job: Job) -> list[str]:
     """Return the names of the settings that differ from those of the run before."""
     before = journal.job()
@@ -72,6 +81,7 @@ def plan_job(
     *,
     resume: bool,
     stdin: IO[bytes] | None,
+    fetcher: Fetcher | None = None,
 ) -> None:
     """Read the inputs of a job and write its items to the journal.
 
@@ -82,6 +92,7 @@ def plan_job(
         progress: receives bad rows.
         resume: whether the inputs are those of the run before: a list from stdin is not read again.
         stdin: stream of the input ``-``.
+        fetcher: fetches lists and containers, and keeps the secrets of addresses for `run_planned`.
 
     Raises:
         BatchError: ``batch.no_input`` if a resumed job's list from stdin was not read to its end.
@@ -98,7 +109,9 @@ def plan_job(
         if journal.job() == job:
             return
     journal.set_meta("planned", "in part")
-    rows = inputs.read_inputs(job.inputs, folder=job.folder, stdin=stdin)
+    rows = inputs.read_inputs(
+        job.inputs, folder=job.folder, stdin=stdin, fetcher=fetcher or make_fetcher(job)
+    )
     journal.plan(rows, job, prices.sha256, on_bad_row=progress.report_bad_row)
     journal.set_meta("planned", "whole")
 
@@ -110,13 +123,25 @@ def run_planned(
     progress: Progress,
     *,
     limit: int | None = None,
+    fetcher: Fetcher | None = None,
 ) -> BatchResult:
     """Run the items that `plan_job` wrote.
+
+    Args:
+        journal: journal opened to write.
+        job: settings of the job.
+        prices: token costs of its model.
+        progress: receives every event of the run.
+        limit: run only the first so many clips.
+        fetcher: as `plan_job` used it; None for another one, which knows no secrets of addresses.
 
     Raises:
         SeedVideoError: as `Runner.run` does.
     """
-    is_complete = scheduler.Runner(journal, job, prices, progress=progress, limit=limit).run()
+    runner = scheduler.Runner(
+        journal, job, prices, progress=progress, limit=limit, fetcher=fetcher or make_fetcher(job)
+    )
+    is_complete = runner.run()
     return BatchResult(is_complete, journal.counts(), journal.failures())
 
 
@@ -136,9 +161,9 @@ def run_job(
     reporter = Progress() if progress is None else progress
     check_job(job)
     check_model(job, prices)
-    with Journal.open(folder, write=True) as journal:
-        plan_job(journal, job, prices, reporter, resume=False, stdin=None)
-        return run_planned(journal, job, prices, reporter, limit=limit)
+    with Journal.open(folder, write=True) as journal, make_fetcher(job) as fetcher:
+        plan_job(journal, job, prices, reporter, resume=False, stdin=None, fetcher=fetcher)
+        return run_planned(journal, job, prices, reporter, limit=limit, fetcher=fetcher)
 
 
 def _check_task_words(job: Job) -> None:
@@ -164,7 +189,16 @@ def _check_task_words(job: Job) -> None:
 
 
 def _any_row_has(job: Job, field: str) -> bool:
-    """Return whether a row has a value in a field; True for a pipe, which can be read only once."""
+    """Return whether a row has a value in a field.
+
+    True for a pipe, which can be read only once, and for containers and remote lists, which cost
+    too much.
+    """
+    if any(
+        is_address(name) or is_local_container(os.path.join(job.folder, name))
+        for name in job.inputs
+    ):
+        return True
     lists = [
         name for name in find_manifests(job.inputs, folder=job.folder) if not name.endswith(".txt")
     ]

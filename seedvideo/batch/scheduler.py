@@ -13,7 +13,6 @@ Separate from `seedvideo.batch.run_job`, which would exceed 500 lines with it.
 """
 
 import json
-import os
 import selectors
 import time
 from collections import deque
@@ -32,7 +31,6 @@ from seedvideo.batch.fingerprint import Content, content_from_dict
 from seedvideo.batch.job import Job, pin_revision
 from seedvideo.batch.journal import END_POSITION, Journal
 from seedvideo.batch.journal_rows import ProcessKind
-from seedvideo.batch.journal_schema import JOURNAL_NAME
 from seedvideo.batch.outage import Outage, may_be_outage, stop_error
 from seedvideo.batch.processes import (
     MODEL_START_TIMEOUT_S,
@@ -41,11 +39,14 @@ from seedvideo.batch.processes import (
     InFlightItem,
     ModelProcess,
     SignalCounter,
+    format_stderr,
 )
 from seedvideo.batch.progress import Progress
-from seedvideo.errors import DecodeError, ModelError, OutputError, SeedVideoError
+from seedvideo.batch.source_feed import SourceFeed
+from seedvideo.errors import DecodeError, ModelError, SeedVideoError
 from seedvideo.model.backends.base import TokenCosts
 from seedvideo.model.batching import is_server, resolve_concurrency
+from seedvideo.remote.fetching import Fetcher
 from seedvideo.utils.ipc import (
     Message,
     ProtocolError,
@@ -78,6 +79,7 @@ class Runner:
         entrypoints: functions that the processes call.
         limit: process only the first ``limit`` clips of the input, including those already done;
             None for all.
+        fetcher: fetches remote clips; the run closes it. None for one of its own.
 
     Raises:
         ConfigError: as `resolve_concurrency` does.
@@ -92,6 +94,7 @@ class Runner:
         progress: Progress,
         entrypoints: Entrypoints = DEFAULT_ENTRYPOINTS,
         limit: int | None = None,
+        fetcher: Fetcher | None = None,
     ) -> None:
         self._journal, self._job, self._prices = journal, pin_revision(job, prices), prices
         self._progress, self._entrypoints = progress, entrypoints
@@ -99,6 +102,7 @@ class Runner:
         self._gate = DuplicateGate(journal, job)
         self._end_position = END_POSITION if limit is None else journal.position_after(limit)
         self._pending = journal.count_pending(before=self._end_position)
+        self._feed = SourceFeed(journal, job, fetcher, end_position=self._end_position)
         self._workers: list[DecodeProcess] = []
         self._model: ModelProcess | None = None
         self._ready: deque[InFlightItem] = deque()
@@ -112,7 +116,7 @@ class Runner:
         self._outage = Outage() if is_server(prices) else None
         # One clip waits for a server; for a local model a whole batch forms.
         in_model = 2 * job.batch_size if self._outage is None else 1 + self._concurrency
-        self._max_in_flight = in_model + job.workers
+        self._max_in_flight = in_model + job.workers + self._feed.ahead
         self._selector = selectors.DefaultSelector()
 
     def run(self) -> bool:
@@ -131,6 +135,7 @@ class Runner:
         with SignalCounter() as signals:
             try:
                 self._selector.register(signals, selectors.EVENT_READ)
+                self._selector.register(self._feed, selectors.EVENT_READ)
                 if self._outage is not None:
                     count_interrupted(self._journal)
                 counts = self._journal.counts()
@@ -182,18 +187,22 @@ class Runner:
     def _dispatch(self) -> None:
         """Start missing processes and assign work to idle ones."""
         busy = sum(worker.clip is not None for worker in self._workers)
-        wanted = min(self._job.workers, self._pending + busy)
+        wanted = min(self._job.workers, self._pending + busy + len(self._feed))
         while len(self._workers) < wanted:
             self._spawn_worker()
-        for worker in self._workers:
-            if worker.is_idle and len(self._in_flight) < self._max_in_flight:
-                for claimed in self._journal.claim(1, before=self._end_position):
-                    self._pending -= 1
-                    alone = self._outage is None and claimed.tries > 1
-                    clip = InFlightItem(claimed, runs_alone=alone)
-                    self._in_flight[clip.id] = clip
-                    self._gate.begin(clip)
-                    worker.assign(clip, timeout_s=self._job.timeout_s)
+        idle = [worker for worker in self._workers if worker.is_idle]
+        while self._feed.wants_more(len(idle)) and len(self._in_flight) < self._max_in_flight:
+            claimed = self._journal.claim(1, before=self._end_position)
+            if not claimed:
+                break
+            self._pending -= 1
+            alone = self._outage is None and claimed[0].tries > 1
+            clip = InFlightItem(claimed[0], runs_alone=alone)
+            self._in_flight[clip.id] = clip
+            self._gate.begin(clip)
+            self._feed.add(clip)
+        for worker, ready in zip(idle, self._feed.take(len(idle)), strict=False):
+            worker.assign(ready, timeout_s=self._job.timeout_s)
         if self._model is None and self._in_flight:
             self._model = ModelProcess(self._job, self._entrypoints, concurrency=self._concurrency)
             self._selector.register(self._model.process, selectors.EVENT_READ, self._model)
@@ -217,6 +226,10 @@ class Runner:
         for key, _ in self._selector.select(_TICK_S):
             if key.fileobj is signals:
                 signals.drain()
+            elif key.fileobj is self._feed:
+                for clip, error in self._feed.poll():
+                    self._record_failure(clip, error_to_dict(error))
+                self._release_decided()
             elif isinstance(key.data, DecodeProcess) and key.data in self._workers:
                 self._on_worker_message(key.data)
             elif key.data is self._model and self._model is not None:
@@ -341,7 +354,7 @@ class Runner:
         if worker.clip is None:
             self._idle_crashes += 1
             if self._idle_crashes >= MAX_CONSECUTIVE_CRASHES:
-                why = _format_stderr(worker.process.stderr_tail)
+                why = format_stderr(worker.process.stderr_tail)
                 raise DecodeError(
                     "decode.crashed",
                     f"decode processes keep exiting without work: the last one {cause}{why}",
@@ -368,7 +381,7 @@ class Runner:
             if code == "model.timeout":
                 cause = f"had not loaded the model after {MODEL_START_TIMEOUT_S:g} s and {cause}"
             raise ModelError(
-                code, f"the model process {cause}{_format_stderr(model.process.stderr_tail)}"
+                code, f"the model process {cause}{format_stderr(model.process.stderr_tail)}"
             )
         # Of a server that does not answer, `Outage` keeps count.
         self._model_crashes += self._outage is None or code != "model.timeout"
@@ -393,7 +406,7 @@ class Runner:
 
     def _record_failure(self, clip: InFlightItem, values: dict[str, Any]) -> bool:
         """Record a failure, or return the item to pending; then return True."""
-        self._check_folder()
+        self._journal.check_exists()
         tries = None
         if self._outage is not None and may_be_outage(values):
             if not self._outage.record_failure(clip.id, values["code"]):
@@ -427,13 +440,13 @@ class Runner:
             raise stop_error(values)
 
     def _record_filtered(self, clip: InFlightItem, rule: str, message: str) -> None:
-        self._check_folder()
+        self._journal.check_exists()
         self._journal.mark_filtered(clip.id, rule, message, clip.content)
         self._finish(clip, "filtered")
 
     def _record_done(self, clip: InFlightItem, sent: dict[str, Any] | None) -> None:
         """Record an item as done, with a new record or with a stored one."""
-        self._check_folder()
+        self._journal.check_exists()
         assert clip.fingerprint is not None
         assert clip.content is not None
         record = None if sent is None else sent["record"]
@@ -453,16 +466,6 @@ class Runner:
         clip.release()
         self._in_flight.pop(clip.id, None)
 
-    def _check_folder(self) -> None:
-        """Raise an error if the journal's folder was removed while the job ran."""
-        path = self._journal.folder / JOURNAL_NAME
-        if not os.path.exists(path):
-            raise OutputError(
-                "output.unwritable",
-                f"{printable(str(path))} was removed while the job ran",
-                hint="run the command again to start a new job",
-            )
-
     def _kill_workers(self) -> None:
         for worker in self._workers:
             self._selector.unregister(worker.process)
@@ -475,6 +478,7 @@ class Runner:
             self._idle_s += self._model.idle_s
             self._model.process.kill()
             self._model = None
+        self._feed.close()
         self._selector.close()
         for clip in self._in_flight.values():
             clip.release()
@@ -494,7 +498,3 @@ class Runner:
                 "task": self._job.task,
             }
             self._journal.set_meta("speed", json.dumps(speed))
-
-
-def _format_stderr(stderr_tail: str) -> str:
-    return f": {printable(stderr_tail[:300])}" if stderr_tail else ""

@@ -31,7 +31,7 @@ from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job
 from seedvideo.environment import is_out_of_memory, limit_memory
 from seedvideo.errors import InputError, SeedVideoError
-from seedvideo.media.source import display_path
+from seedvideo.media.source import OpenedInput, display_path
 from seedvideo.media.worker_client import WORKER
 from seedvideo.model.backends.base import Backend, SupportsBatches, TokenCosts
 from seedvideo.model.batching import BatchingBackend
@@ -146,9 +146,17 @@ def decode_main(descriptor: int) -> None:
     while True:
         message = channel.next()
         item = Item.from_json(message.header["id"], message.header["spec"])
+        if message.file is not None:
+            # A file of the spool, which was hashed when it was written.
+            item = replace(item, located=OpenedInput(message.file, item.source))
+            content = fingerprint.Content(**message.header["content"])
+            with report_errors(channel, out_of_memory=_DECODE_OUT_OF_MEMORY):
+                decoder.process(channel, item, content)
+            os.close(message.file)
+            continue
         stat = _stat(item.source)
         with report_errors(channel, out_of_memory=_DECODE_OUT_OF_MEMORY, **stat):
-            decoder.process(channel, item)
+            decoder.process(channel, item, fingerprint.read_content(item.source))
 
 
 def model_main(descriptor: int) -> None:
@@ -182,14 +190,14 @@ class _Decoder:
         if self.job.memory_gib is not None:
             limit_memory(int(self.job.memory_gib * 2**30))
 
-    def process(self, channel: SupervisorChannel, item: Item) -> None:
-        """Hash one clip; prepare it unless the supervisor replies "skip"."""
-        content = fingerprint.read_content(item.source)
+    def process(self, channel: SupervisorChannel, item: Item, content: fingerprint.Content) -> None:
+        """Send the content of one clip; prepare it unless the supervisor replies "skip"."""
         channel.send("content", size=content.size, mtime_ns=content.mtime_ns, sha256=content.sha256)
         if channel.next().type == "skip":
             return
         result = self.prepare(self.job, item, self.prices)
-        _check_unchanged(item.source, content)
+        if item.located is None:
+            _check_unchanged(item.source, content)
         if isinstance(result, Rejection):
             channel.send("rejected", rule=result.rule, message=result.message)
             return

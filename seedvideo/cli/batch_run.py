@@ -34,6 +34,7 @@ from seedvideo.cli.options import (
     resolve_rate_preset,
     with_options,
 )
+from seedvideo.cli.remote_options import SourceOptions
 from seedvideo.utils.text import printable
 
 if TYPE_CHECKING:
@@ -86,8 +87,9 @@ def run(
         list[str] | None,
         typer.Argument(
             metavar="INPUT|JOB.toml",
-            help="Videos, folders, globs or lists (.txt, .csv, .jsonl, .parquet); - reads paths"
-            " from stdin. Omit to resume the job in OUT.",
+            help="Videos, folders, globs, lists (.txt, .csv, .jsonl, .parquet) or tars of clips;"
+            " also addresses (s3://, gs://, az://, https://, hf://); - reads paths from stdin. Omit"
+            " to resume the job in OUT.",
         ),
     ] = None,
     output: Annotated[
@@ -118,6 +120,7 @@ def run(
     *,
     loading: LoadingOptions,
     writing: WritingOptions,
+    remote: SourceOptions,
     batch_size: BatchSize = 1,
     concurrency: Concurrency = None,
     sampling: SamplingOptions,
@@ -315,7 +318,7 @@ def _apply_options(job: "Job", given: dict[str, Any]) -> "Job":
         changes["shard"] = Shard.parse(changes["shard"])
     sampling = {each.name for each in fields(job.sampling)} & changes.keys()
     job = job.with_sampling(**{name: changes.pop(name) for name in sampling})
-    for name in ("model_options", "generation"):
+    for name in ("model_options", "generation", "remote"):
         part = getattr(job, name)
         own = {each.name for each in fields(part)} & changes.keys()
         changes[name] = replace(part, **{key: changes.pop(key) for key in own})
@@ -333,13 +336,13 @@ def _run(
     console: Console,
 ) -> None:
     from seedvideo.batch.journal import Journal
-    from seedvideo.batch.run_job import diff_settings, plan_job, run_planned
+    from seedvideo.batch.run_job import diff_settings, make_fetcher, plan_job, run_planned
 
     result = None
     try:
         with console.exit_on_error(COULD_NOT_START):
             journal = Journal.open(folder, write=True)
-        with journal, console.exit_on_error(COULD_NOT_START):
+        with journal, make_fetcher(job) as fetcher, console.exit_on_error(COULD_NOT_START):
             progress = _progress(console, json_events=json_events)
             changed = diff_settings(journal, job)
             if changed:
@@ -349,9 +352,9 @@ def _run(
                 )
             console.status("reading the inputs")
             stdin = sys.stdin.buffer
-            plan_job(journal, job, costs, progress, resume=again, stdin=stdin)
+            plan_job(journal, job, costs, progress, resume=again, stdin=stdin, fetcher=fetcher)
             console.clear_status()
-            result = run_planned(journal, job, costs, progress, limit=limit)
+            result = run_planned(journal, job, costs, progress, limit=limit, fetcher=fetcher)
     except KeyboardInterrupt:
         pass  # Interrupted before the run started: reported below, like any other stop.
     if result is None or not result.is_complete:
@@ -396,17 +399,19 @@ def _dry_run(
         from seedvideo.batch.journal import Journal
         from seedvideo.batch.journal_schema import JOURNAL_NAME
         from seedvideo.batch.progress import format_duration
+        from seedvideo.batch.run_job import make_fetcher
 
         speed = None
         if output is not None and (Path(output) / JOURNAL_NAME).exists():
             with Journal.open(Path(output), write=False) as journal:
                 speed = last_throughput(journal.get_meta("speed"), job, costs)
-        with chdir(job.folder):
+        with chdir(job.folder), make_fetcher(job) as fetcher:
             found = estimate(
-                inputs.read_inputs(job.inputs, stdin=sys.stdin.buffer),
+                inputs.read_inputs(job.inputs, stdin=sys.stdin.buffer, fetcher=fetcher),
                 job,
                 costs,
                 limit=limit,
+                fetcher=fetcher,
                 on_progress=lambda count: console.status(f"planned {count:,}"),
             )
     console.clear_status()

@@ -264,6 +264,10 @@ def _openai() -> str:
     return _optional("openai", purpose="models on servers")
 
 
+def _obstore() -> str:
+    return _optional("obstore", purpose="object stores (s3://, gs://, az://)")
+
+
 def _optional(*packages: str, purpose: str) -> str:
     """Return the versions of the packages of an extra."""
     try:
@@ -322,6 +326,7 @@ CHECKS: Final[dict[str, Callable[[], str]]] = {
     "decord": _decord,
     "transformers": _transformers,
     "openai": _openai,
+    "obstore": _obstore,
     "plugins": _plugins,
     "decoding": _decoding,
     "weights": _weights,

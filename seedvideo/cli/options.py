@@ -37,6 +37,7 @@ from seedvideo.errors import PlanError
 from seedvideo.utils.files import refuse_unwritable
 
 if TYPE_CHECKING:
+    from seedvideo.media.source import VideoInput
     from seedvideo.model.backends.base import TokenCosts
     from seedvideo.sampler.geometry import Geometry
     from seedvideo.sampler.plan import Plan
@@ -327,7 +328,7 @@ class SamplingOptions:
         """
         reject_unknown_levels(self.config.levels_tokens or (), geometry.levels_tokens)
 
-    def open(self, video: str, *, progress: "ProgressCallback") -> "Video":
+    def open(self, video: "VideoInput", *, progress: "ProgressCallback") -> "Video":
         """Open a video with the reader options."""
         check_address_space(DECODER_BYTES)
         from seedvideo import api

@@ -43,9 +43,11 @@ from seedvideo.cli.output import (
     open_sink,
     reject_inputs,
 )
+from seedvideo.cli.remote_options import SourceOptions
 from seedvideo.cli.sources import Row, Videos, read_rows, row_name, run_each
 from seedvideo.errors import OutputError
 from seedvideo.model_options import changed_fields
+from seedvideo.utils.addresses import safe_name
 from seedvideo.utils.files import (
     make_folder,
     output_names,
@@ -108,6 +110,7 @@ def frames(
     model: ModelOption = None,
     *,
     loading: LoadingOptions,
+    remote: SourceOptions,
     image_format: Annotated[
         ImageFormat, typer.Option("--image-format", help="Select the image format of the frames.")
     ] = "png",
@@ -143,7 +146,7 @@ def frames(
             "--image-quality cannot be used with --image-format png, which is lossless"
         )
     encoding = ImageEncoding(image_format, image_quality or DEFAULT_QUALITY)
-    rows = read_rows(videos, console=console)
+    rows = read_rows(videos, console=console, remote=remote)
     root = Path(output)
     with console.exit_on_error(COULD_NOT_START):
         sampling.reject_unusable_cache()
@@ -159,7 +162,10 @@ def frames(
         folder = folders[index]
         written: list[dict[str, Any]] = []
         decoded: list[Frame] = []
-        with sampling.open(item.source, progress=console.update_progress) as clip:
+        with (
+            remote.locate(item) as located,
+            sampling.open(located, progress=console.update_progress) as clip,
+        ):
             made = sampling.plan(clip, item, target=target)
             make_folder(root)
             make_folder(folder)
@@ -196,7 +202,7 @@ def assign_folders(root: Path, rows: Sequence[Row], words: Sequence[str]) -> lis
     two tomorrow.
     """
     names = [row_name(row) for row in rows]
-    if len(names) == 1 and names == list(words):
+    if len(names) == 1 and names == [safe_name(word) for word in words]:
         return [root]
     return [root / name for name in output_names(names, extension="")]
 
@@ -277,6 +283,7 @@ def plan(
     model: ModelOption = None,
     *,
     loading: LoadingOptions,
+    remote: SourceOptions,
     output_format: TextOrJson = None,
     as_json: AsJson = False,
     explain: Annotated[
@@ -303,7 +310,7 @@ def plan(
     """
     console = Console(quiet=quiet, verbose=verbose)
     format_name = resolve_format(output_format, as_json=as_json)
-    rows = read_rows(videos, console=console)
+    rows = read_rows(videos, console=console, remote=remote)
     sources = [row_name(row) for row in rows]
     with console.exit_on_error(COULD_NOT_START):
         sampling.reject_unusable_cache()
@@ -320,7 +327,10 @@ def plan(
     sampling.reject_unknown_levels(target.resolved_geometry())
 
     def work(index: int, item: Item) -> str:
-        with sampling.open(item.source, progress=console.update_progress) as clip:
+        with (
+            remote.locate(item) as located,
+            sampling.open(located, progress=console.update_progress) as clip,
+        ):
             made = sampling.plan(clip, item, target=target)
             if plots is not None:
                 from seedvideo.sampler.visualize import plot as draw_plan
@@ -364,6 +374,7 @@ def _assign_plots(plot: str, sources: list[str], *, overwrite: bool) -> list[Pat
 _SHOT_SEPARATORS: Final = {"text": "\n", "json": "", "csv": None}
 
 
+@with_options
 def shots(
     videos: Videos,
     analysis: Annotated[
@@ -374,6 +385,8 @@ def shots(
             " full (every frame)."
         ),
     ] = "auto",
+    *,
+    remote: SourceOptions,
     cache: CacheOption = None,
     source_fps: SourceFps = None,
     output_format: Annotated[
@@ -393,7 +406,7 @@ def shots(
     """
     console = Console(quiet=quiet, verbose=verbose)
     format_name = resolve_format(output_format, as_json=as_json)
-    rows = read_rows(videos, console=console)
+    rows = read_rows(videos, console=console, remote=remote)
     with console.exit_on_error(COULD_NOT_START):
         if cache is not None:
             refuse_unwritable(Path(cache), is_folder=True)
@@ -416,9 +429,12 @@ def shots(
                 f"{printable(item.id)}: shots are listed for the complete video, not for the window"
             )
         rate = rate_to_fraction(source_fps)
-        with api.open(
-            item.source, source_fps=rate, cache=cache, progress=console.update_progress
-        ) as clip:
+        with (
+            remote.locate(item) as located,
+            api.open(
+                located, source_fps=rate, cache=cache, progress=console.update_progress
+            ) as clip,
+        ):
             listed = api.shots(clip, analysis=analysis)
         for note in listed.notes:
             (console.info if note == CACHE_DAMAGED else console.debug)(note)

@@ -15,12 +15,15 @@ import typer
 from seedvideo.batch.inputs import Item
 from seedvideo.cli.console import COULD_NOT_START, SOME_FAILED, WRONG_USAGE, Console
 from seedvideo.cli.output import NULL_SINK, OutputSink
+from seedvideo.cli.remote_options import SourceOptions
 from seedvideo.errors import BatchError, ConfigError, InputError, SeedVideoError
+from seedvideo.utils.addresses import is_address, safe_name
 from seedvideo.utils.files import absolute_path
 from seedvideo.utils.text import printable
 
 if TYPE_CHECKING:
     from seedvideo.records import Record, RecordTask
+    from seedvideo.remote.fetching import Fetcher
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,8 @@ Videos = Annotated[
     list[str],
     typer.Argument(
         metavar="VIDEO...",
-        help="Videos, folders, quoted globs or lists (.txt, .csv, .jsonl, .parquet); - reads paths"
-        " from stdin.",
+        help="Videos, folders, quoted globs, lists (.txt, .csv, .jsonl, .parquet) or tars of"
+        " clips; also addresses (s3://, gs://, az://, https://, hf://); - reads paths from stdin.",
     ),
 ]
 
@@ -51,14 +54,19 @@ VideoOrList = Annotated[
     str,
     typer.Argument(
         metavar="VIDEO",
-        help="Video, folder, quoted glob or list (.txt, .csv, .jsonl, .parquet); - reads paths from"
-        " stdin.",
+        help="Video, folder, quoted glob, list (.txt, .csv, .jsonl, .parquet) or tar of clips; also"
+        " an address (s3://, gs://, az://, https://, hf://); - reads paths from stdin.",
     ),
 ]
 
 
-def read_rows(words: Sequence[str], *, console: Console) -> list[Row]:
+def read_rows(words: Sequence[str], *, console: Console, remote: SourceOptions) -> list[Row]:
     """Resolve the arguments of a command to videos, each once, in order.
+
+    Args:
+        words: the arguments.
+        console: the console of the command.
+        remote: how addresses are reached.
 
     Raises:
         typer.BadParameter: if no video is named.
@@ -67,32 +75,38 @@ def read_rows(words: Sequence[str], *, console: Console) -> list[Row]:
     rows: dict[Hashable, Row] = {}
     with console.exit_on_error(COULD_NOT_START):
         for word in words:
-            for row in _iter_rows(word):
+            for row in _iter_rows(word, remote.fetcher):
                 if isinstance(row, Item):
-                    rows.setdefault((absolute_path(row.source), repr(row.words)), row)
+                    path = row.source if is_address(row.source) else absolute_path(row.source)
+                    rows.setdefault((path, repr(row.words)), row)
                 else:
                     rows[row.name] = row
     if not rows:
         raise typer.BadParameter("no video was named: give at least one file, folder or list")
+    for row in rows.values():
+        if isinstance(row, Item):
+            remote.fetcher.expect(row.source)
     return list(rows.values())
 
 
-def _iter_rows(word: str) -> Iterator[Row]:
+def _iter_rows(word: str, fetcher: "Fetcher") -> Iterator[Row]:
     """Yield the rows of one argument; an empty list yields none."""
     from seedvideo.batch import inputs
     from seedvideo.batch.manifest import MANIFEST_SUFFIXES
 
     try:
-        for row in inputs.read_inputs([word], stdin=sys.stdin.buffer):
+        for row in inputs.read_inputs([word], stdin=sys.stdin.buffer, fetcher=fetcher):
             if isinstance(row, Item):
                 yield row
             elif not row.is_repeat:
-                yield UnresolvedInput(
-                    row.where, BatchError(row.code, f"{row.where}: {row.message}")
-                )
+                message = row.message
+                if row.where not in message:
+                    message = f"{row.where}: {message}"
+                yield UnresolvedInput(row.where, SeedVideoError(row.code, message))
     except BatchError as error:
         if error.code != "batch.no_input":
             raise
+        word = safe_name(word)
         display_name = printable(word)
         if os.path.isdir(word):
             message = f"{display_name}: no video in this folder"

@@ -27,6 +27,7 @@ from seedvideo.cli.options import (
     with_options,
 )
 from seedvideo.cli.output import open_sink
+from seedvideo.cli.remote_options import SourceOptions
 from seedvideo.cli.sources import (
     Row,
     VideoOrList,
@@ -58,6 +59,7 @@ def run_tasks(
     model: str,
     loading: LoadingOptions,
     writing: WritingOptions,
+    remote: SourceOptions,
     prompt: str = "",
     stream: bool,
     format_name: str,
@@ -76,6 +78,7 @@ def run_tasks(
         model: name of a model.
         loading: how it is loaded.
         writing: how it writes.
+        remote: how addresses are reached.
         prompt: another caption prompt than the usual one; empty for none.
         stream: print the answer as it is generated, with the format ``text`` on stdout.
         format_name: format of the records.
@@ -114,7 +117,8 @@ def run_tasks(
         from seedvideo.pipeline import run_task
 
         with (
-            sampling.open(item.source, progress=console.update_progress) as video,
+            remote.locate(item) as located,
+            sampling.open(located, progress=console.update_progress) as video,
             printer.printing(item.source),
         ):
             record = run_task(
@@ -229,6 +233,7 @@ def caption(
     *,
     loading: LoadingOptions,
     writing: WritingOptions,
+    remote: SourceOptions,
     stream: Stream = False,
     sampling: SamplingOptions,
     output_format: Annotated[
@@ -250,7 +255,7 @@ def caption(
     format_name = resolve_format(output_format, as_json=as_json)
     if stream and dense:
         raise typer.BadParameter("--stream and --dense cannot be combined: leave one out")
-    rows = read_rows(videos, console=console)
+    rows = read_rows(videos, console=console, remote=remote)
 
     def task_for(item: Item) -> "Task":
         from seedvideo.model_tasks import Captioning
@@ -266,6 +271,7 @@ def caption(
         model=model,
         loading=loading,
         writing=writing,
+        remote=remote,
         prompt=prompt or "",
         stream=stream,
         format_name=format_name,
@@ -304,6 +310,7 @@ def ask(
     *,
     loading: LoadingOptions,
     writing: WritingOptions,
+    remote: SourceOptions,
     stream: Stream = False,
     sampling: SamplingOptions,
     output_format: TextOrJson = None,
@@ -321,7 +328,7 @@ def ask(
     if options is not None and option:
         raise typer.BadParameter("--options and --option cannot be combined: use one of them")
     listed = list(option or ()) if options is None else parse_options(options)
-    rows = read_rows([video], console=console)
+    rows = read_rows([video], console=console, remote=remote)
     with console.exit_on_error(WRONG_USAGE):
         if question is not None or listed:
             Question.of("?" if question is None else question, listed)
@@ -345,6 +352,7 @@ def ask(
         model=model,
         loading=loading,
         writing=writing,
+        remote=remote,
         stream=stream,
         format_name=resolve_format(output_format, as_json=as_json),
         output=output,
@@ -372,6 +380,7 @@ def ground(
     *,
     loading: LoadingOptions,
     writing: WritingOptions,
+    remote: SourceOptions,
     stream: Stream = False,
     sampling: SamplingOptions,
     output_format: TextOrJson = None,
@@ -386,7 +395,7 @@ def ground(
     Spans are half-open, in seconds, the best first. "not found" is a valid result: exit code 0.
     """
     console = Console(quiet=quiet, verbose=verbose)
-    rows = read_rows([video], console=console)
+    rows = read_rows([video], console=console, remote=remote)
     with console.exit_on_error(WRONG_USAGE):
         if query is not None:
             clean_query(query)
@@ -409,6 +418,7 @@ def ground(
         model=model,
         loading=loading,
         writing=writing,
+        remote=remote,
         stream=stream,
         format_name=resolve_format(output_format, as_json=as_json),
         output=output,

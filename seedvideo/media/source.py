@@ -1,9 +1,10 @@
 """Safe opening of an input: from a file name, bytes or a binary file to an open regular file.
 
-A name from a user or a manifest is only ever a file name: it is resolved, checked and opened here,
-and later steps get a descriptor. So ``concat:a|b``, ``http://...`` and ``-i`` name files, which do
-not exist. The first bytes distinguish text (playlists, scripts, SDP, XML) from media before any
-demuxer reads them.
+A name from a user or a manifest is only ever a file name here: it is resolved, checked and opened,
+and later steps get a descriptor. So ``concat:a|b``, ``rtsp://...`` and ``-i`` name files, which do
+not exist. Remote files are downloaded first (`seedvideo.remote`) and come as an `OpenedInput`. The
+first bytes distinguish text (playlists, scripts, SDP, XML) from media before any demuxer reads
+them.
 """
 
 import hashlib
@@ -21,9 +22,26 @@ from typing import BinaryIO, Final, TypeAlias
 from seedvideo.config import Limits
 from seedvideo.errors import InputError, InputTypeError, MediaError
 from seedvideo.media.still_images import is_moving_png, moving_webp_error
+from seedvideo.utils.addresses import is_address, safe_name
 
-VideoInput: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
-"""Accepted video inputs: a file name, bytes, or a file opened in binary mode."""
+
+@dataclass(frozen=True)
+class OpenedInput:
+    """A regular file that is already open, such as a download; it may have no name on the disk.
+
+    Args:
+        descriptor: open descriptor; its owner closes it, also while the video is open.
+        name: name under which the video is reported, without secrets.
+    """
+
+    descriptor: int
+    name: str
+
+
+VideoInput: TypeAlias = (
+    str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | OpenedInput
+)
+"""Accepted video inputs: a file name or an address, bytes, or a file opened in binary mode."""
 
 _BYTES: Final = (bytes, bytearray, memoryview)
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -129,7 +147,9 @@ def name_of(video: object) -> str:
         InputTypeError: ``input.type`` for any other type.
     """
     if isinstance(video, str | os.PathLike):
-        return os.fsdecode(video)
+        return safe_name(os.fsdecode(video))
+    if isinstance(video, OpenedInput):
+        return video.name
     if isinstance(video, _BYTES):
         return "<bytes>"
     if callable(getattr(video, "read", None)) and not isinstance(video, io.TextIOBase):
@@ -161,8 +181,12 @@ def open_source(video: VideoInput, *, limits: Limits, root: Path | None) -> Sour
     """
     name = name_of(video)
     display_name = display_path(name)
+    if isinstance(video, OpenedInput):
+        return _open_again(video, limits=limits, root=root)
     if not isinstance(video, str | os.PathLike):
         return _open_spooled(video, name, limits=limits, root=root)
+    if is_address(name):
+        _check_inside("/", root, display_name)
     try:
         # An empty name would resolve to the current folder.
         real = os.path.realpath(name or "\0", strict=True)
@@ -172,7 +196,7 @@ def open_source(video: VideoInput, *, limits: Limits, root: Path | None) -> Sour
             raise _not_a_file_error(display_name, "a pipe, socket or device") from error
         hint = "check the name and the folder"
         if _URL.match(name):
-            hint = f"a URL counts as a file name; download the video first: curl -LO {display_name}"
+            hint = "addresses are s3://, gs://, az://, https:// and hf://; download others first"
         raise InputError("input.not_found", f"{display_name}: no such file", hint=hint) from error
     except OSError as error:
         # Link loops, names that are too long, folders without search permission.
@@ -194,6 +218,24 @@ def open_source(video: VideoInput, *, limits: Limits, root: Path | None) -> Sour
         return Source(
             descriptor, real, name, display_name, _kind_of(descriptor, display_name), opened.st_size
         )
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _open_again(video: OpenedInput, *, limits: Limits, root: Path | None) -> Source:
+    """Open a file that is already open, with a separate descriptor."""
+    display_name = display_path(video.name)
+    if root is not None:
+        _check_inside("/", root, display_name)
+    descriptor = os.dup(video.descriptor)
+    try:
+        facts = os.fstat(descriptor)
+        _check_regular(facts, display_name)
+        _check_size(facts.st_size, display_name, limits)
+        real = _resolved_path(descriptor, "")
+        kind = _kind_of(descriptor, display_name)
+        return Source(descriptor, real, video.name, display_name, kind, facts.st_size)
     except BaseException:
         os.close(descriptor)
         raise
@@ -332,8 +374,11 @@ def sniff(head: bytes, *, display_name: str) -> str:
 
 
 def display_path(name: str) -> str:
-    """Return a file name that is safe to print: one line, no control characters, bounded length."""
-    text = name
+    """Return a file name that is safe to print: one line, no control characters, bounded length.
+
+    An address loses its secrets.
+    """
+    text = safe_name(name)
     if len(text) > _MAX_DISPLAY_CHARS:
         half = _MAX_DISPLAY_CHARS // 2
         text = f"{text[:half]}...{text[-half:]}"

@@ -18,7 +18,7 @@ from shlex import quote
 from typing import BinaryIO, Final
 from unicodedata import normalize
 
-from seedvideo.errors import OutputError
+from seedvideo.errors import BatchError, OutputError
 from seedvideo.utils.text import printable
 
 _MAX_STEM_BYTES: Final = 180
@@ -26,6 +26,22 @@ _MAX_STEM_BYTES: Final = 180
 
 _DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 """Error numbers of a full disk and of an exhausted quota."""
+
+
+def get_working_folder() -> str:
+    """Return the working folder.
+
+    Raises:
+        BatchError: ``batch.no_folder`` if it was deleted.
+    """
+    try:
+        return os.getcwd()
+    except FileNotFoundError as error:
+        raise BatchError(
+            "batch.no_folder",
+            "the working folder was deleted; inputs of a job are relative to it",
+            hint="change to an existing folder (cd), then run the command again",
+        ) from error
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:

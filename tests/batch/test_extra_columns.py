@@ -16,15 +16,13 @@ import pytest
 
 from seedvideo.batch import journal_schema
 from seedvideo.batch.export import ExportFormat, export
-from seedvideo.batch.inputs import (
+from seedvideo.batch.extra_columns import (
     MAX_EXTRA_BYTES,
     MAX_EXTRA_VALUE_BYTES,
-    BadRow,
-    Item,
     format_extra,
     parse_extra,
-    read_inputs,
 )
+from seedvideo.batch.inputs import BadRow, Item, read_inputs
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import Counts

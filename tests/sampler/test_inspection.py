@@ -1,5 +1,6 @@
 """What `auto` inspects of a long video, and that the rest counts as unknown, not as calm."""
 
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -213,7 +214,7 @@ def test_long_groups_of_pictures_take_no_longer_to_choose_from(
     sizes = np.random.default_rng(0).lognormal(8, 0.5, count).astype(np.int64)
     keyframes = tuple(range(0, count, group))
     sizes[list(keyframes)] = 60_000
-    index = PacketIndex(tuple(sizes.tolist()), tuple(range(count)))
+    index = PacketIndex(array("q", sizes.tolist()), array("q", range(count)))
     packets = analyze_packet_sizes(
         times_s, index.sizes_bytes, index.positions, keyframes, pixels=1280 * 720
     )
