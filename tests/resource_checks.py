@@ -5,6 +5,7 @@ import os
 import resource
 import threading
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 from seedvideo.utils import fork_server
@@ -26,11 +27,16 @@ def held() -> Held:
 
 
 def children() -> list[int]:
-    """Returns the process ids of this process's children; of a fork server's, not of the server."""
+    """Returns the process ids of this process's children; of a fork server's, not of the server.
+
+    The helper of `multiprocessing`, which another test may have started, is not counted.
+    """
     servers = {server.pid for server in fork_server.servers()}
+    helper = vars(resource_tracker._resource_tracker).get("_pid")
     found: list[int] = []
     for pid in direct_children("self"):
-        found += direct_children(str(pid)) if pid in servers else [pid]
+        if pid != helper:
+            found += direct_children(str(pid)) if pid in servers else [pid]
     return found
 
 

@@ -283,13 +283,18 @@ def test_bad_files_are_one_line_with_a_code(
     assert all(line.startswith("  hint: ") for line in hints)
 
 
-@pytest.mark.parametrize(
-    "name", ["concat:a|b", "subfile,,:x", "data:video/mp4,x", "http://127.0.0.1/x.mp4", "-vf x"]
-)
+@pytest.mark.parametrize("name", ["concat:a|b", "subfile,,:x", "data:video/mp4,x", "-vf x"])
 def test_a_name_is_only_a_name(run: Run, name: str) -> None:
     code, _, err = run("caption", "--", name)
     assert code == 1
     assert "[input.not_found]" in err
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_no_address_of_this_machine_is_opened(run: Run, scheme: str) -> None:
+    code, _, err = run("caption", f"{scheme}://127.0.0.1/x.mp4")
+    assert code == 1
+    assert "[input.address_refused]" in err
 
 
 @pytest.mark.parametrize(

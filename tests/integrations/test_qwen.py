@@ -293,7 +293,7 @@ def test_sizes_are_those_of_the_original(
         ({"video": "CLIP", "max_pixels": 10**400}, ConfigError, "config.invalid"),
         ({"video": "CLIP", "total_pixels": -1}, ConfigError, "config.invalid"),
         ({"video": ["a.png", "b.png"]}, ConfigError, "config.type"),
-        ({"video": "http://example.com/a.mp4"}, InputError, "input.not_found"),
+        ({"video": "http://example.com/a.mp4"}, InputError, "input.address_refused"),
         ({"video": "CLIP", "video_start": 99}, seedvideo.PlanError, "plan.invalid"),
         ({"image": "http://example.com/a.png"}, InputError, "input.not_found"),
         ({"image": "missing.png"}, InputError, "input.not_found"),
