@@ -301,7 +301,8 @@ def test_a_calm_file_is_decoded_with_less(calm: seedvideo.Video, budget: int, me
         assert [decoded.pts for _, decoded in shown] == [frame.pts for frame in each.frames]
         spent.append(calm.reader.report.decoded_frames)
     assert plan.decision is not None and plan.decision.decoding is not None
-    assert spent[1] < 0.9 * spent[0]
+    # Frames of events stay, and packets alone name more of them.
+    assert spent[1] < (0.9 if method == "fast" else 0.95) * spent[0]
     # One packet more may be read of each run, in case that a picture is stored in two.
     assert spent[1] <= plan.decision.decoding.pictures + len(plan.frames)
 
