@@ -69,12 +69,12 @@ def cases(*, quick: bool) -> tuple[Case, ...]:
         Case("T3", "T3", DifficultyConfig(), 5),
         Case("T3 busy", "T3", DifficultyConfig(distractor_fraction=half), 5),
         *(
-            Case(f"T1 {style}", "T1", DifficultyConfig(backdrop=style), 2)
+            Case(f"T1 {style}", "T1", DifficultyConfig(backdrop=style), 3)
             for style in ("pan", "flicker", "grain", "crowd")
         ),
         Case("T1 lengths", "T1", DifficultyConfig(event_s=LENGTHS_S, events=24), 3),
         *(Case(task, task, DifficultyConfig(), 3) for task in get_args(TaskId) if is_null(task)),
-        *(Case(task, task, DifficultyConfig(), 2) for task in _OTHERS),
+        *(Case(task, task, DifficultyConfig(), 3) for task in _OTHERS),
     ]
     return tuple(_quick(case) for case in found) if quick else tuple(found)
 
