@@ -4,6 +4,7 @@ Deadlines are those of `time.monotonic`, in seconds.
 """
 
 import os
+import selectors
 import signal
 import time
 from collections import deque
@@ -259,6 +260,69 @@ class ModelProcess:
         for group in self.running:
             if group.deadline_s == float("inf"):
                 group.deadline_s = time.monotonic() + self._timeout_s * len(group.clips)
+
+
+class ProcessSet:
+    """The decode processes and the model process of a run; a later run may use them again.
+
+    Args:
+        job: settings of the job.
+        entrypoints: functions that the processes call.
+
+    Attributes:
+        workers: the decode processes.
+        model: the model process, once started.
+    """
+
+    def __init__(self, job: Job, entrypoints: Entrypoints) -> None:
+        self.workers: list[DecodeProcess] = []
+        self.model: ModelProcess | None = None
+        self._job, self._entrypoints = job, entrypoints
+        self._selector = selectors.DefaultSelector()
+
+    def add_worker(self) -> None:
+        """Start a decode process."""
+        worker = DecodeProcess(self._job, self._entrypoints)
+        self.workers.append(worker)
+        self._selector.register(worker.process, selectors.EVENT_READ, worker)
+
+    def start_model(self, *, concurrency: int) -> None:
+        """Start the model process."""
+        self.model = ModelProcess(self._job, self._entrypoints, concurrency=concurrency)
+        self._selector.register(self.model.process, selectors.EVENT_READ, self.model)
+
+    def remove(self, handle: DecodeProcess | ModelProcess, *, has_exited: bool) -> str:
+        """Remove a process, kill it if it still runs, and return how it ended."""
+        self._selector.unregister(handle.process)
+        if isinstance(handle, DecodeProcess):
+            self.workers.remove(handle)
+        else:
+            self.model = None
+        return handle.process.kill(has_exited=has_exited)
+
+    def register(self, signals: "SignalCounter") -> None:
+        """Wake up when a signal arrives, until `unregister`."""
+        self._selector.register(signals, selectors.EVENT_READ, signals)
+
+    def unregister(self, signals: "SignalCounter") -> None:
+        """Undo `register`."""
+        self._selector.unregister(signals)
+
+    def poll(self, timeout_s: float) -> list["DecodeProcess | ModelProcess | SignalCounter"]:
+        """Return what has something to read, after waiting at most so long."""
+        return [key.data for key, _ in self._selector.select(timeout_s)]
+
+    def kill_workers(self) -> None:
+        """Kill the decode processes."""
+        for worker in list(self.workers):
+            self.remove(worker, has_exited=False)
+
+    def close(self) -> None:
+        """Kill all processes. May be called twice."""
+        self.kill_workers()
+        if self.model is not None:
+            self.remove(self.model, has_exited=False)
+        self._selector.close()
 
 
 class SignalCounter:
