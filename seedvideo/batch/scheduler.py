@@ -214,7 +214,9 @@ class Runner:
     @property
     def _may_begin(self) -> bool:
         """Whether a clip may begin: if each is announced, only once the model is loaded."""
-        return self._on_begin is None or bool(self._processes.model and self._processes.model.is_ready)
+        return self._on_begin is None or bool(
+            self._processes.model and self._processes.model.is_ready
+        )
 
     def _assign_groups(self, model: ModelProcess) -> None:
         """Give the model process as many ready clips as it takes."""
