@@ -244,6 +244,7 @@ class Progress:
             facts: further values of the event.
         """
         self._started_s = time.monotonic()
+        self._finished = self._tokens = 0  # Of a job of parts, each part is a run.
         self._deferred = deferred
         self._emit("started", counts=asdict(counts), **facts)
 
