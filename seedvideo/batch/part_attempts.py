@@ -277,7 +277,7 @@ def list_attempts(store: Store, parts: PartSet) -> dict[int, int]:
     last: dict[int, int] = {}
     prefix = f"{parts.prefix}starts/"
     for name in store.list_names(prefix):
-        part, _, attempt = name.removeprefix(prefix).removesuffix(".json").partition("/")
+        part, _, attempt = name.removeprefix(prefix).removesuffix(".json").partition(".")
         last[int(part)] = max(last.get(int(part), 0), int(attempt))
     return last
 

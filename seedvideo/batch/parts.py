@@ -3,9 +3,9 @@
     JOB/job.json                       settings, written last: a job without it has no plan
     JOB/plan/000042.jsonl.gz           items of one part
     JOB/reuse/000042.jsonl.gz          records of another job that may still hold
-    JOB/starts/000042/001.json         attempts at a part
+    JOB/starts/000042.001.json         attempts at a part
     JOB/marks/000042/002.00017.HASH    clips that an attempt has begun, from the second attempt on
-    JOB/ends/000042/002.json           attempts that ended without a commit, and without a crash
+    JOB/ends/000042.002.json           attempts that ended without a commit, and without a crash
     JOB/parts/000042.001-NONCE...      records of an attempt, which count if a commit names them
     JOB/sheets/000042.001-NONCE...     its contact sheets
     JOB/commits/000042.json            the only truth about a part
@@ -74,7 +74,7 @@ class PartSet:
 
     def attempt_name(self, kind: str, number: int, attempt: int) -> str:
         """Return the name of a note about an attempt; ``kind`` is ``starts`` or ``ends``."""
-        return f"{self.prefix}{kind}/{number:{_NUMBERS}}/{attempt:03}.json"
+        return f"{self.prefix}{kind}/{number:{_NUMBERS}}.{attempt:03}.json"
 
     def marks_prefix(self, number: int) -> str:
         """Return the start of the names of all marks of a part."""

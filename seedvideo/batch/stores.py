@@ -71,7 +71,7 @@ class Store(Protocol):
         """Return the size of an object in bytes; None if it does not exist."""
 
     def list_names(self, prefix: str) -> Iterator[str]:
-        """Yield the names that start with a prefix, which ends in a slash, in order."""
+        """Yield the names that start with a prefix, in order."""
 
     def delete(self, name: str) -> None:
         """Remove an object if it exists."""
@@ -155,7 +155,11 @@ def no_conditional_put_error(address: str, why: str) -> StoreError:
 
 
 def read_many(store: Store, names: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
-    """Yield names and bytes of many small objects, read at once, in the given order."""
+    """Yield names and bytes of many small objects, in the given order."""
+    if isinstance(store, FolderStore):
+        # A folder answers faster than threads take turns.
+        yield from ((name, store.read(name)) for name in names)
+        return
     with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
         pending: list[str] = []
         for name in names:
@@ -227,18 +231,22 @@ class FolderStore:
 
     def list_names(self, prefix: str) -> Iterator[str]:
         """Yield the names of files below a folder, sorted; see `Store`."""
-        path = self._folder / prefix
+        folder, _, start = prefix.rpartition("/")
+        path = self._folder / folder
         with self._translate(path):
             try:
                 with os.scandir(path) as scan:
-                    entries = sorted((entry.name, entry.is_dir()) for entry in scan)
+                    entries = sorted(
+                        (each.name, each.is_dir()) for each in scan if each.name.startswith(start)
+                    )
             except (FileNotFoundError, NotADirectoryError):
                 return
+        above = f"{folder}/" if folder else ""
         for name, is_folder in entries:
             if is_folder:
-                yield from self.list_names(f"{prefix}{name}/")
+                yield from self.list_names(f"{above}{name}/")
             elif not name.startswith(_TEMPORARY_PREFIX):
-                yield prefix + name
+                yield above + name
 
     def delete(self, name: str) -> None:
         """Remove a file; see `Store`."""

@@ -118,7 +118,7 @@ def reject_with_job(others: Mapping[str, object], given: Mapping[str, Any]) -> N
     for name, value in others.items():
         if value:
             raise typer.BadParameter(
-                f"{name} cannot be used with --job: the plan has the inputs and holds the results"
+                f"with --job, {name} cannot be used: the plan has the inputs, the store the results"
             )
     fixed = sorted(given.keys() - _MAY_DIFFER.keys())
     if fixed:

@@ -49,6 +49,8 @@ def test_names_are_listed_in_order_by_pages(store: Store, monkeypatch: pytest.Mo
     store.put("marks/000002/000", b"")
     assert list(store.list_names("marks/000001/")) == names
     assert list(store.list_names("marks/")) == [*names, "marks/000002/000"]
+    assert list(store.list_names("marks/000001/00")) == names
+    assert list(store.list_names("marks/000002/1")) == []
     assert list(store.list_names("nothing/")) == []
 
 
