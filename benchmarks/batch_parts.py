@@ -3,10 +3,9 @@
     python benchmarks/batch_parts.py --rows 1000000 --commits 4000 --check
 
 ``plan`` cuts so many rows into parts, in a process of its own whose memory is measured. ``list``
-reads the status of a job with so many commits in a folder. ``part`` and ``local`` run the same clips
-through the same processes, with a model that sleeps: once as parts in a store that answers in
-20 ms, once as a job in one folder. Only the ratio of the two counts. Before both, a job of one clip
-loads everything once.
+reads the status of a job with so many commits in a folder. ``part`` runs the same clips twice, with
+a model that sleeps: as parts in a store that answers in 20 ms, and as a job in one folder. Only the
+ratio of the two counts. Before both, a job of one clip loads everything once.
 """
 
 import argparse

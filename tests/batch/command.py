@@ -59,10 +59,9 @@ def start(
     return subprocess.Popen(
         [sys.executable, "-c", _SCRIPT, "batch", command, *map(str, words)],
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **variables},
-        **{"stdin": subprocess.DEVNULL, **options},
+        **{"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE, **options},
     )
 
 
