@@ -7,6 +7,8 @@ holds no state that another one needs: any number may be started and killed at a
 `PartRunner` runs parts. `run_pull` chooses them: first those that were never begun, in an order of
 its own, then those that were begun and have no commit. So work is repeated only at the end of a job
 and after a crash.
+
+Separate from `seedvideo.cli.batch_parts`: other engines choose parts by their own rules.
 """
 
 import hashlib

@@ -194,8 +194,10 @@ class Runner:
         wanted = min(self._job.workers, self._pending + busy)
         while len(processes.workers) < wanted:
             processes.add_worker()
+        # A clip that is announced may only be to blame for what happens after the model is loaded.
+        may_begin = self._on_begin is None or (processes.model and processes.model.is_ready)
         for worker in processes.workers:
-            if worker.is_idle and len(self._in_flight) < self._max_in_flight and self._may_begin:
+            if worker.is_idle and len(self._in_flight) < self._max_in_flight and may_begin:
                 for claimed in self._journal.claim(1, before=self._end_position):
                     if self._on_begin is not None:
                         self._on_begin(claimed.item)
@@ -210,13 +212,6 @@ class Runner:
             processes.start_model(concurrency=self._concurrency)
         if processes.model is not None:
             self._assign_groups(processes.model)
-
-    @property
-    def _may_begin(self) -> bool:
-        """Whether a clip may begin: if each is announced, only once the model is loaded."""
-        return self._on_begin is None or bool(
-            self._processes.model and self._processes.model.is_ready
-        )
 
     def _assign_groups(self, model: ModelProcess) -> None:
         """Give the model process as many ready clips as it takes."""

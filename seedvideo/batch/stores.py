@@ -40,8 +40,7 @@ _TEMPORARY_PREFIX: Final = ".seedvideo-"
 _PAGE_NAMES: Final = 1000
 _FIRST_WAIT_S: Final = 0.2
 _MAX_WAIT_S: Final = 30.0
-_TIMEOUT_S: Final = 60
-_CONNECT_TIMEOUT_S: Final = 10
+_TIMEOUT, _CONNECT_TIMEOUT = timedelta(seconds=60), timedelta(seconds=10)
 
 T = TypeVar("T")
 
@@ -314,8 +313,8 @@ class ObjectStore:
         self._address, self._give_up_after_s = address.rstrip("/"), give_up_after_s
         options: dict[str, Any] = {
             "client_options": {
-                "timeout": timedelta(seconds=_TIMEOUT_S),
-                "connect_timeout": timedelta(seconds=_CONNECT_TIMEOUT_S),
+                "timeout": _TIMEOUT,
+                "connect_timeout": _CONNECT_TIMEOUT,
                 "allow_http": endpoint is not None and endpoint.startswith("http://"),
             },
             # Repeated here, where a lost answer is recognized.

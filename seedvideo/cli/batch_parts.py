@@ -1,4 +1,4 @@
-"""Jobs of parts on the command line: run them, read them, and tell them from jobs in a folder.
+"""Jobs of parts on the command line: run and read them, and distinguish them from other jobs.
 
 Shared by ``seedvideo batch run`` and the commands that read a job. Heavy modules are imported when
 they are needed.

@@ -58,10 +58,14 @@ def start(
         variables["TEST_GRACE_S"] = str(grace_s)
     return subprocess.Popen(
         [sys.executable, "-c", _SCRIPT, "batch", command, *map(str, words)],
-        stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, **variables},
-        **{"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE, **options},
+        **{
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            **options,
+        },
     )
 
 

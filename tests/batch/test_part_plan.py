@@ -65,7 +65,7 @@ def test_parts_are_ten_minutes_of_work() -> None:
 
 
 def test_rows_come_back_as_they_were() -> None:
-    items = [
+    items: list[Item | BadRow] = [
         Item(id="a\udcff", source="v/\udcff.mp4", question="was?", options=("j", "n")),
         BadRow(
             id="l:2", where="l line 2", code="batch.row_invalid", message="no", extra='{"a": 1}'
