@@ -16,7 +16,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -43,15 +43,14 @@ from seedvideo.batch.parts import (
     PartedJob,
     PartSet,
     Row,
+    check_version,
     read_part_sets,
     read_plan,
     read_reusable,
-    version_error,
 )
 from seedvideo.batch.processes import MODEL_START_TIMEOUT_S, ProcessSet
 from seedvideo.batch.progress import Progress
 from seedvideo.batch.stores import Store, read_many
-from seedvideo.environment import __version__
 from seedvideo.errors import BatchError, OutputError, SeedVideoError
 from seedvideo.model.backends.base import TokenCosts
 from seedvideo.model.batching import is_server
@@ -107,8 +106,7 @@ def check_runner(job: PartedJob, address: str, prices: TokenCosts) -> None:
     Raises:
         BatchError: ``batch.version_differs`` or ``batch.model_differs``.
     """
-    if job.seedvideo != __version__:
-        raise version_error(address, job.seedvideo)
+    check_version(job, address)
     if prices.sha256 != job.model_sha256:
         raise BatchError(
             "batch.model_differs",
@@ -152,12 +150,18 @@ class PartRunner:
         self._progress, self._entrypoints = progress, entrypoints
         self._folder = _make_scratch(scratch) / planned.id
         self._processes = ProcessSet(job, entrypoints)
+        self._is_stopping = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._processes.close()
+
+    def stop(self) -> None:
+        """Stop as after a signal, from any thread: the clip in the model is finished."""
+        self._is_stopping = True
+        self._processes.stop()
 
     def run(self, attempt: Attempt) -> tuple[PartOutcome, Commit | None]:
         """Run a part to its commit.
@@ -260,6 +264,8 @@ class PartRunner:
     def _restart_processes(self) -> None:
         self._processes.close()
         self._processes = ProcessSet(self._job, self._entrypoints)
+        if self._is_stopping:
+            self._processes.stop()
 
 
 def _make_scratch(folder: Path) -> Path:
@@ -303,6 +309,19 @@ def _quarantine(journal: Journal, rows: Iterable[tuple[int, Row]], poison: froze
             [(*values.values(), encode_id(i.id)) for i in items if hash_item(i) in poison],
         )
     journal.recount()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """An attempt at a part that nobody has begun, as far as known."""
+
+    parts: PartSet
+    part: int
+    number: int
+
+    def begin(self, store: Store, runner: RunnerIdentity) -> Attempt | None:
+        """Write its start; None if another runner has written it."""
+        return Attempt.begin(store, self.parts, self.part, self.number, runner)
 
 
 class PartBoard:
@@ -357,41 +376,53 @@ class PartBoard:
         pairs = zip(self._attempts, self._committed, strict=True)
         return sum(len(set(begun) - committed) for begun, committed in pairs)
 
-    def note_committed(self, attempt: Attempt) -> None:
+    def note_committed(self, attempt: Attempt | Offer) -> None:
         """Note that a part has a commit."""
         self._committed[self._sets.index(attempt.parts)].add(attempt.part)
 
     def take(self) -> Attempt | None:
         """Begin an attempt at the next part; None if every part has a commit."""
-        while True:
-            for at, part in self._in_order():
-                if part in self._attempts[at]:
-                    continue
-                attempt = self._begin(at, part, 1)
-                if attempt is not None:
-                    return attempt
-                self._misses += 1
-                if self._misses >= _MISSES_UNTIL_REFRESH:
-                    break
-            else:
-                break
-            self.refresh()
-        self.refresh()
-        return self._take_begun()
-
-    def _take_begun(self) -> Attempt | None:
-        """Begin another attempt at a part without a commit, the fewest attempts first."""
-        begun = sorted(self._in_order(), key=lambda each: self._attempts[each[0]].get(each[1], 0))
-        for at, part in begun:
-            while True:
-                attempt = self._begin(at, part, self._attempts[at].get(part, 0) + 1)
-                if attempt is not None:
-                    return attempt
+        while (offer := self.choose()) is not None:
+            self.note_begun(offer)
+            attempt = offer.begin(self._store, self._runner)
+            if attempt is not None:
+                return attempt
+            self._misses += 1
+            if self._misses >= _MISSES_UNTIL_REFRESH:
+                self.refresh()
         return None
 
-    def _begin(self, at: int, part: int, number: int) -> Attempt | None:
-        self._attempts[at][part] = number
-        return Attempt.begin(self._store, self._sets[at], part, number, self._runner)
+    def choose(self, busy: Collection[Offer] = ()) -> Offer | None:
+        """Return the next attempt, without beginning it; None if nothing is left.
+
+        Args:
+            busy: attempts under way, at whose parts no other one is wanted.
+        """
+        for at, part in self._in_order():
+            if part not in self._attempts[at]:
+                return Offer(parts=self._sets[at], part=part, number=1)
+        self.refresh()
+        running = {(self._sets.index(offer.parts), offer.part) for offer in busy}
+        # The fewest attempts first.
+        begun = sorted(self._in_order(), key=lambda each: self._attempts[each[0]].get(each[1], 0))
+        for at, part in begun:
+            if (at, part) not in running:
+                return self._offer(at, part)
+        return None
+
+    def again(self, lost: Offer) -> Offer | None:
+        """Return the next attempt at a part whose runner died; None if it has a commit."""
+        self.refresh()
+        at = self._sets.index(lost.parts)
+        return None if lost.part in self._committed[at] else self._offer(at, lost.part)
+
+    def note_begun(self, offer: Offer) -> None:
+        """Note that an attempt is begun, by whomever."""
+        self._attempts[self._sets.index(offer.parts)][offer.part] = offer.number
+
+    def _offer(self, at: int, part: int) -> Offer:
+        number = self._attempts[at].get(part, 0) + 1
+        return Offer(parts=self._sets[at], part=part, number=number)
 
     def _in_order(self) -> Iterator[tuple[int, int]]:
         """Yield parts without a commit, in the order of this runner."""

@@ -17,7 +17,9 @@
 import gzip
 import hashlib
 import json
+import platform
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
 
 from seedvideo.batch.inputs import BadRow, Item
@@ -241,6 +243,31 @@ def version_error(address: str, version: str) -> BatchError:
         f" and this is {__version__}",
         hint="install the same version on all machines, or plan a new job with --from",
     )
+
+
+def check_version(job: PartedJob, address: str) -> None:
+    """Check that this version planned the job.
+
+    Raises:
+        BatchError: ``batch.version_differs``.
+    """
+    if job.seedvideo != __version__:
+        raise version_error(address, job.seedvideo)
+
+
+def check_folder(folder: str) -> None:
+    """Check that the working folder of a plan exists on this machine.
+
+    Raises:
+        BatchError: ``batch.no_folder``.
+    """
+    if not Path(folder).is_dir():
+        raise BatchError(
+            "batch.no_folder",
+            f"the plan's working folder {printable(folder)} does not exist on {platform.node()}",
+            hint="mount it at the same path, or plan with absolute names in a folder that exists"
+            " everywhere: cd / and seedvideo batch plan ...",
+        )
 
 
 def plan_exists_error(store: Store) -> BatchError:

@@ -6,6 +6,7 @@ Deadlines are those of `time.monotonic`, in seconds.
 import os
 import selectors
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -279,6 +280,9 @@ class ProcessSet:
         self.model: ModelProcess | None = None
         self._job, self._entrypoints = job, entrypoints
         self._selector = selectors.DefaultSelector()
+        self._lock = threading.Lock()
+        self._signals: SignalCounter | None = None
+        self._is_stopping = False
 
     def add_worker(self) -> None:
         """Start a decode process."""
@@ -300,12 +304,25 @@ class ProcessSet:
             self.model = None
         return handle.process.kill(has_exited=has_exited)
 
+    def stop(self) -> None:
+        """Count a signal for the run that uses the processes, now or next; from any thread."""
+        with self._lock:
+            self._is_stopping = True
+            if self._signals is not None:
+                self._signals.add()
+
     def register(self, signals: "SignalCounter") -> None:
         """Wake up when a signal arrives, until `unregister`."""
+        with self._lock:
+            self._signals = signals
+            if self._is_stopping:
+                signals.add()
         self._selector.register(signals, selectors.EVENT_READ, signals)
 
     def unregister(self, signals: "SignalCounter") -> None:
         """Undo `register`."""
+        with self._lock:
+            self._signals = None
         self._selector.unregister(signals)
 
     def poll(self, timeout_s: float) -> list["DecodeProcess | ModelProcess | SignalCounter"]:
@@ -340,6 +357,11 @@ class SignalCounter:
     def fileno(self) -> int:
         """Return a descriptor that becomes readable when a signal arrives."""
         return self._read_end
+
+    def add(self) -> None:
+        """Count a signal that did not arrive."""
+        self.count += 1
+        os.write(self._write_end, b"\0")
 
     def drain(self) -> None:
         """Discard the bytes that made the descriptor readable."""

@@ -298,6 +298,19 @@ class Progress:
             whose = "" if outcome == "committed" else " by another runner"
             self._write_info(f"part {part} committed{whose}; {committed:,} of {parts:,} parts")
 
+    def report_runner(self, host: str, how: str, part: int | None = None) -> None:
+        """Report that a runner on another machine started, died or ended."""
+        self._emit("runner", host=host, how=how, part=part)
+        if self._write_info is not None and self._write_event is None:
+            where = "" if part is None else f" in part {part}"
+            self._write_info(f"a runner on {host} {how}{where}")
+
+    def report_waiting(self, waiting: int, runners: int) -> None:
+        """Report runners for which the cluster has no room yet."""
+        self._emit("waiting", waiting=waiting, runners=runners)
+        if self._write_info is not None and self._write_event is None:
+            self._write_info(f"{waiting} of {runners} runners wait for room in the cluster")
+
     def report_difference(self, part: int, runner: str) -> None:
         """Report that another runner committed other results of the same part."""
         self._emit("difference", part=part, runner=runner)

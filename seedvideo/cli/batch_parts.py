@@ -5,6 +5,7 @@ they are needed.
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -19,8 +20,12 @@ from seedvideo.cli.console import COULD_NOT_START, INTERRUPTED, SOME_FAILED, Con
 from seedvideo.utils.text import printable
 
 if TYPE_CHECKING:
+    from seedvideo.batch.job import Job
     from seedvideo.batch.journal_rows import Counts
+    from seedvideo.batch.part_records import Commit
+    from seedvideo.batch.part_runner import PullResult
     from seedvideo.batch.part_status import JobStatus
+    from seedvideo.batch.parts import PartedJob
     from seedvideo.batch.progress import Progress
     from seedvideo.batch.stores import Store
 
@@ -66,9 +71,36 @@ class RunPartsOptions:
 
     job: JobAddress = None
     engine: Annotated[
-        Literal["pull"],
-        typer.Option("--engine", help="Choose parts in this process (--job)."),
+        Literal["pull", "ray"],
+        typer.Option("--engine", help="Run parts in this process, or on a cluster of Ray (--job)."),
     ] = "pull"
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            metavar="HOST:PORT|auto",
+            help="Use this cluster, auto for one that this machine is part of (--engine ray)."
+            " [default: $RAY_ADDRESS, or start one on this machine]",
+        ),
+    ] = None
+    runners: Annotated[
+        int | None,
+        typer.Option(
+            "--runners",
+            metavar="N",
+            min=1,
+            help="Keep so many runners (--engine ray). [default: as many as fit]",
+        ),
+    ] = None
+    gpus_per_runner: Annotated[
+        float | None,
+        typer.Option(
+            "--gpus-per-runner",
+            metavar="G",
+            min=0,
+            help="GPUs of each runner (--engine ray). [default: 1 if the cluster has any]",
+        ),
+    ] = None
     store_endpoint: StoreEndpoint = None
     give_up_after: Annotated[
         float,
@@ -107,6 +139,17 @@ class RunPartsOptions:
             if getattr(self, each.name) != each.default:
                 name = "--" + each.name.replace("_", "-")
                 raise typer.BadParameter(f"{name} can only be used with --job")
+
+    def reject_without_engine(self) -> None:
+        """Reject options of a cluster without one.
+
+        Raises:
+            typer.BadParameter: naming the option.
+        """
+        for each in ("address", "runners", "gpus_per_runner"):
+            if self.engine != "ray" and getattr(self, each) is not None:
+                name = "--" + each.replace("_", "-")
+                raise typer.BadParameter(f"{name} can only be used with --engine ray")
 
 
 def reject_with_job(others: Mapping[str, object], given: Mapping[str, Any]) -> None:
@@ -225,10 +268,10 @@ def run_parts(
         typer.Exit: with the exit code, unless all is done.
     """
     assert options.job is not None
+    options.reject_without_engine()
     result = None
     try:
         with console.exit_on_error(COULD_NOT_START), ExitStack() as stack:
-            from seedvideo.batch import part_runner
             from seedvideo.batch.metrics import MetricsServer, RunnerMetrics
             from seedvideo.batch.parts import read_job
             from seedvideo.batch.stores import probe
@@ -244,27 +287,10 @@ def run_parts(
             metrics = RunnerMetrics()
             if options.metrics is not None:
                 stack.enter_context(MetricsServer(metrics, options.metrics))
-            job = _with_options(planned.job, given)
-            _check_folder(job.folder)
-            from seedvideo.batch.run_job import check_model
-            from seedvideo.model import load_costs
-
-            costs = load_costs(job.model, job.model_options)
-            check_model(job, costs)
             progress = make_progress(console, json_events=json_events, listen=metrics.listen)
-            scratch = options.scratch
-            runner = stack.enter_context(
-                part_runner.PartRunner(
-                    store,
-                    planned,
-                    job,
-                    costs,
-                    scratch=part_runner.default_scratch() if scratch is None else Path(scratch),
-                    progress=progress,
-                )
-            )
-            board = part_runner.PartBoard(store, planned, runner.identity)
-            result = part_runner.run_pull(runner, board, progress, on_commit=metrics.add_commit)
+            job = _with_options(planned.job, given)
+            run = _run_on_cluster if options.engine == "ray" else _run_here
+            result = run(options, store, planned, job, progress, metrics.add_commit)
     except KeyboardInterrupt:
         pass  # Interrupted between two parts: reported below, like any other stop.
     name = quote(options.job)
@@ -278,6 +304,67 @@ def run_parts(
             console.info(f"{count:,} failed with {code}")
         console.info(f"list them with: seedvideo batch status --job {name} --failed")
         raise typer.Exit(SOME_FAILED)
+
+
+def _run_here(
+    options: RunPartsOptions,
+    store: "Store",
+    planned: "PartedJob",
+    job: "Job",
+    progress: "Progress",
+    on_commit: "Callable[[Commit], None]",
+) -> "PullResult":
+    """Run parts in this process."""
+    from seedvideo.batch import part_runner
+    from seedvideo.batch.parts import check_folder
+    from seedvideo.batch.run_job import check_model
+    from seedvideo.model import load_costs
+
+    check_folder(job.folder)
+    costs = load_costs(job.model, job.model_options)
+    check_model(job, costs)
+    scratch = options.scratch
+    with part_runner.PartRunner(
+        store,
+        planned,
+        job,
+        costs,
+        scratch=part_runner.default_scratch() if scratch is None else Path(scratch),
+        progress=progress,
+    ) as runner:
+        board = part_runner.PartBoard(store, planned, runner.identity)
+        return part_runner.run_pull(runner, board, progress, on_commit=on_commit)
+
+
+def _run_on_cluster(
+    options: RunPartsOptions,
+    store: "Store",
+    planned: "PartedJob",
+    job: "Job",
+    progress: "Progress",
+    on_commit: "Callable[[Commit], None]",
+) -> "PullResult":
+    """Keep runners on a cluster, and hand out parts to them."""
+    from seedvideo.batch import ray_engine
+    from seedvideo.batch.parts import check_version
+
+    assert options.job is not None
+    check_version(planned, options.job)
+    return ray_engine.run_on_cluster(
+        ray_engine.ClusterOptions(
+            address=options.address or os.environ.get("RAY_ADDRESS"),
+            runners=options.runners,
+            gpus_per_runner=options.gpus_per_runner,
+        ),
+        store,
+        planned,
+        job,
+        endpoint=options.store_endpoint,
+        give_up_after_s=options.give_up_after,
+        scratch=options.scratch,
+        progress=progress,
+        on_commit=on_commit,
+    )
 
 
 def make_progress(
@@ -308,18 +395,6 @@ def _with_options(job: Any, given: dict[str, Any]) -> Any:
         model_options=options,
         **{name: value for name, value in given.items() if name not in own},
     )
-
-
-def _check_folder(folder: str) -> None:
-    from seedvideo.errors import BatchError
-
-    if not Path(folder).is_dir():
-        raise BatchError(
-            "batch.no_folder",
-            f"the plan's working folder {printable(folder)} does not exist on this machine",
-            hint="mount it at the same path, or plan with absolute names in a folder that exists"
-            " everywhere: cd / and seedvideo batch plan ...",
-        )
 
 
 def format_job_status(found: "JobStatus", job: str) -> str:

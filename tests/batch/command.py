@@ -13,7 +13,7 @@ import importlib, os, resource, signal, sys
 from functools import partial
 import seedvideo.model
 from seedvideo import cli
-from seedvideo.batch import outage, part_runner, scheduler
+from seedvideo.batch import outage, part_runner, ray_engine, scheduler
 
 doubles = importlib.import_module(os.environ.get("TEST_DOUBLES", "tests.batch.stage_doubles"))
 
@@ -22,6 +22,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 scheduler.Runner = partial(scheduler.Runner, entrypoints=doubles.ENTRYPOINTS)
 scheduler.STOP_GRACE_S = float(os.environ.get("TEST_GRACE_S", scheduler.STOP_GRACE_S))
 part_runner.PartRunner = partial(part_runner.PartRunner, entrypoints=doubles.ENTRYPOINTS)
+ray_engine.run_on_cluster = partial(ray_engine.run_on_cluster, entrypoints=doubles.ENTRYPOINTS)
 outage.WAITS_S = (0.01,) * 3
 seedvideo.model.load_costs = doubles.load
 if size := os.environ.get("TEST_FILE_BYTES"):
