@@ -18,13 +18,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from seedvideo.batch import journal_schema
 from seedvideo.batch import journal_schema as schema
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import Counts, checksum, has_carried_checksum
-from seedvideo.batch.journal_schema import LOCK_NAME as LOCK
-from seedvideo.batch.journal_schema import LockOwner, get_lock_owner
+from seedvideo.batch.journal_schema import LOCK_NAME, LockOwner, get_lock_owner
 from seedvideo.environment import __version__
 from seedvideo.errors import BatchError, ConfigError, OutputError, SeedVideoError
 from seedvideo.utils.text import printable
@@ -266,8 +264,8 @@ def check_folder(folder: Path) -> Iterator[CheckResult]:
 def _check_journal(folder: Path) -> Iterator[CheckResult]:
     with Journal.open(folder, write=False) as journal:
         counts = journal.counts()
-    size = _format_bytes((folder / journal_schema.JOURNAL_NAME).stat().st_size)
-    detail = f"version {journal_schema.VERSION}, {counts.total:,} items, {size}"
+    size = _format_bytes((folder / schema.JOURNAL_NAME).stat().st_size)
+    detail = f"version {schema.VERSION}, {counts.total:,} items, {size}"
     yield CheckResult(state="ok", name="journal", detail=detail)
 
 
@@ -279,7 +277,7 @@ def _check_integrity(folder: Path) -> Iterator[CheckResult]:
             state="ok", name="integrity", detail="every page, item and record is intact"
         )
         return
-    next_step = journal_schema.damaged_error(folder, "").hint
+    next_step = schema.damaged_error(folder, "").hint
     for problem in problems:
         yield CheckResult(state="wrong", name="integrity", detail=problem, next_step=next_step)
 
@@ -288,7 +286,7 @@ def _check_lock(folder: Path) -> Iterator[CheckResult]:
     owner = get_lock_owner(folder)
     if owner is not None:
         detail = f"process {owner.pid} on {owner.host} works on it"
-    elif (folder / LOCK).exists():
+    elif (folder / LOCK_NAME).exists():
         detail = "free; its last owner has exited"
     else:
         detail = "free"
@@ -394,7 +392,6 @@ def _format_bytes(count: int) -> str:
 
 _UNITS: Final[Sequence[tuple[str, int]]] = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 
-
 ERROR_CODES: Final = (
     "ask.option_empty",
     "ask.option_repeated",
@@ -402,6 +399,12 @@ ERROR_CODES: Final = (
     "ask.options_unfit",
     "ask.question_empty",
     "ask.question_invalid",
+    "batch.cluster_differs",
+    "batch.cluster_full",
+    "batch.cluster_lost",
+    "batch.cluster_runners_died",
+    "batch.cluster_token",
+    "batch.cluster_unreachable",
     "batch.id_repeated",
     "batch.journal_damaged",
     "batch.journal_missing",

@@ -139,15 +139,14 @@ class RayRunner:
     def run(self, offer: Offer) -> PartResult:
         """Begin an attempt and run it to its commit."""
         assert self._runner is not None and self._store is not None
-        commit, error = None, None
         try:
             attempt = offer.begin(self._store, self._runner.identity)
             if attempt is None:
                 return PartResult(outcome="taken")
             outcome, commit = self._runner.run(attempt)
-        except SeedVideoError as raised:
-            outcome, error = "error", raised
-        return PartResult(outcome=outcome, commit=commit, error=error, events=self._drain())
+        except SeedVideoError as error:
+            return PartResult(outcome="error", error=error, events=self._drain())
+        return PartResult(outcome=outcome, commit=commit, events=self._drain())
 
     def poll(self, *, stop: bool) -> tuple[dict[str, Any], ...]:
         """Return the events since the last call.

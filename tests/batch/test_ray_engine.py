@@ -1,14 +1,17 @@
 """Jobs of parts on a real cluster of Ray with two machines, of which everything is killed once."""
 
 import json
+import logging
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,34 +23,46 @@ from tests.batch.command import ROOT, events, finish, start
 from tests.batch.jobs import Make
 from tests.batch.part_kills import exported, plan
 
-ray = pytest.importorskip("ray", reason="the extra seedvideo[ray] is not installed")
+# Read by Ray once, when it is imported.
+os.environ |= {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+}
+pytest.importorskip("ray", reason="the extra seedvideo[ray] is not installed")
 
-from ray.cluster_utils import Cluster  # noqa: E402  # only where it is installed
+from ray.cluster_utils import Cluster
 
 pytestmark = pytest.mark.slow
 
-NODE = {"num_cpus": 2, "object_store_memory": 80 << 20}
+_AGENT_PORTS = ("metrics_agent_port", "runtime_env_agent_port", "dashboard_agent_listen_port")
 LIMIT_S = 240
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """Two machines with room for one runner each."""
-    variables = {
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        "PYTHONPATH": str(ROOT),
-    }
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in variables.items():
-            patch.setenv(name, value)
-        found = Cluster(
-            initialize_head=True, head_node_args={**NODE, "node_ip_address": "127.0.0.1"}
-        )
-        found.add_node(**NODE)
+        patch.setenv("PYTHONPATH", str(ROOT))
+        found: Any = Cluster()
+        add_machine(found)
+        add_machine(found)
         yield found
         found.shutdown()
+
+
+def add_machine(cluster: Any) -> None:
+    """Add a machine with room for one runner.
+
+    Its ports are chosen here: Ray waits at most 15 s for ports that its agents choose.
+    """
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in _AGENT_PORTS]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        ports = [each.getsockname()[1] for each in sockets]
+    options = {"node_ip_address": "127.0.0.1", "object_store_memory": 80 << 20}
+    cluster.add_node(num_cpus=2, **options, **dict(zip(_AGENT_PORTS, ports, strict=True)))
 
 
 class Job:
@@ -122,7 +137,8 @@ def until(check: Callable[[], Any]) -> Any:
 
 
 def note(name: str, counts: dict[str, int]) -> None:
-    print(f"KILL {name}: {counts}")
+    # Shown with --log-cli-level=INFO: the numbers of the guide.
+    logging.getLogger(__name__).info("%s: %s", name, counts)
     assert (counts["twice"], counts["lost"]) == (0, 0)
 
 
@@ -171,7 +187,7 @@ def test_kills(tmp_path: Path, made: Make, cluster: Any, victim: str) -> None:
         assert driver.returncode == 0, err
     if victim == "raylet":
         cluster.remove_node(node, allow_graceful=False)
-        cluster.add_node(**NODE)
+        add_machine(cluster)
     if victim == "runner":
         assert [e["how"] for e in events(err) if e["event"] == "runner"].count("died") == 1
     note(victim, job.check(truth, errs))
