@@ -59,10 +59,10 @@ def add_machine(cluster: Any) -> None:
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in _AGENT_PORTS]
         for each in sockets:
-            each.bind(("127.0.0.1", 0))
+            each.bind(("", 0))
         ports = [each.getsockname()[1] for each in sockets]
-    options = {"node_ip_address": "127.0.0.1", "object_store_memory": 80 << 20}
-    cluster.add_node(num_cpus=2, **options, **dict(zip(_AGENT_PORTS, ports, strict=True)))
+    named = dict(zip(_AGENT_PORTS, ports, strict=True))
+    cluster.add_node(num_cpus=2, object_store_memory=80 << 20, **named)
 
 
 class Job:
