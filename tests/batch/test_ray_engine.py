@@ -168,6 +168,7 @@ def test_kills(tmp_path: Path, made: Make, cluster: Any, victim: str) -> None:
     errs = []
     with job.start("--runners", "2") as driver:
         runners = until(job.runners)
+        time.sleep(1)  # Into the middle of a part.
         if victim == "driver":
             driver.kill()
         elif victim == "runner":
