@@ -315,7 +315,6 @@ class ObjectStore:
             "client_options": {
                 "timeout": _TIMEOUT,
                 "connect_timeout": _CONNECT_TIMEOUT,
-                "allow_http": endpoint is not None and endpoint.startswith("http://"),
             },
             # Repeated here, where a lost answer is recognized.
             "retry_config": {"max_retries": 0, "retry_timeout": timedelta(seconds=1)},
@@ -323,6 +322,7 @@ class ObjectStore:
         if endpoint is not None:
             _check_endpoint(endpoint, parts.scheme)
             options["endpoint"] = endpoint
+            options["client_options"]["allow_http"] = endpoint.startswith("http://")
         try:
             self._store = store.from_url(self._address, **options)
         except exceptions.BaseError as error:
