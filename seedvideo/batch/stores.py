@@ -38,8 +38,7 @@ PARALLEL_REQUESTS: Final = 32
 _NO_LINK: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV)
 _TEMPORARY_PREFIX: Final = ".seedvideo-"
 _PAGE_NAMES: Final = 1000
-_FIRST_WAIT_S: Final = 0.2
-_MAX_WAIT_S: Final = 30.0
+_FIRST_WAIT_S, _MAX_WAIT_S = 0.2, 30.0
 _TIMEOUT, _CONNECT_TIMEOUT = timedelta(seconds=60), timedelta(seconds=10)
 
 T = TypeVar("T")
@@ -156,7 +155,7 @@ def no_conditional_put_error(address: str, why: str) -> StoreError:
 def read_many(store: Store, names: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
     """Yield names and bytes of many small objects, in the given order."""
     if isinstance(store, FolderStore):
-        # A folder answers faster than threads take turns.
+        # Faster than threads.
         yield from ((name, store.read(name)) for name in names)
         return
     with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool:
@@ -197,8 +196,7 @@ class FolderStore:
                     why = "its file system does not support hard links"
                     raise no_conditional_put_error(self.address, why) from error
                 raise
-            # A server of files may repeat a request whose answer was lost, and report its own link
-            # as an earlier one: compare.
+            # A file server may report its own link, if the answer was lost, as an earlier one.
             is_ours = path.read_bytes() == data
             sync_folder(path.parent)
         return is_ours
@@ -249,9 +247,8 @@ class FolderStore:
 
     def delete(self, name: str) -> None:
         """Remove a file; see `Store`."""
-        path = self._folder / name
-        with self._translate(path):
-            path.unlink(missing_ok=True)
+        with self._translate(self._folder / name):
+            (self._folder / name).unlink(missing_ok=True)
 
     @contextmanager
     def _temporary(self, path: Path, data: bytes) -> Iterator[Path]:
@@ -315,14 +312,16 @@ class ObjectStore:
             "client_options": {
                 "timeout": _TIMEOUT,
                 "connect_timeout": _CONNECT_TIMEOUT,
-                "allow_http": endpoint is not None and endpoint.startswith("http://"),
             },
             # Repeated here, where a lost answer is recognized.
             "retry_config": {"max_retries": 0, "retry_timeout": timedelta(seconds=1)},
         }
+        if endpoint is None and parts.scheme == "s3":
+            endpoint = os.environ.get("AWS_ENDPOINT_URL")
         if endpoint is not None:
             _check_endpoint(endpoint, parts.scheme)
             options["endpoint"] = endpoint
+            options["client_options"]["allow_http"] = endpoint.startswith("http://")
         try:
             self._store = store.from_url(self._address, **options)
         except exceptions.BaseError as error:
@@ -375,18 +374,19 @@ class ObjectStore:
 
     def list_names(self, prefix: str) -> Iterator[str]:
         """Yield names, one request for each thousand; see `Store`."""
-        last = ""
+        # A prefix of obstore is a folder; names in it that begin otherwise come before or after.
+        folder, last = prefix[: prefix.rfind("/") + 1], prefix
         while True:
 
             def attempt(after: str = last) -> list[str]:
                 found = self._obstore.list(
-                    self._store, prefix=prefix, offset=after or None, chunk_size=_PAGE_NAMES
+                    self._store, prefix=folder, offset=after or None, chunk_size=_PAGE_NAMES
                 )
                 return sorted(entry["path"] for entry in next(iter(found), ()))
 
             names = self._repeat(attempt)
-            yield from names
-            if len(names) < _PAGE_NAMES:
+            yield from (name for name in names if name.startswith(prefix))
+            if len(names) < _PAGE_NAMES or not names[-1].startswith(prefix):
                 return
             last = names[-1]
 
