@@ -313,7 +313,7 @@ def _quarantine(journal: Journal, rows: Iterable[tuple[int, Row]], poison: froze
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
-    """An attempt at a part that nobody has begun, as far as known."""
+    """An attempt at a part that no runner has begun, as far as known."""
 
     parts: PartSet
     part: int

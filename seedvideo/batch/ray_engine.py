@@ -39,8 +39,8 @@ MAX_FAILED_STARTS: Final = 5
 
 _WAIT_S: Final = 0.5
 _ROOM_REPORT_S: Final = 30.0
-_LOOK_AGAIN_S: Final = 5.0
-"""Seconds between two looks for parts while all others are under way."""
+_REFRESH_S: Final = 5.0
+"""Seconds between two listings for an idle runner while all parts are under way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class _Slot:
     node: str = ""
     offer: Offer | None = None
     poll: Any = None
-    may_look_at_s: float = 0.0
+    refresh_at_s: float = 0.0
 
 
 class RayDriver:
@@ -94,7 +94,7 @@ class RayDriver:
         cluster: the cluster.
         store: store of the job.
         planned: the job.
-        setup: what each runner is told.
+        setup: settings that each runner receives.
         shape: number and needs of the runners.
         progress: receives the events of all runners.
         on_commit: called with each commit that a runner wrote.
@@ -162,7 +162,7 @@ class RayDriver:
         return False
 
     def _is_complete(self) -> bool:
-        """Whether every part has a commit; looks only if no runner works."""
+        """Whether every part has a commit; listed again only if no runner works."""
         if self._board.committed < self._board.parts or any(slot.offer for slot in self._slots):
             return False
         self._board.refresh()
@@ -199,7 +199,7 @@ class RayDriver:
     def _hand_out(self, slot: _Slot) -> None:
         offer = self._choose(slot)
         if offer is None:
-            slot.may_look_at_s = time.monotonic() + _LOOK_AGAIN_S
+            slot.refresh_at_s = time.monotonic() + _REFRESH_S
             return
         self._board.note_begun(offer)
         slot.offer, slot.step = offer, "run"
@@ -211,12 +211,12 @@ class RayDriver:
             offer = self._board.again(lost[0])
             if offer is not None:
                 return offer
-        if time.monotonic() < slot.may_look_at_s:
+        if time.monotonic() < slot.refresh_at_s:
             return None
         return self._board.choose([each.offer for each in self._slots if each.offer is not None])
 
     def _wait(self, *, stop: bool) -> None:
-        """Handle what the runners have to say."""
+        """Handle the answers of the runners."""
         for slot in self._slots:
             if slot.offer is not None and slot.poll is None:
                 poll = slot.actor.poll.options(concurrency_group="control")
@@ -238,7 +238,7 @@ class RayDriver:
         self._cluster.check_control()
 
     def _take_poll(self, slot: _Slot, *, timeout_s: float | None) -> None:
-        # If the runner died, its call tells.
+        # If the runner died, its call raises the error, too.
         with suppress(self._ray.exceptions.RayError):
             self._replay(self._ray.get(slot.poll, timeout=timeout_s))
         slot.poll = None
@@ -277,10 +277,10 @@ class RayDriver:
         offer = slot.offer
         assert offer is not None
         if slot.poll is not None:
-            self._take_poll(slot, timeout_s=_LOOK_AGAIN_S)
+            self._take_poll(slot, timeout_s=_REFRESH_S)
         self._replay(result.events)
         slot.offer = slot.call = None
-        slot.step, slot.may_look_at_s = "idle", 0.0
+        slot.step, slot.refresh_at_s = "idle", 0.0
         if result.error is not None:
             self._retire(slot, result.error, part=offer.part)
         elif result.outcome in ("committed", "second"):
@@ -326,7 +326,7 @@ class RayDriver:
 
     def _drop(self, slot: _Slot) -> None:
         self._slots.remove(slot)
-        # One that the cluster only lost sight of ends, if it can be reached.
+        # One that the cluster only lost contact with ends, if it can be reached.
         self._ray.kill(slot.actor, no_restart=True)
 
     def _kill_all(self) -> None:

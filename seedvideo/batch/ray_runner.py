@@ -1,6 +1,6 @@
 """Runner of parts in an actor of Ray: one process, its decode and model processes below it.
 
-The driver, `seedvideo.batch.ray_engine`, tells it which part to run; it
+The driver, `seedvideo.batch.ray_engine`, names the part to run; it
 begins the attempt itself, so that the store knows the process that may die. If the actor is killed,
 its processes end with it.
 
