@@ -204,18 +204,26 @@ def _translated(ray: Any, address: str | None) -> Iterator[None]:
     """Translate the errors of a connection."""
     try:
         yield
-    except ray.exceptions.AuthenticationError as error:
-        raise BatchError(
-            "batch.cluster_token",
-            "the cluster wants a token, and this process has none or a wrong one",
-            hint="copy the token file of the cluster's first machine, ~/.ray/auth_token, and name"
-            " it: export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=FILE",
-        ) from error
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         text = " ".join(str(error).split())
+        causes = " ".join(map(str, _causes(error)))
+        if isinstance(error, ray.exceptions.AuthenticationError) or "AuthToken" in causes:
+            raise BatchError(
+                "batch.cluster_token",
+                "the cluster wants a token, and this process has none or a wrong one",
+                hint="copy the token file of the cluster's first machine, ~/.ray/auth_token, and"
+                " name it: export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=FILE",
+            ) from error
         if "Version mismatch" in text:
             raise differs_error(text[:200]) from error
         raise _unreachable_error(address, text) from error
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and those that led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def differs_error(what: str) -> BatchError:
