@@ -15,8 +15,8 @@ from seedvideo import api
 from seedvideo.cli import main
 from seedvideo.cli.console import COULD_NOT_START, INTERRUPTED, SOME_FAILED, WRONG_USAGE
 from seedvideo.writers import WRITERS
-from tests.batch.object_server import Server, credentials
 from tests.doc_examples import DOCS, README, ROOT, blocks, console_runs, documented_clip
+from tests.object_server import Server, credentials
 from tests.synthetic_clips import ColourModel
 from tests.tiers import slow
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from seedvideo.batch.job import Job
     from seedvideo.batch.part_plan import PlanSource
     from seedvideo.batch.parts import Row
+    from seedvideo.remote.fetching import Fetcher
 
 
 @partial(with_options, without=("cache", "task"))
@@ -113,7 +114,8 @@ def plan(
                     folder=settings.folder,
                     stdin=sys.stdin.buffer,
                     fetcher=fetcher,
-                )
+                ),
+                fetcher,
             ),
             # The spool is a folder of this machine.
             replace(settings, remote=replace(settings.remote, spool=None)),
@@ -124,7 +126,8 @@ def plan(
             on_progress=lambda count: console.status(f"planned {count:,}"),
         )
     console.clear_status()
-    console.info(f"{made.parts.clips:,} clips in {made.parts.parts:,} parts: {job}")
+    clips, parts = made.parts.clips, made.parts.parts
+    console.info(f"{clips:,} clip{'s' * (clips != 1)} in {parts:,} part{'s' * (parts != 1)}: {job}")
     console.info(f"next, on each machine: seedvideo batch run --job {quote(job)}")
 
 
@@ -150,21 +153,20 @@ def _reject_order(job: "Job") -> None:
         )
 
 
-def _reject_signed(rows: "Iterable[Row]") -> "Iterator[Row]":
-    """Yield the rows; reject addresses with a signature or password, which no job stores.
+def _reject_signed(rows: "Iterable[Row]", fetcher: "Fetcher") -> "Iterator[Row]":
+    """Yield the rows; reject addresses with a query or a password, which no job stores.
 
     Raises:
         ConfigError: ``config.invalid``.
     """
     from seedvideo.batch.inputs import Item
-    from seedvideo.utils.addresses import lacks_query
 
     for row in rows:
-        if isinstance(row, Item) and lacks_query(row.source):
+        if isinstance(row, Item) and fetcher.has_secrets(row.source):
             raise ConfigError(
                 "config.invalid",
-                f"{printable(row.source)} has a query, which may be a signature: other machines"
-                " would not get it, as no job stores it",
+                f"{printable(row.source)} has a query or a password, which no job stores, so that"
+                " other machines could not fetch it",
                 hint="use addresses such as s3://BUCKET/KEY with credentials in the environment,"
                 " or run the job in one folder: seedvideo batch run INPUT... -o OUT",
             )

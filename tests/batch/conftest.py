@@ -7,7 +7,7 @@ import pytest
 
 from seedvideo.batch.inputs import Item
 from tests.batch.jobs import Make
-from tests.batch.object_server import Server, credentials
+from tests.object_server import Server, credentials
 from tests.synthetic_clips import paint
 
 
@@ -38,7 +38,8 @@ def made(paints: Path, tmp_path: Path) -> Make:
     return make
 
 
-@pytest.fixture(scope="session")
+# Not for the session: other tests count the children of this process.
+@pytest.fixture(scope="module")
 def object_server() -> Iterator[Server]:
     """A real S3 server on the loopback interface, with the bucket ``jobs``."""
     with Server() as server:

@@ -26,8 +26,8 @@ from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import State
 from seedvideo.errors import BatchError
 from tests.batch.command import below, events, export, finish, have_exited, start
-from tests.batch.object_server import Server, credentials
 from tests.batch.part_kills import RUNNERS, KillReport, exported, kill_once
+from tests.object_server import Server, credentials
 from tests.synthetic_clips import COLOURS, paint
 
 CLIPS: Final = 20

@@ -20,7 +20,7 @@ from seedvideo.batch.part_attempts import (
 )
 from seedvideo.batch.parts import PartSet
 from seedvideo.errors import ModelError
-from tests.batch.object_server import MemoryStore
+from tests.object_server import MemoryStore
 from tests.tiers import by_tier
 
 PARTS = PartSet(prefix="", parts=1, clips=1, plan_sha256="")

@@ -20,7 +20,7 @@ from seedvideo.batch.parts import (
     read_reusable,
 )
 from seedvideo.errors import BatchError
-from tests.batch.object_server import MemoryStore
+from tests.object_server import MemoryStore
 
 MODEL = "0" * 64
 JOB = Job(folder="/", model="colours")

@@ -26,8 +26,8 @@ from seedvideo.batch.progress import Progress
 from seedvideo.batch.scheduler import Runner
 from seedvideo.errors import BatchError, SeedVideoError
 from tests.batch.jobs import JOB, Make
-from tests.batch.object_server import MemoryStore
 from tests.batch.stage_doubles import ENTRYPOINTS, load
+from tests.object_server import MemoryStore
 from tests.tiers import exhaustive
 
 PRICES = load("colours")
@@ -322,7 +322,7 @@ def test_runners_take_different_parts_and_then_those_without_a_commit() -> None:
     assert again is not None and (again.part, again.number) == (taken[0].part, 2)
     store.put(planned.parts.commit_name(again.part), b"{}")
     assert [board.take() for board in boards] == [None] * 3
-    assert boards[2].runners >= 2
+    assert boards[1].runners >= 2
 
 
 def test_the_object_of_records_is_readable_without_us(tmp_path: Path, made: Make) -> None:

@@ -13,7 +13,7 @@ import pytest
 from seedvideo.batch import stores
 from seedvideo.batch.stores import Store, open_store, probe
 from seedvideo.errors import ConfigError, SeedVideoError, StoreError
-from tests.batch.object_server import SECRET, MemoryStore, Proxy, ScriptedServer, Server
+from tests.object_server import SECRET, MemoryStore, Proxy, ScriptedServer, Server
 
 Open = Callable[[], Store]
 

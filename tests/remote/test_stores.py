@@ -8,7 +8,7 @@ from seedvideo.config import Limits
 from seedvideo.errors import InputError
 from seedvideo.remote.fetching import Fetcher
 from seedvideo.remote_options import RemoteOptions
-from tests.remote.conftest import ObjectStore
+from tests.object_server import Server
 from tests.remote.fault_server import FaultServer
 
 
@@ -24,7 +24,7 @@ def fetch(name: str, options: RemoteOptions, limits: Limits | None = None) -> by
             return "a secret" if "secret" in str(error) else error.code
 
 
-def test_s3(store: ObjectStore) -> None:
+def test_s3(store: Server) -> None:
     data = os.urandom(3_000_000)
     store.put("bucket", "a/b c.mp4", data)
     store.put("bucket", "empty.mp4", b"")
@@ -45,7 +45,7 @@ def test_s3(store: ObjectStore) -> None:
     assert fetch("s3://bucket/a/../b.mp4", options) == "input.address_invalid"
 
 
-def test_s3_faults(server: FaultServer, store: ObjectStore) -> None:
+def test_s3_faults(server: FaultServer, store: Server) -> None:
     options = RemoteOptions(store_endpoint=server.url)
     server.files["/b/good"] = b"x"
     assert fetch("s3://b/good", options) == b"x"

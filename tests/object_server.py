@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Self
 
-SECRET = "not-to-be-shown-anywhere"
+SECRET = "secret-not-to-be-shown"
 
 
 def credentials() -> dict[str, str]:
@@ -53,6 +53,17 @@ class Server:
     def make_bucket(self, name: str) -> None:
         request = urllib.request.Request(f"{self.endpoint}/{name}", method="PUT")
         urllib.request.urlopen(request, timeout=30).close()
+
+    def put(self, bucket: str, key: str, data: bytes) -> None:
+        """Create an object, and its bucket; credentials are those of the environment."""
+        import obstore
+        from obstore.store import S3Store
+
+        self.make_bucket(bucket)
+        store = S3Store(
+            bucket, config={"endpoint": self.endpoint}, client_options={"allow_http": True}
+        )
+        obstore.put(store, key, data)
 
 
 class Proxy:
