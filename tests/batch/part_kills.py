@@ -36,6 +36,7 @@ class KillReport:
         lost: rows that the export lacks.
         twice: rows that the export has twice.
         blamed: clips that were the last of two killed runners.
+        loading: runners that ended because their model was killed while it loaded.
     """
 
     jobs: int = 0
@@ -45,6 +46,7 @@ class KillReport:
     lost: int = 0
     twice: int = 0
     blamed: int = 0
+    loading: int = 0
 
 
 def plan(clips: Path, address: str, *words: str) -> None:
@@ -98,7 +100,14 @@ def kill_once(
         seen |= _commits(store)
         if runners[slot].poll() is not None:
             runners[slot] = launch(slot)
-    codes = [runner.wait(timeout=600) for runner in runners]
+    for slot, runner in enumerate(runners):
+        # A model that dies while it loads ends its runner, which is started again.
+        while runner.wait(timeout=600) == 3:
+            report.loading += 1
+            assert report.loading <= report.kills["model"]
+            runner = launch(slot)
+        runners[slot] = runner
+    codes = [runner.returncode for runner in runners]
     ends = "".join(log.read_text()[-1000:] for log in logs)
     assert set(codes) <= {0, 1} and "Traceback" not in ends, ends
     code, _, err = finish("--job", address, *words, "--scratch", folder / "last", timeout_s=300)
