@@ -9,6 +9,7 @@ from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.run_job import make_fetcher
 from seedvideo.remote.fetching import Fetcher
+from tests.batch.command import below, events, finish, have_exited, start
 from tests.batch.jobs import JOB, record_of, run
 from tests.remote.fault_server import LOCAL, FaultServer
 from tests.remote.test_containers import tar_of
@@ -127,4 +128,29 @@ def test_a_list_on_a_server_names_no_file_of_this_machine(server: FaultServer, c
         "batch.row_invalid",
         "batch.row_invalid",
         "s3://b/c.mp4",
+    ]
+
+
+def test_a_job_that_is_killed_in_a_download_resumes(
+    server: FaultServer, clip: bytes, tmp_path: Path
+) -> None:
+    server.files["/a.mp4"] = clip
+    rows = tmp_path / "rows.txt"
+    rows.write_text(f"{server.url}/a.mp4\n{server.url}/stall\n", encoding="utf-8")
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    words = ("-o", tmp_path / "out", "--allow-http", "--allow-private-addresses", "--spool", spool)
+    with start(rows, *words, "--json-events") as process:
+        assert process.stderr is not None
+        while '"state": "done"' not in process.stderr.readline() or not server.count("/stall"):
+            assert process.poll() is None
+        processes = below(process.pid)
+        process.kill()
+    assert have_exited(processes)
+    assert list(spool.iterdir()) == []
+    server.files["/stall"] = clip
+    code, _, err = finish(rows, *words, "--json-events")
+    assert code == 0, err
+    assert [each["id"] for each in events(err) if each["event"] == "item"] == [
+        f"{server.url}/stall"
     ]
