@@ -103,7 +103,8 @@ def write_job(
     if not store.put_if_absent(JOB_NAME, made.to_json()):
         there = read_job(store)
         if (there.id, there.seedvideo) != (made.id, made.seedvideo):
-            raise plan_exists_error(store)
+            is_elsewhere = there.job.folder != job.folder
+            raise plan_exists_error(store, folder=there.job.folder if is_elsewhere else "")
         return there
     return made
 
@@ -145,7 +146,9 @@ def write_parts(
             hashed.update(hashlib.sha256(data).digest())
             clips += len(lines)
             if reuse is not None and (records := reuse.select(database, lines)):
-                uploads.add(empty.reuse_name(number), gzip.compress(records, 6, mtime=0))
+                # The earlier job may have gone on since this plan was begun: either are valid.
+                reused = gzip.compress(records, 6, mtime=0)
+                uploads.add(empty.reuse_name(number), reused, may_differ=True)
             uploads.add(empty.plan_name(number), data)
     return replace(empty, parts=number, clips=clips, plan_sha256=hashed.hexdigest())
 
@@ -158,9 +161,19 @@ class _Uploads:
         self._pool = ThreadPoolExecutor(PARALLEL_REQUESTS)
         self._pending: deque[Future[bool]] = deque()
 
-    def add(self, name: str, data: bytes) -> None:
-        """Write an object; wait if too many are under way."""
-        self._pending.append(self._pool.submit(self._store.put_if_absent, name, data))
+    def add(self, name: str, data: bytes, *, may_differ: bool = False) -> None:
+        """Write an object; wait if too many are under way.
+
+        Args:
+            name: its name.
+            data: its bytes.
+            may_differ: whether other bytes that are there are kept without an error.
+        """
+
+        def write() -> bool:
+            return self._store.put_if_absent(name, data) or may_differ
+
+        self._pending.append(self._pool.submit(write))
         while len(self._pending) > PARALLEL_REQUESTS:
             self._check(self._pending.popleft())
 

@@ -18,6 +18,7 @@ import secrets
 import sqlite3
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -134,11 +135,9 @@ def read_commits(
 def list_committed(store: Store, parts: PartSet) -> list[int]:
     """Return the numbers of committed parts, in order."""
     prefix = f"{parts.prefix}commits/"
-    return [
-        int(name.removeprefix(prefix).removesuffix(".json"))
-        for name in store.list_names(prefix)
-        if name.endswith(".json")
-    ]
+    stems = (name.removeprefix(prefix).removesuffix(".json") for name in store.list_names(prefix))
+    # Other names are not ours, such as copies by a person.
+    return [int(stem) for stem in stems if stem.isdecimal() and int(stem) in parts.numbers()]
 
 
 @dataclass
@@ -244,7 +243,7 @@ def read_part(store: Store, commit: Commit) -> Iterator[dict[str, Any]]:
     try:
         for line in gzip.decompress(data).splitlines():
             yield json.loads(line)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, zlib.error, ValueError) as error:
         raise damaged_part_error(f"{store.address}/{commit.data}", str(error)) from error
 
 

@@ -17,6 +17,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -54,6 +55,7 @@ from seedvideo.batch.stores import Store, read_many
 from seedvideo.errors import BatchError, OutputError, SeedVideoError
 from seedvideo.model.backends.base import TokenCosts
 from seedvideo.model.batching import is_server
+from seedvideo.utils.files import make_folder
 from seedvideo.utils.text import printable
 
 CLIP_LIMITS: Final = 2
@@ -130,7 +132,7 @@ class PartRunner:
 
     Raises:
         BatchError: as `check_runner` does.
-        OutputError: ``output.unwritable`` if the folder belongs to another user.
+        OutputError: ``output.unwritable`` if the folder cannot be used.
     """
 
     def __init__(
@@ -148,7 +150,7 @@ class PartRunner:
         self.identity = RunnerIdentity.of_this_process()
         self._store, self._planned, self._job, self._prices = store, planned, job, prices
         self._progress, self._entrypoints = progress, entrypoints
-        self._folder = _make_scratch(scratch) / planned.id
+        self._folder = _make_scratch(scratch, f"{planned.id}-{planned.key}")
         self._processes = ProcessSet(job, entrypoints)
         self._is_stopping = False
 
@@ -157,6 +159,8 @@ class PartRunner:
 
     def __exit__(self, *_: object) -> None:
         self._processes.close()
+        with suppress(OSError):  # Journals of unfinished parts stay.
+            self._folder.rmdir()
 
     def stop(self) -> None:
         """Stop as after a signal, from any thread: the clip in the model is finished."""
@@ -177,7 +181,8 @@ class PartRunner:
             return self._run(attempt)
         except SeedVideoError as error:
             self._restart_processes()
-            attempt.end(error.code)
+            if error.code != "store.unreachable":  # It would be waited for as long again.
+                attempt.end(error.code)
             raise
         except KeyboardInterrupt:
             attempt.end("interrupted")
@@ -250,7 +255,7 @@ class PartRunner:
 
     def _open_journal(self, parts: PartSet, number: int) -> Journal:
         """Open the journal of a part; a new one if another process holds it, or it is damaged."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         stem = f"{parts.prefix.replace('/', '-')}{number:06}"
         for copy in count():
             folder = self._folder / (f"{stem}.{copy}" if copy else stem)
@@ -268,17 +273,32 @@ class PartRunner:
             self._processes.stop()
 
 
-def _make_scratch(folder: Path) -> Path:
-    """Create the folder of the journals; refuse one that another user could change."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    found = folder.stat()
-    if found.st_uid not in (os.getuid(), 0) or found.st_mode & stat.S_IWOTH:
+def _make_scratch(folder: Path, name: str) -> Path:
+    """Create the folder of the job's journals; refuse one that another user could change.
+
+    The folder above may be open to everyone, as that of a container is.
+
+    Raises:
+        OutputError: ``output.unwritable``.
+    """
+    own = folder / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        own.mkdir(exist_ok=True, mode=0o700)
+        found = own.lstat()
+        is_safe = stat.S_ISDIR(found.st_mode) and not found.st_mode & stat.S_IWOTH
+        reason = (
+            "" if is_safe and found.st_uid in (os.getuid(), 0) else "another user can change it"
+        )
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+    if reason:
         raise OutputError(
             "output.unwritable",
-            f"{printable(str(folder))} belongs to another user, or anyone may write to it",
+            f"{printable(str(own))} cannot hold the journals of parts: {reason}",
             hint="name a folder on a local disk: --scratch FOLDER",
         )
-    return folder
+    return own
 
 
 def _add_records(journal: Journal, records: Iterable[tuple[str, str]]) -> None:

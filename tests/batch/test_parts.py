@@ -24,7 +24,7 @@ from seedvideo.batch.part_status import StatusReader
 from seedvideo.batch.parts import read_job
 from seedvideo.batch.progress import Progress
 from seedvideo.batch.scheduler import Runner
-from seedvideo.errors import BatchError, SeedVideoError
+from seedvideo.errors import BatchError, OutputError, SeedVideoError
 from tests.batch.jobs import JOB, Make
 from tests.batch.stage_doubles import ENTRYPOINTS, load
 from tests.object_server import MemoryStore
@@ -184,7 +184,7 @@ def test_a_killed_part_resumes_clip_by_clip_on_its_machine(tmp_path: Path, made:
     plan(store, items)
     planned = read_job(store)
     # The runner died after its first clip: its journal has one record, its start no commit.
-    folder = tmp_path / "s" / planned.id / "000001"
+    folder = tmp_path / "s" / f"{planned.id}-{planned.key}" / "000001"
     folder.mkdir(parents=True)
     with Journal.open(folder, write=True) as journal:
         journal.plan(items, JOB, PRICES.sha256)
@@ -198,6 +198,42 @@ def test_a_killed_part_resumes_clip_by_clip_on_its_machine(tmp_path: Path, made:
     assert [name for name in store.objects if name.startswith("marks/")] == [
         f"marks/000001/002.00001.{hash_item(items[1])}"
     ]
+
+
+def test_nothing_of_an_earlier_job_of_the_same_plan_is_used(tmp_path: Path, made: Make) -> None:
+    items, first, second = made("a-red"), MemoryStore(), MemoryStore()
+    for store in (first, second):
+        plan(store, items)
+    planned, again = read_job(first), read_job(second)
+    assert planned.id == again.id
+    folder = tmp_path / "s" / f"{planned.id}-{planned.key}" / "000001"
+    folder.mkdir(parents=True)
+    with Journal.open(folder, write=True) as journal:
+        journal.plan(items, JOB, PRICES.sha256)
+        assert Runner(journal, JOB, PRICES, progress=Progress(), entrypoints=ENTRYPOINTS).run()
+    events: list[dict[str, Any]] = []
+    pull(second, tmp_path / "s", progress=Progress(listen=events.append))
+    assert [each["id"] for each in events if each["event"] == "item"] == ["a-red"]
+
+
+def test_a_folder_for_journals_that_is_open_to_everyone(tmp_path: Path, made: Make) -> None:
+    """As an empty folder of a container is; the folder of the job itself is not."""
+    store = MemoryStore()
+    plan(store, made("a-red"))
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s").chmod(0o777)
+    planned = read_job(store)
+    own = tmp_path / "s" / f"{planned.id}-{planned.key}"
+    with PartRunner(store, planned, JOB, PRICES, scratch=tmp_path / "s", progress=Progress()):
+        assert own.stat().st_mode & 0o777 == 0o700
+    assert not own.exists()
+    own.mkdir()
+    own.chmod(0o777)
+    (tmp_path / "file").touch()
+    for scratch in (tmp_path / "s", tmp_path / "file", Path("/proc/none")):
+        with pytest.raises(OutputError, match="--scratch") as caught:
+            PartRunner(store, planned, JOB, PRICES, scratch=scratch, progress=Progress())
+        assert caught.value.code == "output.unwritable"
 
 
 def test_a_clip_that_killed_two_runners_is_quarantined(tmp_path: Path, made: Make) -> None:
@@ -231,7 +267,12 @@ def test_damaged_parts_are_found_and_processed_again(tmp_path: Path, made: Make)
     with pytest.raises(BatchError) as caught:
         rows_of(store, tmp_path)
     assert caught.value.code == "batch.part_damaged"
+    store.put("starts/000001.002.json", b"{}")
     assert len(part_status.reopen_damaged(store)) == 2
+    # Attempts before the damage count for nothing.
+    assert [name for name in store.objects if name.startswith("ends/")] == [
+        "ends/000001.001.json", "ends/000001.002.json", "ends/000002.001.json"
+    ]  # fmt: skip
     assert pull(store, tmp_path / "s").committed == 2
     assert rows_of(store, tmp_path) == whole
 
@@ -247,6 +288,12 @@ def test_a_retry_is_a_layer_over_the_job(tmp_path: Path, made: Make) -> None:
     sound = Path(made("f-red")[0].source)
     poison = next(row for row in rows if row.id == "poison-blue")
     assert isinstance(poison, Item)
+    # A retry that was cut off, of other clips, is in nobody's way.
+    cut = MemoryStore()
+    cut.objects = dict(store.objects)
+    assert part_status.retry(cut, code="internal.error") == 1
+    del cut.objects["retries/001/job.json"]
+    store.objects |= cut.objects
     assert part_status.retry(store) == 2
     before = StatusReader(store).read()
     assert (before.counts.pending, before.counts.failed, before.counts.quarantined) == (2, 1, 0)
