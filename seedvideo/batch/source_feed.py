@@ -29,6 +29,9 @@ from seedvideo.utils.addresses import is_address, split_member
 PREFETCH: Final = 3
 """Clips that are fetched ahead of the decode processes, and number of threads."""
 
+_MACHINE_STAGES: Final = ("config", "output", "store")
+"""Stages of errors that this machine would have with every clip."""
+
 _TABLE: Final = (
     "CREATE TABLE IF NOT EXISTS remote_sources (source BLOB PRIMARY KEY, size INTEGER,"
     " version TEXT NOT NULL, run TEXT NOT NULL) WITHOUT ROWID"
@@ -102,7 +105,12 @@ class SourceFeed:
         return taken
 
     def poll(self) -> list[tuple[InFlightItem, SeedVideoError]]:
-        """Take over what was fetched since the last call; return the clips that failed."""
+        """Take over what was fetched since the last call; return the clips that failed.
+
+        Raises:
+            SeedVideoError: if this machine can fetch no clip, as with expired credentials or a
+                spool that cannot be written: no clip is to blame.
+        """
         with suppress(BlockingIOError):
             os.read(self._read_end, 4096)
         failed: list[tuple[InFlightItem, SeedVideoError]] = []
@@ -119,6 +127,8 @@ class SourceFeed:
                     continue
                 found.release()
                 found = error
+            if found.stage in _MACHINE_STAGES:
+                raise found
             self._waiting.remove(clip)
             failed.append((clip, found))
 

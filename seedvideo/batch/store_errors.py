@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from seedvideo.errors import StoreError
+from seedvideo.remote.transfer import CREDENTIAL_CODES
 from seedvideo.utils.files import write_error
 from seedvideo.utils.text import printable
 
@@ -21,8 +22,6 @@ CREDENTIALS_S: Final = 20.0
 
 _METADATA: Final = ("169.254.169.254", "169.254.170.", "metadata.google")
 """Servers of a cloud that credentials are asked of if the environment has none."""
-
-_EXPIRED: Final = ("ExpiredToken", "TokenRefreshRequired", "InvalidToken", "ExpiredTokenException")
 
 
 def final_error(address: str, error: Exception, *, passed_s: float) -> StoreError | None:
@@ -46,7 +45,7 @@ def final_error(address: str, error: Exception, *, passed_s: float) -> StoreErro
             hint="check the address, the region and --store-endpoint, or create the bucket",
         )
     is_denied = type(error).__name__ in ("PermissionDeniedError", "UnauthenticatedError")
-    if is_denied or status in (401, 403) or code in _EXPIRED:
+    if is_denied or status in (401, 403) or code in CREDENTIAL_CODES:
         return denied_error(address, summarize(error))
     if "Received redirect" in text:
         return StoreError(

@@ -2,14 +2,20 @@
 
 import json
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
+
+import pytest
 
 from seedvideo.batch.inputs import Item, read_inputs
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.run_job import make_fetcher
+from seedvideo.errors import SeedVideoError
 from seedvideo.remote.fetching import Fetcher
+from seedvideo.remote_options import RemoteOptions
 from tests.batch.jobs import JOB, record_of, run
+from tests.object_server import ScriptedServer, Server
 from tests.remote.fault_server import LOCAL, FaultServer
 from tests.remote.test_containers import tar_of
 
@@ -128,3 +134,25 @@ def test_a_list_on_a_server_names_no_file_of_this_machine(server: FaultServer, c
         "batch.row_invalid",
         "s3://b/c.mp4",
     ]
+
+
+@pytest.mark.parametrize("cause", ["credentials", "spool"])
+def test_what_is_wrong_with_the_machine_fails_no_clip(
+    clip: bytes, store: Server, tmp_path: Path, cause: str
+) -> None:
+    store.put("bucket", "a.mp4", clip)
+    (tmp_path / "file").touch()
+    found = [Item(id=str(n), source="s3://bucket/a.mp4", start_s=Fraction(n, 4)) for n in range(3)]
+    sound = replace(JOB, remote=RemoteOptions(store_endpoint=store.endpoint, spool=str(tmp_path)))
+    with ScriptedServer((400, "<Error><Code>ExpiredToken</Code></Error>")) as server:
+        remote = (
+            replace(sound.remote, store_endpoint=server.endpoint)
+            if cause == "credentials"
+            else replace(sound.remote, spool=str(tmp_path / "file"))
+        )
+        with pytest.raises(SeedVideoError) as caught:
+            run(tmp_path / "out", found, replace(JOB, remote=remote))
+    code = "store.denied" if cause == "credentials" else "output.unwritable"
+    assert caught.value.code == code and "AKID" not in str(caught.value)
+    entries = run(tmp_path / "out", found, sound)
+    assert {entry.state for entry in entries.values()} == {"done"}
