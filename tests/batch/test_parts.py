@@ -2,6 +2,9 @@
 
 import gzip
 import json
+import socket
+import struct
+import time
 import urllib.request
 from collections.abc import Iterable
 from dataclasses import replace
@@ -81,7 +84,9 @@ def mixed(made: Make) -> list[Item | BadRow]:
     return [a, b, c, d, bad, again, e]
 
 
-def test_rows_are_those_of_a_local_run(tmp_path: Path, made: Make) -> None:
+def test_rows_are_those_of_a_local_run(
+    tmp_path: Path, made: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows, store = mixed(made), MemoryStore()
     plan(store, rows)
     metrics = RunnerMetrics()
@@ -104,6 +109,11 @@ def test_rows_are_those_of_a_local_run(tmp_path: Path, made: Make) -> None:
         urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics") as answer,
     ):
         text = answer.read().decode()
+        with socket.create_connection(("127.0.0.1", server.port)) as hasty:
+            hasty.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            hasty.sendall(b"GET /metrics")
+        time.sleep(0.1)
+    assert capsys.readouterr().err == ""  # No traceback of a client that hung up.
     for line in (
         'seedvideo_clips_total{state="done"} 4',
         'seedvideo_failures_total{code="internal.error"} 1',

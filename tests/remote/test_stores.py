@@ -58,8 +58,8 @@ def test_s3_faults(server: FaultServer, store: Server) -> None:
         (400, "<Error><Code>ExpiredToken</Code></Error>"),
     ):
         with ScriptedServer((status, body)) as scripted:
-            code = fetch("s3://b/a", RemoteOptions(store_endpoint=scripted.endpoint))
-        assert code == "store.denied"
+            found = fetch("s3://b/a", RemoteOptions(store_endpoint=scripted.endpoint))
+        assert found == "store.denied"
     closed = RemoteOptions(store_endpoint="http://127.0.0.1:9", stall_timeout_s=1)
     assert fetch("s3://b/a", closed) == "input.unavailable"
 
