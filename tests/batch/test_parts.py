@@ -27,7 +27,7 @@ from seedvideo.batch.part_status import StatusReader
 from seedvideo.batch.parts import read_job
 from seedvideo.batch.progress import Progress
 from seedvideo.batch.scheduler import Runner
-from seedvideo.errors import BatchError, OutputError, SeedVideoError
+from seedvideo.errors import BatchError, OutputError, SeedVideoError, StoreError
 from tests.batch.jobs import JOB, Make
 from tests.batch.stage_doubles import ENTRYPOINTS, load
 from tests.object_server import MemoryStore
@@ -182,7 +182,8 @@ def test_two_runners_at_one_part(tmp_path: Path, made: Make) -> None:
 def test_a_lock_that_another_process_holds_is_not_waited_for(tmp_path: Path, made: Make) -> None:
     store = MemoryStore()
     plan(store, made("a-red"))
-    folder = tmp_path / "s" / read_job(store).id / "000001"
+    planned = read_job(store)
+    folder = tmp_path / "s" / f"{planned.id}-{planned.key}" / "000001"
     folder.mkdir(parents=True)
     with Journal.open(folder, write=True):
         assert pull(store, tmp_path / "s").committed == 1
@@ -208,6 +209,53 @@ def test_a_killed_part_resumes_clip_by_clip_on_its_machine(tmp_path: Path, made:
     assert [name for name in store.objects if name.startswith("marks/")] == [
         f"marks/000001/002.00001.{hash_item(items[1])}"
     ]
+
+
+@pytest.mark.parametrize("code", ["store.denied", "store.unreachable", "store.wrote_other_bytes"])
+def test_a_store_that_fails_at_the_commit_costs_no_clip(
+    tmp_path: Path, made: Make, code: str
+) -> None:
+    """Expired credentials, a store that does not answer for too long, and one that lies."""
+
+    class Failing(MemoryStore):
+        is_sound = False
+
+        def put(self, name: str, data: bytes) -> None:
+            if self.is_sound or not name.startswith("parts/"):
+                super().put(name, data)
+            elif code == "store.wrote_other_bytes":
+                super().put(name, data[:-1])
+            else:
+                raise StoreError(code, "as the test wants")
+
+    store = Failing()
+    plan(store, made("a-red", "b-two"))
+    with pytest.raises(StoreError) as caught:
+        pull(store, tmp_path / "s")
+    assert caught.value.code == code
+    assert not any(name.startswith("commits/") for name in store.objects)
+    store.is_sound = True
+    events: list[dict[str, Any]] = []
+    assert pull(store, tmp_path / "s", progress=Progress(listen=events.append)).committed == 1
+    assert [each["id"] for each in events if each["event"] == "item"] == []
+
+
+def test_a_machine_that_comes_back_second_warns_of_other_results(
+    tmp_path: Path, made: Make
+) -> None:
+    class Late(MemoryStore):
+        def put_if_absent(self, name: str, data: bytes) -> bool:
+            if name.startswith("commits/"):
+                first = json.loads(data) | {"digest": "other", "runner": "first:1"}
+                self.objects.setdefault(name, json.dumps(first).encode())
+            return super().put_if_absent(name, data)
+
+    store, events = Late(), list[dict[str, Any]]()
+    plan(store, made("a-red"))
+    result = pull(store, tmp_path / "s", progress=Progress(listen=events.append))
+    assert (result.committed, result.second) == (0, 1)
+    found = [each for each in events if each["event"] == "difference"]
+    assert [(each["part"], each["runner"]) for each in found] == [(1, "first:1")]
 
 
 def test_nothing_of_an_earlier_job_of_the_same_plan_is_used(tmp_path: Path, made: Make) -> None:
