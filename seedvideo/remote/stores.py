@@ -229,7 +229,9 @@ def _make_store(name: str, address: Address, options: RemoteOptions) -> Any:
         "timeout": timedelta(seconds=options.total_timeout_s),
         "connect_timeout": timedelta(seconds=min(30.0, options.stall_timeout_s)),
     }
-    if endpoint is not None and endpoint.startswith("http://"):
+    # The package reads the variable, too.
+    own = endpoint or (os.environ.get("AWS_ENDPOINT_URL", "") if address.scheme == "s3" else "")
+    if own.startswith("http://"):
         client["allow_http"] = True
     retries: Any = {
         "max_retries": _RETRIES,

@@ -45,6 +45,12 @@ def test_s3(store: Server) -> None:
     assert fetch("s3://bucket/a/../b.mp4", options) == "input.address_invalid"
 
 
+def test_the_endpoint_of_the_environment(store: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", store.endpoint)
+    store.put("bucket", "a.mp4", b"content")
+    assert fetch("s3://bucket/a.mp4", RemoteOptions()) == b"content"
+
+
 def test_s3_faults(server: FaultServer, store: Server) -> None:
     options = RemoteOptions(store_endpoint=server.url)
     server.files["/b/good"] = b"x"
