@@ -11,7 +11,8 @@ from seedvideo.batch.inputs import Item, read_inputs
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.run_job import make_fetcher
-from seedvideo.errors import SeedVideoError
+from seedvideo.batch.source_feed import MAX_UNANSWERED
+from seedvideo.errors import InputError, SeedVideoError
 from seedvideo.remote.fetching import Fetcher
 from seedvideo.remote_options import RemoteOptions
 from tests.batch.jobs import JOB, record_of, run
@@ -134,6 +135,22 @@ def test_a_list_on_a_server_names_no_file_of_this_machine(server: FaultServer, c
         "batch.row_invalid",
         "s3://b/c.mp4",
     ]
+
+
+def test_a_store_that_does_not_answer_fails_no_clip(
+    clip: bytes, store: Server, tmp_path: Path
+) -> None:
+    found = []
+    for n in range(MAX_UNANSWERED + 1):
+        store.put("bucket", f"{n}.mp4", clip)
+        found.append(Item(id=str(n), source=f"s3://bucket/{n}.mp4"))
+    sound = replace(JOB, remote=RemoteOptions(store_endpoint=store.endpoint))
+    silent = replace(sound.remote, store_endpoint="http://127.0.0.1:9", stall_timeout_s=1)
+    with pytest.raises(InputError, match="in a row") as caught:
+        run(tmp_path / "out", found, replace(JOB, remote=silent))
+    assert caught.value.code == "input.unavailable" and caught.value.retryable
+    entries = run(tmp_path / "out", found, sound)
+    assert {entry.state for entry in entries.values()} == {"done"}
 
 
 @pytest.mark.parametrize("cause", ["credentials", "spool"])
