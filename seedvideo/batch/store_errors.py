@@ -25,7 +25,7 @@ _METADATA: Final = ("169.254.169.254", "169.254.170.", "metadata.google")
 
 
 def final_error(address: str, error: Exception, *, passed_s: float) -> StoreError | None:
-    """Return the error of a request that it is no use to repeat; None if that may help.
+    """Return the error of a request that need not be repeated; None if repeating it may help.
 
     Args:
         address: address of the job.

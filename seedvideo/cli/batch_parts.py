@@ -397,7 +397,7 @@ def _run_on_cluster(
         job,
         endpoint=endpoint,
         give_up_after_s=options.give_up_after,
-        scratch=options.scratch,
+        scratch=options.scratch or None,
         progress=progress,
         on_commit=on_commit,
     )
