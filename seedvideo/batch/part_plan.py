@@ -11,7 +11,6 @@ import gzip
 import hashlib
 import json
 import sqlite3
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +22,7 @@ from typing import Final, Self
 from seedvideo.batch.fingerprint import VerdictKeys
 from seedvideo.batch.inputs import BadRow, Item
 from seedvideo.batch.job import DEFAULT_FILTERS, Job
+from seedvideo.batch.journal_schema import translate_errors
 from seedvideo.batch.parts import (
     JOB_NAME,
     PartedJob,
@@ -35,6 +35,7 @@ from seedvideo.batch.parts import (
     to_bytes,
 )
 from seedvideo.batch.stores import PARALLEL_REQUESTS, Store
+from seedvideo.utils.files import temporary_folder
 
 DEFAULT_PART_CLIPS: Final = 256
 PART_SECONDS: Final = 600.0
@@ -130,12 +131,14 @@ def write_parts(
 
     Raises:
         BatchError: ``batch.plan_exists`` if another plan is there.
+        OutputError: ``output.disk_full`` if the rows do not fit into the temporary folder.
     """
     empty = PartSet(prefix=prefix, parts=0, clips=0, plan_sha256="")
     hashed, clips, number = hashlib.sha256(), 0, 0
     with (
-        tempfile.TemporaryDirectory(prefix="seedvideo-plan-") as folder,
-        closing(_connect(Path(folder) / "rows.sqlite")) as database,
+        temporary_folder("seedvideo-plan-") as folder,
+        translate_errors(folder),
+        closing(_connect(folder / "rows.sqlite")) as database,
         _Uploads(store) as uploads,
     ):
         _sort_rows(database, rows, on_progress)

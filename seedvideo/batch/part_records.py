@@ -16,7 +16,6 @@ import os
 import platform
 import secrets
 import sqlite3
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Mapping
@@ -42,6 +41,7 @@ from seedvideo.batch.parts import PartSet, Row, read_job, read_part_sets, read_p
 from seedvideo.batch.stores import Store, read_many
 from seedvideo.environment import __version__
 from seedvideo.errors import BatchError, StoreError
+from seedvideo.utils.files import temporary_folder
 from seedvideo.utils.text import printable
 
 _FIELDS: Final = (
@@ -315,8 +315,7 @@ def gathered(store: Store, *, sheets: bool = False) -> Iterator[Path]:
         BatchError: ``batch.part_damaged``, ``batch.plan_damaged``, ``batch.no_plan``.
         StoreError: as `Store` does.
     """
-    with tempfile.TemporaryDirectory(prefix="seedvideo-job-") as name:
-        folder = Path(name)
+    with temporary_folder("seedvideo-job-") as folder:
         gather(store, folder, sheets=sheets)
         yield folder
 

@@ -5,6 +5,7 @@ import random
 import secrets
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 
 from seedvideo.batch.stores import open_store
 from seedvideo.cli import main
+from seedvideo.errors import OutputError
+from seedvideo.utils.files import temporary_folder
 from tests.batch.command import events, finish, start
 from tests.batch.jobs import Make
 from tests.batch.part_kills import KillReport, exported, kill_once, plan
@@ -165,6 +168,19 @@ def test_plan_status_watch_and_metrics(tmp_path: Path, clips: Path) -> None:
     assert (code, out) == (0, "2 clips to retry\n") and f"batch run --job {job}" in err
     code, out, _ = finish("--job", job, command="doctor")
     assert code == 0 and "3 committed parts are intact" in out
+
+
+def test_no_space_for_temporary_files(
+    tmp_path: Path, made: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "list.txt").write_text(f"{made('a-red')[0].source}\n" * 200)
+    words = (tmp_path / "list.txt", "--job", tmp_path / "job")
+    code, _, err = finish(*words, command="plan", file_bytes=4096)
+    assert code == 3 and "[output.disk_full]" in err, err
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(OutputError, match="TMPDIR") as caught, temporary_folder("x-"):
+        pass
+    assert caught.value.code == "output.unwritable"
 
 
 def test_ctrl_c_stops_after_the_clip_and_the_part_resumes(tmp_path: Path, made: Make) -> None:
