@@ -353,7 +353,7 @@ class ObjectStore:
                 "config.invalid",
                 f"{printable(self._address)} cannot be opened: {summarize(error)}",
                 hint="check the address, and the provider's variables in the environment",
-            ) from error
+            ) from None
 
     @property
     def address(self) -> str:
@@ -445,10 +445,11 @@ class ObjectStore:
                 reason = str(error) if isinstance(error, _TryAgainError) else summarize(error)
                 passed_s = time.monotonic() - started_s
                 final = store_errors.final_error(self._address, error, passed_s=passed_s)
+                # Without its cause, whose addresses may hold a token.
                 if final is not None:
-                    raise final from error
+                    raise final from None
                 if passed_s + wait_s > self._give_up_after_s:
-                    raise store_errors.unreachable_error(self._address, reason) from error
+                    raise store_errors.unreachable_error(self._address, reason) from None
                 self._tell(reason, passed_s)
             time.sleep(wait_s * random.uniform(0.5, 1.0))
             wait_s = min(2 * wait_s, _MAX_WAIT_S)
