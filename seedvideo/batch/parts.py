@@ -88,6 +88,10 @@ class PartSet:
         """Return the start of the names of all marks of a part."""
         return f"{self.prefix}marks/{number:{_NUMBERS}}/"
 
+    def local_name(self, number: int) -> str:
+        """Return the name of the journal of a part on a machine."""
+        return f"{self.prefix.replace('/', '-')}{number:{_NUMBERS}}"
+
     def data_stem(self, number: int, attempt: int, nonce: str) -> str:
         """Return the name of an attempt's records, without folder and suffix."""
         return f"{number:{_NUMBERS}}.{attempt:03}-{nonce}"

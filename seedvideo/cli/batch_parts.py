@@ -55,16 +55,11 @@ OptionalFolder = Annotated[
     str | None, typer.Argument(metavar="[OUT]", help="Folder of the job; omit it with --job.")
 ]
 
+_SAME_NAME: Final = ("workers", "batch_size", "concurrency", "device", "attention", "offline")
 _MAY_DIFFER: Final = {
-    "workers": "--workers",
     "memory_gib": "--memory",
     "timeout_s": "--timeout",
-    "batch_size": "--batch-size",
-    "concurrency": "--concurrency",
-    "device": "--device",
-    "attention": "--attention",
-    "offline": "--offline",
-    **{name: "--" + name.replace("_", "-") for name in REMOTE_FIELDS},
+    **{name: "--" + name.replace("_", "-") for name in (*_SAME_NAME, *REMOTE_FIELDS)},
 }
 """Fields of a job that one machine may set for itself: they do not change results."""
 
@@ -301,9 +296,9 @@ def run_parts(
     """
     assert options.job is not None
     options.reject_without_engine()
-    address, endpoint = options.job, job_endpoint(options.job, endpoint)
+    endpoint = job_endpoint(options.job, endpoint)
     # It runs in the folder of the plan.
-    address = address if "://" in address else os.path.abspath(address)
+    address = options.job if "://" in options.job else os.path.abspath(options.job)
     if "spool" in given:
         given["spool"] = os.path.abspath(given["spool"])
     result = None
@@ -353,7 +348,7 @@ def _run_here(
     on_commit: "Callable[[Commit], None]",
 ) -> "PullResult":
     """Run parts in this process."""
-    from seedvideo.batch import part_runner
+    from seedvideo.batch import part_board, part_runner
     from seedvideo.batch.parts import check_folder
     from seedvideo.batch.run_job import check_model
     from seedvideo.model import load_costs
@@ -367,7 +362,9 @@ def _run_here(
         with part_runner.PartRunner(
             store, planned, job, costs, scratch=scratch, progress=progress
         ) as runner:
-            board = part_runner.PartBoard(store, planned, runner.identity)
+            board = part_board.PartBoard(
+                store, planned, runner.identity, unfinished=runner.unfinished()
+            )
             return part_runner.run_pull(runner, board, progress, on_commit=on_commit)
 
 

@@ -20,9 +20,10 @@ from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.metrics import MetricsServer, RunnerMetrics
 from seedvideo.batch.part_attempts import Attempt, RunnerIdentity, hash_item
+from seedvideo.batch.part_board import PartBoard
 from seedvideo.batch.part_plan import PlanSource, write_job
 from seedvideo.batch.part_records import gathered, read_commits, read_done
-from seedvideo.batch.part_runner import PartBoard, PartRunner, PullResult, check_runner, run_pull
+from seedvideo.batch.part_runner import PartRunner, PullResult, check_runner, run_pull
 from seedvideo.batch.part_status import StatusReader
 from seedvideo.batch.parts import read_job
 from seedvideo.batch.progress import Progress
@@ -56,7 +57,8 @@ def pull(
         progress=progress,
         entrypoints=ENTRYPOINTS,
     ) as runner:
-        return run_pull(runner, PartBoard(store, planned, runner.identity), progress, **options)
+        board = PartBoard(store, planned, runner.identity, unfinished=runner.unfinished())
+        return run_pull(runner, board, progress, **options)
 
 
 def rows_of(store: MemoryStore, folder: Path, form: Any = "jsonl") -> bytes:
@@ -428,6 +430,26 @@ def test_runners_take_different_parts_and_then_those_without_a_commit() -> None:
     store.put(planned.parts.commit_name(again.part), b"{}")
     assert [board.take() for board in boards] == [None] * 3
     assert boards[1].runners >= 2
+
+
+def test_a_part_that_died_on_this_machine_is_taken_first() -> None:
+    store, me = MemoryStore(), RunnerIdentity.of_this_process()
+    plan(store, [Item(id=f"c{n}", source=f"{n}.mp4") for n in range(8)], part_clips=1)
+    planned = read_job(store)
+    owners = {
+        2: replace(me, host="elsewhere", pid=1, started="0"),
+        3: replace(me, started="0"),  # Its number is ours now: it is dead.
+        4: me,  # It lives, so the journal is in use.
+        5: replace(me, boot="before the machine was started again"),
+    }
+    for part, owner in owners.items():
+        assert Attempt.begin(store, planned.parts, part, 1, owner) is not None
+    left = {planned.parts.local_name(part) for part in owners}
+    board = PartBoard(store, planned, replace(me, nonce="new"), unfinished=left)
+    taken = [board.take() for _ in range(6)]
+    found = [(each.part, each.number) for each in taken if each is not None]
+    assert sorted(found[:2]) == [(3, 2), (5, 2)]
+    assert sorted(found[2:]) == [(1, 1), (6, 1), (7, 1), (8, 1)]
 
 
 def test_the_object_of_records_is_readable_without_us(tmp_path: Path, made: Make) -> None:
