@@ -161,6 +161,20 @@ def test_errors_of_a_bucket(s3: Server, answer: tuple[int, str], code: str) -> N
     assert error.retryable == (code == "store.unreachable")
 
 
+def test_the_endpoint_of_the_environment(s3: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
+    store = open_store(f"s3://jobs/{secrets.token_hex(8)}")
+    probe(store)
+    # Hints name only what the user gave.
+    assert store.words == f"--job {store.address}"
+    assert "--store-endpoint http" in open_store(store.address, endpoint=s3.endpoint).words
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "no address")
+    with pytest.raises(ConfigError, match="AWS_ENDPOINT_URL"):
+        open_store(store.address)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "")
+    open_store(store.address)
+
+
 def test_a_folder_that_is_gone_is_neither_empty_nor_made_again(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "job"), create=True)
     (tmp_path / "job").rmdir()
