@@ -162,7 +162,8 @@ class PartedJob:
         except BatchError:
             raise
         except (ValueError, KeyError, TypeError, SeedVideoError) as error:
-            raise damaged_plan_error(where, f"{JOB_NAME}: {error}") from error
+            why = f"{JOB_NAME}: {error}"
+            raise damaged_plan_error(where, why, keeps_results=False) from error
 
 
 def read_job(store: Store) -> PartedJob:
@@ -258,12 +259,13 @@ def plan_digest(store: Store, parts: PartSet) -> str:
     return hashed.hexdigest()
 
 
-def damaged_plan_error(address: str, why: str) -> BatchError:
-    """Return the error of a plan that cannot be read."""
+def damaged_plan_error(address: str, why: str, *, keeps_results: bool = True) -> BatchError:
+    """Return the error of a plan that cannot be read; whether its results can still be."""
     return BatchError(
         "batch.plan_damaged",
         f"the plan in {printable(address)} is damaged: {printable(why[:300])}",
-        hint="plan the job again in another place, with --from and this address to keep results",
+        hint="plan the job again in another place"
+        + (", with --from and this address to keep results" if keeps_results else ""),
     )
 
 

@@ -149,6 +149,8 @@ def test_a_job_that_cannot_be_read(changes: dict[str, Any], code: str) -> None:
     with pytest.raises(BatchError) as caught:
         read_job(store)
     assert caught.value.code == code
+    # Without its settings no result can be used again.
+    assert ("--from" in caught.value.hint) == (code == "batch.version_differs")
 
 
 def test_only_records_under_the_same_settings_are_used_again() -> None:
