@@ -13,15 +13,12 @@ from pathlib import Path
 from typing import Final
 
 from seedvideo.errors import StoreError
-from seedvideo.remote.transfer import CREDENTIAL_CODES
+from seedvideo.remote.transfer import CREDENTIAL_CODES, METADATA_SERVERS
 from seedvideo.utils.files import write_error
 from seedvideo.utils.text import printable
 
 CREDENTIALS_S: Final = 20.0
 """Seconds after which a machine that names no credentials is taken to have none."""
-
-_METADATA: Final = ("169.254.169.254", "169.254.170.", "metadata.google")
-"""Servers of a cloud that credentials are asked of if the environment has none."""
 
 
 def final_error(address: str, error: Exception, *, passed_s: float) -> StoreError | None:
@@ -34,7 +31,7 @@ def final_error(address: str, error: Exception, *, passed_s: float) -> StoreErro
     """
     text = str(error)
     status, code = _status_of(text), _code_of(text)
-    if any(name in text for name in _METADATA):
+    if any(name in text for name in METADATA_SERVERS):
         if passed_s < CREDENTIALS_S and status is None:
             return None
         return denied_error(address, "no credentials were found")

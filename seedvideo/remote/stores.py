@@ -22,6 +22,7 @@ from seedvideo.remote.guarded_http import HttpBody, open_url, origin_of
 from seedvideo.remote.transfer import (
     CHUNK_BYTES,
     CREDENTIAL_CODES,
+    METADATA_SERVERS,
     Facts,
     credentials_error,
     forbidden_error,
@@ -132,15 +133,14 @@ class StoreBody:
         if kind in _WORDS:
             return _WORDS[kind](self._name)
         found = re.search(r"\bstatus code: ([45]\d\d)\b", text)
-        if "credential" in text.lower() or "metadata" in text.lower() or "169.254." in text:
-            # A server of the cloud is asked for them if the environment has none.
+        if any(server in text for server in METADATA_SERVERS):
             return credentials_error(self._name, "no credentials were found")
         if found is not None and found[1] in ("401", "403"):
             return forbidden_error(self._name)
         if found is not None:
             why = f"the store answers with status {found[1]}"
             return unavailable_error(self._name, why, again=found[1][0] == "5")
-        if "redirect" in text.lower():
+        if "Received redirect" in text:
             why = "the store redirects, as for a bucket of another region"
             return unavailable_error(self._name, f"{why}; set AWS_REGION", again=False)
         return unavailable_error(self._name, "the store does not answer")

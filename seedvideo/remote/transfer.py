@@ -25,6 +25,10 @@ CREDENTIAL_CODES: Final = (
 )
 """What object stores answer if the credentials, or the clock, are wrong for every request."""
 
+METADATA_SERVERS: Final = ("://169.254.169.254/", "://169.254.170.", "://metadata.google")
+"""Starts of addresses of a cloud's servers, which are asked for credentials if the environment has
+none."""
+
 _RETRIED_STATUS: Final = frozenset((408, 425, 429, 500, 502, 503, 504))
 
 

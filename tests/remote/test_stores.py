@@ -66,6 +66,10 @@ def test_s3_faults(server: FaultServer, store: Server) -> None:
         with ScriptedServer((status, body)) as scripted:
             found = fetch("s3://b/a", RemoteOptions(store_endpoint=scripted.endpoint))
         assert found == "store.denied"
+    # A name of a file says nothing about the credentials.
+    with ScriptedServer((418, "")) as scripted:
+        options = RemoteOptions(store_endpoint=scripted.endpoint)
+        assert fetch("s3://metadata/credentials.mp4", options) == "input.unavailable"
     closed = RemoteOptions(store_endpoint="http://127.0.0.1:9", stall_timeout_s=1)
     assert fetch("s3://b/a", closed) == "input.unavailable"
 
