@@ -25,9 +25,10 @@ import numpy as np
 from seedvideo.batch.execution import DEFAULT_ENTRYPOINTS
 from seedvideo.batch.inputs import Item, read_inputs
 from seedvideo.batch.job import Job
+from seedvideo.batch.part_board import PartBoard
 from seedvideo.batch.part_plan import write_job
 from seedvideo.batch.part_records import Commit
-from seedvideo.batch.part_runner import PartBoard, PartRunner, run_pull
+from seedvideo.batch.part_runner import PartRunner, run_pull
 from seedvideo.batch.part_status import StatusReader
 from seedvideo.batch.progress import Progress
 from seedvideo.batch.scheduler import Runner

@@ -188,6 +188,10 @@ class MemoryStore:
     def address(self) -> str:
         return "memory"
 
+    @property
+    def words(self) -> str:
+        return "--job memory"
+
     def put_if_absent(self, name: str, data: bytes) -> bool:
         with self._lock:
             self.calls.append(("put_if_absent", name))

@@ -5,6 +5,7 @@ Results are copied; the originals are only read.
 Separate from `seedvideo.batch.maintenance`, which would exceed 500 lines with it.
 """
 
+import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -58,7 +59,7 @@ def merge(folders: Sequence[Path], output: Path) -> MergeResult:
             ``batch.journal_damaged`` if the job of a folder is unreadable.
         OutputError: ``output.exists``, ``output.disk_full`` or ``output.unwritable``.
     """
-    if (output / schema.JOURNAL_NAME).exists():
+    if os.path.exists(output / schema.JOURNAL_NAME):
         raise OutputError(
             "output.exists",
             f"{printable(str(output))} already contains a journal",

@@ -91,6 +91,15 @@ class RunnerMetrics:
             yield f"seedvideo_{name} {value:.6g}"
 
 
+class _Server(ThreadingHTTPServer):
+    """Ignores clients that hang up, of which the base prints a traceback."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print nothing: stderr belongs to the run."""
+
+
 class MetricsServer:
     """Serves metrics at ``/metrics``; use it in a ``with`` statement.
 
@@ -105,7 +114,7 @@ class MetricsServer:
     def __init__(self, metrics: RunnerMetrics, address: str) -> None:
         host, _, port = address.rpartition(":")
         try:
-            self._server = ThreadingHTTPServer((host.strip("[]"), int(port)), _handler(metrics))
+            self._server = _Server((host.strip("[]"), int(port)), _handler(metrics))
         except (OSError, ValueError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or "expected HOST:PORT"
             raise ConfigError(

@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -40,6 +41,10 @@ FIRST_MARKED: Final = 2
 """The first attempt that marks its clips."""
 
 _POLL_S: Final = 1.0
+
+# Other names are not ours, such as copies by a person.
+_NOTE: Final = re.compile(r"([0-9]+)[.]([0-9]+)[.]json")
+_MARK: Final = re.compile(r"([0-9]+)[.][0-9]+[.]([0-9a-f]+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,8 +192,9 @@ class Attempt:
         last_marks: dict[int, str] = {}
         prefix = self.parts.marks_prefix(self.part)
         for name in self._store.list_names(prefix):
-            number, _, clip = name.removeprefix(prefix).split(".")
-            last_marks[int(number)] = clip
+            found = _MARK.fullmatch(name, len(prefix))
+            if found is not None:
+                last_marks[int(found[1])] = found[2]
         return History(
             attempts=frozenset(_numbers(self._store, self.parts, "starts", self.part)),
             ended=frozenset(_numbers(self._store, self.parts, "ends", self.part)),
@@ -277,13 +283,15 @@ def list_attempts(store: Store, parts: PartSet) -> dict[int, int]:
     last: dict[int, int] = {}
     prefix = f"{parts.prefix}starts/"
     for name in store.list_names(prefix):
-        part, _, attempt = name.removeprefix(prefix).removesuffix(".json").partition(".")
-        last[int(part)] = max(last.get(int(part), 0), int(attempt))
+        found = _NOTE.fullmatch(name, len(prefix))
+        if found is not None:
+            part, attempt = int(found[1]), int(found[2])
+            last[part] = max(last.get(part, 0), attempt)
     return last
 
 
 def _numbers(store: Store, parts: PartSet, kind: str, part: int) -> list[int]:
-    prefix = parts.attempt_name(kind, part, 0).removesuffix("000.json")
-    return [
-        int(name.removeprefix(prefix).removesuffix(".json")) for name in store.list_names(prefix)
-    ]
+    prefix, start = f"{parts.prefix}{kind}/", parts.attempt_name(kind, part, 0)
+    names = store.list_names(start.removesuffix("000.json"))
+    found = (_NOTE.fullmatch(name, len(prefix)) for name in names)
+    return [int(each[2]) for each in found if each is not None]

@@ -11,7 +11,6 @@ import gzip
 import hashlib
 import json
 import sqlite3
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +22,7 @@ from typing import Final, Self
 from seedvideo.batch.fingerprint import VerdictKeys
 from seedvideo.batch.inputs import BadRow, Item
 from seedvideo.batch.job import DEFAULT_FILTERS, Job
+from seedvideo.batch.journal_schema import translate_errors
 from seedvideo.batch.parts import (
     JOB_NAME,
     PartedJob,
@@ -35,6 +35,7 @@ from seedvideo.batch.parts import (
     to_bytes,
 )
 from seedvideo.batch.stores import PARALLEL_REQUESTS, Store
+from seedvideo.utils.files import temporary_folder
 
 DEFAULT_PART_CLIPS: Final = 256
 PART_SECONDS: Final = 600.0
@@ -103,7 +104,8 @@ def write_job(
     if not store.put_if_absent(JOB_NAME, made.to_json()):
         there = read_job(store)
         if (there.id, there.seedvideo) != (made.id, made.seedvideo):
-            raise plan_exists_error(store)
+            is_elsewhere = there.job.folder != job.folder
+            raise plan_exists_error(store, folder=there.job.folder if is_elsewhere else "")
         return there
     return made
 
@@ -129,12 +131,14 @@ def write_parts(
 
     Raises:
         BatchError: ``batch.plan_exists`` if another plan is there.
+        OutputError: ``output.disk_full`` if the rows do not fit into the temporary folder.
     """
     empty = PartSet(prefix=prefix, parts=0, clips=0, plan_sha256="")
     hashed, clips, number = hashlib.sha256(), 0, 0
     with (
-        tempfile.TemporaryDirectory(prefix="seedvideo-plan-") as folder,
-        closing(_connect(Path(folder) / "rows.sqlite")) as database,
+        temporary_folder("seedvideo-plan-") as folder,
+        translate_errors(folder),
+        closing(_connect(folder / "rows.sqlite")) as database,
         _Uploads(store) as uploads,
     ):
         _sort_rows(database, rows, on_progress)
@@ -145,7 +149,9 @@ def write_parts(
             hashed.update(hashlib.sha256(data).digest())
             clips += len(lines)
             if reuse is not None and (records := reuse.select(database, lines)):
-                uploads.add(empty.reuse_name(number), gzip.compress(records, 6, mtime=0))
+                # The earlier job may have gone on since this plan was begun: either are valid.
+                reused = gzip.compress(records, 6, mtime=0)
+                uploads.add(empty.reuse_name(number), reused, may_differ=True)
             uploads.add(empty.plan_name(number), data)
     return replace(empty, parts=number, clips=clips, plan_sha256=hashed.hexdigest())
 
@@ -158,9 +164,19 @@ class _Uploads:
         self._pool = ThreadPoolExecutor(PARALLEL_REQUESTS)
         self._pending: deque[Future[bool]] = deque()
 
-    def add(self, name: str, data: bytes) -> None:
-        """Write an object; wait if too many are under way."""
-        self._pending.append(self._pool.submit(self._store.put_if_absent, name, data))
+    def add(self, name: str, data: bytes, *, may_differ: bool = False) -> None:
+        """Write an object; wait if too many are under way.
+
+        Args:
+            name: its name.
+            data: its bytes.
+            may_differ: whether other bytes that are there are kept without an error.
+        """
+
+        def write() -> bool:
+            return self._store.put_if_absent(name, data) or may_differ
+
+        self._pending.append(self._pool.submit(write))
         while len(self._pending) > PARALLEL_REQUESTS:
             self._check(self._pending.popleft())
 

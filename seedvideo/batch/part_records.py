@@ -16,8 +16,8 @@ import os
 import platform
 import secrets
 import sqlite3
-import tempfile
 import zipfile
+import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -41,6 +41,7 @@ from seedvideo.batch.parts import PartSet, Row, read_job, read_part_sets, read_p
 from seedvideo.batch.stores import Store, read_many
 from seedvideo.environment import __version__
 from seedvideo.errors import BatchError, StoreError
+from seedvideo.utils.files import temporary_folder
 from seedvideo.utils.text import printable
 
 _FIELDS: Final = (
@@ -134,11 +135,9 @@ def read_commits(
 def list_committed(store: Store, parts: PartSet) -> list[int]:
     """Return the numbers of committed parts, in order."""
     prefix = f"{parts.prefix}commits/"
-    return [
-        int(name.removeprefix(prefix).removesuffix(".json"))
-        for name in store.list_names(prefix)
-        if name.endswith(".json")
-    ]
+    stems = (name.removeprefix(prefix).removesuffix(".json") for name in store.list_names(prefix))
+    # Other names are not ours, such as copies by a person.
+    return [int(stem) for stem in stems if stem.isdecimal() and int(stem) in parts.numbers()]
 
 
 @dataclass
@@ -244,7 +243,7 @@ def read_part(store: Store, commit: Commit) -> Iterator[dict[str, Any]]:
     try:
         for line in gzip.decompress(data).splitlines():
             yield json.loads(line)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, zlib.error, ValueError) as error:
         raise damaged_part_error(f"{store.address}/{commit.data}", str(error)) from error
 
 
@@ -316,8 +315,7 @@ def gathered(store: Store, *, sheets: bool = False) -> Iterator[Path]:
         BatchError: ``batch.part_damaged``, ``batch.plan_damaged``, ``batch.no_plan``.
         StoreError: as `Store` does.
     """
-    with tempfile.TemporaryDirectory(prefix="seedvideo-job-") as name:
-        folder = Path(name)
+    with temporary_folder("seedvideo-job-") as folder:
         gather(store, folder, sheets=sheets)
         yield folder
 

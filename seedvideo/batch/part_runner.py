@@ -4,19 +4,17 @@ A part runs as a job of its own in a folder on this machine, so all rules of suc
 it. The records count once the commit of the part is written, which only one runner can do. A runner
 holds no state that another one needs: any number may be started and killed at any time.
 
-`PartRunner` runs parts. `run_pull` chooses them: first those that were never begun, in an order of
-its own, then those that were begun and have no commit. So work is repeated only at the end of a job
-and after a crash.
+`PartRunner` runs parts, `run_pull` those that `seedvideo.batch.part_board` chooses.
 
 Separate from `seedvideo.cli.batch_parts`: other engines choose parts by their own rules.
 """
 
-import hashlib
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -35,25 +33,24 @@ from seedvideo.batch.part_attempts import (
     PartCommittedError,
     RunnerIdentity,
     hash_item,
-    list_attempts,
-    parse_runner,
 )
-from seedvideo.batch.part_records import Commit, list_committed, parse_commit, write_part
+from seedvideo.batch.part_board import PartBoard
+from seedvideo.batch.part_records import Commit, parse_commit, write_part
 from seedvideo.batch.parts import (
     PartedJob,
     PartSet,
     Row,
     check_version,
-    read_part_sets,
     read_plan,
     read_reusable,
 )
 from seedvideo.batch.processes import MODEL_START_TIMEOUT_S, ProcessSet
 from seedvideo.batch.progress import Progress
-from seedvideo.batch.stores import Store, read_many
+from seedvideo.batch.stores import Store
 from seedvideo.errors import BatchError, OutputError, SeedVideoError
 from seedvideo.model.backends.base import TokenCosts
 from seedvideo.model.batching import is_server
+from seedvideo.utils.files import make_folder
 from seedvideo.utils.text import printable
 
 CLIP_LIMITS: Final = 2
@@ -62,7 +59,6 @@ CLIP_LIMITS: Final = 2
 _SERVER_LIMITS: Final = 12
 """The same where requests are repeated."""
 
-_MISSES_UNTIL_REFRESH: Final = 4
 _TAKEN: Final = ("batch.locked", "batch.journal_damaged", "batch.journal_newer")
 
 PartOutcome = Literal["committed", "second", "stopped"]
@@ -130,7 +126,7 @@ class PartRunner:
 
     Raises:
         BatchError: as `check_runner` does.
-        OutputError: ``output.unwritable`` if the folder belongs to another user.
+        OutputError: ``output.unwritable`` if the folder cannot be used.
     """
 
     def __init__(
@@ -148,7 +144,7 @@ class PartRunner:
         self.identity = RunnerIdentity.of_this_process()
         self._store, self._planned, self._job, self._prices = store, planned, job, prices
         self._progress, self._entrypoints = progress, entrypoints
-        self._folder = _make_scratch(scratch) / planned.id
+        self._folder = _make_scratch(scratch, f"{planned.id}-{planned.key}")
         self._processes = ProcessSet(job, entrypoints)
         self._is_stopping = False
 
@@ -157,6 +153,14 @@ class PartRunner:
 
     def __exit__(self, *_: object) -> None:
         self._processes.close()
+        with suppress(OSError):  # Journals of unfinished parts stay.
+            self._folder.rmdir()
+
+    def unfinished(self) -> set[str]:
+        """Return the names of parts whose journals an earlier process left on this machine."""
+        with suppress(OSError):
+            return set(os.listdir(self._folder))
+        return set()
 
     def stop(self) -> None:
         """Stop as after a signal, from any thread: the clip in the model is finished."""
@@ -177,7 +181,8 @@ class PartRunner:
             return self._run(attempt)
         except SeedVideoError as error:
             self._restart_processes()
-            attempt.end(error.code)
+            if error.code != "store.unreachable":  # It would be waited for as long again.
+                attempt.end(error.code)
             raise
         except KeyboardInterrupt:
             attempt.end("interrupted")
@@ -250,8 +255,8 @@ class PartRunner:
 
     def _open_journal(self, parts: PartSet, number: int) -> Journal:
         """Open the journal of a part; a new one if another process holds it, or it is damaged."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        stem = f"{parts.prefix.replace('/', '-')}{number:06}"
+        make_folder(self._folder)
+        stem = parts.local_name(number)
         for copy in count():
             folder = self._folder / (f"{stem}.{copy}" if copy else stem)
             try:
@@ -268,17 +273,32 @@ class PartRunner:
             self._processes.stop()
 
 
-def _make_scratch(folder: Path) -> Path:
-    """Create the folder of the journals; refuse one that another user could change."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    found = folder.stat()
-    if found.st_uid not in (os.getuid(), 0) or found.st_mode & stat.S_IWOTH:
+def _make_scratch(folder: Path, name: str) -> Path:
+    """Create the folder of the job's journals; refuse one that another user could change.
+
+    The folder above may be open to everyone, as that of a container is.
+
+    Raises:
+        OutputError: ``output.unwritable``.
+    """
+    own = folder / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        own.mkdir(exist_ok=True, mode=0o700)
+        found = own.lstat()
+        is_safe = stat.S_ISDIR(found.st_mode) and not found.st_mode & stat.S_IWOTH
+        reason = (
+            "" if is_safe and found.st_uid in (os.getuid(), 0) else "another user can change it"
+        )
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+    if reason:
         raise OutputError(
             "output.unwritable",
-            f"{printable(str(folder))} belongs to another user, or anyone may write to it",
+            f"{printable(str(own))} cannot hold the journals of parts: {reason}",
             hint="name a folder on a local disk: --scratch FOLDER",
         )
-    return folder
+    return own
 
 
 def _add_records(journal: Journal, records: Iterable[tuple[str, str]]) -> None:
@@ -309,129 +329,6 @@ def _quarantine(journal: Journal, rows: Iterable[tuple[int, Row]], poison: froze
             [(*values.values(), encode_id(i.id)) for i in items if hash_item(i) in poison],
         )
     journal.recount()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Offer:
-    """An attempt at a part that no runner has begun, as far as known."""
-
-    parts: PartSet
-    part: int
-    number: int
-
-    def begin(self, store: Store, runner: RunnerIdentity) -> Attempt | None:
-        """Write its start; None if another runner has written it."""
-        return Attempt.begin(store, self.parts, self.part, self.number, runner)
-
-
-class PartBoard:
-    """What one runner knows of the parts of a job; read again when it runs out of work.
-
-    Args:
-        store: store of the job.
-        job: the job.
-        runner: identity that decides the order, so that runners begin at different parts.
-    """
-
-    def __init__(self, store: Store, job: PartedJob, runner: RunnerIdentity) -> None:
-        self._store, self._job, self._runner = store, job, runner
-        self._sets: list[PartSet] = []
-        self._committed: list[set[int]] = []
-        self._attempts: list[dict[int, int]] = []
-        self._misses = 0
-        self._seen = {runner.nonce}
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Read which parts were begun and which are committed."""
-        self._sets = read_part_sets(self._store, self._job)
-        # Starts first: a part that is committed in between has both.
-        self._attempts = [list_attempts(self._store, parts) for parts in self._sets]
-        self._committed = [set(list_committed(self._store, parts)) for parts in self._sets]
-        self._misses = 0
-        for at, parts in enumerate(self._sets):
-            begun = {n: a for n, a in self._attempts[at].items() if n not in self._committed[at]}
-            names = [parts.attempt_name("starts", *each) for each in begun.items()]
-            found = (parse_runner(data) for _, data in read_many(self._store, names) if data)
-            self._seen |= {runner.nonce for runner in found if runner is not None}
-
-    @property
-    def parts(self) -> int:
-        """Number of parts, retries included."""
-        return sum(parts.parts for parts in self._sets)
-
-    @property
-    def committed(self) -> int:
-        """Number of parts with a commit, as far as known."""
-        return sum(map(len, self._committed))
-
-    @property
-    def runners(self) -> int:
-        """Number of runners that had a part under way at a moment when this one looked."""
-        return len(self._seen)
-
-    @property
-    def open(self) -> int:
-        """Number of parts that were begun and have no commit, as far as known."""
-        pairs = zip(self._attempts, self._committed, strict=True)
-        return sum(len(set(begun) - committed) for begun, committed in pairs)
-
-    def note_committed(self, attempt: Attempt | Offer) -> None:
-        """Note that a part has a commit."""
-        self._committed[self._sets.index(attempt.parts)].add(attempt.part)
-
-    def take(self) -> Attempt | None:
-        """Begin an attempt at the next part; None if every part has a commit."""
-        while (offer := self.choose()) is not None:
-            self.note_begun(offer)
-            attempt = offer.begin(self._store, self._runner)
-            if attempt is not None:
-                return attempt
-            self._misses += 1
-            if self._misses >= _MISSES_UNTIL_REFRESH:
-                self.refresh()
-        return None
-
-    def choose(self, busy: Collection[Offer] = ()) -> Offer | None:
-        """Return the next attempt, without beginning it; None if nothing is left.
-
-        Args:
-            busy: attempts under way, at whose parts no other one is wanted.
-        """
-        for at, part in self._in_order():
-            if part not in self._attempts[at]:
-                return Offer(parts=self._sets[at], part=part, number=1)
-        self.refresh()
-        running = {(self._sets.index(offer.parts), offer.part) for offer in busy}
-        # The fewest attempts first.
-        begun = sorted(self._in_order(), key=lambda each: self._attempts[each[0]].get(each[1], 0))
-        for at, part in begun:
-            if (at, part) not in running:
-                return self._offer(at, part)
-        return None
-
-    def again(self, lost: Offer) -> Offer | None:
-        """Return the next attempt at a part whose runner died; None if it has a commit."""
-        self.refresh()
-        at = self._sets.index(lost.parts)
-        return None if lost.part in self._committed[at] else self._offer(at, lost.part)
-
-    def note_begun(self, offer: Offer) -> None:
-        """Note that an attempt is begun, by whomever."""
-        self._attempts[self._sets.index(offer.parts)][offer.part] = offer.number
-
-    def _offer(self, at: int, part: int) -> Offer:
-        number = self._attempts[at].get(part, 0) + 1
-        return Offer(parts=self._sets[at], part=part, number=number)
-
-    def _in_order(self) -> Iterator[tuple[int, int]]:
-        """Yield parts without a commit, in the order of this runner."""
-        every = [(at, part) for at, parts in enumerate(self._sets) for part in parts.numbers()]
-        hashed = hashlib.blake2b(self._runner.nonce.encode(), digest_size=8).digest()
-        start = int.from_bytes(hashed, "big") % max(1, len(every))
-        for at, part in (*every[start:], *every[:start]):
-            if part not in self._committed[at]:
-                yield at, part
 
 
 def run_pull(

@@ -4,6 +4,7 @@ A clip counts as done only once its part has a commit. Only commits that are new
 are read, so a job can be watched. Wall-clock times are for display only.
 """
 
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,6 +34,7 @@ from seedvideo.batch.parts import (
     read_job,
     read_part_sets,
     read_plan,
+    to_bytes,
 )
 from seedvideo.batch.progress import FAILED_STATES, describe_settings, union_length_s
 from seedvideo.batch.stores import Store, probe, read_many
@@ -138,9 +140,11 @@ class StatusReader:
         """Return the status now.
 
         Raises:
-            BatchError: ``batch.part_damaged``.
+            BatchError: ``batch.part_damaged``; ``batch.no_plan`` if the job was deleted meanwhile.
             StoreError: as `Store` does.
         """
+        if self._store.size(JOB_NAME) is None:
+            read_job(self._store)
         sets = read_part_sets(self._store, self._job)
         totals = _Totals()
         for parts in sets:
@@ -264,17 +268,19 @@ def retry(store: Store, *, code: str | None = None) -> int:
     failures = Counter((each.code, each.stage) for each in found.values())
     if not chosen:
         return 0
-    prefix = f"retries/{len(sets):03}/"
+    name = f"retries/{len(sets):03}"
+    # In a folder of its own: an earlier retry may have been cut off in the middle of its plan.
+    prefix = f"{name}/{secrets.token_hex(6)}/"
     whole = replace(
         write_parts(store, prefix, chosen, max_clips=job.part_clips),
         replaced=dict(replaced),
         failures=tuple((c, stage, count) for (c, stage), count in failures.items()),
     )
-    if not store.put_if_absent(f"{prefix}{JOB_NAME}", part_set_bytes(whole)):
+    if not store.put_if_absent(f"{name}/{JOB_NAME}", part_set_bytes(whole)):
         raise BatchError(
             "batch.plan_exists",
             f"another process has planned a retry of {printable(store.address)}",
-            hint=f"see what is left: seedvideo batch status --job {printable(store.address)}",
+            hint=f"see what is left: seedvideo batch status {printable(store.words)}",
         )
     return len(chosen)
 
@@ -321,6 +327,11 @@ def reopen_damaged(store: Store) -> list[str]:
     removed = []
     for parts, number, problem in _check_parts(store):
         if problem:
+            for attempt in range(1, list_attempts(store, parts).get(number, 0) + 1):
+                # None of them died of a clip.
+                store.put(
+                    parts.attempt_name("ends", number, attempt), to_bytes({"reason": "again"})
+                )
             store.delete(parts.commit_name(number))
             removed.append(parts.commit_name(number))
     return removed
@@ -328,7 +339,6 @@ def reopen_damaged(store: Store) -> list[str]:
 
 def check_job(store: Store) -> Iterator[CheckResult]:
     """Run all checks of a job of parts; nothing is changed, except a probe that is removed."""
-    address = printable(store.address)
     try:
         probe(store)
         yield CheckResult(state="ok", name="store", detail="of two writers only one succeeds")
@@ -337,12 +347,13 @@ def check_job(store: Store) -> Iterator[CheckResult]:
         for parts in sets:
             digest = plan_digest(store, parts)
             is_same = digest == parts.plan_sha256
+            kind = printable(parts.prefix or "the job")
             yield CheckResult(
                 state="ok" if is_same else "wrong",
                 name="plan",
-                detail=f"{parts.prefix}{parts.parts:,} parts, {parts.clips:,} clips"
+                detail=f"{kind}: {parts.parts:,} parts, {parts.clips:,} clips"
                 if is_same
-                else f"{parts.prefix}plan does not match its hash [batch.plan_damaged]",
+                else f"{kind}: the plan does not match its hash [batch.plan_damaged]",
                 next_step="" if is_same else "plan the job again in another place, with --from",
             )
         checked = damaged = 0
@@ -354,7 +365,7 @@ def check_job(store: Store) -> Iterator[CheckResult]:
                     state="wrong",
                     name="part",
                     detail=f"{problem} [batch.part_damaged]",
-                    next_step=f"process it again: seedvideo batch retry --job {address} --damaged",
+                    next_step=f"process it again: seedvideo batch retry {store.words} --damaged",
                 )
         yield CheckResult(
             state="ok", name="parts", detail=f"{checked - damaged:,} committed parts are intact"

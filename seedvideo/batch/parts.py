@@ -9,7 +9,8 @@
     JOB/parts/000042.001-NONCE...      records of an attempt, which count if a commit names them
     JOB/sheets/000042.001-NONCE...     its contact sheets
     JOB/commits/000042.json            the only truth about a part
-    JOB/retries/001/...                the same again for clips that are tried again
+    JOB/retries/001/job.json           written last; names the folder of a retry
+    JOB/retries/001/NONCE/...          the same again for clips that are tried again
 
 `seedvideo.batch.part_plan` writes a plan, `seedvideo.batch.part_records` the records.
 """
@@ -17,9 +18,12 @@
 import gzip
 import hashlib
 import json
+import os
 import platform
+import secrets
+import zlib
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from shlex import quote
 from typing import Any, Final, Self, TypeAlias
 
 from seedvideo.batch.inputs import BadRow, Item
@@ -34,6 +38,8 @@ FORMAT: Final = 1
 """Version of the layout, stored in `JOB_NAME`."""
 
 _NUMBERS: Final = "06"
+_DAMAGE: Final = (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError)
+"""Errors of an object that is not what was written."""
 
 Row: TypeAlias = Item | BadRow
 
@@ -82,6 +88,10 @@ class PartSet:
         """Return the start of the names of all marks of a part."""
         return f"{self.prefix}marks/{number:{_NUMBERS}}/"
 
+    def local_name(self, number: int) -> str:
+        """Return the name of the journal of a part on a machine."""
+        return f"{self.prefix.replace('/', '-')}{number:{_NUMBERS}}"
+
     def data_stem(self, number: int, attempt: int, nonce: str) -> str:
         """Return the name of an attempt's records, without folder and suffix."""
         return f"{number:{_NUMBERS}}.{attempt:03}-{nonce}"
@@ -98,6 +108,7 @@ class PartedJob:
         parts: the parts of the job itself.
         part_clips: maximum clips of a part.
         seedvideo: version that planned it, which must run it.
+        key: a random name: a machine uses nothing that an earlier job of the same plan left.
     """
 
     job: Job
@@ -106,12 +117,13 @@ class PartedJob:
     parts: PartSet
     part_clips: int
     seedvideo: str = __version__
+    key: str = field(default_factory=lambda: secrets.token_hex(8))
 
     @property
     def id(self) -> str:
-        """A name that only this plan under these settings has."""
-        text = f"{self.settings_sha256} {self.parts.plan_sha256}"
-        return hashlib.sha256(text.encode()).hexdigest()[:24]
+        """A name that only this plan under these settings, from this folder, has."""
+        text = f"{self.settings_sha256} {self.parts.plan_sha256} {self.job.folder}"
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
     def to_json(self) -> bytes:
         """Return the bytes of `JOB_NAME`."""
@@ -121,6 +133,7 @@ class PartedJob:
             "settings_sha256": self.settings_sha256,
             "model_sha256": self.model_sha256,
             "part_clips": self.part_clips,
+            "key": self.key,
             **_part_set_to_dict(self.parts),
             "job": json.loads(self.job.to_json()),
         }
@@ -141,14 +154,16 @@ class PartedJob:
                 job=Job.from_values(values["job"], where=where),
                 model_sha256=values["model_sha256"],
                 settings_sha256=values["settings_sha256"],
-                parts=_part_set_from_dict("", values),
+                parts=_part_set_from_dict(values),
                 part_clips=int(values["part_clips"]),
                 seedvideo=values["seedvideo"],
+                key=values["key"],
             )
         except BatchError:
             raise
         except (ValueError, KeyError, TypeError, SeedVideoError) as error:
-            raise damaged_plan_error(where, f"{JOB_NAME}: {error}") from error
+            why = f"{JOB_NAME}: {error}"
+            raise damaged_plan_error(where, why, keeps_results=False) from error
 
 
 def read_job(store: Store) -> PartedJob:
@@ -160,25 +175,35 @@ def read_job(store: Store) -> PartedJob:
     """
     data = store.read(JOB_NAME)
     if data is None:
-        address = printable(store.address)
         raise BatchError(
             "batch.no_plan",
-            f"{address} does not contain a job of parts",
-            hint=f"plan it: seedvideo batch plan INPUT... --job {address}",
+            f"{printable(store.address)} does not contain a job of parts",
+            hint=f"plan it: seedvideo batch plan INPUT... {printable(store.words)}",
         )
     return PartedJob.from_json(data, where=store.address)
 
 
 def read_part_sets(store: Store, job: PartedJob) -> list[PartSet]:
-    """Return the parts of a job and those of its retries, in order."""
+    """Return the parts of a job and those of its retries, in order.
+
+    Raises:
+        BatchError: ``batch.plan_damaged``.
+    """
     found = [job.parts]
     for name in store.list_names("retries/"):
         if name.endswith(f"/{JOB_NAME}") and name.count("/") == 2:
             data = store.read(name)
             if data is not None:
-                prefix = name.removesuffix(JOB_NAME)
-                found.append(_part_set_from_dict(prefix, json.loads(data)))
+                found.append(_read_part_set(store, name, data))
     return found
+
+
+def _read_part_set(store: Store, name: str, data: bytes) -> PartSet:
+    """Return the parts of a retry."""
+    try:
+        return _part_set_from_dict(json.loads(data))
+    except _DAMAGE as error:
+        raise damaged_plan_error(store.address, f"{name}: {error}") from error
 
 
 def read_plan(store: Store, parts: PartSet, number: int) -> list[tuple[int, Row]]:
@@ -193,17 +218,25 @@ def read_plan(store: Store, parts: PartSet, number: int) -> list[tuple[int, Row]
         if data is None:
             raise ValueError("it is missing")
         return [row_from_line(line) for line in gzip.decompress(data).splitlines()]
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    except _DAMAGE as error:
         raise damaged_plan_error(store.address, f"{name}: {error}") from error
 
 
 def read_reusable(store: Store, parts: PartSet, number: int) -> list[tuple[str, str]]:
-    """Return fingerprints and records of another job that may still hold."""
-    data = store.read(parts.reuse_name(number))
+    """Return fingerprints and records of another job that may still hold.
+
+    Raises:
+        BatchError: ``batch.plan_damaged``.
+    """
+    name = parts.reuse_name(number)
+    data = store.read(name)
     if data is None:
         return []
-    lines = map(json.loads, gzip.decompress(data).splitlines())
-    return [(line["fingerprint"], line["record"]) for line in lines]
+    try:
+        lines = map(json.loads, gzip.decompress(data).splitlines())
+        return [(line["fingerprint"], line["record"]) for line in lines]
+    except _DAMAGE as error:
+        raise damaged_plan_error(store.address, f"{name}: {error}") from error
 
 
 def part_set_bytes(parts: PartSet) -> bytes:
@@ -226,12 +259,13 @@ def plan_digest(store: Store, parts: PartSet) -> str:
     return hashed.hexdigest()
 
 
-def damaged_plan_error(address: str, why: str) -> BatchError:
-    """Return the error of a plan that cannot be read."""
+def damaged_plan_error(address: str, why: str, *, keeps_results: bool = True) -> BatchError:
+    """Return the error of a plan that cannot be read; whether its results can still be."""
     return BatchError(
         "batch.plan_damaged",
         f"the plan in {printable(address)} is damaged: {printable(why[:300])}",
-        hint="plan the job again in another place, with --from and this address to keep results",
+        hint="plan the job again in another place"
+        + (", with --from and this address to keep results" if keeps_results else ""),
     )
 
 
@@ -261,7 +295,7 @@ def check_folder(folder: str) -> None:
     Raises:
         BatchError: ``batch.no_folder``.
     """
-    if not Path(folder).is_dir():
+    if not os.path.isdir(folder):
         raise BatchError(
             "batch.no_folder",
             f"the plan's working folder {printable(folder)} does not exist on {platform.node()}",
@@ -270,13 +304,15 @@ def check_folder(folder: str) -> None:
         )
 
 
-def plan_exists_error(store: Store) -> BatchError:
-    """Return the error of a store that holds another plan."""
+def plan_exists_error(store: Store, *, folder: str = "") -> BatchError:
+    """Return the error of a store that holds another plan; ``folder`` is where that was made."""
     address = printable(store.address)
     return BatchError(
         "batch.plan_exists",
-        f"{address} already holds another plan",
-        hint=f"choose another address, with --from {address} to keep results that still hold",
+        f"{address} already holds another plan"
+        + (f", whose names are relative to {printable(folder)}" if folder else ""),
+        hint=f"choose another address, with --from {quote(address)} to keep results that still"
+        " hold",
     )
 
 
@@ -302,13 +338,14 @@ def row_from_line(line: bytes) -> tuple[int, Row]:
 def _part_set_to_dict(parts: PartSet) -> dict[str, Any]:
     values = {"parts": parts.parts, "clips": parts.clips, "plan_sha256": parts.plan_sha256}
     if parts.prefix:
-        values |= {"replaced": parts.replaced, "failures": [list(each) for each in parts.failures]}
+        values |= {"prefix": parts.prefix, "replaced": parts.replaced}
+        values["failures"] = [list(each) for each in parts.failures]
     return values
 
 
-def _part_set_from_dict(prefix: str, values: dict[str, Any]) -> PartSet:
+def _part_set_from_dict(values: dict[str, Any]) -> PartSet:
     return PartSet(
-        prefix=prefix,
+        prefix=str(values.get("prefix", "")),
         parts=int(values["parts"]),
         clips=int(values["clips"]),
         plan_sha256=values["plan_sha256"],

@@ -20,8 +20,9 @@ from seedvideo.batch.execution import DEFAULT_ENTRYPOINTS, Entrypoints
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal_rows import Counts
 from seedvideo.batch.part_attempts import RunnerIdentity
+from seedvideo.batch.part_board import Offer, PartBoard
 from seedvideo.batch.part_records import Commit
-from seedvideo.batch.part_runner import Offer, PartBoard, PullResult
+from seedvideo.batch.part_runner import PullResult
 from seedvideo.batch.part_status import StatusReader
 from seedvideo.batch.parts import PartedJob
 from seedvideo.batch.processes import SignalCounter

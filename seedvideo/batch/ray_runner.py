@@ -17,8 +17,9 @@ from typing import Any, Final, Literal
 
 from seedvideo.batch.execution import Entrypoints, import_string
 from seedvideo.batch.job import Job
+from seedvideo.batch.part_board import Offer
 from seedvideo.batch.part_records import Commit
-from seedvideo.batch.part_runner import Offer, PartRunner, default_scratch
+from seedvideo.batch.part_runner import PartRunner, default_scratch
 from seedvideo.batch.parts import check_folder, read_job
 from seedvideo.batch.progress import Progress
 from seedvideo.batch.run_job import check_model

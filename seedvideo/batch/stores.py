@@ -11,7 +11,6 @@ Credentials come from the environment only. They are not part of a name, a messa
 import errno
 import os
 import random
-import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,11 +18,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
+from shlex import quote
 from typing import Any, Final, Protocol, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
+from seedvideo.batch import store_errors
+from seedvideo.batch.store_errors import summarize
 from seedvideo.errors import ConfigError, StoreError
-from seedvideo.utils.files import make_folder, sync_folder, write_error
+from seedvideo.utils.files import make_folder, sync_folder
 from seedvideo.utils.text import printable
 
 SCHEMES: Final = ("s3", "gs", "az")
@@ -39,6 +41,7 @@ _NO_LINK: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, e
 _TEMPORARY_PREFIX: Final = ".seedvideo-"
 _PAGE_NAMES: Final = 1000
 _FIRST_WAIT_S, _MAX_WAIT_S = 0.2, 30.0
+_SILENT_S, _TELL_INTERVAL_S = 5.0, 60.0
 _TIMEOUT, _CONNECT_TIMEOUT = timedelta(seconds=60), timedelta(seconds=10)
 
 T = TypeVar("T")
@@ -50,6 +53,10 @@ class Store(Protocol):
     @property
     def address(self) -> str:
         """Address of the job as given, which contains no credentials."""
+
+    @property
+    def words(self) -> str:
+        """Options that name the job in a command, for hints."""
 
     def put_if_absent(self, name: str, data: bytes) -> bool:
         """Write an object unless its name exists.
@@ -81,6 +88,7 @@ def open_store(
     endpoint: str | None = None,
     give_up_after_s: float = DEFAULT_GIVE_UP_AFTER_S,
     create: bool = False,
+    on_wait: Callable[[str], None] = lambda message: None,
 ) -> Store:
     """Open the store of a job.
 
@@ -89,6 +97,7 @@ def open_store(
         endpoint: URL of a server with the interface of S3 or Azure, instead of the provider's.
         give_up_after_s: seconds after which an unanswered request is an error.
         create: whether to create a missing folder, whose parent must exist.
+        on_wait: called now and then with a message while a request is repeated.
 
     Raises:
         ConfigError: ``config.invalid`` if the address or endpoint is invalid;
@@ -100,12 +109,15 @@ def open_store(
     if separator and scheme not in SCHEMES:
         raise ConfigError(
             "config.invalid",
-            f"--job {printable(address[:200])!r} has the scheme {printable(scheme[:20])!r},"
-            f" expected {', '.join(SCHEMES)} or a folder",
+            # The address is not repeated: it may hold a key.
+            f"--job has the scheme {printable(scheme[:20])!r}, expected {', '.join(SCHEMES)} or a"
+            " folder",
             hint="store the job in a bucket, such as s3://BUCKET/JOB, or in a shared folder",
         )
     if separator:
-        return ObjectStore(address, endpoint=endpoint, give_up_after_s=give_up_after_s)
+        return ObjectStore(
+            address, endpoint=endpoint, give_up_after_s=give_up_after_s, on_wait=on_wait
+        )
     if endpoint is not None:
         raise ConfigError(
             "config.invalid",
@@ -115,12 +127,12 @@ def open_store(
     folder = Path(address)
     if create:
         make_folder(folder)
-    elif not folder.is_dir():
+    elif not os.path.isdir(folder):  # Also a name that is too long is none.
         raise StoreError(
             "store.not_found",
             f"{printable(address)} is not a folder",
             hint="check the address, or plan a job there: seedvideo batch plan INPUT... --job"
-            f" {printable(address)}",
+            f" {printable(quote(address))}",
         )
     return FolderStore(folder)
 
@@ -133,23 +145,13 @@ def probe(store: Store) -> None:
     """
     name = f"probes/{secrets.token_hex(16)}"
     first, second = (secrets.token_bytes(16) for _ in range(2))
-    try:
-        is_safe = store.put_if_absent(name, first) and not store.put_if_absent(name, second)
-        is_safe = is_safe and store.read(name) == first
-    finally:
-        with suppress(StoreError):
-            store.delete(name)
+    is_safe = store.put_if_absent(name, first) and not store.put_if_absent(name, second)
+    is_safe = is_safe and store.read(name) == first
+    store.delete(name)
     if not is_safe:
-        raise no_conditional_put_error(store.address, "two writers of one name both succeeded")
-
-
-def no_conditional_put_error(address: str, why: str) -> StoreError:
-    """Return the error of a store on which two runners could both commit a part."""
-    return StoreError(
-        "store.no_conditional_put",
-        f"{printable(address)} cannot hold a job of parts: {printable(why)}",
-        hint="use S3, R2, GCS, Azure, a recent MinIO, or a folder on a file system with hard links",
-    )
+        raise store_errors.no_conditional_put_error(
+            store.address, "two writers of one name both succeeded"
+        )
 
 
 def read_many(store: Store, names: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
@@ -183,10 +185,15 @@ class FolderStore:
         """The folder."""
         return str(self._folder)
 
+    @property
+    def words(self) -> str:
+        """The option for the folder."""
+        return f"--job {quote(self.address)}"
+
     def put_if_absent(self, name: str, data: bytes) -> bool:
         """Write a temporary file, then link it to its name; see `Store`."""
         path = self._folder / name
-        with self._translate(path), self._temporary(path, data) as temporary:
+        with store_errors.translated(path), self._temporary(path, data) as temporary:
             try:
                 os.link(temporary, path)
             except FileExistsError:
@@ -194,7 +201,7 @@ class FolderStore:
             except OSError as error:
                 if error.errno in _NO_LINK:
                     why = "its file system does not support hard links"
-                    raise no_conditional_put_error(self.address, why) from error
+                    raise store_errors.no_conditional_put_error(self.address, why) from error
                 raise
             # A file server may report its own link, if the answer was lost, as an earlier one.
             is_ours = path.read_bytes() == data
@@ -204,56 +211,64 @@ class FolderStore:
     def put(self, name: str, data: bytes) -> None:
         """Write a temporary file, then rename it; see `Store`."""
         path = self._folder / name
-        with self._translate(path), self._temporary(path, data) as temporary:
+        with store_errors.translated(path), self._temporary(path, data) as temporary:
             temporary.replace(path)
             sync_folder(path.parent)
 
     def read(self, name: str) -> bytes | None:
         """Return the bytes of a file; see `Store`."""
         path = self._folder / name
-        with self._translate(path):
+        with store_errors.translated(path):
             try:
                 return path.read_bytes()
             except (FileNotFoundError, NotADirectoryError):
+                self._check_folder()
                 return None
 
     def size(self, name: str) -> int | None:
         """Return the size of a file; see `Store`."""
         path = self._folder / name
-        with self._translate(path):
+        with store_errors.translated(path):
             try:
                 return path.stat().st_size
             except (FileNotFoundError, NotADirectoryError):
+                self._check_folder()
                 return None
 
     def list_names(self, prefix: str) -> Iterator[str]:
         """Yield the names of files below a folder, sorted; see `Store`."""
         folder, _, start = prefix.rpartition("/")
         path = self._folder / folder
-        with self._translate(path):
+        with store_errors.translated(path):
             try:
                 with os.scandir(path) as scan:
                     entries = sorted(
-                        (each.name, each.is_dir()) for each in scan if each.name.startswith(start)
+                        (each.name, each.is_dir())
+                        for each in scan
+                        # Hidden names are temporary files, ours or those of a file server.
+                        if each.name.startswith(start) and not each.name.startswith(".")
                     )
             except (FileNotFoundError, NotADirectoryError):
+                self._check_folder()
                 return
         above = f"{folder}/" if folder else ""
         for name, is_folder in entries:
             if is_folder:
                 yield from self.list_names(f"{above}{name}/")
-            elif not name.startswith(_TEMPORARY_PREFIX):
+            else:
                 yield above + name
 
     def delete(self, name: str) -> None:
         """Remove a file; see `Store`."""
-        with self._translate(self._folder / name):
+        with store_errors.translated(self._folder / name):
             (self._folder / name).unlink(missing_ok=True)
 
     @contextmanager
     def _temporary(self, path: Path, data: bytes) -> Iterator[Path]:
         """Write data to a temporary file next to a path, and sync it."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.path.isdir(path.parent):
+            self._check_folder()  # It may be on a file server that is not mounted any more.
+            path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.parent / f"{_TEMPORARY_PREFIX}{secrets.token_hex(8)}.tmp"
         try:
             with temporary.open("xb") as file:
@@ -264,17 +279,14 @@ class FolderStore:
         finally:
             temporary.unlink(missing_ok=True)
 
-    @contextmanager
-    def _translate(self, path: Path) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            reason = printable(error.strerror or type(error).__name__)
-            if error.errno in (errno.EACCES, errno.EROFS):
-                raise _denied_error(str(path), reason) from error
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise write_error(path, error) from error
-            raise _unreachable_error(str(path), reason) from error
+    def _check_folder(self) -> None:
+        """Raise an error if the folder itself is gone: nothing in it is missing then."""
+        if not os.path.isdir(self._folder):
+            raise StoreError(
+                "store.not_found",
+                f"the folder {printable(self.address)} is gone",
+                hint="mount it again, or plan the job again",
+            )
 
 
 class ObjectStore:
@@ -286,11 +298,19 @@ class ObjectStore:
         address: such as ``s3://bucket/prefix``, without credentials.
         endpoint: see `open_store`.
         give_up_after_s: see `open_store`.
+        on_wait: see `open_store`.
     """
 
-    def __init__(self, address: str, *, endpoint: str | None, give_up_after_s: float) -> None:
-        parts = urlsplit(address)
-        if not parts.hostname or parts.query or parts.fragment or "@" in parts.netloc:
+    def __init__(
+        self,
+        address: str,
+        *,
+        endpoint: str | None,
+        give_up_after_s: float,
+        on_wait: Callable[[str], None],
+    ) -> None:
+        parts = _split_plain(address)
+        if parts is None:
             raise ConfigError(
                 "config.invalid",
                 "--job is not an address such as s3://BUCKET/JOB, without a key or a query",
@@ -308,6 +328,8 @@ class ObjectStore:
         self._obstore: Any = obstore
         self._errors: Any = exceptions
         self._address, self._give_up_after_s = address.rstrip("/"), give_up_after_s
+        self._on_wait, self._tell_at_s = on_wait, 0.0
+        self._endpoint_words = ""
         options: dict[str, Any] = {
             "client_options": {
                 "timeout": _TIMEOUT,
@@ -316,10 +338,12 @@ class ObjectStore:
             # Repeated here, where a lost answer is recognized.
             "retry_config": {"max_retries": 0, "retry_timeout": timedelta(seconds=1)},
         }
-        if endpoint is None and parts.scheme == "s3":
-            endpoint = os.environ.get("AWS_ENDPOINT_URL")
         if endpoint is not None:
-            _check_endpoint(endpoint, parts.scheme)
+            _check_endpoint(endpoint, parts.scheme, name="--store-endpoint")
+            self._endpoint_words = f" --store-endpoint {quote(endpoint)}"
+        elif parts.scheme == "s3" and (endpoint := os.environ.get("AWS_ENDPOINT_URL") or None):
+            _check_endpoint(endpoint, parts.scheme, name="AWS_ENDPOINT_URL")
+        if endpoint is not None:
             options["endpoint"] = endpoint
             options["client_options"]["allow_http"] = endpoint.startswith("http://")
         try:
@@ -327,14 +351,19 @@ class ObjectStore:
         except exceptions.BaseError as error:
             raise ConfigError(
                 "config.invalid",
-                f"{printable(self._address)} cannot be opened: {_summarize(error)}",
+                f"{printable(self._address)} cannot be opened: {summarize(error)}",
                 hint="check the address, and the provider's variables in the environment",
-            ) from error
+            ) from None
 
     @property
     def address(self) -> str:
         """The address as given."""
         return self._address
+
+    @property
+    def words(self) -> str:
+        """The options for the address and the server; see `Store`."""
+        return f"--job {quote(self._address)}{self._endpoint_words}"
 
     def put_if_absent(self, name: str, data: bytes) -> bool:
         """Send a conditional request; see `Store`."""
@@ -367,7 +396,7 @@ class ObjectStore:
             try:
                 return int(self._obstore.head(self._store, name)["size"])
             except FileNotFoundError as error:
-                _reject_missing_bucket(error)
+                store_errors.reject_missing_bucket(error)
                 return None
 
         return self._repeat(attempt)
@@ -403,7 +432,7 @@ class ObjectStore:
         try:
             return bytes(self._obstore.get(self._store, name).bytes())
         except FileNotFoundError as error:
-            _reject_missing_bucket(error)
+            store_errors.reject_missing_bucket(error)
             return None
 
     def _repeat(self, attempt: Callable[[], T]) -> T:
@@ -413,41 +442,51 @@ class ObjectStore:
             try:
                 return attempt()
             except (self._errors.BaseError, OSError, _TryAgainError) as error:
-                text = str(error)
-                if "NoSuchBucket" in text or "ContainerNotFound" in text:
-                    raise self._missing_bucket_error() from error
-                status = _status_of(text)
-                if status in (401, 403) or isinstance(
-                    error,
-                    self._errors.PermissionDeniedError | self._errors.UnauthenticatedError,
-                ):
-                    raise _denied_error(self._address, _summarize(error)) from error
+                reason = str(error) if isinstance(error, _TryAgainError) else summarize(error)
                 passed_s = time.monotonic() - started_s
-                if passed_s + wait_s > self._give_up_after_s or (
-                    status is not None and 400 <= status < 500 and status not in (408, 409, 429)
-                ):
-                    raise _unreachable_error(self._address, _summarize(error)) from error
+                final = store_errors.final_error(self._address, error, passed_s=passed_s)
+                # Without its cause, whose addresses may hold a token.
+                if final is not None:
+                    raise final from None
+                if passed_s + wait_s > self._give_up_after_s:
+                    raise store_errors.unreachable_error(self._address, reason) from None
+                self._tell(reason, passed_s)
             time.sleep(wait_s * random.uniform(0.5, 1.0))
             wait_s = min(2 * wait_s, _MAX_WAIT_S)
 
-    def _missing_bucket_error(self) -> StoreError:
-        return StoreError(
-            "store.not_found",
-            f"the bucket of {printable(self._address)} does not exist",
-            hint="check the address, the region and --store-endpoint, or create the bucket",
-        )
+    def _tell(self, reason: str, passed_s: float) -> None:
+        """Say now and then that a request is repeated, as it may be for an hour."""
+        now_s = time.monotonic()
+        if passed_s >= _SILENT_S and now_s >= self._tell_at_s:
+            self._tell_at_s = now_s + _TELL_INTERVAL_S
+            self._on_wait(
+                f"{printable(self._address)} does not answer: {reason}; the request is repeated for"
+                f" up to {self._give_up_after_s:,.0f} s"
+            )
 
 
 class _TryAgainError(Exception):
     """A request that must be repeated."""
 
 
-def _check_endpoint(endpoint: str, scheme: str) -> None:
-    parts = urlsplit(endpoint)
-    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+def _split_plain(address: str) -> SplitResult | None:
+    """Split an address; None if it is invalid, or has a user name, a query or a fragment."""
+    try:
+        parts = urlsplit(address)
+        is_plain = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return None
+    if not is_plain or parts.query or parts.fragment or "@" in parts.netloc:
+        return None
+    return parts
+
+
+def _check_endpoint(endpoint: str, scheme: str, *, name: str) -> None:
+    parts = _split_plain(endpoint)
+    if parts is None or parts.scheme not in ("http", "https"):
         raise ConfigError(
             "config.invalid",
-            "--store-endpoint is not a URL such as https://minio.example:9000, without a key",
+            f"{name} is not a URL such as https://minio.example:9000, without a key",
             hint="credentials are read from the environment, such as AWS_ACCESS_KEY_ID",
         )
     if scheme == "gs":
@@ -456,45 +495,3 @@ def _check_endpoint(endpoint: str, scheme: str) -> None:
             "--store-endpoint is given, and gs:// has only Google's endpoint",
             hint="leave out --store-endpoint, or use the S3 interface of the other server",
         )
-
-
-def _reject_missing_bucket(error: Exception) -> None:
-    """Pass on the error of a missing bucket, which obstore reports as a missing object."""
-    if "NoSuchBucket" in str(error) or "ContainerNotFound" in str(error):
-        raise error
-
-
-def _status_of(text: str) -> int | None:
-    found = re.search(r"status code: (\d{3})", text)
-    return None if found is None else int(found[1])
-
-
-def _summarize(error: Exception) -> str:
-    """Return a reason without URLs: those of a request may hold a signature."""
-    text = str(error)
-    status, code = _status_of(text), re.search(r"<Code>(\w{1,60})</Code>", text)
-    if status is not None:
-        return f"status {status}{f' {code[1]}' if code else ''}"
-    if isinstance(error, _TryAgainError):
-        return text
-    for sign, reason in (("timed out", "timeout"), ("error sending request", "no connection")):
-        if sign in text:
-            return reason
-    return type(error).__name__
-
-
-def _denied_error(address: str, reason: str) -> StoreError:
-    return StoreError(
-        "store.denied",
-        f"{printable(address)} denies access: {reason}",
-        hint="check the permissions and the credentials in the environment, then run again",
-    )
-
-
-def _unreachable_error(address: str, reason: str) -> StoreError:
-    return StoreError(
-        "store.unreachable",
-        f"{printable(address)} does not answer: {reason}",
-        hint="run the same command again: finished work is kept on this machine",
-        retryable=True,
-    )

@@ -4,6 +4,7 @@ They read the folder of a job and need no model. ``batch run`` is in `seedvideo.
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack
@@ -22,6 +23,7 @@ from seedvideo.cli.batch_parts import (
     format_counts,
     job_folder,
     job_status_text,
+    job_words,
     open_job,
     reject_other_kind,
     require_one,
@@ -90,7 +92,7 @@ def status(
     Works while the job runs.
     """
     console = Console(quiet=quiet, verbose=verbose)
-    require_one(folder, job)
+    require_one(folder, job, store_endpoint)
     if watch and (job is None or failed or output is not None):
         raise typer.BadParameter("--watch is for --job, without --failed and -o")
     with console.exit_on_error(COULD_NOT_START):
@@ -98,9 +100,9 @@ def status(
         if job is not None:
             store = open_job(job, endpoint=store_endpoint, command="status")
             if watch:
-                watch_job(store, job, as_json=as_json)
+                watch_job(store, as_json=as_json)
                 return
-            text = job_status_text(store, job, failed=failed, as_json=as_json)
+            text = job_status_text(store, failed=failed, as_json=as_json)
     if job is not None:
         with console.exit_on_error(SOME_FAILED), sink:
             sink.write(0, text)
@@ -186,7 +188,7 @@ def list_clips(
     the job runs.
     """
     console = Console(quiet=quiet, verbose=verbose)
-    require_one(folder, job)
+    require_one(folder, job, store_endpoint)
     with console.exit_on_error(COULD_NOT_START), ExitStack() as stack:
         sink = open_result(output, overwrite=overwrite)
         from seedvideo.batch.journal_rows import STATES
@@ -258,7 +260,7 @@ def retry(
     rows stay unchanged.
     """
     console = Console(quiet=quiet, verbose=verbose)
-    require_one(folder, job)
+    require_one(folder, job, store_endpoint)
     if damaged and (job is None or code is not None):
         raise typer.BadParameter("--damaged is for --job, without --code")
     with console.exit_on_error(COULD_NOT_START):
@@ -289,7 +291,7 @@ def retry(
     what = "part" if damaged else "clip"
     write_stdout(f"{count:,} {what}{'s' * (count != 1)} to retry\n")
     if count:
-        where = f"-o {quote(str(folder))}" if job is None else f"--job {quote(job)}"
+        where = f"-o {quote(str(folder))}" if job is None else job_words(job, store_endpoint)
         console.info(f"next: seedvideo batch run {where}")
 
 
@@ -325,7 +327,7 @@ def export(
     Needs no model and works while the job runs. A file appears once it is complete.
     """
     console = Console(quiet=quiet, verbose=verbose)
-    require_one(folder, job)
+    require_one(folder, job, store_endpoint)
     if output == "":
         raise typer.BadParameter("-o has an empty name: give a file, a folder or -")
     source = partial(
@@ -333,17 +335,17 @@ def export(
         folder,
         job,
         endpoint=store_endpoint,
-        command="export",
+        command=f"export -f {export_format}",
         sheets=export_format == "html",
     )
     if output is None or output == "-":
         _export_to_stdout(source, export_format, timings=not no_timings, console=console)
         return
     path = Path(output)
-    pages = ends_in_slash(output) or path.is_dir()
+    pages = ends_in_slash(output) or os.path.isdir(path)
     with console.exit_on_error(COULD_NOT_START):
         is_folder = export_format in ("srt", "vtt") or (export_format == "html" and pages)
-        if not (is_folder and path.is_file()):
+        if not (is_folder and os.path.isfile(path)):
             # The export itself rejects a file in place of the folder, with a hint for the format.
             refuse_unwritable(path, is_folder=is_folder)
     with console.exit_on_error(SOME_FAILED):
@@ -406,10 +408,11 @@ def doctor(
 ) -> None:
     """Check a job: journal, lock, unfinished work, space; or store, plan and committed parts.
 
-    Reads all results and changes nothing. Exit code 1 if something is wrong.
+    Reads all results and changes nothing; in the store of --job it writes a small object and
+    removes it. Exit code 1 if something is wrong.
     """
     console = Console(quiet=quiet, verbose=verbose)
-    require_one(folder, job)
+    require_one(folder, job, store_endpoint)
     with console.exit_on_error(COULD_NOT_START):
         sink = open_result(output, overwrite=overwrite)
         findings: Iterator[CheckResult]

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, chdir, contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -55,16 +55,11 @@ OptionalFolder = Annotated[
     str | None, typer.Argument(metavar="[OUT]", help="Folder of the job; omit it with --job.")
 ]
 
+_SAME_NAME: Final = ("workers", "batch_size", "concurrency", "device", "attention", "offline")
 _MAY_DIFFER: Final = {
-    "workers": "--workers",
     "memory_gib": "--memory",
     "timeout_s": "--timeout",
-    "batch_size": "--batch-size",
-    "concurrency": "--concurrency",
-    "device": "--device",
-    "attention": "--attention",
-    "offline": "--offline",
-    **{name: "--" + name.replace("_", "-") for name in REMOTE_FIELDS},
+    **{name: "--" + name.replace("_", "-") for name in (*_SAME_NAME, *REMOTE_FIELDS)},
 }
 """Fields of a job that one machine may set for itself: they do not change results."""
 
@@ -151,8 +146,7 @@ class RunPartsOptions:
         """
         for each in ("address", "runners", "gpus_per_runner"):
             if self.engine != "ray" and getattr(self, each) is not None:
-                name = "--" + each.replace("_", "-")
-                raise typer.BadParameter(f"{name} can only be used with --engine ray")
+                raise typer.BadParameter(f"--{each.replace('_', '-')} needs --engine ray")
 
 
 def reject_with_job(others: Mapping[str, object], given: Mapping[str, Any]) -> None:
@@ -162,7 +156,7 @@ def reject_with_job(others: Mapping[str, object], given: Mapping[str, Any]) -> N
         typer.BadParameter: naming the option.
     """
     for name, value in others.items():
-        if value:
+        if not (value is None or value is False or value == []):
             raise typer.BadParameter(
                 f"with --job, {name} cannot be used: the plan has the inputs, the store the results"
             )
@@ -176,12 +170,14 @@ def reject_with_job(others: Mapping[str, object], given: Mapping[str, Any]) -> N
         )
 
 
-def require_one(folder: str | None, job: str | None) -> None:
-    """Reject a command that names no job, or two.
+def require_one(folder: str | None, job: str | None, endpoint: str | None) -> None:
+    """Reject a command that names no job, or two, or a server for a folder.
 
     Raises:
         typer.BadParameter: naming both ways.
     """
+    if job is None and endpoint is not None:
+        raise typer.BadParameter("--store-endpoint is for --job URL")
     if (folder is None) == (job is None):
         raise typer.BadParameter(
             "name one job: its folder OUT, or --job URL for a job of parts"
@@ -198,15 +194,28 @@ def reject_other_kind(folder: str, *, command: str) -> None:
     from seedvideo.batch.journal_schema import JOURNAL_NAME
     from seedvideo.batch.parts import JOB_NAME
     from seedvideo.errors import BatchError
+    from seedvideo.utils.addresses import safe_name
 
-    path = Path(folder)
-    is_job = (path / JOB_NAME).exists() and not (path / JOURNAL_NAME).exists()
+    path, name = Path(folder), safe_name(folder)
+    # Unlike `Path.exists`, it takes a name that is too long for one that does not exist.
+    is_job = os.path.exists(path / JOB_NAME) and not os.path.exists(path / JOURNAL_NAME)
     if is_job or "://" in folder:
         raise BatchError(
             "batch.other_kind",
-            f"{printable(folder)} is a job of parts, expected the folder of a job",
-            hint=f"seedvideo batch {command} --job {quote(folder)}",
+            f"{printable(name)} is a job of parts, expected the folder of a job",
+            hint=f"seedvideo batch {command} --job {printable(quote(name))}",
         )
+
+
+def job_endpoint(job: str, endpoint: str | None) -> str | None:
+    """Return the server of the job's store: a folder has none, though its clips may have one."""
+    return endpoint if "://" in job else None
+
+
+def job_words(job: str, endpoint: str | None) -> str:
+    """Return the options that name a job in a command, for hints."""
+    endpoint = job_endpoint(job, endpoint)
+    return f"--job {quote(job)}" + ("" if endpoint is None else f" --store-endpoint {endpoint}")
 
 
 def open_job(
@@ -216,6 +225,7 @@ def open_job(
     command: str,
     give_up_after_s: float = 60.0,
     create: bool = False,
+    on_wait: Callable[[str], None] = lambda message: None,
 ) -> "Store":
     """Open the store of a job of parts.
 
@@ -227,14 +237,16 @@ def open_job(
     from seedvideo.batch.stores import open_store
     from seedvideo.errors import BatchError
 
-    if "://" not in job and (Path(job) / JOURNAL_NAME).exists():
+    if "://" not in job and os.path.exists(Path(job) / JOURNAL_NAME):
         option = "-o " if command == "run" else ""
         raise BatchError(
             "batch.other_kind",
             f"{printable(job)} is the folder of a job, expected a job of parts",
             hint=f"seedvideo batch {command} {option}{quote(job)}",
         )
-    return open_store(job, endpoint=endpoint, give_up_after_s=give_up_after_s, create=create)
+    return open_store(
+        job, endpoint=endpoint, give_up_after_s=give_up_after_s, create=create, on_wait=on_wait
+    )
 
 
 @contextmanager
@@ -275,7 +287,7 @@ def run_parts(
     Args:
         options: how this process takes part.
         given: settings that this machine sets for itself.
-        endpoint: server of the store, instead of the provider's.
+        endpoint: server of the store and the clips, instead of the provider's.
         json_events: whether to report progress as JSON Lines.
         console: for people.
 
@@ -284,6 +296,11 @@ def run_parts(
     """
     assert options.job is not None
     options.reject_without_engine()
+    endpoint = job_endpoint(options.job, endpoint)
+    # It runs in the folder of the plan.
+    address = options.job if "://" in options.job else os.path.abspath(options.job)
+    if "spool" in given:
+        given["spool"] = os.path.abspath(given["spool"])
     result = None
     try:
         with console.exit_on_error(COULD_NOT_START), ExitStack() as stack:
@@ -292,10 +309,11 @@ def run_parts(
             from seedvideo.batch.stores import probe
 
             store = open_job(
-                options.job,
+                address,
                 endpoint=endpoint,
                 command="run",
                 give_up_after_s=options.give_up_after,
+                on_wait=console.info,
             )
             planned = read_job(store)
             probe(store)
@@ -308,16 +326,16 @@ def run_parts(
             result = run(options, store, planned, job, progress, metrics.add_commit)
     except KeyboardInterrupt:
         pass  # Interrupted between two parts: reported below, like any other stop.
-    name = quote(options.job)
+    words = job_words(options.job, endpoint)
     if result is None or not result.is_complete:
-        console.info(f"stopped; resume with: seedvideo batch run --job {name}")
+        console.info(f"stopped; resume with: seedvideo batch run {words}")
         raise typer.Exit(INTERRUPTED)
     clips = sum(result.clips.values())
     console.info(f"all parts are committed; {result.committed:,} with {clips:,} clips by this run")
     if result.failures:
         for code, count in result.failures.items():
             console.info(f"{count:,} failed with {code}")
-        console.info(f"list them with: seedvideo batch status --job {name} --failed")
+        console.info(f"list them with: seedvideo batch status {words} --failed")
         raise typer.Exit(SOME_FAILED)
 
 
@@ -330,25 +348,24 @@ def _run_here(
     on_commit: "Callable[[Commit], None]",
 ) -> "PullResult":
     """Run parts in this process."""
-    from seedvideo.batch import part_runner
+    from seedvideo.batch import part_board, part_runner
     from seedvideo.batch.parts import check_folder
     from seedvideo.batch.run_job import check_model
     from seedvideo.model import load_costs
 
     check_folder(job.folder)
-    costs = load_costs(job.model, job.model_options)
-    check_model(job, costs)
-    scratch = options.scratch
-    with part_runner.PartRunner(
-        store,
-        planned,
-        job,
-        costs,
-        scratch=part_runner.default_scratch() if scratch is None else Path(scratch),
-        progress=progress,
-    ) as runner:
-        board = part_runner.PartBoard(store, planned, runner.identity)
-        return part_runner.run_pull(runner, board, progress, on_commit=on_commit)
+    scratch = Path(os.path.abspath(options.scratch or part_runner.default_scratch()))
+    # Paths of models are those that the plan had.
+    with chdir(job.folder):
+        costs = load_costs(job.model, job.model_options)
+        check_model(job, costs)
+        with part_runner.PartRunner(
+            store, planned, job, costs, scratch=scratch, progress=progress
+        ) as runner:
+            board = part_board.PartBoard(
+                store, planned, runner.identity, unfinished=runner.unfinished()
+            )
+            return part_runner.run_pull(runner, board, progress, on_commit=on_commit)
 
 
 def _run_on_cluster(
@@ -377,7 +394,7 @@ def _run_on_cluster(
         job,
         endpoint=endpoint,
         give_up_after_s=options.give_up_after,
-        scratch=options.scratch,
+        scratch=options.scratch or None,
         progress=progress,
         on_commit=on_commit,
     )
@@ -400,7 +417,7 @@ def make_progress(
     return Progress(info=console.info, status=status, listen=listen)
 
 
-def format_job_status(found: "JobStatus", job: str) -> str:
+def format_job_status(found: "JobStatus", words: str) -> str:
     """Format the status of a job of parts as text, one fact per line."""
     from seedvideo.batch.progress import format_duration
 
@@ -416,7 +433,7 @@ def format_job_status(found: "JobStatus", job: str) -> str:
         shown = ", ".join(found.runners[:8]) + (", ..." if len(found.runners) > 8 else "")
         lines.append(("runners", f"{len(found.runners):,} seen: {shown}"))
     if not found.is_complete:
-        lines.append(("resume", f"seedvideo batch run --job {quote(job)}"))
+        lines.append(("resume", f"seedvideo batch run {words}"))
     if found.clips_per_min is not None:
         lines.append(("pace", f"{found.clips_per_min:,.1f} clips per minute"))
     if counts.pending and found.left_s is not None:
@@ -431,17 +448,19 @@ def format_job_status(found: "JobStatus", job: str) -> str:
     return "".join(f"{name:<10}{printable(fact)}\n" for name, fact in lines)
 
 
-def watch_job(store: "Store", job: str, *, as_json: bool) -> None:
+def watch_job(store: "Store", *, as_json: bool) -> None:
     """Print the status of a job of parts repeatedly."""
     from seedvideo.batch.part_status import watch
 
     def show(found: "JobStatus") -> None:
-        write_stdout(status_line(found) if as_json else format_job_status(found, job) + "\n")
+        write_stdout(
+            status_line(found) if as_json else format_job_status(found, store.words) + "\n"
+        )
 
     watch(store, show, interval_s=WATCH_INTERVAL_S)
 
 
-def job_status_text(store: "Store", job: str, *, failed: bool, as_json: bool) -> str:
+def job_status_text(store: "Store", *, failed: bool, as_json: bool) -> str:
     """Return the status of a job of parts, with its failed clips if asked for."""
     from seedvideo.batch.part_records import gathered
     from seedvideo.batch.part_status import StatusReader
@@ -463,7 +482,7 @@ def job_status_text(store: "Store", job: str, *, failed: bool, as_json: bool) ->
             values["failed_clips"] = [entry_to_dict(entry) for entry in failures]
         return json.dumps(values, ensure_ascii=True, allow_nan=False) + "\n"
     lines = [f"{each.state:<12}{printable(format_failure(each))}\n" for each in failures]
-    return format_job_status(found, job) + "".join(lines)
+    return format_job_status(found, store.words) + "".join(lines)
 
 
 def status_line(found: "JobStatus") -> str:

@@ -3,18 +3,18 @@
 Separate from `seedvideo.cli.batch`, which would exceed 500 lines with it.
 """
 
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from seedvideo.cli.batch_options import JobOptions, apply_options, explicit_options
-from seedvideo.cli.batch_parts import open_job
+from seedvideo.cli.batch_parts import job_endpoint, job_words, open_job
 from seedvideo.cli.batch_run import load_job, prepare_job
 from seedvideo.cli.console import COULD_NOT_START, WRONG_USAGE, Console
 from seedvideo.cli.model_options import BatchSize, Concurrency, LoadingOptions, WritingOptions
@@ -103,7 +103,13 @@ def plan(
 
         endpoint = remote.config.store_endpoint
         source = None if earlier is None else _open_earlier(earlier, endpoint)
-        store = open_job(job, endpoint=endpoint, command="run", create=True)
+        store = open_job(
+            job,
+            endpoint=job_endpoint(job, endpoint),
+            command="run",
+            create=True,
+            on_wait=console.info,
+        )
         probe(store)
         fetcher = stack.enter_context(make_fetcher(settings))
         made = write_job(
@@ -128,7 +134,8 @@ def plan(
     console.clear_status()
     clips, parts = made.parts.clips, made.parts.parts
     console.info(f"{clips:,} clip{'s' * (clips != 1)} in {parts:,} part{'s' * (parts != 1)}: {job}")
-    console.info(f"next, on each machine: seedvideo batch run --job {quote(job)}")
+    place = job if "://" in job else os.path.abspath(job)
+    console.info(f"next, on each machine: seedvideo batch run {job_words(place, endpoint)}")
 
 
 def _reject_order(job: "Job") -> None:
@@ -178,5 +185,5 @@ def _open_earlier(address: str, endpoint: str | None) -> "PlanSource":
     from seedvideo.batch.part_records import read_done
     from seedvideo.batch.parts import read_job
 
-    store = open_job(address, endpoint=endpoint, command="status")
+    store = open_job(address, endpoint=job_endpoint(address, endpoint), command="status")
     return PlanSource(job=read_job(store), records=read_done(store))

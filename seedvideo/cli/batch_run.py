@@ -5,6 +5,7 @@ imported when they are needed.
 """
 
 import json
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -119,8 +120,10 @@ def run(
     given = explicit_options(context)
     if parts.job is not None:
         reject_with_job(
-            {"INPUT": inputs, "-o": output, "--limit": limit, "--dry-run": dry_run}, given
-        )
+            {"INPUT": inputs, "-o": output, "--limit": limit, "--dry-run": dry_run,
+             "--price": price, "--json": as_json},
+            given,
+        )  # fmt: skip
         run_parts(
             parts, given, remote.config.store_endpoint, json_events=json_events, console=console
         )
@@ -208,7 +211,7 @@ def _load_base_job(inputs: list[str], output: str | None) -> "Job":
             f"{printable(output)} does not contain a job",
             hint="name the videos: seedvideo batch run INPUT... -o OUT",
         )
-    if not Path(job.folder).is_dir():
+    if not os.path.isdir(job.folder):
         raise BatchError(
             "batch.no_input",
             f"the job's working directory {printable(job.folder)} no longer exists",
@@ -285,7 +288,7 @@ def _dry_run(
         from seedvideo.batch.run_job import make_fetcher
 
         speed = None
-        if output is not None and (Path(output) / JOURNAL_NAME).exists():
+        if output is not None and os.path.exists(Path(output) / JOURNAL_NAME):
             with Journal.open(Path(output), write=False) as journal:
                 speed = last_throughput(journal.get_meta("speed"), job, costs)
         with chdir(job.folder), make_fetcher(job) as fetcher:

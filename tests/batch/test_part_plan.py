@@ -1,5 +1,6 @@
 """The plan of a job of parts: whole, in order, frozen, and the same bytes each time."""
 
+import gzip
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +17,7 @@ from seedvideo.batch.parts import (
     PartedJob,
     plan_digest,
     read_job,
+    read_part_sets,
     read_plan,
     read_reusable,
 )
@@ -91,13 +93,18 @@ def test_the_settings_are_written_last_and_the_same_call_completes_a_plan() -> N
         read_job(cut)
     assert caught.value.code == "batch.no_plan"
     again = write_job(cut, rows("a", "b", "c"), JOB, MODEL, part_clips=1)
+    assert again.id == job.id and again.key != job.key
+    del cut.objects[JOB_NAME], whole.objects[JOB_NAME]
     assert cut.objects == whole.objects
-    assert again == job == write_job(cut, rows("a", "b", "c"), JOB, MODEL, part_clips=1)
+    cut.put(JOB_NAME, again.to_json())
+    assert again == write_job(cut, rows("a", "b", "c"), JOB, MODEL, part_clips=1)
 
 
 @pytest.mark.parametrize(
-    ("sources", "job"), [("abx", JOB), ("abc", replace(JOB, prompt="other")), ("ab", JOB)]
-)
+    ("sources", "job"),
+    [("abx", JOB), ("abc", replace(JOB, prompt="other")), ("ab", JOB),
+     ("abc", replace(JOB, folder="/elsewhere"))],
+)  # fmt: skip
 def test_another_plan_is_refused(sources: str, job: Job) -> None:
     store = MemoryStore()
     write_job(store, rows(*"abc"), JOB, MODEL, part_clips=1)
@@ -111,12 +118,22 @@ def test_another_plan_is_refused(sources: str, job: Job) -> None:
 def test_a_damaged_plan_is_an_error() -> None:
     store = MemoryStore()
     job = write_job(store, rows("a", "b"), JOB, MODEL, part_clips=1)
-    store.objects[job.parts.plan_name(1)] = b"torn"
+    whole = store.objects[job.parts.plan_name(1)]
     del store.objects[job.parts.plan_name(2)]
-    for number in (1, 2):
-        with pytest.raises(BatchError) as caught:
-            read_plan(store, job.parts, number)
-        assert caught.value.code == "batch.plan_damaged"
+    with pytest.raises(BatchError, match="missing"):
+        read_plan(store, job.parts, 2)
+    # No gzip, cut off, other bytes in the middle, other JSON.
+    damaged = (b"torn", whole[:-9], whole[:20] + b"\xff\0\xff" + whole[23:], gzip.compress(b"[1]"))
+    for data in damaged:
+        store.objects[job.parts.plan_name(1)] = store.objects[job.parts.reuse_name(1)] = data
+        for read in (read_plan, read_reusable):
+            with pytest.raises(BatchError) as caught:
+                read(store, job.parts, 1)
+            assert caught.value.code == "batch.plan_damaged"
+    store.objects["retries/001/job.json"] = b"{"
+    with pytest.raises(BatchError) as caught:
+        read_part_sets(store, job)
+    assert caught.value.code == "batch.plan_damaged"
 
 
 @pytest.mark.parametrize(
@@ -132,6 +149,8 @@ def test_a_job_that_cannot_be_read(changes: dict[str, Any], code: str) -> None:
     with pytest.raises(BatchError) as caught:
         read_job(store)
     assert caught.value.code == code
+    # Without its settings no result can be used again.
+    assert ("--from" in caught.value.hint) == (code == "batch.version_differs")
 
 
 def test_only_records_under_the_same_settings_are_used_again() -> None:
@@ -153,3 +172,14 @@ def test_only_records_under_the_same_settings_are_used_again() -> None:
     assert reused(replace(JOB, filters=Filters(black=True)), first) == [("f-c0", record)]
     assert reused(JOB, first, other_window) == [("f-c0", record)]
     assert reused(replace(JOB, prompt="other"), first, second) == []
+
+
+def test_a_plan_is_completed_though_the_earlier_job_went_on() -> None:
+    old, store = MemoryStore(), MemoryStore()
+    earlier = write_job(old, rows("a", "b"), JOB, MODEL)
+    records = [(item, f"f-{item.id}", "{}") for item in rows("a", "b")]
+    for done in (records[:1], records):
+        source = PlanSource(job=earlier, records=iter(done))
+        made = write_job(store, rows("a", "b"), JOB, MODEL, earlier=source)
+        del store.objects[JOB_NAME]
+        assert read_reusable(store, made.parts, 1) == [("f-c0", "{}")]

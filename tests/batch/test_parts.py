@@ -2,6 +2,9 @@
 
 import gzip
 import json
+import socket
+import struct
+import time
 import urllib.request
 from collections.abc import Iterable
 from dataclasses import replace
@@ -17,14 +20,15 @@ from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.metrics import MetricsServer, RunnerMetrics
 from seedvideo.batch.part_attempts import Attempt, RunnerIdentity, hash_item
+from seedvideo.batch.part_board import PartBoard
 from seedvideo.batch.part_plan import PlanSource, write_job
 from seedvideo.batch.part_records import gathered, read_commits, read_done
-from seedvideo.batch.part_runner import PartBoard, PartRunner, PullResult, check_runner, run_pull
+from seedvideo.batch.part_runner import PartRunner, PullResult, check_runner, run_pull
 from seedvideo.batch.part_status import StatusReader
 from seedvideo.batch.parts import read_job
 from seedvideo.batch.progress import Progress
 from seedvideo.batch.scheduler import Runner
-from seedvideo.errors import BatchError, SeedVideoError
+from seedvideo.errors import BatchError, OutputError, SeedVideoError, StoreError
 from tests.batch.jobs import JOB, Make
 from tests.batch.stage_doubles import ENTRYPOINTS, load
 from tests.object_server import MemoryStore
@@ -53,7 +57,8 @@ def pull(
         progress=progress,
         entrypoints=ENTRYPOINTS,
     ) as runner:
-        return run_pull(runner, PartBoard(store, planned, runner.identity), progress, **options)
+        board = PartBoard(store, planned, runner.identity, unfinished=runner.unfinished())
+        return run_pull(runner, board, progress, **options)
 
 
 def rows_of(store: MemoryStore, folder: Path, form: Any = "jsonl") -> bytes:
@@ -81,7 +86,9 @@ def mixed(made: Make) -> list[Item | BadRow]:
     return [a, b, c, d, bad, again, e]
 
 
-def test_rows_are_those_of_a_local_run(tmp_path: Path, made: Make) -> None:
+def test_rows_are_those_of_a_local_run(
+    tmp_path: Path, made: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows, store = mixed(made), MemoryStore()
     plan(store, rows)
     metrics = RunnerMetrics()
@@ -104,6 +111,11 @@ def test_rows_are_those_of_a_local_run(tmp_path: Path, made: Make) -> None:
         urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics") as answer,
     ):
         text = answer.read().decode()
+        with socket.create_connection(("127.0.0.1", server.port)) as hasty:
+            hasty.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            hasty.sendall(b"GET /metrics")
+        time.sleep(0.1)
+    assert capsys.readouterr().err == ""  # No traceback of a client that hung up.
     for line in (
         'seedvideo_clips_total{state="done"} 4',
         'seedvideo_failures_total{code="internal.error"} 1',
@@ -172,7 +184,8 @@ def test_two_runners_at_one_part(tmp_path: Path, made: Make) -> None:
 def test_a_lock_that_another_process_holds_is_not_waited_for(tmp_path: Path, made: Make) -> None:
     store = MemoryStore()
     plan(store, made("a-red"))
-    folder = tmp_path / "s" / read_job(store).id / "000001"
+    planned = read_job(store)
+    folder = tmp_path / "s" / f"{planned.id}-{planned.key}" / "000001"
     folder.mkdir(parents=True)
     with Journal.open(folder, write=True):
         assert pull(store, tmp_path / "s").committed == 1
@@ -184,7 +197,7 @@ def test_a_killed_part_resumes_clip_by_clip_on_its_machine(tmp_path: Path, made:
     plan(store, items)
     planned = read_job(store)
     # The runner died after its first clip: its journal has one record, its start no commit.
-    folder = tmp_path / "s" / planned.id / "000001"
+    folder = tmp_path / "s" / f"{planned.id}-{planned.key}" / "000001"
     folder.mkdir(parents=True)
     with Journal.open(folder, write=True) as journal:
         journal.plan(items, JOB, PRICES.sha256)
@@ -198,6 +211,89 @@ def test_a_killed_part_resumes_clip_by_clip_on_its_machine(tmp_path: Path, made:
     assert [name for name in store.objects if name.startswith("marks/")] == [
         f"marks/000001/002.00001.{hash_item(items[1])}"
     ]
+
+
+@pytest.mark.parametrize("code", ["store.denied", "store.unreachable", "store.wrote_other_bytes"])
+def test_a_store_that_fails_at_the_commit_costs_no_clip(
+    tmp_path: Path, made: Make, code: str
+) -> None:
+    """Expired credentials, a store that does not answer for too long, and one that lies."""
+
+    class Failing(MemoryStore):
+        is_sound = False
+
+        def put(self, name: str, data: bytes) -> None:
+            if self.is_sound or not name.startswith("parts/"):
+                super().put(name, data)
+            elif code == "store.wrote_other_bytes":
+                super().put(name, data[:-1])
+            else:
+                raise StoreError(code, "as the test wants")
+
+    store = Failing()
+    plan(store, made("a-red", "b-two"))
+    with pytest.raises(StoreError) as caught:
+        pull(store, tmp_path / "s")
+    assert caught.value.code == code
+    assert not any(name.startswith("commits/") for name in store.objects)
+    store.is_sound = True
+    events: list[dict[str, Any]] = []
+    assert pull(store, tmp_path / "s", progress=Progress(listen=events.append)).committed == 1
+    assert [each["id"] for each in events if each["event"] == "item"] == []
+
+
+def test_a_machine_that_comes_back_second_warns_of_other_results(
+    tmp_path: Path, made: Make
+) -> None:
+    class Late(MemoryStore):
+        def put_if_absent(self, name: str, data: bytes) -> bool:
+            if name.startswith("commits/"):
+                first = json.loads(data) | {"digest": "other", "runner": "first:1"}
+                self.objects.setdefault(name, json.dumps(first).encode())
+            return super().put_if_absent(name, data)
+
+    store, events = Late(), list[dict[str, Any]]()
+    plan(store, made("a-red"))
+    result = pull(store, tmp_path / "s", progress=Progress(listen=events.append))
+    assert (result.committed, result.second) == (0, 1)
+    found = [each for each in events if each["event"] == "difference"]
+    assert [(each["part"], each["runner"]) for each in found] == [(1, "first:1")]
+
+
+def test_nothing_of_an_earlier_job_of_the_same_plan_is_used(tmp_path: Path, made: Make) -> None:
+    items, first, second = made("a-red"), MemoryStore(), MemoryStore()
+    for store in (first, second):
+        plan(store, items)
+    planned, again = read_job(first), read_job(second)
+    assert planned.id == again.id
+    folder = tmp_path / "s" / f"{planned.id}-{planned.key}" / "000001"
+    folder.mkdir(parents=True)
+    with Journal.open(folder, write=True) as journal:
+        journal.plan(items, JOB, PRICES.sha256)
+        assert Runner(journal, JOB, PRICES, progress=Progress(), entrypoints=ENTRYPOINTS).run()
+    events: list[dict[str, Any]] = []
+    pull(second, tmp_path / "s", progress=Progress(listen=events.append))
+    assert [each["id"] for each in events if each["event"] == "item"] == ["a-red"]
+
+
+def test_a_folder_for_journals_that_is_open_to_everyone(tmp_path: Path, made: Make) -> None:
+    """As an empty folder of a container is; the folder of the job itself is not."""
+    store = MemoryStore()
+    plan(store, made("a-red"))
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s").chmod(0o777)
+    planned = read_job(store)
+    own = tmp_path / "s" / f"{planned.id}-{planned.key}"
+    with PartRunner(store, planned, JOB, PRICES, scratch=tmp_path / "s", progress=Progress()):
+        assert own.stat().st_mode & 0o777 == 0o700
+    assert not own.exists()
+    own.mkdir()
+    own.chmod(0o777)
+    (tmp_path / "file").touch()
+    for scratch in (tmp_path / "s", tmp_path / "file", Path("/proc/none")):
+        with pytest.raises(OutputError, match="--scratch") as caught:
+            PartRunner(store, planned, JOB, PRICES, scratch=scratch, progress=Progress())
+        assert caught.value.code == "output.unwritable"
 
 
 def test_a_clip_that_killed_two_runners_is_quarantined(tmp_path: Path, made: Make) -> None:
@@ -231,7 +327,12 @@ def test_damaged_parts_are_found_and_processed_again(tmp_path: Path, made: Make)
     with pytest.raises(BatchError) as caught:
         rows_of(store, tmp_path)
     assert caught.value.code == "batch.part_damaged"
+    store.put("starts/000001.002.json", b"{}")
     assert len(part_status.reopen_damaged(store)) == 2
+    # Attempts before the damage count for nothing.
+    assert [name for name in store.objects if name.startswith("ends/")] == [
+        "ends/000001.001.json", "ends/000001.002.json", "ends/000002.001.json"
+    ]  # fmt: skip
     assert pull(store, tmp_path / "s").committed == 2
     assert rows_of(store, tmp_path) == whole
 
@@ -247,6 +348,12 @@ def test_a_retry_is_a_layer_over_the_job(tmp_path: Path, made: Make) -> None:
     sound = Path(made("f-red")[0].source)
     poison = next(row for row in rows if row.id == "poison-blue")
     assert isinstance(poison, Item)
+    # A retry that was cut off, of other clips, is in nobody's way.
+    cut = MemoryStore()
+    cut.objects = dict(store.objects)
+    assert part_status.retry(cut, code="internal.error") == 1
+    del cut.objects["retries/001/job.json"]
+    store.objects |= cut.objects
     assert part_status.retry(store) == 2
     before = StatusReader(store).read()
     assert (before.counts.pending, before.counts.failed, before.counts.quarantined) == (2, 1, 0)
@@ -323,6 +430,26 @@ def test_runners_take_different_parts_and_then_those_without_a_commit() -> None:
     store.put(planned.parts.commit_name(again.part), b"{}")
     assert [board.take() for board in boards] == [None] * 3
     assert boards[1].runners >= 2
+
+
+def test_a_part_that_died_on_this_machine_is_taken_first() -> None:
+    store, me = MemoryStore(), RunnerIdentity.of_this_process()
+    plan(store, [Item(id=f"c{n}", source=f"{n}.mp4") for n in range(8)], part_clips=1)
+    planned = read_job(store)
+    owners = {
+        2: replace(me, host="elsewhere", pid=1, started="0"),
+        3: replace(me, started="0"),  # Its number is ours now: it is dead.
+        4: me,  # It lives, so the journal is in use.
+        5: replace(me, boot="before the machine was started again"),
+    }
+    for part, owner in owners.items():
+        assert Attempt.begin(store, planned.parts, part, 1, owner) is not None
+    left = {planned.parts.local_name(part) for part in owners}
+    board = PartBoard(store, planned, replace(me, nonce="new"), unfinished=left)
+    taken = [board.take() for _ in range(6)]
+    found = [(each.part, each.number) for each in taken if each is not None]
+    assert sorted(found[:2]) == [(3, 2), (5, 2)]
+    assert sorted(found[2:]) == [(1, 1), (6, 1), (7, 1), (8, 1)]
 
 
 def test_the_object_of_records_is_readable_without_us(tmp_path: Path, made: Make) -> None:

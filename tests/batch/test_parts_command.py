@@ -5,6 +5,7 @@ import random
 import secrets
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 
 from seedvideo.batch.stores import open_store
 from seedvideo.cli import main
+from seedvideo.errors import OutputError
+from seedvideo.utils.files import temporary_folder
 from tests.batch.command import events, finish, start
 from tests.batch.jobs import Make
 from tests.batch.part_kills import KillReport, exported, kill_once, plan
@@ -97,17 +100,23 @@ def test_a_job_of_one_kind_given_as_the_other(
     job, out = tmp_path / "job", tmp_path / "out"
     for command in ("status", "list", "retry", "doctor", "export"):
         words = ("-f", "jsonl") if command == "export" else ()
+        said = " ".join((command, *words))
         code, _, err = run(capsys, "batch", command, job, *words)
         assert code == (1 if command == "export" else 3)
-        assert f"[batch.other_kind]\n  hint: seedvideo batch {command} --job {job}\n" in err
+        assert f"[batch.other_kind]\n  hint: seedvideo batch {said} --job {job}\n" in err
         code, _, err = run(capsys, "batch", command, "--job", out, *words)
-        assert f"[batch.other_kind]\n  hint: seedvideo batch {command} {out}\n" in err
+        assert f"[batch.other_kind]\n  hint: seedvideo batch {said} {out}\n" in err
     code, _, err = run(capsys, "batch", "run", "v.mp4", "-o", job)
     assert code == 3 and f"hint: seedvideo batch run --job {job}" in err
     code, _, err = run(capsys, "batch", "run", "--job", out)
     assert code == 3 and f"hint: seedvideo batch run -o {out}" in err
     code, _, err = run(capsys, "batch", "status", "s3://bucket/job")
     assert code == 3 and "--job s3://bucket/job" in err
+    code, _, err = run(capsys, "batch", "status", "s3://key:SECRET@bucket/job")
+    assert code == 3 and "--job s3://bucket/job" in err and "SECRET" not in err
+    for before in ("status", "status --job", "run v.mp4 -o"):
+        code, _, err = run(capsys, "batch", *before.split(), "long" * 100)
+        assert code == 3 and "internal.error" not in err
 
 
 @pytest.mark.parametrize(
@@ -121,6 +130,9 @@ def test_a_job_of_one_kind_given_as_the_other(
         ("run v.mp4 --job job", "INPUT cannot be used"),
         ("run --job job -o out", "-o cannot be used"),
         ("run --job job --limit 3", "--limit cannot be used"),
+        ("run --job job --json", "--json cannot be used"),
+        ("run --job job --price 0", "--price cannot be used"),
+        ("status out --store-endpoint http://host", "--store-endpoint is for --job"),
         ("run --job job --budget 8k --fps 2", "fixed these settings: budget-tokens, fps"),
         ("run v.mp4 -o out --metrics 127.0.0.1:1", "--metrics can only be used with --job"),
         ("run v.mp4 -o out --scratch x", "--scratch can only be used with --job"),
@@ -156,6 +168,19 @@ def test_plan_status_watch_and_metrics(tmp_path: Path, clips: Path) -> None:
     assert (code, out) == (0, "2 clips to retry\n") and f"batch run --job {job}" in err
     code, out, _ = finish("--job", job, command="doctor")
     assert code == 0 and "3 committed parts are intact" in out
+
+
+def test_no_space_for_temporary_files(
+    tmp_path: Path, made: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "list.txt").write_text(f"{made('a-red')[0].source}\n" * 200)
+    words = (tmp_path / "list.txt", "--job", tmp_path / "job")
+    code, _, err = finish(*words, command="plan", file_bytes=4096)
+    assert code == 3 and "[output.disk_full]" in err, err
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(OutputError, match="TMPDIR") as caught, temporary_folder("x-"):
+        pass
+    assert caught.value.code == "output.unwritable"
 
 
 def test_ctrl_c_stops_after_the_clip_and_the_part_resumes(tmp_path: Path, made: Make) -> None:
@@ -221,6 +246,10 @@ def test_clips_in_a_bucket(tmp_path: Path, made: Make, s3: Server) -> None:
     assert str(tmp_path / "local").encode() not in settings and b"spool" not in settings
     code, _, err = finish("--job", job, "--scratch", tmp_path / "s", *remote)
     assert code == 1 and "1 failed with input.not_found" in err, err
+    # What is proposed reaches the same server.
+    assert f"batch status --job {job} --store-endpoint {s3.endpoint} --failed" in err
+    code, _, err = finish(clips, "--job", tmp_path / "folder", *remote, command="plan")
+    assert code == 0 and f"run --job {tmp_path / 'folder'}\n" in err
     at_store = ("--store-endpoint", s3.endpoint)
     found = exported(tmp_path, "--job", job, *at_store)
     assert len(found) == 7 and found == exported(tmp_path, tmp_path / "local")

@@ -4,6 +4,7 @@ import errno
 import os
 import secrets
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from seedvideo.batch import stores
+from seedvideo.batch.store_errors import final_error
 from seedvideo.batch.stores import Store, open_store, probe
 from seedvideo.errors import ConfigError, SeedVideoError, StoreError
 from tests.object_server import SECRET, MemoryStore, Proxy, ScriptedServer, Server
@@ -85,6 +87,7 @@ def test_a_killed_writer_leaves_no_listed_name(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     (tmp_path / "commits").mkdir()
     (tmp_path / "commits" / ".seedvideo-12.tmp").write_bytes(b"half")
+    (tmp_path / "commits" / ".nfs0001").write_bytes(b"of a file server")
     assert list(store.list_names("commits/")) == []
 
 
@@ -113,7 +116,12 @@ def test_errors_of_a_folder(
         ("s3://bucket/job?X-Amz-Signature=1", {}, "config.invalid"),
         ("s3://bucket/job", {"endpoint": "http://key:secret@host"}, "config.invalid"),
         ("gs://bucket/job", {"endpoint": "http://host"}, "config.invalid"),
+        ("s3://[bucket/job", {}, "config.invalid"),
+        ("s3://bucket/job", {"endpoint": "http://[host"}, "config.invalid"),
+        ("s3://bucket/job", {"endpoint": "http://host:port"}, "config.invalid"),
+        ("https://bucket/job?X-Amz-Signature=1", {}, "config.invalid"),
         ("/nowhere/job", {}, "store.not_found"),
+        ("long" * 100, {}, "store.not_found"),
         ("/tmp", {"endpoint": "http://host"}, "config.invalid"),
     ],
 )
@@ -128,8 +136,9 @@ def failing(endpoint: str, *, give_up_after_s: float = 0.5) -> StoreError:
     store = open_store("s3://nowhere/job", endpoint=endpoint, give_up_after_s=give_up_after_s)
     with pytest.raises(StoreError) as caught:
         store.put_if_absent("a", b"x")
-    text = f"{caught.value} {caught.value!r}"
+    text = f"{caught.value!r} {''.join(traceback.format_exception(caught.value))}"
     assert SECRET not in text and "AKID" not in text and "Signature" not in text
+    assert "uri:" not in text  # An address of the package may hold a token.
     return caught.value
 
 
@@ -140,6 +149,8 @@ def failing(endpoint: str, *, give_up_after_s: float = 0.5) -> StoreError:
         ((404, "<Code>NoSuchBucket</Code>"), "store.not_found"),
         ((503, "<Code>SlowDown</Code>"), "store.unreachable"),
         ((400, "<Code>Odd</Code>"), "store.unreachable"),
+        ((400, "<Code>ExpiredToken</Code>"), "store.denied"),
+        ((301, "<Code>PermanentRedirect</Code>"), "store.not_found"),
     ],
 )
 def test_errors_of_a_bucket(s3: Server, answer: tuple[int, str], code: str) -> None:
@@ -148,6 +159,54 @@ def test_errors_of_a_bucket(s3: Server, answer: tuple[int, str], code: str) -> N
     assert error.code == code
     assert (len(server.requests) > 1) == (answer[0] == 503)
     assert error.retryable == (code == "store.unreachable")
+
+
+def test_the_endpoint_of_the_environment(s3: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
+    store = open_store(f"s3://jobs/{secrets.token_hex(8)}")
+    probe(store)
+    # Hints name only what the user gave.
+    assert store.words == f"--job {store.address}"
+    assert "--store-endpoint http" in open_store(store.address, endpoint=s3.endpoint).words
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "no address")
+    with pytest.raises(ConfigError, match="AWS_ENDPOINT_URL"):
+        open_store(store.address)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "")
+    open_store(store.address)
+
+
+def test_a_folder_that_is_gone_is_neither_empty_nor_made_again(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "job"), create=True)
+    (tmp_path / "job").rmdir()
+    for call in (
+        lambda: store.put_if_absent("commits/1", b"x"),
+        lambda: store.read("commits/1"),
+        lambda: store.size("commits/1"),
+        lambda: list(store.list_names("commits/")),
+    ):
+        with pytest.raises(StoreError) as caught:
+            call()
+        assert caught.value.code == "store.not_found"
+    assert not (tmp_path / "job").exists()
+
+
+def test_a_machine_without_credentials_is_told_so_soon() -> None:
+    url = "http://169.254.169.254/latest/api/token"
+    error = OSError(f"Error performing PUT {url} in 1ms - HTTP error: error sending request")
+    assert final_error("s3://b/job", error, passed_s=1) is None
+    found = final_error("s3://b/job", error, passed_s=30)
+    assert found is not None and found.code == "store.denied" and "credentials" in found.message
+
+
+def test_it_says_that_it_waits(s3: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores, "_SILENT_S", 0.0)
+    told: list[str] = []
+    with ScriptedServer((503, ""), (503, ""), (200, "x")) as server:
+        store = open_store("s3://jobs/job", endpoint=server.endpoint, on_wait=told.append)
+        assert store.read("a") == b"x"
+    assert told == [
+        "s3://jobs/job does not answer: status 503; the request is repeated for up to 3,600 s"
+    ]
 
 
 def test_no_server(s3: Server) -> None:
