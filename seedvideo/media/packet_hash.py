@@ -1,0 +1,113 @@
+"""Hash of the video packets of a stream, so that copies in another container are recognised.
+
+Containers carry the same coded pictures in different wrappings. Of H.264 and HEVC only the slices
+count: MP4 puts the length before each unit, MPEG-TS a start code, and either may repeat parameter
+sets and add delimiters (ITU-T H.264, annex B; ISO/IEC 14496-15). Of AV1 the temporal delimiter at
+the start of a packet does not count. Packets of other codecs count as they are. Times do not count.
+Runs in the decode process only; nothing is decoded.
+
+Separate from `seedvideo.media.worker`, which answers requests without knowing any codec.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Final
+
+from av.video.stream import VideoStream
+
+from seedvideo.media.demuxer import SourceSpec, choose_stream, open_container, read_packets
+from seedvideo.media.index import Index
+
+_START_CODE: Final = re.compile(b"\x00\x00\x01")
+_SLICE_KINDS: Final = {"h264": range(1, 6), "hevc": range(32)}
+"""Types of the units that hold picture data, by codec."""
+_DELIMITER: Final = b"\x12\x00"
+"""Temporal delimiter of AV1: an empty unit with a size (AV1 bitstream, section 5.3)."""
+_PACKETS_PER_HEARTBEAT: Final = 16
+
+
+def hash_packets(
+    spec: SourceSpec, index: Index, *, first: int, end: int, heartbeat: Callable[[], None]
+) -> str:
+    """Return the SHA-256 of the packets of frames ``[first, end)``, in hexadecimal.
+
+    Packets are hashed in the order of the file, each with its length.
+
+    Args:
+        spec: open input and its limits.
+        index: index of the stream.
+        first: frame index of the first frame.
+        end: frame index after the last frame.
+        heartbeat: callback that is called often; may raise to stop.
+
+    Raises:
+        MediaError: if the file cannot be read again.
+    """
+    wanted = bytearray(len(index.frame_of_packet))
+    for number in index.packet_of_frame[first:end]:
+        for part in range(number, index.end_of(number)):
+            wanted[part] = 1
+    last = wanted.rfind(1)
+    with open_container(spec) as container:
+        stream = choose_stream(container, spec)
+        codec = stream.codec_context.codec.canonical_name
+        length_bytes = _length_bytes(stream, codec)
+        hashed = hashlib.sha256(codec.encode())
+        packets = read_packets(container, stream, display_name=spec.display_name)
+        for number, packet in enumerate(packets):
+            if number % _PACKETS_PER_HEARTBEAT == 0:
+                heartbeat()
+            if packet is None or number > last:
+                break
+            if wanted[number]:
+                for part in _parts(bytes(packet), codec, length_bytes):
+                    hashed.update(len(part).to_bytes(8, "big"))
+                    hashed.update(part)
+        return hashed.hexdigest()
+
+
+def _length_bytes(stream: VideoStream, codec: str) -> int:
+    """Return the bytes of the length before each unit; 0 if start codes separate the units."""
+    extradata = bytes(stream.codec_context.extradata or b"")
+    place = {"h264": 4, "hevc": 21}.get(codec)
+    # The boxes of both begin with version 1; units with start codes begin with a zero.
+    if place is None or len(extradata) <= place or extradata[0] != 1:
+        return 0
+    return (extradata[place] & 3) + 1
+
+
+def _parts(data: bytes, codec: str, length_bytes: int) -> Iterator[bytes]:
+    """Yield the parts of a packet that count; all of it if no slice is found."""
+    if codec == "av1":
+        yield data.removeprefix(_DELIMITER)
+        return
+    kinds = _SLICE_KINDS.get(codec)
+    found = False
+    for unit in () if kinds is None else _units(data, length_bytes):
+        if _kind(unit, codec) in (kinds or ()):
+            found = True
+            yield unit
+    if not found:
+        yield data
+
+
+def _kind(unit: bytes, codec: str) -> int:
+    return unit[0] & 31 if codec == "h264" else unit[0] >> 1 & 63
+
+
+def _units(data: bytes, length_bytes: int) -> Iterator[bytes]:
+    """Yield the units of a packet without zeros at their ends, none of them empty."""
+    if length_bytes:
+        offset = 0
+        while offset + length_bytes < len(data):
+            start = offset + length_bytes
+            offset = start + int.from_bytes(data[offset:start], "big")
+            if unit := data[start:offset].rstrip(b"\x00"):
+                yield unit
+        return
+    marks = [match.span() for match in _START_CODE.finditer(data)]
+    for (_, start), (end, _) in pairwise([*marks, (len(data), 0)]):
+        if unit := data[start:end].rstrip(b"\x00"):
+            yield unit
