@@ -47,8 +47,8 @@ def hash_packets(
     """
     wanted = bytearray(len(index.frame_of_packet))
     for number in index.packet_of_frame[first:end]:
-        for part in range(number, index.end_of(number)):
-            wanted[part] = 1
+        for own in range(number, index.end_of(number)):
+            wanted[own] = 1
     last = wanted.rfind(1)
     with open_container(spec) as container:
         stream = choose_stream(container, spec)
