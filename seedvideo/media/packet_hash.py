@@ -11,57 +11,84 @@ Separate from `seedvideo.media.worker`, which answers requests without knowing a
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Set
 from itertools import pairwise
 from typing import Final
 
 from av.video.stream import VideoStream
 
-from seedvideo.media.demuxer import SourceSpec, choose_stream, open_container, read_packets
+from seedvideo.media.demuxer import PacketTable, SourceSpec, choose_stream, open_container
+from seedvideo.media.gop_decoder import PacketCursor, UnreliableSeek
 from seedvideo.media.index import Index
+from seedvideo.media.source import changed_error
+from seedvideo.media.types import Strategy
 
 _START_CODE: Final = re.compile(b"\x00\x00\x01")
 _SLICE_KINDS: Final = {"h264": range(1, 6), "hevc": range(32)}
 """Types of the units that hold picture data, by codec."""
 _DELIMITER: Final = b"\x12\x00"
 """Temporal delimiter of AV1: an empty unit with a size (AV1 bitstream, section 5.3)."""
-_PACKETS_PER_HEARTBEAT: Final = 16
 
 
 def hash_packets(
-    spec: SourceSpec, index: Index, *, first: int, end: int, heartbeat: Callable[[], None]
+    spec: SourceSpec,
+    index: Index,
+    table: PacketTable,
+    *,
+    first: int,
+    end: int,
+    heartbeat: Callable[[], None],
 ) -> str:
     """Return the SHA-256 of the packets of frames ``[first, end)``, in hexadecimal.
 
-    Packets are hashed in the order of the file, each with its length.
+    Packets are hashed in the order of the file, each part with its length. No other container may
+    read from the descriptor at the same time: its position moves.
 
     Args:
         spec: open input and its limits.
         index: index of the stream.
+        table: packets of the stream.
         first: frame index of the first frame.
         end: frame index after the last frame.
         heartbeat: callback that is called often; may raise to stop.
 
     Raises:
-        MediaError: if the file cannot be read again.
+        InputError: ``input.changed`` if the file has other packets than before.
+        MediaError: if the file cannot be read.
     """
-    wanted = bytearray(len(index.frame_of_packet))
+    wanted: set[int] = set()
     for number in index.packet_of_frame[first:end]:
-        for own in range(number, index.end_of(number)):
-            wanted[own] = 1
-    last = wanted.rfind(1)
+        wanted.update(range(number, index.end_of(number)))
+    strategies: tuple[Strategy, ...] = ("auto", "sequential")
+    for strategy in strategies[index.has_no_timestamps :]:
+        try:
+            return _hash(spec, index, table, wanted, strategy, heartbeat)
+        except UnreliableSeek:
+            continue
+    raise changed_error(spec.display_name, "changed while it was read")
+
+
+def _hash(
+    spec: SourceSpec,
+    index: Index,
+    table: PacketTable,
+    wanted: Set[int],
+    strategy: Strategy,
+    heartbeat: Callable[[], None],
+) -> str:
     with open_container(spec) as container:
         stream = choose_stream(container, spec)
         codec = stream.codec_context.codec.canonical_name
         length_bytes = _length_bytes(stream, codec)
         hashed = hashlib.sha256(codec.encode())
-        packets = read_packets(container, stream, display_name=spec.display_name)
-        for number, packet in enumerate(packets):
-            if number % _PACKETS_PER_HEARTBEAT == 0:
-                heartbeat()
-            if packet is None or number > last:
-                break
-            if wanted[number]:
+        cursor = PacketCursor(container, stream, table, spec.display_name)
+        place = bisect_right(index.keyframe_packets, min(wanted, default=0)) - 1
+        keyframe = index.keyframe_packets[max(place, 0)]
+        cursor.seek_to(keyframe, strategy=strategy, heartbeat=heartbeat)
+        for packet in cursor.packets(max(wanted, default=-1) + 1):
+            heartbeat()
+            if packet is not None and packet.pts in wanted:  # The cursor sets its number.
                 for part in _parts(bytes(packet), codec, length_bytes):
                     hashed.update(len(part).to_bytes(8, "big"))
                     hashed.update(part)

@@ -206,7 +206,7 @@ def _serve_file(channel: _Channel, file: int, request: dict[str, Any]) -> None:
         if message.type == "packets":
             _answer_packets(channel, opened)
         if message.type == "hash":
-            _answer_hash(channel, spec, opened, message)
+            _answer_hash(channel, spec, opened, pyav, message)
         if message.type == "split":
             _answer_split(channel, pyav, message)
         if message.type not in ("pass", "thumbnails"):
@@ -265,12 +265,23 @@ def _answer_packets(channel: _Channel, opened: "ProbeResult") -> None:
 
 
 def _answer_hash(
-    channel: _Channel, spec: "SourceSpec", opened: "ProbeResult", message: ipc.Message
+    channel: _Channel,
+    spec: "SourceSpec",
+    opened: "ProbeResult",
+    pyav: "PyavDecoder",
+    message: ipc.Message,
 ) -> None:
     from seedvideo.media.packet_hash import hash_packets
 
-    first, end = int(message.header["first"]), int(message.header["end"])
-    digest = hash_packets(spec, opened.index, first=first, end=end, heartbeat=channel.heartbeat)
+    pyav.close()
+    digest = hash_packets(
+        spec,
+        opened.index,
+        opened.table,
+        first=int(message.header["first"]),
+        end=int(message.header["end"]),
+        heartbeat=channel.heartbeat,
+    )
     channel.send({"type": "hash", "sha256": digest})
 
 

@@ -1,14 +1,17 @@
 """The hash of the video packets: the same in another container, another for other pictures."""
 
 import re
-import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from seedvideo.media.packet_hash import _parts
 from seedvideo.media.reader import open_video
-from tests.fixtures import FRAMES, Clips, ffmpeg
+from seedvideo.media.types import Target
+from tests.fixtures import FRAMES, Clips, coded_video, ffmpeg
+
+X264 = "-c:v libx264 -pix_fmt yuv420p -preset ultrafast"
 
 COPIES = [("plain", "mkv"), ("plain", "ts"), ("hevc", "ts"), ("av1", "mp4"), ("vp9", "mkv")]
 
@@ -45,12 +48,23 @@ def test_a_part_has_a_hash_of_its_own(clips: Clips, tmp_path: Path) -> None:
     assert hash_of(copy, 40, FRAMES) == parts[1]
 
 
-def test_a_pass_goes_on_after_a_hash(clips: Clips, tmp_path: Path) -> None:
-    path = shutil.copy(clips["plain"], tmp_path / "plain.mp4")
-    with open_video(path) as reader:
-        before = reader.packets_sha256()
-        assert len(reader.packets.sizes_bytes) == FRAMES
-        assert reader.packets_sha256() == before
+@pytest.mark.parametrize("name", ["plain", "ts", "vp9", "mjpeg_avi", "open_gop"])
+def test_frames_and_hashes_of_parts_in_any_order(clips: Clips, name: str) -> None:
+    with open_video(clips[name]) as reader:
+        targets = [Target(reader.times[number], 96, 56) for number in (10, 50, 80)]
+        expected = [frame.pixels for frame in reader.frames(targets)]
+        parts = [reader.packets_sha256(first, first + 30) for first in (60, 0, 30)]
+        found = [frame.pixels for frame in reader.frames(targets)]
+        assert len(set(parts)) == 3
+        assert [reader.packets_sha256(first, first + 30) for first in (60, 0, 30)] == parts
+    assert all(map(np.array_equal, found, expected))
+
+
+def test_a_part_far_into_a_file(tmp_path: Path) -> None:
+    path = coded_video(tmp_path / "long.mp4", f"{X264} -g 30", frames=600)
+    copy = tmp_path / "copy.mkv"
+    ffmpeg("-i", path, "-c", "copy", copy)
+    assert hash_of(path, 570, 600) == hash_of(copy, 570, 600)
 
 
 def test_only_slices_of_a_packet_count() -> None:
