@@ -63,7 +63,7 @@ _UNITS: Final = {
 }
 """Units in the text, of signals that have one."""
 
-_NAME_CHARS: Final = max(len(name) for name in SIGNAL_COLUMNS)
+_NAME_CHARS: Final = max(len(name) for name in QualityRecord.model_fields)
 _MAX_INTEGER: Final = (1 << 63) - 1
 
 _GROUP_ROWS: Final = 1_000
@@ -80,24 +80,31 @@ class SignalReader:
     def __init__(self, clip: Video) -> None:
         self._clip = clip
 
-    def measure(self, sampling: SamplingConfig, *, with_signature: bool) -> Row:
-        """Return the signals of a window.
-
-        The signature decodes the clip once more; nothing else decodes more than the analysis.
+    def measure(self, sampling: SamplingConfig) -> Row:
+        """Return the signals of a window; decodes no more than the analysis.
 
         Args:
             sampling: analysis and window.
-            with_signature: whether to compute the signature.
 
         Raises:
             PlanError: ``plan.invalid`` if no frame is in the window.
             SeedVideoError: if the file cannot be used.
         """
+        return asdict(measure(self._clip, sampling))
+
+    def identify(self, sampling: SamplingConfig, *, with_signature: bool) -> Row:
+        """Return the hashes of the file and of the packets of a window, and its signature.
+
+        Args:
+            sampling: window, with at least one frame.
+            with_signature: whether to compute the signature, which decodes the window once more.
+
+        Raises:
+            SeedVideoError: if the file cannot be used.
+        """
         clip, window = self._clip, clip_window(self._clip, sampling)
-        row = asdict(measure(clip, sampling))
         first, end = (bisect_left(clip.times, time) for time in (window.start, window.end))
-        row["sha256"] = self._sha256
-        row["packets_sha256"] = clip.reader.packets_sha256(first, end)
+        row = {"sha256": self._sha256, "packets_sha256": clip.reader.packets_sha256(first, end)}
         if with_signature:
             row["signature"] = compute_signature(clip, window).to_bytes().hex()
         return row
@@ -234,9 +241,9 @@ class TextTable:
         lines = [] if self._is_first else [""]
         self._is_first = False
         lines.append(printable(str(row["id"])))
-        for name in SIGNAL_COLUMNS:
+        for name in QualityRecord.model_fields:
             value = row.get(name)
-            if value is not None and name != "signature":
+            if value is not None:
                 unit = _UNITS.get(name, "")
                 lines.append(f"  {name:{_NAME_CHARS}}  {value} {unit}".rstrip())
         file.write("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))

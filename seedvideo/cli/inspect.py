@@ -88,9 +88,9 @@ def inspect(
 ) -> None:
     """Measure the signals of videos: motion, detail, shots, black, stills, bars, and more.
 
-    A table has one row per clip: the columns of its list, the signals, the hashes of the file and
-    of its video packets, and the signature for near-duplicates, which text leaves out. It is a list
-    too, for batch run and for curation.
+    A table has one row per clip: the columns of its list, the signals, hashes of the file and of
+    its video packets, and the signature for near-duplicates; text has the signals only. A table is
+    a list too, for batch run and for curation.
     """
     console = Console(quiet=quiet, verbose=verbose)
     if output == "":
@@ -118,14 +118,16 @@ def inspect(
         from seedvideo.config import SamplingConfig
 
     sampling = SamplingConfig(analysis=analysis)
-    with_signature = not no_signature and format_name != "text"
     clips = _OpenClip(rate_to_fraction(source_fps), cache, console.update_progress)
 
     def work(_index: int, item: Item) -> str:
         with remote.locate(item) as located:
             window = sampling.with_window(start_s=item.start_s, end_s=item.end_s)
             reader = clips.open(item.source, located)
-            return json.dumps(reader.measure(window, with_signature=with_signature))
+            row = reader.measure(window)
+            if format_name != "text":
+                row |= reader.identify(window, with_signature=not no_signature)
+            return json.dumps(row)
 
     with closing(clips):
         run_each(console, rows, work, sink=sink, render_failed=_render_failed)

@@ -29,6 +29,10 @@ _MOTION_LAG_S: Final = 1.0
 _MIN_SKIP_S: Final = 0.6
 """Minimum time between two thumbnails that means that the analysis skipped unchanged frames."""
 
+_CUT_PRECISION: Final = Fraction(1, 10)
+"""Minimum time from a bound of a window to a cut inside it: thumbnails are so far apart that a
+window of one shot may begin or end a little beyond the found cut."""
+
 _DIGITS: Final = 6
 """Significant digits of measured values: more are noise."""
 
@@ -145,6 +149,7 @@ class _Measurement:
         analysis, window, pictures = self._analysis, self._window, self._analysis.pictures
         assert pictures is not None
         signals = analysis.signals
+        first, last = window.start + _CUT_PRECISION, window.end - _CUT_PRECISION
         seen = ~self._is_unknown(signals.times_s)
         flashes = [time_s for time_s in pictures.flashes_s.tolist() if self._contains(time_s)]
         peaks = [peak.time for demand in analysis.demands for peak in demand.peaks]
@@ -158,7 +163,7 @@ class _Measurement:
             "detail_mean": self._mean(signals.times_s[seen], signals.detail[seen]),
             "novelty_max": self._novelty(),
             "events": len(events),
-            "shots": 1 + sum(window.start < cut < window.end for cut in analysis.cuts),
+            "shots": 1 + sum(first < cut < last for cut in analysis.cuts),
             "black_share": self._mean(pictures.times_s, pictures.black),
             "still_share": self._still_share(),
             "letterbox_share": self._mean(pictures.times_s, pictures.bars),
