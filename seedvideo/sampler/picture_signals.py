@@ -21,14 +21,18 @@ BLACK_LUMA: Final = 38
 _BLACK_FRACTION: Final = 0.98
 """Minimum fraction of black pixels in a black picture, as in ``blackdetect``."""
 
+_MAX_BLACK_LEVEL: Final = _BLACK_FRACTION * BLACK_LUMA + (1 - _BLACK_FRACTION) * 255
+"""Maximum mean luma of a black picture."""
+
 _MAX_BAR_RANGE: Final = 8
 """Maximum difference of luma within a row or column of a bar: codecs change black a little."""
 
 _INTERVAL_S: Final = 0.1
 """Minimum time between two measurements while the picture stays similar."""
 
-_CHANGE_LEVELS: Final = 2.0
-"""Mean change of a picture's blocks, in grey levels, from which it is measured again at once."""
+_CHANGE_LEVELS: Final = 12.0
+"""Mean change of a picture's blocks, in grey levels, that makes it another picture, which is
+measured at once."""
 
 _COLOUR_INTERVAL_S: Final = 0.5
 """Minimum time between two measurements of colour while the picture stays similar."""
@@ -81,8 +85,11 @@ class PictureTracker:
         luma = planes[: planes.shape[0] * 2 // 3]
         if is_new or time_s - self._colour_s >= _COLOUR_INTERVAL_S:
             self._colour, self._colour_s = colourfulness(planes), time_s
-        brightness = (float(luma.mean()) - _BLACK) / (_WHITE - _BLACK)
-        is_black = np.count_nonzero(luma <= BLACK_LUMA) >= _BLACK_FRACTION * luma.size
+        level = _mean_level(luma)
+        brightness = (level - _BLACK) / (_WHITE - _BLACK)
+        is_black = level <= _MAX_BLACK_LEVEL and (
+            np.count_nonzero(luma <= BLACK_LUMA) >= _BLACK_FRACTION * luma.size
+        )
         self._rows.append(
             (
                 time_s,
@@ -105,6 +112,13 @@ class PictureTracker:
             bars=bars,
             flashes_s=np.asarray(list(flashes_s), np.float64),
         )
+
+
+def _mean_level(luma: npt.NDArray[np.uint8]) -> float:
+    """Return the mean of luma ``(H, W)``; several times faster than numpy's."""
+    import cv2  # Heavy; only needed for decoded pictures.
+
+    return float(cv2.mean(luma)[0])
 
 
 def colourfulness(planes: npt.NDArray[np.uint8]) -> float:
@@ -137,6 +151,9 @@ def bars_fraction(luma: npt.NDArray[np.uint8]) -> float:
     """
     left = 1.0
     for axis in (1, 0):
+        first_edge, last_edge = (luma.take(place, axis=1 - axis) for place in (0, -1))
+        if max(first_edge.max(), last_edge.max()) > BLACK_LUMA:
+            continue  # As in most pictures; the rest takes longer.
         low, high = luma.min(axis=axis), luma.max(axis=axis)
         is_picture = (high > BLACK_LUMA) | (high - low > _MAX_BAR_RANGE)
         first, last = int(is_picture.argmax()), int(is_picture[::-1].argmax())

@@ -241,7 +241,7 @@ def test_bars_are_dark_at_both_edges_and_of_one_colour() -> None:
 def test_similar_pictures_are_measured_ten_times_a_second() -> None:
     tracker, planes = PictureTracker(), np.full((24, 16), 128, np.uint8)
     for frame in range(100):
-        tracker.update(frame / 50, planes, moved_levels=5.0 if frame == 52 else 0.0)
+        tracker.update(frame / 50, planes, moved_levels=15.0 if frame == 52 else 0.0)
     found = tracker.finish([0.5])
     assert found.times_s[:4].tolist() == [0.0, 0.1, 0.2, 0.3]
     assert 1.04 in found.times_s and len(found.times_s) == 21
