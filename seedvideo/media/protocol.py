@@ -95,10 +95,10 @@ def parse_packet_sizes(message: ipc.Message, *, frames: int) -> PacketIndex:
 
 def parse_hash(message: ipc.Message) -> str:
     """Parse the reply to ``hash``: 32 bytes in hexadecimal."""
-    digest = message.header["sha256"]
-    if message.type != "hash" or len(bytes.fromhex(digest)) != 32:
+    digest = bytes.fromhex(message.header["sha256"])
+    if message.type != "hash" or len(digest) != 32:
         raise ipc.ProtocolError("invalid hash")
-    return str(digest)
+    return digest.hex()
 
 
 def parse_thumbnails(

@@ -5,13 +5,17 @@ from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import seedvideo
 from seedvideo.config import AnalysisMethod
+from seedvideo.sampler.analysis import Analysis
 from seedvideo.sampler.picture_signals import PictureTracker, bars_fraction, colourfulness
 from seedvideo.sampler.quality import QUALITY_FIELDS, Quality, measure_quality
 from seedvideo.utils.timecode import Span
@@ -218,6 +222,37 @@ def test_time_that_was_left_out_is_estimated(tmp_path: Path) -> None:
     inside = measure_quality(left_out, *facts, window=Span(Fraction(2), Fraction(3)))
     assert inside.motion_mean is not None
     assert (inside.motion_max, inside.novelty_max) == (None, None)
+
+
+@pytest.fixture(scope="module")
+def analysed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Analysis, Any, Any, Any]:
+    """Analysis, facts, times and packets of a clip of 8 s with every kind of time."""
+    parts = [(MOVES, 3.0), (plain("black"), 2.0), (SLIDE, 3.0)]
+    path = made(tmp_path_factory.mktemp("parts") / "clip.mp4", *parts)
+    with seedvideo.open(path, workers=1) as clip:
+        return clip.analysis("full"), clip.info, clip.times, clip.reader.packets
+
+
+@given(
+    bounds=st.lists(st.fractions(0, 8, max_denominator=100), min_size=3, max_size=3, unique=True)
+)
+def test_means_of_parts_are_those_of_the_whole(
+    analysed: tuple[Analysis, Any, Any, Any], bounds: list[Fraction]
+) -> None:
+    start, middle, end = sorted(bounds)
+    analysis, *facts = analysed
+    whole, first, second = (
+        measure_quality(analysis, *facts, window=Span(*window))
+        for window in ((start, end), (start, middle), (middle, end))
+    )
+    fraction = float((middle - start) / (end - start))
+    for name in ("detail_mean", "black_share", "still_share", "brightness", "colour"):
+        parts = [getattr(quality, name) for quality in (first, second)]
+        expected = fraction * parts[0] + (1 - fraction) * parts[1]
+        assert getattr(whole, name) == pytest.approx(expected, rel=1e-4, abs=1e-4), name
+    for name in ("events", "flashes"):
+        counts = [getattr(quality, name) for quality in (whole, first, second)]
+        assert counts[0] == counts[1] + counts[2], name
 
 
 def test_values_are_short_and_finite(tmp_path: Path) -> None:
