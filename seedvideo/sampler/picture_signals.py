@@ -122,7 +122,7 @@ def _mean_level(luma: npt.NDArray[np.uint8]) -> float:
 
 
 def colourfulness(planes: npt.NDArray[np.uint8]) -> float:
-    """Return how colourful a picture is: 0 for grey, about 45 on average, above 100 for vivid patterns.
+    """Return how colourful a picture is: 0 for grey, about 45 on average, above 100 if vivid.
 
     Spread and mean of the differences red - green and yellow - blue, in levels of 0 to 255; see
     Hasler and Suesstrunk, Measuring colourfulness in natural images (2003). Both follow from chroma

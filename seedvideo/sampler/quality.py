@@ -67,7 +67,7 @@ class Quality:
             1; None if all pictures are black.
         flashes: number of flashes: another picture for at most two seconds.
         brightness: mean luma, from 0 (black) to 1 (white).
-        colour: mean colourfulness: 0 for grey, about 45 on average, above 100 for vivid patterns
+        colour: mean colourfulness: 0 for grey, about 45 on average, above 100 if vivid
             (`seedvideo.sampler.picture_signals.colourfulness`).
     """
 
