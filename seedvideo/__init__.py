@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         ground,
         load,
         plan,
+        quality,
         run_batch,
         shots,
     )
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
     from seedvideo.sampler.geometry import Geometry, TileGeometry, TokenGeometry
     from seedvideo.sampler.plan import Plan
     from seedvideo.sampler.policies import Policy
+    from seedvideo.sampler.quality import Quality
     from seedvideo.sampler.request import AnalysisResult, Request, build_plan
     from seedvideo.sampler.types import PlannedFrame, Segment
     from seedvideo.video import Video, open
@@ -115,6 +117,7 @@ __all__ = [
     "PointingResult",
     "Policy",
     "Prediction",
+    "Quality",
     "Record",
     "RemoteOptions",
     "Request",
@@ -146,6 +149,7 @@ __all__ = [
     "load",
     "open",
     "plan",
+    "quality",
     "run_batch",
     "shots",
 ]
@@ -171,6 +175,7 @@ _HOMES: Final = {
     "PlannedFrame": "sampler.types",
     "PointingResult": "model.backends.base",
     "Policy": "sampler.policies",
+    "Quality": "sampler.quality",
     "Prediction": "evaluate.types",
     "Record": "records",
     "RemoteOptions": "remote_options",
@@ -199,6 +204,7 @@ _HOMES: Final = {
     "load": "api",
     "open": "api",
     "plan": "api",
+    "quality": "api",
     "run_batch": "api",
     "shots": "api",
 }

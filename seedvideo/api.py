@@ -39,6 +39,7 @@ from seedvideo.records import Record
 from seedvideo.remote_options import DEFAULT_REMOTE, RemoteOptions
 from seedvideo.sampler.geometry import SEED, Geometry, default_text_tokens
 from seedvideo.sampler.plan import Plan
+from seedvideo.sampler.quality import Quality
 from seedvideo.video import Frames, Video, open
 from seedvideo.writers import ShotList
 
@@ -57,6 +58,7 @@ __all__ = [
     "load",
     "open",
     "plan",
+    "quality",
     "run_batch",
     "shots",
 ]
@@ -356,6 +358,31 @@ def shots(video: Video | VideoInput, *, analysis: AnalysisMethod = "auto") -> Sh
     with as_video(video) as clip:
         found = clip.analysis(analysis)
         return ShotList(clip.source, found.method, found.shots, clip.times, found.notes)
+
+
+def quality(
+    video: Video | VideoInput,
+    *,
+    analysis: AnalysisMethod = "auto",
+    start_s: float | Fraction | None = None,
+    end_s: float | Fraction | None = None,
+) -> Quality:
+    """Measure the signals of a video: its size, motion, detail, shots, stills, brightness and more.
+
+    Args:
+        video: an open video, or a path that is opened for this call.
+        analysis: as for `shots`; ``packets`` measures the signals of header and packets only.
+        start_s: start of a window, in seconds.
+        end_s: end of a window, in seconds.
+
+    Raises:
+        ConfigError: if the analysis is none of the four.
+        PlanError: ``plan.invalid`` if no frame is in the window.
+        SeedVideoError: if the file cannot be used.
+    """
+    config = resolve_sampling(None, analysis=analysis, start_s=start_s, end_s=end_s)
+    with as_video(video) as clip:
+        return pipeline.measure(clip, config)
 
 
 def run_batch(

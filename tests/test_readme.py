@@ -24,6 +24,7 @@ QUICKSTART = DOCS / "guides" / "quickstart.md"
 FRAMES = DOCS / "concepts" / "frames.md"
 BATCH = DOCS / "guides" / "batch.md"
 CLUSTER = DOCS / "guides" / "cluster.md"
+CURATE = DOCS / "guides" / "curate.md"
 FORMATS = DOCS / "reference" / "formats.md"
 RESULTS = DOCS / "reference" / "results.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
@@ -35,6 +36,7 @@ PYTHON = [
     for page, codes in (
         (README, blocks(README, "python")),
         (QUICKSTART, blocks(QUICKSTART, "python")),
+        (CURATE, blocks(CURATE, "python")),
         (FRAMES, blocks(FRAMES, "python")[:1]),
     )
     for place, code in enumerate(codes)
@@ -44,7 +46,12 @@ SHELL = [
     for page in (README, BATCH, CLUSTER)
     for block in blocks(page, "shell-session")
 ]
-CONSOLE = [run for block in blocks(README, "console") for run in console_runs(block)]
+CONSOLE = [
+    run
+    for page in (README, CURATE)
+    for block in blocks(page, "console")
+    for run in console_runs(block)
+]
 PAGES = [README, CONTRIBUTING, *DOCS.rglob("*.md")]
 
 

@@ -27,7 +27,7 @@ from seedvideo.media.types import Frame
 from seedvideo.model.backends.base import Backend, TokenCosts
 from seedvideo.model_tasks import Task, make_task
 from seedvideo.pipeline import clip_window, prepare
-from seedvideo.records import MediaRecord, PlanRecord, Record
+from seedvideo.records import MediaRecord, PlanRecord, QualityRecord, Record
 from seedvideo.sampler.contact_sheet import small_contact_sheet
 from seedvideo.utils.timecode import Span
 from seedvideo.video import Video, open
@@ -169,6 +169,7 @@ def to_memfd(prepared: ModelInput, *, sheet: bytes = b"") -> int:
     header = {
         "source": prepared.source,
         "media": prepared.media.model_dump(mode="json"),
+        "quality": prepared.quality.model_dump(mode="json"),
         "plan": prepared.plan.model_dump(mode="json"),
         "spent_s": dict(prepared.spent_s),
         "frame_sets": [_frame_set_to_dict(each) for each in prepared.frame_sets],
@@ -229,6 +230,7 @@ def from_memfd(descriptor: int) -> SharedFrames:
     prepared = ModelInput(
         source=header["source"],
         media=MediaRecord.model_validate(header["media"]),
+        quality=QualityRecord.model_validate(header["quality"]),
         plan=PlanRecord.model_validate(header["plan"]),
         frame_sets=tuple(frame_sets),
         spent_s=header["spent_s"],

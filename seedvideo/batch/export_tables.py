@@ -1,7 +1,8 @@
 """Rows of the CSV and parquet exports.
 
-CSV has one flat line per clip for spreadsheets, with seconds to the millisecond. No cell can start
-a formula.
+CSV has one flat line per clip for spreadsheets, with seconds to the millisecond. ``duration_s`` is
+that of the clip; of a record of version 1, which does not have it, that of the file. No cell can
+start a formula.
 
 Parquet is typed and nested. Its columns are the fields of `seedvideo.records.Record`, read from
 the model itself, so that the two cannot differ. ``id``, ``state`` and ``extra`` come first,
@@ -24,8 +25,15 @@ from pydantic import BaseModel
 from seedvideo.batch.extra_columns import format_value
 from seedvideo.batch.journal_rows import JournalEntry, to_record
 from seedvideo.errors import ConfigError
-from seedvideo.records import GroundingRecord, Record
+from seedvideo.records import GroundingRecord, QualityRecord, Record
 from seedvideo.writers import escape_cell, escape_name
+
+_SIGNALS: Final = {
+    name: "event_count" if name == "events" else name
+    for name in QualityRecord.model_fields
+    if name not in ("duration_s", "width_px", "height_px")
+}
+"""Signals that have columns of their own, and the names of these: ``events`` are captions."""
 
 CSV_COLUMNS: Final = (
     "id",
@@ -57,6 +65,7 @@ CSV_COLUMNS: Final = (
     "retryable",
     "tries",
     "rule",
+    *_SIGNALS.values(),
     "extra",
     "total_s",
 )
@@ -117,6 +126,11 @@ def _record_cells(record: Record) -> dict[str, str]:
         values["width_px"] = str(record.media.width_px)
         values["height_px"] = str(record.media.height_px)
         values["warnings"] = escape_name(" ".join(each.code for each in record.media.warnings))
+    if record.quality is not None:
+        values["duration_s"] = f"{record.quality.duration_s:.3f}"
+        for name, column in _SIGNALS.items():
+            value = getattr(record.quality, name)
+            values[column] = "" if value is None else str(value)
     if record.plan is not None:
         values["policy"] = escape_name(record.plan.policy)
         for name in ("frames", "budget_tokens", "charged_tokens"):

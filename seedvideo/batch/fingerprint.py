@@ -1,7 +1,7 @@
 """Cache keys of results: one hash over everything that changes a record.
 
-A key covers content, sampler, weights, prompt, settings and the record's schema. Path and name of
-the file do not change a record; neither do the filters, which only decide whether a clip is
+A key covers content, sampler, weights, prompt, settings and the version of results. Path and name
+of the file do not change a record; neither do the filters, which only decide whether a clip is
 processed. These are left out.
 """
 
@@ -15,12 +15,15 @@ from typing import Any, Final
 from seedvideo.batch.inputs import Item
 from seedvideo.config import DEFAULT_LIMITS, Limits
 from seedvideo.media.source import changed_error, open_source
-from seedvideo.records import SCHEMA_VERSION
 from seedvideo.sampler.policies import SAMPLER_VERSION
 
 _CHUNK_BYTES: Final = 1 << 22
 _NOT_IN_RESULT_KEY: Final = ("model", "filters", "question", "options", "query", "start_s", "end_s")
 """Settings covered by a hash or by `_task_words`, or without effect on records."""
+
+_RESULT_VERSION: Final = 1
+"""Version of the results of a job. Raise it to process the clips of older jobs again: their records
+stay valid when the schema of records only gains keys."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +98,7 @@ def result_key(
         "settings": {name: v for name, v in settings.items() if name not in _NOT_IN_RESULT_KEY},
         "model": model_sha256,
         "prompt": prompt,
-        "schema": SCHEMA_VERSION,
+        "schema": _RESULT_VERSION,
         "sampler": SAMPLER_VERSION,
     }
     return _digest(values)
@@ -116,7 +119,7 @@ class VerdictKeys:
             {
                 "settings": {k: v for k, v in settings.items() if k not in left_out},
                 "model": model_sha256,
-                "schema": SCHEMA_VERSION,
+                "schema": _RESULT_VERSION,
                 "sampler": SAMPLER_VERSION,
             }
         )

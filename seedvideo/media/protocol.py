@@ -93,6 +93,14 @@ def parse_packet_sizes(message: ipc.Message, *, frames: int) -> PacketIndex:
     return PacketIndex(array("q", numbers[:frames]), array("q", numbers[frames:]))
 
 
+def parse_hash(message: ipc.Message) -> str:
+    """Parse the reply to ``hash``: 32 bytes in hexadecimal."""
+    digest = bytes.fromhex(message.header["sha256"])
+    if message.type != "hash" or len(digest) != 32:
+        raise ipc.ProtocolError("invalid hash")
+    return digest.hex()
+
+
 def parse_thumbnails(
     message: ipc.Message, size: ThumbnailSpec, *, after_frame: int, frames: int
 ) -> ThumbnailBatch:

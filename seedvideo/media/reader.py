@@ -30,6 +30,7 @@ from seedvideo.media.protocol import (
     count,
     frames_request,
     parse_chunks,
+    parse_hash,
     parse_open_reply,
     parse_packet_sizes,
     parse_thumbnails,
@@ -38,7 +39,7 @@ from seedvideo.media.protocol import (
     useful_workers,
 )
 from seedvideo.media.sharing import SharedLock, SharedSteps, not_picklable_error
-from seedvideo.media.source import Source, VideoInput, digest, open_source
+from seedvideo.media.source import DigestName, Source, VideoInput, digest, open_source
 from seedvideo.media.types import (
     DecodeReport,
     Frame,
@@ -269,6 +270,18 @@ class VideoReader:
                 self._packets = self._read(partial(parse_packet_sizes, message, frames=frames))
             return self._packets
 
+    def packets_sha256(self, first: int = 0, end: int | None = None) -> str:
+        """Return the SHA-256 of the packets of frames ``[first, end)``, in hexadecimal.
+
+        Copies in other containers have the same (`seedvideo.media.packet_hash`). Ends a running
+        pass.
+
+        Raises:
+            As `info` does.
+        """
+        header = {"type": "hash", "first": first, "end": len(self.times) if end is None else end}
+        return self._read(partial(parse_hash, self._ask(Task(header, b""), max_body_bytes=0)))
+
     def thumbnails(
         self, spans: Sequence[ThumbnailSpan], size: ThumbnailSpec
     ) -> Generator[ThumbnailBatch, None, None]:
@@ -291,8 +304,8 @@ class VideoReader:
         check_spans(spans, size, frames=len(self.times), limits=self._limits)
         return self._shared(self._thumbnails(tuple(spans), size))
 
-    def digest(self) -> str:
-        """Return a hash of the file's bytes, in hexadecimal: BLAKE2b of 32 bytes.
+    def digest(self, algorithm: DigestName = "blake2b") -> str:
+        """Return a hash of the file's bytes, in hexadecimal: of 32 bytes.
 
         Raises:
             DecodeError: ``decode.stopped`` if the reader is closed.
@@ -301,7 +314,7 @@ class VideoReader:
             self._check_open()
             descriptor = self._source.reopen()
         try:
-            return digest(descriptor)
+            return digest(descriptor, algorithm)
         finally:
             os.close(descriptor)
 

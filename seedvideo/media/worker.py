@@ -4,7 +4,8 @@
 descriptors: requests, replies and the file. It writes no file and opens none by name. It may
 allocate up to `Limits.worker_memory_bytes` (`seedvideo/config.py`) after its start. It exits when
 the reader closes its end of the request pipe. Requests are ``open``, then any number of
-``packets``, ``split``, ``pass`` and ``thumbnails``; ``stop`` ends one of the latter two early.
+``packets``, ``hash``, ``split``, ``pass`` and ``thumbnails``; ``stop`` ends one of the latter two
+early.
 """
 
 import os
@@ -29,6 +30,7 @@ from seedvideo.media.types import out_of_memory_error
 from seedvideo.utils import ipc
 
 if TYPE_CHECKING:
+    from seedvideo.media.demuxer import SourceSpec
     from seedvideo.media.file_probe import ProbeResult
     from seedvideo.media.pyav_decoder import PyavDecoder
     from seedvideo.media.types import (
@@ -203,6 +205,8 @@ def _serve_file(channel: _Channel, file: int, request: dict[str, Any]) -> None:
     while (message := channel.receive()) is not None:
         if message.type == "packets":
             _answer_packets(channel, opened)
+        if message.type == "hash":
+            _answer_hash(channel, spec, opened, pyav, message)
         if message.type == "split":
             _answer_split(channel, pyav, message)
         if message.type not in ("pass", "thumbnails"):
@@ -258,6 +262,27 @@ def _answer_packets(channel: _Channel, opened: "ProbeResult") -> None:
     index, payload = opened.index, opened.table.payload
     sizes = [payload[number] for number in index.packet_of_frame]
     channel.send({"type": "packets"}, ipc.pack_integers([*sizes, *index.packet_of_frame]))
+
+
+def _answer_hash(
+    channel: _Channel,
+    spec: "SourceSpec",
+    opened: "ProbeResult",
+    pyav: "PyavDecoder",
+    message: ipc.Message,
+) -> None:
+    from seedvideo.media.packet_hash import hash_packets
+
+    pyav.close()
+    digest = hash_packets(
+        spec,
+        opened.index,
+        opened.table,
+        first=int(message.header["first"]),
+        end=int(message.header["end"]),
+        heartbeat=channel.heartbeat,
+    )
+    channel.send({"type": "hash", "sha256": digest})
 
 
 def _answer_thumbnails(

@@ -55,6 +55,7 @@ from seedvideo.sampler.packet_analysis import (
     PacketSizeAnalysis,
     analyze_packet_sizes,
 )
+from seedvideo.sampler.picture_signals import PictureSignals, PictureTracker
 from seedvideo.sampler.prominence import busy_fraction
 from seedvideo.sampler.rests import RestDetector
 from seedvideo.sampler.shots import FlashDetector, ShotDetector, merge_flashes
@@ -98,6 +99,7 @@ class Analysis:
         warnings: warnings of the decoder, such as damage; one per code.
         unknown: spans that were not inspected although something may happen there; with ``auto``
             only.
+        pictures: signals of single thumbnails; None with ``packets``, which decodes none.
     """
 
     method: AnalysisMethod
@@ -108,6 +110,7 @@ class Analysis:
     notes: tuple[str, ...]
     warnings: tuple[MediaWarning, ...] = ()
     unknown: tuple[Span, ...] = ()
+    pictures: PictureSignals | None = None
 
     @property
     def inspected_fraction(self) -> float:
@@ -162,6 +165,7 @@ class _Analyzer:
         self._max_details: int | None = None
         self.notes: list[str] = []
         self.warnings: dict[str, MediaWarning] = {}
+        self.pictures: PictureSignals | None = None
         size_px = thumbnail_size(video.info)
         self.rests = RestDetector((size_px[0] // BLOCK_PX) * (size_px[1] // BLOCK_PX))
 
@@ -180,6 +184,7 @@ class _Analyzer:
             notes=tuple(self.notes),
             warnings=tuple(self.warnings.values()),
             unknown=unknown,
+            pictures=self.pictures,
         )
 
     def _unknown_spans(self, end: Fraction) -> tuple[Span, ...]:
@@ -231,7 +236,7 @@ class _Analyzer:
             ShotDetector(every_frame=self.method == "full"),
             _Edges(),
         )
-        flashes = FlashDetector()
+        flashes, tracker = FlashDetector(), PictureTracker()
         freezes = FreezeDetector((size_px[1] // BLOCK_PX, size_px[0] // BLOCK_PX))
         rows: list[npt.NDArray[np.float64]] = []
         decoded, last = 0, -1
@@ -254,6 +259,7 @@ class _Analyzer:
                     self.rests.skip_unknown()
                 shots.update(frame_index, thumbnails.planes[i], moved_levels=novelty.moved_levels)
                 edges.update(time_s, pictures[i])
+                tracker.update(time_s, thumbnails.planes[i], moved_levels=novelty.moved_levels)
                 flashes.update(frame_index, time_s, features[i, : features.shape[1] // 2])
                 freezes.update(frame_index, time_s, features[i])
                 self.rests.update(time_s, features[i])
@@ -278,6 +284,9 @@ class _Analyzer:
             change_s = np.clip(_SCENE_CHANGE_LEVELS / table[:, 3], _MIN_CHANGE_S, _MAX_CHANGE_S)
         cuts = sorted(set(shots.cuts))
         events = merge_flashes(novelty.events, flashes.events)
+        self.pictures = tracker.finish(
+            float(self.times_s[flash.frame_index]) for flash in flashes.events
+        )
         if self.unknown.any():
             signals, change_s, events = self._with_unknown(signals, change_s, events)
         details = self._details(cuts, first_decoded=int(table[0, 0]))
