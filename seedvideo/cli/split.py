@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Protocol
 
@@ -33,6 +33,7 @@ from seedvideo.cli.options import (
 from seedvideo.cli.output import reject_inputs
 from seedvideo.cli.remote_options import SourceOptions
 from seedvideo.cli.sources import Row, Videos, read_rows, row_name, run_each
+from seedvideo.cli.split_options import WindowOptions
 from seedvideo.errors import ConfigError
 from seedvideo.utils.addresses import is_address, lacks_query
 from seedvideo.utils.files import (
@@ -61,51 +62,6 @@ ShotAnalysis = Annotated[
         " full (every frame).",
     ),
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class WindowOptions:
-    """How shots become clips; each field is an option."""
-
-    min_s: Annotated[
-        float, typer.Option("--min-s", metavar="SECONDS", help="Leave out shorter clips.")
-    ] = 2.0
-    max_s: Annotated[
-        float, typer.Option("--max-s", metavar="SECONDS", help="Divide or truncate longer shots.")
-    ] = 10.0
-    overlap_s: Annotated[
-        float,
-        typer.Option(
-            "--overlap-s",
-            metavar="SECONDS",
-            help="Let consecutive clips of a long shot share so much (--over stride).",
-        ),
-    ] = 0.0
-    crop_s: Annotated[
-        float,
-        typer.Option(
-            "--crop-s", metavar="SECONDS", help="Leave out so much on both sides of a cut."
-        ),
-    ] = 0.25
-    over: Annotated[
-        Literal["stride", "truncate", "keep"],
-        typer.Option(
-            "--over",
-            help="Divide a shot above --max-s into consecutive clips, keep its start, or keep all"
-            " of it.",
-        ),
-    ] = "stride"
-
-    def resolve(self, analysis: Literal["packets", "auto", "fast", "full"]) -> "SplitOptions":
-        """Return the options as the package takes them.
-
-        Raises:
-            ConfigError: ``config.invalid`` if a value is out of range.
-        """
-        from seedvideo.clips.windows import SplitOptions
-
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        return SplitOptions(**values, analysis=analysis)
 
 
 class RowSink(Protocol):
