@@ -9,6 +9,8 @@ which loses nothing, but begins at a keyframe (`seedvideo.clips.keyframe_ranges`
 
 There is no third way that encodes only the frames up to the first keyframe and copies the rest: one
 track would then hold two sets of parameters, which many readers do not follow.
+
+Separate from `seedvideo.cli.split`: programs cut clips too.
 """
 
 from bisect import bisect_left

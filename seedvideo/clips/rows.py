@@ -6,6 +6,8 @@ Memory depends on the number of columns, not on that of rows.
 
 The tables are lists that `seedvideo.batch.inputs` reads again: no cell is changed, so names that
 are not valid UTF-8 survive in CSV and JSON lines.
+
+Separate from `seedvideo.cli.split`, as it knows nothing of clips.
 """
 
 import csv

@@ -103,7 +103,6 @@ class _Part:
         self._index = index
         self._first = packets.first
         self._frames = index.frame_of_packet[packets.first : packets.end]
-        self._first_frame = min(self._frames)
         times = [index.times[frame] for frame in self._frames]
         self._start = min(times)
         self._decoding = sorted(times)
@@ -128,7 +127,9 @@ class _Part:
         copied.time_base = self._time_base
         copied.pts = self._index.times[frame] - self._start
         copied.dts = self._decoding[place] - self._start - self._delay
-        copied.duration = self._duration(self._first_frame + place)
+        # The length of the track is that of its last packet in decoding order.
+        is_last = number + 1 == self.end
+        copied.duration = self._duration(max(self._frames) if is_last else frame)
         copied.is_keyframe = packet.is_keyframe
         try:
             self._container.mux(copied)
@@ -141,11 +142,7 @@ class _Part:
         return self._data.getvalue()
 
     def _duration(self, frame: int) -> int:
-        """Return the ticks for which a frame is presented.
-
-        Packets get those of the frame at their place in presentation order, since the length of an
-        MP4 track is that of its last packet in decoding order.
-        """
+        """Return the ticks for which a frame is presented."""
         times = self._index.times
         if frame + 1 < len(times):
             return times[frame + 1] - times[frame]
