@@ -58,6 +58,7 @@ from seedvideo.sampler.packet_analysis import (
 from seedvideo.sampler.prominence import busy_fraction
 from seedvideo.sampler.rests import RestDetector
 from seedvideo.sampler.shots import FlashDetector, ShotDetector, merge_flashes
+from seedvideo.sampler.transitions import FrameChange, ShotChange, TransitionDetector
 from seedvideo.sampler.utility import SegmentDemand
 from seedvideo.utils.timecode import Span
 
@@ -98,6 +99,7 @@ class Analysis:
         warnings: warnings of the decoder, such as damage; one per code.
         unknown: spans that were not inspected although something may happen there; with ``auto``
             only.
+        changes: changes of shots: confirmed cuts, dissolves and fades.
     """
 
     method: AnalysisMethod
@@ -108,6 +110,7 @@ class Analysis:
     notes: tuple[str, ...]
     warnings: tuple[MediaWarning, ...] = ()
     unknown: tuple[Span, ...] = ()
+    changes: tuple[ShotChange, ...] = ()
 
     @property
     def inspected_fraction(self) -> float:
@@ -118,7 +121,7 @@ class Analysis:
     @property
     def shots(self) -> tuple[Span, ...]:
         """Return the shots; together they cover the video."""
-        bounds = [Fraction(0), *self.cuts, self.demands[-1].end]
+        bounds = [Fraction(0), *(each.time for each in self.changes), self.demands[-1].end]
         return tuple(Span(start, end) for start, end in pairwise(bounds))
 
 
@@ -180,6 +183,10 @@ class _Analyzer:
             notes=tuple(self.notes),
             warnings=tuple(self.warnings.values()),
             unknown=unknown,
+            changes=tuple(
+                ShotChange(*(self.times[each] for each in (change.frame, change.first, change.end)))
+                for change in findings.changes
+            ),
         )
 
     def _unknown_spans(self, end: Fraction) -> tuple[Span, ...]:
@@ -222,7 +229,9 @@ class _Analyzer:
         cuts = changed_keyframes(
             self.times_s, self.video.packets.sizes_bytes, self.video.keyframes, grid_only=True
         )
-        return AnalysisFindings(cuts, events, signals, change_s, [(0, UNKNOWN_TOKENS)])
+        changes = tuple(FrameChange(cut, cut, cut) for cut in cuts)
+        details = [(0, UNKNOWN_TOKENS)]
+        return AnalysisFindings(cuts, events, signals, change_s, details, changes=changes)
 
     def _from_thumbnails(self) -> AnalysisFindings:
         size_px = thumbnail_size(self.video.info)
@@ -232,7 +241,8 @@ class _Analyzer:
             _Edges(),
         )
         flashes = FlashDetector()
-        freezes = FreezeDetector((size_px[1] // BLOCK_PX, size_px[0] // BLOCK_PX))
+        grid = (size_px[1] // BLOCK_PX, size_px[0] // BLOCK_PX)
+        freezes, transitions = FreezeDetector(grid), TransitionDetector(grid)
         rows: list[npt.NDArray[np.float64]] = []
         decoded, last = 0, -1
         for thumbnails in self._decode_thumbnails(self._spans(), size_px):
@@ -252,10 +262,12 @@ class _Analyzer:
                     )
                     freezes.skip_unknown()
                     self.rests.skip_unknown()
+                    transitions.skip_unknown(shots.cuts)
                 shots.update(frame_index, thumbnails.planes[i], moved_levels=novelty.moved_levels)
                 edges.update(time_s, pictures[i])
                 flashes.update(frame_index, time_s, features[i, : features.shape[1] // 2])
                 freezes.update(frame_index, time_s, features[i])
+                transitions.update(frame_index, time_s, features[i], shots.cuts)
                 self.rests.update(time_s, features[i])
             decoded += len(thumbnails.frame_indices)
             if self.progress is not None:
@@ -287,9 +299,8 @@ class _Analyzer:
             freezes.skip_unknown()
             self.rests.skip_unknown()
         frozen = freezes.finish(len(self.times), float(self.video.info.duration))
-        return AnalysisFindings(
-            cuts, events, signals, change_s, details, frozen, tuple(novelty.borders)
-        )
+        borders, changes = tuple(novelty.borders), transitions.finish(shots.cuts, self.times_s)
+        return AnalysisFindings(cuts, events, signals, change_s, details, frozen, borders, changes)
 
     @property
     def _keyframes(self) -> frozenset[int]:
