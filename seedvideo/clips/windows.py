@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 from seedvideo.config import AnalysisMethod, analysis_error
 from seedvideo.errors import ConfigError, suggestion
+from seedvideo.sampler.transitions import ShotChange
 from seedvideo.utils.timecode import Span
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ class SplitOptions:
         max_s: maximum length of a window in seconds, above 0.
         overlap_s: seconds that consecutive windows of a long shot share, 0 or more, below
             ``max_s``; for ``stride`` only.
-        crop_s: seconds to leave out on both sides of a cut, 0 or more: decoders and encoders blend
-            the frames around it, and detectors report gradual cuts late.
+        crop_s: seconds to leave out on both sides of a cut, and of a dissolve or fade, which is
+            left out whole, 0 or more: the ends of transitions are known to a fraction of a second.
         over: what becomes of a shot above the maximum length.
         analysis: depth of the analysis that finds the shots.
 
@@ -83,7 +84,8 @@ class ClipWindow:
         span: its time: from its first frame to the frame after its last one.
         shot: number of its shot among those of the complete video, from 1.
         shots: number of shots of the complete video.
-        shot_span: time of its shot; a clip cut at keyframes stays inside.
+        shot_span: time of its shot without gradual transitions; a clip cut at keyframes stays
+            inside.
         frames: indices ``[first, end)`` of its frames.
     """
 
@@ -133,52 +135,61 @@ def split_video(
     if video.info.is_image:
         return VideoSplit((), 0, 1, ("a still image has no clips",))
     analysis = video.analysis(options.analysis)
-    found = split_shots(analysis.shots, video.times, options, start_s=start_s, end_s=end_s)
+    found = split_shots(
+        analysis.changes,
+        video.times,
+        options,
+        duration=analysis.shots[-1].end,
+        start_s=start_s,
+        end_s=end_s,
+    )
     return VideoSplit(found.windows, found.short, found.shots, analysis.notes)
 
 
 def split_shots(
-    shots: Sequence[Span],
+    changes: Sequence[ShotChange],
     times: Sequence[Fraction],
     options: SplitOptions,
     *,
+    duration: Fraction,
     start_s: Fraction | None = None,
     end_s: Fraction | None = None,
 ) -> VideoSplit:
     """Divide shots into windows: first the maximum length applies, then the minimum.
 
     Args:
-        shots: consecutive shots that cover the video; at least one.
-        times: presentation times of its frames, strictly increasing.
+        changes: changes of shots, in order.
+        times: presentation times of the video's frames, strictly increasing.
         options: how shots become windows.
+        duration: end of the video.
         start_s: start of the part to split, which is not a cut; that of the video if None.
         end_s: end of the part to split; that of the video if None.
     """
-    first_s = shots[0].start if start_s is None else start_s
-    last_s = shots[-1].end if end_s is None else end_s
+    first_s, last_s = start_s or Fraction(0), duration if end_s is None else end_s
     crop, min_s = _exact(options.crop_s), _exact(options.min_s)
+    starts = [Fraction(0), *(change.end for change in changes)]
+    ends = [*(change.start for change in changes), duration]
     windows: list[ClipWindow] = []
     short = 0
-    for number, shot in enumerate(shots, start=1):
-        start = shot.start if number == 1 else shot.start + crop
-        end = shot.end if number == len(shots) else shot.end - crop
-        start, end = max(start, first_s), min(end, last_s)
-        if shot.end <= first_s or shot.start >= last_s:
+    for number, (shot_start, shot_end) in enumerate(zip(starts, ends, strict=True), start=1):
+        if shot_end <= first_s or shot_start >= last_s:
             continue
-        parts = list(_divide(times, start, end, shots[-1].end, options)) if start < end else []
+        start = max(first_s, shot_start + (crop if number > 1 else 0))
+        end = min(last_s, shot_end - (crop if number < len(starts) else 0))
+        parts = list(_divide(times, start, end, duration, options)) if start < end else []
         kept = [part for part in parts if part.duration >= min_s]
         short += max(1, len(parts)) - len(kept)
         windows += (
             ClipWindow(
                 part,
                 number,
-                len(shots),
-                shot,
+                len(starts),
+                Span(shot_start, shot_end),
                 range(bisect_left(times, part.start), bisect_left(times, part.end)),
             )
             for part in kept
         )
-    return VideoSplit(tuple(windows), short, len(shots))
+    return VideoSplit(tuple(windows), short, len(starts))
 
 
 def _divide(

@@ -10,12 +10,14 @@ from typing import Final
 import av
 import numpy as np
 import pytest
+from av.video.stream import VideoStream
 
 import seedvideo
 from seedvideo.clips.cutting import copy_clips, encode_clip, plan_copies
 from seedvideo.clips.keyframe_ranges import copyable_frames
 from seedvideo.clips.windows import ClipWindow, SplitOptions, VideoSplit, split_shots
 from seedvideo.errors import MediaError
+from seedvideo.sampler.transitions import ShotChange
 from seedvideo.utils.timecode import Span
 
 FPS: Final = 25
@@ -35,6 +37,7 @@ def make(path: Path, codec: str, options: dict[str, str], *, frames: int = 90) -
     """Write a clip in which a bar moves and the brightness rises; every 7th time is skipped."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=FPS)
+        assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
         stream.codec_context.options = options
         irregular = path.suffix in (".mp4", ".mkv")
@@ -54,7 +57,7 @@ def halves(video: seedvideo.Video) -> VideoSplit:
     """Split a clip whose second shot begins at its 26th frame."""
     end = max(video.info.duration, video.times[-1])
     cut = video.times[25]
-    return split_shots([Span(Fraction(0), cut), Span(cut, end)], video.times, OPTIONS)
+    return split_shots([ShotChange(cut, cut, cut)], video.times, OPTIONS, duration=end)
 
 
 def files(parts: Iterator[tuple[bytearray, bool]]) -> list[bytes]:
@@ -99,7 +102,7 @@ def test_readers_that_ignore_edit_lists_see_the_same_frames(tmp_path: Path) -> N
         for data in files(copy_clips(video, windows)):
             seen = []
             for options in ({}, {"ignore_editlist": "1"}):
-                with av.open(BytesIO(data), options=options) as container:
+                with av.open(BytesIO(data), "r", options=options) as container:
                     seen.append([frame.pts for frame in container.decode(video=0)])
             assert seen[0] == seen[1]
             assert seen[0][0] == 0

@@ -10,21 +10,24 @@ from hypothesis import strategies as st
 
 from seedvideo.clips.windows import SplitOptions, split_shots
 from seedvideo.errors import ConfigError
+from seedvideo.sampler.transitions import ShotChange
 from seedvideo.utils.timecode import Span
 
 TENTHS = [Fraction(n, 10) for n in range(300)]
 
 
-def shots(*ends: float) -> list[Span]:
-    edges = [Fraction(0), *(Fraction(str(end)) for end in ends)]
-    return [Span(start, end) for start, end in itertools.pairwise(edges)]
+def cuts(*times: float) -> list[ShotChange]:
+    exact = [Fraction(str(time)) for time in times]
+    return [ShotChange(time, time, time) for time in exact]
 
 
 def spans(*ends: float, start: str | None = None, end: str | None = None, **options: Any) -> Any:
+    """Split a video whose shots have these ends."""
     found = split_shots(
-        shots(*ends),
+        cuts(*ends[:-1]),
         TENTHS,
         SplitOptions(**options),
+        duration=Fraction(str(ends[-1])),
         start_s=None if start is None else Fraction(start),
         end_s=None if end is None else Fraction(end),
     )
@@ -56,17 +59,47 @@ def test_short_shots_are_counted() -> None:
     assert spans(1, 6, 8.4, 30, crop_s=0.25, over="keep") == ([(1.3, 5.7), (8.7, 30)], 2)
 
 
+def test_a_dissolve_is_left_out_whole() -> None:
+    change = ShotChange(Fraction(6), Fraction(5), Fraction(7))
+    options = SplitOptions(crop_s=0.5)
+    found = split_shots([change], TENTHS, options, duration=Fraction(15))
+    assert [(float(each.span.start), float(each.span.end)) for each in found.windows] == [
+        (0, 4.5),
+        (7.5, 15),
+    ]
+    assert [(float(each.shot_span.start), float(each.shot_span.end)) for each in found.windows] == [
+        (0, 5),
+        (7, 15),
+    ]
+
+
+def test_shots_without_a_clear_frame_are_counted() -> None:
+    changes = [
+        ShotChange(Fraction(5), Fraction(4), Fraction(6)),
+        ShotChange(Fraction(7), Fraction(6), Fraction(8)),
+    ]
+    found = split_shots(changes, TENTHS, SplitOptions(), duration=Fraction(15))
+    assert [each.shot for each in found.windows] == [1, 3]
+    assert found.short == 1
+
+
 def test_only_a_part_of_the_video_is_split() -> None:
     # Its ends are not cuts; the numbers of shots are those of the video.
     assert spans(5, 12, 30, start="2", end="11", crop_s=0.25) == ([(2, 4.7), (5.3, 11)], 0)
-    found = split_shots(shots(5, 12, 30), TENTHS, SplitOptions(), start_s=Fraction(13))
+    found = split_shots(
+        cuts(5, 12), TENTHS, SplitOptions(), duration=Fraction(30), start_s=Fraction(13)
+    )
     assert [(each.shot, each.shots) for each in found.windows] == [(3, 3), (3, 3)]
     assert spans(5, 12, 30, start="40") == ([], 0)
 
 
 def test_a_still_frame_may_last_longer_than_a_window() -> None:
-    found = split_shots(shots(60), [Fraction(0), Fraction(1), Fraction(50)], SplitOptions())
-    assert [(each.span.start, each.span.end) for each in found.windows] == [(1, 11), (50, 60)]
+    times = [Fraction(0), Fraction(1), Fraction(50)]
+    found = split_shots([], times, SplitOptions(), duration=Fraction(60))
+    assert [(float(each.span.start), float(each.span.end)) for each in found.windows] == [
+        (1, 11),
+        (50, 60),
+    ]
     assert [each.frames for each in found.windows] == [range(1, 2), range(2, 3)]
     assert found.short == 1
 
@@ -111,7 +144,8 @@ def test_windows_keep_their_promises(
     times = [Fraction(sum(gaps[:n]), 10) for n in range(len(gaps))]
     ends = list(itertools.accumulate(Fraction(each, 10) for each in lengths))
     ends[-1] = max(ends[-1], times[-1] + Fraction(1, 10))
-    given_shots = [Span(a, b) for a, b in itertools.pairwise([Fraction(0), *ends]) if a < b]
+    changes = [ShotChange(end, end, end) for end in ends[:-1]]
+    bounds = [Fraction(0), *ends]
     max_s = (min_s + more_s) / 10
     options = SplitOptions(
         min_s=min_s / 10,
@@ -120,13 +154,13 @@ def test_windows_keep_their_promises(
         crop_s=crop_s / 10,
         over=over,
     )
-    found = split_shots(given_shots, times, options)
+    found = split_shots(changes, times, options, duration=ends[-1])
     for window in found.windows:
         span, shot = window.span, window.shot_span
         assert span.start in times and len(window.frames) > 0
         assert [times[i] for i in window.frames] == [t for t in times if t in span]
         assert shot.start <= span.start and span.end <= shot.end
-        assert shot == given_shots[window.shot - 1]
+        assert shot == Span(bounds[window.shot - 1], bounds[window.shot])
         assert span.duration >= Fraction(str(options.min_s))
         assert over == "keep" or span.duration <= Fraction(str(options.max_s))
         if shot.start > 0:
