@@ -17,6 +17,7 @@ from seedvideo.config import DEFAULT_LIMITS, Limits
 from seedvideo.media.source import VideoInput, changed_error, open_source
 from seedvideo.records import SCHEMA_VERSION
 from seedvideo.sampler.policies import SAMPLER_VERSION
+from seedvideo.sampler.transitions import SHOTS_VERSION
 
 _CHUNK_BYTES: Final = 1 << 22
 _NOT_IN_RESULT_KEY: Final = ("model", "filters", "question", "options", "query", "start_s", "end_s")
@@ -97,6 +98,7 @@ def result_key(
         "prompt": prompt,
         "schema": SCHEMA_VERSION,
         "sampler": SAMPLER_VERSION,
+        **_shots_version(settings),
     }
     return _digest(values)
 
@@ -118,6 +120,7 @@ class VerdictKeys:
                 "model": model_sha256,
                 "schema": SCHEMA_VERSION,
                 "sampler": SAMPLER_VERSION,
+                **_shots_version(settings),
             }
         )
         self._path_only_key = self._key(Item(id="-", source="-"))
@@ -128,6 +131,11 @@ class VerdictKeys:
 
     def _key(self, item: Item) -> str:
         return _digest([self._common, _task_words(item, self._settings)])[:32]
+
+
+def _shots_version(settings: Mapping[str, Any]) -> dict[str, int]:
+    """Return the version of the shots, on which only dense captions depend."""
+    return {"shots": SHOTS_VERSION} if settings.get("task") == "dense" else {}
 
 
 def _task_words(item: Item, settings: Mapping[str, Any]) -> list[object]:

@@ -29,16 +29,13 @@ from seedvideo.batch.job import Job
 from seedvideo.clips.windows import ClipWindow, SplitOptions, VideoSplit, split_video
 from seedvideo.errors import SeedVideoError
 from seedvideo.remote.fetching import Fetcher, needs_fetch
+from seedvideo.sampler.transitions import SHOTS_VERSION
 from seedvideo.utils.files import write_error
 from seedvideo.utils.timecode import Span
 from seedvideo.video import open
 
 SPLIT_NAME: Final = "split.jsonl"
 """Name of the file with the clips of each video, in the folder of the job."""
-
-
-SPLIT_VERSION: Final = 1
-"""Version of the windows; another one makes a job analyse its videos again."""
 
 
 def split_rows(
@@ -97,7 +94,7 @@ def _key(item: Item, job: Job, options: SplitOptions) -> str:
             facts = os.stat(job.resolve_path(item.source))
             version = facts.st_size, facts.st_mtime_ns
     window = [None if time is None else str(time) for time in (item.start_s, item.end_s)]
-    values = [item.source, version, window, asdict(options), str(job.source_fps), SPLIT_VERSION]
+    values = [item.source, version, window, asdict(options), str(job.source_fps), SHOTS_VERSION]
     return hashlib.blake2b(json.dumps(values).encode("ascii"), digest_size=16).hexdigest()
 
 

@@ -32,6 +32,10 @@ import numpy.typing as npt
 
 from seedvideo.sampler.block_features import Floats
 
+SHOTS_VERSION: Final = 2
+"""Version of the shots; raise it whenever the same video would have others. In version 1 they were
+the unconfirmed cuts."""
+
 _GRID: Final = (16, 9)
 """Columns and rows of the grids that are compared: a slow camera moves little in them."""
 

@@ -120,10 +120,10 @@ def test_a_dry_run_plans_the_clips(films: Path, tmp_path: Path) -> None:
     assert json.loads(out)["clips"] == 2
 
 
-def test_the_version_of_windows_counts(
+def test_the_version_of_shots_counts(
     films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = Job(inputs=("films/two.mp4",), folder=str(tmp_path), split=OPTIONS)
     split(job, tmp_path)
-    monkeypatch.setattr(split_inputs, "SPLIT_VERSION", 0)
+    monkeypatch.setattr(split_inputs, "SHOTS_VERSION", 0)
     assert split(job, tmp_path)[1] == ["films/two.mp4"]
