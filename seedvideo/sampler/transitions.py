@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -48,11 +48,21 @@ _MAX_STEP_S: Final = 0.3
 _HALVES_S: Final = (0.24, 0.4, 0.64, 1.0, 1.5)
 """Halves of the windows: transitions of a quarter of a second to three seconds fit into one."""
 
+_MIN_WINDOW: Final = 4
+"""Minimum thumbnails of a window: both ends and two mixtures."""
+
 _SIDE: Final = 0.5
 """Time before and after a window in which other motion is measured, as a fraction of its half."""
 
 _MIN_PICTURE_LEVELS: Final = 3.0
 """Minimum deviation of a grid, in grey levels, that is a picture and not blank."""
+
+_MAX_DARK_LEVELS: Final = 24.0
+"""Maximum grey level of a dark cell; one that stays dark, as beside a wide picture, is no part of
+it."""
+
+_MIN_PICTURE_FRACTION: Final = 0.25
+"""Minimum fraction of the cells that are part of a picture."""
 
 _MAX_LIKENESS: Final = 0.5
 """Maximum correlation of the pictures at both ends. Made transitions reach 0.42; zooms by 1.9 begin
@@ -126,13 +136,31 @@ class ShotChange:
 
 @dataclass(frozen=True, eq=False)
 class _Thumbnail:
-    """One thumbnail: its grid without the mean, the mean, and its deviation in grey levels."""
+    """One thumbnail, or a part of its cells.
+
+    Args:
+        frame_index: index of the frame.
+        time_s: time of the frame.
+        levels: grey levels of the cells.
+        grid: the same without their mean.
+        deviation: deviation of the cells in grey levels.
+    """
 
     frame_index: int
     time_s: float
+    levels: Floats
     grid: Floats
-    mean: float
     deviation: float
+
+    @classmethod
+    def of(cls, frame_index: int, time_s: float, levels: Floats) -> Self:
+        """Return the thumbnail with these grey levels."""
+        grid = levels - levels.mean(dtype=np.float32)
+        return cls(frame_index, time_s, levels, grid, float(grid.std()))
+
+    def part(self, cells: npt.NDArray[np.bool_]) -> "_Thumbnail":
+        """Return some of its cells."""
+        return _Thumbnail.of(self.frame_index, self.time_s, self.levels[cells])
 
 
 @dataclass(frozen=True)
@@ -235,10 +263,8 @@ class TransitionDetector:
         blocks = self._rows * self._columns
         means = features[:blocks].reshape(self._rows, self._columns)
         size = (min(_GRID[0], self._columns), min(_GRID[1], self._rows))
-        grid = cv2.resize(means, size, interpolation=cv2.INTER_AREA).reshape(-1)
-        mean = float(grid.mean())
-        grid = grid - np.float32(mean)
-        return _Thumbnail(frame_index, time_s, grid, mean, float(grid.std()))
+        levels = cv2.resize(means, size, interpolation=cv2.INTER_AREA).reshape(-1)
+        return _Thumbnail.of(frame_index, time_s, levels.astype(np.float32, copy=False))
 
     def _confirm(self, *, until_s: float) -> None:
         """Keep the waiting cuts before a time that are not changes of the light."""
@@ -311,8 +337,16 @@ def _find_transition(
         window: thumbnails of the window, rising.
         sides: one thumbnail before it and one after it.
     """
+    if len(window) < _MIN_WINDOW:
+        return None
+    cells = _picture_cells((window[0], window[-1]))
+    if cells is None:
+        return None
+    if not cells.all():
+        window = [each.part(cells) for each in window]
+        sides = sides[0].part(cells), sides[1].part(cells)
     before, after, inner = window[0], window[-1], window[1:-1]
-    if len(inner) < 2 or min(before.deviation, after.deviation) < _MIN_PICTURE_LEVELS:
+    if min(before.deviation, after.deviation) < _MIN_PICTURE_LEVELS:
         return None
     likeness = _likeness(before, after)
     if likeness > _MAX_LIKENESS:
@@ -362,21 +396,28 @@ def _mixture(old: Floats, new: Floats, grids: Floats) -> tuple[npt.NDArray[Any],
     return weights, float(((left**2).mean(axis=1) / variances).max())
 
 
+def _picture_cells(thumbnails: Sequence[_Thumbnail]) -> npt.NDArray[np.bool_] | None:
+    """Return the cells that are not dark in all thumbnails; None if they are too few."""
+    brightest = np.maximum.reduce([each.levels for each in thumbnails])
+    cells: npt.NDArray[np.bool_] = brightest > _MAX_DARK_LEVELS
+    return cells if cells.mean() >= _MIN_PICTURE_FRACTION else None
+
+
 def _is_same_picture(before: Sequence[_Thumbnail], after: Sequence[_Thumbnail]) -> bool:
     """Return whether thumbnails around a cut show one picture in changing light."""
-    pictures = [
-        [each for each in side if each.deviation >= _MIN_PICTURE_LEVELS] for side in (before, after)
-    ]
-    if not all(pictures):
+    cells = _picture_cells([*before, *after]) if before and after else None
+    if cells is None:
         return False
-    means = [each.mean for each in (*before, *after)]
+    old, new = ([each.part(cells) for each in side] for side in (before, after))
+    means = [float(each.levels.mean()) for each in (*old, *new)]
     if max(means) - min(means) < _LIGHT_LEVELS:
         return False
-    old, new = (
-        np.stack([each.grid / (each.deviation * len(each.grid) ** 0.5) for each in side])
-        for side in pictures
+    return any(
+        _likeness(one, other) >= _SAME_LIKENESS
+        for one in old
+        for other in new
+        if min(one.deviation, other.deviation) >= _MIN_PICTURE_LEVELS
     )
-    return float((old @ new.T).max()) >= _SAME_LIKENESS
 
 
 def _likeness(one: _Thumbnail, other: _Thumbnail) -> float:

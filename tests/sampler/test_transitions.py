@@ -102,6 +102,28 @@ def test_a_new_picture_of_another_brightness_is_a_change() -> None:
     assert [change.frame for change in changes] == [50]
 
 
+def framed(picture: World) -> World:
+    """The picture between black bars, as a wide one on a narrow screen."""
+    shown = np.full((HEIGHT_PX, WIDTH_PX), 16, np.float32)
+    shown[32:112] = picture[32:112]
+    return shown
+
+
+def test_changes_between_black_bars_are_found() -> None:
+    (dissolve,) = found(lambda number: framed(mixed(number, 45, 55)))
+    assert abs(dissolve.first - 45) <= 1 and abs(dissolve.end - 55) <= 1
+    (cut,) = found(lambda number: framed(ONE if number < 50 else OTHER * 0.6), cuts=(50,))
+    assert cut.frame == 50
+
+    def to_white(number: int) -> World:
+        share = float(np.clip((45 - number) / 8, 0, 1)), float(np.clip((number - 47) / 8, 0, 1))
+        picture: World = ONE * share[0] + OTHER * share[1] + 180 * (1 - sum(share))
+        return framed(picture)
+
+    (fade,) = found(to_white, cuts=(46,))
+    assert fade.first < 45 and fade.end > 47
+
+
 @pytest.mark.parametrize("speed", [2, 6, 12])
 def test_a_pan_is_no_change(speed: int) -> None:
     wide = world(5, width_px=WIDTH_PX + 12 * 100)
