@@ -343,11 +343,11 @@ def shots(video: Video | VideoInput, *, analysis: AnalysisMethod = "auto") -> Sh
     Args:
         video: an open video, or a path that is opened for this call.
         analysis: ``packets`` guesses from sizes in the index, ``fast`` decodes where they are
-            inconclusive, ``auto`` does so within a bound, ``full`` decodes every frame; then the
-            cuts are those of PySceneDetect's adaptive detector.
+            inconclusive, ``auto`` does so within a bound, ``full`` decodes every frame.
 
     Returns:
-        The shots: spans with a ``start`` and an ``end`` in exact seconds, one after another.
+        The shots: spans with a ``start`` and an ``end`` in exact seconds, one after another. A
+        dissolve or fade is divided in its middle.
 
     Raises:
         ConfigError: if the analysis is none of the four.
