@@ -44,8 +44,10 @@ if TYPE_CHECKING:
         plan,
         run_batch,
         shots,
+        split,
     )
     from seedvideo.batch.run_job import BatchResult
+    from seedvideo.clips.windows import ClipWindow, SplitOptions, VideoSplit
     from seedvideo.evaluate.types import Prediction, Scorer
     from seedvideo.media.types import MediaInfo
     from seedvideo.model.backends.base import (
@@ -88,6 +90,7 @@ __all__ = [
     "CheckpointConfig",
     "Choice",
     "ChoiceResult",
+    "ClipWindow",
     "ConfigError",
     "DecodeError",
     "Event",
@@ -124,6 +127,7 @@ __all__ = [
     "SeedVideoError",
     "Segment",
     "ShotList",
+    "SplitOptions",
     "SupportsBatches",
     "SupportsChoice",
     "SupportsLimitedAnswers",
@@ -136,6 +140,7 @@ __all__ = [
     "TokenGeometry",
     "Usage",
     "Video",
+    "VideoSplit",
     "__version__",
     "ask",
     "build_plan",
@@ -148,6 +153,7 @@ __all__ = [
     "plan",
     "run_batch",
     "shots",
+    "split",
 ]
 
 _HOMES: Final = {
@@ -157,6 +163,7 @@ _HOMES: Final = {
     "CheckpointConfig": "model.families",
     "Choice": "model.backends.base",
     "ChoiceResult": "model.backends.base",
+    "ClipWindow": "clips.windows",
     "Event": "records",
     "Family": "model.families",
     "Generation": "model.backends.base",
@@ -178,6 +185,7 @@ _HOMES: Final = {
     "Scorer": "evaluate.types",
     "Segment": "sampler.types",
     "ShotList": "writers",
+    "SplitOptions": "clips.windows",
     "SupportsBatches": "model.backends.base",
     "SupportsChoice": "model.backends.base",
     "SupportsLimitedAnswers": "model.backends.base",
@@ -190,6 +198,7 @@ _HOMES: Final = {
     "TokenGeometry": "sampler.geometry",
     "Usage": "model.backends.base",
     "Video": "video",
+    "VideoSplit": "clips.windows",
     "ask": "api",
     "build_plan": "sampler.request",
     "caption": "api",
@@ -201,6 +210,7 @@ _HOMES: Final = {
     "plan": "api",
     "run_batch": "api",
     "shots": "api",
+    "split": "api",
 }
 """Module of each lazily imported name."""
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from seedvideo import pipeline
 from seedvideo.arguments import check_count, check_kind, check_switch, check_text, check_texts
+from seedvideo.clips.windows import DEFAULT_SPLIT, SplitOptions, VideoSplit, split_video
 from seedvideo.config import (
     AnalysisMethod,
     SamplingConfig,
@@ -59,6 +60,7 @@ __all__ = [
     "plan",
     "run_batch",
     "shots",
+    "split",
 ]
 
 
@@ -358,6 +360,24 @@ def shots(video: Video | VideoInput, *, analysis: AnalysisMethod = "auto") -> Sh
         return ShotList(clip.source, found.method, found.shots, clip.times, found.notes)
 
 
+def split(video: Video | VideoInput, options: SplitOptions = DEFAULT_SPLIT) -> VideoSplit:
+    """Divide a video into clips by its shots.
+
+    Args:
+        video: an open video, or a path that is opened for this call.
+        options: how shots become clips.
+
+    Returns:
+        The clips: ``windows`` with a ``span`` in exact seconds and the indices of its ``frames``.
+
+    Raises:
+        SeedVideoError: if the file cannot be used.
+    """
+    check_kind("options", options, SplitOptions, "a seedvideo.SplitOptions")
+    with as_video(video) as clip:
+        return split_video(clip, options)
+
+
 def run_batch(
     inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
@@ -376,6 +396,7 @@ def run_batch(
     concurrency: int | None = None,
     workers: int = 1,
     filters: Mapping[str, Any] | None = None,
+    split: SplitOptions | None = None,
     shard: str | None = None,
     timeout_s: float = 120.0,
     limit: int | None = None,
@@ -407,6 +428,7 @@ def run_batch(
         workers: processes that decode.
         filters: rules that leave clips out, such as ``{"min_duration_s": 2, "black": True}``; the
             keys of the table ``filters`` of a job file.
+        split: split the videos into clips by their shots first; None to take them as they are.
         shard: part of the inputs, such as ``"3/16"``; all if None.
         timeout_s: maximum time of a clip in one stage.
         limit: run only the first so many clips.
@@ -449,6 +471,7 @@ def run_batch(
         sampling=config,
         model_options=loading,
         generation=_generation(generation),
+        split=split,
         remote=remote,
     )
     return run_job(job, Path(out), pipeline.load_costs(model, loading), limit=limit)

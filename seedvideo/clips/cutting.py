@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, TypeAlias
 
 from seedvideo.clips.keyframe_ranges import copyable_frames, packet_range
 from seedvideo.clips.windows import ClipWindow, SplitOptions, VideoSplit
-from seedvideo.errors import ConfigError, MediaError
+from seedvideo.errors import ConfigError, DecodeError, MediaError
 from seedvideo.media.source import display_path
 from seedvideo.media.types import Target
 from seedvideo.utils.timecode import Span
@@ -46,6 +46,9 @@ _MP4_OPTIONS: Final = {"movflags": "negative_cts_offsets", "use_editlist": "0"}
 
 _MAX_TICKS_PER_S: Final = 10**9
 """Maximum ticks per second of a time base, within 31 bits."""
+
+_MAX_TABLE_BYTES_PER_FRAME: Final = 64
+"""Maximum bytes of the tables of an MP4 file per frame."""
 
 _MPEG_RANGE, _BT709 = 1, 1
 """Numbers of the range of values and of the matrix (ITU-T H.273)."""
@@ -213,5 +216,21 @@ def copy_clips(video: "Video", windows: Sequence[ClipWindow]) -> Iterator[tuple[
     """
     positions, name = video.reader.packets.positions, display_path(video.source)
     ranges = [packet_range(each.frames, positions, display_name=name) for each in windows]
+    done = size_bytes = 0
+    most_bytes = len(ranges) * _most_bytes(video)
     with closing(video.reader.copies(ranges)) as parts:
-        yield from parts
+        for data, is_last in parts:
+            size_bytes += len(data)
+            yield data, is_last
+            done += is_last
+            if done > len(ranges) or size_bytes > most_bytes:
+                break
+    if done != len(ranges):
+        # The decode process is not trusted: it could fill the disk.
+        text = f"{name}: the decode process sent {done} of {len(ranges)} clips"
+        raise DecodeError("decode.crashed", text, hint="report the file")
+
+
+def _most_bytes(video: "Video") -> int:
+    """Return a size that no copy exceeds: that of the file, and of the tables of an MP4 file."""
+    return video.info.size_bytes + _MAX_TABLE_BYTES_PER_FRAME * len(video.times) + (1 << 20)
