@@ -12,7 +12,9 @@ Separate from `seedvideo.media.worker`, which would exceed 500 lines with it.
 from __future__ import annotations  # av.Packet is generic for type checkers only
 
 import io
+import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import av
@@ -64,7 +66,7 @@ def copy_parts(
     for each in waiting:
         if sum(table.size[each.first : each.end]) > _MAX_PART_BYTES:
             raise not_copyable_error(spec.display_name, "a clip has more than 1 GiB")
-    with open_container(spec) as container:
+    with _position_kept(spec.descriptor), open_container(spec) as container:
         stream = choose_stream(container, spec)
         running: list[_Part] = []
         for number, packet in enumerate(
@@ -85,6 +87,16 @@ def copy_parts(
                 return
     if waiting or running:
         raise not_copyable_error(spec.display_name, "it cannot be read to the end of the clip")
+
+
+@contextmanager
+def _position_kept(descriptor: int) -> Iterator[None]:
+    """Restore the position of a file, from which the decoder's own container reads on."""
+    position = os.lseek(descriptor, 0, os.SEEK_CUR)
+    try:
+        yield
+    finally:
+        os.lseek(descriptor, position, os.SEEK_SET)
 
 
 class _Part:

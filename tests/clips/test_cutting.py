@@ -108,6 +108,17 @@ def test_readers_that_ignore_edit_lists_see_the_same_frames(tmp_path: Path) -> N
             assert seen[0][0] == 0
 
 
+def test_a_pass_reads_on_after_copies(tmp_path: Path) -> None:
+    with seedvideo.open(make(tmp_path / "a.mkv", *CODINGS["h264.mkv"]), workers=1) as video:
+        every = video.frames_at(video.times)
+        first = video.frames_at(video.times[:10])
+        windows = plan_copies(video, halves(video), OPTIONS).split.windows
+        files(copy_clips(video, windows))
+        later = video.frames_at(video.times[10:])
+        assert np.array_equal(np.concatenate([first, later]), every)
+        assert not video.reader.report.warnings
+
+
 def test_a_turned_video_stays_turned(tmp_path: Path) -> None:
     path = make(tmp_path / "plain.mp4", *CODINGS["h264.mp4"])
     turned = tmp_path / "turned.mp4"
