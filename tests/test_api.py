@@ -40,7 +40,7 @@ def test_shots_of_a_path_and_of_an_open_video(clip: Path) -> None:
 
 def test_clips_of_a_path_and_of_an_open_video(clip: Path) -> None:
     found = seedvideo.split(clip, seedvideo.SplitOptions(min_s=0.5, crop_s=0))
-    assert [(each.span.start, each.frames) for each in found.windows] == [
+    assert [(float(each.span.start), each.frames) for each in found.windows] == [
         (0, range(20)),
         (2, range(20, 40)),
         (4, range(40, 60)),

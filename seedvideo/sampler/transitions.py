@@ -58,8 +58,8 @@ _MIN_PICTURE_LEVELS: Final = 3.0
 """Minimum deviation of a grid, in grey levels, that is a picture and not blank."""
 
 _MAX_DARK_LEVELS: Final = 24.0
-"""Maximum grey level of a dark cell; one that stays dark, as beside a wide picture, is no part of
-it."""
+"""Maximum grey level of a dark cell. A cell that stays dark, as beside a wide picture, does not
+count."""
 
 _MIN_PICTURE_FRACTION: Final = 0.25
 """Minimum fraction of the cells that are part of a picture."""
