@@ -45,8 +45,10 @@ if TYPE_CHECKING:
         quality,
         run_batch,
         shots,
+        split,
     )
     from seedvideo.batch.run_job import BatchResult
+    from seedvideo.clips.windows import ClipWindow, SplitOptions, VideoSplit
     from seedvideo.evaluate.types import Prediction, Scorer
     from seedvideo.media.types import MediaInfo
     from seedvideo.model.backends.base import (
@@ -90,6 +92,7 @@ __all__ = [
     "CheckpointConfig",
     "Choice",
     "ChoiceResult",
+    "ClipWindow",
     "ConfigError",
     "DecodeError",
     "Event",
@@ -127,6 +130,7 @@ __all__ = [
     "SeedVideoError",
     "Segment",
     "ShotList",
+    "SplitOptions",
     "SupportsBatches",
     "SupportsChoice",
     "SupportsLimitedAnswers",
@@ -139,6 +143,7 @@ __all__ = [
     "TokenGeometry",
     "Usage",
     "Video",
+    "VideoSplit",
     "__version__",
     "ask",
     "build_plan",
@@ -152,6 +157,7 @@ __all__ = [
     "quality",
     "run_batch",
     "shots",
+    "split",
 ]
 
 _HOMES: Final = {
@@ -161,6 +167,7 @@ _HOMES: Final = {
     "CheckpointConfig": "model.families",
     "Choice": "model.backends.base",
     "ChoiceResult": "model.backends.base",
+    "ClipWindow": "clips.windows",
     "Event": "records",
     "Family": "model.families",
     "Generation": "model.backends.base",
@@ -183,6 +190,7 @@ _HOMES: Final = {
     "Scorer": "evaluate.types",
     "Segment": "sampler.types",
     "ShotList": "writers",
+    "SplitOptions": "clips.windows",
     "SupportsBatches": "model.backends.base",
     "SupportsChoice": "model.backends.base",
     "SupportsLimitedAnswers": "model.backends.base",
@@ -195,6 +203,7 @@ _HOMES: Final = {
     "TokenGeometry": "sampler.geometry",
     "Usage": "model.backends.base",
     "Video": "video",
+    "VideoSplit": "clips.windows",
     "ask": "api",
     "build_plan": "sampler.request",
     "caption": "api",
@@ -207,6 +216,7 @@ _HOMES: Final = {
     "quality": "api",
     "run_batch": "api",
     "shots": "api",
+    "split": "api",
 }
 """Module of each lazily imported name."""
 

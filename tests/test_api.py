@@ -38,6 +38,19 @@ def test_shots_of_a_path_and_of_an_open_video(clip: Path) -> None:
         seedvideo.shots(clip, analysis="most")  # type: ignore[arg-type]  # that it is refused is the test
 
 
+def test_clips_of_a_path_and_of_an_open_video(clip: Path) -> None:
+    found = seedvideo.split(clip, seedvideo.SplitOptions(min_s=0.5, crop_s=0))
+    assert [(float(each.span.start), each.frames) for each in found.windows] == [
+        (0, range(20)),
+        (2, range(20, 40)),
+        (4, range(40, 60)),
+    ]
+    with seedvideo.open(clip) as video:
+        assert seedvideo.split(video).windows == ()
+    with pytest.raises(seedvideo.ConfigError, match="SplitOptions"):
+        seedvideo.split(clip, {"min_s": 1})  # type: ignore[arg-type]  # that it is refused is the test
+
+
 def test_a_batch_runs_and_resumes(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,7 +48,7 @@ SHELL = [
 ]
 CONSOLE = [
     run
-    for page in (README, CURATE)
+    for page in (README, DOCS / "guides" / "split.md", CURATE)
     for block in blocks(page, "console")
     for run in console_runs(block)
 ]

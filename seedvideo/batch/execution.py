@@ -12,7 +12,7 @@ import mmap
 import os
 import struct
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Final
 
@@ -22,12 +22,15 @@ from seedvideo.batch.filters import Rejection, check_frames, check_metadata
 from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job
 from seedvideo.batch.similarity import Signature, compute_signature
+from seedvideo.config import AnalysisMethod
 from seedvideo.inference import FrameSet, ModelInput
+from seedvideo.media.source import OpenedInput
 from seedvideo.media.types import Frame
 from seedvideo.model.backends.base import Backend, TokenCosts
 from seedvideo.model_tasks import Task, make_task
 from seedvideo.pipeline import clip_window, prepare
 from seedvideo.records import MediaRecord, PlanRecord, QualityRecord, Record
+from seedvideo.sampler.analysis import Analysis
 from seedvideo.sampler.contact_sheet import small_contact_sheet
 from seedvideo.utils.timecode import Span
 from seedvideo.video import Video, open
@@ -138,14 +141,44 @@ def get_prompt(job: Job, item: Item) -> str:
 
 
 def open_clip(job: Job, item: Item) -> Video:
-    """Open a clip with the job's options, for one decode process."""
-    return open(
+    """Open a clip with the job's options, for one decode process.
+
+    Consecutive clips of one file share its analysis, which covers the complete video.
+    """
+    before = _file_version(item.video)
+    clip = open(
         item.video,
         decoder=job.decoder,
         source_fps=None if job.source_fps is None else Fraction(str(job.source_fps)),
         workers=1,
         remote=job.remote,
     )
+    if before is not None and before == _file_version(item.video):
+        if before != _last_analysed.version:
+            _last_analysed.version, _last_analysed.analyses = before, {}
+        clip.share_analyses(_last_analysed.analyses)
+    return clip
+
+
+@dataclass
+class _AnalysedFile:
+    """Analyses of one file, by method, and what identifies its content."""
+
+    version: tuple[int, ...] | None = None
+    analyses: dict[AnalysisMethod, Analysis] = field(default_factory=dict)
+
+
+_last_analysed: Final = _AnalysedFile()
+"""The last file that this process opened."""
+
+
+def _file_version(video: str | OpenedInput) -> tuple[int, ...] | None:
+    """Return device, inode, size and time of a file; None if it cannot be found by its name."""
+    try:
+        facts = os.fstat(video.descriptor) if isinstance(video, OpenedInput) else os.stat(video)
+    except (OSError, ValueError):
+        return None  # Opening it reports the error.
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 def import_string(path: str) -> Any:

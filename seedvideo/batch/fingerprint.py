@@ -14,8 +14,9 @@ from typing import Any, Final
 
 from seedvideo.batch.inputs import Item
 from seedvideo.config import DEFAULT_LIMITS, Limits
-from seedvideo.media.source import changed_error, open_source
+from seedvideo.media.source import VideoInput, changed_error, open_source
 from seedvideo.sampler.policies import SAMPLER_VERSION
+from seedvideo.sampler.transitions import SHOTS_VERSION
 
 _CHUNK_BYTES: Final = 1 << 22
 _NOT_IN_RESULT_KEY: Final = ("model", "filters", "question", "options", "query", "start_s", "end_s")
@@ -51,7 +52,7 @@ def content_from_dict(values: Mapping[str, Any]) -> Content | None:
     return Content(size=values["size"], mtime_ns=values["mtime_ns"], sha256="")
 
 
-def read_content(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) -> Content:
+def read_content(path: VideoInput, *, limits: Limits = DEFAULT_LIMITS) -> Content:
     """Hash a file in constant memory, opened as safely as a video.
 
     Raises:
@@ -100,6 +101,7 @@ def result_key(
         "prompt": prompt,
         "schema": _RESULT_VERSION,
         "sampler": SAMPLER_VERSION,
+        **_shots_version(settings),
     }
     return _digest(values)
 
@@ -121,6 +123,7 @@ class VerdictKeys:
                 "model": model_sha256,
                 "schema": _RESULT_VERSION,
                 "sampler": SAMPLER_VERSION,
+                **_shots_version(settings),
             }
         )
         self._path_only_key = self._key(Item(id="-", source="-"))
@@ -131,6 +134,11 @@ class VerdictKeys:
 
     def _key(self, item: Item) -> str:
         return _digest([self._common, _task_words(item, self._settings)])[:32]
+
+
+def _shots_version(settings: Mapping[str, Any]) -> dict[str, int]:
+    """Return the version of the shots, on which only dense captions depend."""
+    return {"shots": SHOTS_VERSION} if settings.get("task") == "dense" else {}
 
 
 def _task_words(item: Item, settings: Mapping[str, Any]) -> list[object]:

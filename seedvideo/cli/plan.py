@@ -401,8 +401,8 @@ def shots(
 ) -> None:
     """Show the shots of videos, with exact timestamps.
 
-    With --analysis full the cuts are those of PySceneDetect's adaptive detector. CSV output is its
-    scene list, one file per video.
+    Cuts, dissolves and fades divide shots; flashes and changes of the light do not. CSV output is
+    the scene list of PySceneDetect, one file per video.
     """
     console = Console(quiet=quiet, verbose=verbose)
     format_name = resolve_format(output_format, as_json=as_json)

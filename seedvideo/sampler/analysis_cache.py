@@ -25,10 +25,11 @@ from seedvideo.media.types import MediaWarning
 from seedvideo.sampler.analysis import Analysis, analyze
 from seedvideo.sampler.novelty import Signals
 from seedvideo.sampler.picture_signals import PictureSignals
+from seedvideo.sampler.transitions import ShotChange
 from seedvideo.sampler.utility import Peak, SegmentDemand, StillPicture
 from seedvideo.utils.timecode import Span
 
-VERSION: Final = 7
+VERSION: Final = 8
 """Version of the entries; raise it whenever the same file would be analysed differently."""
 
 CACHE_DAMAGED: Final = "the cached analysis was damaged; the video was analysed again"
@@ -114,6 +115,7 @@ def _write(path: Path, analysis: Analysis) -> None:
         "busy_share": analysis.busy_fraction,
         "cuts": [str(cut) for cut in analysis.cuts],
         "unknown": [[str(span.start), str(span.end)] for span in analysis.unknown],
+        "changes": [[str(e.time), str(e.start), str(e.end)] for e in analysis.changes],
         "notes": list(analysis.notes),
         "warnings": [[warning.code, warning.message] for warning in analysis.warnings],
         "demands": [_plain(asdict(demand)) for demand in analysis.demands],
@@ -167,6 +169,7 @@ def _read(path: Path, *, method: AnalysisMethod, frames: int) -> Analysis:
         notes=tuple(str(note) for note in head["notes"]),
         warnings=tuple(MediaWarning(str(code), str(text)) for code, text in head["warnings"]),
         unknown=tuple(Span(_exact(start), _exact(end)) for start, end in head["unknown"]),
+        changes=tuple(ShotChange(*map(_exact, each)) for each in head["changes"]),
         pictures=pictures,
     )
 

@@ -74,6 +74,26 @@ def edge_strength(picture: npt.NDArray[np.uint8]) -> float:
 _NORMAL_P90: Final = 1.645
 """Standard deviations within which 90% of normal noise lies."""
 
+_EDGE_INTERVAL_S: Final = 0.5
+"""Time between two measurements of edge strength."""
+
+
+class EdgeTracker:
+    """Edge strength at each thumbnail, measured at intervals."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+        self._measured_s = float("-inf")
+
+    def update(self, time_s: float, picture: npt.NDArray[np.uint8]) -> None:
+        """Add a thumbnail: measure it if the last measurement is too old, else repeat that."""
+        if time_s - self._measured_s >= _EDGE_INTERVAL_S:
+            self.values.append(edge_strength(picture))
+            self._measured_s = time_s
+        else:
+            self.values.append(self.values[-1])
+
+
 SIGMA: Final = 1.4826
 """Standard deviations per median absolute deviation of normal noise."""
 

@@ -163,7 +163,7 @@ class _Measurement:
             "detail_mean": self._mean(signals.times_s[seen], signals.detail[seen]),
             "novelty_max": self._novelty(),
             "events": len(events),
-            "shots": 1 + sum(first < cut < last for cut in analysis.cuts),
+            "shots": 1 + sum(first < each.time < last for each in analysis.changes),
             "black_share": self._mean(pictures.times_s, pictures.black),
             "still_share": self._still_share(),
             "letterbox_share": self._mean(pictures.times_s, pictures.bars),

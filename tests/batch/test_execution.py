@@ -1,14 +1,62 @@
 """A prepared video on its way from one process to another: what arrives is what was sent."""
 
 import os
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from seedvideo import pipeline
-from seedvideo.batch.execution import from_memfd, read_contact_sheet, to_memfd
+from seedvideo import video as video_module
+from seedvideo.batch.execution import (
+    PreparedItem,
+    from_memfd,
+    prepare_item,
+    read_contact_sheet,
+    to_memfd,
+)
+from seedvideo.batch.inputs import Item
+from seedvideo.batch.job import Job
+from seedvideo.media.reader import VideoReader
+from seedvideo.sampler.analysis import Analysis, analyze
 from tests.synthetic_clips import ColourModel, paint
+
+
+def test_clips_of_one_file_share_its_analysis(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analysed: list[str] = []
+
+    def counted(reader: VideoReader, **options: Any) -> Analysis:
+        analysed.append(Path(reader.name).name)
+        return analyze(reader, **options)
+
+    monkeypatch.setattr(video_module, "analyze", counted)
+    for name in ("a.mp4", "b.mp4"):
+        paint(tmp_path / name, ["red", "blue"], shot_s=2)
+    job = Job(folder=str(tmp_path), sheets=False)
+
+    def prepare(name: str, start: int) -> object:
+        item = Item(
+            id=f"{name}{start}",
+            source=str(tmp_path / name),
+            start_s=Fraction(start),
+            end_s=Fraction(start + 1),
+        )
+        made = prepare_item(job, item, ColourModel())
+        assert isinstance(made, PreparedItem)
+        return made.prepared.plan
+
+    alone = prepare("b.mp4", 2)
+    plans = [prepare(name, start) for name, start in (("a.mp4", 0), ("a.mp4", 2), ("b.mp4", 2))]
+    assert analysed == ["b.mp4", "a.mp4", "b.mp4"]
+    assert plans[2] == alone
+    # The same name, but another file.
+    paint(tmp_path / "b.mp4", ["green", "white"], shot_s=2)
+    prepare("b.mp4", 2)
+    assert analysed[3:] == ["b.mp4"]
 
 
 @pytest.mark.parametrize("sheet", [b"", b"a picture"])
