@@ -260,7 +260,11 @@ class _Collector:
 
 
 def _finish(
-    folder: DatasetFolder, source: DatasetSource, tally: Tally, form: str, columns: Mapping[str, Any]
+    folder: DatasetFolder,
+    source: DatasetSource,
+    tally: Tally,
+    form: str,
+    columns: Mapping[str, Any],
 ) -> None:
     """Write `dataset.json`: the dataset is complete."""
     facts = {

@@ -95,8 +95,10 @@ class HubShards:
         size_bytes = len(data or b"") + len(json_row(clip.row))
         if self._group and self._group_bytes + size_bytes > GROUP_BYTES:
             self._write_group()
-        if self._file is not None and self._file.rows + len(self._group):
-            if self._file.size_bytes + self._group_bytes + size_bytes > self._max_bytes:
+        if self._file is not None:
+            count = self._file.rows + len(self._group)
+            shard_bytes = self._file.size_bytes + self._group_bytes
+            if count and shard_bytes + size_bytes > self._max_bytes:
                 self._end_shard()
         if self._file is None:
             self._begin_shard()
@@ -177,7 +179,8 @@ def render_card(clips: int, tally: Tally, *, licence: str, with_bytes: bool) -> 
     """
     size = next((name for bound, name in _SIZES if clips < bound), "n>100M")
     models = ", ".join(
-        f"{printable(name)} (weights {sha256[:12]})" for name, sha256 in sorted(tally.models.items())
+        f"{printable(name)} (weights {sha256[:12]})"
+        for name, sha256 in sorted(tally.models.items())
     )
     states = ", ".join(f"{count:,} {state}" for state, count in sorted(tally.states.items()))
     where = "inside the files" if with_bytes else "at the address in `video.path`"

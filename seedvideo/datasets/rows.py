@@ -1,7 +1,7 @@
 """Rows of a dataset: one flat row a clip, made from an entry of the journal and its record.
 
-A row is a dictionary of JSON values, except ``signature``, which is bytes; `json_row` makes it text.
-It has every column of `schema.COLUMNS`. It holds no timings, so equal results give equal rows.
+A row is a dictionary of JSON values with every column of `schema.COLUMNS`; only ``signature`` is
+bytes, which `json_row` makes text. It holds no timings, so equal results give equal rows.
 
 Columns of the user's list that curation writes, such as ``domain`` and ``repeats``, fill the column
 of their name. A value that does not fit its type stays in ``extra``, with all other columns.

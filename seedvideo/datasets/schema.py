@@ -13,7 +13,7 @@ from typing import Any, Final
 from seedvideo.errors import ConfigError
 
 SCHEMA_VERSION: Final = 1
-"""Version of the columns. It rises if old readers would misread a new dataset, not for added ones."""
+"""Version of the columns. It rises if old readers would misread a dataset, not for added ones."""
 
 TEXT_MAP: Final = "map<string, string>"
 """Type of a column whose names differ between rows."""

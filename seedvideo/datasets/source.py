@@ -197,8 +197,8 @@ class DatasetSource:
 
     def windows(self) -> Iterator[str]:
         """Yield the ids of chosen clips that are done and are windows of longer videos."""
-        for entry in self._journal.entries(states=("done",), sheets=False):
-            if is_window(self.job, entry.item) and self._is_chosen(entry.item):
+        for entry in self._journal.entries(sheets=False):
+            if entry.state == "done" and is_window(self.job, entry.item) and self._is_chosen(entry.item):
                 yield entry.item.id
 
     def facts(self) -> dict[str, Any]:

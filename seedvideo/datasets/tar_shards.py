@@ -70,9 +70,9 @@ class TarShards:
 
     def _shard_for(self, size_bytes: int) -> HashedFile:
         """Return the open shard; begin another one if this one would become too large."""
-        if self._shard is not None and self._shard.rows:
-            if self._shard.size_bytes + size_bytes > self._max_bytes:
-                self._end_shard()
+        shard = self._shard
+        if shard is not None and shard.rows and shard.size_bytes + size_bytes > self._max_bytes:
+            self._end_shard()
         if self._shard is None:
             name = f"train-{self._count:06}.tar"
             self._shard = self._open.enter_context(self._folder.file(name))
