@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any, BinaryIO, Final
 
 from seedvideo.errors import OutputError
@@ -143,7 +144,7 @@ class DatasetFolder:
         make_folder(path)
         found = _list_files(path)
         others = [name for name in found if not _OURS.fullmatch(name)]
-        earlier = [name for name in found if not name.endswith(".tmp")]
+        earlier = [name for name in found if not _is_hidden(name)]
         if others or (earlier and not overwrite):
             name = printable((others or earlier)[0])
             raise OutputError(
@@ -160,11 +161,17 @@ class DatasetFolder:
         # First of all, so that the folder is never taken for complete.
         self._remove([MANIFEST_NAME])
         sync_folder(self.path)
-        self._remove([name for name in self._earlier if name.endswith(".tmp")])
+        self._remove([name for name in self._earlier if _is_hidden(name)])
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Do nothing: files that are complete stay, for a look at what was done."""
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # After an error, files that have their final names stay; they are complete.
+        self._remove([each.name for each in self.files if _is_hidden(each.name)])
 
     @contextmanager
     def file(self, name: str) -> Iterator[HashedFile]:
@@ -230,6 +237,11 @@ class DatasetFolder:
                 raise write_error(self.path / name, error) from error
         with suppress(OSError):  # It is not empty, or was never there.
             (self.path / DATA_FOLDER).rmdir()
+
+
+def _is_hidden(name: str) -> bool:
+    """Return whether a file of ours does not have its final name yet."""
+    return name.rpartition("/")[2].startswith(".")
 
 
 def _list_files(path: Path) -> list[str]:

@@ -198,7 +198,11 @@ class DatasetSource:
     def windows(self) -> Iterator[str]:
         """Yield the ids of chosen clips that are done and are windows of longer videos."""
         for entry in self._journal.entries(sheets=False):
-            if entry.state == "done" and is_window(self.job, entry.item) and self._is_chosen(entry.item):
+            if (
+                entry.state == "done"
+                and is_window(self.job, entry.item)
+                and self._is_chosen(entry.item)
+            ):
                 yield entry.item.id
 
     def facts(self) -> dict[str, Any]:
@@ -272,7 +276,10 @@ def _read_chosen(path: Path) -> dict[str, str]:
                 hint="each row of --rows needs the id of a clip of the job",
             )
         added = {
-            name: value for name, value in row.items() if name in _CHOSEN or name not in _KNOWN
+            name: value
+            for name, value in row.items()
+            # An empty cell says nothing about a column that the job's list has.
+            if value not in (None, "") and (name in _CHOSEN or name not in _KNOWN)
         }
         chosen[safe_name(str(clip_id))] = json.dumps(added, default=str)
     return chosen

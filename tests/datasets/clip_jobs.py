@@ -1,5 +1,6 @@
 """Jobs of real clips with every verdict, for tests of datasets; no model runs."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -37,7 +38,12 @@ def paint_clips(folder: Path) -> None:
 
 
 def job_of(
-    folder: Path, *, task: str = "caption", job: Job | None = None, first: Item | None = None
+    folder: Path,
+    *,
+    task: str = "caption",
+    job: Job | None = None,
+    first: Item | None = None,
+    is_measured: bool = False,
 ) -> Path:
     """Return the folder of a job of the clips in ``folder / "clips"``: four are done.
 
@@ -46,6 +52,7 @@ def job_of(
         task: task of the job.
         job: settings of the job, instead of the usual ones.
         first: item in place of the first clip.
+        is_measured: whether the record of ``long.mp4`` has measurements.
     """
     clips, out = folder / "clips", folder / "job"
     if not clips.exists():
@@ -71,7 +78,13 @@ def job_of(
                 case "bad.mp4":
                     journal.mark_failed("bad.mp4", "media.corrupt", "media", "damaged", "copy it")
                 case name:
-                    _mark_done(journal, settings, taken.item, task, is_new=name == "long.mp4")
+                    _mark_done(
+                        journal,
+                        settings,
+                        taken.item,
+                        task,
+                        is_new=is_measured and name == "long.mp4",
+                    )
     return out
 
 
@@ -82,7 +95,12 @@ def _mark_done(journal: Journal, job: Job, item: Item, task: str, *, is_new: boo
         record["quality"] = dict(QUALITY)
     text = json.dumps(record)
     content = read_content(job.resolve_path(item.source))
-    journal.mark_done(item.id, f"{len(item.id):064x}", content, text, sheet())
+    journal.mark_done(item.id, fingerprint_of(item.id), content, text, sheet())
+
+
+def fingerprint_of(item_id: str) -> str:
+    """Return the fingerprint of the record of a clip."""
+    return hashlib.sha256(item_id.encode()).hexdigest()
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """Rows of a dataset: every column, whatever the verdict and the task, and nothing lost."""
 
+import hashlib
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,12 @@ from seedvideo.datasets.rows import RowBuilder, arrow_row, json_row
 from seedvideo.datasets.schema import COLUMNS, QUALITY, arrow_schema, schema_sha256
 from seedvideo.datasets.source import DatasetOptions
 from tests.batch.sample_journal import HOSTILE, journal_of
-from tests.datasets.clip_jobs import DONE, job_of, source_of
+from tests.datasets.clip_jobs import DONE, fingerprint_of, job_of, source_of
 
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    with source_of(job_of(tmp_path_factory.mktemp("job"))) as source:
+    with source_of(job_of(tmp_path_factory.mktemp("job"), is_measured=True)) as source:
         return [dict(row) for row in source.rows()]
 
 
@@ -50,7 +52,7 @@ def test_a_clip_that_is_done(rows: list[dict[str, Any]]) -> None:
     assert (row["duration_s"], row["codec"], row["frames"]) == (10.0, "h264", 8)
     assert (row["model"], row["model_sha256"], row["schema_version"]) == ("nano", "0" * 64, 1)
     assert row["warnings"] == [{"code": "media.vfr", "message": "This is a/one.mp4."}]
-    assert row["fingerprint"] == f"{len('a/one.mp4'):064x}"
+    assert row["fingerprint"] == fingerprint_of("a/one.mp4")
     assert row["source_size"] > 0 and row["source_sha256"] is None
     assert row["quality"] is None and row["error"] is None
 
@@ -131,7 +133,9 @@ def test_verdicts(rows: list[dict[str, Any]]) -> None:
     assert invalid["error"]["code"] == "batch.row_invalid"
 
 
-@pytest.mark.parametrize("kept", ["a.mp4", "by 1.00 grey", "x differs from y by 2.00", "two\nlines"])
+@pytest.mark.parametrize(
+    "kept", ["a.mp4", "by 1.00 grey", "x differs from y by 2.00", "two\nlines"]
+)
 def test_the_verdict_of_a_duplicate_is_parsed_back(kept: str) -> None:
     near = DuplicateMatch(rule=NEAR, position=0, distance_levels=1.5)
     same = DuplicateMatch(rule=EXACT, position=0)
@@ -160,21 +164,13 @@ def test_moments(tmp_path: Path) -> None:
 def test_a_window_of_the_row_or_of_the_job() -> None:
     row = build({}, start_s=None, end_s=None)
     assert row["start_s"] is row["end_frac"] is None
-    job = Job(sampling=SamplingConfig(start_s=1, end_s=9))  # type: ignore[arg-type]
-    row = build({}, job, end_s=parse("25/2"))
+    job = Job(sampling=SamplingConfig(start_s=Fraction(1), end_s=Fraction(9)))
+    row = build({}, job, end_s=Fraction(25, 2))
     assert (row["start_s"], row["start_frac"]) == (1.0, "1")
     assert (row["end_s"], row["end_frac"]) == (12.5, "25/2")
 
 
-def parse(text: str) -> Any:
-    from fractions import Fraction
-
-    return Fraction(text)
-
-
 def test_the_prompt_has_a_hash(rows: list[dict[str, Any]]) -> None:
-    import hashlib
-
     text = get_prompt(Job(), Item(id="a", source="a"))
     assert rows[0]["prompt_sha256"] == hashlib.sha256(text.encode()).hexdigest()
     assert rows[4]["prompt_sha256"] is None
