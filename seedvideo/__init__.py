@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         shots,
     )
     from seedvideo.batch.run_job import BatchResult
+    from seedvideo.datasets.source import DatasetClip, DatasetOptions, DatasetSource
     from seedvideo.evaluate.types import Prediction, Scorer
     from seedvideo.media.types import MediaInfo
     from seedvideo.model.backends.base import (
@@ -89,6 +90,9 @@ __all__ = [
     "Choice",
     "ChoiceResult",
     "ConfigError",
+    "DatasetClip",
+    "DatasetOptions",
+    "DatasetSource",
     "DecodeError",
     "Event",
     "Family",
@@ -157,6 +161,9 @@ _HOMES: Final = {
     "CheckpointConfig": "model.families",
     "Choice": "model.backends.base",
     "ChoiceResult": "model.backends.base",
+    "DatasetClip": "datasets.source",
+    "DatasetOptions": "datasets.source",
+    "DatasetSource": "datasets.source",
     "Event": "records",
     "Family": "model.families",
     "Generation": "model.backends.base",

@@ -20,8 +20,8 @@ from seedvideo.batch.journal_rows import JournalEntry
 from seedvideo.batch.manifest import read_manifest
 from seedvideo.batch.parts import settings_sha256
 from seedvideo.datasets.clips import ClipFile, ClipOpener, is_window
-from seedvideo.datasets.rows import RowBuilder, copy_row, json_row
-from seedvideo.datasets.schema import COLUMNS
+from seedvideo.datasets.rows import RowBuilder, arrow_row, copy_row, json_row
+from seedvideo.datasets.schema import COLUMNS, arrow_schema
 from seedvideo.errors import BatchError, ConfigError
 from seedvideo.records import Record
 from seedvideo.utils.addresses import safe_name
@@ -90,6 +90,10 @@ class DatasetClip:
     row: Mapping[str, Any]
     entry: JournalEntry
     opener: ClipOpener
+
+    def arrow_row(self) -> dict[str, Any]:
+        """Return the row as `DatasetSource.arrow_schema` takes it."""
+        return arrow_row(self.row, COLUMNS)
 
     @property
     def is_done(self) -> bool:
@@ -170,8 +174,6 @@ class DatasetSource:
         SeedVideoError: if the table of chosen clips cannot be read.
     """
 
-    columns: Final[Mapping[str, Any]] = COLUMNS
-
     def __init__(
         self, journal: Journal, job: Job, opener: ClipOpener, options: DatasetOptions
     ) -> None:
@@ -194,6 +196,14 @@ class DatasetSource:
     def rows(self) -> Iterator[Mapping[str, Any]]:
         """Yield the rows alone."""
         return (clip.row for clip in self.clips())
+
+    def arrow_schema(self) -> Any:
+        """Return the columns as a pyarrow schema.
+
+        Raises:
+            ConfigError: ``config.package_missing`` without pyarrow.
+        """
+        return arrow_schema()
 
     def windows(self) -> Iterator[str]:
         """Yield the ids of chosen clips that are done and are windows of longer videos."""

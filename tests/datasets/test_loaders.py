@@ -1,0 +1,95 @@
+"""The libraries that people train with load the datasets: webdataset, datasets and pyarrow."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyarrow import dataset as arrow_dataset
+
+from tests.datasets.clip_jobs import DONE, exported, job_of
+
+WEBDATASET = """
+import hashlib, json, sys
+import webdataset
+
+loaded = webdataset.WebDataset(sys.argv[1:], shardshuffle=False).decode()
+pairs = loaded.to_tuple("json", "txt", "mp4;mkv")
+for row, text, data in pairs:
+    print(json.dumps([row["id"], text, hashlib.sha256(data).hexdigest(), row["source_sha256"]]))
+"""
+
+DATASETS = """
+import hashlib, json, os, sys
+import datasets
+
+loaded = datasets.load_dataset(sys.argv[1], split="train", streaming=sys.argv[2] == "stream")
+print(json.dumps([str(loaded.features["video"]), sorted(loaded.features)]))
+for row in loaded.cast_column("video", datasets.Video(decode=False)):
+    data = row["video"]["bytes"]
+    digest = None if data is None else hashlib.sha256(data).hexdigest()
+    print(json.dumps([row["id"], row["caption"], digest, row.get("source_sha256"), row["extra"]]))
+# After streaming, threads of datasets abort a process that ends in the usual way.
+sys.stdout.flush()
+os._exit(0)
+"""
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return job_of(tmp_path_factory.mktemp("job"))
+
+
+def in_child(program: str, *words: str | Path, cache: Path) -> list[Any]:
+    """Run a program without a network; its lines are JSON."""
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(cache), "HF_DATASETS_CACHE": str(cache)}
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, **offline},
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_webdataset_loads_the_shards(job: Path, tmp_path: Path) -> None:
+    exported(job, "webdataset", tmp_path / "out", shard_gib=1e-5)
+    shards = sorted((tmp_path / "out").glob("train-*.tar"))
+    assert len(shards) > 1
+    rows = in_child(WEBDATASET, *shards, cache=tmp_path)
+    assert [row[0] for row in rows] == list(DONE)
+    for name, text, digest, stated in rows:
+        assert text == f"This is {name}." and digest == stated
+
+
+@pytest.mark.parametrize("how", ["whole", "stream"])
+def test_datasets_loads_the_folder(job: Path, tmp_path: Path, how: str) -> None:
+    exported(job, "hf", tmp_path / "out", shard_gib=1e-5)
+    (video, columns), *rows = in_child(DATASETS, tmp_path / "out", how, cache=tmp_path / "cache")
+    assert video.startswith("Video(") and {"caption", "video", "extra"} <= set(columns)
+    assert [row[0] for row in rows] == list(DONE)
+    for name, text, digest, stated, _ in rows:
+        assert text == f"This is {name}." and digest == stated
+    assert rows[0][4] == {"note": None, "score": "4.5"}
+
+
+def test_datasets_loads_a_folder_without_bytes(job: Path, tmp_path: Path) -> None:
+    exported(job, "hf", tmp_path / "out", with_bytes=False)
+    _, *rows = in_child(DATASETS, tmp_path / "out", "whole", cache=tmp_path / "cache")
+    assert [row[0] for row in rows] == list(DONE)
+    assert {row[2] for row in rows} == {None}
+
+
+def test_pyarrow_filters_the_table(job: Path, tmp_path: Path) -> None:
+    exported(job, "dataset", tmp_path / "out")
+    found = arrow_dataset.dataset(tmp_path / "out" / "captions.parquet")
+    done = arrow_dataset.field("state") == "done"
+    table = found.to_table(columns=["id", "caption", "domain"], filter=done)
+    assert table["id"].to_pylist() == list(DONE)
+    assert table["domain"].to_pylist() == ["cooking", "sport", None, None]
