@@ -245,7 +245,8 @@ def _export_dataset(
 
     with console.exit_on_error(COULD_NOT_START):
         options = make_options()
-        refuse_unwritable(path, is_folder=True)
+        # Another package may write a file.
+        refuse_unwritable(path, is_folder=export_format in EXPORT_FORMATS)
     with console.exit_on_error(SOME_FAILED):
         from seedvideo.batch.journal import Journal
         from seedvideo.datasets.export import export_dataset

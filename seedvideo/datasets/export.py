@@ -2,8 +2,11 @@
 
 A form of another package is an entry point of the group ``seedvideo.exporters``
 (docs/guides/datasets.md). The same job gives the same bytes.
+
+Separate from `seedvideo.cli.batch_export`, so that programs can use it.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -30,8 +33,8 @@ from seedvideo.datasets.schema import (
 from seedvideo.datasets.source import DatasetClip, DatasetOptions, DatasetSource, Tally
 from seedvideo.datasets.tar_shards import TarShards
 from seedvideo.environment import __version__
-from seedvideo.errors import BatchError, InputError, MediaError, SeedVideoError
-from seedvideo.plugins import Plugin, find_plugin
+from seedvideo.errors import BatchError, InputError, MediaError, OutputError, SeedVideoError
+from seedvideo.plugins import find_plugin
 from seedvideo.utils.text import printable
 
 DatasetFormat: TypeAlias = Literal["dataset", "webdataset", "hf"]
@@ -105,18 +108,15 @@ def export_dataset(
         return write[export_format](source, output, on_progress)
 
 
-def find_exporter(name: str) -> Plugin | None:
-    """Find the plugin of a form; None if there is none.
-
-    Raises:
-        ConfigError: ``config.plugin_invalid`` if two packages register the name.
-    """
-    return find_plugin("exporter", name)
-
-
 def _export_by_plugin(source: DatasetSource, name: str, output: Path) -> DatasetResult:
-    plugin = find_exporter(name)
+    plugin = find_plugin("exporter", name)
     assert plugin is not None
+    if os.path.lexists(output) and not source.options.overwrite:
+        raise OutputError(
+            "output.exists",
+            f"{printable(str(output))} already exists",
+            hint="choose another name, or allow it with --overwrite",
+        )
     clips = plugin.call(plugin.load(), source, output)
     if isinstance(clips, bool) or not isinstance(clips, int) or clips < 0:
         raise plugin.error(f"returned {clips!r:.100}, expected the number of clips")
