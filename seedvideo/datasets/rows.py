@@ -174,7 +174,12 @@ def unreadable_row(row: Mapping[str, Any], error: SeedVideoError) -> dict[str, A
 
 def copy_row(row: Mapping[str, Any], number: int) -> dict[str, Any]:
     """Return the row of a copy of a clip; the first is the clip itself."""
-    return {**row, "id": row["id"] if number == 1 else f"{row['id']}~{number}", "repeats": 1}
+    return {**row, "id": copy_id(row["id"], number), "repeats": 1}
+
+
+def copy_id(clip_id: str, number: int) -> str:
+    """Return the id of a copy of a clip; the first is the clip itself."""
+    return clip_id if number == 1 else f"{clip_id}~{number}"
 
 
 def _lift(extra: dict[str, Any]) -> dict[str, Any]:

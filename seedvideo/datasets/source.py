@@ -20,7 +20,7 @@ from seedvideo.batch.journal_rows import JournalEntry
 from seedvideo.batch.manifest import read_manifest
 from seedvideo.batch.parts import settings_sha256
 from seedvideo.datasets.clips import ClipFile, ClipOpener, is_window
-from seedvideo.datasets.rows import RowBuilder, arrow_row, copy_row, json_row
+from seedvideo.datasets.rows import RowBuilder, arrow_row, copy_id, copy_row, json_row
 from seedvideo.datasets.schema import COLUMNS, arrow_schema
 from seedvideo.errors import BatchError, ConfigError
 from seedvideo.records import Record
@@ -250,15 +250,15 @@ class DatasetSource:
         if self._chosen is None:
             yield from self._copies(self._builder.build(entry))
             return
-        clip_id, number = entry.item.id, 1
-        while (added := self._chosen.get(clip_id)) is not None:
-            row = self._builder.build(entry, json.loads(added))
-            if number == 1:
-                yield from self._copies(row)
-            else:
-                yield {**row, "id": f"{row['id']}~{number}"}
-            number += 1
-            clip_id = f"{entry.item.id}~{number}"
+        chosen: list[str] = []
+        while (added := self._chosen.get(copy_id(entry.item.id, len(chosen) + 1))) is not None:
+            chosen.append(added)
+        if len(chosen) == 1:
+            yield from self._copies(self._builder.build(entry, json.loads(chosen[0])))
+            return
+        for number, added in enumerate(chosen):
+            # The table has its copies as rows.
+            yield copy_row(self._builder.build(entry, json.loads(added)), number + 1)
 
     def _copies(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if not self.options.with_copies or row["state"] != "done":

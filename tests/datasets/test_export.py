@@ -502,10 +502,12 @@ def test_a_table_chooses_clips_and_adds_columns(job: Path, tmp_path: Path) -> No
     assert [row["id"] for row in rows] == ["a/one.mp4", "long.mp4", "long.mp4~2", "near.mp4"]
     assert [row["domain"] for row in rows] == ["cooking", "film", "film", None]
     assert rows[0]["extra"] == {"score": "4.5", "clip_score": "0.25"}
-    assert (rows[1]["repeats"], rows[1]["keep_reason"]) == (2, "cap:2")
+    # The copy is a row, so it is not counted again.
+    assert (rows[1]["repeats"], rows[1]["keep_reason"]) == (1, "cap:2")
     assert rows[1]["caption"] == "This is long.mp4." and rows[1]["source"] == "long.mp4"
-    made = exported(job, "webdataset", tmp_path / "out", rows=table)
-    assert (made.clips, made.others) == (3, 1)
+    made = exported(job, "webdataset", tmp_path / "out", rows=table, with_copies=True)
+    # The first has three copies by the job's own list.
+    assert (made.clips, made.others) == (5, 1)
 
 
 @pytest.mark.parametrize(

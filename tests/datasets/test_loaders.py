@@ -2,15 +2,20 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from pyarrow import dataset as arrow_dataset
 
+from seedvideo.datasets.schema import COLUMNS
 from tests.datasets.clip_jobs import DONE, exported, job_of
+from tests.doc_examples import DOCS, blocks, table_after
+
+GUIDE: Final = DOCS / "guides" / "datasets.md"
 
 WEBDATASET = """
 import hashlib, json, sys
@@ -43,8 +48,14 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return job_of(tmp_path_factory.mktemp("job"))
 
 
-def in_child(program: str, *words: str | Path, cache: Path) -> list[Any]:
-    """Run a program without a network; its lines are JSON."""
+def in_child(
+    program: str,
+    *words: str | Path,
+    cache: Path,
+    folder: Path | None = None,
+    is_json: bool = True,
+) -> list[Any]:
+    """Run a program without a network, and return its lines, which may be JSON."""
     offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(cache), "HF_DATASETS_CACHE": str(cache)}
     done = subprocess.run(
         [sys.executable, "-c", program, *map(str, words)],
@@ -53,9 +64,11 @@ def in_child(program: str, *words: str | Path, cache: Path) -> list[Any]:
         check=False,
         timeout=120,
         env={**os.environ, **offline},
+        cwd=folder,
     )
     assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    lines = done.stdout.splitlines()
+    return [json.loads(line) for line in lines] if is_json else list(lines)
 
 
 def test_webdataset_loads_the_shards(job: Path, tmp_path: Path) -> None:
@@ -93,3 +106,22 @@ def test_pyarrow_filters_the_table(job: Path, tmp_path: Path) -> None:
     table = found.to_table(columns=["id", "caption", "domain"], filter=done)
     assert table["id"].to_pylist() == list(DONE)
     assert table["domain"].to_pylist() == ["cooking", "sport", None, None]
+
+
+def test_the_programs_of_the_guide(job: Path, tmp_path: Path) -> None:
+    for form, name in (("dataset", "captions"), ("webdataset", "shards"), ("hf", "hub")):
+        exported(job, form, tmp_path / name)
+    programs = blocks(GUIDE, "python")
+    table, tars, hub = (
+        in_child(program, cache=tmp_path / "cache", folder=tmp_path, is_json=False)
+        for program in programs
+    )
+    assert table == ["4 This is a/one.mp4."]
+    sizes = {name: (job.parent / "clips" / name).stat().st_size for name in DONE}
+    lines = [f"{name} This is {name}. {sizes[name]}" for name in DONE]
+    assert tars == hub == lines
+
+
+def test_the_guide_has_every_column() -> None:
+    cells = [row[0] for row in table_after(GUIDE, "columns")]
+    assert [name for cell in cells for name in re.findall(r"`(\w+)`", cell)] == list(COLUMNS)
