@@ -23,7 +23,7 @@ LAYERS = (
     ("sampler", "tasks"),
     ("model", "video"),
     ("records",),
-    ("inference", "model_tasks", "pipeline", "writers"),
+    ("clips", "inference", "model_tasks", "pipeline", "writers"),
     ("aio", "api", "batch", "datasets", "evaluate", "integrations", "training", "seedvideo"),
     ("cli", "__main__"),
 )

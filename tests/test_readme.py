@@ -44,7 +44,12 @@ SHELL = [
     for page in (README, BATCH, CLUSTER)
     for block in blocks(page, "shell-session")
 ]
-CONSOLE = [run for block in blocks(README, "console") for run in console_runs(block)]
+CONSOLE = [
+    run
+    for page in (README, DOCS / "guides" / "split.md")
+    for block in blocks(page, "console")
+    for run in console_runs(block)
+]
 PAGES = [README, CONTRIBUTING, *DOCS.rglob("*.md")]
 
 

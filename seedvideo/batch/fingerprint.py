@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from seedvideo.batch.inputs import Item
 from seedvideo.config import DEFAULT_LIMITS, Limits
-from seedvideo.media.source import changed_error, open_source
+from seedvideo.media.source import VideoInput, changed_error, open_source
 from seedvideo.records import SCHEMA_VERSION
 from seedvideo.sampler.policies import SAMPLER_VERSION
 
@@ -48,7 +48,7 @@ def content_from_dict(values: Mapping[str, Any]) -> Content | None:
     return Content(size=values["size"], mtime_ns=values["mtime_ns"], sha256="")
 
 
-def read_content(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) -> Content:
+def read_content(path: VideoInput, *, limits: Limits = DEFAULT_LIMITS) -> Content:
     """Hash a file in constant memory, opened as safely as a video.
 
     Raises:

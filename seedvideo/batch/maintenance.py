@@ -279,6 +279,7 @@ ERROR_CODES: Final = (
     "media.no_frames",
     "media.no_timestamps",
     "media.no_video",
+    "media.not_copyable",
     "media.not_video",
     "media.too_big",
     "media.too_complex",

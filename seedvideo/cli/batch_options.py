@@ -10,6 +10,7 @@ import typer
 
 from seedvideo.cli.option_values import parse_levels, parse_options
 from seedvideo.cli.options import resolve_rate_preset
+from seedvideo.cli.split_options import WINDOW_FIELDS
 
 if TYPE_CHECKING:
     from seedvideo.batch.job import Job
@@ -165,6 +166,11 @@ def apply_options(job: "Job", given: dict[str, Any]) -> "Job":
     from seedvideo.batch.job import Shard
 
     changes = dict(given)
+    windows = {name: changes.pop(name) for name in WINDOW_FIELDS if name in changes}
+    if "split" in changes:
+        from seedvideo.clips.windows import SplitOptions
+
+        changes["split"] = SplitOptions(**windows)
     filters = {field: changes.pop(name) for name, field in _FILTERS.items() if name in changes}
     if "shard" in changes:
         changes["shard"] = Shard.parse(changes["shard"])

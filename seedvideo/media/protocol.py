@@ -23,6 +23,7 @@ from seedvideo.media.types import (
     MediaInfo,
     MediaWarning,
     PacketIndex,
+    PacketRange,
     Strategy,
     Target,
     ThumbnailBatch,
@@ -308,6 +309,20 @@ def thumbnails_request(
         "planned_packets": 0,
     }
     return Task(header, ipc.pack_integers(_span_numbers(spans)))
+
+
+def copy_request(ranges: Sequence[PacketRange]) -> Task:
+    """Return the request for copies of ranges of packets."""
+    numbers = [number for each in ranges for number in (each.first, each.end)]
+    return Task({"type": "copy", "planned_packets": 0}, ipc.pack_integers(numbers))
+
+
+def parse_copied(message: ipc.Message) -> tuple[bytearray, bool]:
+    """Parse one reply to ``copy``: bytes of a file, and whether they are its last."""
+    is_last = message.header["is_last"]
+    if type(is_last) is not bool or not message.body:
+        raise ipc.ProtocolError("invalid reply to copy")
+    return message.body, is_last
 
 
 def chunks_request(task: Task) -> Task:

@@ -27,9 +27,11 @@ from seedvideo.media.protocol import (
     check_spans,
     check_targets,
     chunks_request,
+    copy_request,
     count,
     frames_request,
     parse_chunks,
+    parse_copied,
     parse_open_reply,
     parse_packet_sizes,
     parse_thumbnails,
@@ -44,6 +46,7 @@ from seedvideo.media.types import (
     Frame,
     MediaInfo,
     PacketIndex,
+    PacketRange,
     Strategy,
     Target,
     ThumbnailBatch,
@@ -52,7 +55,7 @@ from seedvideo.media.types import (
     is_too_damaged,
     too_damaged_error,
 )
-from seedvideo.media.worker import thumbnails_per_message
+from seedvideo.media.worker import MAX_COPY_BYTES_PER_MESSAGE, thumbnails_per_message
 from seedvideo.media.worker_client import FINAL_MESSAGES, open_request, start
 from seedvideo.media.worker_pool import Task, WorkerPool
 from seedvideo.utils import ipc
@@ -291,6 +294,20 @@ class VideoReader:
         check_spans(spans, size, frames=len(self.times), limits=self._limits)
         return self._shared(self._thumbnails(tuple(spans), size))
 
+    def copies(
+        self, ranges: Sequence[PacketRange]
+    ) -> Generator[tuple[bytearray, bool], None, None]:
+        """Copy ranges of packets to MP4 files, in one pass; see `seedvideo.media.stream_copy`.
+
+        Yields:
+            Bytes of the files, one file after another, and whether they are the last of a file.
+
+        Raises:
+            MediaError: ``media.not_copyable`` if a range cannot be copied.
+            DecodeError: if it takes too long, is stopped, or crashes the decode process.
+        """
+        return self._shared(self._copies(tuple(ranges)))
+
     def digest(self) -> str:
         """Return a hash of the file's bytes, in hexadecimal: BLAKE2b of 32 bytes.
 
@@ -359,6 +376,15 @@ class VideoReader:
             is_done, report.is_trusted = report.is_trusted, True
             tasks, workers = [thumbnails_request(spans, size, "sequential", after_frame=last)], 1
         self._report = report.result()
+
+    def _copies(
+        self, ranges: Sequence[PacketRange]
+    ) -> Generator[tuple[bytearray, bool], None, None]:
+        report, most_bytes = PassStats(), MAX_COPY_BYTES_PER_MESSAGE
+        tasks = [copy_request(ranges)] if ranges else []
+        with closing(self._replies(tasks, 1, most_bytes, report, "copied")) as replies:
+            for message in replies:
+                yield self._read(partial(parse_copied, message))
 
     def _replies(
         self,

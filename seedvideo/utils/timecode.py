@@ -13,6 +13,10 @@ from typing import Final
 
 # Bounded lengths, so that every number can be parsed.
 _TIMECODE: Final = re.compile(r"([0-9]{1,4}:){0,2}[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
+_FRACTION: Final = re.compile(r"[0-9]{1,19}/0{0,18}[1-9][0-9]{0,18}", re.ASCII)
+
+_MAX_DECIMALS: Final = 9
+"""Maximum decimals of a time that is written as a decimal number; they are exact."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,31 @@ def seconds(time: Fraction) -> float:
     return float(round(time, 6))
 
 
+def format_exact(time: Fraction) -> str:
+    """Return an exact time as text that `parse_timecode` reads: ``12.5``, or ``1001/30``.
+
+    A time that nine decimals cannot express is a fraction.
+
+    >>> format_exact(Fraction(25, 2)), format_exact(Fraction(1001, 30))
+    ('12.5', '1001/30')
+    """
+    scaled = time * 10**_MAX_DECIMALS
+    if scaled.denominator != 1:
+        return str(time)
+    whole, decimals = divmod(scaled.numerator, 10**_MAX_DECIMALS)
+    return f"{whole}.{decimals:0{_MAX_DECIMALS}d}".rstrip("0").rstrip(".")
+
+
 def parse_timecode(text: str) -> Fraction:
     """Parse a timecode exactly: seconds such as ``90`` or ``12.5``, ``1:30`` or ``1:02:03.5``.
+
+    Seconds may also be a fraction, such as ``1001/30``, as `format_exact` writes them.
 
     Raises:
         ValueError: if the text has another format.
     """
+    if _FRACTION.fullmatch(text):
+        return Fraction(text)
     if not _TIMECODE.fullmatch(text):
         raise ValueError(f"{text[:40]!r} is not a time such as 90, 12.5, 1:30 or 1:02:03.5")
     time = Fraction(0)
