@@ -14,7 +14,6 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import field, fields, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, Unpack
 

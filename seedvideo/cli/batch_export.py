@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Final, Literal, cast
 
 import typer
 
@@ -43,6 +43,7 @@ _TAKES: Final = {
     "no_bytes": ("hf",),
     "sheets": ("webdataset",),
     "licence": ("hf",),
+    "cut": ("webdataset", "hf"),
 }
 """Forms of datasets that have a use for an option; the other options are for all of them."""
 
@@ -70,6 +71,14 @@ class DatasetExportOptions:
             "--shard-gib",
             metavar="GIB",
             help="Close a shard at this size (webdataset, hf). [default: 1]",
+        ),
+    ] = None
+    cut: Annotated[
+        Literal["exact", "keyframes"] | None,
+        typer.Option(
+            "--cut",
+            help="Cut clips that are windows of longer videos: encode them, or copy them from"
+            " keyframe to keyframe (webdataset, hf). [default: refuse them]",
         ),
     ] = None
     no_bytes: Annotated[
@@ -122,6 +131,7 @@ class DatasetExportOptions:
             with_copies=self.copies,
             rows=None if self.rows is None else Path(self.rows),
             licence=self.licence or "unknown",
+            cut=self.cut,
         )
 
 

@@ -17,10 +17,19 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.run_job import make_fetcher
-from seedvideo.datasets.clips import ClipOpener
+from seedvideo.clips.cutting import require_encoder
+from seedvideo.datasets.clips import ClipOpener, not_cut_error
 from seedvideo.datasets.folder import CARD_NAME, REST_NAME, DatasetFolder, HashedFile
 from seedvideo.datasets.hub_shards import HubShards, render_card
-from seedvideo.datasets.rows import arrow_row, filled_columns, json_row, unreadable_row
+from seedvideo.datasets.rows import (
+    CUT_COLUMNS,
+    CUT_EXTRA,
+    FILE_COLUMNS,
+    arrow_row,
+    filled_columns,
+    json_row,
+    unreadable_row,
+)
 from seedvideo.datasets.schema import (
     COLUMNS,
     EXTRA,
@@ -33,7 +42,14 @@ from seedvideo.datasets.schema import (
 from seedvideo.datasets.source import DatasetClip, DatasetOptions, DatasetSource, Tally
 from seedvideo.datasets.tar_shards import TarShards
 from seedvideo.environment import __version__
-from seedvideo.errors import BatchError, InputError, MediaError, OutputError, SeedVideoError
+from seedvideo.errors import (
+    BatchError,
+    DecodeError,
+    InputError,
+    MediaError,
+    OutputError,
+    SeedVideoError,
+)
 from seedvideo.plugins import find_plugin
 from seedvideo.utils.text import printable
 
@@ -82,8 +98,8 @@ def export_dataset(
         on_progress: called with the number of clips so far.
 
     Raises:
-        BatchError: ``batch.clips_not_cut`` if clips are windows of longer videos and their bytes
-            are wanted; ``batch.rows_unknown``; ``batch.journal_damaged``.
+        BatchError: ``batch.clips_not_cut`` if clips are windows of longer videos, and the options
+            do not state how to cut them; ``batch.rows_unknown``; ``batch.journal_damaged``.
         ConfigError: ``config.package_missing`` if parquet needs pyarrow;
             ``config.plugin_invalid``.
         OutputError: ``output.exists``, ``output.unwritable``, ``output.disk_full``.
@@ -98,12 +114,13 @@ def export_dataset(
     with ExitStack() as stack:
         fetcher = stack.enter_context(make_fetcher(job))
         stack.enter_context(journal.snapshot())
-        source = DatasetSource(journal, job, ClipOpener(job, fetcher), options)
+        opener = stack.enter_context(ClipOpener(job, fetcher, cut=options.cut))
+        source = DatasetSource(journal, job, opener, options)
         source.check_chosen()
         if export_format not in DATASET_FORMATS:
             return _export_by_plugin(source, export_format, output)
         if export_format in _HOLDS_BYTES and options.with_bytes:
-            _refuse_windows(source)
+            _check_windows(source)
         write = {"dataset": _write_table, "webdataset": _write_tars, "hf": _write_hub}
         return write[export_format](source, output, on_progress)
 
@@ -123,19 +140,17 @@ def _export_by_plugin(source: DatasetSource, name: str, output: Path) -> Dataset
     return DatasetResult(clips=clips)
 
 
-def _refuse_windows(source: DatasetSource) -> None:
+def _check_windows(source: DatasetSource) -> None:
+    """Refuse windows of longer videos unless they are to be cut, which must be possible."""
     windows = source.windows()
     first = next(windows, None)
     if first is None:
         return
-    count = 1 + sum(1 for _ in windows)
-    raise BatchError(
-        "batch.clips_not_cut",
-        f"{count:,} clips are windows of longer videos, such as {printable(first[:200])}, and"
-        " a dataset with videos holds whole files",
-        hint="cut them into files first: seedvideo split LIST -o ROWS.jsonl --clips DIR --cut"
-        " exact; or export without videos: -f dataset, or -f hf --no-bytes",
-    )
+    if source.options.cut is not None:
+        if source.options.cut == "exact":
+            require_encoder()
+        return
+    raise not_cut_error(1 + sum(1 for _ in windows), first)
 
 
 def _write_table(
@@ -206,15 +221,19 @@ def _write_hub(
 
 
 def _find_hub_columns(source: DatasetSource) -> dict[str, Any]:
-    """Return the columns in which any clip that is done has a value."""
+    """Return the columns in which any clip that is done will have a value."""
     filled: set[str] = set()
     extra_names: set[str] = set()
     for clip in source.clips():
-        if clip.is_done:
-            filled.update(filled_columns(clip.row))
-            extra_names.update(clip.row[EXTRA])
-    if source.options.with_bytes:
-        filled.update(("source_sha256", "source_size"))
+        if not clip.is_done:
+            continue
+        filled.update(filled_columns(clip.row))
+        extra_names.update(clip.row[EXTRA])
+        if source.options.with_bytes and clip.is_window:
+            filled.update(CUT_COLUMNS)
+            extra_names.update(CUT_EXTRA)
+        elif source.options.with_bytes:
+            filled.update(FILE_COLUMNS)
     return hub_columns(filled, extra_names)
 
 
@@ -238,7 +257,7 @@ class _Collector:
         if clip.is_done:
             try:
                 write(clip)
-            except (InputError, MediaError) as error:
+            except (InputError, MediaError, DecodeError) as error:
                 row = unreadable_row(row, error)
                 self._unreadable[row["id"]] = error
             else:

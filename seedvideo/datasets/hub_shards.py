@@ -90,7 +90,7 @@ class HubShards:
         if with_bytes:
             with clip.open() as file:
                 data, path = _read_whole(file, row["source"]), f"{clip.key}.{file.suffix}"
-                row |= {"source_sha256": file.sha256, "source_size": file.size_bytes}
+                row = clip.stored_row(file)
         row[VIDEO] = {"bytes": data, "path": path}
         size_bytes = len(data or b"") + len(json_row(clip.row))
         if self._group and self._group_bytes + size_bytes > GROUP_BYTES:

@@ -19,6 +19,7 @@ from seedvideo.batch.extra_columns import format_value, parse_extra
 from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal_rows import RECORD_TASKS, JournalEntry, plain_fingerprint
+from seedvideo.datasets.clips import CutFacts, window_of
 from seedvideo.datasets.schema import COLUMNS, EXTRA, QUALITY
 from seedvideo.environment import __version__
 from seedvideo.errors import SeedVideoError
@@ -47,8 +48,7 @@ class RowBuilder:
         """
         item = entry.item
         # A window that contradicts that of the job is the failure of its clip.
-        start = self._job.sampling.start_s if item.start_s is None else item.start_s
-        end = self._job.sampling.end_s if item.end_s is None else item.end_s
+        start, end = window_of(self._job, item)
         row: dict[str, Any] = dict.fromkeys(COLUMNS)
         row |= {
             "id": item.id,
@@ -170,6 +170,53 @@ def unreadable_row(row: Mapping[str, Any], error: SeedVideoError) -> dict[str, A
         "tries": None,
     }
     return {**row, "state": "failed", "error": encodable(values)}
+
+
+FILE_COLUMNS: Final = ("source_sha256", "source_size")
+"""Columns that the file of a clip fills, if it is a whole one."""
+
+CUT_COLUMNS: Final = ("start_s", "end_s", "start_frac", "end_frac")
+"""Columns that `cut_row` always fills."""
+
+CUT_EXTRA: Final = ("cut", "reencoded")
+"""Names that it adds to `EXTRA`, as ``seedvideo split`` does."""
+
+
+def cut_row(row: Mapping[str, Any], facts: CutFacts) -> dict[str, Any]:
+    """Return the row of a clip whose file was cut: times are those of the file.
+
+    ``start_s`` to ``end_frac`` state the window of the longer video that the file holds; ``extra``
+    gets ``cut`` and ``reencoded``.
+    """
+    start, end = facts.span.start, facts.span.end
+    is_exact = facts.cut == "exact"
+    bounds = (seconds(start), seconds(end), str(start), str(end))
+    window: dict[str, Any] = dict(zip(CUT_COLUMNS, bounds, strict=True))
+    window["duration_s"] = seconds(end - start)
+    if is_exact:
+        window |= {"codec": "h264", "rotation_deg": 0}
+    return {
+        **row,
+        **window,
+        "captions": _shift(row["captions"], facts),
+        "spans": _shift(row["spans"], facts),
+        EXTRA: {
+            **row[EXTRA],
+            **dict(zip(CUT_EXTRA, (facts.cut, format_value(is_exact)), strict=True)),
+        },
+    }
+
+
+def _shift(timed: list[dict[str, Any]], facts: CutFacts) -> list[dict[str, Any]]:
+    """Return spans with the times of a file that was cut; those outside are left out."""
+    offset_s, length_s = seconds(facts.span.start), seconds(facts.span.duration)
+    moved = []
+    for each in timed:
+        start_s = round(max(0.0, each["start_s"] - offset_s), 6)
+        end_s = round(min(length_s, each["end_s"] - offset_s), 6)
+        if start_s <= end_s:
+            moved.append({**each, "start_s": start_s, "end_s": end_s})
+    return moved
 
 
 def copy_row(row: Mapping[str, Any], number: int) -> dict[str, Any]:

@@ -19,8 +19,17 @@ from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import JournalEntry
 from seedvideo.batch.manifest import read_manifest
 from seedvideo.batch.parts import settings_sha256
+from seedvideo.clips.cutting import Cut
 from seedvideo.datasets.clips import ClipFile, ClipOpener, is_window
-from seedvideo.datasets.rows import RowBuilder, arrow_row, copy_id, copy_row, json_row
+from seedvideo.datasets.rows import (
+    FILE_COLUMNS,
+    RowBuilder,
+    arrow_row,
+    copy_id,
+    copy_row,
+    cut_row,
+    json_row,
+)
 from seedvideo.datasets.schema import COLUMNS, arrow_schema
 from seedvideo.errors import BatchError, ConfigError
 from seedvideo.records import Record
@@ -52,6 +61,7 @@ class DatasetOptions:
         with_copies: write a clip with ``repeats`` of N as N clips.
         rows: table of the clips to export, such as ``seedvideo curate`` writes; None for all.
         licence: licence of the data, for the card on the Hub.
+        cut: how clips that are windows of longer videos become files; None to refuse them.
 
     Raises:
         ConfigError: ``config.invalid`` if the size of shards is not above zero.
@@ -64,6 +74,7 @@ class DatasetOptions:
     with_copies: bool = False
     rows: Path | None = None
     licence: str = "unknown"
+    cut: Cut | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.shard_gib < float("inf"):
@@ -101,6 +112,11 @@ class DatasetClip:
         return self.entry.state == "done"
 
     @property
+    def is_window(self) -> bool:
+        """Whether it is a window of a longer video, and has no file of its own."""
+        return is_window(self.opener.job, self.entry.item)
+
+    @property
     def sheet(self) -> bytes | None:
         """Contact sheet as JPEG, if the job has one and it was asked for."""
         return self.entry.sheet
@@ -116,12 +132,20 @@ class DatasetClip:
         Raises:
             SeedVideoError: if it cannot be read; ``input.changed`` if it was replaced.
         """
-        return self.opener.open(
-            self.entry.item,
-            size=self.entry.size,
-            mtime_ns=self.entry.mtime_ns,
-            sha256=self.row["source_sha256"],
-        )
+        return self.opener.open(self.entry, sha256=self.row["source_sha256"])
+
+    def stored_row(self, file: ClipFile) -> dict[str, Any]:
+        """Return its row for a dataset that holds this file, all of which was read.
+
+        The row of a whole file gets its hash and size. That of a file that was cut states the
+        window that it holds, and all times in it are those of the file.
+        """
+        if file.cut_facts is None:
+            return {
+                **self.row,
+                **dict(zip(FILE_COLUMNS, (file.sha256, file.size_bytes), strict=True)),
+            }
+        return cut_row(self.row, file.cut_facts)
 
 
 @dataclass

@@ -44,7 +44,7 @@ class TarShards:
         """Write a clip: its video, row, caption and contact sheet.
 
         Returns:
-            Its row, with the hash of its bytes.
+            Its row, as it is in the tar.
 
         Raises:
             SeedVideoError: if its bytes cannot be read; nothing of it is in the shard then.
@@ -58,7 +58,7 @@ class TarShards:
             except BaseException:
                 shard.restore(mark)
                 raise
-            row = {**clip.row, "source_sha256": file.sha256, "source_size": file.size_bytes}
+            row = clip.stored_row(file)
         text = row["caption"] or row["answer"] or ""
         members = {"json": json_row(row), "txt": text.encode("utf-8")}
         if clip.sheet is not None:

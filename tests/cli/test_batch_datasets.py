@@ -78,6 +78,7 @@ def test_options_reach_the_dataset(run: Run, job: Path, tmp_path: Path) -> None:
         ("-f dataset -o OUT --shard-gib 2", "--shard-gib is for -f webdataset and -f hf, not for"),
         ("-f webdataset -o OUT --no-bytes", "--no-bytes is for -f hf, not for -f webdataset"),
         ("-f hf -o OUT --sheets", "--sheets is for -f webdataset, not for -f hf"),
+        ("-f dataset -o OUT --cut exact", "--cut is for -f webdataset and -f hf, not for"),
         ("-f webdataset -o OUT --licence x", "--licence is for -f hf"),
         ("-f hf -o OUT --shard-gib 0", "shard_gib is 0.0, expected a number above 0"),
         ("-f lance -o OUT", "'lance' is not one of"),
@@ -100,4 +101,7 @@ def test_windows_are_refused_with_the_next_step(run: Run, tmp_path: Path) -> Non
     job = job_of(tmp_path, first=window)
     result = run("batch", "export", job, "-f", "webdataset", "-o", tmp_path / "out")
     assert result.code == 1 and "[batch.clips_not_cut]" in result.err
-    assert "seedvideo split" in result.err
+    assert "hint: cut them: --cut exact" in result.err
+    words = ["--cut", "exact", "-q"]
+    result = run("batch", "export", job, "-f", "webdataset", "-o", tmp_path / "out", *words)
+    assert result.code == 0

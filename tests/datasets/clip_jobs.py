@@ -109,7 +109,7 @@ def source_of(folder: Path, options: DatasetOptions | None = None) -> Iterator[D
     with Journal.open(folder, write=False) as journal, Fetcher() as fetcher, journal.snapshot():
         job = journal.job()
         assert job is not None
-        opener = ClipOpener(job, fetcher)
+        opener = ClipOpener(job, fetcher)  # Without windows it has nothing to close.
         yield DatasetSource(journal, job, opener, options or DatasetOptions())
 
 

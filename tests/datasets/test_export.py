@@ -469,7 +469,7 @@ def test_windows_have_no_file(tmp_path: Path, form: str) -> None:
     with pytest.raises(BatchError) as caught:
         exported(job, form, tmp_path / "out")
     assert caught.value.code == "batch.clips_not_cut"
-    assert caught.value.message.startswith("1 clips are windows of longer videos, such as w,")
+    assert caught.value.message.startswith("1 clip is a window of longer videos, such as w,")
     assert not (tmp_path / "out").exists()
     exported(job, "hf", tmp_path / "hf", with_bytes=False)
     (path,) = (tmp_path / "hf" / "data").iterdir()
