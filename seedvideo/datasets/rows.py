@@ -114,8 +114,7 @@ def _record_columns(record: Mapping[str, Any]) -> dict[str, Any]:
     }
     if record["task"] == "caption":
         columns["caption"] = record["text"]
-        names = ("start_s", "end_s", "text", "confident")
-        columns["captions"] = [{name: each[name] for name in names} for each in record["events"]]
+        columns["captions"] = [{name: each[name] for name in _EVENT} for each in record["events"]]
     answer, grounding = record.get("answer"), record.get("grounding")
     if answer is not None:
         columns |= {
@@ -125,15 +124,16 @@ def _record_columns(record: Mapping[str, Any]) -> dict[str, Any]:
             "option_probabilities": [each["probability"] for each in answer["options"]],
         }
     if grounding is not None:
-        names = ("start_s", "end_s", "score")
         columns["query"] = grounding["query"]
-        columns["spans"] = [{name: each[name] for name in names} for each in grounding["spans"]]
+        columns["spans"] = [{name: each[name] for name in _SPAN} for each in grounding["spans"]]
     return columns
 
 
 _MEDIA: Final = (
     *("duration_s", "width_px", "height_px", "fps_avg", "is_vfr", "codec", "rotation_deg"),
 )
+_EVENT: Final = ("start_s", "end_s", "text", "confident")
+_SPAN: Final = ("start_s", "end_s", "score")
 
 
 def _quality(values: Mapping[str, Any] | None) -> dict[str, float | None] | None:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
+import seedvideo
 from seedvideo.batch.inputs import Item
-from seedvideo.datasets import clips as clip_files
 from seedvideo.datasets.clips import CutFacts
 from seedvideo.datasets.rows import cut_row
 from seedvideo.datasets.source import DatasetOptions
@@ -42,7 +42,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def frames_of(data: bytes) -> list[tuple[Fraction, str]]:
     """Return time and colour of each frame of a file."""
     found = []
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         for frame in container.decode(video=0):
             assert frame.pts is not None and frame.time_base is not None
             mean = frame.to_ndarray(format="rgb24").reshape(-1, 3).mean(axis=0)
@@ -119,13 +119,13 @@ def test_a_film_is_opened_once_for_its_clips(
     job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = []
-    real = clip_files.open
+    real = seedvideo.open
 
     def counting(*arguments: Any, **options: Any) -> Any:
         opened.append(arguments)
         return real(*arguments, **options)
 
-    monkeypatch.setattr(clip_files, "open", counting)
+    monkeypatch.setattr("seedvideo.datasets.clips.open", counting)
     exported(job, "webdataset", tmp_path / "out", cut="keyframes")
     assert len(opened) == 1
 
