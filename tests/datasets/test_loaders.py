@@ -11,11 +11,13 @@ from typing import Any, Final
 import pytest
 from pyarrow import dataset as arrow_dataset
 
+import seedvideo
 from seedvideo.datasets.schema import COLUMNS
-from tests.datasets.clip_jobs import DONE, exported, job_of
+from tests.datasets.clip_jobs import DONE, exported, job_of, source_of
 from tests.doc_examples import DOCS, blocks, table_after
 
 GUIDE: Final = DOCS / "guides" / "datasets.md"
+EXTENDING: Final = DOCS / "guides" / "extend.md"
 
 WEBDATASET = """
 import hashlib, json, sys
@@ -125,3 +127,15 @@ def test_the_programs_of_the_guide(job: Path, tmp_path: Path) -> None:
 def test_the_guide_has_every_column() -> None:
     cells = [row[0] for row in table_after(GUIDE, "columns")]
     assert [name for cell in cells for name in re.findall(r"`(\w+)`", cell)] == list(COLUMNS)
+
+
+def test_the_exporter_of_write_your_own(job: Path, tmp_path: Path) -> None:
+    (program,) = (text for text in blocks(EXTENDING, "python") if "def captions" in text)
+    names: dict[str, Any] = {"seedvideo": seedvideo}
+    exec(compile(program, "extend.md", "exec"), names)  # noqa: S102  # our own page
+    with source_of(job) as source:
+        assert names["captions"](source, tmp_path / "out") == len(DONE)
+    texts = sorted(path.read_text() for path in (tmp_path / "out").glob("*.txt"))
+    assert texts == sorted(f"This is {name}." for name in DONE)
+    videos = {path.read_bytes() for path in (tmp_path / "out").glob("*.m*")}
+    assert videos == {(job.parent / "clips" / name).read_bytes() for name in DONE}
