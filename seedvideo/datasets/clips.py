@@ -4,14 +4,13 @@ A clip is opened as safely as for decoding, from a file, an address or a contain
 be the one that the job read: other bytes would not match the caption. They are hashed while they
 are read.
 
-A clip that is a window of a longer video is cut into a temporary file without a name
-(`seedvideo.clips.cutting`). The video stays open for its next clip, which is the next one in most
-jobs.
+A clip that is a window of a longer video is cut into a file without a name in the folder of
+downloads (`seedvideo.clips.cutting`). The video stays open for its next clip, which most often
+follows in the inputs.
 """
 
 import hashlib
 import os
-import tempfile
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -166,7 +165,7 @@ class ClipOpener:
         """
         item = entry.item
         if is_window(self.job, item):
-            with tempfile.TemporaryFile(dir=self.job.remote.spool) as file:
+            with os.fdopen(self._fetcher.spool.make_file(), "w+b") as file:
                 cut_facts = self._write_window(entry, file)
                 file.flush()
                 yield ClipFile(

@@ -13,14 +13,19 @@ import pytest
 from pyarrow import parquet
 
 import seedvideo
+from seedvideo.batch.fingerprint import Content
 from seedvideo.batch.inputs import Item
+from seedvideo.batch.job import Job
+from seedvideo.batch.journal import Journal
 from seedvideo.datasets.clips import CutFacts
 from seedvideo.datasets.rows import cut_row
 from seedvideo.datasets.source import DatasetOptions
 from seedvideo.errors import BatchError
 from seedvideo.utils.timecode import Span
 from tests.batch.jobs import run
+from tests.batch.sample_journal import record_for
 from tests.datasets.clip_jobs import DONE, all_bytes, exported, job_of, source_of
+from tests.remote.fault_server import LOCAL, serving
 from tests.synthetic_clips import COLOURS, FPS, paint
 
 
@@ -170,3 +175,32 @@ def test_times_outside_a_copy_are_left_out() -> None:
         {"start_s": 1.0, "end_s": 2.0, "text": "out of"},
     ]
     assert found["spans"] == [{"start_s": 0.5, "end_s": 0.5, "score": None}]
+
+
+def test_a_remote_film_is_downloaded_once(tmp_path: Path) -> None:
+    data = paint(tmp_path / "film.mp4", ["red", "green"], shot_s=1).read_bytes()
+    with serving({"/film.mp4": data}) as server:
+        url = f"{server.url}/film.mp4"
+        items = [
+            Item(id="whole", source=url),
+            Item(id="first", source=url, end_s=Fraction(1)),
+            Item(id="second", source=url, start_s=Fraction(1)),
+        ]
+        with Journal.open(tmp_path / "job", write=True) as journal:
+            journal.plan(items, Job(remote=LOCAL), "a" * 64)
+            for number, taken in enumerate(journal.claim(3)):
+                content = Content(size=len(data), mtime_ns=0, sha256="")
+                record = record_for("caption", url, "words").json_line()
+                journal.mark_done(taken.item.id, f"{number:064x}", content, record)
+        made = exported(tmp_path / "job", "webdataset", tmp_path / "out", cut="exact")
+        assert (made.clips, made.unreadable) == (3, {})
+        assert server.requests == ["/film.mp4"]
+        videos = [video for _, video in tar_samples(tmp_path / "out")]
+        assert videos[0] == data
+        assert [{colour for _, colour in frames_of(video)} for video in videos[1:]] == [
+            {"red"},
+            {"green"},
+        ]
+        server.files["/film.mp4"] = data + b"\0\0\0\x08free"
+        made = exported(tmp_path / "job", "webdataset", tmp_path / "two", cut="exact")
+        assert {error.code for error in made.unreadable.values()} == {"input.changed"}
