@@ -1,7 +1,7 @@
 """Folder of a dataset: its files appear whole, and `dataset.json`, written last, names them all.
 
-So a folder with `dataset.json` is complete, and one without it is the rest of an export that was
-stopped. The file states size and hash of every other file.
+So a folder with `dataset.json` is complete. Until then it has a hidden file, `UNFINISHED_NAME`.
+Only a folder with one of the two is ever replaced.
 """
 
 import hashlib
@@ -28,6 +28,9 @@ from seedvideo.utils.files import (
 from seedvideo.utils.text import printable
 
 MANIFEST_NAME: Final = "dataset.json"
+UNFINISHED_NAME: Final = ".seedvideo-unfinished"
+"""Empty file in a folder whose dataset is not complete."""
+
 REST_NAME: Final = "rest.jsonl"
 """Rows of the clips that are not in the shards."""
 
@@ -36,7 +39,8 @@ DATA_FOLDER: Final = "data"
 """Folder of the shards for the Hub."""
 
 _OURS: Final = re.compile(
-    r"dataset\.json|rest\.jsonl|README\.md|captions\.parquet|train-\d{6}\.tar"
+    r"dataset\.json|\.seedvideo-unfinished|rest\.jsonl|README\.md|captions\.parquet"
+    r"|train-\d{6}\.tar"
     rf"|{DATA_FOLDER}/\.?train-\d{{5}}(?:-of-\d{{5}})?\.parquet"
     rf"|(?:{DATA_FOLDER}/)?\.seedvideo-[0-9a-f]+\.tmp"
 )
@@ -143,8 +147,10 @@ class DatasetFolder:
         refuse_unwritable(path, is_folder=True)
         make_folder(path)
         found = _list_files(path)
-        others = [name for name in found if not _OURS.fullmatch(name)]
         earlier = [name for name in found if not _is_hidden(name)]
+        is_ours = MANIFEST_NAME in found or UNFINISHED_NAME in found
+        others = [name for name in found if not _OURS.fullmatch(name)]
+        others = others if is_ours else [*others, *earlier]
         if others or (earlier and not overwrite):
             name = printable((others or earlier)[0])
             raise OutputError(
@@ -158,10 +164,12 @@ class DatasetFolder:
         self.files: list[FileFacts] = []
 
     def __enter__(self) -> "DatasetFolder":
+        write_file(self.path / UNFINISHED_NAME, b"", overwrite=True)
         # First of all, so that the folder is never taken for complete.
         self._remove([MANIFEST_NAME])
         sync_folder(self.path)
-        self._remove([name for name in self._earlier if _is_hidden(name)])
+        hidden = [name for name in self._earlier if _is_hidden(name)]
+        self._remove([name for name in hidden if name != UNFINISHED_NAME])
         return self
 
     def __exit__(
@@ -221,13 +229,14 @@ class DatasetFolder:
             OutputError: as `seedvideo.utils.files.writing` does.
         """
         names = {each.name for each in self.files}
-        self._remove([name for name in self._earlier if name not in names])
+        self._remove([name for name in self._earlier if name not in {*names, UNFINISHED_NAME}])
         for folder in {(self.path / name).parent for name in names}:
             sync_folder(folder)
         files = [asdict(each) for each in sorted(self.files, key=lambda each: each.name)]
         text = json.dumps({**facts, "files": files}, ensure_ascii=True, indent=1, allow_nan=False)
         refuse_existing(self.path / MANIFEST_NAME, overwrite=False)
         write_file(self.path / MANIFEST_NAME, text.encode("ascii") + b"\n")
+        self._remove([UNFINISHED_NAME])
 
     def _remove(self, names: list[str]) -> None:
         for name in names:

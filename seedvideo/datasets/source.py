@@ -4,7 +4,6 @@ All reads are as of one moment, in the order of the inputs, and one clip at a ti
 """
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from seedvideo.batch.export_tables import CSV_COLUMNS
+from seedvideo.batch.extra_columns import format_extra, parse_extra
 from seedvideo.batch.inputs import KNOWN_COLUMNS, Item
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
@@ -278,11 +278,11 @@ class DatasetSource:
         while (added := self._chosen.get(copy_id(entry.item.id, len(chosen) + 1))) is not None:
             chosen.append(added)
         if len(chosen) == 1:
-            yield from self._copies(self._builder.build(entry, json.loads(chosen[0])))
+            yield from self._copies(self._builder.build(entry, parse_extra(chosen[0])))
             return
         for number, added in enumerate(chosen):
             # The table has its copies as rows.
-            yield copy_row(self._builder.build(entry, json.loads(added)), number + 1)
+            yield copy_row(self._builder.build(entry, parse_extra(added)), number + 1)
 
     def _copies(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if not self.options.with_copies or row["state"] != "done":
@@ -315,5 +315,5 @@ def _read_chosen(path: Path) -> dict[str, str]:
             # An empty cell says nothing about a column that the job's list has.
             if value not in (None, "") and (name in _CHOSEN or name not in _KNOWN)
         }
-        chosen[safe_name(str(clip_id))] = json.dumps(added, default=str)
+        chosen[safe_name(str(clip_id))] = format_extra(added)
     return chosen
