@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     )
     from seedvideo.batch.run_job import BatchResult
     from seedvideo.clips.windows import ClipWindow, SplitOptions, VideoSplit
+    from seedvideo.datasets.source import DatasetClip, DatasetOptions, DatasetSource
     from seedvideo.evaluate.types import Prediction, Scorer
     from seedvideo.media.types import MediaInfo
     from seedvideo.model.backends.base import (
@@ -94,6 +95,9 @@ __all__ = [
     "ChoiceResult",
     "ClipWindow",
     "ConfigError",
+    "DatasetClip",
+    "DatasetOptions",
+    "DatasetSource",
     "DecodeError",
     "Event",
     "Family",
@@ -168,6 +172,9 @@ _HOMES: Final = {
     "Choice": "model.backends.base",
     "ChoiceResult": "model.backends.base",
     "ClipWindow": "clips.windows",
+    "DatasetClip": "datasets.source",
+    "DatasetOptions": "datasets.source",
+    "DatasetSource": "datasets.source",
     "Event": "records",
     "Family": "model.families",
     "Generation": "model.backends.base",

@@ -1,7 +1,7 @@
-"""Plugins: backends, policies, families and scorers of other installed packages.
+"""Plugins: backends, policies, families, scorers and exporters of other installed packages.
 
 A package registers them as entry points of the groups ``seedvideo.backends``,
-``seedvideo.policies``, ``seedvideo.families`` and ``seedvideo.scorers``
+``seedvideo.policies``, ``seedvideo.families``, ``seedvideo.scorers`` and ``seedvideo.exporters``
 (docs/guides/extend.md). The metadata of packages is read when a name is not a shipped one, or when
 names are listed; the code of a package is imported when its plugin is used. Shipped names win.
 """
@@ -15,13 +15,14 @@ from typing import Any, Final, Literal, TypeAlias
 
 from seedvideo.errors import ConfigError, SeedVideoError
 
-PluginKind: TypeAlias = Literal["backend", "policy", "family", "scorer"]
+PluginKind: TypeAlias = Literal["backend", "policy", "family", "scorer", "exporter"]
 
 _GROUPS: Final[dict[PluginKind, str]] = {
     "backend": "seedvideo.backends",
     "policy": "seedvideo.policies",
     "family": "seedvideo.families",
     "scorer": "seedvideo.scorers",
+    "exporter": "seedvideo.exporters",
 }
 
 

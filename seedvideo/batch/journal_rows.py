@@ -123,6 +123,16 @@ def encode_id(item_id: str) -> bytes:
     return item_id.encode("utf-8", "surrogatepass")
 
 
+def fingerprint_at(position: int, fingerprint: str) -> str:
+    """Return a fingerprint that only the clip at a position has; see `plain_fingerprint`."""
+    return f"{position}:{fingerprint}"
+
+
+def plain_fingerprint(fingerprint: str | None) -> str | None:
+    """Return a fingerprint without the position that `fingerprint_at` adds."""
+    return None if fingerprint is None else fingerprint.rpartition(":")[2]
+
+
 def escape_surrogates(text: str) -> str:
     """Return a text for people, with invalid bytes escaped."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

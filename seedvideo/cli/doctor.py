@@ -22,6 +22,7 @@ import typer
 
 from seedvideo import __version__
 from seedvideo.cli.console import COULD_NOT_START, SOME_FAILED, Console
+from seedvideo.cli.option_values import EXPORT_FORMATS
 from seedvideo.cli.options import (
     AsJson,
     Output,
@@ -288,6 +289,7 @@ def _plugins() -> str:
         "policy": SHIPPED_POLICIES,
         "family": [family.name for family in FAMILIES],
         "scorer": [measure.name for measures in MEASURES.values() for measure in measures],
+        "exporter": EXPORT_FORMATS,
     }
     found, broken = [], []
     for kind, own in shipped.items():

@@ -1,4 +1,6 @@
-"""Example of a package that adds a backend, a policy, a family and a scorer to seedvideo."""
+"""Example of a package that adds a backend, a policy, a family, a scorer and an exporter."""
+
+from pathlib import Path
 
 import seedvideo as sv
 
@@ -32,3 +34,9 @@ def first(request: sv.Request) -> sv.Plan:
 
 def length(item: object, prediction: sv.Prediction) -> float:
     return float(len(prediction.answer))
+
+
+def lines(source: sv.DatasetSource, output: Path) -> int:
+    texts = [f"{clip.row['id']}: {clip.row['caption']}\n" for clip in source.clips()]
+    output.write_text("".join(texts))
+    return len(texts)
