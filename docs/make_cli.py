@@ -21,6 +21,7 @@ COMMANDS: Final = (
     "plan",
     "frames",
     "shots",
+    "curate",
     "models",
     "doctor",
     "eval",

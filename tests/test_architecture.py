@@ -24,7 +24,7 @@ LAYERS = (
     ("model", "video"),
     ("records",),
     ("inference", "model_tasks", "pipeline", "writers"),
-    ("aio", "api", "batch", "evaluate", "integrations", "training", "seedvideo"),
+    ("aio", "api", "batch", "curation", "evaluate", "integrations", "training", "seedvideo"),
     ("cli", "__main__"),
 )
 LAYER_OF = {subpackage: layer for layer, packages in enumerate(LAYERS) for subpackage in packages}

@@ -237,6 +237,7 @@ ERROR_CODES: Final = (
     "batch.row_invalid",
     "batch.runner_died",
     "batch.version_differs",
+    "config.column_missing",
     "config.invalid",
     "config.package_missing",
     "config.plugin_invalid",

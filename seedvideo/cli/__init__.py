@@ -67,7 +67,7 @@ def _app() -> "typer.Typer":
     import typer
 
     from seedvideo import __version__
-    from seedvideo.cli import batch, console, doctor, evaluate, plan, tasks
+    from seedvideo.cli import batch, console, curate, doctor, evaluate, plan, tasks
 
     app = typer.Typer(
         name="seedvideo",
@@ -84,6 +84,7 @@ def _app() -> "typer.Typer":
         plan.plan,
         plan.frames,
         plan.shots,
+        curate.curate,
         doctor.models,
         doctor.doctor,
     ):

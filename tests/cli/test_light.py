@@ -14,7 +14,19 @@ HEAVY = ("torch", "av", "cv2", "decord", "scenedetect", "numpy", "PIL", "jinja2"
 @pytest.mark.parametrize(
     "command",
     quick_first(
-        ["caption", "ask", "ground", "plan", "frames", "shots", "models", "doctor", "eval", "batch"]
+        [
+            "caption",
+            "ask",
+            "ground",
+            "plan",
+            "frames",
+            "shots",
+            "curate",
+            "models",
+            "doctor",
+            "eval",
+            "batch",
+        ]
     ),
 )
 def test_help_of_a_command_is_light(command: str) -> None:
