@@ -86,12 +86,12 @@ class CaptionSearch:
             clip: self._band_keys(clip, runs) for clip, runs in self._runs.items() if len(runs)
         }
 
-    def find(self, clip: int, stays: Callable[[int], bool]) -> tuple[int, float] | None:
+    def find(self, clip: int, stays: npt.NDArray[np.bool_]) -> tuple[int, float] | None:
         """Return the first clip that stays whose caption says nearly the same.
 
         Args:
             clip: number of a clip of the block.
-            stays: whether an earlier clip stays; only clips that stay were added.
+            stays: whether each earlier clip stays; only clips that stay were added.
 
         Returns:
             Its number, and 1 minus the similarity.
@@ -111,7 +111,7 @@ class CaptionSearch:
         for key in self._keys.get(clip, ()):
             self._bands.setdefault(key, []).append(clip)
 
-    def end(self, stays: Callable[[int], bool]) -> None:
+    def end(self, stays: npt.NDArray[np.bool_]) -> None:
         """End the block; its clips were added one at a time."""
 
     def _band_keys(self, clip: int, runs: Hashes) -> list[bytes]:

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seedvideo.curation.balance import Balanced, Membership, balance
-from seedvideo.curation.duplicates import DuplicateMatch, DuplicateTable
+from seedvideo.curation.duplicates import RULES, DuplicateMatch, DuplicateTable
 from seedvideo.curation.expression import explain, is_empty, to_number, to_text
 from seedvideo.curation.options import CurationOptions
 from seedvideo.curation.semantic import Vector
@@ -186,7 +186,14 @@ class _Run:
         from_parquet = all(file.suffix == ".parquet" for file in files)
         self._survey = ColumnSurvey(types=is_parquet and not from_parquet)
         self._missing = dict(options.columns)
-        self._rules: dict[str, int] = {}
+        filters = dict.fromkeys(name for name, _ in options.filters)
+        names = [
+            INVALID,
+            FAILED,
+            *filters,
+            *(each for each in RULES if each in options.duplicates.rules),
+        ]
+        self._rules = {name: number for number, name in enumerate(names, start=1)}
         self._verdicts = array("h")
         self._matches: dict[int, DuplicateMatch] = {}
         self._membership = Membership()
@@ -258,10 +265,7 @@ class _Run:
         return row._replace(fields={**row.fields, **added})
 
     def _add_verdict(self, rule: str) -> None:
-        self._verdicts.append(self._rule_number(rule) if rule else 0)
-
-    def _rule_number(self, rule: str) -> int:
-        return self._rules.setdefault(rule, len(self._rules) + 1)
+        self._verdicts.append(self._rules[rule] if rule else 0)
 
     def _domains(self, row: TableRow) -> Sequence[str]:
         if self._options.concepts is not None:
@@ -280,7 +284,7 @@ class _Run:
     def decide(self) -> None:
         """Find duplicates among the rows that passed the filters, then balance the others."""
         for position, match in self._duplicates.find(self._id):
-            self._verdicts[position] = self._rule_number(match.rule)
+            self._verdicts[position] = self._rules[match.rule]
             self._matches[position] = match
         verdicts = np.frombuffer(self._verdicts, np.int16)
         self._candidates = np.flatnonzero(verdicts == 0)
@@ -369,7 +373,8 @@ class _Run:
     def _explain(self, position: int, row: TableRow) -> dict[str, Any]:
         """Return the row of the table of dropped rows."""
         rule = self._rule_of(position)
-        values: dict[str, Any] = {"id": self._id(position), "rule": rule}
+        values: dict[str, Any] = dict.fromkeys(DROPPED_COLUMNS)
+        values |= {"id": self._id(position), "rule": rule}
         if not row.error:
             start, end = row.window
             values |= {"path": row.path, "start": start or None, "end": end or None}

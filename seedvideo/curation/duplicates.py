@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from seedvideo.batch.similarity import (
     NEAR_LEVELS,
@@ -122,16 +123,19 @@ class DuplicateMatch:
         return f"{100 * (1 - self.distance):.0f}% of the words are those of {name}"
 
 
+Flags = npt.NDArray[np.bool_]
+
+
 class _Search(Protocol):
     """Search by one rule; clips have numbers in order of preference."""
 
     def begin(self, clips: Sequence[int]) -> None: ...
 
-    def find(self, clip: int, stays: Callable[[int], bool]) -> tuple[int, float] | None: ...
+    def find(self, clip: int, stays: Flags) -> tuple[int, float] | None: ...
 
     def keep(self, clip: int) -> None: ...
 
-    def end(self, stays: Callable[[int], bool]) -> None: ...
+    def end(self, stays: Flags) -> None: ...
 
 
 class _KeySearch:
@@ -148,7 +152,7 @@ class _KeySearch:
     def begin(self, clips: Sequence[int]) -> None:
         pass
 
-    def find(self, clip: int, stays: Callable[[int], bool]) -> tuple[int, float] | None:
+    def find(self, clip: int, stays: Flags) -> tuple[int, float] | None:
         other = self._first.get(self._get_key(clip))
         return None if other is None else (other, 0.0)
 
@@ -156,7 +160,7 @@ class _KeySearch:
         if key := self._get_key(clip):
             self._first.setdefault(key, clip)
 
-    def end(self, stays: Callable[[int], bool]) -> None:
+    def end(self, stays: Flags) -> None:
         pass
 
 
@@ -223,15 +227,12 @@ class DuplicateTable:
         searches = {rule: self._make_search(rule, order) for rule in self._rules}
         stays = np.zeros(len(order), bool)
 
-        def is_kept(number: int) -> bool:
-            return bool(stays[number])
-
         for start in range(0, len(order), _BLOCK_CLIPS):
             block = range(start, min(start + _BLOCK_CLIPS, len(order)))
             for search in searches.values():
                 search.begin(block)
             for number in block:
-                match = self._first_match(searches, number, is_kept, order)
+                match = self._first_match(searches, number, stays, order)
                 if match is not None:
                     yield self._rows[order[number]], match
                     continue
@@ -239,17 +240,17 @@ class DuplicateTable:
                 for search in searches.values():
                     search.keep(number)
             for search in searches.values():
-                search.end(is_kept)
+                search.end(stays)
 
     def _first_match(
         self,
         searches: dict[str, _Search],
         number: int,
-        is_kept: Callable[[int], bool],
+        stays: Flags,
         order: Sequence[int],
     ) -> DuplicateMatch | None:
         for rule, search in searches.items():
-            found = search.find(number, is_kept)
+            found = search.find(number, stays)
             if found is not None:
                 other, distance = found
                 is_same = rule in (EXACT, PACKETS)
@@ -301,8 +302,9 @@ class DuplicateTable:
             digest = row.get("sha256" if rule == EXACT else "packets_sha256")
             if is_empty(digest):
                 return b""
-            words = (row.get(name) for name in _WORD_COLUMNS)
-            return _key(digest, *row.window, *words)
+            # The hash of packets is of those in the window, that of the file is of all of it.
+            window = row.window if rule == EXACT else ()
+            return _key(digest, *window, *(row.get(name) for name in _WORD_COLUMNS))
         if rule == NEAR:
             value = row.get("signature")
             return b"" if is_empty(value) else self._check_signature(row, value)

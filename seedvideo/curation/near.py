@@ -15,7 +15,7 @@ Separate from `seedvideo.curation.duplicates`, which would exceed 500 lines with
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +49,9 @@ _MAX_GROUPS: Final = 1 << 12
 _GROWTH: Final = 1.25
 _MAX_CELL_PAIRS: Final = 1 << 14
 """Pairs whose cells are compared in one step."""
+
+_NO_PAIRS: Final[tuple[Ints, Ints]] = (np.empty(0, np.int64), np.empty(0, np.int64))
+_SIDES: Final[tuple[Literal["left", "right"], ...]] = ("left", "right")
 
 # Signs of the sixteen regions: all, left against right, above against below, and both.
 _LEFT: Final = np.repeat([[1.0, 1.0, -1.0, -1.0]], _REGIONS, axis=0)
@@ -146,7 +149,8 @@ class NearSearch:
         self._kept = _EntryStore()
         self._block: _Entries | None = None
         self._signatures: dict[int, Signature] = {}
-        self._pairs: tuple[Ints, Ints] = (np.empty(0, np.int64), np.empty(0, np.int64))
+        self._pairs: tuple[Ints, Ints] = _NO_PAIRS
+        self._inner: tuple[Ints, Ints] = _NO_PAIRS
 
     def begin(self, clips: Sequence[int]) -> None:
         """Search the candidates of a block of clips, given in ascending order."""
@@ -158,54 +162,73 @@ class NearSearch:
                 self._signatures[clip] = signature
                 entries.extend(self._entries(clip, signature))
         self._block = _pack(entries) if entries else None
-        found: list[tuple[Ints, Ints]] = []
-        if self._block is not None:
-            points = self._points(self._block)
-            kept = self._kept.entries
-            if kept is not None:
-                found += self._find_pairs(self._block, points, self._index, kept)
-            inner = BoxIndex(1.0)
-            inner.add(np.arange(len(points)), self._block.groups, points)
-            found += self._find_pairs(self._block, points, inner, self._block)
-        one, other = (
-            np.concatenate([np.empty(0, np.int64), *(pair[side] for pair in found)])
-            for side in (0, 1)
-        )
-        order = np.lexsort((other, one))
-        self._pairs = one[order], other[order]
+        self._pairs = self._inner = _NO_PAIRS
+        if self._block is None:
+            return
+        points = self._points(self._block)
+        kept = self._kept.entries
+        if kept is not None:
+            found = []
+            for one, other in self._find_pairs(self._block, points, self._index, kept):
+                for start in range(0, len(one), _MAX_CELL_PAIRS):
+                    part = slice(start, start + _MAX_CELL_PAIRS)
+                    passed = self._compare_cells(self._block, one[part], kept, other[part])
+                    found.append((one[part][passed], kept.clips[other[part][passed]]))
+            self._pairs = self._sort(found)
+        inner = BoxIndex(1.0)
+        inner.add(np.arange(len(points)), self._block.groups, points)
+        self._inner = self._sort(list(self._find_pairs(self._block, points, inner, self._block)))
 
-    def find(self, clip: int, stays: Callable[[int], bool]) -> tuple[int, float] | None:
+    def find(self, clip: int, stays: npt.NDArray[np.bool_]) -> tuple[int, float] | None:
         """Return the first near-duplicate of a clip of the block among earlier clips that stay.
 
         Args:
             clip: number of the clip.
-            stays: whether an earlier clip stays.
+            stays: whether each earlier clip stays.
 
         Returns:
             Its number and the distance in grey levels.
         """
         signature = self._signatures.get(clip)
-        if signature is None:
+        if signature is None or self._block is None:
             return None
-        ones, others = self._pairs
-        start, end = (int(np.searchsorted(ones, clip, side)) for side in ("left", "right"))
-        for other in np.unique(others[start:end]).tolist():
-            if other >= clip or not stays(other):
-                continue
-            stored = self._signatures.get(other) or self._get_signature(other)
+        one, other = self._of_clip(clip, self._inner)
+        # Many clips of a block may be alike: cells are compared with those that stay only.
+        staying = stays[self._block.clips[other]]
+        one, other = one[staying], other[staying]
+        passed = self._compare_cells(self._block, one, self._block, other)
+        _, kept = self._of_clip(clip, self._pairs)
+        for number in np.unique(np.concatenate([kept, self._block.clips[other[passed]]])).tolist():
+            stored = self._signatures.get(number) or self._get_signature(number)
             distance = None if stored is None else near_distance(signature, stored, self._levels)
             if distance is not None:
-                return other, distance
+                return number, distance
         return None
+
+    def _of_clip(self, clip: int, pairs: tuple[Ints, Ints]) -> tuple[Ints, Ints]:
+        """Return the pairs of one clip of the block."""
+        assert self._block is not None
+        first, last = (int(np.searchsorted(self._block.clips, clip, side)) for side in _SIDES)
+        start, end = (int(np.searchsorted(pairs[0], entry)) for entry in (first, last))
+        return pairs[0][start:end], pairs[1][start:end]
+
+    @staticmethod
+    def _sort(found: Sequence[tuple[Ints, Ints]]) -> tuple[Ints, Ints]:
+        """Join pairs of an entry of the block and another, sorted by the first."""
+        if not found:
+            return _NO_PAIRS
+        one, other = (np.concatenate([pair[side] for pair in found]) for side in (0, 1))
+        order = np.argsort(one, kind="stable")
+        return one[order], other[order]
 
     def keep(self, clip: int) -> None:
         """Note a clip that stays; `end` adds it."""
 
-    def end(self, stays: Callable[[int], bool]) -> None:
+    def end(self, stays: npt.NDArray[np.bool_]) -> None:
         """Add the clips of the block that stay to those that later blocks are compared with."""
         if self._block is None:
             return
-        chosen = np.flatnonzero([stays(clip) for clip in self._block.clips.tolist()])
+        chosen = np.flatnonzero(stays[self._block.clips])
         kept = self._block.take(chosen)
         rows = np.arange(self._kept.count, self._kept.count + len(chosen))
         self._index.add(rows, kept.groups, self._points(kept))
@@ -248,14 +271,10 @@ class NearSearch:
     def _find_pairs(
         self, block: _Entries, points: Floats, index: BoxIndex, stored: _Entries
     ) -> Iterator[tuple[Ints, Ints]]:
-        """Yield the numbers of a clip of the block and of a stored one that pass all bounds."""
+        """Yield entries of the block and earlier stored ones that are close by their means."""
         for one, other in index.pairs(block.groups, points):
             passed = block.groups[one] == stored.groups[other]
-            one, other = self._filter_means(block, one[passed], stored, other[passed])
-            for start in range(0, len(one), _MAX_CELL_PAIRS):
-                part = slice(start, start + _MAX_CELL_PAIRS)
-                passed = self._compare_cells(block, one[part], stored, other[part])
-                yield block.clips[one[part][passed]], stored.clips[other[part][passed]]
+            yield self._filter_means(block, one[passed], stored, other[passed])
 
     def _filter_means(
         self, block: _Entries, one: Ints, stored: _Entries, other: Ints

@@ -86,18 +86,18 @@ class SemanticSearch:
                 earlier = self._candidates.get(clip, np.empty(0, np.int64))
                 self._candidates[clip] = np.concatenate([earlier, others[others < clip]])
 
-    def find(self, clip: int, stays: Callable[[int], bool]) -> tuple[int, float] | None:
+    def find(self, clip: int, stays: npt.NDArray[np.bool_]) -> tuple[int, float] | None:
         """Return the first earlier clip that stays and is similar.
 
         Args:
             clip: number of a clip of the block.
-            stays: whether an earlier clip stays.
+            stays: whether each earlier clip stays.
 
         Returns:
             Its number and the cosine distance.
         """
         for other in np.sort(self._candidates.get(clip, np.empty(0, np.int64))).tolist():
-            if not stays(other) or self._get_words(other) != self._get_words(clip):
+            if not stays[other] or self._get_words(other) != self._get_words(clip):
                 continue
             stored = self._embeddings.get(other)
             stored = self._get_embedding(other) if stored is None else stored
@@ -110,9 +110,9 @@ class SemanticSearch:
     def keep(self, clip: int) -> None:
         """Note a clip that stays; `end` adds it."""
 
-    def end(self, stays: Callable[[int], bool]) -> None:
+    def end(self, stays: npt.NDArray[np.bool_]) -> None:
         """Add the clips of the block that stay to those that later blocks are compared with."""
-        chosen = np.flatnonzero([stays(clip) for clip in self._block.tolist()])
+        chosen = np.flatnonzero(stays[self._block])
         end = self._count + len(chosen)
         if end > len(self._kept):
             capacity = math.ceil(_GROWTH * end)

@@ -27,7 +27,7 @@ from typing import Any, BinaryIO, Final, Self
 from seedvideo.batch.export_tables import require_package
 from seedvideo.batch.inputs import PATH_COLUMNS
 from seedvideo.curation.expression import to_number, to_text
-from seedvideo.curation.table import TableFile, TableRow
+from seedvideo.curation.table import NUMBER_COLUMNS, TableFile, TableRow
 from seedvideo.errors import ConfigError
 from seedvideo.utils.addresses import is_address
 from seedvideo.utils.files import refuse_existing, refuse_unwritable, writing
@@ -109,6 +109,8 @@ class ColumnSurvey:
     def kind(self, name: str) -> str:
         """Return the type that fits all values of a column."""
         kinds = self._kinds.get(name, set())
+        if not kinds:
+            return "number" if name in NUMBER_COLUMNS else "text"
         if len(kinds) == 1:
             return next(iter(kinds))
         if kinds == {"integer", "number"}:
