@@ -272,7 +272,7 @@ class _Problem:
         """Return the clips of each domain, by largest remainders; ties by name."""
         weights = np.where(self.counts > 0, self.counts.astype(float) ** self.rule.value, 0.0)
         exact = self.rule.size * weights / weights.sum()
-        quotas = np.floor(exact).astype(np.int64)
+        quotas: Ints = np.floor(exact).astype(np.int64)
         remainders = np.round(exact - quotas, 9)
         order = sorted(range(len(quotas)), key=lambda code: (-remainders[code], self.names[code]))
         for code in order[: self.rule.size - int(quotas.sum())]:

@@ -44,7 +44,8 @@ def decide(rule: str, domains: Sequence[Sequence[str]], seed: int = 0) -> list[i
     for names in domains:
         membership.add(names)
     positions = np.arange(len(domains))
-    return balance(BalanceRule.parse(rule), membership, positions, str, seed=seed).copies.tolist()
+    found = balance(BalanceRule.parse(rule), membership, positions, str, seed=seed)
+    return [int(count) for count in found.copies]
 
 
 def test_boost_repeats_exactly_the_domains_below_half_the_mean(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_the_preferred_row_stays_in_any_order(tmp_path: Path) -> None:
 
 
 def test_captions(tmp_path: Path) -> None:
-    rows = [
+    rows: list[Row] = [
         {"id": "a", "path": "a", "text": "A man walks along a beach at sunset."},
         {"id": "b", "path": "b", "text": "a man walks along a beach, at sunset"},
         {"id": "c", "path": "c", "text": "A man walks along a street at sunset."},
