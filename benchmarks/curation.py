@@ -4,9 +4,9 @@
 
 Writes a table as `seedvideo inspect` does, with signals, hashes, signatures, captions and domains;
 no video exists. A tenth of the rows repeats an earlier one: its bytes, its packets, its pictures
-(other noise), or its caption. Then `seedvideo curate` runs in a process of its own, with a filter, all
-rules for duplicates but the semantic one, a cap by domain, the report and the table of dropped rows.
-Columns: wall and processor seconds, peak memory of the process, size of the table.
+(other noise), or its caption. Then `seedvideo curate` runs in a process of its own, with a filter,
+all rules for duplicates but the semantic one, a cap by domain, the report and the table of dropped
+rows. Columns: wall and processor seconds, peak memory of the process, size of the table.
 """
 
 import argparse

@@ -268,7 +268,7 @@ class DuplicateTable:
         )
 
     def _make_search(self, rule: str, order: Sequence[int]) -> _Search:
-        spool, durations_s, words = self._spools[rule], self._durations_s, self._words
+        spool, words = self._spools[rule], self._words
 
         def get_data(number: int) -> bytes:
             return spool[order[number]]
@@ -277,8 +277,7 @@ class DuplicateTable:
             return words[order[number]]
 
         def get_signature(number: int) -> Signature | None:
-            data = get_data(number)
-            return Signature.from_bytes(durations_s[order[number]], data) if data else None
+            return self._read_signature(order[number], get_data(number))
 
         def get_embedding(number: int) -> Vector | None:
             data = get_data(number)
@@ -307,7 +306,7 @@ class DuplicateTable:
             return _key(digest, *window, *(row.get(name) for name in _WORD_COLUMNS))
         if rule == NEAR:
             value = row.get("signature")
-            return b"" if is_empty(value) else self._check_signature(row, value)
+            return b"" if is_empty(value) else _parse_signature(row, value)
         if rule == CAPTION:
             value = row.get("caption")
             return b"" if is_empty(value) else to_text(value).encode("utf-8", "surrogatepass")
@@ -331,10 +330,16 @@ class DuplicateTable:
             )
         return normalize(self._file_embeddings[position])
 
-    def _check_signature(self, row: TableRow, value: Any) -> bytes:
-        duration_s = self._durations_s[-1]
+    def _read_signature(self, clip: int, data: bytes) -> Signature | None:
+        """Return the signature of a clip.
+
+        Raises:
+            BatchError: ``batch.manifest_invalid`` if it is damaged, or of another duration.
+        """
+        if not data:
+            return None
+        duration_s = self._durations_s[clip]
         try:
-            data = bytes(value) if isinstance(value, bytes) else bytes.fromhex(value)
             signature = Signature.from_bytes(duration_s, data)
             least, most = (
                 count_exposures(duration_s * (1 + sign * _ROUNDING), signature.step_s)
@@ -344,26 +349,37 @@ class DuplicateTable:
                 raise ValueError(
                     f"{len(signature.values)} exposures, expected {most} for {duration_s:g} s"
                 )
-        except (ValueError, TypeError, ArithmeticError) as error:
-            raise _value_error(row, "signature", str(error)) from error
-        return data
+        except (ValueError, ArithmeticError) as error:
+            where = f"row {self._rows[clip] + 1} of the table"
+            raise _value_error(where, "signature", str(error)) from error
+        return signature
 
     def _check_size(self, row: TableRow, size: int) -> None:
         first = getattr(self, "_size", size)
         self._size = first
         if size != first:
             name = self._options.embeddings or "embedding"
-            raise _value_error(row, name, f"{size} numbers, expected {first} as in other rows")
+            raise _value_error(
+                row.where, name, f"{size} numbers, expected {first} as in other rows"
+            )
 
 
-def _value_error(row: TableRow, column: str, problem: str) -> BatchError:
+def _value_error(where: str, column: str, problem: str) -> BatchError:
+    hint = "give the same number of numbers in all rows, or none"
+    if column == "signature":
+        hint = "make the table again: seedvideo inspect TABLE -f jsonl -o inspected.jsonl"
     return BatchError(
         "batch.manifest_invalid",
-        f"{row.where}: the column {printable(column)}: {printable(problem[:200])}",
-        hint=f"make it again: seedvideo inspect {row.file.name} -f jsonl -o inspected.jsonl"
-        if column == "signature"
-        else "all rows need as many numbers, or none",
+        f"{where}: the column {printable(column)}: {printable(problem[:200])}",
+        hint=hint,
     )
+
+
+def _parse_signature(row: TableRow, value: Any) -> bytes:
+    try:
+        return value if isinstance(value, bytes) else bytes.fromhex(value)
+    except (ValueError, TypeError) as error:
+        raise _value_error(row.where, "signature", str(error)) from error
 
 
 def _key(*values: Any) -> bytes:
@@ -383,13 +399,13 @@ def _parse_embedding(row: TableRow, column: str) -> Vector | None:
         try:
             value = json.loads(value)
         except (ValueError, RecursionError) as error:
-            raise _value_error(row, column, f"not JSON: {error}") from error
+            raise _value_error(row.where, column, f"not JSON: {error}") from error
     try:
         if not isinstance(value, Iterable):
             raise ValueError("not a list of numbers")
         return normalize(list(value))
     except (ValueError, TypeError) as error:
-        raise _value_error(row, column, f"not a list of numbers: {error}") from error
+        raise _value_error(row.where, column, f"not a list of numbers: {error}") from error
 
 
 def _open_embeddings(options: DuplicateOptions) -> Any:

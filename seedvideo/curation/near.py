@@ -15,7 +15,7 @@ Separate from `seedvideo.curation.duplicates`, which would exceed 500 lines with
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -49,9 +49,6 @@ _MAX_GROUPS: Final = 1 << 12
 _GROWTH: Final = 1.25
 _MAX_CELL_PAIRS: Final = 1 << 14
 """Pairs whose cells are compared in one step."""
-
-_NO_PAIRS: Final[tuple[Ints, Ints]] = (np.empty(0, np.int64), np.empty(0, np.int64))
-_SIDES: Final[tuple[Literal["left", "right"], ...]] = ("left", "right")
 
 # Signs of the sixteen regions: all, left against right, above against below, and both.
 _LEFT: Final = np.repeat([[1.0, 1.0, -1.0, -1.0]], _REGIONS, axis=0)
@@ -124,6 +121,29 @@ class _EntryStore:
         self.count = end
 
 
+class _Pairs:
+    """Pairs of an entry of a block and something else, by the entry.
+
+    Args:
+        found: pairs in parts, in any order.
+        count: number of entries of the block.
+    """
+
+    def __init__(self, found: Sequence[tuple[Ints, Ints]], count: int) -> None:
+        none = np.empty(0, np.int64)
+        one, other = (np.concatenate([none, *(pair[side] for pair in found)]) for side in (0, 1))
+        order = np.argsort(one, kind="stable")
+        self._one, self._other = one[order], other[order]
+        self._ends = np.searchsorted(self._one, np.arange(count + 1)).tolist()
+
+    def of(self, entries: range) -> tuple[Ints, Ints]:
+        """Return the pairs of consecutive entries; there are none without a block."""
+        if len(self._ends) == 1:
+            return self._one, self._other
+        chosen = slice(self._ends[entries.start], self._ends[entries.stop])
+        return self._one[chosen], self._other[chosen]
+
+
 class NearSearch:
     """Search of near-duplicates, a block of clips at a time.
 
@@ -149,35 +169,38 @@ class NearSearch:
         self._kept = _EntryStore()
         self._block: _Entries | None = None
         self._signatures: dict[int, Signature] = {}
-        self._pairs: tuple[Ints, Ints] = _NO_PAIRS
-        self._inner: tuple[Ints, Ints] = _NO_PAIRS
+        self._entries_of: dict[int, range] = {}
+        self._pairs = self._inner = _Pairs((), 0)
 
     def begin(self, clips: Sequence[int]) -> None:
         """Search the candidates of a block of clips, given in ascending order."""
-        self._signatures = {}
+        self._signatures, self._entries_of = {}, {}
         entries: list[tuple[object, ...]] = []
         for clip in clips:
             signature = self._get_signature(clip)
             if signature is not None:
                 self._signatures[clip] = signature
+                start = len(entries)
                 entries.extend(self._entries(clip, signature))
+                self._entries_of[clip] = range(start, len(entries))
         self._block = _pack(entries) if entries else None
-        self._pairs = self._inner = _NO_PAIRS
+        self._pairs = self._inner = _Pairs((), 0)
         if self._block is None:
             return
         points = self._points(self._block)
+        found: list[tuple[Ints, Ints]] = []
         kept = self._kept.entries
         if kept is not None:
-            found = []
             for one, other in self._find_pairs(self._block, points, self._index, kept):
                 for start in range(0, len(one), _MAX_CELL_PAIRS):
                     part = slice(start, start + _MAX_CELL_PAIRS)
                     passed = self._compare_cells(self._block, one[part], kept, other[part])
                     found.append((one[part][passed], kept.clips[other[part][passed]]))
-            self._pairs = self._sort(found)
+            self._pairs = _Pairs(found, len(points))
         inner = BoxIndex(1.0)
         inner.add(np.arange(len(points)), self._block.groups, points)
-        self._inner = self._sort(list(self._find_pairs(self._block, points, inner, self._block)))
+        found = list(self._find_pairs(self._block, points, inner, self._block))
+        self._inner = _Pairs(found, len(points))
 
     def find(self, clip: int, stays: npt.NDArray[np.bool_]) -> tuple[int, float] | None:
         """Return the first near-duplicate of a clip of the block among earlier clips that stay.
@@ -192,34 +215,20 @@ class NearSearch:
         signature = self._signatures.get(clip)
         if signature is None or self._block is None:
             return None
-        one, other = self._of_clip(clip, self._inner)
-        # Many clips of a block may be alike: cells are compared with those that stay only.
-        staying = stays[self._block.clips[other]]
-        one, other = one[staying], other[staying]
-        passed = self._compare_cells(self._block, one, self._block, other)
-        _, kept = self._of_clip(clip, self._pairs)
-        for number in np.unique(np.concatenate([kept, self._block.clips[other[passed]]])).tolist():
+        one, other = self._inner.of(self._entries_of[clip])
+        kept = self._pairs.of(self._entries_of[clip])[1]
+        if len(other):
+            # Many clips of a block may be alike: cells are compared with those that stay only.
+            staying = stays[self._block.clips[other]]
+            one, other = one[staying], other[staying]
+            passed = self._compare_cells(self._block, one, self._block, other)
+            kept = np.concatenate([kept, self._block.clips[other[passed]]])
+        for number in np.unique(kept).tolist() if len(kept) else ():
             stored = self._signatures.get(number) or self._get_signature(number)
             distance = None if stored is None else near_distance(signature, stored, self._levels)
             if distance is not None:
                 return number, distance
         return None
-
-    def _of_clip(self, clip: int, pairs: tuple[Ints, Ints]) -> tuple[Ints, Ints]:
-        """Return the pairs of one clip of the block."""
-        assert self._block is not None
-        first, last = (int(np.searchsorted(self._block.clips, clip, side)) for side in _SIDES)
-        start, end = (int(np.searchsorted(pairs[0], entry)) for entry in (first, last))
-        return pairs[0][start:end], pairs[1][start:end]
-
-    @staticmethod
-    def _sort(found: Sequence[tuple[Ints, Ints]]) -> tuple[Ints, Ints]:
-        """Join pairs of an entry of the block and another, sorted by the first."""
-        if not found:
-            return _NO_PAIRS
-        one, other = (np.concatenate([pair[side] for pair in found]) for side in (0, 1))
-        order = np.argsort(one, kind="stable")
-        return one[order], other[order]
 
     def keep(self, clip: int) -> None:
         """Note a clip that stays; `end` adds it."""
