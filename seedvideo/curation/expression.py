@@ -31,7 +31,6 @@ MAX_DEPTH: Final = 50
 """Maximum number of parentheses and negations around a comparison."""
 
 _SHOWN_CHARACTERS: Final = 60
-"""Maximum shown length of a value of a row."""
 
 Truth: TypeAlias = bool | None
 """Result of a comparison; None if it is unknown."""
@@ -55,6 +54,7 @@ _COMPARISONS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "==": lambda one, other: one == other,
     "!=": lambda one, other: one != other,
 }
+_NUMBERS: Final = (int, float)
 _KEYWORDS: Final = frozenset({"and", "or", "not", "is", "in", "empty", "true", "false"})
 
 
@@ -69,16 +69,14 @@ def to_number(value: object) -> float | int | None:
     >>> to_number("12.5"), to_number(True), to_number("12 s")
     (12.5, None, None)
     """
-    if isinstance(value, bool):
-        return None
     if isinstance(value, str):
         try:
             value = float(value)
         except ValueError:
             return None
-    if isinstance(value, int):
-        return value
-    return value if isinstance(value, float) and math.isfinite(value) else None
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def to_text(value: object) -> str:
@@ -273,6 +271,8 @@ def _value(operand: Operand, get: Getter) -> Any:
 
 def _comparable(one: Any, other: Any, *, are_columns: bool) -> tuple[Any, Any] | None:
     """Return two values as the same type; None if they cannot be compared."""
+    if type(one) in _NUMBERS and type(other) in _NUMBERS:
+        return one, other
     are_numbers = [isinstance(each, int | float) for each in (one, other)]
     are_flags = [isinstance(each, bool) for each in (one, other)]
     if any(are_flags):
