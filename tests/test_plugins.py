@@ -62,7 +62,9 @@ def test_the_example_is_used_from_the_command_line(clip: Path, tmp_path: Path) -
     words = ["--predictions", predictions, "--scorer", "length", "--limit", "1"]
     done = in_child(site, "eval", "synthetic", "--videos", tmp_path, *words)
     assert "length" in done.stdout and "seedvideo-example 1.0" in done.stdout
-    assert "policy first (seedvideo-example 1.0)" in in_child(site, "doctor").stdout
+    found = in_child(site, "doctor").stdout
+    assert "policy first (seedvideo-example 1.0)" in found
+    assert "caption_scorer brightness (seedvideo-example 1.0)" in found
 
 
 def test_another_version_of_a_package_is_another_result(clip: Path, tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""Example of a package that adds a backend, a policy, a family and a scorer to seedvideo."""
+"""Example of a package that adds a backend, a policy, a family and two scorers to seedvideo."""
+
+from typing import Any
 
 import seedvideo as sv
 
@@ -32,3 +34,12 @@ def first(request: sv.Request) -> sv.Plan:
 
 def length(item: object, prediction: sv.Prediction) -> float:
     return float(len(prediction.answer))
+
+
+class Brightness:
+    def score(self, frames: list[Any], text: str) -> list[float]:
+        return [float(frame.mean()) / 255 for frame in frames]
+
+
+def brightness(rest: str) -> Brightness:
+    return Brightness()
