@@ -24,7 +24,7 @@ from seedvideo.utils.text import printable
 
 _PACKAGE: Final = "seedvideo.curation"
 
-MAX_DOMAINS: Final = 100
+MAX_DOMAINS: Final = 50
 """Maximum number of domains that are shown one by one; the others are summed up."""
 
 _BINS: Final = 32
