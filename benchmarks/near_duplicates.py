@@ -120,7 +120,8 @@ def print_results(found: dict[float, Counter[str]], tried: Counter[str], scenes:
                 f"{right / (wholes['copy'] + wholes['altered copy']):.3f}",
             ]
         )
-    print_table("Over all kinds", ["threshold", "precision", "recall of copies", "recall of all copies"], summary)
+    header = ["threshold", "precision", "recall of copies", "recall of all copies"]
+    print_table("Over all kinds", header, summary)
 
 
 def write_scene(folder: Path, seed: int) -> tuple[Path, Path]:

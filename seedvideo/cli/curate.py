@@ -122,7 +122,7 @@ class DuplicateFlags:
         typer.Option(
             "--prefer",
             metavar="COLUMN",
-            help="Keep the duplicate with the greatest value here. [default: the first row]",
+            help="Keep the duplicate with the greatest number here. [default: the first row]",
         ),
     ] = None
 
@@ -278,15 +278,17 @@ def curate(
         options = _resolve(filters, duplicates, balancing, scores, console)
         from seedvideo.curation.curate import curate as run
         from seedvideo.curation.report import check_report, report_columns, write_report
+        from seedvideo.curation.table_writer import refuse_same_paths
 
-        page = None if report is None else Path(report)
+        page, left_out = (None if each is None else Path(each) for each in (report, dropped))
+        refuse_same_paths(tables, {"-o": Path(output), "--dropped": left_out, "--report": page})
         if page is not None:
             check_report(page, overwrite=overwrite)
         result = run(
             tables,
             Path(output),
             options,
-            dropped=None if dropped is None else Path(dropped),
+            dropped=left_out,
             signals=() if page is None else report_columns(options),
             overwrite=overwrite,
             on_progress=lambda stage, rows: console.status(f"{rows:,} rows {stage}"),

@@ -30,14 +30,21 @@ from seedvideo.curation.table import (
     MISSING,
     TableFile,
     TableRow,
-    check_columns,
     find_failure,
+    find_layout,
     find_value,
     iter_rows,
+    missing_column_error,
     open_tables,
     parse_domains,
 )
-from seedvideo.curation.table_writer import ColumnSurvey, TableWriter, check_output, relocate
+from seedvideo.curation.table_writer import (
+    ColumnSurvey,
+    TableWriter,
+    check_output,
+    refuse_same_paths,
+    relocate,
+)
 from seedvideo.errors import BatchError, InputError
 from seedvideo.utils.text import printable
 
@@ -117,7 +124,6 @@ class CurationResult:
     domains: Sequence[DomainCount]
     copies: npt.NDArray[np.int64]
     signals: Sequence[SignalValues] = ()
-
     failed_scores: int = 0
 
     @property
@@ -153,6 +159,7 @@ def curate(
         BatchError: ``batch.manifest_invalid``; ``batch.no_input`` if there is not one row.
         OutputError: if an output cannot be written.
     """
+    refuse_same_paths(names, {"-o": output, "--dropped": dropped})
     check_output(output, overwrite=overwrite, option="-o")
     if dropped is not None:
         check_output(dropped, overwrite=overwrite, option="--dropped")
@@ -205,6 +212,11 @@ class _Run:
 
     def scan(self, on_progress: Callable[[str, int], None]) -> None:
         """Read the table once: apply the filters and keep what later stages compare."""
+        if self._options.scorer is not None:
+            # Columns are checked before hours of scoring.
+            for row in iter_rows(self._files):
+                self._note_columns(row)
+            self._check_columns()
         for position, row in enumerate(iter_rows(self._files)):
             if position % _PROGRESS_ROWS == 0:
                 on_progress("read", position)
@@ -215,7 +227,16 @@ class _Run:
                 f"no row in {', '.join(file.name for file in self._files)}",
                 hint="name a table with rows",
             )
-        check_columns(self._files, self._missing, lambda name: name not in self._missing)
+        self._check_columns()
+
+    def _note_columns(self, row: TableRow) -> None:
+        for name in list(self._missing):
+            if find_value(row.fields, name) is not MISSING:
+                del self._missing[name]
+
+    def _check_columns(self) -> None:
+        for name, option in self._missing.items():
+            raise missing_column_error(self._files, name, option)
 
     def _scan_row(self, position: int, row: TableRow) -> None:
         if row.error:
@@ -226,9 +247,7 @@ class _Run:
             return
         self._ids.append(row.id.encode("utf-8", "surrogatepass"))
         self._survey.add(row.fields, is_text=row.file.is_text)
-        for name in list(self._missing):
-            if find_value(row.fields, name) is not MISSING:
-                del self._missing[name]
+        self._note_columns(row)
         rule, row, embedding = self._filter(position, row)
         self._add_verdict(rule)
         self._membership.add(self._domains(row))
@@ -341,8 +360,13 @@ class _Run:
                     hint="wait until it is complete, then run the command again",
                 )
 
+    @property
+    def _id_name(self) -> str:
+        """Name of the column of the id in the output."""
+        return find_layout(tuple(self._survey.names)).id or "id"
+
     def _added_columns(self) -> dict[str, str]:
-        added: dict[str, str] = {"id": "text"} if "id" not in self._survey.names else {}
+        added: dict[str, str] = {} if self._id_name in self._survey.names else {"id": "text"}
         if self._options.scorer is not None:
             added |= dict.fromkeys(self._options.scorer.columns, "number")
         if self._options.concepts is not None:
@@ -356,8 +380,9 @@ class _Run:
         """Yield the row as often as it is taken; copies have the ids ``ID~2``, ``ID~3``."""
         count = int(self.copies[position])
         fields = dict(relocate(row, output))
-        name = row.layout.id or "id"
-        fields[name] = row.fields.get(name) if row.fields.get(name) else row.id
+        name = self._id_name
+        if is_empty(fields.get(name)):
+            fields[name] = row.id
         if self._options.concepts is not None:
             codes, names = self._membership.codes(position), self._membership.names
             fields[CONCEPTS_COLUMN] = [names[code] for code in codes]
@@ -366,7 +391,7 @@ class _Run:
         elif self._options.weights:
             yield {**fields, REPEATS_COLUMN: count}
         else:
-            yield {**fields, COPY_COLUMN: None}
+            yield {COPY_COLUMN: None, **fields}
             for number in range(2, count + 1):
                 yield {**fields, name: f"{row.id}~{number}", COPY_COLUMN: row.id}
 

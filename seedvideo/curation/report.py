@@ -28,6 +28,7 @@ MAX_DOMAINS: Final = 50
 """Maximum number of domains that are shown one by one; the others are summed up."""
 
 _BINS: Final = 32
+_MIN_BINS: Final = 8
 _OUTLIER_FRACTION: Final = 0.005
 """Fraction of the values at each end that may lie beyond the histogram."""
 
@@ -236,6 +237,8 @@ def make_histogram(signal: SignalValues, copies: npt.NDArray[np.int64]) -> Histo
     before, _ = np.histogram(inside, edges)
     after, _ = np.histogram(inside, edges, weights=weights)
     tallest = max(1, before.max(), after.max())
+    # Bins of whole numbers have them in their middle.
+    margin = 0.5 if _has_few_whole_numbers(values) else 0.0
     width = 100 / len(before)
     return Histogram(
         signal.name,
@@ -245,29 +248,38 @@ def make_histogram(signal: SignalValues, copies: npt.NDArray[np.int64]) -> Histo
                 width,
                 _height_px(before[number], tallest),
                 _height_px(after[number], tallest),
-                f"{edges[number]:.4g} to {edges[number + 1]:.4g}: {int(before[number]):,} before,"
+                f"{_format_bin(edges[number], edges[number + 1], margin)}:"
+                f" {int(before[number]):,} before,"
                 f" {int(after[number]):,} after",
             )
             for number in range(len(before))
         ],
-        f"{edges[0]:.4g}",
-        f"{edges[-1]:.4g}" + "+" * bool(values.max() > edges[-1]),
+        f"{edges[0] + margin:.4g}",
+        f"{edges[-1] - margin:.4g}" + "+" * bool(values.max() > edges[-1]),
         f"{np.median(values):.4g}",
         _weighted_median(values, weights),
         int((~present).sum()),
     )
 
 
+def _format_bin(low: float, high: float, margin: float) -> str:
+    return f"{low + margin:.4g}" if margin else f"{low:.4g} to {high:.4g}"
+
+
 def _height_px(count: float, tallest: float) -> float:
     return max(_MIN_BAR_PX, _PLOT_PX * float(count) / float(tallest)) if count else 0.0
+
+
+def _has_few_whole_numbers(values: npt.NDArray[np.float64]) -> bool:
+    is_whole = bool((values == np.rint(values)).all())
+    return is_whole and float(values.max() - values.min()) < _BINS
 
 
 def _edges(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return the edges of the bins: whole numbers where there are few of them."""
     low, high = values.min(), values.max()
-    is_whole = bool((values == np.rint(values)).all())
-    if is_whole and high - low < _BINS:
-        return np.arange(low, high + 2) - 0.5
+    if _has_few_whole_numbers(values):
+        return np.arange(low, max(high, low + _MIN_BINS - 1) + 2) - 0.5
     inner_low, inner_high = np.quantile(values, [_OUTLIER_FRACTION, 1 - _OUTLIER_FRACTION])
     # Outliers do not squeeze all other values into one bar.
     if inner_high > inner_low:

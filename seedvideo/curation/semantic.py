@@ -25,6 +25,8 @@ _SLACK: Final = 1e-4
 """Tolerance for rounding of products in single precision."""
 
 _GROWTH: Final = 1.25
+_CHUNK_CLIPS: Final = 1 << 13
+"""Kept clips that a block is compared with in one step; bounds the memory."""
 
 Vector = npt.NDArray[np.float32]
 
@@ -58,7 +60,7 @@ class SemanticSearch:
         self._block = np.empty(0, np.int64)
         self._block_short = np.empty((0, 0), np.float32)
         self._embeddings: dict[int, Vector] = {}
-        self._candidates: dict[int, npt.NDArray[np.int64]] = {}
+        self._candidates: dict[int, list[npt.NDArray[np.int64]]] = {}
 
     def begin(self, clips: Sequence[int]) -> None:
         """Search the candidates of a block of clips, given in ascending order."""
@@ -72,19 +74,21 @@ class SemanticSearch:
         if self._basis is None:
             self._basis = _principal_directions(vectors)
         self._block_short = self._shorten(vectors)
-        limit = 1 - self._distance - _SLACK
-        for numbers, short in (
-            (self._kept[: self._count], self._short[: self._count]),
-            (self._block, self._block_short),
-        ):
-            if not len(numbers):
-                continue
-            rows, columns = np.nonzero(self._block_short @ short.T >= limit)
-            ends = np.searchsorted(rows, np.arange(len(self._block) + 1))
-            for position, clip in enumerate(self._block.tolist()):
-                others = numbers[columns[ends[position] : ends[position + 1]]]
-                earlier = self._candidates.get(clip, np.empty(0, np.int64))
-                self._candidates[clip] = np.concatenate([earlier, others[others < clip]])
+        kept = self._kept[: self._count], self._short[: self._count]
+        for numbers, short in (kept, (self._block, self._block_short)):
+            for start in range(0, len(numbers), _CHUNK_CLIPS):
+                part = slice(start, start + _CHUNK_CLIPS)
+                self._note_pairs(numbers[part], short[part])
+
+    def _note_pairs(self, numbers: npt.NDArray[np.int64], short: Vector) -> None:
+        """Note the earlier clips of a chunk whose bound of the cosine reaches the limit."""
+        bounds = self._block_short @ short.T
+        rows, columns = np.nonzero(bounds >= 1 - self._distance - _SLACK)
+        ends = np.searchsorted(rows, np.arange(len(self._block) + 1))
+        for position in np.unique(rows).tolist():
+            clip = int(self._block[position])
+            others = numbers[columns[ends[position] : ends[position + 1]]]
+            self._candidates.setdefault(clip, []).append(others[others < clip])
 
     def find(self, clip: int, stays: npt.NDArray[np.bool_]) -> tuple[int, float] | None:
         """Return the first earlier clip that stays and is similar.
@@ -96,7 +100,8 @@ class SemanticSearch:
         Returns:
             Its number and the cosine distance.
         """
-        for other in np.sort(self._candidates.get(clip, np.empty(0, np.int64))).tolist():
+        parts = self._candidates.get(clip, ())
+        for other in np.sort(np.concatenate(parts)).tolist() if parts else ():
             if not stays[other] or self._get_words(other) != self._get_words(clip):
                 continue
             stored = self._embeddings.get(other)

@@ -9,10 +9,11 @@ of a clip is ``caption`` or ``text``.
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from shlex import quote
 from typing import Any, Final, NamedTuple
 
 from seedvideo.batch.container_rows import is_local_container
@@ -215,7 +216,7 @@ def open_tables(names: Sequence[str]) -> list[TableFile]:
             raise ConfigError(
                 "config.invalid",
                 f"{display_name} is not a table of clips, expected .csv, .jsonl, .parquet or .txt",
-                hint=f"make one: seedvideo inspect {display_name} -f jsonl -o clips.jsonl",
+                hint=f"make one: seedvideo inspect {quote(display_name)} -f jsonl -o clips.jsonl",
             )
         try:
             mode = path.stat().st_mode
@@ -279,24 +280,6 @@ def _with_free_id(row: TableRow, ids: HashSet, repeats: dict[str, int]) -> Table
             return row._replace(fields=fields, layout=find_layout(tuple(fields)))
 
 
-def check_columns(
-    files: Sequence[TableFile], wanted: Mapping[str, str], has: Callable[[str], bool]
-) -> None:
-    """Refuse a table that lacks a column.
-
-    Args:
-        files: files of the table.
-        wanted: names of the columns, each with the option that needs it.
-        has: returns whether any row has a column.
-
-    Raises:
-        ConfigError: ``config.column_missing`` with the command that adds it.
-    """
-    for name, option in wanted.items():
-        if not has(name):
-            raise missing_column_error(files, name, option)
-
-
 def missing_column_error(files: Sequence[TableFile], name: str, option: str) -> ConfigError:
     """Return the error for a column that no row of a table has.
 
@@ -307,7 +290,7 @@ def missing_column_error(files: Sequence[TableFile], name: str, option: str) -> 
     """
     named = ", ".join(file.name for file in files[:3]) + (", ..." if len(files) > 3 else "")
     if name.rpartition(".")[2] in SIGNAL_COLUMNS:
-        hint = f"add it: seedvideo inspect {files[0].name} -f jsonl -o inspected.jsonl"
+        hint = f"add it: seedvideo inspect {quote(files[0].name)} -f jsonl -o inspected.jsonl"
     else:
         existing = {*SIGNAL_COLUMNS, *_columns_of(files[0])}
         hint = suggestion(name, existing) or "add the column to the table, or name another one"

@@ -19,16 +19,16 @@ import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Final, Self
+from typing import Any, Final, Self
 
 from seedvideo.batch.export_tables import require_package
 from seedvideo.batch.inputs import PATH_COLUMNS
 from seedvideo.curation.expression import to_number, to_text
 from seedvideo.curation.table import NUMBER_COLUMNS, TableFile, TableRow
-from seedvideo.errors import ConfigError
+from seedvideo.errors import ConfigError, OutputError
 from seedvideo.utils.addresses import is_address
 from seedvideo.utils.files import refuse_existing, refuse_unwritable, writing
 from seedvideo.utils.text import printable
@@ -69,6 +69,38 @@ def check_output(path: Path, *, overwrite: bool, option: str) -> None:
         require_package()
     refuse_existing(path, overwrite=overwrite)
     refuse_unwritable(path)
+
+
+def refuse_same_paths(tables: Sequence[str], outputs: Mapping[str, Path | None]) -> None:
+    """Refuse two outputs with one path, and an output that would replace a table.
+
+    Args:
+        tables: files that are read.
+        outputs: files that are written, by their options; None for those that are not.
+
+    Raises:
+        OutputError: ``output.is_input``.
+        ConfigError: ``config.invalid``.
+    """
+    taken: dict[str, str] = {}
+    read = {os.path.realpath(table) for table in tables}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        real = os.path.realpath(path)
+        if real in read:
+            raise OutputError(
+                "output.is_input",
+                f"{option} {printable(str(path))} is one of the tables",
+                hint="name another file for the result",
+            )
+        if real in taken:
+            raise ConfigError(
+                "config.invalid",
+                f"{taken[real]} and {option} name the same file, {printable(str(path))}",
+                hint="name one file for each",
+            )
+        taken[real] = option
 
 
 class ColumnSurvey:
@@ -174,16 +206,19 @@ class TableWriter:
         self._sources = sources
         self._first = [name for name in ("id",) if name in added]
         self._names = list(dict.fromkeys([*self._first, *survey.names, *added]))
-        self._file: AbstractContextManager[BinaryIO] = writing(path, overwrite=overwrite)
+        self._overwrite = overwrite
         self._group: list[dict[str, Any]] = []
         self._suffix = path.suffix.lower()
 
     def __enter__(self) -> Self:
-        self._stream = self._file.__enter__()
-        if self._suffix == ".csv":
-            self._stream.write(_csv_line(self._names))
-        elif self._suffix == ".parquet":
-            self._open_parquet()
+        with ExitStack() as stack:
+            file = writing(self._path, overwrite=self._overwrite)
+            self._stream = stack.enter_context(file)
+            if self._suffix == ".csv":
+                self._stream.write(_csv_line(self._names))
+            elif self._suffix == ".parquet":
+                self._open_parquet()
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
@@ -192,11 +227,17 @@ class TableWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None and self._suffix == ".parquet":
-            self._write_group()
+        if kind is None:
+            with self._stack:
+                if self._suffix == ".parquet":
+                    self._write_group()
+                    self._parquet.close()
+            return
         if self._suffix == ".parquet":
-            self._parquet.close()
-        self._file.__exit__(kind, error, trace)
+            # The file is discarded; what its end meets does not matter.
+            with suppress(OSError):
+                self._parquet.close()
+        self._stack.__exit__(kind, error, trace)
 
     def write(self, fields: Mapping[str, Any], *, is_text: bool = False) -> None:
         """Write a row.
@@ -332,7 +373,9 @@ def _to_typed(value: Any, kind: str) -> Any:
         return value
     plain = _to_json_value(value)
     if not isinstance(plain, str):
-        plain = to_text(plain) if kind == "text" else json.dumps(plain, ensure_ascii=True)
+        is_nested = isinstance(plain, list | dict)
+        is_json = kind == "json" or is_nested
+        plain = json.dumps(plain, ensure_ascii=True) if is_json else to_text(plain)
     return plain.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

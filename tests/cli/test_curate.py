@@ -1,11 +1,13 @@
 """The command curate: what it writes, prints and refuses."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Run
-from tests.curation.tables import read_ids, read_rows, write_rows
+from tests.curation.tables import Row, read_ids, read_rows, write_rows
+from tests.tiers import slow
 
 ROWS = [
     {
@@ -75,6 +77,9 @@ def test_unusable_rows_are_exit_code_1(run: Run, tmp_path: Path) -> None:
         (["--clip-score", "clip"], "--clip-score and --scorer need each other"),
         (["--clip-score", "clip", "--scorer", "none"], "--scorer is 'none', expected one of trans"),
         (["--report", "r.txt"], "--report is 'r.txt', expected a name that ends in .html"),
+        (["--dropped", "o.jsonl"], "-o and --dropped name the same file, o.jsonl"),
+        (["--report", "o.jsonl"], "-o and --report name the same file, o.jsonl"),
+        (["-o", "t.jsonl", "--overwrite"], "-o t.jsonl is one of the tables"),
         (["-o", "o.txt"], "-o is 'o.txt', expected a name that ends in .csv, .jsonl or"),
     ],
 )
@@ -100,3 +105,27 @@ def test_an_existing_output_stays(run: Run, table: Path, tmp_path: Path) -> None
     assert output.read_text() == "mine"
     assert run("curate", table, "-o", output, "--overwrite").code == 0
     assert read_ids(output) == [row["id"] for row in ROWS]
+
+
+@slow
+def test_copies_are_captioned_once(run: Run, clips: Path, tmp_path: Path) -> None:
+    """A job of the output has a record for each row, made by one run of the model."""
+    often: Row = {"path": str(clips / "two.mp4"), "domain": "often"}
+    rows: list[Row] = [{"path": str(clips / "red.mp4"), "domain": "rare"}]
+    rows += [{**often, "end": end} for end in (1, 2, 3, 4)]
+    table = write_rows(tmp_path / "t.jsonl", rows)
+    output, job, export = tmp_path / "o.jsonl", tmp_path / "job", tmp_path / "e.jsonl"
+    words = ["--balance", "boost:3", "--by", "domain", "--keep", "domain = 'rare' or end < 3"]
+    assert run("curate", table, "-o", output, *words).code == 0
+    ids = read_ids(output)
+    assert len(ids) == 3 and not any("~" in name for name in ids)  # 1 is not below half of 1.5
+    assert run("curate", table, "-o", output, *words[:4], "--overwrite").code == 0
+    ids = read_ids(output)
+    assert [name.rpartition("/")[2] for name in ids[:3]] == ["red.mp4", "red.mp4~2", "red.mp4~3"]
+    assert run("batch", "run", output, "-o", job, "--model", "nano", "--budget", "256").code == 0
+    assert run("batch", "export", job, "-f", "jsonl", "-o", export).code == 0
+    exported = {row["id"]: row for row in read_rows(export)}
+    assert list(exported) == ids
+    assert len({exported[name]["text"] for name in ids[:3]}) == 1
+    with sqlite3.connect(job / "journal.sqlite") as tables:
+        assert tables.execute("SELECT COUNT(*) FROM records").fetchone() == (5,)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from seedvideo.curation.expression import MAX_CHARACTERS, explain, parse_expression
 from seedvideo.curation.presets import PRESETS, parse_preset
 from seedvideo.errors import ConfigError
+from tests.doc_examples import DOCS
 from tests.tiers import examples
 
 ROW = {
@@ -183,3 +184,10 @@ def test_unknown_preset_is_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_preset("aesthetic-4")
     assert caught.value.hint == "did you mean 'aesthetic-4.5'?"
+
+
+def test_the_guide_lists_the_presets() -> None:
+    page = (DOCS / "guides" / "curate.md").read_text(encoding="utf-8")
+    for name, preset in PRESETS.items():
+        row = f"| `{name}` | `{preset.expression}` | {preset.about} | {preset.source} |"
+        assert row in page

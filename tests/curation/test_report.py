@@ -132,6 +132,8 @@ def test_histograms_count_every_value() -> None:
         "0 before, 0 after",
         "0 before, 0 after",
         "1 before, 0 after",
+        "0 before, 0 after",
+        "0 before, 0 after",
     ]
     assert (found.before, found.after, found.empty) == ("1", "1", 1)
     heights = [(each.before_px, each.after_px) for each in found.bins]

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from seedvideo.curation.curate import curate
+from seedvideo.curation.duplicates import DuplicateOptions
+from seedvideo.curation.options import CurationOptions
 from seedvideo.curation.scoring import CaptionScorer, Frames, load_scorer
 from seedvideo.curation.table import iter_rows, open_tables
 from seedvideo.errors import ConfigError, InputError, ModelError
@@ -135,6 +138,18 @@ def test_curate_scores_rows_that_other_filters_keep(
     assert found.code == 1
     assert "no such file [input.not_found]" in found.err
     assert read_rows(dropped)[0]["message"].endswith("fit is empty")
+
+
+def test_columns_are_checked_before_any_video_is_opened(videos: Path, tmp_path: Path) -> None:
+    table = write_rows(videos / "m.jsonl", [{"path": "red.mp4", "text": "Red."}])
+    scorer = Brightness()
+    options = CurationOptions(
+        duplicates=DuplicateOptions(rules=frozenset({"near"})),
+        scorer=CaptionScorer(scorer, column="fit", max_frames=2),
+    )
+    with pytest.raises(ConfigError, match="--drop-near needs the column 'signature'"):
+        curate([str(table)], tmp_path / "o.jsonl", options)
+    assert scorer.seen == []
 
 
 def test_semantic_duplicates_by_the_scorer(
