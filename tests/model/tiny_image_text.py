@@ -36,7 +36,7 @@ def make_clip(folder: Path) -> Path:
         eos_token="<|endoftext|>",
         pad_token="<|endoftext|>",
     )
-    end = int(tokenizer.convert_tokens_to_ids("<|endoftext|>"))
+    end = int(str(tokenizer.convert_tokens_to_ids("<|endoftext|>")))
     config = CLIPConfig(
         text_config={
             **_SIZES,
