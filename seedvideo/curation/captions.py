@@ -75,9 +75,9 @@ class CaptionSearch:
         self._similarity = similarity
         self._get_caption = get_caption
         self._get_words = get_words
-        self._bands: dict[bytes, list[int]] = {}
+        self._bands: dict[int, list[int]] = {}
         self._runs: dict[int, Hashes] = {}
-        self._keys: dict[int, list[bytes]] = {}
+        self._keys: dict[int, list[int]] = {}
 
     def begin(self, clips: Sequence[int]) -> None:
         """Compute the hashes of a block of clips, given in ascending order."""
@@ -114,7 +114,8 @@ class CaptionSearch:
     def end(self, stays: npt.NDArray[np.bool_]) -> None:
         """End the block; its clips were added one at a time."""
 
-    def _band_keys(self, clip: int, runs: Hashes) -> list[bytes]:
+    def _band_keys(self, clip: int, runs: Hashes) -> list[int]:
         minima = (runs[:, None] * _FACTORS).min(axis=0).reshape(_BANDS, _BAND_HASHES)
         words = self._get_words(clip)
-        return [b"%d %d " % (band, words) + minima[band].tobytes() for band in range(_BANDS)]
+        # A number takes less memory than bytes; two bands that share one add candidates only.
+        return [hash((band, words, minima[band].tobytes())) for band in range(_BANDS)]
