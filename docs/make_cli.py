@@ -23,6 +23,7 @@ COMMANDS: Final = (
     "shots",
     "split",
     "inspect",
+    "curate",
     "models",
     "doctor",
     "eval",

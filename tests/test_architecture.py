@@ -24,7 +24,10 @@ LAYERS = (
     ("model", "video"),
     ("records",),
     ("clips", "inference", "model_tasks", "pipeline", "writers"),
-    ("aio", "api", "batch", "datasets", "evaluate", "integrations", "training", "seedvideo"),
+    (
+        *("aio", "api", "batch", "curation", "datasets", "evaluate", "integrations", "training"),
+        "seedvideo",
+    ),
     ("cli", "__main__"),
 )
 LAYER_OF = {subpackage: layer for layer, packages in enumerate(LAYERS) for subpackage in packages}

@@ -64,6 +64,7 @@ def test_the_example_is_used_from_the_command_line(clip: Path, tmp_path: Path) -
     assert "length" in done.stdout and "seedvideo-example 1.0" in done.stdout
     found = in_child(site, "doctor").stdout
     assert "policy first (seedvideo-example 1.0)" in found
+    assert "caption_scorer brightness (seedvideo-example 1.0)" in found
     assert "exporter lines (seedvideo-example 1.0)" in found
 
 

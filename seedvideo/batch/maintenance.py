@@ -240,6 +240,7 @@ ERROR_CODES: Final = (
     "batch.rows_unknown",
     "batch.runner_died",
     "batch.version_differs",
+    "config.column_missing",
     "config.invalid",
     "config.package_missing",
     "config.plugin_invalid",

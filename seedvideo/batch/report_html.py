@@ -1,31 +1,28 @@
 """The pages of a report as HTML, rendered by the templates in ``templates/``.
 
-Jinja2 escapes every value on output. Before that, `_printable` spells out characters that are not
-printable, so a value from a file, a manifest or a model can neither add markup nor change how the
-page reads. Only the style sheet, the script and the contact sheets, which seedvideo makes, are
-marked as safe. Units: seconds; SVG positions are percentages of the width, heights are pixels.
+`seedvideo.utils.html` escapes every value. Only the style sheet, the script and the contact sheets,
+which seedvideo makes, are marked as safe. Units: seconds; SVG positions are percentages of the
+width, heights are pixels.
 
 Separate from `seedvideo.batch.report`, which would exceed 500 lines with it.
 """
 
 import base64
-import hashlib
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 from seedvideo.batch.extra_columns import format_value, parse_extra
 from seedvideo.batch.journal_rows import JournalEntry, to_record
 from seedvideo.records import Record
-from seedvideo.utils.text import one_line, printable, printable_lines
+from seedvideo.utils.html import csp_hash, load_asset, make_environment
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
     from markupsafe import Markup
+
+_PACKAGE: Final = "seedvideo.batch"
 
 INDEX: Final = "index.html"
 """File name of the first page."""
@@ -261,9 +258,9 @@ def render_page(
         entries: clips of the page with their positions in the job, from 1.
         timings: whether to show processing times and numbers of tries.
     """
-    css, js = _asset("report.css"), _asset("report.js")
+    css, js = (load_asset(_PACKAGE, name) for name in ("report.css", "report.js"))
     stream = (
-        _environment()
+        make_environment(_PACKAGE)
         .get_template("page.html.j2")
         .stream(
             overview=overview,
@@ -272,8 +269,8 @@ def render_page(
             timings=timings,
             css=css,
             js=js,
-            css_hash=_csp_hash(css),
-            js_hash=_csp_hash(js),
+            css_hash=csp_hash(css),
+            js_hash=csp_hash(js),
         )
     )
     stream.enable_buffering(64)
@@ -426,45 +423,3 @@ def _format_extra(text: str) -> list[tuple[str, str]]:
             words = f"{words[:_MAX_EXTRA_CHARACTERS]}\u2026"
         pairs.append((name, words))
     return pairs
-
-
-@cache
-def _environment() -> "Environment":
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup, escape
-
-    def lines(text: str) -> Markup:
-        """Escape a text and keep its line breaks."""
-        return escape(printable_lines(text))
-
-    environment = Environment(
-        loader=PackageLoader("seedvideo.batch"),
-        autoescape=True,
-        finalize=_printable,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"prose": one_line, "lines": lines}
-    return environment
-
-
-def _printable(value: Any) -> Any:
-    """Spell out the unprintable characters of a text; leave numbers and safe markup as they are."""
-    if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
-        return value
-    return printable(value)
-
-
-@cache
-def _asset(name: str) -> "Markup":
-    from markupsafe import Markup
-
-    text = files("seedvideo.batch").joinpath(name).read_text(encoding="utf-8")
-    return Markup(text)
-
-
-def _csp_hash(text: str) -> str:
-    digest = hashlib.sha256(text.encode("utf-8")).digest()
-    return f"sha256-{base64.b64encode(digest).decode('ascii')}"

@@ -67,7 +67,17 @@ def _app() -> "typer.Typer":
     import typer
 
     from seedvideo import __version__
-    from seedvideo.cli import batch, console, doctor, evaluate, inspect, plan, split, tasks
+    from seedvideo.cli import (
+        batch,
+        console,
+        curate,
+        doctor,
+        evaluate,
+        inspect,
+        plan,
+        split,
+        tasks,
+    )
 
     app = typer.Typer(
         name="seedvideo",
@@ -86,6 +96,7 @@ def _app() -> "typer.Typer":
         plan.shots,
         split.split,
         inspect.inspect,
+        curate.curate,
         doctor.models,
         doctor.doctor,
     ):

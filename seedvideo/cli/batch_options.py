@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from seedvideo.cli.option_values import parse_levels, parse_options
-from seedvideo.cli.options import resolve_rate_preset
+from seedvideo.cli.options import NearDistance, resolve_rate_preset
 from seedvideo.cli.split_options import WINDOW_FIELDS
 
 if TYPE_CHECKING:
@@ -117,14 +117,7 @@ class JobOptions:
         bool,
         typer.Option("--drop-near", help="Filter out near-duplicates of an earlier clip."),
     ] = False
-    near_distance: Annotated[
-        float | None,
-        typer.Option(
-            metavar="LEVELS",
-            help="Set the maximum mean difference of near-duplicates, in grey levels of 255; any"
-            " part may differ by 1.5 times as much. [default: 4]",
-        ),
-    ] = None
+    near_distance: NearDistance = None
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", help="Limit the time of a clip in one stage.")
     ] = 120.0

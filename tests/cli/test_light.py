@@ -15,8 +15,8 @@ HEAVY = ("torch", "av", "cv2", "decord", "scenedetect", "numpy", "PIL", "jinja2"
     "command",
     quick_first(
         [
-            *("caption", "ask", "ground", "plan", "frames", "shots", "inspect", "models"),
-            *("doctor", "eval", "batch"),
+            *("caption", "ask", "ground", "plan", "frames", "shots", "split", "inspect"),
+            *("curate", "models", "doctor", "eval", "batch"),
         ]
     ),
 )
