@@ -28,12 +28,15 @@ from seedvideo.errors import ConfigError
 from seedvideo.records import GroundingRecord, QualityRecord, Record
 from seedvideo.writers import escape_cell, escape_name
 
+EVENT_COUNT: Final = "event_count"
+"""Column of CSV with the number of events: its ``events`` are captions."""
+
 _SIGNALS: Final = {
-    name: "event_count" if name == "events" else name
+    name: EVENT_COUNT if name == "events" else name
     for name in QualityRecord.model_fields
     if name not in ("duration_s", "width_px", "height_px")
 }
-"""Signals that have columns of their own, and the names of these: ``events`` are captions."""
+"""Signals that have columns of their own, and the names of these."""
 
 CSV_COLUMNS: Final = (
     "id",

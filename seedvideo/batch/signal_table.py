@@ -36,6 +36,7 @@ from seedvideo.pipeline import clip_window, measure
 from seedvideo.records import QualityRecord
 from seedvideo.utils.addresses import is_address
 from seedvideo.utils.text import printable
+from seedvideo.utils.timecode import format_exact
 from seedvideo.video import Video
 from seedvideo.writers import escape_name
 
@@ -137,9 +138,12 @@ def place_row(item: Item, *, folder: str | None) -> Row:
     }
 
 
-def _seconds(time: Fraction | None) -> float | None:
-    """Return a time of a list as a number, which is exact: lists have decimals."""
-    return None if time is None else float(time)
+def _seconds(time: Fraction | None) -> float | str | None:
+    """Return a time of a list as a number, or as exact text if its decimals are not exact."""
+    if time is None:
+        return None
+    number = float(time)
+    return number if Fraction(repr(number)) == time else format_exact(time)
 
 
 def columns_of(places: Iterable[Row]) -> list[str]:
@@ -272,9 +276,10 @@ class ParquetTable:
             name: plain[int if int in (kind.annotation, *get_args(kind.annotation)) else float]
             for name, kind in QualityRecord.model_fields.items()
         }
-        types |= {"start": arrow.float64(), "end": arrow.float64()}
         for name, kind in _types_of(places).items():
             types.setdefault(name, plain.get(kind, arrow.string()))
+        for name in ("start", "end"):
+            types.setdefault(name, arrow.float64())
         self._schema = arrow.schema([(name, types.get(name, arrow.string())) for name in columns])
         self._texts = [name for name in columns if self._schema.field(name).type == arrow.string()]
         self._rows: list[Row] = []

@@ -37,6 +37,7 @@ from seedvideo.curation.spool import Spool
 from seedvideo.curation.table import TableRow
 from seedvideo.errors import BatchError, ConfigError, InputError
 from seedvideo.utils.text import printable
+from seedvideo.utils.timecode import parse_timecode
 
 EXACT: Final = "exact"
 PACKETS: Final = "packets"
@@ -302,7 +303,7 @@ class DuplicateTable:
             if is_empty(digest):
                 return b""
             # The hash of packets is of those in the window, that of the file is of all of it.
-            window = row.window if rule == EXACT else ()
+            window = _exact_window(row) if rule == EXACT else ()
             return _key(digest, *window, *(row.get(name) for name in _WORD_COLUMNS))
         if rule == NEAR:
             value = row.get("signature")
@@ -387,6 +388,19 @@ def _key(*values: Any) -> bytes:
     parts = ("" if is_empty(each) else to_text(each) for each in values)
     text = "\0".join(part.strip() for part in parts)
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _exact_window(row: TableRow) -> tuple[str, str]:
+    """Return the times of a window, however they are written; empty for the end of the file."""
+    start, end = (_exact_time(text) for text in row.window)
+    return start or "0", end
+
+
+def _exact_time(text: str) -> str:
+    try:
+        return str(parse_timecode(text))
+    except (ValueError, ArithmeticError):
+        return text  # Batch runs report it.
 
 
 def _parse_embedding(row: TableRow, column: str) -> Vector | None:

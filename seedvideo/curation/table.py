@@ -17,6 +17,7 @@ from shlex import quote
 from typing import Any, Final, NamedTuple
 
 from seedvideo.batch.container_rows import is_local_container
+from seedvideo.batch.export_tables import EVENT_COUNT
 from seedvideo.batch.inputs import PATH_COLUMNS
 from seedvideo.batch.manifest import (
     MANIFEST_SUFFIXES,
@@ -27,6 +28,7 @@ from seedvideo.batch.manifest import (
 from seedvideo.batch.manifest_check import validate_manifest
 from seedvideo.curation.expression import is_empty, to_text
 from seedvideo.errors import ConfigError, InputError, suggestion
+from seedvideo.sampler.quality import QUALITY_FIELDS
 from seedvideo.utils.text import printable
 
 NESTED_COLUMNS: Final = ("quality", "media", "extra")
@@ -35,12 +37,13 @@ NESTED_COLUMNS: Final = ("quality", "media", "extra")
 CAPTION_COLUMNS: Final = ("caption", "text")
 """Columns of the caption of a clip; each is found by the other's name too."""
 
-NUMBER_COLUMNS: Final = (
-    *("duration_s", "width_px", "height_px", "aspect", "fps", "bits_per_px"),
-    *("motion_mean", "motion_max", "detail_mean", "novelty_max", "events", "shots"),
-    *("black_share", "still_share", "letterbox_share", "flashes", "brightness", "colour"),
-)
+NUMBER_COLUMNS: Final = QUALITY_FIELDS
 """Numbers that ``seedvideo inspect`` adds to a table."""
+
+_NUMBERS: Final = frozenset(NUMBER_COLUMNS)
+
+EVENTS: Final = "events"
+"""Signal with the name of another column of an export: its captions."""
 
 SIGNAL_COLUMNS: Final = frozenset((*NUMBER_COLUMNS, "sha256", "packets_sha256", "signature"))
 """All columns that ``seedvideo inspect`` adds to a table."""
@@ -162,7 +165,7 @@ MISSING: Final = object()
 
 def find_value(fields: Mapping[str, Any], name: str) -> Any:
     """Return the value of a column of a row, nested or not; `MISSING` if it has none."""
-    found = fields.get(name, MISSING)
+    found = _find_signal(fields, name) if name in _NUMBERS else fields.get(name, MISSING)
     if found is not MISSING:
         return found
     for outer in NESTED_COLUMNS:
@@ -178,6 +181,23 @@ def find_value(fields: Mapping[str, Any], name: str) -> Any:
         other = CAPTION_COLUMNS[1 - CAPTION_COLUMNS.index(name)]
         return fields.get(other, MISSING)
     return MISSING
+
+
+def _find_signal(fields: Mapping[str, Any], name: str) -> Any:
+    """Return a signal; in an export of a job the columns of its name may be something else.
+
+    ``quality`` has the signals of the clip, where the table has the duration of the file, and its
+    captions as ``events``. The export as CSV names their number ``event_count``.
+    """
+    inner = fields.get("quality")
+    if inner:
+        found = _to_mapping(inner).get(name, MISSING)
+        if found is not MISSING:
+            return found
+    if name == EVENTS and EVENT_COUNT in fields:
+        return fields[EVENT_COUNT]
+    found = fields.get(name, MISSING)
+    return MISSING if isinstance(found, list) else found
 
 
 def _to_mapping(value: Any) -> Mapping[str, Any]:

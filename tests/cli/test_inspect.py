@@ -59,6 +59,18 @@ def _value(cell: str) -> Any:
         return cell
 
 
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
+def test_exact_times_of_a_list_stay_exact(
+    run: Run, clips: Path, tmp_path: Path, suffix: str
+) -> None:
+    (listed := tmp_path / "list.csv").write_text(f"path,start,end\n{clips / 'two.mp4'},1/3,2.5\n")
+    out = tmp_path / f"signals.{suffix}"
+    assert run("inspect", listed, "-o", out, "--analysis", "packets", "-q").code == 0
+    (item,) = read_inputs([str(out)])
+    assert isinstance(item, Item)
+    assert (item.start_s, item.end_s) == (Fraction(1, 3), Fraction(5, 2))
+
+
 def test_text_has_every_signal_with_its_unit(run: Run, clips: Path) -> None:
     result = run("inspect", clips / "two.mp4", clips / "red.mp4", "--analysis", "full", "-q")
     assert (result.code, result.err) == (0, "")

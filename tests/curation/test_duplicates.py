@@ -66,6 +66,16 @@ def test_exact_and_packets(tmp_path: Path) -> None:
     assert [row["distance"] for row in dropped] == [None, None]
 
 
+def test_windows_of_one_file_are_the_same_if_their_times_are(tmp_path: Path) -> None:
+    windows = [(None, 2), ("0", "2.0"), (2, None), (2.0, "4"), ("2000/1000", "0:04"), ("7/3", 4)]
+    rows = [
+        {"id": str(number), "path": "film.mp4", "sha256": "1", "start": start, "end": end}
+        for number, (start, end) in enumerate(windows)
+    ]
+    _, dropped, _ = run(tmp_path, rows, options("exact"))
+    assert verdicts(dropped) == {"1": ("exact", "0"), "4": ("exact", "3")}
+
+
 def test_near_is_not_transitive_and_names_a_row_that_stays(tmp_path: Path) -> None:
     rows = [near_row("a", 100), near_row("b", 103), near_row("c", 106), near_row("d", 107)]
     kept, dropped, _ = run(tmp_path, rows, options("near"))

@@ -12,7 +12,7 @@ import pytest
 
 from seedvideo.curation.curate import curate
 from seedvideo.curation.options import CurationOptions
-from seedvideo.curation.table import iter_rows, open_tables
+from seedvideo.curation.table import MISSING, find_value, iter_rows, open_tables
 from seedvideo.errors import BatchError, ConfigError, InputError, OutputError
 from tests.curation.tables import Row, filter_by, read_ids, read_rows, run, write_rows
 from tests.tiers import quick_first
@@ -36,6 +36,21 @@ def test_forms_keep_the_columns(tmp_path: Path, source: str, target: str) -> Non
     assert first["note"] == ROWS[0]["note"]
     assert float(first["duration_s"]) == 1.5
     assert int(float(first["clip"])) == 3
+
+
+@pytest.mark.parametrize(
+    ("row", "events", "duration_s"),
+    [
+        ({"quality": {"events": 2, "duration_s": 1.5}, "duration_s": 9.0, "events": [{}]}, 2, 1.5),
+        ({"quality": '{"events": 2}', "duration_s": "9", "events": "a caption"}, 2, "9"),
+        ({"event_count": "2", "events": "0.000-1.000 a caption", "duration_s": "1"}, "2", "1"),
+        ({"quality": None, "events": [{}], "media": {"duration_s": 9.0}}, MISSING, 9.0),
+        ({"events": 2, "duration_s": 1.5}, 2, 1.5),
+    ],
+)
+def test_signals_are_not_captions(row: Row, events: Any, duration_s: Any) -> None:
+    assert find_value(row, "events") == events
+    assert find_value(row, "duration_s") == duration_s
 
 
 def test_types_of_csv_in_parquet(tmp_path: Path) -> None:
