@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from seedvideo.batch.extra_columns import format_extra, parse_extra
 from seedvideo.batch.inputs import Item
+from seedvideo.batch.journal_rows import window_texts
 from seedvideo.clips.windows import ClipWindow
 from seedvideo.utils.timecode import Span, format_exact, seconds
 
@@ -53,11 +54,7 @@ def item_columns(item: Item, *, path: str) -> dict[str, Any]:
         item: the item.
         path: path of its video, as the list names it.
     """
-    values: dict[str, Any] = {"path": path, "id": item.id}
-    if item.start_s is not None:
-        values["start"] = format_exact(item.start_s)
-    if item.end_s is not None:
-        values["end"] = format_exact(item.end_s)
+    values: dict[str, Any] = {"path": path, "id": item.id, **window_texts(item)}
     if item.question:
         values["question"] = item.question
     if item.options:

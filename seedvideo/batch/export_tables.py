@@ -5,9 +5,9 @@ that of the clip; of a record of version 1, which does not have it, that of the 
 start a formula.
 
 Parquet is typed and nested. Its columns are the fields of `seedvideo.records.Record`, read from
-the model itself, so that the two cannot differ. ``id``, ``state`` and ``extra`` come first,
-``error`` and ``filtered`` last. ``extra`` is a map of strings; other values in it are JSON. Parquet
-needs pyarrow (the extra ``parquet``), which is imported only when it is used.
+the model itself, so that the two cannot differ. ``id``, ``state``, ``extra`` and the window come
+first, ``error`` and ``filtered`` last. ``extra`` is a map of strings; other values in it are JSON.
+Parquet needs pyarrow (the extra ``parquet``), which is imported only when it is used.
 
 Separate from `seedvideo.batch.export`, which would exceed 500 lines with it.
 """
@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, Final, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from seedvideo.batch.extra_columns import format_value
-from seedvideo.batch.journal_rows import JournalEntry, to_record
+from seedvideo.batch.journal_rows import JournalEntry, to_record, window_texts
 from seedvideo.errors import ConfigError
 from seedvideo.records import GroundingRecord, QualityRecord, Record
 from seedvideo.writers import escape_cell, escape_name
@@ -42,6 +42,8 @@ CSV_COLUMNS: Final = (
     "id",
     "state",
     "source",
+    "start",
+    "end",
     "task",
     "text",
     "confident",
@@ -87,6 +89,7 @@ def csv_row(entry: JournalEntry, *, task: str, timings: bool) -> str:
         "id": escape_name(entry.item.id),
         "state": entry.state,
         "source": escape_name(entry.item.source),
+        **window_texts(entry.item),
         "task": task,
         # One line of ASCII that begins with a brace, so no spreadsheet runs it.
         "extra": entry.item.extra,
@@ -229,6 +232,8 @@ def arrow_schema(arrow: Any, *, timings: bool) -> Any:
         ("id", arrow.string()),
         ("state", arrow.string()),
         ("extra", arrow.map_(arrow.string(), arrow.string())),
+        ("start", arrow.string()),
+        ("end", arrow.string()),
     ]
     for name, field in Record.model_fields.items():
         if name == "error" or (name == "timing_s" and not timings):

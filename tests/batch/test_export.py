@@ -7,6 +7,8 @@ import json
 import os
 import re
 import unicodedata
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,7 +21,7 @@ from seedvideo.batch.export import EXPORT_FORMATS, ExportFormat, ExportResult, e
 from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
-from seedvideo.batch.journal_rows import JournalEntry
+from seedvideo.batch.journal_rows import JournalEntry, to_row
 from seedvideo.errors import ConfigError, OutputError
 from seedvideo.records import QualityRecord, Record
 from seedvideo.utils import files
@@ -108,7 +110,8 @@ def test_parquet_has_the_fields_of_the_record(journal_folder: Path, tmp_path: Pa
     exported(journal_folder, "jsonl", tmp_path / "a.jsonl")
     exported(journal_folder, "parquet", tmp_path / "a.parquet")
     table = arrow_parquet.read_table(tmp_path / "a.parquet")
-    assert set(table.column_names) == {"id", "state", "extra", "filtered", *Record.model_fields}
+    own = {"id", "state", "extra", "start", "end", "filtered"}
+    assert set(table.column_names) == {*own, *Record.model_fields}
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     for row, line in zip(table.to_pylist(), lines, strict=True):
         row["timing_s"] = dict(row["timing_s"] or {})
@@ -155,6 +158,18 @@ def test_a_row_of_csv_is_a_clip(journal_folder: Path, tmp_path: Path) -> None:
         "false",
         "1",
     )
+
+
+def test_exports_have_the_window_of_a_clip() -> None:
+    item = Item(id="a", source="a.mp4", start_s=Fraction(1, 3), end_s=Fraction(5, 2))
+    entry = JournalEntry(item=item, state="filtered", rule="min_duration", message="short")
+    row = to_row(entry, task="caption", timings=False)
+    assert (row["start"], row["end"]) == ("1/3", "2.5")
+    line = export_tables.csv_row(entry, task="caption", timings=False)
+    (cells,) = csv.DictReader([export_tables.csv_header(timings=False), line])
+    assert (cells["start"], cells["end"]) == ("1/3", "2.5")
+    whole = to_row(replace(entry, item=Item(id="a", source="a.mp4")), task="caption", timings=False)
+    assert not {"start", "end"} & set(whole)
 
 
 def test_csv_has_every_signal_once() -> None:
