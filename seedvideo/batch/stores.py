@@ -41,7 +41,7 @@ _NO_LINK: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, e
 _TEMPORARY_PREFIX: Final = ".seedvideo-"
 _PAGE_NAMES: Final = 1000
 _FIRST_WAIT_S, _MAX_WAIT_S = 0.2, 30.0
-_SILENT_S, _TELL_INTERVAL_S = 5.0, 60.0
+_SILENT_S, _REPORT_INTERVAL_S = 5.0, 60.0
 _TIMEOUT, _CONNECT_TIMEOUT = timedelta(seconds=60), timedelta(seconds=10)
 
 T = TypeVar("T")
@@ -328,7 +328,7 @@ class ObjectStore:
         self._obstore: Any = obstore
         self._errors: Any = exceptions
         self._address, self._give_up_after_s = address.rstrip("/"), give_up_after_s
-        self._on_wait, self._tell_at_s = on_wait, 0.0
+        self._on_wait, self._report_at_s = on_wait, 0.0
         self._endpoint_words = ""
         options: dict[str, Any] = {
             "client_options": {
@@ -450,15 +450,15 @@ class ObjectStore:
                     raise final from None
                 if passed_s + wait_s > self._give_up_after_s:
                     raise store_errors.unreachable_error(self._address, reason) from None
-                self._tell(reason, passed_s)
+                self._report_wait(reason, passed_s)
             time.sleep(wait_s * random.uniform(0.5, 1.0))
             wait_s = min(2 * wait_s, _MAX_WAIT_S)
 
-    def _tell(self, reason: str, passed_s: float) -> None:
+    def _report_wait(self, reason: str, passed_s: float) -> None:
         """Say now and then that a request is repeated, as it may be for an hour."""
         now_s = time.monotonic()
-        if passed_s >= _SILENT_S and now_s >= self._tell_at_s:
-            self._tell_at_s = now_s + _TELL_INTERVAL_S
+        if passed_s >= _SILENT_S and now_s >= self._report_at_s:
+            self._report_at_s = now_s + _REPORT_INTERVAL_S
             self._on_wait(
                 f"{printable(self._address)} does not answer: {reason}; the request is repeated for"
                 f" up to {self._give_up_after_s:,.0f} s"
