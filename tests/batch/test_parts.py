@@ -32,7 +32,7 @@ from seedvideo.errors import BatchError, OutputError, SeedVideoError, StoreError
 from tests.batch.jobs import JOB, Make
 from tests.batch.stage_doubles import ENTRYPOINTS, load
 from tests.object_server import MemoryStore
-from tests.tiers import exhaustive
+from tests.tiers import exhaustive, slow
 
 PRICES = load("colours")
 
@@ -151,6 +151,7 @@ def test_an_unfinished_job_lists_the_rest_as_pending(tmp_path: Path, made: Make)
     assert (status.counts.pending, status.committed, status.clips_per_min) == (7, 0, None)
 
 
+@slow
 def test_two_runners_at_one_part(tmp_path: Path, made: Make) -> None:
     rows, store = list(made("a-red", "b-two")), MemoryStore()
     plan(store, rows)
@@ -192,6 +193,7 @@ def test_a_lock_that_another_process_holds_is_not_waited_for(tmp_path: Path, mad
     assert (folder / "journal.sqlite").exists()
 
 
+@slow
 def test_a_killed_part_resumes_clip_by_clip_on_its_machine(tmp_path: Path, made: Make) -> None:
     items, store = made("a-red", "b-two"), MemoryStore()
     plan(store, items)
@@ -337,6 +339,7 @@ def test_damaged_parts_are_found_and_processed_again(tmp_path: Path, made: Make)
     assert rows_of(store, tmp_path) == whole
 
 
+@slow
 def test_a_retry_is_a_layer_over_the_job(tmp_path: Path, made: Make) -> None:
     rows, store = mixed(made), MemoryStore()
     plan(store, rows)
@@ -369,6 +372,7 @@ def test_a_retry_is_a_layer_over_the_job(tmp_path: Path, made: Make) -> None:
     assert part_status.retry(store, code="internal.error") == 1
 
 
+@slow
 def test_records_of_another_job_are_used_again(tmp_path: Path, made: Make) -> None:
     items, old, new = made("a-red", "b-two"), MemoryStore(), MemoryStore()
     plan(old, items)

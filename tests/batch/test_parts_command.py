@@ -183,6 +183,7 @@ def test_no_space_for_temporary_files(
     assert caught.value.code == "output.unwritable"
 
 
+@slow
 def test_ctrl_c_stops_after_the_clip_and_the_part_resumes(tmp_path: Path, made: Make) -> None:
     folder = tmp_path / "clips"
     folder.mkdir()
@@ -213,6 +214,7 @@ def test_nothing_secret_is_written(tmp_path: Path, clips: Path, s3: Server) -> N
         assert b"not-to-be-shown" not in (store.read(name) or b"")
 
 
+@slow
 def test_the_benchmark_of_parts_runs(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     words = ["--rows", "20000", "--commits", "400", "--quick"]
