@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -47,8 +48,13 @@ def console_runs(text: str) -> list[tuple[str, str]]:
     return runs
 
 
-def run_session(runs: list[tuple[str, str]], folder: Path, **variables: str) -> None:
+def run_session(runs: Sequence[tuple[str, str | None]], folder: Path, **variables: str) -> None:
     """Run all lines in one shell, in a folder; jobs have a model without weights.
+
+    Args:
+        runs: the lines and the output of each; None for any output.
+        folder: folder to run in.
+        variables: further variables of the environment.
 
     Raises:
         AssertionError: if the shell fails, or a line prints other text than is shown. Messages may
@@ -77,7 +83,7 @@ def run_session(runs: list[tuple[str, str]], folder: Path, **variables: str) -> 
                 Path(place, f"{number}.{end}").read_text(encoding="utf-8") for end in ("out", "err")
             )
             assert "Traceback" not in messages
-            assert (printed or (messages if shown else "")) == shown
+            assert shown is None or (printed or (messages if shown else "")) == shown
 
 
 def table_after(page: Path, name: str) -> list[list[str]]:
