@@ -285,6 +285,9 @@ def test_the_hash_of_the_rows_is_that_of_all_forms(job: Path, tmp_path: Path) ->
         assert (facts["schema_sha256"] == schema_sha256()) == (form != "hf")
 
 
+# --- clips that are not as the job read them
+
+
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
     """A folder of clips and their job, to change."""

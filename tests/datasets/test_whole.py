@@ -143,6 +143,3 @@ def test_an_output_that_is_a_file(job: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
     with pytest.raises(OutputError, match="not a folder"):
         exported(job, "dataset", tmp_path / "out", overwrite=True)
-
-
-# --- clips that are not as the job read them
