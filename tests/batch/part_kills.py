@@ -35,7 +35,7 @@ class KillReport:
         repeated: of these, clips that had been reported before.
         lost: rows that the export lacks.
         twice: rows that the export has twice.
-        blamed: clips that two kills met, which cannot be told from clips that kill.
+        blamed: clips that two kills met, which look like clips that kill.
         loading: runners that ended because their model was killed while it loaded.
     """
 
