@@ -2,7 +2,7 @@
 
 Results are copied; the originals are only read.
 
-Separate from `seedvideo.batch.maintenance`, which would exceed 500 lines with it.
+Separate from `seedvideo.batch.maintenance`, whose checks change nothing; a merge writes a journal.
 """
 
 import os

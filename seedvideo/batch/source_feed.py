@@ -162,16 +162,15 @@ class SourceFeed:
             found: Lease | SeedVideoError
             try:
                 found = self._fetcher.lease(clip.item.source)
-            except Exception as error:  # noqa: BLE001
-                # Also a bug must only fail this clip; its message might hold a key.
-                if isinstance(error, SeedVideoError):
-                    found = error
-                else:
-                    found = SeedVideoError(
-                        "internal.error",
-                        f"{display(clip.item.source)}: {type(error).__name__} while it was fetched",
-                        hint="this is a bug in seedvideo: report it with the address",
-                    )
+            except SeedVideoError as error:
+                found = error
+            except Exception as error:  # noqa: BLE001  # a bug must only fail this clip
+                # Without its message, which might hold a key.
+                found = SeedVideoError(
+                    "internal.error",
+                    f"{display(clip.item.source)}: {type(error).__name__} while it was fetched",
+                    hint="this is a bug in seedvideo: report it with the address",
+                )
             self._fetched.put((clip, found))
             with suppress(OSError):
                 os.write(self._write_end, b"x")

@@ -4,7 +4,7 @@ Both commands declare them once, as a group. Heavy modules are imported when the
 """
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
@@ -14,6 +14,11 @@ from seedvideo.cli.split_options import WINDOW_FIELDS
 
 if TYPE_CHECKING:
     from seedvideo.batch.job import Job
+
+JobTask = Annotated[
+    Literal["caption", "dense", "ask", "ground"],
+    typer.Option(help="Run this task on each video; dense also captions each shot."),
+]
 
 _FILTERS: Final = {
     "min_duration": "min_duration_s",

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seedvideo.cli.batch_options import JobOptions, apply_options, explicit_options
+from seedvideo.cli.batch_options import JobOptions, JobTask, apply_options, explicit_options
 from seedvideo.cli.batch_parts import job_endpoint, job_words, open_job
 from seedvideo.cli.batch_run import load_job, prepare_job
 from seedvideo.cli.console import COULD_NOT_START, WRONG_USAGE, Console
@@ -67,10 +67,7 @@ def plan(
             help="Expect a clip to take so long: a part is ten minutes of work at most.",
         ),
     ] = 2.0,
-    task: Annotated[
-        Literal["caption", "dense", "ask", "ground"],
-        typer.Option(help="Run this task on each video; dense also captions each shot."),
-    ] = "caption",
+    task: JobTask = "caption",
     model: TaskModel = "nano",
     *,
     loading: LoadingOptions,

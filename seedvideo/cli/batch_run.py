@@ -10,11 +10,11 @@ import sys
 from functools import partial
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seedvideo.cli.batch_options import JobOptions, apply_options, explicit_options
+from seedvideo.cli.batch_options import JobOptions, JobTask, apply_options, explicit_options
 from seedvideo.cli.batch_parts import (
     RunPartsOptions,
     make_progress,
@@ -67,10 +67,7 @@ def run(
         str | None,
         typer.Option("-o", "--output", metavar="OUT", help="Keep the job in this folder."),
     ] = None,
-    task: Annotated[
-        Literal["caption", "dense", "ask", "ground"],
-        typer.Option(help="Run this task on each video; dense also captions each shot."),
-    ] = "caption",
+    task: JobTask = "caption",
     model: TaskModel = "nano",
     *,
     loading: LoadingOptions,

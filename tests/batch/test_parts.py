@@ -351,7 +351,7 @@ def test_a_retry_is_a_layer_over_the_job(tmp_path: Path, made: Make) -> None:
     sound = Path(made("f-red")[0].source)
     poison = next(row for row in rows if row.id == "poison-blue")
     assert isinstance(poison, Item)
-    # A retry that was cut off, of other clips, is in nobody's way.
+    # A retry of other clips that was cut off does not prevent this one.
     cut = MemoryStore()
     cut.objects = dict(store.objects)
     assert part_status.retry(cut, code="internal.error") == 1

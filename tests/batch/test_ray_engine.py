@@ -211,7 +211,7 @@ def test_ctrl_c_ends_after_the_clip(tmp_path: Path, made: Make, cluster: Any) ->
         driver.send_signal(signal.SIGINT)
         _, err = driver.communicate(timeout=LIMIT_S)
     assert driver.returncode == 130 and "stopped; resume with" in err, err
-    # An attempt that was stopped is nobody's death.
+    # An attempt that was stopped does not count as a death.
     assert len(list(job.store.list_names("ends/"))) == len(job.runners())
     code, again = job.finish("--runners", "2")
     assert code == 0, again

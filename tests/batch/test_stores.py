@@ -200,11 +200,11 @@ def test_a_machine_without_credentials_is_told_so_soon() -> None:
 
 def test_it_says_that_it_waits(s3: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stores, "_SILENT_S", 0.0)
-    told: list[str] = []
+    messages: list[str] = []
     with ScriptedServer((503, ""), (503, ""), (200, "x")) as server:
-        store = open_store("s3://jobs/job", endpoint=server.endpoint, on_wait=told.append)
+        store = open_store("s3://jobs/job", endpoint=server.endpoint, on_wait=messages.append)
         assert store.read("a") == b"x"
-    assert told == [
+    assert messages == [
         "s3://jobs/job does not answer: status 503; the request is repeated for up to 3,600 s"
     ]
 
