@@ -63,7 +63,7 @@ check: $(ENV)/.installed-dev ## check format, lint and types
 bench: $(ENV)/.installed-dev $(CLIP) ## run every script in benchmarks/
 	@echo 'Running the benchmarks'
 	@set -e; for script in benchmarks/[!_]*.py; do \
-		case "$$script" in */batch.py|*/flashbench.py|*/open_questions.py|*/sampling.py) quick=--quick;; *) quick=;; esac; \
+		case "$$script" in */batch.py|*/batch_parts.py|*/flashbench.py|*/open_questions.py|*/sampling.py) quick=--quick;; *) quick=;; esac; \
 		if [ -e "$$script" ]; then echo "$(RUN) $$script $$quick"; $(RUN) "$$script" $$quick; fi; \
 	done
 
@@ -76,6 +76,8 @@ release-check: $(ENV)/.installed-dev ## before a release: kill jobs, fill disks,
 	$(RUN) -m tests.batch.release kills --trials 200
 	$(RUN) -m tests.batch.release disk
 	$(RUN) benchmarks/batch_journal.py --rows 1000000 --check
+	$(RUN) -m tests.batch.release parts --trials 200
+	$(RUN) benchmarks/batch_parts.py --rows 1000000 --commits 4000 --check
 
 # Empty files record when a step was last done. A step is repeated when its input has changed.
 

@@ -219,10 +219,12 @@ def _about(measured: Sequence[Measured]) -> str:
     read, total = (sum(column) for column in zip(*leaks, strict=True))
     by = ", ".join(sorted({name for found in measured for name in found.needs_by}))
     made_by = ", ".join(dict.fromkeys(generator_hash(found.case) for found in measured))
-    return (
-        f"Generators: {made_by}; legibility by: {by}. Codes read one second before they appear, at"
-        f" the highest level: {read} of {total}."
-    )
+    about = f"Generators: {made_by}; legibility by: {by}."
+    if total:
+        about += (
+            f" Codes read one second before they appear, at the highest level: {read} of {total}."
+        )
+    return about
 
 
 def _lines(

@@ -26,6 +26,7 @@ COMMANDS: Final = (
     "eval",
     "batch",
     "batch run",
+    "batch plan",
     "batch status",
     "batch retry",
     "batch export",

@@ -9,6 +9,7 @@
     |-- GroundError       a grounding query is invalid                        ground.*
     |-- ModelError        a model cannot be loaded or returned no answer      model.*
     |-- BatchError        a job, its rows or its journal are unusable         batch.*
+    |-- StoreError        the storage of a job of parts is unusable           store.*
     |-- OutputError       a result cannot be written                          output.*
     |-- ConfigError       an option has an invalid value                      config.*
     `-- ResourceError     a system resource is exhausted                      system.*
@@ -113,6 +114,12 @@ class BatchError(SeedVideoError):
     """A job, one of its rows or its journal is unusable."""
 
     stage = "batch"
+
+
+class StoreError(SeedVideoError):
+    """The storage of a job of parts does not answer, or does not do what a job needs."""
+
+    stage = "store"
 
 
 class OutputError(SeedVideoError):

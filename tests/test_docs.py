@@ -37,7 +37,7 @@ EXTENDING = DOCS / "guides" / "extend.md"
 ERRORS = DOCS / "reference" / "errors.md"
 
 CODE = re.compile(
-    r"(?:input|media|decode|plan|ask|ground|model|batch|output|config|internal|system)\.[a-z_]+"
+    r"(?:input|media|decode|plan|ask|ground|model|batch|output|config|internal|system|store)\.[a-z_]+"
 )
 # Strings that match the pattern of a code but are not codes: files, and modules imported by name.
 NOT_CODES = {

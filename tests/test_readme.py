@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,14 @@ from seedvideo.cli import main
 from seedvideo.cli.console import COULD_NOT_START, INTERRUPTED, SOME_FAILED, WRONG_USAGE
 from seedvideo.writers import WRITERS
 from tests.doc_examples import DOCS, README, ROOT, blocks, console_runs, documented_clip
+from tests.object_server import Server, credentials
 from tests.synthetic_clips import ColourModel
 from tests.tiers import slow
 
 QUICKSTART = DOCS / "guides" / "quickstart.md"
 FRAMES = DOCS / "concepts" / "frames.md"
 BATCH = DOCS / "guides" / "batch.md"
+CLUSTER = DOCS / "guides" / "cluster.md"
 FORMATS = DOCS / "reference" / "formats.md"
 RESULTS = DOCS / "reference" / "results.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
@@ -36,7 +39,11 @@ PYTHON = [
     )
     for place, code in enumerate(codes)
 ]
-SHELL = [console_runs(block) for block in blocks(BATCH, "shell-session")]
+SHELL = [
+    console_runs(block)
+    for page in (README, BATCH, CLUSTER)
+    for block in blocks(page, "shell-session")
+]
 CONSOLE = [run for block in blocks(README, "console") for run in console_runs(block)]
 PAGES = [README, CONTRIBUTING, *DOCS.rglob("*.md")]
 
@@ -51,6 +58,15 @@ def clip_folder(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / clip.name).symlink_to(clip)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[dict[str, str]]:
+    """Variables of the environment for a real S3 server with the bucket ``jobs``."""
+    with Server() as server:
+        server.make_bucket("jobs")
+        where = {"AWS_ENDPOINT_URL": server.endpoint, "AWS_ALLOW_HTTP": "true"}
+        yield {**credentials(), **where}
 
 
 @pytest.fixture
@@ -71,7 +87,7 @@ def test_readme_shows_a_picture_python_and_three_commands() -> None:
 
 
 def test_batch_guide_shows_a_session() -> None:
-    assert SHELL
+    assert len(SHELL) == 3
 
 
 @pytest.mark.parametrize(("page", "code"), PYTHON)
@@ -100,9 +116,12 @@ def test_commands_print_what_is_shown(
 @slow
 @pytest.mark.parametrize("runs", SHELL)
 def test_a_session_in_a_shell(
-    runs: list[tuple[str, str]], clip_folder: Path, tmp_path_factory: pytest.TempPathFactory
+    runs: list[tuple[str, str]],
+    clip_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    bucket: dict[str, str],
 ) -> None:
-    """Run all lines in one shell; the jobs use a model without weights."""
+    """Run all lines in one shell; the jobs use a model without weights, and a local server."""
     program = tmp_path_factory.mktemp("bin") / "seedvideo"
     program.write_text(
         f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m tests.batch.command "$@"\n'
@@ -116,7 +135,7 @@ def test_a_session_in_a_shell(
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=clip_folder,
-        env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, **bucket, "PATH": path, "PYTHONPATH": str(ROOT)},
         timeout=300,
         check=False,
     )

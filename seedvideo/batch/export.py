@@ -22,7 +22,13 @@ from seedvideo import writers
 from seedvideo.batch import export_tables, report
 from seedvideo.batch.inputs import Item
 from seedvideo.batch.journal import Journal
-from seedvideo.batch.journal_rows import JournalEntry, State, to_record, to_row
+from seedvideo.batch.journal_rows import (
+    RECORD_TASKS,
+    JournalEntry,
+    State,
+    to_record,
+    to_row,
+)
 from seedvideo.batch.manifest import HashSet
 from seedvideo.errors import ConfigError, OutputError
 from seedvideo.records import Record
@@ -76,9 +82,6 @@ EXPORT_FORMATS: Final[tuple[ExportFormat, ...]] = get_args(ExportFormat)
 
 NAMES_FILE: Final = "names.csv"
 """File in a folder of subtitles that maps file names to ids."""
-
-_RECORD_TASKS: Final = {"caption": "caption", "dense": "caption", "ask": "ask", "ground": "ground"}
-"""Task of the records, by the task of the job."""
 
 _DONE: Final[tuple[State, ...]] = ("done",)
 
@@ -197,7 +200,7 @@ def export_to(
 def _check_task(journal: Journal, export_format: ExportFormat) -> str:
     """Return the task of the job's records; raise an error if the format cannot hold them."""
     job = journal.job()
-    task = _RECORD_TASKS["caption" if job is None else job.task]
+    task = RECORD_TASKS["caption" if job is None else job.task]
     if export_format in _SUBTITLES and task != "caption":
         raise ConfigError(
             "config.invalid",

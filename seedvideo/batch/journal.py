@@ -5,6 +5,7 @@ read. Order and decisions never depend on a clock.
 """
 
 import json
+import os
 import sqlite3
 import time
 from collections import Counter
@@ -84,7 +85,7 @@ class Journal:
         """
         if not write:
             return cls(folder, None)
-        if folder.exists() and not folder.is_dir():
+        if os.path.exists(folder) and not os.path.isdir(folder):
             raise schema.unwritable_error(folder, "it is not a folder")
         make_folder(folder)
         lock = Lock(folder)

@@ -26,6 +26,9 @@ ProcessKind: TypeAlias = Literal["decode", "model"]
 
 STATES: Final[tuple[State, ...]] = get_args(State)
 
+RECORD_TASKS: Final = {"caption": "caption", "dense": "caption", "ask": "ask", "ground": "ground"}
+"""Task of the records, by the task of the job."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:

@@ -107,7 +107,7 @@ def connect(folder: Path, *, write: bool) -> sqlite3.Connection:
         OutputError: ``output.disk_full`` or ``output.unwritable``.
     """
     path = folder / JOURNAL_NAME
-    if not write and not path.exists():
+    if not write and not os.path.exists(path):
         raise _missing_error(folder)
     with translate_errors(folder):
         connection = sqlite3.connect(

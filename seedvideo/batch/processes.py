@@ -4,13 +4,15 @@ Deadlines are those of `time.monotonic`, in seconds.
 """
 
 import os
+import selectors
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from types import FrameType, TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 from seedvideo.batch.execution import Entrypoints
 from seedvideo.batch.fingerprint import Content
@@ -33,6 +35,14 @@ _ALLOCATOR_VARIABLES: Final = {
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
     "MALLOC_TOP_PAD_": str(64 << 20),
 }
+
+
+class HasFileno(Protocol):
+    """A thing with a descriptor."""
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+
 
 PREFETCH: Final = 2
 """Maximum groups of clips assigned to a local model: the current one and the next."""
@@ -300,6 +310,95 @@ def format_stderr(stderr_tail: str) -> str:
     return f": {printable(stderr_tail[:300])}" if stderr_tail else ""
 
 
+class ProcessSet:
+    """The decode processes and the model process of a run; a later run may use them again.
+
+    Args:
+        job: settings of the job.
+        entrypoints: functions that the processes call.
+
+    Attributes:
+        workers: the decode processes.
+        model: the model process, once started.
+    """
+
+    def __init__(self, job: Job, entrypoints: Entrypoints) -> None:
+        self.workers: list[DecodeProcess] = []
+        self.model: ModelProcess | None = None
+        self._job, self._entrypoints = job, entrypoints
+        self._selector = selectors.DefaultSelector()
+        self._lock = threading.Lock()
+        self._signals: SignalCounter | None = None
+        self._is_stopping = False
+
+    def start_workers(self, count: int) -> None:
+        """Start decode processes until there are so many."""
+        while len(self.workers) < count:
+            worker = DecodeProcess(self._job, self._entrypoints)
+            self.workers.append(worker)
+            self._selector.register(worker.process, selectors.EVENT_READ, worker)
+
+    def start_model(self, *, concurrency: int) -> None:
+        """Start the model process."""
+        self.model = ModelProcess(self._job, self._entrypoints, concurrency=concurrency)
+        self._selector.register(self.model.process, selectors.EVENT_READ, self.model)
+
+    def remove(self, handle: DecodeProcess | ModelProcess, *, has_exited: bool) -> str:
+        """Remove a process, kill it if it still runs, and return how it ended."""
+        self._selector.unregister(handle.process)
+        if isinstance(handle, DecodeProcess):
+            self.workers.remove(handle)
+        else:
+            self.model = None
+        return handle.process.kill(has_exited=has_exited)
+
+    def stop(self) -> None:
+        """Count a signal for the run that uses the processes, now or next; from any thread."""
+        with self._lock:
+            self._is_stopping = True
+            if self._signals is not None:
+                self._signals.add()
+
+    def register(self, signals: "SignalCounter", other: HasFileno) -> None:
+        """Wake up when a signal arrives or another descriptor is readable, until `unregister`."""
+        with self._lock:
+            self._signals = signals
+            if self._is_stopping:
+                signals.add()
+        for each in (signals, other):
+            self._selector.register(each, selectors.EVENT_READ, each)
+
+    def unregister(self, signals: "SignalCounter", other: HasFileno) -> None:
+        """Undo `register`."""
+        with self._lock:
+            self._signals = None
+        for each in (signals, other):
+            self._selector.unregister(each)
+
+    def poll(self, timeout_s: float) -> list[object]:
+        """Return what has something to read, after waiting at most so long."""
+        return [key.data for key, _ in self._selector.select(timeout_s)]
+
+    def take_idle_s(self) -> float:
+        """Return the seconds that the model has waited for clips since the last call."""
+        if self.model is None:
+            return 0.0
+        idle_s, self.model.idle_s = self.model.idle_s, 0.0
+        return idle_s
+
+    def kill_workers(self) -> None:
+        """Kill the decode processes."""
+        for worker in list(self.workers):
+            self.remove(worker, has_exited=False)
+
+    def close(self) -> None:
+        """Kill all processes. May be called twice."""
+        self.kill_workers()
+        if self.model is not None:
+            self.remove(self.model, has_exited=False)
+        self._selector.close()
+
+
 class SignalCounter:
     """Counter of SIGINT and SIGTERM; use it in a ``with`` statement.
 
@@ -315,6 +414,11 @@ class SignalCounter:
     def fileno(self) -> int:
         """Return a descriptor that becomes readable when a signal arrives."""
         return self._read_end
+
+    def add(self) -> None:
+        """Count a signal that did not arrive."""
+        self.count += 1
+        os.write(self._write_end, b"\0")
 
     def drain(self) -> None:
         """Discard the bytes that made the descriptor readable."""

@@ -17,6 +17,7 @@ from typing import Any, Final
 from seedvideo.batch import journal_schema
 from seedvideo.batch.asked import count_asked_again
 from seedvideo.batch.inputs import BadRow
+from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import STATES, Counts, JournalEntry, ProcessKind, State
 from seedvideo.batch.journal_schema import LockOwner, get_lock_owner
@@ -159,8 +160,11 @@ def get_status(folder: Path) -> Status:
 def describe_job(journal: Journal) -> str:
     """Return a job in a few words: task, model, policy, budget, shard."""
     job = journal.job()
-    if job is None:
-        return "not planned yet"
+    return "not planned yet" if job is None else describe_settings(job)
+
+
+def describe_settings(job: Job) -> str:
+    """Return settings in a few words."""
     what = {"caption": "captions", "dense": "dense captions", "ask": "answers", "ground": "moments"}
     words = [f"{what[job.task]} by {job.model}", f"policy {job.sampling.policy}"]
     if job.sampling.budget_tokens is not None:
@@ -215,6 +219,7 @@ class Progress:
         info: writes a line that stays.
         status: writes a line that the next one replaces; None without a terminal.
         event: writes a line of JSON; if given, nothing else is written.
+        listen: called with each event, whatever is written.
     """
 
     def __init__(
@@ -223,7 +228,9 @@ class Progress:
         info: WriteLine | None = None,
         status: WriteLine | None = None,
         event: WriteLine | None = None,
+        listen: Callable[[dict[str, Any]], None] = lambda event: None,
     ) -> None:
+        self._listen = listen
         self._write_info, self._write_status, self._write_event = info, status, event
         self._started_s = self._last_report_s = time.monotonic()
         self._finished = self._tokens = self._deferred = 0
@@ -237,6 +244,7 @@ class Progress:
             facts: further values of the event.
         """
         self._started_s = time.monotonic()
+        self._finished = self._tokens = 0  # Of a job of parts, each part is a run.
         self._deferred = deferred
         self._emit("started", counts=asdict(counts), **facts)
 
@@ -281,6 +289,37 @@ class Progress:
             where = "" if item_id is None else f" while it worked on {item_id}"
             self._write_info(f"{name} {how}{where}; started again")
 
+    def report_part(
+        self, part: int, outcome: str, *, committed: int, parts: int, **facts: int
+    ) -> None:
+        """Report that a part has a commit, of this runner or of another one."""
+        self._emit("part", part=part, outcome=outcome, committed=committed, parts=parts, **facts)
+        if self._write_info is not None and self._write_event is None:
+            whose = "" if outcome == "committed" else " by another runner"
+            self._write_info(f"part {part} committed{whose}; {committed:,} of {parts:,} parts")
+
+    def report_runner(self, host: str, how: str, part: int | None = None) -> None:
+        """Report that a runner on another machine started, died or ended."""
+        self._emit("runner", host=host, how=how, part=part)
+        if self._write_info is not None and self._write_event is None:
+            where = "" if part is None else f" in part {part}"
+            self._write_info(f"a runner on {host} {how}{where}")
+
+    def report_waiting(self, waiting: int, runners: int) -> None:
+        """Report runners for which the cluster has no room yet."""
+        self._emit("waiting", waiting=waiting, runners=runners)
+        if self._write_info is not None and self._write_event is None:
+            self._write_info(f"{waiting} of {runners} runners wait for room in the cluster")
+
+    def report_difference(self, part: int, runner: str) -> None:
+        """Report that another runner committed other results of the same part."""
+        self._emit("difference", part=part, runner=runner)
+        if self._write_info is not None and self._write_event is None:
+            self._write_info(
+                f"warning: part {part} was committed by {runner} with other results; they count."
+                " Machines of one kind give the same words"
+            )
+
     def tick(self, counts: Counts) -> None:
         """Report the progress if enough time has passed since the last report."""
         every_s = (
@@ -322,6 +361,7 @@ class Progress:
             self._write_info(f"{state}: {message} [{code}]")
 
     def _emit(self, kind: str, **values: Any) -> None:
+        self._listen({"event": kind, **values})
         if self._write_event is not None:
             self._write_event(json.dumps({"event": kind, **values}, ensure_ascii=True))
 

@@ -13,9 +13,9 @@ Separate from `seedvideo.batch.run_job`, which would exceed 500 lines with it.
 """
 
 import json
-import selectors
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 from seedvideo.batch import fingerprint
@@ -28,6 +28,7 @@ from seedvideo.batch.execution import (
     read_contact_sheet,
 )
 from seedvideo.batch.fingerprint import Content, content_from_dict
+from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job, pin_revision
 from seedvideo.batch.journal import END_POSITION, Journal
 from seedvideo.batch.journal_rows import ProcessKind
@@ -38,6 +39,7 @@ from seedvideo.batch.processes import (
     Group,
     InFlightItem,
     ModelProcess,
+    ProcessSet,
     SignalCounter,
     format_stderr,
 )
@@ -80,6 +82,10 @@ class Runner:
         limit: process only the first ``limit`` clips of the input, including those already done;
             None for all.
         fetcher: fetches remote clips; the run closes it. None for one of its own.
+        processes: processes of an earlier run of the same job; they outlive this run if it
+            completes. None for processes of this run alone.
+        on_begin: called with each clip before its work begins, once the model is loaded; clips are
+            then processed one at a time. None to process several at once.
 
     Raises:
         ConfigError: as `resolve_concurrency` does.
@@ -95,16 +101,18 @@ class Runner:
         entrypoints: Entrypoints = DEFAULT_ENTRYPOINTS,
         limit: int | None = None,
         fetcher: Fetcher | None = None,
+        processes: ProcessSet | None = None,
+        on_begin: Callable[[Item], None] | None = None,
     ) -> None:
         self._journal, self._job, self._prices = journal, pin_revision(job, prices), prices
-        self._progress, self._entrypoints = progress, entrypoints
+        self._progress, self._on_begin = progress, on_begin
+        self._keeps_processes = processes is not None
+        self._processes = processes or ProcessSet(job, entrypoints)
         self._settings = job.settings()
         self._gate = DuplicateGate(journal, job)
         self._end_position = END_POSITION if limit is None else journal.position_after(limit)
         self._pending = journal.count_pending(before=self._end_position)
         self._feed = SourceFeed(journal, job, fetcher, end_position=self._end_position)
-        self._workers: list[DecodeProcess] = []
-        self._model: ModelProcess | None = None
         self._ready: deque[InFlightItem] = deque()
         self._in_flight: dict[str, InFlightItem] = {}
         self._model_crashes = 0
@@ -116,8 +124,8 @@ class Runner:
         self._outage = Outage() if is_server(prices) else None
         # One clip waits for a server; for a local model a whole batch forms.
         in_model = 2 * job.batch_size if self._outage is None else 1 + self._concurrency
-        self._max_in_flight = in_model + job.workers + self._feed.ahead
-        self._selector = selectors.DefaultSelector()
+        several = in_model + job.workers + self._feed.ahead
+        self._max_in_flight = 1 if on_begin else several
 
     def run(self) -> bool:
         """Process all pending items.
@@ -134,8 +142,7 @@ class Runner:
         is_complete = False
         with SignalCounter() as signals:
             try:
-                self._selector.register(signals, selectors.EVENT_READ)
-                self._selector.register(self._feed, selectors.EVENT_READ)
+                self._processes.register(signals, self._feed)
                 if self._outage is not None:
                     count_interrupted(self._journal)
                 counts = self._journal.counts()
@@ -144,7 +151,7 @@ class Runner:
                 )
                 is_complete = self._loop(signals)
             finally:
-                self._kill_processes()
+                self._release_processes(signals, keep=is_complete and self._keeps_processes)
         if is_complete and self._outage is not None:
             note_asked(self._journal, ())
         self._requeue()
@@ -168,9 +175,9 @@ class Runner:
                     return True
             elif stop_at_s == float("inf"):
                 stop_at_s = time.monotonic() + STOP_GRACE_S
-                begun = [] if self._model is None else self._model.running
+                begun = [] if (model := self._processes.model) is None else model.running
                 # Clips that they prepare would not be used.
-                self._kill_workers()
+                self._processes.kill_workers()
             elif self._may_stop(signals, stop_at_s, begun):
                 return False
             self._poll(signals)
@@ -179,35 +186,44 @@ class Runner:
 
     def _may_stop(self, signals: SignalCounter, stop_at_s: float, begun: list[Group]) -> bool:
         """Return whether nothing that was begun is left to wait for, or the time is over."""
-        model = self._model
+        model = self._processes.model
         # A prefetched group is left for the next run.
         is_idle = model is None or not any(group in model.groups for group in begun)
         return is_idle or signals.count > 1 or time.monotonic() >= stop_at_s
 
     def _dispatch(self) -> None:
         """Start missing processes and assign work to idle ones."""
-        busy = sum(worker.clip is not None for worker in self._workers)
+        processes = self._processes
+        busy = sum(worker.clip is not None for worker in processes.workers)
         wanted = min(self._job.workers, self._pending + busy + len(self._feed))
-        while len(self._workers) < wanted:
-            self._spawn_worker()
-        idle = [worker for worker in self._workers if worker.is_idle]
-        while self._feed.wants_more(len(idle)) and len(self._in_flight) < self._max_in_flight:
+        processes.start_workers(wanted)
+        idle = [worker for worker in processes.workers if worker.is_idle]
+        self._claim(len(idle))
+        for worker, ready in zip(idle, self._feed.take(len(idle)), strict=False):
+            worker.assign(ready, timeout_s=self._job.timeout_s)
+        is_announced = self._on_begin is not None and self._pending > 0
+        if processes.model is None and (self._in_flight or is_announced):
+            processes.start_model(concurrency=self._concurrency)
+        if processes.model is not None:
+            self._assign_groups(processes.model)
+
+    def _claim(self, idle: int) -> None:
+        """Claim clips for idle decode processes, and a few more if they must be fetched."""
+        model = self._processes.model
+        if self._on_begin is not None and (model is None or not model.is_ready):
+            return  # A clip is only to blame for what happens after the model is loaded.
+        while self._feed.wants_more(idle) and len(self._in_flight) < self._max_in_flight:
             claimed = self._journal.claim(1, before=self._end_position)
             if not claimed:
-                break
+                return
+            if self._on_begin is not None:
+                self._on_begin(claimed[0].item)
             self._pending -= 1
             alone = self._outage is None and claimed[0].tries > 1
             clip = InFlightItem(claimed[0], runs_alone=alone)
             self._in_flight[clip.id] = clip
             self._gate.begin(clip)
             self._feed.add(clip)
-        for worker, ready in zip(idle, self._feed.take(len(idle)), strict=False):
-            worker.assign(ready, timeout_s=self._job.timeout_s)
-        if self._model is None and self._in_flight:
-            self._model = ModelProcess(self._job, self._entrypoints, concurrency=self._concurrency)
-            self._selector.register(self._model.process, selectors.EVENT_READ, self._model)
-        if self._model is not None:
-            self._assign_groups(self._model)
 
     def _assign_groups(self, model: ModelProcess) -> None:
         """Give the model process as many ready clips as it takes."""
@@ -217,23 +233,18 @@ class Runner:
                 note_asked(self._journal, [clip.id for clip in [*model.clips, *clips]])
             model.assign(clips)
 
-    def _spawn_worker(self) -> None:
-        worker = DecodeProcess(self._job, self._entrypoints)
-        self._workers.append(worker)
-        self._selector.register(worker.process, selectors.EVENT_READ, worker)
-
     def _poll(self, signals: SignalCounter) -> None:
-        for key, _ in self._selector.select(_TICK_S):
-            if key.fileobj is signals:
+        for ready in self._processes.poll(_TICK_S):
+            if ready is signals:
                 signals.drain()
-            elif key.fileobj is self._feed:
+            elif ready is self._feed:
                 for clip, error in self._feed.poll():
                     self._record_failure(clip, error_to_dict(error))
                 self._release_decided()
-            elif isinstance(key.data, DecodeProcess) and key.data in self._workers:
-                self._on_worker_message(key.data)
-            elif key.data is self._model and self._model is not None:
-                self._on_model_message(self._model)
+            elif isinstance(ready, DecodeProcess) and ready in self._processes.workers:
+                self._on_worker_message(ready)
+            elif isinstance(ready, ModelProcess) and ready is self._processes.model:
+                self._on_model_message(ready)
 
     def _on_worker_message(self, worker: DecodeProcess) -> None:
         try:
@@ -339,18 +350,17 @@ class Runner:
 
     def _check_deadlines(self) -> None:
         now_s = time.monotonic()
-        for worker in [each for each in self._workers if each.deadline_s <= now_s]:
+        for worker in [each for each in self._processes.workers if each.deadline_s <= now_s]:
             self._on_worker_death(worker, "decode.timeout")
-        if self._model is not None and self._model.is_late:
-            self._on_model_death(self._model, "model.timeout")
+        model = self._processes.model
+        if model is not None and model.is_late:
+            self._on_model_death(model, "model.timeout")
 
     def _on_worker_death(
         self, worker: DecodeProcess, code: str, *, has_exited: bool = False
     ) -> None:
         """Handle a decode process that died or is late; kill it if it still runs."""
-        self._selector.unregister(worker.process)
-        self._workers.remove(worker)
-        cause = worker.process.kill(has_exited=has_exited)
+        cause = self._processes.remove(worker, has_exited=has_exited)
         if worker.clip is None:
             self._idle_crashes += 1
             if self._idle_crashes >= MAX_CONSECUTIVE_CRASHES:
@@ -373,10 +383,8 @@ class Runner:
         alone from now on. All others stay ready.
         """
         late, running = model.late, [clip for group in model.running for clip in group.clips]
-        self._selector.unregister(model.process)
-        cause = model.process.kill(has_exited=has_exited)
+        cause = self._processes.remove(model, has_exited=has_exited)
         self._idle_s += model.idle_s
-        self._model = None
         if not model.is_ready:
             if code == "model.timeout":
                 cause = f"had not loaded the model after {MODEL_START_TIMEOUT_S:g} s and {cause}"
@@ -414,7 +422,6 @@ class Runner:
                 self._stop_if_final(values)
                 return True
             tries = MAX_TRIES
-        sent: tuple[str, str, str, str]
         sent = values["code"], values["stage"], values["message"], values["hint"]
         if values["retryable"] and (tries or clip.claimed.tries) < MAX_TRIES:
             self._journal.mark_retry(clip.id, *sent)
@@ -466,20 +473,13 @@ class Runner:
         clip.release()
         self._in_flight.pop(clip.id, None)
 
-    def _kill_workers(self) -> None:
-        for worker in self._workers:
-            self._selector.unregister(worker.process)
-            worker.process.kill()
-        self._workers.clear()
-
-    def _kill_processes(self) -> None:
-        self._kill_workers()
-        if self._model is not None:
-            self._idle_s += self._model.idle_s
-            self._model.process.kill()
-            self._model = None
+    def _release_processes(self, signals: SignalCounter, *, keep: bool) -> None:
+        """Kill the processes, or leave idle ones to the next run."""
+        self._processes.unregister(signals, self._feed)
         self._feed.close()
-        self._selector.close()
+        self._idle_s += self._processes.take_idle_s()
+        if not keep:
+            self._processes.close()
         for clip in self._in_flight.values():
             clip.release()
 

@@ -21,13 +21,28 @@ from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import encode_id
 from seedvideo.batch.processes import InFlightItem
-from seedvideo.errors import SeedVideoError
+from seedvideo.errors import InputError, SeedVideoError
 from seedvideo.remote.fetching import Fetcher, Lease
 from seedvideo.remote.transfer import changed_remote_error, display
-from seedvideo.utils.addresses import is_address, split_member
+from seedvideo.utils.addresses import (
+    STORE_SCHEMES,
+    Member,
+    is_address,
+    parse_address,
+    split_member,
+)
 
 PREFETCH: Final = 3
 """Clips that are fetched ahead of the decode processes, and number of threads."""
+
+_MACHINE_STAGES: Final = ("config", "output", "store")
+"""Stages of errors that this machine would have with every clip."""
+
+MAX_UNANSWERED: Final = 5
+"""Files of object stores in a row that no store answered for, after which the run ends: then it is
+the network, or the store, and each clip would fail."""
+
+_UNANSWERED_CODES: Final = ("input.unavailable", "input.stalled")
 
 _TABLE: Final = (
     "CREATE TABLE IF NOT EXISTS remote_sources (source BLOB PRIMARY KEY, size INTEGER,"
@@ -61,6 +76,7 @@ class SourceFeed:
             queue.SimpleQueue()
         )
         self._threads: list[threading.Thread] = []
+        self._unanswered: set[str] = set()
         self._read_end, self._write_end = os.pipe()
         os.set_blocking(self._read_end, False)
         self.ahead = PREFETCH * self._expect_all(end_position)
@@ -102,7 +118,12 @@ class SourceFeed:
         return taken
 
     def poll(self) -> list[tuple[InFlightItem, SeedVideoError]]:
-        """Take over what was fetched since the last call; return the clips that failed."""
+        """Take over what was fetched since the last call; return the clips that failed.
+
+        Raises:
+            SeedVideoError: if this machine can fetch no clip, as with expired credentials, a spool
+                that cannot be written or a store that does not answer: no clip is to blame.
+        """
         with suppress(BlockingIOError):
             os.read(self._read_end, 4096)
         failed: list[tuple[InFlightItem, SeedVideoError]] = []
@@ -111,6 +132,7 @@ class SourceFeed:
                 clip, found = self._fetched.get_nowait()
             except queue.Empty:
                 return failed
+            self._note_answer(clip.item.source, found)
             if isinstance(found, Lease):
                 error = self._check_version(clip, found)
                 if error is None:
@@ -119,6 +141,8 @@ class SourceFeed:
                     continue
                 found.release()
                 found = error
+            if found.stage in _MACHINE_STAGES:
+                raise found
             self._waiting.remove(clip)
             failed.append((clip, found))
 
@@ -151,6 +175,29 @@ class SourceFeed:
             self._fetched.put((clip, found))
             with suppress(OSError):
                 os.write(self._write_end, b"x")
+
+    def _note_answer(self, source: str, found: Lease | SeedVideoError) -> None:
+        """Count files that no object store answered for.
+
+        Raises:
+            InputError: ``input.unavailable`` if they are too many; their clips are pending again.
+        """
+        name = (split_member(source) or Member(source, "")).container
+        if not (is_address(name) and parse_address(name).scheme in STORE_SCHEMES):
+            return
+        if isinstance(found, Lease) or found.code not in _UNANSWERED_CODES:
+            self._unanswered.clear()
+            return
+        self._unanswered.add(name)
+        if len(self._unanswered) >= MAX_UNANSWERED:
+            for code in _UNANSWERED_CODES:
+                self._journal.retry(code=code)
+            raise InputError(
+                "input.unavailable",
+                f"{MAX_UNANSWERED} files in a row could not be fetched; the last: {found.message}",
+                hint="check the network and run the same command again: finished work is kept",
+                retryable=True,
+            ) from found
 
     def _must_fetch(self, source: str) -> bool:
         if is_address(source):

@@ -4,14 +4,32 @@ They read the folder of a job and need no model. ``batch run`` is in `seedvideo.
 """
 
 import json
+import os
 import sys
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, cast
 
 import typer
 
+from seedvideo.cli.batch_parts import (
+    JobAddress,
+    OptionalFolder,
+    StoreEndpoint,
+    format_counts,
+    job_folder,
+    job_status_text,
+    job_words,
+    open_job,
+    reject_other_kind,
+    require_one,
+    watch_job,
+)
+from seedvideo.cli.batch_plan import plan
 from seedvideo.cli.batch_run import run
 from seedvideo.cli.console import COULD_NOT_START, SOME_FAILED, BinaryStdout, Console, write_stdout
 from seedvideo.cli.options import Output, Overwrite, Quiet, Verbose
@@ -22,12 +40,11 @@ from seedvideo.utils.text import printable
 
 if TYPE_CHECKING:
     from seedvideo.batch.export import ExportResult
-    from seedvideo.batch.journal_rows import Counts
+    from seedvideo.batch.maintenance import CheckResult
     from seedvideo.batch.progress import Status
 
 ExportFormat = Literal["jsonl", "parquet", "csv", "srt", "vtt", "html"]
 JsonObject = Annotated[bool, typer.Option("--json", help="Write one JSON object.")]
-Folder = Annotated[str, typer.Argument(metavar="OUT", help="Folder of the job.")]
 
 
 class StateChoice(Enum):
@@ -48,11 +65,18 @@ batch = typer.Typer(
     rich_markup_mode=None,
 )
 batch.command()(run)
+batch.command()(plan)
 
 
 @batch.command()
 def status(
-    folder: Folder,
+    folder: OptionalFolder = None,
+    job: JobAddress = None,
+    store_endpoint: StoreEndpoint = None,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Repeat every few seconds until all parts are committed."),
+    ] = False,
     failed: Annotated[
         bool,
         typer.Option("--failed", help="List each failed clip with its code, message and line."),
@@ -68,8 +92,24 @@ def status(
     Works while the job runs.
     """
     console = Console(quiet=quiet, verbose=verbose)
+    require_one(folder, job, store_endpoint)
+    if watch and (job is None or failed or output is not None):
+        raise typer.BadParameter("--watch is for --job, without --failed and -o")
     with console.exit_on_error(COULD_NOT_START):
         sink = open_result(output, overwrite=overwrite)
+        if job is not None:
+            store = open_job(job, endpoint=store_endpoint, command="status")
+            if watch:
+                watch_job(store, as_json=as_json)
+                return
+            text = job_status_text(store, failed=failed, as_json=as_json)
+    if job is not None:
+        with console.exit_on_error(SOME_FAILED), sink:
+            sink.write(0, text)
+        return
+    assert folder is not None
+    with console.exit_on_error(COULD_NOT_START):
+        reject_other_kind(folder, command="status")
         from seedvideo.batch.progress import (
             FAILED_STATES,
             entry_to_dict,
@@ -123,7 +163,9 @@ def format_status(found: "Status", folder: str) -> str:
 
 @batch.command(name="list")
 def list_clips(
-    folder: Folder,
+    folder: OptionalFolder = None,
+    job: JobAddress = None,
+    store_endpoint: StoreEndpoint = None,
     states: Annotated[
         list[StateChoice] | None,
         typer.Option("--state", help="Select clips in this state. Repeatable."),
@@ -146,17 +188,19 @@ def list_clips(
     the job runs.
     """
     console = Console(quiet=quiet, verbose=verbose)
-    with console.exit_on_error(COULD_NOT_START):
+    require_one(folder, job, store_endpoint)
+    with console.exit_on_error(COULD_NOT_START), ExitStack() as stack:
         sink = open_result(output, overwrite=overwrite)
         from seedvideo.batch.journal_rows import STATES
         from seedvideo.batch.progress import entry_to_cells, entry_to_dict, iter_entries
 
         named = {choice.value for choice in states or ()}
         wanted = [state for state in STATES if state in named or not named]
+        path = stack.enter_context(job_folder(folder, job, endpoint=store_endpoint, command="list"))
         if code is not None:
-            reject_unknown_code(code, Path(folder))
-    with console.exit_on_error(COULD_NOT_START), sink:
-        for entry in iter_entries(Path(folder), states=wanted, code=code):
+            reject_unknown_code(code, path)
+        stack.enter_context(sink)
+        for entry in iter_entries(path, states=wanted, code=code):
             if as_json:
                 line = json.dumps(entry_to_dict(entry), ensure_ascii=True, allow_nan=False)
             else:
@@ -164,8 +208,12 @@ def list_clips(
             sink.write(0, f"{line}\n")
 
 
-def reject_unknown_code(code: str, folder: Path) -> None:
-    """Reject a code that is neither an error code of seedvideo nor in the journal.
+def reject_unknown_code(code: str, known: Path | Collection[str]) -> None:
+    """Reject a code that is neither an error code of seedvideo nor one of the job.
+
+    Args:
+        code: the code.
+        known: folder of the job, or the codes of its failures.
 
     Raises:
         typer.BadParameter: naming the nearest code.
@@ -174,8 +222,10 @@ def reject_unknown_code(code: str, folder: Path) -> None:
     from seedvideo.batch.journal import Journal
     from seedvideo.batch.maintenance import ERROR_CODES
 
-    with Journal.open(folder, write=False) as journal:
-        there = sorted({found for found, _, _ in journal.failures()})
+    if isinstance(known, Path):
+        with Journal.open(known, write=False) as journal:
+            known = {found for found, _, _ in journal.failures()}
+    there = sorted(known)
     if code in ERROR_CODES or code in there:
         return
     nearest = suggestion(code, (*there, *ERROR_CODES))
@@ -188,11 +238,19 @@ def reject_unknown_code(code: str, folder: Path) -> None:
 
 @batch.command()
 def retry(
-    folder: Folder,
+    folder: OptionalFolder = None,
+    job: JobAddress = None,
+    store_endpoint: StoreEndpoint = None,
     code: Annotated[
         str | None,
         typer.Option("--code", metavar="CODE", help="Select failures with this code."),
     ] = None,
+    damaged: Annotated[
+        bool,
+        typer.Option(
+            "--damaged", help="Process parts again whose records are missing or damaged (--job)."
+        ),
+    ] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -202,23 +260,47 @@ def retry(
     rows stay unchanged.
     """
     console = Console(quiet=quiet, verbose=verbose)
+    require_one(folder, job, store_endpoint)
+    if damaged and (job is None or code is not None):
+        raise typer.BadParameter("--damaged is for --job, without --code")
     with console.exit_on_error(COULD_NOT_START):
         from seedvideo.batch.journal import Journal
 
-        # Opening for writing would create a missing journal.
-        Journal.open(Path(folder), write=False).close()
-        if code is not None:
-            reject_unknown_code(code, Path(folder))
-        with Journal.open(Path(folder), write=True) as journal:
-            count = journal.retry(code=code)
-    write_stdout(f"{count:,} clip{'s' * (count != 1)} to retry\n")
+        if job is not None:
+            from seedvideo.batch import part_status
+
+            store = open_job(job, endpoint=store_endpoint, command="retry")
+            if damaged:
+                count = len(part_status.reopen_damaged(store))
+            else:
+                if code is not None:
+                    known = {
+                        found for found, _, _ in part_status.StatusReader(store).read().failures
+                    }
+                    reject_unknown_code(code, known)
+                count = part_status.retry(store, code=code)
+        else:
+            assert folder is not None
+            reject_other_kind(folder, command="retry")
+            # Opening for writing would create a missing journal.
+            Journal.open(Path(folder), write=False).close()
+            if code is not None:
+                reject_unknown_code(code, Path(folder))
+            with Journal.open(Path(folder), write=True) as journal:
+                count = journal.retry(code=code)
+    what = "part" if damaged else "clip"
+    write_stdout(f"{count:,} {what}{'s' * (count != 1)} to retry\n")
     if count:
-        console.info(f"next: seedvideo batch run -o {quote(folder)}")
+        where = f"-o {quote(str(folder))}" if job is None else job_words(job, store_endpoint)
+        console.info(f"next: seedvideo batch run {where}")
 
 
 @batch.command()
 def export(
-    folder: Folder,
+    folder: OptionalFolder = None,
+    job: JobAddress = None,
+    store_endpoint: StoreEndpoint = None,
+    *,
     export_format: Annotated[
         ExportFormat, typer.Option("-f", "--format", help="Select the format.")
     ],
@@ -245,16 +327,25 @@ def export(
     Needs no model and works while the job runs. A file appears once it is complete.
     """
     console = Console(quiet=quiet, verbose=verbose)
+    require_one(folder, job, store_endpoint)
     if output == "":
         raise typer.BadParameter("-o has an empty name: give a file, a folder or -")
+    source = partial(
+        job_folder,
+        folder,
+        job,
+        endpoint=store_endpoint,
+        command=f"export -f {export_format}",
+        sheets=export_format == "html",
+    )
     if output is None or output == "-":
-        _export_to_stdout(folder, export_format, timings=not no_timings, console=console)
+        _export_to_stdout(source, export_format, timings=not no_timings, console=console)
         return
     path = Path(output)
-    pages = ends_in_slash(output) or path.is_dir()
+    pages = ends_in_slash(output) or os.path.isdir(path)
     with console.exit_on_error(COULD_NOT_START):
         is_folder = export_format in ("srt", "vtt") or (export_format == "html" and pages)
-        if not (is_folder and path.is_file()):
+        if not (is_folder and os.path.isfile(path)):
             # The export itself rejects a file in place of the folder, with a hint for the format.
             refuse_unwritable(path, is_folder=is_folder)
     with console.exit_on_error(SOME_FAILED):
@@ -262,7 +353,7 @@ def export(
         from seedvideo.batch.journal import Journal
 
         console.status(f"writing {output}")
-        with Journal.open(Path(folder), write=False) as journal:
+        with source() as found, Journal.open(found, write=False) as journal:
             made = write_export(
                 journal,
                 export_format,
@@ -277,7 +368,11 @@ def export(
 
 
 def _export_to_stdout(
-    folder: str, export_format: ExportFormat, *, timings: bool, console: Console
+    source: Callable[[], AbstractContextManager[Path]],
+    export_format: ExportFormat,
+    *,
+    timings: bool,
+    console: Console,
 ) -> None:
     if export_format == "parquet" and sys.stdout.isatty():
         raise typer.BadParameter("parquet cannot be written to a terminal: name a file with -o")
@@ -286,7 +381,7 @@ def _export_to_stdout(
         from seedvideo.batch.journal import Journal
 
         out = cast(BinaryIO, BinaryStdout())
-        with Journal.open(Path(folder), write=False) as journal:
+        with source() as found, Journal.open(found, write=False) as journal:
             made = export_to(out, journal, export_format, timings=timings)
     if made.skipped:
         console.info(f"{_count_clips(made.clips)}{_describe_unfinished(made)}")
@@ -303,24 +398,37 @@ def _describe_unfinished(made: "ExportResult") -> str:
 
 @batch.command()
 def doctor(
-    folder: Folder,
+    folder: OptionalFolder = None,
+    job: JobAddress = None,
+    store_endpoint: StoreEndpoint = None,
     output: Output = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Check the folder of a job: journal, lock, unfinished work, space.
+    """Check a job: journal, lock, unfinished work, space; or store, plan and committed parts.
 
-    Reads the complete journal and changes nothing. Exit code 1 if something is wrong.
+    Reads all results and changes nothing; in the store of --job it writes a small object and
+    removes it. Exit code 1 if something is wrong.
     """
     console = Console(quiet=quiet, verbose=verbose)
+    require_one(folder, job, store_endpoint)
     with console.exit_on_error(COULD_NOT_START):
         sink = open_result(output, overwrite=overwrite)
+        findings: Iterator[CheckResult]
+        if job is not None:
+            from seedvideo.batch.part_status import check_job
+
+            findings = check_job(open_job(job, endpoint=store_endpoint, command="doctor"))
+        else:
+            assert folder is not None
+            from seedvideo.batch.maintenance import check_folder
+
+            reject_other_kind(folder, command="doctor")
+            findings = check_folder(Path(folder))
     wrong = False
     with console.exit_on_error(SOME_FAILED), sink:
-        from seedvideo.batch.maintenance import check_folder
-
-        for finding in check_folder(Path(folder)):
+        for finding in findings:
             wrong = wrong or finding.state == "wrong"
             sink.write(0, f"{finding.state:<7} {finding.name:<12} {printable(finding.detail)}\n")
             if finding.next_step:
@@ -353,7 +461,7 @@ def merge(
     if not output:
         raise typer.BadParameter("-o has an empty name: give a file, a folder or -")
     with console.exit_on_error(COULD_NOT_START):
-        from seedvideo.batch.maintenance import merge as merge_journals
+        from seedvideo.batch.journal_merge import merge as merge_journals
 
         console.status(f"merging into {output}")
         made = merge_journals([Path(folder) for folder in folders], Path(output))
@@ -365,10 +473,3 @@ def merge(
             f" seedvideo batch run -o {quote(output)}"
         )
         raise typer.Exit(SOME_FAILED)
-
-
-def format_counts(counts: "Counts") -> str:
-    """Format the non-zero counts of states."""
-    names = ("done", "filtered", "failed", "quarantined", "running", "pending")
-    parts = [(name, getattr(counts, name)) for name in names]
-    return ", ".join(f"{count:,} {name}" for name, count in parts if count) or "none"

@@ -149,6 +149,10 @@ class Fetcher:
         if has_secret(container):
             self._secrets[safe_name(container)] = container
 
+    def has_secrets(self, name: str) -> bool:
+        """Return whether `note_secrets` has kept more of an address than its safe name says."""
+        return safe_name((split_member(name) or Member(name, "")).container) in self._secrets
+
     def lease(self, name: str) -> Lease:
         """Return a file of the spool, after fetching it if it is not there.
 

@@ -55,7 +55,8 @@ class _Connection:
 
     def __init__(self, channel: socket.socket, host: str, options: RemoteOptions) -> None:
         self.stall_timeout_s = options.stall_timeout_s
-        self.http = HTTPConnection(host)
+        # It would take the end of an IPv6 address for a port.
+        self.http = HTTPConnection(f"[{host}]" if ":" in host else host)
         # Set here, the connection never resolves the name again.
         self.http.sock = channel
         self._channel = channel
@@ -199,7 +200,10 @@ def _connect(name: str, origin: Origin, options: RemoteOptions, *, is_trusted: b
                     hint="allow it with --allow-private-addresses if you trust all rows",
                 )
     for family, kind, protocol, _, address in found:
-        channel = socket.socket(family, kind, protocol)
+        try:
+            channel = socket.socket(family, kind, protocol)
+        except OSError:  # Machines without IPv6 resolve its addresses all the same.
+            continue
         channel.settimeout(options.stall_timeout_s)
         try:
             channel.connect(address)

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from seedvideo.errors import InputError
+from seedvideo.errors import InputError, OutputError
 from seedvideo.media.sharing import STOP_POLL_S, check_not_stopped
 from seedvideo.remote.transfer import Facts
 from seedvideo.remote_options import RemoteOptions
@@ -94,6 +94,7 @@ class Spool:
         Raises:
             InputError: ``input.spool_full`` if the file is larger than the budget, or the disk has
                 not enough free space and nothing will be given back.
+            OutputError: ``output.disk_full`` if the disk has none for any file.
         """
         if size_bytes + held_bytes > self.budget_bytes:
             raise _full_error(
@@ -104,6 +105,13 @@ class Spool:
         while not self.try_reserve(size_bytes, evict=evict):
             with self._changed:
                 if self.used_bytes <= held_bytes:
+                    if not self.free_bytes():
+                        raise OutputError(
+                            "output.disk_full",
+                            f"the disk of the spool {printable(self.folder)} is full",
+                            hint="free space, or name another folder with --spool",
+                            retryable=True,
+                        )
                     raise _full_error(
                         f"{name}: has {size_bytes:,} bytes, more than are free in"
                         f" {printable(self.folder)}",
@@ -142,16 +150,17 @@ class Spool:
             raise self.write_error(error) from error
         return descriptor
 
-    def write_error(self, error: OSError) -> InputError:
-        """Return the error for a file that cannot be written."""
-        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        return InputError(
-            "input.spool_full",
-            f"the spool {printable(self.folder)} cannot be written:"
-            f" {(error.strerror or type(error).__name__).lower()}",
-            hint="name another folder with --spool",
-            retryable=is_full,
-        )
+    def write_error(self, error: OSError) -> InputError | OutputError:
+        """Return the error for a file that cannot be written.
+
+        On a full disk the next file may fit; otherwise none can be written.
+        """
+        reason = (error.strerror or type(error).__name__).lower()
+        message = f"the spool {printable(self.folder)} cannot be written: {reason}"
+        hint = "name another folder with --spool"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return InputError("input.spool_full", message, hint=hint, retryable=True)
+        return OutputError("output.unwritable", message, hint=hint)
 
     def _fits(self, size_bytes: int) -> bool:
         if self.used_bytes + size_bytes > self.budget_bytes:

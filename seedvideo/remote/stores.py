@@ -21,11 +21,13 @@ from seedvideo.media.sharing import STOP_POLL_S, check_not_stopped
 from seedvideo.remote.guarded_http import HttpBody, open_url, origin_of
 from seedvideo.remote.transfer import (
     CHUNK_BYTES,
+    CREDENTIAL_CODES,
+    METADATA_SERVERS,
     Facts,
+    credentials_error,
     forbidden_error,
     invalid_error,
     not_found_error,
-    refused_error,
     stalled_error,
     unavailable_error,
 )
@@ -45,7 +47,6 @@ _WORDS: Final = {
     "FileNotFoundError": not_found_error,
     "NotFoundError": not_found_error,
     "PermissionDeniedError": forbidden_error,
-    "UnauthenticatedError": forbidden_error,
 }
 
 
@@ -121,22 +122,27 @@ class StoreBody:
 
     def _translated(self, error: Exception) -> Exception:
         """Return the error with a code; what the library says may hold keys."""
-        make = _WORDS.get(type(error).__name__)
-        if make is not None:
-            return make(self._name)
         if isinstance(error, SeedVideoError):
             return error
-        found = re.search(r"\bstatus code: ([45]\d\d)\b", str(error))
+        text, kind = str(error), type(error).__name__
+        code = next((code for code in CREDENTIAL_CODES if f"<Code>{code}</Code>" in text), None)
+        if code is not None:
+            return credentials_error(self._name, f"the store does not accept the key: {code}")
+        if kind == "UnauthenticatedError":
+            return credentials_error(self._name, "the store does not accept the credentials")
+        if kind in _WORDS:
+            return _WORDS[kind](self._name)
+        found = re.search(r"\bstatus code: ([45]\d\d)\b", text)
+        if any(server in text for server in METADATA_SERVERS):
+            return credentials_error(self._name, "no credentials were found")
         if found is not None and found[1] in ("401", "403"):
             return forbidden_error(self._name)
         if found is not None:
             why = f"the store answers with status {found[1]}"
             return unavailable_error(self._name, why, again=found[1][0] == "5")
-        if "redirect" in str(error).lower():
+        if "Received redirect" in text:
             why = "the store redirects, as for a bucket of another region"
             return unavailable_error(self._name, f"{why}; set AWS_REGION", again=False)
-        if "credential" in str(error).lower() or "metadata" in str(error).lower():
-            return forbidden_error(self._name)
         return unavailable_error(self._name, "the store does not answer")
 
 
@@ -149,6 +155,7 @@ def open_object(name: str, options: RemoteOptions) -> StoreBody:
 
     Raises:
         InputError: as `seedvideo.remote.guarded_http.open_url` does.
+        StoreError: ``store.denied`` if no file can be opened with the credentials of this machine.
         ConfigError: ``config.package_missing``.
     """
     address = _checked_address(name)
@@ -222,7 +229,9 @@ def _make_store(name: str, address: Address, options: RemoteOptions) -> Any:
         "timeout": timedelta(seconds=options.total_timeout_s),
         "connect_timeout": timedelta(seconds=min(30.0, options.stall_timeout_s)),
     }
-    if endpoint is not None and endpoint.startswith("http://"):
+    # The package reads the variable, too.
+    own = endpoint or (os.environ.get("AWS_ENDPOINT_URL", "") if address.scheme == "s3" else "")
+    if own.startswith("http://"):
         client["allow_http"] = True
     retries: Any = {
         "max_retries": _RETRIES,
@@ -237,11 +246,8 @@ def _make_store(name: str, address: Address, options: RemoteOptions) -> Any:
         return make(address.host, config=config, client_options=client, retry_config=retries)
     except Exception:  # noqa: BLE001
         # Missing or wrong settings of the environment, which the message would repeat.
-        raise refused_error(
-            name,
-            "the settings of its object store are missing or invalid",
-            hint="set them in the environment, such as AWS_REGION, GOOGLE_APPLICATION_CREDENTIALS"
-            " or AZURE_STORAGE_ACCOUNT_NAME",
+        raise credentials_error(
+            name, "the settings of its object store are missing or invalid"
         ) from None
 
 

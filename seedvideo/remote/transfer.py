@@ -7,12 +7,27 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from seedvideo.errors import InputError
+from seedvideo.errors import InputError, StoreError
 from seedvideo.utils.addresses import safe_name
 from seedvideo.utils.text import printable
 
 CHUNK_BYTES: Final = 1 << 18
 """Size of the chunks of a download; a chunk must arrive within the time for a stall."""
+
+CREDENTIAL_CODES: Final = (
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+)
+"""What object stores answer if the credentials, or the clock, are wrong for every request."""
+
+METADATA_SERVERS: Final = ("://169.254.169.254/", "://169.254.170.", "://metadata.google")
+"""Starts of addresses of a cloud's servers, which are asked for credentials if the environment has
+none."""
 
 _RETRIED_STATUS: Final = frozenset((408, 425, 429, 500, 502, 503, 504))
 
@@ -82,6 +97,16 @@ def forbidden_error(name: str) -> InputError:
         f"{display(name)}: the server refuses access",
         hint="check the credentials in the environment, or that the presigned URL has not expired;"
         " --anonymous reads public buckets",
+    )
+
+
+def credentials_error(name: str, why: str) -> StoreError:
+    """Return the error of a machine whose credentials open no file of an object store."""
+    return StoreError(
+        "store.denied",
+        f"{display(name)}: {why}",
+        hint="check the credentials and the variables in the environment, such as AWS_ACCESS_KEY_ID"
+        " or AZURE_STORAGE_ACCOUNT_NAME, then run again; --anonymous reads public buckets",
     )
 
 

@@ -321,7 +321,7 @@ def _report_rows(decision: AllocationReport) -> list[tuple[str, str]]:
     grid = f"{decision.coverage_frames:,} frames at level {decision.coverage_level_tokens}"
     of = "of the budget" if not decision.event_tokens else "of the rest of the budget"
     unknown = 1 - decision.inspected_share
-    known = f"{100 * unknown:.0f}% of the time unknown, " if unknown else ""
+    known = f"{max(1, round(100 * unknown))}% of the time unknown, " if unknown else ""
     rows = [
         (
             "analysis",
@@ -345,7 +345,8 @@ def _report_rows(decision: AllocationReport) -> list[tuple[str, str]]:
         even, best = "", decision.even_reason
     rows.append(("utility", f"{decision.worth_s:,.1f} s of ordinary content{even}; {best}"))
     if decision.full_worth_s:
-        part = 100 * decision.worth_s / decision.full_worth_s
+        # Both are found by search, and the smaller plan may be the better one by a hair.
+        part = min(100.0, 100 * decision.worth_s / decision.full_worth_s)
         full = f"{part:.1f}% of the {decision.full_worth_s:,.1f} s of the complete budget"
         rows.append(("thrift", full))
     if decision.last_thousand_s:

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 import secrets
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import count
@@ -186,6 +187,26 @@ def writing(path: Path, *, overwrite: bool = False, sync_name: bool = True) -> I
 
 def _create(path: Path) -> BinaryIO:
     return path.open("xb")
+
+
+@contextlib.contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """Create a temporary folder for the duration of a block.
+
+    Raises:
+        OutputError: ``output.unwritable`` or ``output.disk_full`` if it cannot be created.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=prefix)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise OutputError(
+            "output.disk_full" if error.errno in _DISK_FULL else "output.unwritable",
+            f"no temporary folder can be created: {printable(reason)}",
+            hint="name a folder for temporary files with space in it: export TMPDIR=FOLDER",
+        ) from error
+    with folder as name:
+        yield Path(name)
 
 
 def write_error(path: Path, error: OSError) -> OutputError:

@@ -13,7 +13,7 @@ import importlib, os, resource, signal, sys
 from functools import partial
 import seedvideo.model
 from seedvideo import cli
-from seedvideo.batch import fingerprint, outage, scheduler
+from seedvideo.batch import fingerprint, outage, part_runner, ray_engine, scheduler
 
 doubles = importlib.import_module(os.environ.get("TEST_DOUBLES", "tests.batch.stage_doubles"))
 
@@ -21,6 +21,8 @@ doubles = importlib.import_module(os.environ.get("TEST_DOUBLES", "tests.batch.st
 signal.signal(signal.SIGINT, signal.default_int_handler)
 scheduler.Runner = partial(scheduler.Runner, entrypoints=doubles.ENTRYPOINTS)
 scheduler.STOP_GRACE_S = float(os.environ.get("TEST_GRACE_S", scheduler.STOP_GRACE_S))
+part_runner.PartRunner = partial(part_runner.PartRunner, entrypoints=doubles.ENTRYPOINTS)
+ray_engine.run_on_cluster = partial(ray_engine.run_on_cluster, entrypoints=doubles.ENTRYPOINTS)
 outage.WAITS_S = (0.01,) * 3
 seedvideo.model.load_costs = doubles.load
 fingerprint.SAMPLER_VERSION = os.environ.get("TEST_SAMPLER") or fingerprint.SAMPLER_VERSION
@@ -40,14 +42,16 @@ def start(
     grace_s: float | None = None,
     doubles: str = "tests.batch.stage_doubles",
     sampler_version: str = "",
+    command: str = "run",
     **options: Any,
 ) -> "subprocess.Popen[str]":
-    """Start ``batch run``; its output can be read.
+    """Start ``batch run`` or another command; its output can be read.
 
     Args:
         words: of the command.
         file_bytes: size that no file of the supervisor's may outgrow.
         grace_s: time that the model has to finish its clip once the job shall stop.
+        command: name of the command.
         doubles: module with the entry points of the job and the token costs of its model.
         sampler_version: version of the sampler that its results are stored with.
         options: of the process.
@@ -57,12 +61,15 @@ def start(
     if grace_s is not None:
         variables["TEST_GRACE_S"] = str(grace_s)
     return subprocess.Popen(
-        [sys.executable, "-c", _SCRIPT, "batch", "run", *map(str, words)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        [sys.executable, "-c", _SCRIPT, "batch", command, *map(str, words)],
         text=True,
         env={**os.environ, **variables},
-        **{"stdin": subprocess.DEVNULL, **options},
+        **{
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            **options,
+        },
     )
 
 

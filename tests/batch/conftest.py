@@ -1,11 +1,13 @@
 """What the tests of jobs share: painted clips whose names describe their behaviour."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from seedvideo.batch.inputs import Item
 from tests.batch.jobs import Make
+from tests.object_server import Server, credentials
 from tests.synthetic_clips import paint
 
 
@@ -34,3 +36,20 @@ def made(paints: Path, tmp_path: Path) -> Make:
         return items
 
     return make
+
+
+# Not for the session: other tests count the children of this process.
+@pytest.fixture(scope="module")
+def object_server() -> Iterator[Server]:
+    """A real S3 server on the loopback interface, with the bucket ``jobs``."""
+    with Server() as server:
+        server.make_bucket("jobs")
+        yield server
+
+
+@pytest.fixture
+def s3(object_server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """The server, with credentials for it in the environment."""
+    for name, value in credentials().items():
+        monkeypatch.setenv(name, value)
+    return object_server

@@ -2,15 +2,18 @@
 
     python -m tests.batch.release kills --trials 200
     python -m tests.batch.release disk
+    python -m tests.batch.release parts --trials 200
 
 ``kills`` runs a job of small clips with a model without weights, kills it with signal 9 at a random
 moment, repeatedly, and then lets it finish: its export must be, byte for byte, that of an
 undisturbed run, and nothing that was reported done may be lost. ``disk`` limits the supervisor's
-files to every n-th page. Exits with 1 at the first violation.
+files to every n-th page. ``parts`` kills runners, decode and model processes of jobs of parts, on a
+real S3 server and in a folder. Exits with 1 at the first violation.
 """
 
 import argparse
 import itertools
+import os
 import random
 import shutil
 import subprocess
@@ -23,9 +26,12 @@ from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import State
 from seedvideo.errors import BatchError
 from tests.batch.command import below, events, export, finish, have_exited, start
+from tests.batch.part_kills import RUNNERS, KillReport, exported, kill_once
+from tests.object_server import Server, credentials
 from tests.synthetic_clips import COLOURS, paint
 
 CLIPS: Final = 20
+PART_CLIPS: Final = 12
 PAGE_BYTES: Final = 4096
 FULL: Final = "[output.disk_full]"
 _DONE: Final[tuple[State, ...]] = ("done",)
@@ -36,14 +42,16 @@ _KILLS_OF_A_JOB: Final = 3
 def main() -> None:
     """Run one check."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("check", choices=("kills", "disk"))
+    parser.add_argument("check", choices=("kills", "disk", "parts"))
     parser.add_argument("--trials", type=int, default=200, help="kills")
     parser.add_argument("--seed", type=int, default=6)
     parser.add_argument("--step", type=int, default=1, help="pages between two full disks")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if args.check == "kills":
+        if args.check == "parts":
+            check_part_kills(folder, trials=args.trials, rng=random.Random(args.seed))
+        elif args.check == "kills":
             check_kills(folder, trials=args.trials, rng=random.Random(args.seed))
         else:
             check_disk(folder, step=args.step)
@@ -101,6 +109,38 @@ def check_kills(folder: Path, *, trials: int, rng: random.Random) -> None:
         reported_in_all += len(reported)
         print(f"{kills} kills, {jobs} jobs: same bytes", flush=True)
     print(f"kills: {kills} in {jobs} jobs, {reported_in_all} clips reported done before, none lost")
+
+
+def check_part_kills(folder: Path, *, trials: int, rng: random.Random) -> None:
+    """Kill runners of jobs of parts, and processes below them; rows must be those of one job."""
+    clips = make_clips(folder / "clips", PART_CLIPS)
+    began_s = time.monotonic()
+    code, _, err = finish(clips, "-o", folder / "whole", timeout_s=600)
+    took_s = time.monotonic() - began_s
+    expect(code == 1, f"the undisturbed run ended with {code}: {err[-400:]}")
+    truth, report = exported(folder, folder / "whole"), KillReport()
+    os.environ |= credentials()
+    with Server() as server:
+        server.make_bucket("jobs")
+        while sum(report.kills.values()) < trials:
+            is_folder = report.jobs % 2 == 1
+            work = folder / f"job-{report.jobs}"
+            work.mkdir()
+            kill_once(
+                clips,
+                work,
+                str(work / "job") if is_folder else f"s3://jobs/{report.jobs}",
+                truth,
+                rng,
+                report,
+                took_s=took_s / RUNNERS,
+                kinds=tuple(rng.choices(("runner", "decode", "model"), k=_KILLS_OF_A_JOB)),
+                words=() if is_folder else ("--store-endpoint", server.endpoint),
+                endpoint=None if is_folder else server.endpoint,
+            )
+            shutil.rmtree(work)
+            print(report, flush=True)
+    expect((report.lost, report.twice) == (0, 0), f"each row once: {report}")
 
 
 def _done_in(out: Path) -> set[str]:

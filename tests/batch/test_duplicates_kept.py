@@ -15,8 +15,8 @@ from seedvideo.batch import journal_schema
 from seedvideo.batch.duplicates import EXACT, ComparedClip, SignatureStore
 from seedvideo.batch.job import Filters, Job
 from seedvideo.batch.journal import Journal
+from seedvideo.batch.journal_merge import merge
 from seedvideo.batch.journal_rows import State
-from seedvideo.batch.maintenance import merge
 from seedvideo.batch.similarity import SIGNATURE_VERSION, Signature
 from tests.batch.journal_rows import CONTENT, MODEL, finish, items, planned
 

@@ -25,8 +25,8 @@ from seedvideo.batch.extra_columns import (
 from seedvideo.batch.inputs import BadRow, Item, read_inputs
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
+from seedvideo.batch.journal_merge import merge
 from seedvideo.batch.journal_rows import Counts
-from seedvideo.batch.maintenance import merge
 from tests.batch.journal_rows import CONTENT, MODEL
 from tests.batch.sample_journal import record_for
 

@@ -14,8 +14,8 @@ from seedvideo import BatchError, OutputError, SeedVideoError
 from seedvideo.batch import journal_schema
 from seedvideo.batch.job import Job, Shard
 from seedvideo.batch.journal import Journal
+from seedvideo.batch.journal_merge import merge
 from seedvideo.batch.journal_rows import Counts, State
-from seedvideo.batch.maintenance import merge
 from tests.batch.journal_rows import CONTENT, MODEL, finish, items, planned, record_of
 from tests.tiers import by_tier, slow
 

@@ -11,7 +11,7 @@ import pytest
 from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Filters
 from seedvideo.batch.journal import Journal
-from seedvideo.batch.maintenance import merge
+from seedvideo.batch.journal_merge import merge
 from seedvideo.batch.progress import Progress
 from seedvideo.batch.scheduler import Runner
 from seedvideo.errors import ModelError, OutputError

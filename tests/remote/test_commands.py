@@ -8,7 +8,7 @@ import pytest
 
 from seedvideo.cli import main
 from tests.cli.conftest import Result, model, run
-from tests.remote.conftest import ObjectStore
+from tests.object_server import Server
 from tests.synthetic_clips import ColourModel
 
 __all__ = ["model", "run"]
@@ -32,7 +32,7 @@ def test_a_command_takes_an_address(
     words: list[str],
     run: Callable[..., Result],
     model: ColourModel,
-    store: ObjectStore,
+    store: Server,
     clip: bytes,
     tmp_path: Path,
 ) -> None:
@@ -50,7 +50,7 @@ def test_a_command_takes_an_address(
 
 
 def test_a_manifest_cannot_set_the_endpoint(
-    run: Callable[..., Result], store: ObjectStore, clip: bytes, tmp_path: Path
+    run: Callable[..., Result], store: Server, clip: bytes, tmp_path: Path
 ) -> None:
     store.put("clips", "red.mp4", clip)
     row = {"path": "s3://clips/red.mp4", "store_endpoint": "http://127.0.0.1:9", "anonymous": True}

@@ -9,7 +9,7 @@ import pytest
 
 import seedvideo
 from seedvideo.config import Limits
-from seedvideo.errors import InputError
+from seedvideo.errors import InputError, OutputError
 from seedvideo.remote.fetching import Fetcher, Lease
 from seedvideo.remote_options import RemoteOptions
 from tests.remote.fault_server import LOCAL, FaultServer
@@ -88,6 +88,11 @@ def test_a_disk_without_space_is_noticed_before_a_byte(
         with pytest.raises(InputError) as caught:
             fetcher.lease(f"{server.url}/a")
     assert caught.value.code == "input.spool_full" and "--spool" in caught.value.hint
+    with Fetcher(options()) as fetcher:
+        monkeypatch.setattr(fetcher.spool, "free_bytes", lambda: 0)
+        with pytest.raises(OutputError) as full:
+            fetcher.lease(f"{server.url}/a")
+    assert full.value.code == "output.disk_full"
 
 
 def test_threads_wait_for_one_download(server: FaultServer) -> None:

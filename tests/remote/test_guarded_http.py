@@ -1,5 +1,6 @@
 """The guarded fetch: which addresses it refuses, and a code for each fault of a server."""
 
+import errno
 import socket
 from dataclasses import replace
 from typing import Any
@@ -143,3 +144,29 @@ def test_the_connection_goes_to_a_checked_address(
     assert code_of(url) == "done"
     assert calls == ["rebind.test"] * 2
     assert server.headers[0]["Host"] == f"rebind.test:{port}"
+
+
+def test_a_machine_without_ipv6(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.files["/a.mp4"] = b"x"
+    real, resolve = socket.socket, socket.getaddrinfo
+
+    def refuse(family: int, *rest: Any, **more: Any) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "not supported")
+        return real(family, *rest, **more)
+
+    def both(*words: Any, **more: Any) -> list[Any]:
+        kind = socket.SOCK_STREAM
+        return [(socket.AF_INET6, kind, 6, "", ("::1", 1, 0, 0)), *resolve(*words, **more)]
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", both)
+    assert code_of(f"{server.url}/a.mp4") == "done"
+
+
+def test_an_ipv6_address_is_no_port(server: FaultServer) -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6 here")
+    server.files["/a.mp4"] = b"x"
+    url = server.url.replace("127.0.0.1", "[::ffff:127.0.0.1]")
+    assert code_of(f"{url}/a.mp4") == "done"

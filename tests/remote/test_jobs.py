@@ -2,14 +2,22 @@
 
 import json
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
+
+import pytest
 
 from seedvideo.batch.inputs import Item, read_inputs
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.run_job import make_fetcher
+from seedvideo.batch.source_feed import MAX_UNANSWERED
+from seedvideo.errors import InputError, SeedVideoError
 from seedvideo.remote.fetching import Fetcher
+from seedvideo.remote_options import RemoteOptions
+from tests.batch.command import below, events, finish, have_exited, start
 from tests.batch.jobs import JOB, record_of, run
+from tests.object_server import ScriptedServer, Server
 from tests.remote.fault_server import LOCAL, FaultServer
 from tests.remote.test_containers import tar_of
 
@@ -128,3 +136,66 @@ def test_a_list_on_a_server_names_no_file_of_this_machine(server: FaultServer, c
         "batch.row_invalid",
         "s3://b/c.mp4",
     ]
+
+
+def test_a_job_that_is_killed_in_a_download_resumes(
+    server: FaultServer, clip: bytes, tmp_path: Path
+) -> None:
+    server.files["/a.mp4"] = clip
+    rows = tmp_path / "rows.txt"
+    rows.write_text(f"{server.url}/a.mp4\n{server.url}/stall\n", encoding="utf-8")
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    words = ("-o", tmp_path / "out", "--allow-http", "--allow-private-addresses", "--spool", spool)
+    with start(rows, *words, "--json-events") as process:
+        assert process.stderr is not None
+        while '"state": "done"' not in process.stderr.readline() or not server.count("/stall"):
+            assert process.poll() is None
+        processes = below(process.pid)
+        process.kill()
+    assert have_exited(processes)
+    assert list(spool.iterdir()) == []
+    server.files["/stall"] = clip
+    code, _, err = finish(rows, *words, "--json-events")
+    assert code == 0, err
+    assert [each["id"] for each in events(err) if each["event"] == "item"] == [
+        f"{server.url}/stall"
+    ]
+
+
+def test_a_store_that_does_not_answer_fails_no_clip(
+    clip: bytes, store: Server, tmp_path: Path
+) -> None:
+    found = []
+    for n in range(MAX_UNANSWERED + 1):
+        store.put("bucket", f"{n}.mp4", clip)
+        found.append(Item(id=str(n), source=f"s3://bucket/{n}.mp4"))
+    sound = replace(JOB, remote=RemoteOptions(store_endpoint=store.endpoint))
+    silent = replace(sound.remote, store_endpoint="http://127.0.0.1:9", stall_timeout_s=1)
+    with pytest.raises(InputError, match="in a row") as caught:
+        run(tmp_path / "out", found, replace(JOB, remote=silent))
+    assert caught.value.code == "input.unavailable" and caught.value.retryable
+    entries = run(tmp_path / "out", found, sound)
+    assert {entry.state for entry in entries.values()} == {"done"}
+
+
+@pytest.mark.parametrize("cause", ["credentials", "spool"])
+def test_what_is_wrong_with_the_machine_fails_no_clip(
+    clip: bytes, store: Server, tmp_path: Path, cause: str
+) -> None:
+    store.put("bucket", "a.mp4", clip)
+    (tmp_path / "file").touch()
+    found = [Item(id=str(n), source="s3://bucket/a.mp4", start_s=Fraction(n, 4)) for n in range(3)]
+    sound = replace(JOB, remote=RemoteOptions(store_endpoint=store.endpoint, spool=str(tmp_path)))
+    with ScriptedServer((400, "<Error><Code>ExpiredToken</Code></Error>")) as server:
+        remote = (
+            replace(sound.remote, store_endpoint=server.endpoint)
+            if cause == "credentials"
+            else replace(sound.remote, spool=str(tmp_path / "file"))
+        )
+        with pytest.raises(SeedVideoError) as caught:
+            run(tmp_path / "out", found, replace(JOB, remote=remote))
+    code = "store.denied" if cause == "credentials" else "output.unwritable"
+    assert caught.value.code == code and "AKID" not in str(caught.value)
+    entries = run(tmp_path / "out", found, sound)
+    assert {entry.state for entry in entries.values()} == {"done"}

@@ -5,10 +5,10 @@ import os
 import pytest
 
 from seedvideo.config import Limits
-from seedvideo.errors import InputError
+from seedvideo.errors import InputError, StoreError
 from seedvideo.remote.fetching import Fetcher
 from seedvideo.remote_options import RemoteOptions
-from tests.remote.conftest import ObjectStore
+from tests.object_server import ScriptedServer, Server
 from tests.remote.fault_server import FaultServer
 
 
@@ -20,11 +20,11 @@ def fetch(name: str, options: RemoteOptions, limits: Limits | None = None) -> by
                 assert lease.file.origin is not None
                 assert (lease.file.origin.version != "") == name.startswith(("s3", "gs", "az"))
                 return os.pread(lease.file.descriptor, 10_000_000, 0)
-        except InputError as error:
+        except (InputError, StoreError) as error:
             return "a secret" if "secret" in str(error) else error.code
 
 
-def test_s3(store: ObjectStore) -> None:
+def test_s3(store: Server) -> None:
     data = os.urandom(3_000_000)
     store.put("bucket", "a/b c.mp4", data)
     store.put("bucket", "empty.mp4", b"")
@@ -45,13 +45,31 @@ def test_s3(store: ObjectStore) -> None:
     assert fetch("s3://bucket/a/../b.mp4", options) == "input.address_invalid"
 
 
-def test_s3_faults(server: FaultServer, store: ObjectStore) -> None:
+def test_the_endpoint_of_the_environment(store: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", store.endpoint)
+    store.put("bucket", "a.mp4", b"content")
+    assert fetch("s3://bucket/a.mp4", RemoteOptions()) == b"content"
+
+
+def test_s3_faults(server: FaultServer, store: Server) -> None:
     options = RemoteOptions(store_endpoint=server.url)
     server.files["/b/good"] = b"x"
     assert fetch("s3://b/good", options) == b"x"
     # A stand-in: its path is the fault.
     for path, code in (("403", "forbidden"), ("404", "not_found"), ("400", "unavailable")):
         assert fetch(f"s3://{path}/a", options) == f"input.{code}"
+    for status, body in (
+        (401, ""),
+        (403, "<Error><Code>RequestTimeTooSkewed</Code></Error>"),
+        (400, "<Error><Code>ExpiredToken</Code></Error>"),
+    ):
+        with ScriptedServer((status, body)) as scripted:
+            found = fetch("s3://b/a", RemoteOptions(store_endpoint=scripted.endpoint))
+        assert found == "store.denied"
+    # A name of a file says nothing about the credentials.
+    with ScriptedServer((418, "")) as scripted:
+        options = RemoteOptions(store_endpoint=scripted.endpoint)
+        assert fetch("s3://metadata/credentials.mp4", options) == "input.unavailable"
     closed = RemoteOptions(store_endpoint="http://127.0.0.1:9", stall_timeout_s=1)
     assert fetch("s3://b/a", closed) == "input.unavailable"
 
