@@ -26,7 +26,6 @@ from seedvideo.sampler.utility import (
     PeakCandidate,
     SegmentDemand,
     expected_utility,
-    legible_fraction,
 )
 
 Ints = npt.NDArray[np.int64]
@@ -124,16 +123,13 @@ def peak_options(
     indices = np.flatnonzero(tokens > shown)
     if segment.demand.is_blank or not shown:
         indices = indices[:0]
-    legible = legible_fraction(
-        np.append(shown, tokens[indices]), detail_tokens=candidate.detail_tokens
-    )
     none = np.zeros(len(indices) + 1, np.int64)
     return OptionTable(
         level=np.append(-1, indices),
         upscaled=none,
         extra=none,
         costs=np.append(0, tokens[indices] - shown),
-        utilities=candidate.utility_s * legible,
+        utilities=candidate.value_s(np.append(shown, tokens[indices])),
     )
 
 
@@ -425,6 +421,5 @@ def uniform_utility(
             i = bisect_left(inside, candidate.visible.start)
             is_met = i < len(inside) and inside[i] in candidate.visible
             shown = max(candidate.own_tokens, level.tokens if is_met else 0)
-            legible = legible_fraction(shown, detail_tokens=candidate.detail_tokens)
-            values.append(candidate.utility_s * float(legible))
+            values.append(float(candidate.value_s(shown)))
     return fsum(values)

@@ -23,6 +23,7 @@ from seedvideo.sampler.allocation import Level
 from seedvideo.sampler.request import TextTokenCounter
 from seedvideo.sampler.types import EventOutcome, EventReport
 from seedvideo.sampler.utility import (
+    MIN_LEGIBLE,
     Peak,
     SegmentDemand,
     legible_fraction,
@@ -39,12 +40,6 @@ DOUBTFUL_FRACTION: Final = 0.5
 
 BUSY_FRACTION: Final = 0.25
 """The same for an event in busy time, where most found events are false."""
-
-MIN_LEGIBLE: Final = 0.45
-"""Fraction of an event's detail that is legible at the size to which its frame is enlarged.
-
-For small print this is level 256: the print of signs is legible there (flashbench, dev seeds).
-"""
 
 
 @dataclass(frozen=True)

@@ -52,11 +52,11 @@ _MIN_KEYFRAME_CHANGE_BYTES: Final = 150
 EVEN_FRAMES: Final = 640
 """Number of evenly spread frames whose decoding bounds that of `auto`."""
 
-_EVEN_FRACTION: Final = 1 / 3
+_EVEN_FRACTION: Final = 0.3
 """Fraction of that decoding which long videos may cost; see docs/images/analysis-recall.svg."""
 
-_FLOOR_PICTURES: Final = 10_000.0
-"""Pictures of 720p that may be decoded in addition: about those of ten minutes."""
+_FLOOR_PICTURES: Final = 20_000.0
+"""Pictures of 720p that may be decoded anyway: about those of ten minutes."""
 _EXCESS_PICTURES: Final = 3_000.0
 """Pictures of 720p by which the evenly spread frames may be exceeded."""
 _FLOOR_PX: Final = 1280 * 720
@@ -188,7 +188,7 @@ class Inspector:
         longest = max(
             float(self._weights[slice(*self._packet_range(*unit))].sum()) for unit in self._units()
         )
-        most = max(_EVEN_FRACTION * even + _FLOOR_PICTURES / scale, longest)
+        most = max(_EVEN_FRACTION * even, _FLOOR_PICTURES / scale, longest)
         return min(most, even + _EXCESS_PICTURES / scale)
 
     def even_pictures(self) -> float:

@@ -275,7 +275,7 @@ POLICIES: Final[Mapping[PolicyName, Policy]] = {
 }
 """Policies by name."""
 
-SAMPLER_VERSION: Final = "0.2.0"
+SAMPLER_VERSION: Final = "0.2.1"
 """Version of the selection rules; part of every fingerprint of a batch job.
 
 Raise it whenever the same video, options and analysis may yield another plan, or the same video

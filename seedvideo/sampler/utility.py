@@ -226,6 +226,15 @@ def clip_demands(
 
 Floats = npt.NDArray[np.float64]
 
+MIN_LEGIBLE: Final = 0.45
+"""Fraction of an event's detail that is legible at the size to which its frame is enlarged.
+
+For small print this is level 256: the print of signs is legible there (flashbench, dev seeds).
+"""
+
+MORE_DETAIL_WORTH: Final = 0.25
+"""Value of more detail of an event that is legible, as a fraction of that of reading it."""
+
 EVENT_VALUE_S: Final = 20.0
 """Minimum value of one brief event that is seen and read, in seconds of ordinary content."""
 
@@ -386,6 +395,7 @@ class PeakCandidate:
         shown_tokens: visual tokens of that fixed frame; 0 if none shows it.
         own_tokens: visual tokens of that frame, if it was bought for an event; otherwise 0.
         utility_s: value of the peak when it is seen and read, in seconds of ordinary content.
+        detail_s: value of what a larger frame shows of it in addition.
         detail_tokens: visual tokens at which 63% of it is legible.
     """
 
@@ -395,7 +405,15 @@ class PeakCandidate:
     shown_tokens: int
     own_tokens: int
     utility_s: float
+    detail_s: float
     detail_tokens: float
+
+    def value_s(self, tokens: npt.ArrayLike) -> Floats:
+        """Return the value of frames of so many tokens that show it."""
+        own = legible_fraction(self.own_tokens, detail_tokens=self.detail_tokens)
+        legible = legible_fraction(tokens, detail_tokens=self.detail_tokens)
+        more = np.maximum(legible - own, 0)
+        return np.asarray(self.utility_s * np.minimum(legible, own) + self.detail_s * more)
 
     def describe(self) -> str:
         """Return the reason for taking a frame here."""
@@ -438,13 +456,19 @@ def find_peak_candidates(
         if position in found:
             continue
         own_tokens = own.get(position, 0)
+        probability = peak_probability(demand, peak)
+        utility_s = detail_s = event_value_s * probability
+        # Little more is to be read where the print is legible at the size that was bought.
+        if legible_fraction(own_tokens, detail_tokens=demand.detail_tokens) >= MIN_LEGIBLE:
+            detail_s *= MORE_DETAIL_WORTH
         found[position] = PeakCandidate(
             peak=peak,
             visible=visible,
             position=position,
             shown_tokens=max(own_tokens, coverage.get(position, 0)),
             own_tokens=own_tokens,
-            utility_s=event_value_s * peak_probability(demand, peak),
+            utility_s=utility_s,
+            detail_s=detail_s,
             detail_tokens=demand.detail_tokens,
         )
     return tuple(candidate for _, candidate in sorted(found.items()))

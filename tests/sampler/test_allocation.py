@@ -179,6 +179,7 @@ def candidates_at(
             shown_tokens=shown_tokens,
             own_tokens=own_tokens,
             utility_s=25.0,
+            detail_s=25.0,
             detail_tokens=400,
         )
         for at in seconds
