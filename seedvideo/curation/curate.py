@@ -14,15 +14,17 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from seedvideo.batch.manifest import HashSet
 from seedvideo.curation.balance import Balanced, Membership, balance
 from seedvideo.curation.duplicates import RULES, DuplicateMatch, DuplicateTable
-from seedvideo.curation.expression import explain, is_empty, to_number, to_text
+from seedvideo.curation.expression import explain
 from seedvideo.curation.options import CurationOptions
 from seedvideo.curation.semantic import Vector
 from seedvideo.curation.spool import Spool
@@ -45,6 +47,7 @@ from seedvideo.curation.table_writer import (
     refuse_same_paths,
     relocate,
 )
+from seedvideo.curation.values import is_empty, to_float, to_text
 from seedvideo.errors import BatchError, InputError
 from seedvideo.utils.text import printable
 
@@ -294,14 +297,15 @@ class _Run:
 
     def _note_signals(self, row: TableRow) -> None:
         for name, values in self._signals.items():
-            number = None if row.error else to_number(row.get(name))
-            values.append(float("nan") if number is None else number)
+            value = None if row.error else row.get(name)
+            values.append(to_float(value, otherwise=float("nan")))
 
     def _id(self, position: int) -> str:
         return self._ids[position].decode("utf-8", "surrogatepass")
 
     def decide(self) -> None:
         """Find duplicates among the rows that passed the filters, then balance the others."""
+        self._duplicates.check_rows(len(self._verdicts))
         for position, match in self._duplicates.find(self._id):
             self._verdicts[position] = self._rules[match.rule]
             self._matches[position] = match
@@ -377,7 +381,7 @@ class _Run:
         return added
 
     def _copies(self, position: int, row: TableRow, output: Path) -> Iterator[Mapping[str, Any]]:
-        """Yield the row as often as it is taken; copies have the ids ``ID~2``, ``ID~3``."""
+        """Yield the row as often as it is taken; copies have free ids of ``ID~2``, ``ID~3``..."""
         count = int(self.copies[position])
         fields = dict(relocate(row, output))
         name = self._id_name
@@ -392,8 +396,20 @@ class _Run:
             yield {**fields, REPEATS_COLUMN: count}
         else:
             yield {COPY_COLUMN: None, **fields}
-            for number in range(2, count + 1):
+            number = 1
+            for _ in range(count - 1):
+                number += 1
+                while f"{row.id}~{number}" in self._known_ids:
+                    number += 1
                 yield {**fields, name: f"{row.id}~{number}", COPY_COLUMN: row.id}
+
+    @cached_property
+    def _known_ids(self) -> HashSet:
+        """All ids of the table: a table that was balanced before has copies."""
+        known = HashSet()
+        for position in range(len(self._ids)):
+            known.add(self._id(position))
+        return known
 
     def _explain(self, position: int, row: TableRow) -> dict[str, Any]:
         """Return the row of the table of dropped rows."""

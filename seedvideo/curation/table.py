@@ -26,7 +26,7 @@ from seedvideo.batch.manifest import (
     read_manifest,
 )
 from seedvideo.batch.manifest_check import validate_manifest
-from seedvideo.curation.expression import is_empty, to_text
+from seedvideo.curation.values import is_empty, to_text
 from seedvideo.errors import ConfigError, InputError, suggestion
 from seedvideo.sampler.quality import QUALITY_FIELDS
 from seedvideo.utils.text import printable
@@ -50,6 +50,10 @@ SIGNAL_COLUMNS: Final = frozenset((*NUMBER_COLUMNS, "sha256", "packets_sha256", 
 
 _FAILED_STATES: Final = ("failed", "quarantined", "filtered")
 """States of the rows of an export that have no result."""
+
+_SHOWN_TABLES: Final = 5
+_SHOWN_COLUMNS: Final = 20
+"""Numbers of tables and columns that a hint names."""
 
 _MAX_LAYOUTS: Final = 256
 """Maximum number of remembered sets of column names."""
@@ -105,8 +109,11 @@ class TableFile:
 
     @property
     def state(self) -> tuple[int, int]:
-        """Size in bytes and time of the last change in nanoseconds."""
-        found = os.stat(self.path)
+        """Size in bytes and time of the last change in nanoseconds; -1 without the file."""
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            return -1, -1
         return found.st_size, found.st_mtime_ns
 
 
@@ -309,11 +316,17 @@ def missing_column_error(files: Sequence[TableFile], name: str, option: str) -> 
         option: option that needs it.
     """
     named = ", ".join(file.name for file in files[:3]) + (", ..." if len(files) > 3 else "")
+    existing = _columns_of(files[0])
     if name.rpartition(".")[2] in SIGNAL_COLUMNS:
-        hint = f"add it: seedvideo inspect {quote(files[0].name)} -f jsonl -o inspected.jsonl"
+        tables = " ".join(quote(file.name) for file in files[:_SHOWN_TABLES])
+        more = " ..." if len(files) > _SHOWN_TABLES else ""
+        hint = f"add it: seedvideo inspect {tables}{more} -f jsonl -o inspected.jsonl"
+    elif name in CAPTION_COLUMNS:
+        hint = "caption the clips first: seedvideo batch run, then batch export -f jsonl"
     else:
-        existing = {*SIGNAL_COLUMNS, *_columns_of(files[0])}
-        hint = suggestion(name, existing) or "add the column to the table, or name another one"
+        hint = suggestion(name, {*SIGNAL_COLUMNS, *existing}) or (
+            f"name one of {', '.join(map(printable, existing[:_SHOWN_COLUMNS]))}"
+        )
     return ConfigError(
         "config.column_missing",
         f"{option} needs the column {printable(name)!r}, which {named} does not have",

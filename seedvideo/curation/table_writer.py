@@ -26,8 +26,8 @@ from typing import Any, Final, Self
 
 from seedvideo.batch.export_tables import require_package
 from seedvideo.batch.inputs import PATH_COLUMNS
-from seedvideo.curation.expression import to_number, to_text
 from seedvideo.curation.table import NUMBER_COLUMNS, TableFile, TableRow
+from seedvideo.curation.values import to_number, to_text
 from seedvideo.errors import ConfigError, OutputError
 from seedvideo.utils.addresses import is_address
 from seedvideo.utils.files import refuse_existing, refuse_unwritable, writing
