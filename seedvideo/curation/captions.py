@@ -28,12 +28,13 @@ SAME_CAPTION: Final = 0.8
 """Default minimum Jaccard similarity of captions that are the same."""
 
 _RUN_WORDS: Final = 3
-_COUNTERS: Final = 1 << 20
-"""Number of counters of runs; runs that share one only have a worse place in the order."""
+_COUNTER_BITS: Final = 20
+"""Bits of a hash that select a counter."""
 
 _POSITION_BITS: Final = 20
 """Bits of the position of a run in its caption: a row of a table has at most 2 ** 20 bytes."""
 
+_POSITIONS: Final = (1 << _POSITION_BITS) - 1
 _ROUNDING: Final = 1e-9
 
 Runs = npt.NDArray[np.uint64]
@@ -59,18 +60,29 @@ def jaccard(one: Runs, other: Runs) -> float:
 
 
 class RunCounts:
-    """In how many captions a run occurs, about: the same for any order of the captions."""
+    """In how many captions a run occurs, about: the same for any order of the captions.
+
+    A run has two counters, which it may share with other runs, and the lower one holds (count-min
+    sketch). A frequent run that was taken for a rare one would cost many comparisons.
+    """
 
     def __init__(self) -> None:
-        self._counts = np.zeros(_COUNTERS, np.uint32)
+        self._counts = np.zeros((2, 1 << _COUNTER_BITS), np.uint32)
 
     def add(self, runs: Runs) -> None:
         """Count the runs of a caption."""
-        self._counts[runs % np.uint64(_COUNTERS)] += 1
+        self._counts[_counters(runs)] += 1
 
     def rarest_first(self, runs: Runs) -> Runs:
         """Return the runs of a caption in the order that all captions have."""
-        return runs[np.lexsort((runs, self._counts[runs % np.uint64(_COUNTERS)]))]
+        return runs[np.lexsort((runs, self._counts[_counters(runs)].min(axis=0)))]
+
+
+def _counters(runs: Runs) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the indices of the counters of runs, ``(2, runs)``."""
+    shift = np.uint64(64 - _COUNTER_BITS)
+    places = (np.stack([runs << shift, runs]) >> shift).astype(np.int64)
+    return np.arange(2)[:, None], places
 
 
 class CaptionSearch:
@@ -124,11 +136,16 @@ class CaptionSearch:
         found = []
         for position, key in enumerate(keys):
             places = self._places.get(key)
-            if places is None:
+            # The best that a caption of any size with the run at this position can reach.
+            if (
+                places is None
+                or len(runs) - position
+                < self._similarity * (len(runs) + (places[0] & _POSITIONS)) - _ROUNDING
+            ):
                 continue
             sizes = np.frombuffer(self._sizes, np.int32)
             packed = np.frombuffer(places, np.int64)
-            others, positions = packed >> _POSITION_BITS, packed & ((1 << _POSITION_BITS) - 1)
+            others, positions = packed >> _POSITION_BITS, packed & _POSITIONS
             counts = sizes[others]
             possible = np.minimum(len(runs) - position, counts - positions)
             union = len(runs) + counts - possible
@@ -142,8 +159,11 @@ class CaptionSearch:
         self._sizes.extend([0] * (clip - len(self._sizes)))
         self._sizes.append(len(runs))
         for position, key in enumerate(keys):
-            place = clip << _POSITION_BITS | position
-            self._places.setdefault(key, array("q")).append(place)
+            places = self._places.setdefault(key, array("q"))
+            places.append(clip << _POSITION_BITS | position)
+            # The first has the least position.
+            if position < places[0] & _POSITIONS:
+                places[0], places[-1] = places[-1], places[0]
 
     def end(self, stays: npt.NDArray[np.bool_]) -> None:
         """End the block; its clips were added one at a time."""
