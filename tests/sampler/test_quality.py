@@ -83,6 +83,9 @@ def test_the_picture_is_upright_and_the_rate_is_that_of_the_window(tmp_path: Pat
     changing = made(tmp_path / "vfr.mp4", (slower, 12), options=f"-fps_mode vfr {X264}")
     seconds = [Span(Fraction(start), Fraction(start + 2)) for start in (0, 4)]
     assert [quality.fps for quality in measured(changing, *seconds)] == [25.0, 5.0]
+    # A single frame has no rate.
+    (one,) = measured(changing, Span(Fraction(0), Fraction(1, 100)))
+    assert one.fps is None and one.bits_per_px is not None
 
 
 @pytest.mark.parametrize("method", ["auto", "full"])
