@@ -278,7 +278,7 @@ def curate(
         options = _resolve(filters, duplicates, balancing, scores, console)
         from seedvideo.curation.curate import curate as run
         from seedvideo.curation.report import check_report, report_columns, write_report
-        from seedvideo.curation.table_writer import refuse_same_paths
+        from seedvideo.curation.table import refuse_same_paths
 
         page, left_out = (None if each is None else Path(each) for each in (report, dropped))
         refuse_same_paths(tables, {"-o": Path(output), "--dropped": left_out, "--report": page})

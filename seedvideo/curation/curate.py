@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seedvideo.batch.manifest import HashSet
+from seedvideo.batch.table_writer import ColumnSurvey, check_output, writing_table
 from seedvideo.curation.balance import Balanced, Membership, balance
 from seedvideo.curation.duplicates import RULES, DuplicateMatch, DuplicateTable
 from seedvideo.curation.expression import explain
@@ -38,18 +39,14 @@ from seedvideo.curation.table import (
     iter_rows,
     missing_column_error,
     open_tables,
+    parquet_types,
     parse_domains,
-)
-from seedvideo.curation.table_writer import (
-    ColumnSurvey,
-    TableWriter,
-    check_output,
     refuse_same_paths,
     relocate,
 )
-from seedvideo.curation.values import is_empty, to_float, to_text
 from seedvideo.errors import BatchError, InputError
 from seedvideo.utils.text import printable
+from seedvideo.utils.values import is_empty, to_float, to_text
 
 INVALID: Final = "row_invalid"
 FAILED: Final = "failed"
@@ -329,22 +326,15 @@ class _Run:
         on_progress: Callable[[str, int], None],
     ) -> None:
         """Read the table again and write the rows."""
+        added = self._added_columns()
+        from_csv = frozenset(self._survey.names) - set(added)
         with ExitStack() as stack:
-            kept = stack.enter_context(
-                TableWriter(
-                    output,
-                    self._survey,
-                    added=self._added_columns(),
-                    sources=self._files,
-                    overwrite=overwrite,
-                )
-            )
+            table = writing_table(output, self._columns(output, added), overwrite=overwrite)
+            kept = stack.enter_context(table)
             left_out = None
             if dropped is not None:
-                writer = TableWriter(
-                    dropped, ColumnSurvey(types=False), added=DROPPED_COLUMNS, overwrite=overwrite
-                )
-                left_out = stack.enter_context(writer)
+                table = writing_table(dropped, DROPPED_COLUMNS, overwrite=overwrite)
+                left_out = stack.enter_context(table)
             for position, row in enumerate(iter_rows(self._files)):
                 if position % _PROGRESS_ROWS == 0:
                     on_progress("written", position)
@@ -353,7 +343,7 @@ class _Run:
                 row = self._with_scores(position, row)
                 if self.copies[position]:
                     for fields in self._copies(position, row, output):
-                        kept.write(fields, is_text=row.file.is_text)
+                        kept.write(fields, kept=from_csv if row.file.is_text else ())
                 elif left_out is not None:
                     left_out.write(self._explain(position, row))
             # Raised here, neither file gets its name.
@@ -368,6 +358,12 @@ class _Run:
     def _id_name(self) -> str:
         """Name of the column of the id in the output."""
         return find_layout(tuple(self._survey.names)).id or "id"
+
+    def _columns(self, output: Path, added: Mapping[str, str]) -> dict[str, Any]:
+        """Return the columns of the output with their types; the id comes first if it is added."""
+        stored = parquet_types(self._files) if output.suffix.lower() == ".parquet" else {}
+        first = {"id": added["id"]} if "id" in added else {}
+        return {**first, **self._survey.columns, **stored, **added}
 
     def _added_columns(self) -> dict[str, str]:
         added: dict[str, str] = {} if self._id_name in self._survey.names else {"id": "text"}

@@ -34,10 +34,10 @@ from seedvideo.curation.semantic import (
 )
 from seedvideo.curation.spool import Spool
 from seedvideo.curation.table import TableRow
-from seedvideo.curation.values import is_empty, to_float, to_text
 from seedvideo.errors import BatchError, ConfigError, InputError
 from seedvideo.utils.text import printable
 from seedvideo.utils.timecode import parse_timecode
+from seedvideo.utils.values import is_empty, to_float, to_text
 
 EXACT: Final = "exact"
 PACKETS: Final = "packets"

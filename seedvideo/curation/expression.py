@@ -20,9 +20,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from seedvideo.curation.values import is_empty, to_comparable, to_number, to_text
 from seedvideo.errors import ConfigError
 from seedvideo.utils.text import printable
+from seedvideo.utils.values import is_empty, to_comparable, to_number, to_text
 
 MAX_CHARACTERS: Final = 10_000
 """Maximum length of an expression."""
