@@ -8,25 +8,26 @@ scorer.
 The same rows stay for any order of the rows and any number of files, with two limits: duplicates
 prefer the first row unless `DuplicateOptions.prefer` names a column, and rows that share a path
 need ids.
+
+Separate from `seedvideo.cli.curate`, which knows options and no rows.
 """
 
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from seedvideo.batch.manifest import HashSet
 from seedvideo.batch.table_writer import ColumnSurvey, check_output, writing_table
-from seedvideo.curation.balance import Balanced, Membership, balance
+from seedvideo.curation.balance import Balanced, Membership, balance, rare_domains
 from seedvideo.curation.duplicates import RULES, DuplicateMatch, DuplicateTable
 from seedvideo.curation.expression import explain
 from seedvideo.curation.options import CurationOptions
+from seedvideo.curation.results import INVALID, CurationResult, DomainCount, SignalValues
 from seedvideo.curation.semantic import Vector
 from seedvideo.curation.spool import Spool
 from seedvideo.curation.table import (
@@ -48,7 +49,6 @@ from seedvideo.errors import BatchError, InputError
 from seedvideo.utils.text import printable
 from seedvideo.utils.values import is_empty, to_float, to_text
 
-INVALID: Final = "row_invalid"
 FAILED: Final = "failed"
 BALANCE: Final = "balance"
 """Names of the rules besides those of the user and of duplicates."""
@@ -70,66 +70,6 @@ DROPPED_COLUMNS: Final = {
 """Columns of the table of dropped rows, with their types."""
 
 _PROGRESS_ROWS: Final = 1_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class DomainCount:
-    """Clips of one domain.
-
-    Args:
-        name: name of the domain.
-        before: clips in the table.
-        after: clips that are taken, each as often as it is.
-    """
-
-    name: str
-    before: int
-    after: int
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SignalValues:
-    """Values of one column in all rows.
-
-    Args:
-        name: name of the column.
-        values: value of each row; NaN where it is empty, ``(rows,)``.
-    """
-
-    name: str
-    values: npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class CurationResult:
-    """What became of a table.
-
-    Args:
-        rows: number of rows read.
-        kept: number of rows that stay.
-        taken: number of clips that are taken: rows that stay, each as often as it is repeated.
-        dropped: number of dropped rows by rule, in the order of the rules.
-        uncompared: clips that lack what a rule of duplicates compares, by rule.
-        domains: clips by domain, the most frequent first; empty without domains.
-        copies: how often each row is taken, ``(rows,)``.
-        signals: values of numeric columns; only for a report.
-        failed_scores: number of rows whose video could not be scored.
-    """
-
-    rows: int
-    kept: int
-    taken: int
-    dropped: Mapping[str, int]
-    uncompared: Mapping[str, int]
-    domains: Sequence[DomainCount]
-    copies: npt.NDArray[np.int64]
-    signals: Sequence[SignalValues] = ()
-    failed_scores: int = 0
-
-    @property
-    def invalid(self) -> int:
-        """Number of rows that could not be used."""
-        return self.dropped.get(INVALID, 0)
 
 
 def curate(
@@ -201,6 +141,7 @@ class _Run:
             *(each for each in RULES if each in options.duplicates.rules),
         ]
         self._rules = {name: number for number, name in enumerate(names, start=1)}
+        self._unknown = dict.fromkeys(filters, 0)
         self._verdicts = array("h")
         self._matches: dict[int, DuplicateMatch] = {}
         self._membership = Membership()
@@ -265,7 +206,9 @@ class _Run:
             needs_score = scorer is not None and not set(clause.columns).isdisjoint(scorer.columns)
             if needs_score and position not in self._scores:
                 row, embedding = self._score(position, row)
-            if clause.term.evaluate(row.get) is not True:
+            truth = clause.term.evaluate(row.get)
+            if truth is not True:
+                self._unknown[name] += truth is None
                 return name, row, None
         if scorer is not None and position not in self._scores:
             row, embedding = self._score(position, row)
@@ -464,6 +407,7 @@ class _Run:
             kept=kept,
             taken=int(self.copies.sum()),
             dropped={rule: count for rule, count in counted.items() if count},
+            unknown={rule: count for rule, count in self._unknown.items() if count},
             uncompared=self._duplicates.uncompared,
             domains=self._domain_counts(),
             copies=self.copies,
@@ -481,8 +425,14 @@ class _Run:
         everything = np.arange(len(self._membership))
         before = self._membership.counts(everything)
         after = self._membership.counts(everything, self.copies)
+        rare = rare_domains(before if self._balanced is None else self._balanced.counts)
         found = [
-            DomainCount(name=name, before=int(before[code]), after=int(after[code]))
+            DomainCount(
+                name=name,
+                before=int(before[code]),
+                after=int(after[code]),
+                is_rare=bool(rare[code]),
+            )
             for code, name in enumerate(names)
         ]
         return sorted(found, key=lambda each: (-each.before, each.name))
