@@ -26,6 +26,9 @@ _PACKAGE: Final = "seedvideo.curation"
 MAX_DOMAINS: Final = 50
 """Maximum number of domains that are shown one by one; the others are summed up."""
 
+_SHOWN_TABLES: Final = 10
+"""Number of tables that are named."""
+
 _BINS: Final = 32
 _MIN_BINS: Final = 8
 _OUTLIER_FRACTION: Final = 0.005
@@ -169,7 +172,8 @@ def write_report(
 
 def describe_options(options: CurationOptions, tables: Sequence[str]) -> list[tuple[str, str]]:
     """Return the settings of a run for people: names and values."""
-    found = [("table", ", ".join(tables))]
+    more = f" and {len(tables) - _SHOWN_TABLES:,} others" if len(tables) > _SHOWN_TABLES else ""
+    found = [("table", ", ".join(tables[:_SHOWN_TABLES]) + more)]
     found += [(name, expression.text) for name, expression in options.filters]
     duplicates = options.duplicates
     details = {

@@ -15,6 +15,7 @@ from seedvideo.curation.expression import parse_expression
 from seedvideo.curation.options import CurationOptions
 from seedvideo.curation.report import (
     MAX_DOMAINS,
+    describe_options,
     domain_rows,
     make_histogram,
     report_columns,
@@ -174,6 +175,14 @@ def test_many_domains_are_summed_up(count: int) -> None:
     )
     assert sum(row.before for row in rows) == sum(each.before for each in domains)
     assert all(0 <= row.before_width <= 100 for row in rows)
+
+
+def test_many_tables_are_counted() -> None:
+    names = [f"{number}.csv" for number in range(1_234)]
+    ((_, words),) = describe_options(CurationOptions(), names)
+    assert words.endswith("8.csv, 9.csv and 1,224 others")
+    ((_, words),) = describe_options(CurationOptions(), names[:10])
+    assert words.endswith("8.csv, 9.csv")
 
 
 def test_rare_domains_are_those_that_boost_repeats(tmp_path: Path) -> None:
