@@ -117,6 +117,9 @@ def place_row(item: Item, *, folder: str | None) -> Row:
         item: the clip.
         folder: folder of the table, from which relative paths start; None for the working folder.
     """
+    # Ids that a list of paths gets depend on its other rows. Without one, a row of the table is
+    # known by its path and window, in any order and with the rows of other tables.
+    is_derived = item.id == item.source or _is_numbered(item.id, item.source)
     path = item.source
     if folder is not None and not is_address(path) and not os.path.isabs(path):
         parent, name = os.path.split(path)
@@ -128,11 +131,16 @@ def place_row(item: Item, *, folder: str | None) -> Row:
         "path": path,
         "start": _seconds(item.start_s),
         "end": _seconds(item.end_s),
-        "id": item.id,
+        "id": None if is_derived else item.id,
         **{name: value for name, value in words.items() if value},
         # Of a table that is inspected again, not even an error stays.
         **{name: value for name, value in extra.items() if name not in _SIGNAL_KINDS},
     }
+
+
+def _is_numbered(name: str, source: str) -> bool:
+    rest = name.removeprefix(f"{source}#")
+    return rest != name and rest.isdecimal()
 
 
 def _seconds(time: Fraction | None) -> float | str | None:
@@ -163,6 +171,13 @@ def columns_of(places: Iterable[Row], *, types: bool) -> dict[str, str]:
     }
 
 
+def _name_of(row: Mapping[str, Any]) -> str:
+    if row["id"] is not None or row["start"] is row["end"] is None:
+        return str(row["id"] or row["path"])
+    start, end = ("" if row[name] is None else row[name] for name in ("start", "end"))
+    return f"{row['path']}@{start}-{end}"
+
+
 class TextTable:
     """For people: a line with the name of each clip, then one for each signal with its unit.
 
@@ -180,7 +195,7 @@ class TextTable:
             return
         lines = [] if self._is_first else [""]
         self._is_first = False
-        lines.append(printable(str(row["id"])))
+        lines.append(printable(_name_of(row)))
         for name in QualityRecord.model_fields:
             value = row.get(name)
             if value is not None:

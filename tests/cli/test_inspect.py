@@ -71,6 +71,27 @@ def test_exact_times_of_a_list_stay_exact(
     assert (item.start_s, item.end_s) == (Fraction(1, 3), Fraction(5, 2))
 
 
+def test_windows_without_ids_are_known_by_their_times(
+    run: Run, clips: Path, tmp_path: Path
+) -> None:
+    """In any order, and in several tables: curate drops none of them."""
+    tables = []
+    for number, windows in enumerate([("0,1", "1,2"), ("3,", "2,3")]):
+        rows = "".join(f"two.mp4,{window}\n" for window in windows)
+        (clips / f"list{number}.csv").write_text(f"path,start,end\n{rows}")
+        tables.append(clips / f"signals{number}.jsonl")
+        words = ("--analysis", "packets", "--no-signature", "-q")
+        assert run("inspect", clips / f"list{number}.csv", "-o", tables[-1], *words).code == 0
+    assert run("curate", *tables, "-o", clips / "o.jsonl", "-q").code == 0
+    ids = [Path(row["id"]).name for row in table_of(clips / "o.jsonl")]
+    assert ids == [f"two.mp4@{times}" for times in ("0.0-1.0", "1.0-2.0", "3.0-", "2.0-3.0")]
+    result = run("inspect", clips / "list1.csv", "-q")
+    assert [line for line in result.out.splitlines() if "mp4" in line] == [
+        f"{clips}/two.mp4@3.0-",
+        f"{clips}/two.mp4@2.0-3.0",
+    ]
+
+
 def test_text_has_every_signal_with_its_unit(run: Run, clips: Path) -> None:
     result = run("inspect", clips / "two.mp4", clips / "red.mp4", "--analysis", "full", "-q")
     assert (result.code, result.err) == (0, "")
