@@ -308,7 +308,7 @@ class NearSearch:
         # Levels are whole numbers, so bounds may be too, and these take a quarter of the time.
         is_below = block.shown_high[one] <= stored.highest[other]
         is_above = block.shown_low[one] >= stored.lowest[other]
-        passed: npt.NDArray[np.bool_] = np.logical_and(is_below, is_above).all(axis=1)
+        passed: npt.NDArray[np.bool_] = np.all(is_below & is_above, axis=1)
         return passed
 
 
