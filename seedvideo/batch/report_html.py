@@ -40,6 +40,9 @@ _IMAGE_TYPES: Final = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/
 _MAX_EXTRA_CHARACTERS: Final = 500
 """Maximum shown length of a value of another column."""
 
+_HEADER_SIGNALS: Final = ("duration_s", "width_px", "height_px", "aspect", "fps")
+"""Signals that are beside the name of a clip already."""
+
 _ROW_PX: Final = 26
 _TICKS_PX: Final = 20
 _MAX_ROWS: Final = 4
@@ -222,6 +225,7 @@ class ClipView:
         sheet: contact sheet; None where the journal has none that browsers show.
         timeline: spans of the result; None without a duration.
         doubt: why the result is marked as uncertain.
+        signals: measured signals of the clip, except those of its header: names and values.
         extra: other columns of the clip's row: names and shortened values.
     """
 
@@ -234,6 +238,7 @@ class ClipView:
     sheet: ContactSheet | None
     timeline: Timeline | None
     doubt: str
+    signals: Sequence[tuple[str, str]]
     extra: Sequence[tuple[str, str]]
 
     @property
@@ -292,6 +297,7 @@ def to_clip_view(entry: JournalEntry, *, number: int) -> ClipView:
         sheet=None if record is None else _to_contact_sheet(entry.sheet),
         timeline=None if record is None else _timeline_of(record),
         doubt="" if record is None else _uncertainty_reason(record),
+        signals=_format_signals(record),
         extra=_format_extra(entry.item.extra),
     )
 
@@ -413,6 +419,16 @@ def _uncertainty_reason(record: Record) -> str:
     notes = () if result is None else result.notes
     doubts = [note.message for note in notes if note.code.startswith("answer.")]
     return "; ".join(doubts) if doubts else "unlike anything the model was trained on"
+
+
+def _format_signals(record: Record | None) -> list[tuple[str, str]]:
+    if record is None or record.quality is None:
+        return []
+    return [
+        (name, f"{value:.3g}")
+        for name, value in record.quality
+        if value is not None and name not in _HEADER_SIGNALS
+    ]
 
 
 def _format_extra(text: str) -> list[tuple[str, str]]:

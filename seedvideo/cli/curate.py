@@ -12,10 +12,10 @@ from seedvideo.cli.options import NearDistance, Overwrite, Quiet, Verbose, with_
 from seedvideo.utils.text import format_fraction, printable
 
 if TYPE_CHECKING:
-    from seedvideo.curation.curate import CurationResult
     from seedvideo.curation.duplicates import DuplicateOptions
     from seedvideo.curation.expression import Expression
     from seedvideo.curation.options import CurationOptions
+    from seedvideo.curation.results import CurationResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,13 +192,31 @@ class BalanceOptions:
             help="Take words and phrases of this list as domains where captions have them.",
         ),
     ] = None
-    seed: Annotated[int, typer.Option(help="Draw with this seed.")] = 0
+    seed: Annotated[
+        int | None, typer.Option(metavar="INTEGER", help="Draw with this seed. [default: 0]")
+    ] = None
     weights: Annotated[
         bool,
         typer.Option(
             "--weights", help="Write how often a row is taken as a column (repeats), not as copies."
         ),
     ] = False
+
+    def check(self, *, has_report: bool) -> None:
+        """Refuse options without an effect.
+
+        Raises:
+            typer.BadParameter: with the option that is missing.
+        """
+        if self.balance is None:
+            for option, is_given in (
+                ("--seed", self.seed is not None),
+                ("--weights", self.weights),
+            ):
+                if is_given:
+                    raise typer.BadParameter(f"{option} needs --balance")
+            if self.by is not None and not has_report:
+                raise typer.BadParameter("--by needs --balance, or --report to show the domains")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,10 +293,12 @@ def curate(
     """
     console = Console(quiet=quiet, verbose=verbose)
     with console.exit_on_error(COULD_NOT_START):
-        options = _resolve(filters, duplicates, balancing, scores, console)
+        options = _resolve(
+            filters, duplicates, balancing, scores, console, has_report=report is not None
+        )
         from seedvideo.curation.curate import curate as run
         from seedvideo.curation.report import check_report, report_columns, write_report
-        from seedvideo.curation.table_writer import refuse_same_paths
+        from seedvideo.curation.table import refuse_same_paths
 
         page, left_out = (None if each is None else Path(each) for each in (report, dropped))
         refuse_same_paths(tables, {"-o": Path(output), "--dropped": left_out, "--report": page})
@@ -311,8 +331,11 @@ def _resolve(
     balancing: BalanceOptions,
     scores: ScoreOptions,
     console: Console,
+    *,
+    has_report: bool,
 ) -> "CurationOptions":
     parsed = filters.parse()
+    balancing.check(has_report=has_report)
     if (scores.clip_score is None) != (scores.scorer is None):
         raise typer.BadParameter("--clip-score and --scorer need each other")
     resolved = duplicates.resolve(has_scorer=scores.scorer is not None)
@@ -339,7 +362,7 @@ def _resolve(
         balance=rule,
         by=balancing.by,
         concepts=words,
-        seed=balancing.seed,
+        seed=balancing.seed or 0,
         weights=balancing.weights,
         scorer=scorer,
     )
@@ -356,7 +379,10 @@ def format_result(result: "CurationResult", output: str) -> list[str]:
     """
     lines = [f"{format_fraction(result.kept, result.rows)} rows stay: {printable(output)}"]
     width = max(map(len, result.dropped), default=0)
-    lines += [f"  {rule:{width}}  {count:,} dropped" for rule, count in result.dropped.items()]
+    for rule, count in result.dropped.items():
+        unknown = result.unknown.get(rule, 0)
+        reason = f", of which {unknown:,} for a value that is empty or of another type"
+        lines.append(f"  {rule:{width}}  {count:,} dropped{reason if unknown else ''}")
     if result.taken != result.kept:
         lines.append(f"  {result.taken:,} clips with repetitions")
     lines += [

@@ -32,6 +32,7 @@ from seedvideo.cli.output import ends_in_slash, reject_inputs
 from seedvideo.cli.remote_options import SourceOptions
 from seedvideo.cli.sources import Row, Videos, read_rows, row_name, run_each
 from seedvideo.utils.files import refuse_existing, refuse_unwritable, writing
+from seedvideo.utils.text import printable
 
 if TYPE_CHECKING:
     from seedvideo.batch.signal_table import SignalReader
@@ -201,7 +202,7 @@ class _TableSink:
     def __init__(
         self, rows: list[Row], format_name: str, path: Path | None, *, overwrite: bool
     ) -> None:
-        from seedvideo.batch import signal_table
+        from seedvideo.batch import export_tables, signal_table
 
         folder = None if path is None else str(path.parent.resolve())
         self._places = [
@@ -210,18 +211,35 @@ class _TableSink:
             else {"id": row.name}
             for row in rows
         ]
-        columns = signal_table.columns_of(self._places)
-        self._format = signal_table.make_format(format_name, columns, self._places)
+        if path is None and sys.stdout.isatty():
+            self._places = [
+                {
+                    printable(name): printable(value) if isinstance(value, str) else value
+                    for name, value in row.items()
+                }
+                for row in self._places
+            ]
+        self._suffix = ".jsonl" if format_name == "json" else f".{format_name}"
+        is_parquet = format_name == "parquet"
+        if is_parquet:
+            export_tables.require_package()
+        self._columns = signal_table.columns_of(self._places, types=is_parquet)
         self._path, self._overwrite = path, overwrite
         self._stack = ExitStack()
-        self._file = cast(BinaryIO, None)
 
     def __enter__(self) -> Self:
+        from seedvideo.batch.signal_table import TextTable
+        from seedvideo.batch.table_writer import RowWriter
+
         if self._path is None:
-            self._file = cast(BinaryIO, BinaryStdout())
+            file = cast(BinaryIO, BinaryStdout())
         else:
-            self._file = self._stack.enter_context(writing(self._path, overwrite=self._overwrite))
-        self._format.begin(self._file)
+            file = self._stack.enter_context(writing(self._path, overwrite=self._overwrite))
+        self._table: TextTable | RowWriter
+        if self._suffix == ".text":
+            self._table = TextTable(file)
+        else:
+            self._table = RowWriter(file, self._suffix, self._columns)
         return self
 
     def __exit__(
@@ -233,8 +251,9 @@ class _TableSink:
         # After Ctrl-C the finished rows are kept; after any other error the file is incomplete.
         if error is None or isinstance(error, KeyboardInterrupt):
             with self._stack:
-                self._format.finish(self._file)
+                self._table.finish()
         else:
+            self._table.abandon()
             self._stack.__exit__(kind, error, trace)
 
     def check(self, index: int) -> None:
@@ -243,7 +262,7 @@ class _TableSink:
     def write(self, index: int, text: str) -> None:
         """Write the row of a clip."""
         signals: dict[str, Any] = json.loads(text)
-        self._format.write(self._file, {**self._places[index], **signals})
+        self._table.write({**dict.fromkeys(self._columns), **self._places[index], **signals})
 
     def write_failed(self, index: int, text: str) -> None:
         """Write the row of a failed clip: its place and its error."""

@@ -91,17 +91,17 @@ def _open_rows(
     """Open the destination of the rows, which are complete when the block ends.
 
     Raises:
-        SeedVideoError: as `seedvideo.clips.rows.RowTable` does, or ``output.is_input``.
+        SeedVideoError: as `seedvideo.batch.table_writer.SpooledTable` does, or ``output.is_input``.
     """
     if output is None or output == "-":
         yield _StdoutRows(console)
         return
     if not output:
         raise typer.BadParameter("-o has an empty name: give a file or -")
-    from seedvideo.clips.rows import RowTable
+    from seedvideo.batch.table_writer import SpooledTable
 
     reject_inputs([Path(output)], [row_name(row) for row in rows])
-    with RowTable(Path(output), overwrite=overwrite) as table:
+    with SpooledTable(Path(output), overwrite=overwrite) as table:
         yield table
 
 

@@ -100,7 +100,7 @@ class BalanceRule:
 
     def __str__(self) -> str:
         size = f":{self.size}" if self.size else ""
-        return f"{self.kind}:{self.value:g}{size}"
+        return f"{self.kind}:{self.value:.15g}{size}"
 
 
 class Membership:
@@ -271,7 +271,7 @@ class _Problem:
     def _quotas(self) -> Ints:
         """Return the clips of each domain, by largest remainders; ties by name."""
         weights = np.where(self.counts > 0, self.counts.astype(float) ** self.rule.value, 0.0)
-        exact = self.rule.size * weights / weights.sum()
+        exact = self.rule.size * weights / math.fsum(weights)  # the same in any order
         quotas: Ints = np.floor(exact).astype(np.int64)
         remainders = np.round(exact - quotas, 9)
         order = sorted(range(len(quotas)), key=lambda code: (-remainders[code], self.names[code]))

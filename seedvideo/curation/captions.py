@@ -1,14 +1,20 @@
-"""Captions that say nearly the same: MinHash of their words, confirmed exactly.
+"""Captions that say nearly the same, by the words that they have in common.
 
-A caption is the set of its runs of three words, in small letters and without punctuation; one of
-fewer words is one run. Two captions are the same if their sets overlap by `SAME_CAPTION` of their
-union (Jaccard similarity). Candidates share one of sixteen bands of four minimal hashes: a pair at
-the limit is missed with a probability of 0.02%, equal captions never.
+A caption is the set of its runs of three words; one of fewer words is one run. Two captions are the
+same if the intersection of their sets is at least `SAME_CAPTION` of their union (Jaccard
+similarity).
+
+The search is exact. Runs have one order for all captions, the rarest first. Two captions that are
+similar enough share one of their first runs, as too few are left otherwise, and the number of runs
+after that one bounds what they can have in common (prefix and position filters: Xiao et al.,
+Efficient similarity joins for near-duplicate detection, 2008). So only the first runs are looked
+up, and most of them are in few captions.
 
 Separate from `seedvideo.curation.duplicates`, which would exceed 500 lines with it.
 """
 
-import re
+import math
+from array import array
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Final
@@ -16,30 +22,27 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from seedvideo.curation.words import split_words
+
 SAME_CAPTION: Final = 0.8
 """Default minimum Jaccard similarity of captions that are the same."""
 
 _RUN_WORDS: Final = 3
-_BANDS: Final = 16
-_BAND_HASHES: Final = 4
-_WORD: Final = re.compile(r"\w+")
+_COUNTER_BITS: Final = 20
+"""Bits of a hash that select a counter."""
 
-Hashes = npt.NDArray[np.uint64]
+_POSITION_BITS: Final = 20
+"""Bits of the position of a run in its caption: a row of a table has at most 2 ** 20 bytes."""
 
+_POSITIONS: Final = (1 << _POSITION_BITS) - 1
+_ROUNDING: Final = 1e-9
 
-def _multipliers() -> Hashes:
-    """Return odd factors, one for each hash function, the same in every run."""
-    count = _BANDS * _BAND_HASHES
-    data = b"".join(blake2b(b"%d" % number, digest_size=8).digest() for number in range(count))
-    return np.frombuffer(data, "<u8").astype(np.uint64) | np.uint64(1)
+Runs = npt.NDArray[np.uint64]
 
 
-_FACTORS: Final = _multipliers()
-
-
-def caption_runs(caption: str) -> Hashes:
+def caption_runs(caption: str) -> Runs:
     """Return the hashes of the runs of words of a caption, sorted; none without a word."""
-    words = _WORD.findall(caption.casefold())
+    words = split_words(caption)
     if not words:
         return np.empty(0, np.uint64)
     count = max(1, len(words) - _RUN_WORDS + 1)
@@ -50,41 +53,66 @@ def caption_runs(caption: str) -> Hashes:
     return np.unique(np.frombuffer(data, "<u8").astype(np.uint64))
 
 
-def jaccard(one: Hashes, other: Hashes) -> float:
+def jaccard(one: Runs, other: Runs) -> float:
     """Return the size of the intersection of two sets by that of their union."""
     common = len(np.intersect1d(one, other, assume_unique=True))
     return common / (len(one) + len(other) - common)
+
+
+class RunCounts:
+    """In how many captions a run occurs, about: the same for any order of the captions.
+
+    A run has two counters, which it may share with other runs, and the lower one holds (count-min
+    sketch). A frequent run that was taken for a rare one would cost many comparisons.
+    """
+
+    def __init__(self) -> None:
+        self._counts = np.zeros((2, 1 << _COUNTER_BITS), np.uint32)
+
+    def add(self, runs: Runs) -> None:
+        """Count the runs of a caption."""
+        self._counts[_counters(runs)] += 1
+
+    def rarest_first(self, runs: Runs) -> Runs:
+        """Return the runs of a caption in the order that all captions have."""
+        return runs[np.lexsort((runs, self._counts[_counters(runs)].min(axis=0)))]
+
+
+def _counters(runs: Runs) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the indices of the counters of runs, ``(2, runs)``."""
+    shift = np.uint64(64 - _COUNTER_BITS)
+    places = (np.stack([runs << shift, runs]) >> shift).astype(np.int64)
+    return np.arange(2)[:, None], places
 
 
 class CaptionSearch:
     """Search of captions that say nearly the same.
 
     Args:
-        similarity: minimum Jaccard similarity.
-        get_caption: returns the caption of a clip by its number; empty if it has none.
+        similarity: minimum Jaccard similarity, above 0.
+        get_runs: returns the runs of a clip's caption by its number; none without a caption.
         get_words: returns a number for its question and options; only clips with the same one are
             compared.
+        counts: counts of all runs.
     """
 
     def __init__(
         self,
         similarity: float,
-        get_caption: Callable[[int], str],
+        get_runs: Callable[[int], Runs],
         get_words: Callable[[int], int],
+        counts: RunCounts,
     ) -> None:
         self._similarity = similarity
-        self._get_caption = get_caption
+        self._get_runs = get_runs
         self._get_words = get_words
-        self._bands: dict[int, list[int]] = {}
-        self._runs: dict[int, Hashes] = {}
-        self._keys: dict[int, list[int]] = {}
+        self._counts = counts
+        self._places: dict[int, array[int]] = {}
+        self._sizes = array("i")
+        self._last: tuple[int, Runs, list[int]] = (-1, np.empty(0, np.uint64), [])
 
     def begin(self, clips: Sequence[int]) -> None:
-        """Compute the hashes of a block of clips, given in ascending order."""
-        self._runs = {clip: caption_runs(self._get_caption(clip)) for clip in clips}
-        self._keys = {
-            clip: self._band_keys(clip, runs) for clip, runs in self._runs.items() if len(runs)
-        }
+        """Do nothing: each clip is searched on its own."""
 
     def find(self, clip: int, stays: npt.NDArray[np.bool_]) -> tuple[int, float] | None:
         """Return the first clip that stays whose caption says nearly the same.
@@ -96,26 +124,60 @@ class CaptionSearch:
         Returns:
             Its number, and 1 minus the similarity.
         """
-        keys = self._keys.get(clip, ())
-        for other in sorted({each for key in keys for each in self._bands.get(key, ())}):
-            runs = self._runs.get(other)
-            if runs is None:
-                runs = caption_runs(self._get_caption(other))
-            similarity = jaccard(self._runs[clip], runs)
+        runs, keys = self._read(clip)
+        for other in self._candidates(runs, keys):
+            similarity = jaccard(runs, self._get_runs(other))
             if similarity >= self._similarity:
                 return other, 1 - similarity
         return None
 
+    def _candidates(self, runs: Runs, keys: Sequence[int]) -> list[int]:
+        """Return the kept clips, ascending, that may have enough in common with a caption."""
+        found = []
+        for position, key in enumerate(keys):
+            places = self._places.get(key)
+            # The best that a caption of any size with the run at this position can reach.
+            if (
+                places is None
+                or len(runs) - position
+                < self._similarity * (len(runs) + (places[0] & _POSITIONS)) - _ROUNDING
+            ):
+                continue
+            sizes = np.frombuffer(self._sizes, np.int32)
+            packed = np.frombuffer(places, np.int64)
+            others, positions = packed >> _POSITION_BITS, packed & _POSITIONS
+            counts = sizes[others]
+            possible = np.minimum(len(runs) - position, counts - positions)
+            union = len(runs) + counts - possible
+            found.append(others[possible >= self._similarity * union - _ROUNDING])
+        numbers: list[int] = np.unique(np.concatenate(found)).tolist() if found else []
+        return numbers
+
     def keep(self, clip: int) -> None:
         """Add a clip of the block that stays."""
-        for key in self._keys.get(clip, ()):
-            self._bands.setdefault(key, []).append(clip)
+        runs, keys = self._read(clip)
+        self._sizes.extend([0] * (clip - len(self._sizes)))
+        self._sizes.append(len(runs))
+        for position, key in enumerate(keys):
+            places = self._places.setdefault(key, array("q"))
+            places.append(clip << _POSITION_BITS | position)
+            # The first has the least position.
+            if position < places[0] & _POSITIONS:
+                places[0], places[-1] = places[-1], places[0]
 
     def end(self, stays: npt.NDArray[np.bool_]) -> None:
         """End the block; its clips were added one at a time."""
 
-    def _band_keys(self, clip: int, runs: Hashes) -> list[int]:
-        minima = (runs[:, None] * _FACTORS).min(axis=0).reshape(_BANDS, _BAND_HASHES)
-        words = self._get_words(clip)
-        # A number takes less memory than bytes; two bands that share one add candidates only.
-        return [hash((band, words, minima[band].tobytes())) for band in range(_BANDS)]
+    def _read(self, clip: int) -> tuple[Runs, list[int]]:
+        """Return the runs of a clip, and keys of those of which a similar caption has one."""
+        number, runs, keys = self._last
+        if number != clip:
+            runs = self._get_runs(clip)
+            # With only as many others in common as are left out here, the similarity is too small.
+            count = len(runs) - math.ceil(self._similarity * len(runs) - _ROUNDING) + 1
+            first = self._counts.rarest_first(runs)[:count] if len(runs) else runs
+            words = self._get_words(clip)
+            # Two runs that share a key only add candidates.
+            keys = [hash((words, run)) for run in first.tolist()]
+            self._last = clip, runs, keys
+        return runs, keys

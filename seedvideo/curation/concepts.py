@@ -1,20 +1,19 @@
 """Concepts of clips: words and phrases of a list that occur in their captions.
 
 A list has one word or phrase on each line; empty lines and those that begin with ``#`` are skipped.
-Case and punctuation do not matter. Words match as a whole: ``car`` is not in ``cars``.
+Words match as a whole: ``car`` is not in ``cars`` (`seedvideo.curation.words`).
 
 Separate from `seedvideo.curation.balance`, which takes domains of any origin.
 """
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from seedvideo.curation.words import split_words
 from seedvideo.errors import ConfigError, InputError
 from seedvideo.utils.text import printable
 
-_WORD: Final = re.compile(r"\w+")
 _MAX_FILE_BYTES: Final = 64 << 20
 
 
@@ -29,7 +28,7 @@ class ConceptList:
         self._phrases: dict[str, list[tuple[tuple[str, ...], str]]] = {}
         known: set[tuple[str, ...]] = set()
         for entry in entries:
-            words = tuple(_words(entry))
+            words = tuple(split_words(entry))
             if words and words not in known:
                 known.add(words)
                 self._phrases.setdefault(words[0], []).append((words, entry.strip()))
@@ -70,14 +69,10 @@ class ConceptList:
 
     def find(self, caption: str) -> list[str]:
         """Return the entries that occur in a caption, each once, in their order there."""
-        words = _words(caption)
+        words = split_words(caption)
         found: dict[str, None] = {}
         for start, word in enumerate(words):
             for phrase, entry in self._phrases.get(word, ()):
                 if tuple(words[start : start + len(phrase)]) == phrase:
                     found[entry] = None
         return list(found)
-
-
-def _words(text: str) -> list[str]:
-    return _WORD.findall(text.casefold())

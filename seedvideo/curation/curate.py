@@ -8,22 +8,26 @@ scorer.
 The same rows stay for any order of the rows and any number of files, with two limits: duplicates
 prefer the first row unless `DuplicateOptions.prefer` names a column, and rows that share a path
 need ids.
+
+Separate from `seedvideo.cli.curate`, which knows options and no rows.
 """
 
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
-from seedvideo.curation.balance import Balanced, Membership, balance
+from seedvideo.batch.manifest import HashSet
+from seedvideo.batch.table_writer import ColumnSurvey, check_output, writing_table
+from seedvideo.curation.balance import Balanced, Membership, balance, rare_domains
 from seedvideo.curation.duplicates import RULES, DuplicateMatch, DuplicateTable
-from seedvideo.curation.expression import explain, is_empty, to_number, to_text
+from seedvideo.curation.expression import explain
 from seedvideo.curation.options import CurationOptions
+from seedvideo.curation.results import INVALID, CurationResult, DomainCount, SignalValues
 from seedvideo.curation.semantic import Vector
 from seedvideo.curation.spool import Spool
 from seedvideo.curation.table import (
@@ -36,19 +40,15 @@ from seedvideo.curation.table import (
     iter_rows,
     missing_column_error,
     open_tables,
+    parquet_types,
     parse_domains,
-)
-from seedvideo.curation.table_writer import (
-    ColumnSurvey,
-    TableWriter,
-    check_output,
     refuse_same_paths,
     relocate,
 )
 from seedvideo.errors import BatchError, InputError
 from seedvideo.utils.text import printable
+from seedvideo.utils.values import is_empty, to_float, to_text
 
-INVALID: Final = "row_invalid"
 FAILED: Final = "failed"
 BALANCE: Final = "balance"
 """Names of the rules besides those of the user and of duplicates."""
@@ -70,66 +70,6 @@ DROPPED_COLUMNS: Final = {
 """Columns of the table of dropped rows, with their types."""
 
 _PROGRESS_ROWS: Final = 1_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class DomainCount:
-    """Clips of one domain.
-
-    Args:
-        name: name of the domain.
-        before: clips in the table.
-        after: clips that are taken, each as often as it is.
-    """
-
-    name: str
-    before: int
-    after: int
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SignalValues:
-    """Values of one column in all rows.
-
-    Args:
-        name: name of the column.
-        values: value of each row; NaN where it is empty, ``(rows,)``.
-    """
-
-    name: str
-    values: npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class CurationResult:
-    """What became of a table.
-
-    Args:
-        rows: number of rows read.
-        kept: number of rows that stay.
-        taken: number of clips that are taken: rows that stay, each as often as it is repeated.
-        dropped: number of dropped rows by rule, in the order of the rules.
-        uncompared: clips that lack what a rule of duplicates compares, by rule.
-        domains: clips by domain, the most frequent first; empty without domains.
-        copies: how often each row is taken, ``(rows,)``.
-        signals: values of numeric columns; only for a report.
-        failed_scores: number of rows whose video could not be scored.
-    """
-
-    rows: int
-    kept: int
-    taken: int
-    dropped: Mapping[str, int]
-    uncompared: Mapping[str, int]
-    domains: Sequence[DomainCount]
-    copies: npt.NDArray[np.int64]
-    signals: Sequence[SignalValues] = ()
-    failed_scores: int = 0
-
-    @property
-    def invalid(self) -> int:
-        """Number of rows that could not be used."""
-        return self.dropped.get(INVALID, 0)
 
 
 def curate(
@@ -201,6 +141,7 @@ class _Run:
             *(each for each in RULES if each in options.duplicates.rules),
         ]
         self._rules = {name: number for number, name in enumerate(names, start=1)}
+        self._unknown = dict.fromkeys(filters, 0)
         self._verdicts = array("h")
         self._matches: dict[int, DuplicateMatch] = {}
         self._membership = Membership()
@@ -265,7 +206,9 @@ class _Run:
             needs_score = scorer is not None and not set(clause.columns).isdisjoint(scorer.columns)
             if needs_score and position not in self._scores:
                 row, embedding = self._score(position, row)
-            if clause.term.evaluate(row.get) is not True:
+            truth = clause.term.evaluate(row.get)
+            if truth is not True:
+                self._unknown[name] += truth is None
                 return name, row, None
         if scorer is not None and position not in self._scores:
             row, embedding = self._score(position, row)
@@ -294,14 +237,15 @@ class _Run:
 
     def _note_signals(self, row: TableRow) -> None:
         for name, values in self._signals.items():
-            number = None if row.error else to_number(row.get(name))
-            values.append(float("nan") if number is None else number)
+            value = None if row.error else row.get(name)
+            values.append(to_float(value, otherwise=float("nan")))
 
     def _id(self, position: int) -> str:
         return self._ids[position].decode("utf-8", "surrogatepass")
 
     def decide(self) -> None:
         """Find duplicates among the rows that passed the filters, then balance the others."""
+        self._duplicates.check_rows(len(self._verdicts))
         for position, match in self._duplicates.find(self._id):
             self._verdicts[position] = self._rules[match.rule]
             self._matches[position] = match
@@ -325,22 +269,15 @@ class _Run:
         on_progress: Callable[[str, int], None],
     ) -> None:
         """Read the table again and write the rows."""
+        added = self._added_columns()
+        from_csv = frozenset(self._survey.names) - set(added)
         with ExitStack() as stack:
-            kept = stack.enter_context(
-                TableWriter(
-                    output,
-                    self._survey,
-                    added=self._added_columns(),
-                    sources=self._files,
-                    overwrite=overwrite,
-                )
-            )
+            table = writing_table(output, self._columns(output, added), overwrite=overwrite)
+            kept = stack.enter_context(table)
             left_out = None
             if dropped is not None:
-                writer = TableWriter(
-                    dropped, ColumnSurvey(types=False), added=DROPPED_COLUMNS, overwrite=overwrite
-                )
-                left_out = stack.enter_context(writer)
+                table = writing_table(dropped, DROPPED_COLUMNS, overwrite=overwrite)
+                left_out = stack.enter_context(table)
             for position, row in enumerate(iter_rows(self._files)):
                 if position % _PROGRESS_ROWS == 0:
                     on_progress("written", position)
@@ -349,7 +286,7 @@ class _Run:
                 row = self._with_scores(position, row)
                 if self.copies[position]:
                     for fields in self._copies(position, row, output):
-                        kept.write(fields, is_text=row.file.is_text)
+                        kept.write(fields, kept=from_csv if row.file.is_text else ())
                 elif left_out is not None:
                     left_out.write(self._explain(position, row))
             # Raised here, neither file gets its name.
@@ -365,6 +302,12 @@ class _Run:
         """Name of the column of the id in the output."""
         return find_layout(tuple(self._survey.names)).id or "id"
 
+    def _columns(self, output: Path, added: Mapping[str, str]) -> dict[str, Any]:
+        """Return the columns of the output with their types; the id comes first if it is added."""
+        stored = parquet_types(self._files) if output.suffix.lower() == ".parquet" else {}
+        first = {"id": added["id"]} if "id" in added else {}
+        return {**first, **self._survey.columns, **stored, **added}
+
     def _added_columns(self) -> dict[str, str]:
         added: dict[str, str] = {} if self._id_name in self._survey.names else {"id": "text"}
         if self._options.scorer is not None:
@@ -377,7 +320,7 @@ class _Run:
         return added
 
     def _copies(self, position: int, row: TableRow, output: Path) -> Iterator[Mapping[str, Any]]:
-        """Yield the row as often as it is taken; copies have the ids ``ID~2``, ``ID~3``."""
+        """Yield the row as often as it is taken; copies have free ids of ``ID~2``, ``ID~3``..."""
         count = int(self.copies[position])
         fields = dict(relocate(row, output))
         name = self._id_name
@@ -392,8 +335,20 @@ class _Run:
             yield {**fields, REPEATS_COLUMN: count}
         else:
             yield {COPY_COLUMN: None, **fields}
-            for number in range(2, count + 1):
+            number = 1
+            for _ in range(count - 1):
+                number += 1
+                while f"{row.id}~{number}" in self._known_ids:
+                    number += 1
                 yield {**fields, name: f"{row.id}~{number}", COPY_COLUMN: row.id}
+
+    @cached_property
+    def _known_ids(self) -> HashSet:
+        """All ids of the table: a table that was balanced before has copies."""
+        known = HashSet()
+        for position in range(len(self._ids)):
+            known.add(self._id(position))
+        return known
 
     def _explain(self, position: int, row: TableRow) -> dict[str, Any]:
         """Return the row of the table of dropped rows."""
@@ -452,6 +407,7 @@ class _Run:
             kept=kept,
             taken=int(self.copies.sum()),
             dropped={rule: count for rule, count in counted.items() if count},
+            unknown={rule: count for rule, count in self._unknown.items() if count},
             uncompared=self._duplicates.uncompared,
             domains=self._domain_counts(),
             copies=self.copies,
@@ -469,8 +425,14 @@ class _Run:
         everything = np.arange(len(self._membership))
         before = self._membership.counts(everything)
         after = self._membership.counts(everything, self.copies)
+        rare = rare_domains(before if self._balanced is None else self._balanced.counts)
         found = [
-            DomainCount(name=name, before=int(before[code]), after=int(after[code]))
+            DomainCount(
+                name=name,
+                before=int(before[code]),
+                after=int(after[code]),
+                is_rare=bool(rare[code]),
+            )
             for code, name in enumerate(names)
         ]
         return sorted(found, key=lambda each: (-each.before, each.name))

@@ -24,8 +24,7 @@ from seedvideo.batch.similarity import (
     Signature,
     count_exposures,
 )
-from seedvideo.curation.captions import SAME_CAPTION, CaptionSearch
-from seedvideo.curation.expression import is_empty, to_number, to_text
+from seedvideo.curation.captions import SAME_CAPTION, CaptionSearch, RunCounts, Runs, caption_runs
 from seedvideo.curation.near import NearSearch
 from seedvideo.curation.semantic import (
     MAX_SEMANTIC_DISTANCE,
@@ -38,6 +37,7 @@ from seedvideo.curation.table import TableRow
 from seedvideo.errors import BatchError, ConfigError, InputError
 from seedvideo.utils.text import printable
 from seedvideo.utils.timecode import parse_timecode
+from seedvideo.utils.values import is_empty, to_float, to_text
 
 EXACT: Final = "exact"
 PACKETS: Final = "packets"
@@ -182,6 +182,7 @@ class DuplicateTable:
         self._words = array("q")
         self._word_numbers: dict[bytes, int] = {}
         self._rows = array("q")
+        self._run_counts = RunCounts()
         self._file_embeddings = _open_embeddings(options)
         self.uncompared = dict.fromkeys(self._rules, 0)
         """Number of clips without what a rule compares."""
@@ -207,10 +208,10 @@ class DuplicateTable:
             BatchError: ``batch.manifest_invalid`` if a value is not what its column should hold.
         """
         self._rows.append(position)
-        self._durations_s.append(to_number(row.get("duration_s")) or 0.0)
+        self._durations_s.append(to_float(row.get("duration_s"), otherwise=0.0))
         if self._options.prefer is not None:
-            value = to_number(row.get(self._options.prefer))
-            self._preferences.append(float("-inf") if value is None else value)
+            value = row.get(self._options.prefer)
+            self._preferences.append(to_float(value, otherwise=float("-inf")))
         words = _key(*(row.get(name) for name in _WORD_COLUMNS))
         self._words.append(self._word_numbers.setdefault(words, len(self._word_numbers)))
         for rule in self._rules:
@@ -284,8 +285,8 @@ class DuplicateTable:
             data = get_data(number)
             return np.frombuffer(data, np.float32) if data else None
 
-        def get_caption(number: int) -> str:
-            return get_data(number).decode("utf-8", "surrogatepass")
+        def get_runs(number: int) -> Runs:
+            return np.frombuffer(get_data(number), np.uint64)
 
         options = self._options
         if rule == NEAR:
@@ -293,7 +294,7 @@ class DuplicateTable:
         if rule == SEMANTIC:
             return SemanticSearch(options.semantic_distance, get_embedding, get_words)
         if rule == CAPTION:
-            return CaptionSearch(options.caption_similarity, get_caption, get_words)
+            return CaptionSearch(options.caption_similarity, get_runs, get_words, self._run_counts)
         return _KeySearch(get_data)
 
     def _data(self, rule: str, position: int, row: TableRow, embedding: Vector | None) -> bytes:
@@ -310,10 +311,14 @@ class DuplicateTable:
             return b"" if is_empty(value) else _parse_signature(row, value)
         if rule == CAPTION:
             value = row.get("caption")
-            return b"" if is_empty(value) else to_text(value).encode("utf-8", "surrogatepass")
+            runs = caption_runs("" if is_empty(value) else to_text(value))
+            self._run_counts.add(runs)
+            return runs.tobytes()
         vector = embedding
         if self._file_embeddings is not None:
-            vector = self._file_embedding(position)
+            # A file that is too short is refused by `check_rows`.
+            is_stored = position < len(self._file_embeddings)
+            vector = normalize(self._file_embeddings[position]) if is_stored else None
         elif self._options.embeddings is not None:
             vector = _parse_embedding(row, self._options.embeddings)
         if vector is None:
@@ -321,15 +326,23 @@ class DuplicateTable:
         self._check_size(row, len(vector))
         return vector.tobytes()
 
-    def _file_embedding(self, position: int) -> Vector | None:
-        if position >= len(self._file_embeddings):
+    def check_rows(self, count: int) -> None:
+        """Refuse a file of embeddings that has not one vector for each row of the table.
+
+        Args:
+            count: number of rows of the table.
+
+        Raises:
+            ConfigError: ``config.invalid``.
+        """
+        stored = self._file_embeddings
+        if stored is not None and len(stored) != count:
             raise ConfigError(
                 "config.invalid",
-                f"--embeddings {printable(str(self._options.embeddings))} has"
-                f" {len(self._file_embeddings):,} rows, and the table has more",
-                hint="give one vector for each row of the table, in its order",
+                f"--embeddings {printable(str(self._options.embeddings))} has {len(stored):,}"
+                f" vectors, expected {count:,}: one for each row of the table",
+                hint="give the vectors in the order of the rows, those that filters drop included",
             )
-        return normalize(self._file_embeddings[position])
 
     def _read_signature(self, clip: int, data: bytes) -> Signature | None:
         """Return the signature of a clip.

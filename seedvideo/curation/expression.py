@@ -15,7 +15,6 @@ value is unknown, and so is one of a number with a text that is not a number; ``
 ``not`` treat unknown as SQL does. A row stays if the expression is true.
 """
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from seedvideo.errors import ConfigError
 from seedvideo.utils.text import printable
+from seedvideo.utils.values import is_empty, to_comparable, to_number, to_text
 
 MAX_CHARACTERS: Final = 10_000
 """Maximum length of an expression."""
@@ -54,36 +54,7 @@ _COMPARISONS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "==": lambda one, other: one == other,
     "!=": lambda one, other: one != other,
 }
-_NUMBERS: Final = (int, float)
 _KEYWORDS: Final = frozenset({"and", "or", "not", "is", "in", "empty", "true", "false"})
-
-
-def is_empty(value: object) -> bool:
-    """Return whether a value of a column is empty: missing, an empty text, or not a number."""
-    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
-
-
-def to_number(value: object) -> float | int | None:
-    """Return a value as a number; None if it is not a finite one. Texts come from CSV.
-
-    >>> to_number("12.5"), to_number(True), to_number("12 s")
-    (12.5, None, None)
-    """
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def to_text(value: object) -> str:
-    """Return a value as the text of a CSV cell."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return value if isinstance(value, str) else str(value)
 
 
 @dataclass(frozen=True)
@@ -135,7 +106,7 @@ class Comparison:
             if isinstance(operand, Column) and is_empty(value):
                 return None
         are_columns = isinstance(self.left, Column) and isinstance(self.right, Column)
-        pair = _comparable(one, other, are_columns=are_columns)
+        pair = to_comparable(one, other, are_columns=are_columns)
         return None if pair is None else _COMPARISONS[self.sign](*pair)
 
 
@@ -269,25 +240,6 @@ def _value(operand: Operand, get: Getter) -> Any:
     return operand.value if isinstance(operand, Literal) else get(operand.name)
 
 
-def _comparable(one: Any, other: Any, *, are_columns: bool) -> tuple[Any, Any] | None:
-    """Return two values as the same type; None if they cannot be compared."""
-    if type(one) in _NUMBERS and type(other) in _NUMBERS:
-        return one, other
-    are_numbers = [isinstance(each, int | float) for each in (one, other)]
-    are_flags = [isinstance(each, bool) for each in (one, other)]
-    if any(are_flags):
-        return to_text(one).lower(), to_text(other).lower()
-    if any(are_numbers) or are_columns:
-        numbers = to_number(one), to_number(other)
-        if None not in numbers:
-            return numbers
-        if any(are_numbers):
-            return None
-    if isinstance(one, str) and isinstance(other, str):
-        return one, other
-    return None
-
-
 class _Token(NamedTuple):
     kind: str
     text: str
@@ -409,8 +361,8 @@ class _Parser:
     def _literal(self, expected: str) -> Literal:
         token = self._current
         if token.kind == "number":
-            number = float(token.text)
-            if not math.isfinite(number):
+            number = to_number(token.text)
+            if number is None:
                 raise self._error("a finite number")
             value: float | str | bool = number
         elif token.kind in ("double", "single"):

@@ -13,9 +13,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from seedvideo.curation.balance import RARE_FRACTION
-from seedvideo.curation.curate import CurationResult, DomainCount, SignalValues
 from seedvideo.curation.options import CurationOptions
+from seedvideo.curation.results import CurationResult, DomainCount, SignalValues
 from seedvideo.curation.table import NUMBER_COLUMNS
 from seedvideo.errors import ConfigError
 from seedvideo.utils.files import refuse_existing, refuse_unwritable, write_file
@@ -26,6 +25,9 @@ _PACKAGE: Final = "seedvideo.curation"
 
 MAX_DOMAINS: Final = 50
 """Maximum number of domains that are shown one by one; the others are summed up."""
+
+_SHOWN_TABLES: Final = 10
+"""Number of tables that are named."""
 
 _BINS: Final = 32
 _MIN_BINS: Final = 8
@@ -90,7 +92,7 @@ class DomainRow:
         after: clips afterwards.
         before_width: length of its bar, in percent.
         after_width: length of its bar afterwards, in percent.
-        is_rare: whether it has fewer than half the mean number of clips before.
+        is_rare: whether it has fewer than half the mean number of clips before the balance.
     """
 
     name: str
@@ -170,7 +172,8 @@ def write_report(
 
 def describe_options(options: CurationOptions, tables: Sequence[str]) -> list[tuple[str, str]]:
     """Return the settings of a run for people: names and values."""
-    found = [("table", ", ".join(tables))]
+    more = f" and {len(tables) - _SHOWN_TABLES:,} others" if len(tables) > _SHOWN_TABLES else ""
+    found = [("table", ", ".join(tables[:_SHOWN_TABLES]) + more)]
     found += [(name, expression.text) for name, expression in options.filters]
     duplicates = options.duplicates
     details = {
@@ -198,10 +201,8 @@ def describe_options(options: CurationOptions, tables: Sequence[str]) -> list[tu
 
 
 def domain_rows(domains: Sequence[DomainCount]) -> list[DomainRow]:
-    """Return the lines of the table of domains; those beyond `MAX_DOMAINS` in one line."""
+    """Return the lines of the table of domains; those beyond `MAX_DOMAINS` in one line or two."""
     shown = list(domains[:MAX_DOMAINS])
-    rest = domains[MAX_DOMAINS:]
-    mean = sum(each.before for each in domains) / max(1, len(domains))
     longest = max((max(each.before, each.after) for each in shown), default=1) or 1
     rows = [
         DomainRow(
@@ -210,14 +211,16 @@ def domain_rows(domains: Sequence[DomainCount]) -> list[DomainRow]:
             each.after,
             100 * each.before / longest,
             100 * each.after / longest,
-            each.before < RARE_FRACTION * mean,
+            each.is_rare,
         )
         for each in shown
     ]
-    if rest:
-        before, after = sum(each.before for each in rest), sum(each.after for each in rest)
-        was, now = (min(100.0, 100 * count / longest) for count in (before, after))
-        rows.append(DomainRow(f"{len(rest):,} others", before, after, was, now, is_rare=False))
+    for is_rare in (False, True):
+        rest = [each for each in domains[MAX_DOMAINS:] if each.is_rare == is_rare]
+        if rest:
+            before, after = sum(each.before for each in rest), sum(each.after for each in rest)
+            was, now = (min(100.0, 100 * count / longest) for count in (before, after))
+            rows.append(DomainRow(f"{len(rest):,} others", before, after, was, now, is_rare))
     return rows
 
 

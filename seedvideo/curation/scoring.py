@@ -20,13 +20,13 @@ import numpy.typing as npt
 
 from seedvideo import api
 from seedvideo.config import SamplingConfig
-from seedvideo.curation.expression import is_empty, to_text
 from seedvideo.curation.semantic import Vector, normalize
 from seedvideo.curation.table import TableRow
 from seedvideo.errors import ConfigError, InputError, SeedVideoError, suggestion
 from seedvideo.plugins import Plugin, find_plugin, list_plugins
 from seedvideo.utils.addresses import is_address
 from seedvideo.utils.timecode import parse_timecode
+from seedvideo.utils.values import is_empty, to_text
 
 SHIPPED: Final = "transformers"
 """Name of the shipped scorer."""

@@ -24,6 +24,9 @@ _DIRECTIONS: Final = 64
 _SLACK: Final = 1e-4
 """Tolerance for rounding of products in single precision."""
 
+_DIGITS: Final = 12
+"""Decimals of a distance: further ones depend on the order of a sum."""
+
 _GROWTH: Final = 1.25
 _CHUNK_CLIPS: Final = 1 << 13
 """Kept clips that a block is compared with in one step; bounds the memory."""
@@ -142,17 +145,32 @@ class SemanticSearch:
 
 
 def cosine_distance(one: Vector, other: Vector) -> float:
-    """Return 1 minus the cosine of two vectors of length 1, in double precision."""
-    return 1 - float(one.astype(np.float64) @ other.astype(np.float64))
+    """Return 1 minus the cosine of two vectors, 0 for equal ones."""
+    left, right = one.astype(np.float64), other.astype(np.float64)
+    # Single precision holds a length of 1 only to seven digits.
+    lengths = math.sqrt(float(left @ left) * float(right @ right))
+    return max(0.0, round(1 - float(left @ right) / lengths, _DIGITS))
 
 
 def normalize(values: npt.ArrayLike) -> Vector | None:
-    """Return a vector scaled to length 1; None if it has no direction."""
-    vector = np.asarray(values, np.float64)
-    length = float(np.sqrt((vector**2).sum()))
-    if not math.isfinite(length) or length == 0:
+    """Return a vector scaled to length 1; None if it has no direction.
+
+    Raises:
+        ValueError: if the values are not a list of numbers.
+    """
+    try:
+        vector = np.asarray(values, np.float64)
+    except OverflowError as error:
+        raise ValueError(str(error)) from error
+    if vector.ndim != 1:
+        raise ValueError(f"its shape is {vector.shape}")
+    greatest = float(np.abs(vector).max(initial=0.0))
+    if not math.isfinite(greatest) or greatest == 0:
         return None
-    return (vector / length).astype(np.float32)
+    # Squares of large numbers are not finite.
+    vector = vector / greatest
+    unit: Vector = (vector / math.sqrt(float(vector @ vector))).astype(np.float32)
+    return unit
 
 
 def _principal_directions(vectors: Vector) -> Vector:

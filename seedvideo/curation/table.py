@@ -26,10 +26,11 @@ from seedvideo.batch.manifest import (
     read_manifest,
 )
 from seedvideo.batch.manifest_check import validate_manifest
-from seedvideo.curation.expression import is_empty, to_text
-from seedvideo.errors import ConfigError, InputError, suggestion
+from seedvideo.errors import ConfigError, InputError, OutputError, suggestion
 from seedvideo.sampler.quality import QUALITY_FIELDS
+from seedvideo.utils.addresses import is_address
 from seedvideo.utils.text import printable
+from seedvideo.utils.values import is_empty, to_text
 
 NESTED_COLUMNS: Final = ("quality", "media", "extra")
 """Columns whose fields are found by their own names, in this order."""
@@ -50,6 +51,10 @@ SIGNAL_COLUMNS: Final = frozenset((*NUMBER_COLUMNS, "sha256", "packets_sha256", 
 
 _FAILED_STATES: Final = ("failed", "quarantined", "filtered")
 """States of the rows of an export that have no result."""
+
+_SHOWN_TABLES: Final = 5
+_SHOWN_COLUMNS: Final = 20
+"""Numbers of tables and columns that a hint names."""
 
 _MAX_LAYOUTS: Final = 256
 """Maximum number of remembered sets of column names."""
@@ -105,8 +110,11 @@ class TableFile:
 
     @property
     def state(self) -> tuple[int, int]:
-        """Size in bytes and time of the last change in nanoseconds."""
-        found = os.stat(self.path)
+        """Size in bytes and time of the last change in nanoseconds; -1 without the file."""
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            return -1, -1
         return found.st_size, found.st_mtime_ns
 
 
@@ -309,11 +317,17 @@ def missing_column_error(files: Sequence[TableFile], name: str, option: str) -> 
         option: option that needs it.
     """
     named = ", ".join(file.name for file in files[:3]) + (", ..." if len(files) > 3 else "")
+    existing = _columns_of(files[0])
     if name.rpartition(".")[2] in SIGNAL_COLUMNS:
-        hint = f"add it: seedvideo inspect {quote(files[0].name)} -f jsonl -o inspected.jsonl"
+        tables = " ".join(quote(file.name) for file in files[:_SHOWN_TABLES])
+        more = " ..." if len(files) > _SHOWN_TABLES else ""
+        hint = f"add it: seedvideo inspect {tables}{more} -f jsonl -o inspected.jsonl"
+    elif name in CAPTION_COLUMNS:
+        hint = "caption the clips first: seedvideo batch run, then batch export -f jsonl"
     else:
-        existing = {*SIGNAL_COLUMNS, *_columns_of(files[0])}
-        hint = suggestion(name, existing) or "add the column to the table, or name another one"
+        hint = suggestion(name, {*SIGNAL_COLUMNS, *existing}) or (
+            f"name one of {', '.join(map(printable, existing[:_SHOWN_COLUMNS]))}"
+        )
     return ConfigError(
         "config.column_missing",
         f"{option} needs the column {printable(name)!r}, which {named} does not have",
@@ -329,6 +343,25 @@ def _columns_of(file: TableFile) -> list[str]:
         if not isinstance(fields, str):
             return list(fields)
     return []
+
+
+def parquet_types(files: Sequence[TableFile]) -> dict[str, Any]:
+    """Return the types of the columns of parquet files; none if they do not fit together.
+
+    Args:
+        files: files of a table; there are no types if one of them is not parquet.
+    """
+    if not all(file.suffix == ".parquet" for file in files):
+        return {}
+    import pyarrow
+    import pyarrow.parquet
+
+    schemas = [pyarrow.parquet.read_schema(file.path) for file in files]
+    try:
+        unified = pyarrow.unify_schemas(schemas, promote_options="permissive")
+    except pyarrow.ArrowException:
+        return {}
+    return {field.name: field.type for field in unified}
 
 
 def find_failure(row: TableRow) -> str:
@@ -357,3 +390,49 @@ def parse_domains(value: Any) -> Sequence[str]:
     if isinstance(value, list | tuple):
         return [to_text(each) for each in value if not is_empty(each)]
     return () if is_empty(value) else (to_text(value),)
+
+
+def refuse_same_paths(tables: Sequence[str], outputs: Mapping[str, Path | None]) -> None:
+    """Refuse two outputs with one path, and an output that would replace a table.
+
+    Args:
+        tables: files that are read.
+        outputs: files that are written, by their options; None for those that are not.
+
+    Raises:
+        OutputError: ``output.is_input``.
+        ConfigError: ``config.invalid``.
+    """
+    taken: dict[str, str] = {}
+    read = {os.path.realpath(table) for table in tables}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        real = os.path.realpath(path)
+        if real in read:
+            raise OutputError(
+                "output.is_input",
+                f"{option} {printable(str(path))} is one of the tables",
+                hint="name another file for the result",
+            )
+        if real in taken:
+            raise ConfigError(
+                "config.invalid",
+                f"{taken[real]} and {option} name the same file, {printable(str(path))}",
+                hint="name one file for each",
+            )
+        taken[real] = option
+
+
+def relocate(row: TableRow, output: Path) -> Mapping[str, Any]:
+    """Return the columns of a row with a path that holds in the folder of another table."""
+    source, target = row.file.path.parent, output.parent
+    path = row.path
+    if os.path.isabs(path) or is_address(path) or _is_same(source, target):
+        return row.fields
+    moved = os.path.relpath(os.path.join(os.path.abspath(source), path), os.path.abspath(target))
+    return {**row.fields, row.path_column: moved}
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return one == other or os.path.abspath(one) == os.path.abspath(other)

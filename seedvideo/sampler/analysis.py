@@ -267,7 +267,7 @@ class _Analyzer:
                     self.rests.skip_unknown()
                     transitions.skip_unknown(shots.cuts)
                 shots.update(frame_index, thumbnails.planes[i], moved_levels=novelty.moved_levels)
-                edges.update(time_s, pictures[i])
+                edges.update(time_s, pictures[i], moved_levels=novelty.moved_levels)
                 tracker.update(time_s, thumbnails.planes[i], moved_levels=novelty.moved_levels)
                 flashes.update(frame_index, time_s, features[i, : features.shape[1] // 2])
                 freezes.update(frame_index, time_s, features[i])

@@ -69,6 +69,7 @@ class PictureTracker:
         self._rows: list[tuple[float, float, float, float, float]] = []
         self._colour = 0.0
         self._colour_s = float("-inf")
+        self._colour_levels = 0.0
 
     def update(self, time_s: float, planes: npt.NDArray[np.uint8], *, moved_levels: float) -> None:
         """Add one thumbnail, in order of time.
@@ -78,13 +79,16 @@ class PictureTracker:
             planes: ``(H * 3 // 2, W)`` of I420.
             moved_levels: mean change of its blocks since the previous thumbnail, in grey levels.
         """
+        self._colour_levels += moved_levels
         is_new = not self._rows or moved_levels >= _CHANGE_LEVELS
         # Times such as 0.3 and 0.4 differ by a little less than 0.1.
         if not is_new and time_s - self._rows[-1][0] < _INTERVAL_S - 1e-6:
             return
         luma = planes[: planes.shape[0] * 2 // 3]
-        if is_new or time_s - self._colour_s >= _COLOUR_INTERVAL_S:
+        is_similar = self._colour_levels < _CHANGE_LEVELS
+        if is_new or not is_similar or time_s - self._colour_s >= _COLOUR_INTERVAL_S:
             self._colour, self._colour_s = colourfulness(planes), time_s
+            self._colour_levels = 0.0
         level = _mean_level(luma)
         brightness = (level - _BLACK) / (_WHITE - _BLACK)
         is_black = level <= _MAX_BLACK_LEVEL and (

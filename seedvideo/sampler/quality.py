@@ -120,8 +120,10 @@ def measure_quality(
     pixels = frames * info.coded_width_px * info.coded_height_px
     bits = 8 * sum(packets.sizes_bytes[first:stop])
     fps = info.fps_avg
-    if fps is not None and info.is_vfr and frames < len(times):
-        fps = frames / window.duration if frames else None
+    if frames < 2:
+        fps = None
+    elif fps is not None and info.is_vfr and frames < len(times):
+        fps = frames / window.duration
     header = Quality(
         duration_s=seconds(window.duration),
         width_px=info.width_px,

@@ -73,7 +73,10 @@ def test_unusable_rows_are_exit_code_1(run: Run, tmp_path: Path) -> None:
         (["--prefer", "duration_s"], "--prefer needs a rule for duplicates"),
         (["--balance", "cap:0", "--by", "domain"], "--balance is 'cap:0', expected one of cap:"),
         (["--balance", "cap:5"], "--balance cap:5 needs domains"),
-        (["--by", "domain", "--concepts", "w.txt"], "w.txt: no such file"),
+        (["--by", "domain"], "--by needs --balance, or --report"),
+        (["--seed", "0"], "--seed needs --balance"),
+        (["--weights"], "--weights needs --balance"),
+        (["--balance", "cap:5", "--concepts", "w.txt"], "w.txt: no such file"),
         (["--clip-score", "clip"], "--clip-score and --scorer need each other"),
         (["--clip-score", "clip", "--scorer", "none"], "--scorer is 'none', expected one of trans"),
         (["--report", "r.txt"], "--report is 'r.txt', expected a name that ends in .html"),
@@ -96,6 +99,18 @@ def test_wrong_usage(
     assert found.code in (2, 3)
     assert message in found.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["t.jsonl"]
+
+
+def test_unknown_comparisons_are_counted(run: Run, tmp_path: Path) -> None:
+    rows: list[Row] = [{"path": str(n), "score": n % 2 or None, "tags": ["x"]} for n in range(10)]
+    table = write_rows(tmp_path / "t.jsonl", rows)
+    found = run("curate", table, "-o", tmp_path / "o.csv", "--keep", "not score < 1")
+    assert "keep  5 dropped, of which 5 for a value that is empty or of another type" in found.err
+    words = ("--keep", "tags = 'x'", "--overwrite")
+    found = run("curate", table, "-o", tmp_path / "o.csv", *words)
+    assert "keep  10 dropped, of which 10 for a value" in found.err
+    found = run("curate", table, "-o", tmp_path / "o.csv", "--keep", "path > '4'", "--overwrite")
+    assert "dropped\n" in found.err
 
 
 def test_an_existing_output_stays(run: Run, table: Path, tmp_path: Path) -> None:

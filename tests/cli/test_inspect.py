@@ -15,7 +15,7 @@ import seedvideo
 from seedvideo import api
 from seedvideo.batch import signal_table
 from seedvideo.batch.inputs import Item, read_inputs
-from seedvideo.batch.signal_table import SIGNAL_COLUMNS, CsvTable, columns_of
+from seedvideo.batch.signal_table import SIGNAL_COLUMNS, columns_of
 from seedvideo.batch.similarity import Signature, compute_signature
 from seedvideo.sampler.quality import QUALITY_FIELDS
 from seedvideo.utils.timecode import Span
@@ -71,6 +71,27 @@ def test_exact_times_of_a_list_stay_exact(
     assert (item.start_s, item.end_s) == (Fraction(1, 3), Fraction(5, 2))
 
 
+def test_windows_without_ids_are_known_by_their_times(
+    run: Run, clips: Path, tmp_path: Path
+) -> None:
+    """In any order, and in several tables: curate drops none of them."""
+    tables = []
+    for number, windows in enumerate([("0,1", "1,2"), ("3,", "2,3")]):
+        rows = "".join(f"two.mp4,{window}\n" for window in windows)
+        (clips / f"list{number}.csv").write_text(f"path,start,end\n{rows}")
+        tables.append(clips / f"signals{number}.jsonl")
+        words = ("--analysis", "packets", "--no-signature", "-q")
+        assert run("inspect", clips / f"list{number}.csv", "-o", tables[-1], *words).code == 0
+    assert run("curate", *tables, "-o", clips / "o.jsonl", "-q").code == 0
+    ids = [Path(row["id"]).name for row in table_of(clips / "o.jsonl")]
+    assert ids == [f"two.mp4@{times}" for times in ("0.0-1.0", "1.0-2.0", "3.0-", "2.0-3.0")]
+    result = run("inspect", clips / "list1.csv", "-q")
+    assert [line for line in result.out.splitlines() if "mp4" in line] == [
+        f"{clips}/two.mp4@3.0-",
+        f"{clips}/two.mp4@2.0-3.0",
+    ]
+
+
 def test_text_has_every_signal_with_its_unit(run: Run, clips: Path) -> None:
     result = run("inspect", clips / "two.mp4", clips / "red.mp4", "--analysis", "full", "-q")
     assert (result.code, result.err) == (0, "")
@@ -96,7 +117,7 @@ def test_a_table_has_the_list_the_signals_and_the_hashes(
     assert (second["start"], second["end"], second["duration_s"]) == (2.25, None, 1.75)
     assert red["duration_s"] == 1.0
     assert red["caption"] == ("'=1+1" if suffix == "csv" else "=1+1")
-    assert second["tags"] == (["a", "b"] if suffix.startswith("json") else '["a", "b"]')
+    assert second["tags"] == ('["a", "b"]' if suffix == "csv" else ["a", "b"])
     with seedvideo.open(clips / "two.mp4") as clip:
         expected = asdict(seedvideo.quality(clip, start_s=0.5, end_s=2.25, analysis="full"))
         signature = compute_signature(clip, Span(Fraction(1, 2), Fraction(9, 4)))
@@ -210,19 +231,36 @@ def test_columns_keep_their_types_in_parquet() -> None:
         {"path": "a", "score": 1, "seen": True, "mixed": 1, "huge": 1 << 70},
         {"path": "b", "score": 0.5, "seen": None, "mixed": "x", "huge": 2},
     ]
-    table = signal_table.ParquetTable(columns_of(places), places)
-    types = {field.name: str(field.type) for field in table._schema}
-    assert types["score"] == "double" and types["seen"] == "bool" and types["mixed"] == "string"
-    assert types["huge"] == "string" and types["start"] == "double" and types["shots"] == "int64"
-    assert types["events"] == "int64" and types["error"] == "string"
+    kinds = columns_of(places, types=True)
+    assert kinds["score"] == "number" and kinds["seen"] == "flag" and kinds["mixed"] == "text"
+    assert kinds["huge"] == "text" and kinds["start"] == "number" and kinds["shots"] == "integer"
+    assert kinds["events"] == "integer" and kinds["error"] == "text"
 
 
-def test_no_cell_of_csv_is_a_formula_and_numbers_stay(tmp_path: Path) -> None:
-    cells = {"a": "=1", "b": "-0.5", "c": "-cmd", "d": -2, "e": "\x1b[2J", "f": True, "g": None}
-    path = tmp_path / "a.csv"
-    table = CsvTable(list(cells))
-    with path.open("wb") as file:
-        table.begin(file)
-        table.write(file, cells)
-        table.finish(file)
-    assert path.read_text().splitlines()[1] == "'=1,-0.5,'-cmd,-2,\\x1b[2J,true,"
+def test_an_error_of_an_earlier_table_does_not_stay(run: Run, clips: Path, tmp_path: Path) -> None:
+    """The clip is repaired, then its table is inspected again."""
+    clip, once, again = (tmp_path / name for name in ("c.mp4", "once.jsonl", "again.parquet"))
+    clip.write_bytes(b"")
+    assert run("inspect", clip, "-o", once, "-q").code == 1
+    clip.write_bytes((clips / "red.mp4").read_bytes())
+    assert run("inspect", once, "-o", again, "-q").code == 0
+    (row,) = table_of(again)
+    assert row["error"] is None and row["shots"] == 1
+    clip.write_bytes(b"")
+    last = tmp_path / "last.csv"
+    assert run("inspect", again, "-o", last, "-q").code == 1
+    (row,) = table_of(last)
+    assert row["error"].startswith("input.empty: ") and row["shots"] is row["sha256"] is None
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_any_name_survives(run: Run, clips: Path, tmp_path: Path, suffix: str) -> None:
+    names = ["=1+1.mp4", 'a,\n\x1b[2J".mp4', "\udcff.mp4"]
+    for name in names:
+        (tmp_path / name).write_bytes((clips / "red.mp4").read_bytes())
+    out = tmp_path / f"signals.{suffix}"
+    words = (*(tmp_path / name for name in names), "--no-signature", "--analysis", "packets", "-q")
+    assert run("inspect", *words, "-o", out).code == 0
+    items = [row for row in read_inputs([str(out)]) if isinstance(row, Item)]
+    assert sorted(Path(item.source).name for item in items) == sorted(names)
+    assert all(Path(item.source).exists() for item in items)

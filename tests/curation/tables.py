@@ -10,9 +10,10 @@ import pyarrow
 import pyarrow.parquet
 
 from seedvideo.curation.balance import BalanceRule
-from seedvideo.curation.curate import CurationResult, curate
+from seedvideo.curation.curate import curate
 from seedvideo.curation.expression import parse_expression
 from seedvideo.curation.options import CurationOptions
+from seedvideo.curation.results import CurationResult
 
 Row = Mapping[str, Any]
 

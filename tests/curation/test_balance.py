@@ -74,6 +74,18 @@ def test_weights_are_a_column_in_place_of_copies(tmp_path: Path) -> None:
     assert (result.kept, result.taken) == (10, 12)
 
 
+def test_copies_take_no_id_of_the_table(tmp_path: Path) -> None:
+    """A table that was balanced before is balanced again."""
+    rows = [{"id": name, "path": "a.mp4", "domain": "rare"} for name in ("a", "a~2")]
+    rows += [{"id": f"b{number}", "path": "b.mp4", "domain": "b"} for number in range(20)]
+    for _ in range(2):
+        kept, _, result = run(tmp_path, rows, balance_by("boost:3"))
+        ids = [row["id"] for row in kept]
+        assert len(set(ids)) == len(ids) == result.taken
+        rows.reverse()
+    assert {"a~3", "a~4", "a~2~2", "a~2~3"} < set(ids)
+
+
 def test_cap_takes_the_smallest_draws() -> None:
     domains = [["a"]] * 50 + [["b"]] * 3 + [[]]
     copies = decide("cap:10", domains, seed=4)
@@ -228,6 +240,7 @@ def test_any_order_and_any_number_of_files_give_the_same_ids(
         ("cap:1000", "cap:1000"),
         ("boost:2", "boost:2"),
         ("repeat:1e-3", "repeat:0.001"),
+        ("cap:1234567", "cap:1234567"),
         ("temperature:0.50:20", "temperature:0.5:20"),
     ],
 )
@@ -261,6 +274,8 @@ def test_concepts_are_whole_words_in_any_case(tmp_path: Path) -> None:
     assert words.find("A polar-bear in a CAR; two cars.") == ["polar bear", "bear", "Car"]
     assert words.find("the café") == ["Café"]
     assert words.find("scars") == []
+    path.write_text("狗\n公园\n日\n", encoding="utf-8")
+    assert ConceptList.read(path).find("一只小狗在公园里。") == ["狗", "公园"]
     path.write_text("# none\n")
     with pytest.raises(ConfigError, match="has no word"):
         ConceptList.read(path)

@@ -1,6 +1,7 @@
 """Duplicates of a table: which row stays, by which rule, and what the others say."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,7 @@ def test_semantic_by_column_and_by_file(tmp_path: Path) -> None:
     by_file = options("semantic", embeddings=str(tmp_path / "v.npy"))
     _, dropped, _ = run(tmp_path, rows, by_file)
     assert verdicts(dropped) == {"b": ("semantic", "a"), "d": ("semantic", "c")}
-    with pytest.raises(ConfigError, match="has 4 rows, and the table has more"):
+    with pytest.raises(ConfigError, match="has 4 vectors, expected 5"):
         run(tmp_path, [*rows, {"id": "e", "path": "e"}], by_file)
     more: Row = {"id": "e", "path": "e", "vector": [1.0]}
     with pytest.raises(BatchError, match="1 numbers, expected 2"):
@@ -172,6 +173,44 @@ def test_semantic_by_column_and_by_file(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", np.zeros(4))
     with pytest.raises(ConfigError, match="has the shape"):
         run(tmp_path, rows, by_file)
+
+
+def test_equal_embeddings_have_no_distance(tmp_path: Path) -> None:
+    vectors = [[0.1, 0.2, 0.3], [1e300, 2e300, 3e300], [0.1, 0.2, 0.4]]
+    rows = [{"path": f"{n}.mp4", "e": vector} for n, vector in enumerate(vectors)]
+    chosen = options("semantic", embeddings="e", semantic_distance=0.0)
+    kept, dropped, _ = run(tmp_path, rows, chosen)
+    assert [row["path"] for row in kept] == ["0.mp4", "2.mp4"]
+    assert dropped[0]["distance"] == 0.0
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_file_of_embeddings_has_one_for_each_row(tmp_path: Path, count: int) -> None:
+    np.save(tmp_path / "e.npy", np.eye(count, dtype=np.float32))
+    rows = [{"path": f"{n}.mp4", "size": n} for n in range(3)]
+    duplicates = options("semantic", embeddings=str(tmp_path / "e.npy")).duplicates
+    chosen = replace(filter_by("size < 1"), duplicates=duplicates)
+    with pytest.raises(ConfigError, match=f"has {count} vectors, expected 3"):
+        run(tmp_path, rows, chosen)
+
+
+@pytest.mark.parametrize("value", [[[1.0], [2.0]], [10**400, 1], {"a": 1}, 3])
+def test_other_values_are_no_embeddings(tmp_path: Path, value: Any) -> None:
+    with pytest.raises(BatchError, match="not a list of numbers"):
+        run(tmp_path, [{"path": "a.mp4", "e": value}], options("semantic", embeddings="e"))
+
+
+def test_numbers_beyond_every_float_are_numbers(tmp_path: Path) -> None:
+    rows = [
+        {"path": "a.mp4", "size": 1, "sha256": "x", "duration_s": 10**400},
+        {"path": "b.mp4", "size": 10**400, "sha256": "x", "duration_s": -(10**400)},
+    ]
+    kept, _, _ = run(tmp_path, rows, options("exact", prefer="size"))
+    assert [row["path"] for row in kept] == ["b.mp4"]
+    table = write_rows(tmp_path / "t.jsonl", rows)
+    names = ["size", "duration_s"]
+    result = curate([str(table)], tmp_path / "o.csv", filter_by("size > 5"), signals=names)
+    assert result.kept == 1 and len(result.signals) == 2
 
 
 def test_embeddings_of_csv(tmp_path: Path) -> None:

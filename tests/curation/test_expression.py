@@ -1,5 +1,7 @@
 """Filter expressions: what they mean, what they refuse, and what they say."""
 
+import datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -24,6 +26,14 @@ ROW = {
     "nan": float("nan"),
     "media.fps": 25,
     "odd name": 1,
+    "user": 2**53 + 1,
+    "user text": str(2**53 + 1),
+    "price": Decimal("4.50"),
+    "seen": datetime.date(2024, 5, 17),
+    "lasts": datetime.timedelta(seconds=90),
+    "flag number": 1,
+    "flag text": "True",
+    "separated": "1_000",
 }
 
 
@@ -62,6 +72,13 @@ def holds(text: str, row: dict[str, Any] = ROW) -> bool:
         "3 < duration_s",
         "blank > 1 or duration_s > 1",
         "not (blank > 1 and duration_s < 1)",
+        "user = 9007199254740993 and `user text` = 9007199254740993",
+        "user > 9007199254740992 and user = `user text`",
+        "price = 4.5 and 4 < price < 5 and price = '4.50' or price is empty",
+        "price >= 4.5 and price not in (4, 5)",
+        "seen >= '2024-05' and seen < '2025'",
+        "lasts > 60",
+        "nsfw = 0 and `flag number` = true and `flag text` = true",
     ],
 )
 def test_true(text: str) -> None:
@@ -84,6 +101,9 @@ def test_true(text: str) -> None:
         "not (blank > 1 and duration_s > 1)",
         "name is empty",
         "shots not in (2, 3)",
+        "user = 9007199254740992 or `user text` = 9007199254740992",
+        "seen > 5",
+        "separated > 5",
     ],
 )
 def test_not_true(text: str) -> None:

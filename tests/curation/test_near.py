@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 import pytest
 
 from seedvideo.batch.similarity import Signature, near_distance
-from seedvideo.curation import near
+from seedvideo.curation import captions, near
 from seedvideo.curation.boxes import BoxIndex
-from seedvideo.curation.captions import CaptionSearch, caption_runs, jaccard
+from seedvideo.curation.captions import CaptionSearch, RunCounts, caption_runs, jaccard
 from seedvideo.curation.near import NearSearch
 from seedvideo.curation.semantic import SemanticSearch, cosine_distance, normalize
 from tests.batch.test_near_index import crowd
@@ -146,17 +147,40 @@ def texts(rng: np.random.Generator, count: int) -> list[str]:
     return found
 
 
-def test_caption_search_finds_what_overlaps() -> None:
-    captions = texts(np.random.default_rng(2), 150)
+@pytest.mark.parametrize("limit", [0.05, 0.3, 0.5, 2 / 3, 0.8, 1.0])
+def test_caption_search_is_exact(limit: float) -> None:
+    runs = [caption_runs(text) for text in texts(np.random.default_rng(2), 150)]
+    counts = RunCounts()
+    for each in runs:
+        counts.add(each)
 
     def distance(one: int, other: int) -> float | None:
-        similarity = jaccard(caption_runs(captions[one]), caption_runs(captions[other]))
-        return 1 - similarity if similarity >= 0.8 else None
+        similarity = jaccard(runs[one], runs[other])
+        return 1 - similarity if similarity >= limit else None
 
-    truth = compare_all(len(captions), distance)
-    search = CaptionSearch(0.8, lambda clip: captions[clip], lambda clip: 0)
-    assert search_all(search, len(captions), 50) == truth
+    truth = compare_all(len(runs), distance)
+    search = CaptionSearch(limit, runs.__getitem__, lambda clip: 0, counts)
+    assert search_all(search, len(runs), 50) == truth
     assert len(truth) > 25
+
+
+def test_captions_of_one_form_are_not_compared_with_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They have most runs in common, but fewer than the limit."""
+    runs = [caption_runs(f"a video of a person who rides number{n}") for n in range(500)]
+    counts = RunCounts()
+    for each in runs:
+        counts.add(each)
+    compared = []
+
+    def counted(one: Any, other: Any) -> float:
+        compared.append(1)
+        return jaccard(one, other)
+
+    monkeypatch.setattr(captions, "jaccard", counted)
+    search = CaptionSearch(0.8, runs.__getitem__, lambda clip: 0, counts)
+    assert search_all(search, len(runs), 100) == {} and not compared
 
 
 @pytest.mark.parametrize(
@@ -166,6 +190,10 @@ def test_caption_search_finds_what_overlaps() -> None:
         ("A dog runs home", "a dog runs away", 1 / 3),
         ("dog", "Dog", 1.0),
         ("dog", "cat", 0.0),
+        ("一个男人正在公园里跑步", "一个男人正在公园里跑步。", 1.0),
+        ("一个男人正在公园里跑步", "一个男人正在公园里走路", 7 / 11),
+        ("caf\u00e9 by the sea", "cafe\u0301 by the Sea", 1.0),
+        ("แมวดำ", "แมวขาว", 1 / 7),
     ],
 )
 def test_similarity_of_captions(one: str, other: str, similarity: float) -> None:

@@ -9,17 +9,19 @@ import pytest
 
 from seedvideo.curation.balance import BalanceRule
 from seedvideo.curation.concepts import ConceptList
-from seedvideo.curation.curate import CurationResult, DomainCount, SignalValues, curate
+from seedvideo.curation.curate import curate
 from seedvideo.curation.duplicates import DuplicateOptions
 from seedvideo.curation.expression import parse_expression
 from seedvideo.curation.options import CurationOptions
 from seedvideo.curation.report import (
     MAX_DOMAINS,
+    describe_options,
     domain_rows,
     make_histogram,
     report_columns,
     write_report,
 )
+from seedvideo.curation.results import CurationResult, DomainCount, SignalValues
 from tests.curation.tables import Row, write_rows
 
 ROWS: list[Row] = [
@@ -162,8 +164,37 @@ def test_outliers_do_not_squeeze_a_histogram() -> None:
 
 @pytest.mark.parametrize("count", [1, MAX_DOMAINS, MAX_DOMAINS + 7])
 def test_many_domains_are_summed_up(count: int) -> None:
-    domains = [DomainCount(name=str(n), before=2 + n % 9, after=1) for n in range(count)]
+    domains = [
+        DomainCount(name=str(n), before=2 + n % 9, after=1, is_rare=n > MAX_DOMAINS + 2)
+        for n in range(count)
+    ]
     rows = domain_rows(domains)
-    assert len(rows) == min(count, MAX_DOMAINS + 1)
+    assert len(rows) == min(count, MAX_DOMAINS + 2)
+    assert [(row.name, row.is_rare) for row in rows[MAX_DOMAINS:]] == (
+        [("3 others", False), ("4 others", True)] if count > MAX_DOMAINS else []
+    )
     assert sum(row.before for row in rows) == sum(each.before for each in domains)
     assert all(0 <= row.before_width <= 100 for row in rows)
+
+
+def test_many_tables_are_counted() -> None:
+    names = [f"{number}.csv" for number in range(1_234)]
+    ((_, words),) = describe_options(CurationOptions(), names)
+    assert words.endswith("8.csv, 9.csv and 1,224 others")
+    ((_, words),) = describe_options(CurationOptions(), names[:10])
+    assert words.endswith("8.csv, 9.csv")
+
+
+def test_rare_domains_are_those_that_boost_repeats(tmp_path: Path) -> None:
+    """They are counted after the filters: those that stay of "b" are rare, all of it is not."""
+    rows: list[Row] = [{"path": f"a{n}", "domain": "a", "size": 1} for n in range(20)]
+    rows += [{"path": f"b{n}", "domain": "b", "size": n % 5} for n in range(20)]
+    chosen = CurationOptions(
+        filters=[("keep", parse_expression("size = 1"))],
+        balance=BalanceRule.parse("boost:2"),
+        by="domain",
+    )
+    page, result = report(tmp_path, rows, chosen)
+    counts = [(each.name, each.before, each.after, each.is_rare) for each in result.domains]
+    assert counts == [("a", 20, 20, False), ("b", 20, 8, True)]
+    assert 'b <span class="rare">rare</span>' in page and "that other rules leave" in page

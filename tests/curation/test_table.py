@@ -268,6 +268,18 @@ def test_a_table_that_changes_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "o.jsonl").exists()
 
 
+def test_a_table_that_vanishes_is_refused(tmp_path: Path) -> None:
+    table = write_rows(tmp_path / "table.jsonl", [{"path": "a.mp4"}])
+
+    def remove(stage: str, rows: int) -> None:
+        if stage == "written":
+            table.unlink()
+
+    with pytest.raises(InputError, match="changed while it was read"):
+        curate([str(table)], tmp_path / "out.csv", CurationOptions(), on_progress=remove)
+    assert not (tmp_path / "out.csv").exists()
+
+
 def test_several_files_are_one_table(tmp_path: Path) -> None:
     one = write_rows(tmp_path / "1.csv", [{"path": "a", "x": 1}])
     other = write_rows(tmp_path / "2.jsonl", [{"path": "b", "y": {"z": 2}}])

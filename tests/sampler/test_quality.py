@@ -79,10 +79,34 @@ def test_the_picture_is_upright_and_the_rate_is_that_of_the_window(tmp_path: Pat
     )
     (quality,) = measured(tall)
     assert (quality.width_px, quality.height_px, quality.aspect) == (144, 256, 0.5625)
+    wide = tmp_path / "wide.mp4"
+    ffmpeg("-i", tmp_path / "a.mp4", "-vf", "setsar=3/2", *X264.split(), wide)
+    (quality,) = measured(wide)
+    assert (quality.width_px, quality.height_px, quality.aspect) == (384, 144, 2.66667)
     slower = f"{MOVES},trim=end_frame=100,setpts='if(lt(N,50),N,50+(N-50)*5)/25/TB'"
     changing = made(tmp_path / "vfr.mp4", (slower, 12), options=f"-fps_mode vfr {X264}")
     seconds = [Span(Fraction(start), Fraction(start + 2)) for start in (0, 4)]
     assert [quality.fps for quality in measured(changing, *seconds)] == [25.0, 5.0]
+    # A single frame has no rate.
+    (one,) = measured(changing, Span(Fraction(0), Fraction(1, 100)))
+    assert one.fps is None and one.bits_per_px is not None
+
+
+@pytest.mark.parametrize("method", ["auto", "full"])
+def test_a_frame_counts_as_long_as_it_is_shown(tmp_path: Path, method: AnalysisMethod) -> None:
+    """Two seconds of 50 frames, six of one black frame, two of one white frame."""
+    picture = (
+        "drawbox=c=black:t=fill:enable='between(t,2,7.9)',drawbox=c=white:t=fill:enable='gte(t,8)'"
+    )
+    chosen = "select='lt(n,51)+eq(n,200)+eq(n,249)'"
+    path = tmp_path / "vfr.mkv"
+    source = f"{MOVES.replace(SIZE, '640x360')},trim=duration=10,{picture},{chosen}"
+    ffmpeg("-f", "lavfi", "-i", source, "-fps_mode", "vfr", *X264.split(), path)
+    (quality,) = measured(path, method=method)
+    assert near(quality.duration_s, 10, 0.05)
+    assert near(quality.black_share, 0.6, 0.02) and near(quality.still_share, 0.8, 0.03)
+    assert near(quality.brightness, (2 * 0.5 + 2 * 1.0) / 10, 0.02)
+    assert near(quality.detail_mean, 0.2 * 2.0, 0.1)
 
 
 @pytest.mark.parametrize("method", ["auto", "full"])

@@ -1,13 +1,12 @@
-"""Writer of tables as CSV, JSON lines or parquet, by the suffix of the file.
+"""Writer of tables of clips as CSV, JSON lines or parquet, by the suffix of the file.
 
-Columns keep their names, order and values. JSON has no dates, bytes and infinite numbers: these
-become texts. CSV has nested values as JSON. A text that a spreadsheet would run gets a quote before
-it, except where the input was CSV, whose cells are written as they were. Parquet columns keep the
-types of parquet files; those of other files get the type that fits all their values.
+The tables are lists that `seedvideo.batch.inputs` reads again. Columns keep their names, order and
+values. JSON has no dates, bytes and infinite numbers: these become texts. CSV has nested values as
+JSON. There a text that a spreadsheet would run gets a quote before it, and a path ``./``; cells
+that come from CSV can be kept. Parquet has typed columns: the type of a column fits all its values
+(`ColumnSurvey`), and bytes of a name that are not UTF-8 are escaped.
 
 A file gets its name only when it is complete and on disk.
-
-Separate from `seedvideo.curation.table`, which would exceed 500 lines with it.
 """
 
 import base64
@@ -16,22 +15,21 @@ import datetime
 import io
 import json
 import math
-import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+import tempfile
+from collections.abc import Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import IO, Any, BinaryIO, Final, Self
 
 from seedvideo.batch.export_tables import require_package
 from seedvideo.batch.inputs import PATH_COLUMNS
-from seedvideo.curation.expression import to_number, to_text
-from seedvideo.curation.table import NUMBER_COLUMNS, TableFile, TableRow
-from seedvideo.errors import ConfigError, OutputError
-from seedvideo.utils.addresses import is_address
+from seedvideo.errors import ConfigError
+from seedvideo.sampler.quality import QUALITY_FIELDS
 from seedvideo.utils.files import refuse_existing, refuse_unwritable, writing
 from seedvideo.utils.text import printable
+from seedvideo.utils.values import to_number, to_text
 from seedvideo.writers import neutralize_formula
 
 OUTPUT_SUFFIXES: Final = (".csv", ".jsonl", ".parquet")
@@ -71,38 +69,6 @@ def check_output(path: Path, *, overwrite: bool, option: str) -> None:
     refuse_unwritable(path)
 
 
-def refuse_same_paths(tables: Sequence[str], outputs: Mapping[str, Path | None]) -> None:
-    """Refuse two outputs with one path, and an output that would replace a table.
-
-    Args:
-        tables: files that are read.
-        outputs: files that are written, by their options; None for those that are not.
-
-    Raises:
-        OutputError: ``output.is_input``.
-        ConfigError: ``config.invalid``.
-    """
-    taken: dict[str, str] = {}
-    read = {os.path.realpath(table) for table in tables}
-    for option, path in outputs.items():
-        if path is None:
-            continue
-        real = os.path.realpath(path)
-        if real in read:
-            raise OutputError(
-                "output.is_input",
-                f"{option} {printable(str(path))} is one of the tables",
-                hint="name another file for the result",
-            )
-        if real in taken:
-            raise ConfigError(
-                "config.invalid",
-                f"{taken[real]} and {option} name the same file, {printable(str(path))}",
-                hint="name one file for each",
-            )
-        taken[real] = option
-
-
 class ColumnSurvey:
     """Names of the columns of all rows, in the order in which they first occur, and their types.
 
@@ -119,6 +85,11 @@ class ColumnSurvey:
     def names(self) -> list[str]:
         """Names of the columns."""
         return list(self._kinds)
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Names of the columns, each with its kind."""
+        return {name: self.kind(name) for name in self._kinds}
 
     def add(self, fields: Mapping[str, Any], *, is_text: bool) -> None:
         """Add a row.
@@ -142,7 +113,7 @@ class ColumnSurvey:
         """Return the type that fits all values of a column."""
         kinds = self._kinds.get(name, set())
         if not kinds:
-            return "number" if name in NUMBER_COLUMNS else "text"
+            return "number" if name in QUALITY_FIELDS else "text"
         if len(kinds) == 1:
             return next(iter(kinds))
         if kinds == {"integer", "number"}:
@@ -179,89 +150,59 @@ def _value_kind(value: Any) -> str:
     return "json" if isinstance(value, list | dict) else "text"
 
 
-class TableWriter:
-    """Writes the rows of one table; use it in a ``with`` statement.
+class RowWriter:
+    """Writes the rows of one table to an open file; `writing_table` makes one for a path.
 
     Args:
-        path: file to write; its suffix selects the form.
-        survey: columns of the rows.
-        added: columns that are written besides, with their types: ``text``, ``integer``,
-            ``number`` or ``texts``.
-        sources: files that the rows come from.
-        overwrite: whether to replace an existing file.
+        file: receives the table.
+        suffix: ``.csv``, ``.jsonl`` or ``.parquet``.
+        columns: names of the columns, each with its kind: ``text``, ``json``, ``integer``,
+            ``number``, ``flag``, ``numbers``, ``texts``, or a type of pyarrow. Only parquet has
+            kinds.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        survey: ColumnSurvey,
-        *,
-        added: Mapping[str, str],
-        sources: Sequence[TableFile] = (),
-        overwrite: bool = False,
-    ) -> None:
-        self._path = path
-        self._survey = survey
-        self._added = added
-        self._sources = sources
-        self._first = [name for name in ("id",) if name in added]
-        self._names = list(dict.fromkeys([*self._first, *survey.names, *added]))
-        self._overwrite = overwrite
+    def __init__(self, file: BinaryIO, suffix: str, columns: Mapping[str, Any]) -> None:
+        self._file = file
+        self._suffix = suffix
+        self._columns = columns
         self._group: list[dict[str, Any]] = []
-        self._suffix = path.suffix.lower()
+        if suffix == ".csv":
+            self._file.write(_csv_line(columns))
+        elif suffix == ".parquet":
+            self._open_parquet()
 
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            file = writing(self._path, overwrite=self._overwrite)
-            self._stream = stack.enter_context(file)
-            if self._suffix == ".csv":
-                self._stream.write(_csv_line(self._names))
-            elif self._suffix == ".parquet":
-                self._open_parquet()
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            with self._stack:
-                if self._suffix == ".parquet":
-                    self._write_group()
-                    self._parquet.close()
-            return
-        if self._suffix == ".parquet":
-            # The file is discarded; what its end meets does not matter.
-            with suppress(OSError):
-                self._parquet.close()
-        self._stack.__exit__(kind, error, trace)
-
-    def write(self, fields: Mapping[str, Any], *, is_text: bool = False) -> None:
+    def write(self, fields: Mapping[str, Any], *, kept: Container[str] = ()) -> None:
         """Write a row.
 
         Args:
             fields: its columns; missing ones are empty.
-            is_text: whether it comes from CSV.
+            kept: columns that come from CSV, whose cells stay as they are in CSV.
         """
         if self._suffix == ".jsonl":
-            values = {name: _to_json_value(fields[name]) for name in self._names if name in fields}
+            values = {
+                name: _to_json_value(fields[name]) for name in self._columns if name in fields
+            }
             line = json.dumps(values, ensure_ascii=True, allow_nan=False)
-            self._stream.write(line.encode("ascii") + b"\n")
+            self._file.write(line.encode("ascii") + b"\n")
         elif self._suffix == ".csv":
-            added = self._added
-            self._stream.write(
-                _csv_line(
-                    _to_cell(fields.get(name), name, keep=is_text and name not in added)
-                    for name in self._names
-                )
-            )
+            cells = (_to_cell(fields.get(name), name, keep=name in kept) for name in self._columns)
+            self._file.write(_csv_line(cells))
         else:
-            self._group.append({name: fields.get(name) for name in self._names})
+            self._group.append({name: fields.get(name) for name in self._columns})
             if len(self._group) == _GROUP_ROWS:
                 self._write_group()
+
+    def finish(self) -> None:
+        """Write what is left. Without it a table of parquet is incomplete."""
+        if self._suffix == ".parquet":
+            self._write_group()
+            self._parquet.close()
+
+    def abandon(self) -> None:
+        """Release an incomplete table, which is discarded."""
+        if self._suffix == ".parquet":
+            with suppress(OSError):
+                self._parquet.close()
 
     def _open_parquet(self) -> None:
         import pyarrow
@@ -276,43 +217,100 @@ class TableWriter:
             "texts": pyarrow.list_(pyarrow.string()),
             "flag": pyarrow.bool_(),
         }
-        stored = {}
-        if self._sources and all(file.suffix == ".parquet" for file in self._sources):
-            schemas = [pyarrow.parquet.read_schema(file.path) for file in self._sources]
-            try:
-                unified = pyarrow.unify_schemas(schemas, promote_options="permissive")
-            except pyarrow.ArrowException:
-                # Types that do not fit together are written as texts.
-                unified = pyarrow.schema([])
-            stored = {field.name: field.type for field in unified}
-        self._kinds = {
-            name: self._added.get(name, self._survey.kind(name))
-            for name in self._names
-            if name in self._added or name not in stored
-        }
-        schema = pyarrow.schema(
+        self._schema = pyarrow.schema(
             [
-                (name, types[self._kinds[name]] if name in self._kinds else stored[name])
-                for name in self._names
+                (name, types[kind] if isinstance(kind, str) else kind)
+                for name, kind in self._columns.items()
             ]
         )
-        self._schema = schema
-        self._parquet = pyarrow.parquet.ParquetWriter(self._stream, schema, compression="zstd")
+        self._parquet = pyarrow.parquet.ParquetWriter(self._file, self._schema, compression="zstd")
 
     def _write_group(self) -> None:
         import pyarrow
 
         if not self._group:
             return
+        kinds = self._columns
         rows = [
             {
-                name: _to_typed(value, self._kinds[name]) if name in self._kinds else value
+                name: _to_typed(value, kinds[name]) if isinstance(kinds[name], str) else value
                 for name, value in row.items()
             }
             for row in self._group
         ]
         self._parquet.write_table(pyarrow.Table.from_pylist(rows, schema=self._schema))
         self._group.clear()
+
+
+@contextmanager
+def writing_table(
+    path: Path, columns: Mapping[str, Any], *, overwrite: bool = False
+) -> Iterator[RowWriter]:
+    """Open a table; it gets its name when the block ends without an error.
+
+    Args:
+        path: file to write; its suffix selects the form.
+        columns: as for `RowWriter`.
+        overwrite: whether to replace an existing file.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    with writing(path, overwrite=overwrite) as file:
+        table = RowWriter(file, path.suffix.lower(), columns)
+        try:
+            yield table
+        except BaseException:
+            table.abandon()
+            raise
+        table.finish()
+
+
+class SpooledTable:
+    """A table whose columns are known only after its last row.
+
+    Rows wait in a temporary file, so memory depends on the number of columns, not on that of rows.
+    The table is written when the ``with`` block ends, also by an error: finished rows stay.
+
+    Args:
+        path: file to write; its suffix selects the form.
+        overwrite: whether to replace an existing file.
+
+    Raises:
+        ConfigError: as `check_output` does; so `OutputError`, before any work.
+    """
+
+    def __init__(self, path: Path, *, overwrite: bool) -> None:
+        check_output(path, overwrite=overwrite, option="-o")
+        self._path = path
+        self._overwrite = overwrite
+        self._survey = ColumnSurvey(types=path.suffix.lower() == ".parquet")
+        self._spool: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed by __exit__
+        self.count = 0
+        """Number of rows so far."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._spool:
+            if self.count or error is None:
+                self._spool.seek(0)
+                columns = self._survey.columns
+                with writing_table(self._path, columns, overwrite=self._overwrite) as table:
+                    for line in self._spool:
+                        table.write(json.loads(line))
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Add a row of JSON values; its new columns come after those of the rows before."""
+        self._survey.add(row, is_text=False)
+        self._spool.write(json.dumps(row, ensure_ascii=True).encode("ascii") + b"\n")
+        self.count += 1
 
 
 def _csv_line(cells: Iterable[str]) -> bytes:
@@ -377,17 +375,3 @@ def _to_typed(value: Any, kind: str) -> Any:
         is_json = kind == "json" or is_nested
         plain = json.dumps(plain, ensure_ascii=True) if is_json else to_text(plain)
     return plain.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def relocate(row: TableRow, output: Path) -> Mapping[str, Any]:
-    """Return the columns of a row with a path that holds in the folder of another table."""
-    source, target = row.file.path.parent, output.parent
-    path = row.path
-    if os.path.isabs(path) or is_address(path) or _is_same(source, target):
-        return row.fields
-    moved = os.path.relpath(os.path.join(os.path.abspath(source), path), os.path.abspath(target))
-    return {**row.fields, row.path_column: moved}
-
-
-def _is_same(one: Path, other: Path) -> bool:
-    return one == other or os.path.abspath(one) == os.path.abspath(other)
