@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any, Final, Self
@@ -455,6 +456,6 @@ def _parse_time(row: Mapping[str, Any], name: str) -> Fraction | None:
     value = row.get(name)
     if value is None or value == "":
         return None
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         raise ValueError(f"{name} is not a time")
     return parse_timecode(str(value))
