@@ -100,11 +100,12 @@ class Item:
     @property
     def has_words(self) -> bool:
         """Whether the row has any value besides its id and path."""
-        return (
-            bool(self.question or self.options or self.query)
-            or self.start_s is not None
-            or self.end_s is not None
-        )
+        return bool(self.question or self.options or self.query) or self.has_window
+
+    @property
+    def has_window(self) -> bool:
+        """Whether the row names a part of the video."""
+        return self.start_s is not None or self.end_s is not None
 
     def to_json(self) -> str:
         """Return source and values as one line of ASCII JSON; any bytes of a name survive.
