@@ -29,7 +29,7 @@ from seedvideo.sampler.transitions import ShotChange
 from seedvideo.sampler.utility import Peak, SegmentDemand, StillPicture
 from seedvideo.utils.timecode import Span
 
-VERSION: Final = 8
+VERSION: Final = 9
 """Version of the entries; raise it whenever the same file would be analysed differently."""
 
 CACHE_DAMAGED: Final = "the cached analysis was damaged; the video was analysed again"
