@@ -27,6 +27,9 @@ _WORLD_PX: Final = (900, 540)
 _SCENE_S: Final = (2.2, 5.5)
 """Range of the length of a scene, without transitions."""
 
+_FAST_SCENE_S: Final = (0.2, 2.0)
+"""The same in a film that is cut fast."""
+
 Kind: TypeAlias = Literal["cut", "dissolve", "fade"]
 Distractor: TypeAlias = Literal["flash", "light", "pan", "zoom", "shake", "passer"]
 Picture: TypeAlias = npt.NDArray[np.float32]
@@ -145,14 +148,23 @@ class _Scene:
         return picture
 
 
-def make_film(path: Path, seed: int, *, scenes: int = 28) -> Film:
-    """Write a film, or read what it holds if the file is there."""
+def make_film(path: Path, seed: int, *, scenes: int = 28, is_fast: bool = False) -> Film:
+    """Write a film, or read what it holds if the file is there.
+
+    Args:
+        path: the file.
+        seed: number of the film.
+        scenes: number of scenes.
+        is_fast: whether it has cuts only, between short scenes.
+    """
     dice = np.random.default_rng([7, seed])
-    kinds = _shuffled(dice, KINDS, scenes - 1)
+    kinds = _shuffled(dice, ("cut",) if is_fast else KINDS, scenes - 1)
     distractors = _shuffled(dice, (*DISTRACTORS, *DISTRACTORS, None, None, None), scenes)
+    if is_fast:
+        distractors = [None] * scenes
     plan: list[tuple[int, Kind | None, int]] = []
     for number in range(scenes):
-        frames = int(dice.uniform(*_SCENE_S) * FPS)
+        frames = int(dice.uniform(*(_FAST_SCENE_S if is_fast else _SCENE_S)) * FPS)
         kind = kinds[number] if number < scenes - 1 else None
         length = {
             "dissolve": int(dice.choice([8, 12, 25, 38, 50])),

@@ -48,7 +48,10 @@ def _theirs(path: Path, detector: str) -> list[float]:
 
 
 DETECTORS: Final[dict[str, Callable[[Path], list[float]]]] = {
-    **{name: lambda path, name=name: _ours(path, name) for name in ("packets", "fast", "full")},
+    **{
+        name: lambda path, name=name: _ours(path, name)
+        for name in ("packets", "auto", "fast", "full")
+    },
     **{
         name: lambda path, name=name: _theirs(path, name)
         for name in (
@@ -109,10 +112,14 @@ class Score:
             f"{precision:.2f}",
             f"{recall:.2f}",
             f"{f1:.2f}",
-            *(f"{self.found[kind] / (self.found[kind] + self.missed[kind]):.2f}" for kind in KINDS),
+            *(_recall(self.found[kind], self.missed[kind]) for kind in KINDS),
             ", ".join(f"{count} {what}" for what, count in self.false.most_common()) or "none",
             f"{1000 * self.spent_s / self.film_s:.0f} ms",
         )
+
+
+def _recall(found: int, missed: int) -> str:
+    return f"{found / (found + missed):.2f}" if found + missed else "-"
 
 
 def _what_is_at(film: Film, time_s: float) -> str:
@@ -130,13 +137,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Precision and recall of shot detection.")
     parser.add_argument("--films", type=int, default=2, help="number of films, of two minutes each")
     parser.add_argument("--work", type=Path, help="keep the films in this folder")
+    parser.add_argument("--fast-cuts", action="store_true", help="films of short shots, cuts only")
     parser.add_argument("--only", nargs="+", choices=tuple(DETECTORS), help="detectors to measure")
     options = parser.parse_args()
     with TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
         seeds = range(FIRST_SEED, FIRST_SEED + options.films)
-        films = [make_film(work / f"{seed}.mp4", seed) for seed in seeds]
+        name, scenes = ("fast-", 100) if options.fast_cuts else ("", 28)
+        films = [
+            make_film(work / f"{name}{seed}.mp4", seed, scenes=scenes, is_fast=options.fast_cuts)
+            for seed in seeds
+        ]
         rows = []
         for name in options.only or DETECTORS:
             score = Score()

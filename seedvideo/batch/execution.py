@@ -12,19 +12,22 @@ import mmap
 import os
 import struct
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from time import perf_counter
 from typing import Any, Final
 
 import numpy as np
 
 from seedvideo.batch.filters import Rejection, check_frames, check_metadata
+from seedvideo.batch.fingerprint import FileVersion, file_version
 from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job
 from seedvideo.batch.similarity import Signature, compute_signature
 from seedvideo.config import AnalysisMethod
 from seedvideo.inference import FrameSet, ModelInput
-from seedvideo.media.source import OpenedInput
 from seedvideo.media.types import Frame
 from seedvideo.model.backends.base import Backend, TokenCosts
 from seedvideo.model_tasks import Task, make_task
@@ -140,45 +143,72 @@ def get_prompt(job: Job, item: Item) -> str:
     return make_item_task(job, item).prompt()
 
 
-def open_clip(job: Job, item: Item) -> Video:
+@contextmanager
+def open_clip(job: Job, item: Item) -> Iterator[Video]:
     """Open a clip with the job's options, for one decode process.
 
-    Consecutive clips of one file share its analysis, which covers the complete video.
+    Consecutive clips of one file share its analysis, which covers the complete video. Windows of a
+    file with a name share the open video too: opening it takes longer the longer it is. A file of
+    the spool is closed, which frees its space.
     """
-    before = _file_version(item.video)
-    clip = open(
-        item.video,
-        decoder=job.decoder,
-        source_fps=None if job.source_fps is None else Fraction(str(job.source_fps)),
-        workers=1,
-        remote=job.remote,
-    )
-    if before is not None and before == _file_version(item.video):
-        if before != _last_analysed.version:
-            _last_analysed.version, _last_analysed.analyses = before, {}
-        clip.share_analyses(_last_analysed.analyses)
-    return clip
+    started = perf_counter()
+    version = file_version(item.video)
+    is_same = version is not None and version == _last.version
+    if not (is_same and _last.options == _open_options(job, item)):
+        _last.close()
+    clip = _last.clip
+    if clip is None:
+        clip = open(
+            item.video,
+            decoder=job.decoder,
+            source_fps=None if job.source_fps is None else Fraction(str(job.source_fps)),
+            workers=1,
+            remote=job.remote,
+        )
+        if version is not None and version == file_version(item.video):
+            if not is_same:
+                _last.version, _last.analyses = version, {}
+            clip.share_analyses(_last.analyses)
+            _last.clip, _last.options = clip, _open_options(job, item)
+    clip.open_s = perf_counter() - started
+    is_kept = False
+    try:
+        yield clip
+        is_kept = clip is _last.clip and item.located is None and item.has_window
+    finally:
+        if not is_kept:
+            _last.close()
+            clip.close()
+
+
+def _open_options(job: Job, item: Item) -> tuple[object, ...]:
+    return item.source, job.decoder, job.source_fps
 
 
 @dataclass
-class _AnalysedFile:
-    """Analyses of one file, by method, and what identifies its content."""
+class _LastFile:
+    """The last file that this process opened.
 
-    version: tuple[int, ...] | None = None
+    Args:
+        version: identifies its content; None if it was not stable.
+        analyses: its analyses, by method.
+        options: what it was opened with.
+        clip: the open video; None if it is closed.
+    """
+
+    version: FileVersion | None = None
     analyses: dict[AnalysisMethod, Analysis] = field(default_factory=dict)
+    options: tuple[object, ...] = ()
+    clip: Video | None = None
+
+    def close(self) -> None:
+        """Close the video; its analyses are kept."""
+        if self.clip is not None:
+            self.clip.close()
+            self.clip = None
 
 
-_last_analysed: Final = _AnalysedFile()
-"""The last file that this process opened."""
-
-
-def _file_version(video: str | OpenedInput) -> tuple[int, ...] | None:
-    """Return device, inode, size and time of a file; None if it cannot be found by its name."""
-    try:
-        facts = os.fstat(video.descriptor) if isinstance(video, OpenedInput) else os.stat(video)
-    except (OSError, ValueError):
-        return None  # Opening it reports the error.
-    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
+_last: Final = _LastFile()
 
 
 def import_string(path: str) -> Any:

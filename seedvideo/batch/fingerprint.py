@@ -10,15 +10,17 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from seedvideo.batch.inputs import Item
 from seedvideo.config import DEFAULT_LIMITS, Limits
-from seedvideo.media.source import VideoInput, changed_error, open_source
+from seedvideo.media.source import OpenedInput, VideoInput, changed_error, open_source
 from seedvideo.sampler.policies import SAMPLER_VERSION
 from seedvideo.sampler.transitions import SHOTS_VERSION
 
 _CHUNK_BYTES: Final = 1 << 22
+_MAX_KNOWN: Final = 1_000
+"""Maximum files whose content a process remembers."""
 _NOT_IN_RESULT_KEY: Final = ("model", "filters", "question", "options", "query", "start_s", "end_s")
 """Settings covered by a hash or by `_task_words`, or without effect on records."""
 
@@ -74,6 +76,46 @@ def read_content(path: VideoInput, *, limits: Limits = DEFAULT_LIMITS) -> Conten
         return Content(size=done, mtime_ns=after.st_mtime_ns, sha256=hashed.hexdigest())
     finally:
         source.close()
+
+
+FileVersion: TypeAlias = tuple[int, ...]
+"""What identifies the content of a file without reading it."""
+
+
+def file_version(video: str | OpenedInput) -> FileVersion | None:
+    """Return device, inode, size and times of a file; None if it cannot be found by its name.
+
+    The time of the last change of its inode is among them, which programs cannot set back.
+    """
+    try:
+        facts = os.fstat(video.descriptor) if isinstance(video, OpenedInput) else os.stat(video)
+    except (OSError, ValueError):
+        return None  # Opening it reports the error.
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+
+
+class ContentReader:
+    """Reads the content of files; windows of one film hash it once, unless it changes."""
+
+    def __init__(self) -> None:
+        self._known: dict[FileVersion, Content] = {}
+
+    def read(self, path: str) -> Content:
+        """Return the content of a file.
+
+        Raises:
+            InputError: as `read_content` does; so `MediaError`.
+        """
+        version = file_version(path)
+        known = None if version is None else self._known.get(version)
+        if known is not None:
+            return known
+        content = read_content(path)
+        if version is not None and version == file_version(path):
+            self._known[version] = content
+            if len(self._known) > _MAX_KNOWN:
+                del self._known[next(iter(self._known))]
+        return content
 
 
 def result_key(

@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any, Final, Self
@@ -99,11 +100,12 @@ class Item:
     @property
     def has_words(self) -> bool:
         """Whether the row has any value besides its id and path."""
-        return (
-            bool(self.question or self.options or self.query)
-            or self.start_s is not None
-            or self.end_s is not None
-        )
+        return bool(self.question or self.options or self.query) or self.has_window
+
+    @property
+    def has_window(self) -> bool:
+        """Whether the row names a part of the video."""
+        return self.start_s is not None or self.end_s is not None
 
     def to_json(self) -> str:
         """Return source and values as one line of ASCII JSON; any bytes of a name survive.
@@ -455,6 +457,6 @@ def _parse_time(row: Mapping[str, Any], name: str) -> Fraction | None:
     value = row.get(name)
     if value is None or value == "":
         return None
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         raise ValueError(f"{name} is not a time")
     return parse_timecode(str(value))

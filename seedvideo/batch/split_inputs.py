@@ -3,7 +3,9 @@
 The clips of each video are kept in the job's folder, in ``split.jsonl``: resuming a job analyses
 only videos that are new, or whose file or options changed. A video that cannot be analysed becomes
 a bad row, and the others continue; the next run tries it again. Each line is on disk before the
-next video is analysed.
+next video is analysed. A line that was damaged since is ignored.
+
+A video that is not there any more has the clips of the run before, so that finished ones stay.
 
 The windows of a video at an address, or in a container, are those of the first run: whether it has
 changed is unknown without a download.
@@ -16,7 +18,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +38,10 @@ from seedvideo.video import open
 
 SPLIT_NAME: Final = "split.jsonl"
 """Name of the file with the clips of each video, in the folder of the job."""
+
+
+_DAMAGE: Final = (ValueError, TypeError, KeyError, IndexError, ArithmeticError, RecursionError)
+"""Errors of lines that are not as they were written."""
 
 
 def split_rows(
@@ -64,8 +70,8 @@ def split_rows(
             if isinstance(row, BadRow):
                 yield row
                 continue
-            key = _key(row, job, job.split)
-            windows = kept.find(key)
+            keys = _keys(row, job, job.split)
+            windows = kept.find(keys)
             if windows is None:
                 try:
                     found = _analyze(row, job, job.split, fetcher)
@@ -73,7 +79,7 @@ def split_rows(
                     yield BadRow(id=row.id, where=row.id, code=error.code, message=error.message)
                     continue
                 windows = list(found.windows)
-                kept.add(key, windows)
+                kept.add(keys, windows)
                 on_video(row.id, found)
             yield from clip_items(row, windows)
 
@@ -86,16 +92,35 @@ def _analyze(item: Item, job: Job, options: SplitOptions, fetcher: Fetcher) -> V
         return split_video(video, options, start_s=item.start_s, end_s=item.end_s)
 
 
-def _key(item: Item, job: Job, options: SplitOptions) -> str:
-    """Return what the windows of a video depend on, as a hash."""
+@dataclass(frozen=True)
+class _Keys:
+    """What the windows of a video depend on, as hashes.
+
+    Args:
+        video: without the version of its file.
+        version: with it; None if there is no file.
+    """
+
+    video: str
+    version: str | None
+
+
+def _keys(item: Item, job: Job, options: SplitOptions) -> _Keys:
     version: tuple[int, int] | None = None
+    is_there = True
     if not needs_fetch(item.source):
-        with suppress(OSError, ValueError):  # Opening the video reports the error.
+        try:
             facts = os.stat(job.resolve_path(item.source))
             version = facts.st_size, facts.st_mtime_ns
+        except (OSError, ValueError):
+            is_there = False  # If no windows are known, opening the video reports the error.
     window = [None if time is None else str(time) for time in (item.start_s, item.end_s)]
-    values = [item.source, version, window, asdict(options), str(job.source_fps), SHOTS_VERSION]
-    return hashlib.blake2b(json.dumps(values).encode("ascii"), digest_size=16).hexdigest()
+
+    def digest(version: tuple[int, int] | str | None) -> str:
+        values = [item.source, version, window, asdict(options), str(job.source_fps), SHOTS_VERSION]
+        return hashlib.blake2b(json.dumps(values).encode("ascii"), digest_size=16).hexdigest()
+
+    return _Keys(digest("any"), digest(version) if is_there else None)
 
 
 class _KeptSplits:
@@ -128,22 +153,33 @@ class _KeptSplits:
         if self._file is not None:
             self._file.close()
 
-    def find(self, key: str) -> list[ClipWindow] | None:
-        """Return the windows that were kept under a key; None if there are none."""
-        if self._file is None or key not in self._places:
-            return None
-        self._file.seek(self._places[key])
-        return [_to_window(each) for each in json.loads(self._file.readline())["windows"]]
+    def find(self, keys: _Keys) -> list[ClipWindow] | None:
+        """Return the windows that were kept for a video; None if there are none.
 
-    def add(self, key: str, windows: list[ClipWindow]) -> None:
+        They are those of this version of its file, or the last ones if there is no file.
+        """
+        place = self._places.get(keys.version or keys.video)
+        if self._file is None or place is None:
+            return None
+        self._file.seek(place)
+        try:
+            return [_to_window(each) for each in json.loads(self._file.readline())["windows"]]
+        except _DAMAGE:
+            return None
+
+    def add(self, keys: _Keys, windows: list[ClipWindow]) -> None:
         """Keep windows; they are on disk afterwards.
 
         Raises:
             OutputError: if they cannot be written.
         """
-        if self._file is None or self._path is None:
+        if self._file is None or self._path is None or keys.version is None:
             return
-        line = {"key": key, "windows": [_to_values(each) for each in windows]}
+        line = {
+            "key": keys.version,
+            "video": keys.video,
+            "windows": [_to_values(each) for each in windows],
+        }
         try:
             place = self._file.seek(0, os.SEEK_END)
             self._file.write(json.dumps(line).encode("ascii") + b"\n")
@@ -151,7 +187,7 @@ class _KeptSplits:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise write_error(self._path, error) from error
-        self._places[key] = place
+        self._places[keys.version] = self._places[keys.video] = place
 
     def _read(self) -> None:
         """Find the lines; cut off an incomplete last one, whose writer was killed."""
@@ -162,7 +198,10 @@ class _KeptSplits:
             if not line.endswith(b"\n"):
                 self._file.truncate(place)
                 break
-            self._places[json.loads(line)["key"]] = place
+            with suppress(*_DAMAGE):
+                values = json.loads(line)
+                self._places[str(values["key"])] = place
+                self._places[str(values["video"])] = place
             place += len(line)
 
 

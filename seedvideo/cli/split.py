@@ -214,18 +214,20 @@ def _clock(window: "ClipWindow") -> str:
     return f"{float(window.span.start):.3f}-{float(window.span.end):.3f}"
 
 
-def _reject_hashed(item: Item) -> None:
-    """Reject an address whose query no row could name.
+def _reject_secret(item: Item, remote: SourceOptions) -> None:
+    """Reject an address of which rows hold only a part.
 
     Raises:
         ConfigError: ``config.invalid``.
     """
-    if lacks_query(item.source):
+    if lacks_query(item.source) or remote.fetcher.has_secrets(item.source):
         raise ConfigError(
             "config.invalid",
-            f"{printable(item.source)} has a query, which may be a signature: rows do not hold it",
-            hint="use addresses such as s3://BUCKET/KEY with credentials in the environment, or"
-            " run one job: seedvideo batch run INPUT... -o OUT --split shots",
+            f"{printable(item.source)} was given with a query, a signature or a password, which"
+            " rows do not hold",
+            hint="use addresses such as s3://BUCKET/KEY with credentials in the environment, write"
+            " files with --clips DIR, or run one job: seedvideo batch run INPUT... -o OUT --split"
+            " shots",
         )
 
 
@@ -321,7 +323,8 @@ def split(
             from seedvideo.clips.cutting import plan_copies
             from seedvideo.clips.windows import split_video
 
-            _reject_hashed(item)
+            if folder is None:
+                _reject_secret(item, remote)
             rate = rate_to_fraction(source_fps)
             without = 0
             with (

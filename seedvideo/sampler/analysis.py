@@ -265,13 +265,13 @@ class _Analyzer:
                     )
                     freezes.skip_unknown()
                     self.rests.skip_unknown()
-                    transitions.skip_unknown(shots.cuts)
+                    transitions.skip_unknown(shots.all_cuts)
                 shots.update(frame_index, thumbnails.planes[i], moved_levels=novelty.moved_levels)
                 edges.update(time_s, pictures[i], moved_levels=novelty.moved_levels)
                 tracker.update(time_s, thumbnails.planes[i], moved_levels=novelty.moved_levels)
                 flashes.update(frame_index, time_s, features[i, : features.shape[1] // 2])
                 freezes.update(frame_index, time_s, features[i])
-                transitions.update(frame_index, time_s, features[i], shots.cuts)
+                transitions.update(frame_index, time_s, features[i], shots.all_cuts)
                 self.rests.update(time_s, features[i])
             decoded += len(thumbnails.frame_indices)
             if self.progress is not None:
@@ -306,7 +306,7 @@ class _Analyzer:
             freezes.skip_unknown()
             self.rests.skip_unknown()
         frozen = freezes.finish(len(self.times), float(self.video.info.duration))
-        borders, changes = tuple(novelty.borders), transitions.finish(shots.cuts, self.times_s)
+        borders, changes = tuple(novelty.borders), transitions.finish(shots.all_cuts, self.times_s)
         return AnalysisFindings(cuts, events, signals, change_s, details, frozen, borders, changes)
 
     @property

@@ -32,9 +32,9 @@ import numpy.typing as npt
 
 from seedvideo.sampler.block_features import Floats
 
-SHOTS_VERSION: Final = 2
+SHOTS_VERSION: Final = 3
 """Version of the shots; raise it whenever the same video would have others. In version 1 they were
-the unconfirmed cuts."""
+the unconfirmed cuts; in version 2, cuts less than 15 frames after another were missed."""
 
 _GRID: Final = (16, 9)
 """Columns and rows of the grids that are compared: a slow camera moves little in them."""

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
@@ -86,6 +87,21 @@ def test_manifests_of_all_kinds_are_equivalent(folder: Path) -> None:
                 end_s=Fraction(201, 2),
             ),
         ]
+
+
+def test_times_of_lists_may_be_any_finite_numbers(folder: Path) -> None:
+    times = [0.1 * 3, 1001 / 30, 1e-05, 12.5]
+    (folder / "m.jsonl").write_text(
+        "".join(json.dumps({"path": "a", "start": t, "end": 99}) + "\n" for t in times)
+    )
+    (folder / "m.csv").write_text("path,start,end\n" + "".join(f"a, {t},99\n" for t in times))
+    rows = {"path": ["a"] * 4, "start": times, "end": [Decimal("99.0")] * 4}
+    pyarrow.parquet.write_table(pyarrow.table(rows), folder / "m.parquet")
+    expected = [Fraction(3, 10), Fraction(1001, 30), Fraction(1, 10**5), Fraction(25, 2)]
+    for name in ("m.jsonl", "m.csv", "m.parquet"):
+        assert [(i.start_s, i.end_s) for i in items_of(name)] == [(t, 99) for t in expected]
+    (folder / "bad.jsonl").write_text('{"path": "a", "start": NaN}\n{"path": "b", "end": 1e400}\n')
+    assert [row.code for row in bad_rows("bad.jsonl")] == ["batch.row_invalid"] * 2
 
 
 def test_paths_of_a_manifest_are_relative_to_its_folder(folder: Path) -> None:

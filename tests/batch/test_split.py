@@ -1,6 +1,7 @@
 """A job that splits its videos: films in, captioned clips out, and what a resume analyses."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,35 @@ def test_a_resumed_job_analyses_only_what_changed(films: Path, tmp_path: Path) -
         Job(inputs=job.inputs, folder=job.folder, split=SplitOptions(min_s=0.5)), tmp_path
     )
     assert analysed == ["films/two.mp4"]
+
+
+def test_a_video_that_is_gone_keeps_its_clips(films: Path, tmp_path: Path) -> None:
+    job = Job(inputs=("films/two.mp4",), folder=str(tmp_path), split=OPTIONS)
+    split(job, tmp_path)
+    paint(films / "two.mp4", ["red", "blue", "green"], shot_s=2)
+    longer, analysed = split(job, tmp_path)
+    assert len(longer) == 3 and analysed
+    data = (films / "two.mp4").read_bytes()
+    (films / "two.mp4").unlink()
+    assert split(job, tmp_path) == (longer, [])
+    other = replace(job, split=replace(OPTIONS, crop_s=0.2))
+    ((bad,), _) = split(other, tmp_path)
+    assert isinstance(bad, BadRow) and bad.code == "input.not_found"
+    (films / "two.mp4").write_bytes(data)
+    assert split(job, tmp_path) == (longer, ["films/two.mp4"])
+
+
+def test_damaged_lines_are_analysed_again(films: Path, tmp_path: Path) -> None:
+    job = Job(inputs=("films/two.mp4",), folder=str(tmp_path), split=OPTIONS)
+    rows, _ = split(job, tmp_path)
+    path = tmp_path / SPLIT_NAME
+    (line,) = path.read_bytes().splitlines(keepends=True)
+    junk = b'\nno JSON\n[]\n{"key": 5}\n\xff\xfe\n' + bytes(40) + b"\n"
+    path.write_bytes(junk + line + line[:30])
+    assert split(job, tmp_path) == (rows, [])
+    for old, new in ((b'"0"', b'"1/0"'), (b'"0"', b"null"), (b'"windows": [[', b'"windows": [[[[')):
+        path.write_bytes(line.replace(old, new, 1))
+        assert split(job, tmp_path) == (rows, ["films/two.mp4"])
 
 
 def test_the_settings_of_a_split_are_part_of_the_job() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -177,3 +178,29 @@ def test_a_dissolve_in_a_file_gives_two_shots(tmp_path: Path, analysis: str) -> 
         assert abs(change.end - 5) < Fraction(1, 4)
         first, second = seedvideo.shots(video, analysis=analysis)  # type: ignore[arg-type]
         assert first.end == second.start == change.time
+
+
+@pytest.mark.parametrize("analysis", quick_first(["fast", "full"]))
+@pytest.mark.parametrize("is_grey", [False, True], ids=["colour", "grey"])
+def test_a_shot_of_a_few_frames_is_a_shot(tmp_path: Path, analysis: str, *, is_grey: bool) -> None:
+    """Cuts less than 15 frames apart, and before the 15th frame, also in black and white."""
+    path = tmp_path / "quick.mp4"
+    pictures = [world(seed)[:, :WIDTH_PX] for seed in range(5)]
+    starts = [0, 8, 30, 34, 60]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = WIDTH_PX, HEIGHT_PX, "yuv420p"
+        for picture, first, end in zip(pictures, starts, [*starts[1:], 90], strict=True):
+            tint = np.ones(3) if is_grey else np.roll([1.0, 0.6, 0.3], first)
+            pixels = (picture[:, :, None] * tint).astype(np.uint8)
+            for _ in range(first, end):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    with seedvideo.open(path) as video:
+        found = video.analysis(analysis)  # type: ignore[arg-type]
+        assert [float(change.time) for change in found.changes] == [0.8, 3.0, 3.4, 6.0]
+        # The segments of plans are longer.
+        assert [float(cut) for cut in found.cuts] == ([] if is_grey else [3.0, 6.0])
+        clips = seedvideo.split(video, seedvideo.SplitOptions(analysis=analysis))  # type: ignore[arg-type]
+        spans = [(float(each.span.start), float(each.span.end)) for each in clips.windows]
+        assert spans == [(3.7, 5.7), (6.3, 9.0)]
