@@ -265,12 +265,14 @@ def _export_dataset(
         with source() as found, Journal.open(found, write=False) as journal:
             made = export_dataset(journal, export_format, path, options, on_progress=show)
     console.clear_status()
-    _report_dataset(made, path, console=console)
+    _report_dataset(made, path, rows=options.rows, console=console)
     if made.unreadable:
         raise typer.Exit(SOME_FAILED)
 
 
-def _report_dataset(made: "DatasetResult", path: Path, *, console: Console) -> None:
+def _report_dataset(
+    made: "DatasetResult", path: Path, *, rows: Path | None, console: Console
+) -> None:
     for number, (clip_id, error) in enumerate(made.unreadable.items()):
         if number == _MAX_SHOWN:
             console.info(f"{len(made.unreadable) - number:,} more: see {path / 'rest.jsonl'}")
@@ -284,6 +286,9 @@ def _report_dataset(made: "DatasetResult", path: Path, *, console: Console) -> N
         notes.append(f"{len(made.unreadable):,} that cannot be read")
     left = f"; not in it: {', '.join(notes)}" if notes else ""
     console.info(f"{_count_clips(made.clips)}{files}: {path}{left}")
+    if made.unknown:
+        are = "row is not a clip" if made.unknown == 1 else "rows are not clips"
+        console.info(f"{made.unknown:,} {are} of this job: {rows}")
 
 
 def _export_to_stdout(

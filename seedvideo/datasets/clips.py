@@ -6,7 +6,7 @@ are read.
 
 A clip that is a window of a longer video is cut into a file without a name in the folder of
 downloads (`seedvideo.clips.cutting`). The video stays open for its next clip, which most often
-follows in the inputs.
+follows in the inputs, and its file for the copies of the clip.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
 
 from seedvideo.batch.inputs import VIDEO_SUFFIXES, Item
@@ -35,6 +36,7 @@ from seedvideo.media.source import (
 )
 from seedvideo.remote.fetching import Fetcher, needs_fetch, suffix_of
 from seedvideo.utils.addresses import split_member
+from seedvideo.utils.files import write_error
 from seedvideo.utils.text import printable
 from seedvideo.utils.timecode import Span
 from seedvideo.video import Video, open
@@ -103,12 +105,18 @@ class ClipFile:
 
         Raises:
             InputError: ``input.changed`` if the file is not as long as when it was opened, or its
-                hash is another one than that of the list.
+                hash is another one than that of the list; ``input.unreadable``.
         """
         hashed, offset = hashlib.sha256(), 0
         while offset < self.size_bytes:
             count = min(_CHUNK_BYTES, self.size_bytes - offset)
-            data = os.pread(self._descriptor, count, offset)
+            try:
+                data = os.pread(self._descriptor, count, offset)
+            except OSError as error:
+                reason = error.strerror or type(error).__name__
+                raise InputError(
+                    "input.unreadable", f"{self._display_name}: {reason.lower()}"
+                ) from error
             if not data:
                 raise changed_error(self._display_name, "became shorter while it was read")
             hashed.update(data)
@@ -133,6 +141,15 @@ class _Film:
     open: ExitStack
 
 
+@dataclass
+class _CutFile:
+    """The file of a window that was cut last."""
+
+    clip_id: str
+    file: BinaryIO
+    facts: CutFacts
+
+
 class ClipOpener:
     """Opens the files of clips of one job; use it in a ``with`` statement.
 
@@ -145,12 +162,14 @@ class ClipOpener:
     def __init__(self, job: Job, fetcher: Fetcher, *, cut: Cut | None = None) -> None:
         self.job, self._fetcher, self._cut = job, fetcher, cut
         self._film: _Film | None = None
+        self._last_cut: _CutFile | None = None
 
     def __enter__(self) -> "ClipOpener":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._close_film()
+        self._close_cut()
 
     @contextmanager
     def open(self, entry: JournalEntry, *, sha256: str | None) -> Iterator[ClipFile]:
@@ -165,16 +184,14 @@ class ClipOpener:
         """
         item = entry.item
         if is_window(self.job, item):
-            with os.fdopen(self._fetcher.spool.make_file(), "w+b") as file:
-                cut_facts = self._write_window(entry, file)
-                file.flush()
-                yield ClipFile(
-                    file.fileno(),
-                    size_bytes=os.fstat(file.fileno()).st_size,
-                    display_name=display_path(item.id),
-                    suffix="mp4",
-                    cut_facts=cut_facts,
-                )
+            cut = self._cut_window(entry)
+            yield ClipFile(
+                cut.file.fileno(),
+                size_bytes=os.fstat(cut.file.fileno()).st_size,
+                display_name=display_path(item.id),
+                suffix="mp4",
+                cut_facts=cut.facts,
+            )
             return
         with ExitStack() as stack:
             source = self._open_source(entry, stack)
@@ -226,6 +243,26 @@ class ClipOpener:
         if self._film is not None:
             film, self._film = self._film, None
             film.open.close()
+
+    def _cut_window(self, entry: JournalEntry) -> "_CutFile":
+        """Return a window of a longer video as a file; copies of a clip share it."""
+        if self._last_cut is None or self._last_cut.clip_id != entry.item.id:
+            self._close_cut()
+            with ExitStack() as stack:
+                file = stack.enter_context(os.fdopen(self._fetcher.spool.make_file(), "w+b"))
+                try:
+                    facts = self._write_window(entry, file)
+                    file.flush()
+                except OSError as error:
+                    raise write_error(Path(self._fetcher.spool.folder), error) from error
+                self._last_cut = _CutFile(entry.item.id, file, facts)
+                stack.pop_all()
+        return self._last_cut
+
+    def _close_cut(self) -> None:
+        if self._last_cut is not None:
+            last, self._last_cut = self._last_cut, None
+            last.file.close()
 
     def _write_window(self, entry: JournalEntry, file: BinaryIO) -> CutFacts:
         """Cut a window out of its video."""
