@@ -5,6 +5,7 @@ Separate from `seedvideo.cli.batch`, which would exceed 500 lines with it.
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 _MAX_SHOWN: Final = 20
 """Clips without bytes that are named on stderr; all are in the dataset."""
 
-_PROGRESS_CLIPS: Final = 50
+_PROGRESS_S: Final = 0.5
+"""Time between two updates of the status line: encoding a clip may take seconds."""
 
 _TAKES: Final = {
     "shard_gib": ("webdataset", "hf"),
@@ -250,9 +252,13 @@ def _export_dataset(
         typer.Exit: with 1 if the bytes of a clip could not be read, or the export failed.
     """
 
+    shown = 0.0
+
     def show(count: int) -> None:
-        if count % _PROGRESS_CLIPS == 0:
-            console.status(f"writing {path}: {count:,} clips")
+        nonlocal shown
+        if time.monotonic() - shown >= _PROGRESS_S:
+            shown = time.monotonic()
+            console.status(f"writing {path}: {_count_clips(count)}")
 
     with console.exit_on_error(COULD_NOT_START):
         options = make_options()

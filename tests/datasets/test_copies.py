@@ -11,16 +11,24 @@ import pytest
 
 from seedvideo.batch.export import export
 from seedvideo.batch.fingerprint import Content
-from seedvideo.batch.inputs import Item
+from seedvideo.batch.inputs import Item, read_inputs
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
+from seedvideo.batch.part_records import gathered
 from seedvideo.clips import cutting
+from seedvideo.curation.balance import BalanceRule
+from seedvideo.curation.curate import curate
+from seedvideo.curation.options import CurationOptions
 from seedvideo.datasets.folder import DatasetFolder
 from seedvideo.datasets.source import DatasetOptions
 from seedvideo.errors import BatchError, OutputError
+from tests.batch.jobs import JOB, run
 from tests.batch.sample_journal import MODEL, record_for
-from tests.datasets.clip_jobs import DONE, exported, job_of, manifest, source_of
+from tests.batch.test_parts import plan, pull
+from tests.datasets.clip_jobs import DONE, all_bytes, exported, job_of, manifest, source_of
 from tests.datasets.test_cuts import tar_samples
+from tests.object_server import MemoryStore
+from tests.synthetic_clips import paint
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +163,32 @@ def test_two_exports_do_not_write_to_one_folder(job: Path, tmp_path: Path) -> No
         folder.finish({})
     exported(job, "dataset", tmp_path / "out", overwrite=True)
     assert manifest(tmp_path / "out")["format"] == "dataset"
+
+
+def test_copies_of_a_balanced_table_are_captioned_once(tmp_path: Path) -> None:
+    colours = {"a": ["red"], "b": ["green"], "c": ["blue"], "d": ["white"], "e": ["red", "blue"]}
+    for name, each in colours.items():
+        paint(tmp_path / f"{name}.mp4", each)
+    table, balanced = tmp_path / "clips.jsonl", tmp_path / "balanced.jsonl"
+    rows = [{"path": f"{name}.mp4", "domain": "x" if name == "a" else "y"} for name in colours]
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = CurationOptions(balance=BalanceRule.parse("boost:3"), by="domain")
+    curate([str(table)], balanced, options)
+    items = [row for row in read_inputs([str(balanced)]) if isinstance(row, Item)]
+    ids = ["a.mp4", "a.mp4~2", "a.mp4~3", "b.mp4", "c.mp4", "d.mp4", "e.mp4"]
+    assert [item.id for item in items] == ids
+    entries = run(tmp_path / "local", items)
+    # The records hold how long each step took: only the same record is equal.
+    assert len({entries[name].record for name in ids[:3]}) == 1
+    store = MemoryStore()
+    plan(store, items, JOB, part_clips=1)
+    pull(store, tmp_path / "scratch")
+    with gathered(store) as copy:
+        with Journal.open(copy, write=False) as journal:
+            records = [entry.record for entry in journal.entries() if entry.item.id in ids[:3]]
+        assert len(records) == 3 and len(set(records)) == 1
+        for form in ("dataset", "webdataset", "hf"):
+            for name, folder in (("parts", copy), ("local", tmp_path / "local")):
+                exported(folder, form, tmp_path / f"{name}-{form}", rows=balanced)
+            assert all_bytes(tmp_path / f"parts-{form}") == all_bytes(tmp_path / f"local-{form}")
+    assert [row["id"] for row, _ in tar_samples(tmp_path / "local-webdataset")] == ids
