@@ -251,7 +251,6 @@ def _export_dataset(
     Raises:
         typer.Exit: with 1 if the bytes of a clip could not be read, or the export failed.
     """
-
     shown = 0.0
 
     def show(count: int) -> None:
