@@ -30,6 +30,7 @@ from seedvideo.datasets.rows import (
     copy_id,
     copy_row,
     cut_row,
+    encodable,
     json_row,
 )
 from seedvideo.datasets.schema import COLUMNS, arrow_schema
@@ -288,7 +289,8 @@ class _ChosenRows:
     """Rows of a table of chosen clips, by the clips of the job that they are of.
 
     A row is of the clip with its id. If there is none, it is a copy of the clip whose id it has
-    without ``~`` and a number, or of one whose id CSV spells so (`seedvideo.writers.escape_name`).
+    without ``~`` and a number. Parquet and CSV escape what they cannot hold, or should not run, in
+    an id (`encodable`, `seedvideo.writers.escape_name`): that is the same id.
 
     Args:
         path: the table.
@@ -308,8 +310,10 @@ class _ChosenRows:
             clip_id = entry.item.id
             if clip_id in ids:
                 clips[clip_id] = clip_id
-            elif (spelled := escape_name(clip_id)) in ids:
-                clips.setdefault(spelled, clip_id)
+                continue
+            for spelled in (encodable(clip_id), escape_name(clip_id)):
+                if spelled in ids:
+                    clips.setdefault(spelled, clip_id)
         self._rows: dict[str, list[tuple[int, str]]] = {}
         self.unknown = 0
         for name, added in table.items():

@@ -23,7 +23,7 @@ from seedvideo.datasets.folder import DatasetFolder
 from seedvideo.datasets.source import DatasetOptions
 from seedvideo.errors import BatchError, OutputError
 from tests.batch.jobs import JOB, run
-from tests.batch.sample_journal import MODEL, record_for
+from tests.batch.sample_journal import MODEL, journal_of, record_for
 from tests.batch.test_parts import plan, pull
 from tests.datasets.clip_jobs import DONE, all_bytes, exported, job_of, manifest, source_of
 from tests.datasets.test_cuts import tar_samples
@@ -84,6 +84,18 @@ def test_a_table_of_csv_has_ids_for_spreadsheets(tmp_path: Path) -> None:
     with source_of(folder, DatasetOptions(rows=tmp_path / "rows.csv")) as source:
         assert [row["id"] for row in source.rows()] == list(ids)
     assert chosen(folder, tmp_path, "'-one.mp4~2") == ["-one.mp4~2"]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+def test_tables_of_all_forms_choose_hostile_ids(tmp_path: Path, form: Any) -> None:
+    folder = journal_of(tmp_path / "job", hostile=True)
+    with Journal.open(folder, write=False) as journal:
+        export(journal, form, tmp_path / f"rows.{form}")
+    with source_of(folder) as source:
+        expected = [row["id"] for row in source.rows()]
+    with source_of(folder, DatasetOptions(rows=tmp_path / f"rows.{form}")) as source:
+        assert [row["id"] for row in source.rows()] == expected
+        assert source.unknown_rows == 0
 
 
 def test_rows_of_other_clips_are_counted(job: Path, tmp_path: Path) -> None:
