@@ -81,7 +81,7 @@ class DatasetExportOptions:
         typer.Option(
             "--cut",
             help="Cut clips that are windows of longer videos: encode them, or copy them from"
-            " keyframe to keyframe (webdataset, hf). [default: refuse them]",
+            " their first keyframe on (webdataset, hf). [default: refuse them]",
         ),
     ] = None
     no_bytes: Annotated[

@@ -14,7 +14,7 @@ import os
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
@@ -58,6 +58,9 @@ _SUFFIXES: Final[Mapping[str, str]] = {
 
 _UNBOUNDED: Final = SplitOptions(min_s=0)
 """Clips of any length are copied: they were chosen before."""
+
+_MIN_COPIED: Final = Fraction(1, 2)
+"""Part of a window that a copy holds at least: its caption is of the whole window."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,6 +273,8 @@ class ClipOpener:
             raise not_cut_error(1, entry.item.id)
         try:
             return self._write_cut(entry, file, self._cut)
+        except MediaError:
+            raise
         except BaseException:
             # A decode process that failed is not used for the next clip.
             self._close_film()
@@ -281,12 +286,16 @@ class ClipOpener:
         if cut == "exact":
             encode_clip(video, window, file)
             return CutFacts(cut=cut, span=window.span)
+        # Frames outside the window may be of another shot, which the caption does not describe.
+        window = replace(window, shot_span=window.span)
         copies = plan_copies(video, VideoSplit((window,), 0, 1), _UNBOUNDED).split.windows
-        if not copies:
+        held = copies[0].span.duration if copies else Fraction(0)
+        if held < window.span.duration * _MIN_COPIED:
             raise MediaError(
                 "media.not_copyable",
-                f"{display_path(video.source)}: no keyframe from {float(window.span.start):.3f} to"
-                f" {float(window.span.end):.3f} s",
+                f"{display_path(video.source)}: a copy from {float(window.span.start):.3f} to"
+                f" {float(window.span.end):.3f} s, from its first keyframe on, would hold"
+                f" {float(held):.3f} s",
                 hint="encode the clip again: --cut exact",
             )
         for data, _ in copy_clips(video, copies):
