@@ -48,12 +48,19 @@ def console_runs(text: str) -> list[tuple[str, str]]:
     return runs
 
 
-def run_session(runs: Sequence[tuple[str, str | None]], folder: Path, **variables: str) -> None:
-    """Run all lines in one shell, in a folder; jobs have a model without weights.
+def run_session(
+    runs: Sequence[tuple[str, str | None]],
+    folder: Path,
+    *,
+    module: str = "tests.batch.command",
+    **variables: str,
+) -> None:
+    """Run all lines in one shell, in a folder.
 
     Args:
         runs: the lines and the output of each; None for any output.
         folder: folder to run in.
+        module: what the command runs; unless given, its jobs have a model without weights.
         variables: further variables of the environment.
 
     Raises:
@@ -62,7 +69,7 @@ def run_session(runs: Sequence[tuple[str, str | None]], folder: Path, **variable
     """
     with tempfile.TemporaryDirectory() as place:
         program = Path(place) / "seedvideo"
-        words = f'{shlex.quote(sys.executable)} -m tests.batch.command "$@"'
+        words = f'{shlex.quote(sys.executable)} -m {module} "$@"'
         program.write_text(f"#!/bin/sh\nexec {words}\n")
         program.chmod(0o755)
         script = "".join(
@@ -74,7 +81,7 @@ def run_session(runs: Sequence[tuple[str, str | None]], folder: Path, **variable
             ["bash", "-c", script],
             cwd=folder,
             env={**os.environ, **variables, "PATH": path, "PYTHONPATH": str(ROOT)},
-            timeout=300,
+            timeout=600,
             check=False,
         )
         assert done.returncode == 0

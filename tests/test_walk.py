@@ -21,18 +21,19 @@ REAL_FILMS = ("cosmos_test_video_30s.mp4", "pyscenedetect_counter.mp4", "torchco
 
 @pytest.fixture(scope="module", params=["made", "real"])
 def walked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the session was run, with its own films, and with real ones besides."""
+    """A folder in which the session was run, with the films of the page or with real ones."""
     folder = tmp_path_factory.mktemp("walk")
-    make_films(folder / "films")
     runs = console_runs(SESSION)
     if request.param == "made":
-        run_session(runs, folder)
+        make_films(folder / "films")
+        run_session(runs, folder, module="seedvideo")
         return folder
     if not REAL.is_dir():
         pytest.skip(f"{REAL} is not there")
+    (folder / "films").mkdir()
     for name in REAL_FILMS:
         (folder / "films" / name).symlink_to(REAL / name)
-    run_session([(command, None) for command, _ in runs], folder)
+    run_session([(command, None) for command, _ in runs], folder, module="seedvideo")
     return folder
 
 
@@ -62,8 +63,11 @@ def test_the_tar_has_the_balanced_clips(walked: Path) -> None:
     with tarfile.open(walked / "shards" / "train-000000.tar") as tar:
         files = {name: tar.extractfile(name) for name in tar.getnames() if name.endswith(".json")}
         rows = [json.loads(file.read()) for file in files.values() if file is not None]
-    assert [row["id"] for row in rows] == [row["id"] for row in lines(walked / "balanced.jsonl")]
-    assert {colour for row in rows for colour in row["concepts"]} == {"blue", "green", "red"}
-    # The signals of the table and those of the records are of the same window.
+    balanced = {row["id"]: row for row in lines(walked / "balanced.jsonl")}
+    assert [row["id"] for row in rows] == list(balanced)
     for row in rows:
+        table = balanced[row["id"]]
+        assert (row["caption"], row["concepts"]) == (table["text"], table["concepts"])
+        assert row["model"] == "nano"
+        # The signals of the table and those of the records are of the same window.
         assert row["quality"]["duration_s"] == pytest.approx(row["end_s"] - row["start_s"])

@@ -1,4 +1,4 @@
-"""Films for the walk of the guide: small, made, and with the faults that curation finds."""
+"""Films for the walk of the guide: ten minutes, made, with the faults that curation finds."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tests.synthetic_clips import COLOURS
 
-_FPS: Final = 25
+_FPS: Final = 10
 _SIZE_PX: Final = (320, 192)
 _BLOCK_PX: Final = 16
 
@@ -20,21 +20,27 @@ Shot = tuple[str, float, int]
 
 
 def make_films(folder: Path) -> None:
-    """Write seven films of one to three shots, in all 48 s.
+    """Write seven films, in all 600 s.
 
-    ``yard`` has three moving shots and one that is too short, ``yard-again`` is the same file,
+    ``yard`` has ten moving shots and two that are too short, ``yard-again`` is the same file,
     ``yard-remuxed`` has the same packets, and ``yard-small`` is encoded again. ``night`` begins
     black, ``poster`` does not move, and ``lake`` is unlike the others.
     """
     folder.mkdir()
-    yard = [("red", 4, 3), ("green", 4, 5), ("white", 1, 4), ("red", 3, 6)]
+    yard = [*_shots(5, 7), ("white", 1, 9), *_shots(5, 7), ("white", 1, 9)]
     draw_film(folder / "yard.mp4", yard, seed=1)
     copyfile(folder / "yard.mp4", folder / "yard-again.mp4")
     remux(folder / "yard.mp4", folder / "yard-remuxed.mkv")
     draw_film(folder / "yard-small.mp4", yard, seed=1, crf=32)
-    draw_film(folder / "night.mp4", [("black", 3, 0), ("blue", 4, 3)], seed=2)
-    draw_film(folder / "poster.mp4", [("green", 4, 0)], seed=3)
-    draw_film(folder / "lake.mp4", [("blue", 4, 2), ("blue", 4, 7)], seed=4)
+    draw_film(folder / "night.mp4", [("black", 40, 0), *_shots(4, 8)], seed=2)
+    draw_film(folder / "poster.mp4", [("green", 160, 0)], seed=3)
+    draw_film(folder / "lake.mp4", _shots(8, 10), seed=4)
+
+
+def _shots(count: int, seconds: int) -> list[Shot]:
+    """Return moving shots; two that follow one another have different colours."""
+    colours = ("red", "green", "white", "blue")
+    return [(colours[number % 4], seconds, 7 + number % 5 * 2) for number in range(count)]
 
 
 def draw_film(path: Path, shots: Sequence[Shot], *, seed: int, crf: int = 20) -> None:
@@ -43,7 +49,7 @@ def draw_film(path: Path, shots: Sequence[Shot], *, seed: int, crf: int = 20) ->
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=_FPS)
         stream.width, stream.height, stream.pix_fmt = *_SIZE_PX, "yuv420p"
-        stream.options = {"crf": str(crf), "threads": "1"}
+        stream.options = {"crf": str(crf), "g": "20", "threads": "1"}
         for colour, seconds, speed_px in shots:
             picture = _blocks(random, colour)
             for number in range(round(seconds * _FPS)):

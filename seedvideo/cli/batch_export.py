@@ -5,6 +5,7 @@ Separate from `seedvideo.cli.batch`, which would exceed 500 lines with it.
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 _MAX_SHOWN: Final = 20
 """Clips without bytes that are named on stderr; all are in the dataset."""
 
-_PROGRESS_CLIPS: Final = 50
+_PROGRESS_S: Final = 0.5
+"""Time between two updates of the status line: encoding a clip may take seconds."""
 
 _TAKES: Final = {
     "shard_gib": ("webdataset", "hf"),
@@ -79,7 +81,7 @@ class DatasetExportOptions:
         typer.Option(
             "--cut",
             help="Cut clips that are windows of longer videos: encode them, or copy them from"
-            " keyframe to keyframe (webdataset, hf). [default: refuse them]",
+            " their first keyframe on (webdataset, hf). [default: refuse them]",
         ),
     ] = None
     no_bytes: Annotated[
@@ -249,10 +251,13 @@ def _export_dataset(
     Raises:
         typer.Exit: with 1 if the bytes of a clip could not be read, or the export failed.
     """
+    shown = 0.0
 
     def show(count: int) -> None:
-        if count % _PROGRESS_CLIPS == 0:
-            console.status(f"writing {path}: {count:,} clips")
+        nonlocal shown
+        if time.monotonic() - shown >= _PROGRESS_S:
+            shown = time.monotonic()
+            console.status(f"writing {path}: {_count_clips(count)}")
 
     with console.exit_on_error(COULD_NOT_START):
         options = make_options()
@@ -265,12 +270,14 @@ def _export_dataset(
         with source() as found, Journal.open(found, write=False) as journal:
             made = export_dataset(journal, export_format, path, options, on_progress=show)
     console.clear_status()
-    _report_dataset(made, path, console=console)
+    _report_dataset(made, path, rows=options.rows, console=console)
     if made.unreadable:
         raise typer.Exit(SOME_FAILED)
 
 
-def _report_dataset(made: "DatasetResult", path: Path, *, console: Console) -> None:
+def _report_dataset(
+    made: "DatasetResult", path: Path, *, rows: Path | None, console: Console
+) -> None:
     for number, (clip_id, error) in enumerate(made.unreadable.items()):
         if number == _MAX_SHOWN:
             console.info(f"{len(made.unreadable) - number:,} more: see {path / 'rest.jsonl'}")
@@ -284,6 +291,9 @@ def _report_dataset(made: "DatasetResult", path: Path, *, console: Console) -> N
         notes.append(f"{len(made.unreadable):,} that cannot be read")
     left = f"; not in it: {', '.join(notes)}" if notes else ""
     console.info(f"{_count_clips(made.clips)}{files}: {path}{left}")
+    if made.unknown:
+        are = "row is not a clip" if made.unknown == 1 else "rows are not clips"
+        console.info(f"{made.unknown:,} {are} of this job: {rows}")
 
 
 def _export_to_stdout(

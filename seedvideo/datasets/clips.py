@@ -6,7 +6,7 @@ are read.
 
 A clip that is a window of a longer video is cut into a file without a name in the folder of
 downloads (`seedvideo.clips.cutting`). The video stays open for its next clip, which most often
-follows in the inputs.
+follows in the inputs, and its file for the copies of the clip.
 """
 
 import hashlib
@@ -14,8 +14,9 @@ import os
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
 
 from seedvideo.batch.inputs import VIDEO_SUFFIXES, Item
@@ -35,6 +36,7 @@ from seedvideo.media.source import (
 )
 from seedvideo.remote.fetching import Fetcher, needs_fetch, suffix_of
 from seedvideo.utils.addresses import split_member
+from seedvideo.utils.files import write_error
 from seedvideo.utils.text import printable
 from seedvideo.utils.timecode import Span
 from seedvideo.video import Video, open
@@ -56,6 +58,9 @@ _SUFFIXES: Final[Mapping[str, str]] = {
 
 _UNBOUNDED: Final = SplitOptions(min_s=0)
 """Clips of any length are copied: they were chosen before."""
+
+_MIN_COPIED: Final = Fraction(1, 2)
+"""Part of a window that a copy holds at least: its caption is of the whole window."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,12 +108,18 @@ class ClipFile:
 
         Raises:
             InputError: ``input.changed`` if the file is not as long as when it was opened, or its
-                hash is another one than that of the list.
+                hash is another one than that of the list; ``input.unreadable``.
         """
         hashed, offset = hashlib.sha256(), 0
         while offset < self.size_bytes:
             count = min(_CHUNK_BYTES, self.size_bytes - offset)
-            data = os.pread(self._descriptor, count, offset)
+            try:
+                data = os.pread(self._descriptor, count, offset)
+            except OSError as error:
+                reason = error.strerror or type(error).__name__
+                raise InputError(
+                    "input.unreadable", f"{self._display_name}: {reason.lower()}"
+                ) from error
             if not data:
                 raise changed_error(self._display_name, "became shorter while it was read")
             hashed.update(data)
@@ -133,6 +144,15 @@ class _Film:
     open: ExitStack
 
 
+@dataclass
+class _CutFile:
+    """The file of a window that was cut last."""
+
+    clip_id: str
+    file: BinaryIO
+    facts: CutFacts
+
+
 class ClipOpener:
     """Opens the files of clips of one job; use it in a ``with`` statement.
 
@@ -145,12 +165,14 @@ class ClipOpener:
     def __init__(self, job: Job, fetcher: Fetcher, *, cut: Cut | None = None) -> None:
         self.job, self._fetcher, self._cut = job, fetcher, cut
         self._film: _Film | None = None
+        self._last_cut: _CutFile | None = None
 
     def __enter__(self) -> "ClipOpener":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._close_film()
+        self._close_cut()
 
     @contextmanager
     def open(self, entry: JournalEntry, *, sha256: str | None) -> Iterator[ClipFile]:
@@ -165,16 +187,14 @@ class ClipOpener:
         """
         item = entry.item
         if is_window(self.job, item):
-            with os.fdopen(self._fetcher.spool.make_file(), "w+b") as file:
-                cut_facts = self._write_window(entry, file)
-                file.flush()
-                yield ClipFile(
-                    file.fileno(),
-                    size_bytes=os.fstat(file.fileno()).st_size,
-                    display_name=display_path(item.id),
-                    suffix="mp4",
-                    cut_facts=cut_facts,
-                )
+            cut = self._cut_window(entry)
+            yield ClipFile(
+                cut.file.fileno(),
+                size_bytes=os.fstat(cut.file.fileno()).st_size,
+                display_name=display_path(item.id),
+                suffix="mp4",
+                cut_facts=cut.facts,
+            )
             return
         with ExitStack() as stack:
             source = self._open_source(entry, stack)
@@ -227,12 +247,34 @@ class ClipOpener:
             film, self._film = self._film, None
             film.open.close()
 
+    def _cut_window(self, entry: JournalEntry) -> "_CutFile":
+        """Return a window of a longer video as a file; copies of a clip share it."""
+        if self._last_cut is None or self._last_cut.clip_id != entry.item.id:
+            self._close_cut()
+            with ExitStack() as stack:
+                file = stack.enter_context(os.fdopen(self._fetcher.spool.make_file(), "w+b"))
+                try:
+                    facts = self._write_window(entry, file)
+                    file.flush()
+                except OSError as error:
+                    raise write_error(Path(self._fetcher.spool.folder), error) from error
+                self._last_cut = _CutFile(entry.item.id, file, facts)
+                stack.pop_all()
+        return self._last_cut
+
+    def _close_cut(self) -> None:
+        if self._last_cut is not None:
+            last, self._last_cut = self._last_cut, None
+            last.file.close()
+
     def _write_window(self, entry: JournalEntry, file: BinaryIO) -> CutFacts:
         """Cut a window out of its video."""
         if self._cut is None:
             raise not_cut_error(1, entry.item.id)
         try:
             return self._write_cut(entry, file, self._cut)
+        except MediaError:
+            raise
         except BaseException:
             # A decode process that failed is not used for the next clip.
             self._close_film()
@@ -244,12 +286,16 @@ class ClipOpener:
         if cut == "exact":
             encode_clip(video, window, file)
             return CutFacts(cut=cut, span=window.span)
+        # Frames outside the window may be of another shot, which the caption does not describe.
+        window = replace(window, shot_span=window.span)
         copies = plan_copies(video, VideoSplit((window,), 0, 1), _UNBOUNDED).split.windows
-        if not copies:
+        held = copies[0].span.duration if copies else Fraction(0)
+        if held < window.span.duration * _MIN_COPIED:
             raise MediaError(
                 "media.not_copyable",
-                f"{display_path(video.source)}: no keyframe from {float(window.span.start):.3f} to"
-                f" {float(window.span.end):.3f} s",
+                f"{display_path(video.source)}: a copy from {float(window.span.start):.3f} to"
+                f" {float(window.span.end):.3f} s, from its first keyframe on, would hold"
+                f" {float(held):.3f} s",
                 hint="encode the clip again: --cut exact",
             )
         for data, _ in copy_clips(video, copies):

@@ -9,7 +9,7 @@ Separate from `seedvideo.cli.batch_export`, so that programs can use it.
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -71,12 +71,14 @@ class DatasetResult:
         clips: number of clips in the dataset.
         files: number of files; 0 for a form of another package.
         others: number of clips without a result, which are only listed.
+        unknown: number of rows of the table of chosen clips that are not of clips of the job.
         unreadable: error of each done clip whose bytes could not be read, by id.
     """
 
     clips: int
     files: int = 0
     others: int = 0
+    unknown: int = 0
     unreadable: dict[str, SeedVideoError] = field(default_factory=dict)
 
 
@@ -116,13 +118,14 @@ def export_dataset(
         stack.enter_context(journal.snapshot())
         opener = stack.enter_context(ClipOpener(job, fetcher, cut=options.cut))
         source = DatasetSource(journal, job, opener, options)
-        source.check_chosen()
         if export_format not in DATASET_FORMATS:
-            return _export_by_plugin(source, export_format, output)
-        if export_format in _HOLDS_BYTES and options.with_bytes:
-            _check_windows(source)
-        write = {"dataset": _write_table, "webdataset": _write_tars, "hf": _write_hub}
-        return write[export_format](source, output, on_progress)
+            made = _export_by_plugin(source, export_format, output)
+        else:
+            if export_format in _HOLDS_BYTES and options.with_bytes:
+                _check_windows(source)
+            write = {"dataset": _write_table, "webdataset": _write_tars, "hf": _write_hub}
+            made = write[export_format](source, output, on_progress)
+        return replace(made, unknown=source.unknown_rows)
 
 
 def _export_by_plugin(source: DatasetSource, name: str, output: Path) -> DatasetResult:

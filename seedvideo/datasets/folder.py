@@ -4,12 +4,13 @@ So a folder with `dataset.json` is complete. Until then it has a hidden file, `U
 Only a folder with one of the two is ever replaced.
 """
 
+import fcntl
 import hashlib
 import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -139,13 +140,23 @@ class DatasetFolder:
 
     Raises:
         OutputError: ``output.exists`` if the folder has files, and they may not be replaced;
-            ``output.unwritable``.
+            ``output.unwritable``, also while another export writes to it.
     """
 
     def __init__(self, path: Path, *, overwrite: bool) -> None:
         self.path = path
         refuse_unwritable(path, is_folder=True)
         make_folder(path)
+        self._open = ExitStack()
+        with ExitStack() as stack:
+            stack.enter_context(_locking(path))
+            self._earlier = self._check(overwrite=overwrite)
+            self._open.enter_context(stack.pop_all())
+        self.files: list[FileFacts] = []
+
+    def _check(self, *, overwrite: bool) -> list[str]:
+        """Return the files of an earlier dataset, which may be replaced."""
+        path = self.path
         found = _list_files(path)
         earlier = [name for name in found if not _is_hidden(name)]
         is_ours = MANIFEST_NAME in found or UNFINISHED_NAME in found
@@ -160,8 +171,7 @@ class DatasetFolder:
                 if others
                 else "name a new folder, or replace the dataset with --overwrite",
             )
-        self._earlier = found
-        self.files: list[FileFacts] = []
+        return found
 
     def __enter__(self) -> "DatasetFolder":
         write_file(self.path / UNFINISHED_NAME, b"", overwrite=True)
@@ -179,7 +189,8 @@ class DatasetFolder:
         trace: TracebackType | None,
     ) -> None:
         # After an error, files that have their final names stay; they are complete.
-        self._remove([each.name for each in self.files if _is_hidden(each.name)])
+        with self._open:
+            self._remove([each.name for each in self.files if _is_hidden(each.name)])
 
     @contextmanager
     def file(self, name: str) -> Iterator[HashedFile]:
@@ -246,6 +257,30 @@ class DatasetFolder:
                 raise write_error(self.path / name, error) from error
         with suppress(OSError):  # It is not empty, or was never there.
             (self.path / DATA_FOLDER).rmdir()
+
+
+@contextmanager
+def _locking(path: Path) -> Iterator[None]:
+    """Hold a folder for one export, on file systems that can lock folders."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise write_error(path, error) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputError(
+                "output.unwritable",
+                f"{printable(str(path))} cannot be written: another export writes to it",
+                hint="wait until it ends, or name another folder",
+                retryable=True,
+            ) from error
+        except OSError:
+            pass  # The file system has no locks.
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _is_hidden(name: str) -> bool:

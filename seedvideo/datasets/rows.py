@@ -219,9 +219,9 @@ def _shift(timed: list[dict[str, Any]], facts: CutFacts) -> list[dict[str, Any]]
     return moved
 
 
-def copy_row(row: Mapping[str, Any], number: int) -> dict[str, Any]:
-    """Return the row of a copy of a clip; the first is the clip itself."""
-    return {**row, "id": copy_id(row["id"], number), "repeats": 1}
+def copy_row(row: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the row of a copy of a clip with an id of its own."""
+    return {**row, "id": name, "repeats": 1}
 
 
 def copy_id(clip_id: str, number: int) -> str:

@@ -4,10 +4,12 @@ All reads are as of one moment, in the order of the inputs, and one clip at a ti
 """
 
 import hashlib
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +30,7 @@ from seedvideo.datasets.rows import (
     copy_id,
     copy_row,
     cut_row,
+    encodable,
     json_row,
 )
 from seedvideo.datasets.schema import COLUMNS, arrow_schema
@@ -36,6 +39,7 @@ from seedvideo.records import Record
 from seedvideo.utils.addresses import safe_name
 from seedvideo.utils.files import short_hash
 from seedvideo.utils.text import printable
+from seedvideo.writers import escape_name
 
 DEFAULT_SHARD_GIB: Final = 1.0
 """Size at which a shard is closed; 0.5 to 3 GiB suit most loaders."""
@@ -203,9 +207,15 @@ class DatasetSource:
     ) -> None:
         self._journal, self._opener = journal, opener
         self._builder = RowBuilder(job)
-        self._chosen = None if options.rows is None else _read_chosen(options.rows)
+        self._chosen = None if options.rows is None else _ChosenRows(options.rows, journal)
+        self._taken = _find_copy_ids(journal) if options.with_copies else frozenset()
         self.job = job
         self.options = options
+
+    @property
+    def unknown_rows(self) -> int:
+        """Rows of the table of chosen clips that are not of clips of this job."""
+        return 0 if self._chosen is None else self._chosen.unknown
 
     def clips(self) -> Iterator[DatasetClip]:
         """Yield the clips in the order of the inputs, whatever their states; copies follow.
@@ -248,47 +258,94 @@ class DatasetSource:
             "model_sha256": model_sha256,
         }
 
-    def check_chosen(self) -> None:
-        """Refuse a table of chosen clips of which the job has none.
-
-        Raises:
-            BatchError: ``batch.rows_unknown``.
-        """
-        if self._chosen is None:
-            return
-        if any(self._is_chosen(each.item) for each in self._journal.entries(sheets=False)):
-            return
-        name = printable(str(self.options.rows))
-        raise BatchError(
-            "batch.rows_unknown",
-            f"{name} has {len(self._chosen):,} ids, and none is a clip of the job",
-            hint="name a table with the job's own ids, such as one that was made from:"
-            " seedvideo batch export OUT -f jsonl",
-        )
-
     def _is_chosen(self, item: Item) -> bool:
-        return self._chosen is None or item.id in self._chosen
+        return self._chosen is None or bool(self._chosen.rows_of(item.id))
 
     def _rows(self, entry: JournalEntry) -> Iterator[dict[str, Any]]:
         """Yield the rows of an entry: none if it was not chosen, several for copies."""
         if self._chosen is None:
             yield from self._copies(self._builder.build(entry))
             return
-        chosen: list[str] = []
-        while (added := self._chosen.get(copy_id(entry.item.id, len(chosen) + 1))) is not None:
-            chosen.append(added)
-        if len(chosen) == 1:
-            yield from self._copies(self._builder.build(entry, parse_extra(chosen[0])))
-            return
-        for number, added in enumerate(chosen):
-            # The table has its copies as rows.
-            yield copy_row(self._builder.build(entry, parse_extra(added)), number + 1)
+        chosen = self._chosen.rows_of(entry.item.id)
+        for number, added in chosen:
+            row = self._builder.build(entry, parse_extra(added))
+            if len(chosen) == number == 1:
+                yield from self._copies(row)
+            else:
+                # The table has its copies as rows.
+                yield copy_row(row, copy_id(row["id"], number))
 
     def _copies(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if not self.options.with_copies or row["state"] != "done":
             yield row
             return
-        yield from (copy_row(row, number + 1) for number in range(row["repeats"]))
+        names = (copy_id(row["id"], number) for number in count(1))
+        free = (name for name in names if name == row["id"] or name not in self._taken)
+        for name in islice(free, row["repeats"]):
+            yield copy_row(row, name)
+
+
+class _ChosenRows:
+    """Rows of a table of chosen clips, by the clips of the job that they are of.
+
+    A row is of the clip with its id. If there is none, it is a copy of the clip whose id it has
+    without ``~`` and a number. Parquet and CSV escape what they cannot hold, or should not run, in
+    an id (`encodable`, `seedvideo.writers.escape_name`): that is the same id.
+
+    Args:
+        path: the table.
+        journal: journal of the job.
+
+    Raises:
+        BatchError: ``batch.rows_unknown`` if no row is of a clip of the job.
+        SeedVideoError: as `_read_chosen` does.
+    """
+
+    def __init__(self, path: Path, journal: Journal) -> None:
+        table = _read_chosen(path)
+        ids = {name: name for name in table}
+        ids |= {found["id"]: found["id"] for found in map(_COPY_ID.fullmatch, table) if found}
+        clips: dict[str, str] = {}
+        for entry in journal.entries(sheets=False):
+            clip_id = entry.item.id
+            if clip_id in ids:
+                clips[clip_id] = clip_id
+                continue
+            for spelled in (encodable(clip_id), escape_name(clip_id)):
+                if spelled in ids:
+                    clips.setdefault(spelled, clip_id)
+        self._rows: dict[str, list[tuple[int, str]]] = {}
+        self.unknown = 0
+        for name, added in table.items():
+            number, found = 1, clips.get(name)
+            if found is None and (copy := _COPY_ID.fullmatch(name)):
+                number, found = int(copy["number"]), clips.get(copy["id"])
+            if found is None:
+                self.unknown += 1
+            else:
+                self._rows.setdefault(found, []).append((number, added))
+        for rows in self._rows.values():
+            rows.sort()
+        if not self._rows:
+            raise BatchError(
+                "batch.rows_unknown",
+                f"none of the {len(table):,} ids in {printable(str(path))} is a clip of the job",
+                hint="name a table with the job's own ids, such as one that was made from:"
+                " seedvideo batch export OUT -f jsonl",
+            )
+
+    def rows_of(self, clip_id: str) -> Sequence[tuple[int, str]]:
+        """Return the rows of a clip: number of the copy, from 1, and further columns as JSON."""
+        return self._rows.get(clip_id, ())
+
+
+_COPY_ID: Final = re.compile(r"(?P<id>.+)~(?P<number>[1-9][0-9]{0,8})", re.DOTALL)
+
+
+def _find_copy_ids(journal: Journal) -> frozenset[str]:
+    """Return the ids of a job that look like those of copies."""
+    ids = (entry.item.id for entry in journal.entries(sheets=False))
+    return frozenset(each for each in ids if _COPY_ID.fullmatch(each))
 
 
 def _read_chosen(path: Path) -> dict[str, str]:
@@ -315,5 +372,12 @@ def _read_chosen(path: Path) -> dict[str, str]:
             # An empty cell says nothing about a column that the job's list has.
             if value not in (None, "") and (name in _CHOSEN or name not in _KNOWN)
         }
-        chosen[safe_name(str(clip_id))] = format_extra(added)
+        name = safe_name(str(clip_id))
+        if name in chosen:
+            raise BatchError(
+                "batch.rows_invalid",
+                f"{where}: the id {printable(name[:200])} is there twice",
+                hint=f"give a copy an id of its own: {printable(copy_id(name[:200], 2))}",
+            )
+        chosen[name] = format_extra(added)
     return chosen

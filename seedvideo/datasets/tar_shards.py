@@ -62,7 +62,7 @@ class TarShards:
         text = row["caption"] or row["answer"] or ""
         members = {"json": json_row(row), "txt": text.encode("utf-8")}
         if clip.sheet is not None:
-            members["jpg"] = clip.sheet
+            members["sheet.jpg"] = clip.sheet  # The clip itself may be a jpg.
         for suffix, data in members.items():
             _add_member(shard, f"{clip.key}.{suffix}", len(data), [data])
         shard.rows += 1

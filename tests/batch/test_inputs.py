@@ -48,6 +48,18 @@ def test_files_folders_and_globs(folder: Path) -> None:
     assert [i.id for i in items_of("d/*.mp4", "d/**/*.webm")] == ["d/b.mp4", "d/sub/c.webm"]
 
 
+def test_a_glob_of_lists_is_read_as_lists(folder: Path) -> None:
+    for name in ("d/2.csv", "d/1.csv"):
+        Path(name).write_text(f"path\n{Path(name).stem}.mp4\n")
+    assert [i.source for i in items_of("d/?.csv", "x.mp4")] == ["d/1.mp4", "d/2.mp4", "x.mp4"]
+    Path("d/2.csv").write_text("no,name\n1,2\n")
+    with pytest.raises(BatchError) as caught:
+        list(read_inputs(["d/?.csv"]))
+    assert caught.value.code == "batch.manifest_invalid"
+    # In a folder of clips, texts are not lists.
+    assert "d/notes.txt" in [i.source for i in items_of("d/*") if not i.source.endswith(".csv")]
+
+
 def test_a_file_may_be_named_like_a_glob(folder: Path) -> None:
     Path("[a].mp4").write_bytes(b"")
     assert [i.source for i in items_of("[a].mp4")] == ["[a].mp4"]
@@ -221,6 +233,7 @@ def test_unreadable_inputs_are_errors(folder: Path) -> None:
     for inputs, code in (
         (["m.parquet"], "batch.manifest_invalid"),
         (["d/*.none"], "batch.no_input"),
+        (["d/*.tar"], "batch.no_input"),
         ([], "batch.no_input"),
     ):
         with pytest.raises(BatchError) as caught:

@@ -27,6 +27,7 @@ from tests.batch.sample_journal import record_for
 from tests.datasets.clip_jobs import DONE, all_bytes, exported, job_of, source_of
 from tests.remote.fault_server import LOCAL, serving
 from tests.synthetic_clips import COLOURS, FPS, paint
+from tests.walk_films import draw_film
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def frames_of(data: bytes) -> list[tuple[Fraction, str]]:
 
 
 def tar_samples(folder: Path) -> list[tuple[dict[str, Any], bytes]]:
-    """Return row and video of each sample."""
+    """Return row and MP4 video of each sample."""
     found: dict[str, dict[str, bytes]] = {}
     with tarfile.open(folder / "train-000000.tar") as tar:
         for member in tar:
@@ -65,7 +66,7 @@ def tar_samples(folder: Path) -> list[tuple[dict[str, Any], bytes]]:
             data = tar.extractfile(member)
             assert data is not None
             found.setdefault(key, {})[suffix] = data.read()
-    return [(json.loads(sample["json"]), sample["mp4"]) for sample in found.values()]
+    return [(json.loads(sample["json"]), sample.get("mp4", b"")) for sample in found.values()]
 
 
 def test_exact_cuts_hold_the_frames_of_their_windows(job: Path, tmp_path: Path) -> None:
@@ -89,12 +90,37 @@ def test_exact_cuts_hold_the_frames_of_their_windows(job: Path, tmp_path: Path) 
     assert row["source_size"] == len(data) and row["source_sha256"]
 
 
-def test_copies_state_what_they_hold(job: Path, tmp_path: Path) -> None:
-    exported(job, "webdataset", tmp_path / "out", cut="keyframes")
-    film = frames_of((job.parent / "film.mp4").read_bytes())
-    for row, data in tar_samples(tmp_path / "out")[:3]:
+WINDOWS = {
+    # Keyframes are at 0, 2 and 4 s.
+    "begins-with-one": ("2", "7/2"),
+    "begins-before-one": ("9/5", "4"),
+    "more-than-half": ("7/2", "47/10"),
+    "less-than-half": ("5/2", "5"),
+    "without-one": ("1/2", "3/2"),
+}
+
+
+def test_copies_hold_frames_of_their_windows_only(tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    draw_film(film, [(colour, 2, 9) for colour in ("red", "green", "blue")], seed=1)
+    items = [
+        Item(id=name, source=str(film), start_s=Fraction(start), end_s=Fraction(end))
+        for name, (start, end) in WINDOWS.items()
+    ]
+    run(tmp_path / "job", items)
+    made = exported(tmp_path / "job", "webdataset", tmp_path / "out", cut="keyframes")
+    assert {name: error.code for name, error in made.unreadable.items()} == {
+        "less-than-half": "media.not_copyable",
+        "without-one": "media.not_copyable",
+    }
+    frames = frames_of(film.read_bytes())
+    samples = tar_samples(tmp_path / "out")
+    spans = [(row["start_s"], row["end_s"]) for row, _ in samples]
+    # A picture that is stored before 4.7 s is shown after it, so the last one is left out.
+    assert spans == [(2.0, 3.5), (2.0, 4.0), (4.0, 4.6)]
+    for row, data in samples:
         start, end = Fraction(row["start_frac"]), Fraction(row["end_frac"])
-        inside = [(time - start, colour) for time, colour in film if start <= time < end]
+        inside = [(time - start, colour) for time, colour in frames if start <= time < end]
         assert frames_of(data) == inside
         assert row["extra"] == {"cut": "keyframes", "reencoded": "false"}
         assert row["captions"][0]["start_s"] >= 0

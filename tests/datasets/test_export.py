@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from PIL import Image
 from pyarrow import parquet
 
 from seedvideo.batch.export import export
@@ -115,7 +116,21 @@ def test_members_have_no_owner_and_no_time(job: Path, tmp_path: Path) -> None:
 def test_contact_sheets_are_optional(job: Path, tmp_path: Path) -> None:
     exported(job, "webdataset", tmp_path / "out", with_sheets=True)
     for sample in samples(tmp_path / "out" / "train-000000.tar").values():
-        assert sample["jpg"].startswith(b"\xff\xd8\xff")
+        assert sample["sheet.jpg"].startswith(b"\xff\xd8\xff")
+
+
+def test_a_photo_and_its_contact_sheet_have_names_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    paint_clips(tmp_path / "clips")
+    Image.new("RGB", (64, 48)).save(tmp_path / "clips" / "photo.jpg")
+    first = Item(id="photo", source="photo.jpg")
+    exported(job_of(tmp_path, first=first), "webdataset", tmp_path / "out", with_sheets=True)
+    with tarfile.open(tmp_path / "out" / "train-000000.tar") as tar:
+        names = tar.getnames()
+    assert len(names) == len(set(names))
+    assert sorted(name.partition(".")[2] for name in names[:4]) == [
+        *("jpg", "json", "sheet.jpg", "txt"),
+    ]
 
 
 def test_the_others_are_listed(job: Path, tmp_path: Path) -> None:
@@ -143,8 +158,9 @@ def test_a_shard_is_closed_at_its_size(folder: Path, tmp_path: Path, form: str) 
 
 
 def test_a_job_reads_its_own_shards_again(job: Path, tmp_path: Path) -> None:
-    exported(job, "webdataset", tmp_path / "out")
-    items = list(read_inputs([str(tmp_path / "out" / "train-000000.tar")]))
+    exported(job, "webdataset", tmp_path / "out", shard_gib=1e-5)
+    assert (tmp_path / "out" / "train-000001.tar").exists()
+    items = list(read_inputs(["out/train-*.tar"], folder=str(tmp_path)))
     assert [item.id for item in items] == list(DONE)
     assert all(isinstance(item, Item) for item in items)
 
