@@ -20,6 +20,7 @@ from seedvideo.batch.similarity import Signature, compute_signature
 from seedvideo.sampler.quality import QUALITY_FIELDS
 from seedvideo.utils.timecode import Span
 from tests.cli.conftest import Run
+from tests.doc_examples import DOCS, documented_clip
 
 
 @pytest.fixture
@@ -264,3 +265,16 @@ def test_any_name_survives(run: Run, clips: Path, tmp_path: Path, suffix: str) -
     items = [row for row in read_inputs([str(out)]) if isinstance(row, Item)]
     assert sorted(Path(item.source).name for item in items) == sorted(names)
     assert all(Path(item.source).exists() for item in items)
+
+
+def test_the_example_of_the_guide(run: Run, tmp_path: Path) -> None:
+    documented_clip(tmp_path / "clip.mp4")
+    shown = (DOCS / "guides" / "curate.md").read_text(encoding="utf-8")
+    lines = shown.partition("$ seedvideo inspect clip.mp4\n")[2].partition("```")[0].splitlines()
+    made = run("inspect", tmp_path / "clip.mp4", "-q").out.splitlines()
+    for expected, found in zip(lines[1:], made[1:], strict=True):
+        name, value, *unit = expected.split()
+        made_name, made_value, *made_unit = found.split()
+        assert (made_name, made_unit) == (name, unit)
+        # Packets depend on the version of the encoder.
+        assert float(made_value) == pytest.approx(float(value), rel=0.05), name
