@@ -335,13 +335,14 @@ def ground(
     return run_task(video, task, model=backend, sampling=config, on_text=on_text)
 
 
-def shots(video: Video | VideoInput, *, analysis: AnalysisMethod = "auto") -> ShotList:
+def shots(video: Video | VideoInput, *, analysis: AnalysisMethod = "fast") -> ShotList:
     """Find the shots of a video.
 
     Args:
         video: an open video, or a path that is opened for this call.
         analysis: ``packets`` guesses from sizes in the index, ``fast`` decodes where they are
-            inconclusive, ``auto`` does so within a bound, ``full`` decodes every frame.
+            inconclusive, ``auto`` does so within a bound and misses most changes of shots of a long
+            video, ``full`` decodes every frame.
 
     Returns:
         The shots: spans with a ``start`` and an ``end`` in exact seconds, one after another. A

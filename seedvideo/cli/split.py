@@ -322,6 +322,7 @@ def split(
             from seedvideo.batch.clip_items import clip_items, item_columns
             from seedvideo.clips.cutting import plan_copies
             from seedvideo.clips.windows import split_video
+            from seedvideo.sampler.analysis import UNKNOWN
 
             if folder is None:
                 _reject_secret(item, remote)
@@ -345,7 +346,7 @@ def split(
                     for row in folder.write(index, placed, video, found.windows):
                         table.add(row)
             for note in found.notes:
-                console.debug(note)
+                (console.info if UNKNOWN in note else console.debug)(note)
             console.info(describe_split(item.id, found, options, without=without))
             return ""
 

@@ -66,6 +66,9 @@ from seedvideo.utils.timecode import Span
 THUMBNAIL_INTERVAL: Final = Fraction(1, 10)
 """Minimum seconds between two thumbnails of `fast`: an event of 0.4 s has at least three."""
 
+UNKNOWN: Final = "of the frames are unknown"
+"""Part of the note of an analysis that leaves out a part of the video."""
+
 _DETAIL_INTERVAL_S: Final = 12.0
 """Time between two measurements of detail within a shot; a third of it after a cut."""
 _SCENE_CHANGE_LEVELS: Final = 12.0
@@ -389,8 +392,8 @@ class _Analyzer:
         self.unknown = inspection.unknown
         if self.unknown.any():
             self.notes.append(
-                f"{float(self.unknown.mean()):.0%} of the frames are unknown: inspecting them would"
-                " take longer than decoding evenly spread frames; they count as busy time"
+                f"{float(self.unknown.mean()):.0%} {UNKNOWN}: inspecting them would take longer"
+                " than decoding evenly spread frames; they count as busy time"
             )
         return inspection.spans
 
