@@ -19,6 +19,7 @@ from seedvideo.batch.execution import (
 )
 from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job
+from seedvideo.errors import PlanError
 from seedvideo.media.reader import VideoReader
 from seedvideo.sampler.analysis import Analysis, analyze
 from tests.synthetic_clips import ColourModel, paint
@@ -57,6 +58,14 @@ def test_clips_of_one_file_share_its_analysis(
     paint(tmp_path / "b.mp4", ["green", "white"], shot_s=2)
     prepare("b.mp4", 2)
     assert analysed[3:] == ["b.mp4"]
+
+
+def test_a_window_after_the_end_of_its_video(tmp_path: Path) -> None:
+    path = paint(tmp_path / "a.mp4", ["red"], shot_s=2)
+    item = Item(id="a", source=str(path), start_s=Fraction(50), end_s=Fraction(60))
+    with pytest.raises(PlanError) as caught:
+        prepare_item(Job(folder=str(tmp_path)), item, ColourModel())
+    assert caught.value.code == "plan.invalid" and "50 s" in caught.value.message
 
 
 @pytest.mark.parametrize("sheet", [b"", b"a picture"])
