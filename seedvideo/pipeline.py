@@ -227,7 +227,12 @@ def plan_for_model(clip: Video, sampling: SamplingConfig, model: TokenCosts) -> 
 
 
 def clip_window(clip: Video, sampling: SamplingConfig) -> Span:
-    """Return the sampled window of a video."""
+    """Return the sampled window of a video.
+
+    Raises:
+        PlanError: ``plan.invalid`` if no frame is in it.
+    """
+    frames_in_window(clip.times, sampling, source=clip.source)
     end = _clip_end(clip)
     return Span(sampling.start_s or Fraction(0), min(sampling.end_s or end, end))
 
@@ -245,7 +250,6 @@ def measure(clip: Video, sampling: SamplingConfig) -> Quality:
     Raises:
         PlanError: ``plan.invalid`` if no frame is in the window.
     """
-    frames_in_window(clip.times, sampling, source=clip.source)
     return _measure(clip, clip_window(clip, sampling), clip.analysis(sampling.analysis))
 
 

@@ -21,6 +21,7 @@ from seedvideo.batch.execution import (
 )
 from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job
+from seedvideo.errors import PlanError
 from seedvideo.media.reader import VideoReader
 from seedvideo.sampler.analysis import Analysis, analyze
 from tests.synthetic_clips import ColourModel, paint
@@ -114,6 +115,14 @@ def test_a_film_is_hashed_once_for_its_windows(
     os.utime(film, ns=(first.mtime_ns, first.mtime_ns))
     assert contents.read(str(film)) == read_content(str(film)) != first
     assert len(hashed) == 2
+
+
+def test_a_window_after_the_end_of_its_video(tmp_path: Path) -> None:
+    path = paint(tmp_path / "a.mp4", ["red"], shot_s=2)
+    item = Item(id="a", source=str(path), start_s=Fraction(50), end_s=Fraction(60))
+    with pytest.raises(PlanError) as caught:
+        prepare_item(Job(folder=str(tmp_path)), item, ColourModel())
+    assert caught.value.code == "plan.invalid" and "50 s" in caught.value.message
 
 
 @pytest.mark.parametrize("sheet", [b"", b"a picture"])
