@@ -29,7 +29,7 @@ def test_no_public_function_has_the_name_of_a_subpackage() -> None:
 def test_shots_of_a_path_and_of_an_open_video(clip: Path) -> None:
     found = seedvideo.shots(clip)
     assert [(float(shot.start), float(shot.end)) for shot in found] == [(0, 2), (2, 4), (4, 6)]
-    assert (found.source, found.analysis, len(found)) == (str(clip), "auto", 3)
+    assert (found.source, found.analysis, len(found)) == (str(clip), "fast", 3)
     assert found.frames(found.shots[1]) == (20, 40)
     with seedvideo.open(clip) as video:
         full = seedvideo.shots(video, analysis="full")

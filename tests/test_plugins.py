@@ -8,6 +8,7 @@ import pytest
 from seedvideo.plugins import list_plugins
 from tests.plugins import in_child, install, install_example
 from tests.synthetic_clips import paint
+from tests.tiers import slow
 
 PROGRAM = """
 import sys
@@ -91,6 +92,7 @@ def test_an_exporter_of_a_package(clip: Path, tmp_path: Path) -> None:
         assert f"exporter 'lines' of the package seedvideo-example 1.0 {problem}" in done.stderr
 
 
+@slow
 def test_another_version_of_a_package_is_another_result(clip: Path, tmp_path: Path) -> None:
     site, out = tmp_path / "site", tmp_path / "out"
     words = ["batch", "run", clip, "-o", out, "--model", "counter", "--policy", "first"]
@@ -150,6 +152,7 @@ def test_a_broken_package_harms_only_its_own_names(clip: Path, tmp_path: Path) -
     assert "policy 'none'" in line and "backend 'mine'" not in line  # Only a call shows its fault.
 
 
+@slow
 def test_shipped_names_win_and_clashes_are_errors(clip: Path, tmp_path: Path) -> None:
     entry = "seedvideo_example:first"
     install_example(tmp_path)

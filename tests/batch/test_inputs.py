@@ -111,7 +111,9 @@ def test_times_of_lists_may_be_any_finite_numbers(folder: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.table(rows), folder / "m.parquet")
     expected = [Fraction(3, 10), Fraction(1001, 30), Fraction(1, 10**5), Fraction(25, 2)]
     for name in ("m.jsonl", "m.csv", "m.parquet"):
-        assert [(i.start_s, i.end_s) for i in items_of(name)] == [(t, Fraction(99)) for t in expected]
+        assert [(i.start_s, i.end_s) for i in items_of(name)] == [
+            (t, Fraction(99)) for t in expected
+        ]
     (folder / "bad.jsonl").write_text('{"path": "a", "start": NaN}\n{"path": "b", "end": 1e400}\n')
     assert [row.code for row in bad_rows("bad.jsonl")] == ["batch.row_invalid"] * 2
 
