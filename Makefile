@@ -71,13 +71,14 @@ test-servers: $(ENV)/.installed-dev $(VLLM)/.installed ## test against a real vL
 	@echo 'Testing against transformers serve and vLLM'
 	SEEDVIDEO_VLLM_PYTHON=$(VLLM)/bin/python $(RUN) -m pytest tests/model/test_real_server.py tests/integrations/test_vllm.py
 
-release-check: $(ENV)/.installed-dev ## before a release: kill jobs, fill disks, plan a million rows (hours)
-	@echo 'Killing jobs, filling disks, planning a million rows'
+release-check: $(ENV)/.installed-dev ## before a release: kill jobs, fill disks, plan a million rows, curate a large table (hours)
+	@echo 'Killing jobs, filling disks, planning a million rows, curating a large table'
 	$(RUN) -m tests.batch.release kills --trials 200
 	$(RUN) -m tests.batch.release disk
 	$(RUN) benchmarks/batch_journal.py --rows 1000000 --check
 	$(RUN) -m tests.batch.release parts --trials 200
 	$(RUN) benchmarks/batch_parts.py --rows 1000000 --commits 4000 --check
+	$(RUN) benchmarks/curation.py --rows 100000 --check
 
 # Empty files record when a step was last done. A step is repeated when its input has changed.
 

@@ -9,7 +9,8 @@ baseline gets uniform frames in grey.
 
 Next to each score is the evidence that the sampler kept: the fraction of items whose every relevant
 event is in at least one frame, and the fraction of right answers among these and the other items.
-Intervals are 95% bootstrap intervals over videos. A stopped run can be resumed.
+Intervals are 95% bootstrap intervals over videos; the differences of adaptive and uniform plans are
+paired by question. A stopped run can be resumed.
 """
 
 import argparse
@@ -23,7 +24,11 @@ import _common
 
 import seedvideo
 from seedvideo.config import PolicyName, SamplingConfig
-from seedvideo.evaluate.metrics.statistics import Estimate, cluster_bootstrap_mean
+from seedvideo.evaluate.metrics.statistics import (
+    Estimate,
+    bootstrap_difference,
+    cluster_bootstrap_mean,
+)
 from seedvideo.evaluate.registry import SyntheticBenchmark
 from seedvideo.evaluate.results import Outcome, Results
 from seedvideo.evaluate.runner import ModelPredictor, make_blind, make_settings, run
@@ -66,6 +71,7 @@ def main() -> None:
     for family in FAMILIES:
         own = [item for item in bench.items if item.group["family"] == family]
         print(table(family, with_open_questions(own), by_condition))
+        print(difference_table(with_open_questions(own), by_condition))
 
 
 def answer_all(
@@ -152,6 +158,41 @@ def table(
     return "\n".join(lines) + "\n"
 
 
+def difference_table(
+    items: Sequence[Item], by_condition: Mapping[tuple[str, int], Outcomes]
+) -> str:
+    """Render what adaptive gains over uniform sampling, paired by question."""
+    choice = [item for item in items if item.task == "ask" and item.options]
+    openly = [item for item in items if item.task == "ask" and not item.options]
+    moments = [item for item in items if item.task == "ground" and item.spans]
+    lines = [
+        "| budget | adaptive minus uniform: options | open | mIoU | R@1 (0.5) |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for budget in BUDGETS:
+        ours, theirs = by_condition["adaptive", budget], by_condition["uniform", budget]
+        cells = [
+            difference_text(asked, ours, theirs, score)
+            for asked, score in (
+                (choice, "accuracy"),
+                (openly, "accuracy"),
+                (moments, "IoU"),
+                (moments, RIGHT_IOU),
+            )
+        ]
+        lines.append(f"| {budget:,} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def difference_text(items: Sequence[Item], ours: Outcomes, theirs: Outcomes, score: str) -> str:
+    """Format the difference of the means of one score with its interval."""
+    sides = [by_video(items, outcomes, score) for outcomes in (ours, theirs)]
+    if not sides[0]:
+        return "-"
+    found = bootstrap_difference(*(list(side.values()) for side in sides))
+    return f"{found.value:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
+
+
 def is_seen(outcome: Outcome) -> bool:
     """Return whether each relevant event was in a frame; False if nothing was selected."""
     return outcome.scores.get(SEEN) == 1
@@ -159,12 +200,18 @@ def is_seen(outcome: Outcome) -> bool:
 
 def text(items: Sequence[Item], outcomes: Outcomes, score: str) -> str:
     """Format the mean of one score with its interval."""
-    scores_by_video: dict[str, list[float]] = {}
-    for item in items:
-        scores_by_video.setdefault(item.video, []).append(outcomes[item.id].scores[score])
+    scores_by_video = by_video(items, outcomes, score)
     if not scores_by_video:
         return "-"
     return estimate_text(cluster_bootstrap_mean(list(scores_by_video.values())))
+
+
+def by_video(items: Sequence[Item], outcomes: Outcomes, score: str) -> dict[str, list[float]]:
+    """Return the values of one score by video."""
+    values: dict[str, list[float]] = {}
+    for item in items:
+        values.setdefault(item.video, []).append(outcomes[item.id].scores[score])
+    return values
 
 
 def estimate_text(estimate: Estimate) -> str:

@@ -42,10 +42,14 @@ if TYPE_CHECKING:
         ground,
         load,
         plan,
+        quality,
         run_batch,
         shots,
+        split,
     )
     from seedvideo.batch.run_job import BatchResult
+    from seedvideo.clips.windows import ClipWindow, SplitOptions, VideoSplit
+    from seedvideo.datasets.source import DatasetClip, DatasetOptions, DatasetSource
     from seedvideo.evaluate.types import Prediction, Scorer
     from seedvideo.media.types import MediaInfo
     from seedvideo.model.backends.base import (
@@ -74,6 +78,7 @@ if TYPE_CHECKING:
     from seedvideo.sampler.geometry import Geometry, TileGeometry, TokenGeometry
     from seedvideo.sampler.plan import Plan
     from seedvideo.sampler.policies import Policy
+    from seedvideo.sampler.quality import Quality
     from seedvideo.sampler.request import AnalysisResult, Request, build_plan
     from seedvideo.sampler.types import PlannedFrame, Segment
     from seedvideo.video import Video, open
@@ -88,7 +93,11 @@ __all__ = [
     "CheckpointConfig",
     "Choice",
     "ChoiceResult",
+    "ClipWindow",
     "ConfigError",
+    "DatasetClip",
+    "DatasetOptions",
+    "DatasetSource",
     "DecodeError",
     "Event",
     "Family",
@@ -115,6 +124,7 @@ __all__ = [
     "PointingResult",
     "Policy",
     "Prediction",
+    "Quality",
     "Record",
     "RemoteOptions",
     "Request",
@@ -124,6 +134,7 @@ __all__ = [
     "SeedVideoError",
     "Segment",
     "ShotList",
+    "SplitOptions",
     "SupportsBatches",
     "SupportsChoice",
     "SupportsLimitedAnswers",
@@ -136,6 +147,7 @@ __all__ = [
     "TokenGeometry",
     "Usage",
     "Video",
+    "VideoSplit",
     "__version__",
     "ask",
     "build_plan",
@@ -146,8 +158,10 @@ __all__ = [
     "load",
     "open",
     "plan",
+    "quality",
     "run_batch",
     "shots",
+    "split",
 ]
 
 _HOMES: Final = {
@@ -157,6 +171,10 @@ _HOMES: Final = {
     "CheckpointConfig": "model.families",
     "Choice": "model.backends.base",
     "ChoiceResult": "model.backends.base",
+    "ClipWindow": "clips.windows",
+    "DatasetClip": "datasets.source",
+    "DatasetOptions": "datasets.source",
+    "DatasetSource": "datasets.source",
     "Event": "records",
     "Family": "model.families",
     "Generation": "model.backends.base",
@@ -171,6 +189,7 @@ _HOMES: Final = {
     "PlannedFrame": "sampler.types",
     "PointingResult": "model.backends.base",
     "Policy": "sampler.policies",
+    "Quality": "sampler.quality",
     "Prediction": "evaluate.types",
     "Record": "records",
     "RemoteOptions": "remote_options",
@@ -178,6 +197,7 @@ _HOMES: Final = {
     "Scorer": "evaluate.types",
     "Segment": "sampler.types",
     "ShotList": "writers",
+    "SplitOptions": "clips.windows",
     "SupportsBatches": "model.backends.base",
     "SupportsChoice": "model.backends.base",
     "SupportsLimitedAnswers": "model.backends.base",
@@ -190,6 +210,7 @@ _HOMES: Final = {
     "TokenGeometry": "sampler.geometry",
     "Usage": "model.backends.base",
     "Video": "video",
+    "VideoSplit": "clips.windows",
     "ask": "api",
     "build_plan": "sampler.request",
     "caption": "api",
@@ -199,8 +220,10 @@ _HOMES: Final = {
     "load": "api",
     "open": "api",
     "plan": "api",
+    "quality": "api",
     "run_batch": "api",
     "shots": "api",
+    "split": "api",
 }
 """Module of each lazily imported name."""
 

@@ -5,10 +5,9 @@
     record = await aio.caption("clip.mp4", model=model)
 
 Arguments, results and errors are those of the functions of the same names in `seedvideo`. They run
-in worker threads, so the loop goes on. `open`, `plan`, `frames` and `frames_at` share some threads;
-each model has its own, of which one at a time uses it while others prepare videos. A model on a
-server may be used by several at a time. A model that is given by name is loaded for each call, one
-call after the other.
+in worker threads, so the loop goes on. Those without a model share some threads; each model has its
+own, of which one at a time uses it while others prepare videos. A model on a server may be used by
+several at a time. A model that is given by name is loaded for each call, one call after the other.
 
 A cancelled call raises ``CancelledError`` at once. Its thread stops decoding within moments and
 ends the decode processes; an open `Video` stays usable. A model that is answering finishes its
@@ -44,7 +43,20 @@ from seedvideo.sampler.plan import Plan
 from seedvideo.sampler.types import PlannedFrame
 from seedvideo.video import Video
 
-__all__ = ["ask", "caption", "frames", "frames_at", "ground", "open", "plan"]
+__all__ = [
+    *(
+        "ask",
+        "caption",
+        "frames",
+        "frames_at",
+        "ground",
+        "open",
+        "plan",
+        "quality",
+        "shots",
+        "split",
+    )
+]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -175,6 +187,9 @@ def _in_loop(on_text: OnText) -> OnText:
 open = _awaitable(api.open)
 plan = _awaitable(api.plan)
 frames_at = _awaitable(api.frames_at)
+shots = _awaitable(api.shots)
+quality = _awaitable(api.quality)
+split = _awaitable(api.split)
 caption = _awaitable_task(api.caption)
 ask = _awaitable_task(api.ask)
 ground = _awaitable_task(api.ground)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from seedvideo import pipeline
 from seedvideo.arguments import check_count, check_kind, check_switch, check_text, check_texts
+from seedvideo.clips.windows import DEFAULT_SPLIT, SplitOptions, VideoSplit, split_video
 from seedvideo.config import (
     AnalysisMethod,
     SamplingConfig,
@@ -27,10 +28,10 @@ from seedvideo.media.source import VideoInput, display_path, name_of
 from seedvideo.model.backends.base import Backend, OnText, TokenCosts
 from seedvideo.model.families import published_geometry
 from seedvideo.model_options import (
-    DEFAULT_GENERATION,
     GenerationOptions,
     ModelFields,
     ModelOptions,
+    resolve_generation,
     resolve_model_options,
 )
 from seedvideo.model_tasks import DEFAULT_TOP, Captioning, Grounding, QuestionAnswering, TaskKind
@@ -39,6 +40,7 @@ from seedvideo.records import Record
 from seedvideo.remote_options import DEFAULT_REMOTE, RemoteOptions
 from seedvideo.sampler.geometry import SEED, Geometry, default_text_tokens
 from seedvideo.sampler.plan import Plan
+from seedvideo.sampler.quality import Quality
 from seedvideo.video import Frames, Video, open
 from seedvideo.writers import ShotList
 
@@ -57,8 +59,10 @@ __all__ = [
     "load",
     "open",
     "plan",
+    "quality",
     "run_batch",
     "shots",
+    "split",
 ]
 
 
@@ -228,7 +232,7 @@ def caption(
     check_switch("dense", dense)
     if prompt is not None:
         check_text("prompt", prompt)
-    task = Captioning.of(dense=dense, prompt=prompt, options=_generation(generation))
+    task = Captioning.of(dense=dense, prompt=prompt, options=resolve_generation(generation))
     backend = load(model) if isinstance(model, str) else model
     return run_task(video, task, model=backend, sampling=config, on_text=on_text)
 
@@ -273,7 +277,7 @@ def ask(
     config = resolve_sampling(sampling, **overrides)
     check_model(model)
     task = QuestionAnswering.of(
-        question, options, thinking=thinking, generation=_generation(generation)
+        question, options, thinking=thinking, generation=resolve_generation(generation)
     )
     backend = load(model) if isinstance(model, str) else model
     return run_task(video, task, model=backend, sampling=config, on_text=on_text)
@@ -322,32 +326,27 @@ def ground(
     check_switch("thinking", thinking)
     config = resolve_sampling(sampling, **overrides)
     check_model(model)
-    task = Grounding.of(query, top=top, thinking=thinking, generation=_generation(generation))
+    task = Grounding.of(
+        query, top=top, thinking=thinking, generation=resolve_generation(generation)
+    )
     if top < 1:
         raise ValueError(f"top is {top}, expected at least 1")
     backend = load(model) if isinstance(model, str) else model
     return run_task(video, task, model=backend, sampling=config, on_text=on_text)
 
 
-def _generation(options: GenerationOptions | None) -> GenerationOptions:
-    """Check the type of the options; the defaults if None."""
-    if options is None:
-        return DEFAULT_GENERATION
-    check_kind("generation", options, GenerationOptions, "a seedvideo.GenerationOptions")
-    return options
-
-
-def shots(video: Video | VideoInput, *, analysis: AnalysisMethod = "auto") -> ShotList:
+def shots(video: Video | VideoInput, *, analysis: AnalysisMethod = "fast") -> ShotList:
     """Find the shots of a video.
 
     Args:
         video: an open video, or a path that is opened for this call.
         analysis: ``packets`` guesses from sizes in the index, ``fast`` decodes where they are
-            inconclusive, ``auto`` does so within a bound, ``full`` decodes every frame; then the
-            cuts are those of PySceneDetect's adaptive detector.
+            inconclusive, ``auto`` does so within a bound and misses most changes of shots of a long
+            video, ``full`` decodes every frame.
 
     Returns:
-        The shots: spans with a ``start`` and an ``end`` in exact seconds, one after another.
+        The shots: spans with a ``start`` and an ``end`` in exact seconds, one after another. A
+        dissolve or fade is divided in its middle.
 
     Raises:
         ConfigError: if the analysis is none of the four.
@@ -356,6 +355,49 @@ def shots(video: Video | VideoInput, *, analysis: AnalysisMethod = "auto") -> Sh
     with as_video(video) as clip:
         found = clip.analysis(analysis)
         return ShotList(clip.source, found.method, found.shots, clip.times, found.notes)
+
+
+def quality(
+    video: Video | VideoInput,
+    *,
+    analysis: AnalysisMethod = "auto",
+    start_s: float | Fraction | None = None,
+    end_s: float | Fraction | None = None,
+) -> Quality:
+    """Measure the signals of a video: its size, motion, detail, shots, stills, brightness and more.
+
+    Args:
+        video: an open video, or a path that is opened for this call.
+        analysis: as for `shots`; ``packets`` measures the signals of header and packets only.
+        start_s: start of a window, in seconds.
+        end_s: end of a window, in seconds.
+
+    Raises:
+        ConfigError: if the analysis is none of the four.
+        PlanError: ``plan.invalid`` if no frame is in the window.
+        SeedVideoError: if the file cannot be used.
+    """
+    config = resolve_sampling(None, analysis=analysis, start_s=start_s, end_s=end_s)
+    with as_video(video) as clip:
+        return pipeline.measure(clip, config)
+
+
+def split(video: Video | VideoInput, options: SplitOptions = DEFAULT_SPLIT) -> VideoSplit:
+    """Divide a video into clips by its shots.
+
+    Args:
+        video: an open video, or a path that is opened for this call.
+        options: how shots become clips.
+
+    Returns:
+        The clips: ``windows`` with a ``span`` in exact seconds and the indices of its ``frames``.
+
+    Raises:
+        SeedVideoError: if the file cannot be used.
+    """
+    check_kind("options", options, SplitOptions, "a seedvideo.SplitOptions")
+    with as_video(video) as clip:
+        return split_video(clip, options)
 
 
 def run_batch(
@@ -376,6 +418,7 @@ def run_batch(
     concurrency: int | None = None,
     workers: int = 1,
     filters: Mapping[str, Any] | None = None,
+    split: SplitOptions | None = None,
     shard: str | None = None,
     timeout_s: float = 120.0,
     limit: int | None = None,
@@ -407,6 +450,7 @@ def run_batch(
         workers: processes that decode.
         filters: rules that leave clips out, such as ``{"min_duration_s": 2, "black": True}``; the
             keys of the table ``filters`` of a job file.
+        split: split the videos into clips by their shots first; None to take them as they are.
         shard: part of the inputs, such as ``"3/16"``; all if None.
         timeout_s: maximum time of a clip in one stage.
         limit: run only the first so many clips.
@@ -448,7 +492,8 @@ def run_batch(
         Job.from_values(values, where="run_batch"),
         sampling=config,
         model_options=loading,
-        generation=_generation(generation),
+        generation=resolve_generation(generation),
+        split=split,
         remote=remote,
     )
     return run_job(job, Path(out), pipeline.load_costs(model, loading), limit=limit)

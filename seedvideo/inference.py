@@ -39,6 +39,7 @@ from seedvideo.records import (
     NoticeRecord,
     Option,
     PlanRecord,
+    QualityRecord,
     SpanRecord,
 )
 from seedvideo.tasks.grounding import (
@@ -106,6 +107,7 @@ class ModelInput:
     Args:
         source: path as it was given.
         media: facts of the file and the warnings of decoding.
+        quality: signals of the clip.
         plan: totals of the plan of the first frame set.
         frame_sets: the frame set of the window, then one per shot for a dense caption.
         spent_s: wall-clock seconds by stage; ``total`` is their sum.
@@ -113,6 +115,7 @@ class ModelInput:
 
     source: str
     media: MediaRecord
+    quality: QualityRecord
     plan: PlanRecord
     frame_sets: tuple[FrameSet, ...]
     spent_s: Mapping[str, float]

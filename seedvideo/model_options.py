@@ -9,6 +9,7 @@ from collections.abc import Container
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Literal, TypeAlias, TypedDict, Unpack, get_args
 
+from seedvideo.arguments import check_kind
 from seedvideo.errors import ConfigError, suggestion
 from seedvideo.utils.text import find_problem
 
@@ -146,6 +147,14 @@ def resolve_model_options(
         ConfigError: as `ModelOptions` does.
     """
     return replace(DEFAULT_MODEL_OPTIONS if options is None else options, **overrides)
+
+
+def resolve_generation(options: GenerationOptions | None) -> GenerationOptions:
+    """Check the type of the options; the defaults if None."""
+    if options is None:
+        return DEFAULT_GENERATION
+    check_kind("generation", options, GenerationOptions, "a seedvideo.GenerationOptions")
+    return options
 
 
 def changed_fields(options: ModelOptions | GenerationOptions) -> dict[str, Any]:

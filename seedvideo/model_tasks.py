@@ -315,6 +315,7 @@ def _build_record(
         answer=answer,
         grounding=grounding,
         media=prepared.media,
+        quality=prepared.quality,
         plan=prepared.plan,
         model=ModelRecord.of(model),
         usage=UsageRecord.total(usages),

@@ -22,13 +22,14 @@ from seedvideo.media.types import Frame
 from seedvideo.model.backends.base import Backend, OnText, TokenCosts
 from seedvideo.model_options import DEFAULT_MODEL_OPTIONS, ModelOptions
 from seedvideo.model_tasks import Task
-from seedvideo.records import MediaRecord, PlanRecord, Record
+from seedvideo.records import MediaRecord, PlanRecord, QualityRecord, Record
 from seedvideo.sampler.analysis import Analysis
 from seedvideo.sampler.boundaries import Change, find_changes, frame_bounds
 from seedvideo.sampler.geometry import Geometry
 from seedvideo.sampler.pairs import MAX_OFFSET_S, find_partners, with_partners
 from seedvideo.sampler.plan import Plan
-from seedvideo.sampler.policies import make_plan, needs_analysis
+from seedvideo.sampler.policies import frames_in_window, make_plan, needs_analysis
+from seedvideo.sampler.quality import Quality, measure_quality
 from seedvideo.sampler.request import DecodeCosts, TextTokenCounter, compute_decode_costs
 from seedvideo.sampler.shots import merge_short_shots
 from seedvideo.utils.timecode import Span
@@ -158,7 +159,8 @@ def prepare(
         with spent.measure("plan"):
             plan = plan_for_model(clip, sampling, model)
             changes = _find_changes(clip, sampling)
-        window = clip_window(clip, sampling)
+            window = clip_window(clip, sampling)
+            quality = _measure(clip, window, _maybe_analyse(clip, sampling))
         with spent.measure("decode"), clip.reader.lock:
             (shown,) = _decode_plans(clip, [plan], model, changes)
             warnings = list(clip.reader.report.warnings)
@@ -180,6 +182,7 @@ def prepare(
         return ModelInput(
             source=clip.source,
             media=MediaRecord.of(plan.media, added=warnings),
+            quality=QualityRecord.of(quality),
             plan=PlanRecord.of(plan, pairs_s=frame_sets[0].pairs_s),
             frame_sets=tuple(frame_sets),
             spent_s=spent.timing_s(open_s=clip.open_s),
@@ -224,7 +227,12 @@ def plan_for_model(clip: Video, sampling: SamplingConfig, model: TokenCosts) -> 
 
 
 def clip_window(clip: Video, sampling: SamplingConfig) -> Span:
-    """Return the sampled window of a video."""
+    """Return the sampled window of a video.
+
+    Raises:
+        PlanError: ``plan.invalid`` if no frame is in it.
+    """
+    frames_in_window(clip.times, sampling, source=clip.source)
     end = _clip_end(clip)
     return Span(sampling.start_s or Fraction(0), min(sampling.end_s or end, end))
 
@@ -232,6 +240,21 @@ def clip_window(clip: Video, sampling: SamplingConfig) -> Span:
 def _clip_end(clip: Video) -> Fraction:
     """Return the duration, or a time just after the last frame if the header has none."""
     return max(clip.info.duration, clip.times[-1] + Fraction(1, 1000))
+
+
+def measure(clip: Video, sampling: SamplingConfig) -> Quality:
+    """Measure the signals of an open video, or of the window of it given by the config.
+
+    Decodes nothing but the thumbnails of the analysis.
+
+    Raises:
+        PlanError: ``plan.invalid`` if no frame is in the window.
+    """
+    return _measure(clip, clip_window(clip, sampling), clip.analysis(sampling.analysis))
+
+
+def _measure(clip: Video, window: Span, analysis: Analysis | None) -> Quality:
+    return measure_quality(analysis, clip.info, clip.times, clip.reader.packets, window=window)
 
 
 def _maybe_analyse(clip: Video, sampling: SamplingConfig) -> Analysis | None:

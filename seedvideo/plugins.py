@@ -1,9 +1,10 @@
-"""Plugins: backends, policies, families and scorers of other installed packages.
+"""Plugins: backends, policies, families, scorers and exporters of other installed packages.
 
 A package registers them as entry points of the groups ``seedvideo.backends``,
-``seedvideo.policies``, ``seedvideo.families`` and ``seedvideo.scorers``
-(docs/guides/extend.md). The metadata of packages is read when a name is not a shipped one, or when
-names are listed; the code of a package is imported when its plugin is used. Shipped names win.
+``seedvideo.policies``, ``seedvideo.families``, ``seedvideo.scorers`` (measures of benchmarks),
+``seedvideo.caption_scorers`` and ``seedvideo.exporters`` (docs/guides/extend.md). The metadata of
+packages is read when a name is not a shipped one, or when names are listed; the code of a package
+is imported when its plugin is used. Shipped names win.
 """
 
 from collections.abc import Callable
@@ -15,13 +16,17 @@ from typing import Any, Final, Literal, TypeAlias
 
 from seedvideo.errors import ConfigError, SeedVideoError
 
-PluginKind: TypeAlias = Literal["backend", "policy", "family", "scorer"]
+PluginKind: TypeAlias = Literal[
+    "backend", "policy", "family", "scorer", "caption_scorer", "exporter"
+]
 
 _GROUPS: Final[dict[PluginKind, str]] = {
     "backend": "seedvideo.backends",
     "policy": "seedvideo.policies",
     "family": "seedvideo.families",
     "scorer": "seedvideo.scorers",
+    "caption_scorer": "seedvideo.caption_scorers",
+    "exporter": "seedvideo.exporters",
 }
 
 

@@ -8,6 +8,7 @@ Units: ``_s`` are float seconds, ``_px`` pixels, ``_tokens`` tokens.
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from seedvideo.media.types import MediaInfo, MediaWarning
     from seedvideo.model.backends.base import TokenCosts, Usage
     from seedvideo.sampler.plan import Plan
+    from seedvideo.sampler.quality import Quality
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -34,6 +36,7 @@ __all__ = [
     "NoticeRecord",
     "Option",
     "PlanRecord",
+    "QualityRecord",
     "Record",
     "RecordTask",
     "SpanRecord",
@@ -48,8 +51,11 @@ AnswerMethod: TypeAlias = Literal["options", "words", "known_answers", "descript
 """How an answer was found: by probabilities of the given options; by parsing the model's text; by
 probabilities of the answers that the model knows for such a question; or by a description."""
 
-SCHEMA_VERSION: Literal[1] = 1
-"""Version of the schema. It rises if old readers would misread a new record, not for added keys."""
+SchemaVersion: TypeAlias = Literal[1, 2]
+
+SCHEMA_VERSION: SchemaVersion = 2
+"""Version of the schema: 2 added ``quality``, which is None in records of version 1. It rises if
+readers of old records would misread or refuse a new one."""
 
 
 class _Schema(BaseModel):
@@ -209,6 +215,38 @@ class PlanRecord(_Schema):
         )
 
 
+class QualityRecord(_Schema):
+    """Signals of the clip; `seedvideo.sampler.quality.Quality` describes each with its unit.
+
+    A value is None if it was not measured: without an analysis, as with ``uniform``, only those of
+    the header and the packets are.
+    """
+
+    duration_s: float
+    width_px: int
+    height_px: int
+    aspect: float
+    fps: float | None
+    bits_per_px: float | None
+    motion_mean: float | None
+    motion_max: float | None
+    detail_mean: float | None
+    novelty_max: float | None
+    events: int | None
+    shots: int | None
+    black_share: float | None
+    still_share: float | None
+    letterbox_share: float | None
+    flashes: int | None
+    brightness: float | None
+    colour: float | None
+
+    @classmethod
+    def of(cls, quality: "Quality") -> Self:
+        """Build the record of measured signals."""
+        return cls(**asdict(quality))
+
+
 class ModelRecord(_Schema):
     """Name, weights and origin of the model."""
 
@@ -274,7 +312,7 @@ class Record(_Schema):
     before the failure.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: SchemaVersion = SCHEMA_VERSION
     source: str
     """Path as it was given."""
     task: RecordTask = "caption"
@@ -291,6 +329,8 @@ class Record(_Schema):
     answer: AnswerRecord | None = None
     grounding: GroundingRecord | None = None
     media: MediaRecord | None = None
+    quality: QualityRecord | None = None
+    """Signals of the clip; None in records of version 1."""
     plan: PlanRecord | None = None
     model: ModelRecord | None = None
     usage: UsageRecord | None = None
@@ -406,7 +446,7 @@ class Record(_Schema):
         except ValidationError as error:
             raise InputError(
                 "input.results",
-                f"not a record of version {SCHEMA_VERSION}: {explain(error)}",
+                f"not a record of version {SCHEMA_VERSION} or earlier: {explain(error)}",
                 hint="docs/reference/formats.md lists the keys of a record",
             ) from error
 

@@ -116,6 +116,10 @@ class Video:
         """Return the indices into `times` of the keyframes."""
         return self.reader.keyframes
 
+    def share_analyses(self, analyses: dict[AnalysisMethod, Analysis]) -> None:
+        """Use, and extend, the analyses of another `Video` of the same file."""
+        self._analyses = analyses
+
     def analysis(self, method: AnalysisMethod = "auto") -> Analysis:
         """Analyse the video, once per method.
 

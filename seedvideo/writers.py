@@ -75,7 +75,7 @@ def escape_cell(text: str) -> str:
     >>> escape_cell("=1+1")
     "'=1+1"
     """
-    return _neutralize_formula(one_line(text))
+    return neutralize_formula(one_line(text))
 
 
 def escape_name(name: str) -> str:
@@ -84,10 +84,11 @@ def escape_name(name: str) -> str:
     >>> escape_name("@a\nb.mp4")
     "'@a\\nb.mp4"
     """
-    return _neutralize_formula(printable(name))
+    return neutralize_formula(printable(name))
 
 
-def _neutralize_formula(text: str) -> str:
+def neutralize_formula(text: str) -> str:
+    """Put a quote before text that a spreadsheet would run."""
     # Some spreadsheets ignore blanks before the sign.
     return f"'{text}" if text.lstrip().startswith(_FORMULA_SIGNS) else text
 

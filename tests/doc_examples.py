@@ -1,6 +1,12 @@
 """Read the examples of README.md and docs/: fenced blocks, commands, tables, and their clip."""
 
+import os
 import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -35,8 +41,56 @@ def console_runs(text: str) -> list[tuple[str, str]]:
     runs = []
     for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
         command, _, output = part.partition("\n")
+        while command.endswith("\\"):
+            more, _, output = output.removeprefix("> ").partition("\n")
+            command = f"{command}\n{more}"
         runs.append((command, output))
     return runs
+
+
+def run_session(
+    runs: Sequence[tuple[str, str | None]],
+    folder: Path,
+    *,
+    module: str = "tests.batch.command",
+    **variables: str,
+) -> None:
+    """Run all lines in one shell, in a folder.
+
+    Args:
+        runs: the lines and the output of each; None for any output.
+        folder: folder to run in.
+        module: what the command runs; unless given, its jobs have a model without weights.
+        variables: further variables of the environment.
+
+    Raises:
+        AssertionError: if the shell fails, or a line prints other text than is shown. Messages may
+            be left out of a page: they are progress, or the shell's report of a killed job.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        program = Path(place) / "seedvideo"
+        words = f'{shlex.quote(sys.executable)} -m {module} "$@"'
+        program.write_text(f"#!/bin/sh\nexec {words}\n")
+        program.chmod(0o755)
+        script = "".join(
+            f"{{ {command}\n}} >{place}/{number}.out 2>{place}/{number}.err\n"
+            for number, (command, _) in enumerate(runs)
+        )
+        path = f"{place}:{os.environ['PATH']}"
+        done = subprocess.run(
+            ["bash", "-c", script],
+            cwd=folder,
+            env={**os.environ, **variables, "PATH": path, "PYTHONPATH": str(ROOT)},
+            timeout=600,
+            check=False,
+        )
+        assert done.returncode == 0
+        for number, (_, shown) in enumerate(runs):
+            printed, messages = (
+                Path(place, f"{number}.{end}").read_text(encoding="utf-8") for end in ("out", "err")
+            )
+            assert "Traceback" not in messages
+            assert shown is None or (printed or (messages if shown else "")) == shown
 
 
 def table_after(page: Path, name: str) -> list[list[str]]:

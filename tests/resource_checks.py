@@ -42,10 +42,13 @@ def children() -> list[int]:
 
 def direct_children(process: str) -> list[int]:
     """Returns the process ids of the children that a process has started itself."""
-    found: list[int] = []
-    for task in Path(f"/proc/{process}/task").iterdir():
-        found += map(int, (task / "children").read_text().split())
-    return found
+    while True:
+        tasks = list(Path(f"/proc/{process}/task").iterdir())
+        try:
+            lists = [(task / "children").read_text() for task in tasks]
+        except FileNotFoundError:
+            continue  # A thread has ended; another one has its children now.
+        return [int(pid) for text in lists for pid in text.split()]
 
 
 def descriptors() -> int:

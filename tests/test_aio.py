@@ -124,6 +124,7 @@ def test_results_are_those_of_the_functions(clip: Path) -> None:
             shown = [frame.pts async for _, frame in aio.frames(video, plan)]
             assert shown == [frame.pts for frame in plan.frames]
             assert (await aio.frames_at(video, [0.5])).shape == (1, 96, 160, 3)
+            assert await aio.quality(video, end_s=1) == seedvideo.quality(video, end_s=1)
         record = await aio.caption(clip, model=model, policy="uniform")
         assert record.text == "Red then green."
         asked = await aio.ask(clip, "Which?", options=["red", "blue"], model=model)

@@ -29,13 +29,26 @@ def test_no_public_function_has_the_name_of_a_subpackage() -> None:
 def test_shots_of_a_path_and_of_an_open_video(clip: Path) -> None:
     found = seedvideo.shots(clip)
     assert [(float(shot.start), float(shot.end)) for shot in found] == [(0, 2), (2, 4), (4, 6)]
-    assert (found.source, found.analysis, len(found)) == (str(clip), "auto", 3)
+    assert (found.source, found.analysis, len(found)) == (str(clip), "fast", 3)
     assert found.frames(found.shots[1]) == (20, 40)
     with seedvideo.open(clip) as video:
         full = seedvideo.shots(video, analysis="full")
         assert (list(full), full.analysis) == (list(found), "full")
     with pytest.raises(seedvideo.ConfigError, match="expected one of packets, auto, fast, full"):
         seedvideo.shots(clip, analysis="most")  # type: ignore[arg-type]  # that it is refused is the test
+
+
+def test_clips_of_a_path_and_of_an_open_video(clip: Path) -> None:
+    found = seedvideo.split(clip, seedvideo.SplitOptions(min_s=0.5, crop_s=0))
+    assert [(float(each.span.start), each.frames) for each in found.windows] == [
+        (0, range(20)),
+        (2, range(20, 40)),
+        (4, range(40, 60)),
+    ]
+    with seedvideo.open(clip) as video:
+        assert seedvideo.split(video).windows == ()
+    with pytest.raises(seedvideo.ConfigError, match="SplitOptions"):
+        seedvideo.split(clip, {"min_s": 1})  # type: ignore[arg-type]  # that it is refused is the test
 
 
 def test_a_batch_runs_and_resumes(

@@ -23,8 +23,11 @@ LAYERS = (
     ("sampler", "tasks"),
     ("model", "video"),
     ("records",),
-    ("inference", "model_tasks", "pipeline", "writers"),
-    ("aio", "api", "batch", "evaluate", "integrations", "training", "seedvideo"),
+    ("clips", "inference", "model_tasks", "pipeline", "writers"),
+    (
+        *("aio", "api", "batch", "curation", "datasets", "evaluate", "integrations", "training"),
+        "seedvideo",
+    ),
     ("cli", "__main__"),
 )
 LAYER_OF = {subpackage: layer for layer, packages in enumerate(LAYERS) for subpackage in packages}

@@ -16,6 +16,7 @@ from tests.fixtures import Clips
 from tests.model.bad_server import answer, serving
 from tests.model.tiny_checkpoints import make_qwen3_vl
 from tests.synthetic_clips import paint
+from tests.tiers import quick_first, slow
 
 EXAMPLES: Final = ROOT / "examples"
 VLLM: Final = '''
@@ -60,7 +61,7 @@ def test_an_example_is_short_and_explains_itself(script: Path) -> None:
     assert f"python examples/{script.name} " in (ast.get_docstring(ast.parse(text)) or "")
 
 
-@pytest.mark.parametrize("name", ["qwen3_vl.py", "any_model.py"])
+@pytest.mark.parametrize("name", quick_first(["qwen3_vl.py", "any_model.py"]))
 def test_a_model_in_the_process(name: str, model: Path, clips: Clips) -> None:
     assert run(name, clips["vfr"], model).strip()
 
@@ -76,6 +77,7 @@ def test_a_server(clips: Clips) -> None:
     assert content[-1] == {"type": "text", "text": "What happens?"}
 
 
+@slow
 def test_vllm(model: Path, clips: Clips, tmp_path: Path) -> None:
     (tmp_path / "vllm.py").write_text(VLLM)
     paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])

@@ -1,6 +1,7 @@
 """The joints: a frame travels from a real file through the plan to the model's words."""
 
 import json
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 
@@ -72,6 +73,32 @@ def test_caption_follows_the_frames(clip: Path) -> None:
     assert parts[0] == TimePart(Fraction(0))
     assert isinstance(parts[1], ImagePart)
     assert parts[-1] == TextPart("Describe the video.")
+
+
+def test_the_record_has_the_signals_of_its_window(clip: Path) -> None:
+    whole = seedvideo.caption(clip, model=ColourModel())
+    part = seedvideo.caption(clip, model=ColourModel(), start_s=1, end_s=2.5, analysis="full")
+    assert whole.quality is not None and part.quality is not None
+    assert (whole.quality.duration_s, whole.quality.fps) == (6.0, 10.0)
+    assert whole.quality.model_dump() == asdict(seedvideo.quality(clip))
+    expected = seedvideo.quality(clip, start_s=1, end_s=2.5, analysis="full")
+    assert part.quality.model_dump() == asdict(expected)
+    assert (expected.duration_s, expected.shots) == (1.5, 2)
+
+
+def test_without_an_analysis_only_header_and_packets_are_measured(clip: Path) -> None:
+    record = seedvideo.caption(clip, model=ColourModel(), policy="uniform")
+    assert record.quality is not None
+    assert record.quality.model_dump() == asdict(seedvideo.quality(clip, analysis="packets"))
+    assert record.quality.bits_per_px is not None and record.quality.motion_mean is None
+
+
+def test_a_window_without_frames_has_no_signals(clip: Path) -> None:
+    with pytest.raises(seedvideo.PlanError) as caught:
+        seedvideo.quality(clip, start_s=50)
+    assert caught.value.code == "plan.invalid"
+    with pytest.raises(seedvideo.ConfigError):
+        seedvideo.quality(clip, analysis="deep")  # type: ignore[arg-type]
 
 
 def test_the_record_counts_what_the_model_read(clip: Path) -> None:

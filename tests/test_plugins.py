@@ -8,6 +8,7 @@ import pytest
 from seedvideo.plugins import list_plugins
 from tests.plugins import in_child, install, install_example
 from tests.synthetic_clips import paint
+from tests.tiers import slow
 
 PROGRAM = """
 import sys
@@ -62,9 +63,36 @@ def test_the_example_is_used_from_the_command_line(clip: Path, tmp_path: Path) -
     words = ["--predictions", predictions, "--scorer", "length", "--limit", "1"]
     done = in_child(site, "eval", "synthetic", "--videos", tmp_path, *words)
     assert "length" in done.stdout and "seedvideo-example 1.0" in done.stdout
-    assert "policy first (seedvideo-example 1.0)" in in_child(site, "doctor").stdout
+    found = in_child(site, "doctor").stdout
+    assert "policy first (seedvideo-example 1.0)" in found
+    assert "caption_scorer brightness (seedvideo-example 1.0)" in found
+    assert "exporter lines (seedvideo-example 1.0)" in found
 
 
+def test_an_exporter_of_a_package(clip: Path, tmp_path: Path) -> None:
+    site, out = tmp_path / "site", tmp_path / "out"
+    install_example(site)
+    done = in_child(site, "batch", "run", clip, "-o", out, "--model", "counter", "-q")
+    assert done.returncode == 0, done.stderr
+    words = ("batch", "export", out, "-f", "lines", "-o", tmp_path / "lines.txt")
+    done = in_child(site, *words)
+    assert (done.returncode, done.stderr) == (0, f"1 clip: {tmp_path / 'lines.txt'}\n")
+    caption = (tmp_path / "lines.txt").read_text()
+    assert caption.startswith(f"{clip}: ") and caption.endswith(" frames.\n")
+    assert in_child(tmp_path / "none", *words).returncode == 2
+    done = in_child(site, *words)
+    assert (done.returncode, "[output.exists]" in done.stderr) == (1, True)
+    for new, problem in (
+        ("return None", "returned None, expected the number of clips"),
+        ("return texts[9]", "failed: IndexError: list index out of range"),
+    ):
+        install_example(site, replaced={"return len(texts)": new})
+        done = in_child(site, *words, "--overwrite")
+        assert done.returncode == 2
+        assert f"exporter 'lines' of the package seedvideo-example 1.0 {problem}" in done.stderr
+
+
+@slow
 def test_another_version_of_a_package_is_another_result(clip: Path, tmp_path: Path) -> None:
     site, out = tmp_path / "site", tmp_path / "out"
     words = ["batch", "run", clip, "-o", out, "--model", "counter", "--policy", "first"]
@@ -124,6 +152,7 @@ def test_a_broken_package_harms_only_its_own_names(clip: Path, tmp_path: Path) -
     assert "policy 'none'" in line and "backend 'mine'" not in line  # Only a call shows its fault.
 
 
+@slow
 def test_shipped_names_win_and_clashes_are_errors(clip: Path, tmp_path: Path) -> None:
     entry = "seedvideo_example:first"
     install_example(tmp_path)

@@ -1,10 +1,7 @@
 """Run README.md and the first guides: Python and commands must give what the pages show."""
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +12,15 @@ from seedvideo import api
 from seedvideo.cli import main
 from seedvideo.cli.console import COULD_NOT_START, INTERRUPTED, SOME_FAILED, WRONG_USAGE
 from seedvideo.writers import WRITERS
-from tests.doc_examples import DOCS, README, ROOT, blocks, console_runs, documented_clip
+from tests.doc_examples import (
+    DOCS,
+    README,
+    ROOT,
+    blocks,
+    console_runs,
+    documented_clip,
+    run_session,
+)
 from tests.object_server import Server, credentials
 from tests.synthetic_clips import ColourModel
 from tests.tiers import slow
@@ -24,6 +29,7 @@ QUICKSTART = DOCS / "guides" / "quickstart.md"
 FRAMES = DOCS / "concepts" / "frames.md"
 BATCH = DOCS / "guides" / "batch.md"
 CLUSTER = DOCS / "guides" / "cluster.md"
+CURATE = DOCS / "guides" / "curate.md"
 FORMATS = DOCS / "reference" / "formats.md"
 RESULTS = DOCS / "reference" / "results.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
@@ -35,6 +41,7 @@ PYTHON = [
     for page, codes in (
         (README, blocks(README, "python")),
         (QUICKSTART, blocks(QUICKSTART, "python")),
+        (CURATE, blocks(CURATE, "python")),
         (FRAMES, blocks(FRAMES, "python")[:1]),
     )
     for place, code in enumerate(codes)
@@ -44,7 +51,12 @@ SHELL = [
     for page in (README, BATCH, CLUSTER)
     for block in blocks(page, "shell-session")
 ]
-CONSOLE = [run for block in blocks(README, "console") for run in console_runs(block)]
+CONSOLE = [
+    run
+    for page in (README, DOCS / "guides" / "split.md", CURATE)
+    for block in blocks(page, "console")
+    for run in console_runs(block)
+]
 PAGES = [README, CONTRIBUTING, *DOCS.rglob("*.md")]
 
 
@@ -116,37 +128,9 @@ def test_commands_print_what_is_shown(
 @slow
 @pytest.mark.parametrize("runs", SHELL)
 def test_a_session_in_a_shell(
-    runs: list[tuple[str, str]],
-    clip_folder: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    bucket: dict[str, str],
+    runs: list[tuple[str, str]], clip_folder: Path, bucket: dict[str, str]
 ) -> None:
-    """Run all lines in one shell; the jobs use a model without weights, and a local server."""
-    program = tmp_path_factory.mktemp("bin") / "seedvideo"
-    program.write_text(
-        f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m tests.batch.command "$@"\n'
-    )
-    program.chmod(0o755)
-    script = "".join(
-        f"{{ {command}\n}} >{clip_folder}/{place}.out 2>{clip_folder}/{place}.err\n"
-        for place, (command, _) in enumerate(runs)
-    )
-    path = f"{program.parent}:{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", "-c", script],
-        cwd=clip_folder,
-        env={**os.environ, **bucket, "PATH": path, "PYTHONPATH": str(ROOT)},
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0
-    for place, (_, shown) in enumerate(runs):
-        printed, messages = (
-            (clip_folder / f"{place}.{end}").read_text(encoding="utf-8") for end in ("out", "err")
-        )
-        # Messages that the page omits may be progress, or the shell's report of the killed job.
-        assert "Traceback" not in messages
-        assert (printed or (messages if shown else "")) == shown
+    run_session(runs, clip_folder, **bucket)
 
 
 def test_the_tree_names_every_folder_and_no_other() -> None:

@@ -1,6 +1,7 @@
 """The record: done or failed, nothing between, and the same after a trip through JSON."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from seedvideo.errors import InputError, MediaError
-from seedvideo.records import Event, Record, SpanRecord
+from seedvideo.records import Event, QualityRecord, Record, SpanRecord
+from seedvideo.sampler.quality import QUALITY_FIELDS, Quality
 from tests.sample_records import answer_record, done_record, grounding_record
 
 
@@ -26,13 +28,14 @@ def test_a_done_record_has_the_keys_that_programs_rely_on() -> None:
         "answer",
         "grounding",
         "media",
+        "quality",
         "plan",
         "model",
         "usage",
         "timing_s",
         "error",
     ]
-    assert data["schema_version"] == 1
+    assert data["schema_version"] == 2
     assert set(data["events"][0]) == {"start_s", "end_s", "text", "confident"}
     assert set(data["usage"]) == {"visual_tokens", "prompt_tokens", "output_tokens"}
     assert set(data["model"]) == {
@@ -123,7 +126,22 @@ def test_unknown_keys_and_other_versions_are_refused() -> None:
     with pytest.raises(InputError):
         Record.from_json({**done_record().to_json(), "extra": 1})
     with pytest.raises(InputError):
-        Record.from_json({**done_record().to_json(), "schema_version": 2})
+        Record.from_json({**done_record().to_json(), "schema_version": 3})
+
+
+def test_a_record_of_version_1_has_no_quality() -> None:
+    data = {**done_record().to_json(), "schema_version": 1}
+    del data["quality"]
+    record = Record.from_json(data)
+    assert (record.schema_version, record.quality) == (1, None)
+
+
+def test_the_quality_of_a_record_has_every_signal() -> None:
+    assert tuple(QualityRecord.model_fields) == QUALITY_FIELDS
+    header = Quality(duration_s=2.0, width_px=4, height_px=2, aspect=2.0, fps=None, bits_per_px=0.5)
+    record = QualityRecord.of(header)
+    assert record.model_dump() == asdict(header)
+    assert (record.bits_per_px, record.motion_mean) == (0.5, None)
 
 
 def test_records_are_frozen() -> None:

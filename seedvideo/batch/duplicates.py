@@ -10,6 +10,7 @@ The signatures are stored in the journal, so that duplicates are found after a r
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -66,6 +67,27 @@ class DuplicateMatch:
         if self.distance_levels is None:
             return f"the same bytes as {kept_id}"
         return f"differs from {kept_id} by {self.distance_levels:.2f} grey levels on average"
+
+
+_SAME_BYTES: Final = re.compile("the same bytes as (?P<kept>.*)", re.DOTALL)
+_DIFFERS: Final = re.compile(
+    r"differs from (?P<kept>.*) by (?P<levels>\d+\.\d\d) grey levels on average", re.DOTALL
+)
+
+
+def parse_duplicate(rule: str, message: str) -> tuple[str, float] | None:
+    """Parse the verdict of a duplicate, which `DuplicateMatch.describe` wrote.
+
+    Returns:
+        Id of the clip that stays, in printable form, and the distance in grey levels, 0 for the
+        same bytes; None for the verdict of another rule.
+    """
+    if rule not in RULES:
+        return None
+    if found := _SAME_BYTES.fullmatch(message):
+        return found["kept"], 0.0
+    found = _DIFFERS.fullmatch(message)
+    return None if found is None else (found["kept"], float(found["levels"]))
 
 
 class DuplicateIndex:

@@ -12,22 +12,28 @@ import mmap
 import os
 import struct
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from fractions import Fraction
+from time import perf_counter
 from typing import Any, Final
 
 import numpy as np
 
 from seedvideo.batch.filters import Rejection, check_frames, check_metadata
+from seedvideo.batch.fingerprint import FileVersion, file_version
 from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job
 from seedvideo.batch.similarity import Signature, compute_signature
+from seedvideo.config import AnalysisMethod
 from seedvideo.inference import FrameSet, ModelInput
 from seedvideo.media.types import Frame
 from seedvideo.model.backends.base import Backend, TokenCosts
 from seedvideo.model_tasks import Task, make_task
 from seedvideo.pipeline import clip_window, prepare
-from seedvideo.records import MediaRecord, PlanRecord, Record
+from seedvideo.records import MediaRecord, PlanRecord, QualityRecord, Record
+from seedvideo.sampler.analysis import Analysis
 from seedvideo.sampler.contact_sheet import small_contact_sheet
 from seedvideo.utils.timecode import Span
 from seedvideo.video import Video, open
@@ -137,15 +143,72 @@ def get_prompt(job: Job, item: Item) -> str:
     return make_item_task(job, item).prompt()
 
 
-def open_clip(job: Job, item: Item) -> Video:
-    """Open a clip with the job's options, for one decode process."""
-    return open(
-        item.video,
-        decoder=job.decoder,
-        source_fps=None if job.source_fps is None else Fraction(str(job.source_fps)),
-        workers=1,
-        remote=job.remote,
-    )
+@contextmanager
+def open_clip(job: Job, item: Item) -> Iterator[Video]:
+    """Open a clip with the job's options, for one decode process.
+
+    Consecutive clips of one file share its analysis, which covers the complete video. Windows of a
+    file with a name share the open video too: opening it takes longer the longer it is. A file of
+    the spool is closed, which frees its space.
+    """
+    started = perf_counter()
+    version = file_version(item.video)
+    is_same = version is not None and version == _last.version
+    if not (is_same and _last.options == _open_options(job, item)):
+        _last.close()
+    clip = _last.clip
+    if clip is None:
+        clip = open(
+            item.video,
+            decoder=job.decoder,
+            source_fps=None if job.source_fps is None else Fraction(str(job.source_fps)),
+            workers=1,
+            remote=job.remote,
+        )
+        if version is not None and version == file_version(item.video):
+            if not is_same:
+                _last.version, _last.analyses = version, {}
+            clip.share_analyses(_last.analyses)
+            _last.clip, _last.options = clip, _open_options(job, item)
+    clip.open_s = perf_counter() - started
+    is_kept = False
+    try:
+        yield clip
+        is_kept = clip is _last.clip and item.located is None and item.has_window
+    finally:
+        if not is_kept:
+            _last.close()
+            clip.close()
+
+
+def _open_options(job: Job, item: Item) -> tuple[object, ...]:
+    return item.source, job.decoder, job.source_fps
+
+
+@dataclass
+class _LastFile:
+    """The last file that this process opened.
+
+    Args:
+        version: identifies its content; None if it was not stable.
+        analyses: its analyses, by method.
+        options: what it was opened with.
+        clip: the open video; None if it is closed.
+    """
+
+    version: FileVersion | None = None
+    analyses: dict[AnalysisMethod, Analysis] = field(default_factory=dict)
+    options: tuple[object, ...] = ()
+    clip: Video | None = None
+
+    def close(self) -> None:
+        """Close the video; its analyses are kept."""
+        if self.clip is not None:
+            self.clip.close()
+            self.clip = None
+
+
+_last: Final = _LastFile()
 
 
 def import_string(path: str) -> Any:
@@ -169,6 +232,7 @@ def to_memfd(prepared: ModelInput, *, sheet: bytes = b"") -> int:
     header = {
         "source": prepared.source,
         "media": prepared.media.model_dump(mode="json"),
+        "quality": prepared.quality.model_dump(mode="json"),
         "plan": prepared.plan.model_dump(mode="json"),
         "spent_s": dict(prepared.spent_s),
         "frame_sets": [_frame_set_to_dict(each) for each in prepared.frame_sets],
@@ -229,6 +293,7 @@ def from_memfd(descriptor: int) -> SharedFrames:
     prepared = ModelInput(
         source=header["source"],
         media=MediaRecord.model_validate(header["media"]),
+        quality=QualityRecord.model_validate(header["quality"]),
         plan=PlanRecord.model_validate(header["plan"]),
         frame_sets=tuple(frame_sets),
         spent_s=header["spent_s"],

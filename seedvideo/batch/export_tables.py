@@ -1,12 +1,13 @@
 """Rows of the CSV and parquet exports.
 
-CSV has one flat line per clip for spreadsheets, with seconds to the millisecond. No cell can start
-a formula.
+CSV has one flat line per clip for spreadsheets, with seconds to the millisecond. ``duration_s`` is
+that of the clip; of a record of version 1, which does not have it, that of the file. No cell can
+start a formula.
 
 Parquet is typed and nested. Its columns are the fields of `seedvideo.records.Record`, read from
-the model itself, so that the two cannot differ. ``id``, ``state`` and ``extra`` come first,
-``error`` and ``filtered`` last. ``extra`` is a map of strings; other values in it are JSON. Parquet
-needs pyarrow (the extra ``parquet``), which is imported only when it is used.
+the model itself, so that the two cannot differ. ``id``, ``state``, ``extra`` and the window come
+first, ``error`` and ``filtered`` last. ``extra`` is a map of strings; other values in it are JSON.
+Parquet needs pyarrow (the extra ``parquet``), which is imported only when it is used.
 
 Separate from `seedvideo.batch.export`, which would exceed 500 lines with it.
 """
@@ -22,15 +23,27 @@ from typing import Any, BinaryIO, Final, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from seedvideo.batch.extra_columns import format_value
-from seedvideo.batch.journal_rows import JournalEntry, to_record
+from seedvideo.batch.journal_rows import JournalEntry, to_record, window_texts
 from seedvideo.errors import ConfigError
-from seedvideo.records import GroundingRecord, Record
+from seedvideo.records import GroundingRecord, QualityRecord, Record
 from seedvideo.writers import escape_cell, escape_name
+
+EVENT_COUNT: Final = "event_count"
+"""Column of CSV with the number of events: its ``events`` are captions."""
+
+_SIGNALS: Final = {
+    name: EVENT_COUNT if name == "events" else name
+    for name in QualityRecord.model_fields
+    if name not in ("duration_s", "width_px", "height_px")
+}
+"""Signals that have columns of their own, and the names of these."""
 
 CSV_COLUMNS: Final = (
     "id",
     "state",
     "source",
+    "start",
+    "end",
     "task",
     "text",
     "confident",
@@ -57,6 +70,7 @@ CSV_COLUMNS: Final = (
     "retryable",
     "tries",
     "rule",
+    *_SIGNALS.values(),
     "extra",
     "total_s",
 )
@@ -75,6 +89,7 @@ def csv_row(entry: JournalEntry, *, task: str, timings: bool) -> str:
         "id": escape_name(entry.item.id),
         "state": entry.state,
         "source": escape_name(entry.item.source),
+        **window_texts(entry.item),
         "task": task,
         # One line of ASCII that begins with a brace, so no spreadsheet runs it.
         "extra": entry.item.extra,
@@ -117,6 +132,11 @@ def _record_cells(record: Record) -> dict[str, str]:
         values["width_px"] = str(record.media.width_px)
         values["height_px"] = str(record.media.height_px)
         values["warnings"] = escape_name(" ".join(each.code for each in record.media.warnings))
+    if record.quality is not None:
+        values["duration_s"] = f"{record.quality.duration_s:.3f}"
+        for name, column in _SIGNALS.items():
+            value = getattr(record.quality, name)
+            values[column] = "" if value is None else str(value)
     if record.plan is not None:
         values["policy"] = escape_name(record.plan.policy)
         for name in ("frames", "budget_tokens", "charged_tokens"):
@@ -212,6 +232,8 @@ def arrow_schema(arrow: Any, *, timings: bool) -> Any:
         ("id", arrow.string()),
         ("state", arrow.string()),
         ("extra", arrow.map_(arrow.string(), arrow.string())),
+        ("start", arrow.string()),
+        ("end", arrow.string()),
     ]
     for name, field in Record.model_fields.items():
         if name == "error" or (name == "timing_s" and not timings):

@@ -1,7 +1,7 @@
 """Cache keys of results: one hash over everything that changes a record.
 
-A key covers content, sampler, weights, prompt, settings and the record's schema. Path and name of
-the file do not change a record; neither do the filters, which only decide whether a clip is
+A key covers content, sampler, weights, prompt, settings and the version of results. Path and name
+of the file do not change a record; neither do the filters, which only decide whether a clip is
 processed. These are left out.
 """
 
@@ -10,17 +10,23 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from seedvideo.batch.inputs import Item
 from seedvideo.config import DEFAULT_LIMITS, Limits
-from seedvideo.media.source import changed_error, open_source
-from seedvideo.records import SCHEMA_VERSION
+from seedvideo.media.source import OpenedInput, VideoInput, changed_error, open_source
 from seedvideo.sampler.policies import SAMPLER_VERSION
+from seedvideo.sampler.transitions import SHOTS_VERSION
 
 _CHUNK_BYTES: Final = 1 << 22
+_MAX_KNOWN: Final = 1_000
+"""Maximum files whose content a process remembers."""
 _NOT_IN_RESULT_KEY: Final = ("model", "filters", "question", "options", "query", "start_s", "end_s")
 """Settings covered by a hash or by `_task_words`, or without effect on records."""
+
+_RESULT_VERSION: Final = 1
+"""Version of the results of a job. Raise it to process the clips of older jobs again: their records
+stay valid when the schema of records only gains keys."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +54,7 @@ def content_from_dict(values: Mapping[str, Any]) -> Content | None:
     return Content(size=values["size"], mtime_ns=values["mtime_ns"], sha256="")
 
 
-def read_content(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) -> Content:
+def read_content(path: VideoInput, *, limits: Limits = DEFAULT_LIMITS) -> Content:
     """Hash a file in constant memory, opened as safely as a video.
 
     Raises:
@@ -70,6 +76,46 @@ def read_content(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMIT
         return Content(size=done, mtime_ns=after.st_mtime_ns, sha256=hashed.hexdigest())
     finally:
         source.close()
+
+
+FileVersion: TypeAlias = tuple[int, ...]
+"""What identifies the content of a file without reading it."""
+
+
+def file_version(video: str | OpenedInput) -> FileVersion | None:
+    """Return device, inode, size and times of a file; None if it cannot be found by its name.
+
+    The time of the last change of its inode is among them, which programs cannot set back.
+    """
+    try:
+        facts = os.fstat(video.descriptor) if isinstance(video, OpenedInput) else os.stat(video)
+    except (OSError, ValueError):
+        return None  # Opening it reports the error.
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+
+
+class ContentReader:
+    """Reads the content of files; windows of one film hash it once, unless it changes."""
+
+    def __init__(self) -> None:
+        self._known: dict[FileVersion, Content] = {}
+
+    def read(self, path: str) -> Content:
+        """Return the content of a file.
+
+        Raises:
+            InputError: as `read_content` does; so `MediaError`.
+        """
+        version = file_version(path)
+        known = None if version is None else self._known.get(version)
+        if known is not None:
+            return known
+        content = read_content(path)
+        if version is not None and version == file_version(path):
+            self._known[version] = content
+            if len(self._known) > _MAX_KNOWN:
+                del self._known[next(iter(self._known))]
+        return content
 
 
 def result_key(
@@ -95,8 +141,9 @@ def result_key(
         "settings": {name: v for name, v in settings.items() if name not in _NOT_IN_RESULT_KEY},
         "model": model_sha256,
         "prompt": prompt,
-        "schema": SCHEMA_VERSION,
+        "schema": _RESULT_VERSION,
         "sampler": SAMPLER_VERSION,
+        **_shots_version(settings),
     }
     return _digest(values)
 
@@ -116,8 +163,9 @@ class VerdictKeys:
             {
                 "settings": {k: v for k, v in settings.items() if k not in left_out},
                 "model": model_sha256,
-                "schema": SCHEMA_VERSION,
+                "schema": _RESULT_VERSION,
                 "sampler": SAMPLER_VERSION,
+                **_shots_version(settings),
             }
         )
         self._path_only_key = self._key(Item(id="-", source="-"))
@@ -128,6 +176,11 @@ class VerdictKeys:
 
     def _key(self, item: Item) -> str:
         return _digest([self._common, _task_words(item, self._settings)])[:32]
+
+
+def _shots_version(settings: Mapping[str, Any]) -> dict[str, int]:
+    """Return the version of the shots, on which only dense captions depend."""
+    return {"shots": SHOTS_VERSION} if settings.get("task") == "dense" else {}
 
 
 def _task_words(item: Item, settings: Mapping[str, Any]) -> list[object]:

@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any, Final, Self
@@ -99,11 +100,12 @@ class Item:
     @property
     def has_words(self) -> bool:
         """Whether the row has any value besides its id and path."""
-        return (
-            bool(self.question or self.options or self.query)
-            or self.start_s is not None
-            or self.end_s is not None
-        )
+        return bool(self.question or self.options or self.query) or self.has_window
+
+    @property
+    def has_window(self) -> bool:
+        """Whether the row names a part of the video."""
+        return self.start_s is not None or self.end_s is not None
 
     def to_json(self) -> str:
         """Return source and values as one line of ASCII JSON; any bytes of a name survive.
@@ -206,7 +208,7 @@ def read_inputs(
     used = Fetcher(folder=folder) if fetcher is None else fetcher
     ids = _IdAllocator(used)
     count = 0
-    for one in inputs:
+    for one in _expand(inputs, folder):
         for where, row, below in _iter_rows(one, folder, stdin, used):
             count += 1
             yield ids.allocate(where, row, below)
@@ -238,7 +240,7 @@ def find_manifests(inputs: Sequence[str], *, folder: str = "") -> list[str]:
     """Return the inputs that are lists on this machine."""
     return [
         one
-        for one in inputs
+        for one in _expand(inputs, folder)
         if Path(one).suffix.lower() in MANIFEST_SUFFIXES
         and not is_address(one)
         and not os.path.isdir(os.path.join(folder, one))
@@ -257,7 +259,7 @@ def _iter_rows(
 
     path = os.path.join(folder, one)
     if is_address(one):
-        is_file_of_rows = suffix_of(one) in (*MANIFEST_SUFFIXES, *CONTAINER_SUFFIXES)
+        is_file_of_rows = suffix_of(one) in _SUFFIXES_OF_ROWS
         yield from iter_remote_rows(one, fetcher) if is_file_of_rows else [path_row(one)]
     elif one == "-":
         if stdin is None:
@@ -269,10 +271,30 @@ def _iter_rows(
         yield from map(path_row, _iter_videos(one, folder))
     elif Path(one).suffix.lower() in MANIFEST_SUFFIXES:
         yield from of(read_manifest(Path(path), display_name=printable(one)), os.path.dirname(one))
-    elif glob.has_magic(one) and not os.path.lexists(path):
+    elif _is_glob(one, folder):
         yield from map(path_row, _iter_matches(one, folder))
     else:
         yield path_row(one)
+
+
+def _expand(inputs: Sequence[str], folder: str) -> Iterator[str]:
+    """Yield the inputs, with the matches of a glob of lists or containers in its place."""
+    for one in inputs:
+        if suffix_of(one) in _SUFFIXES_OF_ROWS and _is_glob(one, folder):
+            yield from _iter_matches(one, folder)
+        else:
+            yield one
+
+
+_SUFFIXES_OF_ROWS: Final = (*MANIFEST_SUFFIXES, *CONTAINER_SUFFIXES)
+
+
+def _is_glob(one: str, folder: str) -> bool:
+    return (
+        glob.has_magic(one)
+        and not is_address(one)
+        and not os.path.lexists(os.path.join(folder, one))
+    )
 
 
 def _iter_matches(pattern: str, folder: str) -> Iterator[str]:
@@ -455,6 +477,6 @@ def _parse_time(row: Mapping[str, Any], name: str) -> Fraction | None:
     value = row.get(name)
     if value is None or value == "":
         return None
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         raise ValueError(f"{name} is not a time")
     return parse_timecode(str(value))

@@ -14,7 +14,6 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import field, fields, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, Unpack
 
@@ -23,6 +22,7 @@ from pydantic.dataclasses import dataclass
 
 from seedvideo.batch.inputs import Item
 from seedvideo.batch.similarity import NEAR_LEVELS, SIGNATURE_VERSION
+from seedvideo.clips.windows import SplitOptions
 from seedvideo.config import (
     DEFAULT_SAMPLING,
     SamplingConfig,
@@ -105,13 +105,14 @@ def in_shard(item_id: str, shard: Shard) -> bool:
     return int.from_bytes(digest, "big") % shard.of == shard.index - 1
 
 
-_ADDED: Final = ("prompt", "batch_size", "concurrency", "min_utility")
+_ADDED: Final = ("prompt", "batch_size", "concurrency", "min_utility", "split")
 """Fields that older journals lack: stored only if they are set."""
 
 _CHECKED: Final = ConfigDict(extra="forbid", allow_inf_nan=False)
 _NOT_IN_FINGERPRINT: Final = (
     "inputs",
     "folder",
+    "split",
     "shard",
     "workers",
     "memory_gib",
@@ -131,8 +132,7 @@ def _parse_time(value: object) -> object:
     # TOML has numbers and texts; a journal has "25/2".
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return value
-    text = str(value)
-    return Fraction(text) if "/" in text else parse_timecode(text)
+    return parse_timecode(str(value))
 
 
 def _parse_shard(value: object) -> object:
@@ -233,6 +233,7 @@ class Job:
         source_fps: frame rate of raw streams without timestamps.
         decoder: decoding library.
         filters: rules that leave clips out.
+        split: how videos are split into clips by their shots; None to take them as they are.
         shard: part of the inputs that this job processes; None for all.
         workers: number of decode processes.
         memory_gib: maximum address space that each of them may add; None for no bound beyond that
@@ -265,6 +266,7 @@ class Job:
     source_fps: float | None = None
     decoder: Literal["pyav", "decord"] = "pyav"
     filters: Filters = DEFAULT_FILTERS
+    split: SplitOptions | None = None
     shard: Annotated[Shard, BeforeValidator(_parse_shard)] | None = None
     workers: int = 1
     memory_gib: float | None = None
@@ -336,7 +338,7 @@ class Job:
 
     def to_json(self) -> str:
         """Return one line of ASCII JSON; names with invalid UTF-8 survive."""
-        return json.dumps(self._to_dict(), ensure_ascii=True, allow_nan=False)
+        return json.dumps(self._to_dict(), allow_nan=False, default=dataclasses.asdict)
 
     def _to_dict(self) -> dict[str, Any]:
         values: dict[str, Any] = {}

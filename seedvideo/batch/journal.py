@@ -117,6 +117,12 @@ class Journal:
         with schema.translate_errors(self.folder), schema.transaction(self._connection):
             yield self._connection
 
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let everything that the block reads be as of one moment."""
+        with schema.translate_errors(self.folder), schema.snapshot(self._connection):
+            yield
+
     def check_exists(self) -> None:
         """Raise ``output.unwritable`` if the journal was removed while the job runs."""
         path = self.folder / schema.JOURNAL_NAME

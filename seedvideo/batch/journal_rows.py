@@ -19,6 +19,7 @@ from seedvideo.batch.extra_columns import parse_extra
 from seedvideo.batch.fingerprint import Content
 from seedvideo.batch.inputs import Item
 from seedvideo.records import Record
+from seedvideo.utils.timecode import format_exact
 
 State: TypeAlias = Literal["pending", "running", "done", "filtered", "failed", "quarantined"]
 ProcessKind: TypeAlias = Literal["decode", "model"]
@@ -121,6 +122,16 @@ _MAX_PROBLEMS: Final = 20
 def encode_id(item_id: str) -> bytes:
     """Return an id as stored: file names may hold bytes that SQLite's TEXT cannot."""
     return item_id.encode("utf-8", "surrogatepass")
+
+
+def fingerprint_at(position: int, fingerprint: str) -> str:
+    """Return a fingerprint that only the clip at a position has; see `plain_fingerprint`."""
+    return f"{position}:{fingerprint}"
+
+
+def plain_fingerprint(fingerprint: str | None) -> str | None:
+    """Return a fingerprint without the position that `fingerprint_at` adds."""
+    return None if fingerprint is None else fingerprint.rpartition(":")[2]
 
 
 def escape_surrogates(text: str) -> str:
@@ -258,8 +269,16 @@ def failure_columns(
     }
 
 
+def window_texts(item: Item) -> dict[str, str]:
+    """Return the start and the end of an item, as far as it has them, as a list writes them."""
+    times = {"start": item.start_s, "end": item.end_s}
+    return {name: format_exact(time) for name, time in times.items() if time is not None}
+
+
 def to_row(entry: JournalEntry, *, task: str, timings: bool) -> dict[str, Any]:
     """Return JSON values: ``id``, ``state``, ``extra``, the record, ``error`` or ``filtered``.
+
+    The clip of a window has its ``start`` and ``end`` as exact texts, as in a list.
 
     Args:
         entry: entry of the journal.
@@ -269,6 +288,7 @@ def to_row(entry: JournalEntry, *, task: str, timings: bool) -> dict[str, Any]:
     row: dict[str, Any] = {"id": entry.item.id, "state": entry.state}
     if entry.item.extra:
         row["extra"] = parse_extra(entry.item.extra)
+    row |= window_texts(entry.item)
     if entry.record is not None:
         row |= json.loads(entry.record)
         if not timings:

@@ -154,6 +154,17 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
             connection.execute("ROLLBACK")
 
 
+@contextmanager
+def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """Run the block as one transaction that only reads."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
 def damaged_error(folder: Path, why: str) -> BatchError:
     """Return the error of a damaged journal, with the command that recovers it."""
     display_name = printable(str(folder))

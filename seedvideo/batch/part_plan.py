@@ -32,6 +32,7 @@ from seedvideo.batch.parts import (
     plan_exists_error,
     read_job,
     row_from_line,
+    settings_sha256,
     to_bytes,
 )
 from seedvideo.batch.stores import PARALLEL_REQUESTS, Store
@@ -93,11 +94,10 @@ def write_job(
         reuse=None if earlier is None else _Reuse(earlier, job, model_sha256),
         on_progress=on_progress,
     )
-    settings = to_bytes([job.settings(), model_sha256])
     made = PartedJob(
         job=job,
         model_sha256=model_sha256,
-        settings_sha256=hashlib.sha256(settings).hexdigest(),
+        settings_sha256=settings_sha256(job, model_sha256),
         parts=parts,
         part_clips=max_clips,
     )

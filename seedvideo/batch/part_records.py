@@ -35,6 +35,7 @@ from seedvideo.batch.journal_rows import (
     checksum,
     encode_id,
     escape_surrogates,
+    fingerprint_at,
     to_row,
 )
 from seedvideo.batch.parts import PartSet, Row, read_job, read_part_sets, read_plan
@@ -382,7 +383,9 @@ def _insert(database: sqlite3.Connection, values: Mapping[str, Any], sheet: byte
         "interrupted": values.get("interrupted", 0),
         "settings": "gathered",
         # Each row has a record of its own: two parts may have made the same one.
-        "fingerprint": None if record is None else str(values["position"]),
+        "fingerprint": None
+        if record is None
+        else fingerprint_at(values["position"], values["fingerprint"]),
         "origin": origin,
         "extra": extra,
         "carried_crc": carried_checksum(origin, extra),

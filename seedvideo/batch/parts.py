@@ -354,6 +354,11 @@ def _part_set_from_dict(values: dict[str, Any]) -> PartSet:
     )
 
 
+def settings_sha256(job: Job, model_sha256: str) -> str:
+    """Return a hash of everything in a job that changes its results."""
+    return hashlib.sha256(to_bytes([job.settings(), model_sha256])).hexdigest()
+
+
 def to_bytes(values: object) -> bytes:
     """Return values as one line of ASCII JSON."""
     return json.dumps(values, ensure_ascii=True, allow_nan=False).encode("ascii") + b"\n"

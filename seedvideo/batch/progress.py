@@ -254,6 +254,20 @@ class Progress:
         self._emit("item", id=row.id, state="failed", code=row.code, message=message)
         self._report_failure("failed", message, row.code)
 
+    def report_split(self, name: str, *, clips: int, shots: int, left_out: int) -> None:
+        """Report the clips of a video that was split.
+
+        Args:
+            name: id of the video.
+            clips: number of its clips.
+            shots: number of its shots.
+            left_out: number of shots, or rests of them, that are too short.
+        """
+        self._emit("split", id=name, clips=clips, shots=shots, left_out=left_out)
+        if self._write_info is not None and self._write_event is None:
+            short = f", {left_out:,} too short" if left_out else ""
+            self._write_info(f"{name}: {clips:,} clips from {shots:,} shots{short}")
+
     def report_item(
         self,
         item_id: str,

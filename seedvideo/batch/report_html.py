@@ -1,31 +1,28 @@
 """The pages of a report as HTML, rendered by the templates in ``templates/``.
 
-Jinja2 escapes every value on output. Before that, `_printable` spells out characters that are not
-printable, so a value from a file, a manifest or a model can neither add markup nor change how the
-page reads. Only the style sheet, the script and the contact sheets, which seedvideo makes, are
-marked as safe. Units: seconds; SVG positions are percentages of the width, heights are pixels.
+`seedvideo.utils.html` escapes every value. Only the style sheet, the script and the contact sheets,
+which seedvideo makes, are marked as safe. Units: seconds; SVG positions are percentages of the
+width, heights are pixels.
 
 Separate from `seedvideo.batch.report`, which would exceed 500 lines with it.
 """
 
 import base64
-import hashlib
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 from seedvideo.batch.extra_columns import format_value, parse_extra
 from seedvideo.batch.journal_rows import JournalEntry, to_record
 from seedvideo.records import Record
-from seedvideo.utils.text import one_line, printable, printable_lines
+from seedvideo.utils.html import csp_hash, load_asset, make_environment
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
     from markupsafe import Markup
+
+_PACKAGE: Final = "seedvideo.batch"
 
 INDEX: Final = "index.html"
 """File name of the first page."""
@@ -42,6 +39,9 @@ STATE_ICONS: Final = {
 _IMAGE_TYPES: Final = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
 _MAX_EXTRA_CHARACTERS: Final = 500
 """Maximum shown length of a value of another column."""
+
+_HEADER_SIGNALS: Final = ("duration_s", "width_px", "height_px", "aspect", "fps")
+"""Signals that are beside the name of a clip already."""
 
 _ROW_PX: Final = 26
 _TICKS_PX: Final = 20
@@ -225,6 +225,7 @@ class ClipView:
         sheet: contact sheet; None where the journal has none that browsers show.
         timeline: spans of the result; None without a duration.
         doubt: why the result is marked as uncertain.
+        signals: measured signals of the clip, except those of its header: names and values.
         extra: other columns of the clip's row: names and shortened values.
     """
 
@@ -237,6 +238,7 @@ class ClipView:
     sheet: ContactSheet | None
     timeline: Timeline | None
     doubt: str
+    signals: Sequence[tuple[str, str]]
     extra: Sequence[tuple[str, str]]
 
     @property
@@ -261,9 +263,9 @@ def render_page(
         entries: clips of the page with their positions in the job, from 1.
         timings: whether to show processing times and numbers of tries.
     """
-    css, js = _asset("report.css"), _asset("report.js")
+    css, js = (load_asset(_PACKAGE, name) for name in ("report.css", "report.js"))
     stream = (
-        _environment()
+        make_environment(_PACKAGE)
         .get_template("page.html.j2")
         .stream(
             overview=overview,
@@ -272,8 +274,8 @@ def render_page(
             timings=timings,
             css=css,
             js=js,
-            css_hash=_csp_hash(css),
-            js_hash=_csp_hash(js),
+            css_hash=csp_hash(css),
+            js_hash=csp_hash(js),
         )
     )
     stream.enable_buffering(64)
@@ -295,6 +297,7 @@ def to_clip_view(entry: JournalEntry, *, number: int) -> ClipView:
         sheet=None if record is None else _to_contact_sheet(entry.sheet),
         timeline=None if record is None else _timeline_of(record),
         doubt="" if record is None else _uncertainty_reason(record),
+        signals=_format_signals(record),
         extra=_format_extra(entry.item.extra),
     )
 
@@ -418,6 +421,16 @@ def _uncertainty_reason(record: Record) -> str:
     return "; ".join(doubts) if doubts else "unlike anything the model was trained on"
 
 
+def _format_signals(record: Record | None) -> list[tuple[str, str]]:
+    if record is None or record.quality is None:
+        return []
+    return [
+        (name, f"{value:.3g}")
+        for name, value in record.quality
+        if value is not None and name not in _HEADER_SIGNALS
+    ]
+
+
 def _format_extra(text: str) -> list[tuple[str, str]]:
     pairs = []
     for name, value in parse_extra(text).items():
@@ -426,45 +439,3 @@ def _format_extra(text: str) -> list[tuple[str, str]]:
             words = f"{words[:_MAX_EXTRA_CHARACTERS]}\u2026"
         pairs.append((name, words))
     return pairs
-
-
-@cache
-def _environment() -> "Environment":
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup, escape
-
-    def lines(text: str) -> Markup:
-        """Escape a text and keep its line breaks."""
-        return escape(printable_lines(text))
-
-    environment = Environment(
-        loader=PackageLoader("seedvideo.batch"),
-        autoescape=True,
-        finalize=_printable,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"prose": one_line, "lines": lines}
-    return environment
-
-
-def _printable(value: Any) -> Any:
-    """Spell out the unprintable characters of a text; leave numbers and safe markup as they are."""
-    if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
-        return value
-    return printable(value)
-
-
-@cache
-def _asset(name: str) -> "Markup":
-    from markupsafe import Markup
-
-    text = files("seedvideo.batch").joinpath(name).read_text(encoding="utf-8")
-    return Markup(text)
-
-
-def _csp_hash(text: str) -> str:
-    digest = hashlib.sha256(text.encode("utf-8")).digest()
-    return f"sha256-{base64.b64encode(digest).decode('ascii')}"

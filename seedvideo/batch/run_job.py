@@ -16,7 +16,8 @@ from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
 from seedvideo.batch.journal_rows import Counts
 from seedvideo.batch.progress import Progress
-from seedvideo.errors import AskError, BatchError, GroundError
+from seedvideo.batch.split_inputs import split_rows
+from seedvideo.errors import AskError, BatchError, ConfigError, GroundError
 from seedvideo.model.backends.base import TokenCosts
 from seedvideo.model.batching import resolve_concurrency
 from seedvideo.remote.fetching import Fetcher
@@ -43,9 +44,17 @@ def check_job(job: Job) -> None:
     """Check a job for errors that would fail every clip, before its model is read.
 
     Raises:
+        ConfigError: ``config.invalid`` if it splits its videos and is a shard.
         SeedVideoError: if a list of its inputs is wrong as a whole, or its task needs a question or
             query that neither the job nor a row has.
     """
+    if job.split is not None and job.shard is not None:
+        raise ConfigError(
+            "config.invalid",
+            f"shard is {job.shard}, but each shard of a job with split would analyse every video",
+            hint="split first: seedvideo split INPUT... -o rows.csv; then: seedvideo batch run"
+            f" rows.csv -o OUT --shard {job.shard}",
+        )
     inputs.validate_manifests(job.inputs, folder=job.folder)
     _check_task_words(job)
 
@@ -112,6 +121,16 @@ def plan_job(
     rows = inputs.read_inputs(
         job.inputs, folder=job.folder, stdin=stdin, fetcher=fetcher or make_fetcher(job)
     )
+    if job.split is not None:
+        rows = split_rows(
+            rows,
+            job,
+            fetcher=fetcher or make_fetcher(job),
+            folder=journal.folder,
+            on_video=lambda name, found: progress.report_split(
+                name, clips=len(found.windows), shots=found.shots, left_out=found.short
+            ),
+        )
     journal.plan(rows, job, prices.sha256, on_bad_row=progress.report_bad_row)
     journal.set_meta("planned", "whole")
 

@@ -156,7 +156,7 @@ def decode_main(descriptor: int) -> None:
             continue
         stat = _stat(item.source)
         with report_errors(channel, out_of_memory=_DECODE_OUT_OF_MEMORY, **stat):
-            decoder.process(channel, item, fingerprint.read_content(item.source))
+            decoder.process(channel, item, decoder.contents.read(item.source))
 
 
 def model_main(descriptor: int) -> None:
@@ -187,6 +187,7 @@ class _Decoder:
             self.job.model, self.job.model_options
         )
         self.prepare = import_string(setup["prepare"])
+        self.contents = fingerprint.ContentReader()
         if self.job.memory_gib is not None:
             limit_memory(int(self.job.memory_gib * 2**30))
 

@@ -67,7 +67,17 @@ def _app() -> "typer.Typer":
     import typer
 
     from seedvideo import __version__
-    from seedvideo.cli import batch, console, doctor, evaluate, plan, tasks
+    from seedvideo.cli import (
+        batch,
+        console,
+        curate,
+        doctor,
+        evaluate,
+        inspect,
+        plan,
+        split,
+        tasks,
+    )
 
     app = typer.Typer(
         name="seedvideo",
@@ -84,6 +94,9 @@ def _app() -> "typer.Typer":
         plan.plan,
         plan.frames,
         plan.shots,
+        split.split,
+        inspect.inspect,
+        curate.curate,
         doctor.models,
         doctor.doctor,
     ):

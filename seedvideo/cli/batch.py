@@ -1,21 +1,20 @@
-"""Commands ``seedvideo batch status``, ``list``, ``retry``, ``export``, ``doctor`` and ``merge``.
+"""Commands ``seedvideo batch status``, ``list``, ``retry``, ``doctor`` and ``merge``.
 
-They read the folder of a job and need no model. ``batch run`` is in `seedvideo.cli.batch_run`.
+They read the folder of a job and need no model. ``batch run`` is in `seedvideo.cli.batch_run`,
+``batch export`` in `seedvideo.cli.batch_export`.
 """
 
 import json
-import os
-import sys
-from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack
 from enum import Enum
-from functools import partial
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from seedvideo.cli.batch_export import export
 from seedvideo.cli.batch_parts import (
     JobAddress,
     OptionalFolder,
@@ -31,19 +30,16 @@ from seedvideo.cli.batch_parts import (
 )
 from seedvideo.cli.batch_plan import plan
 from seedvideo.cli.batch_run import run
-from seedvideo.cli.console import COULD_NOT_START, SOME_FAILED, BinaryStdout, Console, write_stdout
+from seedvideo.cli.console import COULD_NOT_START, SOME_FAILED, Console, write_stdout
 from seedvideo.cli.options import Output, Overwrite, Quiet, Verbose
-from seedvideo.cli.output import ends_in_slash, open_result
+from seedvideo.cli.output import open_result
 from seedvideo.errors import suggestion
-from seedvideo.utils.files import refuse_unwritable
 from seedvideo.utils.text import printable
 
 if TYPE_CHECKING:
-    from seedvideo.batch.export import ExportResult
     from seedvideo.batch.maintenance import CheckResult
     from seedvideo.batch.progress import Status
 
-ExportFormat = Literal["jsonl", "parquet", "csv", "srt", "vtt", "html"]
 JsonObject = Annotated[bool, typer.Option("--json", help="Write one JSON object.")]
 
 
@@ -154,7 +150,7 @@ def format_status(found: "Status", folder: str) -> str:
     if restarts:
         lines.append(("restarts", f"restarted processes: {', '.join(restarts)}"))
     if found.asked_again:
-        clips = _count_clips(found.asked_again)
+        clips = f"{found.asked_again:,} clip{'s' * (found.asked_again != 1)}"
         lines.append(("repeated", f"asked again: {clips} whose request was cut off by a stop"))
     for code, stage, count in found.failures:
         lines.append(("failed", f"{count:,} with {code} (stage {stage})"))
@@ -295,105 +291,7 @@ def retry(
         console.info(f"next: seedvideo batch run {where}")
 
 
-@batch.command()
-def export(
-    folder: OptionalFolder = None,
-    job: JobAddress = None,
-    store_endpoint: StoreEndpoint = None,
-    *,
-    export_format: Annotated[
-        ExportFormat, typer.Option("-f", "--format", help="Select the format.")
-    ],
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="FILE|DIR",
-            help="Write to this file or folder; srt and vtt need a folder for several clips, html"
-            " takes both. [default: stdout]",
-        ),
-    ] = None,
-    no_timings: Annotated[
-        bool,
-        typer.Option("--no-timings", help="Omit the seconds spent, which differ between runs."),
-    ] = False,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> None:
-    """Write the results of a job in another format.
-
-    Needs no model and works while the job runs. A file appears once it is complete.
-    """
-    console = Console(quiet=quiet, verbose=verbose)
-    require_one(folder, job, store_endpoint)
-    if output == "":
-        raise typer.BadParameter("-o has an empty name: give a file, a folder or -")
-    source = partial(
-        job_folder,
-        folder,
-        job,
-        endpoint=store_endpoint,
-        command=f"export -f {export_format}",
-        sheets=export_format == "html",
-    )
-    if output is None or output == "-":
-        _export_to_stdout(source, export_format, timings=not no_timings, console=console)
-        return
-    path = Path(output)
-    pages = ends_in_slash(output) or os.path.isdir(path)
-    with console.exit_on_error(COULD_NOT_START):
-        is_folder = export_format in ("srt", "vtt") or (export_format == "html" and pages)
-        if not (is_folder and os.path.isfile(path)):
-            # The export itself rejects a file in place of the folder, with a hint for the format.
-            refuse_unwritable(path, is_folder=is_folder)
-    with console.exit_on_error(SOME_FAILED):
-        from seedvideo.batch.export import export as write_export
-        from seedvideo.batch.journal import Journal
-
-        console.status(f"writing {output}")
-        with source() as found, Journal.open(found, write=False) as journal:
-            made = write_export(
-                journal,
-                export_format,
-                path,
-                pages=pages,
-                timings=not no_timings,
-                overwrite=overwrite,
-            )
-    console.clear_status()
-    files = "" if made.files == 1 else f" in {made.files:,} files"
-    console.info(f"{_count_clips(made.clips)}{files}: {output}{_describe_unfinished(made)}")
-
-
-def _export_to_stdout(
-    source: Callable[[], AbstractContextManager[Path]],
-    export_format: ExportFormat,
-    *,
-    timings: bool,
-    console: Console,
-) -> None:
-    if export_format == "parquet" and sys.stdout.isatty():
-        raise typer.BadParameter("parquet cannot be written to a terminal: name a file with -o")
-    with console.exit_on_error(SOME_FAILED):
-        from seedvideo.batch.export import export_to
-        from seedvideo.batch.journal import Journal
-
-        out = cast(BinaryIO, BinaryStdout())
-        with source() as found, Journal.open(found, write=False) as journal:
-            made = export_to(out, journal, export_format, timings=timings)
-    if made.skipped:
-        console.info(f"{_count_clips(made.clips)}{_describe_unfinished(made)}")
-
-
-def _count_clips(count: int) -> str:
-    return f"{count:,} clip{'s' * (count != 1)}"
-
-
-def _describe_unfinished(made: "ExportResult") -> str:
-    are = "is" if made.skipped == 1 else "are"
-    return f"; {made.skipped:,} {are} not done and not exported" if made.skipped else ""
+batch.command()(export)
 
 
 @batch.command()

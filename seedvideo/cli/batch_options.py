@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import typer
 
 from seedvideo.cli.option_values import parse_levels, parse_options
-from seedvideo.cli.options import resolve_rate_preset
+from seedvideo.cli.options import NearDistance, resolve_rate_preset
+from seedvideo.cli.split_options import WINDOW_FIELDS
 
 if TYPE_CHECKING:
     from seedvideo.batch.job import Job
@@ -121,14 +122,7 @@ class JobOptions:
         bool,
         typer.Option("--drop-near", help="Filter out near-duplicates of an earlier clip."),
     ] = False
-    near_distance: Annotated[
-        float | None,
-        typer.Option(
-            metavar="LEVELS",
-            help="Set the maximum mean difference of near-duplicates, in grey levels of 255; any"
-            " part may differ by 1.5 times as much. [default: 4]",
-        ),
-    ] = None
+    near_distance: NearDistance = None
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", help="Limit the time of a clip in one stage.")
     ] = 120.0
@@ -170,6 +164,11 @@ def apply_options(job: "Job", given: dict[str, Any]) -> "Job":
     from seedvideo.batch.job import Shard
 
     changes = dict(given)
+    windows = {name: changes.pop(name) for name in WINDOW_FIELDS if name in changes}
+    if "split" in changes:
+        from seedvideo.clips.windows import SplitOptions
+
+        changes["split"] = SplitOptions(**windows)
     filters = {field: changes.pop(name) for name, field in _FILTERS.items() if name in changes}
     if "shard" in changes:
         changes["shard"] = Shard.parse(changes["shard"])

@@ -149,6 +149,14 @@ def _reject_order(job: "Job") -> None:
             hint="leave out --drop-duplicates, --drop-exact and --drop-near; or run the job in one"
             " folder: seedvideo batch run INPUT... -o OUT",
         )
+    if job.split is not None:
+        raise ConfigError(
+            "config.invalid",
+            "a job of parts cannot split its videos: its list of clips is fixed, and no video is"
+            " opened for it",
+            hint="split first: seedvideo split INPUT... -o rows.csv; then: seedvideo batch plan"
+            " rows.csv --job URL",
+        )
     if job.shard is not None:
         raise ConfigError(
             "config.invalid",

@@ -41,6 +41,7 @@ from seedvideo.cli.options import (
     with_options,
 )
 from seedvideo.cli.remote_options import SourceOptions
+from seedvideo.cli.split_options import SplitOption, WindowOptions, reject_without_split
 from seedvideo.utils.text import printable
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ def run(
     sampling: SamplingOptions,
     former_preset: Annotated[RatePreset | None, typer.Option("--sampling", hidden=True)] = None,
     more: JobOptions,
+    split: SplitOption = None,
+    windows: WindowOptions,
     limit: Annotated[
         int | None,
         typer.Option(
@@ -115,6 +118,11 @@ def run(
     """
     console = Console(quiet=quiet, verbose=verbose)
     given = explicit_options(context)
+    if parts.job is not None and split is not None:
+        raise typer.BadParameter(
+            "--split cannot be used with --job, whose clips are fixed; split first: seedvideo split"
+            " INPUT... -o rows.csv; then: seedvideo batch plan rows.csv --job URL"
+        )
     if parts.job is not None:
         reject_with_job(
             {"INPUT": inputs, "-o": output, "--limit": limit, "--dry-run": dry_run,
@@ -126,6 +134,7 @@ def run(
         )
         return
     parts.reject_without_job()
+    reject_without_split(split, given)
     if output is None and not dry_run:
         raise typer.BadParameter("-o OUT is missing: name the folder of the job")
     if (price is not None or as_json) and not dry_run:
@@ -283,14 +292,16 @@ def _dry_run(
         from seedvideo.batch.journal_schema import JOURNAL_NAME
         from seedvideo.batch.progress import format_duration
         from seedvideo.batch.run_job import make_fetcher
+        from seedvideo.batch.split_inputs import split_rows
 
         speed = None
         if output is not None and os.path.exists(Path(output) / JOURNAL_NAME):
             with Journal.open(Path(output), write=False) as journal:
                 speed = last_throughput(journal.get_meta("speed"), job, costs)
         with chdir(job.folder), make_fetcher(job) as fetcher:
+            rows = inputs.read_inputs(job.inputs, stdin=sys.stdin.buffer, fetcher=fetcher)
             found = estimate(
-                inputs.read_inputs(job.inputs, stdin=sys.stdin.buffer, fetcher=fetcher),
+                rows if job.split is None else split_rows(rows, job, fetcher=fetcher, folder=None),
                 job,
                 costs,
                 limit=limit,

@@ -22,6 +22,7 @@ import typer
 
 from seedvideo import __version__
 from seedvideo.cli.console import COULD_NOT_START, SOME_FAILED, Console
+from seedvideo.cli.option_values import EXPORT_FORMATS
 from seedvideo.cli.options import (
     AsJson,
     Output,
@@ -278,6 +279,7 @@ def _optional(*packages: str, purpose: str) -> str:
 
 def _plugins() -> str:
     """Import all plugins of other packages; those that cannot be used are errors."""
+    from seedvideo.curation.scoring import SHIPPED as SHIPPED_CAPTION_SCORER
     from seedvideo.evaluate.scoring import MEASURES
     from seedvideo.model import available
     from seedvideo.model.families import FAMILIES, find_named_family
@@ -288,6 +290,8 @@ def _plugins() -> str:
         "policy": SHIPPED_POLICIES,
         "family": [family.name for family in FAMILIES],
         "scorer": [measure.name for measures in MEASURES.values() for measure in measures],
+        "caption_scorer": [SHIPPED_CAPTION_SCORER],
+        "exporter": EXPORT_FORMATS,
     }
     found, broken = [], []
     for kind, own in shipped.items():

@@ -6,10 +6,18 @@ Separate from `seedvideo.cli.options`, which would exceed 500 lines with it.
 """
 
 from fractions import Fraction
+from typing import Final
 
 import typer
 
 from seedvideo.config import is_policy, list_policies
+from seedvideo.plugins import find_plugin, list_plugins
+
+FILE_FORMATS: Final = ("jsonl", "parquet", "csv", "srt", "vtt", "html")
+"""Formats of ``batch export`` that are one file, or one file per clip."""
+
+EXPORT_FORMATS: Final = (*FILE_FORMATS, "dataset", "webdataset", "hf")
+"""Formats of ``batch export``; the others are datasets, which are folders."""
 
 
 def parse_budget(text: str) -> int:
@@ -70,6 +78,14 @@ def parse_policy(name: str) -> str:
     """Check the name of a policy, shipped or of another package."""
     if not is_policy(name):
         raise typer.BadParameter(f"{name!r} is not one of {', '.join(map(repr, list_policies()))}")
+    return name
+
+
+def parse_export_format(name: str) -> str:
+    """Check the name of a format of ``batch export``, shipped or of another package."""
+    if name not in EXPORT_FORMATS and find_plugin("exporter", name) is None:
+        names = (*EXPORT_FORMATS, *(plugin.name for plugin in list_plugins("exporter")))
+        raise typer.BadParameter(f"{name!r} is not one of {', '.join(map(repr, names))}")
     return name
 
 

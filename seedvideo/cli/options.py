@@ -159,6 +159,14 @@ CacheOption = Annotated[
     str | None,
     typer.Option("--cache", metavar="DIR", help="Store analyses in this folder and reuse them."),
 ]
+NearDistance = Annotated[
+    float | None,
+    typer.Option(
+        metavar="LEVELS",
+        help="Set the maximum mean difference of near-duplicates, in grey levels of 255; any"
+        " part may differ by 1.5 times as much. [default: 4]",
+    ),
+]
 SourceFps = Annotated[
     float | None,
     typer.Option(

@@ -384,7 +384,7 @@ def shots(
             " inconclusive or stand out, in long videos within a bound), fast (without a bound),"
             " full (every frame)."
         ),
-    ] = "auto",
+    ] = "fast",
     *,
     remote: SourceOptions,
     cache: CacheOption = None,
@@ -401,8 +401,8 @@ def shots(
 ) -> None:
     """Show the shots of videos, with exact timestamps.
 
-    With --analysis full the cuts are those of PySceneDetect's adaptive detector. CSV output is its
-    scene list, one file per video.
+    Cuts, dissolves and fades divide shots; flashes and changes of the light do not. CSV output is
+    the scene list of PySceneDetect, one file per video.
     """
     console = Console(quiet=quiet, verbose=verbose)
     format_name = resolve_format(output_format, as_json=as_json)
@@ -421,6 +421,7 @@ def shots(
 
     def work(index: int, item: Item) -> str:
         from seedvideo import api
+        from seedvideo.sampler.analysis import UNKNOWN
         from seedvideo.sampler.analysis_cache import CACHE_DAMAGED
         from seedvideo.writers import render_shots_csv, render_shots_json, render_shots_text
 
@@ -437,7 +438,8 @@ def shots(
         ):
             listed = api.shots(clip, analysis=analysis)
         for note in listed.notes:
-            (console.info if note == CACHE_DAMAGED else console.debug)(note)
+            is_shown = note == CACHE_DAMAGED or UNKNOWN in note
+            (console.info if is_shown else console.debug)(note)
         render = {"text": render_shots_text, "json": render_shots_json, "csv": render_shots_csv}[
             format_name
         ]

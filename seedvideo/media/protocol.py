@@ -20,9 +20,11 @@ from seedvideo.media.types import (
     FRAME_KINDS,
     UNBOUNDED,
     DecodeReport,
+    Frame,
     MediaInfo,
     MediaWarning,
     PacketIndex,
+    PacketRange,
     Strategy,
     Target,
     ThumbnailBatch,
@@ -91,6 +93,31 @@ def parse_packet_sizes(message: ipc.Message, *, frames: int) -> PacketIndex:
     if message.type != "packets" or len(numbers) != 2 * frames:
         raise ipc.ProtocolError("number of packets differs from number of frames")
     return PacketIndex(array("q", numbers[:frames]), array("q", numbers[frames:]))
+
+
+def parse_hash(message: ipc.Message) -> str:
+    """Parse the reply to ``hash``: 32 bytes in hexadecimal."""
+    digest = bytes.fromhex(message.header["sha256"])
+    if message.type != "hash" or len(digest) != 32:
+        raise ipc.ProtocolError("invalid hash")
+    return digest.hex()
+
+
+def parse_frame(message: ipc.Message, target: Target, times: Sequence[Fraction]) -> Frame:
+    """Parse one reply to ``pass``: the picture of a target.
+
+    Args:
+        message: the reply.
+        target: the target, whose size the picture has.
+        times: presentation times of all frames.
+    """
+    import numpy as np  # Late: the decode process imports this package and needs none.
+
+    frame_index = message.header["frame_index"]
+    if type(frame_index) is not int or not 0 <= frame_index < len(times):
+        raise ValueError(f"frame index {frame_index!r}")
+    pixels = np.frombuffer(message.body, np.uint8)
+    return Frame(times[frame_index], pixels.reshape(target.height_px, target.width_px, 3))
 
 
 def parse_thumbnails(
@@ -308,6 +335,20 @@ def thumbnails_request(
         "planned_packets": 0,
     }
     return Task(header, ipc.pack_integers(_span_numbers(spans)))
+
+
+def copy_request(ranges: Sequence[PacketRange]) -> Task:
+    """Return the request for copies of ranges of packets."""
+    numbers = [number for each in ranges for number in (each.first, each.end)]
+    return Task({"type": "copy", "planned_packets": 0}, ipc.pack_integers(numbers))
+
+
+def parse_copied(message: ipc.Message) -> tuple[bytearray, bool]:
+    """Parse one reply to ``copy``: bytes of a file, and whether they are its last."""
+    is_last = message.header["is_last"]
+    if type(is_last) is not bool or not message.body:
+        raise ipc.ProtocolError("invalid reply to copy")
+    return message.body, is_last
 
 
 def chunks_request(task: Task) -> Task:

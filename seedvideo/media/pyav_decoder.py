@@ -135,6 +135,10 @@ class PyavDecoder:
         self._has_fields = False
         self._run_mode: bool | None = None
 
+    def close(self) -> None:
+        """Close the file, so that its position may move; the next pass opens it again."""
+        self._runs.close()
+
     def split(self, wanted: Sequence[FrameRequest], *, strategy: Strategy) -> list[WorkChunk]:
         """Split a pass into chunks, each of which is a pass that yields the same frames."""
         runs = self._frame_runs(wanted, strategy=strategy)

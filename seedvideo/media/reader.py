@@ -27,9 +27,13 @@ from seedvideo.media.protocol import (
     check_spans,
     check_targets,
     chunks_request,
+    copy_request,
     count,
     frames_request,
     parse_chunks,
+    parse_copied,
+    parse_frame,
+    parse_hash,
     parse_open_reply,
     parse_packet_sizes,
     parse_thumbnails,
@@ -38,12 +42,13 @@ from seedvideo.media.protocol import (
     useful_workers,
 )
 from seedvideo.media.sharing import SharedLock, SharedSteps, not_picklable_error
-from seedvideo.media.source import Source, VideoInput, digest, open_source
+from seedvideo.media.source import DigestName, Source, VideoInput, digest, open_source
 from seedvideo.media.types import (
     DecodeReport,
     Frame,
     MediaInfo,
     PacketIndex,
+    PacketRange,
     Strategy,
     Target,
     ThumbnailBatch,
@@ -52,7 +57,7 @@ from seedvideo.media.types import (
     is_too_damaged,
     too_damaged_error,
 )
-from seedvideo.media.worker import thumbnails_per_message
+from seedvideo.media.worker import MAX_COPY_BYTES_PER_MESSAGE, thumbnails_per_message
 from seedvideo.media.worker_client import FINAL_MESSAGES, open_request, start
 from seedvideo.media.worker_pool import Task, WorkerPool
 from seedvideo.utils import ipc
@@ -269,6 +274,18 @@ class VideoReader:
                 self._packets = self._read(partial(parse_packet_sizes, message, frames=frames))
             return self._packets
 
+    def packets_sha256(self, first: int = 0, end: int | None = None) -> str:
+        """Return the SHA-256 of the packets of frames ``[first, end)``, in hexadecimal.
+
+        Copies in other containers have the same (`seedvideo.media.packet_hash`). Ends a running
+        pass.
+
+        Raises:
+            As `info` does.
+        """
+        header = {"type": "hash", "first": first, "end": len(self.times) if end is None else end}
+        return self._read(partial(parse_hash, self._ask(Task(header, b""), max_body_bytes=0)))
+
     def thumbnails(
         self, spans: Sequence[ThumbnailSpan], size: ThumbnailSpec
     ) -> Generator[ThumbnailBatch, None, None]:
@@ -291,8 +308,22 @@ class VideoReader:
         check_spans(spans, size, frames=len(self.times), limits=self._limits)
         return self._shared(self._thumbnails(tuple(spans), size))
 
-    def digest(self) -> str:
-        """Return a hash of the file's bytes, in hexadecimal: BLAKE2b of 32 bytes.
+    def copies(
+        self, ranges: Sequence[PacketRange]
+    ) -> Generator[tuple[bytearray, bool], None, None]:
+        """Copy ranges of packets to MP4 files, in one pass; see `seedvideo.media.stream_copy`.
+
+        Yields:
+            Bytes of the files, one file after another, and whether they are the last of a file.
+
+        Raises:
+            MediaError: ``media.not_copyable`` if a range cannot be copied.
+            DecodeError: if it takes too long, is stopped, or crashes the decode process.
+        """
+        return self._shared(self._copies(tuple(ranges)))
+
+    def digest(self, algorithm: DigestName = "blake2b") -> str:
+        """Return a hash of the file's bytes, in hexadecimal: of 32 bytes.
 
         Raises:
             DecodeError: ``decode.stopped`` if the reader is closed.
@@ -301,7 +332,7 @@ class VideoReader:
             self._check_open()
             descriptor = self._source.reopen()
         try:
-            return digest(descriptor)
+            return digest(descriptor, algorithm)
         finally:
             os.close(descriptor)
 
@@ -331,7 +362,7 @@ class VideoReader:
         while done < len(targets):
             with closing(self._replies(tasks, workers, most_bytes, report, "picture")) as replies:
                 for message in replies:
-                    yield self._frame(message, targets[done])
+                    yield self._read(partial(parse_frame, message, targets[done], times))
                     done += 1
             # The rest, from the start of the file, if seeks failed.
             tasks, workers = [frames_request(wanted[done:], "sequential")], 1
@@ -359,6 +390,15 @@ class VideoReader:
             is_done, report.is_trusted = report.is_trusted, True
             tasks, workers = [thumbnails_request(spans, size, "sequential", after_frame=last)], 1
         self._report = report.result()
+
+    def _copies(
+        self, ranges: Sequence[PacketRange]
+    ) -> Generator[tuple[bytearray, bool], None, None]:
+        report, most_bytes = PassStats(), MAX_COPY_BYTES_PER_MESSAGE
+        tasks = [copy_request(ranges)] if ranges else []
+        with closing(self._replies(tasks, 1, most_bytes, report, "copied")) as replies:
+            for message in replies:
+                yield self._read(partial(parse_copied, message))
 
     def _replies(
         self,
@@ -409,21 +449,6 @@ class VideoReader:
         with self.lock:
             self._ensure_open()
             return self._pool.ask(task, max_body_bytes=max_body_bytes)
-
-    def _frame(self, message: ipc.Message, target: Target) -> Frame:
-        import numpy as np  # Late: the decode process imports this package and needs none.
-
-        frame_index = message.header.get("frame_index")
-        shape = (target.height_px, target.width_px, 3)
-        if (
-            type(frame_index) is not int
-            or not 0 <= frame_index < len(self._times)
-            or len(message.body) != shape[0] * shape[1] * 3
-        ):
-            self._pool.reset()
-            raise self._protocol_error()
-        pixels = np.frombuffer(message.body, np.uint8).reshape(shape)
-        return Frame(self._times[frame_index], pixels)
 
     def _add(self, report: PassStats, message: ipc.Message, task: Task) -> None:
         """Add the statistics of a task; raise an error for too much damage."""

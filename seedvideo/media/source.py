@@ -17,7 +17,7 @@ import unicodedata
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, TypeAlias
+from typing import BinaryIO, Final, Literal, TypeAlias
 
 from seedvideo.config import Limits
 from seedvideo.errors import InputError, InputTypeError, MediaError
@@ -42,6 +42,8 @@ VideoInput: TypeAlias = (
     str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | OpenedInput
 )
 """Accepted video inputs: a file name or an address, bytes, or a file opened in binary mode."""
+
+DigestName: TypeAlias = Literal["blake2b", "sha256"]
 
 _BYTES: Final = (bytes, bytearray, memoryview)
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -333,9 +335,10 @@ def _kind_of(descriptor: int, display_name: str) -> str:
     return "apng" if kind == "png" and is_moving_png(descriptor) else kind
 
 
-def digest(descriptor: int) -> str:
-    """Hash all bytes of an open file, in hexadecimal: BLAKE2b of 32 bytes."""
-    done, hashed = 0, hashlib.blake2b(digest_size=32)
+def digest(descriptor: int, algorithm: DigestName = "blake2b") -> str:
+    """Hash all bytes of an open file, in hexadecimal: of 32 bytes."""
+    done = 0
+    hashed = hashlib.sha256() if algorithm == "sha256" else hashlib.blake2b(digest_size=32)
     while data := os.pread(descriptor, _HASH_BYTES, done):
         hashed.update(data)
         done += len(data)

@@ -258,6 +258,22 @@ class ThumbnailSpec:
 
 
 @dataclass(frozen=True)
+class PacketRange:
+    """Packets ``[first, end)`` of a stream, by their positions in storage order.
+
+    Raises:
+        ValueError: if the range is empty.
+    """
+
+    first: int
+    end: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.first < self.end:
+            raise ValueError(f"packet range [{self.first}, {self.end}) is empty")
+
+
+@dataclass(frozen=True)
 class FrameRequest:
     """A requested frame: frame index and output size."""
 
@@ -354,4 +370,13 @@ def out_of_memory_error(display_name: str) -> DecodeError:
         "decode.out_of_memory",
         f"{display_name}: decoding needs more memory than allowed",
         hint="scale the video down, or raise the limit: ulimit -v, or Limits from Python",
+    )
+
+
+def not_copyable_error(display_name: str, reason: str) -> MediaError:
+    """Return the error for packets that cannot be copied to a file of their own."""
+    return MediaError(
+        "media.not_copyable",
+        f"{display_name}: cannot be cut without encoding: {reason}",
+        hint="encode the clips: seedvideo split VIDEO -o ROWS --clips DIR --cut exact",
     )

@@ -4,7 +4,8 @@
 descriptors: requests, replies and the file. It writes no file and opens none by name. It may
 allocate up to `Limits.worker_memory_bytes` (`seedvideo/config.py`) after its start. It exits when
 the reader closes its end of the request pipe. Requests are ``open``, then any number of
-``packets``, ``split``, ``pass`` and ``thumbnails``; ``stop`` ends one of the latter two early.
+``packets``, ``hash``, ``split``, ``pass``, ``thumbnails`` and ``copy``; ``stop`` ends one of the
+latter three early.
 """
 
 import os
@@ -29,6 +30,7 @@ from seedvideo.media.types import out_of_memory_error
 from seedvideo.utils import ipc
 
 if TYPE_CHECKING:
+    from seedvideo.media.demuxer import SourceSpec
     from seedvideo.media.file_probe import ProbeResult
     from seedvideo.media.pyav_decoder import PyavDecoder
     from seedvideo.media.types import (
@@ -45,6 +47,9 @@ HEARTBEAT_INTERVAL_S: Final = 0.5
 
 EXIT_OUT_OF_MEMORY: Final = 87
 """Exit status of a process without memory for an error message."""
+
+MAX_COPY_BYTES_PER_MESSAGE: Final = 1 << 20
+"""Maximum bytes of a copied file in one reply."""
 
 _MAX_THUMBNAILS_PER_MESSAGE: Final = 32
 _MAX_THUMBNAIL_BYTES_PER_MESSAGE: Final = 2 << 20
@@ -203,14 +208,18 @@ def _serve_file(channel: _Channel, file: int, request: dict[str, Any]) -> None:
     while (message := channel.receive()) is not None:
         if message.type == "packets":
             _answer_packets(channel, opened)
+        if message.type == "hash":
+            _answer_hash(channel, spec, opened, pyav, message)
         if message.type == "split":
             _answer_split(channel, pyav, message)
-        if message.type not in ("pass", "thumbnails"):
+        if message.type not in ("pass", "thumbnails", "copy"):
             continue
         stats, ending = DecodeStats(planned_packets=int(message.header["planned_packets"])), "done"
         try:
             if message.type == "pass":
                 _answer_pass(channel, decoder, message, stats)
+            elif message.type == "copy":
+                _answer_copy(channel, spec, opened, message)
             else:
                 _answer_thumbnails(channel, pyav, message, stats)
         except _Stopped:
@@ -240,6 +249,22 @@ def _answer_pass(
         channel.heartbeat()
 
 
+def _answer_copy(
+    channel: _Channel, spec: "SourceSpec", opened: "ProbeResult", message: ipc.Message
+) -> None:
+    from seedvideo.media.stream_copy import copy_parts
+    from seedvideo.media.types import PacketRange
+
+    numbers = ipc.unpack_integers(message.body)
+    ranges = [PacketRange(*numbers[i : i + 2]) for i in range(0, len(numbers), 2)]
+    for data in copy_parts(spec, opened.index, opened.table, ranges, channel.heartbeat):
+        for start in range(0, len(data), MAX_COPY_BYTES_PER_MESSAGE):
+            piece = data[start : start + MAX_COPY_BYTES_PER_MESSAGE]
+            is_last = start + len(piece) == len(data)
+            channel.send({"type": "copied", "is_last": is_last}, piece)
+            channel.heartbeat()
+
+
 def _answer_split(channel: _Channel, pyav: "PyavDecoder", message: ipc.Message) -> None:
     from seedvideo.media.types import FRAME_KINDS
 
@@ -258,6 +283,27 @@ def _answer_packets(channel: _Channel, opened: "ProbeResult") -> None:
     index, payload = opened.index, opened.table.payload
     sizes = [payload[number] for number in index.packet_of_frame]
     channel.send({"type": "packets"}, ipc.pack_integers([*sizes, *index.packet_of_frame]))
+
+
+def _answer_hash(
+    channel: _Channel,
+    spec: "SourceSpec",
+    opened: "ProbeResult",
+    pyav: "PyavDecoder",
+    message: ipc.Message,
+) -> None:
+    from seedvideo.media.packet_hash import hash_packets
+
+    pyav.close()
+    digest = hash_packets(
+        spec,
+        opened.index,
+        opened.table,
+        first=int(message.header["first"]),
+        end=int(message.header["end"]),
+        heartbeat=channel.heartbeat,
+    )
+    channel.send({"type": "hash", "sha256": digest})
 
 
 def _answer_thumbnails(

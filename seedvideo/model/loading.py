@@ -29,8 +29,8 @@ def load_processor(folder: Path, model_type: str) -> Any:
         ModelError: ``model.checkpoint_invalid`` if it is damaged, or has no tokenizer or chat
             template; ``model.not_installed`` if it needs a package.
     """
-    _quieten_transformers()
-    _import_torchvision()
+    quieten_transformers()
+    import_torchvision()
     _require_images(folder, model_type)
     from transformers import AutoProcessor
 
@@ -72,7 +72,7 @@ def load_model(folder: Path, options: ModelOptions) -> Any:
     device = _device(options)
     if (folder / _GENERATION_CONFIG).is_file():
         read_json(folder / _GENERATION_CONFIG)  # transformers ignores it if it is damaged
-    _quieten_transformers()
+    quieten_transformers()
     from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConfig
     from transformers import __version__ as version
 
@@ -81,7 +81,7 @@ def load_model(folder: Path, options: ModelOptions) -> Any:
     except (ValueError, KeyError, OSError, TypeError, AttributeError) as error:
         raise loading_error(folder, f"configuration (transformers {version})", error) from error
     loader: Any = AutoModelForImageTextToText  # its type lacks `output_loading_info`
-    with _quiet_progress():
+    with quiet_progress():
         try:
             model, info = loader.from_pretrained(
                 folder,
@@ -100,8 +100,10 @@ def load_model(folder: Path, options: ModelOptions) -> Any:
             if is_out_of_memory(error):
                 raise
             raise loading_error(folder, "weights", error) from error
-    _refuse(folder, "its weights lack", info["missing_keys"])
-    _refuse(folder, "its weights have another shape of", [k for k, *_ in info["mismatched_keys"]])
+    refuse_tensors(folder, "its weights lack", info["missing_keys"])
+    refuse_tensors(
+        folder, "its weights have another shape of", [k for k, *_ in info["mismatched_keys"]]
+    )
     stated = model.generation_config
     # The published settings sample: answers would not repeat.
     model.generation_config = GenerationConfig(
@@ -114,7 +116,7 @@ def load_model(folder: Path, options: ModelOptions) -> Any:
     return model.eval()
 
 
-def _refuse(folder: Path, problem: str, tensors: Collection[str]) -> None:
+def refuse_tensors(folder: Path, problem: str, tensors: Collection[str]) -> None:
     """Raise an error if there are such tensors, naming the first."""
     if tensors:
         more = f" and {len(tensors) - 1} more tensors" if len(tensors) > 1 else ""
@@ -178,7 +180,7 @@ def _device(options: ModelOptions) -> str:
 
 
 @contextmanager
-def _quiet_progress() -> Iterator[None]:
+def quiet_progress() -> Iterator[None]:
     """Keep the progress bar of loading off stderr."""
     from transformers.utils import logging as progress
 
@@ -195,7 +197,7 @@ def _first(ids: int | list[int] | None) -> int | None:
     return ids[0] if isinstance(ids, list) else ids
 
 
-def _import_torchvision() -> None:
+def import_torchvision() -> None:
     """Import torchvision, whose operators fit one build of torch only."""
     try:
         import torchvision  # noqa: F401  # imported here, where its errors are translated
@@ -207,7 +209,7 @@ def _import_torchvision() -> None:
         ) from error
 
 
-def _quieten_transformers() -> None:
+def quieten_transformers() -> None:
     """Keep warnings and progress bars of transformers off stderr; a user can ask for them."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -220,7 +222,7 @@ def _require_images(folder: Path, model_type: str) -> None:
     Raises:
         ModelError: ``model.checkpoint_invalid``.
     """
-    _quieten_transformers()
+    quieten_transformers()
     from transformers import __version__ as version
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as KNOWN,

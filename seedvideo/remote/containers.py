@@ -19,7 +19,10 @@ from seedvideo.utils.text import printable
 
 CONTAINER_SUFFIXES: Final = (".tar", ".parquet")
 
-CLIP_SUFFIXES: Final = ("mp4", "m4v", "webm", "mkv", "mov", "avi")
+CLIP_SUFFIXES: Final = (
+    *("mp4", "m4v", "webm", "mkv", "mov", "avi", "flv", "ogv", "wmv", "asf", "mpg", "mpeg"),
+    *("ts", "m2ts", "mts", "3gp", "ivf", "gif", "apng", "y4m"),
+)
 """Suffixes of members that are clips."""
 
 VIDEO_COLUMNS: Final = ("video", "mp4", "clip")

@@ -34,8 +34,8 @@ from seedvideo.media.types import (
 )
 from seedvideo.sampler.block_features import (
     BLOCK_PX,
+    EdgeTracker,
     block_features,
-    edge_strength,
     luma,
     thumbnail_size,
 )
@@ -55,19 +55,22 @@ from seedvideo.sampler.packet_analysis import (
     PacketSizeAnalysis,
     analyze_packet_sizes,
 )
+from seedvideo.sampler.picture_signals import PictureSignals, PictureTracker
 from seedvideo.sampler.prominence import busy_fraction
 from seedvideo.sampler.rests import RestDetector
 from seedvideo.sampler.shots import FlashDetector, ShotDetector, merge_flashes
+from seedvideo.sampler.transitions import FrameChange, ShotChange, TransitionDetector
 from seedvideo.sampler.utility import SegmentDemand
 from seedvideo.utils.timecode import Span
 
 THUMBNAIL_INTERVAL: Final = Fraction(1, 10)
 """Minimum seconds between two thumbnails of `fast`: an event of 0.4 s has at least three."""
 
+UNKNOWN: Final = "of the frames are unknown"
+"""Part of the note of an analysis that leaves out a part of the video."""
+
 _DETAIL_INTERVAL_S: Final = 12.0
 """Time between two measurements of detail within a shot; a third of it after a cut."""
-_EDGE_INTERVAL_S: Final = 0.5
-"""Time between two measurements of edge strength."""
 _SCENE_CHANGE_LEVELS: Final = 12.0
 """Mean change of a picture's blocks, in grey levels, that makes it another picture."""
 
@@ -98,6 +101,8 @@ class Analysis:
         warnings: warnings of the decoder, such as damage; one per code.
         unknown: spans that were not inspected although something may happen there; with ``auto``
             only.
+        changes: changes of shots: confirmed cuts, dissolves and fades.
+        pictures: signals of single thumbnails; None with ``packets``, which decodes none.
     """
 
     method: AnalysisMethod
@@ -108,6 +113,8 @@ class Analysis:
     notes: tuple[str, ...]
     warnings: tuple[MediaWarning, ...] = ()
     unknown: tuple[Span, ...] = ()
+    changes: tuple[ShotChange, ...] = ()
+    pictures: PictureSignals | None = None
 
     @property
     def inspected_fraction(self) -> float:
@@ -118,7 +125,7 @@ class Analysis:
     @property
     def shots(self) -> tuple[Span, ...]:
         """Return the shots; together they cover the video."""
-        bounds = [Fraction(0), *self.cuts, self.demands[-1].end]
+        bounds = [Fraction(0), *(each.time for each in self.changes), self.demands[-1].end]
         return tuple(Span(start, end) for start, end in pairwise(bounds))
 
 
@@ -162,6 +169,7 @@ class _Analyzer:
         self._max_details: int | None = None
         self.notes: list[str] = []
         self.warnings: dict[str, MediaWarning] = {}
+        self.pictures: PictureSignals | None = None
         size_px = thumbnail_size(video.info)
         self.rests = RestDetector((size_px[0] // BLOCK_PX) * (size_px[1] // BLOCK_PX))
 
@@ -180,6 +188,11 @@ class _Analyzer:
             notes=tuple(self.notes),
             warnings=tuple(self.warnings.values()),
             unknown=unknown,
+            changes=tuple(
+                ShotChange(*(self.times[each] for each in (change.frame, change.first, change.end)))
+                for change in findings.changes
+            ),
+            pictures=self.pictures,
         )
 
     def _unknown_spans(self, end: Fraction) -> tuple[Span, ...]:
@@ -222,17 +235,20 @@ class _Analyzer:
         cuts = changed_keyframes(
             self.times_s, self.video.packets.sizes_bytes, self.video.keyframes, grid_only=True
         )
-        return AnalysisFindings(cuts, events, signals, change_s, [(0, UNKNOWN_TOKENS)])
+        changes = tuple(FrameChange(cut, cut, cut) for cut in cuts)
+        details = [(0, UNKNOWN_TOKENS)]
+        return AnalysisFindings(cuts, events, signals, change_s, details, changes=changes)
 
     def _from_thumbnails(self) -> AnalysisFindings:
         size_px = thumbnail_size(self.video.info)
         novelty, shots, edges = (
             NoveltyTracker(size_px),
             ShotDetector(every_frame=self.method == "full"),
-            _Edges(),
+            EdgeTracker(),
         )
-        flashes = FlashDetector()
-        freezes = FreezeDetector((size_px[1] // BLOCK_PX, size_px[0] // BLOCK_PX))
+        flashes, tracker = FlashDetector(), PictureTracker()
+        grid = (size_px[1] // BLOCK_PX, size_px[0] // BLOCK_PX)
+        freezes, transitions = FreezeDetector(grid), TransitionDetector(grid)
         rows: list[npt.NDArray[np.float64]] = []
         decoded, last = 0, -1
         for thumbnails in self._decode_thumbnails(self._spans(), size_px):
@@ -252,10 +268,13 @@ class _Analyzer:
                     )
                     freezes.skip_unknown()
                     self.rests.skip_unknown()
+                    transitions.skip_unknown(shots.all_cuts)
                 shots.update(frame_index, thumbnails.planes[i], moved_levels=novelty.moved_levels)
-                edges.update(time_s, pictures[i])
+                edges.update(time_s, pictures[i], moved_levels=novelty.moved_levels)
+                tracker.update(time_s, thumbnails.planes[i], moved_levels=novelty.moved_levels)
                 flashes.update(frame_index, time_s, features[i, : features.shape[1] // 2])
                 freezes.update(frame_index, time_s, features[i])
+                transitions.update(frame_index, time_s, features[i], shots.all_cuts)
                 self.rests.update(time_s, features[i])
             decoded += len(thumbnails.frame_indices)
             if self.progress is not None:
@@ -278,6 +297,9 @@ class _Analyzer:
             change_s = np.clip(_SCENE_CHANGE_LEVELS / table[:, 3], _MIN_CHANGE_S, _MAX_CHANGE_S)
         cuts = sorted(set(shots.cuts))
         events = merge_flashes(novelty.events, flashes.events)
+        self.pictures = tracker.finish(
+            float(self.times_s[flash.frame_index]) for flash in flashes.events
+        )
         if self.unknown.any():
             signals, change_s, events = self._with_unknown(signals, change_s, events)
         details = self._details(cuts, first_decoded=int(table[0, 0]))
@@ -287,9 +309,8 @@ class _Analyzer:
             freezes.skip_unknown()
             self.rests.skip_unknown()
         frozen = freezes.finish(len(self.times), float(self.video.info.duration))
-        return AnalysisFindings(
-            cuts, events, signals, change_s, details, frozen, tuple(novelty.borders)
-        )
+        borders, changes = tuple(novelty.borders), transitions.finish(shots.all_cuts, self.times_s)
+        return AnalysisFindings(cuts, events, signals, change_s, details, frozen, borders, changes)
 
     @property
     def _keyframes(self) -> frozenset[int]:
@@ -371,8 +392,8 @@ class _Analyzer:
         self.unknown = inspection.unknown
         if self.unknown.any():
             self.notes.append(
-                f"{float(self.unknown.mean()):.0%} of the frames are unknown: inspecting them would"
-                " take longer than decoding evenly spread frames; they count as busy time"
+                f"{float(self.unknown.mean()):.0%} {UNKNOWN}: inspecting them would take longer"
+                " than decoding evenly spread frames; they count as busy time"
             )
         return inspection.spans
 
@@ -470,18 +491,3 @@ def _change_s(
     with np.errstate(divide="ignore"):
         change_s = np.clip(renewals / rate, _MIN_CHANGE_S, _MAX_CHANGE_S)
     return np.where(np.isnan(change_s), _UNKNOWN_CHANGE_S, change_s)
-
-
-class _Edges:
-    """Edge strength at each thumbnail, measured at intervals."""
-
-    def __init__(self) -> None:
-        self.values: list[float] = []
-        self._measured_s = float("-inf")
-
-    def update(self, time_s: float, picture: npt.NDArray[np.uint8]) -> None:
-        if time_s - self._measured_s >= _EDGE_INTERVAL_S:
-            self.values.append(edge_strength(picture))
-            self._measured_s = time_s
-        else:
-            self.values.append(self.values[-1])

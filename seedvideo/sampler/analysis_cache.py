@@ -24,10 +24,12 @@ from seedvideo.media.reader import VideoReader
 from seedvideo.media.types import MediaWarning
 from seedvideo.sampler.analysis import Analysis, analyze
 from seedvideo.sampler.novelty import Signals
+from seedvideo.sampler.picture_signals import PictureSignals
+from seedvideo.sampler.transitions import ShotChange
 from seedvideo.sampler.utility import Peak, SegmentDemand, StillPicture
 from seedvideo.utils.timecode import Span
 
-VERSION: Final = 6
+VERSION: Final = 9
 """Version of the entries; raise it whenever the same file would be analysed differently."""
 
 CACHE_DAMAGED: Final = "the cached analysis was damaged; the video was analysed again"
@@ -42,6 +44,19 @@ _ARRAYS: Final = {
     "activity": ("activity", np.float32),
 }
 """Arrays of an entry: name in the archive, field of `Signals`, type."""
+
+_PICTURE_ARRAYS: Final = {
+    "times_s": np.float64,
+    "brightness": np.float32,
+    "colour": np.float32,
+    "black": np.float32,
+    "bars": np.float32,
+    "flashes_s": np.float64,
+}
+"""Further arrays, of single pictures: field of `PictureSignals`, type."""
+
+_PICTURES: Final = "pictures_"
+"""Start of the names of these arrays in the archive."""
 
 _UNREADABLE: Final = (
     ArithmeticError,
@@ -100,6 +115,7 @@ def _write(path: Path, analysis: Analysis) -> None:
         "busy_share": analysis.busy_fraction,
         "cuts": [str(cut) for cut in analysis.cuts],
         "unknown": [[str(span.start), str(span.end)] for span in analysis.unknown],
+        "changes": [[str(e.time), str(e.start), str(e.end)] for e in analysis.changes],
         "notes": list(analysis.notes),
         "warnings": [[warning.code, warning.message] for warning in analysis.warnings],
         "demands": [_plain(asdict(demand)) for demand in analysis.demands],
@@ -107,6 +123,9 @@ def _write(path: Path, analysis: Analysis) -> None:
     arrays: dict[str, Any] = {
         name: getattr(analysis.signals, field) for name, (field, _) in _ARRAYS.items()
     }
+    if analysis.pictures is not None:
+        for name in _PICTURE_ARRAYS:
+            arrays[_PICTURES + name] = getattr(analysis.pictures, name)
     text = json.dumps(head, ensure_ascii=True, allow_nan=False).encode("ascii")
     arrays["head"] = np.frombuffer(text, np.uint8)
     with NamedTemporaryFile(dir=path.parent, prefix=".partial-", delete=False) as file:
@@ -133,6 +152,7 @@ def _read(path: Path, *, method: AnalysisMethod, frames: int) -> Analysis:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         head = json.loads(archive["head"].tobytes())
         arrays = {field: archive[name] for name, (field, _) in _ARRAYS.items()}
+        pictures = None if method == "packets" else _read_pictures(archive)
     signals = Signals(**arrays)
     for field, dtype in _ARRAYS.values():
         array = arrays[field]
@@ -149,7 +169,20 @@ def _read(path: Path, *, method: AnalysisMethod, frames: int) -> Analysis:
         notes=tuple(str(note) for note in head["notes"]),
         warnings=tuple(MediaWarning(str(code), str(text)) for code, text in head["warnings"]),
         unknown=tuple(Span(_exact(start), _exact(end)) for start, end in head["unknown"]),
+        changes=tuple(ShotChange(*map(_exact, each)) for each in head["changes"]),
+        pictures=pictures,
     )
+
+
+def _read_pictures(archive: Any) -> PictureSignals:
+    arrays = {name: archive[_PICTURES + name] for name in _PICTURE_ARRAYS}
+    count = len(arrays["times_s"])
+    for name, dtype in _PICTURE_ARRAYS.items():
+        array = arrays[name]
+        has_length = array.ndim == 1 and (name == "flashes_s" or len(array) == count)
+        if not has_length or array.dtype != dtype:
+            raise ValueError(f"{name} is {array.shape} {array.dtype}")
+    return PictureSignals(**arrays)
 
 
 def _demand(plain: dict[str, Any]) -> SegmentDemand:

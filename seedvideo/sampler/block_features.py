@@ -74,6 +74,40 @@ def edge_strength(picture: npt.NDArray[np.uint8]) -> float:
 _NORMAL_P90: Final = 1.645
 """Standard deviations within which 90% of normal noise lies."""
 
+_EDGE_INTERVAL_S: Final = 0.5
+"""Time between two measurements of edge strength."""
+
+
+_EDGE_CHANGE_LEVELS: Final = 12.0
+"""Change of the picture since the last measurement, in grey levels, that makes it too old: the next
+thumbnail may be far away."""
+
+
+class EdgeTracker:
+    """Edge strength at each thumbnail, measured at intervals and where the picture changes."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+        self._measured_s = float("-inf")
+        self._moved_levels = 0.0
+
+    def update(self, time_s: float, picture: npt.NDArray[np.uint8], *, moved_levels: float) -> None:
+        """Add a thumbnail: measure it if the last measurement is too old, else repeat that.
+
+        Args:
+            time_s: time of the frame.
+            picture: the thumbnail.
+            moved_levels: mean change of its blocks since the previous thumbnail, in grey levels.
+        """
+        self._moved_levels += moved_levels
+        is_old = time_s - self._measured_s >= _EDGE_INTERVAL_S
+        if is_old or self._moved_levels >= _EDGE_CHANGE_LEVELS:
+            self.values.append(edge_strength(picture))
+            self._measured_s, self._moved_levels = time_s, 0.0
+        else:
+            self.values.append(self.values[-1])
+
+
 SIGMA: Final = 1.4826
 """Standard deviations per median absolute deviation of normal noise."""
 

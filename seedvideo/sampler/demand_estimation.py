@@ -26,6 +26,7 @@ from seedvideo.sampler.geometry import TOKEN_AREA_PX
 from seedvideo.sampler.novelty import Signals
 from seedvideo.sampler.prominence import ProminentEvent, find_prominent_events
 from seedvideo.sampler.shots import PaceSegment, split_by_pace, split_off_freezes
+from seedvideo.sampler.transitions import FrameChange
 from seedvideo.sampler.utility import (
     PRINT_TOKENS,
     Peak,
@@ -119,6 +120,7 @@ class AnalysisFindings:
         details: ``(frame_index, tokens)`` of each measurement of detail, rising; at least one.
         freezes: blank and frozen stretches, in order, not overlapping.
         borders: first frames of kinds of activity, rising, above 0.
+        changes: changes of shots, in order.
     """
 
     cuts: list[int]
@@ -128,6 +130,7 @@ class AnalysisFindings:
     details: list[tuple[int, float]]
     freezes: tuple[Freeze, ...] = ()
     borders: tuple[int, ...] = ()
+    changes: tuple[FrameChange, ...] = ()
 
 
 def make_demands(

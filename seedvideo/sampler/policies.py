@@ -84,7 +84,7 @@ def make_plan(
     """
     if not times:
         raise PlanError("plan.invalid", f"{source} has no frames to plan")
-    inside = _frames_in_window(times, sampling, source=source)
+    inside = frames_in_window(times, sampling, source=source)
     end = full_span(info, times).end
     window = Span(sampling.start_s or Fraction(0), min(sampling.end_s or end, end))
     most, budget = int(limits.max_sampled_frames), sampling.budget_tokens
@@ -235,7 +235,7 @@ def _adaptive(request: Request) -> Plan:
     return adaptive(request)
 
 
-def _frames_in_window(times: Sequence[Fraction], sampling: SamplingConfig, *, source: str) -> range:
+def frames_in_window(times: Sequence[Fraction], sampling: SamplingConfig, *, source: str) -> range:
     """Return the positions of the frames in the requested window."""
     first = 0 if sampling.start_s is None else bisect_left(times, sampling.start_s)
     after = len(times) if sampling.end_s is None else bisect_left(times, sampling.end_s)

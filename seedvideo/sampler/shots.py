@@ -48,12 +48,18 @@ MIN_PACE_S: Final = 3.0
 _PACE_BINS_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 """Boundaries between paces: times in which the picture changes, in octaves."""
 
+_MAX_CHROMA_LEVELS: Final = 3.0
+"""Maximum deviation of both chroma planes, in levels, of a picture without colours."""
+
 _CUT_RATIO: Final = 2.0
 """Minimum ratio of a cut to the neighbouring changes if not every frame is decoded."""
 
 
 class ShotDetector:
     """Streaming cut detector; `cuts` are the first thumbnails of new shots.
+
+    `all_cuts` also has those that are less than `MIN_SHOT_FRAMES` apart, and those of pictures
+    without colours, in which PySceneDetect's score of a change is a third of that in others.
 
     Args:
         every_frame: whether every frame has a thumbnail. Otherwise motion makes changes larger, so
@@ -62,8 +68,10 @@ class ShotDetector:
 
     def __init__(self, *, every_frame: bool) -> None:
         self.cuts: list[int] = []
+        self.all_cuts: list[int] = []
         self._every_frame = every_frame
         self._detector: AdaptiveDetector | None = None
+        self._grey_detector: AdaptiveDetector | None = None
         self._pending: deque[tuple[int, npt.NDArray[np.uint8]]] = deque(maxlen=_CONTEXT_FRAMES)
         self._frames_to_detect = 0
 
@@ -84,7 +92,8 @@ class ShotDetector:
         if moved_levels >= _MIN_CUT_LEVELS:
             self._frames_to_detect = _CONTEXT_FRAMES
         elif not self._frames_to_detect:
-            self._detector = None  # Compare later thumbnails with their own neighbours.
+            # Compare later thumbnails with their own neighbours.
+            self._detector = self._grey_detector = None
             return
         else:
             self._frames_to_detect -= 1
@@ -99,28 +108,47 @@ class ShotDetector:
             is_cut: whether it is known to begin a shot; the detector cannot compare it.
         """
         self._pending.clear()
-        self._detector, self._frames_to_detect = None, 0
+        self._detector = self._grey_detector = None
+        self._frames_to_detect = 0
         if is_cut:
             self._add(frame_index)
 
     def _detect(self, frame_index: int, planes: npt.NDArray[np.uint8]) -> None:
         # Heavy (OpenCV); only needed for decoded pictures.
         import cv2
-        from scenedetect import AdaptiveDetector, FrameTimecode
+        from scenedetect import FrameTimecode
 
-        if self._detector is None and self._every_frame:
-            self._detector = AdaptiveDetector(min_scene_len=MIN_SHOT_FRAMES)
-        elif self._detector is None:
-            self._detector = AdaptiveDetector(_CUT_RATIO, min_scene_len=0, window_width=1)
         # Frames are counted by index, as in PySceneDetect; the rate matters only for unused times.
         timecode = FrameTimecode(frame_index, fps=30.0)
         bgr = cv2.cvtColor(planes if self._every_frame else _halve(planes), cv2.COLOR_YUV2BGR_I420)
+        if self._detector is None:
+            self._detector = self._make_detector(luma_only=False)
         for cut in self._detector.process_frame(timecode, bgr):
             self._add(cut.frame_num)
+        chroma = planes[planes.shape[0] * 2 // 3 :].reshape(2, -1)
+        if chroma.std(axis=1).max() > _MAX_CHROMA_LEVELS:
+            self._grey_detector = None
+            return
+        if self._grey_detector is None:
+            self._grey_detector = self._make_detector(luma_only=True)
+        for cut in self._grey_detector.process_frame(timecode, bgr):
+            self._add_any(cut.frame_num)
+
+    def _make_detector(self, *, luma_only: bool) -> "AdaptiveDetector":
+        from scenedetect import AdaptiveDetector  # Heavy.
+
+        if self._every_frame:
+            return AdaptiveDetector(min_scene_len=0, luma_only=luma_only)
+        return AdaptiveDetector(_CUT_RATIO, min_scene_len=0, window_width=1, luma_only=luma_only)
 
     def _add(self, frame_index: int) -> None:
+        self._add_any(frame_index)
         if frame_index - (self.cuts[-1] if self.cuts else 0) >= MIN_SHOT_FRAMES:
             self.cuts.append(frame_index)
+
+    def _add_any(self, frame_index: int) -> None:
+        if frame_index > (self.all_cuts[-1] if self.all_cuts else 0):
+            self.all_cuts.append(frame_index)
 
 
 def _halve(planes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -278,9 +278,13 @@ def stable_name(key: str, *, extension: str) -> str:
     case-insensitive file systems: ``clip-2pakb0yx6vj3hnt5q7wd.srt``. If all keys are known at once,
     `output_names` returns shorter ones.
     """
+    return f"{safe_stem(PurePosixPath(key).stem)}-{short_hash(key)}{extension}"
+
+
+def short_hash(key: str) -> str:
+    """Return 100 bits of the hash of a key as 20 letters and digits."""
     digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=15).digest()
-    short = base64.b32hexencode(digest).decode("ascii").lower()[:20]
-    return f"{safe_stem(PurePosixPath(key).stem)}-{short}{extension}"
+    return base64.b32hexencode(digest).decode("ascii").lower()[:20]
 
 
 def absolute_path(path: str) -> str:

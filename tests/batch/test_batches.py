@@ -52,6 +52,7 @@ def model(tmp_path: Path) -> Path:
     return folder
 
 
+@slow
 def test_batches_form_while_the_model_works(tmp_path: Path, made: Make, model: Path) -> None:
     items = made(*(f"{number}-{'red' if number % 2 else 'blue'}" for number in range(10)))
     job = Job(model=str(model), timeout_s=60)

@@ -7,6 +7,8 @@ import json
 import os
 import re
 import unicodedata
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,10 +21,12 @@ from seedvideo.batch.export import EXPORT_FORMATS, ExportFormat, ExportResult, e
 from seedvideo.batch.inputs import Item
 from seedvideo.batch.job import Job
 from seedvideo.batch.journal import Journal
+from seedvideo.batch.journal_rows import JournalEntry, to_row
 from seedvideo.errors import ConfigError, OutputError
-from seedvideo.records import Record
+from seedvideo.records import QualityRecord, Record
 from seedvideo.utils import files
 from tests.batch.sample_journal import HOSTILE, done_names, journal_of
+from tests.sample_records import done_record
 
 STATES = ["done"] * 3 + ["filtered", "failed", "quarantined", "pending", "failed"]
 
@@ -106,7 +110,8 @@ def test_parquet_has_the_fields_of_the_record(journal_folder: Path, tmp_path: Pa
     exported(journal_folder, "jsonl", tmp_path / "a.jsonl")
     exported(journal_folder, "parquet", tmp_path / "a.parquet")
     table = arrow_parquet.read_table(tmp_path / "a.parquet")
-    assert set(table.column_names) == {"id", "state", "extra", "filtered", *Record.model_fields}
+    own = {"id", "state", "extra", "start", "end", "filtered"}
+    assert set(table.column_names) == {*own, *Record.model_fields}
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     for row, line in zip(table.to_pylist(), lines, strict=True):
         row["timing_s"] = dict(row["timing_s"] or {})
@@ -145,12 +150,48 @@ def test_a_row_of_csv_is_a_clip(journal_folder: Path, tmp_path: Path) -> None:
         "0.000-4.000 A dog runs in one.mp4. | 4.000-10.000 A dog runs in one.mp4. again"
     )
     assert (rows[0]["duration_s"], rows[0]["visual_tokens"]) == ("10.000", "384")
+    assert (rows[0]["motion_mean"], rows[0]["event_count"], rows[0]["shots"]) == ("6.5", "2", "1")
+    assert rows[3]["motion_mean"] == ""
     assert (rows[3]["rule"], rows[3]["tries"]) == ("min_duration", "")
     assert (rows[4]["code"], rows[4]["retryable"], rows[4]["tries"]) == (
         "media.corrupt",
         "false",
         "1",
     )
+
+
+def test_exports_have_the_window_of_a_clip() -> None:
+    item = Item(id="a", source="a.mp4", start_s=Fraction(1, 3), end_s=Fraction(5, 2))
+    entry = JournalEntry(item=item, state="filtered", rule="min_duration", message="short")
+    row = to_row(entry, task="caption", timings=False)
+    assert (row["start"], row["end"]) == ("1/3", "2.5")
+    line = export_tables.csv_row(entry, task="caption", timings=False)
+    (cells,) = csv.DictReader([export_tables.csv_header(timings=False), line])
+    assert (cells["start"], cells["end"]) == ("1/3", "2.5")
+    whole = to_row(replace(entry, item=Item(id="a", source="a.mp4")), task="caption", timings=False)
+    assert not {"start", "end"} & set(whole)
+
+
+def test_csv_has_every_signal_once() -> None:
+    columns = export_tables.CSV_COLUMNS
+    assert len(set(columns)) == len(columns)
+    assert {*QualityRecord.model_fields} - {"events"} | {"event_count"} <= set(columns)
+
+
+def test_the_duration_of_a_window_and_that_of_an_old_record() -> None:
+    record = done_record(duration_s=60.0)
+    assert record.quality is not None
+    window = record.quality.model_copy(update={"duration_s": 2.5, "motion_mean": None})
+    item = Item(id="a", source="a.mp4")
+    for quality, expected in ((window, ("2.500", "")), (None, ("60.000", ""))):
+        text = record.model_copy(update={"quality": quality}).json_line()
+        entry = JournalEntry(item=item, state="done", record=text)
+        lines = [
+            export_tables.csv_header(timings=False),
+            export_tables.csv_row(entry, task="caption", timings=False),
+        ]
+        (row,) = csv.DictReader(lines)
+        assert (row["duration_s"], row["motion_mean"]) == expected
 
 
 @pytest.mark.parametrize(("task", "column"), [("ask", "answer"), ("ground", "query")])

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
@@ -47,6 +48,18 @@ def test_files_folders_and_globs(folder: Path) -> None:
     assert [i.id for i in items_of("d/*.mp4", "d/**/*.webm")] == ["d/b.mp4", "d/sub/c.webm"]
 
 
+def test_a_glob_of_lists_is_read_as_lists(folder: Path) -> None:
+    for name in ("d/2.csv", "d/1.csv"):
+        Path(name).write_text(f"path\n{Path(name).stem}.mp4\n")
+    assert [i.source for i in items_of("d/?.csv", "x.mp4")] == ["d/1.mp4", "d/2.mp4", "x.mp4"]
+    Path("d/2.csv").write_text("no,name\n1,2\n")
+    with pytest.raises(BatchError) as caught:
+        list(read_inputs(["d/?.csv"]))
+    assert caught.value.code == "batch.manifest_invalid"
+    # In a folder of clips, texts are not lists.
+    assert "d/notes.txt" in [i.source for i in items_of("d/*") if not i.source.endswith(".csv")]
+
+
 def test_a_file_may_be_named_like_a_glob(folder: Path) -> None:
     Path("[a].mp4").write_bytes(b"")
     assert [i.source for i in items_of("[a].mp4")] == ["[a].mp4"]
@@ -86,6 +99,23 @@ def test_manifests_of_all_kinds_are_equivalent(folder: Path) -> None:
                 end_s=Fraction(201, 2),
             ),
         ]
+
+
+def test_times_of_lists_may_be_any_finite_numbers(folder: Path) -> None:
+    times = [0.1 * 3, 1001 / 30, 1e-05, 12.5]
+    (folder / "m.jsonl").write_text(
+        "".join(json.dumps({"path": "a", "start": t, "end": 99}) + "\n" for t in times)
+    )
+    (folder / "m.csv").write_text("path,start,end\n" + "".join(f"a, {t},99\n" for t in times))
+    rows = {"path": ["a"] * 4, "start": times, "end": [Decimal("99.0")] * 4}
+    pyarrow.parquet.write_table(pyarrow.table(rows), folder / "m.parquet")
+    expected = [Fraction(3, 10), Fraction(1001, 30), Fraction(1, 10**5), Fraction(25, 2)]
+    for name in ("m.jsonl", "m.csv", "m.parquet"):
+        assert [(i.start_s, i.end_s) for i in items_of(name)] == [
+            (t, Fraction(99)) for t in expected
+        ]
+    (folder / "bad.jsonl").write_text('{"path": "a", "start": NaN}\n{"path": "b", "end": 1e400}\n')
+    assert [row.code for row in bad_rows("bad.jsonl")] == ["batch.row_invalid"] * 2
 
 
 def test_paths_of_a_manifest_are_relative_to_its_folder(folder: Path) -> None:
@@ -205,6 +235,7 @@ def test_unreadable_inputs_are_errors(folder: Path) -> None:
     for inputs, code in (
         (["m.parquet"], "batch.manifest_invalid"),
         (["d/*.none"], "batch.no_input"),
+        (["d/*.tar"], "batch.no_input"),
         ([], "batch.no_input"),
     ):
         with pytest.raises(BatchError) as caught:

@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from pyarrow import parquet
 
+from seedvideo.datasets.export import DATASET_FORMATS
 from tests.batch.command import events, finish
+from tests.datasets.clip_jobs import exported
 from tests.tiers import slow
 
 OLD: Final = Path(__file__).with_name("old_job")
@@ -75,6 +78,20 @@ def test_a_new_clip_with_the_bytes_of_an_old_one_takes_over_its_record(old: Path
     new, red = after["items"][-1], before["items"][0]
     assert (new["state"], new["shared"]) == ("done", 1)
     assert new["fingerprint"] == red["fingerprint"]
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_an_old_job_becomes_a_dataset(old: Path, name: str) -> None:
+    records = [json.loads(row["record"]) for row in rows(old / name)["records"]]
+    assert records and all("quality" not in record for record in records)
+    for form in DATASET_FORMATS:
+        made = exported(old / name, form, old / f"{name}-{form}", cut="exact")
+        assert made.clips and not made.unreadable
+    table = parquet.read_table(old / f"{name}-dataset" / "captions.parquet").to_pylist()
+    done = [row for row in table if row["state"] == "done"]
+    assert {row["schema_version"] for row in done} == {1}
+    assert {row["quality"] for row in done} == {None}
+    assert all(row["caption"] or row["answer"] for row in done)
 
 
 def connect(folder: Path) -> sqlite3.Connection:

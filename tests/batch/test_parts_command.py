@@ -38,6 +38,7 @@ def local(clips: Path, folder: Path) -> list[bytes]:
     return exported(folder, folder / "local")
 
 
+@slow
 @pytest.mark.parametrize("kind", quick_first(["s3", "folder"]))
 @pytest.mark.parametrize("kills", quick_first([("runner", "decode"), ("model", "runner")]))
 def test_kills(tmp_path: Path, clips: Path, s3: Server, kind: str, kills: tuple[str, ...]) -> None:
@@ -147,6 +148,7 @@ def test_wrong_usage(capsys: pytest.CaptureFixture[str], words: str, problem: st
     assert problem in err.replace("\n  hint:", "")
 
 
+@slow
 def test_plan_status_watch_and_metrics(tmp_path: Path, clips: Path) -> None:
     job = str(tmp_path / "job")
     plan(clips, job)
@@ -226,6 +228,7 @@ def test_the_benchmark_of_parts_runs(tmp_path: Path) -> None:
     assert made.returncode == 0, made.stdout + made.stderr
 
 
+@slow
 def test_clips_in_a_bucket(tmp_path: Path, made: Make, s3: Server) -> None:
     """Windows of clips in a bucket, as a job of parts in another one, equal the job in a folder."""
     rows = []

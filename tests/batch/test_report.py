@@ -102,6 +102,7 @@ def test_every_clip_has_its_card_and_its_verdict(report_page: Page) -> None:
         "start is 'soon'",
         "4.0 \u2013 10.0 s",
         "uniform \u00b7 8 frames \u00b7 448 of 512 tokens (88 %)",
+        "motion_mean 6.5 \u00b7 motion_max 21.2 \u00b7 detail_mean 9.5",
         "384 visual \u00b7 456 prompt \u00b7 11 output",
         "media.vfr",
         "24 frames, 1,152 visual tokens",

@@ -76,6 +76,7 @@ def test_a_job_with_other_settings_was_not_cut_off(
     assert get_status(tmp_path / "out").asked_again == 0
 
 
+@slow
 def test_the_deadline_of_a_clip_does_not_count_against_others(
     tmp_path: Path, made: Make, server: Path
 ) -> None:
@@ -126,6 +127,7 @@ def test_a_server_that_is_down_for_a_while_fails_no_clip(
     assert Log(server).max_at_once == 3
 
 
+@slow
 def test_a_server_that_stays_down_ends_the_run_and_blames_no_clip(
     tmp_path: Path, made: Make, server: Path
 ) -> None:
@@ -242,7 +244,7 @@ def kill_when(
     return {each["id"] for each in events(err) if each.get("state") == "done"}, children
 
 
-@pytest.mark.parametrize("ended", [0, pytest.param(1, marks=slow), 4, pytest.param(7, marks=slow)])
+@pytest.mark.parametrize("ended", [0, *(pytest.param(count, marks=slow) for count in (1, 4, 7))])
 def test_a_killed_job_asks_only_what_was_under_way_again(
     tmp_path: Path, made: Make, server: Path, ended: int
 ) -> None:

@@ -23,6 +23,7 @@ from tests.cli.conftest import Run
         ("caption x.mp4 --format chapter", "chapters"),
         ("ask x.mp4 what -f txt", "text"),
         ("shots x.mp4 --analysis ful", "full"),
+        ("inspect x.mp4 -f parkuet", "parquet"),
         ("eval flashbnch", "flashbench"),
         ("batch run x.mp4 -o y --task capton", "caption"),
         ("batch run x.mp4 -o y --rate-preset details", "detail"),

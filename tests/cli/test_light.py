@@ -14,7 +14,10 @@ HEAVY = ("torch", "av", "cv2", "decord", "scenedetect", "numpy", "PIL", "jinja2"
 @pytest.mark.parametrize(
     "command",
     quick_first(
-        ["caption", "ask", "ground", "plan", "frames", "shots", "models", "doctor", "eval", "batch"]
+        [
+            *("caption", "ask", "ground", "plan", "frames", "shots", "split", "inspect"),
+            *("curate", "models", "doctor", "eval", "batch"),
+        ]
     ),
 )
 def test_help_of_a_command_is_light(command: str) -> None:
@@ -51,6 +54,7 @@ def test_version_is_light() -> None:
             ["caption", "CLIP", "--model", "nanoo"],
             ["frames", "CLIP", "--model", "nano", "-o", "OUT"],
             ["shots", "CLIP"],
+            ["inspect", "CLIP"],
         ],
         2,
     ),

@@ -41,6 +41,8 @@ def test_what_is_no_rate(text: str) -> None:
         ("0", Fraction(0)),
         ("90", Fraction(90)),
         ("12.345", Fraction(12345, 1000)),
+        ("1e3", Fraction(1000)),
+        ("1.", Fraction(1)),
         ("1:30", Fraction(90)),
         ("1:02:03.5", Fraction(7447, 2)),
         ("100:00", Fraction(6000)),
@@ -50,9 +52,7 @@ def test_times(text: str, moment: Fraction) -> None:
     assert option_values.parse_time(text) == moment
 
 
-@pytest.mark.parametrize(
-    "text", ["", "-1", "1:", ":5", "1:2:3:4", "1e3", "inf", "5s", "٣", "1.", "1" * 40]
-)
+@pytest.mark.parametrize("text", ["", "-1", "1:", ":5", "1:2:3:4", "inf", "5s", "٣", "1" * 40])
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="such as 90"):
         option_values.parse_time(text)

@@ -27,6 +27,8 @@ FILES = (
     "plan CLIP --cache NOPE/x",
     "shots CLIP -o NOPE/x.csv -f csv",
     "shots CLIP --cache NOPE/x",
+    "inspect CLIP -o NOPE/x.csv",
+    "inspect CLIP --cache NOPE/x",
     "frames CLIP -o NOPE/x",
     "models -o NOPE/x.txt",
     "doctor -o NOPE/x.txt",

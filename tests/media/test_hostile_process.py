@@ -150,6 +150,25 @@ ipc.send = send
     assert_refused(clips["plain"])
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "{'type': 'hash'}",
+        "{'type': 'hash', 'sha256': 7}",
+        "{'type': 'hash', 'sha256': 'ab'}",
+        "{'type': 'hash', 'sha256': '\\u00e9' * 64}",
+        "{'type': 'done', 'sha256': 'ab' * 32}",
+    ],
+)
+def test_a_hash_of_nonsense(clips: Clips, monkeypatch: pytest.MonkeyPatch, reply: str) -> None:
+    boots(monkeypatch, f"worker._answer_hash = lambda channel, *_: channel.send({reply})")
+    with open_video(clips["plain"]) as reader:
+        with pytest.raises(DecodeError) as caught:
+            reader.packets_sha256()
+        assert caught.value.code == "decode.crashed"
+        assert children() == []
+
+
 def test_a_process_that_dies_at_each_task_is_not_replaced_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,7 @@
-"""Example of a package that adds a backend, a policy, a family and a scorer to seedvideo."""
+"""Example of a package that adds a backend, a policy, a family, two scorers and an exporter."""
+
+from pathlib import Path
+from typing import Any
 
 import seedvideo as sv
 
@@ -32,3 +35,18 @@ def first(request: sv.Request) -> sv.Plan:
 
 def length(item: object, prediction: sv.Prediction) -> float:
     return float(len(prediction.answer))
+
+
+class Brightness:
+    def score(self, frames: list[Any], text: str) -> list[float]:
+        return [float(frame.mean()) / 255 for frame in frames]
+
+
+def brightness(rest: str) -> Brightness:
+    return Brightness()
+
+
+def lines(source: sv.DatasetSource, output: Path) -> int:
+    texts = [f"{clip.row['id']}: {clip.row['caption']}\n" for clip in source.clips()]
+    output.write_text("".join(texts))
+    return len(texts)

@@ -20,6 +20,7 @@ from tests.batch.jobs import JOB, record_of, run
 from tests.object_server import ScriptedServer, Server
 from tests.remote.fault_server import LOCAL, FaultServer
 from tests.remote.test_containers import tar_of
+from tests.tiers import slow
 
 REMOTE_JOB = replace(JOB, remote=LOCAL, workers=2)
 
@@ -163,6 +164,7 @@ def test_a_job_that_is_killed_in_a_download_resumes(
     ]
 
 
+@slow
 def test_a_store_that_does_not_answer_fails_no_clip(
     clip: bytes, store: Server, tmp_path: Path
 ) -> None:

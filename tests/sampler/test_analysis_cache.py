@@ -31,6 +31,11 @@ def same(first: Analysis, second: Analysis) -> bool:
         np.array_equal(getattr(first.signals, name), getattr(second.signals, name))
         for name in arrays
     )
+    assert first.pictures is not None and second.pictures is not None
+    assert all(
+        np.array_equal(each, vars(second.pictures)[name], equal_nan=True)
+        for name, each in vars(first.pictures).items()
+    )
     assert (first.demands, first.cuts) == (second.demands, second.cuts)
     return (first.method, first.busy_fraction) == (second.method, second.busy_fraction)
 

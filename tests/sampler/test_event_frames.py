@@ -24,7 +24,7 @@ from tests.sampler.demands import LEVELS, Found, adaptive, demand, flash, segmen
 from tests.sampler.event_clips import FLASH_S, SCENES, X264, filmed
 from tests.sampler.plans import make_plan
 from tests.sampler.videos import even_times, text_cost, video
-from tests.tiers import by_tier, examples, quick_first
+from tests.tiers import by_tier, examples, quick_first, slow
 
 BUDGETS = tuple(round(2048 * 1.25**step) for step in range(17))
 """From 2,048 to 72,760 tokens in steps of a quarter."""
@@ -84,6 +84,7 @@ def own_frames(plan: Plan) -> dict[Fraction, int]:
     return {frame.pts: frame.tokens for frame in plan.frames if frame.pts in bought}
 
 
+@slow
 @given(clips(), st.sampled_from([0.0, 0.3, 0.5]), st.none() | st.integers(8, 60))
 @examples(40)
 def test_a_larger_budget_shows_every_event_that_a_smaller_one_shows(

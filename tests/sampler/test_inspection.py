@@ -25,6 +25,7 @@ from tests.fixtures import Clips, ffmpeg
 from tests.sampler.event_clips import X264
 from tests.sampler.test_analysis import film
 from tests.sampler.videos import video
+from tests.tiers import slow
 
 CALM_S, NOISE_S = 8, 12
 LOOPS = 15
@@ -110,6 +111,7 @@ def test_changes_are_not_seen_across_unknown_time(alternating: Path) -> None:
         assert not [time for time in changes if span.start < time < span.end]
 
 
+@slow
 @pytest.mark.usefixtures("small_floor")
 def test_the_choice_does_not_depend_on_processes(alternating: Path, tmp_path: Path) -> None:
     first, second = inspected(alternating), inspected(alternating, workers=2)
@@ -137,6 +139,7 @@ def test_the_plan_says_what_share_was_inspected(alternating: Path) -> None:
         replace(small.decision, inspected_share=1.5)
 
 
+@slow
 def test_no_more_pictures_are_decoded_than_for_evenly_spread_frames(
     alternating: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

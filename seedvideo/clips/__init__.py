@@ -1,0 +1,1 @@
+"""Clips of a video: the windows that its shots give, files of them, and tables that name them."""
