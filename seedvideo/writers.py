@@ -52,7 +52,7 @@ __all__ = [
 
 CSV_COLUMNS: Final = ("start_s", "end_s", "text", "confident")
 
-_FORMULA_SIGNS: Final = ("=", "+", "-", "@", "\t", "\r")
+FORMULA_SIGNS: Final = ("=", "+", "-", "@", "\t", "\r")
 """First characters of a formula in spreadsheets (OWASP, CSV injection)."""
 
 
@@ -90,7 +90,7 @@ def escape_name(name: str) -> str:
 def neutralize_formula(text: str) -> str:
     """Put a quote before text that a spreadsheet would run."""
     # Some spreadsheets ignore blanks before the sign.
-    return f"'{text}" if text.lstrip().startswith(_FORMULA_SIGNS) else text
+    return f"'{text}" if text.lstrip().startswith(FORMULA_SIGNS) else text
 
 
 def render_text(record: "Record") -> str:

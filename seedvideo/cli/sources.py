@@ -20,6 +20,7 @@ from seedvideo.errors import BatchError, ConfigError, InputError, SeedVideoError
 from seedvideo.utils.addresses import is_address, safe_name
 from seedvideo.utils.files import absolute_path
 from seedvideo.utils.text import printable
+from seedvideo.utils.timecode import seconds
 
 if TYPE_CHECKING:
     from seedvideo.records import Record, RecordTask
@@ -123,6 +124,17 @@ def row_name(row: Row) -> str:
     return row.source if isinstance(row, Item) else row.name
 
 
+def _name_with_window(row: Row) -> str:
+    """Return the name of the video, and the window that is processed: ``film.mp4@2.5-7``."""
+    name = row_name(row)
+    if not isinstance(row, Item) or row.start_s is row.end_s is None:
+        return name
+    start, end = (
+        "" if time is None else f"{seconds(time):.10g}" for time in (row.start_s, row.end_s)
+    )
+    return f"{name}@{start or 0}-{end}"
+
+
 def run_each(
     console: Console,
     rows: Sequence[Row],
@@ -145,9 +157,9 @@ def run_each(
         typer.Exit: with 1 if a video failed; with 2 if all failures are invalid options.
     """
     errors: list[Exception] = []
-    names = [row_name(row) for row in rows]
     with console.exit_on_error(SOME_FAILED), sink:
-        for index, name in enumerate(console.iter_items(names)):
+        for index, _ in enumerate(console.iter_items([_name_with_window(row) for row in rows])):
+            name = row_name(rows[index])
             started = perf_counter()
             try:
                 text = _process(index, rows[index], work, sink)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import typer
 
@@ -45,13 +45,11 @@ from seedvideo.utils.files import (
     writing,
 )
 from seedvideo.utils.text import printable
+from seedvideo.writers import FORMULA_SIGNS
 
 if TYPE_CHECKING:
     from seedvideo.clips.windows import ClipWindow, SplitOptions, VideoSplit
     from seedvideo.video import Video
-
-_FORMULA_SIGNS: Final = ("=", "+", "-", "@", "\t", "\r")
-"""First characters of a cell that a spreadsheet may take for a formula."""
 
 ShotAnalysis = Annotated[
     Literal["packets", "auto", "fast", "full"],
@@ -132,7 +130,7 @@ class _RowPaths:
             # Behind a link, .. is another folder than in the text of a path.
             is_plain = os.path.realpath(there) == there
             path = os.path.relpath(here, there) if is_plain else here
-        return f".{os.sep}{path}" if path.startswith(_FORMULA_SIGNS) else path
+        return f".{os.sep}{path}" if path.startswith(FORMULA_SIGNS) else path
 
 
 @dataclass(frozen=True)
@@ -355,4 +353,4 @@ def split(
 
 def _named(item: Item) -> Item:
     """Return the item with an id that no spreadsheet runs; rows are CSV."""
-    return replace(item, id=f".{os.sep}{item.id}") if item.id.startswith(_FORMULA_SIGNS) else item
+    return replace(item, id=f".{os.sep}{item.id}") if item.id.startswith(FORMULA_SIGNS) else item

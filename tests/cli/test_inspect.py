@@ -86,7 +86,9 @@ def test_windows_without_ids_are_known_by_their_times(
     assert run("curate", *tables, "-o", clips / "o.jsonl", "-q").code == 0
     ids = [Path(row["id"]).name for row in table_of(clips / "o.jsonl")]
     assert ids == [f"two.mp4@{times}" for times in ("0.0-1.0", "1.0-2.0", "3.0-", "2.0-3.0")]
-    result = run("inspect", clips / "list1.csv", "-q")
+    result = run("inspect", clips / "list1.csv")
+    shown = [line for line in result.err.splitlines() if line.startswith("[")]
+    assert shown == [f"[1/2] {clips}/two.mp4@3-", f"[2/2] {clips}/two.mp4@2-3"]
     assert [line for line in result.out.splitlines() if "mp4" in line] == [
         f"{clips}/two.mp4@3.0-",
         f"{clips}/two.mp4@2.0-3.0",
