@@ -20,7 +20,7 @@ from _sampling_ours import (
     seedvideo_packets,
     seedvideo_plan,
     seedvideo_plan_analysis,
-    seedvideo_shots_auto,
+    seedvideo_shots_fast,
     seedvideo_shots_full,
 )
 
@@ -272,7 +272,7 @@ LOADERS: Final[dict[str, Loader]] = {
     "transformers, PyAV": Loader("transformers", "av", transformers_pyav),
     "seedvideo, plan": Loader("seedvideo", "av", seedvideo_plan),
     "seedvideo, plan, analysis": Loader("seedvideo", "av", seedvideo_plan_analysis),
-    "seedvideo, cuts, auto": Loader("seedvideo", "av", seedvideo_shots_auto),
+    "seedvideo, cuts, fast": Loader("seedvideo", "av", seedvideo_shots_fast),
     "seedvideo, cuts, full": Loader("seedvideo", "av", seedvideo_shots_full),
     "PySceneDetect, content": Loader("scenedetect-headless", "opencv", scenedetect_content),
     "PySceneDetect, adaptive": Loader("scenedetect-headless", "opencv", scenedetect_adaptive),

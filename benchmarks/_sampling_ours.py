@@ -98,13 +98,13 @@ def _seedvideo_plans(job: Job, plans: Mapping[str, Mapping[str, str]]) -> Work:
     return work
 
 
-def seedvideo_shots_auto(job: Job) -> Work:
-    """seedvideo: cuts by the default analysis of plans."""
-    return _seedvideo_shots(job, "auto")
+def seedvideo_shots_fast(job: Job) -> Work:
+    """seedvideo: changes of shots, by the analysis that `shots` uses."""
+    return _seedvideo_shots(job, "fast")
 
 
 def seedvideo_shots_full(job: Job) -> Work:
-    """seedvideo: cuts, with analysis of every frame."""
+    """seedvideo: changes of shots, with analysis of every frame."""
     return _seedvideo_shots(job, "full")
 
 
@@ -113,8 +113,8 @@ def _seedvideo_shots(job: Job, method: Any) -> Work:
 
     def work() -> LoaderResult:
         with seedvideo.open(job.path) as video:
-            cuts = video.analysis(method).cuts
-        return LoaderResult(times_s=[float(cut) for cut in cuts])
+            changes = video.analysis(method).changes
+        return LoaderResult(times_s=[float(change.time) for change in changes])
 
     return work
 

@@ -131,7 +131,7 @@ END_TO_END: Final = (
 END_TO_END_MIXED: Final = (*END_TO_END, "transformers, PyAV")
 SHOTS: Final = (
     "seedvideo, cuts, full",
-    "seedvideo, cuts, auto",
+    "seedvideo, cuts, fast",
     "PySceneDetect, content",
     "PySceneDetect, adaptive",
 )
