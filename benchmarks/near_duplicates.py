@@ -25,6 +25,7 @@ from _common import print_machine, print_table
 from duplicates import ffmpeg, signature_of
 
 from seedvideo.batch.similarity import NEAR_LEVELS, Signature, near_distance
+from seedvideo.errors import SeedVideoError
 
 WIDTH_PX, HEIGHT_PX, FPS, CLIP_S = 320, 180, 24, 4
 H264 = "-c:v libx264 -preset veryfast -pix_fmt yuv420p"
@@ -144,7 +145,7 @@ def split_video(folder: Path, video: Path) -> tuple[Path, Path] | None:
         try:
             if signature_of(path).duration_s < 0.95 * CLIP_S:
                 return None
-        except Exception as error:  # noqa: BLE001
+        except SeedVideoError as error:
             print(f"{video.name}: left out ({error})")
             return None
     return paths
