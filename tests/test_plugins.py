@@ -124,6 +124,7 @@ for model_type in ("qwen3_vl", "example_vl"):
     assert len({hashes[0][1], hashes[1][1], "ab"}) == 3
 
 
+@slow
 def test_a_broken_package_harms_only_its_own_names(clip: Path, tmp_path: Path) -> None:
     groups = {
         "seedvideo.policies": {"mine": "no_such_module:policy", "none": "json:no_such_policy"},

@@ -16,6 +16,7 @@ from seedvideo.batch.scheduler import Runner
 from seedvideo.model_options import GenerationOptions, ModelOptions
 from tests.batch.jobs import Make
 from tests.batch.server_doubles import ENTRYPOINTS, Log, load, server_job
+from tests.tiers import slow
 
 CHANGES_RESULTS: dict[str, dict[str, Any]] = {
     "prompt": {"prompt": "What is it?"},
@@ -63,6 +64,7 @@ def test_what_changes_no_result_changes_no_key(name: str) -> None:
     assert keys(Job()) == keys(replace(Job(), **CHANGES_NOTHING[name]))
 
 
+@slow
 def test_a_resumed_job_asks_again_only_if_results_may_change(tmp_path: Path, made: Make) -> None:
     server = tmp_path / "server"
     server.mkdir()

@@ -14,6 +14,7 @@ from tests.batch.command import ROOT
 from tests.batch.jobs import Make
 from tests.batch.test_batches import entries_of
 from tests.model.bad_server import answer, serving, status
+from tests.tiers import slow
 
 pytest.importorskip("openai")
 
@@ -48,6 +49,7 @@ def run(folder: Path, url: str, *words: str) -> "subprocess.CompletedProcess[str
     )
 
 
+@slow
 def test_requests_of_a_job_overlap_and_a_resumed_job_sends_none(tmp_path: Path, made: Make) -> None:
     made(*(f"{number}-red" for number in range(6)))
     busy = Busy()

@@ -65,6 +65,7 @@ def test_a_server_is_asked_about_several_clips_at_once(
     assert get_status(tmp_path / "out").asked_again == 0
 
 
+@slow
 def test_a_job_with_other_settings_was_not_cut_off(
     tmp_path: Path, made: Make, server: Path
 ) -> None:
@@ -244,7 +245,8 @@ def kill_when(
     return {each["id"] for each in events(err) if each.get("state") == "done"}, children
 
 
-@pytest.mark.parametrize("ended", [0, *(pytest.param(count, marks=slow) for count in (1, 4, 7))])
+@slow
+@pytest.mark.parametrize("ended", [0, 1, 4, 7])
 def test_a_killed_job_asks_only_what_was_under_way_again(
     tmp_path: Path, made: Make, server: Path, ended: int
 ) -> None:
@@ -281,6 +283,7 @@ def test_a_killed_job_asks_only_what_was_under_way_again(
     assert len(outputs[0]) == 8
 
 
+@slow
 def test_ctrl_c_waits_for_the_requests_under_way(tmp_path: Path, made: Make, server: Path) -> None:
     made(*(f"slow{number}-red" for number in range(6)))
     words: list[str | Path] = [tmp_path / "*.mp4", "--model", server, "-o", tmp_path / "out"]

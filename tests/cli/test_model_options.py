@@ -13,6 +13,7 @@ from seedvideo.sampler.geometry import SEED
 from tests.cli.conftest import Run
 from tests.model.tiny_checkpoints import make_qwen3_vl
 from tests.synthetic_clips import paint
+from tests.tiers import slow
 
 SHORT = ("--max-new-tokens", "6", "--policy", "uniform", "--budget", "2k")
 
@@ -77,6 +78,7 @@ def test_a_message_does_not_share_the_line_of_a_streamed_answer(
     assert out.endswith("\n")
 
 
+@slow
 def test_a_closed_pipe_ends_a_streamed_answer(clip: Path, folder: Path) -> None:
     words = ["caption", clip, clip.parent, "--model", folder, *SHORT, "-q", "--stream"]
     command = " ".join(quote(str(word)) for word in (sys.executable, "-m", "seedvideo", *words))
