@@ -222,7 +222,7 @@ def _import_package(name: str) -> Any:  # pyarrow has no annotations
         raise ConfigError(
             "config.package_missing",
             "writing parquet needs the package pyarrow",
-            hint="pip install 'seedvideo[parquet]', or export with -f jsonl",
+            hint="pip install 'seedvideo[parquet]', or write jsonl",
         ) from error
 
 
