@@ -158,10 +158,11 @@ def test_windows_of_one_video_open_it_once(
     run: Run, listed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
+    open_video = api.open
 
     def counted(video: Any, **options: Any) -> seedvideo.Video:
         opened.append(Path(video).name)
-        return seedvideo.open(video, **options)
+        return open_video(video, **options)
 
     monkeypatch.setattr(api, "open", counted)
     assert run("inspect", listed, "--json", "--no-signature", "-q").code == 1
