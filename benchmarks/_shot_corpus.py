@@ -8,11 +8,11 @@ something that passes close to the camera. Everything follows from the seed.
 Does nothing as a script.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, TypeVar
 
 import av
 import cv2
@@ -29,6 +29,8 @@ _SCENE_S: Final = (2.2, 5.5)
 
 _FAST_SCENE_S: Final = (0.2, 2.0)
 """The same in a film that is cut fast."""
+
+_Value = TypeVar("_Value")
 
 Kind: TypeAlias = Literal["cut", "dissolve", "fade"]
 Distractor: TypeAlias = Literal["flash", "light", "pan", "zoom", "shake", "passer"]
@@ -253,7 +255,7 @@ def _colour(dice: np.random.Generator) -> tuple[float, ...]:
     return tuple(float(value) for value in dice.uniform(10, 245, 3))
 
 
-def _shuffled(dice: np.random.Generator, values: tuple, count: int) -> list:  # type: ignore[type-arg]
+def _shuffled(dice: np.random.Generator, values: Sequence[_Value], count: int) -> list[_Value]:
     """Return so many of the values, each about equally often, in random order."""
     repeated = [values[i % len(values)] for i in range(count)]
     return [repeated[i] for i in dice.permutation(count)]

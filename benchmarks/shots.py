@@ -24,6 +24,7 @@ from _common import print_machine, print_table, processor_s
 from _shot_corpus import FPS, KINDS, Film, make_film
 
 import seedvideo
+from seedvideo.config import AnalysisMethod
 
 _SLACK_S: Final = 0.2
 """Time around a change in which it may be found: detectors see thumbnails 0.1 s apart."""
@@ -32,9 +33,9 @@ FIRST_SEED: Final = 100
 """First seed of the measured films; the detector was made with seeds 0 and 1."""
 
 
-def _ours(path: Path, analysis: str) -> list[float]:
+def _ours(path: Path, analysis: AnalysisMethod) -> list[float]:
     with seedvideo.open(path) as video:
-        found = video.analysis(analysis)  # type: ignore[arg-type]
+        found = video.analysis(analysis)
         return [float(change.time) for change in found.changes]
 
 

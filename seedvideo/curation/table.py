@@ -157,9 +157,11 @@ class TableRow(NamedTuple):
     @property
     def window(self) -> tuple[str, str]:
         """Start and end of the window as written; empty without one."""
-        names = self.layout.start, self.layout.end
-        start, end = (self.fields.get(name) for name in names)
-        return tuple("" if is_empty(each) else to_text(each) for each in (start, end))  # type: ignore[return-value]  # two texts
+        return self._text(self.layout.start), self._text(self.layout.end)
+
+    def _text(self, name: str) -> str:
+        value = self.fields.get(name)
+        return "" if is_empty(value) else to_text(value)
 
     def get(self, name: str) -> Any:
         """Return the value of a column; None if it is empty or missing."""
